@@ -1,0 +1,1 @@
+"""What devices speak: EST, SCEP, OCSP and downloads."""

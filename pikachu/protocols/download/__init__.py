@@ -1,0 +1,1 @@
+"""CA certificates, CRLs and certificate status over plain GET."""

@@ -1,0 +1,1 @@
+"""Online Certificate Status Protocol (RFC 6960, 9654, 5019)."""

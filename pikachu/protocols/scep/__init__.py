@@ -1,0 +1,1 @@
+"""Simple Certificate Enrolment Protocol (RFC 8894)."""

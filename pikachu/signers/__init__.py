@@ -1,0 +1,1 @@
+"""Issuing keys: the only room that signs."""

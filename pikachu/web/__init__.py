@@ -1,0 +1,1 @@
+"""What people and scripts use: pages and the REST API."""

@@ -1,0 +1,288 @@
+"""Writing and strictly reading DER (X.690), for the few structures that this CA makes by itself.
+
+Writers take and give ``bytes``; the reader raises :class:`pikachu.errors.MalformedRequest`
+for anything that is not DER, never looks past the end, and never recurses.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+from pikachu.errors import MalformedRequest
+
+BOOLEAN = 0x01
+INTEGER = 0x02
+BIT_STRING = 0x03
+OCTET_STRING = 0x04
+NULL = 0x05
+OBJECT_IDENTIFIER = 0x06
+ENUMERATED = 0x0A
+UTF8_STRING = 0x0C
+PRINTABLE_STRING = 0x13
+T61_STRING = 0x14
+IA5_STRING = 0x16
+UTC_TIME = 0x17
+GENERALIZED_TIME = 0x18
+UNIVERSAL_STRING = 0x1C
+BMP_STRING = 0x1E
+SEQUENCE = 0x30
+SET = 0x31
+
+
+def length(size: int) -> bytes:
+    """The length octets of a content of *size* bytes, in the shortest form."""
+    if size < 0x80:
+        return bytes((size,))
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((0x80 | len(octets),)) + octets
+
+
+def tlv(tag: int, content: bytes) -> bytes:
+    """One element: single-byte *tag*, length, *content*."""
+    size = len(content)
+    if size < 0x80:
+        return bytes((tag, size)) + content
+    return bytes((tag,)) + length(size) + content
+
+
+def sequence(*parts: bytes) -> bytes:
+    """SEQUENCE (OF) of elements that are already encoded."""
+    return tlv(SEQUENCE, b"".join(parts))
+
+
+def set_of(parts: Iterable[bytes]) -> bytes:
+    """SET OF, in DER order (X.690 section 11.6)."""
+    return tlv(SET, b"".join(sorted(parts)))
+
+
+def integer(value: int) -> bytes:
+    """INTEGER, two's complement, shortest form."""
+    return tlv(INTEGER, integer_content(value))
+
+
+def integer_content(value: int) -> bytes:
+    """The content octets of an INTEGER or ENUMERATED."""
+    size = (value.bit_length() if value >= 0 else (value + 1).bit_length()) // 8 + 1
+    return value.to_bytes(size, "big", signed=True)
+
+
+def enumerated(value: int) -> bytes:
+    """ENUMERATED."""
+    return tlv(ENUMERATED, integer_content(value))
+
+
+def boolean(value: bool) -> bytes:
+    """BOOLEAN: TRUE is 0xFF."""
+    return b"\x01\x01\xff" if value else b"\x01\x01\x00"
+
+
+def null() -> bytes:
+    """NULL."""
+    return b"\x05\x00"
+
+
+def octet_string(content: bytes) -> bytes:
+    """OCTET STRING, primitive."""
+    return tlv(OCTET_STRING, content)
+
+
+def bit_string(content: bytes, unused: int = 0) -> bytes:
+    """BIT STRING, primitive; *unused* bits at the end of the last byte."""
+    return tlv(BIT_STRING, bytes((unused,)) + content)
+
+
+def named_bits(bits: Iterable[int]) -> bytes:
+    """BIT STRING of a NamedBitList: trailing zero bits are dropped (X.690 section 11.2.2)."""
+    numbers = set(bits)
+    if not numbers:
+        return b"\x03\x01\x00"
+    last = max(numbers)
+    octets = bytearray(last // 8 + 1)
+    for number in numbers:
+        octets[number // 8] |= 0x80 >> (number % 8)
+    return bit_string(bytes(octets), 7 - last % 8)
+
+
+@functools.lru_cache(maxsize=1024)
+def oid(dotted: str) -> bytes:
+    """OBJECT IDENTIFIER.
+
+    :param dotted: such as ``2.5.29.15``.
+    :raises ValueError: when it is none.
+    """
+    arcs = [int(arc) for arc in dotted.split(".")]
+    if len(arcs) < 2 or min(arcs) < 0 or arcs[0] > 2 or (arcs[0] < 2 and arcs[1] > 39):
+        raise ValueError(f"{dotted!r} is no object identifier")
+    content = bytearray()
+    for arc in (arcs[0] * 40 + arcs[1], *arcs[2:]):
+        septets = [arc & 0x7F]
+        while arc := arc >> 7:
+            septets.append(0x80 | (arc & 0x7F))
+        content.extend(reversed(septets))
+    return tlv(OBJECT_IDENTIFIER, bytes(content))
+
+
+def oid_text(content: bytes) -> str:
+    """The dotted form of an OBJECT IDENTIFIER's content octets."""
+    if not content or content[-1] & 0x80:
+        raise MalformedRequest("an object identifier is cut short")
+    arcs: list[int] = []
+    value = 0
+    start = True
+    for octet in content:
+        if start and octet == 0x80:
+            raise MalformedRequest("an object identifier has a padded arc")
+        start = not octet & 0x80
+        value = value << 7 | octet & 0x7F
+        if value.bit_length() > 128:
+            raise MalformedRequest("an object identifier has an arc that is too large")
+        if start:
+            arcs.append(value)
+            value = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(str(arc) for arc in (first, arcs[0] - first * 40, *arcs[1:]))
+
+
+def generalized_time(moment: datetime) -> bytes:
+    """GeneralizedTime ``YYYYMMDDHHMMSSZ`` (RFC 5280 section 4.1.2.5.2); fractions are dropped."""
+    return tlv(GENERALIZED_TIME, moment.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").zfill(15).encode("ascii"))
+
+
+def time(moment: datetime) -> bytes:
+    """Time as RFC 5280 section 4.1.2.5 wants it: UTCTime to 2049, GeneralizedTime from 2050."""
+    moment = moment.astimezone(UTC)
+    if 1950 <= moment.year < 2050:
+        return tlv(UTC_TIME, moment.strftime("%y%m%d%H%M%SZ").encode("ascii"))
+    return generalized_time(moment)
+
+
+def explicit(number: int, content: bytes) -> bytes:
+    """[number] EXPLICIT, or an IMPLICIT constructed one when *content* is the inner content."""
+    return tlv(0xA0 | number, content)
+
+
+def implicit(number: int, content: bytes) -> bytes:
+    """[number] IMPLICIT of a primitive type, from its content octets."""
+    return tlv(0x80 | number, content)
+
+
+def utf8_string(text: str) -> bytes:
+    """UTF8String."""
+    return tlv(UTF8_STRING, text.encode("utf-8"))
+
+
+def printable_string(text: str) -> bytes:
+    """PrintableString; the caller sees to its alphabet."""
+    return tlv(PRINTABLE_STRING, text.encode("ascii"))
+
+
+def ia5_string(text: str) -> bytes:
+    """IA5String; the caller sees to its alphabet."""
+    return tlv(IA5_STRING, text.encode("ascii"))
+
+
+class Element:
+    """One element inside a buffer: its tag, and where its header, content and end are."""
+
+    __slots__ = ("buffer", "end", "start", "tag", "whole_start")
+
+    def __init__(self, buffer: bytes, tag: int, whole_start: int, start: int, end: int) -> None:
+        self.buffer = buffer
+        self.tag = tag
+        self.whole_start = whole_start
+        self.start = start
+        self.end = end
+
+    @property
+    def content(self) -> bytes:
+        """The content octets."""
+        return self.buffer[self.start : self.end]
+
+    @property
+    def whole(self) -> bytes:
+        """Tag, length and content."""
+        return self.buffer[self.whole_start : self.end]
+
+    def children(self) -> Iterator[Element]:
+        """The elements inside, in order."""
+        offset = self.start
+        while offset < self.end:
+            child = element_at(self.buffer, offset, self.end)
+            yield child
+            offset = child.end
+
+    def sub(self, tag: int | None = None) -> list[Element]:
+        """The elements inside as a list; when *tag* is given each must have it."""
+        found = list(self.children())
+        if tag is not None:
+            for child in found:
+                child.expect(tag)
+        return found
+
+    def expect(self, tag: int) -> Element:
+        """Itself.
+
+        :raises MalformedRequest: when it has another tag.
+        """
+        if self.tag != tag:
+            raise MalformedRequest(f"expected the ASN.1 tag 0x{tag:02x}, found 0x{self.tag:02x}")
+        return self
+
+    def integer(self) -> int:
+        """Its value as an INTEGER or ENUMERATED, in the shortest form."""
+        content = self.content
+        if self.tag not in (INTEGER, ENUMERATED) or not content:
+            raise MalformedRequest("expected an ASN.1 integer")
+        if len(content) > 1 and (content[0], content[1] & 0x80) in ((0x00, 0), (0xFF, 0x80)):
+            raise MalformedRequest("an ASN.1 integer is padded")
+        return int.from_bytes(content, "big", signed=True)
+
+    def oid(self) -> str:
+        """Its value as an OBJECT IDENTIFIER, dotted."""
+        self.expect(OBJECT_IDENTIFIER)
+        return oid_text(self.content)
+
+    def boolean(self) -> bool:
+        """Its value as a DER BOOLEAN."""
+        if self.tag != BOOLEAN or self.content not in (b"\x00", b"\xff"):
+            raise MalformedRequest("expected an ASN.1 boolean")
+        return self.content == b"\xff"
+
+
+def element_at(buffer: bytes, offset: int, limit: int) -> Element:
+    """The element that begins at *offset* and must end by *limit*.
+
+    :raises MalformedRequest: when it is cut short, of indefinite or padded length, or has a multi-byte tag.
+    """
+    if offset + 2 > limit:
+        raise MalformedRequest("the ASN.1 data is cut short")
+    tag = buffer[offset]
+    if tag & 0x1F == 0x1F:
+        raise MalformedRequest("multi-byte ASN.1 tags are not used here")
+    size = buffer[offset + 1]
+    start = offset + 2
+    if size >= 0x80:
+        count = size & 0x7F
+        if not 1 <= count <= 4 or start + count > limit:
+            raise MalformedRequest("an ASN.1 length is not definite or too large")
+        size = int.from_bytes(buffer[start : start + count], "big")
+        start += count
+        if size < 0x80 or size >> (8 * (count - 1)) == 0:
+            raise MalformedRequest("an ASN.1 length is not in its shortest form")
+    end = start + size
+    if end > limit:
+        raise MalformedRequest("the ASN.1 data is cut short")
+    return Element(buffer, tag, offset, start, end)
+
+
+def parse(buffer: bytes, tag: int | None = None) -> Element:
+    """The one element that *buffer* holds.
+
+    :raises MalformedRequest: when there is none, or bytes follow it, or it has another tag.
+    """
+    element = element_at(buffer, 0, len(buffer))
+    if element.end != len(buffer):
+        raise MalformedRequest("bytes follow the end of the ASN.1 data")
+    return element if tag is None else element.expect(tag)
