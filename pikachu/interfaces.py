@@ -1,0 +1,358 @@
+"""The boundaries between rooms, as structural types (``typing.Protocol``; see docs/adr/0002).
+
+Every method that may wait returns a Deferred.  One store method is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ParamSpec, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from pikachu.model import (
+    Account,
+    AccountState,
+    CertificateRecord,
+    ChallengePassword,
+    CRLRecord,
+    Event,
+    EventRecord,
+    Intent,
+    IssuerRecord,
+    ListQuery,
+    Method,
+    NewRequest,
+    Page,
+    Policy,
+    RequestRecord,
+    RevocationReason,
+    Role,
+    Scope,
+    StatusChange,
+    StatusRecord,
+    StoredCSR,
+    Token,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class IDelayedCall(Protocol):
+    """What a clock gives for a call that it will make."""
+
+    def cancel(self) -> None:
+        """Do not make the call."""
+
+    def active(self) -> bool:
+        """Whether the call is still to come."""
+
+
+class IClock(Protocol):
+    """Time: Twisted's reactor, or its ``Clock`` in tests.  It drives timers and certificate dates alike."""
+
+    def seconds(self) -> float:
+        """Seconds since 1970."""
+
+    def callLater(  # noqa: N802 - Twisted's name
+        self,
+        delay: float,
+        callable: Callable[P, object],
+        *args: P.args,
+        **kw: P.kwargs,
+    ) -> IDelayedCall:
+        """Call in *delay* seconds."""
+
+
+class IWorkerPool(Protocol):
+    """Threads with a name and a bound, for work that would block the reactor."""
+
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Do *work* in a thread.
+
+        The Deferred fails with :class:`pikachu.errors.Overloaded` when the pool's queue is full.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ToBeSigned:
+    """A certificate that is about to be signed, and what a signer that builds by itself needs."""
+
+    tbs: bytes
+    serial: int
+    not_before: datetime
+    not_after: datetime
+    csr: bytes
+
+
+class ISigner(Protocol):
+    """One issuing key.  Nothing else in the program can use the key.
+
+    :ivar certificate: DER, of the issuer.
+    :ivar chain: DER certificates from the issuer to the root, both included.
+    :ivar algorithm: the DER AlgorithmIdentifier that its signatures have.
+    """
+
+    @property
+    def certificate(self) -> bytes: ...
+    @property
+    def chain(self) -> tuple[bytes, ...]: ...
+    @property
+    def algorithm(self) -> bytes: ...
+
+    def sign_certificate(self, to_be_signed: ToBeSigned) -> Deferred[bytes]:
+        """The DER certificate; fails with SignerUnavailable."""
+
+    def sign(self, data: bytes) -> Deferred[bytes]:
+        """The signature value over a TBSCertList, a ResponseData or CMS attributes; fails with SignerUnavailable."""
+
+
+class IDecrypter(Protocol):
+    """A key that opens what was encrypted for its RSA certificate (SCEP)."""
+
+    @property
+    def certificate(self) -> bytes: ...
+
+    def decrypt(self, encrypted_key: bytes, *, oaep_hash: str | None) -> Deferred[bytes | None]:
+        """The content-encryption key, or ``None`` when the padding is wrong (RSAES-PKCS1-v1_5, or OAEP)."""
+
+
+# --- storage -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The request is recorded and its intent stored: sign now."""
+
+    request_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The same request was here before.
+
+    :param certificate: where it was issued.
+    """
+
+    request: RequestRecord
+    certificate: CertificateRecord | None
+
+
+class ICertificateReader(Protocol):
+    """Reading what was issued; all that lists, OCSP and downloads need."""
+
+    def certificate(self, certificate_id: int) -> Deferred[CertificateRecord]:
+        """Fails with NotFound; deleted ones are not found."""
+
+    def certificate_by_serial(self, serial: int, *, deleted: bool = False) -> Deferred[CertificateRecord]:
+        """Fails with UnknownSerial; *deleted*: give deleted ones also."""
+
+    def certificates(self, query: ListQuery, now: datetime) -> Deferred[Page[CertificateRecord]]:
+        """Q over subject, common name and serial; filters status, method, issuer; sorts id, serial, common_name,
+        not_after, created_at.
+        """
+
+    def expired_ids(self, now: datetime, after: int, limit: int) -> Deferred[list[int]]:
+        """Ids above *after* of certificates whose end is past, ascending."""
+
+    def status(self, issuer_id: int, serial: int) -> Deferred[StatusRecord | None]:
+        """``None`` when that issuer never issued it."""
+
+    def changes_since(self, change_id: int, limit: int = 1000) -> Deferred[list[StatusChange]]:
+        """Revocations and releases after that one, in order, over all processes."""
+
+    def latest_change(self) -> Deferred[int]:
+        """0 when there was none."""
+
+    def crl_entries(self, issuer_id: int, after: int) -> Deferred[tuple[int, int, bytes]]:
+        """(last change id, number of entries, their joined DER) of what was revoked after change *after* and
+        stands today; in order of revocation.
+        """
+
+    def last_crl(self, issuer_id: int) -> Deferred[CRLRecord | None]:
+        """The newest one recorded."""
+
+
+class IIssuanceStore(Protocol):
+    """What the RA and the CA write.  Each method is one transaction."""
+
+    def register_issuer(self, name: str, key_identifier: bytes, certificate: bytes, now: datetime) -> IssuerRecord:
+        """Synchronous, at start: the record of that certificate's key, made when it is new."""
+
+    def begin(self, request: NewRequest, intent: Intent | None, now: datetime) -> Deferred[Begun | Repeated]:
+        """Record the request and, unless it waits for approval (*intent* is ``None``), the intent; reserve its
+        challenge password.
+
+        Fails with Conflict when the challenge password is no longer available, and with PolicyViolation when the
+        key was certified for another owner and another subject.
+        """
+
+    def approve(
+        self, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
+    ) -> Deferred[RequestRecord]:
+        """Pending → issuing.  Fails with NotFound, Conflict."""
+
+    def reject(self, request_id: int, actor: str, reason: str, event: Event, now: datetime) -> Deferred[RequestRecord]:
+        """Pending → rejected, the challenge password is freed.  Fails with NotFound, Conflict."""
+
+    def complete(
+        self, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
+    ) -> Deferred[CertificateRecord]:
+        """Issuing → issued: certificate, audit event and consumed challenge together (owner, subject … come from
+        the request and its intent).
+        """
+
+    def fail(self, request_id: int, reason: str, event: Event, now: datetime) -> Deferred[None]:
+        """Issuing → failed: the signer gave no signature; the challenge is freed, the request may be repeated."""
+
+    def request(self, request_id: int) -> Deferred[RequestRecord]: ...
+    def request_by_transaction(self, transaction: bytes) -> Deferred[Repeated | None]:
+        """The newest request of that transaction digest."""
+
+    def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
+        """Filter ``state``; q over subject and principal."""
+
+    def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
+        """Intents without a certificate: those of *process*, and all from *before*."""
+
+    def abandon(self, request_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """An orphaned intent → failed with its serial kept; the challenge is freed, the request may be repeated."""
+
+    def revoke(
+        self, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
+    ) -> Deferred[tuple[CertificateRecord, bool]]:
+        """(record, whether anything changed).  Repeating changes nothing, but a hold becomes a final revocation.
+        Writes certificate, CRL entry, status change and event.  An abandoned or orphaned intent's serial can be
+        revoked too.  Fails with UnknownSerial.
+        """
+
+    def release(self, serial: int, event: Event) -> Deferred[CertificateRecord]:
+        """Fails with UnknownSerial, and Conflict when it is not on hold."""
+
+    def delete_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+
+    def next_crl_number(self, issuer_id: int, above: int) -> Deferred[int]:
+        """A number above *above* and every number given before, stored before it is used."""
+
+    def record_crl(self, record: CRLRecord) -> Deferred[None]: ...
+    def drop_listed_expired(self, issuer_id: int, ended_before: datetime) -> Deferred[int]:
+        """Forget CRL entries (not the revocations) of certificates that ended before that; how many."""
+
+    def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
+        """(certificate DER, sealed key) of the newest OCSP or RA credential of that issuer key."""
+
+    def service_credentials(self, key_identifier: bytes, purpose: str) -> Deferred[list[tuple[bytes, bytes]]]:
+        """All of them, newest first."""
+
+    def put_service_credential(
+        self, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
+    ) -> Deferred[None]: ...
+
+
+class IPolicyStore(Protocol):
+    """Enrollment policies other than the default one."""
+
+    def policy(self, policy_id: int) -> Deferred[Policy]: ...
+    def policy_by_name(self, name: str) -> Deferred[Policy | None]: ...
+    def policy_for(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
+        """The owner's policy flagged for EST or SCEP; *owner_id* ``None``: the system one."""
+
+    def policies(self, query: ListQuery) -> Deferred[Page[Policy]]:
+        """With *owner_id*: that owner's and the system ones."""
+
+    def add_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
+        """Fails with Conflict: the name is taken, or another policy of the owner holds the flag (and is named)."""
+
+    def update_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]: ...
+    def delete_policy(self, policy_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+
+
+class IAccountStore(Protocol):
+    """Accounts, tokens, challenge passwords and stored CSRs."""
+
+    def account(self, account_id: int) -> Deferred[Account]: ...
+    def account_by_name(self, username: str) -> Deferred[Account | None]: ...
+    def accounts(self, query: ListQuery) -> Deferred[Page[Account]]: ...
+    def add_account(
+        self,
+        username: str,
+        email: str,
+        role: Role,
+        state: AccountState,
+        password_hash: str | None,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[Account]:
+        """Fails with Conflict when the name is taken (names are compared without case)."""
+
+    def update_account(self, account: Account, event: Event, now: datetime) -> Deferred[Account]:
+        """Role, state, e-mail and password hash.  Fails with Conflict when no active admin would remain."""
+
+    def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Its tokens end with it; what it owned becomes nobody's.  Fails with Conflict for the last active admin."""
+
+    def add_token(
+        self,
+        account_id: int,
+        name: str,
+        digest: bytes,
+        scopes: frozenset[Scope],
+        expires_at: datetime | None,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[Token]:
+        """Fails with Conflict when the account has a token of that name."""
+
+    def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]: ...
+    def tokens(self, query: ListQuery) -> Deferred[Page[Token]]: ...
+    def delete_token(self, token_id: int, owner_id: int | None, event: Event, now: datetime) -> Deferred[None]: ...
+
+    def add_challenge(
+        self,
+        lookup: bytes,
+        prefix: str,
+        sealed: bytes,
+        owner_id: int | None,
+        expires_at: datetime,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[ChallengePassword]: ...
+    def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]: ...
+    def challenge_by_lookup(self, lookup: bytes) -> Deferred[ChallengePassword | None]: ...
+    def challenges(self, query: ListQuery, now: datetime) -> Deferred[Page[ChallengePassword]]:
+        """Filter ``status``: available, consumed, expired."""
+
+    def delete_challenge(self, challenge_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]: ...
+
+    def add_csr(
+        self, name: str, der: bytes, subject: str, key_type: str, owner_id: int | None, event: Event, now: datetime
+    ) -> Deferred[StoredCSR]: ...
+    def csr(self, csr_id: int) -> Deferred[StoredCSR]: ...
+    def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]: ...
+    def delete_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def mark_csr(self, csr_id: int, state: str) -> Deferred[None]: ...
+
+
+class IAuditStore(Protocol):
+    """The chained audit log."""
+
+    def add_event(self, event: Event, now: datetime) -> Deferred[None]:
+        """For what changes nothing else, such as a refused login."""
+
+    def events(self, query: ListQuery) -> Deferred[Page[EventRecord]]: ...
+    def verify_events(self) -> Deferred[int]:
+        """How many events there are; fails with Conflict that names the first row changed or removed."""
+
+
+class IStore(ICertificateReader, IIssuanceStore, IPolicyStore, IAccountStore, IAuditStore, Protocol):
+    """The whole database."""
+
+    def check(self) -> Deferred[None]:
+        """Fails with StoreUnavailable when the database does not answer."""
+
+    def close(self) -> Deferred[None]:
+        """Finish what is queued, then close."""
