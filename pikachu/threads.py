@@ -20,7 +20,7 @@ T = TypeVar("T")
 class IThreadCaller(Protocol):
     """The one ability of the reactor that a pool needs."""
 
-    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:  # noqa: A002, N802
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:  # noqa: N802
         """Call in the reactor's thread."""
 
 
@@ -41,12 +41,12 @@ class WorkerPool(Service):
 
     def startService(self) -> None:
         """Start the threads' supervision; threads are made as work comes."""
-        super().startService()
+        Service.startService(self)
         self._start()
 
     def stopService(self) -> None:
         """Finish what is queued, then end the threads."""
-        super().stopService()
+        Service.stopService(self)
         if self._started:
             self._started = False
             self._pool.stop()

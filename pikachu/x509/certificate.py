@@ -1,0 +1,210 @@
+"""Certificates as bytes: reading what this CA needs of one, and building what it is about to sign.
+
+A TBSCertificate is written directly (RFC 5280 section 4.1): the issuer's name is copied byte for byte from
+the CA's certificate, subject and key byte for byte from the request, so that nothing is re-encoded.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pikachu.errors import MalformedRequest
+from pikachu.x509 import der
+from pikachu.x509.extension import Extension, encode_extensions, parse_extensions
+
+BASIC_CONSTRAINTS = "2.5.29.19"
+KEY_USAGE = "2.5.29.15"
+EXTENDED_KEY_USAGE = "2.5.29.37"
+SUBJECT_KEY_IDENTIFIER = "2.5.29.14"
+AUTHORITY_KEY_IDENTIFIER = "2.5.29.35"
+SUBJECT_ALTERNATIVE_NAME = "2.5.29.17"
+CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
+SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
+OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
+ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
+
+# Bits of KeyUsage (RFC 5280 section 4.2.1.3).
+DIGITAL_SIGNATURE = 0
+KEY_ENCIPHERMENT = 2
+KEY_CERT_SIGN = 5
+CRL_SIGN = 6
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What this CA reads of a certificate; every ``…_der`` is a copy of the bytes in it."""
+
+    der: bytes
+    tbs: bytes
+    serial: int
+    signature_algorithm_der: bytes
+    signature: bytes
+    issuer_der: bytes
+    subject_der: bytes
+    not_before: datetime
+    not_after: datetime
+    spki_der: bytes
+    extensions: tuple[Extension, ...]
+
+    def extension(self, oid: str) -> Extension | None:
+        """The extension of that OID."""
+        return next((found for found in self.extensions if found.oid == oid), None)
+
+    @functools.cached_property
+    def key_identifier(self) -> bytes:
+        """The subjectKeyIdentifier; where there is none, the SHA-1 that RFC 5280 section 4.2.1.2 (1) computes."""
+        found = self.extension(SUBJECT_KEY_IDENTIFIER)
+        if found is not None:
+            return der.parse(found.value, der.OCTET_STRING).content
+        return hashlib.sha1(public_key_bits(self.spki_der), usedforsecurity=False).digest()
+
+    @functools.cached_property
+    def authority_key_identifier(self) -> bytes | None:
+        """The keyIdentifier of the issuer, where it is named."""
+        found = self.extension(AUTHORITY_KEY_IDENTIFIER)
+        if found is None:
+            return None
+        for part in der.parse(found.value, der.SEQUENCE).children():
+            if part.tag == 0x80:
+                return part.content
+        return None
+
+    @functools.cached_property
+    def is_ca(self) -> bool:
+        """basicConstraints cA."""
+        found = self.extension(BASIC_CONSTRAINTS)
+        if found is None:
+            return False
+        parts = der.parse(found.value, der.SEQUENCE).sub()
+        return bool(parts) and parts[0].tag == der.BOOLEAN and parts[0].boolean()
+
+    @functools.cached_property
+    def path_length(self) -> int | None:
+        """basicConstraints pathLenConstraint."""
+        found = self.extension(BASIC_CONSTRAINTS)
+        if found is None:
+            return None
+        for part in der.parse(found.value, der.SEQUENCE).children():
+            if part.tag == der.INTEGER:
+                return part.integer()
+        return None
+
+    @functools.cached_property
+    def key_usage(self) -> frozenset[int] | None:
+        """The bit numbers that are set, or ``None`` where the extension is absent (unrestricted)."""
+        found = self.extension(KEY_USAGE)
+        if found is None:
+            return None
+        content = der.parse(found.value, der.BIT_STRING).content
+        return frozenset(
+            number for number in range((len(content) - 1) * 8) if content[1 + number // 8] & (0x80 >> number % 8)
+        )
+
+    @functools.cached_property
+    def extended_key_usage(self) -> frozenset[str] | None:
+        """The purposes, or ``None`` where the extension is absent."""
+        found = self.extension(EXTENDED_KEY_USAGE)
+        if found is None:
+            return None
+        return frozenset(purpose.oid() for purpose in der.parse(found.value, der.SEQUENCE).children())
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether issuer and subject are the same name."""
+        return self.issuer_der == self.subject_der
+
+
+def public_key_bits(spki_der: bytes) -> bytes:
+    """The content of the subjectPublicKey BIT STRING: what key identifiers and OCSP's key hash cover."""
+    return der.parse(spki_der, der.SEQUENCE).sub()[1].expect(der.BIT_STRING).content[1:]
+
+
+def parse_time(element: der.Element) -> datetime:
+    """Time (RFC 5280 section 4.1.2.5)."""
+    text = element.content.decode("ascii", "replace")
+    try:
+        if element.tag == der.UTC_TIME:
+            moment = datetime.strptime(text, "%y%m%d%H%M%SZ").replace(tzinfo=UTC)
+            return moment.replace(year=moment.year - 100) if moment.year >= 2050 else moment
+        if element.tag == der.GENERALIZED_TIME:
+            return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    raise MalformedRequest("a time is not in the form that RFC 5280 asks for")
+
+
+def parse_certificate(data: bytes) -> Certificate:
+    """Read a DER certificate; its signature is not looked at.
+
+    :raises MalformedRequest: when it is none, or its two signature algorithms differ.
+    """
+    outer = der.parse(data, der.SEQUENCE).sub()
+    if len(outer) != 3:
+        raise MalformedRequest("this is not a certificate")
+    tbs, algorithm, signature = outer
+    fields = tbs.expect(der.SEQUENCE).sub()
+    if fields and fields[0].tag == 0xA0:
+        fields = fields[1:]
+    if len(fields) < 6:
+        raise MalformedRequest("this is not a certificate")
+    serial, inner, issuer, validity, subject, spki = fields[:6]
+    if inner.whole != algorithm.whole:
+        raise MalformedRequest("the two signature algorithms of the certificate differ")
+    bounds = validity.expect(der.SEQUENCE).sub()
+    if len(bounds) != 2:
+        raise MalformedRequest("this is not a certificate")
+    extensions: tuple[Extension, ...] = ()
+    for optional in fields[6:]:
+        if optional.tag == 0xA3:
+            extensions = parse_extensions(optional.content)
+    return Certificate(
+        der=data,
+        tbs=tbs.whole,
+        serial=int.from_bytes(serial.expect(der.INTEGER).content, "big", signed=True),
+        signature_algorithm_der=algorithm.whole,
+        signature=signature.expect(der.BIT_STRING).content[1:],
+        issuer_der=issuer.expect(der.SEQUENCE).whole,
+        subject_der=subject.expect(der.SEQUENCE).whole,
+        not_before=parse_time(bounds[0]),
+        not_after=parse_time(bounds[1]),
+        spki_der=spki.expect(der.SEQUENCE).whole,
+        extensions=extensions,
+    )
+
+
+def tbs_certificate(
+    *,
+    serial: int,
+    algorithm: bytes,
+    issuer_der: bytes,
+    not_before: datetime,
+    not_after: datetime,
+    subject_der: bytes,
+    spki_der: bytes,
+    extensions: Iterable[Extension],
+) -> bytes:
+    """The DER TBSCertificate, version 3 (RFC 5280 section 4.1.2)."""
+    return der.sequence(
+        b"\xa0\x03\x02\x01\x02",
+        der.integer(serial),
+        algorithm,
+        issuer_der,
+        der.sequence(der.time(not_before), der.time(not_after)),
+        subject_der,
+        spki_der,
+        der.explicit(3, encode_extensions(tuple(extensions))),
+    )
+
+
+def assemble(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:
+    """A signed structure (certificate): what was signed, how, and the signature."""
+    return der.sequence(to_be_signed, algorithm, der.bit_string(signature))
+
+
+def end_of_validity(not_before: datetime, days: int) -> datetime:
+    """The last second of a validity of *days*, both ends included (RFC 5280 section 4.1.2.5)."""
+    return not_before + timedelta(days=days) - timedelta(seconds=1)
