@@ -280,12 +280,13 @@ class PolicyLimits:
     """POL-4: what a policy restricts.  Empty tuples and ``None`` restrict nothing beyond the CA's own rules.
 
     :param keys: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44`` …; ``RSA`` alone means any size.
-    :param subject: regular expression that the RFC 4514 subject must match as a whole.
-    :param names: regular expressions; each subjectAltName (``DNS:a.example.com``) must match one.
+    :param subject: pattern with ``*`` and ``?`` that the whole RFC 4514 subject must match.
+    :param names: such patterns; each subjectAltName (``DNS:a.example.com``) must match one.
     :param honour_names: whether the request's subjectAltName is copied.
     :param own_subject: a client certificate may enroll its own subject only.
     :param linked: EST requests must carry the TLS channel binding.
     :param same_key: a renewal may keep its key.
+    :param change_subject: a re-enrollment may ask for another subject (ChangeSubjectName, RFC 7030 section 4.2.2).
     """
 
     keys: tuple[str, ...] = ()

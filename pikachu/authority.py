@@ -1,0 +1,409 @@
+"""The certificate authority (CA): issues, revokes, and loses nothing on the way (docs/issuance.md).
+
+Steps 6 to 9 of a request's way are here.  Before a signature is made, what will be signed is stored; a
+certificate is handed out only after it was checked and stored together with its audit event.  From the first
+write on, nothing that the client does can stop it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pikachu.errors import (
+    Conflict,
+    IssuanceFailed,
+    NotFound,
+    PikachuError,
+    PolicyViolation,
+    Unavailable,
+)
+from pikachu.interfaces import Begun, IClock, ISigner, IStore, Repeated, ToBeSigned
+from pikachu.model import (
+    SYSTEM,
+    CertificateRecord,
+    Event,
+    Intent,
+    IssuerRecord,
+    Method,
+    NewRequest,
+    Policy,
+    Principal,
+    RequestRecord,
+    RequestState,
+    RevocationReason,
+    format_serial,
+    utc,
+)
+from pikachu.threads import start
+from pikachu.x509.certificate import Certificate, end_of_validity, parse_certificate, tbs_certificate
+from pikachu.x509.extension import Extension
+from pikachu.x509.signature import verify_signature
+from pikachu.x509.spki import KeyDescription, describe_spki
+from pikachu.x509.names import common_name, rfc4514
+
+log = Logger()
+
+# A certificate begins a little before it is made, for devices whose clock is slow.
+BACKDATE = timedelta(minutes=5)
+# An intent of another process that is this old has no signer any more.
+ABANDONED_AFTER = timedelta(seconds=60)
+
+
+class IssuingCA:
+    """One generation of an issuing CA: its key, its certificate and its row in the database.
+
+    :ivar name: ``ec``, ``rsa`` or ``mldsa``.
+    """
+
+    def __init__(self, record: IssuerRecord, signer: ISigner) -> None:
+        self.record = record
+        self.signer = signer
+        self.certificate: Certificate = parse_certificate(signer.certificate)
+        self.key = describe_spki(self.certificate.spki_der)
+
+    @property
+    def name(self) -> str:
+        """``ec``, ``rsa`` or ``mldsa``."""
+        return self.record.name
+
+    @property
+    def id(self) -> int:
+        """Of its row in the database."""
+        return self.record.id
+
+    @property
+    def key_identifier(self) -> bytes:
+        """Its subjectKeyIdentifier."""
+        return self.certificate.key_identifier
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """DER, from itself to the root."""
+        return self.signer.chain
+
+
+class IssuingCAs:
+    """All issuing CAs in service: the current one of each name, those before, and those that come next.
+
+    :param default: the name that ``[CA] mode`` picks.
+    """
+
+    def __init__(self, default: str, current: Mapping[str, IssuingCA]) -> None:
+        if default not in current:
+            raise ValueError(f"the default issuing CA {default!r} is not among {sorted(current)}")
+        self._default = default
+        self._current = dict(current)
+        self._others: list[IssuingCA] = []
+
+    @property
+    def default(self) -> IssuingCA:
+        """The one for certificates whose policy names none."""
+        return self._current[self._default]
+
+    @property
+    def current(self) -> Mapping[str, IssuingCA]:
+        """By name."""
+        return self._current
+
+    def named(self, name: str) -> IssuingCA:
+        """The current one of that name.
+
+        :raises NotFound: when none is configured.
+        """
+        found = self._current.get(name)
+        if found is None:
+            raise NotFound(f"there is no issuing CA named {name!r}; there are {', '.join(sorted(self._current))}")
+        return found
+
+    def all(self) -> list[IssuingCA]:
+        """Every generation in service: all answer OCSP and publish a CRL."""
+        return [*self._current.values(), *self._others]
+
+    def by_id(self, issuer_id: int) -> IssuingCA | None:
+        """By the id of its row."""
+        return next((issuer for issuer in self.all() if issuer.id == issuer_id), None)
+
+    def by_key_identifier(self, key_identifier: bytes) -> IssuingCA | None:
+        """By its subjectKeyIdentifier."""
+        return next((issuer for issuer in self.all() if issuer.key_identifier == key_identifier), None)
+
+    def add_other(self, issuer: IssuingCA) -> None:
+        """Take a former or a coming generation into service."""
+        self._others.append(issuer)
+
+    def promote(self, issuer: IssuingCA) -> None:
+        """Make a generation the current one of its name; the one before stays in service."""
+        self._others = [other for other in self._others if other is not issuer]
+        former = self._current.get(issuer.name)
+        if former is not None:
+            self._others.append(former)
+        self._current[issuer.name] = issuer
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the RA has decided to have signed.
+
+    :param subject_der: of the certificate.
+    :param days: validity; *explicit*: somebody asked for just this many.
+    :param extensions: for the issuer that signs, as ``leaf_extensions`` gives them.
+    """
+
+    issuer: IssuingCA
+    policy: Policy
+    subject_der: bytes
+    key: KeyDescription
+    extensions: tuple[Extension, ...]
+    days: int
+    explicit: bool
+    csr: bytes
+
+
+class CertificateAuthority:
+    """The only caller of signers for certificates.
+
+    :param process: names who signs in stored intents; a server's own intents are orphans when it starts again.
+    """
+
+    def __init__(self, clock: IClock, store: IStore, issuers: IssuingCAs, process: str) -> None:
+        self._clock = clock
+        self._store: IStore = store
+        self.issuers = issuers
+        self.process = process
+        self._under_way: dict[bytes, list[Deferred[CertificateRecord]]] = {}
+
+    def now(self) -> datetime:
+        """The time, in whole seconds."""
+        return utc(self._clock.seconds())
+
+    # --- issuing ------------------------------------------------------------------------
+
+    def prepare(self, order: Order) -> tuple[Intent, ToBeSigned]:
+        """What is about to be signed, with a serial of 159 random bits.
+
+        :raises PolicyViolation: when an explicit validity passes the CA's own end.
+        """
+        issuer = order.issuer
+        now = self.now()
+        not_before = max(now - BACKDATE, issuer.certificate.not_before)
+        not_after = end_of_validity(now, order.days)
+        if not_after > issuer.certificate.not_after:
+            if order.explicit:
+                left = (issuer.certificate.not_after - now).days
+                raise PolicyViolation(
+                    f"the certificate would outlive the issuing CA, which ends on "
+                    f"{issuer.certificate.not_after:%Y-%m-%d}; ask for at most {left} days"
+                )
+            not_after = issuer.certificate.not_after
+        if now >= issuer.certificate.not_after:
+            raise PolicyViolation(f"the issuing CA {issuer.name} has expired")
+        serial = secrets.randbits(159) | 1 << 158
+        tbs = tbs_certificate(
+            serial=serial,
+            algorithm=issuer.signer.algorithm,
+            issuer_der=issuer.certificate.subject_der,
+            not_before=not_before,
+            not_after=not_after,
+            subject_der=order.subject_der,
+            spki_der=order.key.spki,
+            extensions=order.extensions,
+        )
+        intent = Intent(
+            serial=serial,
+            issuer_id=issuer.id,
+            tbs=tbs,
+            subject=rfc4514(order.subject_der),
+            common_name=common_name(order.subject_der) or "",
+            key_type=order.key.text,
+            key_id=order.key.key_id,
+            not_before=not_before,
+            not_after=not_after,
+            policy=order.policy.name,
+            process=self.process,
+        )
+        return intent, ToBeSigned(tbs, serial, not_before, not_after, order.csr)
+
+    def issue(self, request: NewRequest, order: Order, details: Mapping[str, object]) -> Deferred[CertificateRecord]:
+        """Record, sign, check, store.  A repetition of a request gives the certificate that it got before.
+
+        Fails with Conflict, PolicyViolation, Unavailable, IssuanceFailed.  Cancelling it stops nothing.
+        """
+        return start(self._issue(request, order, details))
+
+    async def _issue(self, request: NewRequest, order: Order, details: Mapping[str, object]) -> CertificateRecord:
+        waiting = None if request.dedupe is None else self._under_way.get(request.dedupe)
+        if waiting is not None:
+            turn: Deferred[CertificateRecord] = Deferred()
+            waiting.append(turn)
+            return await turn
+        if request.dedupe is None:
+            return await self._begin_and_sign(request, order, details)
+        self._under_way[request.dedupe] = waiting = []
+        try:
+            record = await self._begin_and_sign(request, order, details)
+        except BaseException as error:
+            del self._under_way[request.dedupe]
+            for other in waiting:
+                other.errback(error)
+            raise
+        del self._under_way[request.dedupe]
+        for other in waiting:
+            other.callback(record)
+        return record
+
+    async def _begin_and_sign(
+        self, request: NewRequest, order: Order, details: Mapping[str, object]
+    ) -> CertificateRecord:
+        intent, to_be_signed = self.prepare(order)
+        begun = await self._store.begin(request, intent, self.now())
+        if isinstance(begun, Repeated):
+            if begun.certificate is not None:
+                return begun.certificate
+            await self._give_up_stale(begun.request)
+            begun = await self._store.begin(request, intent, self.now())
+            if not isinstance(begun, Begun):
+                raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
+        return await self._sign(
+            begun.request_id, order.issuer, to_be_signed, request.method, request.principal, request.owner_id, details
+        )
+
+    async def _give_up_stale(self, request: RequestRecord) -> None:
+        """Free a repeated request whose first try will never end: its process is gone, or its commit failed."""
+        if request.state is not RequestState.ISSUING:
+            raise Conflict("this request was decided already", state=request.state)
+        if request.process != self.process and self.now() - request.created_at < ABANDONED_AFTER:
+            raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
+        await self.abandon(request)
+
+    async def _sign(
+        self,
+        request_id: int,
+        issuer: IssuingCA,
+        to_be_signed: ToBeSigned,
+        method: Method,
+        actor: str,
+        owner_id: int | None,
+        details: Mapping[str, object],
+    ) -> CertificateRecord:
+        serial = format_serial(to_be_signed.serial)
+
+        def event(kind: str, **more: object) -> Event:
+            told = {"serial": serial, "issuer": issuer.name, "issued_via": method.value, **details, **more}
+            return Event(kind, "certificate", serial, actor, told, owner_id)
+
+        try:
+            certificate = await issuer.signer.sign_certificate(to_be_signed)
+            check_issued(certificate, to_be_signed, issuer)
+        except PikachuError as error:
+            log.error("Certificate {serial} was not issued: {error}", serial=serial, error=error.public)
+            await self._store.fail(request_id, error.public, event("fail", reason=error.public), self.now())
+            raise
+        record = await self._store.complete(request_id, certificate, method, event("create"), self.now())
+        log.info(
+            "Issued {serial} by {issuer} to {subject} via {method} for {actor}",
+            serial=serial,
+            issuer=issuer.name,
+            subject=record.subject,
+            method=method.value,
+            actor=actor,
+        )
+        return record
+
+    def issue_approved(
+        self, request: RequestRecord, order: Order, approver: Principal, details: Mapping[str, object]
+    ) -> Deferred[CertificateRecord]:
+        """Sign what waited for a person; from then on as :meth:`issue`."""
+
+        async def work() -> CertificateRecord:
+            intent, to_be_signed = self.prepare(order)
+            event = Event(
+                "approve",
+                "request",
+                str(request.id),
+                approver.name,
+                {"subject": request.subject, "policy": request.policy},
+                request.owner_id,
+                approver.owner_id,
+            )
+            await self._store.approve(request.id, intent, approver.name, event, self.now())
+            told = {**details, "approved_by": approver.name}
+            return await self._sign(
+                request.id, order.issuer, to_be_signed, request.method, request.principal, request.owner_id, told
+            )
+
+        return start(work())
+
+    # --- orphans ------------------------------------------------------------------------
+
+    async def abandon(self, request: RequestRecord) -> None:
+        """Give up an intent that no certificate followed; its serial stays known, and can be revoked."""
+        serial = format_serial(request.serial or 0)
+        log.warn("No certificate followed the intent {serial} ({subject})", serial=serial, subject=request.subject)
+        told = {"serial": serial, "subject": request.subject, "process": request.process}
+        event = Event("abandon", "request", serial, SYSTEM.name, told, request.owner_id)
+        await self._store.abandon(request.id, event, self.now())
+
+    async def give_up_orphans(self) -> list[RequestRecord]:
+        """At start: the intents that this server left when it ended, and old ones of processes that are gone."""
+        orphans = await self._store.orphans(self.process, self.now() - ABANDONED_AFTER)
+        for request in orphans:
+            await self.abandon(request)
+        return orphans
+
+    # --- revoking -----------------------------------------------------------------------
+
+    def revoke(self, serial: int, reason: RevocationReason, actor: Principal) -> Deferred[CertificateRecord]:
+        """Revoke, or put on hold.  Repeating it changes nothing.  Fails with UnknownSerial."""
+
+        async def work() -> CertificateRecord:
+            event = self._certificate_event("revoke", serial, actor, {"reason": reason.wire_name})
+            record, changed = await self._store.revoke(serial, self.now(), reason, event)
+            if changed:
+                log.info("Revoked {serial}: {reason}", serial=format_serial(serial), reason=reason.wire_name)
+            return record
+
+        return start(work())
+
+    def release(self, serial: int, actor: Principal) -> Deferred[CertificateRecord]:
+        """Release from hold.  Fails with UnknownSerial, Conflict."""
+        return start(self._release(serial, actor))
+
+    async def _release(self, serial: int, actor: Principal) -> CertificateRecord:
+        record = await self._store.release(serial, self._certificate_event("release", serial, actor, {}))
+        log.info("Released {serial} from hold", serial=format_serial(serial))
+        return record
+
+    def delete(self, record: CertificateRecord, actor: Principal) -> Deferred[None]:
+        """Hide a certificate from lists; one that is revoked stays revoked (CRT-6)."""
+        event = self._certificate_event("delete", record.serial, actor, {"subject": record.subject}, record.owner_id)
+        return start(self._delete(record, event))
+
+    async def _delete(self, record: CertificateRecord, event: Event) -> None:
+        await self._store.delete_certificate(record.id, event, self.now())
+
+    def _certificate_event(
+        self, kind: str, serial: int, actor: Principal, details: Mapping[str, object], owner_id: int | None = None
+    ) -> Event:
+        return Event(kind, "certificate", format_serial(serial), actor.name, details, owner_id, actor_id=actor.owner_id)
+
+
+def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA) -> None:
+    """Step 8: the certificate is what was intended, inside the CA's validity, and signed by the issuer's key.
+
+    :raises IssuanceFailed: when it is not.
+    """
+    parsed = parse_certificate(certificate)
+    if parsed.tbs != to_be_signed.tbs:
+        raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
+    if parsed.not_after > issuer.certificate.not_after or parsed.not_before < issuer.certificate.not_before:
+        raise IssuanceFailed("the certificate would be valid when its CA is not; it was not handed out")
+    try:
+        verify_signature(issuer.key, parsed.signature_algorithm_der, parsed.signature, parsed.tbs)
+    except PikachuError as error:
+        raise IssuanceFailed("the signer gave a signature that does not verify", error=error.public) from error

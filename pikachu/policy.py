@@ -1,0 +1,265 @@
+"""Enrollment policies: which one signs (POL-3), what it allows (POL-4), and the default one's two files (POL-2)."""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import os
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, succeed
+
+from pikachu.errors import ConfigError, NotFound, PikachuError, PolicyViolation
+from pikachu.interfaces import IClock, IPolicyStore
+from pikachu.model import Method, Policy, Principal
+from pikachu.x509.spki import KeyDescription
+from pikachu.x509.template import ProfileTemplate, parse
+
+DEFAULT_POLICY_NAME = "System"
+POLICY_NAME = re.compile(r"[A-Za-z0-9._ -]{1,64}")
+_MAX_DAYS = 36500
+
+
+@functools.lru_cache(maxsize=256)
+def compiled(text: str) -> ProfileTemplate:
+    """The parsed extension text of a policy.
+
+    :raises BadTemplate: with the line that is wrong.
+    """
+    return parse(text)
+
+
+def read_validity(text: str, where: str) -> int:
+    """Days from a ``validity_conf``: a bare number, or lines ``name = N`` of which ``default`` (else the first) counts.
+
+    :raises ConfigError: one line.
+    """
+    days: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        content = line.split("#", 1)[0].strip()
+        if not content:
+            continue
+        name, separator, value = content.rpartition("=")
+        value = value.strip()
+        if not value.isdecimal() or not 1 <= int(value) <= _MAX_DAYS:
+            raise ConfigError(
+                f"{where}: line {number}: expected a number of days from 1 to {_MAX_DAYS}, found {value!r}"
+            )
+        days[name.strip().lower() if separator else "default"] = int(value)
+    if not days:
+        raise ConfigError(f"{where}: it holds no number of days; write one, such as 365")
+    return days.get("default", next(iter(days.values())))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content so that a reader sees the old or the new one, whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPolicyFiles:
+    """Where the default policy lives: ``server_ext_cfg`` and ``validity_conf``."""
+
+    extensions: Path
+    validity: Path
+
+    def read(self) -> Policy:
+        """The default policy as the files say.
+
+        :raises ConfigError: one line that names the file.
+        """
+        try:
+            text = self.extensions.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"[PATHS] server_ext_cfg: {self.extensions} can't be read ({error}); `pikachu init` makes one"
+            ) from None
+        try:
+            compiled(text)
+        except PikachuError as error:
+            raise ConfigError(f"[PATHS] server_ext_cfg: {self.extensions}: {error.public}") from None
+        try:
+            validity = self.validity.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"[PATHS] validity_conf: {self.validity} can't be read ({error}); `pikachu init` makes one"
+            ) from None
+        days = read_validity(validity, f"[PATHS] validity_conf: {self.validity}")
+        changed = datetime.fromtimestamp(int(self.extensions.stat().st_mtime), UTC)
+        return Policy(
+            id=0,
+            name=DEFAULT_POLICY_NAME,
+            days=days,
+            extensions=text,
+            system=True,
+            created_at=changed,
+            updated_at=changed,
+        )
+
+    def write(self, days: int, extensions: str) -> Policy:
+        """Replace both files; what they say then.
+
+        :raises BadTemplate: when the text is none; nothing is changed then.
+        """
+        compiled(extensions)
+        check_days(days)
+        write_atomically(self.extensions, extensions)
+        write_atomically(self.validity, f"{days}\n")
+        return self.read()
+
+    def stamp(self) -> tuple[int, int]:
+        """Changes when one of the files does."""
+        return self.extensions.stat().st_mtime_ns, self.validity.stat().st_mtime_ns
+
+
+def check_days(days: int) -> None:
+    """That a validity is one.
+
+    :raises PolicyViolation: when it is not.
+    """
+    if not 1 <= days <= _MAX_DAYS:
+        raise PolicyViolation(f"a validity is 1 to {_MAX_DAYS} days")
+
+
+class PolicyBook:
+    """Finds the policy of an enrollment, and keeps what it found for a second.
+
+    What another process changes is in force a second later; what this one changes, at once (``forget``).
+    """
+
+    def __init__(self, store: IPolicyStore, files: DefaultPolicyFiles, clock: IClock) -> None:
+        self._store = store
+        self.files = files
+        self._clock = clock
+        self._default = files.read()
+        self._stamp = files.stamp()
+        self._looked = clock.seconds()
+        self._kept: dict[tuple[object, ...], tuple[float, Policy | None]] = {}
+
+    @property
+    def default(self) -> Policy:
+        """The default policy; a change of its files shows within a second, a broken one leaves the last good one."""
+        now = self._clock.seconds()
+        if now - self._looked >= 1:
+            self._looked = now
+            try:
+                stamp = self.files.stamp()
+                if stamp != self._stamp:
+                    self._stamp = stamp
+                    self._default = self.files.read()
+            except (OSError, ConfigError):
+                return self._default
+        return self._default
+
+    def forget(self) -> None:
+        """Policies were changed: look again."""
+        self._kept.clear()
+        self._looked = 0
+
+    async def choose(
+        self, protocol: Method, label: str | None, principal: Principal, named: str | None = None
+    ) -> Policy:
+        """The policy that signs (POL-3).
+
+        :param label: of the EST or SCEP path.
+        :param named: a policy that an API or CLI user names.
+        :raises NotFound: when the label or the name is none that this principal may use.
+        """
+        if label is not None:
+            policy = await self._by_name(label)
+            flagged = policy is not None and (policy.use_for_est if protocol is Method.EST else policy.use_for_scep)
+            if policy is None or not flagged or not may_use(policy, principal):
+                raise NotFound(f"there is no {protocol.value} label of that name")
+            return policy
+        if named is not None:
+            if named == DEFAULT_POLICY_NAME:
+                return self.default
+            policy = await self._by_name(named)
+            if policy is None or not may_use(policy, principal):
+                raise NotFound(f"there is no policy named {named!r}")
+            return policy
+        if protocol in (Method.EST, Method.SCEP):
+            if principal.owner_id is not None:
+                policy = await self._flagged(protocol, principal.owner_id)
+                if policy is not None:
+                    return policy
+            policy = await self._flagged(protocol, None)
+            if policy is not None:
+                return policy
+        return self.default
+
+    async def for_label(self, protocol: Method, label: str | None) -> Policy:
+        """The policy of a path before anyone has authenticated: for CA certificates and attributes.
+
+        :raises NotFound: when no policy of that name is flagged for the protocol.
+        """
+        if label is not None:
+            policy = await self._by_name(label)
+            if policy is None or not (policy.use_for_est if protocol is Method.EST else policy.use_for_scep):
+                raise NotFound(f"there is no {protocol.value} label of that name")
+            return policy
+        return await self._flagged(protocol, None) or self.default
+
+    def _by_name(self, name: str) -> Deferred[Policy | None]:
+        if not POLICY_NAME.fullmatch(name):
+            return succeed(None)
+        return self._keep(("name", name), functools.partial(self._store.policy_by_name, name))
+
+    def _flagged(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
+        return self._keep(("flag", protocol, owner_id), functools.partial(self._store.policy_for, protocol, owner_id))
+
+    def _keep(
+        self, key: tuple[object, ...], look: functools.partial[Deferred[Policy | None]]
+    ) -> Deferred[Policy | None]:
+        now = self._clock.seconds()
+        kept = self._kept.get(key)
+        if kept is not None and now - kept[0] < 1:
+            return succeed(kept[1])
+        if len(self._kept) > 1000:
+            self._kept.clear()
+
+        def remember(found: Policy | None) -> Policy | None:
+            self._kept[key] = (now, found)
+            return found
+
+        return look().addCallback(remember)
+
+
+def may_use(policy: Policy, principal: Principal) -> bool:
+    """A policy is usable by all when it is a system one, else by its owner and by admins."""
+    return (
+        policy.system or principal.is_admin or (policy.owner_id is not None and policy.owner_id == principal.owner_id)
+    )
+
+
+def check_limits(policy: Policy, key: KeyDescription, subject: str, names: Sequence[str]) -> None:
+    """That the request stays within the policy's limits (POL-4).
+
+    :param subject: RFC 4514.
+    :param names: of the subjectAltName, such as ``DNS:a.example.com``.
+    :raises PolicyViolation: with the reason.
+    """
+    limits = policy.limits
+    if limits.keys and not any(key.text == allowed or key.text.split("/")[0] == allowed for allowed in limits.keys):
+        raise PolicyViolation(f"the policy allows the keys {', '.join(limits.keys)}; this one is {key.text}")
+    if limits.subject is not None and not fnmatch.fnmatchcase(subject, limits.subject):
+        raise PolicyViolation("the policy does not allow this subject", subject=subject)
+    if limits.names:
+        for name in names:
+            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in limits.names):
+                raise PolicyViolation(f"the policy does not allow the name {name}")

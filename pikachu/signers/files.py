@@ -1,0 +1,198 @@
+"""Issuing CAs whose key, certificate and chain are files (CFG-4), checked before they are used (INIT-3, INIT-4)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from pikachu.errors import ConfigError, MalformedRequest, PikachuError
+from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, parse_certificate
+from pikachu.x509.keys import PrivateKey, load_private_key, public_key_matches
+from pikachu.x509.pem import pem_blocks
+from pikachu.x509.signature import verify_signature
+from pikachu.x509.spki import describe_spki
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FileCA:
+    """An issuing CA as it was found in its files.
+
+    :param chain: from the issuing CA to the root, both included.
+    """
+
+    private_key: PrivateKey
+    certificate: Certificate
+    chain: tuple[Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CAFiles:
+    """Where one issuing CA lies, and the settings that say so.
+
+    :param section: as ``config.ini`` names them in messages, such as ``[CA] SUBCA_KEY_PATH_EC``.
+    """
+
+    name: str
+    key: Path
+    certificate: Path
+    chain: Path | None
+    root: Path | None
+    passphrase: bytes | None = None
+    suffix: str = ""
+
+    def setting(self, what: str) -> str:
+        """The name of the setting, for messages."""
+        return f"[CA] SUBCA_{what}_PATH{self.suffix}" if what != "CHAIN" else f"[CA] CHAIN_FILE_PATH{self.suffix}"
+
+
+def read_file(path: Path, setting: str) -> bytes:
+    """The content of a file that a setting names.
+
+    :raises ConfigError: one line that says what to do.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{setting}: {path} does not exist; `pikachu init` makes what is missing") from None
+    except OSError as error:
+        raise ConfigError(f"{setting}: {path} can't be read: {error.strerror}; mend its owner or mode") from None
+
+
+def check_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None:
+    """A private key file that others can read is refused, or warned of.
+
+    :param policy: ``refuse`` or ``warn``.
+    :raises ConfigError: when it is refused.
+    """
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if not mode & 0o077:
+        return
+    message = f"{setting}: {path} has mode {mode:04o}, so others can read the key; run: chmod 600 {path}"
+    if policy == "refuse":
+        raise ConfigError(message)
+    warn(message)
+
+
+def load_key(path: Path, setting: str, passphrase: bytes | None, policy: str, warn: Warn) -> PrivateKey:
+    """A private key from a PEM or DER file.
+
+    :raises ConfigError: one line.
+    """
+    data = read_file(path, setting)
+    check_permissions(path, setting, policy, warn)
+    try:
+        return load_private_key(data, passphrase)
+    except PikachuError as error:
+        raise ConfigError(f"{setting}: {path}: {error.public}") from None
+
+
+def load_certificates(path: Path, setting: str) -> list[Certificate]:
+    """All certificates of a PEM file, or the one of a DER file.
+
+    :raises ConfigError: when there is none.
+    """
+    data = read_file(path, setting)
+    try:
+        blocks = pem_blocks(data, "CERTIFICATE") if b"-----BEGIN" in data else [data]
+        found = [parse_certificate(block) for block in blocks]
+    except MalformedRequest as error:
+        raise ConfigError(f"{setting}: {path} holds no certificate that can be read: {error.public}") from None
+    if not found:
+        raise ConfigError(f"{setting}: {path} holds no certificate")
+    return found
+
+
+def check_issued_by(child: Certificate, issuer: Certificate) -> None:
+    """That *issuer*'s key signed *child*.
+
+    :raises PikachuError: when the names or the signature don't fit.
+    """
+    if child.issuer_der != issuer.subject_der:
+        raise MalformedRequest("the issuer's name is another one")
+    verify_signature(describe_spki(issuer.spki_der), child.signature_algorithm_der, child.signature, child.tbs)
+
+
+def build_chain(certificate: Certificate, candidates: list[Certificate], where: str) -> tuple[Certificate, ...]:
+    """From *certificate* up to a self-signed root, with each signature verified.
+
+    :raises ConfigError: when it leads to no root.
+    """
+    chain = [certificate]
+    while not chain[-1].self_issued:
+        if len(chain) > 8:
+            raise ConfigError(f"{where}: the chain has more than 8 certificates")
+        for candidate in candidates:
+            try:
+                check_issued_by(chain[-1], candidate)
+            except PikachuError:
+                continue
+            chain.append(candidate)
+            break
+        else:
+            raise ConfigError(
+                f"{where}: the chain does not verify: no certificate in it has issued "
+                f"{_name(chain[-1])}; put the issuing CA's and the root's certificates there"
+            )
+    try:
+        check_issued_by(chain[-1], chain[-1])
+    except PikachuError:
+        raise ConfigError(f"{where}: the root certificate {_name(chain[-1])} is not signed by its own key") from None
+    return tuple(chain)
+
+
+def _name(certificate: Certificate) -> str:
+    return repr(x509.load_der_x509_certificate(certificate.der).subject.rfc4514_string())
+
+
+def check_ca_certificate(certificate: Certificate, now: datetime, where: str, warn: Warn) -> None:
+    """That a certificate may sign certificates now.
+
+    :raises ConfigError: a line of its own for each reason.
+    """
+    if now > certificate.not_after:
+        raise ConfigError(f"{where}: the CA expired on {certificate.not_after:%Y-%m-%d}; renew it, then start again")
+    if now < certificate.not_before:
+        raise ConfigError(f"{where}: the CA is not valid before {certificate.not_before}; check this machine's clock")
+    if not certificate.is_ca:
+        raise ConfigError(f"{where}: basicConstraints does not say CA:TRUE; this is no CA certificate")
+    usage = certificate.key_usage
+    if usage is not None and KEY_CERT_SIGN not in usage:
+        raise ConfigError(f"{where}: its keyUsage lacks keyCertSign, so it may not issue certificates")
+    if usage is not None and CRL_SIGN not in usage:
+        warn(f"{where}: its keyUsage lacks cRLSign, so its CRLs will be refused")
+
+
+def load_file_ca(files: CAFiles, permissions: str, now: datetime, warn: Warn) -> FileCA:
+    """Read and check one issuing CA.
+
+    :raises ConfigError: one line that names the setting, the file and what is wrong.
+    """
+    key_setting, certificate_setting = files.setting("KEY"), files.setting("CERT")
+    certificate = load_certificates(files.certificate, certificate_setting)[0]
+    private_key = load_key(files.key, key_setting, files.passphrase, permissions, warn)
+    if not public_key_matches(private_key, certificate.spki_der):
+        raise ConfigError(f"{key_setting}: {files.key} is not the key of the certificate {files.certificate}")
+    check_ca_certificate(certificate, now, f"{certificate_setting}: {files.certificate}", warn)
+    candidates: list[Certificate] = []
+    where = f"{certificate_setting}: {files.certificate}"
+    if files.chain is not None:
+        candidates += load_certificates(files.chain, files.setting("CHAIN"))
+        where = f"{files.setting('CHAIN')}: {files.chain}"
+    if files.root is not None:
+        candidates += load_certificates(files.root, "[CA] ROOT_CERT_PATH")
+    chain = build_chain(certificate, candidates, where)
+    for depth, above in enumerate(chain[1:]):
+        check_ca_certificate(above, now, f"{where}: {_name(above)}", warn)
+        if above.path_length is not None and above.path_length < depth + 1:
+            raise ConfigError(
+                f"{where}: {_name(above)} has pathlen {above.path_length}, so no CA may stand {depth + 1} below it"
+            )
+    return FileCA(private_key, certificate, chain)

@@ -1,0 +1,168 @@
+"""Which extensions a certificate gets: the policy's, what the request may add, and the CA's own (docs/issuance.md).
+
+The order of precedence is fixed: a policy's extension wins over the request's; the request contributes its
+subjectAltName only, and only where the policy honours it; what RFC 5280 and RFC 9881 demand of every
+certificate is enforced last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pikachu.errors import PolicyViolation
+from pikachu.x509 import der
+from pikachu.x509.certificate import (
+    AUTHORITY_KEY_IDENTIFIER,
+    BASIC_CONSTRAINTS,
+    CRL_SIGN,
+    DIGITAL_SIGNATURE,
+    KEY_CERT_SIGN,
+    KEY_ENCIPHERMENT,
+    KEY_USAGE,
+    SUBJECT_ALTERNATIVE_NAME,
+    SUBJECT_KEY_IDENTIFIER,
+    Certificate,
+)
+from pikachu.x509.extension import Extension
+from pikachu.x509.spki import KeyDescription, KeyFamily
+
+AUTHORITY_INFORMATION_ACCESS = "1.3.6.1.5.5.7.1.1"
+CRL_DISTRIBUTION_POINTS = "2.5.29.31"
+OCSP_ACCESS = "1.3.6.1.5.5.7.48.1"
+CA_ISSUERS_ACCESS = "1.3.6.1.5.5.7.48.2"
+OCSP_NO_CHECK = "1.3.6.1.5.5.7.48.1.5"
+
+_NOT_CA = der.sequence()
+_EMPTY_NAME = der.sequence()
+
+# Bits that a key of the family can't serve: RFC 9881 section 5 (ML-DSA), RFC 8410 section 5 (Ed25519),
+# RFC 8813 section 3 (EC).
+_FORBIDDEN_USAGE = {
+    KeyFamily.RSA: frozenset(),
+    KeyFamily.EC: frozenset({2, 3}),
+    KeyFamily.ED25519: frozenset({2, 3, 4, 7, 8}),
+    KeyFamily.ML_DSA: frozenset({2, 3, 4, 7, 8}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where this CA tells the users of its certificates to look, when a policy names no places of its own."""
+
+    ocsp: str
+    ca_issuers: str
+    crl: str
+
+
+def default_key_usage(key: KeyDescription) -> Extension:
+    """The keyUsage of a certificate whose policy names none."""
+    bits = {DIGITAL_SIGNATURE, KEY_ENCIPHERMENT} if key.family is KeyFamily.RSA else {DIGITAL_SIGNATURE}
+    return Extension(KEY_USAGE, True, der.named_bits(bits))
+
+
+def usage_for_key(extension: Extension, key: KeyDescription) -> Extension:
+    """The keyUsage without the bits that a key of this kind can't serve; the default where nothing is left."""
+    content = der.parse(extension.value, der.BIT_STRING).content
+    bits = {number for number in range((len(content) - 1) * 8) if content[1 + number // 8] & (0x80 >> number % 8)}
+    allowed = bits - _FORBIDDEN_USAGE[key.family]
+    if allowed == bits:
+        return extension
+    if not allowed:
+        return default_key_usage(key)
+    return Extension(KEY_USAGE, extension.critical, der.named_bits(allowed))
+
+
+def _is_ca(extension: Extension) -> bool:
+    parts = der.parse(extension.value, der.SEQUENCE).sub()
+    return bool(parts) and parts[0].tag == der.BOOLEAN and parts[0].boolean()
+
+
+def leaf_extensions(
+    *,
+    policy: Sequence[Extension],
+    requested_names: Extension | None,
+    subject_der: bytes,
+    key: KeyDescription,
+    issuer: Certificate,
+    addresses: Addresses | None,
+) -> tuple[Extension, ...]:
+    """The extensions of a certificate that is about to be signed.
+
+    :param policy: what the policy's text evaluates to.
+    :param requested_names: the request's subjectAltName where the policy honours it, already validated.
+    :param addresses: added as AIA and CDP when the policy has none of its own.
+    :raises PolicyViolation: when the issuer may not issue such a certificate.
+    """
+    found = {extension.oid: extension for extension in policy}
+    constraints = found.get(BASIC_CONSTRAINTS)
+    if constraints is None:
+        found[BASIC_CONSTRAINTS] = Extension(BASIC_CONSTRAINTS, True, _NOT_CA)
+    elif _is_ca(constraints):
+        if issuer.path_length == 0:
+            raise PolicyViolation("the policy asks for a CA certificate, and the issuing CA has pathlen 0")
+        found.setdefault(KEY_USAGE, Extension(KEY_USAGE, True, der.named_bits({KEY_CERT_SIGN, CRL_SIGN})))
+    if SUBJECT_ALTERNATIVE_NAME not in found and requested_names is not None:
+        found[SUBJECT_ALTERNATIVE_NAME] = Extension(SUBJECT_ALTERNATIVE_NAME, False, requested_names.value)
+    names = found.get(SUBJECT_ALTERNATIVE_NAME)
+    if subject_der == _EMPTY_NAME:
+        if names is None:
+            raise PolicyViolation("the certificate would have neither a subject nor a subjectAltName")
+        # RFC 5280 section 4.1.2.6: critical where it is the only name.
+        found[SUBJECT_ALTERNATIVE_NAME] = Extension(SUBJECT_ALTERNATIVE_NAME, True, names.value)
+    usage = found.get(KEY_USAGE)
+    found[KEY_USAGE] = default_key_usage(key) if usage is None else usage_for_key(usage, key)
+    found[SUBJECT_KEY_IDENTIFIER] = found.get(SUBJECT_KEY_IDENTIFIER) or Extension(
+        SUBJECT_KEY_IDENTIFIER, False, der.octet_string(key.ski)
+    )
+    found[AUTHORITY_KEY_IDENTIFIER] = found.get(AUTHORITY_KEY_IDENTIFIER) or authority_key_identifier(issuer)
+    if addresses is not None:
+        found.setdefault(AUTHORITY_INFORMATION_ACCESS, authority_information_access(addresses))
+        found.setdefault(CRL_DISTRIBUTION_POINTS, crl_distribution_point(addresses.crl))
+    return tuple(found.values())
+
+
+def authority_key_identifier(issuer: Certificate) -> Extension:
+    """The issuer's subjectKeyIdentifier as authorityKeyIdentifier (RFC 5280 section 4.2.1.1)."""
+    return Extension(AUTHORITY_KEY_IDENTIFIER, False, der.sequence(der.implicit(0, issuer.key_identifier)))
+
+
+def authority_information_access(addresses: Addresses) -> Extension:
+    """AuthorityInfoAccess with the OCSP responder and the issuer's certificate (RFC 5280 section 4.2.2.1)."""
+    return Extension(
+        AUTHORITY_INFORMATION_ACCESS,
+        False,
+        der.sequence(
+            der.sequence(der.oid(OCSP_ACCESS), der.implicit(6, addresses.ocsp.encode("ascii"))),
+            der.sequence(der.oid(CA_ISSUERS_ACCESS), der.implicit(6, addresses.ca_issuers.encode("ascii"))),
+        ),
+    )
+
+
+def crl_distribution_point(url: str) -> Extension:
+    """CRLDistributionPoints with one fullName (RFC 5280 section 4.2.1.13)."""
+    full_name = der.explicit(0, der.implicit(6, url.encode("ascii")))
+    return Extension(CRL_DISTRIBUTION_POINTS, False, der.sequence(der.sequence(der.explicit(0, full_name))))
+
+
+def service_extensions(
+    *, key: KeyDescription, issuer: Certificate, usage: Iterable[int], purposes: Iterable[str], no_check: bool = False
+) -> tuple[Extension, ...]:
+    """The extensions of a certificate that the CA issues to itself: OCSP responder or SCEP RA.
+
+    :param usage: keyUsage bits.
+    :param purposes: extendedKeyUsage OIDs; may be empty.
+    :param no_check: id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1).
+    """
+    found = [
+        Extension(BASIC_CONSTRAINTS, True, _NOT_CA),
+        Extension(KEY_USAGE, True, der.named_bits(usage)),
+        Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(key.ski)),
+        authority_key_identifier(issuer),
+    ]
+    wanted = tuple(purposes)
+    if wanted:
+        found.append(Extension("2.5.29.37", False, der.sequence(*(der.oid(purpose) for purpose in wanted))))
+    if no_check:
+        found.append(Extension(OCSP_NO_CHECK, False, der.null()))
+    return tuple(found)
