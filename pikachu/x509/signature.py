@@ -1,0 +1,226 @@
+"""Signature algorithms: their AlgorithmIdentifiers, which of them are accepted, and how they verify.
+
+Encodings are those of RFC 4055 and 8017 (RSA), RFC 5758 (ECDSA), RFC 8410 (Ed25519) and RFC 9881 (ML-DSA):
+NULL parameters for RSA, none for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from pikachu.errors import MalformedRequest, PikachuError, ProofOfPossessionFailed, UnsupportedAlgorithm
+from pikachu.x509 import der
+from pikachu.x509.spki import ED25519, ML_DSA_44, ML_DSA_65, ML_DSA_87, KeyDescription, KeyFamily, PublicKey
+
+RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
+_MGF1: Final = "1.2.840.113549.1.1.8"
+
+_HASH_OIDS: Final = {
+    "2.16.840.1.101.3.4.2.1": "SHA-256",
+    "2.16.840.1.101.3.4.2.2": "SHA-384",
+    "2.16.840.1.101.3.4.2.3": "SHA-512",
+    "1.3.14.3.2.26": "SHA-1",
+}
+_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
+    "SHA-256": hashes.SHA256(),
+    "SHA-384": hashes.SHA384(),
+    "SHA-512": hashes.SHA512(),
+    "SHA-1": hashes.SHA1(),  # noqa: S303 - only where the caller allows it
+    "MD5": hashes.MD5(),  # noqa: S303 - only where the caller allows it
+}
+_RSA: Final = {
+    "1.2.840.113549.1.1.11": "SHA-256",
+    "1.2.840.113549.1.1.12": "SHA-384",
+    "1.2.840.113549.1.1.13": "SHA-512",
+    "1.2.840.113549.1.1.5": "SHA-1",
+    "1.3.14.3.2.29": "SHA-1",
+    "1.2.840.113549.1.1.4": "MD5",
+}
+_ECDSA: Final = {
+    "1.2.840.10045.4.3.2": "SHA-256",
+    "1.2.840.10045.4.3.3": "SHA-384",
+    "1.2.840.10045.4.3.4": "SHA-512",
+    "1.2.840.10045.4.1": "SHA-1",
+}
+_ECDSA_SIGNERS: Final = {name: ec.ECDSA(_HASHES[name]) for name in set(_ECDSA.values())}
+_ML_DSA_KEYS: Final = {ML_DSA_44: "PQC/mldsa44", ML_DSA_65: "PQC/mldsa65", ML_DSA_87: "PQC/mldsa87"}
+_PKCS1: Final = padding.PKCS1v15()
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureAlgorithm:
+    """A signature algorithm that verifies.
+
+    :ivar der: the AlgorithmIdentifier as it was read, or as it is written.
+    :ivar oid: dotted.
+    :ivar family: of the keys that make such signatures.
+    :ivar hash_name: ``SHA-256`` …; ``None`` for Ed25519 and ML-DSA, which hash by themselves.
+    :ivar key_type: the one key type that fits, for ML-DSA.
+    :ivar pss_salt: octets of salt for RSASSA-PSS; ``None`` for all others.
+    :ivar text: for people.
+    """
+
+    der: bytes
+    oid: str
+    family: KeyFamily
+    hash_name: str | None
+    text: str
+    key_type: str | None = None
+    pss_salt: int | None = None
+
+    @property
+    def hash(self) -> hashes.HashAlgorithm | None:
+        """The digest, where the algorithm has one apart."""
+        return None if self.hash_name is None else _HASHES[self.hash_name]
+
+
+def _identifier(oid: str, family: KeyFamily) -> bytes:
+    return der.sequence(der.oid(oid), der.null()) if family is KeyFamily.RSA else der.sequence(der.oid(oid))
+
+
+def _by_key_type() -> dict[str, SignatureAlgorithm]:
+    chosen = {
+        "RSA": "1.2.840.113549.1.1.11",
+        "EC/prime256v1": "1.2.840.10045.4.3.2",
+        "EC/secp384r1": "1.2.840.10045.4.3.3",
+        "EC/secp521r1": "1.2.840.10045.4.3.4",
+        "EC/secp256k1": "1.2.840.10045.4.3.2",
+        "Ed25519": ED25519,
+        **{key_type: oid for oid, key_type in _ML_DSA_KEYS.items()},
+    }
+    return {
+        key_type: parse_algorithm(_identifier(oid, KeyFamily(key_type.partition("/")[0])))
+        for key_type, oid in chosen.items()
+    }
+
+
+def signature_algorithm(key: KeyDescription) -> SignatureAlgorithm:
+    """The algorithm by which an issuer with this key signs: SHA-256 with RSA, the curve's own strength for EC."""
+    return _BY_KEY_TYPE["RSA" if key.family is KeyFamily.RSA else key.text]
+
+
+@lru_cache(maxsize=256)
+def parse_algorithm(identifier: bytes) -> SignatureAlgorithm:
+    """A DER AlgorithmIdentifier of a signature.
+
+    :raises MalformedRequest: no such structure.
+    :raises UnsupportedAlgorithm: an algorithm that is never accepted, or one with wrong parameters.
+    """
+    parts = der.parse(identifier, der.SEQUENCE).sub()
+    if not 1 <= len(parts) <= 2:
+        raise MalformedRequest("an AlgorithmIdentifier has one or two parts")
+    oid = parts[0].oid()
+    parameters = parts[1] if len(parts) == 2 else None
+    if oid in _RSA:
+        # RFC 4055 section 5: NULL is sent, and its absence is accepted.
+        if parameters is not None and parameters.whole != b"\x05\x00":
+            raise UnsupportedAlgorithm("the signature algorithm has parameters that do not belong there")
+        return SignatureAlgorithm(identifier, oid, KeyFamily.RSA, _RSA[oid], f"RSA with {_RSA[oid]}")
+    if oid == RSASSA_PSS:
+        return _parse_pss(identifier, parameters)
+    if parameters is not None and (oid in _ECDSA or oid in _ML_DSA_KEYS or oid == ED25519):
+        raise UnsupportedAlgorithm("the signature algorithm has parameters that do not belong there")
+    if oid in _ECDSA:
+        return SignatureAlgorithm(identifier, oid, KeyFamily.EC, _ECDSA[oid], f"ECDSA with {_ECDSA[oid]}")
+    if oid == ED25519:
+        return SignatureAlgorithm(identifier, oid, KeyFamily.ED25519, None, "Ed25519", "Ed25519")
+    if oid in _ML_DSA_KEYS:
+        key_type = _ML_DSA_KEYS[oid]
+        return SignatureAlgorithm(identifier, oid, KeyFamily.ML_DSA, None, f"ML-DSA-{key_type[-2:]}", key_type)
+    raise UnsupportedAlgorithm("this signature algorithm is not accepted", algorithm=oid)
+
+
+def _parse_pss(identifier: bytes, parameters: der.Element | None) -> SignatureAlgorithm:
+    """RSASSA-PSS-params (RFC 4055 section 3.1); the defaults, which mean SHA-1, only when written out as such."""
+    refusal = "RSASSA-PSS is accepted with one of SHA-256, SHA-384, SHA-512 for both of its digests"
+    fields = {part.tag: part.sub() for part in (parameters.expect(der.SEQUENCE).sub() if parameters else [])}
+    digest, mask = fields.get(0xA0), fields.get(0xA1)
+    if (
+        digest is None
+        or mask is None
+        or len(digest) != 1
+        or len(mask) != 1
+        or not fields.keys() <= {0xA0, 0xA1, 0xA2, 0xA3}
+    ):
+        raise UnsupportedAlgorithm(refusal)
+    mask_parts = mask[0].expect(der.SEQUENCE).sub()
+    hash_name = _hash_of(digest[0])
+    if len(mask_parts) != 2 or mask_parts[0].oid() != _MGF1 or hash_name in (None, "SHA-1"):
+        raise UnsupportedAlgorithm(refusal)
+    if _hash_of(mask_parts[1]) != hash_name:
+        raise UnsupportedAlgorithm(refusal)
+    salt = _single_integer(fields.get(0xA2), 20)
+    if not 0 <= salt <= 128 or _single_integer(fields.get(0xA3), 1) != 1:
+        raise UnsupportedAlgorithm("the RSASSA-PSS parameters are not accepted")
+    return SignatureAlgorithm(
+        identifier, RSASSA_PSS, KeyFamily.RSA, hash_name, f"RSASSA-PSS with {hash_name}", pss_salt=salt
+    )
+
+
+def _hash_of(algorithm: der.Element) -> str | None:
+    parts = algorithm.expect(der.SEQUENCE).sub()
+    if not parts or len(parts) > 2 or (len(parts) == 2 and parts[1].whole != b"\x05\x00"):
+        return None
+    return _HASH_OIDS.get(parts[0].oid())
+
+
+def _single_integer(parts: list[der.Element] | None, default: int) -> int:
+    if parts is None:
+        return default
+    if len(parts) != 1:
+        raise MalformedRequest("the RSASSA-PSS parameters are malformed")
+    return parts[0].integer()
+
+
+def verify_signature(
+    key: KeyDescription,
+    algorithm: bytes,
+    signature: bytes,
+    data: bytes,
+    *,
+    allow_sha1: bool = False,
+    allow_md5: bool = False,
+    failure: Callable[[str], PikachuError] = ProofOfPossessionFailed,
+) -> SignatureAlgorithm:
+    """Verify *signature* over *data*; return its algorithm.
+
+    :param algorithm: DER AlgorithmIdentifier of the signature.
+    :param failure: makes the error for a signature that does not verify from its public message.
+    :raises MalformedRequest: *algorithm* is no AlgorithmIdentifier.
+    :raises UnsupportedAlgorithm: it is not accepted, SHA-1 and MD5 only when allowed.
+    :raises ProofOfPossessionFailed: or what *failure* makes, when the signature does not verify.
+    """
+    known = parse_algorithm(algorithm)
+    if (known.hash_name == "SHA-1" and not allow_sha1) or (known.hash_name == "MD5" and not allow_md5):
+        raise UnsupportedAlgorithm(f"signatures with {known.hash_name} are not accepted")
+    if known.family is not key.family or known.key_type not in (None, key.text):
+        raise failure(f"a signature by {known.text} can't be made with the key {key.text}")
+    try:
+        _verify(key.public_key, known, signature, data)
+    except (InvalidSignature, ValueError, PycaUnsupported) as error:
+        raise failure("the signature does not verify with the public key") from error
+    return known
+
+
+def _verify(key: PublicKey, algorithm: SignatureAlgorithm, signature: bytes, data: bytes) -> None:
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        key.verify(signature, data, _ECDSA_SIGNERS[str(algorithm.hash_name)])
+    elif isinstance(key, rsa.RSAPublicKey):
+        digest = _HASHES[str(algorithm.hash_name)]
+        if algorithm.pss_salt is None:
+            key.verify(signature, data, _PKCS1, digest)
+        else:
+            key.verify(signature, data, padding.PSS(padding.MGF1(digest), algorithm.pss_salt), digest)
+    else:
+        key.verify(signature, data)
+
+
+_BY_KEY_TYPE: Final = _by_key_type()
