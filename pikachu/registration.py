@@ -1,0 +1,620 @@
+"""The registration authority (RA): who asks, whether the request is sound, which policy applies, what it grants.
+
+Steps 1 to 5 of a request's way.  EST, SCEP, REST, the command line and the web pages come in here; none of them
+has a rule of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pikachu.auth.authenticator import Authenticator
+from pikachu.authority import CertificateAuthority, IssuingCA, Order
+from pikachu.errors import (
+    AuthenticationFailed,
+    BadCSR,
+    NotAuthorized,
+    NotFound,
+    PolicyViolation,
+    ProofOfPossessionFailed,
+)
+from pikachu.interfaces import IStore, Repeated
+from pikachu.model import (
+    ANONYMOUS,
+    Approval,
+    CertificateRecord,
+    Credentials,
+    Event,
+    ListQuery,
+    Method,
+    NewRequest,
+    Page,
+    Policy,
+    PresentedCertificate,
+    Principal,
+    PrincipalKind,
+    RequestRecord,
+    RequestState,
+    Scope,
+)
+from pikachu.policy import PolicyBook, check_days, check_limits, compiled
+from pikachu.threads import start
+from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
+from pikachu.x509.csr import CertificationRequest, parse_csr, verify_csr
+from pikachu.x509.extension import Extension
+from pikachu.x509.names import check_name, names_equal
+from pikachu.x509.profile import Addresses, leaf_extensions
+from pikachu.x509.san import GeneralName, parse_san
+from pikachu.x509.spki import KeyDescription, describe_spki
+from pikachu.x509.template import ExtensionContext
+
+log = Logger()
+
+EST_REPEAT_SECONDS = 600
+EST_APPROVAL_REPEAT_SECONDS = 7 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A certificate was issued, now or for an earlier copy of the same request."""
+
+    record: CertificateRecord
+    issuer: IssuingCA
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A person has to look at it first.
+
+    :param retry_after: seconds.
+    """
+
+    request_id: int
+    retry_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationSettings:
+    """What the configuration says about enrollment.
+
+    :param public_url: base of the AIA and CDP addresses that the CA adds; ``None`` adds none.
+    :param anonymous_est: EST is open to anyone (a switch for laboratories).
+    :param scep_challenge: SCEP enrollments need a challenge password.
+    :param retry_after: seconds that a waiting client is told to wait.
+    """
+
+    public_url: str | None = None
+    anonymous_est: bool = False
+    scep_challenge: bool = True
+    retry_after: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class SCEPEnrollment:
+    """A decrypted and verified PKCSReq or RenewalReq (RFC 8894 section 3.3).
+
+    :param signer: DER certificate whose key signed the message.
+    :param self_signed: that certificate is the requester's own make, which proves nothing but the key.
+    :param renewal: the message is a RenewalReq.
+    """
+
+    csr: bytes
+    signer: bytes
+    self_signed: bool
+    renewal: bool
+    transaction_id: bytes
+    label: str | None
+    address: str
+    allow_sha1: bool = False
+    allow_md5: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """A request that passed every check but the policy's."""
+
+    csr: CertificationRequest
+    key: KeyDescription
+    names: tuple[GeneralName, ...]
+
+
+class RegistrationAuthority:
+    """Decides; the CA signs."""
+
+    def __init__(
+        self,
+        store: IStore,
+        authority: CertificateAuthority,
+        policies: PolicyBook,
+        authenticator: Authenticator,
+        settings: RegistrationSettings,
+    ) -> None:
+        self._store = store
+        self._authority = authority
+        self.policies = policies
+        self._authenticator = authenticator
+        self._settings = settings
+
+    # --- EST ----------------------------------------------------------------------------
+
+    def est_enroll(
+        self, credentials: Credentials, csr_der: bytes, label: str | None, *, renew: bool
+    ) -> Deferred[Issued | Pending]:
+        """simpleenroll, or simplereenroll when *renew* (RFC 7030 section 4.2).
+
+        Fails with any RequestError, Unavailable, IssuanceFailed.
+        """
+        return Deferred.fromCoroutine(self._est_enroll(credentials, csr_der, label, renew))
+
+    async def _est_enroll(
+        self, credentials: Credentials, csr_der: bytes, label: str | None, renew: bool
+    ) -> Issued | Pending:
+        principal = await self._authenticator.est(credentials)
+        csr = parse_csr(csr_der)
+        principal, linked = await self._est_principal(principal, csr, credentials)
+        sound = check_request(csr)
+        policy = await self.policies.choose(Method.EST, label, principal)
+        if policy.limits.linked and not linked:
+            raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
+        if renew:
+            await self._check_reenrollment(principal.certificate, sound, policy)
+        digest = hashlib.sha256(f"EST {principal.kind.value} {principal.name} {renew} {label}\n".encode())
+        if policy.approval is Approval.MANUAL:
+            # A linked request is signed again for each connection: what stays is its key and its names.
+            digest.update(sound.key.spki + csr.subject_der + (_requested_names(csr) or b""))
+        else:
+            digest.update(csr_der)
+        return await self._proceed(
+            Method.EST,
+            sound,
+            principal,
+            policy,
+            label=label,
+            dedupe=digest.digest(),
+            dedupe_seconds=(EST_APPROVAL_REPEAT_SECONDS if policy.approval is Approval.MANUAL else EST_REPEAT_SECONDS),
+        )
+
+    async def _est_principal(
+        self, principal: Principal, csr: CertificationRequest, credentials: Credentials
+    ) -> tuple[Principal, bool]:
+        """Who asks, once the CSR's challengePassword was looked at; and whether that links it to the TLS session."""
+        text = csr.challenge_password
+        if text is None:
+            if principal is ANONYMOUS and not self._settings.anonymous_est:
+                raise AuthenticationFailed("enrolling needs a client certificate, a password or a challenge password")
+            return self._with_address(principal, credentials), False
+        offered = text.encode("utf-8")
+        if any(hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings):
+            if principal is ANONYMOUS and not self._settings.anonymous_est:
+                raise AuthenticationFailed("enrolling needs a client certificate, a password or a challenge password")
+            return self._with_address(principal, credentials), True
+        try:
+            challenged = await self._authenticator.challenge(text, credentials.address)
+        except AuthenticationFailed:
+            if principal is ANONYMOUS:
+                raise
+            raise ProofOfPossessionFailed(
+                "the challengePassword is neither this TLS session's channel binding nor an available one"
+            ) from None
+        if principal is ANONYMOUS:
+            return challenged, False
+        return replace(principal, challenge_id=challenged.challenge_id, owner_id=challenged.owner_id), False
+
+    @staticmethod
+    def _with_address(principal: Principal, credentials: Credentials) -> Principal:
+        return replace(principal, address=credentials.address)
+
+    async def _check_reenrollment(self, presented: PresentedCertificate | None, sound: _Sound, policy: Policy) -> None:
+        """EST-3: the certificate being renewed authenticates, and its names stay (RFC 7030 section 4.2.2)."""
+        if presented is None or not presented.own:
+            raise NotAuthorized("re-enrollment needs the certificate that is being renewed, over TLS")
+        if sound.csr.changes_subject and not policy.limits.change_subject:
+            raise PolicyViolation("the policy does not allow ChangeSubjectName")
+        if not sound.csr.changes_subject:
+            check_same_names(presented.der, sound.csr)
+        if not policy.limits.same_key and parse_certificate(presented.der).spki_der == sound.key.spki:
+            raise PolicyViolation("the policy demands a new key for each renewal")
+
+    def est_issuer(self, label: str | None) -> Deferred[IssuingCA]:
+        """The CA that would sign on that path: whose chain cacerts gives.  Fails with NotFound."""
+
+        async def work() -> IssuingCA:
+            return self.issuer_for(await self.policies.for_label(Method.EST, label), Method.EST)
+
+        return Deferred.fromCoroutine(work())
+
+    def est_policy(self, label: str | None) -> Deferred[Policy]:
+        """The policy of an EST path: what csrattrs tells.  Fails with NotFound."""
+        return Deferred.fromCoroutine(self.policies.for_label(Method.EST, label))
+
+    def est_server_keygen(
+        self, credentials: Credentials, csr_der: bytes, label: str | None
+    ) -> Deferred[tuple[Principal, CertificationRequest, Policy]]:
+        """serverkeygen's decisions (RFC 7030 section 4.4): the request's key and signature count for nothing.
+
+        The caller makes a key and comes back with :meth:`issue_generated`.
+        """
+
+        async def work() -> tuple[Principal, CertificationRequest, Policy]:
+            principal = await self._authenticator.est(credentials)
+            csr = parse_csr(csr_der)
+            principal, _ = await self._est_principal(principal, csr, credentials)
+            policy = await self.policies.choose(Method.EST, label, principal)
+            if policy.approval is Approval.MANUAL:
+                raise PolicyViolation("keys are not made here under a policy with manual approval; use simpleenroll")
+            return principal, csr, policy
+
+        return Deferred.fromCoroutine(work())
+
+    def issue_generated(
+        self, principal: Principal, csr: CertificationRequest, policy: Policy, spki: bytes, label: str | None
+    ) -> Deferred[Issued | Pending]:
+        """Issue for a key that was made here; each call issues anew (E38)."""
+
+        async def work() -> Issued | Pending:
+            key = describe_spki(spki)
+            check_name(csr.subject_der)
+            sound = _Sound(csr, key, _names(csr))
+            return await self._proceed(Method.EST, sound, principal, policy, label=label)
+
+        return start(work())
+
+    # --- SCEP ---------------------------------------------------------------------------
+
+    def scep_enroll(self, enrollment: SCEPEnrollment) -> Deferred[Issued | Pending]:
+        """PKCSReq and RenewalReq (RFC 8894 sections 2.3 to 2.5).  Fails like :meth:`est_enroll`."""
+        return Deferred.fromCoroutine(self._scep_enroll(enrollment))
+
+    async def _scep_enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
+        csr = parse_csr(enrollment.csr)
+        sound = check_request(csr, allow_sha1=enrollment.allow_sha1, allow_md5=enrollment.allow_md5)
+        signer = parse_certificate(enrollment.signer)
+        signer_key = hashlib.sha256(signer.spki_der).digest()
+        repeat = hashlib.sha256(b"SCEP" + signer_key + enrollment.csr + enrollment.transaction_id).digest()
+        # A retransmission is answered before its challenge password is looked at: the first copy consumed that.
+        earlier = await self._store.request_by_transaction(scep_transaction(enrollment.transaction_id, signer_key))
+        if earlier is not None and earlier.request.csr_digest == hashlib.sha256(enrollment.csr).digest():
+            repeated = self._repeated(earlier)
+            if repeated is not None:
+                return repeated
+        renewed: PresentedCertificate | None = None
+        if enrollment.self_signed:
+            if enrollment.renewal:
+                raise BadCSR("a RenewalReq is signed with the certificate that is being renewed")
+            if signer.spki_der != sound.key.spki:
+                raise BadCSR("the message and the request in it are not signed with the same key")
+            principal = ANONYMOUS
+        else:
+            principal = await self._authenticator.scep_signer(enrollment.signer, enrollment.address)
+            renewed = principal.certificate
+        if csr.challenge_password is not None and (renewed is None or not enrollment.renewal):
+            try:
+                challenged = await self._authenticator.challenge(csr.challenge_password, enrollment.address)
+                principal = replace(
+                    principal if renewed is not None else challenged,
+                    challenge_id=challenged.challenge_id,
+                    owner_id=challenged.owner_id,
+                )
+            except AuthenticationFailed:
+                if renewed is None and self._settings.scep_challenge:
+                    raise
+        policy = await self.policies.choose(Method.SCEP, enrollment.label, principal)
+        if renewed is not None:
+            if not names_equal(renewed.subject_der, csr.subject_der):
+                raise NotAuthorized("a renewal keeps the subject of the certificate that signs it")
+            if not policy.limits.same_key and parse_certificate(renewed.der).spki_der == sound.key.spki:
+                raise PolicyViolation("the policy demands a new key for each renewal")
+        elif (
+            self._settings.scep_challenge and principal.challenge_id is None and policy.approval is not Approval.MANUAL
+        ):
+            raise AuthenticationFailed("the challenge password is missing")
+        return await self._proceed(
+            Method.SCEP,
+            sound,
+            replace(principal, address=enrollment.address),
+            policy,
+            label=enrollment.label,
+            dedupe=repeat,
+            transaction=scep_transaction(enrollment.transaction_id, signer_key),
+            requester_key=signer_key,
+        )
+
+    def scep_poll(self, transaction_id: bytes, signer: bytes) -> Deferred[Issued | Pending]:
+        """CertPoll (RFC 8894 section 4.4): the request of that transaction that the same key signed.
+
+        Fails with NotFound when there is none, NotAuthorized when it was rejected.
+        """
+
+        async def work() -> Issued | Pending:
+            signer_key = hashlib.sha256(parse_certificate(signer).spki_der).digest()
+            earlier = await self._store.request_by_transaction(scep_transaction(transaction_id, signer_key))
+            found = None if earlier is None else self._repeated(earlier)
+            if found is None:
+                raise NotFound("no request of that transaction waits here")
+            return found
+
+        return Deferred.fromCoroutine(work())
+
+    def scep_issuer(self, label: str | None) -> Deferred[IssuingCA]:
+        """The CA that would sign on that SCEP path.  Fails with NotFound."""
+
+        async def work() -> IssuingCA:
+            return self.issuer_for(await self.policies.for_label(Method.SCEP, label), Method.SCEP)
+
+        return Deferred.fromCoroutine(work())
+
+    # --- people and scripts -------------------------------------------------------------
+
+    def sign(
+        self,
+        principal: Principal,
+        csr_der: bytes,
+        method: Method,
+        *,
+        policy: str | None = None,
+        days: int | None = None,
+        issuer: str | None = None,
+    ) -> Deferred[Issued | Pending]:
+        """Sign a CSR for an account; its challengePassword counts for nothing here.
+
+        Fails with NotAuthorized, NotFound, BadCSR, PolicyViolation …
+        """
+
+        async def work() -> Issued | Pending:
+            require(principal, Scope.ENROLL)
+            sound = check_request(parse_csr(csr_der))
+            chosen = await self.policies.choose(method, None, principal, policy)
+            if issuer is not None:
+                self._authority.issuers.named(issuer)
+                chosen = replace(chosen, issuer=issuer)
+            return await self._proceed(method, sound, principal, chosen, days=days)
+
+        return start(work())
+
+    # --- approvals ----------------------------------------------------------------------
+
+    def approvals(self, principal: Principal, query: ListQuery) -> Deferred[Page[RequestRecord]]:
+        """Requests that wait, were approved or rejected; all for admins, their own for others."""
+        if not principal.is_admin:
+            query = replace(query, owner_id=principal.owner_id or -1)
+        return self._store.requests(query)
+
+    def approve(self, approver: Principal, request_id: int) -> Deferred[CertificateRecord]:
+        """Sign a request that waits.  Fails with NotAuthorized, NotFound, Conflict."""
+
+        async def work() -> CertificateRecord:
+            require(approver, Scope.ADMIN)
+            request = await self._store.request(request_id)
+            csr = parse_csr(request.csr) if request.csr else None
+            policy = await self._policy_of(request)
+            if csr is None:
+                raise NotFound("that request does not wait any more")
+            # The signature was verified when the request came in; a legacy digest must not stop it now.
+            sound = _Sound(csr, describe_spki(csr.spki_der), _names(csr))
+            order = self._order(sound, policy, request.method, request.validity_days)
+            return await self._authority.issue_approved(request, order, approver, {"policy": policy.name})
+
+        return start(work())
+
+    def reject(self, approver: Principal, request_id: int, reason: str) -> Deferred[RequestRecord]:
+        """Turn a request down; its challenge password is free again.  Fails with NotAuthorized, NotFound, Conflict."""
+
+        async def work() -> RequestRecord:
+            require(approver, Scope.ADMIN)
+            event = Event(
+                "reject", "request", str(request_id), approver.name, {"reason": reason}, actor_id=approver.owner_id
+            )
+            return await self._store.reject(request_id, approver.name, reason, event, self._authority.now())
+
+        return start(work())
+
+    async def _policy_of(self, request: RequestRecord) -> Policy:
+        if request.policy == self.policies.default.name:
+            policy: Policy | None = self.policies.default
+        else:
+            policy = await self._store.policy_by_name(request.policy)
+        if policy is None:
+            raise NotFound(f"the policy {request.policy!r} of this request was deleted; reject it")
+        return replace(policy, issuer=request.issuer)
+
+    # --- deciding -----------------------------------------------------------------------
+
+    def issuer_for(self, policy: Policy, protocol: Method) -> IssuingCA:
+        """The CA that signs under a policy: the one it names, for SCEP ``rsa`` where configured, else the default."""
+        issuers = self._authority.issuers
+        if policy.issuer is not None:
+            return issuers.named(policy.issuer)
+        if protocol is Method.SCEP and "rsa" in issuers.current:
+            return issuers.named("rsa")
+        return issuers.default
+
+    def _order(self, sound: _Sound, policy: Policy, protocol: Method, days: int | None) -> Order:
+        issuer = self.issuer_for(policy, protocol)
+        limits = policy.limits
+        names = [name.text for name in sound.names] if limits.honour_names else []
+        check_limits(policy, sound.key, sound.csr.subject, names)
+        if days is not None:
+            check_days(days)
+        if days is not None and limits.max_days is not None and days > limits.max_days:
+            raise PolicyViolation(f"the policy allows at most {limits.max_days} days")
+        granted = policy.days if days is None else days
+        if limits.max_days is not None:
+            granted = min(granted, limits.max_days)
+        requested = sound.csr.extension(SUBJECT_ALTERNATIVE_NAME) if limits.honour_names else None
+        extensions = leaf_extensions(
+            policy=compiled(policy.extensions).extensions(self._context(sound, issuer)),
+            requested_names=requested,
+            subject_der=sound.csr.subject_der,
+            key=sound.key,
+            issuer=issuer.certificate,
+            addresses=self.addresses(issuer),
+        )
+        return Order(
+            issuer, policy, sound.csr.subject_der, sound.key, extensions, granted, days is not None, sound.csr.der
+        )
+
+    def _context(self, sound: _Sound, issuer: IssuingCA) -> ExtensionContext:
+        certificate = issuer.certificate
+        return ExtensionContext(
+            issuer_key_identifier=certificate.key_identifier,
+            issuer_issuer_der=certificate.issuer_der,
+            issuer_serial=certificate.serial,
+            subject_spki=sound.key.spki,
+            subject_der=sound.csr.subject_der,
+            variables={
+                "ca": issuer.name,
+                "ski": issuer.key_identifier.hex(),
+                "http_url": (self._settings.public_url or "").rstrip("/"),
+            },
+        )
+
+    def addresses(self, issuer: IssuingCA) -> Addresses | None:
+        """AIA and CDP of the certificates of an issuer, when ``public_url`` is set."""
+        if self._settings.public_url is None:
+            return None
+        base = self._settings.public_url.rstrip("/")
+        return Addresses(
+            ocsp=f"{base}/ocsp",
+            ca_issuers=f"{base}/ca/{issuer.name}.cer",
+            crl=f"{base}/crl/{issuer.key_identifier.hex()}.crl",
+        )
+
+    async def _proceed(
+        self,
+        method: Method,
+        sound: _Sound,
+        principal: Principal,
+        policy: Policy,
+        *,
+        label: str | None = None,
+        days: int | None = None,
+        dedupe: bytes | None = None,
+        dedupe_seconds: int | None = None,
+        transaction: bytes | None = None,
+        requester_key: bytes | None = None,
+    ) -> Issued | Pending:
+        certificate = principal.certificate
+        if policy.limits.own_subject and certificate is not None:
+            if not names_equal(certificate.subject_der, sound.csr.subject_der):
+                raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
+        order = self._order(sound, policy, method, days)
+        request = NewRequest(
+            method=method,
+            csr=sound.csr.der,
+            subject=sound.csr.subject,
+            key_type=sound.key.text,
+            key_id=sound.key.key_id,
+            policy=policy.name,
+            issuer=order.issuer.name,
+            principal=principal.name,
+            owner_id=principal.owner_id,
+            created_at=self._authority.now(),
+            address=principal.address,
+            dedupe=dedupe,
+            dedupe_seconds=dedupe_seconds,
+            transaction=transaction,
+            requester_key=requester_key,
+            challenge_id=principal.challenge_id,
+            label=label,
+            validity_days=days,
+        )
+        if policy.approval is Approval.MANUAL:
+            return await self._wait_for_approval(request)
+        record = await self._authority.issue(request, order, _told(request, principal))
+        issuer = self._authority.issuers.by_id(record.issuer_id)
+        return Issued(record, issuer or order.issuer)
+
+    async def _wait_for_approval(self, request: NewRequest) -> Issued | Pending:
+        begun = await start(self._record(request))
+        if isinstance(begun, Repeated):
+            found = self._repeated(begun)
+            if found is not None:
+                return found
+            raise PolicyViolation("this request failed before; make a new one")
+        log.info("Request {id} of {subject} waits for approval", id=begun.request_id, subject=request.subject)
+        return Pending(begun.request_id, self._settings.retry_after)
+
+    async def _record(self, request: NewRequest) -> object:
+        return await self._store.begin(request, None, self._authority.now())
+
+    def _repeated(self, earlier: Repeated) -> Issued | Pending | None:
+        """What a request that was here before is worth now; ``None``: it has to be made anew."""
+        if earlier.certificate is not None:
+            issuer = self._authority.issuers.by_id(earlier.certificate.issuer_id)
+            return None if issuer is None else Issued(earlier.certificate, issuer)
+        state = earlier.request.state
+        if state is RequestState.REJECTED:
+            raise NotAuthorized("this request was rejected", reason=earlier.request.reason)
+        if state is RequestState.PENDING:
+            return Pending(earlier.request.id, self._settings.retry_after)
+        return None
+
+
+def check_request(csr: CertificationRequest, *, allow_sha1: bool = False, allow_md5: bool = False) -> _Sound:
+    """Step 2: proof of possession, the key, and the names; nothing of policy.
+
+    :raises BadCSR: or one of its kind, UnsupportedAlgorithm, PolicyViolation for names nobody may have.
+    """
+    key = verify_csr(csr, allow_sha1=allow_sha1, allow_md5=allow_md5)
+    check_name(csr.subject_der)
+    return _Sound(csr, key, _names(csr))
+
+
+def _requested_names(csr: CertificationRequest) -> bytes | None:
+    extension: Extension | None = csr.extension(SUBJECT_ALTERNATIVE_NAME)
+    return None if extension is None else extension.value
+
+
+def _names(csr: CertificationRequest) -> tuple[GeneralName, ...]:
+    value = _requested_names(csr)
+    return () if value is None else tuple(parse_san(value))
+
+
+def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
+    """That a request keeps subject and subjectAltName of a certificate (RFC 7030 section 4.2.2).
+
+    :raises NotAuthorized: when it does not.
+    """
+    current = parse_certificate(certificate)
+    if not names_equal(current.subject_der, csr.subject_der):
+        raise NotAuthorized("a re-enrollment keeps the subject of the certificate that it renews")
+    extension = current.extension(SUBJECT_ALTERNATIVE_NAME)
+    before = () if extension is None else tuple(parse_san(extension.value))
+    if {name.key for name in before} != {name.key for name in _names(csr)}:
+        raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
+
+
+def scep_transaction(transaction_id: bytes, signer_key: bytes) -> bytes:
+    """The digest by which a SCEP transaction of one key is found again."""
+    return hashlib.sha256(b"SCEP transaction" + signer_key + transaction_id).digest()
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """That a principal is an account that may do this.
+
+    :raises NotAuthorized: when it is not.
+    """
+    if scope not in principal.scopes or (scope is Scope.ADMIN and not principal.is_admin):
+        raise NotAuthorized(f"this needs the right to {scope.value}")
+
+
+def _told(request: NewRequest, principal: Principal) -> Mapping[str, object]:
+    told: dict[str, object] = {
+        "policy": request.policy,
+        "subject": request.subject,
+        "key": request.key_type,
+        "authenticated_by": principal.kind.value,
+    }
+    if request.label is not None:
+        told["label"] = request.label
+    if request.address:
+        told["address"] = request.address
+    if principal.kind is PrincipalKind.CLIENT_CERTIFICATE and principal.certificate is not None:
+        told["client_certificate"] = f"{principal.certificate.serial:x}"
+    return told
