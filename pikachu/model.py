@@ -439,7 +439,7 @@ class NewRequest:
     challenge_id: int | None = None
     label: str | None = None
     validity_days: int | None = None
-    details: Mapping[str, object] = MappingProxyType({})
+    details: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -497,7 +497,7 @@ class Event:
     resource_type: str
     resource_name: str
     actor: str
-    details: Mapping[str, object] = MappingProxyType({})
+    details: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     owner_id: int | None = None
     actor_id: int | None = None
     about_account: bool = False
@@ -543,7 +543,7 @@ class ListQuery:
     q: str | None = None
     sort: str = "-id"
     owner_id: int | None = None
-    filters: Mapping[str, str] = MappingProxyType({})
+    filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
