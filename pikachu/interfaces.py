@@ -208,6 +208,9 @@ class IIssuanceStore(Protocol):
     def fail(self, request_id: int, reason: str, event: Event, now: datetime) -> Deferred[None]:
         """Issuing → failed: the signer gave no signature; the challenge is freed, the request may be repeated."""
 
+    def repeated(self, dedupe: bytes, now: datetime) -> Deferred[Repeated | None]:
+        """The request that has that digest within its window, as ``begin`` would find it; nothing is written."""
+
     def request(self, request_id: int) -> Deferred[RequestRecord]: ...
     def request_by_transaction(self, transaction: bytes) -> Deferred[Repeated | None]:
         """The newest request of that transaction digest."""

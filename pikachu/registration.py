@@ -157,6 +157,12 @@ class RegistrationAuthority:
     ) -> Issued | Pending:
         principal = await self._authenticator.est(credentials)
         csr = parse_csr(csr_der)
+        if principal is ANONYMOUS and csr.challenge_password is not None:
+            # The first copy of a request consumed its challenge password: look for a repetition before that.
+            repeated = await self._earlier(_est_digest(principal, renew, label, csr_der))
+            if repeated is not None:
+                return repeated
+        asking = principal
         principal, linked = await self._est_principal(principal, csr, credentials)
         sound = check_request(csr)
         policy = await self.policies.choose(Method.EST, label, principal)
@@ -164,20 +170,18 @@ class RegistrationAuthority:
             raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
         if renew:
             await self._check_reenrollment(principal.certificate, sound, policy)
-        digest = hashlib.sha256(f"EST {principal.kind.value} {principal.name} {renew} {label}\n".encode())
-        if policy.approval is Approval.MANUAL:
-            # A linked request is signed again for each connection: what stays is its key and its names.
-            digest.update(sound.key.spki + csr.subject_der + (_requested_names(csr) or b""))
-        else:
-            digest.update(csr_der)
+        manual = policy.approval is Approval.MANUAL
+        # A linked request is signed again for each connection: what stays is its key and its names.
+        lasts = manual and (linked or csr.challenge_password is None)
+        lasting = sound.key.spki + csr.subject_der + (_requested_names(csr) or b"")
         return await self._proceed(
             Method.EST,
             sound,
             principal,
             policy,
             label=label,
-            dedupe=digest.digest(),
-            dedupe_seconds=(EST_APPROVAL_REPEAT_SECONDS if policy.approval is Approval.MANUAL else EST_REPEAT_SECONDS),
+            dedupe=_est_digest(asking, renew, label, lasting if lasts else csr_der),
+            dedupe_seconds=EST_APPROVAL_REPEAT_SECONDS if manual else EST_REPEAT_SECONDS,
         )
 
     async def _est_principal(
@@ -278,11 +282,9 @@ class RegistrationAuthority:
         signer_key = hashlib.sha256(signer.spki_der).digest()
         repeat = hashlib.sha256(b"SCEP" + signer_key + enrollment.csr + enrollment.transaction_id).digest()
         # A retransmission is answered before its challenge password is looked at: the first copy consumed that.
-        earlier = await self._store.request_by_transaction(scep_transaction(enrollment.transaction_id, signer_key))
-        if earlier is not None and earlier.request.csr_digest == hashlib.sha256(enrollment.csr).digest():
-            repeated = self._repeated(earlier)
-            if repeated is not None:
-                return repeated
+        repeated = await self._earlier(repeat)
+        if repeated is not None:
+            return repeated
         renewed: PresentedCertificate | None = None
         if enrollment.self_signed:
             if enrollment.renewal:
@@ -500,9 +502,12 @@ class RegistrationAuthority:
         requester_key: bytes | None = None,
     ) -> Issued | Pending:
         certificate = principal.certificate
-        if policy.limits.own_subject and certificate is not None:
-            if not names_equal(certificate.subject_der, sound.csr.subject_der):
-                raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
+        if (
+            policy.limits.own_subject
+            and certificate is not None
+            and not names_equal(certificate.subject_der, sound.csr.subject_der)
+        ):
+            raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
         order = self._order(sound, policy, method, days)
         request = NewRequest(
             method=method,
@@ -542,6 +547,10 @@ class RegistrationAuthority:
 
     async def _record(self, request: NewRequest) -> object:
         return await self._store.begin(request, None, self._authority.now())
+
+    async def _earlier(self, dedupe: bytes) -> Issued | Pending | None:
+        earlier = await self._store.repeated(dedupe, self._authority.now())
+        return None if earlier is None else self._repeated(earlier)
 
     def _repeated(self, earlier: Repeated) -> Issued | Pending | None:
         """What a request that was here before is worth now; ``None``: it has to be made anew."""
@@ -588,6 +597,11 @@ def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
     before = () if extension is None else tuple(parse_san(extension.value))
     if {name.key for name in before} != {name.key for name in _names(csr)}:
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
+
+
+def _est_digest(principal: Principal, renew: bool, label: str | None, content: bytes) -> bytes:
+    """What makes two EST requests one: who asks, where, and for what."""
+    return hashlib.sha256(f"EST {principal.kind.value} {principal.name} {renew} {label}\n".encode() + content).digest()
 
 
 def scep_transaction(transaction_id: bytes, signer_key: bytes) -> bytes:
