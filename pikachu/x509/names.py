@@ -1,0 +1,359 @@
+"""Distinguished names: reading, checking, showing, comparing and making them.
+
+The text form is RFC 4514's, with everything escaped that could deceive a reader (control characters,
+changes of writing direction, invisible characters).  Limits are those of RFC 5280 appendix A.1.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from pikachu.errors import BadCSR, MalformedRequest
+from pikachu.x509 import der
+
+COMMON_NAME: Final = "2.5.4.3"
+COUNTRY: Final = "2.5.4.6"
+EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
+DOMAIN_COMPONENT: Final = "0.9.2342.19200300.100.1.25"
+
+_MAXIMUM_ATTRIBUTES: Final = 64
+
+# OID: (RFC 4514 or OpenSSL name, upper bound in characters).
+_KNOWN: Final = {
+    COMMON_NAME: ("CN", 64),
+    "2.5.4.4": ("SN", 32768),
+    "2.5.4.5": ("serialNumber", 64),
+    COUNTRY: ("C", 2),
+    "2.5.4.7": ("L", 128),
+    "2.5.4.8": ("ST", 128),
+    "2.5.4.9": ("STREET", 128),
+    "2.5.4.10": ("O", 64),
+    "2.5.4.11": ("OU", 64),
+    "2.5.4.12": ("title", 64),
+    "2.5.4.13": ("description", 1024),
+    "2.5.4.15": ("businessCategory", 128),
+    "2.5.4.17": ("postalCode", 40),
+    "2.5.4.20": ("telephoneNumber", 32),
+    "2.5.4.41": ("name", 32768),
+    "2.5.4.42": ("GN", 32768),
+    "2.5.4.43": ("initials", 32768),
+    "2.5.4.44": ("generationQualifier", 32768),
+    "2.5.4.46": ("dnQualifier", 64),
+    "2.5.4.65": ("pseudonym", 128),
+    "2.5.4.97": ("organizationIdentifier", 256),
+    "0.9.2342.19200300.100.1.1": ("UID", 256),
+    DOMAIN_COMPONENT: ("DC", 63),
+    EMAIL_ADDRESS: ("emailAddress", 255),
+    "1.2.840.113549.1.9.2": ("unstructuredName", 255),
+    "1.2.840.113549.1.9.8": ("unstructuredAddress", 255),
+}
+_OIDS: Final = {name.lower(): oid for oid, (name, _) in _KNOWN.items()} | {
+    "commonname": COMMON_NAME,
+    "countryname": COUNTRY,
+    "localityname": "2.5.4.7",
+    "stateorprovincename": "2.5.4.8",
+    "s": "2.5.4.8",
+    "organizationname": "2.5.4.10",
+    "organizationalunitname": "2.5.4.11",
+    "surname": "2.5.4.4",
+    "givenname": "2.5.4.42",
+    "e": EMAIL_ADDRESS,
+    "email": EMAIL_ADDRESS,
+    "domaincomponent": DOMAIN_COMPONENT,
+    "userid": "0.9.2342.19200300.100.1.1",
+}
+_OID_TEXT: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}")
+_PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*")
+_PRINTABLE_ONLY: Final = frozenset((COUNTRY, "2.5.4.5", "2.5.4.46"))
+_IA5_ONLY: Final = frozenset((EMAIL_ADDRESS, DOMAIN_COMPONENT))
+_ESCAPED: Final = frozenset(',+"\\<>;')
+_HEX_PAIR: Final = re.compile(r"[0-9A-Fa-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class NameAttribute:
+    """One AttributeTypeAndValue.
+
+    :ivar oid: dotted.
+    :ivar value: its text; ``None`` when it is no string type.
+    :ivar value_der: the whole encoded value.
+    """
+
+    oid: str
+    value: str | None
+    value_der: bytes
+
+    @property
+    def text(self) -> str:
+        """Its RFC 4514 text, such as ``CN=x``."""
+        known = _KNOWN.get(self.oid)
+        if known is None or self.value is None:
+            return f"{self.oid}=#{self.value_der.hex()}"
+        return f"{known[0]}={escape_value(self.value)}"
+
+
+@dataclass(frozen=True)
+class Name:
+    """A distinguished name.
+
+    :ivar der: its bytes as they were read.
+    :ivar rdns: the relative distinguished names in the order of the encoding, each with its attributes.
+    """
+
+    der: bytes
+    rdns: tuple[tuple[NameAttribute, ...], ...]
+
+    @cached_property
+    def text(self) -> str:
+        """The RFC 4514 text: the last relative distinguished name comes first."""
+        return ",".join("+".join(attribute.text for attribute in rdn) for rdn in reversed(self.rdns))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no attribute at all."""
+        return not self.rdns
+
+    @property
+    def common_name(self) -> str:
+        """The last commonName, as it is, unescaped; ``""`` when there is none."""
+        for rdn in reversed(self.rdns):
+            for attribute in rdn:
+                if attribute.oid == COMMON_NAME:
+                    return attribute.value or ""
+        return ""
+
+    def values(self, oid: str) -> tuple[str, ...]:
+        """All values of one attribute type, in the order of the encoding."""
+        return tuple(a.value for rdn in self.rdns for a in rdn if a.oid == oid and a.value is not None)
+
+
+def escape_value(value: str) -> str:
+    """An attribute value as RFC 4514 section 2.4 writes it; what can't be seen is written in hex."""
+    last = len(value) - 1
+    return "".join(
+        _escape_character(character, index in (0, last) and (character == " " or (character == "#" and index == 0)))
+        for index, character in enumerate(value)
+    )
+
+
+def _escape_character(character: str, always: bool) -> str:
+    if always or character in _ESCAPED:
+        return "\\" + character
+    if character == " " or character.isprintable():
+        return character
+    return "".join(f"\\{octet:02X}" for octet in character.encode("utf-8", "surrogatepass"))
+
+
+def parse_name(name_der: bytes) -> Name:
+    """Read and check a DER Name (X6).
+
+    :raises MalformedRequest: it is no Name.
+    :raises BadCSR: a value is empty, too long, of a wrong string type, or holds NUL or control characters.
+    """
+    return name_from(der.parse(name_der, der.SEQUENCE))
+
+
+def name_from(element: der.Element) -> Name:
+    """Read and check the Name that *element* is; like :func:`parse_name`."""
+    rdns = []
+    count = 0
+    for rdn in element.expect(der.SEQUENCE).children():
+        attributes = tuple(_attribute(attribute) for attribute in rdn.expect(der.SET).children())
+        if not attributes:
+            raise MalformedRequest("a relative distinguished name is empty")
+        rdns.append(attributes)
+        count += len(attributes)
+        if count > _MAXIMUM_ATTRIBUTES:
+            raise BadCSR(f"a name has more than {_MAXIMUM_ATTRIBUTES} attributes")
+    return Name(element.whole, tuple(rdns))
+
+
+def _attribute(element: der.Element) -> NameAttribute:
+    parts = element.expect(der.SEQUENCE).sub()
+    if len(parts) != 2:
+        raise MalformedRequest("an attribute of a name has a type and a value")
+    oid = parts[0].oid()
+    value = string_value(parts[1])
+    if value is not None:
+        _check_value(oid, parts[1].tag, value)
+    elif oid in _KNOWN:
+        raise BadCSR(f"{_KNOWN[oid][0]} in a name is no character string")
+    return NameAttribute(oid, value, parts[1].whole)
+
+
+def _check_value(oid: str, tag: int, value: str) -> None:
+    name, bound = _KNOWN.get(oid, (oid, 32768))
+    if not value:
+        raise BadCSR(f"{name} in a name is empty")
+    if not value.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
+        raise BadCSR(f"{name} in a name has NUL or other control characters")
+    if len(value) > bound:
+        raise BadCSR(f"{name} in a name is longer than {bound} characters")
+    if oid in _PRINTABLE_ONLY and tag != der.PRINTABLE_STRING:
+        raise BadCSR(f"{name} in a name must be a PrintableString")
+    if oid == COUNTRY and not (len(value) == 2 and value.isascii() and value.isalpha()):
+        raise BadCSR("C in a name is a country code of two letters")
+    if oid in _IA5_ONLY and tag != der.IA5_STRING:
+        raise BadCSR(f"{name} in a name must be an IA5String")
+
+
+def string_value(element: der.Element) -> str | None:
+    """The text of a DirectoryString or IA5String.
+
+    :returns: ``None`` for other types.
+    :raises BadCSR: its octets are not what its type says.
+    """
+    content = element.content
+    tag = element.tag
+    try:
+        if tag == der.UTF8_STRING:
+            return content.decode("utf-8")
+        if tag == der.PRINTABLE_STRING:
+            if not _PRINTABLE.fullmatch(content):
+                raise BadCSR("a PrintableString has characters that do not belong into one")
+            return content.decode("ascii")
+        if tag == der.IA5_STRING:
+            return content.decode("ascii")
+        if tag == der.T61_STRING:
+            return content.decode("latin-1")
+        if tag == der.BMP_STRING:
+            if any(0xD8 <= octet <= 0xDF for octet in content[::2]):
+                raise BadCSR("a BMPString has characters outside the Basic Multilingual Plane")
+            return content.decode("utf-16-be")
+        if tag == der.UNIVERSAL_STRING:
+            return content.decode("utf-32-be")
+    except UnicodeDecodeError as error:
+        raise BadCSR("a character string is not what its type says") from error
+    return None
+
+
+def names_equal(first: bytes, second: bytes) -> bool:
+    """Whether two DER Names are the same by RFC 5280 section 7.1: case, string type and spacing do not count.
+
+    :raises MalformedRequest: one of them is no Name; BadCSR as :func:`parse_name`.
+    """
+    return first == second or _comparable(parse_name(first)) == _comparable(parse_name(second))
+
+
+def _comparable(name: Name) -> list[list[tuple[str, str | bytes]]]:
+    return [sorted(((a.oid, _folded(a)) for a in rdn), key=repr) for rdn in name.rdns]
+
+
+def _folded(attribute: NameAttribute) -> str | bytes:
+    """caseIgnoreMatch (RFC 4518), or the encoding where the value is no text."""
+    if attribute.value is None:
+        return attribute.value_der
+    return " ".join(unicodedata.normalize("NFKC", attribute.value).casefold().split())
+
+
+def build_name(attributes: Iterable[tuple[str, str]]) -> bytes:
+    """A DER Name with one attribute in each relative distinguished name, in order.
+
+    :param attributes: pairs of a dotted OID and a text.
+    :raises BadCSR: a value is not allowed.
+    """
+    return _encode([[pair] for pair in attributes])
+
+
+def _encode(rdns: list[list[tuple[str, str]]]) -> bytes:
+    encoded = der.sequence(
+        *(der.set_of(der.sequence(der.oid(oid), _encode_value(oid, value)) for oid, value in rdn) for rdn in rdns)
+    )
+    parse_name(encoded)
+    return encoded
+
+
+def _encode_value(oid: str, value: str) -> bytes:
+    try:
+        if oid in _PRINTABLE_ONLY:
+            return der.printable_string(value)
+        if oid in _IA5_ONLY:
+            return der.ia5_string(value)
+        return der.utf8_string(value)
+    except UnicodeEncodeError as error:
+        raise BadCSR(
+            f"{_KNOWN[oid][0] if oid in _KNOWN else oid} in a name has characters not allowed there"
+        ) from error
+
+
+def name_from_text(text: str) -> bytes:
+    """The DER Name that a person wrote.
+
+    Understood are RFC 4514 (``CN=x,O=y,C=DE``, the last part is encoded first), the same written downwards
+    from the country (``C=DE, O=y, CN=x``, recognised by its ``C`` in front), and OpenSSL's ``/C=DE/O=y/CN=x``.
+
+    :raises MalformedRequest: the text is none of them.
+    :raises BadCSR: a value is not allowed.
+    """
+    if len(text) > 8192:
+        raise MalformedRequest("the name is too long")
+    downwards = text.startswith("/")
+    body, separators = (text[1:], "/") if downwards else (text, ",;")
+    rdns: list[list[tuple[str, str]]] = []
+    position = 0
+    more = bool(body)
+    while more:
+        rdn = []
+        while True:
+            pair, position = _read_pair(body, position, separators)
+            rdn.append(pair)
+            if position >= len(body) or body[position] != "+":
+                break
+            position += 1
+        rdns.append(rdn)
+        more = position < len(body)
+        position += 1
+    if not downwards and not (rdns and rdns[0][0][0] == COUNTRY and rdns[-1][0][0] != COUNTRY):
+        rdns.reverse()
+    return _encode(rdns)
+
+
+def _read_pair(text: str, position: int, separators: str) -> tuple[tuple[str, str], int]:
+    """One ``type=value`` from *position*, and the position of what ends it."""
+    equals = text.find("=", position)
+    if equals < 0:
+        raise MalformedRequest("a name is written as type=value pairs, such as C=DE, O=Example, CN=device")
+    kind = text[position:equals].strip()
+    oid = kind.lower().removeprefix("oid.") if "." in kind else _OIDS.get(kind.lower())
+    if oid is None or ("." in oid and not _valid_oid(oid)):
+        raise MalformedRequest("a name has an attribute type that is not known")
+    value = bytearray()
+    position = equals + 1
+    while position < len(text) and text[position] == " ":
+        position += 1
+    kept = 0
+    while position < len(text) and text[position] not in separators and text[position] != "+":
+        character = text[position]
+        position += 1
+        if character != "\\":
+            value += character.encode("utf-8", "surrogatepass")
+            kept = kept if character == " " else len(value)
+            continue
+        if _HEX_PAIR.match(text, position):
+            value.append(int(text[position : position + 2], 16))
+            position += 2
+        elif position < len(text):
+            value += text[position].encode("utf-8", "surrogatepass")
+            position += 1
+        else:
+            raise MalformedRequest("a name ends with a backslash")
+        kept = len(value)
+    try:
+        return (oid, value[:kept].decode("utf-8")), position
+    except UnicodeDecodeError as error:
+        raise MalformedRequest("a name has octets that are not UTF-8") from error
+
+
+def _valid_oid(oid: str) -> bool:
+    if not _OID_TEXT.fullmatch(oid):
+        return False
+    try:
+        der.oid(oid)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,289 @@
+"""Subject alternative names: reading and checking them, showing and comparing them (RFC 5280 section 4.2.1.6)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import idna
+
+from pikachu.errors import BadCSR, MalformedRequest
+from pikachu.x509 import der
+from pikachu.x509.names import escape_value, name_from, name_from_text, names_equal, string_value
+
+USER_PRINCIPAL_NAME: Final = "1.3.6.1.4.1.311.20.2.3"
+DEFAULT_LIMIT: Final = 100
+
+_LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_LOCAL_PART: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):([A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+)")
+# A page that shows such a name as a link would run or reveal something.
+_FORBIDDEN_SCHEMES: Final = frozenset(("javascript", "vbscript", "data", "blob", "about", "file", "view-source"))
+_MAXIMUM_URI: Final = 2048
+
+
+class NameKind(Enum):
+    """The kind of a GeneralName; the value is its context tag."""
+
+    OTHER = 0xA0
+    EMAIL = 0x81
+    DNS = 0x82
+    DIRECTORY = 0xA4
+    URI = 0x86
+    IP = 0x87
+    REGISTERED_ID = 0x88
+
+
+_PREFIXES: Final = {
+    NameKind.OTHER: "otherName",
+    NameKind.EMAIL: "email",
+    NameKind.DNS: "DNS",
+    NameKind.DIRECTORY: "dirName",
+    NameKind.URI: "URI",
+    NameKind.IP: "IP",
+    NameKind.REGISTERED_ID: "RID",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralName:
+    """One name that passed the checks.
+
+    :ivar value: its text; for an IP address the usual one, for an otherName ``oid;value``.
+    :ivar der: its bytes as they were read.
+    """
+
+    kind: NameKind
+    value: str
+    der: bytes
+
+    @property
+    def text(self) -> str:
+        """Such as ``DNS:a.example.com`` or ``IP:192.0.2.1``."""
+        return f"{_PREFIXES[self.kind]}:{self.value}"
+
+    @property
+    def comparable(self) -> tuple[NameKind, str | bytes]:
+        """Equal for equal names: the case of DNS names and of an address's domain does not count."""
+        if self.kind is NameKind.DNS:
+            return self.kind, self.value.lower()
+        if self.kind is NameKind.EMAIL:
+            local, _, domain = self.value.rpartition("@")
+            return self.kind, f"{local}@{domain.lower()}"
+        return self.kind, self.der
+
+
+def parse_san(
+    value: bytes, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
+) -> tuple[GeneralName, ...]:
+    """The names in the value of a subjectAltName extension, checked.
+
+    :param value: DER GeneralNames.
+    :param limit: names at most.
+    :param allow_wildcard: accept ``*.example.com``.
+    :param allow_other_name: accept otherName with a character string in it, such as a Microsoft UPN.
+    :raises MalformedRequest: no GeneralNames.
+    :raises BadCSR: none or too many names, or one that no certificate should hold.
+    """
+    return san_from(
+        der.parse(value, der.SEQUENCE), limit=limit, allow_wildcard=allow_wildcard, allow_other_name=allow_other_name
+    )
+
+
+def san_from(
+    element: der.Element, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
+) -> tuple[GeneralName, ...]:
+    """The names in the GeneralNames that *element* is; like :func:`parse_san`."""
+    names: list[GeneralName] = []
+    for child in element.expect(der.SEQUENCE).children():
+        if len(names) >= limit:
+            raise BadCSR(f"more than {limit} subject alternative names")
+        names.append(_parse_name(child, allow_wildcard, allow_other_name))
+    if not names:
+        raise BadCSR("the subjectAltName extension is empty")
+    return tuple(names)
+
+
+def _parse_name(element: der.Element, allow_wildcard: bool, allow_other_name: bool) -> GeneralName:
+    try:
+        kind = NameKind(element.tag)
+    except ValueError as error:
+        raise BadCSR("a subject alternative name is of a kind that is not accepted") from error
+    content = element.content
+    if kind is NameKind.IP:
+        value = _ip(content)
+    elif kind is NameKind.DIRECTORY:
+        inner = element.sub()
+        if len(inner) != 1:
+            raise MalformedRequest("a directoryName holds one name")
+        name = name_from(inner[0])
+        if name.is_empty:
+            raise BadCSR("a directoryName is empty")
+        value = name.text
+    elif kind is NameKind.REGISTERED_ID:
+        value = der.oid_text(content)
+    elif kind is NameKind.OTHER:
+        value = _other_name(element, allow_other_name)
+    else:
+        value = _ia5(content)
+        if kind is NameKind.DNS:
+            check_dns_name(value, allow_wildcard=allow_wildcard)
+        elif kind is NameKind.EMAIL:
+            check_email(value)
+        else:
+            check_uri(value)
+    return GeneralName(kind, value, element.whole)
+
+
+def _ia5(content: bytes) -> str:
+    try:
+        return content.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise BadCSR("a subject alternative name has characters outside ASCII; use A-labels (xn--)") from error
+
+
+def check_dns_name(name: str, *, allow_wildcard: bool = True) -> None:
+    """Check a dNSName (RFC 5280 section 4.2.1.6: letters, digits and hyphens; A-labels as RFC 5891 has them).
+
+    :raises BadCSR: it is none.
+    """
+    if not name:
+        raise BadCSR("a DNS name is empty")
+    if len(name) > 253:
+        raise BadCSR("a DNS name is longer than 253 characters")
+    labels = name.split(".")
+    if labels[0] == "*":
+        if not allow_wildcard:
+            raise BadCSR("wildcards in DNS names are not accepted")
+        del labels[0]
+        if len(labels) < 2:
+            raise BadCSR("a wildcard in a DNS name needs at least two labels after it")
+    for label in labels:
+        if not _LABEL.fullmatch(label):
+            raise BadCSR(
+                "a DNS name consists of labels of letters, digits and hyphens; a wildcard stands alone and first",
+                name=name,
+            )
+        if label[2:4] == "--":
+            _check_a_label(label)
+
+
+def _check_a_label(label: str) -> None:
+    if label[:4].lower() != "xn--":
+        raise BadCSR("a DNS name has a label with hyphens in its third and fourth place")
+    try:
+        idna.ulabel(label)
+    except (idna.IDNAError, UnicodeError) as error:
+        raise BadCSR("a DNS name has an A-label (xn--) that is not valid") from error
+
+
+def check_email(address: str) -> None:
+    """Check an rfc822Name: a local part, ``@`` and a host name (RFC 5280 section 4.2.1.6).
+
+    :raises BadCSR: it is none.
+    """
+    local, _, domain = address.rpartition("@")
+    if len(address) > 254 or len(local) > 64 or not _LOCAL_PART.fullmatch(local):
+        raise BadCSR("an email address is not of the form local@domain")
+    check_dns_name(domain, allow_wildcard=False)
+
+
+def check_uri(uri: str) -> None:
+    """Check a uniformResourceIdentifier: absolute, of allowed characters, with a host where it has an authority.
+
+    :raises BadCSR: it is none, or of a scheme that a browser would run.
+    """
+    if len(uri) > _MAXIMUM_URI:
+        raise BadCSR(f"a URI is longer than {_MAXIMUM_URI} characters")
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise BadCSR("a URI is not absolute or has characters that do not belong there")
+    if match[1].lower() in _FORBIDDEN_SCHEMES:
+        raise BadCSR("a URI has a scheme that is not accepted")
+    if match[2].startswith("//"):
+        authority = re.split("[/?#]", match[2][2:], maxsplit=1)[0]
+        if not authority.rpartition("@")[2]:
+            raise BadCSR("a URI has no host")
+    elif match[1].lower() in ("http", "https", "ftp", "ldap", "ldaps", "sip+tcp"):
+        raise BadCSR("a URI has no host")
+
+
+def _ip(content: bytes) -> str:
+    if len(content) not in (4, 16):
+        raise BadCSR("an IP address has 4 or 16 octets")
+    address = ipaddress.ip_address(content)
+    if address.is_unspecified:
+        raise BadCSR("the unspecified IP address can't be certified")
+    return str(address)
+
+
+def _other_name(element: der.Element, allowed: bool) -> str:
+    parts = element.sub()
+    if len(parts) != 2 or parts[1].tag != 0xA0:
+        raise MalformedRequest("an otherName has a type and a value")
+    oid = parts[0].oid()
+    inner = parts[1].sub()
+    if not allowed:
+        raise BadCSR("names of the kind otherName are not accepted", oid=oid)
+    if len(inner) != 1:
+        raise MalformedRequest("an otherName has one value")
+    value = string_value(inner[0])
+    if value is None:
+        return f"{oid};#{inner[0].whole.hex()}"
+    if not value or len(value) > 1024 or any(not character.isprintable() for character in value):
+        raise BadCSR("an otherName is empty, too long, or has control characters")
+    return f"{oid};{escape_value(value)}"
+
+
+def san_text(names: Iterable[GeneralName]) -> str:
+    """Such as ``DNS:a.example.com, IP:192.0.2.1``."""
+    return ", ".join(name.text for name in names)
+
+
+def same_names(first: Sequence[GeneralName], second: Sequence[GeneralName]) -> bool:
+    """Whether both hold the same names, in whatever order (E25)."""
+    simple = [{n.comparable for n in names if n.kind is not NameKind.DIRECTORY} for names in (first, second)]
+    if simple[0] != simple[1]:
+        return False
+    left, right = ([n for n in names if n.kind is NameKind.DIRECTORY] for names in (first, second))
+    return all(any(_same_directory_name(a, b) for b in right) for a in left) and all(
+        any(_same_directory_name(a, b) for b in left) for a in right
+    )
+
+
+def _same_directory_name(first: GeneralName, second: GeneralName) -> bool:
+    return names_equal(*(der.parse(name.der).sub()[0].whole for name in (first, second)))
+
+
+def encode_san(names: Iterable[GeneralName]) -> bytes:
+    """The value of a subjectAltName extension."""
+    return der.sequence(*(name.der for name in names))
+
+
+def name_from_san_text(text: str) -> GeneralName:
+    """The name that *text* writes: ``DNS:a``, ``IP:1.2.3.4``, ``email:a@b``, ``URI:…``, ``RID:1.2.3``, ``dirName:…``.
+
+    :raises MalformedRequest: it is written in no such way.
+    :raises BadCSR: the name is not acceptable.
+    """
+    prefix, _, value = text.strip().partition(":")
+    kind = next((kind for kind, known in _PREFIXES.items() if known.lower() == prefix.strip().lower()), None)
+    value = value.strip()
+    try:
+        if kind is NameKind.IP:
+            content = ipaddress.ip_address(value).packed
+        elif kind is NameKind.REGISTERED_ID:
+            content = der.parse(der.oid(value)).content
+        elif kind is NameKind.DIRECTORY:
+            content = name_from_text(value)
+        elif kind in (NameKind.DNS, NameKind.EMAIL, NameKind.URI):
+            content = value.encode("ascii")
+        else:
+            raise MalformedRequest("a name is written as DNS:, IP:, email:, URI:, RID: or dirName: and its value")
+    except ValueError as error:
+        raise BadCSR(f"the {prefix} name is not valid") from error
+    return _parse_name(der.parse(der.tlv(kind.value, content)), True, False)
