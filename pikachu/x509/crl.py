@@ -1,0 +1,254 @@
+"""CRLs as bytes (RFC 5280 section 5): full, version 2, signed by the issuer itself.
+
+A revocation is encoded once, when it happens; a CRL is those bytes behind each other between a head and a tail, so
+that a million entries cost copies of memory and nothing per entry.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+from pikachu.errors import MalformedRequest
+from pikachu.model import RevocationReason
+from pikachu.x509 import der
+
+CRL_NUMBER: Final = "2.5.29.20"
+REASON_CODE: Final = "2.5.29.21"
+AUTHORITY_KEY_IDENTIFIER: Final = "2.5.29.35"
+
+_VERSION_2: Final = der.integer(1)
+_CRL_NUMBER: Final = der.oid(CRL_NUMBER)
+_AUTHORITY_KEY_IDENTIFIER: Final = der.oid(AUTHORITY_KEY_IDENTIFIER)
+# crlEntryExtensions with a reasonCode, up to the value: SEQUENCE OF, SEQUENCE, OID, OCTET STRING, ENUMERATED.
+_REASON: Final = bytes.fromhex("300c300a") + der.oid(REASON_CODE) + bytes.fromhex("04030a01")
+# RFC 5280 section 5.2.3: up to 20 octets, and never negative.
+_NUMBER_BITS: Final = 159
+
+# crl_pem's lines, and how many octets of DER fill them.
+_LINES: Final = struct.Struct("64s" * 512)
+_PIECE: Final = 48 * 512
+
+_UTC_TIME: Final = re.compile(rb"\d{12}Z")
+_GENERALIZED_TIME: Final = re.compile(rb"\d{14}Z")
+
+
+def crl_entry(serial: int, revoked_at: datetime, reason: RevocationReason | None) -> bytes:
+    """One DER element of revokedCertificates (RFC 5280 section 5.1.2.6).
+
+    :param serial: positive.
+    :param reason: left out when it is ``unspecified`` (section 5.3.1).
+    :raises ValueError: when the serial is not positive.
+    """
+    if serial <= 0:
+        raise ValueError("a serial number is positive")
+    content = der.integer(serial) + der.time(revoked_at)
+    if reason:
+        content += _REASON + bytes((reason,))
+    return der.tlv(der.SEQUENCE, content)
+
+
+def tbs_cert_list(
+    *,
+    algorithm: bytes,
+    issuer_der: bytes,
+    this_update: datetime,
+    next_update: datetime,
+    entries: bytes | bytearray | memoryview,
+    number: int,
+    authority_key_identifier: bytes,
+) -> bytes:
+    """The DER TBSCertList, which is what gets signed (RFC 5280 section 5.1.2).
+
+    :param algorithm: the DER AlgorithmIdentifier of the signature to come.
+    :param issuer_der: the issuer's subject, as its certificate has it.
+    :param entries: what ``crl_entry`` gave, joined; when it is empty the field is absent.
+    :param number: cRLNumber, of at most 20 octets.
+    :param authority_key_identifier: the issuer's subjectKeyIdentifier.
+    :raises ValueError: when the number is negative or too large, or *next_update* does not follow *this_update*.
+    """
+    if number < 0 or number.bit_length() > _NUMBER_BITS:
+        raise ValueError("a CRL number has at most 20 octets and is not negative")
+    if next_update <= this_update:
+        raise ValueError("the next update of a CRL follows this update")
+    head = _VERSION_2 + algorithm + issuer_der + der.time(this_update) + der.time(next_update)
+    if entries:
+        head += b"\x30" + der.length(len(entries))
+    key_identifier = der.sequence(der.implicit(0, authority_key_identifier))
+    tail = der.explicit(
+        0,
+        der.sequence(
+            der.sequence(_AUTHORITY_KEY_IDENTIFIER, der.octet_string(key_identifier)),
+            der.sequence(_CRL_NUMBER, der.octet_string(der.integer(number))),
+        ),
+    )
+    size = len(head) + len(entries) + len(tail)
+    return b"".join((b"\x30", der.length(size), head, entries, tail))
+
+
+def assemble_crl(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:
+    """The DER CertificateList, made with one copy of *to_be_signed*.
+
+    :param algorithm: the same DER AlgorithmIdentifier as inside (RFC 5280 section 5.1.1.2).
+    """
+    tail = algorithm + der.bit_string(signature)
+    return b"".join((b"\x30", der.length(len(to_be_signed) + len(tail)), to_be_signed, tail))
+
+
+def crl_pem(data: bytes) -> bytes:
+    """The CRL in PEM (RFC 7468 section 6): lines of 64 columns ended by LF, also the last."""
+    view = memoryview(data)
+    whole = len(data) - len(data) % _PIECE
+    parts = [b"-----BEGIN X509 CRL-----"]
+    # Cut into lines by one call for many of them: a loop over lines takes seconds for a CRL of 40 MB.
+    for start in range(0, whole, _PIECE):
+        text = binascii.b2a_base64(view[start : start + _PIECE], newline=False)
+        parts.append(b"\n".join(_LINES.unpack(text)))
+    text = binascii.b2a_base64(view[whole:], newline=False)
+    parts.extend(text[start : start + 64] for start in range(0, len(text), 64))
+    return b"\n".join((*parts, b"-----END X509 CRL-----", b""))
+
+
+@dataclass(frozen=True, slots=True)
+class CRLSummary:
+    """What this CA reads of a CRL; its signature has not been looked at.
+
+    :param number: ``None`` where there is none, as in version 1.
+    :param next_update: ``None`` where none is promised.
+    :param entries: how many there are.
+    :param critical_extensions: OIDs; a full CRL of one issuer has none (a delta or partial one has).
+    :param algorithm: DER AlgorithmIdentifier of the signature, equal inside and outside.
+    :param tbs: what is signed, without a copy.
+    """
+
+    issuer_der: bytes
+    number: int | None
+    this_update: datetime
+    next_update: datetime | None
+    entries: int
+    authority_key_identifier: bytes | None
+    critical_extensions: tuple[str, ...]
+    algorithm: bytes
+    tbs: memoryview = field(repr=False)
+    signature: bytes = field(repr=False)
+
+
+def parse_crl_summary(data: bytes) -> CRLSummary:
+    """Read what stands around the entries of a DER CRL, and count these.
+
+    :raises MalformedRequest: when it is none, or its two signature algorithms differ.
+    """
+    outer = der.parse(data, der.SEQUENCE)
+    tbs = der.element_at(data, outer.start, outer.end).expect(der.SEQUENCE)
+    algorithm = der.element_at(data, tbs.end, outer.end).expect(der.SEQUENCE)
+    signature = der.element_at(data, algorithm.end, outer.end).expect(der.BIT_STRING)
+    if signature.end != outer.end or data[signature.start : signature.start + 1] != b"\x00":
+        raise MalformedRequest("this is not a CRL")
+
+    fields = tbs.children()
+    version, inner = 1, _next(fields)
+    if inner.tag == der.INTEGER:
+        if inner.integer() != 1:
+            raise MalformedRequest("the version of the CRL is not known")
+        version, inner = 2, _next(fields)
+    if inner.expect(der.SEQUENCE).whole != algorithm.whole:
+        raise MalformedRequest("the two signature algorithms of the CRL differ")
+    issuer = _next(fields).expect(der.SEQUENCE)
+    this_update = _time(_next(fields))
+
+    rest = list(fields)
+    next_update = _time(rest.pop(0)) if rest and rest[0].tag in (der.UTC_TIME, der.GENERALIZED_TIME) else None
+    entries = _count(data, rest.pop(0)) if rest and rest[0].tag == der.SEQUENCE else 0
+    extensions: dict[str, tuple[bool, bytes]] = {}
+    if rest and rest[0].tag == 0xA0 and version == 2:
+        extensions = _extensions(rest.pop(0))
+    if rest:
+        raise MalformedRequest("the CRL has a field in a place where it has none")
+    return CRLSummary(
+        issuer_der=issuer.whole,
+        number=_number(extensions[CRL_NUMBER][1]) if CRL_NUMBER in extensions else None,
+        this_update=this_update,
+        next_update=next_update,
+        entries=entries,
+        authority_key_identifier=_key_identifier(extensions),
+        critical_extensions=tuple(oid for oid, (critical, _) in extensions.items() if critical),
+        algorithm=algorithm.whole,
+        tbs=memoryview(data)[tbs.whole_start : tbs.end],
+        signature=data[signature.start + 1 : signature.end],
+    )
+
+
+def _next(fields: Iterator[der.Element]) -> der.Element:
+    """The next field of the TBSCertList."""
+    found = next(fields, None)
+    if found is None:
+        raise MalformedRequest("the CRL is cut short")
+    return found
+
+
+def _time(element: der.Element) -> datetime:
+    """Time (RFC 5280 section 5.1.2.4): seconds and ``Z``, no fractions."""
+    text = element.content
+    if element.tag == der.UTC_TIME and _UTC_TIME.fullmatch(text):
+        # RFC 5280 section 4.1.2.5.1: years from 50 are of the twentieth century.
+        text = (b"19" if text >= b"50" else b"20") + text
+    elif element.tag != der.GENERALIZED_TIME or not _GENERALIZED_TIME.fullmatch(text):
+        raise MalformedRequest("a time in the CRL is not in the form that RFC 5280 asks for")
+    try:
+        return datetime.strptime(text.decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise MalformedRequest("a time in the CRL does not exist") from error
+
+
+def _count(data: bytes, revoked: der.Element) -> int:
+    """How many entries revokedCertificates has.  Nearly all are shorter than 128 octets, and read right here."""
+    offset, end = revoked.start, revoked.end
+    count = 0
+    while offset < end:
+        size = data[offset + 1] if offset + 1 < end else 0x80
+        if size < 0x80:
+            if data[offset] != der.SEQUENCE:
+                raise MalformedRequest("an entry of the CRL is malformed")
+            offset += size + 2
+        else:
+            offset = der.element_at(data, offset, end).expect(der.SEQUENCE).end
+        count += 1
+    if offset != end or not count:
+        raise MalformedRequest("the entries of the CRL are malformed")
+    return count
+
+
+def _extensions(element: der.Element) -> dict[str, tuple[bool, bytes]]:
+    """crlExtensions: whether critical, and the value, by OID; each stands once."""
+    lists = element.sub(der.SEQUENCE)
+    if len(lists) != 1:
+        raise MalformedRequest("the extensions of the CRL are malformed")
+    found: dict[str, tuple[bool, bytes]] = {}
+    for extension in lists[0].children():
+        parts = extension.expect(der.SEQUENCE).sub()
+        critical = len(parts) == 3 and parts[1].boolean()
+        if len(parts) not in (2, 3) or (oid := parts[0].oid()) in found:
+            raise MalformedRequest("the extensions of the CRL are malformed")
+        found[oid] = (critical, parts[-1].expect(der.OCTET_STRING).content)
+    return found
+
+
+def _number(value: bytes) -> int:
+    """CRLNumber (RFC 5280 section 5.2.3)."""
+    number = der.parse(value, der.INTEGER)
+    if number.end - number.start > 21 or (found := number.integer()) < 0:
+        raise MalformedRequest("the number of the CRL is negative or too large")
+    return found
+
+
+def _key_identifier(extensions: dict[str, tuple[bool, bytes]]) -> bytes | None:
+    """The keyIdentifier of the authorityKeyIdentifier, where it is named."""
+    if AUTHORITY_KEY_IDENTIFIER not in extensions:
+        return None
+    fields = der.parse(extensions[AUTHORITY_KEY_IDENTIFIER][1], der.SEQUENCE)
+    return next((part.content for part in fields.children() if part.tag == 0x80), None)
