@@ -1,0 +1,231 @@
+"""The digests, ciphers and signature algorithms of CMS messages, and which of them are let in."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+
+from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
+from pikachu.x509 import der
+
+RSA_ENCRYPTION: Final = "1.2.840.113549.1.1.1"
+RSAES_OAEP: Final = "1.2.840.113549.1.1.7"
+MGF1: Final = "1.2.840.113549.1.1.8"
+P_SPECIFIED: Final = "1.2.840.113549.1.1.9"
+EC_PUBLIC_KEY: Final = "1.2.840.10045.2.1"
+
+
+class Digest(StrEnum):
+    """A message digest, by the name that ``hashlib`` gives it."""
+
+    MD5 = "md5"
+    SHA1 = "sha1"
+    SHA256 = "sha256"
+    SHA384 = "sha384"
+    SHA512 = "sha512"
+
+    @property
+    def algorithm(self) -> bytes:
+        """The DER AlgorithmIdentifier; SHA-2 without parameters (RFC 5754 section 2), MD5 and SHA-1 with NULL."""
+        return _DIGEST_IDENTIFIERS[self]
+
+    @property
+    def primitive(self) -> hashes.HashAlgorithm:
+        """What pyca/cryptography calls it."""
+        return _PRIMITIVES[self]
+
+    def of(self, content: bytes) -> bytes:
+        """The digest of *content*."""
+        return hashlib.new(self.value, content, usedforsecurity=False).digest()
+
+
+class Cipher(StrEnum):
+    """A content-encryption algorithm; all are block ciphers in CBC mode with PKCS#7 padding."""
+
+    DES = "des-cbc"
+    DES3 = "des-ede3-cbc"
+    AES128 = "aes-128-cbc"
+    AES192 = "aes-192-cbc"
+    AES256 = "aes-256-cbc"
+
+    @property
+    def key_size(self) -> int:
+        """Bytes of a key."""
+        return _CIPHER_SIZES[self][0]
+
+    @property
+    def block_size(self) -> int:
+        """Bytes of a block, and of the initialisation vector."""
+        return _CIPHER_SIZES[self][1]
+
+    @property
+    def oid(self) -> str:
+        """The dotted object identifier."""
+        return _CIPHER_OIDS[self]
+
+    def primitive(self, key: bytes) -> BlockCipherAlgorithm:
+        """The block cipher under *key*; single DES is triple DES with one key thrice."""
+        if self is Cipher.DES:
+            return TripleDES(key * 3)
+        if self is Cipher.DES3:
+            return TripleDES(key)
+        return AES(key)
+
+
+_DIGEST_OIDS: Final = {
+    Digest.MD5: "1.2.840.113549.2.5",
+    Digest.SHA1: "1.3.14.3.2.26",
+    Digest.SHA256: "2.16.840.1.101.3.4.2.1",
+    Digest.SHA384: "2.16.840.1.101.3.4.2.2",
+    Digest.SHA512: "2.16.840.1.101.3.4.2.3",
+}
+_DIGEST_IDENTIFIERS: Final = {
+    digest: der.sequence(der.oid(oid), der.null())
+    if digest in (Digest.MD5, Digest.SHA1)
+    else der.sequence(der.oid(oid))
+    for digest, oid in _DIGEST_OIDS.items()
+}
+_PRIMITIVES: Final[dict[Digest, hashes.HashAlgorithm]] = {
+    Digest.MD5: hashes.MD5(),  # noqa: S303 - for clients behind the legacy switch
+    Digest.SHA1: hashes.SHA1(),  # noqa: S303 - for clients behind the SHA-1 switch
+    Digest.SHA256: hashes.SHA256(),
+    Digest.SHA384: hashes.SHA384(),
+    Digest.SHA512: hashes.SHA512(),
+}
+_CIPHER_SIZES: Final = {
+    Cipher.DES: (8, 8),
+    Cipher.DES3: (24, 8),
+    Cipher.AES128: (16, 16),
+    Cipher.AES192: (24, 16),
+    Cipher.AES256: (32, 16),
+}
+_CIPHER_OIDS: Final = {
+    Cipher.DES: "1.3.14.3.2.7",
+    Cipher.DES3: "1.2.840.113549.3.7",
+    Cipher.AES128: "2.16.840.1.101.3.4.1.2",
+    Cipher.AES192: "2.16.840.1.101.3.4.1.22",
+    Cipher.AES256: "2.16.840.1.101.3.4.1.42",
+}
+# By content octets: the hot path compares bytes instead of writing dotted numbers.
+_DIGESTS_BY_OID: Final = {der.oid(oid)[2:]: digest for digest, oid in _DIGEST_OIDS.items()}
+_CIPHERS_BY_OID: Final = {der.oid(oid)[2:]: cipher for cipher, oid in _CIPHER_OIDS.items()}
+
+
+class KeyKind(StrEnum):
+    """The kinds of key that signatures on messages are made with."""
+
+    RSA = "RSA"
+    EC = "EC"
+    OTHER = "other"
+
+
+_RSA_SIGNATURES: Final = {
+    Digest.MD5: "1.2.840.113549.1.1.4",
+    Digest.SHA1: "1.2.840.113549.1.1.5",
+    Digest.SHA256: "1.2.840.113549.1.1.11",
+    Digest.SHA384: "1.2.840.113549.1.1.12",
+    Digest.SHA512: "1.2.840.113549.1.1.13",
+}
+_ECDSA_SIGNATURES: Final = {
+    Digest.SHA1: "1.2.840.10045.4.1",
+    Digest.SHA256: "1.2.840.10045.4.3.2",
+    Digest.SHA384: "1.2.840.10045.4.3.3",
+    Digest.SHA512: "1.2.840.10045.4.3.4",
+}
+_OTHER_SIGNATURES: Final = (
+    "1.3.101.112",  # Ed25519, which RFC 8419 section 3.1 binds to SHA-512
+    "2.16.840.1.101.3.4.3.17",  # ML-DSA, for which RFC 9882 section 3.3 recommends SHA-512
+    "2.16.840.1.101.3.4.3.18",
+    "2.16.840.1.101.3.4.3.19",
+)
+# Signature algorithm -> (kind of key, digest it has inside or None when the message's digest algorithm counts).
+_SIGNATURES: Final[dict[bytes, tuple[KeyKind, Digest | None]]] = {
+    der.oid(RSA_ENCRYPTION)[2:]: (KeyKind.RSA, None),
+    der.oid(EC_PUBLIC_KEY)[2:]: (KeyKind.EC, None),
+    **{der.oid(oid)[2:]: (KeyKind.RSA, digest) for digest, oid in _RSA_SIGNATURES.items()},
+    **{der.oid(oid)[2:]: (KeyKind.EC, digest) for digest, oid in _ECDSA_SIGNATURES.items()},
+    **{der.oid(oid)[2:]: (KeyKind.OTHER, Digest.SHA512) for oid in _OTHER_SIGNATURES},
+}
+RSA_ENCRYPTION_ALGORITHM: Final = der.sequence(der.oid(RSA_ENCRYPTION), der.null())
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedAlgorithms:
+    """What a message may use (RFC 8894 section 2.9)."""
+
+    digests: frozenset[Digest]
+    ciphers: frozenset[Cipher]
+
+
+MODERN: Final = AllowedAlgorithms(
+    frozenset({Digest.SHA256, Digest.SHA384, Digest.SHA512}), frozenset({Cipher.AES128, Cipher.AES192, Cipher.AES256})
+)
+WITH_SHA1_3DES: Final = AllowedAlgorithms(MODERN.digests | {Digest.SHA1}, MODERN.ciphers | {Cipher.DES3})
+LEGACY: Final = AllowedAlgorithms(frozenset(Digest), frozenset(Cipher))
+
+
+def allowed_algorithms(*, sha1_3des: bool = False, legacy: bool = False) -> AllowedAlgorithms:
+    """What the switches let in: SHA-1 and triple DES, or with *legacy* also MD5 and single DES."""
+    if legacy:
+        return LEGACY
+    return WITH_SHA1_3DES if sha1_3des else MODERN
+
+
+def algorithm_identifier(element: der.Element) -> tuple[bytes, der.Element | None]:
+    """(content octets of the OID, parameters) of an AlgorithmIdentifier.
+
+    :raises MalformedRequest: when it is none.
+    """
+    parts = element.expect(der.SEQUENCE).sub()
+    if not 1 <= len(parts) <= 2:
+        raise MalformedRequest("this is not an algorithm identifier")
+    return parts[0].expect(der.OBJECT_IDENTIFIER).content, parts[1] if len(parts) == 2 else None
+
+
+def digest_of(element: der.Element) -> Digest:
+    """The digest that an AlgorithmIdentifier names.
+
+    :raises MalformedRequest: when it is none.
+    :raises UnsupportedAlgorithm: when the digest is not known here.
+    """
+    oid, _parameters = algorithm_identifier(element)
+    digest = _DIGESTS_BY_OID.get(oid)
+    if digest is None:
+        raise UnsupportedAlgorithm("the message's digest algorithm is not supported", oid=oid.hex())
+    return digest
+
+
+def cipher_of(oid: bytes) -> Cipher:
+    """The cipher of an OID's content octets.
+
+    :raises UnsupportedAlgorithm: when it is not known here.
+    """
+    cipher = _CIPHERS_BY_OID.get(oid)
+    if cipher is None:
+        raise UnsupportedAlgorithm("the message's encryption algorithm is not supported", oid=oid.hex())
+    return cipher
+
+
+def signature_of(element: der.Element) -> tuple[KeyKind, Digest | None]:
+    """(kind of key, digest inside the signature algorithm or ``None``) of an AlgorithmIdentifier.
+
+    :raises MalformedRequest: when it is none.
+    :raises UnsupportedAlgorithm: when it is not known here.
+    """
+    oid, _parameters = algorithm_identifier(element)
+    found = _SIGNATURES.get(oid)
+    if found is None:
+        raise UnsupportedAlgorithm("the message's signature algorithm is not supported", oid=oid.hex())
+    return found
+
+
+def rsa_signature_algorithm(digest: Digest) -> bytes:
+    """The DER AlgorithmIdentifier of RSASSA-PKCS1-v1_5 with *digest*."""
+    return der.sequence(der.oid(_RSA_SIGNATURES[digest]), der.null())

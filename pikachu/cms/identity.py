@@ -1,0 +1,103 @@
+"""What CMS needs of a certificate: how it is named in a message, and its key.
+
+Read without the checks that an issued certificate deserves, since the throw-away certificates that clients sign
+their first request with have serial numbers that are negative, or longer than 20 octets.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from cryptography.exceptions import UnsupportedAlgorithm as UnknownKey
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
+from pikachu.x509 import der
+
+# Checking a signature with a larger key costs more than it can be worth.
+_MAX_RSA_BITS = 8192
+_SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
+
+
+@dataclass(frozen=True)
+class CertificateIdentity:
+    """Names and key of a certificate; all fields are copies of DER elements in it.
+
+    :param serial_der: the INTEGER with its tag and length.
+    """
+
+    certificate: bytes
+    issuer_der: bytes
+    serial_der: bytes
+    subject_der: bytes
+    spki_der: bytes
+    extensions_der: bytes | None
+
+    @property
+    def issuer_and_serial(self) -> bytes:
+        """The DER IssuerAndSerialNumber, byte for byte as in the certificate."""
+        return der.sequence(self.issuer_der, self.serial_der)
+
+    @property
+    def serial(self) -> int:
+        """The serial number; may be negative."""
+        return int.from_bytes(der.parse(self.serial_der).content, "big", signed=True)
+
+    @property
+    def self_issued(self) -> bool:
+        """Whether issuer and subject are the same name."""
+        return self.issuer_der == self.subject_der
+
+    @functools.cached_property
+    def key_identifier(self) -> bytes | None:
+        """The subjectKeyIdentifier, where the extension is there."""
+        if self.extensions_der is None:
+            return None
+        for extension in der.parse(self.extensions_der, der.SEQUENCE).children():
+            parts = extension.expect(der.SEQUENCE).sub()
+            if parts and parts[0].whole == _SUBJECT_KEY_IDENTIFIER:
+                return der.parse(parts[-1].expect(der.OCTET_STRING).content, der.OCTET_STRING).content
+        return None
+
+    def public_key(self) -> PublicKeyTypes:
+        """The key.
+
+        :raises UnsupportedAlgorithm: when it is of no known kind, broken, or larger than 8192 bits.
+        """
+        try:
+            key = load_der_public_key(self.spki_der)
+        except (ValueError, UnknownKey):
+            raise UnsupportedAlgorithm("the key in the message's certificate is not supported") from None
+        if isinstance(key, rsa.RSAPublicKey) and key.key_size > _MAX_RSA_BITS:
+            raise UnsupportedAlgorithm("the key in the message's certificate is too large")
+        return key
+
+
+def identify(certificate: bytes) -> CertificateIdentity:
+    """Read a DER certificate's names and key.
+
+    :raises MalformedRequest: when it is none.
+    """
+    parts = der.parse(certificate, der.SEQUENCE).sub()
+    if len(parts) != 3:
+        raise MalformedRequest("this is not a certificate")
+    fields = parts[0].expect(der.SEQUENCE).sub()
+    if fields and fields[0].tag == 0xA0:
+        del fields[0]
+    if len(fields) < 6:
+        raise MalformedRequest("this is not a certificate")
+    serial, _algorithm, issuer, _validity, subject, spki = fields[:6]
+    if serial.expect(der.INTEGER).start == serial.end:
+        raise MalformedRequest("this is not a certificate")
+    extensions = next((field for field in fields[6:] if field.tag == 0xA3), None)
+    return CertificateIdentity(
+        certificate=certificate,
+        issuer_der=issuer.expect(der.SEQUENCE).whole,
+        serial_der=serial.whole,
+        subject_der=subject.expect(der.SEQUENCE).whole,
+        spki_der=spki.expect(der.SEQUENCE).whole,
+        extensions_der=None if extensions is None else extensions.content,
+    )

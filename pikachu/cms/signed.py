@@ -1,0 +1,436 @@
+"""SignedData (RFC 5652 section 5): reading, verifying and building it.
+
+Building takes two steps, since private keys are used in :mod:`pikachu.signers` only::
+
+    unsigned = prepare(content, signer=certificate, algorithm=signer.algorithm, ...)
+    message = unsigned.assemble(sign(unsigned.to_be_signed))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import UnsupportedAlgorithm as UnknownAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+
+from pikachu.cms.algorithms import (
+    MODERN,
+    RSA_ENCRYPTION_ALGORITHM,
+    AllowedAlgorithms,
+    Digest,
+    KeyKind,
+    digest_of,
+    signature_of,
+)
+from pikachu.cms.ber import normalise
+from pikachu.cms.identity import CertificateIdentity, identify
+from pikachu.errors import MalformedRequest, MessageCheckFailed, UnsupportedAlgorithm
+from pikachu.x509 import der
+
+DATA: Final = "1.2.840.113549.1.7.1"
+SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
+ASYMMETRIC_KEY_PACKAGE: Final = "2.16.840.1.101.2.1.2.78.5"
+CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
+MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
+SIGNING_TIME: Final = "1.2.840.113549.1.9.5"
+
+# More than any chain, or any set of attributes, has.
+MAX_CERTIFICATES: Final = 64
+MAX_SIGNERS: Final = 8
+MAX_ATTRIBUTES: Final = 64
+_MAX_ALGORITHMS: Final = 16
+
+_SIGNED_DATA: Final = der.oid(SIGNED_DATA)
+_DATA: Final = der.oid(DATA)
+_CONTENT_TYPE: Final = der.oid(CONTENT_TYPE)
+_MESSAGE_DIGEST: Final = der.oid(MESSAGE_DIGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """A signed attribute.
+
+    :param oid_der: the DER OBJECT IDENTIFIER.
+    :param values: DER elements.
+    """
+
+    oid_der: bytes
+    values: tuple[der.Element, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SignerInfo:
+    """A signature over the content, and what was signed with it.
+
+    :param issuer_der: with *serial*, names the signer's certificate; else *key_identifier* does.
+    :param signed_attributes_der: the [0] element as received, or ``None``.
+    """
+
+    issuer_der: bytes | None
+    serial: int | None
+    key_identifier: bytes | None
+    digest_algorithm: der.Element
+    signature_algorithm: der.Element
+    signature: bytes
+    attributes: tuple[Attribute, ...]
+    signed_attributes_der: bytes | None
+
+    def values(self, oid_der: bytes) -> tuple[der.Element, ...]:
+        """The values of all attributes of that DER OID, in order."""
+        return tuple(value for found in self.attributes if found.oid_der == oid_der for value in found.values)
+
+    def value(self, oid_der: bytes) -> der.Element | None:
+        """The value of that attribute, or ``None`` where it is absent.
+
+        :raises MalformedRequest: when it is there twice, or has not one value (RFC 5652 section 5.3).
+        """
+        found = [one for one in self.attributes if one.oid_der == oid_der]
+        if not found:
+            return None
+        if len(found) > 1 or len(found[0].values) != 1:
+            raise MalformedRequest("a signed attribute of the message has not exactly one value")
+        return found[0].values[0]
+
+    def digest(self) -> Digest:
+        """The algorithm of the message digest; UnsupportedAlgorithm when it is not known here."""
+        return digest_of(self.digest_algorithm)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedData:
+    """A SignedData as received.
+
+    :param content: of the eContent; ``None`` where it is absent.
+    :param certificates: DER, in the order received.
+    :param crls: DER.
+    """
+
+    content_type_der: bytes
+    content: bytes | None
+    certificates: tuple[bytes, ...] = field(repr=False)
+    crls: tuple[bytes, ...] = field(repr=False)
+    signers: tuple[SignerInfo, ...]
+
+    def signer_certificate(self, signer: SignerInfo) -> CertificateIdentity:
+        """The embedded certificate that *signer* names.
+
+        :raises MessageCheckFailed: when none is.
+        """
+        for certificate in self.certificates:
+            try:
+                identity = identify(certificate)
+                if (
+                    identity.key_identifier == signer.key_identifier
+                    if signer.key_identifier is not None
+                    else identity.serial == signer.serial and identity.issuer_der == signer.issuer_der
+                ):
+                    return identity
+            except MalformedRequest:
+                continue
+        raise MessageCheckFailed("the message does not hold its signer's certificate")
+
+    def verify(self, allowed: AllowedAlgorithms = MODERN) -> CertificateIdentity:
+        """Verify the one signature and give the signer's certificate, whom nobody has trusted yet.
+
+        :raises MalformedRequest: when there are no signer or several.
+        :raises UnsupportedAlgorithm: when digest, signature or key is of a kind that is not *allowed*.
+        :raises MessageCheckFailed: when anything does not match (RFC 5652 sections 5.4 and 5.6).
+        """
+        if len(self.signers) != 1:
+            raise MalformedRequest("the message has not exactly one signer")
+        signer = self.signers[0]
+        digest = signer.digest()
+        kind, inside = signature_of(signer.signature_algorithm)
+        if digest not in allowed.digests or (inside or digest) not in allowed.digests:
+            raise UnsupportedAlgorithm(f"the digest algorithm {digest} is not accepted", digest=digest.value)
+        identity = self.signer_certificate(signer)
+        content = self.content or b""
+        if signer.signed_attributes_der is None:
+            if self.content_type_der != _DATA:
+                raise MessageCheckFailed("the message's signature does not verify")
+            candidates = [content]
+        else:
+            self._check_attributes(signer, digest, content)
+            candidates = _as_signed(signer.signed_attributes_der)
+        _verify_any(identity, kind, inside or digest, signer.signature, candidates)
+        return identity
+
+    def _check_attributes(self, signer: SignerInfo, digest: Digest, content: bytes) -> None:
+        content_type = signer.value(_CONTENT_TYPE)
+        if content_type is None or content_type.whole != self.content_type_der:
+            raise MessageCheckFailed("the signed content type is not that of the message")
+        message_digest = signer.value(_MESSAGE_DIGEST)
+        if (
+            message_digest is None
+            or message_digest.tag != der.OCTET_STRING
+            or message_digest.content != digest.of(content)
+        ):
+            raise MessageCheckFailed("the signed digest is not that of the message")
+
+
+def _as_signed(attributes: bytes) -> list[bytes]:
+    """What the signature may cover: the attributes as a SET in DER order, or as they were sent.
+
+    RFC 5652 section 5.4 wants the DER; there are clients that sign the set in the order in which they send it.
+    """
+    element = der.parse(attributes)
+    canonical = der.set_of(child.whole for child in element.children())
+    sent = b"\x31" + attributes[1:]
+    return [canonical] if canonical == sent else [canonical, sent]
+
+
+def _verify_any(
+    identity: CertificateIdentity, kind: KeyKind, digest: Digest, signature: bytes, candidates: list[bytes]
+) -> None:
+    key = identity.public_key()
+    for candidate in candidates:
+        try:
+            if kind is KeyKind.RSA and isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, candidate, padding.PKCS1v15(), digest.primitive)
+            elif kind is KeyKind.EC and isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, candidate, ec.ECDSA(digest.primitive))
+            else:
+                raise UnsupportedAlgorithm("the message's signature algorithm does not fit the signer's key")
+        except (InvalidSignature, ValueError):
+            continue
+        except UnknownAlgorithm:
+            raise UnsupportedAlgorithm("the message's signature algorithm is not supported") from None
+        return
+    raise MessageCheckFailed("the message's signature does not verify")
+
+
+# --- reading -----------------------------------------------------------------------------
+
+
+def content_info(data: bytes) -> tuple[bytes, der.Element]:
+    """(DER OID of the type, the content) of a DER ContentInfo.
+
+    :raises MalformedRequest: when it is none.
+    """
+    parts = der.parse(data, der.SEQUENCE).sub()
+    if len(parts) != 2:
+        raise MalformedRequest("this is not a CMS message")
+    inside = parts[1].expect(0xA0).sub()
+    if len(inside) != 1:
+        raise MalformedRequest("this is not a CMS message")
+    return parts[0].expect(der.OBJECT_IDENTIFIER).whole, inside[0]
+
+
+def parse_signed_data(data: bytes) -> SignedData:
+    """Read a ContentInfo with SignedData, in DER or in BER; nothing is verified.
+
+    :raises MalformedRequest: when it is none, or exceeds a bound.
+    """
+    try:
+        return _parse(data)
+    except MalformedRequest:
+        normal = normalise(data)
+        if normal == data:
+            raise
+    signed = _parse(normal)
+    # A certificate's signature is over the bytes that were sent, so those must have been DER.
+    if any(part not in data for part in (*signed.certificates, *signed.crls)):
+        raise MalformedRequest("a certificate in the message is not DER")
+    return signed
+
+
+def bounded(element: der.Element, most: int) -> list[der.Element]:
+    """The elements inside, when there are at most *most*.
+
+    :raises MalformedRequest: when there are more.
+    """
+    found: list[der.Element] = []
+    for child in element.children():
+        if len(found) == most:
+            raise MalformedRequest("the message has too many parts")
+        found.append(child)
+    return found
+
+
+def _parse(data: bytes) -> SignedData:
+    kind, element = content_info(data)
+    if kind != _SIGNED_DATA:
+        raise MalformedRequest("this is not signed data")
+    fields = bounded(element.expect(der.SEQUENCE), 6)
+    if len(fields) < 4:
+        raise MalformedRequest("this is not signed data")
+    fields[0].expect(der.INTEGER)
+    bounded(fields[1].expect(der.SET), _MAX_ALGORITHMS)
+    encapsulated = bounded(fields[2].expect(der.SEQUENCE), 2)
+    if not encapsulated:
+        raise MalformedRequest("this is not signed data")
+    content = None
+    if len(encapsulated) == 2:
+        content = der.parse(encapsulated[1].expect(0xA0).content, der.OCTET_STRING).content
+    certificates: list[der.Element] = []
+    crls: list[der.Element] = []
+    for optional in fields[3:-1]:
+        if optional.tag == 0xA0:
+            certificates = bounded(optional, MAX_CERTIFICATES)
+        elif optional.tag == 0xA1:
+            crls = bounded(optional, MAX_CERTIFICATES)
+        else:
+            raise MalformedRequest("this is not signed data")
+    signers = bounded(fields[-1].expect(der.SET), MAX_SIGNERS)
+    return SignedData(
+        content_type_der=encapsulated[0].expect(der.OBJECT_IDENTIFIER).whole,
+        content=content,
+        # Attribute certificates and other formats have context tags; nothing here uses them.
+        certificates=tuple(one.whole for one in certificates if one.tag == der.SEQUENCE),
+        crls=tuple(one.whole for one in crls if one.tag == der.SEQUENCE),
+        signers=tuple(_parse_signer(one) for one in signers),
+    )
+
+
+def _parse_signer(element: der.Element) -> SignerInfo:
+    fields = bounded(element.expect(der.SEQUENCE), 7)
+    if len(fields) < 5:
+        raise MalformedRequest("this is not a signature of a message")
+    issuer, serial, key_identifier = signer_identifier(fields[1])
+    attributes: tuple[Attribute, ...] = ()
+    signed_attributes: bytes | None = None
+    rest = fields[3:]
+    if rest[0].tag == 0xA0:
+        signed_attributes = rest[0].whole
+        attributes = tuple(_parse_attribute(one) for one in bounded(rest[0], MAX_ATTRIBUTES))
+        rest = rest[1:]
+    if not 2 <= len(rest) <= 3 or (len(rest) == 3 and rest[2].tag != 0xA1):
+        raise MalformedRequest("this is not a signature of a message")
+    return SignerInfo(
+        issuer_der=issuer,
+        serial=serial,
+        key_identifier=key_identifier,
+        digest_algorithm=fields[2].expect(der.SEQUENCE),
+        signature_algorithm=rest[0].expect(der.SEQUENCE),
+        signature=rest[1].expect(der.OCTET_STRING).content,
+        attributes=attributes,
+        signed_attributes_der=signed_attributes,
+    )
+
+
+def signer_identifier(element: der.Element) -> tuple[bytes | None, int | None, bytes | None]:
+    """(issuer, serial, key identifier) of a SignerIdentifier or RecipientIdentifier.
+
+    :raises MalformedRequest: when it is none.
+    """
+    if element.tag == 0x80:
+        return None, None, element.content
+    parts = element.expect(der.SEQUENCE).sub()
+    if len(parts) != 2 or parts[1].start == parts[1].end:
+        raise MalformedRequest("a certificate is not named by issuer and serial number")
+    serial = int.from_bytes(parts[1].expect(der.INTEGER).content, "big", signed=True)
+    return parts[0].expect(der.SEQUENCE).whole, serial, None
+
+
+def _parse_attribute(element: der.Element) -> Attribute:
+    parts = element.expect(der.SEQUENCE).sub()
+    if len(parts) != 2:
+        raise MalformedRequest("this is not a signed attribute")
+    values = bounded(parts[1].expect(der.SET), MAX_ATTRIBUTES)
+    return Attribute(parts[0].expect(der.OBJECT_IDENTIFIER).whole, tuple(values))
+
+
+# --- building ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Unsigned:
+    """A SignedData that lacks only its signature.
+
+    :param to_be_signed: the DER SET of signed attributes: exactly what the key signs.
+    """
+
+    to_be_signed: bytes
+    head: bytes = field(repr=False)
+    signer_head: bytes = field(repr=False)
+    signature_algorithm: bytes = field(repr=False)
+
+    def assemble(self, signature: bytes) -> bytes:
+        """The DER ContentInfo with *signature*, the signature value over ``to_be_signed``."""
+        signer = der.sequence(
+            self.signer_head,
+            b"\xa0" + self.to_be_signed[1:],
+            self.signature_algorithm,
+            der.octet_string(signature),
+        )
+        body = der.tlv(der.SEQUENCE, self.head + der.tlv(der.SET, signer))
+        return der.sequence(_SIGNED_DATA, der.explicit(0, body))
+
+
+def attribute(oid: str, *values: bytes) -> bytes:
+    """A DER Attribute of values that are already encoded."""
+    return der.sequence(der.oid(oid), der.set_of(values))
+
+
+def prepare(
+    content: bytes | None,
+    *,
+    signer: CertificateIdentity,
+    algorithm: bytes,
+    signing_time: datetime | None = None,
+    attributes: Mapping[str, bytes] | None = None,
+    certificates: Iterable[bytes] = (),
+    crls: Iterable[bytes] = (),
+    content_type: str = DATA,
+) -> Unsigned:
+    """A SignedData with one signer, ready to be signed (RFC 5652 sections 5.1 to 5.4).
+
+    :param content: of the eContent; ``None`` leaves it out.
+    :param algorithm: the DER AlgorithmIdentifier of the signature, such as sha256WithRSAEncryption; the message digest
+        is the one it names.
+    :param attributes: dotted OID → DER value, beside contentType, messageDigest and signingTime.
+    :param certificates: DER; they come out in DER order.
+    :raises UnsupportedAlgorithm: when *algorithm* is not known here.
+    """
+    kind, inside = signature_of(der.parse(algorithm))
+    digest = inside or Digest.SHA256
+    type_der = der.oid(content_type)
+    wanted = [
+        attribute(CONTENT_TYPE, type_der),
+        attribute(MESSAGE_DIGEST, der.octet_string(digest.of(content or b""))),
+    ]
+    if signing_time is not None:
+        wanted.append(attribute(SIGNING_TIME, der.time(signing_time)))
+    if attributes is not None:
+        wanted.extend(attribute(oid, value) for oid, value in attributes.items())
+    version = der.integer(1 if content_type == DATA else 3)
+    return Unsigned(
+        to_be_signed=der.set_of(wanted),
+        head=version
+        + der.tlv(der.SET, digest.algorithm)
+        + (der.sequence(type_der) if content is None else _encapsulated(type_der, content))
+        + _optional_set(0, certificates)
+        + _optional_set(1, crls),
+        signer_head=der.integer(1) + signer.issuer_and_serial + digest.algorithm,
+        # Old clients know the plain rsaEncryption only (RFC 3370 section 3.2).
+        signature_algorithm=RSA_ENCRYPTION_ALGORITHM if kind is KeyKind.RSA else algorithm,
+    )
+
+
+def degenerate(certificates: Iterable[bytes] = (), crls: Iterable[bytes] = ()) -> bytes:
+    """A DER ContentInfo that only carries certificates and CRLs (RFC 5652 section 5.2, RFC 8894 section 3.4).
+
+    Both are sets: they come out in DER order, whatever order they are given in.
+    """
+    body = der.sequence(
+        der.integer(1),
+        der.tlv(der.SET, b""),
+        der.sequence(_DATA),
+        _optional_set(0, certificates),
+        _optional_set(1, crls),
+        der.tlv(der.SET, b""),
+    )
+    return der.sequence(_SIGNED_DATA, der.explicit(0, body))
+
+
+def _encapsulated(type_der: bytes, content: bytes) -> bytes:
+    return der.sequence(type_der, der.explicit(0, der.octet_string(content)))
+
+
+def _optional_set(number: int, members: Iterable[bytes]) -> bytes:
+    body = b"".join(sorted(set(members)))
+    return der.explicit(number, body) if body else b""

@@ -1,0 +1,339 @@
+"""SCEP messages (RFC 8894): reading requests in stages, and building answers.
+
+The stages tell apart what can be answered with a signed CertRep from what can not:
+
+1. :func:`decode` fails when there is no readable transaction id: an HTTP error, there is nothing to echo.
+2. ``message.check()`` and ``message.verify(allowed)``: any error is a CertRep FAILURE with a failInfo.
+3. ``message.envelope(allowed)``, and what :mod:`pikachu.cms.enveloped` does with it: likewise.
+4. :func:`csr_in`, :func:`issuer_and_subject_in` and :func:`issuer_and_serial_in` read what was inside.
+
+Answers are built in two steps, since private keys are used in :mod:`pikachu.signers` only::
+
+    unsigned = Reply(...).failure(FailInfo.BAD_REQUEST)
+    message = unsigned.assemble(sign(unsigned.to_be_signed))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Final
+
+from pikachu.cms.algorithms import MODERN, AllowedAlgorithms, Cipher, Digest
+from pikachu.cms.enveloped import EnvelopedData, envelop, not_readable, parse_enveloped_data
+from pikachu.cms.identity import CertificateIdentity
+from pikachu.cms.signed import SIGNING_TIME, SignedData, SignerInfo, Unsigned, degenerate, parse_signed_data, prepare
+from pikachu.errors import MalformedRequest, MessageCheckFailed
+from pikachu.x509 import der
+from pikachu.x509.certificate import parse_time
+
+MESSAGE_TYPE: Final = "2.16.840.1.113733.1.9.2"
+PKI_STATUS: Final = "2.16.840.1.113733.1.9.3"
+FAIL_INFO: Final = "2.16.840.1.113733.1.9.4"
+SENDER_NONCE: Final = "2.16.840.1.113733.1.9.5"
+RECIPIENT_NONCE: Final = "2.16.840.1.113733.1.9.6"
+TRANSACTION_ID: Final = "2.16.840.1.113733.1.9.7"
+FAIL_INFO_TEXT: Final = "1.3.6.1.5.5.7.24.1"
+
+MAX_TRANSACTION_ID: Final = 255
+MAX_NONCE: Final = 64
+
+_MESSAGE_TYPE: Final = der.oid(MESSAGE_TYPE)
+_SENDER_NONCE: Final = der.oid(SENDER_NONCE)
+_TRANSACTION_ID: Final = der.oid(TRANSACTION_ID)
+_SIGNING_TIME: Final = der.oid(SIGNING_TIME)
+# PrintableString by the RFC; the others hold the same bytes.
+_STRINGS: Final = frozenset({der.PRINTABLE_STRING, der.UTF8_STRING, der.IA5_STRING, der.T61_STRING})
+
+
+class MessageType(IntEnum):
+    """RFC 8894 section 3.2.1.2."""
+
+    CERT_REP = 3
+    RENEWAL_REQ = 17
+    PKCS_REQ = 19
+    CERT_POLL = 20
+    GET_CERT = 21
+    GET_CRL = 22
+
+
+class PKIStatus(IntEnum):
+    """RFC 8894 section 3.2.1.3."""
+
+    SUCCESS = 0
+    FAILURE = 2
+    PENDING = 3
+
+
+class FailInfo(IntEnum):
+    """RFC 8894 section 3.2.1.4."""
+
+    BAD_ALG = 0
+    BAD_MESSAGE_CHECK = 1
+    BAD_REQUEST = 2
+    BAD_TIME = 3
+    BAD_CERT_ID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PKIMessage:
+    """A message whose transaction id could be read; nothing else of it has been checked.
+
+    :param transaction_id: as sent; any bytes.
+    :param message_type: ``None`` when absent, repeated or no number.
+    :param sender_nonce: as sent, whatever its length, so that it can be echoed; ``None`` when absent or repeated.
+    :param signing_time: ``None`` when absent or in no known form.
+    """
+
+    transaction_id: bytes
+    message_type: int | None
+    sender_nonce: bytes | None
+    signing_time: datetime | None
+    signed: SignedData = field(repr=False)
+
+    @property
+    def signer(self) -> SignerInfo:
+        """The one signature."""
+        return self.signed.signers[0]
+
+    @property
+    def digest(self) -> Digest:
+        """The algorithm of its message digest; UnsupportedAlgorithm when it is not known here."""
+        return self.signer.digest()
+
+    def check(self) -> MessageType:
+        """Its type, when the signed attributes are what a request's must be (RFC 8894 section 3.2.1).
+
+        :raises MalformedRequest: when an attribute is missing, repeated, or out of bounds, or no client sends
+            this type.
+        """
+        seen = set()
+        for attribute in self.signer.attributes:
+            if attribute.oid_der in seen or len(attribute.values) != 1:
+                raise MalformedRequest("a signed attribute of the message has not exactly one value")
+            seen.add(attribute.oid_der)
+        if self.sender_nonce is None or not 1 <= len(self.sender_nonce) <= MAX_NONCE:
+            raise MalformedRequest(f"the senderNonce is not 1 to {MAX_NONCE} bytes")
+        try:
+            kind = MessageType(-1 if self.message_type is None else self.message_type)
+        except ValueError:
+            raise MalformedRequest("the messageType is unknown") from None
+        if kind is MessageType.CERT_REP:
+            raise MalformedRequest("a client does not send a CertRep")
+        return kind
+
+    def verify(self, allowed: AllowedAlgorithms = MODERN) -> CertificateIdentity:
+        """Verify the signature and give the signer's certificate, whom nobody has trusted yet.
+
+        :raises MessageCheckFailed: when it does not verify.
+        :raises UnsupportedAlgorithm: when its digest or key is of a kind that is not *allowed*.
+        """
+        if self.signer.signed_attributes_der is None:
+            raise MessageCheckFailed("the message's attributes are not signed")
+        return self.signed.verify(allowed)
+
+    def envelope(self, allowed: AllowedAlgorithms = MODERN) -> EnvelopedData:
+        """The pkcsPKIEnvelope.
+
+        :raises MalformedRequest: when there is none.
+        :raises UnsupportedAlgorithm: when its cipher is not *allowed*, or its key is not encrypted for an RSA key.
+        """
+        if self.signed.content is None:
+            raise MalformedRequest("the message has no content")
+        return parse_enveloped_data(self.signed.content, allowed)
+
+
+def decode(data: bytes) -> PKIMessage:
+    """Read a pkiMessage, in DER or in BER, as far as its transaction id.
+
+    :raises MalformedRequest: when it is no SignedData with one signer and one transaction id of 1 to 255 bytes.
+    """
+    signed = parse_signed_data(data)
+    if len(signed.signers) != 1:
+        raise MalformedRequest("the message has not exactly one signer")
+    signer = signed.signers[0]
+    transaction_id = signer.value(_TRANSACTION_ID)
+    if transaction_id is None or transaction_id.tag not in _STRINGS:
+        raise MalformedRequest("the message has no transactionID")
+    if not 1 <= len(transaction_id.content) <= MAX_TRANSACTION_ID:
+        raise MalformedRequest(f"the transactionID is not 1 to {MAX_TRANSACTION_ID} bytes")
+    nonce = _only(signer, _SENDER_NONCE)
+    return PKIMessage(
+        transaction_id=transaction_id.content,
+        message_type=_number(_only(signer, _MESSAGE_TYPE)),
+        sender_nonce=nonce.content if nonce is not None and nonce.tag == der.OCTET_STRING else None,
+        signing_time=_moment(_only(signer, _SIGNING_TIME)),
+        signed=signed,
+    )
+
+
+def _only(signer: SignerInfo, oid_der: bytes) -> der.Element | None:
+    values = signer.values(oid_der)
+    return values[0] if len(values) == 1 else None
+
+
+def _number(element: der.Element | None) -> int | None:
+    if element is None or element.tag not in _STRINGS:
+        return None
+    digits = element.content
+    return int(digits) if digits.isdigit() and len(digits) <= 3 else None
+
+
+def _moment(element: der.Element | None) -> datetime | None:
+    if element is None:
+        return None
+    try:
+        return parse_time(element)
+    except MalformedRequest:
+        return None
+
+
+# --- what the envelope holds -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerAndSubject:
+    """What CertPoll asks for (RFC 8894 section 3.3.3): DER names that nobody has checked."""
+
+    issuer_der: bytes
+    subject_der: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerAndSerial:
+    """What GetCert and GetCRL ask for (RFC 8894 sections 3.3.4 and 3.3.5)."""
+
+    issuer_der: bytes
+    serial: int
+
+
+def _inside(content: bytes, tags: tuple[int, ...]) -> list[der.Element]:
+    """The elements of the one SEQUENCE that *content* is.
+
+    What a wrong key leaves of a message must look like a wrong key, so the error is always the same.
+    """
+    try:
+        found = der.parse(content, der.SEQUENCE).sub()
+    except MalformedRequest:
+        raise not_readable() from None
+    if tuple(one.tag for one in found) != tags:
+        raise not_readable()
+    return found
+
+
+def csr_in(content: bytes) -> bytes:
+    """The DER CertificationRequest that a decrypted PKCSReq or RenewalReq is.
+
+    :raises MessageCheckFailed: with the text of every other failure to decrypt, when it is none by its shape.
+    """
+    _inside(content, (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING))
+    return content
+
+
+def issuer_and_subject_in(content: bytes) -> IssuerAndSubject:
+    """What a decrypted CertPoll asks for.
+
+    :raises MessageCheckFailed: as :func:`csr_in`.
+    """
+    issuer, subject = _inside(content, (der.SEQUENCE, der.SEQUENCE))
+    return IssuerAndSubject(issuer.whole, subject.whole)
+
+
+def issuer_and_serial_in(content: bytes) -> IssuerAndSerial:
+    """What a decrypted GetCert or GetCRL asks for.
+
+    :raises MessageCheckFailed: as :func:`csr_in`.
+    """
+    issuer, serial = _inside(content, (der.SEQUENCE, der.INTEGER))
+    return IssuerAndSerial(issuer.whole, int.from_bytes(serial.content, "big", signed=True))
+
+
+# --- answers -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A CertRep (RFC 8894 section 3.3.2) that is still to be one of success, pending or failure.
+
+    :param transaction_id: of the request, echoed byte for byte.
+    :param recipient_nonce: the request's senderNonce, or ``None`` where it had none.
+    :param sender_nonce: 16 fresh random bytes.
+    :param signing_time: inside the signer's validity.
+    :param signer: the certificate of the signing key, which goes along.
+    :param algorithm: the DER AlgorithmIdentifier of its signatures.
+    """
+
+    transaction_id: bytes
+    recipient_nonce: bytes | None
+    sender_nonce: bytes
+    signing_time: datetime
+    signer: CertificateIdentity
+    algorithm: bytes
+
+    def success(
+        self,
+        recipient: CertificateIdentity,
+        cipher: Cipher,
+        *,
+        certificate: bytes | None = None,
+        crl: bytes | None = None,
+    ) -> Unsigned:
+        """SUCCESS with one certificate or one CRL, encrypted for the request's signer.
+
+        :raises UnsupportedAlgorithm: when the recipient's key is not RSA, or too small.
+        """
+        payload = degenerate(
+            () if certificate is None else (certificate,),
+            () if crl is None else (crl,),
+        )
+        return self._prepare(PKIStatus.SUCCESS, envelop(payload, recipient, cipher), {})
+
+    def pending(self) -> Unsigned:
+        """PENDING: poll again later."""
+        return self._prepare(PKIStatus.PENDING, None, {})
+
+    def failure(self, fail_info: FailInfo, text: str = "") -> Unsigned:
+        """FAILURE, with a line for people where there is one (RFC 8894 section 3.2.1.4)."""
+        extra = {FAIL_INFO: der.printable_string(str(fail_info.value))}
+        if text:
+            extra[FAIL_INFO_TEXT] = der.utf8_string(text)
+        return self._prepare(PKIStatus.FAILURE, None, extra)
+
+    def _prepare(self, status: PKIStatus, content: bytes | None, extra: dict[str, bytes]) -> Unsigned:
+        attributes = {
+            MESSAGE_TYPE: der.printable_string(str(MessageType.CERT_REP.value)),
+            PKI_STATUS: der.printable_string(str(status.value)),
+            TRANSACTION_ID: der.tlv(der.PRINTABLE_STRING, self.transaction_id),
+            SENDER_NONCE: der.octet_string(self.sender_nonce),
+            **extra,
+        }
+        if self.recipient_nonce is not None:
+            attributes[RECIPIENT_NONCE] = der.octet_string(self.recipient_nonce)
+        return prepare(
+            content,
+            signer=self.signer,
+            algorithm=self.algorithm,
+            signing_time=self.signing_time,
+            attributes=attributes,
+            certificates=(self.signer.certificate,),
+        )
+
+
+def next_ca_certificates(
+    certificates: Iterable[bytes], *, signer: CertificateIdentity, algorithm: bytes, signing_time: datetime
+) -> Unsigned:
+    """The answer to GetNextCACert (RFC 8894 section 4.7.1), to be signed by the current CA's key.
+
+    The certificates to come stand in the signed content, where the RFC puts them, and among the certificates of the
+    SignedData, where other clients look for them.
+    """
+    coming = tuple(certificates)
+    return prepare(
+        degenerate(coming),
+        signer=signer,
+        algorithm=algorithm,
+        signing_time=signing_time,
+        certificates=(signer.certificate, *coming),
+    )
