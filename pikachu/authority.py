@@ -8,7 +8,7 @@ write on, nothing that the client does can stop it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -43,9 +43,10 @@ from pikachu.model import (
 from pikachu.threads import start
 from pikachu.x509.certificate import Certificate, end_of_validity, parse_certificate, tbs_certificate
 from pikachu.x509.extension import Extension
+from pikachu.x509.names import Name, parse_name
+from pikachu.x509.profile import service_extensions
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import KeyDescription, describe_spki
-from pikachu.x509.names import common_name, rfc4514
 
 log = Logger()
 
@@ -150,14 +151,14 @@ class IssuingCAs:
 class Order:
     """What the RA has decided to have signed.
 
-    :param subject_der: of the certificate.
+    :param subject: of the certificate.
     :param days: validity; *explicit*: somebody asked for just this many.
     :param extensions: for the issuer that signs, as ``leaf_extensions`` gives them.
     """
 
     issuer: IssuingCA
     policy: Policy
-    subject_der: bytes
+    subject: Name
     key: KeyDescription
     extensions: tuple[Extension, ...]
     days: int
@@ -210,7 +211,7 @@ class CertificateAuthority:
             issuer_der=issuer.certificate.subject_der,
             not_before=not_before,
             not_after=not_after,
-            subject_der=order.subject_der,
+            subject_der=order.subject.der,
             spki_der=order.key.spki,
             extensions=order.extensions,
         )
@@ -218,8 +219,8 @@ class CertificateAuthority:
             serial=serial,
             issuer_id=issuer.id,
             tbs=tbs,
-            subject=rfc4514(order.subject_der),
-            common_name=common_name(order.subject_der) or "",
+            subject=order.subject.text,
+            common_name=order.subject.common_name,
             key_type=order.key.text,
             key_id=order.key.key_id,
             not_before=not_before,
@@ -338,6 +339,40 @@ class CertificateAuthority:
             )
 
         return start(work())
+
+    def issue_service(
+        self,
+        issuer: IssuingCA,
+        subject_der: bytes,
+        key: KeyDescription,
+        *,
+        usage: Iterable[int],
+        extended_usage: Iterable[str],
+        no_check: bool,
+        days: int,
+    ) -> Deferred[CertificateRecord]:
+        """A certificate for a key of this program's own: an OCSP responder or a SCEP RA.
+
+        It goes the same way as every other: intent, signature, check, one transaction.
+        """
+        extensions = service_extensions(
+            key=key, issuer=issuer.certificate, usage=usage, purposes=extended_usage, no_check=no_check
+        )
+        policy = Policy(0, "CA", days, "")
+        order = Order(issuer, policy, parse_name(subject_der), key, extensions, days, False, b"")
+        request = NewRequest(
+            method=Method.CA,
+            csr=b"",
+            subject=order.subject.text,
+            key_type=key.text,
+            key_id=key.key_id,
+            policy=policy.name,
+            issuer=issuer.name,
+            principal=SYSTEM.name,
+            owner_id=None,
+            created_at=self.now(),
+        )
+        return self.issue(request, order, {"subject": order.subject.text})
 
     # --- orphans ------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from pikachu.errors import (
     PolicyViolation,
     ProofOfPossessionFailed,
 )
-from pikachu.interfaces import IStore, Repeated
+from pikachu.interfaces import Begun, IStore, Repeated
 from pikachu.model import (
     ANONYMOUS,
     Approval,
@@ -48,13 +48,16 @@ from pikachu.threads import start
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
 from pikachu.x509.csr import CertificationRequest, parse_csr, verify_csr
 from pikachu.x509.extension import Extension
-from pikachu.x509.names import check_name, names_equal
+from pikachu.x509.names import names_equal
 from pikachu.x509.profile import Addresses, leaf_extensions
-from pikachu.x509.san import GeneralName, parse_san
+from pikachu.x509.san import parse_san, same_names
 from pikachu.x509.spki import KeyDescription, describe_spki
 from pikachu.x509.template import ExtensionContext
 
 log = Logger()
+
+# RFC 6402 section 2.8.
+CHANGE_SUBJECT_NAME = "1.3.6.1.5.5.7.7.36"
 
 EST_REPEAT_SECONDS = 600
 EST_APPROVAL_REPEAT_SECONDS = 7 * 86400
@@ -121,7 +124,6 @@ class _Sound:
 
     csr: CertificationRequest
     key: KeyDescription
-    names: tuple[GeneralName, ...]
 
 
 class RegistrationAuthority:
@@ -218,9 +220,10 @@ class RegistrationAuthority:
         """EST-3: the certificate being renewed authenticates, and its names stay (RFC 7030 section 4.2.2)."""
         if presented is None or not presented.own:
             raise NotAuthorized("re-enrollment needs the certificate that is being renewed, over TLS")
-        if sound.csr.changes_subject and not policy.limits.change_subject:
+        changes = sound.csr.attribute(CHANGE_SUBJECT_NAME) is not None
+        if changes and not policy.limits.change_subject:
             raise PolicyViolation("the policy does not allow ChangeSubjectName")
-        if not sound.csr.changes_subject:
+        if not changes:
             check_same_names(presented.der, sound.csr)
         if not policy.limits.same_key and parse_certificate(presented.der).spki_der == sound.key.spki:
             raise PolicyViolation("the policy demands a new key for each renewal")
@@ -263,8 +266,7 @@ class RegistrationAuthority:
 
         async def work() -> Issued | Pending:
             key = describe_spki(spki)
-            check_name(csr.subject_der)
-            sound = _Sound(csr, key, _names(csr))
+            sound = _Sound(csr, key)
             return await self._proceed(Method.EST, sound, principal, policy, label=label)
 
         return start(work())
@@ -293,7 +295,7 @@ class RegistrationAuthority:
                 raise BadCSR("the message and the request in it are not signed with the same key")
             principal = ANONYMOUS
         else:
-            principal = await self._authenticator.scep_signer(enrollment.signer, enrollment.address)
+            principal = await self._authenticator.message_signer(enrollment.signer, enrollment.address)
             renewed = principal.certificate
         if csr.challenge_password is not None and (renewed is None or not enrollment.renewal):
             try:
@@ -398,7 +400,7 @@ class RegistrationAuthority:
             if csr is None:
                 raise NotFound("that request does not wait any more")
             # The signature was verified when the request came in; a legacy digest must not stop it now.
-            sound = _Sound(csr, describe_spki(csr.spki_der), _names(csr))
+            sound = _Sound(csr, describe_spki(csr.spki_der))
             order = self._order(sound, policy, request.method, request.validity_days)
             return await self._authority.issue_approved(request, order, approver, {"policy": policy.name})
 
@@ -439,7 +441,7 @@ class RegistrationAuthority:
     def _order(self, sound: _Sound, policy: Policy, protocol: Method, days: int | None) -> Order:
         issuer = self.issuer_for(policy, protocol)
         limits = policy.limits
-        names = [name.text for name in sound.names] if limits.honour_names else []
+        names = [name.text for name in sound.csr.names] if limits.honour_names else []
         check_limits(policy, sound.key, sound.csr.subject, names)
         if days is not None:
             check_days(days)
@@ -457,9 +459,7 @@ class RegistrationAuthority:
             issuer=issuer.certificate,
             addresses=self.addresses(issuer),
         )
-        return Order(
-            issuer, policy, sound.csr.subject_der, sound.key, extensions, granted, days is not None, sound.csr.der
-        )
+        return Order(issuer, policy, sound.csr.name, sound.key, extensions, granted, days is not None, sound.csr.der)
 
     def _context(self, sound: _Sound, issuer: IssuingCA) -> ExtensionContext:
         certificate = issuer.certificate
@@ -545,7 +545,7 @@ class RegistrationAuthority:
         log.info("Request {id} of {subject} waits for approval", id=begun.request_id, subject=request.subject)
         return Pending(begun.request_id, self._settings.retry_after)
 
-    async def _record(self, request: NewRequest) -> object:
+    async def _record(self, request: NewRequest) -> Begun | Repeated:
         return await self._store.begin(request, None, self._authority.now())
 
     async def _earlier(self, dedupe: bytes) -> Issued | Pending | None:
@@ -571,18 +571,12 @@ def check_request(csr: CertificationRequest, *, allow_sha1: bool = False, allow_
     :raises BadCSR: or one of its kind, UnsupportedAlgorithm, PolicyViolation for names nobody may have.
     """
     key = verify_csr(csr, allow_sha1=allow_sha1, allow_md5=allow_md5)
-    check_name(csr.subject_der)
-    return _Sound(csr, key, _names(csr))
+    return _Sound(csr, key)
 
 
 def _requested_names(csr: CertificationRequest) -> bytes | None:
     extension: Extension | None = csr.extension(SUBJECT_ALTERNATIVE_NAME)
     return None if extension is None else extension.value
-
-
-def _names(csr: CertificationRequest) -> tuple[GeneralName, ...]:
-    value = _requested_names(csr)
-    return () if value is None else tuple(parse_san(value))
 
 
 def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
@@ -595,7 +589,7 @@ def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
         raise NotAuthorized("a re-enrollment keeps the subject of the certificate that it renews")
     extension = current.extension(SUBJECT_ALTERNATIVE_NAME)
     before = () if extension is None else tuple(parse_san(extension.value))
-    if {name.key for name in before} != {name.key for name in _names(csr)}:
+    if not same_names(before, csr.names):
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
 
 

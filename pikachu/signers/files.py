@@ -12,9 +12,9 @@ from pathlib import Path
 from cryptography import x509
 
 from pikachu.errors import ConfigError, MalformedRequest, PikachuError
+from pikachu.x509.armour import blocks
 from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, parse_certificate
 from pikachu.x509.keys import PrivateKey, load_private_key, public_key_matches
-from pikachu.x509.pem import pem_blocks
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
 
@@ -101,8 +101,9 @@ def load_certificates(path: Path, setting: str) -> list[Certificate]:
     """
     data = read_file(path, setting)
     try:
-        blocks = pem_blocks(data, "CERTIFICATE") if b"-----BEGIN" in data else [data]
-        found = [parse_certificate(block) for block in blocks]
+        armoured = b"-----BEGIN" in data
+        encodings = [block.der() for block in blocks(data, ("CERTIFICATE",))] if armoured else [data]
+        found = [parse_certificate(encoding) for encoding in encodings]
     except MalformedRequest as error:
         raise ConfigError(f"{setting}: {path} holds no certificate that can be read: {error.public}") from None
     if not found:

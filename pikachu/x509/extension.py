@@ -1,0 +1,55 @@
+"""X.509 extensions as values (RFC 5280 section 4.1.2.9)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pikachu.errors import MalformedRequest
+from pikachu.x509 import der
+
+_TRUE = b"\x01\x01\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """One extension.
+
+    :param oid: dotted.
+    :param value: the DER inside extnValue.
+    """
+
+    oid: str
+    critical: bool
+    value: bytes
+
+    @property
+    def der(self) -> bytes:
+        """The Extension; ``critical`` is left out when it is FALSE, as DER wants."""
+        return der.tlv(
+            der.SEQUENCE, der.oid(self.oid) + (_TRUE if self.critical else b"") + der.octet_string(self.value)
+        )
+
+
+def encode_extensions(extensions: Iterable[Extension]) -> bytes:
+    """The DER Extensions, in the order given."""
+    return der.tlv(der.SEQUENCE, b"".join(extension.der for extension in extensions))
+
+
+def parse_extensions(data: bytes) -> tuple[Extension, ...]:
+    """Read DER Extensions.
+
+    :raises MalformedRequest: none, or one that stands twice (RFC 5280 section 4.2).
+    """
+    found: dict[str, Extension] = {}
+    for element in der.parse(data, der.SEQUENCE).children():
+        parts = element.expect(der.SEQUENCE).sub()
+        if len(parts) not in (2, 3):
+            raise MalformedRequest("an extension has an OID, perhaps a criticality, and a value")
+        oid = parts[0].oid()
+        # DER leaves FALSE out, but many requests write it.
+        critical = len(parts) == 3 and parts[1].boolean()
+        if oid in found:
+            raise MalformedRequest(f"the extension {oid} stands twice")
+        found[oid] = Extension(oid, critical, parts[-1].expect(der.OCTET_STRING).content)
+    return tuple(found.values())
