@@ -104,7 +104,18 @@ def _by_key_type() -> dict[str, SignatureAlgorithm]:
 
 def signature_algorithm(key: KeyDescription) -> SignatureAlgorithm:
     """The algorithm by which an issuer with this key signs: SHA-256 with RSA, the curve's own strength for EC."""
-    return _BY_KEY_TYPE["RSA" if key.family is KeyFamily.RSA else key.text]
+    return algorithm_for_key_type(key.text)
+
+
+def algorithm_for_key_type(key_type: str) -> SignatureAlgorithm:
+    """Like :func:`signature_algorithm`, for a key type such as ``RSA/2048`` or ``EC/prime256v1``.
+
+    :raises UnsupportedAlgorithm: no such type.
+    """
+    found = _BY_KEY_TYPE.get("RSA" if key_type.startswith("RSA/") else key_type)
+    if found is None:
+        raise UnsupportedAlgorithm("no such type of key", key_type=key_type)
+    return found
 
 
 @lru_cache(maxsize=256)

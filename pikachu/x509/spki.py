@@ -104,7 +104,7 @@ def _curve_prefix(oid: str, coordinate: int) -> bytes:
 _CURVE_PREFIXES: Final = tuple(
     (_curve_prefix(oid, coordinate), coordinate, name, bits) for name, oid, coordinate, bits in _CURVES
 )
-_CURVE_OIDS: Final = frozenset(oid for _, oid, _, _ in _CURVES)
+CURVE_OIDS: Final = {name: oid for name, oid, _, _ in _CURVES}
 _ML_DSA: Final = {
     ML_DSA_44: ("PQC/mldsa44", 1312),
     ML_DSA_65: ("PQC/mldsa65", 1952),
@@ -184,7 +184,7 @@ def _ec_complaint(algorithm: list[der.Element], point: bytes) -> str:
         return "the EC public key names no curve"
     if algorithm[1].tag != der.OBJECT_IDENTIFIER:
         return "EC keys with explicit curve parameters are not accepted; use a named curve"
-    if algorithm[1].oid() not in _CURVE_OIDS:
+    if algorithm[1].oid() not in CURVE_OIDS.values():
         return "this elliptic curve is not accepted; use P-256, P-384, P-521 or secp256k1"
     if point[:1] in (b"\x02", b"\x03"):
         return "compressed EC points are not accepted; use the uncompressed form"

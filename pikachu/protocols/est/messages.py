@@ -1,0 +1,216 @@
+"""EST's messages (RFC 7030, 8951, 9908): bodies, headers and paths to values and back.
+
+Everything here is pure: who may do what, and what HTTP says of it, is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from pikachu.errors import AuthenticationFailed, BadCSR, MalformedRequest, NotFound, UnsupportedAlgorithm
+from pikachu.x509 import der
+from pikachu.x509.armour import decode_base64
+from pikachu.x509.csr import CertificationRequest, decode_csr_input
+from pikachu.x509.names import Name, name_from
+from pikachu.x509.pkcs7 import certs_only
+from pikachu.x509.san import GeneralName, san_from
+
+PKCS10_TYPE: Final = "application/pkcs10"
+CERTS_ONLY_TYPE: Final = "application/pkcs7-mime; smime-type=certs-only"
+CACERTS_TYPE: Final = "application/pkcs7-mime"
+CSRATTRS_TYPE: Final = "application/csrattrs"
+PKCS8_TYPE: Final = "application/pkcs8"
+
+CHANGE_SUBJECT_NAME: Final = "1.3.6.1.5.5.7.7.36"
+DECRYPT_KEY_IDENTIFIER: Final = "1.2.840.113549.1.9.16.2.37"
+ASYMMETRIC_DECRYPT_KEY_IDENTIFIER: Final = "1.2.840.113549.1.9.16.2.54"
+
+_MAXIMUM_AUTHORIZATION: Final = 4096
+_LABEL: Final = re.compile(rb"[A-Za-z0-9._ -]{1,64}")
+# Base64 has no hyphen, so this can't occur inside a part.
+_BOUNDARY: Final = "pikachu-est-key-and-certificate"
+
+
+class Operation(StrEnum):
+    """The operations that this server answers; fullcmc is not among them."""
+
+    CACERTS = "cacerts"
+    CSRATTRS = "csrattrs"
+    SIMPLEENROLL = "simpleenroll"
+    SIMPLEREENROLL = "simplereenroll"
+    SERVERKEYGEN = "serverkeygen"
+
+    @property
+    def method(self) -> str:
+        """The HTTP method: GET for what anyone may read, POST for what enrolls."""
+        return "GET" if self in (Operation.CACERTS, Operation.CSRATTRS) else "POST"
+
+
+_RESERVED: Final = frozenset((*Operation, "fullcmc"))
+
+
+@dataclass(frozen=True, slots=True)
+class ESTPath:
+    """What a path below ``/.well-known/est`` names."""
+
+    operation: Operation
+    label: str | None
+
+
+def parse_path(segments: Sequence[bytes]) -> ESTPath:
+    """The operation, and the label if there is one (RFC 7030 section 3.2.2).
+
+    :param segments: what follows ``/.well-known/est/`` in the URI, split at slashes, still URL-escaped.
+    :raises NotFound: no such operation, or no name that a label can have.
+    """
+    if len(segments) not in (1, 2) or any(len(segment) > 256 for segment in segments):
+        raise NotFound("no such EST operation")
+    names = [unquote_to_bytes(segment) for segment in segments]
+    try:
+        operation = Operation(names[-1].decode("ascii"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise NotFound("no such EST operation") from error
+    if len(names) == 1:
+        return ESTPath(operation, None)
+    if not _LABEL.fullmatch(names[0]) or names[0] in (b".", b".."):
+        raise NotFound("no such EST label")
+    label = names[0].decode("ascii")
+    if label in _RESERVED:
+        raise NotFound("no such EST label")
+    return ESTPath(operation, label)
+
+
+def parse_basic_authorization(value: bytes | None) -> tuple[str, str] | None:
+    """The user name and the password of an Authorization header (RFC 7617); the user name may be empty.
+
+    :returns: ``None`` when there is no header.
+    :raises AuthenticationFailed: another scheme, or credentials that can't be read.
+    :raises MalformedRequest: more than 4096 octets.
+    """
+    if value is None:
+        return None
+    if len(value) > _MAXIMUM_AUTHORIZATION:
+        raise MalformedRequest("the Authorization header is too long")
+    scheme, _, credentials = value.strip().partition(b" ")
+    if scheme.lower() != b"basic":
+        raise AuthenticationFailed("authenticate with HTTP Basic")
+    try:
+        username, colon, password = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise AuthenticationFailed("the credentials can't be read") from error
+    if not colon or any(ord(character) < 32 or ord(character) == 127 for character in username + password):
+        raise AuthenticationFailed("the credentials can't be read")
+    return username, password
+
+
+def decode_request(body: bytes) -> tuple[bytes, bool]:
+    """The DER request in a body: base64, PEM or raw DER; any Content-Transfer-Encoding says nothing (RFC 8951).
+
+    :returns: the DER, and whether the body was raw DER (which is then answered in raw DER).
+    :raises MalformedRequest: the body is none of these, or holds more than one request.
+    :raises TooLarge: more than 64 KiB of DER.
+    """
+    return decode_csr_input(body), body[:1] == b"\x30"
+
+
+def wraps_base64(user_agent: str | None, setting: str = "auto") -> bool:
+    """Whether base64 goes out in lines of 64 columns: libest can't read one line, strongSwan reads nothing else.
+
+    :param setting: ``auto`` decides by the User-Agent, ``always`` and ``never`` as they say.
+    """
+    return setting == "always" or (setting == "auto" and (user_agent or "").lower().startswith("libest"))
+
+
+def encode_body(content: bytes, *, wrap: bool = False) -> bytes:
+    """DER as a base64 body: one line, or lines of 64 columns that end in LF (RFC 8951 section 3.1)."""
+    text = base64.b64encode(content)
+    if not wrap:
+        return text
+    return b"".join(text[start : start + 64] + b"\n" for start in range(0, len(text), 64))
+
+
+def decode_body(body: bytes) -> bytes:
+    """The DER of a base64 body.
+
+    :raises MalformedRequest: it is not base64.
+    """
+    return decode_base64(body)
+
+
+def encode_certificates(certificates: Sequence[bytes], *, raw: bool = False, wrap: bool = False) -> bytes:
+    """The body of a cacerts or enrollment answer (RFC 7030 sections 4.1.3 and 4.2.3).
+
+    :param certificates: DER.
+    :param raw: leave the PKCS#7 in DER, for a client that sent DER.
+    """
+    content = certs_only(certificates)
+    return content if raw else encode_body(content, wrap=wrap)
+
+
+def encode_server_key(private_key_info: bytes, certificate: bytes, *, wrap: bool = False) -> tuple[str, bytes]:
+    """The Content-Type and the body of a serverkeygen answer (RFC 7030 section 4.4.2): the key, then the certificate.
+
+    :param private_key_info: DER PrivateKeyInfo.
+    :param certificate: DER.
+    """
+    parts = (
+        (PKCS8_TYPE, private_key_info),
+        (CERTS_ONLY_TYPE, certs_only((certificate,))),
+    )
+    body = b"".join(
+        f"--{_BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n\r\n".encode("ascii")
+        + encode_body(content, wrap=wrap).replace(b"\n", b"\r\n").rstrip()
+        + b"\r\n"
+        for kind, content in parts
+    )
+    return f"multipart/mixed; boundary={_BOUNDARY}", body + f"--{_BOUNDARY}--\r\n".encode("ascii")
+
+
+def refuse_key_encryption(csr: CertificationRequest) -> None:
+    """A request that wants its new key encrypted for another key is never answered in the clear (E37).
+
+    :raises UnsupportedAlgorithm: it wants that.
+    """
+    for oid in (DECRYPT_KEY_IDENTIFIER, ASYMMETRIC_DECRYPT_KEY_IDENTIFIER):
+        if csr.attribute(oid) is not None:
+            raise UnsupportedAlgorithm("encrypting the new key for another key is not supported")
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSubjectName:
+    """What a re-enrollment wants to be called from now on (RFC 6402 section 2.8)."""
+
+    subject: Name | None
+    names: tuple[GeneralName, ...] | None
+
+
+def change_subject_name(csr: CertificationRequest, *, max_names: int = 100) -> ChangeSubjectName | None:
+    """The ChangeSubjectName attribute of *csr* (E25), or ``None``.
+
+    :raises MalformedRequest: it can't be read.
+    :raises BadCSR: a name in it can't be certified.
+    """
+    values = csr.attribute(CHANGE_SUBJECT_NAME)
+    if values is None:
+        return None
+    if len(values) != 1:
+        raise MalformedRequest("a ChangeSubjectName attribute has exactly one value")
+    fields = der.parse(values[0], der.SEQUENCE).sub(der.SEQUENCE)
+    if not 1 <= len(fields) <= 2:
+        raise MalformedRequest("a ChangeSubjectName has a subject, subject alternative names, or both")
+    subject: Name | None = None
+    # Both are SEQUENCEs: a Name holds SETs, GeneralNames hold context tags.
+    first = next(fields[0].children(), None)
+    if len(fields) == 2 or first is None or first.tag == der.SET:
+        subject = name_from(fields.pop(0))
+    names = san_from(fields[0], limit=max_names) if fields else None
+    if names is None and (subject is None or subject.is_empty):
+        raise BadCSR("a ChangeSubjectName names nothing")
+    return ChangeSubjectName(subject, names)
