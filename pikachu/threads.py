@@ -117,3 +117,13 @@ def shield(work: Deferred[T]) -> Deferred[T]:
 def start(work: Coroutine[Any, Any, T]) -> Deferred[T]:
     """Run a coroutine that awaits Deferreds, to its end whatever becomes of the caller."""
     return shield(Deferred.fromCoroutine(work))
+
+
+def uncancelled(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
+    """Decorator for ``async def``: a call starts the work and gives its Deferred; see :func:`start`."""
+
+    @functools.wraps(work)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return start(work(*args, **kwargs))
+
+    return call

@@ -1,0 +1,525 @@
+"""The rules about people and what they keep here: accounts, API tokens, challenge passwords, stored requests.
+
+Each change is written together with its audit event.  What somebody may not see is not found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+
+from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
+from pikachu.auth.passwords import PasswordHasher
+from pikachu.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
+from pikachu.interfaces import IClock, IStore
+from pikachu.model import (
+    Account,
+    AccountSource,
+    AccountState,
+    ChallengePassword,
+    Event,
+    ListQuery,
+    Page,
+    Principal,
+    PrincipalKind,
+    Role,
+    Scope,
+    StoredCSR,
+    Token,
+    rfc3339,
+    utc,
+)
+from pikachu.sealing import Sealer
+from pikachu.threads import uncancelled
+from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
+
+MAXIMUM_TOKEN_DAYS: Final = 3650
+MAXIMUM_CHALLENGE_VALIDITY: Final = timedelta(days=366)
+_Owned = TypeVar("_Owned", ChallengePassword, StoredCSR)
+_NO_ACCOUNT: Final = "there is no such account"
+_REGISTERED_NAME: Final = re.compile("[A-Za-z0-9_]{6,20}")
+# What HTML calls a valid e-mail address: a browser and this server agree.
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSettings:
+    """What the configuration says about accounts.
+
+    :param auto_approve: whether who registers may log in at once.
+    :param token_days: how long a token lives for which nobody said it.
+    """
+
+    password_min_length: int = 6
+    auto_approve: bool = False
+    challenge_validity: timedelta = timedelta(minutes=60)
+    token_days: int = 365
+
+
+class Accounts:
+    """Everything that people do with accounts and with what is theirs.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do
+    not reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+    """
+
+    def __init__(
+        self, store: IStore, hasher: PasswordHasher, sealer: Sealer, clock: IClock, settings: AccountSettings
+    ) -> None:
+        self._store = store
+        self._hasher = hasher
+        self._sealer = sealer
+        self._clock = clock
+        self._settings = settings
+        # An account is read, changed and written back: two changes at once would lose one of them.
+        self._changes = DeferredLock()
+
+    # --- people --------------------------------------------------------------------------
+
+    @uncancelled
+    async def add_user(
+        self, actor: Principal, username: str, email: str, role: Role, state: AccountState, password: str
+    ) -> Account:
+        """A new local account; admins only.
+
+        Fails with MalformedRequest, PolicyViolation (password), and Conflict when the name is taken.
+        """
+        _require(actor, Scope.ADMIN)
+        if not ACCOUNT_NAME.fullmatch(username):
+            raise MalformedRequest("a user name is 1 to 64 letters, digits and the characters . _ @ -")
+        if state is AccountState.SUSPENDED:
+            raise MalformedRequest("a new account is pending or active")
+        event = _user_event(actor, "add", username, None, role=role.value, state=state.value)
+        return await self._add(username, email, role, state, password, event)
+
+    @uncancelled
+    async def register(self, username: str, email: str, password: str, confirmation: str, address: str) -> Account:
+        """Somebody makes an account for themself (USR-2); it waits for an admin unless approval is automatic.
+
+        Fails with MalformedRequest, PolicyViolation (password), and Conflict when the name is taken.
+        """
+        if not _REGISTERED_NAME.fullmatch(username):
+            raise MalformedRequest("a user name is 6 to 20 letters, digits and underscores")
+        if password != confirmation:
+            raise MalformedRequest("the two passwords differ; type the same one twice")
+        state = AccountState.ACTIVE if self._settings.auto_approve else AccountState.PENDING
+        actor = Principal(PrincipalKind.ANONYMOUS, username, address=address)
+        event_type = "add" if self._settings.auto_approve else "pending"
+        event = _user_event(actor, event_type, username, None, role=Role.USER.value, state=state.value, registered=True)
+        return await self._add(username, email, Role.USER, state, password, event)
+
+    async def _add(
+        self, username: str, email: str, role: Role, state: AccountState, password: str, event: Event
+    ) -> Account:
+        email = _checked_email(email)
+        self._check_password(password)
+        if await self._store.account_by_name(username) is not None:
+            raise Conflict("this user name is taken; choose another one")
+        password_hash = await self._hasher.hash(password)
+        return await self._store.add_account(username, email, role, state, password_hash, event, self._now())
+
+    def _check_password(self, password: str) -> None:
+        minimum = self._settings.password_min_length
+        if len(password) < minimum:
+            raise PolicyViolation(f"a password has at least {minimum} characters; choose a longer one")
+
+    @uncancelled
+    async def account(self, actor: Principal, account_id: int) -> Account:
+        """One's own account, or any for admins.  Fails with NotFound."""
+        _require(actor, Scope.READ)
+        return await self._visible_account(actor, account_id)
+
+    @uncancelled
+    async def find(self, actor: Principal, username: str) -> Account:
+        """The account of that name; admins only.  Fails with NotFound."""
+        _require(actor, Scope.ADMIN)
+        found = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
+        if found is None:
+            raise NotFound("there is no account of that name")
+        return found
+
+    @uncancelled
+    async def list_accounts(self, actor: Principal, query: ListQuery) -> Page[Account]:
+        """All accounts; admins only."""
+        _require(actor, Scope.ADMIN)
+        return await self._store.accounts(replace(query, owner_id=None))
+
+    @uncancelled
+    async def approve(self, actor: Principal, account_id: int) -> Account:
+        """Pending → active; admins only.  Fails with NotFound, and Conflict when it is not pending."""
+        return await self._activate(actor, account_id, AccountState.PENDING)
+
+    @uncancelled
+    async def activate(self, actor: Principal, account_id: int) -> Account:
+        """Suspended → active; admins only.  Fails with NotFound, and Conflict when it is not suspended."""
+        return await self._activate(actor, account_id, AccountState.SUSPENDED)
+
+    async def _activate(self, actor: Principal, account_id: int, expected: AccountState) -> Account:
+        def decide(account: Account) -> tuple[Account, Event]:
+            if account.state is not expected:
+                raise Conflict(f"the account is {account.state}, not {expected}")
+            event = _user_event(actor, "activated", account.username, account.id, before=account.state.value)
+            return replace(account, state=AccountState.ACTIVE), event
+
+        _require(actor, Scope.ADMIN)
+        # What a suspension was interrupted in is finished before the tokens would work again.
+        await self._end_tokens(actor, account_id)
+        return await self._change(actor, account_id, decide)
+
+    @uncancelled
+    async def suspend(self, actor: Principal, account_id: int) -> Account:
+        """The account can't be used and its tokens end; admins only, never for themself.
+
+        Fails with NotFound, and Conflict for oneself and for the last active admin.
+        """
+
+        def decide(account: Account) -> tuple[Account, Event]:
+            if account.id == actor.owner_id:
+                raise Conflict("you can't suspend yourself; ask another admin")
+            event = _user_event(actor, "suspend", account.username, account.id, before=account.state.value)
+            return replace(account, state=AccountState.SUSPENDED), event
+
+        _require(actor, Scope.ADMIN)
+        account = await self._change(actor, account_id, decide)
+        await self._end_tokens(actor, account_id)
+        return account
+
+    @uncancelled
+    async def change_role(self, actor: Principal, account_id: int, role: Role) -> Account:
+        """Admins only.  Fails with NotFound, and Conflict when no active admin would remain."""
+
+        def decide(account: Account) -> tuple[Account, Event]:
+            event = _user_event(
+                actor, "role change", account.username, account.id, before=account.role.value, after=role.value
+            )
+            return replace(account, role=role), event
+
+        _require(actor, Scope.ADMIN)
+        return await self._change(actor, account_id, decide)
+
+    @uncancelled
+    async def reset_password(self, actor: Principal, account_id: int, password: str) -> Account:
+        """A new password for a local account; admins only.
+
+        Fails with NotFound, PolicyViolation, and Conflict for an account of the directory.
+        """
+        _require(actor, Scope.ADMIN)
+        return await self._set_password(actor, account_id, password)
+
+    @uncancelled
+    async def change_password(self, actor: Principal, password: str) -> Account:
+        """A new password for oneself, after ``Authenticator.confirm`` has checked the present one.
+
+        Fails with PolicyViolation, and Conflict for an account of the directory.
+        """
+        return await self._set_password(actor, _whole_account(actor), password)
+
+    async def _set_password(self, actor: Principal, account_id: int, password: str) -> Account:
+        account = await self._visible_account(actor, account_id)
+        _check_local(account)
+        self._check_password(password)
+        password_hash = await self._hasher.hash(password)
+
+        def decide(account: Account) -> tuple[Account, Event]:
+            _check_local(account)
+            event = _user_event(actor, "change password", account.username, account.id)
+            return replace(account, password_hash=password_hash), event
+
+        return await self._change(actor, account_id, decide)
+
+    @uncancelled
+    async def delete(self, actor: Principal, account_id: int) -> None:
+        """The account ends, and with it its tokens and unused challenge passwords; certificates stay, nobody's.
+        Admins only, never for themself.
+
+        Fails with NotFound, and Conflict for oneself and for the last active admin.
+        """
+        _require(actor, Scope.ADMIN)
+        account = await self._store.account(account_id)
+        if account.id == actor.owner_id:
+            raise Conflict("you can't delete yourself; ask another admin")
+        event = _user_event(actor, "delete", account.username, account.id, role=account.role.value)
+        await self._store.delete_account(account_id, event, self._now())
+
+    def _change(
+        self, actor: Principal, account_id: int, decide: Callable[[Account], tuple[Account, Event]]
+    ) -> Deferred[Account]:
+        async def change() -> Account:
+            changed, event = decide(await self._visible_account(actor, account_id))
+            return await self._store.update_account(changed, event, self._now())
+
+        return self._changes.run(lambda: Deferred.fromCoroutine(change()))
+
+    async def _visible_account(self, actor: Principal, account_id: int) -> Account:
+        if account_id == actor.owner_id or _administers(actor):
+            return await self._store.account(account_id)
+        raise NotFound(_NO_ACCOUNT)
+
+    # --- tokens --------------------------------------------------------------------------
+
+    @uncancelled
+    async def create_token(
+        self,
+        actor: Principal,
+        account_id: int,
+        name: str,
+        scopes: frozenset[Scope] | None = None,
+        days: int | None = None,
+    ) -> tuple[Token, str]:
+        """A token for one's own account, or any for admins, and its text, which is nowhere kept.
+
+        :param scopes: ``None``: all that the account's role has.
+        :param days: 1 to 3650; ``None``: as the settings say.
+
+        Fails with NotFound, MalformedRequest, NotAuthorized (a restricted token makes no tokens), and Conflict when
+        the account has a token of that name.
+        """
+        if account_id != _whole_account(actor) and not _administers(actor):
+            raise NotFound(_NO_ACCOUNT)
+        name = _checked_name(name, "a token's name", 64)
+        lifetime = self._settings.token_days if days is None else days
+        if not 1 <= lifetime <= MAXIMUM_TOKEN_DAYS:
+            raise MalformedRequest(f"a token lives 1 to {MAXIMUM_TOKEN_DAYS} days")
+        account = await self._store.account(account_id)
+        if account.state is not AccountState.ACTIVE:
+            raise Conflict(f"the account is {account.state}; only an active one has tokens")
+        possible = ROLE_SCOPES[account.role]
+        granted = possible if scopes is None else scopes
+        if not granted or not granted <= possible:
+            choices = ", ".join(scope for scope in Scope if scope in possible)
+            raise MalformedRequest(f"the scopes of this account's tokens are one or more of {choices}")
+        text, digest = new_token()
+        now = self._now()
+        expires_at = now + timedelta(days=lifetime)
+        event = _event(
+            actor, "create", "token", name, account_id, scopes=sorted(granted), expires_at=rfc3339(expires_at)
+        )
+        return await self._store.add_token(account_id, name, digest, granted, expires_at, event, now), text
+
+    @uncancelled
+    async def list_tokens(self, actor: Principal, query: ListQuery) -> Page[Token]:
+        """One's own; for admins those of ``query.owner_id``, or all."""
+        return await self._store.tokens(_own_list(actor, query))
+
+    @uncancelled
+    async def revoke_token(self, actor: Principal, token_id: int) -> None:
+        """The token ends; one's own, or any for admins.  Fails with NotFound."""
+        own = _whole_account(actor)
+        owner_id = None if _administers(actor) else own
+        event = _event(actor, "delete", "token", str(token_id), owner_id)
+        await self._store.delete_token(token_id, owner_id, event, self._now())
+
+    async def _end_tokens(self, actor: Principal, account_id: int) -> None:
+        while tokens := (await self._store.tokens(ListQuery(limit=1000, owner_id=account_id))).items:
+            for token in tokens:
+                event = _event(actor, "delete", "token", token.name, account_id)
+                await self._store.delete_token(token.id, account_id, event, self._now())
+
+    # --- challenge passwords -------------------------------------------------------------
+
+    @uncancelled
+    async def create_challenge(
+        self, actor: Principal, owner_id: int | None = None, validity: timedelta | None = None
+    ) -> tuple[ChallengePassword, str]:
+        """A one-time password (CHP-1) and its text: 128 random bits as 32 upper-case hexadecimal digits.
+
+        :param owner_id: who owns what is enrolled with it; ``None``: the actor.  Others for admins only.
+        :param validity: one second to 366 days; ``None``: as the settings say.
+
+        Fails with NotFound, MalformedRequest, and Conflict when the owner is not active.
+        """
+        _require(actor, Scope.ENROLL)
+        owner_id = actor.owner_id if owner_id is None else owner_id
+        lifetime = self._settings.challenge_validity if validity is None else validity
+        if not timedelta(seconds=1) <= lifetime <= MAXIMUM_CHALLENGE_VALIDITY:
+            raise MalformedRequest("a challenge password is valid for one second to 366 days")
+        if owner_id is not None:
+            owner = await self._visible_account(actor, owner_id)
+            if owner.state is not AccountState.ACTIVE:
+                raise Conflict(f"the account is {owner.state}; only an active one has challenge passwords")
+        text, lookup = new_challenge(self._sealer)
+        prefix, now = text[:8], self._now()
+        sealed = self._sealer.seal("challenge", text.encode())
+        expires_at = now + lifetime
+        event = _event(actor, "create", "challenge password", prefix, owner_id, expires_at=rfc3339(expires_at))
+        return await self._store.add_challenge(lookup, prefix, sealed, owner_id, expires_at, event, now), text
+
+    @uncancelled
+    async def reveal_challenge(self, actor: Principal, challenge_id: int) -> str:
+        """Its text, for its owner and admins; that somebody else looked is recorded.  Fails with NotFound."""
+        challenge = await self._visible_challenge(actor, challenge_id, Scope.ENROLL)
+        text = self._sealer.open("challenge", challenge.sealed).decode()
+        if challenge.owner_id != actor.owner_id:
+            event = _event(actor, "view", "challenge password", challenge.prefix, challenge.owner_id)
+            await self._store.add_event(event, self._now())
+        return text
+
+    @uncancelled
+    async def challenge(self, actor: Principal, challenge_id: int) -> ChallengePassword:
+        """One of one's own, or any for admins.  Fails with NotFound."""
+        return await self._visible_challenge(actor, challenge_id, Scope.READ)
+
+    @uncancelled
+    async def list_challenges(self, actor: Principal, query: ListQuery) -> Page[ChallengePassword]:
+        """One's own; for admins those of ``query.owner_id``, or all."""
+        return await self._store.challenges(_own_list(actor, query), self._now())
+
+    @uncancelled
+    async def delete_challenge(self, actor: Principal, challenge_id: int) -> None:
+        """Fails with NotFound, and Conflict while a request holds it."""
+        challenge = await self._visible_challenge(actor, challenge_id, Scope.ENROLL)
+        if challenge.reserved_by is not None and challenge.consumed_at is None:
+            raise Conflict("a request that waits holds this challenge password; reject the request first")
+        event = _event(actor, "delete", "challenge password", challenge.prefix, challenge.owner_id)
+        await self._store.delete_challenge(challenge_id, event, self._now())
+
+    @uncancelled
+    async def delete_expired_challenges(self, actor: Principal, *, everybody: bool = False) -> int:
+        """Delete one's own that have expired, or with *everybody* (admins only) all; how many."""
+        if everybody:
+            _require(actor, Scope.ADMIN)
+            owner_id = None
+        else:
+            owner_id = _own_id(actor, Scope.ENROLL)
+        event = _event(actor, "delete", "challenge password", "all expired", owner_id)
+        return await self._store.delete_expired_challenges(owner_id, event, self._now())
+
+    async def _visible_challenge(self, actor: Principal, challenge_id: int, scope: Scope) -> ChallengePassword:
+        _require(actor, scope)
+        return await _visible(actor, self._store.challenge(challenge_id), "challenge password")
+
+    # --- stored requests -----------------------------------------------------------------
+
+    @uncancelled
+    async def store_csr(self, actor: Principal, name: str, data: bytes) -> StoredCSR:
+        """Keep a certificate signing request (CSR-1), once its signature is verified.
+
+        :param name: empty: its common name.
+        :param data: PEM, DER or base64.
+
+        Fails with MalformedRequest, TooLarge, BadCSR, UnsupportedAlgorithm.
+        """
+        _require(actor, Scope.ENROLL)
+        csr = parse_csr(decode_csr_input(data))
+        key = verify_csr(csr)
+        name = _checked_name(name or csr.common_name[:128] or "unnamed", "a request's name", 128)
+        event = _event(actor, "create", "CSR", name, actor.owner_id, subject=csr.subject, key=key.text)
+        return await self._store.add_csr(name, csr.der, csr.subject, key.text, actor.owner_id, event, self._now())
+
+    @uncancelled
+    async def csr(self, actor: Principal, csr_id: int) -> StoredCSR:
+        """One of one's own, or any for admins (CSR-3).  Fails with NotFound."""
+        return await self._visible_csr(actor, csr_id, Scope.READ)
+
+    @uncancelled
+    async def list_csrs(self, actor: Principal, query: ListQuery) -> Page[StoredCSR]:
+        """One's own; for admins those of ``query.owner_id``, or all."""
+        return await self._store.csrs(_own_list(actor, query))
+
+    @uncancelled
+    async def delete_csr(self, actor: Principal, csr_id: int) -> None:
+        """Fails with NotFound."""
+        csr = await self._visible_csr(actor, csr_id, Scope.ENROLL)
+        event = _event(actor, "delete", "CSR", csr.name, csr.owner_id, subject=csr.subject)
+        await self._store.delete_csr(csr_id, event, self._now())
+
+    async def _visible_csr(self, actor: Principal, csr_id: int, scope: Scope) -> StoredCSR:
+        _require(actor, scope)
+        return await _visible(actor, self._store.csr(csr_id), "certificate signing request")
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
+
+
+# --- who may ---------------------------------------------------------------------------------
+
+
+def _require(actor: Principal, scope: Scope) -> None:
+    """:raises NotAuthorized: when *actor* acts for no account, or lacks the scope."""
+    if actor.kind is PrincipalKind.ANONYMOUS:
+        raise AuthenticationFailed("sign in first")
+    if actor.role is None:
+        raise NotAuthorized("this needs an account")
+    if scope is Scope.ADMIN and not actor.is_admin:
+        raise NotAuthorized("this is for admins only")
+    if scope not in actor.scopes:
+        raise NotAuthorized(f"this needs the scope {scope}")
+
+
+def _administers(actor: Principal) -> bool:
+    return actor.is_admin and Scope.ADMIN in actor.scopes
+
+
+def _whole_account(actor: Principal) -> int:
+    """The account of *actor*, where nothing of what its role allows is kept from it: a restricted token must not
+    make itself a better one; 0 for the program itself.
+    """
+    _require(actor, Scope.READ)
+    if actor.role is None or not actor.scopes >= ROLE_SCOPES[actor.role]:
+        raise NotAuthorized("this needs a person or a token with all scopes of the account")
+    return actor.owner_id or 0
+
+
+def _own_id(actor: Principal, scope: Scope) -> int:
+    _require(actor, scope)
+    # No account has the id 0, and the program itself owns nothing.
+    return actor.owner_id or 0
+
+
+def _own_list(actor: Principal, query: ListQuery) -> ListQuery:
+    own = _own_id(actor, Scope.READ)
+    return query if _administers(actor) else replace(query, owner_id=own)
+
+
+async def _visible(actor: Principal, reading: Deferred[_Owned], what: str) -> _Owned:
+    """What *reading* gives, where *actor* may see it; what is hidden and what is not there look alike."""
+    try:
+        found = await reading
+        if _administers(actor) or (found.owner_id is not None and found.owner_id == actor.owner_id):
+            return found
+    except NotFound:
+        pass
+    raise NotFound(f"there is no such {what}")
+
+
+# --- what they typed -------------------------------------------------------------------------
+
+
+def _checked_email(email: str) -> str:
+    email = email.strip()
+    if len(email) > 254 or not _EMAIL.fullmatch(email):
+        raise MalformedRequest("the e-mail address is not valid; write it like name@example.com")
+    return email
+
+
+def _checked_name(name: str, what: str, maximum: int) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= maximum or not name.isprintable():
+        raise MalformedRequest(f"{what} is 1 to {maximum} printable characters")
+    return name
+
+
+def _check_local(account: Account) -> None:
+    if account.source is not AccountSource.LOCAL:
+        raise Conflict("the password of this account is kept in the directory; change it there")
+
+
+# --- what is recorded ------------------------------------------------------------------------
+
+
+def _event(
+    actor: Principal, type_: str, resource_type: str, name: str, owner_id: int | None, **details: object
+) -> Event:
+    if actor.address:
+        details["ip"] = actor.address
+    return Event(type_, resource_type, name, actor.name, details, owner_id=owner_id, actor_id=actor.owner_id)
+
+
+def _user_event(actor: Principal, type_: str, username: str, account_id: int | None, **details: object) -> Event:
+    return replace(_event(actor, type_, "user", username, account_id, **details), about_account=True)

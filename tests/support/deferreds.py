@@ -1,0 +1,35 @@
+"""Results of Deferreds that have fired already, for tests without a reactor."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
+
+
+def result_of(deferred: Deferred[T]) -> T:
+    """What *deferred* has fired with; a failure is raised."""
+    results: list[T | Failure] = []
+    deferred.addBoth(results.append)
+    assert results, "the Deferred has not fired"
+    result = results[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result
+
+
+def failure_of(deferred: Deferred[object] | Deferred[T], kind: type[E]) -> E:
+    """The exception of exactly *kind* with which *deferred* has failed."""
+    results: list[object] = []
+    deferred.addBoth(results.append)
+    assert results, "the Deferred has not fired"
+    failure = results[0]
+    assert isinstance(failure, Failure), f"succeeded with {failure!r}"
+    if type(failure.value) is not kind:
+        failure.raiseException()
+    assert isinstance(failure.value, kind)
+    return failure.value
