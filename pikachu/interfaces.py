@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.model import (
     Account,
+    AccountSource,
     AccountState,
     CertificateRecord,
     ChallengePassword,
@@ -148,7 +149,9 @@ class ICertificateReader(Protocol):
         """Fails with NotFound; deleted ones are not found."""
 
     def certificate_by_serial(self, serial: int, *, deleted: bool = False) -> Deferred[CertificateRecord]:
-        """Fails with UnknownSerial; *deleted*: give deleted ones also."""
+        """Fails with UnknownSerial; *deleted*: give deleted ones also, and revoked serials of which no certificate
+        is known (id 0, no DER).
+        """
 
     def certificates(self, query: ListQuery, now: datetime) -> Deferred[Page[CertificateRecord]]:
         """Q over subject, common name and serial; filters status, method, issuer; sorts id, serial, common_name,
@@ -167,9 +170,10 @@ class ICertificateReader(Protocol):
     def latest_change(self) -> Deferred[int]:
         """0 when there was none."""
 
-    def crl_entries(self, issuer_id: int, after: int) -> Deferred[tuple[int, int, bytes]]:
+    def crl_entries(self, issuer_id: int, after: int) -> Deferred[tuple[int, int, bytes] | None]:
         """(last change id, number of entries, their joined DER) of what was revoked after change *after* and
-        stands today; in order of revocation.
+        stands today; in order of revocation.  ``None`` when an entry given up to *after* was released or replaced
+        since: begin again with 0.
         """
 
     def last_crl(self, issuer_id: int) -> Deferred[CRLRecord | None]:
@@ -232,7 +236,7 @@ class IIssuanceStore(Protocol):
         revoked too.  Fails with UnknownSerial.
         """
 
-    def release(self, serial: int, event: Event) -> Deferred[CertificateRecord]:
+    def release(self, serial: int, event: Event, now: datetime) -> Deferred[CertificateRecord]:
         """Fails with UnknownSerial, and Conflict when it is not on hold."""
 
     def delete_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]: ...
@@ -288,14 +292,17 @@ class IAccountStore(Protocol):
         password_hash: str | None,
         event: Event,
         now: datetime,
+        source: AccountSource = AccountSource.LOCAL,
     ) -> Deferred[Account]:
         """Fails with Conflict when the name is taken (names are compared without case)."""
 
     def update_account(self, account: Account, event: Event, now: datetime) -> Deferred[Account]:
-        """Role, state, e-mail and password hash.  Fails with Conflict when no active admin would remain."""
+        """Role, state, e-mail, password hash and last login.  Fails with Conflict when no active admin would remain."""
 
     def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Its tokens end with it; what it owned becomes nobody's.  Fails with Conflict for the last active admin."""
+        """Its tokens and unused challenge passwords end with it; what else it owned becomes nobody's.  Fails with
+        Conflict for the last active admin.
+        """
 
     def add_token(
         self,
@@ -353,6 +360,11 @@ class IAuditStore(Protocol):
 
 class IStore(ICertificateReader, IIssuanceStore, IPolicyStore, IAccountStore, IAuditStore, Protocol):
     """The whole database."""
+
+    def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
+        """Have *callback* called with what each commit of this process revoked, released or deleted, before those who
+        asked for it are told that it is done.
+        """
 
     def check(self) -> Deferred[None]:
         """Fails with StoreUnavailable when the database does not answer."""

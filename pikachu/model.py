@@ -536,6 +536,7 @@ class ListQuery:
     :param sort: a field name, with ``-`` in front for descending.
     :param owner_id: only what this account owns; ``None`` for all.
     :param filters: exact values by field name, such as ``status``.
+    :param count: whether the page shall say how many rows there are.
     """
 
     limit: int = 25
@@ -544,11 +545,19 @@ class ListQuery:
     sort: str = "-id"
     owner_id: int | None = None
     filters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    count: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One page of a list; *next_cursor* is ``None`` on the last."""
+    """One page of a list.
+
+    :param next_cursor: of the page that follows; ``None`` on the last.
+    :param previous_cursor: of the page that precedes; ``None`` on the first.
+    :param total: rows in all, where they were counted: exact to 10,000; 10,001 means more.
+    """
 
     items: tuple[T, ...]
     next_cursor: str | None
+    previous_cursor: str | None = None
+    total: int | None = None

@@ -1,0 +1,295 @@
+"""Accounts and their API tokens."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import Table, bindparam, delete, func, insert, literal_column, null, select, update
+
+from pikachu.errors import Conflict, NotFound
+from pikachu.model import Account, AccountSource, AccountState, Event, ListQuery, Page, Role, Scope, Token
+from pikachu.storage.audit import write_event
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
+from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, seconds, storable
+from pikachu.storage.schema import accounts, certificates, challenges, csrs, policies, requests, tokens
+
+_a: Final = accounts.c
+_t: Final = tokens.c
+_COLUMNS: Final = [column for column in accounts.columns if column is not _a.name_key]
+_VALUES: Final = ("username", "name_key", "email", "role", "source", "state", "password_hash", "created_at")
+
+_by_id: Final = select(*_COLUMNS).where(_a.id == bindparam("b_id"))
+_by_name: Final = select(*_COLUMNS).where(_a.name_key == bindparam("b_name"))
+_insert: Final = insert(accounts).values({name: bindparam(name) for name in _VALUES}).returning(_a.id)
+_update: Final = (
+    update(accounts)
+    .where(_a.id == bindparam("b_id"))
+    .values(
+        email=bindparam("v_email"),
+        role=bindparam("v_role"),
+        state=bindparam("v_state"),
+        password_hash=bindparam("v_password_hash"),
+        last_login_at=bindparam("v_last_login_at"),
+    )
+)
+_delete: Final = delete(accounts).where(_a.id == bindparam("b_id"))
+_other_admins: Final = select(func.count()).where(
+    _a.role == literal_column("'admin'"), _a.state == literal_column("'active'"), _a.id != bindparam("b_id")
+)
+
+
+def _disown(table: Table) -> Any:
+    return update(table).where(table.c.owner_id == bindparam("b_id")).values(owner_id=null())
+
+
+_unused: Final = delete(challenges).where(
+    challenges.c.owner_id == bindparam("b_id"), challenges.c.consumed_at.is_(None), challenges.c.reserved_by.is_(None)
+)
+_disowned: Final = [_disown(table) for table in (certificates, requests, policies, challenges, csrs)]
+_all_tokens: Final = delete(tokens).where(_t.account_id == bindparam("b_id"))
+
+_token: Final = select(*tokens.columns).where(_t.id == bindparam("b_id"))
+_token_named: Final = select(_t.id).where(_t.account_id == bindparam("b_account"), _t.name == bindparam("b_name"))
+_token_by_digest: Final = select(*tokens.columns).where(_t.digest == bindparam("b_digest"))
+_insert_token: Final = insert_into(tokens, "account_id", "name", "digest", "scopes", "created_at", "expires_at")
+_delete_token: Final = delete(tokens).where(_t.id == bindparam("b_id"))
+
+
+def _record(row: Row) -> Account:
+    return Account(
+        row[0],
+        row[1],
+        row[2],
+        Role(row[3]),
+        AccountSource(row[4]),
+        AccountState(row[5]),
+        row[6],
+        moment(row[7]),
+        maybe_moment(row[8]),
+    )
+
+
+def _token_record(row: Row) -> Token:
+    identity, account_id, name, _, scopes, created_at, expires_at, last_used_at = row
+    return Token(
+        identity,
+        account_id,
+        name,
+        frozenset(Scope(scope) for scope in scopes.split()),
+        moment(created_at),
+        maybe_moment(expires_at),
+        maybe_moment(last_used_at),
+    )
+
+
+def find_account(tx: Transaction, account_id: int) -> Account:
+    """The account of that id.
+
+    :raises NotFound: when there is none.
+    """
+    row = tx.row(_by_id, {"b_id": row_id(account_id)})
+    if row is None:
+        raise NotFound("there is no such account")
+    return _record(row)
+
+
+def _named(tx: Transaction, username: str) -> Account | None:
+    row = tx.row(_by_name, {"b_name": storable(username).casefold()})
+    return None if row is None else _record(row)
+
+
+def _add(
+    tx: Transaction,
+    username: str,
+    email: str,
+    role: Role,
+    state: AccountState,
+    password_hash: str | None,
+    event: Event,
+    now: datetime,
+    source: AccountSource,
+) -> Account:
+    if _named(tx, username) is not None:
+        raise Conflict("this user name is taken")
+    values = {
+        "username": storable(username),
+        "name_key": storable(username).casefold(),
+        "email": storable(email),
+        "role": role.value,
+        "source": source.value,
+        "state": state.value,
+        "password_hash": password_hash,
+        "created_at": int(now.timestamp()),
+    }
+    identity = tx.insert(_insert, values)
+    write_event(tx, event, now)
+    return find_account(tx, identity)
+
+
+def _keep_an_admin(tx: Transaction, account: Account) -> None:
+    """Refuse to lose *account* as an active admin if it is the last one."""
+    if account.role is Role.ADMIN and account.state is AccountState.ACTIVE:
+        row = tx.row(_other_admins, {"b_id": account.id})
+        if row is None or row[0] == 0:
+            raise Conflict("this is the last active administrator")
+
+
+def _change(tx: Transaction, account: Account, event: Event, now: datetime) -> Account:
+    old = find_account(tx, account.id)
+    if account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE:
+        _keep_an_admin(tx, old)
+    values = {
+        "b_id": account.id,
+        "v_email": storable(account.email),
+        "v_role": account.role.value,
+        "v_state": account.state.value,
+        "v_password_hash": account.password_hash,
+        "v_last_login_at": seconds(account.last_login_at),
+    }
+    tx.write(_update, values)
+    write_event(tx, event, now)
+    return find_account(tx, account.id)
+
+
+def _remove(tx: Transaction, account_id: int, event: Event, now: datetime) -> None:
+    account = find_account(tx, account_id)
+    _keep_an_admin(tx, account)
+    for statement in (_all_tokens, _unused, *_disowned, _delete):
+        tx.write(statement, {"b_id": account_id})
+    write_event(tx, event, now)
+
+
+def _list(tx: Transaction, query: ListQuery) -> Page[Account]:
+    checked(query, ("role", "state", "source"))
+    conditions = any_contains(query, _a.username, _a.email)
+    for name, values in (("role", list(Role)), ("state", list(AccountState)), ("source", list(AccountSource))):
+        value = one_of(query, name, values)
+        if value is not None:
+            conditions.append(_a[name] == value)
+    sorts = {
+        "id": _a.id,
+        "created_at": _a.id,
+        "username": _a.name_key,
+        "email": _a.email,
+        "role": _a.role,
+        "state": _a.state,
+        "source": _a.source,
+    }
+    return page(tx, query, _COLUMNS, sorts, conditions, _record)
+
+
+def _add_token(
+    tx: Transaction,
+    account_id: int,
+    name: str,
+    digest: bytes,
+    scopes: frozenset[Scope],
+    expires_at: datetime | None,
+    event: Event,
+    now: datetime,
+) -> Token:
+    find_account(tx, account_id)
+    if tx.row(_token_named, {"b_account": account_id, "b_name": storable(name)}) is not None:
+        raise Conflict("this account has a token of that name")
+    values = {
+        "account_id": account_id,
+        "name": storable(name),
+        "digest": digest,
+        "scopes": " ".join(sorted(scopes)),
+        "created_at": int(now.timestamp()),
+        "expires_at": seconds(expires_at),
+    }
+    identity = tx.insert(_insert_token, values)
+    write_event(tx, event, now)
+    row = tx.row(_token, {"b_id": identity})
+    assert row is not None  # noqa: S101 - inserted above
+    return _token_record(row)
+
+
+def _by_digest(tx: Transaction, digest: bytes) -> tuple[Token, Account] | None:
+    row = tx.row(_token_by_digest, {"b_digest": digest})
+    return None if row is None else (_token_record(row), find_account(tx, row[1]))
+
+
+def _tokens(tx: Transaction, query: ListQuery) -> Page[Token]:
+    checked(query, ())
+    conditions = any_contains(query, _t.name)
+    if query.owner_id is not None:
+        conditions.append(_t.account_id == query.owner_id)
+    sorts = {"id": _t.id, "created_at": _t.id, "name": _t.name}
+    return page(tx, query, table_columns(tokens), sorts, conditions, _token_record)
+
+
+def _remove_token(tx: Transaction, token_id: int, owner_id: int | None, event: Event, now: datetime) -> None:
+    row = tx.row(_token, {"b_id": row_id(token_id)})
+    if row is None or (owner_id is not None and row[1] != owner_id):
+        raise NotFound("there is no such token")
+    tx.write(_delete_token, {"b_id": token_id})
+    write_event(tx, event, now)
+
+
+class AccountsPart(StorePart):
+    """See :class:`pikachu.interfaces.IAccountStore`."""
+
+    def account(self, account_id: int) -> Deferred[Account]:
+        """The account of that id; NotFound."""
+        return self._read(find_account, account_id)
+
+    def account_by_name(self, username: str) -> Deferred[Account | None]:
+        """Names are compared without case."""
+        return self._read(_named, username)
+
+    def accounts(self, query: ListQuery) -> Deferred[Page[Account]]:
+        """Filters ``role``, ``state``, ``source``."""
+        return self._read(_list, query)
+
+    def add_account(
+        self,
+        username: str,
+        email: str,
+        role: Role,
+        state: AccountState,
+        password_hash: str | None,
+        event: Event,
+        now: datetime,
+        source: AccountSource = AccountSource.LOCAL,
+    ) -> Deferred[Account]:
+        """A new one; Conflict when the name is taken."""
+        return self._write(_add, username, email, role, state, password_hash, event, now, source)
+
+    def update_account(self, account: Account, event: Event, now: datetime) -> Deferred[Account]:
+        """Role, state, e-mail, password hash and last login; NotFound, Conflict."""
+        return self._write(_change, account, event, now)
+
+    def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Remove it with its tokens and its unused challenge passwords; NotFound, Conflict."""
+        return self._write(_remove, account_id, event, now)
+
+    def add_token(
+        self,
+        account_id: int,
+        name: str,
+        digest: bytes,
+        scopes: frozenset[Scope],
+        expires_at: datetime | None,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[Token]:
+        """A new one; NotFound, Conflict."""
+        return self._write(_add_token, account_id, name, digest, scopes, expires_at, event, now)
+
+    def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]:
+        """The token and whose it is."""
+        return self._read(_by_digest, digest)
+
+    def tokens(self, query: ListQuery) -> Deferred[Page[Token]]:
+        """With *owner_id*: that account's."""
+        return self._read(_tokens, query)
+
+    def delete_token(self, token_id: int, owner_id: int | None, event: Event, now: datetime) -> Deferred[None]:
+        """Remove it, if it is *owner_id*'s or that is ``None``; NotFound."""
+        return self._write(_remove_token, token_id, owner_id, event, now)

@@ -1,0 +1,157 @@
+"""The audit log: a chain of events (AUD-3).
+
+Each event's hash is SHA-256 over the hash of the one before and a JSON array (no spaces, ASCII) of all else that the row
+holds, in the order of its columns.  ``audit_head`` keeps the number of events and the last hash, so that a missing end is noticed
+like a gap or a changed row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import ColumnElement, bindparam, func, or_, select, update
+
+from pikachu.errors import Conflict
+from pikachu.model import Event, EventRecord, ListQuery, Page
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import any_contains, begins_with, checked, one_of, page, table_columns
+from pikachu.storage.part import StorePart, insert_into, moment, storable, to_json
+from pikachu.storage.schema import audit_events, audit_head
+
+_FIRST: Final = bytes(32)
+_CHUNK: Final = 2000
+# Free text is looked for anywhere in this many of the newest events, and at the beginning of all resource names.
+_RECENT: Final = 5000
+
+_FIELDS: Final = (
+    "id",
+    "at",
+    "type",
+    "resource_type",
+    "resource_name",
+    "actor",
+    "details",
+    "owner_id",
+    "actor_id",
+    "about_account",
+)
+_head: Final = select(audit_head.c.count, audit_head.c.hash).where(audit_head.c.id == 1)
+_set_head: Final = update(audit_head).where(audit_head.c.id == 1).values(count=bindparam("n"), hash=bindparam("h"))
+_insert: Final = insert_into(audit_events, *_FIELDS, "previous", "hash", returning_id=False)
+_after: Final = (
+    select(*audit_events.columns)
+    .where(audit_events.c.id > bindparam("after"))
+    .order_by(audit_events.c.id)
+    .limit(_CHUNK)
+)
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _digest(previous: bytes, fields: Sequence[object]) -> bytes:
+    # The fields in their fixed order: an array leaves nothing to sort.
+    return hashlib.sha256(previous + _encode(fields).encode()).digest()
+
+
+def write_event(tx: Transaction, event: Event, now: datetime) -> None:
+    """Chain *event*; it is stored with the transaction that it tells of."""
+    if tx.head is None:
+        row = tx.row(_head)
+        if row is None:
+            raise Conflict("the audit log has lost its head; run pikachu audit verify")
+        tx.head = (row[0], bytes(row[1]))
+    count, previous = tx.head
+    fields = (
+        count + 1,
+        int(now.timestamp()),
+        event.type,
+        event.resource_type,
+        storable(event.resource_name),
+        storable(event.actor),
+        to_json(event.details),
+        event.owner_id,
+        event.actor_id,
+        int(event.about_account),
+    )
+    digest = _digest(previous, fields)
+    tx.head = (count + 1, digest)
+    tx.events.append({**dict(zip(_FIELDS, fields, strict=True)), "previous": previous, "hash": digest})
+    tx.dirty = True
+
+
+def store_events(tx: Transaction) -> None:
+    """Write what :func:`write_event` chained, at the end of a transaction."""
+    if tx.events and tx.head is not None:
+        tx.write_many(_insert, tx.events)
+        tx.write(_set_head, {"n": tx.head[0], "h": tx.head[1]})
+
+
+def _record(row: Row) -> EventRecord:
+    identity, at, kind, resource_type, resource_name, actor, details, owner_id, actor_id, about, previous, digest = row
+    event = Event(
+        kind, resource_type, resource_name, actor, json.loads(details), owner_id, actor_id, about_account=bool(about)
+    )
+    return EventRecord(identity, moment(at), event, bytes(previous), bytes(digest))
+
+
+def _list(tx: Transaction, query: ListQuery) -> Page[EventRecord]:
+    checked(query, ("resource_type", "type", "resource_name", "actor", "about_account"))
+    table = audit_events.c
+    conditions: list[ColumnElement[bool]] = []
+    if query.owner_id is not None:
+        conditions.append(table.owner_id == query.owner_id)
+    exact = [name for name in ("type", "resource_name", "actor") if name in query.filters]
+    conditions.extend(table[name] == query.filters[name] for name in exact)
+    kinds = query.filters.get("resource_type")
+    if kinds is not None and kinds.startswith("!"):
+        conditions.append(table.resource_type.not_in(kinds[1:].split(",")))
+    elif kinds is not None:
+        conditions.append(table.resource_type == kinds)
+    about = one_of(query, "about_account", ("true", "false"))
+    if about is not None:
+        conditions.append(table.about_account == int(about == "true"))
+    text = (query.q or "").strip()
+    if text:
+        newest = select(func.max(table.id) - _RECENT).scalar_subquery()
+        anywhere = any_contains(query, table.resource_name, table.actor, table.details, table.type)
+        conditions.append(or_((table.id > newest) & anywhere[0], begins_with(table.resource_name, text)))
+    return page(tx, query, table_columns(audit_events), {"id": table.id, "at": table.id}, conditions, _record)
+
+
+def _verify(tx: Transaction) -> int:
+    expected, previous = 1, _FIRST
+    while rows := tx.rows(_after, {"after": expected - 1}):
+        for row in rows:
+            fields, stored_previous, digest = tuple(row[:10]), bytes(row[10]), bytes(row[11])
+            if fields[0] != expected:
+                raise Conflict(f"the audit log was changed: event {expected} is missing")
+            if stored_previous != previous or digest != _digest(previous, fields):
+                raise Conflict(f"the audit log was changed: event {expected} is not what was recorded")
+            expected, previous = expected + 1, digest
+    head = tx.row(_head)
+    if head is None or head[0] != expected - 1 or bytes(head[1]) != previous:
+        raise Conflict(f"the audit log was changed: event {expected} is missing, and any after it")
+    return expected - 1
+
+
+class AuditPart(StorePart):
+    """See :class:`pikachu.interfaces.IAuditStore`."""
+
+    def add_event(self, event: Event, now: datetime) -> Deferred[None]:
+        """Record *event* by itself."""
+        return self._write(write_event, event, now)
+
+    def events(self, query: ListQuery) -> Deferred[Page[EventRecord]]:
+        """Sorted by ``id`` or ``at``; filters ``type``, ``resource_type``, ``resource_name``, ``actor``,
+        ``about_account`` (``true`` or ``false``).  A ``resource_type`` of ``!a,b`` means any but a and b.
+        """
+        return self._read(_list, query)
+
+    def verify_events(self) -> Deferred[int]:
+        """How many events there are, after looking at each."""
+        return self._read(_verify)

@@ -1,0 +1,425 @@
+"""Reading what was issued: lists, status, downloads, and what CRLs are made of.
+
+Free text (``q``) finds certificates whose serial begins with it, and
+
+- where the database can index parts of words (SQLite's FTS5 with its trigram tokenizer, PostgreSQL's ``pg_trgm``):
+  those whose subject holds it anywhere, if it has three characters or more (the index takes 13 µs a certificate);
+- else: those whose common name begins with it.
+
+Letters' case does not matter.  A list first asks how many certificates each filter leaves: if some filter leaves few,
+these are fetched and sorted; if all leave many, the list walks along the index of its order and soon has a page.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Integer,
+    Select,
+    String,
+    and_,
+    bindparam,
+    column,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    table,
+    text,
+)
+
+from pikachu.errors import NotFound, UnknownSerial
+from pikachu.model import (
+    CertificateRecord,
+    CertificateStatus,
+    CRLRecord,
+    ListQuery,
+    Method,
+    Page,
+    RevocationReason,
+    StatusChange,
+    StatusRecord,
+    format_serial,
+)
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import COUNTED, begins_with, checked, contains, decode_cursor, one_of, page
+from pikachu.storage.part import StorePart, maybe_moment, moment, row_id
+from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
+
+_FEW: Final = 5000
+
+_c: Final = certificates.c
+CERTIFICATE_COLUMNS: Final = [
+    _c.id,
+    _c.serial,
+    _c.issuer_id,
+    _c.subject,
+    _c.common_name,
+    _c.key_type,
+    _c.key_id,
+    _c.not_before,
+    _c.not_after,
+    _c.method,
+    _c.owner_id,
+    _c.policy,
+    _c.der,
+    _c.created_at,
+    _c.revoked_at,
+    _c.reason,
+    _c.deleted_at,
+]
+_SORTS: Final = {
+    "id": _c.id,
+    # Ids rise in the order of issuing.
+    "created_at": _c.id,
+    "serial": _c.serial,
+    "common_name": _c.name_key,
+    "not_after": _c.not_after,
+}
+_WALKED: Final = {
+    "serial": None,
+    "common_name": "certificates_name",
+    "not_after": "certificates_end",
+}
+#: SQLite's full-text index of subjects; its row ids are certificates' ids.
+subject_search: Final = table("certificate_search", column("rowid", BigInteger), column("subject", String))
+_MATCHED: Final = text("certificate_search MATCH :match")
+
+_by_id: Final = select(*CERTIFICATE_COLUMNS).where(_c.id == bindparam("b_id"), _c.deleted_at.is_(None))
+_by_serial: Final = select(*CERTIFICATE_COLUMNS).where(_c.serial == bindparam("b_serial"))
+_status: Final = select(_c.not_after, _c.revoked_at, _c.reason, _c.deleted_at).where(
+    _c.serial == bindparam("b_serial"), _c.issuer_id == bindparam("b_issuer")
+)
+_r: Final = requests.c
+_ORPHAN: Final = [
+    _r.serial,
+    _r.issuer_id,
+    func.coalesce(_r.certified_subject, _r.subject),
+    _r.common_name,
+    _r.key_type,
+    _r.key_id,
+    _r.not_before,
+    _r.not_after,
+    _r.method,
+    _r.owner_id,
+    _r.policy,
+    _r.created_at,
+    _r.revoked_at,
+    _r.revocation_reason,
+]
+_orphan: Final = select(*_ORPHAN).where(_r.serial == bindparam("b_serial"), _r.state != "issued")
+_changes: Final = (
+    select(status_changes.c.id, status_changes.c.issuer_id, status_changes.c.serial)
+    .where(status_changes.c.id > bindparam("after"))
+    .order_by(status_changes.c.id)
+    .limit(bindparam("rows", type_=Integer))
+)
+_latest: Final = select(func.max(status_changes.c.id))
+_latest_of: Final = select(func.max(status_changes.c.id)).where(status_changes.c.issuer_id == bindparam("b_issuer"))
+_replaced: Final = select(
+    exists().where(
+        status_changes.c.issuer_id == bindparam("b_issuer"),
+        status_changes.c.id > bindparam("after"),
+        text("replaces > 0"),
+        status_changes.c.replaces <= bindparam("after"),
+    )
+)
+_issuer_ids: Final = select(issuers.c.id).where(issuers.c.name == bindparam("b_name"))
+_entries: Final = (
+    select(crl_entries.c.entry)
+    .where(crl_entries.c.issuer_id == bindparam("b_issuer"), crl_entries.c.change_id > bindparam("after"))
+    .order_by(crl_entries.c.change_id)
+)
+_last_crl: Final = (
+    select(*crls.columns).where(crls.c.issuer_id == bindparam("b_issuer")).order_by(crls.c.number.desc()).limit(1)
+)
+
+
+def certificate_record(row: Row) -> CertificateRecord:
+    """The record of a row of all columns."""
+    reason = row[15]
+    return CertificateRecord(
+        row[0],
+        int(row[1], 16),
+        row[2],
+        row[3],
+        row[4],
+        row[5],
+        bytes(row[6]),
+        moment(row[7]),
+        moment(row[8]),
+        Method(row[9]),
+        row[10],
+        row[11],
+        bytes(row[12]),
+        moment(row[13]),
+        maybe_moment(row[14]),
+        None if reason is None else RevocationReason(reason),
+        maybe_moment(row[16]),
+    )
+
+
+def _orphan_record(row: Row) -> CertificateRecord:
+    """A serial that was to be certified: id 0 and no DER, for nobody has the certificate."""
+    return certificate_record((0, *row[:11], b"", *row[11:], None))
+
+
+def find_orphan(tx: Transaction, serial: int) -> CertificateRecord | None:
+    """The intent of that serial, if no certificate came of it."""
+    row = tx.row(_orphan, {"b_serial": format_serial(serial)})
+    return None if row is None else _orphan_record(row)
+
+
+def find_certificate(tx: Transaction, certificate_id: int) -> CertificateRecord:
+    """The certificate of that id.
+
+    :raises NotFound: when there is none, or it was deleted.
+    """
+    row = tx.row(_by_id, {"b_id": row_id(certificate_id)})
+    if row is None:
+        raise NotFound("there is no such certificate")
+    return certificate_record(row)
+
+
+def find_serial(tx: Transaction, serial: int, *, deleted: bool = False) -> CertificateRecord:
+    """The certificate of that serial.
+
+    :param deleted: give deleted ones, and revoked serials of which no certificate is known.
+    :raises UnknownSerial: when there is none.
+    """
+    row = tx.row(_by_serial, {"b_serial": format_serial(serial)})
+    if row is not None and (deleted or row[16] is None):
+        return certificate_record(row)
+    orphan = find_orphan(tx, serial) if deleted and row is None else None
+    if orphan is None or orphan.revoked_at is None:
+        raise UnknownSerial("no certificate has this serial")
+    return orphan
+
+
+def _status_of(tx: Transaction, issuer_id: int, serial: int) -> StatusRecord | None:
+    row = tx.row(_status, {"b_serial": format_serial(serial), "b_issuer": issuer_id})
+    if row is not None:
+        not_after, revoked_at, reason, deleted_at = row
+        return StatusRecord(
+            serial,
+            moment(not_after),
+            maybe_moment(revoked_at),
+            None if reason is None else RevocationReason(reason),
+            deleted_at is not None,
+        )
+    orphan = find_orphan(tx, serial)
+    if orphan is None or orphan.revoked_at is None or orphan.issuer_id != issuer_id:
+        return None
+    return StatusRecord(serial, orphan.not_after, orphan.revoked_at, orphan.reason)
+
+
+def _matching(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[Any]]:
+    """(condition on a row, the ids that may fulfil it) for free text."""
+    found: list[ColumnElement[bool]] = []
+    ids: list[Select[Any]] = []
+    digits = words.lower().removeprefix("0x").replace(":", "").lstrip("0")
+    if re.fullmatch("[0-9a-f]{1,40}", digits):
+        found.append(begins_with(_c.serial, digits))
+        ids.append(select(_c.id).where(found[-1]))
+    if not tx.search or len(words) < 3:
+        found.append(begins_with(_c.name_key, words.casefold()))
+        ids.append(select(_c.id).where(found[-1]))
+    elif tx.dialect == "sqlite":
+        found.append(contains(_c.subject, words))
+        ids.append(select(subject_search.c.rowid).where(_MATCHED.bindparams(match=match_expression(words))))
+    else:
+        found.append(contains(_c.subject, words))
+        ids.append(select(_c.id).where(found[-1]))
+    union = ids[0] if len(ids) == 1 else select(ids[0].union_all(*ids[1:]).subquery().c[0])
+    return or_(*found), union
+
+
+def match_expression(words: str) -> str:
+    """The FTS5 query for rows that have all trigrams of *words*.
+
+    The index holds no positions, which makes it cheap to keep: rows that have all trigrams but elsewhere are told
+    apart by looking at them.
+    """
+    trigrams = dict.fromkeys(words[index : index + 3] for index in range(len(words) - 2))
+    return " AND ".join('"' + one.replace('"', '""') + '"' for one in trigrams)
+
+
+def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
+    checked(query, ("status", "method", "issuer"))
+    conditions: list[ColumnElement[bool]] = [_c.deleted_at.is_(None)]
+    # The ids that each filter leaves, by its own index.
+    narrowing: list[Select[Any]] = []
+
+    def filtered(condition: ColumnElement[bool], ids: Select[Any] | None = None) -> None:
+        conditions.append(condition)
+        narrowing.append(select(_c.id).where(condition) if ids is None else ids)
+
+    if query.owner_id is not None:
+        filtered(_c.owner_id == query.owner_id)
+    method = one_of(query, "method", list(Method))
+    if method is not None:
+        filtered(_c.method == method)
+    if "issuer" in query.filters:
+        filtered(_issuers(tx, query.filters["issuer"]))
+    status = one_of(query, "status", list(CertificateStatus))
+    end = int(now.timestamp())
+    if status == CertificateStatus.REVOKED:
+        filtered(_c.revoked_at.is_not(None))
+    elif status is not None:
+        in_time = _c.not_after < end if status == CertificateStatus.EXPIRED else _c.not_after >= end
+        filtered(and_(in_time, _c.revoked_at.is_(None)))
+    words = (query.q or "").strip()
+    if words:
+        filtered(*_matching(tx, words))
+
+    sort = query.sort.removeprefix("-")
+    few = _few(tx, narrowing)
+    if few is not None:
+        conditions.append(_c.id.in_(few))
+        return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, conditions, certificate_record)
+    counted = conditions
+    if words and tx.dialect == "sqlite" and tx.search and len(words) >= 3:
+        matches = _matching(tx, words)[1]
+        counted = [*conditions, _c.id.in_(matches.limit(2 * COUNTED))]
+        if sort in {"id", "created_at"}:
+            near = [*conditions, _c.id.in_(_next_matches(query, words))]
+            found = page(tx, query, CERTIFICATE_COLUMNS, _SORTS, near, certificate_record, counted=counted)
+            if len(found.items) == query.limit:
+                return found
+            # Other filters left too few of these.
+    walk = _by_index(_WALKED.get(sort))
+    if status == CertificateStatus.EXPIRED and sort in {"id", "created_at"}:
+        # The newest ids have expired least: the index of ends finds them without looking at those still valid.
+        walk = _by_index("certificates_end")
+    by_end = _by_index("certificates_end") if not narrowing else None
+    return page(
+        tx,
+        query,
+        CERTIFICATE_COLUMNS,
+        _SORTS,
+        conditions,
+        certificate_record,
+        narrow=walk,
+        counted=counted,
+        count_narrow=by_end,
+    )
+
+
+def _next_matches(query: ListQuery, words: str) -> Select[Any]:
+    """The ids nearest to the cursor whose subjects may hold *words*: enough for a page, unless others filter too."""
+    rowid = subject_search.c.rowid
+    ids = select(rowid).where(_MATCHED.bindparams(match=match_expression(words)))
+    descending = query.sort.startswith("-")
+    if query.cursor is not None:
+        _, position, back = decode_cursor(query.cursor, query.sort, int)
+        descending ^= back
+        ids = ids.where(rowid < position if descending else rowid > position)
+    return ids.order_by(rowid.desc() if descending else rowid.asc()).limit(4 * query.limit + 1000)
+
+
+def _issuers(tx: Transaction, name: str) -> ColumnElement[bool]:
+    """All generations of the issuing CA of that name."""
+    found = [row[0] for row in tx.rows(_issuer_ids, {"b_name": name})]
+    return _c.issuer_id.in_(found) if found else false()
+
+
+def _few(tx: Transaction, narrowing: list[Select[Any]]) -> list[int] | None:
+    """The ids that a filter leaves, if one leaves few."""
+    for ids in narrowing:
+        found = [row[0] for row in tx.query(ids.limit(_FEW + 1))]
+        if len(found) <= _FEW:
+            return found
+    return None
+
+
+def _by_index(name: str | None) -> Callable[[Select[Any]], Select[Any]] | None:
+    """Tell SQLite, which knows nothing of how many rows a condition leaves, which index to walk along."""
+    if name is None:
+        return None
+    return lambda statement: statement.with_hint(certificates, f"INDEXED BY {name}", "sqlite")
+
+
+def _expired_ids(tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:
+    ended = (
+        select(_c.id)
+        .where(_c.not_after < int(now.timestamp()), _c.id > min(after, 2**63 - 1), _c.deleted_at.is_(None))
+        .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
+        .order_by(_c.id)
+        .limit(limit)
+    )
+    return [row[0] for row in tx.query(ended)]
+
+
+def _changes_since(tx: Transaction, change_id: int, limit: int) -> list[StatusChange]:
+    rows = tx.rows(_changes, {"after": change_id, "rows": limit})
+    return [StatusChange(identity, issuer_id, int(serial, 16)) for identity, issuer_id, serial in rows]
+
+
+def _latest_change(tx: Transaction) -> int:
+    row = tx.row(_latest)
+    return int(row[0] or 0) if row is not None else 0
+
+
+def _crl_entries(tx: Transaction, issuer_id: int, after: int) -> tuple[int, int, bytes] | None:
+    replaced = tx.row(_replaced, {"b_issuer": issuer_id, "after": after})
+    if after and replaced is not None and replaced[0]:
+        return None
+    rows = tx.rows(_entries, {"b_issuer": issuer_id, "after": after})
+    latest = tx.row(_latest_of, {"b_issuer": issuer_id})
+    return (latest[0] or 0) if latest is not None else 0, len(rows), b"".join([row[0] for row in rows])
+
+
+def _last(tx: Transaction, issuer_id: int) -> CRLRecord | None:
+    row = tx.row(_last_crl, {"b_issuer": issuer_id})
+    if row is None:
+        return None
+    return CRLRecord(row[0], row[1], moment(row[2]), moment(row[3]), row[4], row[5])
+
+
+class CertificatesPart(StorePart):
+    """See :class:`pikachu.interfaces.ICertificateReader`."""
+
+    def certificate(self, certificate_id: int) -> Deferred[CertificateRecord]:
+        """The certificate of that id; fails with NotFound."""
+        return self._read(find_certificate, certificate_id)
+
+    def certificate_by_serial(self, serial: int, *, deleted: bool = False) -> Deferred[CertificateRecord]:
+        """The certificate of that serial; fails with UnknownSerial."""
+        return self._read(find_serial, serial, deleted=deleted)
+
+    def certificates(self, query: ListQuery, now: datetime) -> Deferred[Page[CertificateRecord]]:
+        """Filters ``status``, ``method``, ``issuer`` (its name)."""
+        return self._read(_list, query, now)
+
+    def expired_ids(self, now: datetime, after: int, limit: int) -> Deferred[list[int]]:
+        """Ids above *after*, ascending."""
+        return self._read(_expired_ids, now, after, limit)
+
+    def status(self, issuer_id: int, serial: int) -> Deferred[StatusRecord | None]:
+        """``None`` when that issuer never issued it."""
+        return self._read(_status_of, issuer_id, serial)
+
+    def changes_since(self, change_id: int, limit: int = 1000) -> Deferred[list[StatusChange]]:
+        """In the order of their commits, over all processes."""
+        return self._read(_changes_since, change_id, limit)
+
+    def latest_change(self) -> Deferred[int]:
+        """0 when there was none."""
+        return self._read(_latest_change)
+
+    def crl_entries(self, issuer_id: int, after: int) -> Deferred[tuple[int, int, bytes] | None]:
+        """(last change id, number of entries, their joined DER); ``None``: begin again with 0."""
+        return self._read(_crl_entries, issuer_id, after)
+
+    def last_crl(self, issuer_id: int) -> Deferred[CRLRecord | None]:
+        """The one of the highest number."""
+        return self._read(_last, issuer_id)

@@ -1,0 +1,241 @@
+"""Challenge passwords and the CSRs that people keep here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import ColumnElement, bindparam, delete, or_, select, text, update
+
+from pikachu.errors import NotFound
+from pikachu.model import ChallengePassword, Event, ListQuery, Page, StoredCSR
+from pikachu.storage.audit import write_event
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import any_contains, begins_with, checked, one_of, page, table_columns
+from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable
+from pikachu.storage.schema import challenges, csrs
+
+_ch: Final = challenges.c
+_COLUMNS: Final = [column for column in challenges.columns if column is not _ch.lookup]
+_UNUSED: Final = text("consumed_at IS NULL")
+
+_by_id: Final = select(*_COLUMNS).where(_ch.id == bindparam("b_id"))
+_by_lookup: Final = select(*_COLUMNS).where(_ch.lookup == bindparam("b_lookup"))
+_insert: Final = insert_into(challenges, "lookup", "prefix", "sealed", "owner_id", "created_at", "expires_at")
+_delete: Final = delete(challenges).where(_ch.id == bindparam("b_id"))
+# A reserved one belongs to a request that may still be issued.
+_delete_expired: Final = delete(challenges).where(
+    _ch.consumed_at.is_(None), _ch.reserved_by.is_(None), _ch.expires_at <= bindparam("b_now")
+)
+_delete_expired_of: Final = _delete_expired.where(_ch.owner_id == bindparam("b_owner"))
+
+_csr: Final = select(*csrs.columns).where(csrs.c.id == bindparam("b_id"))
+_insert_csr: Final = insert_into(csrs, "name", "der", "subject", "key_type", "owner_id", "created_at", "state")
+_delete_csr: Final = delete(csrs).where(csrs.c.id == bindparam("b_id"))
+_mark_csr: Final = update(csrs).where(csrs.c.id == bindparam("b_id")).values(state=bindparam("v_state"))
+
+
+def _record(row: Row) -> ChallengePassword:
+    identity, prefix, sealed, owner_id, created_at, expires_at, reserved_by, consumed_at, serial = row
+    return ChallengePassword(
+        identity,
+        prefix,
+        bytes(sealed),
+        owner_id,
+        moment(created_at),
+        moment(expires_at),
+        reserved_by,
+        maybe_moment(consumed_at),
+        None if serial is None else int(serial, 16),
+    )
+
+
+def _find(tx: Transaction, challenge_id: int) -> ChallengePassword:
+    row = tx.row(_by_id, {"b_id": row_id(challenge_id)})
+    if row is None:
+        raise NotFound("there is no such challenge password")
+    return _record(row)
+
+
+def _looked_up(tx: Transaction, lookup: bytes) -> ChallengePassword | None:
+    row = tx.row(_by_lookup, {"b_lookup": lookup})
+    return None if row is None else _record(row)
+
+
+def _add(
+    tx: Transaction,
+    lookup: bytes,
+    prefix: str,
+    sealed: bytes,
+    owner_id: int | None,
+    expires_at: datetime,
+    event: Event,
+    now: datetime,
+) -> ChallengePassword:
+    values = {
+        "lookup": lookup,
+        "prefix": prefix,
+        "sealed": sealed,
+        "owner_id": owner_id,
+        "created_at": int(now.timestamp()),
+        "expires_at": int(expires_at.timestamp()),
+    }
+    identity = tx.insert(_insert, values)
+    write_event(tx, event, now)
+    return _find(tx, identity)
+
+
+def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
+    checked(query, ("status",))
+    conditions: list[ColumnElement[bool]] = []
+    prefix = (query.q or "").strip().upper()
+    if prefix:
+        conditions.append(begins_with(_ch.prefix, prefix[:8]))
+    if query.owner_id is not None:
+        conditions.append(_ch.owner_id == query.owner_id)
+    status = one_of(query, "status", ("available", "consumed", "expired"))
+    end = int(now.timestamp())
+    if status == "consumed":
+        # A reserved one can't be used again, whatever becomes of its request later.
+        conditions.append(or_(_ch.consumed_at.is_not(None), _ch.reserved_by.is_not(None)))
+    elif status is not None:
+        conditions += [_UNUSED, _ch.reserved_by.is_(None)]  # type: ignore[list-item]  # as the partial index says it
+        conditions.append(_ch.expires_at > end if status == "available" else _ch.expires_at <= end)
+    sorts = {"id": _ch.id, "created_at": _ch.id, "expires_at": _ch.expires_at}
+    return page(tx, query, _COLUMNS, sorts, conditions, _record)
+
+
+def _remove(tx: Transaction, challenge_id: int, event: Event, now: datetime) -> None:
+    _find(tx, challenge_id)
+    tx.write(_delete, {"b_id": challenge_id})
+    write_event(tx, event, now)
+
+
+def _remove_expired(tx: Transaction, owner_id: int | None, event: Event, now: datetime) -> int:
+    end = {"b_now": int(now.timestamp())}
+    if owner_id is None:
+        removed = tx.write(_delete_expired, end)
+    else:
+        removed = tx.write(_delete_expired_of, {**end, "b_owner": owner_id})
+    if removed:
+        write_event(tx, event, now)
+    return removed
+
+
+def _csr_record(row: Row) -> StoredCSR:
+    identity, name, der, subject, key_type, owner_id, created_at, state = row
+    return StoredCSR(identity, name, bytes(der), subject, key_type, owner_id, moment(created_at), state)
+
+
+def _find_csr(tx: Transaction, csr_id: int) -> StoredCSR:
+    row = tx.row(_csr, {"b_id": row_id(csr_id)})
+    if row is None:
+        raise NotFound("there is no such certificate signing request")
+    return _csr_record(row)
+
+
+def _add_csr(
+    tx: Transaction,
+    name: str,
+    der: bytes,
+    subject: str,
+    key_type: str,
+    owner_id: int | None,
+    event: Event,
+    now: datetime,
+) -> StoredCSR:
+    values = {
+        "name": storable(name),
+        "der": der,
+        "subject": storable(subject),
+        "key_type": key_type,
+        "owner_id": owner_id,
+        "created_at": int(now.timestamp()),
+        "state": "pending",
+    }
+    identity = tx.insert(_insert_csr, values)
+    write_event(tx, event, now)
+    return _find_csr(tx, identity)
+
+
+def _csrs(tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
+    checked(query, ("state",))
+    conditions = any_contains(query, csrs.c.name, csrs.c.subject)
+    if query.owner_id is not None:
+        conditions.append(csrs.c.owner_id == query.owner_id)
+    if "state" in query.filters:
+        conditions.append(csrs.c.state == query.filters["state"])
+    sorts = {"id": csrs.c.id, "created_at": csrs.c.id, "name": csrs.c.name}
+    return page(tx, query, table_columns(csrs), sorts, conditions, _csr_record)
+
+
+def _remove_csr(tx: Transaction, csr_id: int, event: Event, now: datetime) -> None:
+    _find_csr(tx, csr_id)
+    tx.write(_delete_csr, {"b_id": csr_id})
+    write_event(tx, event, now)
+
+
+def _mark(tx: Transaction, csr_id: int, state: str) -> None:
+    _find_csr(tx, csr_id)
+    tx.write(_mark_csr, {"b_id": csr_id, "v_state": state})
+
+
+class ChallengesPart(StorePart):
+    """See :class:`pikachu.interfaces.IAccountStore`."""
+
+    def add_challenge(
+        self,
+        lookup: bytes,
+        prefix: str,
+        sealed: bytes,
+        owner_id: int | None,
+        expires_at: datetime,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[ChallengePassword]:
+        """A new one."""
+        return self._write(_add, lookup, prefix, sealed, owner_id, expires_at, event, now)
+
+    def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]:
+        """The one of that id; NotFound."""
+        return self._read(_find, challenge_id)
+
+    def challenge_by_lookup(self, lookup: bytes) -> Deferred[ChallengePassword | None]:
+        """The one of that HMAC."""
+        return self._read(_looked_up, lookup)
+
+    def challenges(self, query: ListQuery, now: datetime) -> Deferred[Page[ChallengePassword]]:
+        """Filter ``status``; a reserved one counts as consumed.  *q* is the beginning of its first 8 digits."""
+        return self._read(_list, query, now)
+
+    def delete_challenge(self, challenge_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Remove it; NotFound."""
+        return self._write(_remove, challenge_id, event, now)
+
+    def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]:
+        """Remove the expired ones of *owner_id*, or all; how many."""
+        return self._write(_remove_expired, owner_id, event, now)
+
+    def add_csr(
+        self, name: str, der: bytes, subject: str, key_type: str, owner_id: int | None, event: Event, now: datetime
+    ) -> Deferred[StoredCSR]:
+        """Keep one more."""
+        return self._write(_add_csr, name, der, subject, key_type, owner_id, event, now)
+
+    def csr(self, csr_id: int) -> Deferred[StoredCSR]:
+        """The one of that id; NotFound."""
+        return self._read(_find_csr, csr_id)
+
+    def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]:
+        """Filter ``state``."""
+        return self._read(_csrs, query)
+
+    def delete_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Remove it; NotFound."""
+        return self._write(_remove_csr, csr_id, event, now)
+
+    def mark_csr(self, csr_id: int, state: str) -> Deferred[None]:
+        """Set its state: ``pending``, ``signed`` or ``rejected``; NotFound."""
+        return self._write(_mark, csr_id, state)

@@ -1,0 +1,333 @@
+"""Connections, transactions and what their errors mean.
+
+Reads may run side by side, each in a transaction of its own; writes are serial, also over several processes, because a
+write transaction takes the database's one write lock at its beginning (``BEGIN IMMEDIATE`` in SQLite, an advisory
+lock in PostgreSQL).  So what a write has looked up still holds when it writes, and ids of status changes and of audit
+events rise in the order of their commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from twisted.python.failure import Failure
+
+from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import StaticPool
+from sqlalchemy.sql import Executable
+from sqlalchemy.sql.elements import CompilerElement
+
+from pikachu.errors import ConfigError, PikachuError, StoreUnavailable
+from pikachu.model import StatusChange
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+
+_BUSY_SECONDS: Final = 10
+# Any number will do, as long as every Pikachu takes the same one.
+_WRITE_LOCK: Final = 0x50494B41
+
+
+def parse_url(url: str) -> URL:
+    """The URL of a SQLite or PostgreSQL database.
+
+    :raises ConfigError: when it is none of these.
+    """
+    try:
+        parsed = make_url(url)
+    except exc.ArgumentError:
+        raise ConfigError("[DATABASE] url is not a database URL, such as postgresql://user@host/name") from None
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return parsed.set(drivername="sqlite+pysqlite")
+    if backend in {"postgresql", "postgres"}:
+        return parsed.set(drivername="postgresql+psycopg")
+    raise ConfigError(f"[DATABASE] url: {backend!r} is not supported; use sqlite or postgresql")
+
+
+def in_memory(url: URL) -> bool:
+    """Whether the database lives in this process only."""
+    return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
+
+
+class Transaction:
+    """An open transaction.
+
+    :ivar dirty: whether the work that runs in it has written anything yet.
+    :ivar changes: revocations and releases that its commit makes known.
+    """
+
+    __slots__ = ("_cursor", "_texts", "changes", "connection", "dirty", "events", "head", "search", "subjects")
+
+    def __init__(self, connection: Connection, texts: Texts, *, search: bool) -> None:
+        self.connection = connection
+        self._cursor = connection.connection.cursor()
+        self._texts = texts
+        self.search = search
+        self.dirty = False
+        self.changes: list[StatusChange] = []
+        # Written together when the transaction ends: the audit chain's new rows and its head, and subjects to index.
+        self.events: list[dict[str, object]] = []
+        self.head: tuple[int, bytes] | None = None
+        self.subjects: list[tuple[int, str]] = []
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.connection.dialect.name
+
+    def rows(self, statement: CompilerElement, parameters: Mapping[str, object] | None = None) -> list[Row]:
+        """The rows of a constant *statement*: it is compiled once in the life of the process."""
+        self._run(statement, parameters)
+        return self._cursor.fetchall()  # type: ignore[return-value]  # DBAPI rows are tuples
+
+    def row(self, statement: CompilerElement, parameters: Mapping[str, object] | None = None) -> Row | None:
+        """The first row of a constant *statement*."""
+        self._run(statement, parameters)
+        return self._cursor.fetchone()
+
+    def write(self, statement: CompilerElement, parameters: Mapping[str, object] | None = None) -> int:
+        """How many rows a constant *statement* changed."""
+        self._run(statement, parameters)
+        if self._cursor.rowcount:
+            self.dirty = True
+        return self._cursor.rowcount
+
+    def insert(self, statement: CompilerElement, parameters: Mapping[str, object]) -> int:
+        """The id that a constant INSERT … RETURNING gave."""
+        self.dirty = True
+        self._run(statement, parameters)
+        row = self._cursor.fetchone()
+        assert row is not None  # noqa: S101 - INSERT … RETURNING gives one
+        return int(row[0])
+
+    def write_many(self, statement: CompilerElement, parameters: Sequence[Mapping[str, object]]) -> None:
+        """Execute a constant *statement* once for each of *parameters*."""
+        self.dirty = True
+        text, defaults = self._texts.of(statement)
+        self._cursor.executemany(text, [{**defaults, **one} for one in parameters] if defaults else parameters)
+
+    def query(self, statement: Executable) -> list[Row]:
+        """The rows of a *statement* that was made for this call."""
+        return [tuple(row) for row in self.connection.execute(statement)]
+
+    def _run(self, statement: CompilerElement, parameters: Mapping[str, object] | None) -> None:
+        text, defaults = self._texts.of(statement)
+        if defaults:
+            parameters = {**defaults, **(parameters or {})}
+        self._cursor.execute(text, parameters or {})
+
+
+class Texts:
+    """The SQL of constant statements in one dialect.
+
+    A certificate takes about ten statements.  SQLAlchemy's own execution takes four times as long as the driver's,
+    so that it, and not the database, would bound the rate of enrollments.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._dialect = engine.dialect
+        self._known: dict[CompilerElement, tuple[str, dict[str, object]]] = {}
+
+    def of(self, statement: CompilerElement) -> tuple[str, dict[str, object]]:
+        """Its SQL, and the values that stand in the statement itself."""
+        known = self._known.get(statement)
+        if known is None:
+            compiled = statement.compile(dialect=self._dialect)
+            constants = {name: value for name, value in (compiled.params or {}).items() if value is not None}
+            known = self._known[statement] = (str(compiled), constants)
+        return known
+
+
+Work = Callable[[Transaction], Any]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What became of a batch: (True, result) or (False, Failure) for each work, in order."""
+
+    outcomes: list[tuple[bool, Any]] = field(default_factory=list)
+    changes: list[StatusChange] = field(default_factory=list)
+
+
+class _Spoiled(Exception):
+    """A work failed after it had written; nothing of its transaction may stay."""
+
+
+class Database:
+    """One database.  Its methods block; they may be called from any thread.
+
+    :param finish: writes what a transaction has gathered, just before its commit.
+    """
+
+    def __init__(self, url: str, finish: Callable[[Transaction], None], *, readers: int = 3) -> None:
+        self.url = parse_url(url)
+        self._finish = finish
+        # Whether subjects are indexed for search by any part of them; set when the schema is known.
+        self.search = False
+        try:
+            self.writer, self.reader = _engines(self.url, readers)
+        except ImportError:
+            raise ConfigError(
+                "[DATABASE] url: PostgreSQL needs the package psycopg; install pikachu-ca[postgresql]"
+            ) from None
+        self._texts = Texts(self.writer)
+        self._driver: Any = self.writer.dialect.loaded_dbapi
+
+    def read(self, work: Callable[[Transaction], T]) -> T:
+        """Do *work* in a transaction that sees one state of the database.
+
+        :raises StoreUnavailable: when the database does not answer.
+        """
+        with self._translated(), self.reader.connect() as connection, connection.begin():
+            return work(Transaction(connection, self._texts, search=self.search))
+
+    def write(self, work: Callable[[Transaction], T]) -> tuple[T, list[StatusChange]]:
+        """Do *work* in a write transaction of its own, and commit.
+
+        :raises StoreUnavailable: when the database does not answer.
+        """
+        batch = self.write_batch([work])
+        success, value = batch.outcomes[0]
+        if not success:
+            value.raiseException()
+        return value, batch.changes
+
+    def write_batch(self, works: Sequence[Work]) -> Batch:
+        """Do all *works* in one transaction; if one spoils it, each in a transaction of its own.
+
+        A work may therefore run twice: it has no effects but those on the database.
+        """
+        try:
+            return self._attempt(works)
+        except StoreUnavailable:
+            return Batch([(False, _failure())] * len(works))
+        except _Spoiled as spoiled:
+            if len(works) == 1:
+                return Batch([(False, Failure(spoiled.__cause__))])
+        batch = Batch()
+        for index, work in enumerate(works):
+            one = self.write_batch([work])
+            batch.outcomes += one.outcomes
+            batch.changes += one.changes
+            success, value = one.outcomes[0]
+            if not success and value.check(StoreUnavailable):
+                # Each further one would wait as long as this one did.
+                batch.outcomes += [(False, value)] * (len(works) - index - 1)
+                break
+        return batch
+
+    def _attempt(self, works: Sequence[Work]) -> Batch:
+        batch = Batch()
+        with self._translated(), self.writer.connect() as connection, connection.begin():
+            transaction = Transaction(connection, self._texts, search=self.search)
+            try:
+                for work in works:
+                    transaction.dirty = False
+                    try:
+                        batch.outcomes.append((True, work(transaction)))
+                    except PikachuError:
+                        if transaction.dirty:
+                            raise
+                        batch.outcomes.append((False, _failure()))
+                self._finish(transaction)
+            except Exception as error:
+                if self._is_outage(error):
+                    raise
+                raise _Spoiled from error
+        batch.changes = transaction.changes
+        return batch
+
+    def check(self) -> None:
+        """Ask the database for a sign of life.
+
+        :raises StoreUnavailable: when it gives none.
+        """
+        with self._translated(), self.reader.connect() as connection:
+            connection.exec_driver_sql("SELECT 1").scalar()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.reader.dispose()
+        self.writer.dispose()
+
+    def is_integrity_error(self, error: BaseException) -> bool:
+        """Whether *error* tells of a constraint."""
+        return isinstance(error, (self._driver.IntegrityError, exc.IntegrityError))
+
+    def _is_outage(self, error: BaseException) -> bool:
+        """Whether *error* tells of the database as a whole and not of one statement."""
+        if isinstance(error, exc.DBAPIError):
+            error = error.orig or error
+        if isinstance(error, exc.TimeoutError):
+            return True
+        return isinstance(error, self._driver.Error) and not isinstance(
+            error, (self._driver.IntegrityError, self._driver.ProgrammingError, self._driver.DataError)
+        )
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if not self._is_outage(error):
+                raise
+            # A broken connection must not serve the next transaction; the pools make new ones.
+            if not in_memory(self.url):
+                self.reader.dispose()
+                self.writer.dispose()
+            raise StoreUnavailable("the database does not answer; try again soon", error=str(error)) from error
+
+
+def _failure() -> Failure:
+    failure = Failure()
+    failure.cleanFailure()
+    return failure
+
+
+def _engines(url: URL, readers: int) -> tuple[Engine, Engine]:
+    """(writer, reader)."""
+    if url.get_backend_name() == "postgresql":
+        writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=_BUSY_SECONDS)
+        reader = create_engine(
+            url, pool_size=readers, max_overflow=2, pool_timeout=_BUSY_SECONDS, isolation_level="REPEATABLE READ"
+        )
+
+        @event.listens_for(writer, "begin")
+        def lock(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
+
+        return writer, reader
+    arguments = {"check_same_thread": False, "timeout": _BUSY_SECONDS, "isolation_level": None}
+    if in_memory(url):
+        shared = create_engine(url, poolclass=StaticPool, connect_args=arguments, paramstyle="named")
+        _sqlite(shared, write=True)
+        return shared, shared
+    writer = create_engine(url, pool_size=1, connect_args=arguments, paramstyle="named")
+    reader = create_engine(url, pool_size=readers, max_overflow=2, connect_args=arguments, paramstyle="named")
+    _sqlite(writer, write=True)
+    _sqlite(reader, write=False)
+    return writer, reader
+
+
+def _sqlite(engine: Engine, *, write: bool) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        if write:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = FULL")
+        else:
+            cursor.execute("PRAGMA query_only = ON")
+        cursor.execute("PRAGMA foreign_keys = ON")
+        # KiB, with a minus in front: the indexes' inner pages of a million certificates, and room for the day's rows.
+        cursor.execute(f"PRAGMA cache_size = {-65536 if write else -16384}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

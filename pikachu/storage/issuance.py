@@ -1,0 +1,523 @@
+"""What the RA and the CA write: requests, intents, certificates.
+
+A request goes ``pending`` → ``issuing`` (its intent is stored) → ``issued``, or ends ``rejected`` or ``failed``.  Its
+row keeps the request and the TBSCertificate until the certificate is stored, and is small from then on.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import ColumnElement, Update, bindparam, func, literal_column, null, or_, select, text, update
+
+from pikachu.errors import Conflict, IssuanceFailed, NotFound, PolicyViolation
+from pikachu.interfaces import Begun, Repeated
+from pikachu.model import (
+    CertificateRecord,
+    Event,
+    Intent,
+    ListQuery,
+    Method,
+    NewRequest,
+    Page,
+    RequestRecord,
+    RequestState,
+    RevocationReason,
+    format_serial,
+)
+from pikachu.storage.audit import write_event
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import any_contains, checked, one_of, page
+from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable, to_json
+from pikachu.storage.schema import certificates, challenges, requests
+
+_r: Final = requests.c
+_c: Final = certificates.c
+_COLUMNS: Final = [
+    _r.id,
+    _r.state,
+    _r.method,
+    _r.csr,
+    _r.subject,
+    _r.key_type,
+    _r.key_id,
+    _r.policy,
+    _r.issuer,
+    _r.principal,
+    _r.owner_id,
+    _r.created_at,
+    _r.challenge_id,
+    _r.requester_key,
+    _r.validity_days,
+    _r.serial,
+    _r.certificate_id,
+    _r.process,
+    _r.decided_at,
+    _r.decided_by,
+    _r.reason,
+]
+_REQUEST_FIELDS: Final = (
+    "state",
+    "method",
+    "csr",
+    "subject",
+    "key_type",
+    "key_id",
+    "policy",
+    "issuer",
+    "principal",
+    "owner_id",
+    "address",
+    "created_at",
+    "dedupe",
+    "dedupe_until",
+    "transaction_digest",
+    "requester_key",
+    "challenge_id",
+    "label",
+    "validity_days",
+    "details",
+)
+_INTENT_FIELDS: Final = (
+    "serial",
+    "issuer_id",
+    "certified_subject",
+    "common_name",
+    "not_before",
+    "not_after",
+    "process",
+    "tbs",
+)
+_insert_request: Final = insert_into(requests, *_REQUEST_FIELDS, *_INTENT_FIELDS)
+_insert_certificate: Final = insert_into(
+    certificates,
+    "serial",
+    "issuer_id",
+    "subject",
+    "common_name",
+    "name_key",
+    "key_type",
+    "key_id",
+    "not_before",
+    "not_after",
+    "method",
+    "owner_id",
+    "policy",
+    "der",
+    "created_at",
+    "revoked_at",
+    "reason",
+)
+_by_id: Final = select(*_COLUMNS).where(_r.id == bindparam("b_id"))
+_by_dedupe: Final = select(*_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))
+_by_transaction: Final = (
+    select(*_COLUMNS).where(_r.transaction_digest == bindparam("b_digest")).order_by(_r.id.desc()).limit(1)
+)
+_certificate: Final = select(*CERTIFICATE_COLUMNS).where(_c.id == bindparam("b_id"))
+_forget_dedupe: Final = update(requests).where(_r.id == bindparam("b_id")).values(dedupe=null(), dedupe_until=null())
+_unissued: Final = text("state <> 'issued'")
+
+
+def _other(owner: ColumnElement[Any], subject: ColumnElement[str]) -> list[ColumnElement[bool]]:
+    return [owner.is_distinct_from(bindparam("b_owner")), subject != bindparam("b_subject")]
+
+
+_foreign_certificate: Final = (
+    select(_c.id)
+    .where(_c.key_id == bindparam("b_key"), *_other(_c.owner_id, _c.subject), _c.method != literal_column("'CA'"))
+    .limit(1)
+)
+_foreign_request: Final = (
+    select(_r.id)
+    .where(
+        _r.key_id == bindparam("b_key"),
+        _unissued,
+        _r.state.in_([literal_column("'pending'"), literal_column("'issuing'")]),
+        _r.id != bindparam("b_id"),
+        *_other(_r.owner_id, func.coalesce(_r.certified_subject, _r.subject)),
+        _r.method != literal_column("'CA'"),
+    )
+    .limit(1)
+)
+_available: Final = select(challenges.c.id).where(
+    challenges.c.id == bindparam("b_id"),
+    challenges.c.consumed_at.is_(None),
+    challenges.c.reserved_by.is_(None),
+    challenges.c.expires_at > bindparam("b_now"),
+)
+_reserve: Final = (
+    update(challenges)
+    .where(
+        challenges.c.id == bindparam("b_id"),
+        challenges.c.consumed_at.is_(None),
+        challenges.c.reserved_by.is_(None),
+        challenges.c.expires_at > bindparam("b_now"),
+    )
+    .values(reserved_by=bindparam("request"))
+)
+_consume: Final = (
+    update(challenges)
+    .where(challenges.c.id == bindparam("b_id"))
+    .values(consumed_at=bindparam("at"), consumed_serial=bindparam("of"))
+)
+_free: Final = (
+    update(challenges)
+    .where(challenges.c.reserved_by == bindparam("request"), challenges.c.id == bindparam("b_id"))
+    .where(challenges.c.consumed_at.is_(None))
+    .values(reserved_by=null())
+)
+
+
+def _moving(*names: str) -> Update:
+    return update(requests).where(_r.id == bindparam("b_id")).values({name: bindparam(f"v_{name}") for name in names})
+
+
+_approve: Final = _moving("state", "policy", "key_type", "key_id", "decided_at", "decided_by", *_INTENT_FIELDS)
+_reject: Final = _moving("state", "decided_at", "decided_by", "reason")
+_fail: Final = _moving("state", "reason").values(dedupe=null(), dedupe_until=null())
+_issued: Final = _moving("certificate_id").values(state=literal_column("'issued'"), csr=null(), tbs=null())
+_to_complete: Final = select(
+    _r.state,
+    _r.serial,
+    _r.issuer_id,
+    func.coalesce(_r.certified_subject, _r.subject),
+    _r.common_name,
+    _r.key_type,
+    _r.key_id,
+    _r.not_before,
+    _r.not_after,
+    _r.owner_id,
+    _r.policy,
+    _r.challenge_id,
+    _r.revoked_at,
+    _r.revocation_reason,
+).where(_r.id == bindparam("b_id"))
+
+
+def _request_record(row: Row) -> RequestRecord:
+    return RequestRecord(
+        row[0],
+        RequestState(row[1]),
+        Method(row[2]),
+        b"" if row[3] is None else bytes(row[3]),
+        row[4],
+        row[5],
+        bytes(row[6]),
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        moment(row[11]),
+        row[12],
+        None if row[13] is None else bytes(row[13]),
+        row[14],
+        None if row[15] is None else int(row[15], 16),
+        row[16],
+        row[17],
+        maybe_moment(row[18]),
+        row[19],
+        row[20],
+    )
+
+
+def _find(tx: Transaction, request_id: int) -> RequestRecord:
+    row = tx.row(_by_id, {"b_id": row_id(request_id)})
+    if row is None:
+        raise NotFound("there is no such request")
+    return _request_record(row)
+
+
+def _repeated(tx: Transaction, request: RequestRecord) -> Repeated:
+    if request.certificate_id is None:
+        return Repeated(request, None)
+    row = tx.row(_certificate, {"b_id": request.certificate_id})
+    return Repeated(request, None if row is None else certificate_record(row))
+
+
+def _refuse_foreign_key(
+    tx: Transaction, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0
+) -> None:
+    """A key belongs to who had it certified first: the same owner, or the same subject, may have it again."""
+    asked = {"b_key": key_id, "b_owner": owner_id, "b_subject": subject}
+    if tx.row(_foreign_certificate, asked) or tx.row(_foreign_request, {**asked, "b_id": request_id}):
+        raise PolicyViolation("this key was certified for somebody else; make a new one")
+
+
+def _intent_values(intent: Intent, subject: str) -> dict[str, object]:
+    return {
+        "serial": format_serial(intent.serial),
+        "issuer_id": intent.issuer_id,
+        "certified_subject": None if intent.subject == subject else intent.subject,
+        "common_name": intent.common_name,
+        "not_before": int(intent.not_before.timestamp()),
+        "not_after": int(intent.not_after.timestamp()),
+        "process": intent.process,
+        "tbs": intent.tbs,
+    }
+
+
+_NO_INTENT: Final = dict.fromkeys(_INTENT_FIELDS)
+
+
+def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: datetime) -> Begun | Repeated:
+    """See :meth:`pikachu.interfaces.IIssuanceStore.begin`."""
+    at = int(now.timestamp())
+    outdated = None
+    if request.dedupe is not None:
+        row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
+        if row is not None:
+            if row[-1] is None or row[-1] > at:
+                return _repeated(tx, _request_record(row))
+            outdated = row[0]
+    subject = request.subject if intent is None else intent.subject
+    key_id = request.key_id if intent is None else intent.key_id
+    if request.method is not Method.CA:
+        _refuse_foreign_key(tx, key_id, request.owner_id, subject)
+    challenge = request.challenge_id
+    if challenge is not None and tx.row(_available, {"b_id": row_id(challenge), "b_now": at}) is None:
+        raise Conflict("this challenge password was used or has expired")
+    if outdated is not None:
+        tx.write(_forget_dedupe, {"b_id": outdated})
+    created_at = int(request.created_at.timestamp())
+    values: dict[str, object] = {
+        "state": "pending" if intent is None else "issuing",
+        "method": request.method.value,
+        "csr": request.csr,
+        "subject": request.subject,
+        "key_type": request.key_type if intent is None else intent.key_type,
+        "key_id": key_id,
+        "policy": request.policy if intent is None else intent.policy,
+        "issuer": request.issuer,
+        "principal": storable(request.principal),
+        "owner_id": request.owner_id,
+        "address": request.address,
+        "created_at": created_at,
+        "dedupe": request.dedupe,
+        "dedupe_until": None if request.dedupe_seconds is None else created_at + request.dedupe_seconds,
+        "transaction_digest": request.transaction,
+        "requester_key": request.requester_key,
+        "challenge_id": challenge,
+        "label": request.label,
+        "validity_days": request.validity_days,
+        "details": to_json(request.details) if request.details else None,
+    }
+    values |= _NO_INTENT if intent is None else _intent_values(intent, request.subject)
+    request_id = tx.insert(_insert_request, values)
+    if challenge is not None and tx.write(_reserve, {"b_id": challenge, "b_now": at, "request": request_id}) != 1:
+        raise Conflict("this challenge password was used or has expired")
+    return Begun(request_id)
+
+
+def _in_state(request: RequestRecord, state: RequestState) -> None:
+    if request.state is not state:
+        raise Conflict(f"this request is {request.state}, not {state}")
+
+
+def _free_challenge(tx: Transaction, request: RequestRecord) -> None:
+    if request.challenge_id is not None:
+        tx.write(_free, {"b_id": request.challenge_id, "request": request.id})
+
+
+def _approve_request(
+    tx: Transaction, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
+) -> RequestRecord:
+    request = _find(tx, request_id)
+    _in_state(request, RequestState.PENDING)
+    _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
+    values = {
+        "state": "issuing",
+        "policy": intent.policy,
+        "key_type": intent.key_type,
+        "key_id": intent.key_id,
+        "decided_at": int(now.timestamp()),
+        "decided_by": storable(actor),
+        **_intent_values(intent, request.subject),
+    }
+    _move(tx, _approve, request_id, values)
+    write_event(tx, event, now)
+    return _find(tx, request_id)
+
+
+def _move(tx: Transaction, statement: Update, request_id: int, values: dict[str, object]) -> None:
+    tx.write(statement, {"b_id": request_id, **{f"v_{name}": value for name, value in values.items()}})
+
+
+def _reject_request(
+    tx: Transaction, request_id: int, actor: str, reason: str, event: Event, now: datetime
+) -> RequestRecord:
+    request = _find(tx, request_id)
+    _in_state(request, RequestState.PENDING)
+    values = {
+        "state": "rejected",
+        "decided_at": int(now.timestamp()),
+        "decided_by": storable(actor),
+        "reason": storable(reason),
+    }
+    _move(tx, _reject, request_id, values)
+    _free_challenge(tx, request)
+    write_event(tx, event, now)
+    return _find(tx, request_id)
+
+
+def complete(
+    tx: Transaction, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
+) -> CertificateRecord:
+    """See :meth:`pikachu.interfaces.IIssuanceStore.complete`."""
+    row = tx.row(_to_complete, {"b_id": row_id(request_id)})
+    if row is None or row[0] != "issuing":
+        raise IssuanceFailed("the certificate could not be recorded", request_id=request_id)
+    (
+        _,
+        serial,
+        issuer_id,
+        subject,
+        common_name,
+        key_type,
+        key_id,
+        not_before,
+        not_after,
+        owner_id,
+        policy,
+        challenge_id,
+        revoked_at,
+        reason,
+    ) = row
+    at = int(now.timestamp())
+    certificate_id = tx.insert(
+        _insert_certificate,
+        {
+            "serial": serial,
+            "issuer_id": issuer_id,
+            "subject": subject,
+            "common_name": common_name,
+            "name_key": common_name.casefold(),
+            "key_type": key_type,
+            "key_id": key_id,
+            "not_before": not_before,
+            "not_after": not_after,
+            "method": method.value,
+            "owner_id": owner_id,
+            "policy": policy,
+            "der": certificate,
+            "created_at": at,
+            # Somebody may have revoked the serial of an intent that seemed lost.
+            "revoked_at": revoked_at,
+            "reason": reason,
+        },
+    )
+    tx.subjects.append((certificate_id, subject))
+    tx.write(_issued, {"b_id": request_id, "v_certificate_id": certificate_id})
+    if challenge_id is not None:
+        tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
+    write_event(tx, event, now)
+    return CertificateRecord(
+        certificate_id,
+        int(serial, 16),
+        issuer_id,
+        subject,
+        common_name,
+        key_type,
+        bytes(key_id),
+        moment(not_before),
+        moment(not_after),
+        method,
+        owner_id,
+        policy,
+        certificate,
+        moment(at),
+        maybe_moment(revoked_at),
+        None if reason is None else RevocationReason(reason),
+    )
+
+
+def _give_up(tx: Transaction, request_id: int, reason: str, event: Event, now: datetime) -> None:
+    """Issuing → failed; the serial stays, for a signature may exist somewhere."""
+    request = _find(tx, request_id)
+    _in_state(request, RequestState.ISSUING)
+    _move(tx, _fail, request_id, {"state": "failed", "reason": storable(reason)})
+    _free_challenge(tx, request)
+    write_event(tx, event, now)
+
+
+def _by_digest(tx: Transaction, transaction: bytes) -> Repeated | None:
+    row = tx.row(_by_transaction, {"b_digest": transaction})
+    return None if row is None else _repeated(tx, _request_record(row))
+
+
+def _list(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
+    checked(query, ("state", "method"))
+    conditions = any_contains(query, _r.subject, _r.principal)
+    state = one_of(query, "state", list(RequestState))
+    if state is not None:
+        conditions.append(_r.state == state)
+        if state != RequestState.ISSUED:
+            conditions.append(_unissued)  # type: ignore[arg-type]  # the very words of the partial index
+    method = one_of(query, "method", list(Method))
+    if method is not None:
+        conditions.append(_r.method == method)
+    if query.owner_id is not None:
+        conditions.append(_r.owner_id == query.owner_id)
+    return page(tx, query, _COLUMNS, {"id": _r.id, "created_at": _r.id}, conditions, _request_record)
+
+
+def _orphans(tx: Transaction, process: str | None, before: datetime) -> list[RequestRecord]:
+    since = func.coalesce(_r.decided_at, _r.created_at)
+    lost: list[ColumnElement[bool]] = [since < int(before.timestamp())]
+    if process is not None:
+        lost.append(_r.process == process)
+    rows = tx.query(select(*_COLUMNS).where(_unissued, _r.state == "issuing", or_(*lost)).order_by(_r.id))
+    return [_request_record(row) for row in rows]
+
+
+class IssuancePart(StorePart):
+    """See :class:`pikachu.interfaces.IIssuanceStore`."""
+
+    def begin(self, request: NewRequest, intent: Intent | None, now: datetime) -> Deferred[Begun | Repeated]:
+        """Record the request and its intent, reserve its challenge password; Conflict, PolicyViolation,
+        IssuanceFailed (the serial was used before).
+        """
+        return self._write(begin, request, intent, now)
+
+    def approve(
+        self, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
+    ) -> Deferred[RequestRecord]:
+        """Pending → issuing; NotFound, Conflict, PolicyViolation."""
+        return self._write(_approve_request, request_id, intent, actor, event, now)
+
+    def reject(self, request_id: int, actor: str, reason: str, event: Event, now: datetime) -> Deferred[RequestRecord]:
+        """Pending → rejected; NotFound, Conflict."""
+        return self._write(_reject_request, request_id, actor, reason, event, now)
+
+    def complete(
+        self, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
+    ) -> Deferred[CertificateRecord]:
+        """Issuing → issued; IssuanceFailed when the request is not being issued."""
+        return self._write(complete, request_id, certificate, method, event, now)
+
+    def fail(self, request_id: int, reason: str, event: Event, now: datetime) -> Deferred[None]:
+        """Issuing → failed; NotFound, Conflict."""
+        return self._write(_give_up, request_id, reason, event, now)
+
+    def abandon(self, request_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Issuing → failed, for an orphaned intent; NotFound, Conflict."""
+        return self._write(_give_up, request_id, "interrupted before the certificate was stored", event, now)
+
+    def request(self, request_id: int) -> Deferred[RequestRecord]:
+        """The request of that id; NotFound."""
+        return self._read(_find, request_id)
+
+    def request_by_transaction(self, transaction: bytes) -> Deferred[Repeated | None]:
+        """The newest request of that transaction digest."""
+        return self._read(_by_digest, transaction)
+
+    def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
+        """Sorted by ``id`` or ``created_at``; filters ``state``, ``method``."""
+        return self._read(_list, query)
+
+    def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
+        """Intents without a certificate: those of *process*, and all from *before*."""
+        return self._read(_orphans, process, before)

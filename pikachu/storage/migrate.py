@@ -1,0 +1,173 @@
+"""The schema's version: what a database is, and how it becomes one of this version.
+
+Versions stand in the table ``pikachu_schema``.  A start with a database of this version looks at that table only:
+Alembic is not even imported.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, column, exc, insert, inspect, select, table
+from sqlalchemy.engine import URL
+
+from pikachu.errors import ConfigError, StoreUnavailable
+from pikachu.storage.database import Database, Transaction, in_memory, parse_url
+from pikachu.storage.schema import audit_head, metadata
+
+#: Every version there has been; the last is the one that this program works with.
+VERSIONS: Final = ("0001",)
+HEAD: Final = VERSIONS[-1]
+VERSION_TABLE: Final = "pikachu_schema"
+
+_version: Final = select(column("version_num")).select_from(table(VERSION_TABLE))
+_FULL_TEXT: Final = (
+    "CREATE VIRTUAL TABLE certificate_search USING fts5(subject, content = '', tokenize = 'trigram', detail = none)"
+)
+
+
+class SchemaState(Enum):
+    """What a database is to this program."""
+
+    EMPTY = "empty"
+    OLDER = "older"
+    CURRENT = "current"
+
+
+def describe(url: URL) -> str:
+    """How a message names the database: the file, or the URL without its password."""
+    if url.get_backend_name() == "sqlite":
+        return f"[PATHS] db_path: {url.database or ':memory:'}"
+    return f"[DATABASE] url: {url.render_as_string(hide_password=True)}"
+
+
+def schema_state(url: str) -> SchemaState:
+    """What the database is; it is not changed.
+
+    :raises ConfigError: when it can't be opened, is not Pikachu's, or belongs to a newer Pikachu.
+    """
+    parsed = parse_url(url)
+    if _is_missing(parsed):
+        return SchemaState.EMPTY
+    database = Database(url, _nothing)
+    try:
+        return _state(database)
+    finally:
+        database.close()
+
+
+def _state(database: Database) -> SchemaState:
+    name = describe(database.url)
+    try:
+        with database.reader.connect() as connection:
+            tables = set(inspect(connection).get_table_names())
+            if VERSION_TABLE not in tables:
+                # SQLite's own tables are not listed.
+                if tables:
+                    raise ConfigError(f"{name} is a database of something else; name another one")
+                return SchemaState.EMPTY
+            version = connection.execute(_version).scalar()
+    except (exc.SQLAlchemyError, StoreUnavailable) as error:
+        cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig else error
+        reason = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        raise ConfigError(f"{name} can't be opened as a database: {reason}") from error
+    if version is None:
+        return SchemaState.EMPTY
+    if version not in VERSIONS:
+        raise ConfigError(f"{name} belongs to a newer Pikachu (schema {version}); install that one")
+    return SchemaState.CURRENT if version == HEAD else SchemaState.OLDER
+
+
+def migrate(url: str) -> SchemaState:
+    """Make the database one of this version; what it was before.
+
+    :raises ConfigError: as :func:`schema_state` does.
+    """
+    parsed = parse_url(url)
+    state = schema_state(url)
+    if state is SchemaState.CURRENT or in_memory(parsed):
+        return state
+    if _is_missing(parsed):
+        _make_file(parsed)
+    database = Database(url, _nothing)
+    try:
+        database.write(lambda transaction: _upgrade(transaction.connection))
+    except StoreUnavailable as error:
+        raise ConfigError(f"{describe(parsed)} can't be migrated: {error.context.get('error', error)}") from error
+    finally:
+        database.close()
+    return state
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    configuration = Config()
+    folder = Path(__file__).parent / "migrations"
+    configuration.set_main_option("script_location", str(folder).replace("%", "%%"))
+    configuration.attributes["connection"] = connection
+    configuration.attributes["version_table"] = VERSION_TABLE
+    command.upgrade(configuration, "head")
+
+
+def create(database: Database) -> None:
+    """Make the tables of this version in a database that lives in memory."""
+
+    def work(transaction: Transaction) -> None:
+        connection = transaction.connection
+        metadata.create_all(connection)
+        connection.execute(insert(audit_head).values(id=1, count=0, hash=bytes(32)))
+        if has_trigrams(connection):
+            connection.exec_driver_sql(_FULL_TEXT)
+
+    database.write(work)
+
+
+def has_trigrams(connection: Connection) -> bool:
+    """Whether this SQLite can index parts of words: FTS5, since 3.34."""
+    options = connection.exec_driver_sql("SELECT sqlite_compileoption_used('ENABLE_FTS5')").scalar()
+    version = connection.exec_driver_sql("SELECT sqlite_version()").scalar()
+    return bool(options) and tuple(int(part) for part in str(version).split(".")) >= (3, 34)
+
+
+def find_search(database: Database) -> None:
+    """Learn whether subjects are indexed for search by any part of them.
+
+    :raises ConfigError: when they are, but this Python's SQLite can't keep the index.
+    """
+    with database.reader.connect() as connection:
+        if database.url.get_backend_name() == "postgresql":
+            known = connection.exec_driver_sql("SELECT to_regclass('certificates_search')").scalar()
+            database.search = known is not None
+            return
+        rows = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'certificate_search'").all()
+        if not rows:
+            return
+        try:
+            connection.exec_driver_sql("SELECT rowid FROM certificate_search LIMIT 0").all()
+        except exc.OperationalError:
+            raise ConfigError(f"{describe(database.url)} needs a Python whose SQLite has FTS5") from None
+        database.search = True
+
+
+def _is_missing(url: URL) -> bool:
+    if url.get_backend_name() != "sqlite":
+        return False
+    return in_memory(url) or not Path(str(url.database)).exists()
+
+
+def _make_file(url: URL) -> None:
+    """An empty file that only we can read: it will hold sealed keys."""
+    path = Path(str(url.database))
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise ConfigError(f"{describe(url)} can't be made: {error.strerror}") from error
+
+
+def _nothing(_: Transaction) -> None:
+    """Migrations write what they write."""

@@ -1,0 +1,287 @@
+"""Revoking, releasing and deleting; issuers, their CRLs and the keys of their services."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import bindparam, case, delete, select, update
+
+from pikachu.errors import Conflict, UnknownSerial
+from pikachu.model import (
+    CertificateRecord,
+    CRLRecord,
+    Event,
+    IssuerRecord,
+    RevocationReason,
+    StatusChange,
+    format_serial,
+)
+from pikachu.storage.audit import write_event
+from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.part import StorePart, insert_into, moment
+from pikachu.storage.schema import (
+    certificates,
+    crl_entries,
+    crls,
+    issuers,
+    requests,
+    service_credentials,
+    status_changes,
+)
+from pikachu.x509.crl import crl_entry
+
+# CRL numbers of the past that are remembered.
+_REMEMBERED: Final = 1000
+
+_set_certificate: Final = (
+    update(certificates)
+    .where(certificates.c.serial == bindparam("b_serial"))
+    .values(revoked_at=bindparam("at"), reason=bindparam("why"))
+)
+_set_orphan: Final = (
+    update(requests)
+    .where(requests.c.serial == bindparam("b_serial"))
+    .values(revoked_at=bindparam("at"), revocation_reason=bindparam("why"))
+)
+_delete: Final = (
+    update(certificates)
+    .where(certificates.c.id == bindparam("b_id"), certificates.c.deleted_at.is_(None))
+    .values(deleted_at=bindparam("at"))
+)
+_listed: Final = select(crl_entries.c.change_id).where(crl_entries.c.serial == bindparam("b_serial"))
+_unlist: Final = delete(crl_entries).where(crl_entries.c.serial == bindparam("b_serial"))
+_list_entry: Final = insert_into(
+    crl_entries, "serial", "issuer_id", "change_id", "not_after", "entry", returning_id=False
+)
+_unlist_ended: Final = delete(crl_entries).where(
+    crl_entries.c.issuer_id == bindparam("b_issuer"), crl_entries.c.not_after < bindparam("b_end")
+)
+_insert_change: Final = insert_into(status_changes, "issuer_id", "serial", "replaces")
+
+_issuer: Final = select(
+    issuers.c.id, issuers.c.name, issuers.c.key_identifier, issuers.c.certificate, issuers.c.created_at
+).where(issuers.c.key_identifier == bindparam("b_key"))
+_insert_issuer: Final = insert_into(issuers, "name", "key_identifier", "certificate", "created_at", "crl_number")
+_renew_issuer: Final = (
+    update(issuers).where(issuers.c.id == bindparam("b_id")).values(name=bindparam("n"), certificate=bindparam("der"))
+)
+_above: Final = bindparam("above")
+_next_number: Final = (
+    update(issuers)
+    .where(issuers.c.id == bindparam("b_id"))
+    .values(crl_number=case((issuers.c.crl_number < _above, _above), else_=issuers.c.crl_number) + 1)
+    .returning(issuers.c.crl_number)
+)
+_CRL_FIELDS: Final = ("issuer_id", "number", "this_update", "next_update", "entries", "last_change")
+_insert_crl: Final = insert_into(crls, *_CRL_FIELDS, returning_id=False)
+_forget_crls: Final = delete(crls).where(crls.c.issuer_id == bindparam("b_issuer"), crls.c.number < bindparam("b_from"))
+
+_credentials: Final = (
+    select(service_credentials.c.certificate, service_credentials.c.sealed_key)
+    .where(
+        service_credentials.c.key_identifier == bindparam("b_key"),
+        service_credentials.c.purpose == bindparam("b_purpose"),
+    )
+    .order_by(service_credentials.c.id.desc())
+)
+_insert_credential: Final = insert_into(
+    service_credentials, "key_identifier", "purpose", "certificate", "sealed_key", "created_at"
+)
+
+
+def _record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
+    """Log a change of status; take the entry that CRLs had for it away."""
+    listed = tx.row(_listed, {"b_serial": serial})
+    replaces = 0 if listed is None else listed[0]
+    change = tx.insert(_insert_change, {"issuer_id": issuer_id, "serial": serial, "replaces": replaces})
+    if listed is not None:
+        tx.write(_unlist, {"b_serial": serial})
+    tx.changes.append(StatusChange(change, issuer_id, int(serial, 16)))
+    return change
+
+
+def _revocable(tx: Transaction, serial: int) -> CertificateRecord:
+    """The certificate of that serial, or the intent of one that nobody knows of."""
+    try:
+        return find_serial(tx, serial, deleted=True)
+    except UnknownSerial:
+        orphan = find_orphan(tx, serial)
+        if orphan is None:
+            raise
+        return orphan
+
+
+def _set_status(
+    tx: Transaction, record: CertificateRecord, revoked_at: datetime | None, reason: RevocationReason | None
+) -> CertificateRecord:
+    values = {
+        "b_serial": format_serial(record.serial),
+        "at": None if revoked_at is None else int(revoked_at.timestamp()),
+        "why": None if reason is None else int(reason),
+    }
+    tx.write(_set_certificate if record.id else _set_orphan, values)
+    return _revocable(tx, record.serial)
+
+
+def _revoke(
+    tx: Transaction, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
+) -> tuple[CertificateRecord, bool]:
+    record = _revocable(tx, serial)
+    if record.deleted_at is not None and record.revoked_at is None:
+        # Deleted without having been revoked: nobody knows of it any more (OCSP says unknown).
+        raise UnknownSerial("no certificate has this serial")
+    hold = RevocationReason.CERTIFICATE_HOLD
+    if record.revoked_at is not None and (record.reason is not hold or reason is hold):
+        return record, False
+    first = revoked_at if record.revoked_at is None else record.revoked_at
+    text = format_serial(serial)
+    change = _record_change(tx, record.issuer_id, text)
+    entry = {
+        "serial": text,
+        "issuer_id": record.issuer_id,
+        "change_id": change,
+        "not_after": int(record.not_after.timestamp()),
+        "entry": crl_entry(serial, first, reason),
+    }
+    tx.write(_list_entry, entry)
+    changed = _set_status(tx, record, first, reason)
+    write_event(tx, event, revoked_at)
+    return changed, True
+
+
+def _release(tx: Transaction, serial: int, event: Event, now: datetime) -> CertificateRecord:
+    record = find_serial(tx, serial, deleted=True)
+    if record.revoked_at is None and record.deleted_at is not None:
+        raise UnknownSerial("no certificate has this serial")
+    if record.reason is not RevocationReason.CERTIFICATE_HOLD:
+        raise Conflict("this certificate is not on hold")
+    _record_change(tx, record.issuer_id, format_serial(serial))
+    changed = _set_status(tx, record, None, None)
+    write_event(tx, event, now)
+    return changed
+
+
+def _delete_certificate(tx: Transaction, certificate_id: int, event: Event, now: datetime) -> None:
+    record = find_certificate(tx, certificate_id)
+    tx.write(_delete, {"b_id": record.id, "at": int(now.timestamp())})
+    # OCSP answers that said good must be forgotten.
+    if record.revoked_at is None:
+        _record_change(tx, record.issuer_id, format_serial(record.serial))
+    write_event(tx, event, now)
+
+
+def _issuer_record(row: Row) -> IssuerRecord:
+    return IssuerRecord(row[0], row[1], bytes(row[2]), bytes(row[3]), moment(row[4]))
+
+
+def register_issuer(
+    tx: Transaction, name: str, key_identifier: bytes, certificate: bytes, now: datetime
+) -> IssuerRecord:
+    """See :meth:`pikachu.interfaces.IIssuanceStore.register_issuer`."""
+    row = tx.row(_issuer, {"b_key": key_identifier})
+    if row is None:
+        values = {
+            "name": name,
+            "key_identifier": key_identifier,
+            "certificate": certificate,
+            "created_at": int(now.timestamp()),
+            "crl_number": 0,
+        }
+        tx.insert(_insert_issuer, values)
+    elif (row[1], bytes(row[3])) != (name, certificate):
+        tx.write(_renew_issuer, {"b_id": row[0], "n": name, "der": certificate})
+    row = tx.row(_issuer, {"b_key": key_identifier})
+    assert row is not None  # noqa: S101 - written above
+    return _issuer_record(row)
+
+
+def _next_crl_number(tx: Transaction, issuer_id: int, above: int) -> int:
+    return tx.insert(_next_number, {"b_id": issuer_id, "above": above})
+
+
+def _record_crl(tx: Transaction, record: CRLRecord) -> None:
+    values = (
+        record.issuer_id,
+        record.number,
+        int(record.this_update.timestamp()),
+        int(record.next_update.timestamp()),
+        record.entries,
+        record.last_change,
+    )
+    tx.write(_insert_crl, dict(zip(_CRL_FIELDS, values, strict=True)))
+    tx.write(_forget_crls, {"b_issuer": record.issuer_id, "b_from": record.number - _REMEMBERED})
+
+
+def _drop_ended(tx: Transaction, issuer_id: int, ended_before: datetime) -> int:
+    return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": int(ended_before.timestamp())})
+
+
+def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
+    rows = tx.rows(_credentials, {"b_key": key_identifier, "b_purpose": purpose})
+    return [(bytes(certificate), bytes(sealed_key)) for certificate, sealed_key in rows]
+
+
+def _newest_credential(tx: Transaction, key_identifier: bytes, purpose: str) -> tuple[bytes, bytes] | None:
+    found = _service_credentials(tx, key_identifier, purpose)
+    return found[0] if found else None
+
+
+def _put_credential(
+    tx: Transaction, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
+) -> None:
+    values = {
+        "key_identifier": key_identifier,
+        "purpose": purpose,
+        "certificate": certificate,
+        "sealed_key": sealed_key,
+        "created_at": int(now.timestamp()),
+    }
+    tx.insert(_insert_credential, values)
+
+
+class RevocationPart(StorePart):
+    """See :class:`pikachu.interfaces.IIssuanceStore`."""
+
+    def revoke(
+        self, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
+    ) -> Deferred[tuple[CertificateRecord, bool]]:
+        """(record, whether anything changed); UnknownSerial."""
+        return self._write(_revoke, serial, revoked_at, reason, event)
+
+    def release(self, serial: int, event: Event, now: datetime) -> Deferred[CertificateRecord]:
+        """End a hold; UnknownSerial, Conflict."""
+        return self._write(_release, serial, event, now)
+
+    def delete_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Hide it from lists; NotFound.  A revoked one stays revoked."""
+        return self._write(_delete_certificate, certificate_id, event, now)
+
+    def next_crl_number(self, issuer_id: int, above: int) -> Deferred[int]:
+        """A number above *above* and every one given before."""
+        return self._write(_next_crl_number, issuer_id, above)
+
+    def record_crl(self, record: CRLRecord) -> Deferred[None]:
+        """Remember a CRL that is published."""
+        return self._write(_record_crl, record)
+
+    def drop_listed_expired(self, issuer_id: int, ended_before: datetime) -> Deferred[int]:
+        """Take certificates that ended before that from the CRL; how many.  Read its entries from 0 after it."""
+        return self._write(_drop_ended, issuer_id, ended_before)
+
+    def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
+        """(certificate DER, sealed key) of the newest."""
+        return self._read(_newest_credential, key_identifier, purpose)
+
+    def service_credentials(self, key_identifier: bytes, purpose: str) -> Deferred[list[tuple[bytes, bytes]]]:
+        """All, newest first."""
+        return self._read(_service_credentials, key_identifier, purpose)
+
+    def put_service_credential(
+        self, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
+    ) -> Deferred[None]:
+        """Keep one more."""
+        return self._write(_put_credential, key_identifier, purpose, certificate, sealed_key, now)

@@ -1,0 +1,322 @@
+"""The tables.
+
+Times are integers (seconds since 1970, UTC), serials lower-case hex text, DER and digests bytes, truth 0 or 1: every
+value goes to both databases as it is, without conversion.  Text that is sorted or searched by its beginning is
+compared by code point in both databases (SQLite's ``BINARY``, PostgreSQL's ``C``).
+
+The indexes of ``certificates`` and ``requests`` are part of what an enrollment costs: each one has a list or a lookup
+that needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata: Final = MetaData()
+
+# SQLite gives its row id to INTEGER primary keys only.
+_Id: Final = BigInteger().with_variant(Integer, "sqlite")
+_Key: Final = Text().with_variant(Text(collation="C"), "postgresql")
+_Flag: Final = SmallInteger
+
+
+def _id() -> Column[int]:
+    return Column("id", _Id, primary_key=True)
+
+
+issuers: Final = Table(
+    "issuers",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("key_identifier", LargeBinary, nullable=False, unique=True),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("crl_number", BigInteger, nullable=False),
+)
+
+certificates: Final = Table(
+    "certificates",
+    metadata,
+    _id(),
+    Column("serial", _Key, nullable=False, unique=True),
+    Column("issuer_id", _Id, ForeignKey("issuers.id"), nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("common_name", Text, nullable=False),
+    # The common name without case: what lists sort by and search by its beginning.
+    Column("name_key", _Key, nullable=False),
+    Column("key_type", Text, nullable=False),
+    Column("key_id", LargeBinary, nullable=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("owner_id", _Id),
+    Column("policy", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+    Column("reason", SmallInteger),
+    Column("deleted_at", BigInteger),
+    # Last: what precedes it can be read without the pages that a long value spills to.
+    Column("der", LargeBinary, nullable=False),
+)
+Index("certificates_name", certificates.c.name_key, certificates.c.id)
+# All that the lists of expired and of valid certificates ask, so that neither reads the rows themselves.
+Index(
+    "certificates_end",
+    certificates.c.not_after,
+    certificates.c.id,
+    certificates.c.revoked_at,
+    certificates.c.deleted_at,
+)
+Index("certificates_key", certificates.c.key_id)
+Index("certificates_method", certificates.c.method, certificates.c.id)
+Index("certificates_issuer", certificates.c.issuer_id, certificates.c.id)
+_owned: Final = text("owner_id IS NOT NULL")
+Index(
+    "certificates_owner",
+    certificates.c.owner_id,
+    certificates.c.id,
+    sqlite_where=_owned,
+    postgresql_where=_owned,
+)
+_revoked: Final = text("revoked_at IS NOT NULL")
+Index("certificates_revoked", certificates.c.id, sqlite_where=_revoked, postgresql_where=_revoked)
+
+requests: Final = Table(
+    "requests",
+    metadata,
+    _id(),
+    Column("state", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("key_type", Text, nullable=False),
+    Column("key_id", LargeBinary, nullable=False),
+    Column("policy", Text, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("principal", Text, nullable=False),
+    Column("owner_id", _Id),
+    Column("address", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    # A digest that no longer answers repetitions is taken away from its row, so that a new request can have it.
+    Column("dedupe", LargeBinary, unique=True),
+    Column("dedupe_until", BigInteger),
+    Column("transaction_digest", LargeBinary),
+    Column("requester_key", LargeBinary),
+    Column("challenge_id", _Id),
+    Column("label", Text),
+    Column("validity_days", BigInteger),
+    Column("details", Text),
+    # The intent, from the moment that there is one.
+    Column("serial", _Key, unique=True),
+    Column("issuer_id", _Id),
+    Column("certified_subject", Text),
+    Column("common_name", Text),
+    Column("not_before", BigInteger),
+    Column("not_after", BigInteger),
+    Column("process", Text),
+    Column("certificate_id", _Id),
+    Column("decided_at", BigInteger),
+    Column("decided_by", Text),
+    Column("reason", Text),
+    # Of a serial that was revoked though no certificate is known.
+    Column("revoked_at", BigInteger),
+    Column("revocation_reason", SmallInteger),
+    # Kept until the certificate is issued.
+    Column("csr", LargeBinary),
+    Column("tbs", LargeBinary),
+)
+_unissued: Final = text("state <> 'issued'")
+Index("requests_open", requests.c.state, requests.c.id, sqlite_where=_unissued, postgresql_where=_unissued)
+Index("requests_open_key", requests.c.key_id, sqlite_where=_unissued, postgresql_where=_unissued)
+_polled: Final = text("transaction_digest IS NOT NULL")
+Index("requests_transaction", requests.c.transaction_digest, sqlite_where=_polled, postgresql_where=_polled)
+Index("requests_owner", requests.c.owner_id, requests.c.id, sqlite_where=_owned, postgresql_where=_owned)
+
+# Revocations and releases in the order in which they were committed.
+status_changes: Final = Table(
+    "status_changes",
+    metadata,
+    _id(),
+    Column("issuer_id", _Id, nullable=False),
+    Column("serial", _Key, nullable=False),
+    # The last change before this one that the CRL entry taken away or replaced here had; 0 when there was none.
+    Column("replaces", _Id, nullable=False),
+    sqlite_autoincrement=True,
+)
+_replacing: Final = text("replaces > 0")
+Index(
+    "status_changes_replacing",
+    status_changes.c.issuer_id,
+    status_changes.c.id,
+    sqlite_where=_replacing,
+    postgresql_where=_replacing,
+)
+
+# What CRLs list: encoded once, in order of revocation.
+crl_entries: Final = Table(
+    "crl_entries",
+    metadata,
+    Column("serial", _Key, primary_key=True),
+    Column("issuer_id", _Id, nullable=False),
+    Column("change_id", _Id, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("entry", LargeBinary, nullable=False),
+)
+Index("crl_entries_order", crl_entries.c.issuer_id, crl_entries.c.change_id)
+Index("crl_entries_end", crl_entries.c.issuer_id, crl_entries.c.not_after)
+
+crls: Final = Table(
+    "crls",
+    metadata,
+    Column("issuer_id", _Id, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("this_update", BigInteger, nullable=False),
+    Column("next_update", BigInteger, nullable=False),
+    Column("entries", BigInteger, nullable=False),
+    Column("last_change", _Id, nullable=False),
+)
+
+service_credentials: Final = Table(
+    "service_credentials",
+    metadata,
+    _id(),
+    Column("key_identifier", LargeBinary, nullable=False),
+    Column("purpose", Text, nullable=False),
+    Column("certificate", LargeBinary, nullable=False),
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+Index("service_credentials_purpose", service_credentials.c.key_identifier, service_credentials.c.purpose)
+
+# Ids of what people own are never given twice: an account must not inherit what another one left behind.
+accounts: Final = Table(
+    "accounts",
+    metadata,
+    _id(),
+    Column("username", Text, nullable=False),
+    Column("name_key", _Key, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("password_hash", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_login_at", BigInteger),
+    sqlite_autoincrement=True,
+)
+
+tokens: Final = Table(
+    "tokens",
+    metadata,
+    _id(),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("name", _Key, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("last_used_at", BigInteger),
+    UniqueConstraint("account_id", "name", name="tokens_name"),
+    sqlite_autoincrement=True,
+)
+
+policies: Final = Table(
+    "policies",
+    metadata,
+    _id(),
+    Column("name", _Key, nullable=False, unique=True),
+    Column("days", BigInteger, nullable=False),
+    Column("extensions", Text, nullable=False),
+    Column("system", _Flag, nullable=False),
+    Column("use_for_est", _Flag, nullable=False),
+    Column("use_for_scep", _Flag, nullable=False),
+    Column("owner_id", _Id),
+    Column("issuer", Text),
+    Column("approval", Text, nullable=False),
+    Column("limits", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+challenges: Final = Table(
+    "challenges",
+    metadata,
+    _id(),
+    Column("lookup", LargeBinary, nullable=False, unique=True),
+    Column("prefix", _Key, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("owner_id", _Id),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("reserved_by", _Id),
+    Column("consumed_at", BigInteger),
+    Column("consumed_serial", _Key),
+    sqlite_autoincrement=True,
+)
+_unused: Final = text("consumed_at IS NULL")
+Index("challenges_end", challenges.c.expires_at, challenges.c.id)
+Index("challenges_unused", challenges.c.id, sqlite_where=_unused, postgresql_where=_unused)
+Index("challenges_prefix", challenges.c.prefix)
+Index("challenges_owner", challenges.c.owner_id, challenges.c.id, sqlite_where=_owned, postgresql_where=_owned)
+
+csrs: Final = Table(
+    "csrs",
+    metadata,
+    _id(),
+    Column("name", _Key, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("key_type", Text, nullable=False),
+    Column("owner_id", _Id),
+    Column("created_at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# Ids are given by the chain, without gaps.
+audit_events: Final = Table(
+    "audit_events",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("resource_type", Text, nullable=False),
+    Column("resource_name", _Key, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    Column("owner_id", _Id),
+    Column("actor_id", _Id),
+    Column("about_account", _Flag, nullable=False),
+    Column("previous", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+Index("audit_events_name", audit_events.c.resource_name, audit_events.c.id)
+Index("audit_events_kind", audit_events.c.resource_type, audit_events.c.type, audit_events.c.id)
+Index("audit_events_owner", audit_events.c.owner_id, audit_events.c.id, sqlite_where=_owned, postgresql_where=_owned)
+_account: Final = text("about_account = 1")
+Index("audit_events_account", audit_events.c.id, sqlite_where=_account, postgresql_where=_account)
+
+# One row: where the chain ends, so that a missing last event is noticed.
+audit_head: Final = Table(
+    "audit_head",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("count", _Id, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+)

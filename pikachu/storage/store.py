@@ -1,0 +1,125 @@
+"""The whole database, as :class:`pikachu.interfaces.IStore` describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred, fail
+
+from sqlalchemy import bindparam, insert
+
+from pikachu.errors import ConfigError, StoreUnavailable
+from pikachu.interfaces import IWorkerPool
+from pikachu.model import IssuerRecord, StatusChange
+from pikachu.storage.accounts import AccountsPart
+from pikachu.storage.audit import AuditPart, store_events
+from pikachu.storage.certificates import CertificatesPart, subject_search
+from pikachu.storage.challenges import ChallengesPart
+from pikachu.storage.database import Database, Transaction, in_memory, parse_url
+from pikachu.storage.issuance import IssuancePart
+from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
+from pikachu.storage.policies import PoliciesPart
+from pikachu.storage.revocation import RevocationPart, register_issuer
+from pikachu.storage.writer import GroupCommit
+from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+READERS: Final = 3
+_WAITING_WRITES: Final = 5000
+_WAITING_READS: Final = 5000
+
+_index_subject: Final = insert(subject_search).values(rowid=bindparam("rowid"), subject=bindparam("subject"))
+
+
+def _finish(tx: Transaction) -> None:
+    """Write what the works of a transaction have gathered."""
+    store_events(tx)
+    if tx.search and tx.subjects and tx.dialect == "sqlite":
+        tx.write_many(_index_subject, [{"rowid": row, "subject": subject} for row, subject in tx.subjects])
+
+
+class Store(CertificatesPart, IssuancePart, RevocationPart, PoliciesPart, AccountsPart, ChallengesPart, AuditPart):
+    """One database with its readers and its writer; see :func:`open_store`.
+
+    :param reader: runs reads; not more than ``READERS`` at a time.
+    :param writer: runs one batch of writes at a time.
+    :param queue: how many writes may wait; one more fails with Overloaded.
+    """
+
+    def __init__(self, url: str, reader: IWorkerPool, writer: IWorkerPool, *, queue: int = _WAITING_WRITES) -> None:
+        self._database = Database(url, _finish, readers=READERS)
+        if in_memory(self._database.url):
+            create(self._database)
+        find_search(self._database)
+        self._reader = reader
+        self._writer = GroupCommit(self._database, writer, self._announce, queue)
+        self._subscribers: list[Callable[[list[StatusChange]], None]] = []
+        self._closed: StoreUnavailable | None = None
+        self._pools = (reader, writer)
+
+    def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
+        """Call *callback* with the revocations and releases of each commit, before those who asked for them are
+        told that they are done; in the reactor's thread.
+        """
+        self._subscribers.append(callback)
+
+    def register_issuer(self, name: str, key_identifier: bytes, certificate: bytes, now: datetime) -> IssuerRecord:
+        """The record of that key, made or brought up to date; blocks.  Raises StoreUnavailable."""
+        record, _ = self._database.write(lambda tx: register_issuer(tx, name, key_identifier, certificate, now))
+        return record
+
+    def check(self) -> Deferred[None]:
+        """Fails with StoreUnavailable when the database does not answer."""
+        return fail(self._closed) if self._closed else self._reader.run(self._database.check)
+
+    def close(self) -> Deferred[None]:
+        """Finish what is queued, then close.  What comes later fails with StoreUnavailable."""
+        self._closed = StoreUnavailable("the database is closed")
+
+        def close(_: None) -> None:
+            for pool in self._pools:
+                if isinstance(pool, WorkerPool):
+                    pool.stopService()
+            self._database.close()
+
+        return self._writer.idle().addCallback(close)
+
+    def _announce(self, changes: list[StatusChange]) -> None:
+        for callback in self._subscribers:
+            callback(changes)
+
+    def _read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        def read(tx: Transaction) -> T:
+            return work(tx, *args, **kwargs)
+
+        return fail(self._closed) if self._closed else self._reader.run(self._database.read, read)
+
+    def _write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        def write(tx: Transaction) -> T:
+            return work(tx, *args, **kwargs)
+
+        return fail(self._closed) if self._closed else self._writer.write(write)
+
+
+def open_store(url: str, reactor: IThreadCaller | None = None) -> Store:
+    """The store of the database at *url*; an older schema is migrated first.  Blocks.
+
+    :param reactor: its threads do the work; with ``None`` the caller's own thread does, and every Deferred has fired
+        when it is returned.
+    :raises ConfigError: when there is no such database, or it is not Pikachu's, or a newer Pikachu's.
+    """
+    parsed = parse_url(url)
+    if not in_memory(parsed):
+        state = schema_state(url)
+        if state is SchemaState.EMPTY:
+            raise ConfigError(f"{describe(parsed)} does not exist yet; run pikachu init")
+        if state is SchemaState.OLDER:
+            migrate(url)
+    if reactor is None:
+        return Store(url, ImmediatePool(), ImmediatePool())
+    reads = WorkerPool("reads", reactor, READERS, queue=_WAITING_READS)
+    return Store(url, reads, WorkerPool("writes", reactor, 1, queue=1))
