@@ -19,6 +19,7 @@ RSA_ENCRYPTION: Final = "1.2.840.113549.1.1.1"
 RSAES_OAEP: Final = "1.2.840.113549.1.1.7"
 MGF1: Final = "1.2.840.113549.1.1.8"
 P_SPECIFIED: Final = "1.2.840.113549.1.1.9"
+RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 EC_PUBLIC_KEY: Final = "1.2.840.10045.2.1"
 
 
@@ -145,14 +146,30 @@ _OTHER_SIGNATURES: Final = (
     "2.16.840.1.101.3.4.3.18",
     "2.16.840.1.101.3.4.3.19",
 )
-# Signature algorithm -> (kind of key, digest it has inside or None when the message's digest algorithm counts).
-_SIGNATURES: Final[dict[bytes, tuple[KeyKind, Digest | None]]] = {
-    der.oid(RSA_ENCRYPTION)[2:]: (KeyKind.RSA, None),
-    der.oid(EC_PUBLIC_KEY)[2:]: (KeyKind.EC, None),
-    **{der.oid(oid)[2:]: (KeyKind.RSA, digest) for digest, oid in _RSA_SIGNATURES.items()},
-    **{der.oid(oid)[2:]: (KeyKind.EC, digest) for digest, oid in _ECDSA_SIGNATURES.items()},
-    **{der.oid(oid)[2:]: (KeyKind.OTHER, Digest.SHA512) for oid in _OTHER_SIGNATURES},
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureScheme:
+    """How a signature on a message was made.
+
+    :param digest: inside the signature algorithm; ``None`` when the message's digest algorithm counts.
+    :param salt_size: bytes, for RSASSA-PSS; ``None`` for all others.
+    """
+
+    kind: KeyKind
+    digest: Digest | None
+    salt_size: int | None = None
+
+
+_SIGNATURES: Final[dict[bytes, SignatureScheme]] = {
+    der.oid(RSA_ENCRYPTION)[2:]: SignatureScheme(KeyKind.RSA, None),
+    der.oid(EC_PUBLIC_KEY)[2:]: SignatureScheme(KeyKind.EC, None),
+    **{der.oid(oid)[2:]: SignatureScheme(KeyKind.RSA, digest) for digest, oid in _RSA_SIGNATURES.items()},
+    **{der.oid(oid)[2:]: SignatureScheme(KeyKind.EC, digest) for digest, oid in _ECDSA_SIGNATURES.items()},
+    **{der.oid(oid)[2:]: SignatureScheme(KeyKind.OTHER, Digest.SHA512) for oid in _OTHER_SIGNATURES},
 }
+_PSS: Final = der.oid(RSASSA_PSS)[2:]
+_MGF1: Final = der.oid(MGF1)[2:]
 RSA_ENCRYPTION_ALGORITHM: Final = der.sequence(der.oid(RSA_ENCRYPTION), der.null())
 
 
@@ -213,17 +230,50 @@ def cipher_of(oid: bytes) -> Cipher:
     return cipher
 
 
-def signature_of(element: der.Element) -> tuple[KeyKind, Digest | None]:
-    """(kind of key, digest inside the signature algorithm or ``None``) of an AlgorithmIdentifier.
+def signature_of(element: der.Element) -> SignatureScheme:
+    """What an AlgorithmIdentifier of a signature says.
 
     :raises MalformedRequest: when it is none.
     :raises UnsupportedAlgorithm: when it is not known here.
     """
-    oid, _parameters = algorithm_identifier(element)
+    oid, parameters = algorithm_identifier(element)
+    if oid == _PSS:
+        return _pss(parameters)
     found = _SIGNATURES.get(oid)
     if found is None:
         raise UnsupportedAlgorithm("the message's signature algorithm is not supported", oid=oid.hex())
     return found
+
+
+def _pss(parameters: der.Element | None) -> SignatureScheme:
+    """RSASSA-PSS-params (RFC 4055 section 3.1)."""
+    digest = mask_digest = Digest.SHA1
+    salt_size = 20
+    for part in [] if parameters is None else parameters.expect(der.SEQUENCE).sub():
+        inside = der.parse(part.content)
+        if part.tag == 0xA0:
+            digest = digest_of(inside)
+        elif part.tag == 0xA1:
+            mask_digest = mask_digest_of(inside)
+        elif part.tag == 0xA2:
+            salt_size = inside.integer()
+        elif part.tag != 0xA3 or inside.integer() != 1:
+            raise MalformedRequest("the message's signature algorithm is malformed")
+    if digest is not mask_digest or not 0 <= salt_size <= 64:
+        raise UnsupportedAlgorithm("the message's RSASSA-PSS parameters are not supported")
+    return SignatureScheme(KeyKind.RSA, digest, salt_size)
+
+
+def mask_digest_of(element: der.Element) -> Digest:
+    """The digest of a mask generation function, which is MGF1 (RFC 4055 section 2.2).
+
+    :raises MalformedRequest: when it is no algorithm identifier.
+    :raises UnsupportedAlgorithm: when it is not MGF1, or its digest is not known here.
+    """
+    oid, parameters = algorithm_identifier(element)
+    if oid != _MGF1 or parameters is None:
+        raise UnsupportedAlgorithm("the message uses an unknown mask generation function", oid=oid.hex())
+    return digest_of(parameters)
 
 
 def rsa_signature_algorithm(digest: Digest) -> bytes:

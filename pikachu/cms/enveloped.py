@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from pikachu.cms.algorithms import (
-    MGF1,
     MODERN,
     P_SPECIFIED,
     RSA_ENCRYPTION,
@@ -38,6 +37,7 @@ from pikachu.cms.algorithms import (
     algorithm_identifier,
     cipher_of,
     digest_of,
+    mask_digest_of,
 )
 from pikachu.cms.ber import normalise
 from pikachu.cms.identity import CertificateIdentity
@@ -53,10 +53,8 @@ NOT_READABLE: Final = "the message can't be decrypted"
 
 _ENVELOPED_DATA: Final = der.oid(ENVELOPED_DATA)
 _AUTH_ENVELOPED_DATA: Final = der.oid(AUTH_ENVELOPED_DATA)
-_DATA: Final = der.oid(DATA)
 _RSA: Final = der.oid(RSA_ENCRYPTION)[2:]
 _OAEP: Final = der.oid(RSAES_OAEP)[2:]
-_MGF1: Final = der.oid(MGF1)[2:]
 _P_SPECIFIED: Final = der.oid(P_SPECIFIED)[2:]
 _KEY_AGREEMENTS_AND_OTHERS: Final = frozenset({0xA1, 0xA2, 0xA3, 0xA4})
 
@@ -194,10 +192,7 @@ def _oaep_hash(algorithm: der.Element) -> str | None:
         if part.tag == 0xA0:
             label_hash = digest_of(inside)
         elif part.tag == 0xA1:
-            name, mask = algorithm_identifier(inside)
-            if name != _MGF1 or mask is None:
-                raise UnsupportedAlgorithm("the message's key is encrypted with an unknown mask generation")
-            mask_hash = digest_of(mask)
+            mask_hash = mask_digest_of(inside)
         elif part.tag == 0xA2:
             name, label = algorithm_identifier(inside)
             if name != _P_SPECIFIED or label is None or label.whole != b"\x04\x00":
@@ -232,7 +227,7 @@ def open_envelope(enveloped: EnvelopedData, content_encryption_key: bytes | None
         raise not_readable() from None
 
 
-def envelop(content: bytes, recipient: CertificateIdentity, cipher: Cipher) -> bytes:
+def envelop(content: bytes, recipient: CertificateIdentity, cipher: Cipher, *, content_type: str = DATA) -> bytes:
     """A DER ContentInfo with EnvelopedData (version 0) for one RSA certificate, with a random key.
 
     The recipient is named by issuer and serial number, byte for byte as in its certificate; RSAES-PKCS1-v1_5.
@@ -256,7 +251,8 @@ def envelop(content: bytes, recipient: CertificateIdentity, cipher: Cipher) -> b
         der.integer(0), recipient.issuer_and_serial, RSA_ENCRYPTION_ALGORITHM, der.octet_string(encrypted_key)
     )
     encrypted = der.sequence(
-        _DATA, der.sequence(der.oid(cipher.oid), der.octet_string(vector)), der.implicit(0, ciphertext)
+        der.oid(content_type), der.sequence(der.oid(cipher.oid), der.octet_string(vector)), der.implicit(0, ciphertext)
     )
+    # Version 0: key transport by issuer and serial number, no attributes (RFC 5652 section 6.1).
     body = der.sequence(der.integer(0), der.tlv(der.SET, transport), encrypted)
     return der.sequence(_ENVELOPED_DATA, der.explicit(0, body))

@@ -23,6 +23,7 @@ from pikachu.cms.algorithms import (
     AllowedAlgorithms,
     Digest,
     KeyKind,
+    SignatureScheme,
     digest_of,
     signature_of,
 )
@@ -144,8 +145,9 @@ class SignedData:
             raise MalformedRequest("the message has not exactly one signer")
         signer = self.signers[0]
         digest = signer.digest()
-        kind, inside = signature_of(signer.signature_algorithm)
-        if digest not in allowed.digests or (inside or digest) not in allowed.digests:
+        scheme = signature_of(signer.signature_algorithm)
+        signature_digest = scheme.digest or digest
+        if digest not in allowed.digests or signature_digest not in allowed.digests:
             raise UnsupportedAlgorithm(f"the digest algorithm {digest} is not accepted", digest=digest.value)
         identity = self.signer_certificate(signer)
         content = self.content or b""
@@ -156,7 +158,7 @@ class SignedData:
         else:
             self._check_attributes(signer, digest, content)
             candidates = _as_signed(signer.signed_attributes_der)
-        _verify_any(identity, kind, inside or digest, signer.signature, candidates)
+        _verify_any(identity, scheme, signature_digest, signer.signature, candidates)
         return identity
 
     def _check_attributes(self, signer: SignerInfo, digest: Digest, content: bytes) -> None:
@@ -184,14 +186,17 @@ def _as_signed(attributes: bytes) -> list[bytes]:
 
 
 def _verify_any(
-    identity: CertificateIdentity, kind: KeyKind, digest: Digest, signature: bytes, candidates: list[bytes]
+    identity: CertificateIdentity, scheme: SignatureScheme, digest: Digest, signature: bytes, candidates: list[bytes]
 ) -> None:
     key = identity.public_key()
+    rsa_padding: padding.AsymmetricPadding = padding.PKCS1v15()
+    if scheme.salt_size is not None:
+        rsa_padding = padding.PSS(padding.MGF1(digest.primitive), scheme.salt_size)
     for candidate in candidates:
         try:
-            if kind is KeyKind.RSA and isinstance(key, rsa.RSAPublicKey):
-                key.verify(signature, candidate, padding.PKCS1v15(), digest.primitive)
-            elif kind is KeyKind.EC and isinstance(key, ec.EllipticCurvePublicKey):
+            if scheme.kind is KeyKind.RSA and isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, candidate, rsa_padding, digest.primitive)
+            elif scheme.kind is KeyKind.EC and isinstance(key, ec.EllipticCurvePublicKey):
                 key.verify(signature, candidate, ec.ECDSA(digest.primitive))
             else:
                 raise UnsupportedAlgorithm("the message's signature algorithm does not fit the signer's key")
@@ -386,8 +391,10 @@ def prepare(
     :param certificates: DER; they come out in DER order.
     :raises UnsupportedAlgorithm: when *algorithm* is not known here.
     """
-    kind, inside = signature_of(der.parse(algorithm))
-    digest = inside or Digest.SHA256
+    scheme = signature_of(der.parse(algorithm))
+    digest = scheme.digest or Digest.SHA256
+    # Old clients know the plain rsaEncryption only (RFC 3370 section 3.2).
+    plain = scheme.kind is KeyKind.RSA and scheme.salt_size is None
     type_der = der.oid(content_type)
     wanted = [
         attribute(CONTENT_TYPE, type_der),
@@ -406,8 +413,7 @@ def prepare(
         + _optional_set(0, certificates)
         + _optional_set(1, crls),
         signer_head=der.integer(1) + signer.issuer_and_serial + digest.algorithm,
-        # Old clients know the plain rsaEncryption only (RFC 3370 section 3.2).
-        signature_algorithm=RSA_ENCRYPTION_ALGORITHM if kind is KeyKind.RSA else algorithm,
+        signature_algorithm=RSA_ENCRYPTION_ALGORITHM if plain else algorithm,
     )
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Final
 
@@ -27,7 +27,6 @@ from pikachu.cms.identity import CertificateIdentity
 from pikachu.cms.signed import SIGNING_TIME, SignedData, SignerInfo, Unsigned, degenerate, parse_signed_data, prepare
 from pikachu.errors import MalformedRequest, MessageCheckFailed
 from pikachu.x509 import der
-from pikachu.x509.certificate import parse_time
 
 MESSAGE_TYPE: Final = "2.16.840.1.113733.1.9.2"
 PKI_STATUS: Final = "2.16.840.1.113733.1.9.3"
@@ -182,11 +181,20 @@ def _number(element: der.Element | None) -> int | None:
 
 
 def _moment(element: der.Element | None) -> datetime | None:
+    """UTCTime or GeneralizedTime in the forms of RFC 5652 section 11.3."""
     if element is None:
         return None
+    text = element.content
+    if element.tag == der.UTC_TIME:
+        text = (b"19" if text[:1] >= b"5" else b"20") + text
+    elif element.tag != der.GENERALIZED_TIME:
+        return None
+    if len(text) != 15 or not text[:14].isdigit() or text[14:] != b"Z":
+        return None
     try:
-        return parse_time(element)
-    except MalformedRequest:
+        month, day, hour, minute, second = (int(text[at : at + 2]) for at in (4, 6, 8, 10, 12))
+        return datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
         return None
 
 
