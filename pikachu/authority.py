@@ -410,7 +410,7 @@ class CertificateAuthority:
         return start(self._release(serial, actor))
 
     async def _release(self, serial: int, actor: Principal) -> CertificateRecord:
-        record = await self._store.release(serial, self._certificate_event("release", serial, actor, {}))
+        record = await self._store.release(serial, self._certificate_event("release", serial, actor, {}), self.now())
         log.info("Released {serial} from hold", serial=format_serial(serial))
         return record
 

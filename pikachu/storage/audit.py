@@ -1,8 +1,8 @@
 """The audit log: a chain of events (AUD-3).
 
-Each event's hash is SHA-256 over the hash of the one before and a JSON array (no spaces, ASCII) of all else that the row
-holds, in the order of its columns.  ``audit_head`` keeps the number of events and the last hash, so that a missing end is noticed
-like a gap or a changed row.
+Each event's hash is SHA-256 over the hash of the one before and a JSON array (no spaces, ASCII) of all else that the
+row holds, in the order of its columns.  ``audit_head`` keeps the number of events and the last hash, so that a missing
+end is noticed like a gap or a changed row.
 """
 
 from __future__ import annotations

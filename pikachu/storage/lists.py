@@ -40,7 +40,7 @@ def decode_cursor(cursor: str, sort: str, kind: type[object]) -> tuple[Any, int,
     """
     try:
         text = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        made_for, value, row_id, back = json.loads(text) if len(text) < 4096 else ()
+        made_for, value, row_id, back = json.loads(text if len(text) < 4096 else "")
     except (ValueError, TypeError, RecursionError, binascii.Error):
         raise MalformedRequest("this cursor is not one that this list gave") from None
     good = (
@@ -49,7 +49,7 @@ def decode_cursor(cursor: str, sort: str, kind: type[object]) -> tuple[Any, int,
         and type(row_id) is int
         and 0 <= row_id < 2**63
         and back in {0, 1}
-        and (-(2**63) <= value < 2**63 if isinstance(value, int) else _clean(value))
+        and (-(2**63) <= value < 2**63 if isinstance(value, int) else _clean(str(value)))
     )
     if not good:
         raise MalformedRequest("this cursor is not one that this list gave")

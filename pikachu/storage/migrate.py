@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, column, exc, insert, inspect, select, table
+from sqlalchemy import Connection, Text, column, exc, insert, inspect, select, table
 from sqlalchemy.engine import URL
 
 from pikachu.errors import ConfigError, StoreUnavailable
@@ -23,7 +23,7 @@ VERSIONS: Final = ("0001",)
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 
-_version: Final = select(column("version_num")).select_from(table(VERSION_TABLE))
+_version: Final = select(column("version_num", Text)).select_from(table(VERSION_TABLE))
 _FULL_TEXT: Final = (
     "CREATE VIRTUAL TABLE certificate_search USING fts5(subject, content = '', tokenize = 'trigram', detail = none)"
 )

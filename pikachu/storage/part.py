@@ -32,7 +32,7 @@ class StorePart:
 def insert_into(table: Table, *names: str, returning_id: bool = True) -> Insert:
     """A constant INSERT of those columns, whose parameters have their names."""
     statement = insert(table).values({name: bindparam(name) for name in names})
-    return statement.returning(table.c.id) if returning_id else statement  # type: ignore[return-value]
+    return statement.returning(table.c.id) if returning_id else statement
 
 
 def seconds(moment: datetime | None) -> int | None:

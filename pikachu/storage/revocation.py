@@ -7,7 +7,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from sqlalchemy import bindparam, case, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, select, update
 
 from pikachu.errors import Conflict, UnknownSerial
 from pikachu.model import (
@@ -69,7 +69,7 @@ _insert_issuer: Final = insert_into(issuers, "name", "key_identifier", "certific
 _renew_issuer: Final = (
     update(issuers).where(issuers.c.id == bindparam("b_id")).values(name=bindparam("n"), certificate=bindparam("der"))
 )
-_above: Final = bindparam("above")
+_above: Final[ColumnElement[int]] = bindparam("above")
 _next_number: Final = (
     update(issuers)
     .where(issuers.c.id == bindparam("b_id"))
