@@ -339,3 +339,24 @@ def test_openssl_checks_its_nonce(tmp_path: Path) -> None:
     assert "Cert Status: good" in said
     with pytest.raises(AssertionError, match="Nonce Verify error"):
         responder.check(tmp_path, respond(ca, singles, nonce=b"other"), [], "-reqin", str(request_path))
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("key_type", CLASSICAL)
+def test_gnutls_accepts_a_delegated_responder(tmp_path: Path, key_type: str) -> None:
+    """O22, 4d: it finds the responder's certificate in the response."""
+    require("ocsptool")
+    ca = pki.make_ca(key_type)
+    delegate = pki.make_ocsp_responder(ca, key_type)
+    now = datetime.now(UTC)
+    single = ocsp.single_response(issuer_hashes(ca).cert_id(5).der, ocsp.GOOD, now, now + timedelta(days=7))
+    path = tmp_path / "response.der"
+    path.write_bytes(respond(delegate, [single], certificates=[delegate.der], produced_at=now, nonce=bytes(23)))
+    done = subprocess.run(
+        ["ocsptool", "--verify-response", "--load-response", path, "--load-trust", ca.write(tmp_path, "ca")[0]],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Verifying OCSP Response: Success" in done.stdout
