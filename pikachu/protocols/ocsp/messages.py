@@ -32,6 +32,9 @@ from pikachu.x509.ocsp import (
 MAX_CERTIFICATES: Final = 50
 MAX_NONCE: Final = 128
 MAX_GET: Final = 16_384
+# Octets of what is read piece by piece though it decides little: a client needs a fraction of it.
+_MAX_ALGORITHM: Final = 64
+_MAX_PREFERENCES: Final = 2048
 
 # Headers of answers that must not be kept: errors, and answers with a nonce.
 NOT_CACHEABLE: Final[Mapping[str, str]] = MappingProxyType({"Cache-Control": "no-store"})
@@ -184,7 +187,7 @@ def _cert_id(data: bytes, offset: int, limit: int) -> tuple[CertID, int]:
 
 def _other_algorithm(encoded: bytes) -> str:
     """The OID of a digest that this server does not know; its parameters are absent or NULL like all digests'."""
-    parts = der.parse(encoded, der.SEQUENCE).sub()
+    parts = der.parse(encoded, der.SEQUENCE).sub() if len(encoded) <= _MAX_ALGORITHM else []
     if not parts or len(parts) > 2 or (len(parts) == 2 and parts[1].whole != b"\x05\x00"):
         raise MalformedRequest("the OCSP request has a digest algorithm that is malformed")
     return parts[0].oid()
@@ -230,7 +233,7 @@ def _nonce(value: bytes) -> bytes:
 def _preferred_algorithms(value: bytes) -> tuple[bytes, ...]:
     """PreferredSignatureAlgorithms: SEQUENCE OF SEQUENCE { sigIdentifier, certIdentifier OPTIONAL }."""
     algorithms = []
-    for preference in der.parse(value, der.SEQUENCE).sub(der.SEQUENCE):
+    for preference in _preferences(value).sub(der.SEQUENCE):
         parts = preference.sub(der.SEQUENCE)
         if not parts:
             raise MalformedRequest("the preferred signature algorithms of the OCSP request are malformed")
@@ -240,7 +243,14 @@ def _preferred_algorithms(value: bytes) -> tuple[bytes, ...]:
 
 def _acceptable_responses(value: bytes) -> tuple[str, ...]:
     """AcceptableResponses: SEQUENCE OF OBJECT IDENTIFIER."""
-    return tuple(response.oid() for response in der.parse(value, der.SEQUENCE).children())
+    return tuple(response.oid() for response in _preferences(value).children())
+
+
+def _preferences(value: bytes) -> der.Element:
+    """The list in the value of an extension that says what the client likes best."""
+    if len(value) > _MAX_PREFERENCES:
+        raise MalformedRequest("the OCSP request has too many preferences")
+    return der.parse(value, der.SEQUENCE)
 
 
 def _signature(data: bytes, offset: int, limit: int) -> None:

@@ -205,6 +205,10 @@ MALFORMED = {
     "acceptable responses of integers": encode(
         extensions=[extension(ACCEPTABLE_RESPONSES, der.sequence(der.integer(1)))]
     ),
+    "digest OID of 65,000 octets": encode([cert_id_der(algorithm=der.sequence(der.tlv(6, b"\x01" * 65_000)))]),
+    "10,000 acceptable responses": encode(
+        extensions=[extension(ACCEPTABLE_RESPONSES, der.sequence(der.oid("1.2.3.4") * 10_000))]
+    ),
     "nesting 10,000 deep": b"\x30\x80" * 10_000,
 }
 
