@@ -88,12 +88,14 @@ class RegistrationSettings:
 
     :param public_url: base of the AIA and CDP addresses that the CA adds; ``None`` adds none.
     :param anonymous_est: EST is open to anyone (a switch for laboratories).
+    :param est_linked: EST requests must carry the channel binding, whatever the policy says.
     :param scep_challenge: SCEP enrollments need a challenge password.
     :param retry_after: seconds that a waiting client is told to wait.
     """
 
     public_url: str | None = None
     anonymous_est: bool = False
+    est_linked: bool = False
     scep_challenge: bool = True
     retry_after: int = 60
 
@@ -159,7 +161,7 @@ class RegistrationAuthority:
     ) -> Issued | Pending:
         principal = await self._authenticator.est(credentials)
         csr = parse_csr(csr_der)
-        if principal is ANONYMOUS and csr.challenge_password is not None:
+        if principal.kind is PrincipalKind.ANONYMOUS and csr.challenge_password is not None:
             # The first copy of a request consumed its challenge password: look for a repetition before that.
             repeated = await self._earlier(_est_digest(principal, renew, label, csr_der))
             if repeated is not None:
@@ -168,7 +170,7 @@ class RegistrationAuthority:
         principal, linked = await self._est_principal(principal, csr, credentials)
         sound = check_request(csr)
         policy = await self.policies.choose(Method.EST, label, principal)
-        if policy.limits.linked and not linked:
+        if (policy.limits.linked or self._settings.est_linked) and not linked:
             raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
         if renew:
             await self._check_reenrollment(principal.certificate, sound, policy)
@@ -192,23 +194,23 @@ class RegistrationAuthority:
         """Who asks, once the CSR's challengePassword was looked at; and whether that links it to the TLS session."""
         text = csr.challenge_password
         if text is None:
-            if principal is ANONYMOUS and not self._settings.anonymous_est:
+            if principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous_est:
                 raise AuthenticationFailed("enrolling needs a client certificate, a password or a challenge password")
             return self._with_address(principal, credentials), False
         offered = text.encode("utf-8")
         if any(hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings):
-            if principal is ANONYMOUS and not self._settings.anonymous_est:
+            if principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous_est:
                 raise AuthenticationFailed("enrolling needs a client certificate, a password or a challenge password")
             return self._with_address(principal, credentials), True
         try:
             challenged = await self._authenticator.challenge(text, credentials.address)
         except AuthenticationFailed:
-            if principal is ANONYMOUS:
+            if principal.kind is PrincipalKind.ANONYMOUS:
                 raise
             raise ProofOfPossessionFailed(
                 "the challengePassword is neither this TLS session's channel binding nor an available one"
             ) from None
-        if principal is ANONYMOUS:
+        if principal.kind is PrincipalKind.ANONYMOUS:
             return challenged, False
         return replace(principal, challenge_id=challenged.challenge_id, owner_id=challenged.owner_id), False
 

@@ -263,6 +263,18 @@ def _intent_values(intent: Intent, subject: str) -> dict[str, object]:
 _NO_INTENT: Final = dict.fromkeys(_INTENT_FIELDS)
 
 
+def _answers(row: Row, at: int) -> bool:
+    """Whether a request found by its digest still answers its repetition."""
+    return row[-1] is None or row[-1] > at
+
+
+def _repetition(tx: Transaction, dedupe: bytes, now: datetime) -> Repeated | None:
+    row = tx.row(_by_dedupe, {"b_dedupe": dedupe})
+    if row is None or not _answers(row, int(now.timestamp())):
+        return None
+    return _repeated(tx, _request_record(row))
+
+
 def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: datetime) -> Begun | Repeated:
     """See :meth:`pikachu.interfaces.IIssuanceStore.begin`."""
     at = int(now.timestamp())
@@ -270,7 +282,7 @@ def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: date
     if request.dedupe is not None:
         row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
         if row is not None:
-            if row[-1] is None or row[-1] > at:
+            if _answers(row, at):
                 return _repeated(tx, _request_record(row))
             outdated = row[0]
     subject = request.subject if intent is None else intent.subject
@@ -505,6 +517,10 @@ class IssuancePart(StorePart):
     def abandon(self, request_id: int, event: Event, now: datetime) -> Deferred[None]:
         """Issuing → failed, for an orphaned intent; NotFound, Conflict."""
         return self._write(_give_up, request_id, "interrupted before the certificate was stored", event, now)
+
+    def repeated(self, dedupe: bytes, now: datetime) -> Deferred[Repeated | None]:
+        """The request that ``begin`` would find by that digest; nothing is written."""
+        return self._read(_repetition, dedupe, now)
 
     def request(self, request_id: int) -> Deferred[RequestRecord]:
         """The request of that id; NotFound."""

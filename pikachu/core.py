@@ -1,0 +1,325 @@
+"""Builds the rooms below HTTP from a configuration: for the server, and for each command of ``pikachu``.
+
+Everything here that can fail does so at once, with a ConfigError of one line, before anything listens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from pikachu.accounts import Accounts, AccountSettings
+from pikachu.auth.authenticator import Authenticator
+from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.passwords import PasswordHasher
+from pikachu.auth.rate_limit import FailureLimiter
+from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.config.configuration import Configuration
+from pikachu.config.kinds import Secret
+from pikachu.config.choices import ForeignIssuer
+from pikachu.config.sections import IssuerFiles
+from pikachu.errors import ConfigError, PikachuError
+from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.model import utc
+from pikachu.policy import DefaultPolicyFiles, PolicyBook
+from pikachu.publication import CRLPublisher, CRLSettings
+from pikachu.registration import RegistrationAuthority, RegistrationSettings
+from pikachu.sealing import Sealer
+from pikachu.service_credentials import ServiceCredentials
+from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_file_ca, load_key, read_file
+from pikachu.signers.key import KeySigner
+from pikachu.storage.store import Store, open_store
+from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
+from pikachu.validation import CertificateStatusReader, OCSPResponder, OCSPSettings
+from pikachu.x509.certificate import Certificate
+from pikachu.x509.keys import public_key_matches
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Where work goes that would block the reactor: each kind has threads of its own.
+
+    :param signing: signatures that take longer than a hop to a thread, and key generation.
+    :param passwords: Argon2, which takes 30 ms and 64 MiB each.
+    :param files: CRLs: assembling, hashing, writing.
+    """
+
+    signing: IWorkerPool
+    passwords: IWorkerPool
+    files: IWorkerPool
+
+    def services(self) -> list[WorkerPool]:
+        """Those that are started and stopped with the server."""
+        return [pool for pool in (self.signing, self.passwords, self.files) if isinstance(pool, WorkerPool)]
+
+
+def threaded_pools(reactor: IThreadCaller) -> Pools:
+    """The server's pools."""
+    processors = os.cpu_count() or 1
+    return Pools(
+        WorkerPool("signing", reactor, processors, queue=2000),
+        WorkerPool("passwords", reactor, max(1, processors // 2), queue=200),
+        WorkerPool("files", reactor, 2, queue=100),
+    )
+
+
+def immediate_pools() -> Pools:
+    """For commands: everything is done at once."""
+    pool = ImmediatePool()
+    return Pools(pool, pool, pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """RA, CA and VA with what they use."""
+
+    config: Configuration
+    clock: IClock
+    pools: Pools
+    store: Store
+    sealer: Sealer
+    issuers: IssuingCAs
+    authority: CertificateAuthority
+    policies: PolicyBook
+    authenticator: Authenticator
+    accounts: Accounts
+    registration: RegistrationAuthority
+    credentials: ServiceCredentials
+    responder: OCSPResponder
+    publisher: CRLPublisher
+    statuses: CertificateStatusReader
+    manufacturers: tuple[Certificate, ...]
+    root: Certificate | None
+
+
+def database_url(config: Configuration) -> str:
+    """The SQLAlchemy URL of the database."""
+    if config.database.url is not None:
+        return config.database.url.reveal()
+    return f"sqlite:///{config.paths.db_path}"
+
+
+def secret_key(config: Configuration, warn: Warn) -> bytes:
+    """SECRET_KEY, from the configuration or its file.
+
+    :raises ConfigError: when the file is missing, too short, or readable by others.
+    """
+    source = config.secret_key_source
+    if isinstance(source, Secret):
+        return source.reveal().encode()
+    setting = "[DEFAULT] secret_key_file"
+    content = read_file(source, setting).strip()
+    check_permissions(source, setting, config.ca.key_permissions.value, warn)
+    if len(content) < 16:
+        raise ConfigError(f"{setting}: {source} holds fewer than 16 characters; remove it and run `pikachu init`")
+    return content
+
+
+def passphrase(path: Path | None, setting: str) -> bytes | None:
+    """The first line of a passphrase file."""
+    if path is None:
+        return None
+    lines = read_file(path, setting).splitlines()
+    if not lines or not lines[0]:
+        raise ConfigError(f"{setting}: {path} is empty; its first line is the passphrase")
+    return lines[0]
+
+
+def ca_files(config: Configuration, files: IssuerFiles) -> CAFiles:
+    """Where an issuing CA of files lies.
+
+    :raises ConfigError: when the key or the certificate is not configured.
+    """
+    suffix = f"_{files.name.upper()}"
+    if files.key is None or files.certificate is None:
+        missing = "KEY" if files.key is None else "CERT"
+        raise ConfigError(f"[CA] SUBCA_{missing}_PATH{suffix} is not set; name both the key and the certificate")
+    return CAFiles(
+        files.name,
+        files.key,
+        files.certificate,
+        files.chain,
+        config.ca.root_cert_path,
+        passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE{suffix}"),
+        suffix,
+    )
+
+
+def load_issuers(config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn) -> IssuingCAs:
+    """Every issuing CA that is configured, checked (INIT-4).
+
+    :raises ConfigError: one line for the first thing that is wrong.
+    """
+    if config.vault.enabled:
+        raise ConfigError("[VAULT] enabled: this version signs with keys in files only; set it to false")
+    if config.pkcs11.key_labels:
+        raise ConfigError("[PKCS11] key_label_*: this version signs with keys in files only; remove them")
+    now = utc(clock.seconds())
+    found: dict[str, IssuingCA] = {}
+    for name, files in config.ca.issuers.items():
+        loaded = load_file_ca(ca_files(config, files), config.ca.key_permissions.value, now, warn)
+        chain = tuple(certificate.der for certificate in loaded.chain)
+        signer = KeySigner(loaded.private_key, loaded.certificate.der, chain, pool)
+        record = store.register_issuer(name, loaded.certificate.key_identifier, loaded.certificate.der, now)
+        found[name] = IssuingCA(record, signer)
+    mode = config.ca.mode.value.lower()
+    if mode not in found:
+        raise ConfigError(
+            f"[CA] mode: {config.ca.mode.value} is chosen, but [CA] SUBCA_KEY_PATH_{mode.upper()} and "
+            f"SUBCA_CERT_PATH_{mode.upper()} are not set; set them, or choose another mode"
+        )
+    return IssuingCAs(mode, found)
+
+
+def load_root(config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn) -> IssuingCA | None:
+    """The root with its key, when that is here: its CRL is made here then.
+
+    :raises ConfigError: when the key and the certificate don't belong together.
+    """
+    path = config.ca.root_key_path
+    if path is None or config.ca.root_cert_path is None or not path.exists():
+        return None
+    certificate = load_certificates(config.ca.root_cert_path, "[CA] ROOT_CERT_PATH")[0]
+    setting = "[CA] ROOT_KEY_PATH"
+    key = load_key(
+        path,
+        setting,
+        passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE"),
+        config.ca.key_permissions.value,
+        warn,
+    )
+    if not public_key_matches(key, certificate.spki_der):
+        raise ConfigError(f"{setting}: {path} is not the key of {config.ca.root_cert_path}")
+    now = utc(clock.seconds())
+    record = store.register_issuer("root", certificate.key_identifier, certificate.der, now)
+    return IssuingCA(record, KeySigner(key, certificate.der, (certificate.der,), pool))
+
+
+def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
+    """The further CAs of ``client_ca``: a file, or all files of a folder.
+
+    :raises ConfigError: when one can't be read.
+    """
+    path = config.trusted_https.client_ca
+    setting = "[TRUSTED_HTTPS] client_ca"
+    if path is None:
+        return ()
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.suffix in {".pem", ".crt", ".cer", ".der"})
+        return tuple(certificate for one in files for certificate in load_certificates(one, setting))
+    return tuple(load_certificates(path, setting))
+
+
+def build(
+    config: Configuration, clock: IClock, pools: Pools, reactor: IThreadCaller | None, process: str, warn: Warn
+) -> Core:
+    """Open the database, load the keys, and put the rooms together.
+
+    :param reactor: whose threads the database works in; ``None``: in the caller's own.
+    :param process: names who signs, in stored intents.
+    :param warn: told of what works but should be mended.
+    :raises ConfigError: one line.
+    """
+    sealer = Sealer(secret_key(config, warn))
+    manufacturers = load_manufacturers(config)
+    store = open_store(database_url(config), reactor)
+    try:
+        issuers = load_issuers(config, store, pools.signing, clock, warn)
+        root = load_root(config, store, pools.signing, clock, warn)
+    except PikachuError as error:
+        raise ConfigError(f"the database: {error.public}") from error
+    if root is not None:
+        issuers.add_other(root)
+    authority = CertificateAuthority(clock, store, issuers, process)
+    policies = PolicyBook(store, DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf), clock)
+    hasher = PasswordHasher(pools.passwords, clock)
+    authenticator = Authenticator(
+        store,
+        hasher,
+        ClientCertificateAuthenticator(
+            store,
+            lambda: [(issuer.record, issuer.certificate) for issuer in issuers.all()],
+            lambda: manufacturers,
+            clock,
+        ),
+        FailureLimiter(clock, 10),
+        FailureLimiter(clock, 30),
+        sealer,
+        clock,
+    )
+    accounts = Accounts(
+        store,
+        hasher,
+        sealer,
+        clock,
+        AccountSettings(
+            password_min_length=config.default.password_min_length,
+            auto_approve=config.default.auto_approve,
+            challenge_validity=timedelta(seconds=config.scep.challenge_password_validity),
+        ),
+    )
+    registration = RegistrationAuthority(
+        store,
+        authority,
+        policies,
+        authenticator,
+        RegistrationSettings(
+            public_url=config.ca.public_url,
+            anonymous_est=config.est.anonymous_enroll,
+            est_linked=config.est.require_linking,
+            scep_challenge=config.scep.challenge_password_enabled,
+            retry_after=config.est.retry_after,
+        ),
+    )
+    credentials = ServiceCredentials(store, authority, sealer, pools.signing)
+    responder = OCSPResponder(
+        clock,
+        store,
+        issuers,
+        credentials,
+        OCSPSettings(
+            validity=config.ocsp.ocsp_validity,
+            delegated=config.ocsp.ocsp_delegated,
+            foreign_unknown=config.ocsp.foreign_issuer is ForeignIssuer.UNKNOWN,
+            cache_bytes=config.ocsp.cache_size,
+        ),
+    )
+    publisher = CRLPublisher(
+        clock,
+        store,
+        issuers,
+        pools.files,
+        CRLSettings(
+            validity=config.crl.crl_validity,
+            delay=config.crl.crl_delay,
+            folder=config.paths.crl_dir or config.paths.crl_path.parent,
+            broker_path=config.paths.crl_path,
+        ),
+    )
+    root_certificate = root.certificate if root is not None else None
+    if root_certificate is None and config.ca.root_cert_path is not None:
+        root_certificate = load_certificates(config.ca.root_cert_path, "[CA] ROOT_CERT_PATH")[0]
+    return Core(
+        config,
+        clock,
+        pools,
+        store,
+        sealer,
+        issuers,
+        authority,
+        policies,
+        authenticator,
+        accounts,
+        registration,
+        credentials,
+        responder,
+        publisher,
+        CertificateStatusReader(clock, store),
+        manufacturers,
+        root_certificate,
+    )
