@@ -1,0 +1,69 @@
+"""What a connection tells of its peer: address, certificate, and values that bind a request to the connection."""
+
+from __future__ import annotations
+
+import base64
+from typing import Final
+
+from twisted.internet.interfaces import IAddress
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+from OpenSSL import SSL, crypto
+
+EXPORTER_LABEL: Final = b"EXPORTER-Channel-Binding"
+_MAPPED: Final = "::ffff:"
+
+
+def tls_connection(transport: object) -> SSL.Connection | None:
+    """The TLS connection below *transport*; ``None`` for plain TCP and for a connection that is gone."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle is not None else None
+    return handle if isinstance(handle, SSL.Connection) else None
+
+
+def peer_certificate(transport: object) -> bytes | None:
+    """The DER certificate that the peer presented, whose key it proved to have.
+
+    On a port where certificates are optional nothing else is proven: issuer, dates and purpose are the
+    application's to judge (it answers 403, where a failed handshake would tell the client nothing).
+    A resumed session gives the certificate of its first handshake.
+    """
+    connection = tls_connection(transport)
+    certificate = connection.get_peer_certificate() if connection is not None else None
+    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) if certificate is not None else None
+
+
+def peer_common_name(transport: object) -> str | None:
+    """The first commonName of the peer's certificate, for the log; unproven, so only a hint."""
+    der = peer_certificate(transport)
+    if der is None:
+        return None
+    try:
+        names = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except ValueError:
+        return None
+    return str(names[0].value) if names else None
+
+
+def channel_bindings(transport: object) -> tuple[str, ...]:
+    """Base64 values, one of which a linked request carries as its challengePassword (RFC 7030 section 3.5).
+
+    TLS 1.3: the exporter value of RFC 9266, 32 octets.  TLS 1.2: tls-unique of RFC 5929 is the first Finished
+    message of the handshake, the client's in a full one and the server's in a resumed one.  Which it was can't be
+    asked for here, so both values are given; either is known only to the two ends of this connection.
+    """
+    connection = tls_connection(transport)
+    if connection is None:
+        return ()
+    if connection.get_protocol_version_name() == "TLSv1.3":
+        values = [connection.export_keying_material(EXPORTER_LABEL, 32, b"")]
+    else:
+        values = [value for value in (connection.get_peer_finished(), connection.get_finished()) if value]
+    return tuple(base64.b64encode(value).decode("ascii") for value in values)
+
+
+def peer_address(address: IAddress | None) -> str:
+    """The peer's IP address as text, an IPv4 one in its own notation also where the listener is an IPv6 socket."""
+    host = str(getattr(address, "host", None) or "-")
+    return host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host

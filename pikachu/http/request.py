@@ -1,0 +1,483 @@
+# mypy: allow-untyped-calls
+# ruff: noqa: N802, N815 - the names are Twisted's
+"""Requests within bounds: the one place that decides how much a client may send, and for how long.
+
+twisted.web reads a body of any size before any resource sees the request, drops an overlong request line without a
+word, and answers some malformed requests without a length.  Here each of these gets a short answer and the
+connection is closed.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from io import BytesIO
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web import server
+from twisted.web.error import UnsupportedMethod
+from twisted.web.http import HTTPChannel
+from twisted.web.resource import IResource
+
+from pikachu.http.peer import peer_address, peer_common_name, tls_connection
+from pikachu.http.quick import QuickPath
+from pikachu.http.responses import SERVER, TEXT, http_date, not_allowed, phrase, text_error
+from pikachu.interfaces import IClock, IDelayedCall
+
+REQUEST_LINE_LIMIT: Final = 64 * 1024
+HEADER_LIMIT: Final = 32 * 1024
+HEADER_COUNT_LIMIT: Final = 100
+# After a refusal what the client still sends is read and dropped for so long, or its system would discard our answer.
+LINGER: Final = 2.0
+CLIENT_GONE: Final = 499
+
+_log = Logger(namespace="pikachu.http")
+
+
+@dataclass(frozen=True, slots=True)
+class PathRule:
+    """What may be sent to the paths that start with *prefix*.
+
+    :param maximum_body: octets.
+    :param forms: let ``request.args`` be filled from form bodies; protocols read ``request.content`` only.
+    """
+
+    prefix: bytes
+    maximum_body: int
+    forms: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one site.
+
+    :param rules: the longest prefix that fits a path decides.
+    :param default: for all other paths.
+    :param idle: seconds that a connection may be silent, between and within requests.
+    :param receive: seconds that a request may take to arrive, from its first octet to its last.
+    :param stall: seconds that a client may leave a full buffer of an answer unread.
+    """
+
+    rules: Sequence[PathRule] = ()
+    default: PathRule = PathRule(b"/", 64 * 1024)
+    idle: float = 30.0
+    receive: float = 60.0
+    stall: float = 60.0
+
+    def rule(self, target: bytes) -> PathRule:
+        """The rule for a request target."""
+        fitting = [rule for rule in self.rules if target.startswith(rule.prefix)]
+        return max(fitting, key=lambda rule: len(rule.prefix)) if fitting else self.default
+
+
+class BoundedRequest(server.Request):
+    """A request whose body is bounded, and which may outlive its client in peace."""
+
+    # twisted.web would name every answer without a type text/html.
+    defaultContentType = None
+    channel: Channel
+    site: Site
+    content: BytesIO
+    _room = 0
+    _refused = False
+    _began = 0.0
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client hung up, or was answered: nothing more can be sent."""
+        return bool(self._disconnected or self.finished)
+
+    @property
+    def address(self) -> str:
+        """The peer's IP address."""
+        return peer_address(self.client)
+
+    def gotLength(self, length: int | None) -> None:
+        """The header is complete: refuse a body that is too long before any of it is read."""
+        rule = self.channel.site.limits.rule(self.channel.target)
+        self._began = self.channel.site.clock.seconds()
+        self._parsePOSTFormSubmission = rule.forms
+        self._room = rule.maximum_body
+        self.content = BytesIO()
+        if length is not None and length > self._room:
+            self._refuse_body()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Keep a part of the body, if there is room."""
+        self._room -= len(data)
+        if self._room < 0:
+            self._refuse_body()
+        else:
+            self.content.write(data)
+
+    def _refuse_body(self) -> None:
+        if not self._refused:
+            self._refused = True
+            self.channel.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request's body is too long")
+
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """The body is complete; one that was refused ends here."""
+        if self._refused:
+            return
+        # A proxy's client names the whole URL (RFC 9112 section 3.2.2).
+        if path[:7].lower() == b"http://" or path[:8].lower() == b"https://":
+            path = b"/" + path.split(b"/", 3)[3] if path.count(b"/") > 2 else b"/"
+        super().requestReceived(command, path, version)
+
+    def process(self) -> None:
+        """Find the resource and let it answer."""
+        self.site = self.channel.site
+        self.site.in_flight += 1
+        self.responseHeaders.setRawHeaders(b"Server", [SERVER])
+        self.responseHeaders.setRawHeaders(b"Date", [http_date(self.site.clock.seconds())])
+        if not self.path.startswith(b"/"):
+            text_error(self, HTTPStatus.BAD_REQUEST, "the request target is not a path")
+            return
+        self.prepath = []
+        self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
+        try:
+            self.render(self.site.getResourceFor(self))
+        except Exception:  # noqa: BLE001 - whatever a resource does, the client gets an answer
+            self.processingFailed(Failure())
+
+    def render(self, resource: IResource) -> None:
+        """Let a resource answer, at once or later."""
+        try:
+            body = resource.render(self)
+        except UnsupportedMethod as error:
+            not_allowed(self, error.allowedMethods)
+            return
+        if body is server.NOT_DONE_YET or self.gone:
+            return
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.write(b"" if self.method == b"HEAD" else body)
+        self.finish()
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Log what no resource expected, and tell the client only where to find it in the log."""
+        failure_id = log_failure(reason, self)
+        if self.startedWriting or self.producer:
+            self.channel.forceAbortClient()
+        else:
+            self.responseHeaders.removeHeader(b"Content-Encoding")
+            text_error(self, HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error {failure_id}")
+        return reason
+
+    def finish(self) -> None:
+        """The answer is complete; nothing happens when the client is gone."""
+        if not self._disconnected:
+            super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The client hung up before it was answered."""
+        processed = self.site is not None
+        if processed:
+            self.site.log_access(self, CLIENT_GONE)
+        super().connectionLost(reason)
+
+
+def log_failure(reason: Failure, request: BoundedRequest) -> str:
+    """Log an unexpected failure; give the id by which the log has it."""
+    failure_id = secrets.token_hex(8)
+    _log.failure(
+        "internal error {failure_id} in {method} {path}",
+        failure=reason,
+        failure_id=failure_id,
+        method=request.method.decode("ascii", "replace"),
+        path=request.path.decode("ascii", "backslashreplace"),
+    )
+    return failure_id
+
+
+class Channel(HTTPChannel):
+    """One connection."""
+
+    MAX_LENGTH = REQUEST_LINE_LIMIT
+    maxHeaders = HEADER_COUNT_LIMIT
+    totalHeadersSize = REQUEST_LINE_LIMIT + HEADER_LIMIT
+    site: Site
+    transport: Any
+    _arriving_since: float | None = None
+    _stalled: IDelayedCall | None = None
+    _closing = False
+    _peer_name: str | None = None
+    _peer_named = False
+
+    @property
+    def target(self) -> bytes:
+        """The target of the request that is arriving."""
+        return bytes(self._path)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no part of a request is here."""
+        return not self.requests and not self._buffer
+
+    def connectionMade(self) -> None:
+        """Count the connection and start its idle time, which a TLS handshake also has to keep."""
+        self.site.channels.add(self)
+        super().connectionMade()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Octets of requests."""
+        site = self.site
+        quick = site.quick
+        if (
+            quick is not None
+            and data.startswith(quick.prefixes)
+            and not (self.requests or self._buffer or self._busyReceiving or self._waitingForTransport)
+            and self.persistent
+            and not self.transport.disconnecting
+            and not site.draining
+        ):
+            self.resetTimeout()
+            answers, rest, close = quick.serve(data)
+            if answers:
+                self.transport.write(b"".join(answers))
+                if close:
+                    self.persistent = 0
+                    self.loseConnection()
+                    return
+                if not rest:
+                    return
+            data = rest
+        if not self._handlingRequest:
+            now = site.clock.seconds()
+            if self._arriving_since is None:
+                self._arriving_since = now
+            elif now - self._arriving_since > site.limits.receive:
+                self.refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
+                return
+        super().dataReceived(data)
+        if self.idle:
+            self._arriving_since = None
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of the header."""
+        if not self.requests:
+            # The request line has a limit of its own.
+            self.totalHeadersSize = len(line) + HEADER_LIMIT
+        super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line longer than any may be."""
+        if self.requests:
+            self.refuse(HTTPStatus.BAD_REQUEST, "a header field is too long")
+        else:
+            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A header field."""
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:
+            # A length of thousands of digits, which int() refuses.
+            self.refuse(HTTPStatus.BAD_REQUEST, "a header field is malformed")
+            return False
+
+    def checkPersistence(self, request: BoundedRequest, version: bytes) -> bool:
+        """Whether the connection stays open after this request (RFC 9112 section 9.3)."""
+        fields = request.requestHeaders.getRawHeaders(b"Connection") or ()
+        tokens = {token.strip().lower() for field in fields for token in field.split(b",")}
+        if version == b"HTTP/1.1" and b"close" not in tokens and not self.site.draining:
+            return True
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def allContentReceived(self) -> None:
+        """A request is complete."""
+        self._arriving_since = None
+        if not self._closing:
+            super().allContentReceived()
+
+    def refuse(self, status: int, line: str) -> None:
+        """Answer what can't become a request, read no more of it and close."""
+        if self._closing or self._abortingCall is not None:
+            return
+        self._closing = True
+        body = f"{line}\n".encode("ascii")
+        fields = (
+            (b"Server", SERVER),
+            (b"Date", http_date(self.site.clock.seconds())),
+            (b"Content-Type", TEXT),
+            (b"Content-Length", b"%d" % len(body)),
+            (b"Connection", b"close"),
+        )
+        lines = [b"HTTP/1.1 %d %s" % (status, phrase(status)), *(b"%s: %s" % field for field in fields), b"", body]
+        self.transport.write(b"\r\n".join(lines))
+        self.site.log_refusal(self, status, line)
+        self.dataReceived = self.rawDataReceived = _discard  # type: ignore[method-assign]
+        self.lineReceived = _discard  # type: ignore[method-assign,assignment]
+        self._buffer = b""
+        self.setTimeout(None)
+        # The interface that the base class names here has fewer methods than what it holds.
+        producer: Any = self._networkProducer
+        producer.unregisterProducer()
+        self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
+        if tls_connection(self.transport) is None and ITCPTransport.providedBy(self.transport):
+            # Closing now, with octets unread, would reset the connection, and the answer could be lost with it.
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(HTTPStatus.BAD_REQUEST, "the request is malformed")
+
+    def _send100Continue(self) -> None:
+        if not self._closing:
+            super()._send100Continue()
+
+    def pauseProducing(self) -> None:
+        """The peer does not read what it is sent."""
+        super().pauseProducing()
+        if self._stalled is None:
+            self._stalled = self.callLater(self.site.limits.stall, self._give_up)
+
+    def resumeProducing(self) -> None:
+        """The peer has read what it was sent."""
+        self._cancel_stalled()
+        super().resumeProducing()
+
+    def _give_up(self) -> None:
+        self._stalled = None
+        self.forceAbortClient()
+
+    def _cancel_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def finish_soon(self) -> None:
+        """Close when what is in flight is answered; at once when nothing is."""
+        self.persistent = 0
+        if self.idle:
+            self.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, and what was waiting on it."""
+        self._cancel_stalled()
+        super().connectionLost(reason)
+        self.site.forget(self)
+
+    @property
+    def peer_name(self) -> str | None:
+        """The common name in the peer's certificate, for the log."""
+        if not self._peer_named:
+            self._peer_named = True
+            self._peer_name = peer_common_name(self.transport)
+        return self._peer_name
+
+
+def _discard(data: bytes) -> None:
+    """Drop what follows a request that was refused."""
+
+
+class Site(server.Site):
+    """A tree of resources with limits, an access log, and an orderly end.
+
+    :param clock: drives every timeout.
+    :param quick: answers some requests without the machinery; see :mod:`pikachu.http.quick`.
+    :ivar in_flight: requests that wait for their answer.
+    """
+
+    protocol = Channel  # type: ignore[assignment]
+    requestFactory = BoundedRequest
+    displayTracebacks = False
+    noisy = False
+
+    def __init__(
+        self, resource: IResource, clock: IClock, limits: Limits | None = None, quick: QuickPath | None = None
+    ) -> None:
+        self.limits = limits or Limits()
+        self.clock = clock
+        super().__init__(resource, timeout=self.limits.idle, reactor=clock)
+        self.quick = quick
+        self.channels: set[Channel] = set()
+        self.in_flight = 0
+        self.draining = False
+        self._drained: Deferred[None] | None = None
+        self._drain_limit: IDelayedCall | None = None
+
+    def startFactory(self) -> None:
+        """twisted.web would open a log file of its own here."""
+
+    def stopFactory(self) -> None:
+        """Nothing was opened."""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """HTTP/1.1 only, whatever is installed."""
+        return [b"http/1.1"]
+
+    def log(self, request: BoundedRequest) -> None:  # type: ignore[override]
+        """The access log's line of a request that was answered."""
+        self.log_access(request, request.code)
+
+    def log_access(self, request: BoundedRequest, status: int) -> None:
+        """The access log's line of a request.  A query is never in it: SCEP's holds a message, others a token."""
+        self.in_flight -= 1
+        _log.info(
+            "{method} {path} {status} {octets} {milliseconds:.1f} ms {address}{name}",
+            method=request.method.decode("ascii", "replace"),
+            path=request.path.decode("ascii", "backslashreplace"),
+            status=status,
+            octets=request.sentLength,
+            milliseconds=(self.clock.seconds() - request._began) * 1000.0,
+            address=request.address,
+            name=f" CN={name!r}" if (name := request.channel.peer_name) else "",
+        )
+
+    def log_refusal(self, channel: Channel, status: int, line: str) -> None:
+        """The access log's line of what was refused before it became a request."""
+        _log.info(
+            "refused {status} {address}: {line}", status=status, address=peer_address(channel.getPeer()), line=line
+        )
+
+    def drain(self, timeout: float) -> Deferred[None]:
+        """Close idle connections, let the others finish, and after *timeout* seconds close those also.
+
+        The Deferred fires when no connection is left; it never fails.  Stop listening first.
+        """
+        if self._drained is not None:
+            raise RuntimeError("the site is being drained already")
+        self.draining = True
+        done: Deferred[None] = Deferred()
+        self._drained = done
+        for channel in list(self.channels):
+            channel.finish_soon()
+        if self.channels:
+            self._drain_limit = self.clock.callLater(timeout, self._close_all)
+        else:
+            self._finish_drain()
+        return done
+
+    def _close_all(self) -> None:
+        self._drain_limit = None
+        _log.warn("closing {count} connections that did not finish in time", count=len(self.channels))
+        for channel in list(self.channels):
+            channel.forceAbortClient()
+
+    def forget(self, channel: Channel) -> None:
+        """A connection is gone."""
+        self.channels.discard(channel)
+        if not self.channels:
+            self._finish_drain()
+
+    def _finish_drain(self) -> None:
+        if self._drain_limit is not None:
+            self._drain_limit.cancel()
+            self._drain_limit = None
+        if self._drained is not None:
+            done, self._drained = self._drained, None
+            done.callback(None)
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """A channel for a new connection; none once the site is being drained."""
+        return None if self.draining else super().buildProtocol(addr)

@@ -1,0 +1,88 @@
+"""Resources whose methods are coroutines, for protocols that need twisted.web's raw requests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import ClassVar, TypeAlias
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TooSlow
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from pikachu.errors import Overloaded, PikachuError
+from pikachu.http.request import BoundedRequest
+from pikachu.http.responses import not_allowed
+
+Answer: TypeAlias = Callable[[BoundedRequest], Awaitable[None]]
+Refusal: TypeAlias = Callable[[BoundedRequest, PikachuError], None]
+
+
+class ProtocolResource(Resource):
+    """A leaf of the tree that answers with coroutines.
+
+    What the coroutine raises of :class:`pikachu.errors.PikachuError` goes to :meth:`refuse`, the outlet's one table of
+    answers.  Everything else is logged with an id, and the client is told that id.  When the client hangs up, the
+    coroutine is cancelled; issuance shields itself (:func:`pikachu.threads.shield`).
+
+    :cvar methods: HTTP method → coroutine method's name, such as ``{b"GET": "answer_get"}``.  HEAD is served where
+        GET is, by the same coroutine.
+    :cvar time_limit: seconds after which the coroutine is cancelled and the client told that this server has too
+        much to do.
+    """
+
+    isLeaf = True
+    methods: ClassVar[Mapping[bytes, str]] = {}
+    time_limit: ClassVar[float] = 60.0
+
+    def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
+        """Answer with the outlet's form of *error*."""
+        raise NotImplementedError
+
+    def render(self, request: BoundedRequest) -> int:
+        """Start the coroutine of the request's method."""
+        method = b"GET" if request.method == b"HEAD" and b"HEAD" not in self.methods else request.method
+        name = self.methods.get(method)
+        if name is None:
+            allowed = set(self.methods) | ({b"HEAD"} if b"GET" in self.methods else set())
+            not_allowed(request, allowed)
+            return NOT_DONE_YET
+        serve(request, getattr(self, name), self.refuse, self.time_limit)
+        return NOT_DONE_YET
+
+
+def serve(request: BoundedRequest, answer: Answer, refuse: Refusal, time_limit: float) -> Deferred[None]:
+    """Run *answer* for *request* and answer for it what it does not.
+
+    :return: fires when the coroutine has ended; never fails.
+    """
+
+    async def run() -> None:
+        await answer(request)
+
+    work = Deferred.fromCoroutine(run())
+
+    def failed(reason: Failure) -> None:
+        error = reason.value
+        if isinstance(error, TooSlow | CancelledError) and not request.gone:
+            error = Overloaded("this server has too much to do; try again soon")
+        if request.gone:
+            if not isinstance(error, PikachuError | CancelledError):
+                request.processingFailed(reason)
+        elif isinstance(error, PikachuError):
+            try:
+                refuse(request, error)
+            except Exception:  # noqa: BLE001 - an outlet's table may have a fault too
+                request.processingFailed(Failure())
+        else:
+            request.processingFailed(reason)
+
+    def unanswered(_: None) -> None:
+        if not (request.gone or request.startedWriting or request.producer):
+            request.processingFailed(Failure(RuntimeError("the resource gave no answer")))
+
+    if not work.called:
+        work.addTimeout(time_limit, request.site.clock)  # type: ignore[arg-type]
+        request.notifyFinish().addErrback(lambda _: work.cancel())
+    return work.addCallbacks(unanswered, failed)

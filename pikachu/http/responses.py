@@ -1,0 +1,228 @@
+"""Responses that every client can read: a length, one write, few headers; conditional and partial answers.
+
+Many clients of a certificate authority refuse chunked answers, read the header block in one read of 1,024 octets,
+or wait for a length, so nothing here is ever chunked.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+from twisted.internet.interfaces import IPullProducer
+from twisted.web.http import Request
+from zope.interface import implementer
+
+SERVER: Final = b"Pikachu"
+TEXT: Final = b"text/plain; charset=utf-8"
+# Above this a body is fed as the peer reads it, so slow readers of one CRL share its memory.
+STREAMED_FROM: Final = 128 * 1024
+_SLICE: Final = 64 * 1024
+
+_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_IMF_DATE: Final = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ([A-Z][a-z]{2}) (\d{4}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
+)
+_ENTITY_TAG: Final = re.compile(rb'(?:W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_RANGE: Final = re.compile(rb"bytes=(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))", re.IGNORECASE)
+
+
+@functools.lru_cache(maxsize=4)
+def _http_date(seconds: int) -> bytes:
+    return formatdate(seconds, usegmt=True).encode("ascii")
+
+
+def http_date(when: float | datetime) -> bytes:
+    """An HTTP date (RFC 9110 section 5.6.7) of seconds since 1970 or an aware datetime; fractions are dropped."""
+    return _http_date(int(when.timestamp() if isinstance(when, datetime) else when))
+
+
+def parse_http_date(value: bytes) -> datetime | None:
+    """The instant of an HTTP date in the form that clients must send; ``None`` for anything else."""
+    match = _IMF_DATE.fullmatch(value.decode("latin-1"))
+    if match is None or match[2] not in _MONTHS:
+        return None
+    day, year, hour, minute, second = (int(match[group]) for group in (1, 3, 4, 5, 6))
+    try:
+        return datetime(year, _MONTHS.index(match[2]) + 1, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def phrase(status: int) -> bytes:
+    """The reason phrase of a status."""
+    return HTTPStatus(status).phrase.encode("ascii")
+
+
+@implementer(IPullProducer)
+class _Slices:
+    """Gives a long body to its request slice by slice, when the peer has read the one before."""
+
+    def __init__(self, request: Request, body: bytes) -> None:
+        self._request = request
+        self._body = memoryview(body)
+        self._sent = 0
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """Send one more slice."""
+        part = self._body[self._sent : self._sent + _SLICE]
+        self._sent += len(part)
+        self._request.write(bytes(part))
+        if self._sent == len(self._body):
+            self._request.unregisterProducer()
+            self._request.finish()
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """The peer is gone."""
+        self._body = memoryview(b"")
+
+
+def send(
+    request: Request, status: int, content_type: bytes | None, body: bytes, headers: Mapping[bytes, bytes] | None = None
+) -> None:
+    """Answer and finish; without effect when the client is gone or was answered.
+
+    HEAD gets the same headers and no body; 204 and 304 have neither body nor length (RFC 9110 section 6.4.1).
+
+    :param content_type: ``None`` only where there is no body.
+    :param headers: further ones, at most eight, for a small header block.
+    """
+    if request.finished or request._disconnected:
+        return
+    request.setResponseCode(status, phrase(status))
+    fields = request.responseHeaders
+    if content_type is not None:
+        fields.setRawHeaders(b"Content-Type", [content_type])
+    bodiless = status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+    if not bodiless:
+        fields.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+    for name, value in (headers or {}).items():
+        fields.setRawHeaders(name, [value])
+    if request.method == b"HEAD" or bodiless:
+        request.write(b"")
+    elif len(body) > STREAMED_FROM:
+        request.registerProducer(_Slices(request, body), False)
+        return
+    else:
+        request.write(body)
+    request.finish()
+
+
+def text_error(request: Request, status: int, line: str, headers: Mapping[bytes, bytes] | None = None) -> None:
+    """Answer with one line of text, which anybody may read."""
+    send(request, status, TEXT, f"{line}\n".encode(), headers)
+
+
+def not_allowed(request: Request, methods: Iterable[bytes]) -> None:
+    """405 with the methods that are allowed (RFC 9110 section 15.5.6)."""
+    allowed = b", ".join(sorted(methods))
+    text_error(request, HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allowed.decode('ascii')}", {b"Allow": allowed})
+
+
+def not_modified(request: Request, etag: bytes, last_modified: datetime | None, now: datetime) -> bool:
+    """Whether a GET or HEAD is to be answered with 304 (RFC 9110 section 13.2.2).
+
+    :param etag: strong, with its quotes.
+    :param last_modified: whole seconds; a date that can't be read, or lies in the future, is as if it were not there.
+    """
+    if request.method not in (b"GET", b"HEAD"):
+        return False
+    tags = request.requestHeaders.getRawHeaders(b"If-None-Match")
+    if tags is not None:
+        joined = b",".join(tags)
+        return joined.strip() == b"*" or etag in _ENTITY_TAG.findall(joined)
+    dates = request.requestHeaders.getRawHeaders(b"If-Modified-Since")
+    if last_modified is None or not dates or len(dates) != 1:
+        return False
+    since = parse_http_date(dates[0])
+    return since is not None and since <= now and last_modified.replace(microsecond=0) <= since
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of a body: *start* to *stop*, which is one past the last octet."""
+
+    start: int
+    stop: int
+
+
+class RangeNotSatisfiable(Exception):
+    """The range lies outside the body: 416."""
+
+
+def requested_part(request: Request, length: int, etag: bytes, last_modified: datetime | None) -> Part | None:
+    """The one range asked for of a body of *length* octets; ``None``: send all of it.
+
+    Several ranges, other units and ranges that can't be read are ignored, as RFC 9110 section 14.2 allows; so is
+    one whose If-Range names another version (section 13.1.5).
+
+    :raises RangeNotSatisfiable: for 416.
+    """
+    if request.method != b"GET":
+        return None
+    ranges = request.requestHeaders.getRawHeaders(b"Range")
+    match = _RANGE.fullmatch(ranges[0].strip()) if ranges and len(ranges) == 1 else None
+    if match is None:
+        return None
+    condition = request.getHeader(b"If-Range")
+    if condition is not None and condition != etag:
+        date = parse_http_date(condition)
+        if date is None or last_modified is None or date != last_modified.replace(microsecond=0):
+            return None
+    if match[3] is not None:
+        suffix = min(int(match[3]), length)
+        if suffix == 0:
+            raise RangeNotSatisfiable
+        return Part(length - suffix, length)
+    start = int(match[1])
+    last = int(match[2]) if match[2] else length - 1
+    if match[2] and last < start:
+        return None
+    if start >= length:
+        raise RangeNotSatisfiable
+    return Part(start, min(last, length - 1) + 1)
+
+
+def send_download(
+    request: Request,
+    content_type: bytes,
+    body: bytes,
+    *,
+    etag: bytes,
+    now: datetime,
+    last_modified: datetime | None = None,
+    headers: Mapping[bytes, bytes] | None = None,
+) -> None:
+    """Answer a GET or HEAD for a whole object, a part of it, or 304 when the client has it.
+
+    :param etag: strong, with its quotes.
+    :param headers: sent with each of these answers, such as Cache-Control and Expires.
+    """
+    fields = {b"ETag": etag, **(headers or {})}
+    if last_modified is not None:
+        fields[b"Last-Modified"] = http_date(last_modified)
+    if not_modified(request, etag, last_modified, now):
+        send(request, HTTPStatus.NOT_MODIFIED, None, b"", fields)
+        return
+    try:
+        part = requested_part(request, len(body), etag, last_modified)
+    except RangeNotSatisfiable:
+        text_error(
+            request,
+            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+            f"there are {len(body)} octets",
+            {b"Content-Range": b"bytes */%d" % len(body)},
+        )
+        return
+    fields[b"Accept-Ranges"] = b"bytes"
+    if part is None:
+        send(request, HTTPStatus.OK, content_type, body, fields)
+        return
+    fields[b"Content-Range"] = b"bytes %d-%d/%d" % (part.start, part.stop - 1, len(body))
+    send(request, HTTPStatus.PARTIAL_CONTENT, content_type, body[part.start : part.stop], fields)
