@@ -1,0 +1,1 @@
+"""``config.ini`` as typed, frozen values; :func:`pikachu.config.loading.load` reads it."""

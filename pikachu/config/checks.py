@@ -1,0 +1,166 @@
+"""What no single key can tell: settings that need or exclude each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pikachu.config.configuration import Configuration, Listener
+from pikachu.config.sections import ISSUER_NAMES
+from pikachu.errors import ConfigError
+
+
+class Report:
+    """Makes the messages: one line with file, section, key, what is wrong and how to mend it.
+
+    :ivar unset: variables that ``${NAME}`` did not find, by section and key (lower case).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.unset: dict[tuple[str, str], list[str]] = {}
+
+    def error(self, section: str, key: str, text: str) -> ConfigError:
+        """An error to raise."""
+        return ConfigError(f"{self.path}: [{section}] {key}: {text}")
+
+    def missing(self, section: str, key: str, why: str, mend: str) -> ConfigError:
+        """A setting that is needed and empty."""
+        variables = self.unset.get((section, key.lower()))
+        if variables:
+            return self.error(
+                section, key, f"the environment variable {variables[0]} is not set, but {why}; set it, or {mend}"
+            )
+        return self.error(section, key, f"not set, but {why}; {mend}")
+
+
+def check(configuration: Configuration, report: Report) -> None:
+    """Refuse what can't work together.
+
+    :raises ConfigError: for the first thing that is wrong.
+    """
+    _secret_key(configuration, report)
+    _ports(configuration, report)
+    _tls(configuration, report)
+    _token(configuration, report)
+    _issuers(configuration, report)
+    _vault(configuration, report)
+    _ldap(configuration, report)
+
+
+def _secret_key(configuration: Configuration, report: Report) -> None:
+    default = configuration.default
+    if default.secret_key is not None and default.secret_key_file is not None:
+        raise report.error("DEFAULT", "SECRET_KEY", "set together with secret_key_file; remove one of the two")
+    if default.secret_key is None and default.secret_key_file is None:
+        raise report.missing(
+            "DEFAULT",
+            "SECRET_KEY",
+            "stored keys are encrypted with it",
+            "set secret_key_file = var/pki/secret_key and run `pikachu init`, which makes one",
+        )
+
+
+def _ports(configuration: Configuration, report: Report) -> None:
+    seen: dict[int, Listener] = {}
+    for listener in configuration.listeners:
+        other = seen.setdefault(listener.port, listener)
+        if other is not listener:
+            raise ConfigError(
+                f"{report.path}: {listener.setting}: port {listener.port} is also that of {other.setting}; "
+                "give one of them another port, or 0 to turn it off"
+            )
+
+
+def _tls(configuration: Configuration, report: Report) -> None:
+    https, trusted = configuration.https, configuration.trusted_https
+    own = {"trusted_ssl_cert": trusted.trusted_ssl_cert, "trusted_ssl_key": trusted.trusted_ssl_key}
+    shared = bool(trusted.trusted_port and not any(own.values()) and (https.ssl_cert or https.ssl_key))
+    if https.port or shared:
+        why = f"HTTPS listens on port {https.port}" if https.port else "trusted HTTPS uses it"
+        for key, path in (("ssl_cert", https.ssl_cert), ("ssl_key", https.ssl_key)):
+            if path is None:
+                suggestion = "var/pki/https.crt" if key == "ssl_cert" else "var/pki/https.key"
+                mend = f"set {key} = {suggestion} and run `pikachu init`, which makes it, or set port = 0"
+                raise report.missing("HTTPS", key, why, mend)
+    if trusted.trusted_port and not shared:
+        for key, path in own.items():
+            if path is None:
+                why = f"trusted HTTPS listens on port {trusted.trusted_port}"
+                mend = "name a file and run `pikachu init`, which makes it, or set trusted_port = 0"
+                raise report.missing("TRUSTED_HTTPS", key, why, mend)
+
+
+def _token(configuration: Configuration, report: Report) -> None:
+    token = configuration.pkcs11
+    if token.module is None:
+        for name in token.key_labels:
+            raise report.missing(
+                "PKCS11", "module", f"key_label_{name} is set", "name the library of the module, or remove the label"
+            )
+        return
+    if not token.key_labels:
+        raise report.missing(
+            "PKCS11", "key_label_ec", "module is set", "name the key of an issuing CA, or remove module"
+        )
+    if not token.token:
+        raise report.missing("PKCS11", "token", "module is set", "name the token's label, or remove module")
+    if token.pin is None and token.pin_file is None:
+        raise report.missing("PKCS11", "pin", "module is set", "set pin or pin_file, or remove module")
+    if token.pin is not None and token.pin_file is not None:
+        raise report.error("PKCS11", "pin", "set together with pin_file; remove one of the two")
+
+
+def _issuers(configuration: Configuration, report: Report) -> None:
+    ca, labels = configuration.ca, configuration.pkcs11.key_labels
+    elsewhere = configuration.vault.enabled
+    issuers = ca.issuers
+    for name in ISSUER_NAMES:
+        files, upper = issuers.get(name), name.upper()
+        chain_set = ("CA", f"chain_file_path_{name}") in configuration.given
+        remove = f"or empty the other paths of {upper}"
+        if (files is None and (chain_set or name in labels)) or (files is not None and files.certificate is None):
+            if not elsewhere:
+                raise report.missing(
+                    "CA",
+                    f"SUBCA_CERT_PATH_{upper}",
+                    f"this issuing CA is configured in part ({upper})",
+                    f"name it, {remove}",
+                )
+        elif files is not None and files.key is None and name not in labels and not elsewhere:
+            raise report.missing("CA", f"SUBCA_KEY_PATH_{upper}", f"SUBCA_CERT_PATH_{upper} is", f"name it, {remove}")
+    if ca.mode.issuer not in issuers and not elsewhere:
+        others = [name.upper() for name in issuers]
+        mend = f"set mode = {others[0]}" if others else "start from the shipped config.ini and run `pikachu init`"
+        paths = f"SUBCA_CERT_PATH_{ca.mode} and SUBCA_KEY_PATH_{ca.mode}"
+        raise report.error(
+            "CA",
+            "mode",
+            f"{ca.mode} is the default issuing CA, but {paths} are not set; name its files, or {mend}",
+        )
+    if ca.root_key_path is not None and ca.root_cert_path is None:
+        raise report.missing(
+            "CA", "ROOT_CERT_PATH", "ROOT_KEY_PATH is", "name the root's certificate, or remove the key"
+        )
+
+
+def _vault(configuration: Configuration, report: Report) -> None:
+    vault = configuration.vault
+    if not vault.enabled:
+        return
+    for key, value in (("address", vault.address), ("role_id", vault.role_id), ("secret_id", vault.secret_id)):
+        if value is None:
+            raise report.missing("VAULT", key, "the section is enabled", "name it, or set enabled = false")
+
+
+def _ldap(configuration: Configuration, report: Report) -> None:
+    ldap = configuration.ldap
+    if not ldap.enabled:
+        return
+    for key, value in (
+        ("LDAP_HOST", ldap.ldap_host),
+        ("BASE_DN", ldap.base_dn),
+        ("ADMIN_DN", ldap.admin_dn),
+        ("ADMIN_PASSWORD", ldap.admin_password),
+    ):
+        if not value:
+            raise report.missing("LDAP", key, "the section is enabled", "name it, or set enabled = false")

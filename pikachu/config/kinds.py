@@ -1,0 +1,267 @@
+"""Kinds of settings: how a text becomes a value, and a value a text again.
+
+A ``parse`` raises ValueError with what was expected; whoever reads the file adds file, section, key and the text found.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+from urllib.parse import urlsplit
+
+T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
+
+MASK: Final = "********"
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZES: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_TRUTH: Final = {
+    "true": True,
+    "yes": True,
+    "on": True,
+    "1": True,
+    "false": False,
+    "no": False,
+    "off": False,
+    "0": False,
+}
+# Up to the last "@": a password that should have been escaped is then hidden whole.
+_URL_PASSWORD: Final = re.compile(r"(://[^:@/]*:)(.*)(@)", re.DOTALL)
+_URL_QUERY_PASSWORD: Final = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
+_PLACEHOLDERS: Final = re.compile(
+    r"(changeme|changethis|replaceme|replacethis).*"
+    r"|(this|is|a|my|your|the|super|top|very|flask|pikachu)*(secretkey|secret|password|key)(here)?[0-9]*"
+)
+
+
+class Secret:
+    """A text that neither ``repr`` nor ``str`` nor a log line shows."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "<secret>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        mine, theirs = (text.encode("utf-8", "surrogatepass") for text in (self._text, other._text))
+        return hmac.compare_digest(mine, theirs)
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
+    """How the text of a setting becomes a value.
+
+    :param parse: text and the folder of the file → value; raises ValueError.
+    :param show: value → text, with what is secret masked.
+    :param secret: the text found must not be shown in a message.
+    """
+
+    parse: Callable[[str, Path], T]
+    show: Callable[[T], str]
+    secret: bool = False
+
+
+def optional(kind: Kind[T]) -> Kind[T | None]:
+    """The same, where an empty text means None."""
+    return Kind(
+        lambda text, folder: kind.parse(text, folder) if text else None,
+        lambda value: "" if value is None else kind.show(value),
+        kind.secret,
+    )
+
+
+def mask_url(text: str) -> str:
+    """A URL without its password, and without what its query calls a password, key or token."""
+    return _URL_QUERY_PASSWORD.sub(rf"\g<1>{MASK}", _URL_PASSWORD.sub(rf"\g<1>{MASK}\g<3>", text))
+
+
+def _number(text: str, minimum: int, maximum: int, expected: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,12}", text) or not minimum <= int(text) <= maximum:
+        raise ValueError(expected)
+    return int(text)
+
+
+def number(minimum: int, maximum: int) -> Kind[int]:
+    """A whole number from *minimum* to *maximum*."""
+    expected = f"expected a number from {minimum} to {maximum}"
+    return Kind(lambda text, _: _number(text, minimum, maximum, expected), str)
+
+
+def duration(bare: str, minimum: int = 1, maximum: int = 3660 * 86400) -> Kind[int]:
+    """Seconds, written ``90s``, ``20m``, ``10h``, ``4d`` or ``2w``.
+
+    :param bare: the unit of a number without one: ``s``, ``m``, ``h``, ``d`` or ``w``.
+    :param minimum: seconds; *maximum* likewise.
+    """
+
+    def parse(text: str, folder: Path) -> int:
+        found = re.fullmatch(r"([0-9]{1,9})\s*([smhdw]?)", text.lower())
+        if found is None:
+            raise ValueError("expected a duration such as 90s, 20m, 10h or 4d")
+        seconds = int(found[1]) * _UNITS[found[2] or bare]
+        if not minimum <= seconds <= maximum:
+            raise ValueError(f"expected a duration from {_show_duration(minimum)} to {_show_duration(maximum)}")
+        return seconds
+
+    return Kind(parse, _show_duration)
+
+
+def _show_duration(seconds: int) -> str:
+    for unit in "dhm":
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds // _UNITS[unit]}{unit}"
+    return f"{seconds}s"
+
+
+def size(minimum: int, maximum: int) -> Kind[int]:
+    """Bytes, written ``10240``, ``64K`` or ``10M``."""
+    expected = (
+        f"expected a number of bytes from {_show_size(minimum)} to {_show_size(maximum)}, such as 10240, 64K or 1M"
+    )
+
+    def parse(text: str, folder: Path) -> int:
+        found = re.fullmatch(r"([0-9]{1,12})\s*([kmg]?)", text.lower())
+        value = int(found[1]) * _SIZES[found[2]] if found else -1
+        if not minimum <= value <= maximum:
+            raise ValueError(expected)
+        return value
+
+    return Kind(parse, _show_size)
+
+
+def _show_size(value: int) -> str:
+    for unit in "gmk":
+        if value and value % _SIZES[unit] == 0:
+            return f"{value // _SIZES[unit]}{unit.upper()}"
+    return str(value)
+
+
+def _fraction(text: str, folder: Path) -> float:
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?s?", text):
+        raise ValueError("expected seconds, such as 0.5, below 1000")
+    return float(text.removesuffix("s"))
+
+
+def _boolean(text: str, folder: Path) -> bool:
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError("expected true or false") from None
+
+
+def choice(names: type[E], aliases: Mapping[str, E] | None = None) -> Kind[E]:
+    """One of an enum's values, in any case.
+
+    :param aliases: other texts (lower-case) that are accepted.
+    """
+    known = {name.value.lower(): name for name in names} | dict(aliases or {})
+    expected = f"expected {' or '.join(name.value for name in names)}"
+
+    def parse(text: str, folder: Path) -> E:
+        try:
+            return known[text.lower()]
+        except KeyError:
+            raise ValueError(expected) from None
+
+    return Kind(parse, lambda value: value.value)
+
+
+def _path(text: str, folder: Path) -> Path:
+    if not text:
+        raise ValueError("expected the name of a file or folder")
+    # Relative to the file that names it (RUN-1); an absolute text stays as it is.
+    return folder / text
+
+
+def _url(text: str, folder: Path) -> str:
+    expected = "expected a URL such as https://host or http://host:8080, without query or password"
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        raise ValueError(expected) from None
+    if not fine or parts.query or parts.fragment or re.search(r"[\s\"'<>\\]", text):
+        raise ValueError(expected)
+    return text.rstrip("/")
+
+
+def _address(text: str, folder: Path) -> str:
+    try:
+        return str(ipaddress.ip_address(text)) if text else ""
+    except ValueError:
+        raise ValueError("expected an IP address of this machine, such as 127.0.0.1, or nothing for all") from None
+
+
+def _secret_key(text: str, folder: Path) -> Secret:
+    plain = re.sub(r"[^a-z0-9]", "", text.lower())
+    if _PLACEHOLDERS.fullmatch(plain):
+        raise ValueError("this is a placeholder; remove it, set secret_key_file and run `pikachu init`")
+    if len(text) < 16 or len(set(text)) < 5:
+        raise ValueError(
+            "too short or too simple (16 characters at least); set secret_key_file instead and run `pikachu init`"
+        )
+    return Secret(text)
+
+
+def _database_url(text: str, folder: Path) -> Secret:
+    found = re.fullmatch(r"(sqlite|postgresql|postgres)(\+[a-z0-9]+)?://(.*)", text)
+    if found is None:
+        raise ValueError("expected postgresql://user:password@host/name or sqlite:///file")
+    # sqlite:///file is relative, sqlite:////file absolute.
+    relative = re.fullmatch(r"/([^/:?][^?]*)(\?.*)?", found[3]) if found[1] == "sqlite" else None
+    if relative is None:
+        return Secret(text)
+    return Secret(f"{found[1]}{found[2] or ''}:///{folder / relative[1]}{relative[2] or ''}")
+
+
+def _pattern(expected: str, pattern: str) -> Callable[[str, Path], str]:
+    def parse(text: str, folder: Path) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(expected)
+        return text
+
+    return parse
+
+
+TEXT: Final[Kind[str]] = Kind(lambda text, _: text, mask_url)
+SECRET: Final[Kind[Secret]] = Kind(lambda text, _: Secret(text), lambda _: MASK, secret=True)
+SECRET_KEY: Final[Kind[Secret]] = Kind(_secret_key, lambda _: MASK, secret=True)
+DATABASE_URL: Final[Kind[Secret]] = Kind(_database_url, lambda value: mask_url(value.reveal()), secret=True)
+PATH: Final[Kind[Path]] = Kind(_path, str)
+URL: Final[Kind[str]] = Kind(_url, str)
+BOOLEAN: Final[Kind[bool]] = Kind(_boolean, lambda value: "true" if value else "false")
+FRACTION: Final[Kind[float]] = Kind(_fraction, lambda value: f"{value:g}s")
+ADDRESS: Final[Kind[str]] = Kind(_address, str)
+PORT: Final[Kind[int]] = Kind(
+    lambda text, _: _number(text, 0, 65535, "expected a port from 1 to 65535, or 0 to turn the listener off"), str
+)
+REMOTE_PORT: Final[Kind[int]] = Kind(lambda text, _: _number(text, 1, 65535, "expected a port from 1 to 65535"), str)
+LDAP_HOST: Final[Kind[str]] = Kind(
+    _pattern(
+        "expected a host name or address, or ldaps://host; its port stands in LDAP_PORT",
+        r"|(ldaps?://)?([A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?)/?",
+    ),
+    str,
+)
+USER_FILTER: Final[Kind[str]] = Kind(
+    _pattern("expected an LDAP filter with {username} in it, such as (uid={username})", r"\(.*\{username\}.*\)"), str
+)

@@ -1,0 +1,40 @@
+"""The configuration in force with secrets masked, for ``pikachu config`` and the Config page (CFG-11)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from pikachu.config.configuration import Configuration
+from pikachu.config.kinds import MASK, mask_url
+from pikachu.config.sections import RAW_SECTIONS, SECTIONS, keys
+
+_SECRET_NAME: Final = re.compile(r"pass|secret|token|key|pin|credential|auth", re.IGNORECASE)
+
+
+class Setting(NamedTuple):
+    """One line of the configuration in force.
+
+    :param value: what counts, as the file would write it, paths absolute; secrets are ``********``.
+    :param origin: ``file``, or ``default`` where the file has nothing.
+    """
+
+    section: str
+    key: str
+    value: str
+    origin: str
+
+
+def masked(configuration: Configuration) -> list[Setting]:
+    """All settings in force, section by section."""
+    settings: list[Setting] = []
+    for cls in SECTIONS:
+        section = getattr(configuration, cls.NAME.lower())
+        for name, key in keys(cls):
+            origin = "file" if (cls.NAME, name) in configuration.given else "default"
+            settings.append(Setting(cls.NAME, key.name, key.kind.show(getattr(section, name)), origin))
+    for raw in RAW_SECTIONS:
+        for name, text in getattr(configuration, raw.lower()).items():
+            hidden = text and _SECRET_NAME.search(name)
+            settings.append(Setting(raw, name, MASK if hidden else mask_url(text), "file"))
+    return settings

@@ -1,0 +1,528 @@
+"""Every section and key of ``config.ini``, once: name, kind, default and the comment of the shipped file (CFG-1).
+
+Reading, nearest names, masking and the shipped file all follow from these declarations.
+A field is named like its key, in lower case.
+"""
+
+# Each field is declared by a call, so that its kind and its type are checked against each other.
+# ruff: noqa: RUF009
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypeVar
+
+from pikachu.config.choices import (
+    Base64Wrap,
+    ForeignIssuer,
+    KeyPermissions,
+    LDAPSecurity,
+    LogLevel,
+    Mode,
+    SCEPRegistrationAuthority,
+    VaultSigner,
+)
+from pikachu.config.kinds import (
+    ADDRESS,
+    BOOLEAN,
+    DATABASE_URL,
+    FRACTION,
+    LDAP_HOST,
+    PATH,
+    PORT,
+    REMOTE_PORT,
+    SECRET,
+    SECRET_KEY,
+    TEXT,
+    URL,
+    USER_FILTER,
+    Kind,
+    Secret,
+    choice,
+    duration,
+    number,
+    optional,
+    size,
+)
+
+T = TypeVar("T")
+
+ISSUER_NAMES: Final = ("ec", "rsa", "mldsa")
+"""Issuing CAs as paths, API and CLI name them (INT-3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a section.
+
+    :param name: as the file writes it.
+    :param default: the text that counts where the file has none.
+    :param comment: for the shipped file, one or two lines.
+    """
+
+    name: str
+    kind: Kind[Any]
+    default: str
+    comment: str
+
+
+def _key(kind: Kind[T], default: str, comment: str) -> T:
+    return field(default=kind.parse(default, Path()), metadata={"key": (kind, default, comment)})
+
+
+class Section:
+    """Base of the sections.
+
+    :cvar NAME: as the file writes it.
+    :cvar ABOUT: a comment for the shipped file.
+    :cvar UPPER: fields whose key the file writes in capitals.
+    """
+
+    __slots__ = ()
+
+    NAME: ClassVar[str]
+    ABOUT: ClassVar[str]
+    UPPER: ClassVar[frozenset[str]] = frozenset()
+
+
+def keys(section: type[Section]) -> Iterator[tuple[str, Key]]:
+    """Field names and keys of a section, in the order of the shipped file."""
+    for one in fields(section):  # type: ignore[arg-type]  # each subclass is a dataclass
+        kind, default, comment = one.metadata["key"]
+        name = one.name.upper() if one.name in section.UPPER else one.name
+        yield one.name, Key(name, kind, default, comment)
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultSection(Section):
+    """``[DEFAULT]``: a plain section, nothing is inherited from it."""
+
+    NAME: ClassVar[str] = "DEFAULT"
+    ABOUT: ClassVar[str] = "The server as a whole. Other sections inherit nothing from here."
+    UPPER: ClassVar[frozenset[str]] = frozenset({"secret_key"})
+
+    secret_key: Secret | None = _key(
+        optional(SECRET_KEY), "", "The secret that protects stored keys and sessions; better kept in secret_key_file."
+    )
+    secret_key_file: Path | None = _key(
+        optional(PATH), "", "A file with that secret, mode 0600. `pikachu init` makes it."
+    )
+    listen: str = _key(ADDRESS, "", "The address that all listeners bind; empty means all.")
+    http_port: int = _key(
+        PORT, "80", "Plain HTTP: OCSP, SCEP, CRLs, CA certificates, health. 0 turns it off, as for every port."
+    )
+    max_idle_time: int = _key(
+        duration("m"),
+        "20m",
+        "A person is signed out after this time without a request: 20m, 10h, 4d; a bare number is minutes.",
+    )
+    shutdown_timeout: int = _key(
+        duration("s", minimum=0),
+        "30s",
+        "How long requests in flight may take when the server is stopped; a bare number is seconds.",
+    )
+    body_limit: int = _key(
+        size(4096, 1 << 30),
+        "1M",
+        "Largest request body of pages and REST. EST, SCEP and OCSP have limits of their own.",
+    )
+    auto_approve: bool = _key(
+        BOOLEAN, "false", "Whether accounts that people register are active without an admin's approval."
+    )
+    password_min_length: int = _key(number(1, 128), "6", "Fewest characters of a password.")
+
+
+@dataclass(frozen=True, slots=True)
+class LoggingSection(Section):
+    """``[LOGGING]``."""
+
+    NAME: ClassVar[str] = "LOGGING"
+    ABOUT: ClassVar[str] = "The log. It also goes to standard output."
+
+    log_level: LogLevel = _key(
+        choice(LogLevel, {"warn": LogLevel.WARNING}),
+        "INFO",
+        "TRACE, DEBUG, INFO, WARNING, ERROR or CRITICAL.",
+    )
+    log_file: Path | None = _key(optional(PATH), "", "The log file; empty means standard output only.")
+    log_json: bool = _key(BOOLEAN, "false", "Whether each line is a JSON object.")
+    log_rotate_size: int = _key(size(0, 1 << 40), "10M", "A log file of this size is put aside; 0 lets it grow.")
+    log_rotate_count: int = _key(number(0, 1000), "10", "How many log files are kept aside.")
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerFiles:
+    """Where one issuing CA lies.
+
+    :param name: ``ec``, ``rsa`` or ``mldsa``.
+    :param key: None where the key is in Vault or in a token.
+    :param certificate: None only where Vault has it.
+    :param passphrase_file: its first line is the passphrase of the key.
+    """
+
+    name: str
+    key: Path | None
+    certificate: Path | None
+    chain: Path | None
+    passphrase_file: Path | None
+
+
+def _issuer_path(what: str, ca: str) -> Path | None:
+    return _key(optional(PATH), "", f"The {what} of the {ca} issuing CA.")
+
+
+def _passphrase_file(ca: str) -> Path | None:
+    return _key(optional(PATH), "", f"A file whose first line is the passphrase of the {ca} key; empty: not encrypted.")
+
+
+@dataclass(frozen=True, slots=True)
+class CASection(Section):
+    """``[CA]``."""
+
+    NAME: ClassVar[str] = "CA"
+    ABOUT: ClassVar[str] = "The issuing CAs. Each one whose files are named is in service; an empty path means none."
+    UPPER: ClassVar[frozenset[str]] = frozenset(
+        {f"subca_{what}_{ca}" for ca in ISSUER_NAMES for what in ("key_path", "cert_path", "key_passphrase_file")}
+        | {f"chain_file_path_{ca}" for ca in ISSUER_NAMES}
+        | {"root_cert_path", "root_key_path", "root_key_passphrase_file"}
+    )
+
+    mode: Mode = _key(choice(Mode), "EC", "The issuing CA of new certificates: EC, RSA or MLDSA.")
+    subca_key_path_ec: Path | None = _issuer_path("private key", "EC")
+    subca_cert_path_ec: Path | None = _issuer_path("certificate", "EC")
+    chain_file_path_ec: Path | None = _issuer_path("chain (certificate and root, PEM)", "EC")
+    subca_key_passphrase_file_ec: Path | None = _passphrase_file("EC")
+    subca_key_path_rsa: Path | None = _issuer_path("private key", "RSA")
+    subca_cert_path_rsa: Path | None = _issuer_path("certificate", "RSA")
+    chain_file_path_rsa: Path | None = _issuer_path("chain (certificate and root, PEM)", "RSA")
+    subca_key_passphrase_file_rsa: Path | None = _passphrase_file("RSA")
+    subca_key_path_mldsa: Path | None = _issuer_path("private key", "ML-DSA")
+    subca_cert_path_mldsa: Path | None = _issuer_path("certificate", "ML-DSA")
+    chain_file_path_mldsa: Path | None = _issuer_path("chain (certificate and root, PEM)", "ML-DSA")
+    subca_key_passphrase_file_mldsa: Path | None = _passphrase_file("ML-DSA")
+    root_cert_path: Path | None = _key(optional(PATH), "", "The root's certificate.")
+    root_key_path: Path | None = _key(
+        optional(PATH), "", "The root's private key; leave it empty where the root is kept offline."
+    )
+    root_key_passphrase_file: Path | None = _passphrase_file("root's")
+    key_permissions: KeyPermissions = _key(
+        choice(KeyPermissions), "refuse", "A private key file that others can read: refuse to start, or warn."
+    )
+    public_url: str | None = _key(
+        optional(URL),
+        "",
+        "The plain HTTP address that devices reach, such as http://ca.example.org; certificates then name it.",
+    )
+
+    @property
+    def issuers(self) -> Mapping[str, IssuerFiles]:
+        """The issuing CAs that have a key or a certificate here, by name (INT-3)."""
+        found: dict[str, IssuerFiles] = {}
+        for name in ISSUER_NAMES:
+            key: Path | None = getattr(self, f"subca_key_path_{name}")
+            certificate: Path | None = getattr(self, f"subca_cert_path_{name}")
+            if key is not None or certificate is not None:
+                chain: Path | None = getattr(self, f"chain_file_path_{name}")
+                passphrase: Path | None = getattr(self, f"subca_key_passphrase_file_{name}")
+                found[name] = IssuerFiles(name, key, certificate, chain, passphrase)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSection(Section):
+    """``[VAULT]``."""
+
+    NAME: ClassVar[str] = "VAULT"
+    ABOUT: ClassVar[str] = "Signing with HashiCorp Vault or OpenBao instead of key files."
+
+    enabled: bool = _key(BOOLEAN, "false", "Whether Vault signs.")
+    address: str | None = _key(optional(URL), "", "Its address, such as https://vault.example.org:8200.")
+    role_id: Secret | None = _key(optional(SECRET), "", "The AppRole's role id; ${NAME} takes an environment variable.")
+    secret_id: Secret | None = _key(
+        optional(SECRET), "", "The AppRole's secret id; ${NAME} takes an environment variable."
+    )
+    signer: VaultSigner = _key(
+        choice(VaultSigner),
+        "pki",
+        "pki: Vault's PKI engine makes the certificates; transit: Vault only signs what is made here.",
+    )
+    fallback: bool = _key(
+        BOOLEAN, "false", "Whether the key files of [CA], where they exist, sign while Vault can't be reached."
+    )
+    pki_rsa_path: str = _key(TEXT, "pki_rsa", "The mount of the PKI engine with the RSA issuing CA.")
+    pki_ec_path: str = _key(TEXT, "pki_ec", "The mount of the PKI engine with the EC issuing CA.")
+    transit_path: str = _key(TEXT, "transit", "The mount of the transit engine.")
+    transit_key_rsa: str = _key(TEXT, "pikachu-rsa", "The transit key of the RSA issuing CA.")
+    transit_key_ec: str = _key(TEXT, "pikachu-ec", "The transit key of the EC issuing CA.")
+    timeout: int = _key(duration("s", maximum=3600), "10s", "How long one call may take; a bare number is seconds.")
+    retry_attempts: int = _key(number(0, 100), "3", "How often a call that fails is tried again.")
+    verify_ssl: bool = _key(BOOLEAN, "true", "Whether Vault's TLS certificate is verified.")
+    ca_cert_path: Path | None = _key(
+        optional(PATH), "", "The CA that Vault's TLS certificate is verified with; empty: the system's."
+    )
+    role_scep: str = _key(TEXT, "", "The PKI engine's role for SCEP; empty: role_default.")
+    role_est: str = _key(TEXT, "", "The PKI engine's role for EST; empty: role_default.")
+    role_default: str = _key(TEXT, "", "The PKI engine's role for everything else; empty: none.")
+
+
+@dataclass(frozen=True, slots=True)
+class LDAPSection(Section):
+    """``[LDAP]``."""
+
+    NAME: ClassVar[str] = "LDAP"
+    ABOUT: ClassVar[str] = "Signing in with the accounts of a directory."
+    UPPER: ClassVar[frozenset[str]] = frozenset(
+        {"ldap_host", "ldap_port", "base_dn", "people_dn", "admin_dn", "admin_password"}
+    )
+
+    enabled: bool = _key(BOOLEAN, "false", "Whether the directory is asked.")
+    ldap_host: str = _key(LDAP_HOST, "", "Its host, such as ldap.example.org.")
+    ldap_port: int = _key(REMOTE_PORT, "389", "Its port: usually 389, or 636 for LDAPS.")
+    base_dn: str = _key(TEXT, "", "The directory's base, such as dc=example,dc=org.")
+    people_dn: str = _key(TEXT, "", "Where people are; empty: BASE_DN.")
+    admin_dn: str = _key(TEXT, "", "Who looks people up.")
+    admin_password: Secret | None = _key(
+        optional(SECRET), "", "The password of ADMIN_DN; ${NAME} takes an environment variable."
+    )
+    use_tls: LDAPSecurity = _key(
+        choice(
+            LDAPSecurity,
+            {
+                "no": LDAPSecurity.FALSE,
+                "off": LDAPSecurity.FALSE,
+                "0": LDAPSecurity.FALSE,
+                "yes": LDAPSecurity.TRUE,
+                "on": LDAPSecurity.TRUE,
+                "1": LDAPSecurity.TRUE,
+            },
+        ),
+        "false",
+        "false, starttls or ldaps; true means ldaps on port 636 and starttls elsewhere.",
+    )
+    ca_cert_path: Path | None = _key(
+        optional(PATH), "", "The CA that the directory's certificate is verified with; empty: the system's."
+    )
+    admin_group: str = _key(TEXT, "", "The DN of the group whose members are admins; empty: all are users.")
+    user_filter: str = _key(
+        USER_FILTER, "(uid={username})", "How a person is found; {username} is replaced by the escaped name."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SCEPSection(Section):
+    """``[SCEP]``."""
+
+    NAME: ClassVar[str] = "SCEP"
+    ABOUT: ClassVar[str] = "Enrollment of devices by SCEP (RFC 8894)."
+
+    enabled: bool = _key(BOOLEAN, "true", "Whether SCEP is served, on any listener.")
+    http_port: int = _key(PORT, "8090", "The listener that serves SCEP only.")
+    serial_file: Path | None = _key(
+        optional(PATH), "", "Accepted for older files and not used: serials come from the database."
+    )
+    dump_dir: Path | None = _key(
+        optional(PATH), "", "A folder where raw requests and answers are kept; empty: nowhere."
+    )
+    challenge_password_enabled: bool = _key(
+        BOOLEAN, "true", "Whether a first enrollment needs a challenge password. false lets anyone enroll."
+    )
+    challenge_password_validity: int = _key(
+        duration("m"), "60m", "How long a challenge password is good: 2m, 60m, 4d; a bare number is minutes."
+    )
+    ra: SCEPRegistrationAuthority = _key(
+        choice(SCEPRegistrationAuthority),
+        "auto",
+        "An RSA certificate of the server's own signs and decrypts: auto (where the CA's key can't), never or always.",
+    )
+    allow_sha1_3des: bool = _key(BOOLEAN, "false", "Whether SHA-1 and Triple-DES are accepted from old devices.")
+    legacy: bool = _key(
+        BOOLEAN, "false", "Whether single DES, MD5 and SHA-1 requests are accepted too. They protect nothing: avoid."
+    )
+    body_limit: int = _key(size(4096, 1 << 20), "64K", "Largest request.")
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPSSection(Section):
+    """``[HTTPS]``."""
+
+    NAME: ClassVar[str] = "HTTPS"
+    ABOUT: ClassVar[str] = "The listener for people and devices: pages, REST, EST, OCSP, downloads."
+
+    ssl_cert: Path | None = _key(optional(PATH), "", "Its certificate with the chain, PEM. `pikachu init` makes one.")
+    ssl_key: Path | None = _key(optional(PATH), "", "Its private key, PEM.")
+    port: int = _key(PORT, "443", "Its port.")
+    request_client_certificate: bool = _key(
+        BOOLEAN,
+        "false",
+        "Whether clients are asked for a certificate here too, for EST; they need not have one.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedHTTPSSection(Section):
+    """``[TRUSTED_HTTPS]``."""
+
+    NAME: ClassVar[str] = "TRUSTED_HTTPS"
+    ABOUT: ClassVar[str] = "The same for holders of a client certificate, which is required here."
+
+    trusted_ssl_cert: Path | None = _key(
+        optional(PATH), "", "Its certificate with the chain, PEM; empty: that of [HTTPS]."
+    )
+    trusted_ssl_key: Path | None = _key(optional(PATH), "", "Its private key, PEM; empty: that of [HTTPS].")
+    trusted_port: int = _key(PORT, "4443", "Its port.")
+    client_ca: Path | None = _key(
+        optional(PATH),
+        "",
+        "A file or folder of further CAs whose client certificates are trusted, such as manufacturers'.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PathsSection(Section):
+    """``[PATHS]``."""
+
+    NAME: ClassVar[str] = "PATHS"
+    ABOUT: ClassVar[str] = "Files and folders. Relative names, here and everywhere, are relative to this file."
+
+    crl_path: Path = _key(
+        PATH,
+        "var/crl/ca.crl",
+        "The default CA's CRL, PEM; those of other CAs are beside it, with -NAME before the suffix.",
+    )
+    crl_dir: Path | None = _key(optional(PATH), "", "The folder of all other CRLs; empty: that of crl_path.")
+    server_ext_cfg: Path = _key(PATH, "var/pki/server_ext.cnf", "The extensions of the default policy.")
+    validity_conf: Path = _key(PATH, "var/pki/validity.conf", "The validity of the default policy, in days.")
+    db_path: Path = _key(PATH, "var/db/pikachu.sqlite", "The SQLite database, unless [DATABASE] url is set.")
+    x509_templates: Path | None = _key(
+        optional(PATH), "", "A folder of your own *.cnf.j2 templates; one named like a shipped one wins."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSection(Section):
+    """``[DATABASE]``."""
+
+    NAME: ClassVar[str] = "DATABASE"
+    ABOUT: ClassVar[str] = "PostgreSQL, when one machine is not enough."
+
+    url: Secret | None = _key(
+        optional(DATABASE_URL), "", "postgresql://user:${DB_PASSWORD}@host/name; empty: [PATHS] db_path."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ESTSection(Section):
+    """``[EST]``."""
+
+    NAME: ClassVar[str] = "EST"
+    ABOUT: ClassVar[str] = "Enrollment of devices by EST (RFC 7030), on the HTTPS listeners."
+
+    enabled: bool = _key(BOOLEAN, "true", "Whether EST is served.")
+    anonymous_enroll: bool = _key(BOOLEAN, "false", "Whether anyone may enroll without credentials.")
+    require_linking: bool = _key(
+        BOOLEAN,
+        "false",
+        "Whether a request must be bound to its TLS connection (RFC 7030, 3.5). Not behind a TLS proxy.",
+    )
+    base64_wrap: Base64Wrap = _key(
+        choice(Base64Wrap, {"64": Base64Wrap.ALWAYS}),
+        "auto",
+        "Lines of 64 in answers: auto (for clients that need them), always or never.",
+    )
+    retry_after: int = _key(
+        duration("s", maximum=86400),
+        "60s",
+        "When a client that waits for an approval shall ask again; a bare number is seconds.",
+    )
+    body_limit: int = _key(size(4096, 1 << 20), "64K", "Largest request.")
+
+
+@dataclass(frozen=True, slots=True)
+class OCSPSection(Section):
+    """``[OCSP]``."""
+
+    NAME: ClassVar[str] = "OCSP"
+    ABOUT: ClassVar[str] = "Status of single certificates (RFC 6960)."
+
+    enabled: bool = _key(BOOLEAN, "true", "Whether OCSP is served.")
+    # Firefox takes no answer that is good for longer than ten days.
+    ocsp_validity: int = _key(
+        duration("d", minimum=300, maximum=10 * 86400),
+        "7d",
+        "How long an answer is good: 5m to 10d; a bare number is days.",
+    )
+    ocsp_delegated: bool = _key(
+        BOOLEAN,
+        "true",
+        "Whether a certificate for this purpose, which renews itself, signs the answers; else the CA does.",
+    )
+    foreign_issuer: ForeignIssuer = _key(
+        choice(ForeignIssuer), "unauthorized", "The answer for certificates of other CAs: unauthorized or unknown."
+    )
+    cache_size: int = _key(size(0, 1 << 36), "64M", "Memory for answers that are signed already; 0: none.")
+    body_limit: int = _key(size(1024, 1 << 20), "10K", "Largest request.")
+    max_certificates: int = _key(number(1, 1000), "50", "Most certificates in one request.")
+
+
+@dataclass(frozen=True, slots=True)
+class CRLSection(Section):
+    """``[CRL]``."""
+
+    NAME: ClassVar[str] = "CRL"
+    ABOUT: ClassVar[str] = "Lists of revoked certificates (RFC 5280)."
+
+    crl_validity: int = _key(
+        duration("d", minimum=300), "7d", "How long a CRL is good; a new one comes in time. A bare number is days."
+    )
+    crl_delay: float = _key(
+        FRACTION,
+        "0.5s",
+        "Seconds that a revocation waits for others, so that one CRL serves them all; may be a fraction.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PKCS11Section(Section):
+    """``[PKCS11]``."""
+
+    NAME: ClassVar[str] = "PKCS11"
+    ABOUT: ClassVar[str] = "Issuing keys in a hardware security module. An issuing CA with a label here signs there."
+
+    module: Path | None = _key(optional(PATH), "", "The PKCS#11 library of the module, an absolute path.")
+    token: str = _key(TEXT, "", "The label of the token.")
+    pin: Secret | None = _key(optional(SECRET), "", "Its PIN; ${NAME} takes an environment variable.")
+    pin_file: Path | None = _key(optional(PATH), "", "Or a file whose first line is the PIN.")
+    key_label_ec: str = _key(TEXT, "", "The label of the EC issuing CA's key.")
+    key_label_rsa: str = _key(TEXT, "", "The label of the RSA issuing CA's key.")
+    key_label_mldsa: str = _key(TEXT, "", "The label of the ML-DSA issuing CA's key.")
+
+    @property
+    def key_labels(self) -> Mapping[str, str]:
+        """Labels of the keys in the token, by name of the issuing CA."""
+        labels = {name: str(getattr(self, f"key_label_{name}")) for name in ISSUER_NAMES}
+        return {name: label for name, label in labels.items() if label}
+
+
+SECTIONS: Final[tuple[type[Section], ...]] = (
+    DefaultSection,
+    LoggingSection,
+    CASection,
+    HTTPSSection,
+    TrustedHTTPSSection,
+    PathsSection,
+    DatabaseSection,
+    ESTSection,
+    SCEPSection,
+    OCSPSection,
+    CRLSection,
+    LDAPSection,
+    VaultSection,
+    PKCS11Section,
+)
+RAW_SECTIONS: Final[Mapping[str, str]] = {
+    "CHAT": "The built-in assistant. It works without any setting.",
+    "MQTT": "Publishing revocations to an MQTT broker.",
+}
+"""Sections that are kept as they are written, with what the shipped file says of them."""
