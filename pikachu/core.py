@@ -17,9 +17,9 @@ from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import FailureLimiter
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import Secret
-from pikachu.config.choices import ForeignIssuer
 from pikachu.config.sections import IssuerFiles
 from pikachu.errors import ConfigError, PikachuError
 from pikachu.interfaces import IClock, IWorkerPool
