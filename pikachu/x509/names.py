@@ -187,7 +187,7 @@ def _attribute(element: der.Element) -> NameAttribute:
 
 
 def _check_value(oid: str, tag: int, value: str) -> None:
-    name, bound = _KNOWN.get(oid, (oid, 32768))
+    name, bound = _KNOWN.get(oid, (oid[:64], 32768))
     if not value:
         raise BadCSR(f"{name} in a name is empty")
     if not value.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in value):

@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, mldsa, padding, rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pikachu.errors import (
@@ -391,6 +391,7 @@ def test_any_bytes_are_no_private_key(data: bytes) -> None:
             load_private_key(candidate, b"x")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damaged_private_keys(data: st.DataObject) -> None:
     key = KEYS[data.draw(st.sampled_from(("prime256v1", "ed25519", "mldsa44", "rsa2048")))]
