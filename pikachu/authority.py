@@ -101,6 +101,7 @@ class IssuingCAs:
         self._default = default
         self._current = dict(current)
         self._others: list[IssuingCA] = []
+        self._coming: dict[str, IssuingCA] = {}
 
     @property
     def default(self) -> IssuingCA:
@@ -124,7 +125,7 @@ class IssuingCAs:
 
     def all(self) -> list[IssuingCA]:
         """Every generation in service: all answer OCSP and publish a CRL."""
-        return [*self._current.values(), *self._others]
+        return [*self._current.values(), *self._coming.values(), *self._others]
 
     def by_id(self, issuer_id: int) -> IssuingCA | None:
         """By the id of its row."""
@@ -135,12 +136,21 @@ class IssuingCAs:
         return next((issuer for issuer in self.all() if issuer.key_identifier == key_identifier), None)
 
     def add_other(self, issuer: IssuingCA) -> None:
-        """Take a former or a coming generation into service."""
+        """Take a former generation, or the root, into service."""
         self._others.append(issuer)
+
+    def announce(self, issuer: IssuingCA) -> None:
+        """Name the generation that will follow the current one of its name."""
+        self._coming[issuer.name] = issuer
+
+    def coming(self, name: str) -> IssuingCA | None:
+        """The generation that will follow, where one is announced."""
+        return self._coming.get(name)
 
     def promote(self, issuer: IssuingCA) -> None:
         """Make a generation the current one of its name; the one before stays in service."""
         self._others = [other for other in self._others if other is not issuer]
+        self._coming.pop(issuer.name, None)
         former = self._current.get(issuer.name)
         if former is not None:
             self._others.append(former)

@@ -286,7 +286,6 @@ class PolicyLimits:
     :param own_subject: a client certificate may enroll its own subject only.
     :param linked: EST requests must carry the TLS channel binding.
     :param same_key: a renewal may keep its key.
-    :param change_subject: a re-enrollment may ask for another subject (ChangeSubjectName, RFC 7030 section 4.2.2).
     """
 
     keys: tuple[str, ...] = ()
@@ -297,7 +296,6 @@ class PolicyLimits:
     own_subject: bool = False
     linked: bool = False
     same_key: bool = True
-    change_subject: bool = False
 
 
 @dataclass(frozen=True, slots=True)

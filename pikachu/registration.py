@@ -19,6 +19,7 @@ from pikachu.authority import CertificateAuthority, IssuingCA, Order
 from pikachu.errors import (
     AuthenticationFailed,
     BadCSR,
+    Conflict,
     NotAuthorized,
     NotFound,
     PolicyViolation,
@@ -170,7 +171,7 @@ class RegistrationAuthority:
         principal, linked = await self._est_principal(principal, csr, credentials)
         sound = check_request(csr)
         policy = await self.policies.choose(Method.EST, label, principal)
-        if (policy.limits.linked or self._settings.est_linked) and not linked:
+        if self.demands_linking(policy) and not linked:
             raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
         if renew:
             await self._check_reenrollment(principal.certificate, sound, policy)
@@ -222,11 +223,9 @@ class RegistrationAuthority:
         """EST-3: the certificate being renewed authenticates, and its names stay (RFC 7030 section 4.2.2)."""
         if presented is None or not presented.own:
             raise NotAuthorized("re-enrollment needs the certificate that is being renewed, over TLS")
-        changes = sound.csr.attribute(CHANGE_SUBJECT_NAME) is not None
-        if changes and not policy.limits.change_subject:
-            raise PolicyViolation("the policy does not allow ChangeSubjectName")
-        if not changes:
-            check_same_names(presented.der, sound.csr)
+        if sound.csr.attribute(CHANGE_SUBJECT_NAME) is not None:
+            raise PolicyViolation("no policy gives the right to ChangeSubjectName; enroll the new name instead")
+        check_same_names(presented.der, sound.csr)
         if not policy.limits.same_key and parse_certificate(presented.der).spki_der == sound.key.spki:
             raise PolicyViolation("the policy demands a new key for each renewal")
 
@@ -237,6 +236,20 @@ class RegistrationAuthority:
             return self.issuer_for(await self.policies.for_label(Method.EST, label), Method.EST)
 
         return Deferred.fromCoroutine(work())
+
+    def est_certificates(self, label: str | None) -> Deferred[tuple[bytes, ...]]:
+        """What cacerts gives: the chain of the CA that would sign on that path, and of the one that follows it."""
+
+        async def work() -> tuple[bytes, ...]:
+            issuer = await self.est_issuer(label)
+            coming = self._authority.issuers.coming(issuer.name)
+            return tuple(dict.fromkeys((*issuer.chain, *(() if coming is None else coming.chain))))
+
+        return Deferred.fromCoroutine(work())
+
+    def demands_linking(self, policy: Policy) -> bool:
+        """Whether EST requests under this policy must be bound to their TLS session."""
+        return policy.limits.linked or self._settings.est_linked
 
     def est_policy(self, label: str | None) -> Deferred[Policy]:
         """The policy of an EST path: what csrattrs tells.  Fails with NotFound."""
@@ -533,7 +546,13 @@ class RegistrationAuthority:
         )
         if policy.approval is Approval.MANUAL:
             return await self._wait_for_approval(request)
-        record = await self._authority.issue(request, order, _told(request, principal))
+        try:
+            record = await self._authority.issue(request, order, _told(request, principal))
+        except Conflict as error:
+            if principal.challenge_id is None:
+                raise
+            # Another request was quicker: for this one the challenge password is as good as wrong.
+            raise AuthenticationFailed(error.public) from error
         issuer = self._authority.issuers.by_id(record.issuer_id)
         return Issued(record, issuer or order.issuer)
 

@@ -1,0 +1,215 @@
+"""EST over HTTPS: ``/.well-known/est/[<label>/]<operation>`` (RFC 7030, 8951, 9908)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Final
+
+from twisted.logger import Logger
+from twisted.web.resource import IResource, Resource
+
+from pikachu.errors import (
+    AuthenticationFailed,
+    BadCSR,
+    MalformedRequest,
+    NotAuthorized,
+    NotFound,
+    PikachuError,
+    RateLimited,
+    RequestError,
+    TooLarge,
+    Unavailable,
+)
+from pikachu.http.peer import channel_bindings, peer_certificate
+from pikachu.http.request import BoundedRequest
+from pikachu.http.resources import ProtocolResource
+from pikachu.http.responses import not_allowed, send, text_error
+from pikachu.interfaces import IWorkerPool
+from pikachu.model import Credentials, Policy
+from pikachu.protocols.est.csrattrs import Demands, encode_csrattrs
+from pikachu.protocols.est.messages import (
+    ESTPath,
+    Operation,
+    decode_request,
+    encode_body,
+    encode_certificates,
+    encode_server_key,
+    parse_basic_authorization,
+    parse_path,
+    refuse_key_encryption,
+    wraps_base64,
+)
+from pikachu.registration import Issued, Pending, RegistrationAuthority
+from pikachu.x509.csr import CertificationRequest
+from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_info
+from pikachu.x509.spki import describe_spki
+
+log = Logger()
+
+# The outlet's table (docs/errors.md); libest knows no status but 400, 401, 404, 423, 500, 502 and 504.
+STATUSES: Final[dict[type[PikachuError], int]] = {
+    AuthenticationFailed: 401,
+    NotAuthorized: 403,
+    NotFound: 404,
+    TooLarge: 413,
+    RateLimited: 429,
+    RequestError: 400,
+    Unavailable: 503,
+    PikachuError: 500,
+}
+_REALM: Final = b'Basic realm="estrealm"'
+_NO_STORE: Final = {b"Cache-Control": b"no-store"}
+_PREFIX: Final = b"/.well-known/est/"
+
+
+def status_of(error: PikachuError) -> int:
+    """The HTTP status of a failure."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def new_key_type(csr: CertificationRequest) -> str:
+    """What kind of key serverkeygen makes: that of the request's own key, RSA-2048 where that is none to use."""
+    try:
+        key = describe_spki(csr.spki_der)
+    except (BadCSR, MalformedRequest):
+        return "rsa2048"
+    family, _, detail = key.text.partition("/")
+    if family == "RSA":
+        return f"rsa{detail}" if detail in ("2048", "3072", "4096") else "rsa2048"
+    return (detail or family).lower()
+
+
+class ESTResource(ProtocolResource):
+    """Everything below ``/.well-known/est``.
+
+    :param pool: where keys are made for serverkeygen.
+    :param wrapping: ``auto``, ``always`` or ``never`` (``[EST] base64_wrap``).
+    """
+
+    methods: ClassVar = {b"GET": "answer", b"POST": "answer"}
+
+    def __init__(self, registration: RegistrationAuthority, pool: IWorkerPool, wrapping: str) -> None:
+        Resource.__init__(self)
+        self._registration = registration
+        self._pool = pool
+        self._wrapping = wrapping
+
+    def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
+        """All paths below are ours: labels and operations."""
+        return self
+
+    async def answer(self, request: BoundedRequest) -> None:
+        """One operation."""
+        path = parse_path(request.uri.partition(b"?")[0].removeprefix(_PREFIX).split(b"/"))
+        method = b"GET" if request.method == b"HEAD" else request.method
+        if method != path.operation.method.encode("ascii"):
+            not_allowed(request, {b"GET", b"HEAD"} if path.operation.method == "GET" else {b"POST"})
+            return
+        if path.operation is Operation.CACERTS:
+            await self._cacerts(request, path.label)
+        elif path.operation is Operation.CSRATTRS:
+            await self._csrattrs(request, path.label)
+        else:
+            await self._enroll(request, path)
+
+    # --- what anyone may read -----------------------------------------------------------
+
+    async def _cacerts(self, request: BoundedRequest, label: str | None) -> None:
+        certificates = await self._registration.est_certificates(label)
+        body = encode_certificates(certificates, wrap=self._wraps(request))
+        send(
+            request,
+            200,
+            b"application/pkcs7-mime; smime-type=certs-only",
+            body,
+            {b"Content-Transfer-Encoding": b"base64"},
+        )
+
+    async def _csrattrs(self, request: BoundedRequest, label: str | None) -> None:
+        policy = await self._registration.est_policy(label)
+        attributes = self._demands(policy).attributes()
+        if not attributes:
+            send(request, 204, None, b"")
+            return
+        body = encode_body(encode_csrattrs(attributes), wrap=self._wraps(request))
+        send(request, 200, b"application/csrattrs", body, {b"Content-Transfer-Encoding": b"base64"})
+
+    def _demands(self, policy: Policy) -> Demands:
+        single = policy.limits.keys[0] if len(policy.limits.keys) == 1 else None
+        return Demands(linked=self._registration.demands_linking(policy), key=single)
+
+    def _wraps(self, request: BoundedRequest) -> bool:
+        agent = request.getHeader(b"user-agent")
+        return wraps_base64(None if agent is None else agent.decode("latin-1"), self._wrapping)
+
+    # --- enrolling ----------------------------------------------------------------------
+
+    def _credentials(self, request: BoundedRequest) -> Credentials:
+        transport = request.channel.transport
+        basic = parse_basic_authorization(request.getHeader(b"authorization"))
+        return Credentials(
+            address=request.address,
+            peer_certificate=peer_certificate(transport),
+            username=None if basic is None else basic[0],
+            password=None if basic is None else basic[1],
+            channel_bindings=channel_bindings(transport),
+        )
+
+    async def _enroll(self, request: BoundedRequest, path: ESTPath) -> None:
+        kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if kind not in (b"", b"application/pkcs10"):
+            text_error(request, 415, "the request's type is application/pkcs10")
+            return
+        credentials = self._credentials(request)
+        assert request.content is not None  # noqa: S101 - twisted.web sets it before rendering
+        der, raw = decode_request(request.content.read())
+        if path.operation is Operation.SERVERKEYGEN:
+            await self._server_keygen(request, credentials, der, path.label)
+            return
+        result = await self._registration.est_enroll(
+            credentials, der, path.label, renew=path.operation is Operation.SIMPLEREENROLL
+        )
+        if isinstance(result, Pending):
+            self._pending(request, result)
+            return
+        headers = dict(_NO_STORE)
+        if not raw:
+            headers[b"Content-Transfer-Encoding"] = b"base64"
+        body = encode_certificates([result.record.der], raw=raw, wrap=self._wraps(request))
+        send(request, 200, b"application/pkcs7-mime; smime-type=certs-only", body, headers)
+
+    async def _server_keygen(
+        self, request: BoundedRequest, credentials: Credentials, der: bytes, label: str | None
+    ) -> None:
+        principal, csr, policy = await self._registration.est_server_keygen(credentials, der, label)
+        refuse_key_encryption(csr)
+        private_key: PrivateKey = await self._pool.run(generate_private_key, new_key_type(csr))
+        spki = describe_private_key(private_key).spki
+        result = await self._registration.issue_generated(principal, csr, policy, spki, label)
+        assert isinstance(result, Issued)  # noqa: S101 - manual approval was refused before
+        kind, body = encode_server_key(private_key_info(private_key), result.record.der, wrap=self._wraps(request))
+        send(request, 200, kind.encode("ascii"), body, _NO_STORE)
+
+    @staticmethod
+    def _pending(request: BoundedRequest, pending: Pending) -> None:
+        send(
+            request,
+            202,
+            b"text/plain",
+            b"the request waits for approval\n",
+            {b"Retry-After": b"%d" % pending.retry_after, **_NO_STORE},
+        )
+
+    # --- failures -----------------------------------------------------------------------
+
+    def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
+        """One line of text with the status of the table."""
+        status = status_of(error)
+        headers = dict(_NO_STORE)
+        if status == 401:
+            headers[b"WWW-Authenticate"] = _REALM
+        if isinstance(error, RateLimited | Unavailable):
+            headers[b"Retry-After"] = b"%d" % math.ceil(error.retry_after)
+        if status >= 500:
+            log.error("EST: {error} {context}", error=error.public, context=error.context)
+        text_error(request, status, error.public, headers)
