@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -22,7 +22,7 @@ def result_of(deferred: Deferred[T]) -> T:
     return result
 
 
-def failure_of(deferred: Deferred[object] | Deferred[T], kind: type[E]) -> E:
+def failure_of(deferred: Deferred[Any], kind: type[E]) -> E:
     """The exception of exactly *kind* with which *deferred* has failed."""
     results: list[object] = []
     deferred.addBoth(results.append)

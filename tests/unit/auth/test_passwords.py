@@ -21,22 +21,10 @@ from pikachu.auth.passwords import (
 from pikachu.errors import AuthenticationFailed, Overloaded, PolicyViolation
 from pikachu.threads import ImmediatePool
 from tests.support.deferreds import failure_of, result_of
+from tests.support.people import CHEAP, CountingPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-CHEAP = Argon2Parameters(time_cost=1, memory_cost=8, parallelism=1)
-
-
-class CountingPool:
-    """Runs the work at once and keeps what it was given."""
-
-    def __init__(self) -> None:
-        self.work: list[tuple[object, ...]] = []
-
-    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        self.work.append(args)
-        return ImmediatePool().run(work, *args, **kwargs)
 
 
 class FullPool:

@@ -1,0 +1,541 @@
+"""EST-2, CHP-2, USR-3, USR-6: from evidence to a principal, without telling an attacker anything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+
+import pytest
+from argon2 import extract_parameters
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pikachu.auth.authenticator import Authenticator, new_challenge, new_token, token_digest
+from pikachu.auth.passwords import PasswordHasher
+from pikachu.auth.rate_limit import FailureLimiter
+from pikachu.errors import AuthenticationFailed, Conflict, NotAuthorized, RateLimited
+from pikachu.interfaces import Begun
+from pikachu.model import (
+    ANONYMOUS,
+    SYSTEM,
+    AccountState,
+    Credentials,
+    Event,
+    ListQuery,
+    Method,
+    NewRequest,
+    Principal,
+    PrincipalKind,
+    RevocationReason,
+    Role,
+    Scope,
+)
+from pikachu.sealing import Sealer
+from tests.support.deferreds import failure_of, result_of
+from tests.support.people import ADDRESS, CHEAP, PASSWORD, HeldPool, World, certificate_of, make_world
+from tests.support.pki import DAY, make_ca, make_leaf
+
+EVENT = Event("x", "x", "x", "test")
+
+
+def basic(world: World, username: str, password: str, address: str = ADDRESS) -> Deferred[Principal]:
+    return world.authenticator.basic(username, password, address)
+
+
+def refused(world: World, username: str, password: str = "guess", address: str = ADDRESS) -> AuthenticationFailed:
+    return failure_of(basic(world, username, password, address), AuthenticationFailed)
+
+
+# --- passwords -------------------------------------------------------------------------------
+
+
+def test_basic_gives_the_account_with_all_scopes_of_its_role(world: World) -> None:
+    alice, root = world.add("alice"), world.add("root", Role.ADMIN)
+    principal = result_of(basic(world, "alice", PASSWORD))
+    assert principal == Principal(
+        PrincipalKind.ACCOUNT,
+        "alice",
+        owner_id=alice.id,
+        role=Role.USER,
+        scopes=frozenset({Scope.READ, Scope.ENROLL, Scope.REVOKE}),
+        address=ADDRESS,
+    )
+    assert result_of(basic(world, "root", PASSWORD)).scopes == frozenset(Scope)
+    assert result_of(basic(world, "root", PASSWORD)).owner_id == root.id
+
+
+def test_names_are_compared_without_case(world: World) -> None:
+    world.add("Alice")
+    assert result_of(basic(world, "aLICE", PASSWORD)).name == "Alice"
+
+
+@pytest.mark.parametrize("username", ["nobody", "", "a" * 65, "nul\0", "\ud800", "ä", "x" * 100_000, "alice "])
+def test_unknown_names_get_the_answer_of_a_wrong_password_after_the_same_work(world: World, username: str) -> None:
+    """USR-3: no enumeration: one message, one Argon2 verification of the same cost."""
+    world.add("alice")
+    world.pool.work.clear()
+    wrong = refused(world, "alice")
+    unknown = refused(world, username)
+    assert wrong.public == unknown.public
+    costs = [extract_parameters(str(work[0])) for work in world.pool.work]
+    assert len(costs) == 2
+    assert costs[0] == costs[1]
+
+
+@pytest.mark.parametrize("state", [AccountState.PENDING, AccountState.SUSPENDED])
+def test_only_active_accounts_get_in(world: World, state: AccountState) -> None:
+    alice = world.add("alice", state=AccountState.PENDING)
+    if state is AccountState.SUSPENDED:
+        result_of(world.accounts.suspend(SYSTEM, alice.id))
+    assert refused(world, "alice", PASSWORD).public == refused(world, "nobody").public
+
+
+def test_suspension_works_at_once_though_the_password_is_remembered(world: World) -> None:
+    """USR-4."""
+    alice = world.add("alice")
+    result_of(basic(world, "alice", PASSWORD))
+    result_of(world.accounts.suspend(SYSTEM, alice.id))
+    refused(world, "alice", PASSWORD)
+
+
+def test_repeated_basic_costs_one_hash_and_no_event(world: World) -> None:
+    """A device sends its password with each EST request."""
+    world.add("alice")
+    before = len(world.events())
+    world.pool.work.clear()
+    for _ in range(50):
+        result_of(basic(world, "alice", PASSWORD))
+    assert len(world.pool.work) == 1
+    assert len(world.events()) == before
+
+
+def test_failed_login_is_recorded_without_what_was_typed(world: World) -> None:
+    """AUD-2: address and reason; the name only where it is an account's."""
+    alice = world.add("alice")
+    refused(world, "alice", "sesame-123")
+    refused(world, "sesame-123", "alice")
+    known, unknown = (record.event for record in world.events("failed login"))
+    assert known.resource_name == "alice"
+    assert known.owner_id == alice.id
+    assert known.about_account
+    assert unknown.about_account
+    assert known.details == {"ip": ADDRESS, "by": "password", "reason": "wrong password"}
+    assert unknown.details == {"ip": ADDRESS, "by": "password", "reason": "no such account"}
+    assert "sesame" not in repr(world.events())
+
+
+def test_ten_failures_lock_an_account_even_for_the_right_password(world: World) -> None:
+    world.add("alice")
+    world.add("bob")
+    for _ in range(10):
+        refused(world, "alice")
+    locked = failure_of(basic(world, "ALICE", PASSWORD, "198.51.100.9"), RateLimited)
+    assert locked.retry_after == 60
+    assert world.events("failed login")[-1].event.details["locked_seconds"] == 60
+    result_of(basic(world, "bob", PASSWORD))
+    world.clock.advance(60)
+    result_of(basic(world, "alice", PASSWORD))
+
+
+def test_an_account_that_does_not_exist_locks_alike(world: World) -> None:
+    """No enumeration through the lock either."""
+    for _ in range(10):
+        refused(world, "nobody")
+    failure_of(basic(world, "nobody", "x"), RateLimited)
+
+
+def test_thirty_failures_lock_an_address_over_all_names(world: World) -> None:
+    world.add("alice")
+    for number in range(30):
+        refused(world, f"nobody{number}")
+    failure_of(basic(world, "alice", PASSWORD), RateLimited)
+    failure_of(world.authenticator.token("pik_x", ADDRESS), RateLimited)
+    failure_of(world.authenticator.challenge("x", ADDRESS), RateLimited)
+    result_of(basic(world, "alice", PASSWORD, "198.51.100.9"))
+
+
+def test_a_success_of_ones_own_does_not_clear_the_address(world: World) -> None:
+    """Else an attacker with one account could guess at all others for ever."""
+    world.add("mallory")
+    for number in range(30):
+        refused(world, f"nobody{number}")
+        if number < 29:
+            result_of(basic(world, "mallory", PASSWORD))
+    failure_of(basic(world, "mallory", PASSWORD), RateLimited)
+
+
+def test_a_locked_account_costs_no_hash_and_no_event(world: World) -> None:
+    for _ in range(10):
+        refused(world, "nobody")
+    before = len(world.events())
+    world.pool.work.clear()
+    failure_of(basic(world, "nobody", "x"), RateLimited)
+    assert world.pool.work == []
+    assert len(world.events()) == before
+
+
+def held_authenticator(world: World) -> tuple[Authenticator, HeldPool]:
+    pool = HeldPool()
+    hasher = PasswordHasher(pool, world.clock, CHEAP)
+    limiters = FailureLimiter(world.clock, 10), FailureLimiter(world.clock, 30)
+    return Authenticator(world.store, hasher, world.certificates, *limiters, world.sealer, world.clock), pool
+
+
+def test_guesses_sent_at_once_get_no_further_than_guesses_in_turn(world: World) -> None:
+    """Of a hundred parallel guesses only those before the lock are answered, even if a later one is right."""
+    world.add("alice")
+    authenticator, pool = held_authenticator(world)
+    guesses = [authenticator.basic("alice", PASSWORD if number == 50 else "guess", ADDRESS) for number in range(100)]
+    for waiting in pool.waiting:
+        waiting.callback(None)
+    for number, guess in enumerate(guesses):
+        if number < 10:
+            failure_of(guess, AuthenticationFailed)
+        else:
+            failure_of(guess, RateLimited)
+
+
+def test_hanging_up_hides_no_failure(world: World) -> None:
+    world.add("alice")
+    authenticator, pool = held_authenticator(world)
+    for _ in range(10):
+        guess = authenticator.basic("alice", "guess", ADDRESS)
+        guess.addErrback(lambda failure: None)
+        guess.cancel()
+    for waiting in pool.waiting:
+        waiting.callback(None)
+    failure_of(authenticator.basic("alice", PASSWORD, ADDRESS), RateLimited)
+    assert len(world.events("failed login")) == 10
+
+
+def test_login_is_recorded(world: World) -> None:
+    alice = world.add("alice")
+    assert result_of(world.authenticator.login("alice", PASSWORD, ADDRESS)).id == alice.id
+    (login,) = world.events("login")
+    assert login.event.about_account
+    assert (login.event.actor, login.event.actor_id, login.event.details) == ("alice", alice.id, {"ip": ADDRESS})
+
+
+def test_confirm_asks_for_ones_own_password(world: World) -> None:
+    """DECISIONS 49."""
+    alice = world.as_person(world.add("alice"))
+    result_of(world.authenticator.confirm(alice, PASSWORD))
+    failure_of(world.authenticator.confirm(alice, "guess"), AuthenticationFailed)
+    failure_of(world.authenticator.confirm(SYSTEM, PASSWORD), NotAuthorized)
+    for _ in range(9):
+        failure_of(world.authenticator.confirm(alice, "guess"), AuthenticationFailed)
+    failure_of(world.authenticator.confirm(alice, PASSWORD), RateLimited)
+
+
+# --- tokens ----------------------------------------------------------------------------------
+
+
+def test_token_form_and_digest() -> None:
+    text, digest = new_token()
+    assert re.fullmatch(r"pik_[A-Za-z0-9_-]{43}", text)
+    assert digest == token_digest(text)
+    assert text[4:].encode() not in digest
+
+
+@pytest.mark.parametrize(
+    ("role", "asked", "got"),
+    [
+        (Role.USER, None, {"read", "enroll", "revoke"}),
+        (Role.USER, {"read"}, {"read"}),
+        (Role.ADMIN, None, {"read", "enroll", "revoke", "admin"}),
+        (Role.ADMIN, {"read", "admin"}, {"read", "admin"}),
+    ],
+)
+def test_token_scopes(world: World, role: Role, asked: set[str] | None, got: set[str]) -> None:
+    """DECISIONS 35: all that the role has, or fewer."""
+    account = world.add("alice", role)
+    scopes = None if asked is None else frozenset(Scope(name) for name in asked)
+    _, text = result_of(world.accounts.create_token(SYSTEM, account.id, "ci", scopes))
+    principal = result_of(world.authenticator.token(text, ADDRESS))
+    assert principal.scopes == {Scope(name) for name in got}
+    assert (principal.kind, principal.owner_id, principal.role) == (PrincipalKind.ACCOUNT, account.id, role)
+
+
+def test_demotion_takes_the_admin_scope_from_tokens_at_once(world: World) -> None:
+    world.add("root", Role.ADMIN)
+    alice = world.add("alice", Role.ADMIN)
+    _, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+    result_of(world.accounts.change_role(SYSTEM, alice.id, Role.USER))
+    assert Scope.ADMIN not in result_of(world.authenticator.token(text, ADDRESS)).scopes
+
+
+def test_expired_unknown_and_revoked_tokens_are_refused_alike(world: World) -> None:
+    alice = world.add("alice")
+    _, short = result_of(world.accounts.create_token(SYSTEM, alice.id, "short", days=1))
+    token, revoked = result_of(world.accounts.create_token(SYSTEM, alice.id, "revoked"))
+    result_of(world.accounts.revoke_token(SYSTEM, token.id))
+    world.clock.advance(86399)
+    result_of(world.authenticator.token(short, ADDRESS))
+    world.clock.advance(1)
+    messages = {
+        failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed).public
+        for text in (short, revoked, new_token()[0], "", "pik_", "x" * 100_000, short + "=", "\ud800")
+    }
+    assert messages == {"the token is wrong or has expired"}
+
+
+def test_suspension_ends_tokens_for_good(world: World) -> None:
+    """USR-4: at once, and activating the account does not bring them back."""
+    alice = world.add("alice")
+    _, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+    result_of(world.accounts.suspend(SYSTEM, alice.id))
+    failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
+    result_of(world.accounts.activate(SYSTEM, alice.id))
+    failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
+
+
+def test_deletion_ends_tokens(world: World) -> None:
+    alice = world.add("alice")
+    _, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+    result_of(world.accounts.delete(SYSTEM, alice.id))
+    failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
+
+
+def test_token_failures_are_recorded_without_the_token(world: World) -> None:
+    text = new_token()[0]
+    failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
+    (failed,) = world.events("failed login")
+    assert failed.event.details == {"ip": ADDRESS, "by": "token", "reason": "no such token"}
+    assert text[4:12] not in repr(world.events())
+
+
+# --- client certificates ---------------------------------------------------------------------
+
+
+def test_client_certificate_gives_its_owner_and_may_only_enroll(world: World) -> None:
+    alice = world.add("alice")
+    leaf = world.issue(owner_id=alice.id)
+    principal = result_of(world.authenticator.client_certificate(leaf.der, ADDRESS))
+    assert principal.kind is PrincipalKind.CLIENT_CERTIFICATE
+    assert principal.owner_id == alice.id
+    assert principal.role is None
+    assert principal.scopes == {Scope.ENROLL}
+    assert principal.certificate is not None
+    assert principal.certificate.own
+    assert principal.name == f"certificate {leaf.certificate.serial_number:x}"
+
+
+def test_foreign_certificate_owns_nothing(world: World) -> None:
+    """DECISIONS 10."""
+    ca = make_ca(name="Foreign CA", not_before=world.now - DAY)
+    world.anchors.append(certificate_of(ca))
+    leaf = make_leaf(ca, not_before=world.now - DAY)
+    principal = result_of(world.authenticator.client_certificate(leaf.der, ADDRESS))
+    assert principal.owner_id is None
+    assert principal.name.startswith("foreign certificate ")
+
+
+def test_scep_renewal_is_signed_with_an_own_valid_certificate(world: World) -> None:
+    """SCEP-3, S33, S34: without clientAuth too; revoked, expired and foreign ones don't do."""
+    own = world.issue(purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
+    assert result_of(world.authenticator.message_signer(own.der, ADDRESS)).certificate is not None
+    ca = make_ca(name="Foreign CA", not_before=world.now - DAY)
+    world.anchors.append(certificate_of(ca))
+    foreign = make_leaf(ca, not_before=world.now - DAY)
+    failure_of(world.authenticator.message_signer(foreign.der, ADDRESS), NotAuthorized)
+    # A self-signed signer alone is never authentication.
+    failure_of(world.authenticator.message_signer(make_ca().der, ADDRESS), NotAuthorized)
+    result_of(world.store.revoke(own.certificate.serial_number, world.now, RevocationReason.UNSPECIFIED, EVENT))
+    failure_of(world.authenticator.message_signer(own.der, ADDRESS), NotAuthorized)
+
+
+# --- EST -------------------------------------------------------------------------------------
+
+
+def test_est_order(world: World) -> None:
+    """DECISIONS 8: the certificate, else Basic, else anonymous."""
+    world.add("alice")
+    leaf = world.issue()
+    est = world.authenticator.est
+    both = Credentials(ADDRESS, peer_certificate=leaf.der, username="alice", password="guess")
+    assert result_of(est(both)).kind is PrincipalKind.CLIENT_CERTIFICATE
+    assert result_of(est(Credentials(ADDRESS, username="alice", password=PASSWORD))).kind is PrincipalKind.ACCOUNT
+    nobody = result_of(est(Credentials(ADDRESS)))
+    assert (nobody.kind, nobody.name, nobody.scopes) == (PrincipalKind.ANONYMOUS, ANONYMOUS.name, frozenset())
+
+
+def test_bad_evidence_is_never_passed_over(world: World) -> None:
+    """E4: a certificate that is worth nothing makes nobody anonymous, nor does a wrong password."""
+    world.add("alice")
+    foreign = make_leaf(make_ca(name="Foreign CA"))
+    bad = Credentials(ADDRESS, peer_certificate=foreign.der, username="alice", password=PASSWORD)
+    failure_of(world.authenticator.est(bad), NotAuthorized)
+    failure_of(world.authenticator.est(Credentials(ADDRESS, username="", password="")), AuthenticationFailed)
+    failure_of(world.authenticator.est(Credentials(ADDRESS, username="alice")), AuthenticationFailed)
+
+
+# --- challenge passwords ---------------------------------------------------------------------
+
+
+def request_of(world: World, principal: Principal, number: int = 0) -> NewRequest:
+    return NewRequest(
+        Method.SCEP,
+        b"csr",
+        f"CN={number}",
+        "RSA/2048",
+        number.to_bytes(20, "big"),
+        "default",
+        "ec",
+        principal.name,
+        principal.owner_id,
+        world.now,
+        challenge_id=principal.challenge_id,
+    )
+
+
+def test_challenge_authenticates_for_its_owner(world: World) -> None:
+    """DECISIONS 11: the owner of the challenge password owns what is enrolled with it."""
+    alice = world.add("alice")
+    challenge, text = result_of(world.accounts.create_challenge(world.as_person(alice)))
+    principal = result_of(world.authenticator.challenge(text, ADDRESS))
+    assert principal == Principal(
+        PrincipalKind.CHALLENGE,
+        f"challenge password {text[:8]}",
+        owner_id=alice.id,
+        scopes=frozenset({Scope.ENROLL}),
+        challenge_id=challenge.id,
+        address=ADDRESS,
+    )
+    for written in (text.lower(), f" {text}\n"):
+        assert result_of(world.authenticator.challenge(written, ADDRESS)).challenge_id == challenge.id
+
+
+def test_a_hundred_at_once_consume_it_once(world: World) -> None:
+    """CHP-2: a hundred authenticate before the first has begun; one of them gets the certificate."""
+    _, text = result_of(world.accounts.create_challenge(SYSTEM))
+    principals = [result_of(world.authenticator.challenge(text, f"192.0.2.{number}")) for number in range(100)]
+    attempts = [
+        world.store.begin(request_of(world, principal, number), None, world.now)
+        for number, principal in enumerate(principals)
+    ]
+    outcomes: list[object] = []
+    for attempt in attempts:
+        attempt.addBoth(outcomes.append)
+    begun = [outcome for outcome in outcomes if isinstance(outcome, Begun)]
+    refusals = [outcome.value for outcome in outcomes if not isinstance(outcome, Begun)]  # type: ignore[attr-defined]
+    assert len(begun) == 1
+    assert len(refusals) == 99
+    assert {type(refusal) for refusal in refusals} == {Conflict}
+
+
+def test_a_reserved_one_is_refused_and_works_again_once_freed(world: World) -> None:
+    """DECISIONS 13."""
+    challenge, text = result_of(world.accounts.create_challenge(SYSTEM))
+    principal = result_of(world.authenticator.challenge(text, ADDRESS))
+    begun = result_of(world.store.begin(request_of(world, principal), None, world.now))
+    assert isinstance(begun, Begun)
+    failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
+    assert result_of(world.authenticator.challenge_id(text)) == challenge.id
+    result_of(world.store.reject(begun.request_id, "root", "no", EVENT, world.now))
+    result_of(world.authenticator.challenge(text, ADDRESS))
+
+
+def test_wrong_expired_and_foreign_ones_get_one_answer(world: World) -> None:
+    _, expired = result_of(world.accounts.create_challenge(SYSTEM, validity=timedelta(seconds=5)))
+    other, _ = new_challenge(Sealer(b"another key"))
+    result_of(world.authenticator.challenge(expired, ADDRESS))
+    world.clock.advance(5)
+    messages = {
+        failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed).public
+        for text in (expired, other, "", "x", "0" * 31, "0" * 33, "Z" * 32, "\ud800" * 32, "x" * 1_000_000)
+    }
+    assert messages == {"the challenge password is wrong, used or expired"}
+
+
+def test_a_suspended_owner_ends_it(world: World) -> None:
+    alice = world.add("alice")
+    _, text = result_of(world.accounts.create_challenge(world.as_person(alice)))
+    result_of(world.accounts.suspend(SYSTEM, alice.id))
+    failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
+    result_of(world.accounts.activate(SYSTEM, alice.id))
+    result_of(world.authenticator.challenge(text, ADDRESS))
+    result_of(world.accounts.delete(SYSTEM, alice.id))
+    failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
+
+
+def test_failures_are_recorded_by_eight_digits_at_most(world: World) -> None:
+    """CHP-2, DECISIONS 48: never the text, and of what is none of ours nothing."""
+    ours, _ = new_challenge(world.sealer)
+    for text in (ours, "device-password-1"):
+        failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
+    first, second = (record.event for record in world.events("failed login"))
+    assert (first.resource_type, first.resource_name) == ("challenge password", ours[:8])
+    assert second.resource_name == "unknown"
+    assert first.details == {"ip": ADDRESS, "reason": "no such challenge password"}
+    assert ours[8:] not in repr(world.events())
+    assert "device-password" not in repr(world.events())
+
+
+def test_challenge_failures_lock_the_address(world: World) -> None:
+    _, text = result_of(world.accounts.create_challenge(SYSTEM))
+    for _ in range(30):
+        failure_of(world.authenticator.challenge("0" * 32, ADDRESS), AuthenticationFailed)
+    failure_of(world.authenticator.challenge(text, ADDRESS), RateLimited)
+    result_of(world.authenticator.challenge(text, "198.51.100.9"))
+
+
+def test_it_is_looked_up_by_its_keyed_digest_only(world: World) -> None:
+    """CHP-2, constant time: the store is asked for an HMAC, so no prefix of a guess can be told to be right."""
+    challenge, text = result_of(world.accounts.create_challenge(SYSTEM))
+    digest = world.sealer.digest("challenge", text.encode())
+    found = result_of(world.store.challenge_by_lookup(digest))
+    assert found is not None
+    assert found.id == challenge.id
+    assert text.encode() not in found.sealed
+    near = world.sealer.digest("challenge", (text[:-1] + ("0" if text[-1] != "0" else "1")).encode())
+    assert sum(a == b for a, b in zip(digest, near, strict=True)) < 16
+
+
+@given(st.text(max_size=80))
+def test_any_text_authenticates_nobody(shared: World, text: str) -> None:
+    address = "2001:db8::1"
+    failure_of(shared.authenticator.challenge(text, address), AuthenticationFailed)
+    failure_of(shared.authenticator.token(text, address), AuthenticationFailed)
+    failure_of(shared.authenticator.basic(text, text, address), AuthenticationFailed)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[World]:
+    """One world in which nothing is ever locked."""
+    made = make_world(account_limit=1_000_000, address_limit=1_000_000)
+    yield made
+    result_of(made.store.close())
+
+
+def test_no_secret_is_logged(world: World) -> None:
+    """Nothing that was typed or made reaches the log, the events or a repr."""
+    logged: list[LogEvent] = []
+    observer = cast(ILogObserver, logged.append)
+    globalLogPublisher.addObserver(observer)
+    try:
+        alice = world.add("alice")
+        token, token_text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+        challenge, challenge_text = result_of(world.accounts.create_challenge(SYSTEM))
+        wrong = refused(world, "alice", "wrong-secret")
+        used = failure_of(world.authenticator.challenge(challenge_text[::-1], ADDRESS), AuthenticationFailed)
+        principals = [
+            result_of(basic(world, "alice", PASSWORD)),
+            result_of(world.authenticator.token(token_text, ADDRESS)),
+            result_of(world.authenticator.challenge(challenge_text, ADDRESS)),
+        ]
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    credentials = Credentials(ADDRESS, username="alice", password=PASSWORD, token=token_text)
+    lists = result_of(world.store.accounts(ListQuery())).items, result_of(world.store.tokens(ListQuery())).items
+    shown = repr(
+        [logged, world.events(), principals, token, challenge, credentials, lists]
+        + [error.public + repr(error.context) for error in (wrong, used)]
+    )
+    for secret in (PASSWORD, "wrong-secret", token_text[4:], challenge_text[8:], challenge_text[::-1][8:], "$argon2"):
+        assert secret not in shown
