@@ -59,12 +59,26 @@ class Transaction:
 
     :ivar dirty: whether the work that runs in it has written anything yet.
     :ivar changes: revocations and releases that its commit makes known.
+    :ivar constraint_error: what the driver raises when a constraint is broken.
     """
 
-    __slots__ = ("_cursor", "_texts", "changes", "connection", "dirty", "events", "head", "search", "subjects")
+    __slots__ = (
+        "_cursor",
+        "_texts",
+        "changes",
+        "connection",
+        "constraint_error",
+        "dirty",
+        "events",
+        "head",
+        "search",
+        "subjects",
+    )
 
     def __init__(self, connection: Connection, texts: Texts, *, search: bool) -> None:
         self.connection = connection
+        driver: Any = connection.dialect.loaded_dbapi
+        self.constraint_error: type[Exception] = driver.IntegrityError
         self._cursor = connection.connection.cursor()
         self._texts = texts
         self.search = search
@@ -254,10 +268,6 @@ class Database:
         """Close all connections."""
         self.reader.dispose()
         self.writer.dispose()
-
-    def is_integrity_error(self, error: BaseException) -> bool:
-        """Whether *error* tells of a constraint."""
-        return isinstance(error, (self._driver.IntegrityError, exc.IntegrityError))
 
     def _is_outage(self, error: BaseException) -> bool:
         """Whether *error* tells of the database as a whole and not of one statement."""

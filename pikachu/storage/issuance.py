@@ -318,7 +318,10 @@ def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: date
         "details": to_json(request.details) if request.details else None,
     }
     values |= _NO_INTENT if intent is None else _intent_values(intent, request.subject)
-    request_id = tx.insert(_insert_request, values)
+    try:
+        request_id = tx.insert(_insert_request, values)
+    except tx.constraint_error as error:
+        raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
     if challenge is not None and tx.write(_reserve, {"b_id": challenge, "b_now": at, "request": request_id}) != 1:
         raise Conflict("this challenge password was used or has expired")
     return Begun(request_id)
@@ -349,7 +352,10 @@ def _approve_request(
         "decided_by": storable(actor),
         **_intent_values(intent, request.subject),
     }
-    _move(tx, _approve, request_id, values)
+    try:
+        _move(tx, _approve, request_id, values)
+    except tx.constraint_error as error:
+        raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
     write_event(tx, event, now)
     return _find(tx, request_id)
 
@@ -399,28 +405,31 @@ def complete(
         reason,
     ) = row
     at = int(now.timestamp())
-    certificate_id = tx.insert(
-        _insert_certificate,
-        {
-            "serial": serial,
-            "issuer_id": issuer_id,
-            "subject": subject,
-            "common_name": common_name,
-            "name_key": common_name.casefold(),
-            "key_type": key_type,
-            "key_id": key_id,
-            "not_before": not_before,
-            "not_after": not_after,
-            "method": method.value,
-            "owner_id": owner_id,
-            "policy": policy,
-            "der": certificate,
-            "created_at": at,
-            # Somebody may have revoked the serial of an intent that seemed lost.
-            "revoked_at": revoked_at,
-            "reason": reason,
-        },
-    )
+    try:
+        certificate_id = tx.insert(
+            _insert_certificate,
+            {
+                "serial": serial,
+                "issuer_id": issuer_id,
+                "subject": subject,
+                "common_name": common_name,
+                "name_key": common_name.casefold(),
+                "key_type": key_type,
+                "key_id": key_id,
+                "not_before": not_before,
+                "not_after": not_after,
+                "method": method.value,
+                "owner_id": owner_id,
+                "policy": policy,
+                "der": certificate,
+                "created_at": at,
+                # Somebody may have revoked the serial of an intent that seemed lost.
+                "revoked_at": revoked_at,
+                "reason": reason,
+            },
+        )
+    except tx.constraint_error as error:
+        raise IssuanceFailed("a certificate of this serial number exists", serial=serial) from error
     tx.subjects.append((certificate_id, subject))
     tx.write(_issued, {"b_id": request_id, "v_certificate_id": certificate_id})
     if challenge_id is not None:

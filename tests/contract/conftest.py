@@ -1,0 +1,45 @@
+"""The databases that every store test runs against."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.databases import Opened, opened, postgresql_server
+
+
+@pytest.fixture(scope="session")
+def new_postgresql() -> Iterator[Callable[[], str]]:
+    """Makes an empty PostgreSQL database."""
+    # Not pytest's own folder: the path of a socket has at most 107 bytes, and root's folders are closed to others.
+    folder = Path(tempfile.mkdtemp(prefix="pikachu-pg-"))
+    try:
+        with postgresql_server(folder) as make:
+            yield make
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new database, of each kind that processes can share."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'pikachu.db'}"
+    make: Callable[[], str] = request.getfixturevalue("new_postgresql")
+    return make()
+
+
+@pytest.fixture(params=["memory", "file", "threads", "postgresql"])
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
+    """An open store, of each kind."""
+    if request.param == "postgresql":
+        make: Callable[[], str] = request.getfixturevalue("new_postgresql")
+        url = make()
+    else:
+        url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'pikachu.db'}"
+    with opened(url, threads=request.param == "threads") as store:
+        yield store

@@ -1,0 +1,204 @@
+"""Databases for tests: stores with and without threads, and a PostgreSQL server of the test run's own."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pwd
+import queue
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import randbits, token_bytes
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+import pytest
+
+from pikachu.interfaces import Begun
+from pikachu.model import CertificateRecord, Event, Intent, IssuerRecord, Method, NewRequest
+from pikachu.storage.migrate import migrate
+from pikachu.storage.store import Store, open_store
+from tests.support.interop import require
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Calls:
+    """What threads ask the reactor to call, done by the test when it waits for something."""
+
+    def __init__(self) -> None:
+        self._calls: queue.Queue[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = queue.Queue()
+
+    def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:  # noqa: N802
+        """Call in the test's thread."""
+        self._calls.put((callable, args, kwargs))
+
+    def make_one(self, seconds: float = 60) -> None:
+        """Wait for a call, and make it."""
+        call, args, kwargs = self._calls.get(timeout=seconds)
+        call(*args, **kwargs)
+
+
+@dataclass
+class Opened:
+    """A store under test, and the way to wait for what it promises."""
+
+    store: Store
+    url: str
+    calls: Calls = field(default_factory=Calls)
+    _issuer: IssuerRecord | None = None
+
+    @property
+    def issuer(self) -> IssuerRecord:
+        """An issuer that the store knows."""
+        if self._issuer is None:
+            self._issuer = self.store.register_issuer("ec", b"the key of ec", b"certificate", NOW)
+        return self._issuer
+
+    def get(self, promise: Deferred[T]) -> T:
+        """Its result; what it fails with is raised."""
+        results: list[Any] = []
+        promise.addBoth(results.append)
+        while not results:
+            self.calls.make_one()
+        if isinstance(results[0], Failure):
+            results[0].raiseException()
+        result: T = results[0]
+        return result
+
+    def request(self, name: str = "device", *, subject: str | None = None, **values: Any) -> NewRequest:
+        """An enrollment of a new key."""
+        fields: dict[str, Any] = {
+            "method": Method.EST,
+            "csr": b"csr of " + name.encode(),
+            "subject": f"CN={name},O=Acme" if subject is None else subject,
+            "key_type": "EC/prime256v1",
+            "key_id": token_bytes(32),
+            "policy": "default",
+            "issuer": "ec",
+            "principal": "someone",
+            "owner_id": None,
+            "created_at": NOW,
+        }
+        return NewRequest(**(fields | values))
+
+    def intent(self, request: NewRequest, name: str = "device", **values: Any) -> Intent:
+        """What is to be signed for *request*."""
+        fields: dict[str, Any] = {
+            "serial": randbits(150) | 1,
+            "issuer_id": self.issuer.id,
+            "tbs": b"tbs of " + name.encode(),
+            "subject": request.subject,
+            "common_name": name,
+            "key_type": request.key_type,
+            "key_id": request.key_id,
+            "not_before": NOW,
+            "not_after": NOW + timedelta(days=90),
+            "policy": request.policy,
+            "process": "this",
+        }
+        return Intent(**(fields | values))
+
+    def begin(self, name: str = "device", *, intent: dict[str, Any] | None = None, **values: Any) -> tuple[int, Intent]:
+        """(request id, intent) of a request that is to be issued."""
+        request = self.request(name, **values)
+        meant = self.intent(request, name, **(intent or {}))
+        begun = self.get(self.store.begin(request, meant, NOW))
+        assert isinstance(begun, Begun)
+        return begun.request_id, meant
+
+    def complete(self, request_id: int, der: bytes = b"certificate", at: datetime = NOW) -> CertificateRecord:
+        """The certificate, stored."""
+        return self.get(self.store.complete(request_id, der, Method.EST, event("create"), at))
+
+    def issue(self, name: str = "device", *, intent: dict[str, Any] | None = None, **values: Any) -> CertificateRecord:
+        """A certificate of that name."""
+        return self.complete(self.begin(name, intent=intent, **values)[0])
+
+    def close(self) -> None:
+        """Close the store."""
+        self.get(self.store.close())
+
+
+def event(kind: str = "create", name: str = "thing", **values: Any) -> Event:
+    """An audit event."""
+    return Event(kind, "certificate", name, "someone", {"how": "test"}, **values)
+
+
+@contextmanager
+def opened(url: str, *, threads: bool = False) -> Iterator[Opened]:
+    """The database at *url*, made when it is new."""
+    migrate(url)
+    calls = Calls()
+    one = Opened(open_store(url, calls if threads else None), url, calls)
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+@contextmanager
+def postgresql_server(folder: Path) -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server below *folder*; gives a function that makes an empty database and returns its URL."""
+    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    if not found and shutil.which("initdb") is None:
+        require("initdb")
+    programs = found[-1] if found else os.path.dirname(str(shutil.which("initdb")))
+    user = None
+    if os.getuid() == 0:
+        # initdb refuses root.
+        user = "postgres"
+        try:
+            pwd.getpwnam(user)
+        except KeyError:
+            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [f"{programs}/{program}", *arguments],
+            check=True,
+            user=user,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=folder,
+        )
+
+    if user is not None:
+        shutil.chown(folder, user)
+        for parent in folder.parents:
+            if parent.stat().st_mode & 0o001 == 0 and parent.is_relative_to("/tmp/"):
+                parent.chmod(parent.stat().st_mode | 0o011)
+    data, options = str(folder / "data"), f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+    run("initdb", "-D", data, "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync", "-U", "pikachu")
+    run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+    made = 0
+
+    def make() -> str:
+        nonlocal made
+        made += 1
+        run("createdb", "-h", str(folder), "-U", "pikachu", f"test{made}")
+        return f"postgresql://pikachu@/test{made}?host={folder}"
+
+    try:
+        yield make
+    finally:
+        run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that happens elsewhere."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
