@@ -21,6 +21,8 @@ from pikachu.x509.spki import KeyDescription, describe_spki
 EXTENSION_REQUEST: Final = "1.2.840.113549.1.9.14"
 MICROSOFT_EXTENSIONS: Final = "1.3.6.1.4.1.311.2.1.14"
 CHALLENGE_PASSWORD: Final = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID
+CHANGE_SUBJECT_NAME: Final = "1.3.6.1.5.5.7.7.36"
+_SINGLE: Final = frozenset((EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CHALLENGE_PASSWORD, CHANGE_SUBJECT_NAME))
 _SUBJECT_ALTERNATIVE_NAME: Final = "2.5.29.17"
 # What the values of the usual extensions begin with (RFC 5280 section 4.2.1).
 _VALUE_TAGS: Final = {
@@ -172,19 +174,25 @@ def parse_csr(
 
 
 def _attributes(element: der.Element) -> tuple[tuple[str, tuple[bytes, ...]], ...]:
-    """The attributes [0], in whatever order (strongSwan does not sort them); doubled ones are refused."""
-    found: dict[str, tuple[bytes, ...]] = {}
+    """The attributes [0], in whatever order: strongSwan does not sort them.
+
+    Those that mean something here stand once.  Others may be repeated, as Windows repeats its name-value pairs.
+    """
+    found: list[tuple[str, tuple[bytes, ...]]] = []
+    single: set[str] = set()
     for attribute in element.expect(0xA0).children():
         parts = attribute.expect(der.SEQUENCE).sub()
         if len(parts) != 2:
             raise MalformedRequest("an attribute has a type and values")
         oid = parts[0].oid()
-        if oid in found:
+        if oid in single:
             raise MalformedRequest("the request has the same attribute twice", oid=oid)
-        found[oid] = tuple(value.whole for value in parts[1].expect(der.SET).children())
+        if oid in _SINGLE:
+            single.add(oid)
+        found.append((oid, tuple(value.whole for value in parts[1].expect(der.SET).children())))
         if len(found) > _MAXIMUM_ATTRIBUTES:
             raise MalformedRequest(f"the request has more than {_MAXIMUM_ATTRIBUTES} attributes")
-    return tuple(found.items())
+    return tuple(found)
 
 
 def _requested_extensions(attributes: tuple[tuple[str, tuple[bytes, ...]], ...]) -> tuple[Extension, ...]:

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from pikachu.errors import AuthenticationFailed, BadCSR, MalformedRequest, NotFound, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.armour import decode_base64
-from pikachu.x509.csr import CertificationRequest, decode_csr_input
+from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_csr_input
 from pikachu.x509.names import Name, name_from
 from pikachu.x509.pkcs7 import certs_only
 from pikachu.x509.san import GeneralName, san_from
@@ -28,7 +28,6 @@ CACERTS_TYPE: Final = "application/pkcs7-mime"
 CSRATTRS_TYPE: Final = "application/csrattrs"
 PKCS8_TYPE: Final = "application/pkcs8"
 
-CHANGE_SUBJECT_NAME: Final = "1.3.6.1.5.5.7.7.36"
 DECRYPT_KEY_IDENTIFIER: Final = "1.2.840.113549.1.9.16.2.37"
 ASYMMETRIC_DECRYPT_KEY_IDENTIFIER: Final = "1.2.840.113549.1.9.16.2.54"
 

@@ -169,6 +169,8 @@ def test_absent_attributes_and_unknown_ones_are_tolerated() -> None:
     assert csr.attribute("1.2.3.4") == (der.integer(5), der.null())
     assert csr.attribute("1.2.3.5") is None
     assert accept(request(attributes=[extension_request()])).extensions == ()
+    pair = attribute("1.3.6.1.4.1.311.13.2.1", der.null())
+    assert len(accept(request(attributes=[pair, pair])).attributes) == 2
 
 
 def test_microsoft_extension_attribute() -> None:

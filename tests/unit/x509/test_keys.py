@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import padding as block_padding
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, mldsa, padding, rsa
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -325,6 +327,23 @@ def test_ml_dsa_forms(name: str) -> None:
     ):
         with pytest.raises(MalformedRequest):
             load_private_key(refused)
+
+
+def test_ml_dsa_with_both_forms_encrypted() -> None:
+    """X13, X22: as OpenSSL 3.5 writes it with a passphrase."""
+    key = KEYS["mldsa44"]
+    assert isinstance(key, mldsa.MLDSA44PrivateKey)
+    seed = key.private_bytes_raw()
+    content = der.sequence(der.octet_string(seed), der.octet_string(ml_dsa.expand("mldsa44", seed)[1]))
+    padder = block_padding.PKCS7(128).padder()
+    plain = padder.update(ml_dsa_info("mldsa44", content)) + padder.finalize()
+    secret = hashlib.pbkdf2_hmac("sha256", b"secret", b"saltsalt", 2048, 32)
+    encryptor = Cipher(algorithms.AES(secret), modes.CBC(bytes(16))).encryptor()
+    algorithm = der.parse(encrypted(2048)).sub()[0].whole
+    data = der.sequence(algorithm, der.octet_string(encryptor.update(plain) + encryptor.finalize()))
+    assert private_key_info(load_private_key(data, "secret")) == private_key_info(key)
+    with pytest.raises(MalformedRequest, match="passphrase"):
+        load_private_key(data, "other")
 
 
 def test_the_public_key_in_the_file_must_be_the_key_s() -> None:

@@ -24,7 +24,6 @@ from pikachu.errors import (
 )
 from pikachu.protocols.est.messages import (
     ASYMMETRIC_DECRYPT_KEY_IDENTIFIER,
-    CHANGE_SUBJECT_NAME,
     DECRYPT_KEY_IDENTIFIER,
     ESTPath,
     Operation,
@@ -40,7 +39,7 @@ from pikachu.protocols.est.messages import (
     wraps_base64,
 )
 from pikachu.x509 import der
-from pikachu.x509.csr import parse_csr, verify_csr
+from pikachu.x509.csr import CHANGE_SUBJECT_NAME, parse_csr, verify_csr
 from pikachu.x509.keys import load_private_key, private_key_info
 from pikachu.x509.names import name_from_text
 from pikachu.x509.pkcs7 import certs_only
@@ -341,6 +340,7 @@ def test_change_subject_name() -> None:
         (change(), MalformedRequest),
         (change(der.integer(1)), MalformedRequest),
         (change(name_from_text("CN=a"), der.sequence(dns(b"a")), der.sequence()), MalformedRequest),
+        (request(attributes=[attribute(CHANGE_SUBJECT_NAME, der.sequence())] * 2), MalformedRequest),
         (change(der.sequence()), BadCSR),
         (change(der.sequence(dns(b"a b"))), BadCSR),
         (change(name_from_text("CN=a"), der.sequence()), BadCSR),
