@@ -104,7 +104,11 @@ class ClientCertificateAuthenticator:
 
     def _own_issuer(self, certificate: Certificate) -> int | None:
         for record, issuer in self._issuers():
-            if _names(certificate, issuer) and self._signatures.holds(certificate, issuer.spki_der):
+            # Either will do: a CA that was renamed keeps its key, and what that key has signed is ours.
+            named = issuer.key_identifier == certificate.authority_key_identifier
+            if (named or issuer.subject_der == certificate.issuer_der) and self._signatures.holds(
+                certificate, issuer.spki_der
+            ):
                 return record.id
         return None
 

@@ -15,6 +15,9 @@ from typing import Final
 from pikachu.errors import RateLimited
 from pikachu.interfaces import IClock
 
+#: Failures within a minute that lock an account, and an address.
+ACCOUNT_LIMIT: Final = 10
+ADDRESS_LIMIT: Final = 30
 MAXIMUM_KEYS: Final = 10_000
 MAXIMUM_LOCK: Final = 900.0
 QUIET: Final = 3600.0

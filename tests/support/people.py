@@ -17,7 +17,7 @@ from pikachu.accounts import Accounts, AccountSettings
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
-from pikachu.auth.rate_limit import FailureLimiter
+from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.interfaces import Begun
 from pikachu.model import (
     SYSTEM,
@@ -162,7 +162,9 @@ def certificate_of(identity: Identity) -> Certificate:
     return parse_certificate(identity.certificate.public_bytes(Encoding.DER))
 
 
-def make_world(settings: AccountSettings | None = None, *, account_limit: int = 10, address_limit: int = 30) -> World:
+def make_world(
+    settings: AccountSettings | None = None, *, account_limit: int = ACCOUNT_LIMIT, address_limit: int = ADDRESS_LIMIT
+) -> World:
     """A world without people, at a moment within the validity of its CA."""
     clock = Clock()
     ca = make_ca(name="Test issuing CA")

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 import pytest
 
-from pikachu.accounts import AccountSettings
+from pikachu.accounts import Accounts, AccountSettings
 from pikachu.auth.authenticator import account_principal
 from pikachu.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
 from pikachu.model import (
@@ -25,8 +25,10 @@ from pikachu.model import (
     Role,
     Scope,
 )
+from pikachu.storage.store import Store
+from pikachu.threads import ImmediatePool
 from tests.support.deferreds import failure_of, result_of
-from tests.support.people import ADDRESS, PASSWORD, World, make_world
+from tests.support.people import ADDRESS, PASSWORD, HeldPool, World, make_world
 
 
 @pytest.fixture
@@ -182,13 +184,25 @@ def test_nobody_suspends_or_deletes_themself(world: World) -> None:
 
 
 def test_two_changes_at_once_lose_none(world: World) -> None:
-    """A role change that has read the account before it was suspended does not activate it again."""
-    alice = world.add("alice")
-    changes = [world.accounts.suspend(SYSTEM, alice.id), world.accounts.change_role(SYSTEM, alice.id, Role.ADMIN)]
-    for change in changes:
-        result_of(change)
-    found = result_of(world.accounts.account(SYSTEM, alice.id))
+    """A role change that is asked for while a suspension is under way does not activate the account again."""
+    writes = HeldPool()
+    store = Store("sqlite://", ImmediatePool(), writes)
+    accounts = Accounts(store, world.hasher, world.sealer, world.clock, AccountSettings())
+
+    def write_all() -> None:
+        while writes.waiting:
+            writes.waiting.pop(0).callback(None)
+
+    made = Event("add", "user", "alice", "test")
+    adding = store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, made, world.now)
+    write_all()
+    alice = result_of(adding)
+    changes = [accounts.suspend(SYSTEM, alice.id), accounts.change_role(SYSTEM, alice.id, Role.ADMIN)]
+    write_all()
+    assert result_of(changes[0]).state is AccountState.SUSPENDED
+    found = result_of(changes[1])
     assert (found.state, found.role) == (AccountState.SUSPENDED, Role.ADMIN)
+    result_of(store.close())
 
 
 def test_change_role_is_recorded(world: World) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pikachu.auth.authenticator import Authenticator, new_challenge, new_token, token_digest
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.rate_limit import FailureLimiter
+from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.errors import AuthenticationFailed, Conflict, NotAuthorized, RateLimited
 from pikachu.interfaces import Begun
 from pikachu.model import (
@@ -183,7 +183,7 @@ def test_a_locked_account_costs_no_hash_and_no_event(world: World) -> None:
 def held_authenticator(world: World) -> tuple[Authenticator, HeldPool]:
     pool = HeldPool()
     hasher = PasswordHasher(pool, world.clock, CHEAP)
-    limiters = FailureLimiter(world.clock, 10), FailureLimiter(world.clock, 30)
+    limiters = FailureLimiter(world.clock, ACCOUNT_LIMIT), FailureLimiter(world.clock, ADDRESS_LIMIT)
     return Authenticator(world.store, hasher, world.certificates, *limiters, world.sealer, world.clock), pool
 
 

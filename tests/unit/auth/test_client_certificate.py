@@ -115,6 +115,13 @@ def test_own_root_among_the_anchors_lets_no_revoked_certificate_in(world: World)
     assert reason_of(world, make_leaf(world.ca).der) == "the client certificate is not known here any more"
 
 
+def test_a_renamed_ca_knows_what_its_key_has_signed(world: World) -> None:
+    """The key decides what is ours: not even a trusted path by the former name lets it in unrecorded."""
+    renamed = make_ca(name="Former name", key=world.ca.key, not_before=world.now - DAY)
+    world.anchors.append(certificate_of(renamed))
+    assert reason_of(world, make_leaf(renamed).der) == "the client certificate is not known here any more"
+
+
 @pytest.mark.parametrize(
     "purposes",
     [
