@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
+from pikachu.cms.ber import bounded
 from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
 
@@ -170,6 +171,8 @@ _SIGNATURES: Final[dict[bytes, SignatureScheme]] = {
 }
 _PSS: Final = der.oid(RSASSA_PSS)[2:]
 _MGF1: Final = der.oid(MGF1)[2:]
+# OpenSSL makes the salt as long as the key allows.
+_MAX_SALT: Final = 1024
 RSA_ENCRYPTION_ALGORITHM: Final = der.sequence(der.oid(RSA_ENCRYPTION), der.null())
 
 
@@ -200,8 +203,8 @@ def algorithm_identifier(element: der.Element) -> tuple[bytes, der.Element | Non
 
     :raises MalformedRequest: when it is none.
     """
-    parts = element.expect(der.SEQUENCE).sub()
-    if not 1 <= len(parts) <= 2:
+    parts = bounded(element.expect(der.SEQUENCE), 2)
+    if not parts:
         raise MalformedRequest("this is not an algorithm identifier")
     return parts[0].expect(der.OBJECT_IDENTIFIER).content, parts[1] if len(parts) == 2 else None
 
@@ -249,7 +252,7 @@ def _pss(parameters: der.Element | None) -> SignatureScheme:
     """RSASSA-PSS-params (RFC 4055 section 3.1)."""
     digest = mask_digest = Digest.SHA1
     salt_size = 20
-    for part in [] if parameters is None else parameters.expect(der.SEQUENCE).sub():
+    for part in [] if parameters is None else bounded(parameters.expect(der.SEQUENCE), 4):
         inside = der.parse(part.content)
         if part.tag == 0xA0:
             digest = digest_of(inside)
@@ -259,7 +262,7 @@ def _pss(parameters: der.Element | None) -> SignatureScheme:
             salt_size = inside.integer()
         elif part.tag != 0xA3 or inside.integer() != 1:
             raise MalformedRequest("the message's signature algorithm is malformed")
-    if digest is not mask_digest or not 0 <= salt_size <= 64:
+    if digest is not mask_digest or not 0 <= salt_size <= _MAX_SALT:
         raise UnsupportedAlgorithm("the message's RSASSA-PSS parameters are not supported")
     return SignatureScheme(KeyKind.RSA, digest, salt_size)
 

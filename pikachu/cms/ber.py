@@ -113,3 +113,16 @@ def normalise(data: bytes) -> bytes:
                 raise MalformedRequest("bytes follow the end of the ASN.1 data")
             return closed
     raise MalformedRequest("the ASN.1 data has too many elements")
+
+
+def bounded(element: der.Element, most: int) -> list[der.Element]:
+    """The elements inside, when there are at most *most*.
+
+    :raises MalformedRequest: when there are more.
+    """
+    found: list[der.Element] = []
+    for child in element.children():
+        if len(found) == most:
+            raise MalformedRequest("the message has too many parts")
+        found.append(child)
+    return found

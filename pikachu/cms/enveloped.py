@@ -39,9 +39,9 @@ from pikachu.cms.algorithms import (
     digest_of,
     mask_digest_of,
 )
-from pikachu.cms.ber import normalise
+from pikachu.cms.ber import MAX_ELEMENTS, bounded, normalise
 from pikachu.cms.identity import CertificateIdentity
-from pikachu.cms.signed import DATA, bounded, content_info, signer_identifier
+from pikachu.cms.signed import DATA, content_info, signer_identifier
 from pikachu.errors import MalformedRequest, MessageCheckFailed, UnknownRecipient, UnsupportedAlgorithm
 from pikachu.x509 import der
 
@@ -148,7 +148,7 @@ def _ciphertext(element: der.Element) -> bytes:
     """[0] IMPLICIT OCTET STRING, which some clients send in pieces or with an OCTET STRING inside."""
     if element.tag == 0x80:
         return element.content
-    return b"".join(piece.expect(der.OCTET_STRING).content for piece in element.expect(0xA0).children())
+    return b"".join(piece.expect(der.OCTET_STRING).content for piece in bounded(element.expect(0xA0), MAX_ELEMENTS))
 
 
 def _parse_recipient(element: der.Element) -> KeyTransport:
@@ -187,7 +187,7 @@ def _oaep_hash(algorithm: der.Element) -> str | None:
     if oid != _OAEP:
         raise UnsupportedAlgorithm("the message's key is encrypted in a way that is not supported", oid=oid.hex())
     label_hash = mask_hash = Digest.SHA1
-    for part in [] if parameters is None else parameters.expect(der.SEQUENCE).sub():
+    for part in [] if parameters is None else bounded(parameters.expect(der.SEQUENCE), 3):
         inside = der.parse(part.content)
         if part.tag == 0xA0:
             label_hash = digest_of(inside)

@@ -14,11 +14,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from pikachu.cms.ber import bounded
 from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
 
 # Checking a signature with a larger key costs more than it can be worth.
 _MAX_RSA_BITS = 8192
+_MAX_EXTENSIONS = 64
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 
 
@@ -56,8 +58,8 @@ class CertificateIdentity:
         """The subjectKeyIdentifier, where the extension is there."""
         if self.extensions_der is None:
             return None
-        for extension in der.parse(self.extensions_der, der.SEQUENCE).children():
-            parts = extension.expect(der.SEQUENCE).sub()
+        for extension in bounded(der.parse(self.extensions_der, der.SEQUENCE), _MAX_EXTENSIONS):
+            parts = bounded(extension.expect(der.SEQUENCE), 3)
             if parts and parts[0].whole == _SUBJECT_KEY_IDENTIFIER:
                 return der.parse(parts[-1].expect(der.OCTET_STRING).content, der.OCTET_STRING).content
         return None
@@ -81,10 +83,10 @@ def identify(certificate: bytes) -> CertificateIdentity:
 
     :raises MalformedRequest: when it is none.
     """
-    parts = der.parse(certificate, der.SEQUENCE).sub()
+    parts = bounded(der.parse(certificate, der.SEQUENCE), 3)
     if len(parts) != 3:
         raise MalformedRequest("this is not a certificate")
-    fields = parts[0].expect(der.SEQUENCE).sub()
+    fields = bounded(parts[0].expect(der.SEQUENCE), 10)
     if fields and fields[0].tag == 0xA0:
         del fields[0]
     if len(fields) < 6:

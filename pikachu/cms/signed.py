@@ -27,7 +27,7 @@ from pikachu.cms.algorithms import (
     digest_of,
     signature_of,
 )
-from pikachu.cms.ber import normalise
+from pikachu.cms.ber import bounded, normalise
 from pikachu.cms.identity import CertificateIdentity, identify
 from pikachu.errors import MalformedRequest, MessageCheckFailed, UnsupportedAlgorithm
 from pikachu.x509 import der
@@ -216,10 +216,10 @@ def content_info(data: bytes) -> tuple[bytes, der.Element]:
 
     :raises MalformedRequest: when it is none.
     """
-    parts = der.parse(data, der.SEQUENCE).sub()
+    parts = bounded(der.parse(data, der.SEQUENCE), 2)
     if len(parts) != 2:
         raise MalformedRequest("this is not a CMS message")
-    inside = parts[1].expect(0xA0).sub()
+    inside = bounded(parts[1].expect(0xA0), 1)
     if len(inside) != 1:
         raise MalformedRequest("this is not a CMS message")
     return parts[0].expect(der.OBJECT_IDENTIFIER).whole, inside[0]
@@ -241,19 +241,6 @@ def parse_signed_data(data: bytes) -> SignedData:
     if any(part not in data for part in (*signed.certificates, *signed.crls)):
         raise MalformedRequest("a certificate in the message is not DER")
     return signed
-
-
-def bounded(element: der.Element, most: int) -> list[der.Element]:
-    """The elements inside, when there are at most *most*.
-
-    :raises MalformedRequest: when there are more.
-    """
-    found: list[der.Element] = []
-    for child in element.children():
-        if len(found) == most:
-            raise MalformedRequest("the message has too many parts")
-        found.append(child)
-    return found
 
 
 def _parse(data: bytes) -> SignedData:
@@ -324,7 +311,7 @@ def signer_identifier(element: der.Element) -> tuple[bytes | None, int | None, b
     """
     if element.tag == 0x80:
         return None, None, element.content
-    parts = element.expect(der.SEQUENCE).sub()
+    parts = bounded(element.expect(der.SEQUENCE), 2)
     if len(parts) != 2 or parts[1].start == parts[1].end:
         raise MalformedRequest("a certificate is not named by issuer and serial number")
     serial = int.from_bytes(parts[1].expect(der.INTEGER).content, "big", signed=True)
@@ -332,7 +319,7 @@ def signer_identifier(element: der.Element) -> tuple[bytes | None, int | None, b
 
 
 def _parse_attribute(element: der.Element) -> Attribute:
-    parts = element.expect(der.SEQUENCE).sub()
+    parts = bounded(element.expect(der.SEQUENCE), 2)
     if len(parts) != 2:
         raise MalformedRequest("this is not a signed attribute")
     values = bounded(parts[1].expect(der.SET), MAX_ATTRIBUTES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+import functools
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -132,6 +133,12 @@ def as_ber(data: bytes, verbatim: Sequence[bytes] = (), piece: int = 16) -> byte
 
 
 # --- keys, certificates, requests --------------------------------------------------------
+
+
+@functools.cache
+def rsa_key(slot: int = 0, size: int = 2048) -> rsa.RSAPrivateKey:
+    """An RSA key; making one is slow, so the same one again for the same *slot*."""
+    return rsa.generate_private_key(65537, size)
 
 
 def name(common_name: str) -> bytes:
@@ -336,9 +343,9 @@ class SCEPClient:
         return read_reply(reply, signer, self.key if isinstance(self.key, rsa.RSAPrivateKey) else None)
 
 
-def new_client(recipient: bytes, **how: Any) -> SCEPClient:
-    """A client with a fresh RSA-2048 key and a self-signed certificate."""
-    key = rsa.generate_private_key(65537, 2048)
+def new_client(recipient: bytes, *, slot: int = 1, **how: Any) -> SCEPClient:
+    """A client with an RSA-2048 key (that of *slot*) and a self-signed certificate."""
+    key = rsa_key(slot)
     return SCEPClient(key, self_signed(key), recipient, **how)
 
 
@@ -360,6 +367,7 @@ def signed(
     flip: bool = False,
     signers: int = 1,
     signing_time: dt.datetime | None = None,
+    pss: bool = False,
 ) -> bytes:
     """A ContentInfo with SignedData.
 
@@ -381,8 +389,15 @@ def signed(
     sent = b"".join(sorted(encoded, reverse=True)) if unsorted else in_order
     to_be_signed = tlv(0x31, sent if sign_as_sent else in_order)
     if isinstance(key, rsa.RSAPrivateKey):
-        signature = key.sign(to_be_signed, padding.PKCS1v15(), primitive)
+        scheme: padding.AsymmetricPadding = padding.PKCS1v15()
         signature_algorithm = algorithm(signature_oid or "1.2.840.113549.1.1.1")
+        if pss:
+            inner = algorithm(digest_oid)
+            mask = algorithm("1.2.840.113549.1.1.8", inner)
+            parameters = tlv(0x30, tlv(0xA0, inner), tlv(0xA1, mask), tlv(0xA2, integer(32)))
+            scheme = padding.PSS(padding.MGF1(primitive), 32)
+            signature_algorithm = algorithm("1.2.840.113549.1.1.10", parameters)
+        signature = key.sign(to_be_signed, scheme, primitive)
     else:
         signature = key.sign(to_be_signed, ec.ECDSA(primitive))
         signature_algorithm = algorithm(signature_oid or "1.2.840.10045.4.3.2", b"")

@@ -49,9 +49,17 @@ def throw_away_ca(key: rsa.RSAPrivateKey) -> bytes:
 class LoopbackSCEPServer:
     """Answers enrollments at once, after *pending* polls; keeps what it received in ``received`` and ``uris``."""
 
-    def __init__(self, allowed: AllowedAlgorithms, *, pending: int = 0) -> None:
-        self.key = rsa.generate_private_key(65537, 2048)
-        self.certificate = throw_away_ca(self.key)
+    def __init__(
+        self,
+        allowed: AllowedAlgorithms,
+        *,
+        pending: int = 0,
+        authority: tuple[rsa.RSAPrivateKey, bytes] | None = None,
+    ) -> None:
+        if authority is None:
+            key = rsa.generate_private_key(65537, 2048)
+            authority = key, throw_away_ca(key)
+        self.key, self.certificate = authority
         self.allowed = allowed
         self.pending = pending
         self.received: list[bytes] = []
@@ -62,10 +70,10 @@ class LoopbackSCEPServer:
         server = self
 
         class Exchange(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 server.answer(self, b"")
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 server.answer(self, self.rfile.read(int(self.headers["Content-Length"])))
 
             def log_message(self, *_: Any) -> None:

@@ -22,6 +22,7 @@ from enum import IntEnum
 from typing import Final
 
 from pikachu.cms.algorithms import MODERN, AllowedAlgorithms, Cipher, Digest
+from pikachu.cms.ber import bounded
 from pikachu.cms.enveloped import EnvelopedData, envelop, not_readable, parse_enveloped_data
 from pikachu.cms.identity import CertificateIdentity
 from pikachu.cms.signed import SIGNING_TIME, SignedData, SignerInfo, Unsigned, degenerate, parse_signed_data, prepare
@@ -223,7 +224,7 @@ def _inside(content: bytes, tags: tuple[int, ...]) -> list[der.Element]:
     What a wrong key leaves of a message must look like a wrong key, so the error is always the same.
     """
     try:
-        found = der.parse(content, der.SEQUENCE).sub()
+        found = bounded(der.parse(content, der.SEQUENCE), len(tags))
     except MalformedRequest:
         raise not_readable() from None
     if tuple(one.tag for one in found) != tags:

@@ -45,9 +45,9 @@ class SCEPQuery:
 
         :raises MalformedRequest: when there is none, or it is not base64.
         """
-        if not self.message:
+        text = (self.message or b"").translate(_TRANSPORTED, _LINE_BREAKS).rstrip(b"=")
+        if not text:
             raise MalformedRequest("the request has no message")
-        text = self.message.translate(_TRANSPORTED, _LINE_BREAKS).rstrip(b"=")
         try:
             return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
         except binascii.Error:
