@@ -290,6 +290,7 @@ def test_suspension_ends_tokens_for_good(world: World) -> None:
     alice = world.add("alice")
     _, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
     result_of(world.accounts.suspend(SYSTEM, alice.id))
+    assert result_of(world.accounts.list_tokens(SYSTEM, ListQuery(owner_id=alice.id))).items == ()
     failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
     result_of(world.accounts.activate(SYSTEM, alice.id))
     failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
