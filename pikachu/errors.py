@@ -73,6 +73,17 @@ class PolicyViolation(RequestError):
     """The enrollment policy does not allow what was asked for."""
 
 
+class BadTemplate(RequestError):
+    """A certificate template or a policy's extension text is wrong.
+
+    :param line: where, from 1; 0 when it is the text as a whole.
+    """
+
+    def __init__(self, line: int, reason: str, **context: object) -> None:
+        super().__init__(f"line {line}: {reason}" if line else reason, **context)
+        self.line = line
+
+
 class ConfirmationRequired(RequestError):
     """The operation must be confirmed before it is done."""
 
