@@ -21,6 +21,18 @@ from tests.support.scep_loopback import LoopbackSCEPServer, throw_away_ca
 HERE = Path(__file__).parent
 
 
+CERTMONGER = """
+/usr/lib/certmonger/certmonger-session -s -n &
+daemon=$!
+sleep 1
+getcert add-scep-ca -s -c ca -u "$1" -N "$HOME/ca.pem" -r "$HOME/ca.pem" -R "$HOME/ca.pem"
+sleep 2
+getcert request -s -I one -c ca -k "$HOME/key" -f "$HOME/certificate" -N CN=certmonger -L secret -w
+getcert rekey -s -i one -w
+kill $daemon
+"""
+
+
 def run(directory: Path, *command: str) -> str:
     return subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True, timeout=60).stdout
 
@@ -63,6 +75,13 @@ def main() -> None:
         keep("strongswan-certpoll")
         run(directory, *strongswan, "--cert", "strongswan.pem", "--key", "strongswan.key")
         keep("strongswan-renewalreq")
+        before = len(server.received)
+        (directory / "certmonger.sh").write_text(CERTMONGER)
+        run(directory, "env", f"HOME={directory}", "dbus-run-session", "sh", "certmonger.sh", server.url)
+        first, second = server.received[before:]
+        (HERE / "certmonger-pkcsreq.der").write_bytes(first)
+        (HERE / "certmonger-rekey.der").write_bytes(second)
+        (HERE / "certmonger-get.uri").write_bytes(server.uris[-1])
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pikachu.cms.enveloped import open_envelope, recipient_for
 from pikachu.cms.identity import identify
 from pikachu.errors import UnsupportedAlgorithm
 from pikachu.protocols.scep.messages import MessageType, csr_in, decode, issuer_and_subject_in
+from pikachu.protocols.scep.query import Operation, parse_query
 from tests.support.scep_client import as_ber
 
 VECTORS = Path(__file__).parents[3] / "vectors" / "scep"
@@ -32,6 +33,8 @@ CASES = [
     ("strongswan-pkcsreq-pss", MODERN, MessageType.PKCS_REQ, Digest.SHA512, Cipher.AES128),
     ("strongswan-certpoll", MODERN, MessageType.CERT_POLL, Digest.SHA256, Cipher.AES128),
     ("strongswan-renewalreq", MODERN, MessageType.RENEWAL_REQ, Digest.SHA256, Cipher.AES128),
+    ("certmonger-pkcsreq", MODERN, MessageType.PKCS_REQ, Digest.SHA256, Cipher.AES256),
+    ("certmonger-rekey", MODERN, MessageType.PKCS_REQ, Digest.SHA256, Cipher.AES256),
 ]
 
 
@@ -67,3 +70,10 @@ def test_scepclient_needs_the_legacy_switch() -> None:
         message.verify(MODERN)
     with pytest.raises(UnsupportedAlgorithm):
         message.envelope(MODERN)
+
+
+def test_the_message_that_certmonger_puts_into_a_url() -> None:
+    """S4: a GET of more than 3 KiB."""
+    query = parse_query((VECTORS / "certmonger-get.uri").read_bytes())
+    assert query.operation is Operation.PKI_OPERATION
+    assert query.der() == (VECTORS / "certmonger-rekey.der").read_bytes()
