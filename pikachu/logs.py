@@ -60,12 +60,12 @@ def level_number(name: str) -> int:
 
 def trace(log: Logger, format: str, **values: object) -> None:
     """An event of level TRACE."""
-    log.debug(format, log_trace=True, **values)
+    log.debug(format, log_below_debug=True, **values)
 
 
 def event_level(event: LogEvent) -> int:
     """The number of an event's level; events of old make are INFO."""
-    if event.get("log_trace"):
+    if event.get("log_below_debug"):
         return LEVELS["TRACE"]
     return _NUMBERS.get(event.get("log_level"), LEVELS["INFO"])
 

@@ -357,8 +357,9 @@ class Channel(HTTPChannel):
 
     def finish_soon(self) -> None:
         """Close when what is in flight is answered; at once when nothing is."""
-        self.persistent = 0
-        if self.idle:
+        if self.requests:
+            self.persistent = 0
+        elif not self._buffer:
             self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

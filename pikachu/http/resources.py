@@ -1,8 +1,10 @@
+# mypy: allow-untyped-calls
 """Resources whose methods are coroutines, for protocols that need twisted.web's raw requests."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from typing import ClassVar, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,10 +15,33 @@ from twisted.web.server import NOT_DONE_YET
 
 from pikachu.errors import Overloaded, PikachuError
 from pikachu.http.request import BoundedRequest
-from pikachu.http.responses import not_allowed
+from pikachu.http.responses import not_allowed, text_error
 
 Answer: TypeAlias = Callable[[BoundedRequest], Awaitable[None]]
 Refusal: TypeAlias = Callable[[BoundedRequest, PikachuError], None]
+
+
+class Missing(Resource):
+    """What is not there: 404 in plain text."""
+
+    isLeaf = True
+
+    def render(self, request: BoundedRequest) -> int:
+        """Answer any method."""
+        text_error(request, HTTPStatus.NOT_FOUND, "nothing here")
+        return NOT_DONE_YET
+
+
+class Tree(Resource):
+    """A resource that only holds others; twisted.web would answer for what is missing with a page of its own."""
+
+    def getChild(self, path: bytes, request: BoundedRequest) -> Resource:
+        """Nothing but what was put in."""
+        return Missing()
+
+    def render(self, request: BoundedRequest) -> int:
+        """The tree itself is nothing to see."""
+        return Missing().render(request)
 
 
 class ProtocolResource(Resource):
@@ -86,3 +111,14 @@ def serve(request: BoundedRequest, answer: Answer, refuse: Refusal, time_limit: 
         work.addTimeout(time_limit, request.site.clock)  # type: ignore[arg-type]
         request.notifyFinish().addErrback(lambda _: work.cancel())
     return work.addCallbacks(unanswered, failed)
+
+
+class NotFoundResource(Resource):
+    """404 for every path and method."""
+
+    isLeaf = True
+
+    def render(self, request: BoundedRequest) -> int:
+        """One line of text."""
+        text_error(request, 404, "there is nothing here")
+        return NOT_DONE_YET

@@ -1,0 +1,23 @@
+"""The tree of resources of one listener."""
+
+from __future__ import annotations
+
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+
+
+class Tree(Resource):
+    """Resources by the first segment of the path; everything else goes, with its whole path, to a fallback.
+
+    :param fallback: answers what nobody else does, the root itself included.
+    """
+
+    def __init__(self, fallback: IResource) -> None:
+        Resource.__init__(self)
+        self._fallback = fallback
+
+    def getChild(self, path: bytes, request: Request) -> IResource:
+        """The fallback, with the path as if it stood at the root."""
+        if request.prepath:
+            request.postpath = [request.prepath.pop(), *(request.postpath or [])]
+        return self._fallback

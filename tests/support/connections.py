@@ -1,0 +1,103 @@
+"""Connections to a site in memory: octets in, octets out, and a clock that the test moves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransportWithDisconnection
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from OpenSSL import SSL
+
+PEER = IPv4Address("TCP", "192.0.2.7", 40000)
+
+
+class Plain:
+    """A client's view of one connection in the clear."""
+
+    def __init__(self, site: Any, clock: Clock) -> None:
+        self.clock = clock
+        self.transport = StringTransportWithDisconnection(peerAddress=PEER)
+        self.server: Any = site.buildProtocol(PEER)
+        self.transport.protocol = self.server
+        self.server.makeConnection(self.transport)
+
+    @property
+    def open(self) -> bool:
+        """Whether the server keeps the connection."""
+        return bool(self.transport.connected) and not self.transport.disconnecting
+
+    def send(self, data: bytes) -> bytes:
+        """Send, and give what the server has answered since."""
+        self.server.dataReceived(data)
+        return self.received()
+
+    def received(self) -> bytes:
+        """What came, and was not read before."""
+        data: bytes = self.transport.value()
+        self.transport.clear()
+        return data
+
+
+class TLS:
+    """A TLS client against a server's TLS settings, in memory."""
+
+    def __init__(self, source: Any, factory: Factory, context: SSL.Context, clock: Clock, session: Any = None) -> None:
+        self.clock = clock
+        wrapping = TLSMemoryBIOFactory(source, False, factory, clock)
+        self.transport = StringTransportWithDisconnection(peerAddress=PEER)
+        self.server: Any = wrapping.buildProtocol(PEER)
+        self.transport.protocol = self.server
+        self.client = SSL.Connection(context, None)
+        self.client.set_connect_state()
+        if session is not None:
+            self.client.set_session(session)
+        self.server.makeConnection(self.transport)
+        self.data = b""
+
+    def pump(self) -> None:
+        """Carry octets to and fro until there are none."""
+        for _ in range(30):
+            moved = False
+            try:
+                self.server.dataReceived(self.client.bio_read(1 << 16))
+                moved = True
+            except SSL.WantReadError:
+                pass
+            self.clock.advance(0)
+            if value := self.transport.value():
+                self.transport.clear()
+                self.client.bio_write(value)
+                moved = True
+            try:
+                self.data += self.client.recv(1 << 16)
+                moved = True
+            except (SSL.WantReadError, SSL.ZeroReturnError):
+                pass
+            if not moved:
+                return
+
+    def handshake(self) -> None:
+        """Complete the handshake.
+
+        :raises OpenSSL.SSL.Error: it failed, at either side.
+        """
+        for _ in range(10):
+            try:
+                self.client.do_handshake()
+            except SSL.WantReadError:
+                self.pump()
+            else:
+                break
+        # In TLS 1.3 the server judges the client's certificate after the client is done.
+        self.pump()
+
+    def request(self, data: bytes) -> bytes:
+        """Send, and give what came back."""
+        self.client.send(data)
+        self.data = b""
+        self.pump()
+        return self.data

@@ -1,0 +1,1 @@
+"""pikachu.http."""
