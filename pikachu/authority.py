@@ -65,6 +65,7 @@ class IssuingCA:
     def __init__(self, record: IssuerRecord, signer: ISigner) -> None:
         self.record = record
         self.signer = signer
+        self._chain = signer.chain
         self.certificate: Certificate = parse_certificate(signer.certificate)
         self.key = describe_spki(self.certificate.spki_der)
 
@@ -86,7 +87,11 @@ class IssuingCA:
     @property
     def chain(self) -> tuple[bytes, ...]:
         """DER, from itself to the root."""
-        return self.signer.chain
+        return self._chain
+
+    def replace_chain(self, chain: tuple[bytes, ...]) -> None:
+        """Put another way from the same certificate to a root into service."""
+        self._chain = chain
 
 
 class IssuingCAs:

@@ -47,7 +47,7 @@ from pikachu.model import (
 from pikachu.policy import PolicyBook, check_days, check_limits, compiled
 from pikachu.threads import start
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
-from pikachu.x509.csr import CertificationRequest, parse_csr, verify_csr
+from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, parse_csr, verify_csr
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import names_equal
 from pikachu.x509.profile import Addresses, leaf_extensions
@@ -57,8 +57,6 @@ from pikachu.x509.template import ExtensionContext
 
 log = Logger()
 
-# RFC 6402 section 2.8.
-CHANGE_SUBJECT_NAME = "1.3.6.1.5.5.7.7.36"
 
 EST_REPEAT_SECONDS = 600
 EST_APPROVAL_REPEAT_SECONDS = 7 * 86400
@@ -609,7 +607,7 @@ def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
     if not names_equal(current.subject_der, csr.subject_der):
         raise NotAuthorized("a re-enrollment keeps the subject of the certificate that it renews")
     extension = current.extension(SUBJECT_ALTERNATIVE_NAME)
-    before = () if extension is None else tuple(parse_san(extension.value))
+    before = () if extension is None else parse_san(extension.value, limit=1000, allow_other_name=True)
     if not same_names(before, csr.names):
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
 

@@ -118,6 +118,9 @@ class NotFoundResource(Resource):
 
     isLeaf = True
 
+    def __init__(self) -> None:
+        Resource.__init__(self)
+
     def render(self, request: BoundedRequest) -> int:
         """One line of text."""
         text_error(request, 404, "there is nothing here")

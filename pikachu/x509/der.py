@@ -126,6 +126,8 @@ def oid(dotted: str) -> bytes:
 
 def oid_text(content: bytes) -> str:
     """The dotted form of an OBJECT IDENTIFIER's content octets."""
+    if len(content) > 64:
+        raise MalformedRequest("an object identifier is too long")
     if not content or content[-1] & 0x80:
         raise MalformedRequest("an object identifier is cut short")
     arcs: list[int] = []
