@@ -23,7 +23,7 @@ from pikachu.signers.key import KeySigner, RSADecrypter
 from pikachu.threads import start
 from pikachu.x509.certificate import DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, OCSP_SIGNING, parse_certificate
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, load_private_key, private_key_info
-from pikachu.x509.names import build_name
+from pikachu.x509.names import COMMON_NAME, build_name
 from pikachu.x509.spki import KeyDescription, KeyFamily
 
 log = Logger()
@@ -165,7 +165,7 @@ class ServiceCredentials:
 
     async def _make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
         private_key = await self._pool.run(generate_private_key, purpose.key_type(issuer.key))
-        subject = build_name([("CN", f"{purpose.label} of {issuer.name}, {issuer.key_identifier.hex()[:16]}")])
+        subject = build_name([(COMMON_NAME, f"{purpose.label} of {issuer.name}, {issuer.key_identifier.hex()[:16]}")])
         record = await self._authority.issue_service(
             issuer,
             subject,
