@@ -1,0 +1,50 @@
+"""How commands declare their arguments.  Nothing that takes long to load is imported here."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    Commands = _SubParsersAction["Parser"]
+
+USAGE = 2
+DEFAULT_CONFIG = "config.ini"
+
+
+class Parser(ArgumentParser):
+    """Takes ``--config`` everywhere, says what is wrong in one line, and guesses no option from its beginning."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False)
+        self.add_argument(
+            "--config", metavar="FILE", default=SUPPRESS, help=f"the configuration (default: {DEFAULT_CONFIG} here)"
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with 2."""
+        self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def group(commands: Commands, name: str, about: str) -> Commands:
+    """A command that has commands of its own."""
+    parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest=f"{name}_command")
+
+
+def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
+    """The type of an argument."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
+            raise ArgumentTypeError(f"expected a number from {minimum} to {maximum}, found {text!r}")
+        return int(text)
+
+    return parse
+
+
+DAYS = whole_number(1, 36500)
+IDENTIFIER = whole_number(1, 2**63 - 1)

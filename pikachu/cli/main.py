@@ -1,0 +1,80 @@
+"""The command ``pikachu``: subcommands, exit codes and one-line errors (INT-1).
+
+Each module of a group declares its arguments when the program starts, and imports what does the work when it runs:
+``pikachu --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from pikachu import __version__
+from pikachu.cli import init
+from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
+
+if TYPE_CHECKING:
+    from pikachu.cli.arguments import Commands
+
+DONE = 0
+FAILED = 1
+
+_ABOUT = """\
+Pikachu CA, a certificate authority. Commands work on the database that the configuration names, beside a running server
+or without one; who runs them acts as an administrator."""
+_CODES = """\
+exit codes: 0 done; 1 failed, refused or wrong configuration; 2 wrong usage. Errors are one line on standard error."""
+
+_GROUPS: tuple[Callable[[Commands], None], ...] = (init.add_commands,)
+
+
+def parser() -> Parser:
+    """Every command."""
+    top = Parser(prog="pikachu", description=_ABOUT, epilog=_CODES)
+    top.set_defaults(config=DEFAULT_CONFIG)
+    top.add_argument("--version", action="version", version=f"Pikachu CA {__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, dest="command")
+    for add_commands in _GROUPS:
+        add_commands(commands)
+    return top
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    try:
+        chosen = parser().parse_args(arguments)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else FAILED
+    return _run(chosen)
+
+
+def _run(chosen: Namespace) -> int:
+    from pikachu.errors import ConfigError, PikachuError
+
+    try:
+        code: int = chosen.run(chosen)
+        sys.stdout.flush()
+    except (ConfigError, PikachuError) as error:
+        print(f"pikachu {chosen.command}: {_one_line(str(error))}", file=sys.stderr)
+    except BrokenPipeError:
+        # Who read the output has left; what Python would flush at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"pikachu {chosen.command}: {_one_line(str(error))}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"pikachu {chosen.command}: interrupted", file=sys.stderr)
+    else:
+        return code
+    return FAILED
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def run() -> NoReturn:
+    """The entry point."""
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""What commands share: the rooms opened for one command, who acts, and what they read and print."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from pikachu.config.configuration import Configuration
+from pikachu.config.kinds import duration
+from pikachu.config.loading import load
+from pikachu.core import Core, build, immediate_pools
+from pikachu.errors import MalformedRequest
+from pikachu.interfaces import IDelayedCall
+from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Role, Scope
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_PAGE = 500
+_MAXIMUM_INPUT = 1 << 20
+
+
+class _NeverCalled:
+    """A call that a command does not stay long enough to make."""
+
+    def cancel(self) -> None:
+        """Nothing is to come."""
+
+    def active(self) -> bool:
+        """It never is."""
+        return False
+
+
+class CommandClock:
+    """The time of day; timers end with the command, so none is set."""
+
+    def seconds(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def callLater(  # noqa: N802 - Twisted's name
+        self, delay: float, callable: Callable[P, object], *args: P.args, **kw: P.kwargs
+    ) -> IDelayedCall:
+        """Do nothing."""
+        return _NeverCalled()
+
+
+def warn(message: str) -> None:
+    """Tell the operator on standard error."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def configuration(arguments: Namespace) -> Configuration:
+    """The configuration that ``--config`` names.
+
+    :raises ConfigError: one line.
+    """
+    return load(Path(arguments.config), os.environ)
+
+
+def operator() -> Principal:
+    """Who runs commands: whoever can read the CA's keys is an administrator."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return Principal(PrincipalKind.SYSTEM, f"cli ({user})", role=Role.ADMIN, scopes=frozenset(Scope))
+
+
+@contextmanager
+def opened(config: Configuration) -> Iterator[Core]:
+    """Every room, beside a running server or without one; each Deferred has fired when it is returned.
+
+    :raises ConfigError: one line.
+    """
+    core = build(config, CommandClock(), immediate_pools(), None, f"cli:{os.getpid()}", warn)
+    try:
+        yield core
+    finally:
+        done(core.store.close())
+
+
+def done(promise: Deferred[T]) -> T:
+    """Its result; what it failed with is raised."""
+    results: list[T | Failure] = []
+    promise.addBoth(results.append)
+    if not results:
+        raise AssertionError("a command's work is done when the call returns")
+    result = results[0]
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result
+
+
+def every(read: Callable[[ListQuery], Deferred[Page[T]]], query: ListQuery) -> Iterator[T]:
+    """All rows of a list, page by page."""
+    cursor: str | None = None
+    while True:
+        page = done(read(ListQuery(_PAGE, cursor, query.q, query.sort, query.owner_id, query.filters)))
+        yield from page.items
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+def table(rows: Iterable[Sequence[object]]) -> None:
+    """Print rows with tabs between, for people and scripts alike; ``None`` is ``-``."""
+    for row in rows:
+        print("\t".join("-" if cell is None or cell == "" else str(cell) for cell in row))
+
+
+def read_input(name: str) -> bytes:
+    """The content of a file, or of standard input for ``-``.
+
+    :raises MalformedRequest: when it can't be read or is larger than 1 MiB.
+    """
+    try:
+        if name == "-":
+            content = sys.stdin.buffer.read(_MAXIMUM_INPUT + 1)
+        else:
+            with Path(name).open("rb") as stream:
+                content = stream.read(_MAXIMUM_INPUT + 1)
+    except OSError as error:
+        raise MalformedRequest(f"{name} can't be read: {error.strerror}") from None
+    if len(content) > _MAXIMUM_INPUT:
+        raise MalformedRequest(f"{name} is larger than 1 MiB")
+    return content
+
+
+def read_text(name: str) -> str:
+    """The same, as text.
+
+    :raises MalformedRequest: when it is not UTF-8, too.
+    """
+    try:
+        return read_input(name).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise MalformedRequest(f"{name} is not UTF-8 text") from None
+
+
+def read_password(name: str) -> str:
+    """The first line of a password file, or of standard input for ``-``.
+
+    :raises MalformedRequest: when it is empty or can't be read.
+    """
+    line = read_text(name).partition("\n")[0].removesuffix("\r")
+    if not line:
+        raise MalformedRequest(f"{name}: the first line is empty; it is the password")
+    return line
+
+
+def validity(text: str) -> timedelta:
+    """A duration such as ``60m``; a bare number is minutes.
+
+    :raises MalformedRequest: when it is none.
+    """
+    try:
+        return timedelta(seconds=duration("m").parse(text, Path()))
+    except ValueError as error:
+        raise MalformedRequest(f"--validity: {error}") from None
