@@ -27,7 +27,7 @@ from pikachu.storage.schema import audit_events, audit_head
 _FIRST: Final = bytes(32)
 _CHUNK: Final = 2000
 # Free text is looked for anywhere in this many of the newest events, and at the beginning of all resource names.
-_RECENT: Final = 5000
+_RECENT: Final = 2000
 
 _FIELDS: Final = (
     "id",
@@ -119,8 +119,15 @@ def _list(tx: Transaction, query: ListQuery) -> Page[EventRecord]:
     if text:
         newest = select(func.max(table.id) - _RECENT).scalar_subquery()
         anywhere = any_contains(query, table.resource_name, table.actor, table.details, table.type)
-        conditions.append(or_((table.id > newest) & anywhere[0], begins_with(table.resource_name, text)))
-    return page(tx, query, table_columns(audit_events), {"id": table.id, "at": table.id}, conditions, _record)
+        near = select(table.id).where(table.id > newest, *anywhere)
+        by_name = begins_with(table.resource_name, text)
+        named = [row[0] for row in tx.query(select(table.id).where(by_name).limit(_RECENT + 1))]
+        # Where few have such a name their ids are known; where many have, a page of them is near.
+        conditions.append(or_(table.id.in_(near), table.id.in_(named) if len(named) <= _RECENT else by_name))
+    # SQLite would fetch and sort all events of a common name, where the newest ones are at hand.
+    walk = (lambda found: found.with_hint(audit_events, "NOT INDEXED", "sqlite")) if text else None
+    sorts = {"id": table.id, "at": table.id}
+    return page(tx, query, table_columns(audit_events), sorts, conditions, _record, narrow=walk)
 
 
 def _verify(tx: Transaction) -> int:

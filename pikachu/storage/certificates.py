@@ -85,10 +85,13 @@ _SORTS: Final = {
     "common_name": _c.name_key,
     "not_after": _c.not_after,
 }
+# The index that a list in each order is read along; SQLite's rows are in the order of their ids.
 _WALKED: Final = {
-    "serial": None,
-    "common_name": "certificates_name",
-    "not_after": "certificates_end",
+    "id": "NOT INDEXED",
+    "created_at": "NOT INDEXED",
+    "serial": "INDEXED BY certificates_serial",
+    "common_name": "INDEXED BY certificates_name",
+    "not_after": "INDEXED BY certificates_end",
 }
 #: SQLite's full-text index of subjects; its row ids are certificates' ids.
 subject_search: Final = table("certificate_search", column("rowid", BigInteger), column("subject", String))
@@ -246,10 +249,12 @@ def _matching(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[
 def match_expression(words: str) -> str:
     """The FTS5 query for rows that have all trigrams of *words*.
 
-    The index holds no positions, which makes it cheap to keep: rows that have all trigrams but elsewhere are told
-    apart by looking at them.
+    The index holds no positions, which makes it cheap to keep: rows that have the trigrams but elsewhere are told apart
+    by looking at them.
     """
-    trigrams = dict.fromkeys(words[index : index + 3] for index in range(len(words) - 2))
+    # Each character once, and the last three together: more trigrams would narrow little and cost a list each.
+    starts = [*range(0, len(words) - 3, 3), len(words) - 3]
+    trigrams = dict.fromkeys(words[index : index + 3] for index in starts)
     return " AND ".join('"' + one.replace('"', '""') + '"' for one in trigrams)
 
 
@@ -286,21 +291,27 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
     if few is not None:
         conditions.append(_c.id.in_(few))
         return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, conditions, certificate_record)
+    by_id = sort in {"id", "created_at"}
     counted = conditions
     if words and tx.dialect == "sqlite" and tx.search and len(words) >= 3:
         matches = _matching(tx, words)[1]
         counted = [*conditions, _c.id.in_(matches.limit(2 * COUNTED))]
-        if sort in {"id", "created_at"}:
+        if by_id:
             near = [*conditions, _c.id.in_(_next_matches(query, words))]
             found = page(tx, query, CERTIFICATE_COLUMNS, _SORTS, near, certificate_record, counted=counted)
             if len(found.items) == query.limit:
                 return found
             # Other filters left too few of these.
-    walk = _by_index(_WALKED.get(sort))
-    if status == CertificateStatus.EXPIRED and sort in {"id", "created_at"}:
-        # The newest ids have expired least: the index of ends finds them without looking at those still valid.
-        walk = _by_index("certificates_end")
-    by_end = _by_index("certificates_end") if not narrowing else None
+    ends = _hinted("INDEXED BY certificates_end") if len(narrowing) == int(status is not None) else None
+    walk = ids_by = _hinted(_WALKED.get(sort, ""))
+    if status in {CertificateStatus.EXPIRED, CertificateStatus.VALID} and by_id and ends is not None:
+        # The oldest have expired, the newest have not: walking by id may pass all of one kind before it finds the
+        # other.  The index of ends holds all that this asks.
+        near = [*conditions, _near(query)]
+        found = page(tx, query, CERTIFICATE_COLUMNS, _SORTS, near, certificate_record, narrow=walk, counted=counted)
+        if len(found.items) == query.limit:
+            return found
+        ids_by = ends
     return page(
         tx,
         query,
@@ -308,20 +319,37 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
         _SORTS,
         conditions,
         certificate_record,
-        narrow=walk,
+        narrow=ids_by,
         counted=counted,
-        count_narrow=by_end,
+        count_narrow=ends,
     )
+
+
+def _direction(query: ListQuery) -> tuple[int | None, bool]:
+    """(id that a list by id goes on from, whether it goes down)."""
+    descending = query.sort.startswith("-")
+    if query.cursor is None:
+        return None, descending
+    _, position, back = decode_cursor(query.cursor, query.sort, int)
+    return position, descending ^ back
+
+
+def _near(query: ListQuery) -> ColumnElement[bool]:
+    """The next few thousand ids of a list by id."""
+    position, descending = _direction(query)
+    if descending:
+        start: Any = select(func.max(_c.id)).scalar_subquery() if position is None else position
+        above: ColumnElement[bool] = _c.id > start - _FEW
+        return above
+    return _c.id < (0 if position is None else position) + _FEW
 
 
 def _next_matches(query: ListQuery, words: str) -> Select[Any]:
     """The ids nearest to the cursor whose subjects may hold *words*: enough for a page, unless others filter too."""
     rowid = subject_search.c.rowid
     ids = select(rowid).where(_MATCHED.bindparams(match=match_expression(words)))
-    descending = query.sort.startswith("-")
-    if query.cursor is not None:
-        _, position, back = decode_cursor(query.cursor, query.sort, int)
-        descending ^= back
+    position, descending = _direction(query)
+    if position is not None:
         ids = ids.where(rowid < position if descending else rowid > position)
     return ids.order_by(rowid.desc() if descending else rowid.asc()).limit(4 * query.limit + 1000)
 
@@ -341,11 +369,9 @@ def _few(tx: Transaction, narrowing: list[Select[Any]]) -> list[int] | None:
     return None
 
 
-def _by_index(name: str | None) -> Callable[[Select[Any]], Select[Any]] | None:
+def _hinted(hint: str) -> Callable[[Select[Any]], Select[Any]]:
     """Tell SQLite, which knows nothing of how many rows a condition leaves, which index to walk along."""
-    if name is None:
-        return None
-    return lambda statement: statement.with_hint(certificates, f"INDEXED BY {name}", "sqlite")
+    return lambda statement: statement.with_hint(certificates, hint, "sqlite") if hint else statement
 
 
 def _expired_ids(tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:

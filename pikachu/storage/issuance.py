@@ -92,6 +92,8 @@ _INTENT_FIELDS: Final = (
     "process",
     "tbs",
 )
+# Free text is looked for in this many of the newest requests, and in all that were not issued.
+_RECENT: Final = 2000
 _insert_request: Final = insert_into(requests, *_REQUEST_FIELDS, *_INTENT_FIELDS)
 _insert_certificate: Final = insert_into(
     certificates,
@@ -471,7 +473,12 @@ def _by_digest(tx: Transaction, transaction: bytes) -> Repeated | None:
 
 def _list(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
     checked(query, ("state", "method"))
-    conditions = any_contains(query, _r.subject, _r.principal)
+    conditions: list[ColumnElement[bool]] = []
+    anywhere = any_contains(query, _r.subject, _r.principal)
+    if anywhere:
+        newest = select(func.max(_r.id) - _RECENT).scalar_subquery()
+        recent = select(_r.id).where(_r.id > newest, *anywhere)
+        conditions.append(or_(_r.id.in_(recent), _r.id.in_(select(_r.id).where(_unissued, *anywhere))))
     state = one_of(query, "state", list(RequestState))
     if state is not None:
         conditions.append(_r.state == state)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -112,7 +112,7 @@ def _refuse_conflict(tx: Transaction, policy: Policy) -> None:
 
 
 def _add(tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
-    _refuse_conflict(tx, policy)
+    _refuse_conflict(tx, replace(policy, id=0))
     identity = tx.insert(_insert, _values(policy, now, now))
     write_event(tx, event, now)
     return find_policy(tx, identity)

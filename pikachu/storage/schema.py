@@ -54,7 +54,7 @@ certificates: Final = Table(
     "certificates",
     metadata,
     _id(),
-    Column("serial", _Key, nullable=False, unique=True),
+    Column("serial", _Key, nullable=False),
     Column("issuer_id", _Id, ForeignKey("issuers.id"), nullable=False),
     Column("subject", Text, nullable=False),
     Column("common_name", Text, nullable=False),
@@ -74,6 +74,7 @@ certificates: Final = Table(
     # Last: what precedes it can be read without the pages that a long value spills to.
     Column("der", LargeBinary, nullable=False),
 )
+Index("certificates_serial", certificates.c.serial, unique=True)
 Index("certificates_name", certificates.c.name_key, certificates.c.id)
 # All that the lists of expired and of valid certificates ask, so that neither reads the rows themselves.
 Index(

@@ -76,6 +76,11 @@ class Store(CertificatesPart, IssuancePart, RevocationPart, PoliciesPart, Accoun
         """Fails with StoreUnavailable when the database does not answer."""
         return fail(self._closed) if self._closed else self._reader.run(self._database.check)
 
+    def release_connections(self) -> None:
+        """Close the connections: a process that forks must not share them with its child."""
+        if not in_memory(self._database.url):
+            self._database.close()
+
     def close(self) -> Deferred[None]:
         """Finish what is queued, then close.  What comes later fails with StoreUnavailable."""
         self._closed = StoreUnavailable("the database is closed")

@@ -311,12 +311,12 @@ def _tables() -> None:
             ["issuers.id"],
         ),
         sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("serial"),
     )
     op.create_index("certificates_end", "certificates", ["not_after", "id", "revoked_at", "deleted_at"])
     op.create_index("certificates_issuer", "certificates", ["issuer_id", "id"])
     op.create_index("certificates_key", "certificates", ["key_id"])
     op.create_index("certificates_method", "certificates", ["method", "id"])
+    op.create_index("certificates_serial", "certificates", ["serial"], unique=True)
     op.create_index("certificates_name", "certificates", ["name_key", "id"])
     op.create_index(
         "certificates_owner",
