@@ -12,7 +12,8 @@ from typing import IO, Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 
@@ -42,14 +43,16 @@ class PikachuService(Service):
     """Everything, built at once and started together.
 
     :param reactor: drives it; passed in by the one module that may import it.
+    :param is_only_log: *output* is the application's log, not one beside twistd's own.
     :raises ConfigError: one line for what can't work.
     """
 
-    def __init__(self, config: Configuration, reactor: Any, output: LogOutput) -> None:
+    def __init__(self, config: Configuration, reactor: Any, output: LogOutput, *, is_only_log: bool = False) -> None:
         Service.setName(self, "pikachu")
         self._config = config
         self._reactor = reactor
         self._output = output
+        self._is_only_log = is_only_log
         self._warnings: list[str] = [*config.warnings, *config.risks]
         self._lock: IO[str] | None = None
         pools = threaded_pools(reactor)
@@ -66,7 +69,7 @@ class PikachuService(Service):
         for listener in self.listeners:
             listener.probe()
         # twistd may fork after this: connections to the database are opened anew by who uses them.
-        self.core.store.release()
+        self.core.store.release_connections()
 
     def _take_lock(self) -> None:
         """One server for a SQLite database: two would each take the other's intents for orphans."""
@@ -155,6 +158,13 @@ class PikachuService(Service):
     def _add_scep(self, tree: Tree) -> None:
         pass
 
+    def setServiceParent(self, parent: Any) -> None:
+        """Take the application's log as well, unless the command line gave it to somebody else."""
+        if self._is_only_log and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._output)
+            self._output.bridge()
+        Service.setServiceParent(self, parent)
+
     # --- life ---------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
@@ -186,13 +196,6 @@ class PikachuService(Service):
         await core.publisher.begin()
         self._poll.start(POLL_SECONDS, now=False).addErrback(_log_failure, "looking for changes")
         self._renewals.start(RENEWAL_CHECK_SECONDS).addErrback(_log_failure, "renewals")
-        for listener in self._config.listeners:
-            log.info(
-                "{name} listens on {address} port {port}",
-                name=listener.name,
-                address=listener.address or "all addresses",
-                port=listener.port,
-            )
 
     def stopService(self) -> Deferred[None]:
         """Accept no more, finish what is in flight, then close the database and end the threads."""

@@ -52,12 +52,10 @@ class Options(usage.Options):
                 keep=config.logging.log_rotate_count,
                 standard_output=sys.stdout if nodaemon and not own_log else None,
             )
-            self.service = PikachuService(config, reactor, output)
-            if parent is not None and not own_log:
-                output.bridge()
-                parent["logger"] = lambda: output
-            else:
+            # A log that the command line asks for goes beside the configured one.
+            if own_log:
                 output.attach()
+            self.service = PikachuService(config, reactor, output, is_only_log=not own_log)
         except ConfigError as error:
             raise usage.UsageError(str(error)) from None
 
