@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import warnings
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
@@ -132,7 +133,10 @@ class TLSContextSource:
         except SSL.Error as error:
             raise self._error(name, f"{path} can't be used for TLS ({_reason(error)})") from None
         try:
-            context.use_privatekey(key)
+            with warnings.catch_warnings():
+                # pyOpenSSL would rather have pyca's key objects, but does not take them for ML-DSA.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.use_privatekey(key)
             context.check_privatekey()
         except SSL.Error:
             raise self._error(key_name, f"{key_path} is not the key of the certificate in {path}") from None
@@ -170,8 +174,8 @@ class TLSContextSource:
         # An issuing CA is trusted by itself; its root need not be here.
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         for der in self._authorities():
-            authority = crypto.load_certificate(crypto.FILETYPE_ASN1, der)
-            store.add_cert(authority)
+            authority = x509.load_der_x509_certificate(der)
+            store.add_cert(crypto.X509.from_cryptography(authority))
             context.add_client_ca(authority)
 
 

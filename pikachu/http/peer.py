@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import Final
+from typing import Any, Final
 
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ISSLTransport
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
@@ -17,8 +17,8 @@ _MAPPED: Final = "::ffff:"
 
 def tls_connection(transport: object) -> SSL.Connection | None:
     """The TLS connection below *transport*; ``None`` for plain TCP and for a connection that is gone."""
-    get_handle = getattr(transport, "getHandle", None)
-    handle = get_handle() if get_handle is not None else None
+    secure: Any = ISSLTransport(transport, None)
+    handle = secure.getHandle() if secure is not None else None
     return handle if isinstance(handle, SSL.Connection) else None
 
 

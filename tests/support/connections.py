@@ -1,3 +1,4 @@
+# mypy: allow-untyped-calls
 """Connections to a site in memory: octets in, octets out, and a clock that the test moves."""
 
 from __future__ import annotations
@@ -5,7 +6,6 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -15,12 +15,27 @@ from OpenSSL import SSL
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
 
+class Transport(StringTransportWithDisconnection):
+    """A transport that TLS can be put upon."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(peerAddress=PEER)
+        self.clock = clock
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802 - Twisted's name
+        """There are no segments here."""
+
+    def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """Like a real one: the protocol hears of it later, not while it still works on it."""
+        self.clock.callLater(0, self.loseConnection)
+
+
 class Plain:
     """A client's view of one connection in the clear."""
 
     def __init__(self, site: Any, clock: Clock) -> None:
         self.clock = clock
-        self.transport = StringTransportWithDisconnection(peerAddress=PEER)
+        self.transport = Transport(clock)
         self.server: Any = site.buildProtocol(PEER)
         self.transport.protocol = self.server
         self.server.makeConnection(self.transport)
@@ -45,10 +60,10 @@ class Plain:
 class TLS:
     """A TLS client against a server's TLS settings, in memory."""
 
-    def __init__(self, source: Any, factory: Factory, context: SSL.Context, clock: Clock, session: Any = None) -> None:
+    def __init__(self, source: Any, factory: Any, context: SSL.Context, clock: Clock, session: Any = None) -> None:
         self.clock = clock
         wrapping = TLSMemoryBIOFactory(source, False, factory, clock)
-        self.transport = StringTransportWithDisconnection(peerAddress=PEER)
+        self.transport = Transport(clock)
         self.server: Any = wrapping.buildProtocol(PEER)
         self.transport.protocol = self.server
         self.client = SSL.Connection(context, None)
@@ -57,6 +72,7 @@ class TLS:
             self.client.set_session(session)
         self.server.makeConnection(self.transport)
         self.data = b""
+        self.octets_from_server = 0
 
     def pump(self) -> None:
         """Carry octets to and fro until there are none."""
@@ -70,6 +86,7 @@ class TLS:
             self.clock.advance(0)
             if value := self.transport.value():
                 self.transport.clear()
+                self.octets_from_server += len(value)
                 self.client.bio_write(value)
                 moved = True
             try:

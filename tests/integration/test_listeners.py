@@ -1,0 +1,559 @@
+# mypy: allow-untyped-calls
+"""Listeners (RUN-2, RUN-4, RUN-5, RUN-6) and TLS (E3, E4, E22, E23, 3g2, 3g3, 3g40, decisions 5 and 45)."""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
+from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+import pytest
+import pytest_twisted
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL
+
+from pikachu.errors import ConfigError
+from pikachu.http.peer import channel_bindings, peer_certificate, peer_common_name
+from pikachu.http.request import BoundedRequest, Site
+from pikachu.http.responses import send
+from pikachu.listeners import ClientCertificates, ListenerService, TLSContextSource
+from tests.support import pki
+from tests.support.connections import TLS, Plain
+
+PAST = datetime.now(UTC) - timedelta(days=1)
+LONG_PAST = PAST - timedelta(days=30)
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Peer(Resource):
+    """Remembers what the connection told, and answers."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bindings: tuple[str, ...] = ()
+        self.certificate: bytes | None = None
+        self.name: str | None = None
+        self.waiting: list[BoundedRequest] = []
+        self.body = b"ok"
+
+    def render(self, request: BoundedRequest) -> int:
+        self.bindings = channel_bindings(request.transport)
+        self.certificate = peer_certificate(request.transport)
+        self.name = peer_common_name(request.transport)
+        if request.path == b"/wait":
+            self.waiting.append(request)
+        else:
+            send(request, 200, b"text/plain", self.body)
+        return NOT_DONE_YET
+
+
+class World:
+    """Authorities, a server's files, and its TLS settings."""
+
+    def __init__(self, folder: Path, key_type: str = "p256") -> None:
+        self.clock = Clock()
+        self.clock.advance(datetime.now(UTC).timestamp())
+        self.root = pki.make_ca("p256", "Root")
+        self.ca = pki.make_ca("p256", "Issuing CA", issuer=self.root)
+        self.foreign = pki.make_ca("p256", "Foreign CA")
+        self.server = pki.make_leaf(self.ca, "localhost", key_type=key_type, sans=["localhost"])
+        self.certificate, self.key = self.server.write(folder, "tls")
+        self.certificate.write_bytes(self.server.chain_pem)
+        self.resource = Peer()
+        self.site = Site(self.resource, self.clock)
+
+    def source(self, clients: ClientCertificates = ClientCertificates.NONE) -> TLSContextSource:
+        return TLSContextSource(
+            "HTTPS",
+            ("ssl_cert", self.certificate),
+            ("ssl_key", self.key),
+            self.clock,
+            clients=clients,
+            authorities=lambda: [self.ca.der],
+        )
+
+    def client(
+        self,
+        identity: pki.Identity | None = None,
+        version: int = SSL.TLS1_3_VERSION,
+        *,
+        source: TLSContextSource | None = None,
+        context: SSL.Context | None = None,
+        session: Any = None,
+    ) -> TLS:
+        context = context or client_context(identity, version)
+        return TLS(source or self.source(), self.site, context, self.clock, session)
+
+
+def client_context(identity: pki.Identity | None = None, version: int = SSL.TLS1_3_VERSION) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    if identity is not None:
+        context.use_certificate(identity.certificate)
+        context.use_privatekey(identity.key)  # type: ignore[arg-type]
+    return context
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+VERSIONS = pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
+
+
+@pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
+def test_old_versions(world: World, version: int) -> None:
+    """3g2, E3: TLS 1.0 and 1.1 are refused."""
+    context = client_context(version=version)
+    context.set_cipher_list(b"ALL:@SECLEVEL=0")
+    client = world.client(context=context)
+    with pytest.raises(SSL.Error, match="protocol version"):
+        client.handshake()
+
+
+@pytest.mark.parametrize(
+    "ciphers", [b"aNULL:@SECLEVEL=0", b"eNULL:@SECLEVEL=0", b"AES128-SHA:@SECLEVEL=0", b"ECDHE-ECDSA-AES128-SHA"]
+)
+def test_weak_ciphers(world: World, ciphers: bytes) -> None:
+    """3g3, E3: neither anonymous nor without encryption, forward secrecy or authenticated encryption."""
+    context = client_context(version=SSL.TLS1_2_VERSION)
+    context.set_cipher_list(ciphers)
+    with pytest.raises(SSL.Error):
+        world.client(context=context).handshake()
+
+
+@pytest.mark.parametrize("key_type", ["rsa2048", "p256", "p384", "ed25519", "mldsa44", "mldsa65", "mldsa87"])
+@VERSIONS
+def test_server_keys(tmp_path: Path, key_type: str, version: int) -> None:
+    """RUN-6: certificates of every kind serve TLS 1.3, and of every kind that it knows TLS 1.2."""
+    world = World(tmp_path, key_type)
+    client = world.client(version=version)
+    if key_type.startswith("mldsa") and version == SSL.TLS1_2_VERSION:
+        with pytest.raises(SSL.Error):
+            client.handshake()
+        return
+    client.handshake()
+    assert client.request(REQUEST).endswith(b"\r\n\r\nok")
+    chain = client.client.get_peer_cert_chain(as_cryptography=True)
+    assert chain == [world.server.certificate, world.ca.certificate, world.root.certificate]
+
+
+@VERSIONS
+def test_no_client_certificate_asked_for(world: World, version: int) -> None:
+    """Decision 9: browsers are not asked."""
+    client = world.client(pki.make_leaf(world.ca), version)
+    client.handshake()
+    client.request(REQUEST)
+    assert world.resource.certificate is None
+    assert client.client.get_client_ca_list() == []
+
+
+Make = Callable[[World], pki.Identity | None]
+MATRIX: list[tuple[str, Make, bool]] = [
+    # What a client presents, and whether the handshake of the trusted port completes.
+    ("none", lambda world: None, False),
+    ("good", lambda world: pki.make_leaf(world.ca), True),
+    ("good RSA", lambda world: pki.make_leaf(world.ca, key_type="rsa2048"), True),
+    ("good Ed25519", lambda world: pki.make_leaf(world.ca, key_type="ed25519"), True),
+    ("expired", lambda world: pki.make_leaf(world.ca, not_before=LONG_PAST, not_after=PAST), True),
+    ("no clientAuth", lambda world: pki.make_leaf(world.ca, purposes=[ExtendedKeyUsageOID.SERVER_AUTH]), True),
+    ("foreign", lambda world: pki.make_leaf(world.foreign), False),
+    ("expired foreign", lambda world: pki.make_leaf(world.foreign, not_before=LONG_PAST, not_after=PAST), False),
+    ("foreign, our CA's name", lambda world: pki.make_leaf(pki.make_ca("p256", "Issuing CA")), False),
+    ("below the root, not the CA", lambda world: pki.make_leaf(world.root), False),
+    ("below a client", lambda world: pki.make_leaf(pki.make_leaf(world.ca)), False),
+    ("self-signed", lambda world: pki.make_ca("p256", "self"), False),
+]
+
+
+@VERSIONS
+@pytest.mark.parametrize(("make", "trusted"), [case[1:] for case in MATRIX], ids=[case[0] for case in MATRIX])
+def test_client_certificates(world: World, make: Make, trusted: bool, version: int) -> None:
+    """Decision 5, E4, 3g16, 3g17, 3g19: on the trusted port a missing or untrusted one fails the handshake, an expired
+    one or one of another purpose reaches the application; where it is optional all of them do.
+    """
+    identity = make(world)
+    optional = world.client(identity, version, source=world.source(ClientCertificates.OPTIONAL))
+    optional.handshake()
+    assert optional.request(REQUEST).endswith(b"ok")
+    assert world.resource.certificate == (identity.der if identity else None)
+    names = [name.der() for name in optional.client.get_client_ca_list()]
+    assert names == [world.ca.subject_der]
+
+    world.resource.certificate = None
+    required = world.client(identity, version, source=world.source(ClientCertificates.REQUIRED))
+    if not trusted or identity is None:
+        with pytest.raises(SSL.Error):
+            required.handshake()
+        assert world.resource.certificate is None
+        return
+    required.handshake()
+    assert required.request(REQUEST).endswith(b"ok")
+    assert world.resource.certificate == identity.der
+    assert world.resource.name == "device.example.com"
+
+
+def resume(
+    world: World, source: TLSContextSource, version: int, identity: pki.Identity | None = None
+) -> tuple[TLS, TLS]:
+    """A connection, and one that resumes its session."""
+    context = client_context(identity, version)
+    first = world.client(context=context, source=source)
+    first.handshake()
+    first.request(REQUEST)
+    session = first.client.get_session()
+    second = world.client(context=context, source=source, session=session)
+    second.handshake()
+    return first, second
+
+
+@VERSIONS
+def test_resumption(world: World, version: int) -> None:
+    """RUN-6: sessions resume by ticket, and keep the client's certificate."""
+    identity = pki.make_leaf(world.ca)
+    first, second = resume(world, world.source(ClientCertificates.REQUIRED), version, identity)
+    world.resource.certificate = None
+    assert second.request(REQUEST).endswith(b"ok")
+    assert world.resource.certificate == identity.der
+    if version == SSL.TLS1_2_VERSION:
+        assert second.client.master_key() == first.client.master_key()
+    # Only a full handshake carries the server's three certificates.
+    assert second.octets_from_server < first.octets_from_server - 1000
+
+
+def test_reload_ends_old_tickets(world: World) -> None:
+    """What was trusted under old settings is not resumed under new ones."""
+    identity = pki.make_leaf(world.ca)
+    source = world.source(ClientCertificates.REQUIRED)
+    context = client_context(identity, SSL.TLS1_2_VERSION)
+    first = world.client(context=context, source=source)
+    first.handshake()
+    session = first.client.get_session()
+    world.ca = world.foreign
+    source.reload()
+    with pytest.raises(SSL.Error):
+        world.client(context=context, source=source, session=session).handshake()
+
+
+def test_tls_unique(world: World) -> None:
+    """E22, E23, decision 45: the client's tls-unique (RFC 5929) is among the values, in full and resumed handshakes."""
+    first, second = resume(world, world.source(), SSL.TLS1_2_VERSION)
+    own = first.client.get_finished()
+    assert own is not None
+    assert base64.b64encode(own).decode() in world.resource.bindings
+    assert second.client.master_key() == first.client.master_key()
+    second.request(REQUEST)
+    theirs = second.client.get_peer_finished()
+    assert theirs is not None
+    assert base64.b64encode(theirs).decode() in world.resource.bindings
+    assert {len(value) for value in world.resource.bindings} == {16}
+
+
+def test_tls_exporter(world: World) -> None:
+    """E22, E23: RFC 9266's value in TLS 1.3, another for each connection, never a Finished message."""
+    seen = []
+    for client in resume(world, world.source(), SSL.TLS1_3_VERSION):
+        client.request(REQUEST)
+        value = client.client.export_keying_material(b"EXPORTER-Channel-Binding", 32, b"")
+        assert world.resource.bindings == (base64.b64encode(value).decode(),)
+        seen.append(value)
+    assert seen[0] != seen[1]
+
+
+def test_plain_connections_have_nothing(world: World) -> None:
+    """E24: no certificate and no binding without TLS, and none when the connection is gone."""
+    assert Plain(world.site, world.clock).send(REQUEST).endswith(b"ok")
+    assert (world.resource.certificate, world.resource.bindings, world.resource.name) == (None, (), None)
+    client = world.client()
+    client.handshake()
+    client.transport.loseConnection()
+    assert channel_bindings(client.server) == ()
+    assert peer_certificate(client.server) is None
+
+
+def test_one_record(world: World) -> None:
+    """H5: header and body leave in one TLS record."""
+    client = world.client()
+    client.handshake()
+    client.client.send(REQUEST)
+    client.server.dataReceived(client.client.bio_read(1 << 16))
+    client.clock.advance(0)
+    records = client.transport.value()
+    assert int.from_bytes(records[3:5], "big") + 5 == len(records)
+
+
+def test_alpn(world: World) -> None:
+    """Only HTTP/1.1 is agreed on; who asks for nothing gets it too."""
+    context = client_context()
+    context.set_alpn_protos([b"h2", b"http/1.1"])
+    client = world.client(context=context)
+    client.handshake()
+    assert client.client.get_alpn_proto_negotiated() == b"http/1.1"
+
+
+def test_stalled_handshake(world: World) -> None:
+    """3g40: a handshake that does not come to its end is given up."""
+    client = world.client()
+    client.pump()
+    world.clock.advance(31)
+    assert not client.transport.connected
+
+
+def test_reload_keeps_connections(world: World, tmp_path: Path) -> None:
+    """RUN-5: new connections get the new certificate, old ones go on."""
+    source = world.source()
+    old = world.client(source=source)
+    old.handshake()
+    renewed = pki.make_leaf(world.ca, "renewed", sans=["localhost"])
+    renewed.write(tmp_path, "tls")
+    source.reload()
+    new = world.client(source=source)
+    new.handshake()
+    assert new.client.get_peer_certificate(as_cryptography=True) == renewed.certificate
+    assert old.request(REQUEST).endswith(b"ok")
+    world.key.unlink()
+    with pytest.raises(ConfigError):
+        source.reload()
+    still = world.client(source=source)
+    still.handshake()
+    assert still.client.get_peer_certificate(as_cryptography=True) == renewed.certificate
+
+
+def test_files_that_do_not_serve(world: World, tmp_path: Path) -> None:
+    """RUN-4, INIT-4: one line each, naming section, key and file."""
+    other = pki.make_leaf(world.ca)
+    good = world.key.read_bytes()
+
+    def complaint() -> str:
+        with pytest.raises(ConfigError) as caught:
+            world.source()
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    world.key.write_bytes(other.key_pem)
+    assert complaint() == f"[HTTPS] ssl_key: {world.key} is not the key of the certificate in {world.certificate}"
+    world.key.write_bytes(b"nonsense")
+    assert complaint().startswith(f"[HTTPS] ssl_key: {world.key} does not hold a private key in PEM")
+    world.key.write_bytes(pki.key_pem(world.server.key, b"passphrase"))
+    assert "its passphrase is another one" in complaint()
+    world.key.unlink()
+    assert complaint() == f"[HTTPS] ssl_key: {world.key} does not exist; `pikachu init` makes it"
+    world.key.mkdir()
+    assert "can't be read (Is a directory)" in complaint()
+    world.key.rmdir()
+    world.key.write_bytes(good)
+    world.certificate.write_bytes(b"nonsense")
+    assert complaint() == f"[HTTPS] ssl_cert: {world.certificate} does not hold a certificate in PEM"
+    if os.geteuid() != 0:
+        world.certificate.chmod(0)
+        assert "can't be read (Permission denied)" in complaint()
+
+
+def test_expired_certificate_is_a_warning(world: World, tmp_path: Path) -> None:
+    """An expired certificate of the server still starts, so that it can be mended."""
+    pki.make_leaf(world.ca, not_before=LONG_PAST, not_after=PAST).write(tmp_path, "tls")
+    with capturedLogs() as events:
+        world.source()
+    assert [event["log_level"].name for event in events] == ["warn"]
+    assert f"{PAST:%Y-%m-%d}" in events[0]["end"]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """What comes until the end."""
+    data = b""
+    while part := connection.recv(1 << 16):
+        data += part
+    return data
+
+
+def real_site(resource: Resource) -> Site:
+    return Site(resource, reactor)
+
+
+@pytest_twisted.ensureDeferred
+async def test_busy_port() -> None:
+    """RUN-4: setting, address, port, what is wrong, and what mends it."""
+    port = free_port()
+    first = ListenerService("HTTPS", "[HTTPS] port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+    first.probe()
+    first.startService()
+    try:
+        second = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+        for bind in (second.privilegedStartService, second.probe):
+            with pytest.raises(ConfigError) as caught:
+                bind()
+            assert str(caught.value) == (
+                f"[DEFAULT] http_port = {port}: can't listen on 127.0.0.1 port {port}: the port is in use; "
+                f"`ss -ltnp 'sport = :{port}'` shows by whom: stop it, or set another port"
+            )
+    finally:
+        await first.stopService()
+    await second.stopService()
+
+
+class Refusing(MemoryReactor):
+    """A reactor whose ports can't be bound."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:  # noqa: N802
+        raise CannotListenError(interface, port, OSError(self.number, os.strerror(self.number)))
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "setcap cap_net_bind_service"),
+        (errno.EADDRNOTAVAIL, "set [DEFAULT] listen"),
+        (errno.EMFILE, "Too many open files"),
+    ],
+)
+def test_ports_that_cannot_be_had(number: int, remedy: str) -> None:
+    """RUN-4: each reason has its remedy."""
+    service = ListenerService("HTTP", "[DEFAULT] http_port", 80, Site(Peer(), Clock()), Refusing(number))
+    with pytest.raises(ConfigError) as caught:
+        service.privilegedStartService()
+    assert str(caught.value).startswith("[DEFAULT] http_port = 80: can't listen on all addresses port 80: ")
+    assert remedy in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest_twisted.ensureDeferred
+async def test_all_addresses() -> None:
+    """Decision 38: an empty address is all, IPv4 in any case; the log names IPv4 peers in their own form."""
+    port = free_port()
+    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor)
+    service.startService()
+    with capturedLogs() as events:
+        answer = await deferToThread(fetch, port, b"GET / HTTP/1.0\r\n\r\n")
+    assert answer.endswith(b"ok")
+    assert [event["address"] for event in events if "milliseconds" in event] == ["127.0.0.1"]
+    await service.stopService()
+
+
+def fetch(port: int, data: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(data)
+        return read_all(connection)
+
+
+def upload(port: int, size: int) -> bytes:
+    """Send much, then read; as a client does that does not look for an early answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 65536):
+            connection.sendall(bytes(65536))
+        return read_all(connection)
+
+
+@pytest_twisted.ensureDeferred
+async def test_refusal_reaches_the_client() -> None:
+    """H2: a client that goes on sending still gets its 413, and no reset."""
+    port = free_port()
+    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+    service.startService()
+    answer = await deferToThread(upload, port, 4 * 1024 * 1024)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    await service.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_large_answer(tmp_path: Path) -> None:
+    """5c 13: a large body arrives whole, in the clear and by TLS."""
+    world = World(tmp_path)
+    world.resource.body = os.urandom(3_000_000)
+    port, tls_port = free_port(), free_port()
+    plain = ListenerService(
+        "HTTP", "[DEFAULT] http_port", port, real_site(world.resource), reactor, interface="127.0.0.1"
+    )
+    secure = ListenerService(
+        "HTTPS", "[HTTPS] port", tls_port, real_site(world.resource), reactor, interface="127.0.0.1", tls=world.source()
+    )
+    plain.startService()
+    secure.startService()
+
+    def fetch_by_tls() -> bytes:
+        connection = SSL.Connection(client_context(), socket.create_connection(("127.0.0.1", tls_port), timeout=20))
+        connection.setblocking(True)
+        connection.set_connect_state()
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        data = b""
+        try:
+            while True:
+                data += connection.recv(1 << 16)
+        except SSL.ZeroReturnError:
+            connection.shutdown()
+            connection.close()
+        return data
+
+    for answer in (await deferToThread(fetch, port, b"GET / HTTP/1.0\r\n\r\n"), await deferToThread(fetch_by_tls)):
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"Content-Length: 3000000" in head
+        assert body == world.resource.body
+    await plain.stopService()
+    await secure.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_segment() -> None:
+    """H5, H11: header and body arrive in one read of 1,024 octets."""
+    port = free_port()
+    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+    service.startService()
+
+    def first_read() -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(REQUEST)
+            return connection.recv(1024)
+
+    assert (await deferToThread(first_read)).endswith(b"\r\n\r\nok")
+    await service.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_stop_finishes_what_is_in_flight() -> None:
+    """RUN-5: no new connections, the old request is answered, then it is over."""
+    port, resource = free_port(), Peer()
+    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(resource), reactor, interface="127.0.0.1")
+    service.startService()
+    answer = deferToThread(fetch, port, b"GET /wait HTTP/1.1\r\n\r\n")
+    while not resource.waiting:
+        pause: Deferred[None] = Deferred()
+        reactor.callLater(0.01, pause.callback, None)
+        await pause
+    done: list[object] = []
+    stopped = service.stopService().addCallback(done.append)
+    with pytest.raises(ConnectionRefusedError):
+        await deferToThread(fetch, port, REQUEST)
+    assert done == []
+    send(resource.waiting[0], 200, b"text/plain", b"late")
+    await stopped
+    assert (await answer).endswith(b"late")
