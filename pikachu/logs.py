@@ -210,7 +210,8 @@ def configure(
     :param file: ``None``: no file.
     :param rotate_bytes: a file of this size is set aside as ``FILE.1`` …
     :param keep: how many of them stay.
-    :param standard_output: where lines go beside the file.
+    :param standard_output: where lines go beside the file: ``sys.__stdout__``, since twistd makes ``sys.stdout`` a
+        source of the log.
     :raises ConfigError: an unknown level, or a file that can't be written.
     """
     outputs: list[TextIO | LogFile] = []

@@ -165,7 +165,7 @@ class BoundedRequest(server.Request):
         """Log what no resource expected, and tell the client only where to find it in the log."""
         failure_id = log_failure(reason, self)
         if self.startedWriting or self.producer:
-            self.channel.forceAbortClient()
+            self.channel.abort()
         else:
             self.responseHeaders.removeHeader(b"Content-Encoding")
             text_error(self, HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error {failure_id}")
@@ -239,7 +239,7 @@ class Channel(HTTPChannel):
             and not site.draining
         ):
             self.resetTimeout()
-            answers, rest, close = quick.serve(data)
+            answers, rest, close = quick.serve(data, self.transport)
             if answers:
                 self.transport.write(b"".join(answers))
                 if close:
@@ -348,12 +348,16 @@ class Channel(HTTPChannel):
 
     def _give_up(self) -> None:
         self._stalled = None
-        self.forceAbortClient()
+        self.abort()
 
     def _cancel_stalled(self) -> None:
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+
+    def abort(self) -> None:
+        """Close now, whatever was not sent."""
+        self.transport.abortConnection()
 
     def finish_soon(self) -> None:
         """Close when what is in flight is answered; at once when nothing is."""
@@ -404,7 +408,7 @@ class Site(server.Site):
         self.channels: set[Channel] = set()
         self.in_flight = 0
         self.draining = False
-        self._drained: Deferred[None] | None = None
+        self._drained: list[Deferred[None]] = []
         self._drain_limit: IDelayedCall | None = None
 
     def startFactory(self) -> None:
@@ -444,18 +448,18 @@ class Site(server.Site):
     def drain(self, timeout: float) -> Deferred[None]:
         """Close idle connections, let the others finish, and after *timeout* seconds close those also.
 
-        The Deferred fires when no connection is left; it never fails.  Stop listening first.
+        The Deferred fires when no connection is left; it never fails.  Stop listening first.  Called again, it
+        waits for the same end.
         """
-        if self._drained is not None:
-            raise RuntimeError("the site is being drained already")
-        self.draining = True
         done: Deferred[None] = Deferred()
-        self._drained = done
-        for channel in list(self.channels):
-            channel.finish_soon()
-        if self.channels:
-            self._drain_limit = self.clock.callLater(timeout, self._close_all)
-        else:
+        self._drained.append(done)
+        if not self.draining:
+            self.draining = True
+            for channel in list(self.channels):
+                channel.finish_soon()
+            if self.channels:
+                self._drain_limit = self.clock.callLater(timeout, self._close_all)
+        if not self.channels:
             self._finish_drain()
         return done
 
@@ -463,7 +467,7 @@ class Site(server.Site):
         self._drain_limit = None
         _log.warn("closing {count} connections that did not finish in time", count=len(self.channels))
         for channel in list(self.channels):
-            channel.forceAbortClient()
+            channel.abort()
 
     def forget(self, channel: Channel) -> None:
         """A connection is gone."""
@@ -475,8 +479,8 @@ class Site(server.Site):
         if self._drain_limit is not None:
             self._drain_limit.cancel()
             self._drain_limit = None
-        if self._drained is not None:
-            done, self._drained = self._drained, None
+        drained, self._drained = self._drained, []
+        for done in drained:
             done.callback(None)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:

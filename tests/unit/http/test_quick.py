@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -190,6 +191,19 @@ def test_draining(stage: Stage) -> None:
     stage.site.drain(10)
     assert bodies(client.send(GET[5:])) == [b"ordinary GET/ocsp/MEow"]
     assert not client.open
+
+
+def test_log(stage: Stage) -> None:
+    """RUN-7: a line for each, where wanted."""
+    client = stage.connect()
+    with capturedLogs() as events:
+        client.send(GET)
+        stage.path.logged = True
+        client.send(GET + POST)
+    assert [event["log_format"].format(**event) for event in events] == [
+        "GET /ocsp/MEow 200 19 quick 192.0.2.7",
+        "POST /ocsp 200 18 quick 192.0.2.7",
+    ]
 
 
 def test_memory_is_bounded(stage: Stage) -> None:
