@@ -1,0 +1,339 @@
+"""Group commit, crashes, several processes, and the schema's versions."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+import pikachu.storage.migrate as migrations
+from pikachu.errors import ConfigError, IssuanceFailed, Overloaded, StoreUnavailable
+from pikachu.interfaces import Begun
+from pikachu.model import ListQuery, RevocationReason, StatusChange
+from pikachu.storage.database import Batch, Database
+from pikachu.storage.migrate import HEAD, VERSIONS, SchemaState, migrate, schema_state
+from pikachu.storage.schema import metadata
+from pikachu.storage.store import Store, open_store
+from pikachu.threads import ImmediatePool
+from tests.support.databases import NOW, event, opened
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class CountedPool:
+    """A writer that begins when it is told to, and remembers how many writes each batch had."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.waiting: list[Callable[[], None]] = []
+
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Keep the work for :meth:`go`."""
+        (works,) = args
+        assert isinstance(works, list)
+        self.sizes.append(len(works))
+        result: Deferred[T] = Deferred()
+        self.waiting.append(lambda: result.callback(work(*args, **kwargs)))
+        return result
+
+    def go(self) -> None:
+        """Do what waits."""
+        waiting, self.waiting = self.waiting, []
+        for work in waiting:
+            work()
+
+
+def test_writes_that_meet_are_committed_together(tmp_path: Path) -> None:
+    """One commit for all that arrived during the one before, and at most 64."""
+    url = f"sqlite:///{tmp_path / 'pikachu.db'}"
+    migrate(url)
+    pool = CountedPool()
+    store = Store(url, ImmediatePool(), pool)
+    results: list[object] = []
+    for index in range(100):
+        store.add_event(event("create", f"thing {index}"), NOW).addBoth(results.append)
+    while pool.waiting:
+        pool.go()
+    assert pool.sizes == [1, 64, 35]
+    assert results == [None] * 100
+    checked: list[object] = []
+    store.verify_events().addBoth(checked.append)
+    assert checked == [100]
+    store.close()
+
+
+def test_one_bad_write_does_not_hurt_the_others(database_url: str) -> None:
+    """A write that fails after it wrote something takes nobody with it, and leaves nothing."""
+    with opened(database_url) as db:
+        first, intent = db.begin("first")
+        pool = CountedPool()
+        store = Store(database_url, ImmediatePool(), pool)
+        changes: list[StatusChange] = []
+        store.subscribe(changes.extend)
+        results: list[object] = []
+        good = [db.request(f"device-{index}") for index in range(4)]
+        twice = db.request("twice")
+        store.add_event(event(), NOW).addBoth(results.append)
+        for request in good[:2]:
+            store.begin(request, db.intent(request), NOW).addBoth(results.append)
+        store.begin(twice, db.intent(twice, serial=intent.serial), NOW).addBoth(results.append)
+        store.revoke(intent.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")).addBoth(results.append)
+        for request in good[2:]:
+            store.begin(request, db.intent(request), NOW).addBoth(results.append)
+        while pool.waiting:
+            pool.go()
+        assert pool.sizes == [1, 6]
+        failed = [one for one in results if isinstance(one, Failure)]
+        assert [type(one.value) for one in failed] == [IssuanceFailed]
+        assert sum(isinstance(one, Begun) for one in results) == 4
+        assert [change.serial for change in changes] == [intent.serial]
+        assert len(db.get(db.store.requests(ListQuery())).items) == 5
+        assert db.get(db.store.verify_events()) == 2
+        assert first
+        store.close()
+
+
+def test_refusals_do_not_cost_the_others_their_batch(tmp_path: Path) -> None:
+    """What is refused before it wrote anything is refused alone: a batch of refusals is one transaction."""
+    with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
+        counted: list[int] = []
+        pool = CountedPool()
+        store = Store(db.url, ImmediatePool(), pool)
+        inner: Database = store._database
+        original = inner._attempt
+
+        def counting(works: list[object]) -> Batch:
+            counted.append(len(works))
+            return original(works)  # type: ignore[arg-type]
+
+        inner._attempt = counting  # type: ignore[method-assign, assignment]
+        results: list[object] = []
+        store.add_event(event(), NOW).addBoth(results.append)
+        for _ in range(10):
+            request = db.request(challenge_id=5)
+            store.begin(request, db.intent(request), NOW).addBoth(results.append)
+        while pool.waiting:
+            pool.go()
+        assert counted == [1, 10]
+        assert sum(isinstance(one, Failure) for one in results) == 10
+        store.close()
+
+
+def test_bounded_queue(tmp_path: Path) -> None:
+    """More writes than may wait fail with Overloaded at once."""
+    url = f"sqlite:///{tmp_path / 'pikachu.db'}"
+    migrate(url)
+    pool = CountedPool()
+    store = Store(url, ImmediatePool(), pool, queue=2)
+    results: list[object] = []
+    for _ in range(4):
+        store.add_event(event(), NOW).addBoth(results.append)
+    assert [type(one.value) for one in results if isinstance(one, Failure)] == [Overloaded]
+    while pool.waiting:
+        pool.go()
+    assert results.count(None) == 3
+    store.close()
+
+
+def test_cancelled_wait_does_not_stop_the_write(tmp_path: Path) -> None:
+    """A client that hangs up takes back nothing, and breaks nothing."""
+    with opened(f"sqlite:///{tmp_path / 'pikachu.db'}", threads=True) as db:
+        waiting = db.store.add_event(event(), NOW)
+        waiting.addErrback(lambda _: None)
+        waiting.cancel()
+        assert db.get(db.store.add_event(event(), NOW)) is None
+        assert db.get(db.store.verify_events()) == 2
+
+
+def test_crash_between_begin_and_complete(database_url: str) -> None:
+    """A process that dies after the intent leaves an orphan that the next start finds."""
+    script = (
+        "import os, sys\n"
+        "from tests.support.databases import opened\n"
+        "with opened(sys.argv[1]) as db:\n"
+        "    db.begin('lost', intent={'serial': 0xabc, 'process': 'server'})\n"
+        "    os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, database_url], check=False).returncode == 9
+    with opened(database_url) as db:
+        (orphan,) = db.get(db.store.orphans("server", NOW))
+        assert orphan.serial == 0xABC
+        record, changed = db.get(db.store.revoke(0xABC, NOW, RevocationReason.UNSPECIFIED, event("revoke")))
+        assert (record.common_name, changed) == ("lost", True)
+
+
+PROCESS = """
+import sys
+from pikachu.model import RevocationReason
+from tests.support.databases import NOW, event, opened
+with opened(sys.argv[1]) as db:
+    sys.stdin.readline()
+    for index in range(30):
+        record = db.issue(f"{sys.argv[2]}-{index}")
+        db.get(db.store.revoke(record.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+"""
+
+
+def test_two_processes_write_by_turns(database_url: str) -> None:
+    """HA-1, decision 30: the audit chain stays whole, and each sees the other's revocations in order."""
+    with opened(database_url) as db:
+        issuer = db.issuer.id
+        started = [
+            subprocess.Popen([sys.executable, "-c", PROCESS, database_url, name], stdin=subprocess.PIPE)
+            for name in ("a", "b")
+        ]
+        for process in started:
+            process.communicate(b"go\n", timeout=120)
+            assert process.returncode == 0
+        assert db.get(db.store.verify_events()) == 120
+        changes = db.get(db.store.changes_since(0))
+        assert len(changes) == 60
+        assert [one.id for one in changes] == sorted(one.id for one in changes)
+        entries = db.get(db.store.crl_entries(issuer, 0))
+        assert entries is not None
+        assert entries[1] == 60
+
+
+def test_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's transaction that does not end: 503, and all well afterwards."""
+    path = tmp_path / "pikachu.db"
+    monkeypatch.setattr("pikachu.storage.database._BUSY_SECONDS", 0.1)
+    with opened(f"sqlite:///{path}") as db:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable) as caught:
+            db.get(db.store.add_event(event(), NOW))
+        assert "sql" not in caught.value.public.lower()
+        assert db.get(db.store.latest_change()) == 0
+        other.execute("ROLLBACK")
+        other.close()
+        db.get(db.store.add_event(event(), NOW))
+        assert db.get(db.store.verify_events()) == 1
+
+
+def test_full_disk_is_unavailable(tmp_path: Path) -> None:
+    """Nothing of a write that does not fit stays, and reading goes on."""
+    with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
+        with db.store._database.writer.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}")
+        request = db.request(csr=bytes(1 << 20))
+        with pytest.raises(StoreUnavailable):
+            db.get(db.store.begin(request, db.intent(request), NOW))
+        assert db.get(db.store.requests(ListQuery())).items == ()
+
+
+def test_lost_connection_is_made_anew(new_postgresql: Callable[[], str]) -> None:
+    """PostgreSQL restarted or the network was away: one failure, then all is well."""
+    with opened(new_postgresql()) as db:
+        db.get(db.store.add_event(event(), NOW))
+        with db.store._database.reader.connect() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+            ).all()
+        with pytest.raises(StoreUnavailable):
+            db.get(db.store.add_event(event(), NOW))
+        db.get(db.store.add_event(event(), NOW))
+        assert db.get(db.store.verify_events()) == 2
+
+
+def test_empty_database_becomes_the_head(database_url: str) -> None:
+    """INIT-1: made once; made again changes nothing; the tables are those that the program works with."""
+    assert schema_state(database_url) is SchemaState.EMPTY
+    with pytest.raises(ConfigError, match="pikachu init"):
+        open_store(database_url)
+    assert migrate(database_url) is SchemaState.EMPTY
+    assert migrate(database_url) is SchemaState.CURRENT
+    assert schema_state(database_url) is SchemaState.CURRENT
+    database = Database(database_url, lambda _: None)
+    with database.reader.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": migrations.VERSION_TABLE})
+        differences = compare_metadata(context, metadata)
+    database.close()
+    # The search index of each database is no part of the common tables.
+    named = [str(getattr(one[1], "name", one)) for one in differences if isinstance(one, tuple)]
+    assert [name for name in named if not name.startswith(("certificate_search", "certificates_search"))] == []
+
+
+def test_migrations_end_in_the_head() -> None:
+    """The versions that the program knows are those that there are migrations to."""
+    configuration = Config()
+    folder = Path(migrations.__file__).parent / "migrations"
+    configuration.set_main_option("script_location", str(folder))
+    script = ScriptDirectory.from_config(configuration)
+    assert script.get_heads() == [HEAD]
+    assert sorted(one.revision for one in script.walk_revisions()) == sorted(VERSIONS)
+
+
+def test_start_with_a_current_database_does_not_import_alembic(tmp_path: Path) -> None:
+    """A start costs nothing that it does not need."""
+    url = f"sqlite:///{tmp_path / 'pikachu.db'}"
+    migrate(url)
+    script = (
+        "import sys; from pikachu.storage.store import open_store; open_store(sys.argv[1]).close();"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script, url], check=False).returncode == 0
+
+
+def test_foreign_and_newer_databases_are_refused(tmp_path: Path) -> None:
+    """Decision 40: by name, and without touching them."""
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE songs (name TEXT)")
+    connection.close()
+    text = tmp_path / "text.db"
+    text.write_bytes(b"this is not a database, but longer than a header " * 100)
+    newer = tmp_path / "newer.db"
+    migrate(f"sqlite:///{newer}")
+    with sqlite3.connect(newer) as connection:
+        connection.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
+    connection.close()
+    for path, words in ((foreign, "something else"), (text, "can't be opened"), (newer, "newer Pikachu")):
+        before = path.read_bytes()
+        for refused in (schema_state, migrate, open_store):
+            with pytest.raises(ConfigError, match=words) as caught:
+                refused(f"sqlite:///{path}")
+            assert str(path) in str(caught.value)
+            assert "\n" not in str(caught.value)
+        assert path.read_bytes() == before
+    with pytest.raises(ConfigError, match="can't be made"):
+        migrate(f"sqlite:///{tmp_path / 'missing' / 'pikachu.db'}")
+    for url in ("mysql://host/name", "nonsense"):
+        with pytest.raises(ConfigError):
+            open_store(url)
+
+
+def test_database_file_is_ours_alone(tmp_path: Path) -> None:
+    """INIT-3: it holds sealed keys."""
+    path = tmp_path / "pikachu.db"
+    old = os.umask(0)
+    try:
+        migrate(f"sqlite:///{path}")
+    finally:
+        os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_unreachable_server_is_one_line_without_the_password() -> None:
+    """RUN-4: the setting, what is wrong, and no secret."""
+    with pytest.raises(ConfigError) as caught:
+        open_store("postgresql://somebody:secret@127.0.0.1:1/pikachu")
+    assert "[DATABASE] url" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
