@@ -64,7 +64,7 @@ def test_pages(stage: Stage) -> None:
     form = (
         b"POST /form HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n\r\nname=a+b"
     )
-    assert send(form).endswith(b"\r\n\r\na b")
+    assert send(form).endswith(b"\r\n3\r\na b\r\n0\r\n\r\n")
     assert send(b"GET /none HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 404 ")
     assert send(b"PUT /page/a HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 405 ")
     assert stage.client.open
