@@ -1,0 +1,158 @@
+"""DESIGN's layers, held by reading every import of the package."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "pikachu"
+
+# The layer of each room; the longest prefix counts.  A room imports its own layer and lower ones.
+LAYERS = {
+    "pikachu": 6,
+    "pikachu.errors": 1,
+    "pikachu.model": 1,
+    "pikachu.x509": 1,
+    "pikachu.cms": 1,
+    "pikachu.sealing": 1,
+    "pikachu.interfaces": 2,
+    "pikachu.threads": 3,
+    "pikachu.storage": 3,
+    "pikachu.signers": 3,
+    "pikachu.auth": 3,
+    "pikachu.policy": 3,
+    "pikachu.audit": 3,
+    "pikachu.registration": 4,
+    "pikachu.authority": 4,
+    "pikachu.validation": 4,
+    "pikachu.accounts": 4,
+    "pikachu.policies": 4,
+    "pikachu.publication": 4,
+    "pikachu.service_credentials": 4,
+    "pikachu.founding": 4,
+    "pikachu.rotation": 4,
+    "pikachu.http": 5,
+    "pikachu.protocols": 5,
+    "pikachu.web": 5,
+    "pikachu.config": 6,
+    "pikachu.core": 6,
+    "pikachu.service": 6,
+    "pikachu.tap": 6,
+    "pikachu.listeners": 6,
+    "pikachu.logs": 6,
+    "pikachu.cli": 6,
+}
+
+# Libraries that only some rooms may use.
+ROOMS_OF = {
+    "sqlalchemy": ("pikachu.storage",),
+    "alembic": ("pikachu.storage",),
+    "sqlite3": ("pikachu.storage",),
+    "psycopg": ("pikachu.storage",),
+    "hvac": ("pikachu.signers",),
+    "ldap3": ("pikachu.auth",),
+    "argon2": ("pikachu.auth",),
+    "klein": ("pikachu.web", "pikachu.protocols"),
+    "jinja2": ("pikachu.web", "pikachu.protocols"),
+    "threading": ("pikachu.threads",),
+    "twisted.internet.reactor": ("pikachu.tap", "pikachu.cli"),
+}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Every module of the package."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if "templates" in path.parts:
+            continue
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path
+
+
+def imports(path: Path) -> set[str]:
+    """Every name that a module imports, also inside functions; what only type checkers see is left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def within(name: str, room: str) -> bool:
+    """Whether a dotted name is a room or lies in it."""
+    return name == room or name.startswith(room + ".")
+
+
+def layer(name: str) -> int:
+    """The layer of a module, or of a name in one."""
+    return LAYERS[max((room for room in LAYERS if within(name, room)), key=len)]
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_down(module: str) -> None:
+    """A layer imports only its own and lower ones."""
+    wrong = [name for name in imports(MODULES[module]) if within(name, "pikachu") and layer(name) > layer(module)]
+    wrong = [name for name in wrong if name != "pikachu.__version__"]
+    assert not wrong, f"{module} (layer {layer(module)}) imports {wrong}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_libraries_stay_in_their_rooms(module: str) -> None:
+    """SQL is spoken in storage, LDAP in auth, and so on; nobody but start-up imports the reactor."""
+    for name in imports(MODULES[module]):
+        for library, rooms in ROOMS_OF.items():
+            if within(name, library):
+                assert any(within(module, room) for room in rooms), f"{module} imports {name}"
+
+
+def test_protocols_and_web_do_not_know_each_other() -> None:
+    """What they share lies in pikachu.http."""
+    for module, path in MODULES.items():
+        for here, there in (("pikachu.protocols", "pikachu.web"), ("pikachu.web", "pikachu.protocols")):
+            if within(module, here):
+                assert not [name for name in imports(path) if within(name, there)], module
+
+
+def test_codecs_are_pure() -> None:
+    """A ``messages.py`` imports layer 1 and its own protocol's codecs."""
+    for module, path in MODULES.items():
+        if not module.endswith(".messages"):
+            continue
+        own = module.rpartition(".")[0]
+        for name in imports(path):
+            assert not within(name, "twisted"), f"{module} imports {name}"
+            if within(name, "pikachu") and not within(name, own):
+                assert layer(name) == 1, f"{module} imports {name}"
+
+
+def test_only_signers_sign() -> None:
+    """A builder's or a key's ``.sign()`` is called nowhere but in signers/ (L4 calls ``signer.sign`` of ISigner)."""
+    for module, path in MODULES.items():
+        if within(module, "pikachu.signers"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "sign" and isinstance(node.value, ast.Name):
+                assert node.value.id not in {"key", "private_key", "builder"}, f"{module} signs by itself"
+
+
+def test_modules_stay_small() -> None:
+    """A module that passes 600 lines is split."""
+    long = {str(path): lines for path in MODULES.values() if (lines := len(path.read_text().splitlines())) > 600}
+    assert not long
