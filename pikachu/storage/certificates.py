@@ -119,7 +119,7 @@ _ORPHAN: Final = [
     _r.revoked_at,
     _r.revocation_reason,
 ]
-_orphan: Final = select(*_ORPHAN).where(_r.serial == bindparam("b_serial"), _r.state != "issued")
+_orphan: Final = select(*_ORPHAN).where(_r.serial == bindparam("b_serial"), text("state <> 'issued'"))
 _changes: Final = (
     select(status_changes.c.id, status_changes.c.issuer_id, status_changes.c.serial)
     .where(status_changes.c.id > bindparam("after"))

@@ -128,6 +128,7 @@ def _other(owner: ColumnElement[Any], subject: ColumnElement[str]) -> list[Colum
     return [owner.is_distinct_from(bindparam("b_owner")), subject != bindparam("b_subject")]
 
 
+_certified: Final = select(_c.id).where(_c.serial == bindparam("b_serial"))
 _foreign_certificate: Final = (
     select(_c.id)
     .where(_c.key_id == bindparam("b_key"), *_other(_c.owner_id, _c.subject), _c.method != literal_column("'CA'"))
@@ -249,6 +250,12 @@ def _refuse_foreign_key(
         raise PolicyViolation("this key was certified for somebody else; make a new one")
 
 
+def _refuse_known_serial(tx: Transaction, intent: Intent) -> None:
+    """The constraint of intents forgets those that were issued; certificates keep theirs."""
+    if tx.row(_certified, {"b_serial": format_serial(intent.serial)}) is not None:
+        raise IssuanceFailed("this serial number was given before", serial=intent.serial)
+
+
 def _intent_values(intent: Intent, subject: str) -> dict[str, object]:
     return {
         "serial": format_serial(intent.serial),
@@ -294,6 +301,8 @@ def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: date
     challenge = request.challenge_id
     if challenge is not None and tx.row(_available, {"b_id": row_id(challenge), "b_now": at}) is None:
         raise Conflict("this challenge password was used or has expired")
+    if intent is not None:
+        _refuse_known_serial(tx, intent)
     if outdated is not None:
         tx.write(_forget_dedupe, {"b_id": outdated})
     created_at = int(request.created_at.timestamp())
@@ -345,6 +354,7 @@ def _approve_request(
     request = _find(tx, request_id)
     _in_state(request, RequestState.PENDING)
     _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
+    _refuse_known_serial(tx, intent)
     values = {
         "state": "issuing",
         "policy": intent.policy,

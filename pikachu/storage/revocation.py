@@ -7,7 +7,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from sqlalchemy import ColumnElement, bindparam, case, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, select, text, update
 
 from pikachu.errors import Conflict, UnknownSerial
 from pikachu.model import (
@@ -44,7 +44,7 @@ _set_certificate: Final = (
 )
 _set_orphan: Final = (
     update(requests)
-    .where(requests.c.serial == bindparam("b_serial"))
+    .where(requests.c.serial == bindparam("b_serial"), text("state <> 'issued'"))
     .values(revoked_at=bindparam("at"), revocation_reason=bindparam("why"))
 )
 _delete: Final = (
@@ -138,10 +138,10 @@ def _revoke(
     if record.revoked_at is not None and (record.reason is not hold or reason is hold):
         return record, False
     first = revoked_at if record.revoked_at is None else record.revoked_at
-    text = format_serial(serial)
-    change = _record_change(tx, record.issuer_id, text)
+    digits = format_serial(serial)
+    change = _record_change(tx, record.issuer_id, digits)
     entry = {
-        "serial": text,
+        "serial": digits,
         "issuer_id": record.issuer_id,
         "change_id": change,
         "not_after": int(record.not_after.timestamp()),

@@ -123,7 +123,7 @@ requests: Final = Table(
     Column("validity_days", BigInteger),
     Column("details", Text),
     # The intent, from the moment that there is one.
-    Column("serial", _Key, unique=True),
+    Column("serial", _Key),
     Column("issuer_id", _Id),
     Column("certified_subject", Text),
     Column("common_name", Text),
@@ -143,6 +143,8 @@ requests: Final = Table(
 )
 _unissued: Final = text("state <> 'issued'")
 Index("requests_open", requests.c.state, requests.c.id, sqlite_where=_unissued, postgresql_where=_unissued)
+# Of issued ones the certificate has the serial.
+Index("requests_serial", requests.c.serial, unique=True, sqlite_where=_unissued, postgresql_where=_unissued)
 Index("requests_open_key", requests.c.key_id, sqlite_where=_unissued, postgresql_where=_unissued)
 _polled: Final = text("transaction_digest IS NOT NULL")
 Index("requests_transaction", requests.c.transaction_digest, sqlite_where=_polled, postgresql_where=_polled)

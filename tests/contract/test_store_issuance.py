@@ -186,6 +186,9 @@ def test_serials_are_given_once(db: Opened) -> None:
     request = db.request()
     with pytest.raises(IssuanceFailed):
         db.get(db.store.begin(request, db.intent(request, serial=intent.serial), NOW))
+    issued = db.issue("issued")
+    with pytest.raises(IssuanceFailed):
+        db.get(db.store.begin(request, db.intent(request, serial=issued.serial), NOW))
 
 
 def test_orphans(db: Opened) -> None:

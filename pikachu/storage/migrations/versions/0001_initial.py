@@ -229,7 +229,14 @@ def _tables() -> None:
         sa.Column("tbs", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("dedupe"),
-        sa.UniqueConstraint("serial"),
+    )
+    op.create_index(
+        "requests_serial",
+        "requests",
+        ["serial"],
+        unique=True,
+        sqlite_where=sa.text("state <> 'issued'"),
+        postgresql_where=sa.text("state <> 'issued'"),
     )
     op.create_index(
         "requests_open",
