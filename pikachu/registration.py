@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pikachu.auth.authenticator import Authenticator
 from pikachu.authority import CertificateAuthority, IssuingCA, Order
@@ -24,6 +26,7 @@ from pikachu.errors import (
     NotFound,
     PolicyViolation,
     ProofOfPossessionFailed,
+    RequestError,
 )
 from pikachu.interfaces import Begun, IStore, Repeated
 from pikachu.model import (
@@ -47,7 +50,7 @@ from pikachu.model import (
 from pikachu.policy import PolicyBook, check_days, check_limits, compiled
 from pikachu.threads import start
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
-from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, parse_csr, verify_csr
+from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_csr_input, parse_csr, verify_csr
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import names_equal
 from pikachu.x509.profile import Addresses, leaf_extensions
@@ -60,6 +63,7 @@ log = Logger()
 
 EST_REPEAT_SECONDS = 600
 EST_APPROVAL_REPEAT_SECONDS = 7 * 86400
+_NO_CREDENTIALS = "enrolling needs a client certificate, a password or a challenge password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +131,33 @@ class _Sound:
     key: KeyDescription
 
 
+Demanded: TypeAlias = Callable[[Policy, CertificationRequest, KeyDescription], None]
+
+
+class _Together:
+    """Does once what several ask for at the same time, and gives its result to all of them."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[bytes, list[Deferred[Issued | Pending]]] = {}
+
+    def run(self, key: bytes, work: Callable[[], Coroutine[Any, Any, Issued | Pending]]) -> Deferred[Issued | Pending]:
+        turn: Deferred[Issued | Pending] = Deferred()
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.append(turn)
+            return turn
+        self._waiting[key] = [turn]
+        start(work()).addBoth(self._tell, key)
+        return turn
+
+    def _tell(self, result: Issued | Pending | Failure, key: bytes) -> None:
+        for turn in self._waiting.pop(key):
+            if isinstance(result, Failure):
+                turn.errback(result)
+            else:
+                turn.callback(result)
+
+
 class RegistrationAuthority:
     """Decides; the CA signs."""
 
@@ -143,34 +174,58 @@ class RegistrationAuthority:
         self.policies = policies
         self._authenticator = authenticator
         self._settings = settings
+        self._est_together = _Together()
 
     # --- EST ----------------------------------------------------------------------------
 
     def est_enroll(
-        self, credentials: Credentials, csr_der: bytes, label: str | None, *, renew: bool
+        self, credentials: Credentials, body: bytes, label: str | None, *, renew: bool, demanded: Demanded
     ) -> Deferred[Issued | Pending]:
         """simpleenroll, or simplereenroll when *renew* (RFC 7030 section 4.2).
 
+        :param body: the CSR in DER, base64 or PEM; nothing of it is read before the other credentials are.
+        :param demanded: raises when the request lacks what csrattrs demands under a policy.
+
         Fails with any RequestError, Unavailable, IssuanceFailed.
         """
-        return Deferred.fromCoroutine(self._est_enroll(credentials, csr_der, label, renew))
+        return Deferred.fromCoroutine(self._est_enroll(credentials, body, label, renew, demanded))
 
     async def _est_enroll(
-        self, credentials: Credentials, csr_der: bytes, label: str | None, renew: bool
+        self, credentials: Credentials, body: bytes, label: str | None, renew: bool, demanded: Demanded
     ) -> Issued | Pending:
         principal = await self._authenticator.est(credentials)
-        csr = parse_csr(csr_der)
-        if principal.kind is PrincipalKind.ANONYMOUS and csr.challenge_password is not None:
+        csr = self._est_csr(principal, body)
+        linked = _is_linked(csr, credentials)
+        digest = _est_digest(principal, renew, label, csr.der)
+
+        async def decide() -> Issued | Pending:
+            return await self._est_decide(credentials, principal, csr, linked, label, renew, demanded)
+
+        async def decide_anew() -> Issued | Pending:
             # The first copy of a request consumed its challenge password: look for a repetition before that.
-            repeated = await self._earlier(_est_digest(principal, renew, label, csr_der))
-            if repeated is not None:
-                return repeated
-        asking = principal
-        principal, linked = await self._est_principal(principal, csr, credentials)
+            repeated = await self._earlier(digest)
+            return await decide() if repeated is None else repeated
+
+        if csr.challenge_password is None or linked:
+            return await decide()
+        # Copies that come at the same time must not find the challenge password reserved by the first.
+        return await self._est_together.run(digest, decide_anew)
+
+    async def _est_decide(
+        self,
+        credentials: Credentials,
+        asking: Principal,
+        csr: CertificationRequest,
+        linked: bool,
+        label: str | None,
+        renew: bool,
+        demanded: Demanded,
+    ) -> Issued | Pending:
+        principal = await self._est_principal(asking, csr, credentials, linked)
         sound = check_request(csr)
         policy = await self.policies.choose(Method.EST, label, principal)
-        if self.demands_linking(policy) and not linked:
-            raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
+        demanded(policy, csr, sound.key)
+        self._check_linking(policy, linked)
         if renew:
             await self._check_reenrollment(principal.certificate, sound, policy)
         manual = policy.approval is Approval.MANUAL
@@ -183,24 +238,28 @@ class RegistrationAuthority:
             principal,
             policy,
             label=label,
-            dedupe=_est_digest(asking, renew, label, lasting if lasts else csr_der),
+            dedupe=_est_digest(asking, renew, label, lasting if lasts else csr.der),
             dedupe_seconds=EST_APPROVAL_REPEAT_SECONDS if manual else EST_REPEAT_SECONDS,
         )
 
+    def _est_csr(self, principal: Principal, body: bytes) -> CertificationRequest:
+        """The request in *body*; who has shown nothing else and sends none that can be read has no credentials."""
+        try:
+            return parse_csr(decode_csr_input(body))
+        except RequestError as error:
+            if principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous_est:
+                raise AuthenticationFailed(f"{_NO_CREDENTIALS}; the request can't be read: {error.public}") from error
+            raise
+
     async def _est_principal(
-        self, principal: Principal, csr: CertificationRequest, credentials: Credentials
-    ) -> tuple[Principal, bool]:
-        """Who asks, once the CSR's challengePassword was looked at; and whether that links it to the TLS session."""
+        self, principal: Principal, csr: CertificationRequest, credentials: Credentials, linked: bool
+    ) -> Principal:
+        """Who asks, once the CSR's challengePassword was looked at."""
         text = csr.challenge_password
-        if text is None:
+        if text is None or linked:
             if principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous_est:
-                raise AuthenticationFailed("enrolling needs a client certificate, a password or a challenge password")
-            return self._with_address(principal, credentials), False
-        offered = text.encode("utf-8")
-        if any(hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings):
-            if principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous_est:
-                raise AuthenticationFailed("enrolling needs a client certificate, a password or a challenge password")
-            return self._with_address(principal, credentials), True
+                raise AuthenticationFailed(_NO_CREDENTIALS)
+            return principal
         try:
             challenged = await self._authenticator.challenge(text, credentials.address)
         except AuthenticationFailed:
@@ -210,12 +269,12 @@ class RegistrationAuthority:
                 "the challengePassword is neither this TLS session's channel binding nor an available one"
             ) from None
         if principal.kind is PrincipalKind.ANONYMOUS:
-            return challenged, False
-        return replace(principal, challenge_id=challenged.challenge_id, owner_id=challenged.owner_id), False
+            return challenged
+        return replace(principal, challenge_id=challenged.challenge_id, owner_id=challenged.owner_id)
 
-    @staticmethod
-    def _with_address(principal: Principal, credentials: Credentials) -> Principal:
-        return replace(principal, address=credentials.address)
+    def _check_linking(self, policy: Policy, linked: bool) -> None:
+        if self.demands_linking(policy) and not linked:
+            raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
 
     async def _check_reenrollment(self, presented: PresentedCertificate | None, sound: _Sound, policy: Policy) -> None:
         """EST-3: the certificate being renewed authenticates, and its names stay (RFC 7030 section 4.2.2)."""
@@ -254,7 +313,7 @@ class RegistrationAuthority:
         return Deferred.fromCoroutine(self.policies.for_label(Method.EST, label))
 
     def est_server_keygen(
-        self, credentials: Credentials, csr_der: bytes, label: str | None
+        self, credentials: Credentials, body: bytes, label: str | None
     ) -> Deferred[tuple[Principal, CertificationRequest, Policy]]:
         """serverkeygen's decisions (RFC 7030 section 4.4): the request's key and signature count for nothing.
 
@@ -263,9 +322,11 @@ class RegistrationAuthority:
 
         async def work() -> tuple[Principal, CertificationRequest, Policy]:
             principal = await self._authenticator.est(credentials)
-            csr = parse_csr(csr_der)
-            principal, _ = await self._est_principal(principal, csr, credentials)
+            csr = self._est_csr(principal, body)
+            linked = _is_linked(csr, credentials)
+            principal = await self._est_principal(principal, csr, credentials, linked)
             policy = await self.policies.choose(Method.EST, label, principal)
+            self._check_linking(policy, linked)
             if policy.approval is Approval.MANUAL:
                 raise PolicyViolation("keys are not made here under a policy with manual approval; use simpleenroll")
             return principal, csr, policy
@@ -610,6 +671,14 @@ def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
     before = () if extension is None else parse_san(extension.value, limit=1000, allow_other_name=True)
     if not same_names(before, csr.names):
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
+
+
+def _is_linked(csr: CertificationRequest, credentials: Credentials) -> bool:
+    """Whether the challengePassword is this TLS session's channel binding (RFC 7030 section 3.5)."""
+    offered = (csr.challenge_password or "").encode("utf-8")
+    # All are compared: how many there are is no secret, which one it was might be.
+    found = [hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings]
+    return any(found)
 
 
 def _est_digest(principal: Principal, renew: bool, label: str | None, content: bytes) -> bytes:

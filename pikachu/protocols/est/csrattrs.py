@@ -152,6 +152,20 @@ class Demands:
             raise BadCSR(f"the request lacks what is demanded: {', '.join(missing)}")
 
 
+def demandable_key(keys: tuple[str, ...]) -> str | None:
+    """The one type of key that is allowed, where there is just one and it says all: ``RSA`` alone says no size.
+
+    :param keys: types such as ``RSA/3072``; empty allows all.
+    """
+    if len(keys) != 1:
+        return None
+    try:
+        _key_attributes(keys[0])
+    except UnsupportedAlgorithm:
+        return None
+    return keys[0]
+
+
 def _extension_name(oid: str) -> str:
     return f"the extension {_EXTENSION_NAMES.get(oid, oid)}"
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 from pikachu.errors import AuthenticationFailed, BadCSR, MalformedRequest, NotFound, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.armour import decode_base64
-from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_csr_input
+from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest
 from pikachu.x509.names import Name, name_from
 from pikachu.x509.pkcs7 import certs_only
 from pikachu.x509.san import GeneralName, san_from
@@ -109,14 +109,12 @@ def parse_basic_authorization(value: bytes | None) -> tuple[str, str] | None:
     return username, password
 
 
-def decode_request(body: bytes) -> tuple[bytes, bool]:
-    """The DER request in a body: base64, PEM or raw DER; any Content-Transfer-Encoding says nothing (RFC 8951).
+def is_raw(body: bytes) -> bool:
+    """Whether a request came in raw DER, which is then answered in raw DER; else it is base64 or PEM.
 
-    :returns: the DER, and whether the body was raw DER (which is then answered in raw DER).
-    :raises MalformedRequest: the body is none of these, or holds more than one request.
-    :raises TooLarge: more than 64 KiB of DER.
+    Any Content-Transfer-Encoding says nothing (RFC 8951 section 3).
     """
-    return decode_csr_input(body), body[:1] == b"\x30"
+    return body[:1] == b"\x30"
 
 
 def wraps_base64(user_agent: str | None, setting: str = "auto") -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Final
+from typing import Final
 
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
 
 from pikachu.errors import (
     AuthenticationFailed,
@@ -22,18 +23,21 @@ from pikachu.errors import (
 )
 from pikachu.http.peer import channel_bindings, peer_certificate
 from pikachu.http.request import BoundedRequest
-from pikachu.http.resources import ProtocolResource
+from pikachu.http.resources import ProtocolResource, serve
 from pikachu.http.responses import not_allowed, send, text_error
 from pikachu.interfaces import IWorkerPool
 from pikachu.model import Credentials, Policy
-from pikachu.protocols.est.csrattrs import Demands, encode_csrattrs
+from pikachu.protocols.est.csrattrs import Demands, demandable_key, encode_csrattrs
 from pikachu.protocols.est.messages import (
+    CERTS_ONLY_TYPE,
+    CSRATTRS_TYPE,
+    PKCS10_TYPE,
     ESTPath,
     Operation,
-    decode_request,
     encode_body,
     encode_certificates,
     encode_server_key,
+    is_raw,
     parse_basic_authorization,
     parse_path,
     refuse_key_encryption,
@@ -42,7 +46,7 @@ from pikachu.protocols.est.messages import (
 from pikachu.registration import Issued, Pending, RegistrationAuthority
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_info
-from pikachu.x509.spki import describe_spki
+from pikachu.x509.spki import KeyDescription, describe_spki
 
 log = Logger()
 
@@ -59,7 +63,11 @@ STATUSES: Final[dict[type[PikachuError], int]] = {
 }
 _REALM: Final = b'Basic realm="estrealm"'
 _NO_STORE: Final = {b"Cache-Control": b"no-store"}
+_BASE64: Final = {b"Content-Transfer-Encoding": b"base64"}
 _PREFIX: Final = b"/.well-known/est/"
+_PKCS10: Final = PKCS10_TYPE.encode("ascii")
+_CERTS_ONLY: Final = CERTS_ONLY_TYPE.encode("ascii")
+_CSRATTRS: Final = CSRATTRS_TYPE.encode("ascii")
 
 
 def status_of(error: PikachuError) -> int:
@@ -86,8 +94,6 @@ class ESTResource(ProtocolResource):
     :param wrapping: ``auto``, ``always`` or ``never`` (``[EST] base64_wrap``).
     """
 
-    methods: ClassVar = {b"GET": "answer", b"POST": "answer"}
-
     def __init__(self, registration: RegistrationAuthority, pool: IWorkerPool, wrapping: str) -> None:
         Resource.__init__(self)
         self._registration = registration
@@ -97,6 +103,11 @@ class ESTResource(ProtocolResource):
     def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
         """All paths below are ours: labels and operations."""
         return self
+
+    def render(self, request: BoundedRequest) -> int:
+        """Any method: which ones an operation has is known only when its path was read."""
+        serve(request, self.answer, self.refuse, self.time_limit)
+        return NOT_DONE_YET
 
     async def answer(self, request: BoundedRequest) -> None:
         """One operation."""
@@ -117,13 +128,7 @@ class ESTResource(ProtocolResource):
     async def _cacerts(self, request: BoundedRequest, label: str | None) -> None:
         certificates = await self._registration.est_certificates(label)
         body = encode_certificates(certificates, wrap=self._wraps(request))
-        send(
-            request,
-            200,
-            b"application/pkcs7-mime; smime-type=certs-only",
-            body,
-            {b"Content-Transfer-Encoding": b"base64"},
-        )
+        send(request, 200, _CERTS_ONLY, body, _BASE64)
 
     async def _csrattrs(self, request: BoundedRequest, label: str | None) -> None:
         policy = await self._registration.est_policy(label)
@@ -132,11 +137,14 @@ class ESTResource(ProtocolResource):
             send(request, 204, None, b"")
             return
         body = encode_body(encode_csrattrs(attributes), wrap=self._wraps(request))
-        send(request, 200, b"application/csrattrs", body, {b"Content-Transfer-Encoding": b"base64"})
+        send(request, 200, _CSRATTRS, body, _BASE64)
 
     def _demands(self, policy: Policy) -> Demands:
-        single = policy.limits.keys[0] if len(policy.limits.keys) == 1 else None
-        return Demands(linked=self._registration.demands_linking(policy), key=single)
+        return Demands(linked=self._registration.demands_linking(policy), key=demandable_key(policy.limits.keys))
+
+    def _demanded(self, policy: Policy, csr: CertificationRequest, key: KeyDescription) -> None:
+        """What csrattrs demands is there (E34)."""
+        self._demands(policy).check(csr, key)
 
     def _wraps(self, request: BoundedRequest) -> bool:
         agent = request.getHeader(b"user-agent")
@@ -157,38 +165,39 @@ class ESTResource(ProtocolResource):
 
     async def _enroll(self, request: BoundedRequest, path: ESTPath) -> None:
         kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
-        if kind not in (b"", b"application/pkcs10"):
+        if kind not in (b"", _PKCS10):
             text_error(request, 415, "the request's type is application/pkcs10")
             return
         credentials = self._credentials(request)
-        assert request.content is not None  # noqa: S101 - twisted.web sets it before rendering
-        der, raw = decode_request(request.content.read())
+        body = request.content.read()
         if path.operation is Operation.SERVERKEYGEN:
-            await self._server_keygen(request, credentials, der, path.label)
+            await self._server_keygen(request, credentials, body, path.label)
             return
         result = await self._registration.est_enroll(
-            credentials, der, path.label, renew=path.operation is Operation.SIMPLEREENROLL
+            credentials,
+            body,
+            path.label,
+            renew=path.operation is Operation.SIMPLEREENROLL,
+            demanded=self._demanded,
         )
         if isinstance(result, Pending):
             self._pending(request, result)
             return
-        headers = dict(_NO_STORE)
-        if not raw:
-            headers[b"Content-Transfer-Encoding"] = b"base64"
-        body = encode_certificates([result.record.der], raw=raw, wrap=self._wraps(request))
-        send(request, 200, b"application/pkcs7-mime; smime-type=certs-only", body, headers)
+        raw = is_raw(body)
+        answer = encode_certificates([result.record.der], raw=raw, wrap=self._wraps(request))
+        send(request, 200, _CERTS_ONLY, answer, _NO_STORE if raw else {**_NO_STORE, **_BASE64})
 
     async def _server_keygen(
-        self, request: BoundedRequest, credentials: Credentials, der: bytes, label: str | None
+        self, request: BoundedRequest, credentials: Credentials, body: bytes, label: str | None
     ) -> None:
-        principal, csr, policy = await self._registration.est_server_keygen(credentials, der, label)
+        principal, csr, policy = await self._registration.est_server_keygen(credentials, body, label)
         refuse_key_encryption(csr)
         private_key: PrivateKey = await self._pool.run(generate_private_key, new_key_type(csr))
         spki = describe_private_key(private_key).spki
         result = await self._registration.issue_generated(principal, csr, policy, spki, label)
         assert isinstance(result, Issued)  # noqa: S101 - manual approval was refused before
-        kind, body = encode_server_key(private_key_info(private_key), result.record.der, wrap=self._wraps(request))
-        send(request, 200, kind.encode("ascii"), body, _NO_STORE)
+        kind, answer = encode_server_key(private_key_info(private_key), result.record.der, wrap=self._wraps(request))
+        send(request, 200, kind.encode("ascii"), answer, _NO_STORE)
 
     @staticmethod
     def _pending(request: BoundedRequest, pending: Pending) -> None:

@@ -29,17 +29,17 @@ from pikachu.protocols.est.messages import (
     Operation,
     change_subject_name,
     decode_body,
-    decode_request,
     encode_body,
     encode_certificates,
     encode_server_key,
+    is_raw,
     parse_basic_authorization,
     parse_path,
     refuse_key_encryption,
     wraps_base64,
 )
 from pikachu.x509 import der
-from pikachu.x509.csr import CHANGE_SUBJECT_NAME, parse_csr, verify_csr
+from pikachu.x509.csr import CHANGE_SUBJECT_NAME, decode_csr_input, parse_csr, verify_csr
 from pikachu.x509.keys import load_private_key, private_key_info
 from pikachu.x509.names import name_from_text
 from pikachu.x509.pkcs7 import certs_only
@@ -186,7 +186,8 @@ def test_any_credentials(data: bytes) -> None:
 )
 def test_request_bodies(body: bytes, raw: bool) -> None:
     """E11 to E13, DECISIONS 1: only a raw DER body is answered in raw DER; 3g 22: no header matters."""
-    assert decode_request(body) == (REQUEST, raw)
+    assert decode_csr_input(body) == REQUEST
+    assert is_raw(body) is raw
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_request_bodies(body: bytes, raw: bool) -> None:
 def test_request_bodies_refused(body: bytes) -> None:
     """3g 24, 25, 40."""
     with pytest.raises(MalformedRequest):
-        decode_request(body)
+        decode_csr_input(body)
 
 
 @pytest.mark.parametrize(
@@ -217,18 +218,18 @@ def test_request_bodies_refused(body: bytes) -> None:
 def test_requests_that_are_cut_or_doubled(body: bytes) -> None:
     """3g 25, 40: two CSRs in one body."""
     with pytest.raises(MalformedRequest):
-        parse_csr(decode_request(body)[0])
+        parse_csr(decode_csr_input(body))
 
 
 def test_large_bodies() -> None:
     with pytest.raises(TooLarge):
-        decode_request(b"M" * 300_000)
+        decode_csr_input(b"M" * 300_000)
 
 
 @given(st.binary(max_size=200))
 def test_any_body(data: bytes) -> None:
     with contextlib.suppress(MalformedRequest, TooLarge):
-        decode_request(data)
+        decode_csr_input(data)
 
 
 @given(st.binary(max_size=300), st.booleans())
@@ -363,5 +364,5 @@ def test_the_whole_way_is_quick() -> None:
     """The hot path: base64 to a verified key."""
     start = time.perf_counter()
     for _ in range(100):
-        verify_csr(parse_csr(decode_request(BASE64)[0]))
+        verify_csr(parse_csr(decode_csr_input(BASE64)))
     assert time.perf_counter() - start < 1
