@@ -538,6 +538,13 @@ async def test_one_segment() -> None:
     await service.stopService()
 
 
+def pause() -> Deferred[None]:
+    """A few turns of the reactor."""
+    later: Deferred[None] = Deferred()
+    reactor.callLater(0.01, later.callback, None)
+    return later
+
+
 @pytest_twisted.ensureDeferred
 async def test_stop_finishes_what_is_in_flight() -> None:
     """RUN-5: no new connections, the old request is answered, then it is over."""
@@ -546,11 +553,11 @@ async def test_stop_finishes_what_is_in_flight() -> None:
     service.startService()
     answer = deferToThread(fetch, port, b"GET /wait HTTP/1.1\r\n\r\n")
     while not resource.waiting:
-        pause: Deferred[None] = Deferred()
-        reactor.callLater(0.01, pause.callback, None)
-        await pause
+        await pause()
     done: list[object] = []
     stopped = service.stopService().addCallback(done.append)
+    # The socket is closed in the reactor's next turn.
+    await pause()
     with pytest.raises(ConnectionRefusedError):
         await deferToThread(fetch, port, REQUEST)
     assert done == []
