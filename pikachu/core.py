@@ -24,6 +24,7 @@ from pikachu.config.sections import IssuerFiles
 from pikachu.errors import ConfigError, PikachuError
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.model import utc
+from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
 from pikachu.registration import RegistrationAuthority, RegistrationSettings
@@ -95,6 +96,7 @@ class Core:
     statuses: CertificateStatusReader
     manufacturers: tuple[Certificate, ...]
     root: Certificate | None
+    policy_rules: Policies
 
 
 def database_url(config: Configuration) -> str:
@@ -322,4 +324,5 @@ def build(
         CertificateStatusReader(clock, store),
         manufacturers,
         root_certificate,
+        Policies(store, policies, issuers, clock),
     )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from pikachu import __version__
-from pikachu.cli import init
+from pikachu.cli import certificates, init, observing, people, policies
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
 
 if TYPE_CHECKING:
@@ -28,7 +28,13 @@ or without one; who runs them acts as an administrator."""
 _CODES = """\
 exit codes: 0 done; 1 failed, refused or wrong configuration; 2 wrong usage. Errors are one line on standard error."""
 
-_GROUPS: tuple[Callable[[Commands], None], ...] = (init.add_commands,)
+_GROUPS: tuple[Callable[[Commands], None], ...] = (
+    init.add_commands,
+    people.add_commands,
+    policies.add_commands,
+    certificates.add_commands,
+    observing.add_commands,
+)
 
 
 def parser() -> Parser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import sys
@@ -20,7 +21,7 @@ from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import duration
 from pikachu.config.loading import load
 from pikachu.core import Core, build, immediate_pools
-from pikachu.errors import MalformedRequest
+from pikachu.errors import MalformedRequest, NotFound
 from pikachu.interfaces import IDelayedCall
 from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Role, Scope
 
@@ -169,3 +170,24 @@ def validity(text: str) -> timedelta:
         return timedelta(seconds=duration("m").parse(text, Path()))
     except ValueError as error:
         raise MalformedRequest(f"--validity: {error}") from None
+
+
+def owner_id(core: Core, name: str | None) -> int | None:
+    """The id of the account of that name; ``None`` for ``None``.
+
+    :raises NotFound: when there is none.
+    """
+    return None if name is None else done(core.accounts.find(operator(), name)).id
+
+
+def account_names(core: Core) -> Callable[[int], str]:
+    """Looks up the names of accounts, each once."""
+
+    @functools.cache
+    def name(account_id: int) -> str:
+        try:
+            return done(core.store.account(account_id)).username
+        except NotFound:
+            return f"#{account_id}"
+
+    return name

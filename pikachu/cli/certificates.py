@@ -1,0 +1,201 @@
+"""``pikachu sign``, ``revoke``, ``release``, ``crl``, ``approval`` and ``intents``."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from pikachu.cli.arguments import DAYS, IDENTIFIER, group
+
+if TYPE_CHECKING:
+    from pikachu.cli.arguments import Commands
+
+# As pikachu.model.RevocationReason; that module takes longer to load (a test compares).
+REASONS = (
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "privilegeWithdrawn",
+    "aACompromise",
+)
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare them."""
+    sign = commands.add_parser(
+        "sign",
+        help="sign a request; prints the certificate, PEM",
+        description="Signs a certificate signing request and prints the certificate, without its chain, as PEM. Under "
+        "a policy with manual approval it prints nothing there, but `pending approval ID` on standard error, and ends "
+        "with 0.",
+    )
+    sign.add_argument("csr", metavar="CSRFILE", help="PEM, DER or base64; - reads standard input")
+    sign.add_argument("--policy", metavar="NAME", help="default: the default policy")
+    sign.add_argument("--days", type=DAYS, metavar="N", help="validity (default: as the policy says)")
+    sign.add_argument("--issuer", metavar="NAME", help="ec, rsa or mldsa (default: as policy and configuration say)")
+    sign.set_defaults(run=sign_request)
+
+    revoke = commands.add_parser(
+        "revoke",
+        help="revoke a certificate",
+        description="Revokes a certificate, or puts it on hold. A running server publishes the CRL within seconds; "
+        "without one, run `pikachu crl`.",
+    )
+    revoke.add_argument("serial", metavar="SERIAL", help="hexadecimal")
+    revoke.add_argument("--reason", choices=REASONS, default="unspecified", metavar="R", help=", ".join(REASONS))
+    revoke.set_defaults(run=revoke_certificate)
+
+    release = commands.add_parser("release", help="release a certificate from hold")
+    release.add_argument("serial", metavar="SERIAL", help="hexadecimal")
+    release.set_defaults(run=release_certificate)
+
+    crl = commands.add_parser(
+        "crl", help="publish a CRL now; prints issuer, number and file of each, with tabs between"
+    )
+    crl.add_argument("--issuer", metavar="NAME", help="of this CA only: ec, rsa, mldsa or root (default: of all)")
+    crl.set_defaults(run=publish_crl)
+
+    approvals = group(commands, "approval", "enrollments that wait for an administrator")
+    listing = approvals.add_parser(
+        "list", help="print id, creation, method, policy, who and subject of each that waits, with tabs between"
+    )
+    listing.set_defaults(run=list_approvals)
+    approve = approvals.add_parser("approve", help="sign what waits; prints the serial number")
+    approve.add_argument("id", type=IDENTIFIER, metavar="ID")
+    approve.set_defaults(run=approve_request)
+    reject = approvals.add_parser("reject", help="turn a request down")
+    reject.add_argument("id", type=IDENTIFIER, metavar="ID")
+    reject.add_argument("--reason", required=True, metavar="TEXT", help="kept with the request and in the audit log")
+    reject.set_defaults(run=reject_request)
+
+    intents = commands.add_parser(
+        "intents",
+        help="list what was about to be signed and has no certificate",
+        description="Prints serial number, time, process and subject of each intent that no certificate followed for "
+        "a minute. The signature may exist all the same: `pikachu revoke SERIAL` makes it worthless.",
+    )
+    intents.set_defaults(run=list_intents)
+
+
+def sign_request(arguments: Namespace) -> int:
+    """``pikachu sign``."""
+    from pikachu.cli.session import configuration, done, opened, operator, read_input
+    from pikachu.model import Method
+    from pikachu.registration import Pending
+    from pikachu.x509.csr import decode_csr_input
+    from pikachu.x509.pem import certificates_pem
+
+    csr = decode_csr_input(read_input(arguments.csr))
+    with opened(configuration(arguments)) as core:
+        result = done(
+            core.registration.sign(
+                operator(),
+                csr,
+                Method.CLI,
+                policy=arguments.policy,
+                days=arguments.days,
+                issuer=arguments.issuer,
+            )
+        )
+    if isinstance(result, Pending):
+        print(f"pending approval {result.request_id}", file=sys.stderr)
+    else:
+        print(certificates_pem([result.record.der]), end="")
+    return 0
+
+
+def revoke_certificate(arguments: Namespace) -> int:
+    """``pikachu revoke``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.model import RevocationReason, format_serial, parse_serial
+
+    serial = parse_serial(arguments.serial)
+    with opened(configuration(arguments)) as core:
+        done(core.authority.revoke(serial, RevocationReason.from_name(arguments.reason), operator()))
+    print(f"revoked {format_serial(serial)}")
+    return 0
+
+
+def release_certificate(arguments: Namespace) -> int:
+    """``pikachu release``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.model import format_serial, parse_serial
+
+    serial = parse_serial(arguments.serial)
+    with opened(configuration(arguments)) as core:
+        done(core.authority.release(serial, operator()))
+    print(f"released {format_serial(serial)}")
+    return 0
+
+
+def publish_crl(arguments: Namespace) -> int:
+    """``pikachu crl``."""
+    from pikachu.cli.session import configuration, done, opened, table
+    from pikachu.errors import NotFound
+
+    with opened(configuration(arguments)) as core:
+        now = core.authority.now()
+        name = arguments.issuer
+        issuers = [one for one in core.issuers.all() if name is None or one.name == name]
+        if not issuers:
+            known = ", ".join(sorted({one.name for one in core.issuers.all()}))
+            raise NotFound(f"there is no issuing CA named {name!r}; there are {known}")
+        for issuer in issuers:
+            if name is not None or issuer.certificate.not_after > now:
+                crl = done(core.publisher.make(issuer))
+                table([(issuer.name, crl.number, crl.der_path)])
+    return 0
+
+
+def list_approvals(arguments: Namespace) -> int:
+    """``pikachu approval list``."""
+    from functools import partial
+
+    from pikachu.cli.session import configuration, every, opened, operator, table
+    from pikachu.model import ListQuery, RequestState, rfc3339
+
+    query = ListQuery(sort="id", filters={"state": RequestState.PENDING.value})
+    with opened(configuration(arguments)) as core:
+        table(
+            (one.id, rfc3339(one.created_at), one.method, one.policy, one.principal, one.subject)
+            for one in every(partial(core.registration.approvals, operator()), query)
+        )
+    return 0
+
+
+def approve_request(arguments: Namespace) -> int:
+    """``pikachu approval approve``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.model import format_serial
+
+    with opened(configuration(arguments)) as core:
+        record = done(core.registration.approve(operator(), arguments.id))
+    print(format_serial(record.serial))
+    return 0
+
+
+def reject_request(arguments: Namespace) -> int:
+    """``pikachu approval reject``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+
+    with opened(configuration(arguments)) as core:
+        done(core.registration.reject(operator(), arguments.id, arguments.reason))
+    print(f"rejected {arguments.id}")
+    return 0
+
+
+def list_intents(arguments: Namespace) -> int:
+    """``pikachu intents``."""
+    from pikachu.authority import ABANDONED_AFTER
+    from pikachu.cli.session import configuration, done, opened, table
+    from pikachu.model import format_serial, rfc3339
+
+    with opened(configuration(arguments)) as core:
+        orphans = done(core.store.orphans(None, core.authority.now() - ABANDONED_AFTER))
+        table((format_serial(one.serial or 0), rfc3339(one.created_at), one.process, one.subject) for one in orphans)
+    return 0

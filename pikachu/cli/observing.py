@@ -1,0 +1,62 @@
+"""``pikachu config``, ``pikachu audit`` and ``pikachu version``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from pikachu.cli.arguments import group
+
+if TYPE_CHECKING:
+    from pikachu.cli.arguments import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare them."""
+    config = commands.add_parser(
+        "config",
+        help="show the configuration in force, with secrets masked",
+        description="Prints section, key, value and origin (file or default) of each setting in force, with tabs "
+        "between; secrets are masked.",
+    )
+    config.add_argument("--sample", action="store_true", help="print a config.ini to start from instead")
+    config.set_defaults(run=show_configuration)
+    audit = group(commands, "audit", "the audit log")
+    verify = audit.add_parser("verify", help="check that no event was changed or removed")
+    verify.set_defaults(run=verify_events)
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=show_version)
+
+
+def show_configuration(arguments: Namespace) -> int:
+    """``pikachu config`` (CFG-11)."""
+    from pikachu.cli.session import configuration, table, warn
+    from pikachu.config.masking import masked
+    from pikachu.config.sample import sample
+
+    if arguments.sample:
+        print(sample(), end="")
+        return 0
+    config = configuration(arguments)
+    for line in (*config.warnings, *config.risks):
+        warn(line)
+    table((f"[{one.section}]", one.key, one.value, one.origin) for one in masked(config))
+    return 0
+
+
+def verify_events(arguments: Namespace) -> int:
+    """``pikachu audit verify``."""
+    from pikachu.cli.session import configuration, done, opened
+
+    with opened(configuration(arguments)) as core:
+        count = done(core.store.verify_events())
+    print(f"{count} events, none changed or removed")
+    return 0
+
+
+def show_version(arguments: Namespace) -> int:
+    """``pikachu version``."""
+    from pikachu import __version__
+
+    print(f"Pikachu CA {__version__}")
+    return 0

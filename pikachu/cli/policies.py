@@ -1,0 +1,147 @@
+"""``pikachu policy``: enrollment policies."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from pikachu.cli.arguments import DAYS, group
+
+if TYPE_CHECKING:
+    from pikachu.cli.arguments import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare it."""
+    policies = group(commands, "policy", "enrollment policies")
+    add = policies.add_parser("add", help="make a policy; a label of EST and SCEP paths is a policy's name")
+    add.add_argument("name", metavar="NAME", help="1 to 64 letters, digits and . _ - and space")
+    add.add_argument("--days", type=DAYS, required=True, metavar="N", help="validity of its certificates")
+    add.add_argument(
+        "--extensions", required=True, metavar="FILE", help="OpenSSL-style text with [ v3_ext ]; - reads standard input"
+    )
+    whose = add.add_mutually_exclusive_group(required=True)
+    whose.add_argument("--system", action="store_true", help="for everybody")
+    whose.add_argument("--user", metavar="NAME", help="for this user")
+    add.add_argument("--est", action="store_true", help="use it for EST")
+    add.add_argument("--scep", action="store_true", help="use it for SCEP")
+    add.add_argument("--issuer", metavar="NAME", help="the issuing CA: ec, rsa or mldsa (default: as [CA] mode says)")
+    add.add_argument("--manual", action="store_true", help="an administrator approves each enrollment")
+    limits = add.add_argument_group("limits")
+    limits.add_argument(
+        "--keys", metavar="LIST", help="allowed keys with commas between, such as RSA,EC/prime256v1,PQC/mldsa44"
+    )
+    limits.add_argument("--subject", metavar="PATTERN", help="with * and ?, which the whole RFC 4514 subject matches")
+    limits.add_argument(
+        "--names",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="such as DNS:*.example.com; each subjectAltName matches one; may be repeated",
+    )
+    limits.add_argument("--no-csr-names", action="store_true", help="ignore the request's subjectAltName")
+    limits.add_argument("--max-days", type=DAYS, metavar="N", help="longest validity that may be asked for")
+    limits.add_argument(
+        "--own-subject", action="store_true", help="a client certificate may enroll its own subject only"
+    )
+    limits.add_argument("--linked", action="store_true", help="EST requests are bound to their TLS connection")
+    limits.add_argument("--new-key", action="store_true", help="each renewal has a new key")
+    add.set_defaults(run=add_policy)
+    listing = policies.add_parser(
+        "list", help="print id, name, uses, user, days, issuer and approval of each, with tabs between"
+    )
+    listing.set_defaults(run=list_policies)
+    show = policies.add_parser("show", help="print the extensions of a policy")
+    show.add_argument("name", metavar="NAME")
+    show.set_defaults(run=show_policy)
+    delete = policies.add_parser("delete", help="remove a policy; what it signed stays")
+    delete.add_argument("name", metavar="NAME")
+    delete.set_defaults(run=delete_policy)
+
+
+def add_policy(arguments: Namespace) -> int:
+    """``pikachu policy add``."""
+    from pikachu.cli.session import configuration, done, opened, operator, owner_id, read_text
+    from pikachu.model import Approval, Policy, PolicyLimits
+
+    limits = PolicyLimits(
+        keys=tuple(key.strip() for key in arguments.keys.split(",")) if arguments.keys else (),
+        subject=arguments.subject,
+        names=tuple(arguments.names),
+        honour_names=not arguments.no_csr_names,
+        max_days=arguments.max_days,
+        own_subject=arguments.own_subject,
+        linked=arguments.linked,
+        same_key=not arguments.new_key,
+    )
+    text = read_text(arguments.extensions)
+    with opened(configuration(arguments)) as core:
+        policy = Policy(
+            0,
+            arguments.name,
+            arguments.days,
+            text,
+            system=arguments.system,
+            use_for_est=arguments.est,
+            use_for_scep=arguments.scep,
+            owner_id=owner_id(core, arguments.user),
+            issuer=arguments.issuer,
+            approval=Approval.MANUAL if arguments.manual else Approval.AUTOMATIC,
+            limits=limits,
+        )
+        added = done(core.policy_rules.add(operator(), policy))
+    print(f"added {added.name}")
+    return 0
+
+
+def list_policies(arguments: Namespace) -> int:
+    """``pikachu policy list``."""
+    from functools import partial
+
+    from pikachu.cli.session import account_names, configuration, every, opened, operator, table
+    from pikachu.model import ListQuery
+
+    actor = operator()
+    with opened(configuration(arguments)) as core:
+        names = account_names(core)
+        rules = core.policy_rules
+        policies = (rules.default(actor), *every(partial(rules.list, actor), ListQuery(sort="id")))
+        table(
+            (
+                one.id,
+                one.name,
+                ",".join(
+                    use
+                    for use, used in (("EST", one.use_for_est), ("SCEP", one.use_for_scep), ("System", one.system))
+                    if used
+                ),
+                one.owner_id and names(one.owner_id),
+                one.days,
+                one.issuer,
+                one.approval,
+            )
+            for one in policies
+        )
+    return 0
+
+
+def show_policy(arguments: Namespace) -> int:
+    """``pikachu policy show``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+
+    with opened(configuration(arguments)) as core:
+        policy = done(core.policy_rules.find(operator(), arguments.name))
+    print(policy.extensions, end="" if policy.extensions.endswith("\n") else "\n")
+    return 0
+
+
+def delete_policy(arguments: Namespace) -> int:
+    """``pikachu policy delete``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+
+    actor = operator()
+    with opened(configuration(arguments)) as core:
+        policy = done(core.policy_rules.find(actor, arguments.name))
+        done(core.policy_rules.delete(actor, policy.id))
+    print(f"deleted {policy.name}")
+    return 0

@@ -1,0 +1,280 @@
+"""The rules about enrollment policies: what one may say, and who may see and change it (POL-1, POL-2, POL-4).
+
+Pages, REST and the command line come in here.  Which policy signs is :mod:`pikachu.policy`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from pikachu.authority import IssuingCAs
+from pikachu.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
+from pikachu.interfaces import IClock, IStore
+from pikachu.model import (
+    Event,
+    ListQuery,
+    Page,
+    Policy,
+    PolicyLimits,
+    Principal,
+    PrincipalKind,
+    Scope,
+    utc,
+)
+from pikachu.policy import DEFAULT_POLICY_NAME, POLICY_NAME, PolicyBook, check_days, compiled
+from pikachu.threads import uncancelled
+
+MAXIMUM_TEXT: Final = 64 * 1024
+MAXIMUM_PATTERNS: Final = 64
+MAXIMUM_PATTERN: Final = 256
+
+KEY_LIMITS: Final = (
+    "RSA",
+    "EC",
+    "PQC",
+    "Ed25519",
+    "EC/prime256v1",
+    "EC/secp384r1",
+    "EC/secp521r1",
+    "EC/secp256k1",
+    "PQC/mldsa44",
+    "PQC/mldsa65",
+    "PQC/mldsa87",
+)
+_RSA_LIMIT: Final = re.compile(r"RSA/[1-9][0-9]{3,4}")
+
+# A label must not be read as an operation (RFC 7030 section 3.2.2), nor as SCEP's customary program name.
+_NO_EST_LABELS: Final = frozenset(
+    {"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs", "crls"}
+)
+_NO_SCEP_LABELS: Final = frozenset({"pkiclient.exe"})
+_UNKNOWN: Final = "there is no such policy"
+
+
+class Policies:
+    """What people do with policies.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
+    reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+    """
+
+    def __init__(self, store: IStore, book: PolicyBook, issuers: IssuingCAs, clock: IClock) -> None:
+        self._store = store
+        self._book = book
+        self._issuers = issuers
+        self._clock = clock
+
+    def default(self, actor: Principal) -> Policy:
+        """The default policy, which everyone sees.
+
+        :raises AuthenticationFailed: for an anonymous *actor*.
+        """
+        _require(actor, Scope.READ)
+        return self._book.default
+
+    @uncancelled
+    async def get(self, actor: Principal, policy_id: int) -> Policy:
+        """One's own or a system policy, or any for admins; 0 is the default one.  Fails with NotFound."""
+        _require(actor, Scope.READ)
+        return await self._visible(actor, policy_id)
+
+    @uncancelled
+    async def find(self, actor: Principal, name: str) -> Policy:
+        """The same by name.  Fails with NotFound."""
+        _require(actor, Scope.READ)
+        if name == DEFAULT_POLICY_NAME:
+            return self._book.default
+        found = await self._store.policy_by_name(name) if POLICY_NAME.fullmatch(name) else None
+        if found is None or not _sees(actor, found):
+            raise NotFound(_UNKNOWN)
+        return found
+
+    @uncancelled
+    async def list(self, actor: Principal, query: ListQuery) -> Page[Policy]:
+        """One's own and the system's; for admins all, or those of ``query.owner_id``.  The default one is not in it."""
+        _require(actor, Scope.READ)
+        if not _administers(actor):
+            query = replace(query, owner_id=actor.owner_id or 0)
+        return await self._store.policies(query)
+
+    @uncancelled
+    async def add(self, actor: Principal, policy: Policy) -> Policy:
+        """A new policy; its id and times count for nothing.
+
+        Without the system flag it belongs to ``policy.owner_id``, else to the actor; others' and system ones are made
+        by admins only.
+
+        Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), and Conflict that names who
+        has the name or the flag.
+        """
+        policy = await self._checked(actor, policy)
+        event = self._event(actor, "create", policy)
+        return self._changed(await self._store.add_policy(policy, event, self._now()))
+
+    @uncancelled
+    async def update(self, actor: Principal, policy: Policy) -> Policy:
+        """Change the policy of that id, one's own or any for admins; for 0, validity and extensions in their files.
+
+        Fails as :meth:`add`, and with NotFound.
+        """
+        before = await self._visible(actor, policy.id)
+        if policy.id == 0:
+            return await self._update_default(actor, policy)
+        self._require_own(actor, before)
+        if policy.owner_id is None and not policy.system:
+            policy = replace(policy, owner_id=before.owner_id)
+        policy = await self._checked(actor, policy)
+        event = self._event(actor, "update", policy)
+        return self._changed(await self._store.update_policy(policy, event, self._now()))
+
+    async def _update_default(self, actor: Principal, policy: Policy) -> Policy:
+        if not _administers(actor):
+            raise NotAuthorized("the default policy is changed by admins only")
+        compiled(_checked_text(policy.extensions))
+        check_days(policy.days)
+        default = replace(self._book.default, days=policy.days, extensions=policy.extensions)
+        # Recorded first: a change that nobody recorded would be worse than a record of one that failed.
+        await self._store.add_event(self._event(actor, "update", default), self._now())
+        return self._changed(self._book.files.write(policy.days, policy.extensions))
+
+    @uncancelled
+    async def delete(self, actor: Principal, policy_id: int) -> None:
+        """Remove a policy, one's own or any for admins; what it signed stays.
+
+        Fails with NotFound, and Conflict for the default one.
+        """
+        policy = await self._visible(actor, policy_id)
+        if policy.id == 0:
+            raise Conflict("the default policy can't be deleted; change it instead")
+        self._require_own(actor, policy)
+        await self._store.delete_policy(policy.id, self._event(actor, "delete", policy), self._now())
+        self._book.forget()
+
+    # --- who may ------------------------------------------------------------------------
+
+    async def _visible(self, actor: Principal, policy_id: int) -> Policy:
+        _require(actor, Scope.READ)
+        if policy_id == 0:
+            return self._book.default
+        found = await self._store.policy(policy_id)
+        if not _sees(actor, found):
+            raise NotFound(_UNKNOWN)
+        return found
+
+    @staticmethod
+    def _require_own(actor: Principal, policy: Policy) -> None:
+        if _administers(actor):
+            return
+        _require(actor, Scope.ENROLL)
+        if policy.system or policy.owner_id != actor.owner_id:
+            raise NotAuthorized("a system policy is changed by admins only")
+
+    # --- what a policy may say ----------------------------------------------------------
+
+    async def _checked(self, actor: Principal, policy: Policy) -> Policy:
+        policy = await self._owned(actor, policy)
+        _check_name(policy)
+        check_days(policy.days)
+        compiled(_checked_text(policy.extensions))
+        limits = _checked_limits(policy.limits)
+        if limits.max_days is not None and policy.days > limits.max_days:
+            raise PolicyViolation(
+                f"the validity of {policy.days} days exceeds the policy's own maximum of {limits.max_days}"
+            )
+        if policy.issuer is not None and policy.issuer not in self._issuers.current:
+            raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
+        return replace(policy, limits=limits)
+
+    async def _owned(self, actor: Principal, policy: Policy) -> Policy:
+        """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""
+        _require(actor, Scope.ENROLL)
+        if policy.system:
+            if not _administers(actor):
+                raise NotAuthorized("a system policy is made by admins only")
+            return replace(policy, owner_id=None)
+        owner_id = actor.owner_id if policy.owner_id is None else policy.owner_id
+        if owner_id is None:
+            raise MalformedRequest("a policy is the system's or a user's; say which")
+        if owner_id != actor.owner_id:
+            if not _administers(actor):
+                raise NotAuthorized("a policy for somebody else is made by admins only")
+            await self._store.account(owner_id)
+        return replace(policy, owner_id=owner_id)
+
+    # --- what follows -------------------------------------------------------------------
+
+    def _changed(self, policy: Policy) -> Policy:
+        self._book.forget()
+        return policy
+
+    def _event(self, actor: Principal, type_: str, policy: Policy) -> Event:
+        details: dict[str, object] = {
+            "days": policy.days,
+            "system": policy.system,
+            "est": policy.use_for_est,
+            "scep": policy.use_for_scep,
+            "approval": policy.approval.value,
+        }
+        if policy.issuer is not None:
+            details["issuer"] = policy.issuer
+        if actor.address:
+            details["ip"] = actor.address
+        return Event(
+            type_, "policy", policy.name, actor.name, details, owner_id=policy.owner_id, actor_id=actor.owner_id
+        )
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
+
+
+def _require(actor: Principal, scope: Scope) -> None:
+    if actor.kind is PrincipalKind.ANONYMOUS:
+        raise AuthenticationFailed("sign in first")
+    if actor.role is None:
+        raise NotAuthorized("this needs an account")
+    if scope not in actor.scopes:
+        raise NotAuthorized(f"this needs the scope {scope}")
+
+
+def _administers(actor: Principal) -> bool:
+    return actor.is_admin and Scope.ADMIN in actor.scopes
+
+
+def _sees(actor: Principal, policy: Policy) -> bool:
+    """Like ``may_use``, but an admin's token without that scope sees what a user would."""
+    return policy.system or _administers(actor) or (policy.owner_id is not None and policy.owner_id == actor.owner_id)
+
+
+def _check_name(policy: Policy) -> None:
+    name = policy.name
+    if not POLICY_NAME.fullmatch(name) or name.strip(" .") == "" or name != name.strip():
+        raise MalformedRequest("a policy's name is 1 to 64 letters, digits and the characters . _ - and space")
+    if name.lower() == DEFAULT_POLICY_NAME.lower():
+        raise Conflict(f"{DEFAULT_POLICY_NAME} is the name of the default policy; choose another one")
+    if policy.use_for_est and name in _NO_EST_LABELS:
+        raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name")
+    if policy.use_for_scep and name in _NO_SCEP_LABELS:
+        raise MalformedRequest(f"{name} can't be a label of SCEP; choose another name")
+
+
+def _checked_text(text: str) -> str:
+    if len(text) > MAXIMUM_TEXT:
+        raise MalformedRequest("the extensions are longer than 64 KiB")
+    return text
+
+
+def _checked_limits(limits: PolicyLimits) -> PolicyLimits:
+    for key in limits.keys:
+        if key not in KEY_LIMITS and not _RSA_LIMIT.fullmatch(key):
+            raise MalformedRequest(f"allowed keys are {', '.join(KEY_LIMITS)}, or RSA/2048 and the like")
+    for pattern in (*limits.names, *(() if limits.subject is None else (limits.subject,))):
+        if not 1 <= len(pattern) <= MAXIMUM_PATTERN or not pattern.isprintable():
+            raise MalformedRequest(f"a pattern is 1 to {MAXIMUM_PATTERN} printable characters")
+    if len(limits.names) > MAXIMUM_PATTERNS:
+        raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} patterns of names")
+    if limits.max_days is not None:
+        check_days(limits.max_days)
+    return replace(limits, keys=tuple(dict.fromkeys(limits.keys)), names=tuple(dict.fromkeys(limits.names)))
