@@ -59,7 +59,7 @@ def check_certificate(der: bytes, chain: Sequence[bytes] = ()) -> None:
 
 
 def check_chain(der: bytes, chain: Sequence[bytes]) -> None:
-    """Fail the test unless *chain* leads from *der* to a root, all of it valid now."""
+    """Fail the test unless *chain* leads from *der* to a root, all of it valid when *der* begins."""
     path = [x509.load_der_x509_certificate(one) for one in (der, *chain)]
     for below, above in zip(path, [*path[1:], path[-1]], strict=True):
         below.verify_directly_issued_by(above)
@@ -70,7 +70,9 @@ def check_chain(der: bytes, chain: Sequence[bytes]) -> None:
         files = [Path(folder) / part for part in ("leaf.pem", "chain.pem", "root.pem")]
         for file, part in zip(files, (path[:1], path[1:-1], path[-1:]), strict=True):
             file.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in part))
-        command = ["openssl", "verify", "-x509_strict", "-trusted", str(files[2])]
+        # Tests move their clocks.
+        moment = str(int(path[0].not_valid_before_utc.timestamp()) + 1)
+        command = ["openssl", "verify", "-x509_strict", "-attime", moment, "-trusted", str(files[2])]
         if len(path) > 2:
             command += ["-untrusted", str(files[1])]
         done = subprocess.run([*command, str(files[0])], capture_output=True, text=True, check=False, timeout=60)
