@@ -1,0 +1,279 @@
+"""Reading configuration texts as OpenSSL 3.0 writes them (config(5)): sections of ``name = value`` lines.
+
+Stricter than OpenSSL where it would silently drop something: a quotation that does not end, a name that
+stands twice in a section, text after ``]``, and ``.include`` are errors.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Final
+
+from pikachu.errors import BadTemplate
+
+MAXIMUM_TEXT: Final = 64 * 1024
+"""Octets of a text at most."""
+_MAXIMUM_EXPANDED: Final = 256 * 1024
+
+DEFAULT_SECTION: Final = "default"
+
+_WORD: Final = frozenset(string.ascii_letters + string.digits + "_")
+_NAME: Final = _WORD | frozenset("!.%&*+,-/;?@^~|")
+_SPACE: Final = " \t\r\f\v"
+_QUOTES: Final = "\"'`"
+_ESCAPES: Final = {"r": "\r", "n": "\n", "b": "\b", "t": "\t"}
+_CLOSING: Final = {"{": "}", "(": ")"}
+_SHOWN: Final = 64
+_FORBIDDEN: Final = re.compile("[\\x00-\\x08\\x0e-\\x1f\\x7f\\ud800-\\udfff]|\\r(?!\\n|$)")
+
+
+def quoted(text: str) -> str:
+    """A piece of the text for an error message: short, on one line, in quotation marks."""
+    shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown) + '"'
+
+
+def suggestion(text: str, known: Mapping[str, object] | list[str]) -> str:
+    """``, did you mean "x"?`` where a known name is close to *text*, else nothing."""
+    if len(text) > _SHOWN:
+        return ""
+    folded = {name.lower(): name for name in known}
+    close = get_close_matches(text.lower(), folded, 1, 0.75)
+    return f", did you mean {quoted(folded[close[0]])}?" if close else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One ``name = value`` of a section.
+
+    :ivar line: where it begins, from 1.
+    :ivar missing: a variable in it that has no value in this installation.
+    """
+
+    name: str
+    text: str
+    line: int
+    missing: str | None = None
+
+    @property
+    def value(self) -> str:
+        """The value.
+
+        :raises BadTemplate: a variable in it has none; only who uses the field is concerned.
+        """
+        if self.missing is not None:
+            raise BadTemplate(self.line, f"the variable {quoted(self.missing)} has no value in this installation")
+        return self.text
+
+
+@dataclass(slots=True)
+class Section:
+    """A section and its fields in order.
+
+    :ivar line: of its first header; 0 for the fields before any header.
+    """
+
+    name: str
+    line: int
+    fields: dict[str, Field] = field(default_factory=dict)
+
+
+class Configuration:
+    """The sections of a text.
+
+    :param variables: values of ``$name`` that the text itself does not set.
+    :raises BadTemplate: with the line that is wrong.
+    """
+
+    def __init__(self, text: str, variables: Mapping[str, str]) -> None:
+        if len(text) > MAXIMUM_TEXT or len(text.encode("utf-8", "surrogatepass")) > MAXIMUM_TEXT:
+            raise BadTemplate(0, f"the text is longer than {MAXIMUM_TEXT // 1024} KiB")
+        self._variables = variables
+        self._expanded = 0
+        self._missing: str | None = None
+        self.used: set[str] = set()
+        self.default = Section(DEFAULT_SECTION, 0)
+        self.sections: dict[str, Section] = {DEFAULT_SECTION: self.default}
+        self._current = self.default
+        self._read(text)
+
+    def section(self, name: str) -> Section | None:
+        """The section of that name."""
+        return self.sections.get(name)
+
+    def _read(self, text: str) -> None:
+        if bad := _FORBIDDEN.search(text):
+            raise BadTemplate(text.count("\n", 0, bad.start()) + 1, "a control character in the text")
+        pending: list[str] = []
+        number = 0
+        for number, whole in enumerate(text.removeprefix("\ufeff").split("\n"), 1):
+            line = whole.removesuffix("\r")
+            if line.endswith("\\") and not line.endswith("\\\\"):
+                pending.append(line[:-1])
+            else:
+                self._line("".join((*pending, line)), number - len(pending))
+                pending = []
+        if pending:
+            raise BadTemplate(number, "the text ends with a backslash, but no line follows")
+
+    def _line(self, raw: str, number: int) -> None:
+        line = _without_comment(raw, number).strip(_SPACE)
+        if not line:
+            return
+        if line.startswith("["):
+            self._header(line, number)
+            return
+        position = 0
+        while position < len(line) and line[position] in _NAME:
+            position += 1
+        if line[position : position + 2] == "::":
+            section_name = line[:position]
+            rest = position + 2
+            position = rest
+            while position < len(line) and line[position] in _NAME:
+                position += 1
+            name = line[rest:position]
+            target = self.sections.setdefault(section_name, Section(section_name, number))
+        else:
+            name = line[:position]
+            target = self._current
+        if name.startswith((".include", ".pragma")):
+            raise BadTemplate(number, f"{name.split('.')[1][:8]} is not accepted here")
+        after = line[position:].lstrip(_SPACE)
+        if not after.startswith("="):
+            found = line.split("=")[0].rstrip(_SPACE) if "=" in line else line
+            raise BadTemplate(number, f"expected name = value, found {quoted(found)}")
+        if not name:
+            raise BadTemplate(number, "there is no name before the =")
+        if name in target.fields:
+            first = target.fields[name].line
+            raise BadTemplate(
+                number,
+                f"{quoted(name)} stands already in line {first}; "
+                "names of one section must differ, such as DNS.1 and DNS.2, or 0.OU and 1.OU",
+            )
+        self._missing = None
+        value = self._expand(after[1:].strip(_SPACE), target, number)
+        target.fields[name] = Field(name, value, number, self._missing)
+
+    def _header(self, line: str, number: int) -> None:
+        end = line.find("]")
+        if end < 0:
+            raise BadTemplate(number, "a section header needs a closing ]")
+        if line[end + 1 :].strip(_SPACE):
+            raise BadTemplate(number, "text after a section header")
+        name = line[1:end].strip(_SPACE)
+        if not name or any(character not in _NAME and character not in " \t" for character in name):
+            raise BadTemplate(number, f"{quoted(name)} is no name of a section")
+        section = self.sections.setdefault(name, Section(name, number))
+        if section.line == 0 and section is not self.default:
+            section.line = number
+        self._current = section
+
+    def _expand(self, text: str, section: Section, number: int) -> str:
+        """A value without its quotation marks, escapes and variables."""
+        parts: list[str] = []
+        position = 0
+        size = len(text)
+        while position < size:
+            character = text[position]
+            if character in _QUOTES:
+                # _without_comment has checked that each quotation ends.
+                position += 1
+                while text[position] != character:
+                    if text[position] == "\\":
+                        position += 1
+                    parts.append(text[position])
+                    position += 1
+                position += 1
+            elif character == "\\":
+                if position + 1 >= size:
+                    raise BadTemplate(number, "a value ends with a backslash")
+                parts.append(_ESCAPES.get(text[position + 1], text[position + 1]))
+                position += 2
+            elif character == "$":
+                value, position = self._variable(text, position + 1, section, number)
+                parts.append(value)
+            else:
+                start = position
+                while position < size and text[position] not in _QUOTES and text[position] not in "\\$":
+                    position += 1
+                parts.append(text[start:position])
+        value = "".join(parts)
+        self._expanded += len(value)
+        if self._expanded > _MAXIMUM_EXPANDED:
+            raise BadTemplate(number, "the variables make the text too long")
+        if "\x00" in value:
+            raise BadTemplate(number, "a NUL character in a value")
+        return value
+
+    def _variable(self, text: str, position: int, section: Section, number: int) -> tuple[str, int]:
+        """The value of the variable whose name begins at *position*, and where the text goes on."""
+        closing = _CLOSING.get(text[position : position + 1], "")
+        if closing:
+            position += 1
+        end = position
+        while end < len(text) and text[end] in _WORD:
+            end += 1
+        where = section.name
+        name = text[position:end]
+        if text[end : end + 2] == "::":
+            where = name
+            position = end = end + 2
+            while end < len(text) and text[end] in _WORD:
+                end += 1
+            name = text[position:end]
+        if closing:
+            if text[end : end + 1] != closing:
+                raise BadTemplate(number, f"a variable has no closing {closing}")
+            end += 1
+        if not name:
+            raise BadTemplate(number, "a $ without a name after it; write \\$ for the character")
+        if where == "ENV":
+            raise BadTemplate(number, "environment variables can't be used here")
+        for known in (self.sections.get(where), self.default):
+            if known is not None and name in known.fields:
+                value = known.fields[name].text
+                self._missing = self._missing or known.fields[name].missing
+                break
+        else:
+            if name not in self._variables:
+                raise BadTemplate(
+                    number, f"the variable {quoted(name)} has no value{suggestion(name, self._variables)}"
+                )
+            self.used.add(name)
+            value = self._variables[name]
+            if not value:
+                self._missing = name
+        self._expanded += len(value)
+        if self._expanded > _MAXIMUM_EXPANDED:
+            raise BadTemplate(number, "the variables make the text too long")
+        return value, end
+
+
+_INTERESTING: Final = re.compile(r"[#\\\"'`]")
+
+
+def _without_comment(line: str, number: int) -> str:
+    """The line up to a ``#`` outside quotations and escapes."""
+    position = 0
+    while match := _INTERESTING.search(line, position):
+        character = match[0]
+        position = match.end()
+        if character == "#":
+            return line[: match.start()]
+        if character == "\\":
+            position += 1
+            continue
+        while position < len(line) and line[position] != character:
+            position += 2 if line[position] == "\\" else 1
+        if position >= len(line):
+            raise BadTemplate(
+                number, f"a quotation that {character} begins does not end; write \\{character} for the character"
+            )
+        position += 1
+    return line

@@ -1,0 +1,36 @@
+"""What extensions may depend on besides the text: the issuer, the subject, and variables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+VARIABLES: Final = {
+    "ca": "ca",
+    "ski": "00" * 20,
+    "http_url": "http://ca.example",
+}
+"""The variables that a text may use without setting them, with the values that a check of the text uses."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionContext:
+    """One certificate's circumstances.
+
+    :param subject_spki: DER SubjectPublicKeyInfo of the subject.
+    :param subject_der: DER Name of the subject.
+    :param issuer_key_identifier: the issuer's subjectKeyIdentifier; empty when it has none.
+    :param issuer_issuer_der: DER Name of the issuer's own issuer (``authorityKeyIdentifier = issuer:always``).
+    :param issuer_serial: the serial of the issuer's certificate.
+    :param issuer_names: the value of the issuer's subjectAltName extension (``issuerAltName = issuer:copy``).
+    :param variables: see :data:`VARIABLES`; an empty value counts as none.
+    """
+
+    subject_spki: bytes
+    subject_der: bytes
+    issuer_key_identifier: bytes = b""
+    issuer_issuer_der: bytes = b"\x30\x00"
+    issuer_serial: int = 0
+    issuer_names: bytes | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""Certificate templates: a text with ``[ req ]``, ``[ v3_ext ]`` or both, read once and used for many certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from pikachu.errors import BadTemplate
+from pikachu.x509.extension import Extension
+from pikachu.x509.template.configuration import Configuration, Section
+from pikachu.x509.template.context import VARIABLES, ExtensionContext
+from pikachu.x509.template.extensions import Compiled, is_extension_name
+from pikachu.x509.template.request import RequestTemplate, compile_extensions, compile_request
+from pikachu.x509.template.values import Source
+
+_REQUEST: Final = "req"
+_EXTENSIONS: Final = "v3_ext"
+_KEPT: Final = 64
+_NO_VARIABLES: Final = dict.fromkeys(VARIABLES, "")
+
+
+class ProfileTemplate:
+    """A text that was found right; see :func:`parse`.
+
+    :ivar text: as it was given.
+    :ivar usages: ``req`` where it configures requests, ``ext`` where it configures certificates (TPL-1).
+    :ivar variables: the variables of the context that it uses.
+    """
+
+    def __init__(self, text: str) -> None:
+        configuration = Configuration(text, VARIABLES)
+        request = configuration.section(_REQUEST)
+        extensions = _extension_section(configuration)
+        if request is None and extensions is None:
+            raise BadTemplate(0, "the text has neither a section [ req ] nor a section [ v3_ext ]")
+        self.text = text
+        self.usages = frozenset(
+            usage for usage, section in (("req", request), ("ext", extensions)) if section is not None
+        )
+        self.variables = frozenset(configuration.used)
+        # Both are read now, with stand-ins for the variables, so that a wrong text is found before it is stored.
+        if request is not None:
+            compile_request(configuration, request)
+        compiled = _compile(configuration, extensions)
+        self._kept: dict[tuple[str, ...], tuple[Compiled, ...]] = {}
+        if not self.variables:
+            self._kept[()] = compiled
+
+    def extensions(self, context: ExtensionContext) -> tuple[Extension, ...]:
+        """The extensions of one certificate, in the order of the text; none when the text has no usage ``ext``.
+
+        :raises BadTemplate: a variable has no value in the context, or makes an extension wrong.
+        """
+        found = (known.extension(context) for known in self._compiled(context.variables))
+        return tuple(extension for extension in found if extension is not None)
+
+    def request(self, variables: Mapping[str, str] = _NO_VARIABLES) -> RequestTemplate:
+        """What the text says about requests.
+
+        :param variables: values of the variables; one that is not there has none.
+        :raises BadTemplate: the text has no usage ``req``, or it needs a variable that has no value.
+        """
+        configuration = Configuration(self.text, {**_NO_VARIABLES, **variables})
+        section = configuration.section(_REQUEST)
+        if section is None:
+            raise BadTemplate(0, "the text has no section [ req ]: it does not configure requests")
+        return compile_request(configuration, section)
+
+    def _compiled(self, variables: Mapping[str, str]) -> tuple[Compiled, ...]:
+        """The extensions for these values of the variables that the text uses: one set for each issuer."""
+        key = tuple(variables.get(name, "") for name in sorted(self.variables))
+        compiled = self._kept.get(key)
+        if compiled is None:
+            configuration = Configuration(self.text, {**_NO_VARIABLES, **variables})
+            compiled = _compile(configuration, _extension_section(configuration))
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            self._kept[key] = compiled
+        return compiled
+
+
+def parse(text: str) -> ProfileTemplate:
+    """Read and check a certificate template or a policy's extension text.
+
+    The text has a section ``[ req ]``, a section ``[ v3_ext ]`` or both; a text without either may consist of
+    lines such as ``keyUsage = digitalSignature`` alone, which count as ``[ v3_ext ]`` (OpenSSL's ``-extfile``
+    reads such texts likewise).
+
+    :raises BadTemplate: with the line that is wrong.
+    """
+    return ProfileTemplate(text)
+
+
+def _extension_section(configuration: Configuration) -> Section | None:
+    section = configuration.section(_EXTENSIONS)
+    early = next((known for known in configuration.default.fields.values() if is_extension_name(known.name)), None)
+    if early is None:
+        return section
+    if section is None and configuration.section(_REQUEST) is None:
+        return configuration.default
+    raise BadTemplate(early.line, f"{early.name} stands before the sections, where it has no effect")
+
+
+def _compile(configuration: Configuration, section: Section | None) -> tuple[Compiled, ...]:
+    return () if section is None else compile_extensions(section, Source(configuration, for_request=False))
