@@ -82,7 +82,11 @@ class Initialization:
                 self._admin(core, wanted)
 
     def _report(self, what: str, path: Path) -> None:
-        print(f"{what}  {_shown(path)}", flush=True)
+        self._say(what, _shown(path))
+
+    def _say(self, what: str, name: str) -> None:
+        if what != "left" or not self._arguments.quiet:
+            print(f"{what}  {name}", flush=True)
 
     # --- authorities --------------------------------------------------------------------
 
@@ -170,9 +174,9 @@ class Initialization:
         state = migrate(database_url(config))
         said = {SchemaState.EMPTY: "made", SchemaState.OLDER: "migrated", SchemaState.CURRENT: "left"}[state]
         if config.database.url is None:
-            print(f"{said}  {_shown(config.paths.db_path)}", flush=True)
+            self._say(said, _shown(config.paths.db_path))
         else:
-            print(f"{said}  the database of [DATABASE] url", flush=True)
+            self._say(said, "the database of [DATABASE] url")
 
     def _https(self, core: Core, names: tuple[GeneralName, ...]) -> None:
         config = self._config
@@ -248,9 +252,9 @@ class Initialization:
             if not admins.items:
                 self._make_admin(core, wanted)
                 return
-            print("left  the administrators")
+            self._say("left", "the administrators")
             return
-        print(f"left  the account {ADMIN}")
+        self._say("left", f"the account {ADMIN}")
 
     def _make_admin(self, core: Core, wanted: str | None) -> None:
         password = wanted
@@ -260,7 +264,7 @@ class Initialization:
             # Told before it counts: a run that is killed between leaves no account that nobody can enter.
             print(f"admin password: {password}", flush=True)
         done(core.accounts.add_user(operator(), ADMIN, "admin@localhost", Role.ADMIN, AccountState.ACTIVE, password))
-        print(f"made  the account {ADMIN}")
+        self._say("made", f"the account {ADMIN}")
 
 
 @contextmanager

@@ -47,6 +47,7 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="its first line is admin's password, - reads standard input (default: a random one, printed once)",
     )
+    parser.add_argument("--quiet", action="store_true", help="say only what was made, not what was left")
     names = parser.add_argument_group("names")
     names.add_argument("--organization", metavar="TEXT", help="O of the CAs' names")
     names.add_argument("--country", metavar="CC", help="C of the CAs' names, two letters")
