@@ -245,8 +245,11 @@ class IIssuanceStore(Protocol):
         """A number above *above* and every number given before, stored before it is used."""
 
     def record_crl(self, record: CRLRecord) -> Deferred[None]: ...
-    def drop_listed_expired(self, issuer_id: int, ended_before: datetime) -> Deferred[int]:
-        """Forget CRL entries (not the revocations) of certificates that ended before that; how many."""
+    def drop_listed_expired(self, issuer_id: int, ended_before: datetime, listed: int = ...) -> Deferred[int]:
+        """Forget CRL entries (not the revocations) of certificates that ended before that; how many.
+
+        :param listed: only those of changes up to this one: later ones were on no CRL yet.
+        """
 
     def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
         """(certificate DER, sealed key) of the newest OCSP or RA credential of that issuer key."""

@@ -8,27 +8,29 @@ itself is put together, signed and written in a worker thread.  Files: ``<key id
 
 from __future__ import annotations
 
-import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.errors import MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
+from pikachu.crl_files import CRLFolder, PublishedCRL, decode_crl, is_copy
+from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.model import CRLRecord, StatusChange, utc
 from pikachu.threads import start
-from pikachu.x509.crl import assemble_crl, crl_pem, parse_crl_summary, tbs_cert_list
+from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
 from pikachu.x509.signature import verify_signature
 
 log = Logger()
 
+# The name under which the root is in service when its key is here.
+ROOT = "root"
 _RETRY = 10.0
 
 
@@ -48,24 +50,6 @@ class CRLSettings:
     broker_path: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedCRL:
-    """A CRL as it lies in its files.
-
-    :ivar etag: SHA-256 of the DER, hex.
-    """
-
-    number: int
-    this_update: datetime
-    next_update: datetime
-    entries: int
-    last_change: int
-    etag: str
-    der_path: Path
-    pem_path: Path
-    size: int
-
-
 @dataclass(slots=True)
 class _List:
     """What is known of one issuer's CRL; *body* and *count* are ``None`` until they are first needed."""
@@ -77,8 +61,9 @@ class _List:
     due: IDelayedCall | None = None
     urgent: bool = False
     making: bool = False
-    again: bool = False
+    waiting: list[Deferred[PublishedCRL]] = field(default_factory=list)
     wanted: int = 0
+    number: int = 0
 
 
 class CRLPublisher:
@@ -92,6 +77,7 @@ class CRLPublisher:
         self._issuers = issuers
         self._pool = pool
         self._settings = settings
+        self._folder = CRLFolder(settings.folder)
         self._lists: dict[int, _List] = {}
         self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
 
@@ -101,8 +87,12 @@ class CRLPublisher:
 
     def paths(self, issuer: IssuingCA) -> tuple[Path, Path]:
         """(DER, PEM) of an issuer's CRL."""
-        stem = issuer.key_identifier.hex()
-        return self._settings.folder / f"{stem}.crl", self._settings.folder / f"{stem}.pem"
+        return self._folder.paths(issuer.key_identifier)
+
+    @property
+    def folder(self) -> CRLFolder:
+        """Where all CRLs are."""
+        return self._folder
 
     def published(self, issuer: IssuingCA) -> PublishedCRL:
         """The newest CRL of an issuer.
@@ -129,7 +119,7 @@ class CRLPublisher:
                 try:
                     await self._take_over(issuer)
                 except PikachuError as error:
-                    log.error("The CRL of {issuer}: {error}", issuer=issuer.name, error=error.public)
+                    log.error("The CRL of {issuer} was not made: {error}", issuer=issuer.name, error=error.public)
                     self._later(issuer, _RETRY)
 
         return start(work())
@@ -138,6 +128,7 @@ class CRLPublisher:
         state = self._list(issuer)
         record = await self._store.last_crl(issuer.id)
         state.published = await self._pool.run(self._read_published, issuer, record)
+        state.number = 0 if state.published is None else state.published.number
         if state.published is None or state.published.last_change < 0:
             await self.make(issuer)
             return
@@ -149,31 +140,29 @@ class CRLPublisher:
             self._check(issuer)
 
     def _read_published(self, issuer: IssuingCA, record: CRLRecord | None) -> PublishedCRL | None:
-        """In a thread: the file as it is, when it is a CRL that this issuer has signed."""
-        der_path, pem_path = self.paths(issuer)
+        """In a thread: the CRL as it lies there, when it is one that this issuer has signed."""
         try:
-            data = der_path.read_bytes()
-            summary = parse_crl_summary(data)
-            if summary.issuer_der != issuer.certificate.subject_der or summary.number is None:
-                raise MalformedRequest("it is another issuer's CRL")
-            verify_signature(issuer.key, summary.algorithm, summary.signature, bytes(summary.tbs))
-        except FileNotFoundError:
-            return None
+            found = self._folder.read(issuer.certificate)
         except (OSError, PikachuError) as error:
-            log.warn("{path} is not used: {error}", path=str(der_path), error=str(error))
+            path = self.paths(issuer)[0]
+            log.warn("{path} is not used: {error}", path=str(path), error=str(error))
             return None
-        known = record is not None and record.number == summary.number and pem_path.exists()
-        return PublishedCRL(
-            summary.number,
-            summary.this_update,
-            summary.next_update or summary.this_update,
-            summary.entries,
-            record.last_change if known and record is not None else -1,
-            hashlib.sha256(data).hexdigest(),
-            der_path,
-            pem_path,
-            len(data),
-        )
+        if found is None or record is None or record.number != found.number:
+            return found
+        if not found.pem_path.exists() or not all(is_copy(path, found.pem_path) for path in self._copies(issuer)):
+            return found
+        return replace(found, last_change=record.last_change)
+
+    def _copies(self, issuer: IssuingCA) -> list[Path]:
+        """Where the PEM lies besides, for brokers."""
+        broker = self._settings.broker_path
+        if broker is None:
+            return []
+        if issuer is self._issuers.default:
+            return [broker]
+        if self._issuers.current.get(issuer.name) is issuer or issuer.name == ROOT:
+            return [broker.with_name(f"{broker.stem}-{issuer.name}{broker.suffix}")]
+        return []
 
     def changed(self, changes: Iterable[StatusChange]) -> None:
         """Revocations and releases, of this process or another: a CRL follows after the settled delay."""
@@ -185,9 +174,8 @@ class CRLPublisher:
             if change.id <= max(state.last_change, state.wanted):
                 continue
             state.wanted = change.id
-            if state.making:
-                state.again = True
-            elif not state.urgent:
+            # What comes while a list is made is looked at when that one is done.
+            if not state.making and not state.urgent:
                 self._later(issuer, self._settings.delay)
 
     def _later(self, issuer: IssuingCA, delay: float) -> None:
@@ -201,9 +189,8 @@ class CRLPublisher:
         state.due = self._clock.callLater(delay, what, issuer)
 
     def _due(self, issuer: IssuingCA) -> None:
-        def failed(failure: object) -> None:
-            log.error("The CRL of {issuer} was not made: {failure}", issuer=issuer.name, failure=str(failure))
-            self._later(issuer, _RETRY)
+        def failed(failure: Failure) -> None:
+            log.error("The CRL of {issuer} was not made: {error}", issuer=issuer.name, error=failure.getErrorMessage())
 
         self._list(issuer).urgent = False
         self.make(issuer).addErrback(failed)
@@ -236,83 +223,107 @@ class CRLPublisher:
     # --- how ----------------------------------------------------------------------------
 
     def make(self, issuer: IssuingCA) -> Deferred[PublishedCRL]:
-        """Make and publish a CRL now.  A failure leaves the one before in place.
+        """Make and publish a CRL now.  A failure leaves the one before in place, and is tried again soon.
 
         Fails with SignerUnavailable, StoreUnavailable, or NotFound when the CA has expired.
         """
-        return start(self._make(issuer))
-
-    async def _make(self, issuer: IssuingCA) -> PublishedCRL:
         state = self._list(issuer)
-        if state.making:
-            state.again = True
-            waiting: Deferred[PublishedCRL] = Deferred()
+        turn: Deferred[PublishedCRL] = Deferred()
+        # One that is being made may lack what the caller has just changed: the next is for all who wait.
+        state.waiting.append(turn)
+        if not state.making:
+            self._begin_making(issuer, state)
+        return turn
 
-            def told(of: IssuingCA, crl: PublishedCRL) -> None:
-                if of is issuer and not waiting.called:
-                    self._subscribers.remove(told)
-                    waiting.callback(crl)
-
-            self._subscribers.append(told)
-            return await waiting
+    def _begin_making(self, issuer: IssuingCA, state: _List) -> None:
         state.making = True
-        try:
-            made = await self._make_one(issuer, state)
-        finally:
+        turns, state.waiting = state.waiting, []
+
+        def done(result: PublishedCRL | Failure) -> None:
+            if isinstance(result, Failure):
+                for turn in turns:
+                    turn.errback(result)
+            else:
+                self._tell(issuer, result)
+                for turn in turns:
+                    turn.callback(result)
             state.making = False
-            if state.again:
-                state.again = False
+            if state.waiting:
+                self._begin_making(issuer, state)
+            elif isinstance(result, Failure):
+                if not result.check(NotFound):
+                    self._later(issuer, _RETRY)
+            elif state.wanted > state.last_change:
                 self._later(issuer, self._settings.delay)
             else:
                 self._schedule(issuer)
-        for subscriber in tuple(self._subscribers):
-            subscriber(issuer, made)
-        return made
 
-    async def _make_one(self, issuer: IssuingCA, state: _List) -> PublishedCRL:
-        now = utc(self._clock.seconds())
-        if now >= issuer.certificate.not_after:
+        start(self._make(issuer, state)).addBoth(done)
+
+    def _tell(self, issuer: IssuingCA, crl: PublishedCRL) -> None:
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(issuer, crl)
+            except Exception:  # noqa: BLE001 - the CRL is published, whatever a listener does
+                log.failure("after publishing the CRL of {issuer}", issuer=issuer.name)
+
+    async def _make(self, issuer: IssuingCA, state: _List) -> PublishedCRL:
+        while True:
+            published = await self._make_one(issuer, state)
+            if published is not None:
+                break
+            # Another process has published meanwhile: what it knew and we didn't must be in ours.
+            state.number = await self._pool.run(self._folder.number, issuer.key_identifier)
+        state.published = published
+        await self._store.record_crl(
+            CRLRecord(
+                issuer.id,
+                published.number,
+                published.this_update,
+                published.next_update,
+                published.entries,
+                published.last_change,
+            )
+        )
+        log.info(
+            "Published CRL {number} of {issuer} with {entries} entries",
+            number=published.number,
+            issuer=issuer.name,
+            entries=published.entries,
+        )
+        return published
+
+    async def _make_one(self, issuer: IssuingCA, state: _List) -> PublishedCRL | None:
+        """``None`` when a newer one was published meanwhile."""
+        if self._clock.seconds() >= issuer.certificate.not_after.timestamp():
             raise NotFound(f"the issuing CA {issuer.name} has expired and signs no CRL any more")
         await self._gather(issuer, state)
-        before = state.published
-        if before is None:
-            above = await self._pool.run(_number_in, self.paths(issuer)[0])
-        else:
-            above = before.number
-        number = await self._store.next_crl_number(issuer.id, above)
+        # After the entries, so that none of them was revoked later than the list was made (C7).
+        now = utc(self._clock.seconds())
+        above = await self._pool.run(self._folder.number, issuer.key_identifier) if state.published is None else 0
+        number = await self._store.next_crl_number(issuer.id, max(above, state.number))
+        state.number = number
         next_update = min(now + timedelta(seconds=self._settings.validity), issuer.certificate.not_after)
-        entries = state.body or bytearray()
         tbs = await self._pool.run(
             tbs_cert_list,
             algorithm=issuer.signer.algorithm,
             issuer_der=issuer.certificate.subject_der,
             this_update=now,
             next_update=next_update,
-            entries=entries,
+            entries=state.body or b"",
             number=number,
             authority_key_identifier=issuer.key_identifier,
         )
         signature = await issuer.signer.sign(tbs)
         crl = PublishedCRL(number, now, next_update, state.count, state.last_change, "", *self.paths(issuer), 0)
-        published = await self._pool.run(self._write, issuer, tbs, signature, crl)
-        state.published = published
-        await self._store.record_crl(
-            CRLRecord(issuer.id, number, now, next_update, published.entries, published.last_change)
-        )
-        log.info(
-            "Published CRL {number} of {issuer} with {entries} entries",
-            number=number,
-            issuer=issuer.name,
-            entries=published.entries,
-        )
-        return published
+        return await self._pool.run(self._write, issuer, tbs, signature, crl, state.published)
 
     async def _gather(self, issuer: IssuingCA, state: _List) -> None:
         """Bring the kept entries up to date."""
         published = state.published
         if published is not None:
             # An entry has to be on one CRL that was made after its certificate's end (RFC 5280 section 3.3).
-            dropped = await self._store.drop_listed_expired(issuer.id, published.this_update)
+            dropped = await self._store.drop_listed_expired(issuer.id, published.this_update, published.last_change)
             if dropped:
                 state.body = None
         found = None
@@ -331,59 +342,66 @@ class CRLPublisher:
             state.count += count
         state.last_change = max(last_change, state.last_change)
 
-    def _write(self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL) -> PublishedCRL:
-        """In a thread: check the signature, then replace the files, the DER last."""
+    def _write(
+        self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL, before: PublishedCRL | None
+    ) -> PublishedCRL | None:
+        """In a thread: check the signature, then replace the files."""
         try:
             verify_signature(issuer.key, issuer.signer.algorithm, signature, tbs)
         except PikachuError as error:
             raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
         der = assemble_crl(tbs, issuer.signer.algorithm, signature)
-        armoured = crl_pem(der)
-        self._settings.folder.mkdir(parents=True, exist_ok=True)
-        _replace(crl.pem_path, armoured)
-        _replace(crl.der_path, der)
-        broker = self._settings.broker_path
-        if broker is not None and self._issuers.current.get(issuer.name) is issuer:
-            is_default = issuer is self._issuers.default
-            path = broker if is_default else broker.with_name(f"{broker.stem}-{issuer.name}{broker.suffix}")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, armoured)
-        return PublishedCRL(
-            crl.number,
-            crl.this_update,
-            crl.next_update,
-            crl.entries,
-            crl.last_change,
-            hashlib.sha256(der).hexdigest(),
-            crl.der_path,
-            crl.pem_path,
-            len(der),
-        )
-
-
-def _number_in(path: Path) -> int:
-    """The CRL number in a published file, 0 when there is none: the database may be an older copy (C4)."""
-    try:
-        return parse_crl_summary(path.read_bytes()).number or 0
-    except (OSError, PikachuError):
-        return 0
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put *content* at *path*; a reader sees the former or the new one, whole, also after a power cut."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            return self._folder.publish(issuer.key_identifier, der, crl, self._copies(issuer), before)
+        except OSError as error:
+            raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
+
+    # --- CRLs of CAs whose key is elsewhere ---------------------------------------------
+
+    def accept_upload(self, data: bytes) -> Deferred[PublishedCRL]:
+        """Publish a CRL that was made elsewhere: of an offline root, or another CA above ours.
+
+        :param data: DER or PEM.
+        :return: fails with MalformedRequest when it is not a full CRL in force of such a CA, with Conflict when a
+            newer one is published or the CA's key is here, and with StoreUnavailable.
+        """
+
+        def publish() -> PublishedCRL:
+            der = decode_crl(data)
+            subject = parse_crl_summary(der).issuer_der
+            found = [ca for ca in self.authorities_above() if ca.subject_der == subject]
+            if not found:
+                if any(issuer.certificate.subject_der == subject for issuer in self._issuers.all()):
+                    raise Conflict("this CA's CRL is made here")
+                raise MalformedRequest("no CA above the issuing CAs has made this CRL")
+            refusal: PikachuError | None = None
+            for ca in found:
+                try:
+                    return self._folder.take_upload(der, ca, utc(self._clock.seconds()), self._uploaded_copies(ca))
+                except MalformedRequest as error:
+                    refusal = error
+            raise refusal or MalformedRequest("no CA above the issuing CAs has made this CRL")
+
+        def unwritable(failure: Failure) -> Failure:
+            error = failure.value
+            if isinstance(error, OSError):
+                raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
+            return failure
+
+        return self._pool.run(publish).addErrback(unwritable)
+
+    def authorities_above(self) -> list[Certificate]:
+        """The CAs that stand above the issuing CAs and whose key is not here."""
+        found: dict[bytes, Certificate] = {}
+        for issuer in self._issuers.all():
+            for der in issuer.chain[1:]:
+                certificate = parse_certificate(der)
+                if self._issuers.by_key_identifier(certificate.key_identifier) is None:
+                    found[certificate.key_identifier] = certificate
+        return list(found.values())
+
+    def _uploaded_copies(self, ca: Certificate) -> list[Path]:
+        broker = self._settings.broker_path
+        if broker is None or not ca.self_issued:
+            return []
+        return [broker.with_name(f"{broker.stem}-{ROOT}{broker.suffix}")]

@@ -36,6 +36,8 @@ from pikachu.x509.crl import crl_entry
 
 # CRL numbers of the past that are remembered.
 _REMEMBERED: Final = 1000
+# Above every change id.
+_ALL: Final = (1 << 63) - 1
 
 _set_certificate: Final = (
     update(certificates)
@@ -58,7 +60,9 @@ _list_entry: Final = insert_into(
     crl_entries, "serial", "issuer_id", "change_id", "not_after", "entry", returning_id=False
 )
 _unlist_ended: Final = delete(crl_entries).where(
-    crl_entries.c.issuer_id == bindparam("b_issuer"), crl_entries.c.not_after < bindparam("b_end")
+    crl_entries.c.issuer_id == bindparam("b_issuer"),
+    crl_entries.c.not_after < bindparam("b_end"),
+    crl_entries.c.change_id <= bindparam("b_listed"),
 )
 _insert_change: Final = insert_into(status_changes, "issuer_id", "serial", "replaces")
 
@@ -216,8 +220,9 @@ def _record_crl(tx: Transaction, record: CRLRecord) -> None:
     tx.write(_forget_crls, {"b_issuer": record.issuer_id, "b_from": record.number - _REMEMBERED})
 
 
-def _drop_ended(tx: Transaction, issuer_id: int, ended_before: datetime) -> int:
-    return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": int(ended_before.timestamp())})
+def _drop_ended(tx: Transaction, issuer_id: int, ended_before: datetime, listed: int) -> int:
+    end = int(ended_before.timestamp())
+    return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": end, "b_listed": listed})
 
 
 def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
@@ -268,9 +273,11 @@ class RevocationPart(StorePart):
         """Remember a CRL that is published."""
         return self._write(_record_crl, record)
 
-    def drop_listed_expired(self, issuer_id: int, ended_before: datetime) -> Deferred[int]:
-        """Take certificates that ended before that from the CRL; how many.  Read its entries from 0 after it."""
-        return self._write(_drop_ended, issuer_id, ended_before)
+    def drop_listed_expired(self, issuer_id: int, ended_before: datetime, listed: int = _ALL) -> Deferred[int]:
+        """Take certificates that ended before that, and were listed by change *listed*, from the CRL; how many.
+        Read its entries from 0 after it.
+        """
+        return self._write(_drop_ended, issuer_id, ended_before, listed)
 
     def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
         """(certificate DER, sealed key) of the newest."""

@@ -363,5 +363,6 @@ def ask(
         if not more:
             break
         raw += more
-    connection.close() if hasattr(connection, "close") else connection.transport.loseConnection()
+    hang_up: Any = connection.transport
+    hang_up.loseConnection()
     return Response.parse(raw, head=method == "HEAD")

@@ -1,0 +1,239 @@
+"""CRLs in files: written so that a reader sees the former or the new one, whole, and never an older one.
+
+Each issuer has ``<key identifier>.crl`` (DER) and ``<key identifier>.pem`` in one folder.  Several processes may
+publish there: a lock file makes them take turns, and what is there with a higher number stays.  Everything here
+blocks, and is called in a worker thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import filecmp
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pikachu.errors import Conflict, MalformedRequest, PikachuError
+from pikachu.x509.armour import blocks
+from pikachu.x509.certificate import Certificate
+from pikachu.x509.crl import CRLSummary, crl_pem, parse_crl_summary
+from pikachu.x509.signature import verify_signature
+from pikachu.x509.spki import describe_spki
+
+Identity = tuple[int, int, int]
+
+_LOCK: Final = ".lock"
+_PEM_LABEL: Final = "X509 CRL"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedCRL:
+    """A CRL as it lies in its files.
+
+    :ivar last_change: the newest status change that it knows of; -1 where nobody knows.
+    :ivar etag: SHA-256 of the DER, hex.
+    :ivar size: of the DER, in octets.
+    :ivar identity: of the DER file: changes when another one is put in its place.
+    """
+
+    number: int
+    this_update: datetime
+    next_update: datetime
+    entries: int
+    last_change: int
+    etag: str
+    der_path: Path
+    pem_path: Path
+    size: int
+    identity: Identity = (0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class CRLFolder:
+    """Where CRLs are published."""
+
+    path: Path
+
+    def paths(self, key_identifier: bytes) -> tuple[Path, Path]:
+        """(DER, PEM) of the CRL of an issuer's key."""
+        stem = key_identifier.hex()
+        return self.path / f"{stem}.crl", self.path / f"{stem}.pem"
+
+    def number(self, key_identifier: bytes) -> int:
+        """The number of the CRL that is there, 0 when there is none: the database may be an older copy (C4)."""
+        try:
+            return parse_crl_summary(self.paths(key_identifier)[0].read_bytes()).number or 0
+        except (OSError, PikachuError):
+            return 0
+
+    def read(self, issuer: Certificate) -> PublishedCRL | None:
+        """The CRL that is there.
+
+        :raises PikachuError: when it is not one that *issuer* has signed.
+        :raises OSError: when it can't be read.
+        """
+        der_path, pem_path = self.paths(issuer.key_identifier)
+        try:
+            with der_path.open("rb") as stream:
+                identity = file_identity(os.fstat(stream.fileno()))
+                data = stream.read()
+        except FileNotFoundError:
+            return None
+        return _published(data, check_signed(data, issuer), (der_path, pem_path), identity)
+
+    def publish(
+        self, key_identifier: bytes, der: bytes, crl: PublishedCRL, copies: list[Path], before: PublishedCRL | None
+    ) -> PublishedCRL | None:
+        """Replace the files, the DER last.
+
+        :param copies: further places for the PEM.
+        :param before: what was there when it was last looked at.
+        :return: ``None`` when one with the same or a higher number is there.
+        :raises OSError: and what was there stays.
+        """
+        armoured = crl_pem(der)
+        with self._turn():
+            unchanged = before is not None and _identity_at(crl.der_path) == before.identity
+            if not unchanged and self.number(key_identifier) >= crl.number:
+                return None
+            replace_file(crl.pem_path, armoured)
+            for path in copies:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, armoured)
+            replace_file(crl.der_path, der)
+            identity = _identity_at(crl.der_path)
+        return replace(crl, etag=hashlib.sha256(der).hexdigest(), size=len(der), identity=identity)
+
+    def take_upload(self, data: bytes, issuer: Certificate, now: datetime, copies: list[Path]) -> PublishedCRL:
+        """Publish a CRL that was made elsewhere, by the CA *issuer*.
+
+        :param data: DER; see :func:`decode_crl`.
+        :raises MalformedRequest: when it is not a full CRL of that CA that is in force.
+        :raises Conflict: when a newer one is there.
+        :raises OSError: and what was there stays.
+        """
+        summary = check_signed(data, issuer)
+        if summary.number is None or summary.next_update is None:
+            raise MalformedRequest("the CRL has no number or no next update; make it with both (RFC 5280)")
+        if summary.critical_extensions:
+            raise MalformedRequest("this is a delta CRL, or one of some certificates only; upload the full one")
+        if summary.authority_key_identifier not in (None, issuer.key_identifier):
+            raise MalformedRequest("the CRL names another key of this CA")
+        if summary.this_update > now:
+            raise MalformedRequest("the CRL is not in force yet; check this machine's clock")
+        if summary.next_update <= now:
+            raise MalformedRequest(f"the CRL ran out on {summary.next_update:%Y-%m-%d}; make a new one")
+        der_path, pem_path = paths = self.paths(issuer.key_identifier)
+        with self._turn():
+            try:
+                there = self.read(issuer)
+            except PikachuError:
+                there = None
+            if there is not None and (summary.number, summary.this_update) < (there.number, there.this_update):
+                raise Conflict(f"a newer CRL of this CA is published, number {there.number}; this is {summary.number}")
+            armoured = crl_pem(data)
+            for path in (pem_path, *copies):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, armoured)
+            replace_file(der_path, data)
+            return _published(data, summary, paths, _identity_at(der_path))
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for other processes that publish here."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / _LOCK).open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def decode_crl(data: bytes) -> bytes:
+    """The DER of a CRL in PEM or DER.
+
+    :raises MalformedRequest: when it is neither, or more than one.
+    """
+    if data[:1] == b"\x30":
+        return data
+    found = blocks(data, (_PEM_LABEL,))
+    if len(found) != 1:
+        raise MalformedRequest("this is not one CRL in PEM or DER")
+    return found[0].der()
+
+
+def check_signed(data: bytes, issuer: Certificate) -> CRLSummary:
+    """What stands in a DER CRL that *issuer* has signed.
+
+    :raises MalformedRequest: when it is none, or another CA's.
+    :raises PikachuError: when the signature does not verify.
+    """
+    summary = parse_crl_summary(data)
+    if summary.issuer_der != issuer.subject_der:
+        raise MalformedRequest("this is another CA's CRL")
+    key = describe_spki(issuer.spki_der)
+    verify_signature(key, summary.algorithm, summary.signature, bytes(summary.tbs), failure=MalformedRequest)
+    return summary
+
+
+def _published(data: bytes, summary: CRLSummary, paths: tuple[Path, Path], identity: Identity) -> PublishedCRL:
+    if summary.number is None:
+        raise MalformedRequest("the CRL has no number")
+    return PublishedCRL(
+        summary.number,
+        summary.this_update,
+        summary.next_update or summary.this_update,
+        summary.entries,
+        -1,
+        hashlib.sha256(data).hexdigest(),
+        *paths,
+        len(data),
+        identity,
+    )
+
+
+def file_identity(found: os.stat_result) -> Identity:
+    """What tells a file from the one that stood in its place before; files here are replaced, never written to."""
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _identity_at(path: Path) -> Identity:
+    try:
+        return file_identity(path.stat())
+    except FileNotFoundError:
+        return 0, 0, 0
+
+
+def is_copy(path: Path, of: Path) -> bool:
+    """Whether *path* has the content of the file *of*."""
+    try:
+        return filecmp.cmp(path, of, shallow=False)
+    except OSError:
+        return False
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put *content* at *path*; a reader sees the former or the new one, whole, also after a power cut.
+
+    :raises OSError: and the former one stays.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
