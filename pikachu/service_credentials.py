@@ -28,6 +28,9 @@ from pikachu.x509.spki import KeyDescription, KeyFamily
 
 log = Logger()
 
+# A renewal that failed is not tried again at each request: it costs a key.
+_RETRY = timedelta(minutes=5)
+
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
@@ -83,13 +86,17 @@ class ServiceCredentials:
         self._pool = pool
         self._ready: dict[tuple[int, str], Credential] = {}
         self._waiting: dict[tuple[int, str], list[Deferred[Credential]]] = {}
+        self._put_off: dict[tuple[int, str], datetime] = {}
 
     def at_once(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
-        """The credential when it is at hand and far from its end."""
-        found = self._ready.get((issuer.id, purpose.name))
-        if found is None or self._is_due(found, purpose, issuer):
-            return None
-        return found
+        """The credential when it is at hand and far from its end, or its renewal has just failed."""
+        key = (issuer.id, purpose.name)
+        found = self._ready.get(key)
+        if found is None or not self._is_due(found, purpose, issuer):
+            return found
+        put_off = self._put_off.get(key)
+        now = self._authority.now()
+        return found if put_off is not None and now < put_off and now < found.not_after else None
 
     def get(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[Credential]:
         """The credential, made or renewed first when it has to be.
@@ -141,6 +148,7 @@ class ServiceCredentials:
             return await self._make(issuer, purpose)
         except PikachuError as error:
             if kept is not None and kept.not_after > self._authority.now():
+                self._put_off[issuer.id, purpose.name] = self._authority.now() + _RETRY
                 log.error(
                     "The {purpose} of {issuer} was not renewed: {error}",
                     purpose=purpose.label,

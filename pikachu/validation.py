@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from twisted.internet.defer import Deferred
 
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.errors import MalformedRequest, NotAuthorized, UnknownSerial
+from pikachu.errors import IssuanceFailed, MalformedRequest, NotAuthorized, RequestError, UnknownSerial
 from pikachu.interfaces import ICertificateReader, IClock
 from pikachu.model import CertificateRecord, CertificateStatus, StatusChange, StatusRecord, utc
 from pikachu.service_credentials import OCSP, ServiceCredentials
@@ -60,6 +60,7 @@ class OCSPAnswer:
     """A signed OCSPResponse.
 
     :ivar cacheable: by HTTP caches; not when it holds a nonce or several certificates.
+    :ivar made_at: seconds since 1970.
     :ivar refresh_at: seconds since 1970 at which a new one is due.
     :ivar dropped: the status has changed: it must not be given to anyone any more.
     """
@@ -68,8 +69,13 @@ class OCSPAnswer:
     this_update: datetime
     next_update: datetime
     cacheable: bool
+    made_at: float
     refresh_at: float
     dropped: bool = False
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether it may be given to another client; not when the clock was set back behind its beginning."""
+        return self.made_at <= now < self.refresh_at and not self.dropped
 
 
 @dataclass(slots=True)
@@ -141,7 +147,7 @@ class OCSPResponder:
         now = self._clock.seconds()
         if nonce is None:
             kept = self._answers.get(cert_id.der)
-            if kept is not None and now < kept[1].refresh_at:
+            if kept is not None and kept[1].is_fresh(now):
                 self._answers.move_to_end(cert_id.der)
                 return kept[1]
         found = self._by_key.get(cert_id.issuer_key)
@@ -153,14 +159,14 @@ class OCSPResponder:
         if status is None:
             return None
         responder = self._responder_at_once(issuer)
-        if responder is None:
+        if responder is None or responder.not_after.timestamp() <= now:
             return None
         tbs, this_update, next_update = self._to_be_signed(responder, [(cert_id, status)], nonce, now)
         signature = responder.signer.sign_at_once(tbs)
         if signature is None:
             return None
         return self._finish(
-            responder, tbs, signature, this_update, next_update, key if nonce is None else None, cert_id.der
+            responder, tbs, signature, (this_update, next_update, now), key if nonce is None else None, cert_id.der
         )
 
     def answer(self, cert_ids: tuple[CertID, ...], nonce: bytes | None) -> Deferred[OCSPAnswer]:
@@ -212,7 +218,7 @@ class OCSPResponder:
             if keep is not None and statuses[0].status == UNKNOWN:
                 # Anybody can ask for any number of serials that were never issued.
                 keep = None
-            return self._finish(responder, tbs, signature, this_update, next_update, keep, cert_ids[0].der)
+            return self._finish(responder, tbs, signature, (this_update, next_update, now), keep, cert_ids[0].der)
 
     async def _look_up(self, key: tuple[int, int], look: _Look) -> _Status:
         kept = self._statuses.get(key)
@@ -233,6 +239,8 @@ class OCSPResponder:
         moment = utc(now)
         this_update = moment - BACKDATE
         next_update = min(moment + timedelta(seconds=self._settings.validity), responder.not_after)
+        if next_update <= moment:
+            raise IssuanceFailed("there is no valid certificate left to sign OCSP answers with")
         singles = []
         for cert_id, status in asked:
             kept = status.singles.get(cert_id.der)
@@ -249,14 +257,14 @@ class OCSPResponder:
         responder: _Responder,
         tbs: bytes,
         signature: bytes,
-        this_update: datetime,
-        next_update: datetime,
+        period: tuple[datetime, datetime, float],
         keep: tuple[int, int] | None,
         cert_id: bytes,
     ) -> OCSPAnswer:
         der = assemble(tbs, responder.signer.algorithm, signature, responder.certificates)
-        half = (this_update + (next_update - this_update) / 2).timestamp()
-        answer = OCSPAnswer(der, this_update, next_update, keep is not None, half)
+        this_update, next_update, now = period
+        half = now + (next_update.timestamp() - now) / 2
+        answer = OCSPAnswer(der, this_update, next_update, keep is not None, now, half)
         if keep is not None:
             self._keep(cert_id, keep, answer)
         return answer
@@ -268,7 +276,7 @@ class OCSPResponder:
         self._answers[cert_id] = (key, answer)
         self._answer_bytes += len(answer.der) + 500
         self._asked.setdefault(key, set()).add(cert_id)
-        while self._answer_bytes > self._settings.cache_bytes and len(self._answers) > 1:
+        while self._answer_bytes > self._settings.cache_bytes:
             self._drop(next(iter(self._answers)))
 
     def _drop(self, cert_id: bytes) -> None:
@@ -294,6 +302,11 @@ class OCSPResponder:
                 self._drop(cert_id)
 
     @property
+    def cache_bytes(self) -> int:
+        """How much memory signed answers may take."""
+        return self._settings.cache_bytes
+
+    @property
     def kept(self) -> tuple[int, int]:
         """(signed answers kept, bytes they take)."""
         return len(self._answers), self._answer_bytes
@@ -313,7 +326,11 @@ class OCSPResponder:
             own = self._own(issuer)
             if own is not None:
                 return own
-        credential = await self._credentials.get(issuer, OCSP)
+        try:
+            credential = await self._credentials.get(issuer, OCSP)
+        except RequestError as error:
+            # Nobody has asked for anything wrong: this CA can't certify a responder any more.
+            raise IssuanceFailed(f"no OCSP responder for {issuer.name}: {error.public}") from error
         return self._delegated(issuer, credential.signer, credential.key.key_octets, credential.not_after)
 
     def _own(self, issuer: IssuingCA) -> _Responder | None:

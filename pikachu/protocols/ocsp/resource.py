@@ -6,10 +6,11 @@ responder, also when the body is an OCSPResponse.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import ClassVar, Final
 
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 
 from pikachu.errors import (
@@ -21,11 +22,12 @@ from pikachu.errors import (
     TooLarge,
     Unavailable,
 )
-from pikachu.http.request import BoundedRequest
+from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.http.resources import ProtocolResource
 from pikachu.http.responses import not_modified, send, text_error
 from pikachu.interfaces import IClock
 from pikachu.model import utc
+from pikachu.protocols.ocsp.kept import KeptAnswers
 from pikachu.protocols.ocsp.messages import NOT_CACHEABLE, cache_headers, decode_get, decode_request
 from pikachu.validation import OCSPAnswer, OCSPResponder
 from pikachu.x509.ocsp import ResponseStatus, error_response
@@ -33,7 +35,8 @@ from pikachu.x509.ocsp import ResponseStatus, error_response
 log = Logger()
 
 CONTENT_TYPE: Final = b"application/ocsp-response"
-_QUICK_KEPT: Final = 20_000
+# Caches are told an hour; near the end of an answer it is less, and has to be told anew each time.
+_HOUR: Final = 3600
 
 # The outlet's table: what each kind of failure is in OCSP (docs/errors.md).
 STATUSES: Final[dict[type[PikachuError], ResponseStatus]] = {
@@ -65,8 +68,7 @@ class OCSPResource(ProtocolResource):
         self._clock = clock
         self._max_certificates = max_certificates
         self._path = path
-        # Whole HTTP answers by the bytes that asked for them; each knows when its OCSP answer was dropped.
-        self._ready: OrderedDict[bytes, tuple[OCSPAnswer, bytes]] = OrderedDict()
+        self._kept = {method: KeptAnswers(responder.cache_bytes // 2) for method in (b"GET", b"POST")}
 
     def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
         """All paths below are base64; it may hold slashes."""
@@ -83,7 +85,13 @@ class OCSPResource(ProtocolResource):
 
     async def _answer(self, request: BoundedRequest, data: bytes, *, cacheable: bool) -> None:
         asked = decode_request(data, self._max_certificates)
-        answer = await self._responder.answer(asked.cert_ids, asked.nonce)
+        try:
+            answer = await self._responder.answer(asked.cert_ids, asked.nonce)
+        except Exception as error:
+            if isinstance(error, PikachuError | CancelledError):
+                raise
+            # A fault of ours is an OCSP answer too, for clients that read nothing else.
+            raise IssuanceFailed(f"internal error {log_failure(Failure(), request)}") from error
         headers = self._headers(answer, cacheable)
         etag = headers.get(b"ETag")
         now = utc(self._clock.seconds())
@@ -114,19 +122,19 @@ class OCSPResource(ProtocolResource):
 
     def quick(self, method: bytes, target: bytes, body: bytes) -> bytes | None:
         """A whole HTTP answer when it takes no waiting; see :class:`pikachu.http.quick.IQuickResponder`."""
-        key = body if method == b"POST" else target
-        ready = self._ready.get(key)
-        if ready is not None:
-            if not ready[0].dropped and self._clock.seconds() < ready[0].refresh_at:
-                return ready[1]
-            del self._ready[key]
+        if method == b"GET":
+            key = target
+        elif target == self._path or target == self._path + b"/":
+            key = body
+        else:
+            return None
+        kept = self._kept[method]
+        now = self._clock.seconds()
+        whole = kept.get(key, now)
+        if whole is not None:
+            return whole
         try:
-            if method == b"POST":
-                if target not in (self._path, self._path + b"/"):
-                    return None
-                data = body
-            else:
-                data = decode_get(target[len(self._path) :])
+            data = body if method == b"POST" else decode_get(target[len(self._path) :])
             asked = decode_request(data, self._max_certificates)
         except RequestError:
             return None
@@ -134,10 +142,8 @@ class OCSPResource(ProtocolResource):
         if answer is None:
             return None
         whole = self._whole(answer, method == b"GET")
-        if answer.cacheable:
-            self._ready[key] = (answer, whole)
-            if len(self._ready) > _QUICK_KEPT:
-                self._ready.popitem(last=False)
+        if answer.cacheable and now < answer.next_update.timestamp() - _HOUR:
+            kept.put(key, answer, whole, answer.next_update.timestamp() - _HOUR)
         return whole
 
     def _whole(self, answer: OCSPAnswer, cacheable: bool) -> bytes:
