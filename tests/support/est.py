@@ -25,7 +25,20 @@ from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
 from pikachu.listeners import ClientCertificates, TLSContextSource
-from pikachu.model import SYSTEM, AccountState, Event, EventRecord, ListQuery, Policy, Principal, Role
+from pikachu.model import (
+    SYSTEM,
+    AccountState,
+    CertificateRecord,
+    Event,
+    EventRecord,
+    ListQuery,
+    Policy,
+    Principal,
+    PrincipalKind,
+    RequestRecord,
+    Role,
+    Scope,
+)
 from pikachu.protocols.est.resource import ESTResource
 from pikachu.x509.certificate import EXTENDED_KEY_USAGE, SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.extension import Extension
@@ -38,6 +51,7 @@ from tests.support.stack import Response, Stack, ask, build_core
 PREFIX = "/.well-known/est"
 PASSWORD = "correct horse"
 CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
+ADMIN = Principal(PrincipalKind.ACCOUNT, "admin", role=Role.ADMIN, scopes=frozenset(Scope))
 PKCS10 = {"Content-Type": "application/pkcs10"}
 
 
@@ -105,6 +119,19 @@ class EST:
         query = ListQuery(limit=1000, sort="id", filters={"type": kind})
         return list(result_of(self.stack.core.store.events(query)).items)
 
+    def approvals(self) -> list[RequestRecord]:
+        """The requests that wait, the newest first."""
+        query = ListQuery(limit=1000, filters={"state": "pending"})
+        return list(result_of(self.stack.core.registration.approvals(ADMIN, query)).items)
+
+    def approve(self, request_id: int) -> CertificateRecord:
+        """As an administrator."""
+        return result_of(self.stack.core.registration.approve(ADMIN, request_id))
+
+    def reject(self, request_id: int) -> RequestRecord:
+        """As an administrator."""
+        return result_of(self.stack.core.registration.reject(ADMIN, request_id, "no"))
+
     def issued(self) -> int:
         """How many certificates there are."""
         page = result_of(self.stack.core.store.certificates(ListQuery(limit=1000), self.stack.core.authority.now()))
@@ -162,6 +189,10 @@ class EST:
         """GET of an operation."""
         return self.send(path(operation, label), "GET", headers=headers)
 
+    def get_on(self, tls: TLS, operation: str, label: str | None = None) -> Response:
+        """GET of an operation on a TLS connection."""
+        return self.send(path(operation, label), "GET", tls=tls)
+
     def enroll(
         self,
         csr: bytes,
@@ -212,25 +243,35 @@ class EST:
         *,
         clients: ClientCertificates = ClientCertificates.OPTIONAL,
         version: int = SSL.TLS1_3_VERSION,
-        session: object = None,
+        resume: TLS | None = None,
     ) -> TLS:
-        """A TLS connection, with a client certificate and the chain below its root when *identity* is given."""
-        context = SSL.Context(SSL.TLS_CLIENT_METHOD)
-        context.set_min_proto_version(version)
-        context.set_max_proto_version(version)
-        if identity is not None:
-            context.use_certificate(identity.certificate)
-            with warnings.catch_warnings():
-                # pyOpenSSL would rather have pyca's key objects, but does not take them for ML-DSA.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, identity.key_pem))
-            above = identity.issuer
-            while above is not None and above.issuer is not None:
-                context.add_extra_chain_cert(above.certificate)
-                above = above.issuer
+        """A TLS connection, with a client certificate and the chain below its root when *identity* is given.
+
+        :param resume: whose session goes on.
+        """
+        context = client_context(identity, version) if resume is None else resume.client.get_context()
+        session = None if resume is None else resume.client.get_session()
         tls = TLS(self.source(clients), self.site, context, self.stack.clock, session)
         tls.handshake()
         return tls
+
+
+def client_context(identity: Identity | None, version: int) -> SSL.Context:
+    """A client's TLS settings."""
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_min_proto_version(version)
+    context.set_max_proto_version(version)
+    if identity is not None:
+        context.use_certificate(identity.certificate)
+        with warnings.catch_warnings():
+            # pyOpenSSL would rather have pyca's key objects, but does not take them for ML-DSA.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, identity.key_pem))
+        above = identity.issuer
+        while above is not None and above.issuer is not None:
+            context.add_extra_chain_cert(above.certificate)
+            above = above.issuer
+    return context
 
 
 def channel_binding(tls: TLS, *, resumed: bool = False) -> str:

@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pikachu.listeners import ClientCertificates
 from pikachu.model import AccountState, CertificateStatus
+from tests.protocols.est.refusals import refused
 from tests.support.deferreds import result_of
 from tests.support.est import EST, basic, certificates_in, est_server, path
 from tests.support.pki import KEY_TYPES, make_csr, spki
-from tests.support.stack import Response
 
 DER = Encoding.DER
 
@@ -115,18 +115,6 @@ def test_content_types(est: EST, kind: str) -> None:
 
 
 # --- credentials ------------------------------------------------------------------------------
-
-
-def refused(response: Response, status: int) -> str:
-    """The one line of text of a refusal (E18)."""
-    assert response.status == status, (response.status, response.body)
-    assert response.headers["Content-Type"].startswith("text/plain")
-    line = response.body.decode()
-    assert line.endswith("\n")
-    assert line.count("\n") == 1
-    challenge = response.headers.get("WWW-Authenticate")
-    assert challenge == ('Basic realm="estrealm"' if status == 401 else None)
-    return line
 
 
 def test_anonymous(est: EST) -> None:

@@ -1,0 +1,189 @@
+# mypy: allow-untyped-calls
+"""One-time challenge passwords in EST requests (EST-2, CHP-2, DECISIONS 8, 11, 13, 14)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pikachu.core import Pools
+from pikachu.model import Approval, ListQuery, Policy, Principal
+from pikachu.threads import ImmediatePool
+from tests.protocols.est.refusals import refused
+from tests.support.connections import Plain
+from tests.support.deferreds import result_of
+from tests.support.est import EST, est_server, path
+from tests.support.people import HeldPool
+from tests.support.pki import make_csr, make_key
+from tests.support.stack import Response
+
+
+@pytest.fixture
+def alice(est: EST) -> Principal:
+    """The owner of the challenge passwords."""
+    return est.account("owner")
+
+
+def test_challenge(est: EST, alice: Principal) -> None:
+    """EST-2: an available one authenticates and is consumed; its owner owns the certificate."""
+    text = est.challenge(alice)
+    _, csr = make_csr(challenge=text)
+    found = est.certificate(est.enroll(csr))
+    record = result_of(est.stack.core.store.certificate_by_serial(found.serial_number))
+    assert record.owner_id == alice.owner_id
+    (challenge,) = result_of(est.stack.core.accounts.list_challenges(alice, ListQuery())).items
+    assert challenge.consumed_serial == found.serial_number
+    event = est.events("create")[-1].event
+    assert event.actor == f"challenge password {text[:8]}"
+    assert event.details["authenticated_by"] == "challenge password"
+    assert text not in str(event)
+    assert text.encode() not in found.public_bytes(Encoding.DER)
+
+
+def test_only_once(est: EST, alice: Principal) -> None:
+    """CHP-2: another request with it is refused and recorded; the same one gives the same certificate."""
+    text = est.challenge(alice)
+    _, csr = make_csr(challenge=text)
+    _, other = make_csr(subject="other.example.com", challenge=text)
+    first = est.certificate(est.enroll(csr))
+    refused(est.enroll(other), 401)
+    assert est.events("failed login")[-1].event.details["reason"] == "it was used before"
+    assert est.certificate(est.enroll(csr)) == first
+    est.stack.clock.advance(601)
+    refused(est.enroll(csr), 401)
+    assert est.issued() == 1
+
+
+def test_wrong_and_expired(est: EST, alice: Principal) -> None:
+    """CHP-2: refused, recorded, and after too many of them the address has to wait."""
+    text = est.challenge(alice)
+    est.stack.clock.advance(61 * 60)
+    for wrong in (text, "0" * 32, "secret", "x" * 200):
+        refused(est.enroll(make_csr(challenge=wrong)[1]), 401)
+    assert len(est.events("failed login")) == 4
+    for _ in range(30):
+        est.enroll(make_csr(challenge="0" * 32)[1])
+    refused(est.enroll(make_csr(challenge=est.challenge(alice))[1]), 429)
+
+
+def test_refused_request_keeps_it(est: EST, alice: Principal) -> None:
+    """A request that is refused for another reason does not use the challenge password up."""
+    est.policy("strict", use_for_est=True, owner_id=alice.owner_id, system=False)
+    text = est.challenge(alice)
+    _, csr = make_csr(challenge=text)
+    refused(est.enroll(csr[:-4] + bytes(4)), 400)
+    refused(est.enroll(csr, label="nosuchlabel"), 404)
+    est.certificate(est.enroll(csr))
+
+
+def test_with_a_password(est: EST, alice: Principal) -> None:
+    """DECISIONS 8, 11, 14: who is authenticated otherwise may also spend one; its owner owns the certificate."""
+    _, csr = make_csr(challenge=est.challenge(alice))
+    found = est.certificate(est.enroll(csr, user="alice"))
+    assert result_of(est.stack.core.store.certificate_by_serial(found.serial_number)).owner_id == alice.owner_id
+    assert est.certificate(est.enroll(csr, user="alice")) == found
+    _, wrong = make_csr(challenge="0" * 32)
+    refused(est.enroll(wrong, user="alice"), 400)
+
+
+# --- many at once -----------------------------------------------------------------------------
+
+
+class Crowd:
+    """Requests that are all under way at once: the issuing key waits until it is let go."""
+
+    def __init__(self, est: EST, pool: HeldPool) -> None:
+        self.est = est
+        self.pool = pool
+
+    def post(self, requests: list[bytes]) -> list[Response]:
+        """All of them on connections of their own, and all answers."""
+        connections = []
+        for csr in requests:
+            connection = Plain(self.est.site, self.est.stack.clock)
+            body = base64.b64encode(csr)
+            top = f"POST {path('simpleenroll')} HTTP/1.1\r\nHost: x\r\nContent-Type: application/pkcs10\r\n"
+            connection.server.dataReceived(f"{top}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            connections.append(connection)
+        for _ in range(len(requests) + 1):
+            while self.pool.waiting:
+                self.pool.waiting.pop().callback(None)
+        return [Response.parse(connection.transport.value()) for connection in connections]
+
+
+@pytest.fixture
+def crowd(tmp_path: Path) -> Iterator[Crowd]:
+    """A server with an RSA key, which signs elsewhere."""
+    pool, now = HeldPool(), ImmediatePool()
+    with est_server(tmp_path, key_types=["rsa2048"], pools=Pools(pool, now, now)) as est:
+        yield Crowd(est, pool)
+
+
+def test_a_hundred_requests_with_one(crowd: Crowd) -> None:
+    """CHP-2: exactly one of them gets a certificate."""
+    text = crowd.est.challenge(crowd.est.account("owner"))
+    key = make_key("p256")
+    requests = [make_csr(subject=f"device{number}", challenge=text, key=key)[1] for number in range(100)]
+    answers = crowd.post(requests)
+    statuses = [answer.status for answer in answers]
+    assert statuses.count(200) == 1
+    assert {status for status in statuses if status != 200} <= {401, 429}
+    assert crowd.est.issued() == 1
+
+
+def test_a_hundred_copies_of_one_request(crowd: Crowd) -> None:
+    """DECISIONS 14, CHP-2: all get the same certificate, and none of them counts as a failure."""
+    text = crowd.est.challenge(crowd.est.account("owner"))
+    _, csr = make_csr(challenge=text)
+    answers = crowd.post([csr] * 100)
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert crowd.est.issued() == 1
+    assert crowd.est.events("failed login") == []
+
+
+def test_a_client_that_leaves(crowd: Crowd) -> None:
+    """The first of two copies hangs up; the second gets the certificate all the same."""
+    text = crowd.est.challenge(crowd.est.account("owner"))
+    _, csr = make_csr(challenge=text)
+    body = base64.b64encode(csr)
+    data = f"POST {path('simpleenroll')} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+    first, second = (Plain(crowd.est.site, crowd.est.stack.clock) for _ in range(2))
+    first.send(data)
+    second.send(data)
+    first.transport.loseConnection()
+    crowd.pool.waiting.pop().callback(None)
+    assert Response.parse(second.transport.value()).status == 200
+    assert crowd.est.issued() == 1
+
+
+# --- with approval ----------------------------------------------------------------------------
+
+
+def test_reserved_while_it_waits(est: EST, alice: Principal) -> None:
+    """DECISIONS 13: reserved when accepted, free again when rejected; its expiry counts at request time."""
+    manual: Policy = est.policy("manual", approval=Approval.MANUAL)
+    text = est.challenge(alice)
+    _, csr = make_csr(challenge=text)
+    assert est.enroll(csr).status == 202
+    assert est.enroll(csr).status == 202
+    _, other = make_csr(subject="other.example.com", challenge=text)
+    refused(est.enroll(other), 401)
+    (waiting,) = est.approvals()
+    assert waiting.policy == manual.name
+    est.stack.clock.advance(61 * 60)
+    est.approve(waiting.id)
+    est.certificate(est.enroll(csr))
+
+
+def test_free_when_rejected(est: EST, alice: Principal) -> None:
+    est.policy("manual", approval=Approval.MANUAL)
+    text = est.challenge(alice)
+    assert est.enroll(make_csr(challenge=text)[1]).status == 202
+    (waiting,) = est.approvals()
+    est.reject(waiting.id)
+    assert est.enroll(make_csr(challenge=text)[1]).status == 202
