@@ -9,6 +9,7 @@ from typing import Final
 
 from pikachu.x509 import der
 from pikachu.x509.template.configuration import quoted
+from pikachu.x509.template.object_names import LONG, SHORT
 from pikachu.x509.template.values import Place, object_identifier
 
 EMPTY: Final = b"\x30\x00"
@@ -63,6 +64,13 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _INDEX: Final = re.compile(r"[^.:,]*[.:,](?=.)")
 
 
+_TYPES: Final = tuple(
+    name
+    for name, oid in (SHORT | LONG).items()
+    if oid.startswith(("2.5.4.", "0.9.2342.19200300.100.1.", "1.2.840.113549.1.9.", "1.3.6.1.4.1.311.60.2.1."))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class NameEntry:
     """One attribute of a name: its type as it is written, such as ``1.OU`` or ``+CN``, and its value."""
@@ -79,6 +87,14 @@ def attribute_type(key: str) -> tuple[str, bool]:
     """
     name = _INDEX.sub("", key, count=1)
     return (name[1:], True) if name.startswith("+") else (name, False)
+
+
+def attribute_oid(kind: str, place: Place) -> str:
+    """The OID of an attribute type.
+
+    :raises BadTemplate: the type is not known.
+    """
+    return object_identifier(kind, place, "attribute type", _TYPES)
 
 
 def encode_string(oid: str, value: str, mask: int, place: Place, *, secret: bool = False) -> bytes:
@@ -129,7 +145,7 @@ def encode_rdns(entries: Iterable[NameEntry], mask: int) -> list[bytes]:
     rdns: list[list[bytes]] = []
     for entry in entries:
         kind, joins = attribute_type(entry.key)
-        oid = object_identifier(kind, entry.place, "attribute type")
+        oid = attribute_oid(kind, entry.place)
         attribute = der.sequence(der.oid(oid), encode_string(oid, entry.value, mask, entry.place))
         if joins and rdns:
             rdns[-1].append(attribute)

@@ -89,7 +89,7 @@ def _bits(names: tuple[tuple[str, str], ...]) -> Callable[[str, Source, Place], 
     def build(value: str, source: Source, place: Place) -> bytes:
         bits = set()
         for item in source.items(value, place):
-            if item.name not in numbers or item.value is not None:
+            if item.name not in numbers or item.value:
                 raise item.place.unknown("name", item.name, numbers)
             bits.add(numbers[item.name])
         return der.named_bits(bits)

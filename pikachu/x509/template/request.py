@@ -14,13 +14,14 @@ from pikachu.x509.template.distinguished_name import (
     EMPTY,
     MASKS,
     NameEntry,
+    attribute_oid,
     attribute_type,
     encode_name,
     encode_string,
     without_email_addresses,
 )
 from pikachu.x509.template.extensions import Compiled, compile_extension
-from pikachu.x509.template.values import Place, Source, integer, object_identifier
+from pikachu.x509.template.values import Place, Source, integer
 
 EXTENSION_REQUEST: Final = "1.2.840.113549.1.9.14"
 _CHALLENGE_PASSWORD: Final = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID
@@ -162,7 +163,7 @@ class _RequestReader:
 
     def _check_type(self, key: str, place: Place) -> None:
         """OpenSSL skips types that it does not know; a slip would lose an attribute."""
-        object_identifier(attribute_type(key)[0], place, "attribute type")
+        attribute_oid(attribute_type(key)[0], place)
 
     def _check_length(self, section: Section, key: str, chosen: Field) -> None:
         for suffix, wrong in (("_min", int.__lt__), ("_max", int.__gt__)):
@@ -185,7 +186,7 @@ class _RequestReader:
         found: dict[str, bytes] = {}
         for entry in self._entries(section, prompt):
             kind = attribute_type(entry.key)[0] if prompt else entry.key
-            oid = object_identifier(kind, entry.place, "attribute type")
+            oid = attribute_oid(kind, entry.place)
             if oid in found:
                 raise entry.place.error("the attribute stands twice")
             if oid == EXTENSION_REQUEST:

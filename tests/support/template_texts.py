@@ -1,0 +1,217 @@
+"""Configuration texts that OpenSSL and the certificate templates must read alike."""
+
+from __future__ import annotations
+
+# The lines of [ v3_ext ]; what follows a line "[ x ]" are further sections.
+EXTENSIONS = [
+    "basicConstraints = CA:FALSE",
+    "basicConstraints = critical,CA:TRUE",
+    "basicConstraints=critical, CA:true , pathlen:0",
+    "basicConstraints = CA:YES,pathlen:0x10",
+    "basicConstraints = pathlen:300, CA:Y",
+    "basicConstraints = critical,@bc\n[ bc ]\nCA = TRUE\npathlen = 3",
+    "basicConstraints = CA:no",
+    "keyUsage = digitalSignature",
+    "keyUsage = critical, digitalSignature, keyEncipherment",
+    "keyUsage=critical,keyCertSign,cRLSign",
+    "keyUsage = digitalSignature,nonRepudiation,keyEncipherment,dataEncipherment,keyAgreement,decipherOnly",
+    "keyUsage = Digital Signature, Certificate Sign",
+    "keyUsage = encipherOnly,keyAgreement",
+    "keyUsage = critical,   CRL Sign",
+    "keyUsage = DER:03020780",
+    "keyUsage = critical,DER:03:02:05:A0",
+    "keyUsage = critical,ASN1:FORMAT:BITLIST,BITSTRING:0,2",
+    "keyUsage = @ku\n[ku]\ndigitalSignature =\nkeyAgreement =",
+    "extendedKeyUsage = serverAuth",
+    "extendedKeyUsage = serverAuth, clientAuth",
+    "extendedKeyUsage = critical,OCSPSigning",
+    "extendedKeyUsage = TLS Web Server Authentication, 1.3.6.1.5.5.7.3.2",
+    "extendedKeyUsage = codeSigning,emailProtection,timeStamping,msCodeInd,msCodeCom,msCTLSign,msSGC,msEFS,nsSGC",
+    "extendedKeyUsage = anyExtendedKeyUsage,ipsecIKE,msSmartcardLogin,cmcRA,sendOwner,secureShellClient,pkInitKDC",
+    "extendedKeyUsage = critical,1.2.3.4.5, 2.999.1",
+    "extendedKeyUsage = @eku\n[ eku ]\n1 = serverAuth\n2 = 1.3.6.1.4.1.311.20.2.2",
+    "extendedKeyUsage = 1.2.3.340282366920938463463374607431768211455",
+    "subjectKeyIdentifier = hash",
+    "subjectKeyIdentifier = 00:01:ff:AB",
+    "subjectKeyIdentifier = 0001ffab",
+    "subjectKeyIdentifier = critical,hash",
+    "authorityKeyIdentifier = keyid",
+    "authorityKeyIdentifier = keyid:always",
+    "authorityKeyIdentifier = issuer",
+    "authorityKeyIdentifier = keyid,issuer",
+    "authorityKeyIdentifier = keyid, issuer:always",
+    "authorityKeyIdentifier = issuer:always,keyid:always",
+    "authorityKeyIdentifier = issuer:always",
+    "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid,issuer",
+    "subjectAltName = DNS:a.example.com",
+    "subjectAltName=DNS:a.example.com,DNS:*.example.com , IP:192.0.2.1",
+    "subjectAltName = critical,IP:2001:db8::1, IP:::1, IP:::, IP:::ffff:192.0.2.1, IP:FE80:0:0:0:1:2:3:4",
+    "subjectAltName = email:a@example.com, URI:https://example.com:8443/x?y=z#frag",
+    'subjectAltName = "URI:https://example.com:8443/x?y=z#frag"',
+    "subjectAltName = @a\n[a]\nURI = ldap://example.com/cn=x\\,dc=y,o=z",
+    "subjectAltName = RID:1.2.3.4, RID:serverAuth",
+    "subjectAltName = @alt\n[ alt ]\nDNS.1 = a.example.com\nDNS.2 = b.example.com\nIP.1 = 10.0.0.1\nemail = a@b.c",
+    "subjectAltName = @alt\n[alt]\nDNS=a\nDNS.x=b\nURI=http://a/,b\nRID=1.2.840\notherName=1.2.3;UTF8:x, y",
+    "subjectAltName = dirName:dir\n[ dir ]\nC = DE\nO = Example Org\nOU = Unit\nCN = Name",
+    "subjectAltName = dirName:dir\n[dir]\n0.OU = A\n1.OU = B\n1.+CN = x\nx.serialNumber=1234\nDC=example",
+    "subjectAltName = dirName:dir\n[dir]\n0.2.5.4.3 = dotted\nemailAddress = a@b.c\ndnQualifier = q\ntitle=t",
+    "subjectAltName = @alt\n[alt]\ndirName.1 = dir\ndirName.2 = dir\n[dir]\nCN = x",
+    "subjectAltName = otherName:1.2.3.4;UTF8:some other identifier",
+    "subjectAltName = otherName:msUPN;UTF8:user@example.com, DNS:x",
+    "subjectAltName = @a\n[a]\notherName.1 = 1.3.6.1.5.5.7.8.5;FORMAT:UTF8,UTF8:ü\notherName.2 = 1.2.3 ; EXP:1,INT:2",
+    "subjectAltName = otherName:1.2.3;SEQUENCE:s\n[s]\na=INT:1\nb=IA5:x",
+    "subjectAltName = otherName:1.2.3;IA5STRING:x, otherName:1.2.4;PRINTABLE:y, otherName:1.2.5;NULL",
+    "subjectAltName = email:copy",
+    "subjectAltName = email:copy,DNS:a,email:x@y.z",
+    "subjectAltName = @a\n[a]\nemail.1 = copy\nDNS = x",
+    "issuerAltName = issuer:copy",
+    "issuerAltName = issuer:copy, URI:http://example.com/",
+    "issuerAltName = DNS:ca.example.com, email:ca@example.com",
+    "authorityInfoAccess = OCSP;URI:http://ocsp.example.com/",
+    "authorityInfoAccess = OCSP;URI:http://ocsp.example.com:8080/a, caIssuers;URI:http://ca.example.com/ca.cer",
+    "authorityInfoAccess = critical,caIssuers;URI:http://x/",
+    "authorityInfoAccess = @aia\n[ aia ]\nOCSP;URI.0 = http://a/\nOCSP;URI.1 = http://b/\ncaIssuers;URI = http://c/",
+    "authorityInfoAccess = 1.3.6.1.5.5.7.48.1;DNS:x, ad_timestamping;email:a@b, 1.2.3.4;IP:1.2.3.4",
+    "authorityInfoAccess = caIssuers;dirName:d\n[d]\nCN=x",
+    "authorityInfoAccess = CA Issuers;URI:http://x/,caRepository;RID:1.2.3",
+    "subjectInfoAccess = caRepository;URI:rsync://example.com/",
+    "crlDistributionPoints = URI:http://example.com/ca.crl",
+    "crlDistributionPoints = critical, URI:http://a/1.crl, URI:http://b/2.crl",
+    "crlDistributionPoints = @cdp\n[cdp]\nURI.1 = http://a/\nURI.2 = ldap://b/cn=x,dc=y?z",
+    "crlDistributionPoints = dp1\n[ dp1 ]\nfullname = URI:http://a/, URI:http://b/",
+    "crlDistributionPoints = dp1, dp2\n[ dp1 ]\nfullname = URI:http://a/\n[dp2]\nfullname=@n\n[n]\n"
+    "URI.1=http://c/\nDNS=x",
+    "crlDistributionPoints = dp\n[dp]\nfullname = URI:http://a/\nCRLissuer = dirName:i\n"
+    "reasons = keyCompromise, CACompromise\n[i]\nC=DE\nO=x",
+    "crlDistributionPoints = dp\n[dp]\nrelativename = r\nCRLissuer = dirName:r\n[r]\nCN=x\n+OU=y",
+    "crlDistributionPoints = dp\n[dp]\nreasons = AACompromise,privilegeWithdrawn,certificateHold\n"
+    "CRLissuer=dirName:r\n[r]\nCN=x",
+    "crlDistributionPoints = dp, URI:http://x/\n[dp]\nfullname=dirName:r\n[r]\nCN=x",
+    "freshestCRL = URI:http://a/delta.crl",
+    "certificatePolicies = 1.2.3.4",
+    "certificatePolicies = anyPolicy, 1.2.3.4, 2.999.3",
+    "certificatePolicies = critical,1.2.3.4, @p\n[p]\npolicyIdentifier = 1.3.5.8\nCPS.1 = http://a/\nCPS.2 = http://b/",
+    "certificatePolicies = @p\n[p]\npolicyIdentifier=1.3\nuserNotice.1=@n\n[n]\nexplicitText=Explicit Text Here",
+    "certificatePolicies = ia5org,@p\n[p]\npolicyIdentifier=1.3\nuserNotice=@n\n[n]\n"
+    "explicitText=UTF8:ü Text, more\norganization=Org Name\nnoticeNumbers=1,2,300",
+    "certificatePolicies = @p\n[p]\nuserNotice=@n\npolicyIdentifier=1.3\nCPS=http://x/\n[n]\n"
+    "explicitText=VISIBLE:text\norganization=Org Name\nnoticeNumbers=4",
+    "certificatePolicies = @p,@q\n[p]\npolicyIdentifier=1.3\n[q]\npolicyIdentifier=anyPolicy\nCPS=http://x/",
+    "nameConstraints = permitted;DNS:example.com",
+    "nameConstraints = critical, permitted;IP:10.0.0.0/255.0.0.0, excluded;email:.com, excluded;DNS:.x",
+    "nameConstraints = permitted;IP:2001:db8::/ffff:ffff::",
+    "nameConstraints = @nc\n[nc]\npermitted;DNS.0 = a\npermitted;DNS.1 = b\nexcluded;IP.0 = 0.0.0.0/0.0.0.0",
+    "nameConstraints = permitted;dirName:d, permitted;URI:.example.com\n[d]\nC=DE",
+    "nameConstraints = permitted;otherName:1.2.3;UTF8:x, excluded;RID:1.2.3",
+    "policyConstraints = requireExplicitPolicy:3",
+    "policyConstraints = critical,inhibitPolicyMapping:0, requireExplicitPolicy:200",
+    "policyMappings = 1.2.3:1.2.4, 2.999.1:2.999.2",
+    "inhibitAnyPolicy = 2",
+    "inhibitAnyPolicy = critical, 0",
+    "tlsfeature = status_request",
+    "tlsfeature = critical, status_request, status_request_v2",
+    "tlsfeature = 5, 17, 65535",
+    "tlsfeature = Status_Request",
+    "tlsfeature = @t\n[t]\n1 = status_request\n2 = 23",
+    "noCheck = ignored",
+    "noCheck =",
+    "noCheck = critical, yes",
+    "nsComment = OpenSSL Generated Certificate",
+    'nsComment = " in quotation marks, with spaces "',
+    "nsComment = 'single # quotes' and `back # quotes`  # a comment",
+    "nsComment = escaped \\# and \\\\ and \\\" and \\' tab\\tend",
+    "nsComment = one\\\n two \\\n   three",
+    "nsComment = critical,x",
+    "nsComment = a\\$b ; no comment",
+    "nsComment\t=\tx\t # y",
+    "  nsComment   =   spaced out   \n\n # a comment \n#another\n",
+    "nsCertType = client, server,email",
+    "nsCertType = SSL CA, objCA, reserved, sslCA",
+    "nsBaseUrl = http://x/\nnsRevocationUrl=http://y/\nnsCaRevocationUrl=z\nnsRenewalUrl=a\n"
+    "nsCaPolicyUrl=b\nnsSslServerName=c",
+    "1.2.3.4 = ASN1:UTF8String:hello, world",
+    "1.2.3.4 = critical,ASN1:UTF8: leading space",
+    "1.2.3.4 = ASN1:BOOL:TRUE\n1.2.3.5 = ASN1:BOOLEAN:no\n1.2.3.6=ASN1:NULL",
+    "1.2.3.4 = ASN1:INTEGER:0x0123456789abcdef\n1.2.3.5=ASN1:INT:-129\n1.2.3.6 = ASN1:INT:0\n1.2.3.7=ASN1:ENUM:128",
+    "1.2.3.4 = ASN1:INT:-128\n1.2.3.5 = ASN1:INT:-0x8000\n1.2.3.6=ASN1:INT:123456789012345678901234567890",
+    "1.2.3.4 = ASN1:OID:1.2.840.113549\n1.2.3.5 = ASN1:OBJECT:serverAuth\n1.2.3.6=ASN1:OID:commonName",
+    "1.2.3.4 = ASN1:UTCTIME:260102030405Z\n1.2.3.5=ASN1:GENERALIZEDTIME:20260102030405Z\n"
+    "1.2.3.6=ASN1:UTC:500101000000Z",
+    "1.2.3.4 = ASN1:IA5:x@y\n1.2.3.5=ASN1:PRINTABLESTRING:x y\n1.2.3.6=ASN1:BMP:xy\n1.2.3.7=ASN1:T61:xy",
+    "1.2.3.4 = ASN1:VISIBLE:x y\n1.2.3.5=ASN1:NUMERIC:1 2 3\n1.2.3.6=ASN1:UNIV:xy\n1.2.3.7=ASN1:GENSTR:xy",
+    "1.2.3.4 = ASN1:FORMAT:UTF8,UTF8:ü€\n1.2.3.5=ASN1:FORMAT:UTF8,BMP:ü€\n1.2.3.6=ASN1:FORM:UTF8,T61:ü\n"
+    "1.2.3.7=ASN1:FORMAT:UTF8,UNIV:😀",
+    "1.2.3.4 = ASN1:OCTETSTRING:abc\n1.2.3.5=ASN1:FORMAT:HEX,OCT:0102ff\n1.2.3.6=ASN1:FORMAT:HEX,BITSTR:01:02:ff",
+    "1.2.3.4 = ASN1:BITSTRING:abc\n1.2.3.5=ASN1:FORMAT:BITLIST,BITSTR:1, 5 ,9\n1.2.3.6=ASN1:FORM:BITLIST,BITSTR:256",
+    "1.2.3.4 = ASN1:SEQUENCE:s\n[ s ]\na = INTEGER:1\nb = UTF8:x, y\nc = SET:t\n[t]\nz = INT:5\n"
+    "y = INT:3\nx = OID:1.2.3",
+    "1.2.3.4 = ASN1:SEQ\n1.2.3.5=ASN1:SET\n1.2.3.6=ASN1:EXP:1,SEQ",
+    "1.2.3.4 = ASN1:EXP:0,UTF8:x\n1.2.3.5=ASN1:EXPLICIT:3A,INT:1\n1.2.3.6=ASN1:EXP:40P,INT:1\n"
+    "1.2.3.7=ASN1:EXP:1234,NULL",
+    "1.2.3.4 = ASN1:IMP:0,UTF8:x\n1.2.3.5=ASN1:IMPLICIT:3A,INT:1\n1.2.3.6=ASN1:IMP:400,SEQ\n1.2.3.7=ASN1:IMP:7U,NULL",
+    "1.2.3.4 = ASN1:EXP:1,IMP:2,UTF8:x\n1.2.3.5=ASN1:EXP:0,EXP:1,EXP:2C,BOOL:true",
+    "1.2.3.4 = ASN1:SEQWRAP,UTF8:x\n1.2.3.5=ASN1:SETWRAP,INT:1\n1.2.3.6=ASN1:OCTWRAP,INT:1\n1.2.3.7=ASN1:BITWRAP,INT:1",
+    "1.2.3.4 = ASN1:IMP:5,SEQWRAP,OCTWRAP,UTF8:x\n1.2.3.5=ASN1:IMP:5,BITWRAP,SEQWRAP,NULL\n"
+    "1.2.3.6=ASN1:EXP:2,SETWRAP,INT:1",
+    "1.2.3.4 = ASN1: EXP:1 , IMP:2 , UTF8:x",
+    "1.2.3.4 = ASN1:SEQUENCE:s\n[s]\na=EXP:0,SEQUENCE:t\nb=IMP:1,SET:t\n[t]\n1=OCTWRAP,SEQUENCE:u\n"
+    "2=BOOL:Y\n[u]\nq=NULL",
+    "1.2.3.4 = ASN1:UTF8\n1.2.3.5=ASN1:OCT\n1.2.3.6 = ASN1:IA5:",
+    "1.2.3.4 = DER:0500",
+    "1.2.3.4 = critical, DER: 30:03:02:01:05",
+    "2.16.840.1.113730.1.13 = ASN1:IA5:by oid",
+    "subjectAltName = ASN1:SEQUENCE:s\n[s]\na=IMP:2,IA5:a.example.com",
+    "1.3.6.1.4.1.311.20.2 = ASN1:BMP:WebServer",
+    "1.3.6.1.4.1.311.21.7 = ASN1:SEQUENCE:t\n[t]\na=OID:1.3.6.1.4.1.311.21.8.1\nb=INT:100\nc=INT:3",
+    "msSmartcardLogin = DER:0500",
+    "basicConstraints=CA:FALSE\nkeyUsage=digitalSignature\nextendedKeyUsage=serverAuth\nsubjectAltName=DNS:a\n"
+    "crlDistributionPoints=URI:http://x/\nauthorityInfoAccess=OCSP;URI:http://y/\nnsComment=all together",
+]
+
+# Whole texts.
+WHOLE_TEXTS = [
+    "keyUsage = digitalSignature\nextendedKeyUsage = clientAuth\n",
+    "# bare\n\nbasicConstraints=CA:FALSE\nsubjectAltName=@a\n[a]\nDNS=x\n",
+    "[v3_ext]\nkeyUsage=digitalSignature",
+    "[   v3_ext   ]   # a comment\nkeyUsage=digitalSignature\r\nnsComment=x\r\n",
+    "base = http://example.com\n[ v3_ext ]\ncrlDistributionPoints = URI:$base/a.crl\n"
+    "authorityInfoAccess = OCSP;URI:${base}/ocsp,caIssuers;URI:$(base)/ca\n",
+    "[ names ]\nhost = a.example.com\nport=8443\n[ v3_ext ]\n"
+    "subjectAltName = DNS:${names::host}, URI:https://$names::host:${names::port}/\n",
+    "[ v3_ext ]\nnsComment = first\n[other]\nx=y\n[v3_ext]\nnsBaseUrl = $nsComment/second\n",
+    "a=1\n[v3_ext]\nother::x = hello\nnsComment = $a${other::x}\"$a\"'$a'\\$a\n",
+    "[v3_ext]\n\\\nnsComment = a\\\n\\\nb\n# a comment that goes \\\nkeyUsage = on\nnsBaseUrl=x\n",
+    "\ufeff[v3_ext]\nnsComment=with a byte order mark\n",
+    "[ two words ]\nDNS = a\n[v3_ext]\nsubjectAltName = @two words\n",
+]
+
+REQUESTS = [
+    "[req]\nprompt=no\ndistinguished_name=dn\n[dn]\nCN=example.com\n",
+    "[req]\nprompt=no\ndistinguished_name=dn\ndefault_md=sha384\n[dn]\nC=DE\nST=Bavaria\nL=Munich\nO=Example & Co\n"
+    "OU=Unit\nCN=*.example.com\nemailAddress=a@example.com\nserialNumber=12-34\ndnQualifier=q\nDC=example\n",
+    "[req]\nprompt=no\nutf8=yes\nstring_mask=utf8only\ndistinguished_name=dn\n[dn]\nO=Müller €\nCN=ö\n",
+    "[req]\nprompt=no\nstring_mask=default\nutf8=yes\ndistinguished_name=dn\n[dn]\nO=Müller\nOU=€uro\nCN=plain\nL=a@b\n"
+    "unstructuredName=x@y\n",
+    "[req]\nprompt=no\nstring_mask=nombstr\nutf8=yes\ndistinguished_name=dn\n[dn]\nO=Müller\nCN=plain\n",
+    "[req]\nprompt=no\nstring_mask=pkix\nutf8=yes\ndistinguished_name=dn\n[dn]\nO=Müller\nCN=a*b\nOU=😀\n",
+    "[req]\ndistinguished_name=dn\n[dn]\ncommonName=Common Name\ncommonName_default=x.example.com\ncommonName_max=64\n"
+    "countryName=Country\ncountryName_default=DE\ncountryName_min=2\ncountryName_max=2\n0.organizationName=Org\n"
+    "0.organizationName_default=Example\n1.organizationName=Second\nlocalityName=L\nlocalityName_default=\n",
+    "[req]\nprompt=no\ndistinguished_name=dn\nattributes=at\n[dn]\nCN=x\n[at]\nchallengePassword=secret1\n"
+    "unstructuredName=a name\n",
+    "[req]\ndistinguished_name=dn\nattributes=at\n[dn]\nCN=Name\nCN_default=x\n[at]\nchallengePassword=A password\n"
+    "challengePassword_default=secret2\nchallengePassword_min=4\nchallengePassword_max=20\nunstructuredName=none\n",
+    "[req]\nprompt=no\ndistinguished_name=dn\nreq_extensions=v3_req\n[dn]\nCN=x\n[v3_req]\nbasicConstraints=CA:FALSE\n"
+    "keyUsage=critical,digitalSignature\nsubjectAltName=@alt\nsubjectKeyIdentifier=hash\n[alt]\nDNS.1=a\nIP.1=::1\n",
+    "[req]\nprompt=no\ndistinguished_name=dn\nreq_extensions=r\nattributes=a\n[dn]\n0.OU=one\n1.OU=two\n+CN=multi\n"
+    "0.0.9.2342.19200300.100.1.1=uid\nUID=user\n[r]\nsubjectAltName=email:copy,dirName:dn\n[a]\n"
+    "1.2.3.4=custom\nchallengePassword=a@b*c\n",
+    "[req]\nprompt=no\ndistinguished_name=dn\nreq_extensions=r\n[dn]\nCN=x\nemailAddress=a@b.c\n"
+    "[r]\nsubjectAltName=email:move\n",
+    'distinguished_name=dn\nprompt=no\nname=from a variable\n[req]\n[dn]\nCN=${name}\n2.CN="quoted # value"\n',
+    "[ req ]\ndefault_bits = 2048\ndefault_days = 30\nx509_extensions = v3_ca\nencrypt_key = no\nprompt = no\n"
+    "distinguished_name = req_distinguished_name\n[ req_distinguished_name ]\nGN=Given\nSN=Sur\ninitials=GS\ntitle=Dr\n"
+    "street=Main 1\npostalCode=12345\nbusinessCategory=Private Organization\njurisdictionC=DE\n"
+    "CN=x\n[v3_ca]\nkeyUsage=cRLSign\n",
+    "[req]\ndistinguished_name=dn\n[dn]\nCN=Name\nCN_value=preset\nCN_default=default\n",
+]
