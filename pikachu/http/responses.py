@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IPullProducer
+from twisted.logger import Logger
 from twisted.web.http import Request
 from zope.interface import implementer
+
+log = Logger()
 
 SERVER: Final = b"Pikachu"
 TEXT: Final = b"text/plain; charset=utf-8"
@@ -60,31 +63,73 @@ def phrase(status: int) -> bytes:
     return HTTPStatus(status).phrase.encode("ascii")
 
 
+class Content(Protocol):
+    """A body that is not all in memory."""
+
+    @property
+    def size(self) -> int:
+        """Octets."""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The octets from *start* to before *stop*.  Raises OSError, also when there are fewer."""
+
+
+class _InMemory:
+    """A body in memory, given in pieces without a copy of the whole."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = memoryview(body)
+        self.size = len(body)
+
+    def read(self, start: int, stop: int) -> bytes:
+        return bytes(self._body[start:stop])
+
+
 @implementer(IPullProducer)
 class _Slices:
     """Gives a long body to its request slice by slice, when the peer has read the one before."""
 
-    def __init__(self, request: Request, body: bytes) -> None:
+    def __init__(self, request: Any, content: Content, part: Part) -> None:
         self._request = request
-        self._body = memoryview(body)
-        self._sent = 0
+        self._channel = request.channel
+        self._content: Content | None = content
+        self._position = part.start
+        self._stop = part.stop
+        request.notifyFinish().addErrback(lambda _: self.stopProducing())
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         """Send one more slice."""
-        part = self._body[self._sent : self._sent + _SLICE]
-        self._sent += len(part)
-        self._request.write(bytes(part))
-        if self._sent == len(self._body):
+        if self._content is None:
+            self._channel.unregisterProducer()
+            return
+        stop = min(self._position + _SLICE, self._stop)
+        try:
+            part = self._content.read(self._position, stop)
+        except OSError as error:
+            # The length is told already: all that is left is to end before it.
+            log.error("a body could not be read to its end: {error}", error=str(error))
+            self._content = None
+            self._channel.forceAbortClient()
+            return
+        self._position = stop
+        self._request.write(part)
+        if stop == self._stop:
+            self._content = None
             self._request.unregisterProducer()
             self._request.finish()
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The peer is gone."""
-        self._body = memoryview(b"")
+        self._content = None
 
 
 def send(
-    request: Request, status: int, content_type: bytes | None, body: bytes, headers: Mapping[bytes, bytes] | None = None
+    request: Request,
+    status: int,
+    content_type: bytes | None,
+    body: bytes | Content,
+    headers: Mapping[bytes, bytes] | None = None,
+    part: Part | None = None,
 ) -> None:
     """Answer and finish; without effect when the client is gone or was answered.
 
@@ -92,25 +137,29 @@ def send(
 
     :param content_type: ``None`` only where there is no body.
     :param headers: further ones, at most eight, for a small header block.
+    :param part: which octets of *body*; all by default.
+    :raises OSError: when *body* can't be read; nothing is sent then.
     """
     if request.finished or request._disconnected:
         return
+    content = _InMemory(body) if isinstance(body, bytes) else body
+    part = part or Part(0, content.size)
+    size = part.stop - part.start
+    bodiless = status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+    unsent = bodiless or request.method == b"HEAD"
+    at_once = b"" if unsent or size > STREAMED_FROM else content.read(part.start, part.stop)
     request.setResponseCode(status, phrase(status))
     fields = request.responseHeaders
     if content_type is not None:
         fields.setRawHeaders(b"Content-Type", [content_type])
-    bodiless = status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
     if not bodiless:
-        fields.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+        fields.setRawHeaders(b"Content-Length", [b"%d" % size])
     for name, value in (headers or {}).items():
         fields.setRawHeaders(name, [value])
-    if request.method == b"HEAD" or bodiless:
-        request.write(b"")
-    elif len(body) > STREAMED_FROM:
-        request.registerProducer(_Slices(request, body), False)
+    if not unsent and size > STREAMED_FROM:
+        request.registerProducer(_Slices(request, content, part), False)
         return
-    else:
-        request.write(body)
+    request.write(at_once)
     request.finish()
 
 
@@ -192,7 +241,7 @@ def requested_part(request: Request, length: int, etag: bytes, last_modified: da
 def send_download(
     request: Request,
     content_type: bytes,
-    body: bytes,
+    body: bytes | Content,
     *,
     etag: bytes,
     now: datetime,
@@ -203,7 +252,9 @@ def send_download(
 
     :param etag: strong, with its quotes.
     :param headers: sent with each of these answers, such as Cache-Control and Expires.
+    :raises OSError: when *body* can't be read; nothing is sent then.
     """
+    size = len(body) if isinstance(body, bytes) else body.size
     fields = {b"ETag": etag, **(headers or {})}
     if last_modified is not None:
         fields[b"Last-Modified"] = http_date(last_modified)
@@ -211,18 +262,18 @@ def send_download(
         send(request, HTTPStatus.NOT_MODIFIED, None, b"", fields)
         return
     try:
-        part = requested_part(request, len(body), etag, last_modified)
+        part = requested_part(request, size, etag, last_modified)
     except RangeNotSatisfiable:
         text_error(
             request,
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            f"there are {len(body)} octets",
-            {b"Content-Range": b"bytes */%d" % len(body)},
+            f"there are {size} octets",
+            {b"Content-Range": b"bytes */%d" % size},
         )
         return
     fields[b"Accept-Ranges"] = b"bytes"
     if part is None:
         send(request, HTTPStatus.OK, content_type, body, fields)
         return
-    fields[b"Content-Range"] = b"bytes %d-%d/%d" % (part.start, part.stop - 1, len(body))
-    send(request, HTTPStatus.PARTIAL_CONTENT, content_type, body[part.start : part.stop], fields)
+    fields[b"Content-Range"] = b"bytes %d-%d/%d" % (part.start, part.stop - 1, size)
+    send(request, HTTPStatus.PARTIAL_CONTENT, content_type, body, fields, part)

@@ -183,6 +183,32 @@ def parse_crl_summary(data: bytes) -> CRLSummary:
     )
 
 
+def read_dates(head: bytes) -> tuple[datetime, datetime | None]:
+    """thisUpdate and nextUpdate of a DER CRL, of which *head* is the beginning or the whole.
+
+    :raises MalformedRequest: when they are not in it.
+    """
+    offset = _inside(head, _inside(head, 0))
+    limit = len(head)
+    element = der.element_at(head, offset, limit)
+    if element.tag == der.INTEGER:
+        element = der.element_at(head, element.end, limit)
+    issuer = der.element_at(head, element.end, limit)
+    this_update = der.element_at(head, issuer.end, limit)
+    following = der.element_at(head, this_update.end, limit) if this_update.end < limit else None
+    if following is None or following.tag not in (der.UTC_TIME, der.GENERALIZED_TIME):
+        return _time(this_update), None
+    return _time(this_update), _time(following)
+
+
+def _inside(head: bytes, offset: int) -> int:
+    """Where the content of the SEQUENCE at *offset* starts; it may end behind *head*."""
+    if len(head) < offset + 2 or head[offset] != der.SEQUENCE:
+        raise MalformedRequest("this is not a CRL")
+    size = head[offset + 1]
+    return offset + 2 + (size - 0x80 if size > 0x80 else 0)
+
+
 def _next(fields: Iterator[der.Element]) -> der.Element:
     """The next field of the TBSCertList."""
     found = next(fields, None)

@@ -1,0 +1,108 @@
+"""CA certificates over HTTP: ``/ca/…`` and ``/downloads/…`` (RFC 2585 section 4.1, RFC 5280 section 4.2.2.1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from twisted.web.resource import Resource
+
+from pikachu.authority import IssuingCA, IssuingCAs
+from pikachu.errors import NotFound
+from pikachu.http.request import BoundedRequest
+from pikachu.http.responses import send_download
+from pikachu.interfaces import IClock
+from pikachu.model import utc
+from pikachu.protocols.download.crl import CRLDownloads
+from pikachu.protocols.download.outlet import PEM, Download, attachment, below, only_segment
+from pikachu.publication import ROOT
+from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.pem import certificates_pem
+
+DER_TYPE: Final = b"application/pkix-cert"
+_CACHE: Final = {b"Cache-Control": b"max-age=3600, public"}
+
+
+def send_certificates(
+    request: BoundedRequest,
+    clock: IClock,
+    certificates: Sequence[bytes],
+    *,
+    pem: bool,
+    headers: Mapping[bytes, bytes] | None = None,
+) -> None:
+    """Answer with DER certificates as PEM, or with the one in DER."""
+    body = certificates_pem(certificates).encode("ascii") if pem else certificates[0]
+    send_download(
+        request,
+        PEM if pem else DER_TYPE,
+        body,
+        etag=f'"{hashlib.sha256(body).hexdigest()}"'.encode("ascii"),
+        now=utc(clock.seconds()),
+        last_modified=max(parse_certificate(der).not_before for der in certificates),
+        headers={**_CACHE, **(headers or {})},
+    )
+
+
+class CACertificates(Download):
+    """``/ca/<ca>.crt`` (PEM), ``/ca/<ca>.cer`` (DER) and ``/ca/<ca>/chain.pem``; a CA by name or key identifier."""
+
+    def __init__(self, clock: IClock, issuers: IssuingCAs, root: Certificate | None) -> None:
+        Resource.__init__(self)
+        self._clock = clock
+        self._issuers = issuers
+        self._root = root
+
+    async def answer(self, request: BoundedRequest) -> None:
+        """A certificate or a chain."""
+        segments = below(request)
+        if len(segments) == 2 and segments[1] == "chain.pem":
+            send_certificates(request, self._clock, self._chain(segments[0]), pem=True)
+            return
+        stem, _, suffix = only_segment(request).rpartition(".")
+        if suffix not in ("crt", "cer"):
+            raise NotFound("nothing here")
+        send_certificates(request, self._clock, self._chain(stem)[:1], pem=suffix == "crt")
+
+    def _chain(self, name: str) -> tuple[bytes, ...]:
+        """DER, from the CA of that name to its root.
+
+        :raises NotFound: when there is none.
+        """
+        if name == ROOT and self._root is not None:
+            return (self._root.der,)
+        issuer: IssuingCA | None = self._issuers.current.get(name)
+        if issuer is None and name == name.lower():
+            issuer = next((one for one in self._issuers.all() if one.key_identifier.hex() == name), None)
+        if issuer is None:
+            raise NotFound("nothing here")
+        return issuer.chain
+
+
+class Downloads(Download):
+    """``/downloads/crl``, ``/downloads/chain`` and ``/downloads/manufacturers``: what people look for, in PEM."""
+
+    def __init__(
+        self, clock: IClock, issuers: IssuingCAs, crls: CRLDownloads, manufacturers: Sequence[Certificate]
+    ) -> None:
+        Resource.__init__(self)
+        self._clock = clock
+        self._issuers = issuers
+        self._crls = crls
+        self._manufacturers = manufacturers
+
+    async def answer(self, request: BoundedRequest) -> None:
+        """One of them."""
+        name = only_segment(request)
+        issuer = self._issuers.default
+        if name == "crl":
+            await self._crls.send(request, f"{issuer.name}.pem", attachment(f"{issuer.name}-crl.pem"))
+        elif name == "chain":
+            file = attachment(f"{issuer.name}-chain.pem")
+            send_certificates(request, self._clock, issuer.chain, pem=True, headers=file)
+        elif name == "manufacturers" and self._manufacturers:
+            certificates = [certificate.der for certificate in self._manufacturers]
+            send_certificates(request, self._clock, certificates, pem=True, headers=attachment("manufacturers.pem"))
+        else:
+            raise NotFound("nothing here")

@@ -1,0 +1,161 @@
+"""CRLs over HTTP: ``/crl/<ca>.crl``, ``.pem`` and ``-chain.pem`` (RFC 2585 section 4.2, RFC 5280 section 4.2.1.13).
+
+A CA is named ``ec``, ``rsa``, ``mldsa`` or ``root``, or by the key identifier of one of its keys, in hex: that is what
+certificates name, so that a new key changes nothing for certificates of before.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from twisted.web.resource import Resource
+
+from pikachu.authority import IssuingCAs
+from pikachu.errors import MalformedRequest, NotFound, StoreUnavailable, Unavailable
+from pikachu.http.files import Dates, FileLibrary, Joined, OpenFile
+from pikachu.http.request import BoundedRequest
+from pikachu.http.responses import Content, http_date, send_download
+from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.model import utc
+from pikachu.protocols.download.outlet import PEM, Download, only_segment
+from pikachu.publication import ROOT, CRLPublisher
+from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.crl import read_dates
+
+DER_TYPE: Final = b"application/pkix-crl"
+_CHAIN: Final = "-chain.pem"
+# A revocation has to reach those behind a cache soon.
+_MAX_AGE: Final = 300
+# Enough for the dates, which stand behind the issuer's name.
+_HEAD: Final = 16 * 1024
+
+
+def crl_dates(data: bytes) -> Dates:
+    """The dates of a CRL in DER or PEM."""
+    head = data[:_HEAD]
+    if head.startswith(b"-----"):
+        text = head.partition(b"\n")[2].partition(b"-----")[0].translate(None, b"\r\n")
+        head = base64.b64decode(text[: len(text) // 4 * 4])
+    try:
+        return Dates(*read_dates(head))
+    except MalformedRequest:
+        return Dates()
+
+
+class _Found(NamedTuple):
+    """A content with its strong entity tag and its dates."""
+
+    content: Content
+    etag: bytes
+    dates: Dates
+
+
+class CRLDownloads:
+    """Finds CRLs in their files and sends them.
+
+    :param root: of all issuing CAs, for ``/crl/root.crl``.
+    """
+
+    def __init__(
+        self,
+        clock: IClock,
+        issuers: IssuingCAs,
+        publisher: CRLPublisher,
+        root: Certificate | None,
+        pool: IWorkerPool,
+    ) -> None:
+        self._clock = clock
+        self._issuers = issuers
+        self._publisher = publisher
+        self._root = root
+        self._library = FileLibrary(pool, crl_dates)
+
+    async def send(self, request: BoundedRequest, name: str, headers: Mapping[bytes, bytes] | None = None) -> None:
+        """Answer with the file of that name, as it stands behind ``/crl/``.
+
+        :raises NotFound: when there is none.
+        :raises Unavailable: when it is still to be made, or can't be read.
+        """
+        if name.endswith(_CHAIN):
+            found = await self._chain(self._key_identifiers(name.removesuffix(_CHAIN)))
+            kind = PEM
+        else:
+            stem, dot, suffix = name.rpartition(".")
+            if not dot or suffix not in ("crl", "pem"):
+                raise NotFound("nothing here")
+            found = await self._open(self._key_identifiers(stem)[0], pem=suffix == "pem")
+            kind = PEM if suffix == "pem" else DER_TYPE
+        now = utc(self._clock.seconds())
+        fields = {**(headers or {}), **cache_fields(found.dates.next, now)}
+        try:
+            send_download(
+                request, kind, found.content, etag=found.etag, now=now, last_modified=found.dates.made, headers=fields
+            )
+        except OSError as error:
+            raise StoreUnavailable("this file can't be read now", error=str(error)) from error
+
+    def _key_identifiers(self, name: str) -> list[bytes]:
+        """Of the CA of that name, and of those above it."""
+        if name == ROOT:
+            if self._root is None:
+                raise NotFound("nothing here")
+            return [self._root.key_identifier]
+        issuer = self._issuers.current.get(name)
+        if issuer is None:
+            key_identifier = _from_hex(name)
+            issuer = self._issuers.by_key_identifier(key_identifier)
+            if issuer is None:
+                if any(ca.key_identifier == key_identifier for ca in self._publisher.authorities_above()):
+                    return [key_identifier]
+                raise NotFound("nothing here")
+        return [issuer.key_identifier, *(parse_certificate(der).key_identifier for der in issuer.chain[1:])]
+
+    async def _open(self, key_identifier: bytes, *, pem: bool) -> _Found:
+        path = self._publisher.folder.paths(key_identifier)[1 if pem else 0]
+        try:
+            content, description = await self._library.open(path)
+        except NotFound:
+            if self._issuers.by_key_identifier(key_identifier) is None:
+                raise NotFound("the CRL of this CA has not been brought here; an admin can upload it") from None
+            raise Unavailable("the CRL of this CA has not been made yet", retry_after=5) from None
+        return _Found(content, description.etag, description.dates)
+
+    async def _chain(self, key_identifiers: Iterable[bytes]) -> _Found:
+        """All CRLs that a verifier of a whole chain needs, in one file (C24)."""
+        found = [await self._open(one, pem=True) for one in key_identifiers]
+        digest = hashlib.sha256(b"".join(one.etag for one in found)).hexdigest()
+        contents = [one.content for one in found if isinstance(one.content, OpenFile)]
+        made = [one.dates.made for one in found if one.dates.made is not None]
+        ends = [one.dates.next for one in found if one.dates.next is not None]
+        dates = Dates(max(made, default=None), min(ends, default=None))
+        return _Found(Joined(contents), f'"{digest}"'.encode("ascii"), dates)
+
+
+def cache_fields(next_update: datetime | None, now: datetime) -> dict[bytes, bytes]:
+    """How long a cache may keep a CRL: never beyond its end (C17)."""
+    left = _MAX_AGE if next_update is None else int((next_update - now).total_seconds()) - 1
+    age = max(0, min(_MAX_AGE, left))
+    return {b"Cache-Control": b"max-age=%d, public" % age, b"Expires": http_date(now.timestamp() + age)}
+
+
+def _from_hex(name: str) -> bytes:
+    try:
+        return bytes.fromhex(name) if name == name.lower() else b""
+    except ValueError:
+        return b""
+
+
+class CRLResource(Download):
+    """``/crl/<name>``."""
+
+    def __init__(self, downloads: CRLDownloads) -> None:
+        Resource.__init__(self)
+        self._downloads = downloads
+
+    async def answer(self, request: BoundedRequest) -> None:
+        """One CRL, or those of a chain."""
+        await self._downloads.send(request, only_segment(request))

@@ -1,0 +1,97 @@
+"""What all downloads have in common: anyone may read, answers are never negotiated, failures are one line of text."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Final
+
+from twisted.logger import Logger
+
+from pikachu.errors import (
+    AuthenticationFailed,
+    Conflict,
+    NotAuthorized,
+    NotFound,
+    PikachuError,
+    RateLimited,
+    RequestError,
+    TooLarge,
+    Unavailable,
+)
+from pikachu.http.request import BoundedRequest
+from pikachu.http.resources import ProtocolResource
+from pikachu.http.responses import send, text_error
+
+log = Logger()
+
+PEM: Final = b"application/x-pem-file"
+JSON: Final = b"application/json"
+NO_STORE: Final = {b"Cache-Control": b"no-store"}
+
+# The outlet's table (docs/errors.md).
+STATUSES: Final[dict[type[PikachuError], int]] = {
+    AuthenticationFailed: 401,
+    NotAuthorized: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    RateLimited: 429,
+    RequestError: 400,
+    Unavailable: 503,
+    PikachuError: 500,
+}
+
+
+def status_of(error: PikachuError) -> int:
+    """The HTTP status of a failure."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+class Download(ProtocolResource):
+    """Something to read, at any path below its own."""
+
+    methods: ClassVar = {b"GET": "answer"}
+
+    def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
+        """One line of text with the status of the table."""
+        status = status_of(error)
+        headers = dict(NO_STORE)
+        if isinstance(error, RateLimited | Unavailable):
+            headers[b"Retry-After"] = b"%d" % math.ceil(error.retry_after)
+        if status >= 500:
+            log.error("{path}: {error} {context}", path=request.path, error=error.public, context=error.context)
+        text_error(request, status, error.public, headers)
+
+
+def below(request: BoundedRequest) -> list[str]:
+    """The segments of the path below the resource, as text.
+
+    :raises NotFound: when there is one that nothing here can be named.
+    """
+    try:
+        return [segment.decode("ascii") for segment in request.postpath or []]
+    except UnicodeDecodeError:
+        raise NotFound("nothing here") from None
+
+
+def only_segment(request: BoundedRequest) -> str:
+    """The one segment below the resource.
+
+    :raises NotFound: when there is none, or more.
+    """
+    segments = below(request)
+    if len(segments) != 1:
+        raise NotFound("nothing here")
+    return segments[0]
+
+
+def send_json(request: BoundedRequest, value: Mapping[str, object] | list[int], status: int = 200) -> None:
+    """Answer with JSON that nobody keeps."""
+    send(request, status, JSON, json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n", NO_STORE)
+
+
+def attachment(name: str) -> dict[bytes, bytes]:
+    """The header that names a file for whom its address does not."""
+    return {b"Content-Disposition": f'attachment; filename="{name}"'.encode("ascii")}

@@ -1,0 +1,52 @@
+"""What anyone may read, on the HTTP and HTTPS listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from twisted.internet.defer import Deferred
+from twisted.web.resource import IResource
+
+from pikachu.core import Core
+from pikachu.protocols.download.certificates import CACertificates, Downloads
+from pikachu.protocols.download.crl import CRLDownloads, CRLResource
+from pikachu.protocols.download.health import Alive, Check, Ready
+from pikachu.protocols.download.status import ExpiredResource, StatusResource
+
+_NOTHING: Mapping[str, Check | None] = MappingProxyType({})
+
+
+def download_tree(core: Core, checks: Mapping[str, Check | None] = _NOTHING) -> dict[bytes, IResource]:
+    """The resources by the first segment of their paths.
+
+    :param checks: further ones for ``/readyz``, or in place of those made here, by name: ``database``, ``signer``,
+        ``vault``, ``ldap``.
+    """
+    crls = CRLDownloads(core.clock, core.issuers, core.publisher, core.root, core.pools.files)
+    return {
+        b"crl": CRLResource(crls),
+        b"ca": CACertificates(core.clock, core.issuers, core.root),
+        b"downloads": Downloads(core.clock, core.issuers, crls, core.manufacturers),
+        b"status": StatusResource(core.statuses),
+        b"expired": ExpiredResource(core.statuses),
+        b"healthz": Alive(),
+        b"readyz": Ready(core.clock, {**standard_checks(core), **checks}),
+    }
+
+
+def standard_checks(core: Core) -> dict[str, Check | None]:
+    """What every server needs: its database, and threads that sign."""
+
+    def database() -> Deferred[str | None]:
+        return core.store.check().addCallback(lambda _: None)
+
+    def signer() -> Deferred[str | None]:
+        # Keys of files are in memory: what can fail is that signatures wait behind too many others.
+        return core.pools.signing.run(_nothing)
+
+    return {"database": database, "signer": signer, "vault": None, "ldap": None}
+
+
+def _nothing() -> None:
+    """Take a turn."""
