@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from http import HTTPStatus
 from typing import ClassVar, TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -19,29 +18,6 @@ from pikachu.http.responses import not_allowed, text_error
 
 Answer: TypeAlias = Callable[[BoundedRequest], Awaitable[None]]
 Refusal: TypeAlias = Callable[[BoundedRequest, PikachuError], None]
-
-
-class Missing(Resource):
-    """What is not there: 404 in plain text."""
-
-    isLeaf = True
-
-    def render(self, request: BoundedRequest) -> int:
-        """Answer any method."""
-        text_error(request, HTTPStatus.NOT_FOUND, "nothing here")
-        return NOT_DONE_YET
-
-
-class Tree(Resource):
-    """A resource that only holds others; twisted.web would answer for what is missing with a page of its own."""
-
-    def getChild(self, path: bytes, request: BoundedRequest) -> Resource:
-        """Nothing but what was put in."""
-        return Missing()
-
-    def render(self, request: BoundedRequest) -> int:
-        """The tree itself is nothing to see."""
-        return Missing().render(request)
 
 
 class ProtocolResource(Resource):
@@ -123,5 +99,5 @@ class NotFoundResource(Resource):
 
     def render(self, request: BoundedRequest) -> int:
         """One line of text."""
-        text_error(request, 404, "there is nothing here")
+        text_error(request, 404, "nothing here")
         return NOT_DONE_YET

@@ -5,19 +5,25 @@ from __future__ import annotations
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
+from pikachu.http.resources import NotFoundResource
+
 
 class Tree(Resource):
     """Resources by the first segment of the path; everything else goes, with its whole path, to a fallback.
 
-    :param fallback: answers what nobody else does, the root itself included.
+    :param fallback: answers what nobody else does, the tree's own address included; by default with 404.
     """
 
-    def __init__(self, fallback: IResource) -> None:
+    def __init__(self, fallback: IResource | None = None) -> None:
         Resource.__init__(self)
-        self._fallback = fallback
+        self._fallback: IResource = fallback or NotFoundResource()
 
     def getChild(self, path: bytes, request: Request) -> IResource:
         """The fallback, with the path as if it stood at the root."""
         if request.prepath:
             request.postpath = [request.prepath.pop(), *(request.postpath or [])]
         return self._fallback
+
+    def render(self, request: Request) -> bytes | int:
+        """The tree itself is nothing to see."""
+        return self._fallback.render(request)

@@ -14,8 +14,8 @@ from twisted.web.server import NOT_DONE_YET
 import pytest
 
 from pikachu.http.request import BoundedRequest, Limits, PathRule, Site
-from pikachu.http.resources import Tree
 from pikachu.http.responses import send
+from pikachu.http.tree import Tree
 from tests.support.connections import Plain
 
 GET = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"

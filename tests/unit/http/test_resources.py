@@ -13,8 +13,9 @@ import pytest
 
 from pikachu.errors import Overloaded, PikachuError, PolicyViolation
 from pikachu.http.request import BoundedRequest, Site
-from pikachu.http.resources import ProtocolResource, Tree
+from pikachu.http.resources import ProtocolResource
 from pikachu.http.responses import send, text_error
+from pikachu.http.tree import Tree
 from tests.support.connections import Plain
 
 
