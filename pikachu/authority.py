@@ -23,7 +23,7 @@ from pikachu.errors import (
     PolicyViolation,
     Unavailable,
 )
-from pikachu.interfaces import Begun, IClock, ISigner, IStore, Repeated, ToBeSigned
+from pikachu.interfaces import Begun, IClock, IDecrypter, ISigner, IStore, Repeated, ToBeSigned
 from pikachu.model import (
     SYSTEM,
     CertificateRecord,
@@ -59,12 +59,14 @@ ABANDONED_AFTER = timedelta(seconds=60)
 class IssuingCA:
     """One generation of an issuing CA: its key, its certificate and its row in the database.
 
+    :param decrypter: opens messages for its certificate, where its key is RSA and can do that (SCEP-2).
     :ivar name: ``ec``, ``rsa`` or ``mldsa``.
     """
 
-    def __init__(self, record: IssuerRecord, signer: ISigner) -> None:
+    def __init__(self, record: IssuerRecord, signer: ISigner, decrypter: IDecrypter | None = None) -> None:
         self.record = record
         self.signer = signer
+        self.decrypter = decrypter
         self._chain = signer.chain
         self.certificate: Certificate = parse_certificate(signer.certificate)
         self.key = describe_spki(self.certificate.spki_der)

@@ -31,7 +31,7 @@ from pikachu.registration import RegistrationAuthority, RegistrationSettings
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_file_ca, load_key, read_file
-from pikachu.signers.key import KeySigner
+from pikachu.signers.key import KeySigner, rsa_decrypter
 from pikachu.storage.store import Store, open_store
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.validation import CertificateStatusReader, OCSPResponder, OCSPSettings
@@ -168,7 +168,7 @@ def load_issuers(config: Configuration, store: Store, pool: IWorkerPool, clock: 
         chain = tuple(certificate.der for certificate in loaded.chain)
         signer = KeySigner(loaded.private_key, loaded.certificate.der, chain, pool)
         record = store.register_issuer(name, loaded.certificate.key_identifier, loaded.certificate.der, now)
-        found[name] = IssuingCA(record, signer)
+        found[name] = IssuingCA(record, signer, rsa_decrypter(loaded.private_key, loaded.certificate.der, pool))
     mode = config.ca.mode.value.lower()
     if mode not in found:
         raise ConfigError(

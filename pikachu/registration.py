@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 
 from pikachu.auth.authenticator import Authenticator
 from pikachu.authority import CertificateAuthority, IssuingCA, Order
+from pikachu.cms.enveloped import not_readable
 from pikachu.errors import (
     AuthenticationFailed,
     BadCSR,
@@ -63,6 +65,7 @@ log = Logger()
 
 EST_REPEAT_SECONDS = 600
 EST_APPROVAL_REPEAT_SECONDS = 7 * 86400
+KEYED_REPEAT_SECONDS = 86400
 _NO_CREDENTIALS = "enrolling needs a client certificate, a password or a challenge password"
 
 
@@ -108,12 +111,15 @@ class SCEPEnrollment:
     """A decrypted and verified PKCSReq or RenewalReq (RFC 8894 section 3.3).
 
     :param signer: DER certificate whose key signed the message.
+    :param signer_spki: the DER SubjectPublicKeyInfo in it.  A throw-away certificate may have a serial number that no
+        real one may have, so nothing more of it is read here.
     :param self_signed: that certificate is the requester's own make, which proves nothing but the key.
     :param renewal: the message is a RenewalReq.
     """
 
     csr: bytes
     signer: bytes
+    signer_spki: bytes
     self_signed: bool
     renewal: bool
     transaction_id: bytes
@@ -175,6 +181,7 @@ class RegistrationAuthority:
         self._authenticator = authenticator
         self._settings = settings
         self._est_together = _Together()
+        self._scep_together = _Together()
 
     # --- EST ----------------------------------------------------------------------------
 
@@ -352,41 +359,38 @@ class RegistrationAuthority:
         return Deferred.fromCoroutine(self._scep_enroll(enrollment))
 
     async def _scep_enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
-        csr = parse_csr(enrollment.csr)
-        sound = check_request(csr, allow_sha1=enrollment.allow_sha1, allow_md5=enrollment.allow_md5)
-        signer = parse_certificate(enrollment.signer)
-        signer_key = hashlib.sha256(signer.spki_der).digest()
-        repeat = hashlib.sha256(b"SCEP" + signer_key + enrollment.csr + enrollment.transaction_id).digest()
-        # A retransmission is answered before its challenge password is looked at: the first copy consumed that.
-        repeated = await self._earlier(repeat)
-        if repeated is not None:
-            return repeated
-        renewed: PresentedCertificate | None = None
+        csr, sound = _check_scep_request(enrollment)
+        signer_key = hashlib.sha256(enrollment.signer_spki).digest()
+        # Transaction ids derive from keys: a renewal that keeps its key has the id of the enrollment before, and is
+        # told apart by the certificate that signs it.  Throw-away certificates are made anew for each copy.
+        signed_by = signer_key if enrollment.self_signed else hashlib.sha256(enrollment.signer).digest()
+        repeat = hashlib.sha256(b"SCEP" + signed_by + csr.der + enrollment.transaction_id).digest()
+
+        async def decide() -> Issued | Pending:
+            # A retransmission is answered before its challenge password is looked at: the first copy consumed that.
+            repeated = await self._earlier(repeat)
+            return await self._scep_decide(enrollment, sound, signer_key, repeat) if repeated is None else repeated
+
+        return await self._scep_together.run(repeat, decide)
+
+    async def _scep_decide(
+        self, enrollment: SCEPEnrollment, sound: _Sound, signer_key: bytes, repeat: bytes
+    ) -> Issued | Pending:
         if enrollment.self_signed:
             if enrollment.renewal:
                 raise BadCSR("a RenewalReq is signed with the certificate that is being renewed")
-            if signer.spki_der != sound.key.spki:
+            if enrollment.signer_spki != sound.key.spki:
                 raise BadCSR("the message and the request in it are not signed with the same key")
-            principal = ANONYMOUS
+            principal = await self._scep_challenger(sound.csr.challenge_password, enrollment.address)
         else:
+            # A challenge password counts for nothing here: devices send their first one, long spent, for ever.
             principal = await self._authenticator.message_signer(enrollment.signer, enrollment.address)
-            renewed = principal.certificate
-        if csr.challenge_password is not None and (renewed is None or not enrollment.renewal):
-            try:
-                challenged = await self._authenticator.challenge(csr.challenge_password, enrollment.address)
-                principal = replace(
-                    principal if renewed is not None else challenged,
-                    challenge_id=challenged.challenge_id,
-                    owner_id=challenged.owner_id,
-                )
-            except AuthenticationFailed:
-                if renewed is None and self._settings.scep_challenge:
-                    raise
+        renewed = principal.certificate
         policy = await self.policies.choose(Method.SCEP, enrollment.label, principal)
         if renewed is not None:
-            if not names_equal(renewed.subject_der, csr.subject_der):
+            if not names_equal(renewed.subject_der, sound.csr.subject_der):
                 raise NotAuthorized("a renewal keeps the subject of the certificate that signs it")
-            if not policy.limits.same_key and parse_certificate(renewed.der).spki_der == sound.key.spki:
+            if not policy.limits.same_key and enrollment.signer_spki == sound.key.spki:
                 raise PolicyViolation("the policy demands a new key for each renewal")
         elif (
             self._settings.scep_challenge and principal.challenge_id is None and policy.approval is not Approval.MANUAL
@@ -399,18 +403,35 @@ class RegistrationAuthority:
             policy,
             label=enrollment.label,
             dedupe=repeat,
+            # Once the certificate has ended the same request is a new one.
+            dedupe_seconds=policy.days * 86400,
             transaction=scep_transaction(enrollment.transaction_id, signer_key),
             requester_key=signer_key,
         )
 
-    def scep_poll(self, transaction_id: bytes, signer: bytes) -> Deferred[Issued | Pending]:
+    async def _scep_challenger(self, text: str | None, address: str) -> Principal:
+        """Whose challenge password it is.  Where none is needed a wrong one is as good as none, and no failure."""
+        if text is None:
+            return ANONYMOUS
+        if not self._settings.scep_challenge and await self._authenticator.challenge_id(text) is None:
+            return ANONYMOUS
+        try:
+            return await self._authenticator.challenge(text, address)
+        except AuthenticationFailed:
+            if self._settings.scep_challenge:
+                raise
+            return ANONYMOUS
+
+    def scep_poll(self, transaction_id: bytes, signer_spki: bytes) -> Deferred[Issued | Pending]:
         """CertPoll (RFC 8894 section 4.4): the request of that transaction that the same key signed.
+
+        :param signer_spki: the DER SubjectPublicKeyInfo of the key that signed the poll.
 
         Fails with NotFound when there is none, NotAuthorized when it was rejected.
         """
 
         async def work() -> Issued | Pending:
-            signer_key = hashlib.sha256(parse_certificate(signer).spki_der).digest()
+            signer_key = hashlib.sha256(signer_spki).digest()
             earlier = await self._store.request_by_transaction(scep_transaction(transaction_id, signer_key))
             found = None if earlier is None else self._repeated(earlier)
             if found is None:
@@ -438,20 +459,33 @@ class RegistrationAuthority:
         policy: str | None = None,
         days: int | None = None,
         issuer: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Deferred[Issued | Pending]:
         """Sign a CSR for an account; its challengePassword counts for nothing here.
+
+        :param idempotency_key: the account's name for this request: for 24 hours it is signed once only.
 
         Fails with NotAuthorized, NotFound, BadCSR, PolicyViolation …
         """
 
         async def work() -> Issued | Pending:
             require(principal, Scope.ENROLL)
+            dedupe = None
+            if idempotency_key is not None:
+                asked = json.dumps([principal.owner_id, method.value, idempotency_key, policy, days, issuer])
+                dedupe = hashlib.sha256(b"key " + asked.encode() + csr_der).digest()
+                # Before the policy is looked at: it may have changed since.
+                repeated = await self._earlier(dedupe)
+                if repeated is not None:
+                    return repeated
             sound = check_request(parse_csr(csr_der))
             chosen = await self.policies.choose(method, None, principal, policy)
             if issuer is not None:
                 self._authority.issuers.named(issuer)
                 chosen = replace(chosen, issuer=issuer)
-            return await self._proceed(method, sound, principal, chosen, days=days)
+            return await self._proceed(
+                method, sound, principal, chosen, days=days, dedupe=dedupe, dedupe_seconds=KEYED_REPEAT_SECONDS
+            )
 
         return start(work())
 
@@ -652,6 +686,21 @@ def check_request(csr: CertificationRequest, *, allow_sha1: bool = False, allow_
     """
     key = verify_csr(csr, allow_sha1=allow_sha1, allow_md5=allow_md5)
     return _Sound(csr, key)
+
+
+def _check_scep_request(enrollment: SCEPEnrollment) -> tuple[CertificationRequest, _Sound]:
+    """Step 2 for what was decrypted from a message.
+
+    Who sends somebody else's message again, changed and signed anew, must not learn how it decrypts.  Only who names
+    in the request the key that signs the message has written that request, and is told what is wrong with it.
+    """
+    try:
+        csr = parse_csr(enrollment.csr)
+        return csr, check_request(csr, allow_sha1=enrollment.allow_sha1, allow_md5=enrollment.allow_md5)
+    except RequestError:
+        if enrollment.signer_spki in enrollment.csr:
+            raise
+        raise not_readable() from None
 
 
 def _requested_names(csr: CertificationRequest) -> bytes | None:

@@ -30,6 +30,10 @@ from pikachu.logs import LEVELS, LogOutput
 from pikachu.model import StatusChange, utc
 from pikachu.protocols.est.resource import ESTResource
 from pikachu.protocols.ocsp.resource import OCSPResource
+from pikachu.protocols.scep.dump import MessageDump
+from pikachu.protocols.scep.keys import MessageKeyring, RAMode
+from pikachu.protocols.scep.resource import put_scep
+from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
 from pikachu.signers.files import load_file_ca
 
 log = Logger()
@@ -58,6 +62,7 @@ class PikachuService(Service):
         pools = threaded_pools(reactor)
         self._pools = pools
         self.core: Core = build(config, reactor, pools, reactor, f"server:{platform.node()}", self._warnings.append)
+        self._scep = scep_server(self.core) if config.scep.enabled else None
         self._seen = 0
         self._poll = LoopingCall(self._look_for_changes)
         self._poll.clock = reactor
@@ -140,8 +145,8 @@ class PikachuService(Service):
         """What a listener serves (RUN-2), and its quick path."""
         core, config = self.core, self._config
         tree = Tree(NotFoundResource())
-        if config.scep.enabled:
-            self._add_scep(tree)
+        if self._scep is not None:
+            put_scep(tree, self._scep)
         if listener == "scep":
             return tree, None
         quick = None
@@ -154,9 +159,6 @@ class PikachuService(Service):
             known.putChild(b"est", ESTResource(core.registration, core.pools.signing, config.est.base64_wrap.value))
             tree.putChild(b".well-known", known)
         return tree, quick
-
-    def _add_scep(self, tree: Tree) -> None:
-        pass
 
     def setServiceParent(self, parent: Any) -> None:
         """Take the application's log as well, unless the command line gave it to somebody else."""
@@ -236,10 +238,15 @@ class PikachuService(Service):
         return Deferred.fromCoroutine(work())
 
     def _renew(self) -> Deferred[None]:
-        def failed(failure: Failure) -> None:
-            log.error("OCSP responder certificates: {failure}", failure=failure.getErrorMessage())
+        def failed(failure: Failure, what: str) -> None:
+            log.error("{what} certificates: {failure}", what=what, failure=failure.getErrorMessage())
 
-        return self.core.responder.prepare().addErrback(failed)
+        async def work() -> None:
+            await self.core.responder.prepare().addErrback(failed, "OCSP responder")
+            if self._scep is not None:
+                await Deferred.fromCoroutine(self._scep.prepare()).addErrback(failed, "SCEP RA")
+
+        return Deferred.fromCoroutine(work())
 
     # --- SIGHUP -------------------------------------------------------------------------
 
@@ -275,6 +282,32 @@ class PikachuService(Service):
             issuer = self.core.issuers.named(name)
             if loaded.certificate.key_identifier == issuer.key_identifier:
                 issuer.replace_chain(tuple(certificate.der for certificate in loaded.chain))
+
+
+def scep_server(core: Core) -> SCEPServer:
+    """SCEP over a core.
+
+    :raises ConfigError: when no key may do its work (S20).
+    """
+    section = core.config.scep
+    mode = RAMode(section.ra.value)
+    issuer = core.issuers.current.get("rsa", core.issuers.default)
+    if mode is RAMode.NEVER and issuer.decrypter is None:
+        raise ConfigError(
+            f"[SCEP] ra: never is chosen, but the key of the issuing CA {issuer.name} can't decrypt; "
+            "configure an RSA issuing CA with its key in a file, or choose auto"
+        )
+    dump = None if section.dump_dir is None else MessageDump(section.dump_dir, core.pools.files, core.clock)
+    return SCEPServer(
+        core.registration,
+        core.authority,
+        MessageKeyring(core.issuers, core.credentials, mode),
+        core.store,
+        core.publisher,
+        core.pools.files,
+        SCEPSettings(sha1_3des=section.allow_sha1_3des, legacy=section.legacy),
+        dump,
+    )
 
 
 def limits(config: Configuration) -> Limits:

@@ -126,3 +126,8 @@ class RSADecrypter:
             return self._private_key.decrypt(encrypted_key, scheme)
         except ValueError:
             return None
+
+
+def rsa_decrypter(private_key: PrivateKey, certificate: bytes, pool: IWorkerPool) -> RSADecrypter | None:
+    """What opens messages for an issuing CA's own certificate; ``None`` where the key is not RSA."""
+    return RSADecrypter(private_key, certificate, pool) if isinstance(private_key, rsa.RSAPrivateKey) else None

@@ -1,0 +1,123 @@
+"""SCEP over HTTP: ``/scep``, ``/scep/<label>`` and ``/cgi-bin/pkiclient.exe`` (RFC 8894 section 4)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Final
+from urllib.parse import unquote
+
+from twisted.logger import Logger
+from twisted.web.resource import IResource, Resource
+
+from pikachu.errors import MalformedRequest, NotFound, PikachuError, RateLimited, RequestError, TooLarge, Unavailable
+from pikachu.http.request import BoundedRequest
+from pikachu.http.resources import NotFoundResource, ProtocolResource
+from pikachu.http.responses import send, text_error
+from pikachu.http.tree import Tree
+from pikachu.protocols.scep.query import Operation, parse_query
+from pikachu.protocols.scep.server import SCEPServer
+
+log = Logger()
+
+# What clients compare to the letter: no parameters (S7).
+MESSAGE: Final = b"application/x-pki-message"
+CA_CERTIFICATE: Final = b"application/x-x509-ca-cert"
+CA_RA_CERTIFICATES: Final = b"application/x-x509-ca-ra-cert"
+NEXT_CA_CERTIFICATES: Final = b"application/x-x509-next-ca-cert"
+TEXT: Final = b"text/plain"
+
+# For what can't be answered with a message; everything else is a CertRep (pikachu.protocols.scep.server.FAIL_INFO).
+STATUSES: Final[dict[type[PikachuError], int]] = {
+    NotFound: 404,
+    TooLarge: 413,
+    RateLimited: 429,
+    RequestError: 400,
+    Unavailable: 503,
+    PikachuError: 500,
+}
+_CACHEABLE: Final = {b"Cache-Control": b"max-age=300"}
+_NO_STORE: Final = {b"Cache-Control": b"no-store"}
+#: The program's name in URLs of old; it may follow a label, and is none itself.
+_PROGRAM: Final = "pkiclient.exe"
+
+
+def status_of(error: PikachuError) -> int:
+    """The HTTP status of a failure."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def label_in(raw_uri: bytes) -> str | None:
+    """The label in ``/scep/<label>[/anything]``; ``None`` where there is none.
+
+    :raises NotFound: when it is no text.
+    """
+    segments = raw_uri.partition(b"?")[0].split(b"/")
+    if len(segments) < 3 or segments[1] != b"scep" or not segments[2]:
+        return None
+    try:
+        label = unquote(segments[2].decode("ascii"), errors="strict")
+    except UnicodeDecodeError:
+        raise NotFound("there is no SCEP label of that name") from None
+    return None if label == _PROGRAM else label
+
+
+class SCEPResource(ProtocolResource):
+    """The server's answers at every path that SCEP clients use."""
+
+    methods: ClassVar = {b"GET": "answer_get", b"POST": "answer_post"}
+
+    def __init__(self, server: SCEPServer) -> None:
+        Resource.__init__(self)
+        self._server = server
+
+    def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
+        """All paths below are ours: a label, and whatever a client appends."""
+        return self
+
+    async def answer_get(self, request: BoundedRequest) -> None:
+        """Any operation; a message stands in the query."""
+        query = parse_query(request.uri)
+        label = label_in(request.uri)
+        if query.operation is Operation.PKI_OPERATION:
+            await self._operate(request, query.der(), label)
+        elif query.operation is Operation.GET_CA_CAPS:
+            send(request, 200, TEXT, await self._server.capabilities(label), _CACHEABLE)
+        elif query.operation is Operation.GET_CA_CERT:
+            found = await self._server.ca_certificates(label)
+            kind = CA_RA_CERTIFICATES if found.degenerate else CA_CERTIFICATE
+            send(request, 200, kind, found.body, _CACHEABLE)
+        elif query.operation is Operation.GET_NEXT_CA_CERT:
+            send(request, 200, NEXT_CA_CERTIFICATES, await self._server.next_ca_certificates(label), _NO_STORE)
+        else:
+            raise MalformedRequest("the request names no operation")
+
+    async def answer_post(self, request: BoundedRequest) -> None:
+        """A message in the body, whatever its Content-Type says (S2, S3)."""
+        query = parse_query(request.uri)
+        if query.operation not in (None, Operation.PKI_OPERATION):
+            raise MalformedRequest(f"{query.operation} is asked for with GET")
+        assert request.content is not None  # noqa: S101 - twisted.web sets it before rendering
+        await self._operate(request, request.content.read(), label_in(request.uri))
+
+    async def _operate(self, request: BoundedRequest, message: bytes, label: str | None) -> None:
+        answer = await self._server.operate(message, label, request.address)
+        send(request, 200, MESSAGE, answer, _NO_STORE)
+
+    def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
+        """One line of text with the status of the table."""
+        status = status_of(error)
+        headers = dict(_NO_STORE)
+        if isinstance(error, RateLimited | Unavailable):
+            headers[b"Retry-After"] = b"%d" % math.ceil(error.retry_after)
+        if status >= 500:
+            log.error("SCEP: {error} {context}", error=error.public, context=error.context)
+        text_error(request, status, error.public, headers)
+
+
+def put_scep(tree: Tree, server: SCEPServer) -> None:
+    """Serve SCEP below *tree*, at every path of it."""
+    resource = SCEPResource(server)
+    tree.putChild(b"scep", resource)
+    programs = Tree(NotFoundResource())
+    programs.putChild(_PROGRAM.encode("ascii"), resource)
+    tree.putChild(b"cgi-bin", programs)

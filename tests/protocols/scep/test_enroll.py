@@ -1,0 +1,316 @@
+"""Enrolling, renewing, retransmitting (RFC 8894 sections 2.3 to 2.5 and 3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pikachu.model import RevocationReason
+from tests.support.scep import (
+    BAD_ALG,
+    BAD_MESSAGE_CHECK,
+    BAD_REQUEST,
+    FAILURE,
+    SCEP,
+    SUCCESS,
+    scep_server_in,
+)
+from tests.support.scep_client import SCEPClient, csr, rsa_key, self_signed
+
+
+@pytest.mark.parametrize("get", [False, True])
+@pytest.mark.parametrize("cipher", ["aes128", "aes192", "aes256"])
+def test_enrollment(scep: SCEP, cipher: str, get: bool) -> None:
+    """SCEP-1, S7, S22, S23, S26, S27: POST and GET; the answer mirrors cipher, transaction id and nonce."""
+    client = scep.client(cipher=cipher)
+    request = csr(client.key, "device", scep.admin_challenge(), dns=["device.example.com"])
+    message = client.pkcs_req(request, transaction_id="ab+/=", sender_nonce=b"n" * 16)
+    reply = scep.ask_scep(client, message, get=get)
+    certificate = x509.load_der_x509_certificate(scep.leaf(reply))
+    assert certificate.subject.rfc4514_string() == "CN=device"
+    assert (reply.cipher, reply.transaction_id, reply.recipient_nonce) == (cipher, "ab+/=", b"n" * 16)
+
+
+def test_enrollment_through_an_ra(ra: SCEP) -> None:
+    """SCEP-2, S20: the RA's certificate signs the answer, the CA's key the certificate."""
+    client = ra.client()
+    leaf = ra.leaf(ra.enroll_scep(client, challenge=ra.admin_challenge()))
+    assert client.recipient != ra.stack.issuer().certificate.der
+    x509.load_der_x509_certificate(leaf).verify_directly_issued_by(
+        x509.load_der_x509_certificate(ra.stack.issuer().certificate.der)
+    )
+
+
+def test_enrollment_below_ml_dsa(tmp_path: Path) -> None:
+    """PQC-1, SCEP-2: every kind of CA speaks SCEP."""
+    with scep_server_in(tmp_path / "server", ("mldsa44",)) as scep:
+        client = scep.client()
+        scep.leaf(scep.enroll_scep(client, challenge=scep.admin_challenge()))
+
+
+def test_rsa_is_preferred(tmp_path: Path) -> None:
+    """SCEP-2: the RSA issuing CA answers, whatever ``[CA] mode`` says."""
+    with scep_server_in(tmp_path / "server", ("p256", "rsa2048")) as scep:
+        (certificate,) = scep.ca_certificates()
+        assert certificate == scep.stack.issuer("rsa").certificate.der
+        scep.leaf(scep.enroll_scep(scep.client(), challenge=scep.admin_challenge()))
+
+
+def test_an_ra_by_setting(tmp_path: Path) -> None:
+    """``ra = always``: also before an RSA CA; messages for the CA's own certificate find no recipient."""
+    with scep_server_in(tmp_path / "server", changes={("SCEP", "ra"): "always"}) as scep:
+        assert len(scep.ca_certificates()) == 3
+        client = scep.client()
+        scep.leaf(scep.enroll_scep(client, challenge=scep.admin_challenge()))
+        ca = replace(client, recipient=scep.stack.issuer().certificate.der)
+        response = scep.post(ca.pkcs_req())
+        assert client.read(response.body, client.recipient).fail_info == "4"
+
+
+def test_a_challenge_password_is_spent_once(scep: SCEP) -> None:
+    """SCEP-3, CHP-2, S32."""
+    challenge = scep.admin_challenge()
+    scep.leaf(scep.enroll_scep(scep.client(1), "one", challenge))
+    reply = scep.enroll_scep(scep.client(2), "two", challenge)
+    assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
+    assert scep.issued() == 1
+
+
+@pytest.mark.parametrize("challenge", [None, "", "wrong", "0" * 32, "x" * 255])
+def test_no_challenge_no_certificate(scep: SCEP, challenge: str | None) -> None:
+    """S32, S33: a self-signed signer proves nothing."""
+    reply = scep.enroll_scep(scep.client(), challenge=challenge)
+    assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
+    assert scep.issued() == 0
+
+
+def test_a_wrong_request_leaves_the_challenge(scep: SCEP) -> None:
+    """S32: only success burns it."""
+    challenge = scep.admin_challenge()
+    client = scep.client()
+    other = csr(rsa_key(2), "device", challenge)
+    assert scep.ask_scep(client, client.pkcs_req(other)).fail_info == BAD_REQUEST
+    scep.leaf(scep.enroll_scep(client, challenge=challenge))
+
+
+def test_guessing_is_limited(scep: SCEP) -> None:
+    """Hostile 34: after many wrong ones a right one is refused too, for a while."""
+    client = scep.client()
+    for _ in range(40):
+        assert scep.enroll_scep(client, challenge="wrong").fail_info == BAD_REQUEST
+    challenge = scep.admin_challenge()
+    assert scep.enroll_scep(client, challenge=challenge).fail_info == BAD_REQUEST
+    scep.stack.clock.advance(3500)
+    scep.leaf(scep.enroll_scep(client, challenge=challenge))
+
+
+def test_without_challenge_passwords(tmp_path: Path) -> None:
+    """DECISIONS 12: open to anyone, also to those with a password that is none."""
+    changes = {("SCEP", "challenge_password_enabled"): "false"}
+    with scep_server_in(tmp_path / "server", changes=changes) as scep:
+        for number, challenge in enumerate([None, *["wrong"] * 40, scep.admin_challenge()]):
+            scep.leaf(scep.enroll_scep(scep.client(), "device", challenge, transaction_id=str(number)))
+        assert not scep.events("failed login")
+
+
+def test_owner_of_what_is_enrolled(scep: SCEP) -> None:
+    """DECISIONS 11, CHP-2: the challenge password's, and of renewals the renewed certificate's."""
+    alice = scep.account("alice")
+    client = scep.client()
+    reply = scep.enroll_scep(client, challenge=scep.challenge(alice))
+    renewing = replace(client, certificate=scep.leaf(reply))
+    scep.leaf(scep.ask_scep(renewing, renewing.renewal_req()))
+    owners = {event.event.owner_id for event in scep.events("create") if event.event.resource_type == "certificate"}
+    assert owners == {alice.owner_id}
+
+
+# --- transactions ------------------------------------------------------------------------
+
+
+def test_a_retransmission_gets_the_same_certificate(scep: SCEP) -> None:
+    """SCEP-4, S23, S36, S37, hostile 40: the same certificate, in an answer that is new."""
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+    first, second = (scep.post(message) for _ in range(2))
+    replies = [client.read(one.body, client.recipient) for one in (first, second)]
+    assert scep.leaf(replies[0]) == scep.leaf(replies[1])
+    assert replies[0].sender_nonce != replies[1].sender_nonce
+    assert scep.issued() == 1
+
+
+def test_a_retransmission_after_a_restart(scep: SCEP) -> None:
+    """S42: what was issued is known for ever."""
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+    before = scep.leaf(scep.ask_scep(client, message))
+    again = scep.restart()
+    try:
+        assert again.leaf(again.ask_scep(client, message)) == before
+        assert again.issued() == 1
+    finally:
+        scep.stack.core = again.stack.core
+
+
+def test_a_new_throw_away_certificate_for_each_copy(scep: SCEP) -> None:
+    """S36: clients that make their certificate anew are the same client by their key."""
+    client = scep.client()
+    request = csr(client.key, challenge=scep.admin_challenge())
+    before = scep.leaf(scep.ask_scep(client, client.pkcs_req(request)))
+    anew = replace(client, certificate=self_signed(rsa_key(1), serial=2))
+    assert scep.leaf(scep.ask_scep(anew, anew.pkcs_req(request))) == before
+
+
+def test_the_same_id_with_another_request_is_a_new_transaction(scep: SCEP) -> None:
+    """S36, DECISIONS 14: never the old certificate."""
+    client = scep.client()
+    first = scep.leaf(scep.enroll_scep(client, challenge=scep.admin_challenge()))
+    second = scep.leaf(scep.enroll_scep(client, challenge=scep.admin_challenge()))
+    assert first != second
+
+
+def test_somebody_else_with_the_same_request(scep: SCEP) -> None:
+    """Hostile 40: a captured request, signed by another key, gives nothing, and does not say what is in it."""
+    client, thief = scep.client(1), scep.client(2)
+    request = csr(client.key, challenge=scep.admin_challenge())
+    scep.leaf(scep.ask_scep(client, client.pkcs_req(request)))
+    reply = scep.ask_scep(thief, thief.pkcs_req(request))
+    assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
+
+
+# --- renewal -----------------------------------------------------------------------------
+
+
+def renewed(scep: SCEP, client: SCEPClient, **how: str) -> str:
+    """A RenewalReq with the same key; the outcome."""
+    reply = scep.ask_scep(client, client.renewal_req(csr(client.key), **how))
+    return reply.status if reply.fail_info is None else reply.fail_info
+
+
+@pytest.mark.parametrize("kind", ["renewal_req", "pkcs_req"])
+def test_renewal_needs_no_challenge(scep: SCEP, kind: str) -> None:
+    """SCEP-3, S34: RenewalReq, or PKCSReq signed with a certificate of this CA; same key and same transaction id."""
+    client = scep.enrolled(scep.client())
+    message = getattr(client, kind)(csr(client.key))
+    leaf = scep.leaf(scep.ask_scep(client, message))
+    assert leaf != client.certificate
+    assert scep.leaf(scep.ask_scep(client, message)) == leaf
+    again = replace(client, certificate=leaf)
+    assert scep.leaf(scep.ask_scep(again, getattr(again, kind)(csr(client.key)))) not in (leaf, client.certificate)
+
+
+def test_renewal_with_a_new_key_and_a_spent_challenge(scep: SCEP) -> None:
+    """S34, S35: devices go on sending their first challenge password, and that is no failure."""
+    client = scep.enrolled(scep.client())
+    for number in range(40):
+        request = csr(rsa_key(2), challenge="spent long ago")
+        scep.leaf(scep.ask_scep(client, client.renewal_req(request, transaction_id=str(number))))
+    assert not scep.events("failed login")
+
+
+def test_renewal_keeps_the_subject(scep: SCEP) -> None:
+    """S34."""
+    client = scep.enrolled(scep.client())
+    reply = scep.ask_scep(client, client.renewal_req(csr(client.key, "another")))
+    assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
+
+
+def test_who_may_not_renew(scep: SCEP) -> None:
+    """S34, hostile 36: self-signed, revoked, expired, or named like the CA."""
+    client = scep.client()
+    assert renewed(scep, client) == BAD_REQUEST
+    named = replace(client, certificate=self_signed(rsa_key(1), "Test rsa CA"))
+    assert renewed(scep, named) == BAD_REQUEST
+    good = scep.enrolled(client)
+    assert renewed(scep, good) == SUCCESS
+    serial = x509.load_der_x509_certificate(good.certificate).serial_number
+    scep.stack.revoke(serial, RevocationReason.KEY_COMPROMISE)
+    assert renewed(scep, good, transaction_id="later") == BAD_REQUEST
+    other = scep.enrolled(scep.client(2), "other")
+    scep.stack.clock.advance(366 * 86400)
+    reply = scep.ask_scep(other, other.renewal_req(csr(other.key, "other")))
+    assert reply.fail_info == BAD_REQUEST
+
+
+def test_a_foreign_certificate_does_not_renew(scep: SCEP, tmp_path: Path) -> None:
+    """Hostile 36: issued by another CA, one with the same names even."""
+    with scep_server_in(tmp_path / "other") as other:
+        foreign = other.enrolled(other.client())
+        core = other.stack.core
+        record = other.stack.issue("device", key=rsa_key(1))
+        assert core.issuers.default.certificate.subject_der == scep.stack.issuer().certificate.subject_der
+    for certificate in (foreign.certificate, record.der):
+        client = replace(scep.client(), certificate=certificate)
+        assert renewed(scep, client) == BAD_REQUEST
+
+
+def test_the_keys_must_be_one(scep: SCEP) -> None:
+    """S31, hostile 33: a self-signed signer with another key than the request's, challenge and all."""
+    client = scep.client()
+    reply = scep.ask_scep(client, client.pkcs_req(csr(rsa_key(2), challenge=scep.admin_challenge())))
+    assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
+
+
+def test_proof_of_possession(scep: SCEP) -> None:
+    """S30, hostile 32: told to who has written the request; to all others it looks like any garbage."""
+    client = scep.client()
+    request = bytearray(csr(client.key, challenge=scep.admin_challenge()))
+    request[-1] ^= 1
+    reply = scep.ask_scep(client, client.pkcs_req(bytes(request)))
+    assert (reply.fail_info, reply.fail_info_text) == (BAD_REQUEST, "the signature does not verify with the public key")
+    stranger = scep.client(2)
+    reply = scep.ask_scep(stranger, stranger.pkcs_req(bytes(request)))
+    assert (reply.fail_info, reply.fail_info_text) == (BAD_MESSAGE_CHECK, "the message can't be decrypted")
+
+
+# --- algorithms --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("digest", "cipher", "modern", "middle", "legacy"),
+    [
+        ("sha256", "aes128", True, True, True),
+        ("sha512", "aes256", True, True, True),
+        ("sha1", "aes128", False, True, True),
+        ("sha256", "des3", False, True, True),
+        ("sha1", "des", False, False, True),
+        ("md5", "des", False, False, True),
+    ],
+)
+def test_algorithms(tmp_path: Path, digest: str, cipher: str, modern: bool, middle: bool, legacy: bool) -> None:
+    """S18, D2: each switch lets in what it says, and the answer has the request's cipher."""
+    for number, (changes, accepted) in enumerate(
+        [
+            ({}, modern),
+            ({("SCEP", "allow_sha1_3des"): "true"}, middle),
+            ({("SCEP", "legacy"): "true"}, legacy),
+        ]
+    ):
+        with scep_server_in(tmp_path / str(number), changes=changes) as scep:
+            client = scep.client(digest=digest, cipher=cipher)
+            reply = scep.enroll_scep(client, challenge=scep.admin_challenge())
+            if accepted:
+                scep.leaf(reply)
+                assert reply.cipher == cipher
+            else:
+                assert (reply.status, reply.fail_info) == (FAILURE, BAD_ALG)
+
+
+def test_an_ec_signer_is_refused_before_anything_is_issued(scep: SCEP) -> None:
+    """S28: the answer could not be encrypted."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    client = SCEPClient(key, self_signed(key), scep.recipient())
+    reply = scep.enroll_scep(client, challenge=scep.admin_challenge())
+    assert (reply.status, reply.fail_info) == (FAILURE, BAD_ALG)
+    assert scep.issued() == 0
+
+
+def test_odd_serial_numbers_of_throw_away_certificates(scep: SCEP) -> None:
+    """S17: 32 octets, or negative; the answer names them as they are."""
+    for number, serial in enumerate((-5, 1 << 250)):
+        client = replace(scep.client(), certificate=self_signed(rsa_key(1), serial=serial))
+        reply = scep.enroll_scep(client, challenge=scep.admin_challenge(), transaction_id=str(number))
+        scep.leaf(reply)
