@@ -11,7 +11,15 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.authority import IssuingCAs
-from pikachu.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
+from pikachu.errors import (
+    AuthenticationFailed,
+    BadTemplate,
+    Conflict,
+    MalformedRequest,
+    NotAuthorized,
+    NotFound,
+    PolicyViolation,
+)
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Event,
@@ -133,7 +141,7 @@ class Policies:
     async def _update_default(self, actor: Principal, policy: Policy) -> Policy:
         if not _administers(actor):
             raise NotAuthorized("the default policy is changed by admins only")
-        compiled(_checked_text(policy.extensions))
+        _check_text(policy.extensions)
         check_days(policy.days)
         default = replace(self._book.default, days=policy.days, extensions=policy.extensions)
         # Recorded first: a change that nobody recorded would be worse than a record of one that failed.
@@ -178,7 +186,7 @@ class Policies:
         policy = await self._owned(actor, policy)
         _check_name(policy)
         check_days(policy.days)
-        compiled(_checked_text(policy.extensions))
+        _check_text(policy.extensions)
         limits = _checked_limits(policy.limits)
         if limits.max_days is not None and policy.days > limits.max_days:
             raise PolicyViolation(
@@ -260,10 +268,11 @@ def _check_name(policy: Policy) -> None:
         raise MalformedRequest(f"{name} can't be a label of SCEP; choose another name")
 
 
-def _checked_text(text: str) -> str:
+def _check_text(text: str) -> None:
     if len(text) > MAXIMUM_TEXT:
         raise MalformedRequest("the extensions are longer than 64 KiB")
-    return text
+    if "ext" not in compiled(text).usages:
+        raise BadTemplate(0, "the text has no section [ v3_ext ]: it says nothing about certificates")
 
 
 def _checked_limits(limits: PolicyLimits) -> PolicyLimits:

@@ -1,0 +1,277 @@
+"""The commands at work (INT-1), in process, beside another user of the same database too."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from tests.support.pki import make_csr
+from tests.support.site import Site, founded_site
+
+EXTENSIONS = "var/pki/server_ext.cnf"
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return founded_site(tmp_path, capsys, tmp_path_factory)
+
+
+@pytest.fixture
+def alice(site: Site) -> Site:
+    """A site with a user."""
+    site.write("pw", "secret99\n")
+    site.do("user", "add", "alice", "--email", "alice@example.com", "--role", "user", "--password-file", "pw")
+    return site
+
+
+def csr(site: Site, name: str = "device.csr", slot: int = 1, subject: str = "device.example.com") -> str:
+    """A request in a file of that name."""
+    _, der = make_csr(subject=subject, slot=slot)
+    site.write(name, der)
+    return name
+
+
+def serial_of(pem: str) -> str:
+    return f"{x509.load_pem_x509_certificate(pem.encode()).serial_number:x}"
+
+
+def test_accounts(alice: Site) -> None:
+    """INT-1: user add; user list."""
+    assert alice.out == "added alice\n"
+    assert [row[1:6] for row in alice.rows("user", "list")] == [
+        ["admin", "admin@localhost", "admin", "active", "local"],
+        ["alice", "alice@example.com", "user", "active", "local"],
+    ]
+    assert "taken" in alice.refused("user", "add", "Alice", "--email", "b@example.com", "--password-file", "pw")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("\nsecret99\n", "first line is empty"),
+        ("short\n", "at least 6"),
+        (b"\xff\xfe", "UTF-8"),
+        (None, "can't be read"),
+    ],
+)
+def test_bad_password_files(site: Site, content: str | bytes | None, told: str) -> None:
+    """DECISIONS 36: the first line counts."""
+    if content is not None:
+        site.write("pw", content)
+    line = site.refused("user", "add", "bob", "--email", "b@example.com", "--password-file", "pw")
+    assert told in line
+    assert "secret99" not in line
+
+
+def test_a_password_from_standard_input(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"from stdin\nrest\n")))
+    site.do("user", "add", "bob", "--email", "b@example.com", "--password-file", "-")
+
+
+def test_tokens(alice: Site) -> None:
+    """INT-1: the token and nothing else is on standard output."""
+    assert re.fullmatch(r"pik_\S{43}\n", alice.do("token", "create", "--user", "alice", "--name", "ci") + "\n")
+    alice.do("token", "create", "--user", "admin", "--name", "ci", "--days", "3", "--scope", "read")
+    rows = alice.rows("token", "list")
+    assert [row[:4] for row in rows] == [
+        ["1", "alice", "ci", "enroll,read,revoke"],
+        ["2", "admin", "ci", "read"],
+    ]
+    assert alice.rows("token", "list", "--user", "alice") == rows[:1]
+    alice.do("token", "revoke", "1")
+    assert [row[0] for row in alice.rows("token", "list")] == ["2"]
+    for arguments in (
+        ["create", "--user", "nobody", "--name", "x"],
+        ["create", "--user", "alice", "--name", "x", "--scope", "admin"],
+        ["create", "--user", "admin", "--name", "ci"],
+        ["revoke", "77"],
+    ):
+        alice.refused("token", *arguments)
+
+
+def test_challenges(alice: Site) -> None:
+    """INT-1: the password and nothing else; config.ini says how long it is good."""
+    password = alice.do("challenge", "create", "--user", "alice", "--validity", "2h")
+    assert re.fullmatch("[0-9A-F]{32}", password)
+    (row,) = alice.rows("challenge", "list", "--user", "alice")
+    assert row[1:4] == ["alice", password[:8], "available"]
+    alice.refused("challenge", "create", "--user", "alice", "--validity", "soon")
+    alice.refused("challenge", "create", "--user", "nobody")
+
+
+def test_policies(alice: Site) -> None:
+    """INT-1, DECISIONS 36: policy add needs --system or --user."""
+    alice.do("policy", "add", "tls", "--days", "30", "--extensions", EXTENSIONS, "--system", "--est", "--issuer", "rsa")
+    alice.do("policy", "add", "by hand", "--days", "9", "--extensions", EXTENSIONS, "--user", "alice", "--manual")
+    assert alice.rows("policy", "list") == [
+        ["0", "System", "System", "-", "365", "-", "automatic"],
+        ["1", "tls", "EST,System", "-", "30", "rsa", "automatic"],
+        ["2", "by hand", "-", "alice", "9", "-", "manual"],
+    ]
+    assert alice.do("policy", "show", "tls") + "\n" == alice.path(EXTENSIONS).read_text()
+    second = ["policy", "add", "tls 2", "--days", "30", "--extensions", EXTENSIONS, "--system", "--est"]
+    assert "the policy tls is used for EST already" in alice.refused(*second)
+    assert "deleted" in alice.refused("policy", "delete", "System")
+    alice.do("policy", "delete", "tls")
+    alice.do(*second)
+
+
+def test_a_bad_policy_text_is_refused_with_its_line(site: Site) -> None:
+    """TPL-2: errors tell the line."""
+    site.write("bad.cnf", "[ v3_ext ]\nbasicConstraints = CA:FALSE\nkeyUsage = nonsense\n")
+    line = site.refused("policy", "add", "bad", "--days", "30", "--extensions", "bad.cnf", "--system")
+    assert "line 3" in line
+
+
+def test_limits_of_a_policy(site: Site) -> None:
+    """POL-4: what the options say is enforced."""
+    limits = ["--keys", "RSA,EC/prime256v1", "--names", "DNS:*.example.com", "--subject", "CN=*.example.com"]
+    limits += ["--max-days", "20", "--no-csr-names", "--own-subject", "--linked", "--new-key"]
+    site.do("policy", "add", "tight", "--days", "10", "--extensions", EXTENSIONS, "--system", *limits)
+    name = csr(site)
+    site.do("sign", name, "--policy", "tight", "--days", "20")
+    assert "at most 20 days" in site.refused("sign", name, "--policy", "tight", "--days", "21")
+    other = csr(site, "other.csr", 2, "device.example.org")
+    assert "subject" in site.refused("sign", other, "--policy", "tight")
+
+
+def test_signing_and_revoking(site: Site) -> None:
+    """INT-1: sign prints the certificate, revoke and release take its serial number."""
+    pem = site.do("sign", csr(site), "--issuer", "rsa", "--days", "5") + "\n"
+    assert site.err == ""
+    (certificate,) = x509.load_pem_x509_certificates(pem.encode())
+    assert certificate.issuer.rfc4514_string() == "CN=Pikachu RSA CA"
+    assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 5
+    serial = serial_of(pem)
+    site.do("revoke", f"0x{serial.upper()}", "--reason", "certificateHold")
+    site.do("release", serial)
+    assert "hold" in site.refused("release", serial)
+    site.do("revoke", serial, "--reason", "keyCompromise")
+    assert site.do("revoke", serial) == f"revoked {serial}"
+    (row,) = site.rows("crl", "--issuer", "rsa")
+    crl = x509.load_der_x509_crl(Path(row[2]).read_bytes())
+    assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == int(row[1])
+    revoked = crl.get_revoked_certificate_by_serial_number(int(serial, 16))
+    assert revoked is not None
+    assert revoked.extensions.get_extension_for_class(x509.CRLReason).value.reason is x509.ReasonFlags.key_compromise
+    site.refused("revoke", "77")
+    site.refused("revoke", "no-hex")
+    site.refused("release", "77")
+
+
+def test_sign_refuses(site: Site) -> None:
+    name = csr(site)
+    site.write("not.csr", "hello")
+    for arguments in (
+        ["missing.csr"],
+        ["not.csr"],
+        [name, "--policy", "none"],
+        [name, "--issuer", "none"],
+        [name, "--days", "36500"],
+    ):
+        site.refused("sign", *arguments)
+        assert site.out == ""
+
+
+def test_crl_numbers_rise(site: Site) -> None:
+    """INT-1: pikachu crl, of all issuers in service or one."""
+    assert [row[:2] for row in site.rows("crl")] == [["ec", "1"], ["rsa", "1"], ["root", "1"]]
+    assert [row[:2] for row in site.rows("crl", "--issuer", "ec")] == [["ec", "2"]]
+    assert b"BEGIN X509 CRL" in site.path("var/crl/ca.crl").read_bytes()
+    assert "ec, root, rsa" in site.refused("crl", "--issuer", "none")
+
+
+def test_approvals(alice: Site) -> None:
+    """DECISIONS 13: a policy with manual approval; sign says what waits, and prints nothing else."""
+    alice.do("policy", "add", "manual", "--days", "30", "--extensions", EXTENSIONS, "--system", "--manual")
+    ids = []
+    for slot in (1, 2):
+        assert alice.run("sign", csr(alice, f"{slot}.csr", slot, f"d{slot}"), "--policy", "manual") == 0
+        assert alice.out == ""
+        found = re.fullmatch("pending approval ([0-9]+)\n", alice.err)
+        assert found
+        ids.append(found[1])
+    assert [(row[0], row[5]) for row in alice.rows("approval", "list")] == [(ids[0], "CN=d1"), (ids[1], "CN=d2")]
+    serial = alice.do("approval", "approve", ids[0])
+    alice.do("revoke", serial)
+    alice.do("approval", "reject", ids[1], "--reason", "who is that?")
+    assert alice.rows("approval", "list") == []
+    for arguments in (["approve", ids[0]], ["reject", ids[1], "--reason", "x"], ["approve", "999"]):
+        alice.refused("approval", *arguments)
+
+
+def test_audit(alice: Site) -> None:
+    """INT-1: audit verify; what commands did is recorded with who did it."""
+    count = int(alice.do("audit", "verify").split()[0])
+    alice.do("sign", csr(alice))
+    assert int(alice.do("audit", "verify").split()[0]) == count + 1
+
+
+def test_intents(site: Site) -> None:
+    """Intents without a certificate are listed; there are none after a clean run."""
+    site.do("sign", csr(site))
+    assert site.do("intents") == ""
+
+
+def test_config_masks_secrets(site: Site) -> None:
+    """CFG-11: what is in force, secrets masked; unknown keys are warned of."""
+    site.config(lambda text: text.replace(";ADMIN_PASSWORD =", "ADMIN_PASSWORD = hunter2\nFOO = bar"))
+    rows = site.rows("config")
+    assert ["[LDAP]", "ADMIN_PASSWORD", "********", "file"] in rows
+    assert ["[HTTPS]", "port", "8443", "file"] in rows
+    assert ["[OCSP]", "max_certificates", "50", "default"] in rows
+    assert "hunter2" not in site.out
+    assert site.err.startswith("warning: ")
+    assert "foo" in site.err.lower()
+
+
+def test_config_sample_is_the_shipped_file(site: Site) -> None:
+    """CFG-10: with the package alone there is a configuration to start from."""
+    assert site.do("config", "--sample") + "\n" == site.path("config.ini").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text.replace("mode = EC", "mode = DSA"), "[CA] mode: expected EC"),
+        (lambda text: text.replace("http_port = 8080", "http_port = 8443"), "[HTTPS] port: port 8443 is also"),
+        (lambda text: text.replace("var/pki/subca_ec.crt", "nowhere.crt"), "[CA] SUBCA_CERT_PATH_EC: "),
+        (lambda text: text.replace("var/db/pikachu.sqlite", "var/none.sqlite"), "does not exist yet; run pikachu init"),
+        (lambda text: text.replace("var/pki/secret_key", "var/none"), "[DEFAULT] secret_key_file: "),
+        (lambda text: text.replace("var/pki/server_ext.cnf", "var/none"), "[PATHS] server_ext_cfg: "),
+        (lambda text: "hello\n" + text, "line 1"),
+    ],
+)
+def test_what_can_not_work(site: Site, change: Callable[[str], str], told: str) -> None:
+    """RUN-4: exit code 1 and one line that names the setting."""
+    site.config(change)
+    assert told in site.refused("crl")
+
+
+def test_a_closed_pipe_is_no_traceback(site: Site) -> None:
+    """``pikachu config | head -1``."""
+    command = f"'{sys.executable}' -c 'from pikachu.cli.main import run; run()' config | head -1"
+    done = subprocess.run(["sh", "-c", command], cwd=site.folder, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("[DEFAULT]")
+    assert done.stderr == ""
+
+
+def test_beside_another_user_of_the_database(site: Site) -> None:
+    """INT-1: commands work on the same database at the same time."""
+    command = [sys.executable, "-c", "from pikachu.cli.main import run; run()"]
+    names = [csr(site, f"{slot}.csr", slot, f"d{slot}") for slot in (1, 2)]
+    running = [
+        subprocess.Popen([*command, "sign", name], cwd=site.folder, stdout=subprocess.PIPE, text=True) for name in names
+    ]
+    site.rows("crl")
+    serials = {serial_of(process.communicate()[0]) for process in running}
+    assert [process.returncode for process in running] == [0, 0]
+    assert len(serials) == 2
+    site.do("audit", "verify")
