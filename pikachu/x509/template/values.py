@@ -21,6 +21,7 @@ _MAXIMUM_OCTETS: Final = 256 * 1024
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,38})){1,63}")
 _INTEGER: Final = re.compile(r"-?([0-9]{1,1024}|0[xX][0-9A-Fa-f]{1,1024})")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2})*")
+_SPACE: Final = " \t\f\v"
 _TRUE: Final = frozenset(("TRUE", "true", "Y", "y", "YES", "yes"))
 _FALSE: Final = frozenset(("FALSE", "false", "N", "n", "NO", "no"))
 
@@ -130,7 +131,7 @@ class Source:
         items = []
         for part in value.split(","):
             name, colon, rest = part.partition(":")
-            name, rest = name.strip(" \t"), rest.strip(" \t")
+            name, rest = _stripped(name, place), _stripped(rest, place)
             if not name:
                 raise place.error("the list is empty" if not value.strip() else "a part of the list is empty")
             if colon and not rest:
@@ -138,6 +139,17 @@ class Source:
             self.spend(place, len(part))
             items.append(Item(name, rest if colon else None, place))
         return items
+
+
+def _stripped(text: str, place: Place) -> str:
+    """The text without white space around it.
+
+    :raises BadTemplate: OpenSSL keeps the space after a single character, and makes another value of it.
+    """
+    stripped = text.strip(_SPACE)
+    if len(stripped) == 1 and text.endswith(tuple(_SPACE)):
+        raise place.error(f"remove the space after {quoted(stripped)}, which OpenSSL would take for a part of it")
+    return stripped
 
 
 def boolean(item: Item) -> bool:

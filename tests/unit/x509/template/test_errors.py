@@ -80,6 +80,7 @@ VALUES = [
     ("authorityKeyIdentifier = keyid:sometimes", 2, "keyid takes no value but always"),
     ("authorityKeyIdentifier = none,keyid", 2, 'unknown name "none"'),
     ("subjectAltName = a.example.com", 2, "unknown kind of name"),
+    ("subjectAltName = DNS:x , DNS:y", 2, 'remove the space after "x"'),
     ("subjectAltName = dns:a.example.com", 2, 'did you mean "DNS"?'),
     ("subjectAltName = DNS", 2, '"DNS" needs a value'),
     ("subjectAltName = DNS:münchen.example", 2, "characters outside ASCII"),
@@ -231,7 +232,8 @@ BOMBS = {
     + "".join(f"a{n} = $a{n - 1}$a{n - 1}$a{n - 1}\n" for n in range(1, 40))
     + "[v3_ext]\n",
     "sections": "[v3_ext]\n1.2.3 = ASN1:SEQ:s0\n"
-    + "".join(f"[s{n}]\n" + "".join(f"f{m} = SEQ:s{n + 1}\n" for m in range(10)) for n in range(14)),
+    + "".join(f"[s{n}]\n" + "".join(f"f{m} = SEQ:s{n + 1}\n" for m in range(10)) for n in range(14))
+    + "[s14]\na = NULL\n",
     "depth": "[v3_ext]\n1.2.3 = ASN1:SEQ:s0\n"
     + "".join(f"[s{n}]\na = SEQ:s{n + 1}\n" for n in range(500))
     + "[s500]\n",
