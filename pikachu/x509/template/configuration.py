@@ -74,7 +74,7 @@ class Field:
 class Section:
     """A section and its fields in order.
 
-    :ivar line: of its first header; 0 for the fields before any header.
+    :ivar line: where it first stands; 0 for the fields before any header.
     """
 
     name: str
@@ -169,10 +169,7 @@ class Configuration:
         name = line[1:end].strip(_SPACE)
         if not name or any(character not in _NAME and character not in " \t" for character in name):
             raise BadTemplate(number, f"{quoted(name)} is no name of a section")
-        section = self.sections.setdefault(name, Section(name, number))
-        if section.line == 0 and section is not self.default:
-            section.line = number
-        self._current = section
+        self._current = self.sections.setdefault(name, Section(name, number))
 
     def _expand(self, text: str, section: Section, number: int) -> str:
         """A value without its quotation marks, escapes and variables."""
@@ -207,8 +204,6 @@ class Configuration:
         self._expanded += len(value)
         if self._expanded > _MAXIMUM_EXPANDED:
             raise BadTemplate(number, "the variables make the text too long")
-        if "\x00" in value:
-            raise BadTemplate(number, "a NUL character in a value")
         return value
 
     def _variable(self, text: str, position: int, section: Section, number: int) -> tuple[str, int]:

@@ -38,6 +38,7 @@ SYNTAX = [
     (".include = /etc/passwd\n[v3_ext]\n", 1, "include is not accepted"),
     (".pragma = dollarid:true\n[v3_ext]\n", 1, "pragma is not accepted"),
     ("[v3_ext]\nnsComment = a\\", 2, "ends with a backslash"),
+    ("[v3_ext]\nnsComment = a\\ # b\n", 2, "a value ends with a backslash"),
     ("[v3_ext]\nnsComment = a\x00b\n", 2, "a control character"),
     ("[v3_ext]\r\nnsComment = a\x1bb\r\n", 2, "a control character"),
     ("keyUsage = cRLSign\n[v3_ext]\nnsComment = x\n", 1, "keyUsage stands before the sections"),
@@ -81,6 +82,15 @@ VALUES = [
     ("authorityKeyIdentifier = none,keyid", 2, 'unknown name "none"'),
     ("subjectAltName = a.example.com", 2, "unknown kind of name"),
     ("subjectAltName = DNS:x , DNS:y", 2, 'remove the space after "x"'),
+    ("subjectAltName = DNS:a\\nb", 2, "a list has a line break in it"),
+    ("subjectAltName = @a\n[a]\nDNS = a\\tb", 4, "control characters"),
+    ("authorityKeyIdentifier = keyid,keyid:always", 2, "keyid stands twice"),
+    ("policyConstraints = inhibitPolicyMapping:0,inhibitPolicyMapping:1", 2, "inhibitPolicyMapping stands twice"),
+    ("certificatePolicies = @p\n[p]\nCPS =", 4, "CPS is empty"),
+    ("certificatePolicies = @p\n[p]\npolicyID = 1.2.3", 4, 'unknown name "policyID"'),
+    ("certificatePolicies = @p\n[p]\nuserNotice=@n\n[n]\ntext=x", 6, 'unknown name "text"'),
+    ("certificatePolicies = @p\n[p]\nuserNotice=@n\n[n]\nexplicitText=BMP:x", 6, "BMP texts are not accepted"),
+    ("certificatePolicies = @p\n[p]\nuserNotice=@n\n[n]\nexplicitText=" + "x" * 201, 6, "1 to 200 characters"),
     ("subjectAltName = dns:a.example.com", 2, 'did you mean "DNS"?'),
     ("subjectAltName = DNS", 2, '"DNS" needs a value'),
     ("subjectAltName = DNS:münchen.example", 2, "characters outside ASCII"),
@@ -190,6 +200,7 @@ REQUESTS = [
     (_REQUEST.replace("[ dn ]", "attributes = at\n[ dn ]"), 4, "attributes: there is no section [ at ]"),
     (_REQUEST.replace("[ dn ]", "req_extensions = v3\n[v3]\nauthorityKeyIdentifier=keyid\n[ dn ]"), 6, "no issuer yet"),
     (_REQUEST.replace("[ dn ]", "req_extensions = v3\n[v3]\nissuerAltName=issuer:copy\n[ dn ]"), 6, "no issuer yet"),
+    (_REQUEST.replace("[ dn ]", "attributes = a\n[a]\n1.2.3=x\ninitials=y\n2.5.4.43=z\n[ dn ]"), 8, "stands twice"),
     (_REQUEST.replace("[ dn ]", "attributes = a\n[a]\nextReq=x\n[ dn ]"), 6, "named by req_extensions"),
     (_REQUEST.replace("[ dn ]", "attributes = a\n[a]\nchallengePasword=x\n[ dn ]"), 6, '"challengePassword"?'),
 ]
@@ -231,6 +242,7 @@ BOMBS = {
     + "\n"
     + "".join(f"a{n} = $a{n - 1}$a{n - 1}$a{n - 1}\n" for n in range(1, 40))
     + "[v3_ext]\n",
+    "one variable": "a = " + "x" * 60_000 + "\n[v3_ext]\nnsComment = $a$a$a$a$a$a\n",
     "sections": "[v3_ext]\n1.2.3 = ASN1:SEQ:s0\n"
     + "".join(f"[s{n}]\n" + "".join(f"f{m} = SEQ:s{n + 1}\n" for m in range(10)) for n in range(14))
     + "[s14]\na = NULL\n",

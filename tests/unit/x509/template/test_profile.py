@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pikachu.errors import BadTemplate
+from pikachu.errors import BadTemplate, MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension
 from pikachu.x509.template import ExtensionContext, certification_request_info, parse
@@ -142,6 +142,42 @@ def test_request_templates_say_digest_and_attributes() -> None:
     assert template.attributes == (("1.2.840.113549.1.9.7", der.utf8_string("geheim")),)
     assert "geheim" not in repr(template)
     assert b"geheim" in certification_request_info(template, _SPKI)
+
+
+def test_moved_addresses_leave_the_subject() -> None:
+    """TPL-2: email:move, also out of an RDN with more than one attribute; email:copy leaves them there."""
+    text = (
+        "[req]\nprompt=no\ndistinguished_name=d\nreq_extensions=r\n"
+        "[d]\nCN=x\n+emailAddress=a@b.c\n1.emailAddress=d@e.f\n[r]\nsubjectAltName=email:move,DNS:y\n"
+    )
+    san = der.sequence(der.implicit(1, b"a@b.c"), der.implicit(1, b"d@e.f"), der.implicit(2, b"y"))
+    for way, subject_rdns in (("move", 1), ("copy", 2)):
+        template = parse(text.replace("move", way)).request()
+        assert [e.value for e in template.extensions(_SPKI)] == [san]
+        parts = der.parse(certification_request_info(template, _SPKI)).sub()
+        assert len(parts[1].sub()) == subject_rdns
+        assert parts[2].whole == _SPKI
+        assert san in parts[3].whole
+
+
+@pytest.mark.parametrize("name", ["subjectKeyIdentifier", "authorityKeyIdentifier"])
+def test_none_leaves_an_identifier_out(name: str) -> None:
+    """TPL-2: as OpenSSL does."""
+    assert _ext(f"{name} = none") == {}
+
+
+def test_a_key_that_is_none_is_refused() -> None:
+    """TPL-2: only with what the caller can mend."""
+    with pytest.raises(MalformedRequest):
+        _ext("subjectKeyIdentifier = hash", ExtensionContext(_EMPTY, _EMPTY))
+
+
+def test_many_issuers_do_not_fill_the_memory() -> None:
+    """TPL-2: extensions are kept for each issuer, up to a bound."""
+    profile = parse(_URLS)
+    for number in range(200):
+        found = profile.extensions(_context(ca=f"ca{number}", ski="ab", http_url="http://x"))
+        assert f"/ca/ca{number}.cer".encode() in found[0].value
 
 
 def test_requests_may_use_variables() -> None:
