@@ -208,6 +208,7 @@ class Credentials:
 
     :param address: of the peer, for audit and rate limits.
     :param peer_certificate: DER; the TLS handshake proved possession of its key.
+    :param peer_intermediates: DER certificates that the peer sent with it; nothing vouches for them.
     :param username: with *password*, of HTTP Basic.
     :param channel_bindings: base64 values that a linked CSR may carry as its challengePassword
         (RFC 7030 section 3.5, RFC 9266).
@@ -219,6 +220,7 @@ class Credentials:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     channel_bindings: tuple[str, ...] = field(default=(), repr=False)
+    peer_intermediates: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final
@@ -121,7 +122,9 @@ class Authenticator:
         Fails like :meth:`client_certificate` and :meth:`basic`: evidence that proves nothing is never passed over.
         """
         if credentials.peer_certificate is not None:
-            return await self.client_certificate(credentials.peer_certificate, credentials.address)
+            return await self.client_certificate(
+                credentials.peer_certificate, credentials.address, credentials.peer_intermediates
+            )
         if credentials.username is not None:
             return await self.basic(credentials.username, credentials.password or "", credentials.address)
         return Principal(PrincipalKind.ANONYMOUS, "anonymous", address=credentials.address)
@@ -205,12 +208,14 @@ class Authenticator:
         raise AuthenticationFailed(_WRONG_TOKEN, reason=reason, address=address)
 
     @uncancelled
-    async def client_certificate(self, der: bytes, address: str) -> Principal:
+    async def client_certificate(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Principal:
         """Who holds the key of the TLS client certificate *der*.
+
+        :param intermediates: what the peer sent with it.
 
         Fails with NotAuthorized and StoreUnavailable.
         """
-        return await self._certificate_principal(der, address, client_auth=True)
+        return await self._certificate_principal(der, address, intermediates, client_auth=True)
 
     @uncancelled
     async def message_signer(self, der: bytes, address: str) -> Principal:
@@ -221,8 +226,10 @@ class Authenticator:
         """
         return await self._certificate_principal(der, address, client_auth=False)
 
-    async def _certificate_principal(self, der: bytes, address: str, *, client_auth: bool) -> Principal:
-        presented = await self._certificates.authenticate(der, client_auth=client_auth)
+    async def _certificate_principal(
+        self, der: bytes, address: str, intermediates: Sequence[bytes] = (), *, client_auth: bool
+    ) -> Principal:
+        presented = await self._certificates.authenticate(der, intermediates, client_auth=client_auth)
         if not client_auth and not presented.own:
             raise NotAuthorized("the message was not signed with a certificate of this authority")
         issued_by = "certificate" if presented.own else "foreign certificate"

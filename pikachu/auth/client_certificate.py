@@ -36,6 +36,7 @@ from pikachu.x509.spki import KeyDescription, describe_spki
 
 MAXIMUM_INTERMEDIATES: Final = 8
 REMEMBERED_SIGNATURES: Final = 4096
+REMEMBERED_INTERMEDIATES: Final = 64
 _CERTIFICATE_POLICIES: Final = "2.5.29.32"
 _FOREIGN: Final = "the client certificate was not issued by this authority or one that it trusts"
 
@@ -74,6 +75,8 @@ class ClientCertificateAuthenticator:
         self._clock = clock
         # A device comes back with the same certificate; its signature is verified once.
         self._signatures = _VerifiedSignatures()
+        # In a resumed TLS session no intermediates are sent: those that once led to an anchor are kept.
+        self._intermediates: OrderedDict[bytes, Certificate] = OrderedDict()
 
     @uncancelled
     async def authenticate(
@@ -134,6 +137,8 @@ class ClientCertificateAuthenticator:
         if not anchors:
             raise NotAuthorized(_FOREIGN)
         unused = [found for der in intermediates[:MAXIMUM_INTERMEDIATES] if (found := _read_issuer(der)) is not None]
+        unused += self._intermediates.values()
+        path = []
         current = certificate
         # The number of CA certificates below the one that is looked at, self-issued ones not counted.
         depth = 0
@@ -143,12 +148,18 @@ class ClientCertificateAuthenticator:
             above = next((found for found in unused if self._is_issued_by(current, found, depth, now)), None)
             if above is None:
                 raise NotAuthorized(_FOREIGN)
-            unused.remove(above)
+            unused = [found for found in unused if found is not above]
+            path.append(above)
             depth += not above.self_issued
             current = above
         _check_validity(certificate, now)
         if not _is_understood(certificate):
             raise NotAuthorized("the client certificate has a critical extension that is not understood here")
+        for above in path:
+            self._intermediates[above.der] = above
+            self._intermediates.move_to_end(above.der)
+        while len(self._intermediates) > REMEMBERED_INTERMEDIATES:
+            self._intermediates.popitem(last=False)
 
     def _is_issued_by(self, certificate: Certificate, issuer: Certificate, depth: int, now: datetime) -> bool:
         return (

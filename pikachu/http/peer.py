@@ -8,6 +8,7 @@ from typing import Any, Final
 from twisted.internet.interfaces import IAddress, ISSLTransport
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
 
@@ -32,6 +33,17 @@ def peer_certificate(transport: object) -> bytes | None:
     connection = tls_connection(transport)
     certificate = connection.get_peer_certificate() if connection is not None else None
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) if certificate is not None else None
+
+
+def peer_intermediates(transport: object) -> tuple[bytes, ...]:
+    """The DER certificates that the peer sent besides its own; none in a resumed session.  Nothing vouches for them."""
+    connection = tls_connection(transport)
+    chain = connection.get_peer_cert_chain(as_cryptography=True) if connection is not None else None
+    if not chain:
+        return ()
+    own = peer_certificate(transport)
+    found = (certificate.public_bytes(serialization.Encoding.DER) for certificate in chain)
+    return tuple(der for der in found if der != own)
 
 
 def peer_common_name(transport: object) -> str | None:

@@ -21,7 +21,7 @@ from pikachu.errors import (
     TooLarge,
     Unavailable,
 )
-from pikachu.http.peer import channel_bindings, peer_certificate
+from pikachu.http.peer import channel_bindings, peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import ProtocolResource, serve
 from pikachu.http.responses import not_allowed, send, text_error
@@ -154,10 +154,12 @@ class ESTResource(ProtocolResource):
 
     def _credentials(self, request: BoundedRequest) -> Credentials:
         transport = request.channel.transport
+        certificate = peer_certificate(transport)
         basic = parse_basic_authorization(request.getHeader(b"authorization"))
         return Credentials(
             address=request.address,
-            peer_certificate=peer_certificate(transport),
+            peer_certificate=certificate,
+            peer_intermediates=() if certificate is None else peer_intermediates(transport),
             username=None if basic is None else basic[0],
             password=None if basic is None else basic[1],
             channel_bindings=channel_bindings(transport),
