@@ -65,6 +65,7 @@ class TLSContextSource:
     :param key: (key in the configuration, path) of a PEM file.
     :param authorities: gives the DER certificates that clients' may chain to; their names are sent to clients.
     :param passphrase: of the key file.
+    :ivar section: as given.
     :raises ConfigError: one line.
     """
 
@@ -79,7 +80,7 @@ class TLSContextSource:
         authorities: Callable[[], Sequence[bytes]] = tuple,
         passphrase: bytes = b"",
     ) -> None:
-        self._section = section
+        self.section = section
         self._certificate = certificate
         self._key = key
         self._clock = clock
@@ -107,7 +108,7 @@ class TLSContextSource:
         context.set_cipher_list(CIPHERS)
         # Sessions live in tickets, which cost this server no memory.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        context.set_session_id(f"pikachu {self._section}".encode("ascii", "replace")[:32])
+        context.set_session_id(f"pikachu {self.section}".encode("ascii", "replace")[:32])
         context.set_alpn_select_callback(_choose_protocol)
         self._load_identity(context)
         if self._clients is not ClientCertificates.NONE:
@@ -144,7 +145,7 @@ class TLSContextSource:
         if end <= datetime.fromtimestamp(self._clock.seconds(), UTC):
             _log.warn(
                 "[{section}] {name}: the certificate in {path} expired on {end}; renew it",
-                section=self._section,
+                section=self.section,
                 name=name,
                 path=str(path),
                 end=f"{end:%Y-%m-%d}",
@@ -160,7 +161,7 @@ class TLSContextSource:
             raise self._error(name, f"{path} can't be read ({reason}); `ls -l {path}` shows who may") from None
 
     def _error(self, name: str, what: str) -> ConfigError:
-        return ConfigError(f"[{self._section}] {name}: {what}")
+        return ConfigError(f"[{self.section}] {name}: {what}")
 
     def _ask_clients(self, context: SSL.Context) -> None:
         mode = SSL.VERIFY_PEER

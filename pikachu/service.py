@@ -7,6 +7,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any
 
 from twisted.application.service import Service
@@ -15,26 +16,19 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
-from twisted.web.resource import IResource, Resource
 
+from pikachu.authority import CertificateAuthority
 from pikachu.config.configuration import Configuration, Listener
 from pikachu.config.loading import load
-from pikachu.core import Core, build, ca_files, threaded_pools
+from pikachu.core import Core, build, ca_files, database_url, threaded_pools
 from pikachu.errors import ConfigError, PikachuError
-from pikachu.http.quick import QuickPath
-from pikachu.http.request import Limits, PathRule, Site
-from pikachu.http.resources import NotFoundResource
-from pikachu.http.tree import Tree
+from pikachu.http.request import Site
 from pikachu.listeners import ClientCertificates, ListenerService, TLSContextSource
 from pikachu.logs import LEVELS, LogOutput
-from pikachu.model import StatusChange, utc
-from pikachu.protocols.est.resource import ESTResource
-from pikachu.protocols.ocsp.resource import OCSPResource
-from pikachu.protocols.scep.dump import MessageDump
-from pikachu.protocols.scep.keys import MessageKeyring, RAMode
-from pikachu.protocols.scep.resource import put_scep
-from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
+from pikachu.model import StatusChange, format_serial, utc
+from pikachu.outlets import Outlets, limits
 from pikachu.signers.files import load_file_ca
+from pikachu.storage.store import open_store
 
 log = Logger()
 
@@ -59,43 +53,77 @@ class PikachuService(Service):
         self._is_only_log = is_only_log
         self._warnings: list[str] = [*config.warnings, *config.risks]
         self._lock: IO[str] | None = None
+        self._take_lock()
         pools = threaded_pools(reactor)
         self._pools = pools
-        self.core: Core = build(config, reactor, pools, reactor, f"server:{platform.node()}", self._warnings.append)
-        self._scep = scep_server(self.core) if config.scep.enabled else None
-        self._seen = 0
+        # Two servers of one machine on one database are told apart by their configurations.
+        process = f"server:{platform.node()}:{config.path}"
+        self.core: Core = build(config, reactor, pools, reactor, process, self._warnings.append)
+        self._outlets = Outlets(self.core, reactor)
+        # The last change of another process that is known here; ``None`` until the CRLs were looked at.
+        self._seen: int | None = None
+        self._blind = False
         self._poll = LoopingCall(self._look_for_changes)
         self._poll.clock = reactor
         self._renewals = LoopingCall(self._renew)
         self._renewals.clock = reactor
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
-        self._take_lock()
         for listener in self.listeners:
             listener.probe()
+        self._give_up_orphans()
         # twistd may fork after this: connections to the database are opened anew by who uses them.
         self.core.store.release_connections()
 
     def _take_lock(self) -> None:
-        """One server for a SQLite database: two would each take the other's intents for orphans."""
-        if self._config.database.url is not None:
+        """One server for a SQLite database: two would each take the other's intents for orphans.
+
+        It is held by the open file, so also by the process that twistd forks, and until that ends.
+        """
+        path = self._config.paths.db_path
+        if self._config.database.url is not None or not path.exists():
             return
-        path = self._config.paths.db_path.with_name(self._config.paths.db_path.name + ".lock")
+        lock = path.with_name(path.name + ".lock")
         try:
-            self._lock = path.open("w", encoding="ascii")
+            self._lock = lock.open("w", encoding="ascii")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ConfigError(
-                f"[PATHS] db_path: another server works with {self._config.paths.db_path}; stop it first"
-            ) from None
+            raise ConfigError(f"[PATHS] db_path: another server works with {path}; stop it first") from None
         except OSError as error:
-            raise ConfigError(f"[PATHS] db_path: {path} can't be written: {error.strerror}") from None
+            reason = f"{lock} can't be written: {error.strerror}; mend its owner or mode"
+            raise ConfigError(f"[PATHS] db_path: {reason}") from None
+
+    def _give_up_orphans(self) -> None:
+        """What a server of this name had begun when it ended.
+
+        Done before anything listens, for a request that arrives would look like an orphan too.
+        """
+        store = open_store(database_url(self._config))
+        authority = CertificateAuthority(self._reactor, store, self.core.issuers, self.core.authority.process)
+
+        async def work() -> None:
+            try:
+                for orphan in await authority.give_up_orphans():
+                    serial = format_serial(orphan.serial or 0)
+                    self._warnings.append(
+                        f"The intent {serial} was never completed; `pikachu revoke {serial}` revokes it"
+                    )
+            finally:
+                await store.close()
+
+        def failed(failure: Failure) -> None:
+            failures.append(failure)
+
+        failures: list[Failure] = []
+        Deferred.fromCoroutine(work()).addErrback(failed)
+        if failures:
+            raise ConfigError(f"the database: {failures[0].getErrorMessage()}")
 
     # --- listeners ----------------------------------------------------------------------
 
     def _listener(self, listener: Listener) -> ListenerService:
         config, core = self._config, self.core
-        resource, quick = self._resource(listener.name)
+        resource, quick = self._outlets.of(listener.name)
         site = Site(resource, self._reactor, limits(config), quick)
         tls = None
         if listener.name == "https":
@@ -141,25 +169,6 @@ class PikachuService(Service):
         issuing = [issuer.certificate.der for issuer in self.core.issuers.all() if issuer.name != "root"]
         return [*issuing, *(certificate.der for certificate in self.core.manufacturers)]
 
-    def _resource(self, listener: str) -> tuple[IResource, QuickPath | None]:
-        """What a listener serves (RUN-2), and its quick path."""
-        core, config = self.core, self._config
-        tree = Tree(NotFoundResource())
-        if self._scep is not None:
-            put_scep(tree, self._scep)
-        if listener == "scep":
-            return tree, None
-        quick = None
-        if config.ocsp.enabled:
-            ocsp = OCSPResource(core.responder, self._reactor, config.ocsp.max_certificates)
-            tree.putChild(b"ocsp", ocsp)
-            quick = QuickPath(ocsp, (b"POST /ocsp", b"GET /ocsp/"), self._reactor)
-        if listener in ("https", "trusted_https") and config.est.enabled:
-            known = Resource()
-            known.putChild(b"est", ESTResource(core.registration, core.pools.signing, config.est.base64_wrap.value))
-            tree.putChild(b".well-known", known)
-        return tree, quick
-
     def setServiceParent(self, parent: Any) -> None:
         """Take the application's log as well, unless the command line gave it to somebody else."""
         if self._is_only_log and isinstance(parent, Componentized):
@@ -184,20 +193,19 @@ class PikachuService(Service):
         for warning in self._warnings:
             log.warn("{warning}", warning=warning)
         self.core.store.subscribe(self._changed)
-        self._reactor.callWhenRunning(self._watch_hangup)
-        Deferred.fromCoroutine(self._begin()).addErrback(_log_failure, "the start")
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        self._reactor.callWhenRunning(self._begin)
 
-    async def _begin(self) -> None:
-        core = self.core
-        for orphan in await core.authority.give_up_orphans():
-            log.warn(
-                "The intent {serial} was never completed; `pikachu revoke {serial}` revokes it",
-                serial=f"{orphan.serial or 0:x}",
-            )
-        self._seen = await core.store.latest_change()
-        await core.publisher.begin()
-        self._poll.start(POLL_SECONDS, now=False).addErrback(_log_failure, "looking for changes")
+    def _begin(self) -> None:
+        # twistd ends as if SIGTERM had killed it, but a server that was told to stop has done well (RUN-5).
+        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._terminate))
+        self._poll.start(POLL_SECONDS).addErrback(_log_failure, "looking for changes")
         self._renewals.start(RENEWAL_CHECK_SECONDS).addErrback(_log_failure, "renewals")
+
+    def _terminate(self) -> None:
+        if self.running:
+            log.info("Told to stop")
+            self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         """Accept no more, finish what is in flight, then close the database and end the threads."""
@@ -212,6 +220,8 @@ class PikachuService(Service):
             await self.core.store.close()
             for pool in self._pools.services():
                 pool.stopService()
+            if self._lock is not None:
+                self._lock.close()
             log.info("Stopped")
 
         return Deferred.fromCoroutine(work()).addErrback(_log_failure, "the stop")
@@ -223,104 +233,75 @@ class PikachuService(Service):
         self.core.publisher.changed(changes)
 
     def _look_for_changes(self) -> Deferred[None]:
-        """What another process has revoked or released."""
+        """What another process has revoked or released.  Whatever goes wrong, the next look comes."""
+        return Deferred.fromCoroutine(self._look()).addErrback(_log_failure, "looking for changes")
 
-        async def work() -> None:
-            try:
-                changes = await self.core.store.changes_since(self._seen)
-            except PikachuError as error:
-                log.warn("Changes by others can't be seen: {error}", error=error.public)
-                return
-            if changes:
+    async def _look(self) -> None:
+        try:
+            if self._seen is None:
+                self._seen = await self.core.store.latest_change()
+                await self.core.publisher.begin()
+            while changes := await self.core.store.changes_since(self._seen):
                 self._seen = changes[-1].id
                 self._changed(changes)
-
-        return Deferred.fromCoroutine(work())
+        except PikachuError as error:
+            if self.running and not self._blind:
+                log.warn("Changes by others can't be seen: {error}", error=error.public)
+            self._blind = True
+            return
+        if self._blind:
+            self._blind = False
+            log.info("Changes by others are seen again")
 
     def _renew(self) -> Deferred[None]:
         def failed(failure: Failure, what: str) -> None:
-            log.error("{what} certificates: {failure}", what=what, failure=failure.getErrorMessage())
+            if self.running:
+                log.error("{what} certificates: {failure}", what=what, failure=failure.getErrorMessage())
 
         async def work() -> None:
             await self.core.responder.prepare().addErrback(failed, "OCSP responder")
-            if self._scep is not None:
-                await Deferred.fromCoroutine(self._scep.prepare()).addErrback(failed, "SCEP RA")
+            if self._outlets.scep is not None:
+                await Deferred.fromCoroutine(self._outlets.scep.prepare()).addErrback(failed, "SCEP RA")
 
         return Deferred.fromCoroutine(work())
 
     # --- SIGHUP -------------------------------------------------------------------------
 
-    def _watch_hangup(self) -> None:
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
-
     def reload(self) -> None:
         """Read TLS certificates, CA chains, the default policy and the log level again; connections stay (RUN-5)."""
         steps: list[tuple[str, Callable[[], None]]] = [
-            ("the log level", self._reload_level),
-            ("the CA chains", self._reload_chains),
-            ("the default policy", self.core.policies.forget),
-            *(("TLS", tls.reload) for tls in self._tls),
+            ("The log level", self._reload_level),
+            ("The default policy", self._reload_default_policy),
+            *((f"The chain of {name}", partial(self._reload_chain, name)) for name in self._config.ca.issuers),
+            *((f"TLS of {tls.section}", tls.reload) for tls in self._tls),
         ]
         for what, step in steps:
             try:
                 step()
             except ConfigError as error:
                 log.error("{what} stays as it was: {error}", what=what, error=str(error))
+            except Exception:  # noqa: BLE001 - what is in force stays, whatever the files hold
+                log.failure("{what} stays as it was", what=what)
         log.info("Reloaded")
 
     def _reload_level(self) -> None:
         self._output.level = LEVELS[load(self._config.path, os.environ).logging.log_level.value]
 
-    def _reload_chains(self) -> None:
-        for name, files in self._config.ca.issuers.items():
-            loaded = load_file_ca(
-                ca_files(self._config, files),
-                self._config.ca.key_permissions.value,
-                utc(self._reactor.seconds()),
-                lambda text: log.warn("{text}", text=text),
-            )
-            issuer = self.core.issuers.named(name)
-            if loaded.certificate.key_identifier == issuer.key_identifier:
-                issuer.replace_chain(tuple(certificate.der for certificate in loaded.chain))
+    def _reload_default_policy(self) -> None:
+        # Read here for its errors; the book itself keeps the last good one without a word.
+        self.core.policies.files.read()
+        self.core.policies.forget()
 
-
-def scep_server(core: Core) -> SCEPServer:
-    """SCEP over a core.
-
-    :raises ConfigError: when no key may do its work (S20).
-    """
-    section = core.config.scep
-    mode = RAMode(section.ra.value)
-    issuer = core.issuers.current.get("rsa", core.issuers.default)
-    if mode is RAMode.NEVER and issuer.decrypter is None:
-        raise ConfigError(
-            f"[SCEP] ra: never is chosen, but the key of the issuing CA {issuer.name} can't decrypt; "
-            "configure an RSA issuing CA with its key in a file, or choose auto"
+    def _reload_chain(self, name: str) -> None:
+        loaded = load_file_ca(
+            ca_files(self._config, self._config.ca.issuers[name]),
+            self._config.ca.key_permissions.value,
+            utc(self._reactor.seconds()),
+            lambda text: log.warn("{text}", text=text),
         )
-    dump = None if section.dump_dir is None else MessageDump(section.dump_dir, core.pools.files, core.clock)
-    return SCEPServer(
-        core.registration,
-        core.authority,
-        MessageKeyring(core.issuers, core.credentials, mode),
-        core.store,
-        core.publisher,
-        core.pools.files,
-        SCEPSettings(sha1_3des=section.allow_sha1_3des, legacy=section.legacy),
-        dump,
-    )
-
-
-def limits(config: Configuration) -> Limits:
-    """How large requests may be, by path."""
-    return Limits(
-        rules=(
-            PathRule(b"/ocsp", config.ocsp.body_limit),
-            PathRule(b"/scep", config.scep.body_limit),
-            PathRule(b"/cgi-bin/", config.scep.body_limit),
-            PathRule(b"/.well-known/est/", config.est.body_limit),
-            PathRule(b"/", config.default.body_limit, forms=True),
-        )
-    )
+        issuer = self.core.issuers.named(name)
+        if loaded.certificate.key_identifier == issuer.key_identifier:
+            issuer.replace_chain(tuple(certificate.der for certificate in loaded.chain))
 
 
 def _log_failure(failure: Failure, what: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from twisted.application.service import IService
 from twisted.python import usage
 
-from pikachu.errors import ConfigError
+from pikachu.errors import ConfigError, PikachuError
 
 if TYPE_CHECKING:
     from pikachu.service import PikachuService
@@ -30,8 +30,25 @@ class Options(usage.Options):
     def postOptions(self) -> None:
         """Read the configuration, open the database, load the keys, try the ports.
 
-        :raises usage.UsageError: one line that says what is wrong and what mends it.
+        What can't work is one line on standard error and exit code 1 (RUN-4); a UsageError would be printed below
+        all of twistd's options.
+
+        :raises SystemExit: when the server can't start.
         """
+        try:
+            self.service = self._build()
+        except ConfigError as error:
+            reason = str(error)
+        except PikachuError as error:
+            reason = error.public
+        except OSError as error:
+            reason = str(error)
+        else:
+            return
+        print(f"twistd pikachu: {' '.join(reason.split())}", file=sys.stderr)  # noqa: T201 - for who starts it
+        raise SystemExit(1)
+
+    def _build(self) -> PikachuService:
         # Loaded here: twistd imports this module for its list of commands.
         from twisted.internet import reactor
 
@@ -39,25 +56,25 @@ class Options(usage.Options):
         from pikachu.logs import configure
         from pikachu.service import PikachuService
 
-        try:
-            config = load(Path(self["config"]).absolute(), os.environ)
-            parent = self.parent
-            nodaemon = parent is None or bool(parent.get("nodaemon"))
-            own_log = parent is not None and (parent.get("logfile") or parent.get("syslog") or parent.get("logger"))
-            output = configure(
-                config.logging.log_level.value,
-                config.logging.log_file,
-                json=config.logging.log_json,
-                rotate_bytes=config.logging.log_rotate_size,
-                keep=config.logging.log_rotate_count,
-                standard_output=sys.stdout if nodaemon and not own_log else None,
-            )
-            # A log that the command line asks for goes beside the configured one.
-            if own_log:
-                output.attach()
-            self.service = PikachuService(config, reactor, output, is_only_log=not own_log)
-        except ConfigError as error:
-            raise usage.UsageError(str(error)) from None
+        config = load(Path(self["config"]).absolute(), os.environ)
+        parent = self.parent
+        nodaemon = parent is None or bool(parent.get("nodaemon"))
+        own_log = parent is not None and any(parent.get(name) for name in ("logfile", "syslog", "logger"))
+        # A daemon without a log file has twistd's own, in the folder where it was started.
+        own_log = own_log or not (nodaemon or config.logging.log_file)
+        output = configure(
+            config.logging.log_level.value,
+            config.logging.log_file,
+            json=config.logging.log_json,
+            rotate_bytes=config.logging.log_rotate_size,
+            keep=config.logging.log_rotate_count,
+            standard_output=sys.stdout if nodaemon and not own_log else None,
+        )
+        service = PikachuService(config, reactor, output, is_only_log=not own_log)
+        # A log that the command line asks for goes beside the configured one.
+        if own_log:
+            output.attach()
+        return service
 
 
 def makeService(options: Options) -> IService:

@@ -1,0 +1,119 @@
+"""What each listener serves (RUN-2)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.web.resource import IResource
+
+from pikachu.config.configuration import Configuration
+from pikachu.core import Core
+from pikachu.errors import ConfigError
+from pikachu.http.quick import QuickPath
+from pikachu.http.redirect import HTTPSRedirect
+from pikachu.http.request import Limits, PathRule
+from pikachu.http.tree import Tree
+from pikachu.interfaces import IClock
+from pikachu.protocols.download.resources import download_tree
+from pikachu.protocols.est.resource import ESTResource
+from pikachu.protocols.ocsp.resource import OCSPResource
+from pikachu.protocols.scep.dump import MessageDump
+from pikachu.protocols.scep.keys import MessageKeyring, RAMode
+from pikachu.protocols.scep.resource import put_scep
+from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
+from pikachu.web.entrance import Entrance, ToLogin
+
+# Of what anyone may read, what machines ask for in the clear.
+IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
+
+
+class Outlets:
+    """The protocols over one core; each is made once, and mounted where a listener serves it.
+
+    :raises ConfigError: when SCEP can't work as configured.
+    """
+
+    def __init__(self, core: Core, clock: IClock) -> None:
+        config = core.config
+        self._config = config
+        self._downloads = download_tree(core)
+        self.scep = scep_server(core) if config.scep.enabled else None
+        self._ocsp: OCSPResource | None = None
+        self._quick: QuickPath | None = None
+        if config.ocsp.enabled:
+            self._ocsp = OCSPResource(core.responder, clock, config.ocsp.max_certificates)
+            self._quick = QuickPath(self._ocsp, (b"POST /ocsp", b"GET /ocsp/"), clock)
+        self._est: ESTResource | None = None
+        if config.est.enabled:
+            self._est = ESTResource(core.registration, core.pools.signing, config.est.base64_wrap.value)
+
+    def of(self, listener: str) -> tuple[IResource, QuickPath | None]:
+        """The tree of ``http``, ``scep``, ``https`` or ``trusted_https``, and its quick path."""
+        if listener == "scep":
+            tree = Tree()
+            self._put_scep(tree)
+            return tree, None
+        if listener == "http":
+            tree = Tree(HTTPSRedirect(self._config.https.port))
+            names: tuple[bytes, ...] = IN_THE_CLEAR
+        else:
+            tree = Tree()
+            names = tuple(self._downloads)
+            tree.putChild(b"", ToLogin())
+            tree.putChild(b"login", Entrance())
+            self._put_est(tree)
+        for name in names:
+            tree.putChild(name, self._downloads[name])
+        if self._ocsp is not None:
+            tree.putChild(b"ocsp", self._ocsp)
+        self._put_scep(tree)
+        return tree, self._quick
+
+    def _put_scep(self, tree: Tree) -> None:
+        if self.scep is not None:
+            put_scep(tree, self.scep)
+
+    def _put_est(self, tree: Tree) -> None:
+        if self._est is not None:
+            known = Tree()
+            known.putChild(b"est", self._est)
+            tree.putChild(b".well-known", known)
+
+
+def scep_server(core: Core) -> SCEPServer:
+    """SCEP over a core.
+
+    :raises ConfigError: when no key may do its work (S20).
+    """
+    section = core.config.scep
+    mode = RAMode(section.ra.value)
+    issuer = core.issuers.current.get("rsa", core.issuers.default)
+    if mode is RAMode.NEVER and issuer.decrypter is None:
+        raise ConfigError(
+            f"[SCEP] ra: never is chosen, but the key of the issuing CA {issuer.name} can't decrypt; "
+            "configure an RSA issuing CA with its key in a file, or choose auto"
+        )
+    dump = None if section.dump_dir is None else MessageDump(section.dump_dir, core.pools.files, core.clock)
+    return SCEPServer(
+        core.registration,
+        core.authority,
+        MessageKeyring(core.issuers, core.credentials, mode),
+        core.store,
+        core.publisher,
+        core.pools.files,
+        SCEPSettings(sha1_3des=section.allow_sha1_3des, legacy=section.legacy),
+        dump,
+    )
+
+
+def limits(config: Configuration) -> Limits:
+    """How large requests may be, by path."""
+    return Limits(
+        rules=(
+            PathRule(b"/ocsp", config.ocsp.body_limit),
+            PathRule(b"/scep", config.scep.body_limit),
+            PathRule(b"/cgi-bin/", config.scep.body_limit),
+            PathRule(b"/.well-known/est/", config.est.body_limit),
+            PathRule(b"/", config.default.body_limit, forms=True),
+        )
+    )
