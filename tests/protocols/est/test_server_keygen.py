@@ -1,0 +1,144 @@
+"""serverkeygen (RFC 7030 section 4.4; E35 to E38; DECISIONS 24)."""
+
+from __future__ import annotations
+
+import base64
+import email
+import email.policy
+from email.message import EmailMessage
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
+
+from pikachu.model import PolicyLimits
+from pikachu.protocols.est.messages import ASYMMETRIC_DECRYPT_KEY_IDENTIFIER, DECRYPT_KEY_IDENTIFIER
+from pikachu.x509 import der
+from pikachu.x509.keys import load_private_key
+from tests.protocols.est.refusals import refused
+from tests.support.est import CERTS_ONLY, EST, certificates_in
+from tests.support.lint import check_certificate
+from tests.support.pki import KEY_TYPES, PrivateKey, make_csr
+from tests.support.stack import Response
+from tests.unit.x509.requests import attribute, request
+
+
+def parts_of(response: Response) -> tuple[bytes, bytes]:
+    """The PKCS#8 key and the PKCS#7 of an answer, in DER, read by Python's own MIME parser."""
+    assert response.status == 200, response.body
+    kind = response.headers["Content-Type"]
+    assert kind.startswith("multipart/mixed; boundary=")
+    assert len(kind.partition("=")[2]) <= 70
+    assert response.headers["Cache-Control"] == "no-store"
+    assert b"\n" not in response.body.replace(b"\r\n", b"")
+    assert response.body.endswith(b"--\r\n")
+    head = f"MIME-Version: 1.0\r\nContent-Type: {kind}\r\n\r\n".encode()
+    message = email.message_from_bytes(head + response.body, policy=email.policy.HTTP)
+    first, second = message.iter_parts()
+    assert isinstance(first, EmailMessage)
+    assert isinstance(second, EmailMessage)
+    assert first["Content-Type"] == "application/pkcs8"
+    assert f"Content-Type: {CERTS_ONLY}\r\n".encode() in response.body
+    for part in (first, second):
+        assert part["Content-Transfer-Encoding"] == "base64"
+    key, certificates = first.get_payload(decode=True), second.get_payload(decode=True)
+    assert isinstance(key, bytes)
+    assert isinstance(certificates, bytes)
+    return key, certificates
+
+
+def generated(est: EST, csr: bytes, user: str = "alice") -> tuple[PrivateKey, x509.Certificate, bytes]:
+    """The key, its certificate, and the answer's key part."""
+    response = est.enroll(csr, "serverkeygen", user=user)
+    key_der, content = parts_of(response)
+    (found,) = certificates_in(content)
+    key = load_private_key(key_der)
+    assert key.public_key() == found.public_key()
+    check_certificate(found.public_bytes(Encoding.DER), est.stack.issuer().chain)
+    return key, found, key_der
+
+
+@pytest.mark.parametrize("key_type", KEY_TYPES)
+def test_new_key(est: EST, key_type: str) -> None:
+    """E36, DECISIONS 24: a key of the request's kind; names are the request's; the request's key is not used."""
+    own, csr = make_csr(key_type, sans=["DNS:device.example.com"])
+    key, found, key_der = generated(est, csr)
+    assert type(key) is type(own)
+    assert key.public_key() != own.public_key()
+    assert found.subject.rfc4514_string() == "CN=device.example.com"
+    if not key_type.startswith("mldsa"):
+        load_der_private_key(key_der, None)
+
+
+def test_nothing_is_kept(est: EST) -> None:
+    """E38: the key is nowhere in the database; a second request makes a second key."""
+    _, csr = make_csr()
+    first, _, key_der = generated(est, csr)
+    second, _, _ = generated(est, csr)
+    assert first.public_key() != second.public_key()
+    secret = der.parse(key_der, der.SEQUENCE).sub()[2].content
+    for path in est.stack.files.folder.glob("pikachu.sqlite*"):
+        assert secret[-40:] not in path.read_bytes()
+
+
+@pytest.mark.parametrize("size", [1024, 512])
+def test_unusable_key(est: EST, size: int) -> None:
+    """E35, DECISIONS 24: where the request's key is none to use, RSA-2048."""
+    weak = der.sequence(
+        der.sequence(der.oid("1.2.840.113549.1.1.1"), der.null()),
+        der.bit_string(der.sequence(der.integer((1 << size) - 5), der.integer(65537))),
+    )
+    key, _, _ = generated(est, request(spki=weak))
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert key.key_size == 2048
+
+
+def test_broken_signature(est: EST) -> None:
+    """E35, 3g 37: the request's signature counts for nothing."""
+    generated(est, request(signature=b"nonsense"))
+
+
+@pytest.mark.parametrize("oid", [DECRYPT_KEY_IDENTIFIER, ASYMMETRIC_DECRYPT_KEY_IDENTIFIER])
+def test_encryption_is_refused(est: EST, oid: str) -> None:
+    """E37, 3g 36: who wants the key encrypted never gets it in the clear."""
+    line = refused(
+        est.enroll(request(attributes=[attribute(oid, der.octet_string(b"key 1"))]), "serverkeygen", user="alice"), 400
+    )
+    assert "encrypting" in line
+    assert est.issued() == 0
+
+
+def test_limits_stay(est: EST) -> None:
+    """E35: the policy's limits bind the new key too."""
+    est.policy("rsa", limits=PolicyLimits(keys=("RSA",)))
+    refused(est.enroll(make_csr()[1], "serverkeygen", user="alice"), 400)
+    generated(est, make_csr("rsa2048")[1])
+
+
+def test_challenge(est: EST) -> None:
+    """CHP-2: a challenge password buys one key."""
+    _, csr = make_csr(challenge=est.challenge(est.account("owner")))
+    parts_of(est.enroll(csr, "serverkeygen"))
+    refused(est.enroll(csr, "serverkeygen"), 401)
+    assert est.issued() == 1
+
+
+def test_raw_request(est: EST) -> None:
+    """DECISIONS 1: the parts are always base64."""
+    _, csr = make_csr()
+    headers = {"Authorization": "Basic " + base64.b64encode(b"alice:correct horse").decode()}
+    parts_of(est.send("/.well-known/est/serverkeygen", body=csr, headers=headers))
+
+
+def test_wrapped_for_libest(est: EST) -> None:
+    """D6: libest can't read base64 in one line."""
+    response = est.enroll(make_csr()[1], "serverkeygen", user="alice", headers={"User-Agent": "libest 3.2.0p"})
+    parts_of(response)
+    assert max(len(line) for line in response.body.split(b"\r\n")) <= 64
+
+
+def test_client_certificate(est: EST) -> None:
+    """EST-2: as for simpleenroll."""
+    tls = est.connect(est.identity())
+    parts_of(est.enroll(make_csr()[1], "serverkeygen", tls=tls))
