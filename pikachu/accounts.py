@@ -204,6 +204,54 @@ class Accounts:
         return await self._change(actor, account_id, decide)
 
     @uncancelled
+    async def update(
+        self,
+        actor: Principal,
+        account_id: int,
+        *,
+        email: str | None = None,
+        role: Role | None = None,
+        state: AccountState | None = None,
+    ) -> Account:
+        """Change several things at once, or nothing; admins only.  ``None`` leaves a thing as it is.
+
+        Fails with NotFound, MalformedRequest, and Conflict as :meth:`suspend` and :meth:`change_role` do.
+        """
+
+        def decide(account: Account) -> tuple[Account, Event]:
+            if state is AccountState.PENDING and account.state is not state:
+                raise Conflict("an account that was approved can't be pending again; suspend it instead")
+            if state is AccountState.SUSPENDED and account.id == actor.owner_id:
+                raise Conflict("you can't suspend yourself; ask another admin")
+            changed = replace(
+                account, email=new_email or account.email, role=role or account.role, state=state or account.state
+            )
+            named = {
+                name: {"before": str(getattr(account, name)), "after": str(getattr(changed, name))}
+                for name in ("email", "role", "state")
+                if getattr(account, name) != getattr(changed, name)
+            }
+            type_ = "update"
+            if set(named) == {"role"}:
+                type_ = "role change"
+            elif "state" in named:
+                type_ = "suspend" if state is AccountState.SUSPENDED else "activated"
+            return changed, _user_event(actor, type_, account.username, account.id, **named)
+
+        _require(actor, Scope.ADMIN)
+        new_email = None if email is None else _checked_email(email)
+        before = await self._store.account(account_id)
+        if email is None and role is None and state is None:
+            return before
+        if state is AccountState.ACTIVE and before.state is AccountState.SUSPENDED:
+            # As in activate(): what a suspension was interrupted in is finished first.
+            await self._end_tokens(actor, account_id)
+        account = await self._change(actor, account_id, decide)
+        if state is AccountState.SUSPENDED:
+            await self._end_tokens(actor, account_id)
+        return account
+
+    @uncancelled
     async def reset_password(self, actor: Principal, account_id: int, password: str) -> Account:
         """A new password for a local account; admins only.
 
@@ -306,6 +354,15 @@ class Accounts:
     async def list_tokens(self, actor: Principal, query: ListQuery) -> Page[Token]:
         """One's own; for admins those of ``query.owner_id``, or all."""
         return await self._store.tokens(_own_list(actor, query))
+
+    @uncancelled
+    async def token(self, actor: Principal, token_id: int) -> Token:
+        """One of one's own, or any for admins; never its text.  Fails with NotFound."""
+        own = _own_id(actor, Scope.READ)
+        found = await self._store.token(token_id)
+        if found.account_id != own and not _administers(actor):
+            raise NotFound("there is no such token")
+        return found
 
     @uncancelled
     async def revoke_token(self, actor: Principal, token_id: int) -> None:

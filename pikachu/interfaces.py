@@ -319,6 +319,9 @@ class IAccountStore(Protocol):
     ) -> Deferred[Token]:
         """Fails with Conflict when the account has a token of that name."""
 
+    def token(self, token_id: int) -> Deferred[Token]:
+        """Fails with NotFound."""
+
     def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]: ...
     def tokens(self, query: ListQuery) -> Deferred[Page[Token]]: ...
     def delete_token(self, token_id: int, owner_id: int | None, event: Event, now: datetime) -> Deferred[None]: ...

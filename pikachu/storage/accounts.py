@@ -205,8 +205,13 @@ def _add_token(
     }
     identity = tx.insert(_insert_token, values)
     write_event(tx, event, now)
-    row = tx.row(_token, {"b_id": identity})
-    assert row is not None  # noqa: S101 - inserted above
+    return _find_token(tx, identity)
+
+
+def _find_token(tx: Transaction, token_id: int) -> Token:
+    row = tx.row(_token, {"b_id": row_id(token_id)})
+    if row is None:
+        raise NotFound("there is no such token")
     return _token_record(row)
 
 
@@ -225,8 +230,8 @@ def _tokens(tx: Transaction, query: ListQuery) -> Page[Token]:
 
 
 def _remove_token(tx: Transaction, token_id: int, owner_id: int | None, event: Event, now: datetime) -> None:
-    row = tx.row(_token, {"b_id": row_id(token_id)})
-    if row is None or (owner_id is not None and row[1] != owner_id):
+    found = _find_token(tx, token_id)
+    if owner_id is not None and found.account_id != owner_id:
         raise NotFound("there is no such token")
     tx.write(_delete_token, {"b_id": token_id})
     write_event(tx, event, now)
@@ -281,6 +286,10 @@ class AccountsPart(StorePart):
     ) -> Deferred[Token]:
         """A new one; NotFound, Conflict."""
         return self._write(_add_token, account_id, name, digest, scopes, expires_at, event, now)
+
+    def token(self, token_id: int) -> Deferred[Token]:
+        """The token of that id; NotFound."""
+        return self._read(_find_token, token_id)
 
     def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]:
         """The token and whose it is."""

@@ -1,0 +1,170 @@
+"""The rules about what was issued: who sees which certificates, requests and events, and what they may do with them.
+
+Pages, REST and the command line come in here (CRT-5 to CRT-7, AUD-1, DECISIONS 29, 32, 50).  What somebody may not see
+is not found.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from pikachu.authority import CertificateAuthority
+from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.interfaces import IStore
+from pikachu.model import (
+    CertificateRecord,
+    EventRecord,
+    ListQuery,
+    Method,
+    Page,
+    Principal,
+    PrincipalKind,
+    RequestRecord,
+    RevocationReason,
+    Scope,
+)
+from pikachu.threads import uncancelled
+
+_NAMES_KEPT: Final = 10_000
+_NAME_SECONDS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class _Name:
+    until: float
+    text: str | None
+
+
+class Inventory:
+    """What people see and do with what this authority has issued.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do
+    not reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+    """
+
+    def __init__(self, store: IStore, authority: CertificateAuthority) -> None:
+        self._store = store
+        self._authority = authority
+        self._names: OrderedDict[int, _Name] = OrderedDict()
+
+    # --- certificates ---------------------------------------------------------------------
+
+    @uncancelled
+    async def certificates(self, actor: Principal, query: ListQuery) -> Page[CertificateRecord]:
+        """One's own; for admins those of ``query.owner_id``, or all."""
+        return await self._store.certificates(_own_list(actor, query), self._authority.now())
+
+    @uncancelled
+    async def certificate(self, actor: Principal, certificate_id: int) -> CertificateRecord:
+        """One of one's own, or any for admins.  Fails with NotFound."""
+        return await self._visible(actor, certificate_id, Scope.READ)
+
+    @uncancelled
+    async def revoke(self, actor: Principal, certificate_id: int, reason: RevocationReason) -> CertificateRecord:
+        """Revoke, or put on hold; repeating it changes nothing.  Fails with NotFound."""
+        found = await self._visible(actor, certificate_id, Scope.REVOKE)
+        return await self._authority.revoke(found.serial, reason, actor)
+
+    @uncancelled
+    async def release(self, actor: Principal, certificate_id: int) -> CertificateRecord:
+        """Release from hold.  Fails with NotFound, and Conflict when it is not on hold."""
+        found = await self._visible(actor, certificate_id, Scope.REVOKE)
+        return await self._authority.release(found.serial, actor)
+
+    @uncancelled
+    async def delete(self, actor: Principal, certificate_id: int) -> None:
+        """Hide it; one that is revoked stays revoked (CRT-6).  Fails with NotFound."""
+        await self._authority.delete(await self._visible(actor, certificate_id, Scope.REVOKE), actor)
+
+    async def _visible(self, actor: Principal, certificate_id: int, scope: Scope) -> CertificateRecord:
+        _require(actor, scope)
+        found = await self._store.certificate(certificate_id)
+        if not _sees(actor, found.owner_id):
+            raise NotFound("there is no such certificate")
+        return found
+
+    # --- requests that wait for a person --------------------------------------------------
+
+    @uncancelled
+    async def approvals(self, actor: Principal, query: ListQuery) -> Page[RequestRecord]:
+        """One's own requests; for admins those of ``query.owner_id``, or all; filter ``state``."""
+        return await self._store.requests(_own_list(actor, query))
+
+    @uncancelled
+    async def approval(self, actor: Principal, request_id: int, scope: Scope = Scope.READ) -> RequestRecord:
+        """One of one's own, or any for admins.  Fails with NotFound.
+
+        :param scope: that lets the actor see it: who has just made or decided it need not read anything else.
+        """
+        _require(actor, scope)
+        found = await self._store.request(request_id)
+        if found.method is Method.CA or not _sees(actor, found.owner_id):
+            raise NotFound("there is no such request")
+        return found
+
+    # --- events ---------------------------------------------------------------------------
+
+    @uncancelled
+    async def events(self, actor: Principal, query: ListQuery) -> Page[EventRecord]:
+        """Events about what is one's own; for admins those of ``query.owner_id``, or all (DECISIONS 50)."""
+        return await self._store.events(_own_list(actor, query))
+
+    # --- owners ---------------------------------------------------------------------------
+
+    def owner_names(self, actor: Principal, ids: Iterable[int | None]) -> Deferred[dict[int, str]]:
+        """id → name of the accounts that own something, as far as they are still there; kept for half a minute."""
+
+        async def work() -> dict[int, str]:
+            found: dict[int, str] = {}
+            for owner_id in {one for one in ids if one is not None}:
+                if owner_id == actor.owner_id:
+                    found[owner_id] = actor.name
+                    continue
+                name = await self._name(owner_id)
+                if name is not None:
+                    found[owner_id] = name
+            return found
+
+        return Deferred.fromCoroutine(work())
+
+    async def _name(self, account_id: int) -> str | None:
+        now = self._authority.now().timestamp()
+        kept = self._names.get(account_id)
+        if kept is not None and kept.until > now:
+            return kept.text
+        try:
+            text: str | None = (await self._store.account(account_id)).username
+        except NotFound:
+            text = None
+        self._names[account_id] = _Name(now + _NAME_SECONDS, text)
+        if len(self._names) > _NAMES_KEPT:
+            self._names.popitem(last=False)
+        return text
+
+
+def _require(actor: Principal, scope: Scope) -> None:
+    if actor.kind is PrincipalKind.ANONYMOUS:
+        raise AuthenticationFailed("sign in first")
+    if actor.role is None:
+        raise NotAuthorized("this needs an account")
+    if scope not in actor.scopes:
+        raise NotAuthorized(f"this needs the scope {scope}")
+
+
+def _administers(actor: Principal) -> bool:
+    return actor.is_admin and Scope.ADMIN in actor.scopes
+
+
+def _sees(actor: Principal, owner_id: int | None) -> bool:
+    return _administers(actor) or (owner_id is not None and owner_id == actor.owner_id)
+
+
+def _own_list(actor: Principal, query: ListQuery) -> ListQuery:
+    _require(actor, Scope.READ)
+    # No account has the id 0.
+    return query if _administers(actor) else replace(query, owner_id=actor.owner_id or 0)

@@ -1,0 +1,184 @@
+# mypy: allow-untyped-calls
+"""REST on Klein: finds the route, asks who calls, reads the body, and tells failures as problem details."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TooSlow
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource, Resource
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import RequestRedirect
+
+from pikachu.auth.authenticator import Authenticator
+from pikachu.errors import AuthenticationFailed, Overloaded, PikachuError, TooLarge
+from pikachu.http.request import BoundedRequest, log_failure
+from pikachu.interfaces import IClock
+from pikachu.model import ANONYMOUS, Principal
+from pikachu.web.api.bodies import decode_body
+from pikachu.web.api.idempotency import Repetitions, checked_key
+from pikachu.web.api.queries import parse_query
+from pikachu.web.api.routes import Access, Answer, Call, Route, Sent
+from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, status_problem, unexpected_problem
+
+TIME_LIMIT: Final = 60.0
+MAXIMUM_BODY: Final = 1024 * 1024
+_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+
+
+class RESTResource(Resource):
+    """All routes; mounted at the first segment of their paths (``api``, ``requests``).
+
+    :param routes: what :meth:`pikachu.web.api.routes.Routes.routes` gave.
+    """
+
+    isLeaf = True
+
+    def __init__(self, routes: Iterable[Route], authenticator: Authenticator, clock: IClock) -> None:
+        Resource.__init__(self)
+        self.routes = tuple(routes)
+        self._authenticator = authenticator
+        self._clock = clock
+        self._repetitions = Repetitions(clock)
+        self._klein = self._application().resource()
+
+    def render(self, request: BoundedRequest) -> int:
+        """Hand the request to Klein, unless it would stumble over it."""
+        request.postpath = [*(request.prepath or []), *(request.postpath or [])]
+        request.prepath = []
+        try:
+            b"/".join(request.postpath).decode("utf-8")
+            if request.method not in _METHODS:
+                allowed = status_problem(HTTPStatus.NOT_IMPLEMENTED, "this method is served nowhere here")
+                return Sent.problem(allowed).render(request)
+            return int(self._klein.render(request))
+        except (UnicodeDecodeError, HTTPException):
+            # Werkzeug refuses some host names before it calls anything of ours.
+            problem = status_problem(HTTPStatus.BAD_REQUEST, "the path or the host of the request can't be read")
+            return Sent.problem(problem).render(request)
+
+    def _application(self) -> Any:
+        app = Klein()
+        # What comes first wins: with Exception before it, 404 and 405 would become 500.
+        app.handle_errors(HTTPException)(_unrouted)
+        app.handle_errors(Exception)(_failed)
+        for route in self.routes:
+            app.route(route.path, methods=[route.method], endpoint=f"{route.method} {route.path}")(
+                self._endpoint(route)
+            )
+        return app
+
+    def _endpoint(self, route: Route) -> Any:
+        def endpoint(request: BoundedRequest, **path: str) -> Deferred[IResource]:
+            work = Deferred.fromCoroutine(self._serve(route, request, path))
+            if not work.called:
+                work.addTimeout(TIME_LIMIT, self._clock)  # type: ignore[arg-type]
+            return work
+
+        endpoint.__name__ = route.name
+        return endpoint
+
+    async def _serve(self, route: Route, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
+        principal = await self._principal(route, request)
+        route.admit(principal)
+        query = parse_query(request.uri, route.query_names)
+        body: object = None
+        given: frozenset[str] = frozenset()
+        data = b""
+        if route.body is not None:
+            data = _json_octets(request)
+            body, given = decode_body(route.body, data)
+        key = None
+        if route.method == "POST":
+            key = checked_key(request.requestHeaders.getRawHeaders(b"Idempotency-Key") or [])
+        call = Call(route, principal, path, query, body, given, key)
+
+        async def work() -> Answer:
+            return await route.handler(None, call)
+
+        if key is None or principal.owner_id is None:
+            return Sent.answer(await work())
+        fingerprint = hashlib.sha256(b"%s\n%s\n%s" % (request.method, request.uri, data)).digest()
+        account_key = (principal.owner_id, key)
+        return Sent.answer(await self._repetitions.once(account_key, fingerprint, work, durable=route.durable))
+
+    async def _principal(self, route: Route, request: BoundedRequest) -> Principal:
+        """Who asks.  A TLS client certificate counts only once it is bound to an account, and none can be (yet)."""
+        if route.scope is Access.ANYONE:
+            return ANONYMOUS
+        values = request.requestHeaders.getRawHeaders(b"Authorization") or []
+        if not values:
+            return ANONYMOUS
+        scheme, _, token = values[0].decode("latin-1").strip().partition(" ")
+        if len(values) > 1 or scheme.lower() != "bearer":
+            raise AuthenticationFailed("send an API token: Authorization: Bearer TOKEN")
+        return await self._authenticator.token(token.strip(), request.address)
+
+
+def _json_octets(request: BoundedRequest) -> bytes:
+    """The body, which must say that it is JSON when there is one."""
+    request.content.seek(0)
+    data: bytes = request.content.read(MAXIMUM_BODY + 1)
+    if len(data) > MAXIMUM_BODY:
+        raise TooLarge(f"a body here has at most {MAXIMUM_BODY // 1024} KiB")
+    kinds = request.requestHeaders.getRawHeaders(b"Content-Type") or []
+    kind = kinds[0].decode("latin-1") if len(kinds) == 1 else ""
+    if data and kind.partition(";")[0].strip().lower() != "application/json":
+        raise HTTPProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body here is application/json")
+    encoding = request.getHeader(b"Content-Encoding")
+    if encoding is not None and encoding.strip().lower() != b"identity":
+        raise HTTPProblem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a body here is not compressed")
+    return data
+
+
+def _unrouted(request: Any, failure: Failure) -> Any:
+    error: Any = failure.value
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        headers = {b"Allow": allowed.encode("ascii")}
+        problem = status_problem(HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers)
+    elif isinstance(error, RequestRedirect) or error.code == HTTPStatus.NOT_FOUND:
+        problem = status_problem(HTTPStatus.NOT_FOUND, "there is nothing at this path")
+    else:
+        problem = status_problem(error.code or HTTPStatus.BAD_REQUEST, "the request can't be served")
+    return Sent.problem(problem)
+
+
+def _failed(request: Any, failure: Failure) -> Any:
+    return Sent.problem(_problem(request, failure))
+
+
+def _problem(request: BoundedRequest, failure: Failure) -> Problem:
+    error = failure.value
+    if isinstance(error, TooSlow | CancelledError):
+        error = Overloaded("this server has too much to do; try again soon")
+    if isinstance(error, HTTPProblem):
+        return status_problem(error.status, error.detail, error.headers)
+    if not isinstance(error, PikachuError):
+        return unexpected_problem(log_failure(failure, request))
+    if outcome_of(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return problem_of(error, log_failure(failure, request))
+    problem = problem_of(error)
+    if isinstance(error, AuthenticationFailed):
+        return Problem(
+            problem.status,
+            problem.type,
+            problem.title,
+            problem.detail,
+            None,
+            {b"WWW-Authenticate": _challenge(request)},
+        )
+    return problem
+
+
+def _challenge(request: BoundedRequest) -> bytes:
+    """What to authenticate with (RFC 6750 section 3)."""
+    presented = request.requestHeaders.hasHeader(b"Authorization")
+    return b'Bearer realm="pikachu", error="invalid_token"' if presented else b'Bearer realm="pikachu"'

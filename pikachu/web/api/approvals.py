@@ -1,0 +1,126 @@
+"""``/approvals``: requests that wait for a person (DECISIONS 13)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pikachu.core import Core
+from pikachu.errors import MalformedRequest
+from pikachu.inventory import Inventory
+from pikachu.model import Method, RequestRecord, RequestState, Scope
+from pikachu.registration import RegistrationAuthority
+from pikachu.web.api.routes import Answer, Call, Routes, listed, route
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A request that waits for a person, or was decided."""
+
+    id: int
+    status: RequestState
+    subject: str
+    key: str
+    policy: str
+    issuer: str
+    method: Method
+    requested_by: str
+    owner: str | None
+    created_at: datetime
+    validity_days: int | None
+    decided_at: datetime | None
+    decided_by: str | None
+    reason: str | None
+    certificate_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a request is turned down."""
+
+    reason: str = ""
+
+
+class ApprovalsAPI(Routes):
+    """Requests that wait for a person."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._registration: RegistrationAuthority = core.registration
+        self._inventory = inventory
+
+    @route(
+        "GET",
+        "/approvals",
+        scope=Scope.READ,
+        summary="Requests that wait for approval; with status, those that were decided",
+        answer=Approval,
+        listed=True,
+        filters={"status": "state", "method": "method"},
+        owner="owner_id",
+    )
+    async def list(self, call: Call) -> Answer:
+        """Without ``status``, those that wait."""
+        query = call.list_query()
+        if "state" not in query.filters:
+            query = replace(query, filters={**query.filters, "state": RequestState.PENDING.value})
+        page = await self._inventory.approvals(call.principal, query)
+        names = await self._inventory.owner_names(call.principal, [request.owner_id for request in page.items])
+        return listed(page, lambda request: approval_document(request, names))
+
+    @route("GET", "/approvals/<id>", scope=Scope.READ, summary="One request", answer=Approval)
+    async def get(self, call: Call) -> Answer:
+        """What has become of it; ``certificate_id`` once it is issued."""
+        return await self._answer(call, await self._inventory.approval(call.principal, call.id))
+
+    @route(
+        "POST",
+        "/approvals/<id>/approval",
+        scope=Scope.ADMIN,
+        summary="Approve a request: it is signed at once",
+        answer=Approval,
+    )
+    async def approve(self, call: Call) -> Answer:
+        """409 when it does not wait any more."""
+        await self._registration.approve(call.principal, call.id)
+        return await self._answer(call, await self._inventory.approval(call.principal, call.id, Scope.ADMIN))
+
+    @route(
+        "POST",
+        "/approvals/<id>/rejection",
+        scope=Scope.ADMIN,
+        summary="Turn a request down",
+        body=Rejection,
+        answer=Approval,
+    )
+    async def reject(self, call: Call) -> Answer:
+        """The requester is told that it was rejected, not why."""
+        reason = call.take(Rejection).reason.strip()
+        if len(reason) > 500 or not reason.isprintable():
+            raise MalformedRequest("reason is at most 500 printable characters")
+        return await self._answer(call, await self._registration.reject(call.principal, call.id, reason))
+
+    async def _answer(self, call: Call, request: RequestRecord) -> Answer:
+        return Answer(
+            200, approval_document(request, await self._inventory.owner_names(call.principal, [request.owner_id]))
+        )
+
+
+def approval_document(request: RequestRecord, names: dict[int, str]) -> Approval:
+    """A request as it is shown."""
+    return Approval(
+        request.id,
+        request.state,
+        request.subject,
+        request.key_type,
+        request.policy,
+        request.issuer,
+        request.method,
+        request.principal,
+        None if request.owner_id is None else names.get(request.owner_id),
+        request.created_at,
+        request.validity_days,
+        request.decided_at,
+        request.decided_by,
+        request.reason,
+        request.certificate_id,
+    )

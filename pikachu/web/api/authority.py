@@ -1,0 +1,164 @@
+"""``/cas``, ``/status`` and ``/events``: the authority itself, what a serial is worth, and the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pikachu.authority import IssuingCA, IssuingCAs
+from pikachu.core import Core
+from pikachu.errors import NotFound
+from pikachu.inventory import Inventory
+from pikachu.model import EventRecord, Scope, format_serial, parse_serial, rfc3339
+from pikachu.validation import CertificateStatusReader
+from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, listed, route
+from pikachu.x509.names import parse_name
+from pikachu.x509.pem import certificates_pem
+
+
+@dataclass(frozen=True, slots=True)
+class IssuingCADocument:
+    """An issuing CA; ``chain_pem`` begins with itself and ends with the root."""
+
+    name: str
+    default: bool
+    subject: str
+    serial: str
+    key: str
+    key_identifier: str
+    not_before: datetime
+    not_after: datetime
+    pem: str
+    chain_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """valid, revoked, expired or ``not found``; a revoked one has its time and its reason."""
+
+    serial: str
+    status: str
+    revoked_at: datetime | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventDocument:
+    """An audit event; ``hash`` covers it and the one before."""
+
+    id: int
+    at: datetime
+    type: str
+    resource_type: str
+    resource_name: str
+    actor: str
+    details: Mapping[str, object]
+    owner: str | None
+    about_account: bool
+    hash: str
+
+
+class AuthorityAPI(Routes):
+    """What anyone may know."""
+
+    def __init__(self, core: Core) -> None:
+        self._issuers: IssuingCAs = core.issuers
+        self._statuses: CertificateStatusReader = core.statuses
+
+    @route(
+        "GET",
+        "/cas",
+        scope=Access.ANYONE,
+        summary="The issuing CAs with their chains",
+        answer=IssuingCADocument,
+        listed=True,
+        sorts=(),
+    )
+    async def list(self, call: Call) -> Answer:
+        """All of them on one page: there are few."""
+        current = self._issuers.current.values()
+        return Answer(200, Listed(tuple(self._document(issuer) for issuer in current), None))
+
+    @route("GET", "/cas/<name>", scope=Access.ANYONE, summary="One issuing CA with its chain", answer=IssuingCADocument)
+    async def get(self, call: Call) -> Answer:
+        """By its name: ec, rsa, mldsa."""
+        issuer = self._issuers.current.get(call.path["name"])
+        if issuer is None:
+            raise NotFound("there is no issuing CA of that name")
+        return Answer(200, self._document(issuer))
+
+    def _document(self, issuer: IssuingCA) -> IssuingCADocument:
+        certificate = issuer.certificate
+        return IssuingCADocument(
+            issuer.name,
+            issuer is self._issuers.default,
+            parse_name(certificate.subject_der).text,
+            format_serial(certificate.serial),
+            issuer.key.text,
+            issuer.key_identifier.hex(),
+            certificate.not_before,
+            certificate.not_after,
+            certificates_pem([certificate.der]),
+            certificates_pem(issuer.chain),
+        )
+
+    @route("GET", "/status/<serial>", scope=Access.ANYONE, summary="What a certificate is worth", answer=Status)
+    async def status(self, call: Call) -> Answer:
+        """CRT-8: hexadecimal, with or without 0x; 200 also for what is not found."""
+        serial = parse_serial(call.path["serial"][:100])
+        found = await self._statuses.status(serial)
+        body: dict[str, object] = {
+            "serial": format_serial(serial),
+            "status": "not found" if found.status is None else found.status.value,
+        }
+        if found.record is not None and found.record.revoked_at is not None:
+            body["revoked_at"] = rfc3339(found.record.revoked_at)
+            body["reason"] = "unspecified" if found.record.reason is None else found.record.reason.wire_name
+        return Answer(200, body)
+
+
+class EventsAPI(Routes):
+    """The audit log."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    @route(
+        "GET",
+        "/events",
+        scope=Scope.READ,
+        summary="Audit events: those about one's own, or for admins all",
+        answer=EventDocument,
+        listed=True,
+        filters={
+            "type": "type",
+            "resource_type": "resource_type",
+            "resource_name": "resource_name",
+            "actor": "actor",
+            "about_account": "about_account",
+        },
+        owner="owner_id",
+        sorts=("id", "at"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """``resource_type=!a,b`` means any but a and b; ``about_account=true`` gives the events of users."""
+        page = await self._inventory.events(call.principal, call.list_query())
+        names = await self._inventory.owner_names(call.principal, [record.event.owner_id for record in page.items])
+        return listed(page, lambda record: _event(record, names))
+
+
+def _event(record: EventRecord, names: Mapping[int, str]) -> EventDocument:
+    event = record.event
+    return EventDocument(
+        record.id,
+        record.at,
+        event.type,
+        event.resource_type,
+        event.resource_name,
+        event.actor,
+        event.details,
+        None if event.owner_id is None else names.get(event.owner_id),
+        event.about_account,
+        record.hash.hex(),
+    )

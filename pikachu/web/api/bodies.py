@@ -1,0 +1,183 @@
+"""JSON bodies ↔ dataclasses: what a route declares is all that it takes and gives.
+
+A field may be ``str``, ``int``, ``bool``, an enum of strings, ``datetime`` (answers only), a tuple of these, another
+dataclass or a free mapping (answers only); ``X | None`` takes null too.  Fields without a default must be there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pikachu.errors import MalformedRequest
+from pikachu.model import rfc3339
+
+T = TypeVar("T")
+
+MAXIMUM_MEMBERS: Final = 64
+_SHOWN_NAME: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A body without members; none at all will do."""
+
+
+def fields_of(kind: Any) -> Mapping[str, tuple[Any, bool]]:
+    """name → (type, whether it must be there) of the fields of the dataclass *kind*."""
+    return _fields(kind)
+
+
+@functools.cache
+def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]]:
+    hints = get_type_hints(kind)
+    return {
+        field.name: (
+            hints[field.name],
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING,
+        )
+        for field in dataclasses.fields(kind)
+    }
+
+
+def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise MalformedRequest("the body has the same name twice in one object")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise MalformedRequest(f"{name} is no JSON number")
+
+
+def parse_json(data: bytes) -> dict[str, object]:
+    """The JSON object (RFC 8259) that *data* writes; nothing at all is an empty one.
+
+    :raises MalformedRequest: it is none, is nested too deep, or has a name twice.
+    """
+    if not data:
+        return {}
+    try:
+        found = json.loads(data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_no_constant)
+    except UnicodeDecodeError:
+        raise MalformedRequest("the body is not UTF-8") from None
+    except RecursionError:
+        raise MalformedRequest("the body is nested too deep") from None
+    except ValueError as error:
+        where = f": line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise MalformedRequest(f"the body is not JSON{where}") from None
+    if not isinstance(found, dict):
+        raise MalformedRequest("the body is a JSON object")
+    return found
+
+
+def decode_body(kind: type[T], data: bytes) -> tuple[T, frozenset[str]]:
+    """The body that *data* writes, and the names that stand in it.
+
+    :param kind: a dataclass.
+    :raises MalformedRequest: naming the field that is unknown, missing or of another type.
+    """
+    members = parse_json(data)
+    return _object(kind, members, ""), frozenset(members)
+
+
+def _object(kind: type[T], members: Mapping[str, object], where: str) -> T:
+    known = fields_of(kind)
+    unknown = [name for name in members if name not in known]
+    if unknown:
+        listed = ", ".join(repr(where + name[:_SHOWN_NAME]) for name in unknown[:5])
+        raise MalformedRequest(f"unknown: {listed}; known: {', '.join(known) or 'nothing'}")
+    missing = [where + name for name, (_, needed) in known.items() if needed and name not in members]
+    if missing:
+        raise MalformedRequest(f"missing: {', '.join(missing)}")
+    return kind(**{name: _value(known[name][0], value, where + name) for name, value in members.items()})
+
+
+def _value(kind: Any, value: object, where: str) -> object:
+    if get_origin(kind) in (Union, types.UnionType):
+        if value is None:
+            return None
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise MalformedRequest(f"{where} is a list")
+        if len(value) > MAXIMUM_MEMBERS:
+            raise MalformedRequest(f"{where} has at most {MAXIMUM_MEMBERS} members")
+        return tuple(_value(get_args(kind)[0], one, f"{where}[{index}]") for index, one in enumerate(value))
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise MalformedRequest(f"{where} is an object")
+        return _object(kind, value, f"{where}.")  # type: ignore[arg-type]  # it is the class, not one of its objects
+    return _SCALARS[StrEnum if issubclass(kind, StrEnum) else kind](kind, value, where)
+
+
+def _text(_: Any, value: object, where: str) -> str:
+    if not isinstance(value, str):
+        raise MalformedRequest(f"{where} is a text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise MalformedRequest(f"{where} holds half a character") from None
+    if "\0" in value:
+        raise MalformedRequest(f"{where} holds the character NUL")
+    return value
+
+
+def _number(_: Any, value: object, where: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise MalformedRequest(f"{where} is a whole number")
+    if not -(2**31) <= value < 2**31:
+        raise MalformedRequest(f"{where} is a number out of range")
+    return value
+
+
+def _truth(_: Any, value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise MalformedRequest(f"{where} is true or false")
+    return value
+
+
+def _choice(kind: type[StrEnum], value: object, where: str) -> StrEnum:
+    try:
+        return kind(_text(kind, value, where))
+    except ValueError:
+        raise MalformedRequest(f"{where} is one of {', '.join(kind)}") from None
+
+
+_SCALARS: Final[Mapping[type, Callable[[Any, object, str], object]]] = {
+    str: _text,
+    int: _number,
+    bool: _truth,
+    StrEnum: _choice,
+}
+
+
+def extended(kind: Callable[..., T], base: object, **more: object) -> T:
+    """A *kind*, which has the fields of *base* and *more*."""
+    return kind(**{name: getattr(base, name) for name in fields_of(type(base))}, **more)
+
+
+def plain(value: object) -> object:
+    """*value* as JSON can hold it: dataclasses are objects, times RFC 3339."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(name): plain(one) for name, one in value.items()}
+    return {name: plain(getattr(value, name)) for name in fields_of(type(value))}
+
+
+def encode(value: object) -> bytes:
+    """The JSON text of a dataclass or mapping, in UTF-8 with a newline at its end."""
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"

@@ -1,0 +1,253 @@
+"""``/certificates``: signing, looking, revoking, downloading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Final
+
+from pikachu.authority import IssuingCAs
+from pikachu.core import Core
+from pikachu.errors import MalformedRequest
+from pikachu.inventory import Inventory
+from pikachu.model import (
+    CertificateRecord,
+    CertificateStatus,
+    Method,
+    Principal,
+    RevocationReason,
+    Scope,
+    format_serial,
+)
+from pikachu.registration import Pending, RegistrationAuthority
+from pikachu.web.api.approvals import approval_document
+from pikachu.web.api.bodies import extended
+from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Routes, created, route
+from pikachu.x509.csr import decode_csr_input
+from pikachu.x509.pem import certificates_pem
+from pikachu.x509.pkcs7 import certs_only
+
+_CERTIFICATE_FILTERS: Final = {"status": "status", "method": "method", "issuer": "issuer"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignRequest:
+    """What is to be signed: PEM, or base64 of DER; the policy and the issuing CA by their names."""
+
+    csr: str
+    policy: str | None = None
+    validity_days: int | None = None
+    issuer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateSummary:
+    """A certificate in a list."""
+
+    id: int
+    serial: str
+    status: CertificateStatus
+    subject: str
+    common_name: str
+    key: str
+    not_before: datetime
+    not_after: datetime
+    issuer: str | None
+    method: Method
+    policy: str
+    owner: str | None
+    created_at: datetime
+    revoked_at: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateDocument(CertificateSummary):
+    """A certificate; ``chain_pem`` begins with itself and ends with the root."""
+
+    pem: str
+    chain_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """Why: a name of RFC 5280 section 5.3.1; ``certificateHold`` can be released."""
+
+    reason: str = RevocationReason.UNSPECIFIED.wire_name
+
+
+class CertificatesAPI(Routes):
+    """What was issued."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._registration: RegistrationAuthority = core.registration
+        self._issuers: IssuingCAs = core.issuers
+        self._now: Callable[[], datetime] = core.authority.now
+        self._inventory = inventory
+
+    @route(
+        "POST",
+        "/certificates",
+        scope=Scope.ENROLL,
+        summary="Sign a certificate request; 202 when a person has to approve it first",
+        body=SignRequest,
+        answer=CertificateDocument,
+        statuses=(201, 202),
+        durable=True,
+    )
+    async def create(self, call: Call) -> Answer:
+        """Repeated with the same Idempotency-Key it gives the same certificate, for 24 hours."""
+        asked = call.take(SignRequest)
+        result = await self._registration.sign(
+            call.principal,
+            csr_octets(asked.csr),
+            Method.API,
+            policy=asked.policy,
+            days=asked.validity_days,
+            issuer=asked.issuer,
+            idempotency_key=call.idempotency_key,
+        )
+        if isinstance(result, Pending):
+            waiting = await self._inventory.approval(call.principal, result.request_id, Scope.ENROLL)
+            names = await self._inventory.owner_names(call.principal, [waiting.owner_id])
+            headers = {
+                b"Location": f"{BASE}/approvals/{waiting.id}".encode(),
+                b"Retry-After": b"%d" % result.retry_after,
+            }
+            return Answer(HTTPStatus.ACCEPTED, approval_document(waiting, names), headers=headers)
+        return created(f"/certificates/{result.record.id}", await self._document(call.principal, result.record))
+
+    @route(
+        "GET",
+        "/certificates",
+        scope=Scope.READ,
+        summary="Certificates: one's own, or for admins all",
+        answer=CertificateSummary,
+        listed=True,
+        filters=_CERTIFICATE_FILTERS,
+        owner="owner_id",
+        sorts=("id", "created_at", "serial", "common_name", "not_after"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """Free text is looked for in subject, common name and serial."""
+        page = await self._inventory.certificates(call.principal, call.list_query())
+        names = await self._inventory.owner_names(call.principal, [record.owner_id for record in page.items])
+        now = self._now()
+        issuers = {issuer.id: issuer.name for issuer in self._issuers.all()}
+        items = tuple(_summary(record, now, issuers.get(record.issuer_id), names) for record in page.items)
+        return Answer(200, Listed(items, page.next_cursor))
+
+    @route("GET", "/certificates/<id>", scope=Scope.READ, summary="One certificate", answer=CertificateDocument)
+    async def get(self, call: Call) -> Answer:
+        """With its PEM and chain."""
+        record = await self._inventory.certificate(call.principal, call.id)
+        return Answer(200, await self._document(call.principal, record))
+
+    @route(
+        "DELETE",
+        "/certificates/<id>",
+        scope=Scope.REVOKE,
+        summary="Delete a certificate from the lists; a revoked one stays revoked",
+        statuses=(204,),
+    )
+    async def delete(self, call: Call) -> Answer:
+        """CRT-6."""
+        await self._inventory.delete(call.principal, call.id)
+        return NO_CONTENT
+
+    @route(
+        "POST",
+        "/certificates/<id>/revocation",
+        scope=Scope.REVOKE,
+        summary="Revoke a certificate, or put it on hold; repeating it changes nothing",
+        body=Revocation,
+        answer=CertificateDocument,
+    )
+    async def revoke(self, call: Call) -> Answer:
+        """CRT-5."""
+        reason = RevocationReason.from_name(call.take(Revocation).reason)
+        record = await self._inventory.revoke(call.principal, call.id, reason)
+        return Answer(200, await self._document(call.principal, record))
+
+    @route(
+        "DELETE",
+        "/certificates/<id>/revocation",
+        scope=Scope.REVOKE,
+        summary="Release a certificate from hold",
+        answer=CertificateDocument,
+    )
+    async def release(self, call: Call) -> Answer:
+        """409 when it is not on hold."""
+        record = await self._inventory.release(call.principal, call.id)
+        return Answer(200, await self._document(call.principal, record))
+
+    @route(
+        "GET",
+        "/certificates/<id>/download",
+        scope=Scope.READ,
+        summary="The certificate as a file: format is pem (the default), der, p7b or chain",
+        query=("format",),
+    )
+    async def download(self, call: Call) -> Answer:
+        """CRT-3; ``p7b`` and ``chain`` hold end entity, issuing CA and root."""
+        kind = call.query.get("format", "pem")
+        if kind not in _FORMATS:
+            raise MalformedRequest(f"format is one of {', '.join(_FORMATS)}")
+        record = await self._inventory.certificate(call.principal, call.id)
+        content_type, suffix, make = _FORMATS[kind]
+        name = f'attachment; filename="{format_serial(record.serial)}{suffix}"'
+        body = make([record.der, *self._chain(record)])
+        return Answer(200, body, content_type, {b"Content-Disposition": name.encode("ascii")})
+
+    def _chain(self, record: CertificateRecord) -> tuple[bytes, ...]:
+        issuer = self._issuers.by_id(record.issuer_id)
+        return () if issuer is None else issuer.chain
+
+    async def _document(self, principal: Principal, record: CertificateRecord) -> CertificateDocument:
+        names = await self._inventory.owner_names(principal, [record.owner_id])
+        issuer = self._issuers.by_id(record.issuer_id)
+        return extended(
+            CertificateDocument,
+            _summary(record, self._now(), None if issuer is None else issuer.name, names),
+            pem=certificates_pem([record.der]),
+            chain_pem=certificates_pem([record.der, *self._chain(record)]),
+        )
+
+
+def csr_octets(text: str) -> bytes:
+    """The DER request in a JSON string: PEM, or base64 of DER.
+
+    :raises MalformedRequest: it is neither.
+    :raises TooLarge: more than a request may have.
+    """
+    return decode_csr_input(text.encode())
+
+
+def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names: dict[int, str]) -> CertificateSummary:
+    return CertificateSummary(
+        id=record.id,
+        serial=format_serial(record.serial),
+        status=record.status(now),
+        subject=record.subject,
+        common_name=record.common_name,
+        key=record.key_type,
+        not_before=record.not_before,
+        not_after=record.not_after,
+        issuer=issuer,
+        method=record.method,
+        policy=record.policy,
+        owner=None if record.owner_id is None else names.get(record.owner_id),
+        created_at=record.created_at,
+        revoked_at=record.revoked_at,
+        reason=None if record.reason is None else record.reason.wire_name,
+    )
+
+
+_FORMATS: Final[dict[str, tuple[bytes, str, Callable[[list[bytes]], bytes]]]] = {
+    "pem": (b"application/x-pem-file", ".pem", lambda chain: certificates_pem(chain[:1]).encode()),
+    "der": (b"application/pkix-cert", ".cer", lambda chain: chain[0]),
+    "p7b": (b"application/x-pkcs7-certificates", ".p7b", certs_only),
+    "chain": (b"application/pem-certificate-chain", "-chain.pem", lambda chain: certificates_pem(chain).encode()),
+}

@@ -1,0 +1,177 @@
+"""``/challenge-passwords``: one-time passwords for devices (CHP-1, DECISIONS 48)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pikachu.accounts import Accounts
+from pikachu.core import Core
+from pikachu.inventory import Inventory
+from pikachu.model import ChallengePassword, Scope, format_serial
+from pikachu.web.api.bodies import extended
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
+
+
+@dataclass(frozen=True, slots=True)
+class NewChallengePassword:
+    """Whose it is (the caller's own; other people's for admins), and for how long it can be used."""
+
+    user_id: int | None = None
+    validity_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengePasswordSummary:
+    """A challenge password without its text; ``status`` is available, consumed or expired."""
+
+    id: int
+    prefix: str
+    status: str
+    owner: str | None
+    created_at: datetime
+    expires_at: datetime
+    consumed_at: datetime | None
+    consumed_by_serial: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewChallengePasswordDocument(ChallengePasswordSummary):
+    """A new challenge password."""
+
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revealed:
+    """The text of a challenge password."""
+
+    id: int
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredDeletion:
+    """``everybody``: those of all accounts, for admins; else one's own."""
+
+    everybody: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """How many were deleted."""
+
+    deleted: int
+
+
+class ChallengePasswordsAPI(Routes):
+    """One-time passwords."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._accounts: Accounts = core.accounts
+        self._now: Callable[[], datetime] = core.authority.now
+        self._inventory = inventory
+
+    @route(
+        "POST",
+        "/challenge-passwords",
+        scope=Scope.ENROLL,
+        summary="Make a one-time password for one enrollment",
+        body=NewChallengePassword,
+        answer=NewChallengePasswordDocument,
+        statuses=(201,),
+    )
+    async def create(self, call: Call) -> Answer:
+        """Its text can be looked at again at ``…/{id}/password``."""
+        asked = call.take(NewChallengePassword)
+        validity = None if asked.validity_seconds is None else timedelta(seconds=asked.validity_seconds)
+        challenge, text = await self._accounts.create_challenge(call.principal, asked.user_id, validity)
+        names = await self._inventory.owner_names(call.principal, [challenge.owner_id])
+        body = extended(NewChallengePasswordDocument, _summary(challenge, self._now(), names), password=text)
+        return created(f"/challenge-passwords/{challenge.id}", body, secret=True)
+
+    @route(
+        "GET",
+        "/challenge-passwords",
+        scope=Scope.READ,
+        summary="Challenge passwords without their text: one's own, or for admins all",
+        answer=ChallengePasswordSummary,
+        listed=True,
+        filters={"status": "status"},
+        owner="owner_id",
+        sorts=("id", "created_at", "expires_at"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """``q`` is the beginning of the first 8 digits."""
+        page = await self._accounts.list_challenges(call.principal, call.list_query())
+        names = await self._inventory.owner_names(call.principal, [challenge.owner_id for challenge in page.items])
+        now = self._now()
+        return listed(page, lambda challenge: _summary(challenge, now, names))
+
+    @route(
+        "GET",
+        "/challenge-passwords/<id>",
+        scope=Scope.READ,
+        summary="One challenge password without its text",
+        answer=ChallengePasswordSummary,
+    )
+    async def get(self, call: Call) -> Answer:
+        """Whether it is still available."""
+        challenge = await self._accounts.challenge(call.principal, call.id)
+        names = await self._inventory.owner_names(call.principal, [challenge.owner_id])
+        return Answer(200, _summary(challenge, self._now(), names))
+
+    @route(
+        "GET",
+        "/challenge-passwords/<id>/password",
+        scope=Scope.ENROLL,
+        summary="The text of a challenge password; that an admin looked at another's is recorded",
+        answer=Revealed,
+    )
+    async def reveal(self, call: Call) -> Answer:
+        """For its owner and admins."""
+        return Answer(200, Revealed(call.id, await self._accounts.reveal_challenge(call.principal, call.id)))
+
+    @route(
+        "DELETE",
+        "/challenge-passwords/<id>",
+        scope=Scope.ENROLL,
+        summary="Delete a challenge password",
+        statuses=(204,),
+    )
+    async def delete(self, call: Call) -> Answer:
+        """409 while a request that waits for approval holds it."""
+        await self._accounts.delete_challenge(call.principal, call.id)
+        return NO_CONTENT
+
+    @route(
+        "POST",
+        "/challenge-passwords/expired-deletion",
+        scope=Scope.ENROLL,
+        summary="Delete all expired challenge passwords of one's own, or for admins of everybody",
+        body=ExpiredDeletion,
+        answer=Deleted,
+    )
+    async def delete_expired(self, call: Call) -> Answer:
+        """CHP-1: the page's two buttons."""
+        everybody = call.take(ExpiredDeletion).everybody
+        return Answer(200, Deleted(await self._accounts.delete_expired_challenges(call.principal, everybody=everybody)))
+
+
+def _summary(challenge: ChallengePassword, now: datetime, names: dict[int, str]) -> ChallengePasswordSummary:
+    """A reserved one can't be used any more, so it counts as consumed."""
+    status = "available" if challenge.expires_at > now else "expired"
+    if challenge.consumed_at is not None or challenge.reserved_by is not None:
+        status = "consumed"
+    serial = challenge.consumed_serial
+    return ChallengePasswordSummary(
+        id=challenge.id,
+        prefix=challenge.prefix,
+        status=status,
+        owner=None if challenge.owner_id is None else names.get(challenge.owner_id),
+        created_at=challenge.created_at,
+        expires_at=challenge.expires_at,
+        consumed_at=challenge.consumed_at,
+        consumed_by_serial=None if serial is None else format_serial(serial),
+    )

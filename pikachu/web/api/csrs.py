@@ -1,0 +1,117 @@
+"""``/csrs``: certificate signing requests that people keep here (CSR-1 to CSR-3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pikachu.accounts import Accounts
+from pikachu.core import Core
+from pikachu.inventory import Inventory
+from pikachu.model import Scope, StoredCSR
+from pikachu.web.api.bodies import extended
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
+from pikachu.x509.pem import pem
+
+
+@dataclass(frozen=True, slots=True)
+class NewCSR:
+    """PEM, or base64 of DER; without a name it gets its common name."""
+
+    csr: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CSRSummary:
+    """A stored request in a list; ``status`` is pending, signed or rejected."""
+
+    id: int
+    name: str
+    subject: str
+    key: str
+    status: str
+    owner: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CSRDocument(CSRSummary):
+    """A stored request."""
+
+    pem: str
+
+
+class CSRsAPI(Routes):
+    """Stored requests."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._accounts: Accounts = core.accounts
+        self._inventory = inventory
+
+    @route(
+        "POST",
+        "/csrs",
+        scope=Scope.ENROLL,
+        summary="Keep a certificate request, once its signature is verified",
+        body=NewCSR,
+        answer=CSRDocument,
+        statuses=(201,),
+    )
+    async def create(self, call: Call) -> Answer:
+        """CSR-1."""
+        asked = call.take(NewCSR)
+        stored = await self._accounts.store_csr(call.principal, asked.name, asked.csr.encode())
+        return created(f"/csrs/{stored.id}", await self._document(call, stored))
+
+    @route(
+        "GET",
+        "/csrs",
+        scope=Scope.READ,
+        summary="Stored certificate requests: one's own, or for admins all",
+        answer=CSRSummary,
+        listed=True,
+        filters={"status": "state"},
+        owner="owner_id",
+        sorts=("id", "created_at", "name"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """CSR-2."""
+        page = await self._accounts.list_csrs(call.principal, call.list_query())
+        names = await self._inventory.owner_names(call.principal, [stored.owner_id for stored in page.items])
+        return listed(page, lambda stored: _summary(stored, names))
+
+    @route("GET", "/csrs/<id>", scope=Scope.READ, summary="One stored certificate request", answer=CSRDocument)
+    async def get(self, call: Call) -> Answer:
+        """With its PEM."""
+        return Answer(200, await self._document(call, await self._accounts.csr(call.principal, call.id)))
+
+    @route("DELETE", "/csrs/<id>", scope=Scope.ENROLL, summary="Delete a stored certificate request", statuses=(204,))
+    async def delete(self, call: Call) -> Answer:
+        """What was signed from it stays."""
+        await self._accounts.delete_csr(call.principal, call.id)
+        return NO_CONTENT
+
+    @route("GET", "//requests/<id>/download", scope=Scope.READ, summary="A stored certificate request as a PEM file")
+    async def download(self, call: Call) -> Answer:
+        """CSR-3: for its owner and admins (DECISIONS 31)."""
+        stored = await self._accounts.csr(call.principal, call.id)
+        name = f'attachment; filename="request-{stored.id}.csr"'
+        body = pem("CERTIFICATE REQUEST", stored.der).encode("ascii")
+        return Answer(200, body, b"application/x-pem-file", {b"Content-Disposition": name.encode("ascii")})
+
+    async def _document(self, call: Call, stored: StoredCSR) -> CSRDocument:
+        names = await self._inventory.owner_names(call.principal, [stored.owner_id])
+        return extended(CSRDocument, _summary(stored, names), pem=pem("CERTIFICATE REQUEST", stored.der))
+
+
+def _summary(stored: StoredCSR, names: dict[int, str]) -> CSRSummary:
+    return CSRSummary(
+        id=stored.id,
+        name=stored.name,
+        subject=stored.subject,
+        key=stored.key_type,
+        status=stored.state,
+        owner=None if stored.owner_id is None else names.get(stored.owner_id),
+        created_at=stored.created_at,
+    )

@@ -1,0 +1,170 @@
+"""The OpenAPI 3.1 description, made from the routes themselves, so that it can't tell anything else (API-2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import types
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final, Union, get_args, get_origin
+
+from pikachu import __version__
+from pikachu.model import Scope
+from pikachu.web.api.bodies import fields_of
+from pikachu.web.api.routes import Access, Answer, Call, Route, Routes, route
+
+Schema = dict[str, Any]
+
+_VARIABLE: Final = re.compile("<([a-z_]+)>")
+_SCALARS: Final[Mapping[type, Schema]] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    bool: {"type": "boolean"},
+    datetime: {"type": "string", "format": "date-time"},
+}
+_PROBLEM: Final[Schema] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "failure_id": {"type": "string"},
+    },
+}
+
+
+class OpenAPI(Routes):
+    """Serves the description.
+
+    :param routes: of all other classes.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._document = describe([*routes, *self.routes()])
+
+    @route("GET", "/openapi.json", scope=Access.ANYONE, summary="This description, in OpenAPI 3.1")
+    async def get(self, call: Call) -> Answer:
+        """API-2."""
+        return Answer(200, self._document)
+
+
+def describe(routes: Iterable[Route]) -> Schema:
+    """The OpenAPI document of *routes*."""
+    schemas: dict[str, Schema] = {"Problem": _PROBLEM}
+    paths: dict[str, Schema] = {}
+    for one in routes:
+        paths.setdefault(_VARIABLE.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Pikachu CA", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(one: Route, schemas: dict[str, Schema]) -> Schema:
+    operation: Schema = {
+        "operationId": one.name,
+        "summary": one.summary,
+        "tags": [one.name.partition(".")[0]],
+        "security": [] if one.scope is Access.ANYONE else [{"token": []}],
+        "responses": {str(status): _response(one, status, schemas) for status in one.statuses},
+    }
+    if isinstance(one.scope, Scope):
+        operation["description"] = f"Needs the scope {one.scope.value}."
+    elif one.scope is Access.WHOLE_ACCOUNT:
+        operation["description"] = "Needs all scopes of the account's role."
+    operation["responses"]["default"] = {
+        "description": "A failure (RFC 9457)",
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name == "id" else "string"}}
+        for name in _VARIABLE.findall(one.path)
+    ]
+    parameters += [{"name": name, "in": "query", "schema": _query_schema(one, name)} for name in one.query_names]
+    if one.method == "POST":
+        parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
+    if parameters:
+        operation["parameters"] = parameters
+    if one.body is not None:
+        needed = any(required for _, required in fields_of(one.body).values())
+        content = {"application/json": {"schema": _reference(one.body, schemas, strict=True)}}
+        operation["requestBody"] = {"required": needed, "content": content}
+    return operation
+
+
+def _response(one: Route, status: int, schemas: dict[str, Schema]) -> Schema:
+    response: Schema = {"description": HTTPStatus(status).phrase}
+    if one.answer is not None:
+        schema = _reference(one.answer, schemas, strict=False)
+        if one.listed:
+            schema = {
+                "type": "object",
+                "required": ["items", "next_cursor"],
+                "properties": {
+                    "items": {"type": "array", "items": schema},
+                    "next_cursor": {"type": ["string", "null"]},
+                },
+            }
+        elif status == HTTPStatus.ACCEPTED:
+            # What waits for approval is another object than what will be made of it.
+            schema = {"type": "object"}
+        response["content"] = {"application/json": {"schema": schema}}
+    return response
+
+
+def _query_schema(one: Route, name: str) -> Schema:
+    if name == "limit":
+        return {"type": "integer", "minimum": 1, "maximum": 1000, "default": 25}
+    if name == "sort":
+        return {"type": "string", "enum": [f"{sign}{sort}" for sort in one.sorts for sign in ("", "-")]}
+    return {"type": "integer"} if name == one.owner else {"type": "string"}
+
+
+def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> Schema:
+    """A reference to the schema of a dataclass, which is made where it is missing.
+
+    :param strict: other members than these are refused.
+    """
+    name = kind.__name__
+    if name not in schemas:
+        schemas[name] = {}
+        members = fields_of(kind)
+        schema: Schema = {
+            "type": "object",
+            "description": " ".join((kind.__doc__ or "").split()),
+            "properties": {
+                field: _schema(annotation, schemas, strict=strict) for field, (annotation, _) in members.items()
+            },
+            "required": [field for field, (_, required) in members.items() if required],
+        }
+        if strict:
+            schema["additionalProperties"] = False
+        schemas[name].update(schema)
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _schema(kind: Any, schemas: dict[str, Schema], *, strict: bool) -> Schema:
+    origin = get_origin(kind)
+    if origin in (Union, types.UnionType):
+        inner = _schema(next(one for one in get_args(kind) if one is not type(None)), schemas, strict=strict)
+        return {"anyOf": [inner, {"type": "null"}]}
+    if origin is tuple:
+        return {"type": "array", "items": _schema(get_args(kind)[0], schemas, strict=strict)}
+    if dataclasses.is_dataclass(kind):
+        return _reference(kind, schemas, strict=strict)  # type: ignore[arg-type]  # the class, not one of its objects
+    if origin is not None:
+        return {"type": "object"}
+    if issubclass(kind, StrEnum):
+        return {"type": "string", "enum": [str(one) for one in kind]}
+    return dict(_SCALARS[kind])

@@ -1,0 +1,69 @@
+"""Query strings of REST: lists, filters, one-word options."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl
+
+from pikachu.errors import MalformedRequest
+from pikachu.model import ListQuery
+
+LIST_NAMES: Final = ("limit", "cursor", "q", "sort")
+MAXIMUM_LIMIT: Final = 1000
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+
+
+def parse_query(uri: bytes, allowed: tuple[str, ...]) -> Mapping[str, str]:
+    """The names and values after the question mark.
+
+    :param allowed: names that may stand there, once each.
+    :raises MalformedRequest: naming what may not.
+    """
+    _, _, text = uri.partition(b"?")
+    if not text:
+        return {}
+    try:
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=32)
+    except (UnicodeDecodeError, ValueError):
+        raise MalformedRequest("the query can't be read") from None
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in allowed:
+            raise MalformedRequest(f"unknown: {name[:40]!r}; known: {', '.join(allowed) or 'nothing'}")
+        if name in found:
+            raise MalformedRequest(f"{name} stands twice in the query")
+        found[name] = value
+    return found
+
+
+def whole_number(text: str, name: str) -> int:
+    """The number that *text* writes.
+
+    :raises MalformedRequest: naming *name*.
+    """
+    if not _NUMBER.fullmatch(text):
+        raise MalformedRequest(f"{name} is a whole number")
+    return int(text)
+
+
+def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: str | None = None) -> ListQuery:
+    """What page of a list is asked for; a filter without a value filters nothing.
+
+    :param filters: name in the query → name in the store.
+    :param owner: the name in the query that holds an owner's id.
+    :raises MalformedRequest: for a bad limit or owner; the store judges cursor, sort and filters.
+    """
+    limit = whole_number(query["limit"], "limit") if "limit" in query else ListQuery().limit
+    if not 1 <= limit <= MAXIMUM_LIMIT:
+        raise MalformedRequest(f"limit is a number from 1 to {MAXIMUM_LIMIT}")
+    owner_text = query.get(owner, "") if owner is not None else ""
+    return ListQuery(
+        limit=limit,
+        cursor=query.get("cursor") or None,
+        q=query.get("q") or None,
+        sort=query.get("sort") or "-id",
+        owner_id=whole_number(owner_text, owner or "") if owner_text else None,
+        filters={inside: query[name] for name, inside in filters.items() if query.get(name)},
+    )

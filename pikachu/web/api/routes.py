@@ -1,0 +1,287 @@
+"""How a route of REST is declared: method, path, who may, what goes in and comes out.
+
+There is no other way to declare one, and the scope has no default, so no handler can forget who may call it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any, Final, TypeAlias, TypeVar
+
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from pikachu.auth.authenticator import ROLE_SCOPES
+from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.http.request import BoundedRequest
+from pikachu.http.responses import send
+from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Scope
+from pikachu.web.api.bodies import Nothing, encode
+from pikachu.web.api.queries import LIST_NAMES, list_query
+from pikachu.web.errors import PROBLEM_JSON, Problem
+
+B = TypeVar("B")
+T = TypeVar("T")
+
+JSON: Final = b"application/json"
+BASE: Final = "/api/v1"
+_GREATEST_ID: Final = 2**63 - 1
+
+
+class Access(Enum):
+    """Who may, where no single scope says it."""
+
+    ANYONE = "anyone"
+    WHOLE_ACCOUNT = "whole account"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives.
+
+    :param body: a dataclass or mapping for JSON, ``bytes`` as they are, ``None`` for none.
+    :param secret: the body holds what is shown once: it is not kept for repetitions.
+    """
+
+    status: int
+    body: object = None
+    content_type: bytes = JSON
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    secret: bool = False
+
+    def written(self) -> Answer:
+        """The same with its body as octets."""
+        return self if self.body is None or isinstance(self.body, bytes) else replace(self, body=encode(self.body))
+
+
+class Sent(Resource):
+    """An answer on its way: Klein renders it and leaves the end of the request to it, however long that takes."""
+
+    isLeaf = True
+    _FIELDS: Final[Mapping[bytes, bytes]] = {b"Cache-Control": b"no-store", b"X-Content-Type-Options": b"nosniff"}
+
+    def __init__(self, status: int, content_type: bytes | None, body: bytes, headers: Mapping[bytes, bytes]) -> None:
+        Resource.__init__(self)
+        self._status = status
+        self._content_type = content_type
+        self._body = body
+        self._headers = {**self._FIELDS, **headers}
+
+    @classmethod
+    def answer(cls, answer: Answer) -> Sent:
+        """What a handler gave."""
+        body = answer.written().body
+        if isinstance(body, bytes):
+            return cls(answer.status, answer.content_type, body, answer.headers)
+        return cls(answer.status, None, b"", answer.headers)
+
+    @classmethod
+    def problem(cls, problem: Problem) -> Sent:
+        """A failure (RFC 9457)."""
+        body = json.dumps(problem.document(), separators=(",", ":")).encode() + b"\n"
+        return cls(problem.status, PROBLEM_JSON, body, problem.headers)
+
+    def render(self, request: BoundedRequest) -> int:
+        """Send it."""
+        send(request, self._status, self._content_type, self._body, self._headers)
+        return NOT_DONE_YET
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for a route, authenticated and decoded.
+
+    :param route: that was found.
+    :param principal: who asks; ANONYMOUS where anyone may.
+    :param path: the variable parts of the path.
+    :param query: names and values after the question mark.
+    :param body: an object of the route's ``body``.
+    :param given: the names that stand in the body.
+    :param idempotency_key: of the header, or ``None``.
+    """
+
+    route: Route
+    principal: Principal
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: object
+    given: frozenset[str] = frozenset()
+    idempotency_key: str | None = None
+
+    @property
+    def id(self) -> int:
+        """The ``id`` of the path.
+
+        :raises NotFound: when no object can have it.
+        """
+        text = self.path["id"]
+        if len(text) > 19 or not (text.isascii() and text.isdecimal()) or int(text) > _GREATEST_ID:
+            raise NotFound("there is nothing of that id")
+        return int(text)
+
+    @property
+    def administers(self) -> bool:
+        """Whether the caller is an admin whose token has that scope."""
+        return administers(self.principal)
+
+    def take(self, kind: type[B]) -> B:
+        """The body, which is of the type that the route declares."""
+        assert isinstance(self.body, kind)  # noqa: S101 - decoded as the route says
+        return self.body
+
+    def list_query(self) -> ListQuery:
+        """The page of a list that is asked for."""
+        return list_query(self.query, self.route.filters, owner=self.route.owner)
+
+
+Handler: TypeAlias = Callable[[Any, Call], Awaitable[Answer]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A declaration.
+
+    :param scope: what a token must have, or an Access.
+    :param body: dataclass of the request; ``None``: there is none, and what is sent is not looked at.
+    :param answer: dataclass of the answer; ``None``: there is no JSON.
+    :param listed: the answer is a page of those.
+    :param filters: of a list: name in the query → name in the store.
+    :param sorts: of a list: what it can be sorted by; none: it has one page only.
+    :param owner: of a list: the name in the query that holds an owner's id (for admins).
+    :param query: other names that may stand in the query.
+    :param statuses: of success.
+    :param durable: the rooms below recognise a repeated Idempotency-Key by themselves, across restarts.
+    """
+
+    method: str
+    path: str
+    scope: Scope | Access
+    summary: str
+    name: str
+    handler: Handler
+    body: type[Any] | None = None
+    answer: type[Any] | None = None
+    listed: bool = False
+    filters: Mapping[str, str] = field(default_factory=dict)
+    owner: str | None = None
+    sorts: tuple[str, ...] = ()
+    query: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (200,)
+    durable: bool = False
+
+    @property
+    def query_names(self) -> tuple[str, ...]:
+        """All names that may stand in the query."""
+        owner = () if self.owner is None else (self.owner,)
+        return (*(LIST_NAMES if self.sorts else ()), *self.filters, *owner, *self.query)
+
+    def admit(self, principal: Principal) -> None:
+        """That the caller may use the route at all.
+
+        :raises AuthenticationFailed: for an anonymous one.
+        :raises NotAuthorized: when role or scopes do not reach.
+        """
+        if self.scope is Access.ANYONE:
+            return
+        if principal.kind is PrincipalKind.ANONYMOUS or principal.role is None:
+            raise AuthenticationFailed("send an API token: Authorization: Bearer TOKEN")
+        if self.scope is Access.WHOLE_ACCOUNT:
+            if not principal.scopes >= ROLE_SCOPES[principal.role]:
+                raise NotAuthorized("this needs a token with all scopes of the account")
+            return
+        if self.scope is Scope.ADMIN and not principal.is_admin:
+            raise NotAuthorized("this is for admins only")
+        if self.scope not in principal.scopes:
+            raise NotAuthorized(f"this needs a token with the scope {self.scope.value}")
+
+
+def administers(principal: Principal) -> bool:
+    """Whether it acts for an admin and its token has that scope; else it sees what a user would."""
+    return principal.is_admin and Scope.ADMIN in principal.scopes
+
+
+def route(
+    method: str,
+    path: str,
+    *,
+    scope: Scope | Access,
+    summary: str,
+    body: type[Any] | None = None,
+    answer: type[Any] | None = None,
+    listed: bool = False,
+    filters: Mapping[str, str] | None = None,
+    owner: str | None = None,
+    sorts: tuple[str, ...] = ("id", "created_at"),
+    query: tuple[str, ...] = (),
+    statuses: tuple[int, ...] = (200,),
+    durable: bool = False,
+) -> Callable[[Handler], Route]:
+    """Decorator that makes a route of a coroutine method ``(self, call) -> Answer``; see :class:`Route`.
+
+    :param path: below ``/api/v1`` unless it begins with ``//``.
+    """
+    full = path[1:] if path.startswith("//") else BASE + path
+
+    def declare(handler: Handler) -> Route:
+        return Route(
+            method,
+            full,
+            scope,
+            summary,
+            handler.__qualname__.replace("API.", "."),
+            handler,
+            Nothing if body is None and method in ("POST", "PUT", "PATCH") else body,
+            answer,
+            listed,
+            filters or {},
+            owner,
+            sorts if listed else (),
+            query,
+            statuses,
+            durable,
+        )
+
+    return declare
+
+
+class Routes:
+    """What has routes: one class for each kind of object."""
+
+    def routes(self) -> list[Route]:
+        """The routes declared in the class, bound to this object, in order."""
+        return [
+            replace(one, handler=_bound(one.handler, self))
+            for one in vars(type(self)).values()
+            if isinstance(one, Route)
+        ]
+
+
+def _bound(handler: Handler, instance: object) -> Handler:
+    return lambda _, call: handler(instance, call)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A page of a list.
+
+    :param next_cursor: of the page that follows; ``null`` on the last.
+    """
+
+    items: tuple[object, ...]
+    next_cursor: str | None
+
+
+def listed(page: Page[T], show: Callable[[T], object]) -> Answer:
+    """A page as it is sent."""
+    return Answer(200, Listed(tuple(show(one) for one in page.items), page.next_cursor))
+
+
+def created(path: str, body: object, *, secret: bool = False) -> Answer:
+    """201 with the address of what was made."""
+    return Answer(201, body, headers={b"Location": f"{BASE}{path}".encode()}, secret=secret)
+
+
+NO_CONTENT: Final = Answer(204)

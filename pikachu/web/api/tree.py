@@ -1,0 +1,34 @@
+"""Puts the REST API together."""
+
+from __future__ import annotations
+
+from pikachu.core import Core
+from pikachu.inventory import Inventory
+from pikachu.web.api.application import RESTResource
+from pikachu.web.api.approvals import ApprovalsAPI
+from pikachu.web.api.authority import AuthorityAPI, EventsAPI
+from pikachu.web.api.certificates import CertificatesAPI
+from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
+from pikachu.web.api.csrs import CSRsAPI
+from pikachu.web.api.openapi import OpenAPI
+from pikachu.web.api.policies import PoliciesAPI
+from pikachu.web.api.routes import Routes
+from pikachu.web.api.users import TokensAPI, UsersAPI
+
+
+def api_tree(core: Core) -> RESTResource:
+    """The resource of ``/api`` and of ``/requests``: one object, to be mounted at both, on HTTPS only."""
+    inventory = Inventory(core.store, core.authority)
+    parts: list[Routes] = [
+        CertificatesAPI(core, inventory),
+        ApprovalsAPI(core, inventory),
+        CSRsAPI(core, inventory),
+        PoliciesAPI(core, inventory),
+        ChallengePasswordsAPI(core, inventory),
+        UsersAPI(core),
+        TokensAPI(core, inventory),
+        AuthorityAPI(core),
+        EventsAPI(core, inventory),
+    ]
+    routes = [route for part in parts for route in part.routes()]
+    return RESTResource([*routes, *OpenAPI(routes).routes()], core.authenticator, core.clock)

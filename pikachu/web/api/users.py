@@ -1,0 +1,240 @@
+"""``/users`` and ``/tokens``: accounts and their API tokens (USR-4, USR-6, DECISIONS 35)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pikachu.accounts import Accounts
+from pikachu.core import Core
+from pikachu.errors import MalformedRequest
+from pikachu.inventory import Inventory
+from pikachu.model import Account, AccountSource, AccountState, Role, Scope, Token
+from pikachu.web.api.bodies import extended
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A local account; it is pending until an admin approves it, unless ``state`` says active."""
+
+    username: str
+    email: str
+    password: str
+    role: Role = Role.USER
+    state: AccountState = AccountState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What is not there stays as it is."""
+
+    email: str | None = None
+    role: Role | None = None
+    state: AccountState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPassword:
+    """The account's new password."""
+
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account."""
+
+    id: int
+    username: str
+    email: str
+    role: Role
+    source: AccountSource
+    state: AccountState
+    created_at: datetime
+    last_login_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """A token; without scopes it has all of the account's role, without days it lives a year."""
+
+    name: str
+    scopes: tuple[Scope, ...] | None = None
+    days: int | None = None
+    user_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSummary:
+    """A token without its text."""
+
+    id: int
+    name: str
+    owner: str | None
+    scopes: tuple[Scope, ...]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewTokenDocument(TokenSummary):
+    """A new token; its text is shown here, and never again."""
+
+    token: str
+
+
+class UsersAPI(Routes):
+    """Accounts."""
+
+    def __init__(self, core: Core) -> None:
+        self._accounts: Accounts = core.accounts
+
+    @route("POST", "/users", scope=Scope.ADMIN, summary="Add an account", body=NewUser, answer=User, statuses=(201,))
+    async def create(self, call: Call) -> Answer:
+        """USR-4."""
+        asked = call.take(NewUser)
+        account = await self._accounts.add_user(
+            call.principal, asked.username, asked.email, asked.role, asked.state, asked.password
+        )
+        return created(f"/users/{account.id}", _user(account))
+
+    @route(
+        "GET",
+        "/users",
+        scope=Scope.ADMIN,
+        summary="All accounts",
+        answer=User,
+        listed=True,
+        filters={"role": "role", "state": "state", "source": "source"},
+        sorts=("id", "created_at", "username", "email", "role", "state", "source"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """Free text is looked for in name and e-mail."""
+        return listed(await self._accounts.list_accounts(call.principal, call.list_query()), _user)
+
+    @route("GET", "/users/<id>", scope=Scope.READ, summary="One's own account, or any for admins", answer=User)
+    async def get(self, call: Call) -> Answer:
+        """404 for other people's."""
+        return Answer(200, _user(await self._accounts.account(call.principal, call.id)))
+
+    @route(
+        "PATCH",
+        "/users/<id>",
+        scope=Scope.ADMIN,
+        summary="Change e-mail, role and state of an account: approve, suspend, activate",
+        body=UserChange,
+        answer=User,
+    )
+    async def update(self, call: Call) -> Answer:
+        """All of it is done, or nothing."""
+        asked = call.take(UserChange)
+        for name in ("email", "role", "state"):
+            if name in call.given and getattr(asked, name) is None:
+                raise MalformedRequest(f"{name} can't be null")
+        account = await self._accounts.update(
+            call.principal, call.id, email=asked.email, role=asked.role, state=asked.state
+        )
+        return Answer(200, _user(account))
+
+    @route("DELETE", "/users/<id>", scope=Scope.ADMIN, summary="Delete an account", statuses=(204,))
+    async def delete(self, call: Call) -> Answer:
+        """What it owned becomes nobody's."""
+        await self._accounts.delete(call.principal, call.id)
+        return NO_CONTENT
+
+    @route(
+        "POST",
+        "/users/<id>/password",
+        scope=Scope.ADMIN,
+        summary="Set the password of a local account",
+        body=NewPassword,
+        statuses=(204,),
+    )
+    async def reset_password(self, call: Call) -> Answer:
+        """409 for an account of the directory."""
+        await self._accounts.reset_password(call.principal, call.id, call.take(NewPassword).password)
+        return NO_CONTENT
+
+
+class TokensAPI(Routes):
+    """API tokens."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._accounts: Accounts = core.accounts
+        self._inventory = inventory
+
+    @route(
+        "POST",
+        "/tokens",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="Make an API token for one's own account, or any for admins",
+        body=NewToken,
+        answer=NewTokenDocument,
+        statuses=(201,),
+    )
+    async def create(self, call: Call) -> Answer:
+        """Its text is in this answer only."""
+        asked = call.take(NewToken)
+        scopes = None if asked.scopes is None else frozenset(asked.scopes)
+        account_id = call.principal.owner_id if asked.user_id is None else asked.user_id
+        token, text = await self._accounts.create_token(call.principal, account_id or 0, asked.name, scopes, asked.days)
+        body = extended(NewTokenDocument, _summary(token, await self._names(call, token)), token=text)
+        return created(f"/tokens/{token.id}", body, secret=True)
+
+    @route(
+        "GET",
+        "/tokens",
+        scope=Scope.READ,
+        summary="API tokens without their text: one's own, or for admins all",
+        answer=TokenSummary,
+        listed=True,
+        owner="owner_id",
+        sorts=("id", "created_at", "name"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """Free text is looked for in their names."""
+        page = await self._accounts.list_tokens(call.principal, call.list_query())
+        names = await self._names(call, *page.items)
+        return listed(page, lambda token: _summary(token, names))
+
+    @route("GET", "/tokens/<id>", scope=Scope.READ, summary="One API token without its text", answer=TokenSummary)
+    async def get(self, call: Call) -> Answer:
+        """404 for other people's."""
+        token = await self._accounts.token(call.principal, call.id)
+        return Answer(200, _summary(token, await self._names(call, token)))
+
+    @route("DELETE", "/tokens/<id>", scope=Access.WHOLE_ACCOUNT, summary="End an API token", statuses=(204,))
+    async def delete(self, call: Call) -> Answer:
+        """It is refused from now on."""
+        await self._accounts.revoke_token(call.principal, call.id)
+        return NO_CONTENT
+
+    async def _names(self, call: Call, *tokens: Token) -> dict[int, str]:
+        return await self._inventory.owner_names(call.principal, [token.account_id for token in tokens])
+
+
+def _user(account: Account) -> User:
+    return User(
+        account.id,
+        account.username,
+        account.email,
+        account.role,
+        account.source,
+        account.state,
+        account.created_at,
+        account.last_login_at,
+    )
+
+
+def _summary(token: Token, names: dict[int, str]) -> TokenSummary:
+    return TokenSummary(
+        id=token.id,
+        name=token.name,
+        owner=names.get(token.account_id),
+        scopes=tuple(scope for scope in Scope if scope in token.scopes),
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        last_used_at=token.last_used_at,
+    )

@@ -1,0 +1,159 @@
+"""What goes wrong, as HTTP tells it: one table for pages and REST (docs/errors.md); problem details (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Final
+
+from pikachu.errors import (
+    AuthenticationFailed,
+    BadCSR,
+    BadPublicKey,
+    BadTemplate,
+    BadTime,
+    ConfirmationRequired,
+    Conflict,
+    DirectoryUnavailable,
+    IssuanceFailed,
+    MalformedRequest,
+    MessageCheckFailed,
+    NotAuthorized,
+    NotFound,
+    Overloaded,
+    PikachuError,
+    PolicyViolation,
+    ProofOfPossessionFailed,
+    RateLimited,
+    RequestError,
+    SignerUnavailable,
+    StoreUnavailable,
+    TooLarge,
+    Unavailable,
+    UnknownRecipient,
+    UnknownSerial,
+    UnsupportedAlgorithm,
+)
+
+PROBLEM_JSON: Final = b"application/problem+json"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How HTTP tells a class of failures.
+
+    :param title: the same for all of the class; ``type`` is made from it.
+    """
+
+    status: int
+    title: str
+
+    @property
+    def type(self) -> str:
+        """A URI that names the class of failures, for programs."""
+        return f"urn:pikachu:problem:{self.title.lower().replace(' ', '-')}"
+
+
+OUTCOMES: Final[Mapping[type[PikachuError], Outcome]] = MappingProxyType(
+    {
+        PikachuError: Outcome(500, "Internal error"),
+        RequestError: Outcome(400, "Bad request"),
+        MalformedRequest: Outcome(400, "Malformed request"),
+        TooLarge: Outcome(413, "Too large"),
+        UnsupportedAlgorithm: Outcome(422, "Unsupported algorithm"),
+        BadCSR: Outcome(422, "Bad certificate request"),
+        BadPublicKey: Outcome(422, "Bad public key"),
+        ProofOfPossessionFailed: Outcome(422, "Proof of possession failed"),
+        MessageCheckFailed: Outcome(400, "Message check failed"),
+        UnknownRecipient: Outcome(400, "Unknown recipient"),
+        BadTime: Outcome(400, "Bad time"),
+        AuthenticationFailed: Outcome(401, "Authentication failed"),
+        NotAuthorized: Outcome(403, "Not authorized"),
+        PolicyViolation: Outcome(422, "Policy violation"),
+        BadTemplate: Outcome(422, "Bad template"),
+        ConfirmationRequired: Outcome(409, "Confirmation required"),
+        NotFound: Outcome(404, "Not found"),
+        UnknownSerial: Outcome(404, "Unknown serial number"),
+        Conflict: Outcome(409, "Conflict"),
+        RateLimited: Outcome(429, "Too many failures"),
+        Unavailable: Outcome(503, "Unavailable"),
+        StoreUnavailable: Outcome(503, "Database unavailable"),
+        SignerUnavailable: Outcome(503, "Signer unavailable"),
+        DirectoryUnavailable: Outcome(503, "Directory unavailable"),
+        Overloaded: Outcome(503, "Overloaded"),
+        IssuanceFailed: Outcome(500, "Issuance failed"),
+    }
+)
+
+
+class HTTPProblem(Exception):
+    """A failure that only HTTP knows, such as 405 and 415; it never leaves ``web``.
+
+    :param detail: one line for the client.
+    :param headers: of the answer.
+    """
+
+    def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[bytes, bytes] | None = None) -> None:
+        super().__init__(detail)
+        self.status = int(status)
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A failure as it is sent.
+
+    :param type: a URI; ``about:blank`` where the status says it all (RFC 9457 section 4.2.1).
+    :param failure_id: by which the log has it.
+    :param headers: of the answer.
+    """
+
+    status: int
+    type: str
+    title: str
+    detail: str
+    failure_id: str | None = None
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    def document(self) -> dict[str, object]:
+        """The members of the problem details object."""
+        members: dict[str, object] = {
+            "type": self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if self.failure_id is not None:
+            members["instance"] = f"urn:pikachu:failure:{self.failure_id}"
+            members["failure_id"] = self.failure_id
+        return members
+
+
+def outcome_of(error: PikachuError) -> Outcome:
+    """The row of the table for a failure."""
+    return next(OUTCOMES[kind] for kind in type(error).__mro__ if kind in OUTCOMES)
+
+
+def problem_of(error: PikachuError, failure_id: str | None = None) -> Problem:
+    """A failure of the rooms below as a problem."""
+    outcome = outcome_of(error)
+    headers: dict[bytes, bytes] = {}
+    if isinstance(error, RateLimited | Unavailable):
+        headers[b"Retry-After"] = b"%d" % max(1, error.retry_after)
+    return Problem(outcome.status, outcome.type, outcome.title, error.public, failure_id, headers)
+
+
+def status_problem(status: int, detail: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
+    """A problem that its status says all of."""
+    return Problem(status, "about:blank", HTTPStatus(status).phrase, detail, None, headers or {})
+
+
+def unexpected_problem(failure_id: str) -> Problem:
+    """Something that nobody expected: its id is all that a client learns."""
+    outcome = OUTCOMES[PikachuError]
+    return Problem(
+        outcome.status, outcome.type, outcome.title, f"something went wrong; the log has it as {failure_id}", failure_id
+    )
