@@ -12,12 +12,14 @@ from twisted.internet.task import Clock
 
 from cryptography import x509
 
+from pikachu.auth.authenticator import account_principal
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
+from pikachu.outlets import scep_server
 from pikachu.protocols.scep.resource import put_scep
-from pikachu.service import scep_server
 from tests.support import scep_client
+from tests.support.deferreds import result_of
 from tests.support.est import EST
 from tests.support.lint import check_certificate
 from tests.support.scep_client import CertRep, SCEPClient, as_query, read_degenerate
@@ -83,11 +85,10 @@ class SCEP(EST):
         return client.read(response.body, client.recipient)
 
     def admin_challenge(self) -> str:
-        """A new challenge password."""
-        name = "keeper"
-        if not hasattr(self, "_keeper"):
-            self._keeper = self.account(name)
-        return self.challenge(self._keeper)
+        """A new challenge password of the account ``keeper``."""
+        found = result_of(self.stack.core.store.account_by_name("keeper"))
+        owner = self.account("keeper") if found is None else account_principal(found, "192.0.2.7")
+        return self.challenge(owner)
 
     def enroll_scep(
         self, client: SCEPClient, common_name: str = "device", challenge: str | None = None, **how: Any
