@@ -21,6 +21,7 @@ from pikachu.protocols.scep.dump import MessageDump
 from pikachu.protocols.scep.keys import MessageKeyring, RAMode
 from pikachu.protocols.scep.resource import put_scep
 from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
+from pikachu.web.api.tree import api_tree
 from pikachu.web.entrance import Entrance, ToLogin
 
 # Of what anyone may read, what machines ask for in the clear.
@@ -37,6 +38,7 @@ class Outlets:
         config = core.config
         self._config = config
         self._downloads = download_tree(core)
+        self._api = api_tree(core)
         self.scep = scep_server(core) if config.scep.enabled else None
         self._ocsp: OCSPResource | None = None
         self._quick: QuickPath | None = None
@@ -61,6 +63,8 @@ class Outlets:
             names = tuple(self._downloads)
             tree.putChild(b"", ToLogin())
             tree.putChild(b"login", Entrance())
+            tree.putChild(b"api", self._api)
+            tree.putChild(b"requests", self._api)
             self._put_est(tree)
         for name in names:
             tree.putChild(name, self._downloads[name])

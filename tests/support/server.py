@@ -111,7 +111,7 @@ class Server:
     """A configured server, running or not.
 
     :ivar ports: by listener: ``http``, ``scep``, ``https``, ``trusted_https``.
-    :ivar errors: what it wrote on standard output and error, over all its lives.
+    :ivar lives: how often it was started.
     """
 
     files: Files
@@ -203,14 +203,16 @@ class Server:
 
     def context(self, identity: Identity | None = None) -> ssl.SSLContext:
         """TLS that trusts this server, with a client certificate when *identity* is given."""
-        context = ssl.create_default_context(cafile=str(self.folder / "root.crt"))
-        if identity is not None:
-            stem = f"client-{identity.certificate.serial_number:x}"
-            path = self.folder / f"{stem}.pem"
-            path.write_bytes(identity.key_pem + identity.pem + (identity.issuer.pem if identity.issuer else b""))
-            path.chmod(0o600)
-            context.load_cert_chain(path)
-        return context
+        key = "" if identity is None else f"{identity.certificate.serial_number:x}"
+        if key not in self._contexts:
+            context = ssl.create_default_context(cafile=str(self.folder / "root.crt"))
+            if identity is not None:
+                path = self.folder / f"client-{key}.pem"
+                path.write_bytes(identity.key_pem + identity.pem + (identity.issuer.pem if identity.issuer else b""))
+                path.chmod(0o600)
+                context.load_cert_chain(path)
+            self._contexts[key] = context
+        return self._contexts[key]
 
     def client(self, listener: str = "https", identity: Identity | None = None) -> Client:
         """A connection to a listener."""
