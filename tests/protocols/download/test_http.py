@@ -1,0 +1,435 @@
+"""Downloads over HTTP (VA-2, CRT-8, UI-6, CFG-8, RUN-8, C14 to C24, 5c) and the way from HTTP to HTTPS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pikachu.errors import PikachuError, StoreUnavailable
+from pikachu.http.redirect import HTTPSRedirect
+from pikachu.http.request import Site
+from pikachu.http.resources import NotFoundResource
+from pikachu.http.tree import Tree
+from pikachu.model import RevocationReason, rfc3339, utc
+from pikachu.protocols.download.crl import cache_fields, crl_dates
+from pikachu.protocols.download.outlet import STATUSES
+from pikachu.protocols.download.resources import download_tree
+from tests.support.deferreds import result_of
+from tests.support.pki import make_ca
+from tests.support.stack import Response, Stack, ask, build_core
+from tests.unit.test_publication import brought
+
+DAY = 86400
+
+
+class Server:
+    """Everything below the root of a plain HTTP listener."""
+
+    def __init__(self, stack: Stack, **checks: Any) -> None:
+        self.stack = stack
+        tree = Tree(NotFoundResource())
+        for name, resource in download_tree(stack.core, checks).items():
+            tree.putChild(name, resource)
+        self.site: Site = stack.site(tree)
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> Response:
+        """One request; header names have underscores."""
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return ask(self.site, self.stack.clock, path, method, headers=fields)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """An EC and an RSA CA below a root whose key is here; CRLs are published."""
+    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
+    result_of(stack.core.publisher.begin())
+    yield Server(stack)
+    stack.close()
+
+
+def hex_of(stack: Stack, name: str | None = None) -> str:
+    """The key identifier of a CA."""
+    return stack.issuer(name).key_identifier.hex()
+
+
+# --- CRLs --------------------------------------------------------------------------------
+
+
+def test_crls_by_name_and_by_key(server: Server) -> None:
+    """VA-2, C14, C15: DER and PEM with their types; the same by the key's identifier; whatever Accept says."""
+    stack = server.stack
+    for name, issuer in (("ec", "Test ec CA"), ("rsa", "Test rsa CA"), ("root", "Test root")):
+        key = stack.files.root.key_identifier.hex() if name == "root" else hex_of(stack, name)
+        for stem in (name, key):
+            for accept in ("*/*", "application/json", "text/html"):
+                der = server.get(f"/crl/{stem}.crl", Accept=accept, Accept_Encoding="gzip")
+                pem = server.get(f"/crl/{stem}.pem", Accept=accept)
+                assert (der.status, der.headers["Content-Type"]) == (200, "application/pkix-crl")
+                assert (pem.status, pem.headers["Content-Type"]) == (200, "application/x-pem-file")
+                assert "Content-Encoding" not in der.headers
+                crl = x509.load_der_x509_crl(der.body)
+                assert crl == x509.load_pem_x509_crl(pem.body)
+                assert crl.issuer.rfc4514_string() == f"CN={issuer}"
+
+
+def test_the_crls_of_a_chain(server: Server) -> None:
+    """C24: the issuing CA's, then the root's."""
+    response = server.get("/crl/ec-chain.pem")
+    assert response.body == server.get("/crl/ec.pem").body + server.get("/crl/root.pem").body
+    assert server.get("/crl/root-chain.pem").body == server.get("/crl/root.pem").body
+    assert server.get(f"/crl/{hex_of(server.stack)}-chain.pem").body == response.body
+    etag = response.headers["ETag"]
+    assert server.get("/crl/ec-chain.pem", If_None_Match=etag).status == 304
+    server.stack.revoke(server.stack.issue())
+    server.stack.clock.advance(1)
+    assert server.get("/crl/ec-chain.pem", If_None_Match=etag).status == 200
+    part = server.get("/crl/ec-chain.pem", Range=f"bytes=300-{len(response.body) - 1}")
+    assert part.status == 206
+    assert part.body == server.get("/crl/ec-chain.pem").body[300 : len(response.body)]
+
+
+def test_a_revocation_is_on_the_next_answer(server: Server) -> None:
+    """VA-3."""
+    leaf = server.stack.issue()
+    first = server.get("/crl/ec.crl")
+    server.stack.revoke(leaf)
+    server.stack.clock.advance(1)
+    second = server.get("/crl/ec.crl", If_None_Match=first.headers["ETag"])
+    assert second.status == 200
+    assert x509.load_der_x509_crl(second.body).get_revoked_certificate_by_serial_number(leaf.serial) is not None
+
+
+def test_conditions(server: Server) -> None:
+    """C17, 5c8: 304 with what caches need, and 200 for dates that mean nothing."""
+    first = server.get("/crl/ec.crl")
+    crl = x509.load_der_x509_crl(first.body)
+    assert first.headers["Last-Modified"] == f"{crl.last_update_utc:%a, %d %b %Y %H:%M:%S} GMT"
+    assert first.headers["Cache-Control"] == "max-age=300, public"
+    etag = first.headers["ETag"]
+    for value in (etag, "*", f'"x", {etag}'):
+        response = server.get("/crl/ec.crl", If_None_Match=value)
+        assert (response.status, response.body, response.headers["ETag"]) == (304, b"", etag)
+        assert "Content-Length" not in response.headers
+    assert server.get("/crl/ec.crl", If_Modified_Since=first.headers["Last-Modified"]).status == 304
+    for date in ("Tue, 01 Jan 2199 00:00:00 GMT", "yesterday", "0", "Mon, 01 Jan 2001 00:00:00 GMT"):
+        assert server.get("/crl/ec.crl", If_Modified_Since=date).status == 200
+    assert len(first.raw) - len(first.body) < 1000
+
+
+def test_parts(server: Server) -> None:
+    """5c9: 206, 416, or the whole."""
+    whole = server.get("/crl/ec.crl")
+    size = len(whole.body)
+    one = server.get("/crl/ec.crl", Range="bytes=0-0")
+    assert (one.status, one.body, one.headers["Content-Range"]) == (206, b"0", f"bytes 0-0/{size}")
+    assert server.get("/crl/ec.crl", Range="bytes=10-").body == whole.body[10:]
+    beyond = server.get("/crl/ec.crl", Range="bytes=99999999-")
+    assert (beyond.status, beyond.headers["Content-Range"]) == (416, f"bytes */{size}")
+    for several in ("bytes=0-0,5-9", "lines=1-2", "bytes=9-3", "bytes"):
+        assert server.get("/crl/ec.crl", Range=several).status == 200
+
+
+def test_head_and_other_methods(server: Server) -> None:
+    """5c4, 5c5, H13."""
+    whole, head = server.get("/crl/ec.crl"), server.get("/crl/ec.crl", "HEAD")
+    assert head.headers == whole.headers
+    for path in ("/crl/ec.crl", "/ca/root.crt", "/downloads/chain", "/status/1", "/expired", "/healthz", "/readyz"):
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            response = server.get(path, method)
+            assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD"), path
+            assert response.headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/crl",
+        "/crl/",
+        "/crl/../../etc/passwd",
+        "/crl/..%2f..%2fetc%2fpasswd",
+        "/crl/%2e%2e",
+        "/crl/mldsa.crl",
+        "/crl/ec",
+        "/crl/ec.txt",
+        "/crl/ec.crl/",
+        "/crl/ec.crl/x",
+        "/crl/.crl",
+        "/crl/-chain.pem",
+        "/crl/EC.crl",
+        "/crl/%00.crl",
+        "/crl/%ff.crl",
+        "/crl/.lock",
+        "/crl/" + "ab" * 20 + ".crl",
+        "/ca",
+        "/ca/",
+        "/ca/x.crt",
+        "/ca/ec.pem",
+        "/ca/ec/chain",
+        "/ca/ec/x/chain.pem",
+        "/ca/secret_key",
+        "/downloads",
+        "/downloads/other",
+        "/downloads/manufacturers",
+        "/status",
+        "/status/1/2",
+        "/expired/1",
+        "/healthz/x",
+        "/readyz/x",
+    ],
+)
+def test_what_is_not_there(server: Server, path: str) -> None:
+    """5c1, 5c3, H13: 404 in plain text."""
+    response = server.get(path)
+    assert (response.status, response.headers["Content-Type"]) == (404, "text/plain; charset=utf-8")
+
+
+def test_before_the_first_crl(tmp_path: Path) -> None:
+    """C22: come again soon, never an empty file."""
+    stack = build_core(tmp_path / "ca")
+    response = Server(stack).get("/crl/ec.crl")
+    assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    stack.close()
+
+
+def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
+    """DECISIONS 26: its CRL is the one that was brought; until then 404, also for the chain."""
+    stack = build_core(tmp_path / "ca", root_key=False)
+    result_of(stack.core.publisher.begin())
+    server = Server(stack)
+    key = stack.files.root.key_identifier.hex()
+    for path in ("/crl/root.crl", f"/crl/{key}.crl", "/crl/ec-chain.pem"):
+        response = server.get(path)
+        assert response.status == 404
+        assert b"upload" in response.body
+    crl = brought(stack.files.root)
+    result_of(stack.core.publisher.accept_upload(crl))
+    assert server.get("/crl/root.crl").body == server.get(f"/crl/{key}.crl").body == crl
+    assert server.get("/crl/ec-chain.pem").body.count(b"BEGIN X509 CRL") == 2
+    stack.close()
+
+
+def test_caches_hold_no_crl_beyond_its_end(server: Server) -> None:
+    """C17: also when publishing has stopped."""
+    server.stack.core.publisher.stop()
+    end = server.stack.core.publisher.published(server.stack.issuer()).next_update
+    server.stack.clock.rightNow = end.timestamp() - 100
+    response = server.get("/crl/ec.crl")
+    assert response.headers["Cache-Control"] == "max-age=99, public"
+    server.stack.clock.advance(200)
+    response = server.get("/crl/ec.crl")
+    assert response.headers["Cache-Control"] == "max-age=0, public"
+    assert cache_fields(None, utc(0))[b"Cache-Control"] == b"max-age=300, public"
+
+
+def test_dates_are_read_from_the_beginning() -> None:
+    """C17: of large lists nothing else is looked at."""
+    ca = make_ca("p256")
+    crl = x509.load_der_x509_crl(brought(ca, revoked=5))
+    for data in (brought(ca), brought(ca)[:120], crl.public_bytes(Encoding.PEM)):
+        assert (crl_dates(data).made, crl_dates(data).next) == (crl.last_update_utc, crl.next_update_utc)
+    for data in (b"", b"\x30", b"\x30\x80", b"garbage", b"-----BEGIN X509 CRL-----\n", brought(ca)[:20]):
+        assert crl_dates(data).made is None
+
+
+# --- certificates of CAs -----------------------------------------------------------------
+
+
+def test_ca_certificates(server: Server) -> None:
+    """DECISIONS 27: PEM, DER and chains, by name and by key."""
+    stack = server.stack
+    for name in ("ec", hex_of(stack, "ec")):
+        pem, der = server.get(f"/ca/{name}.crt"), server.get(f"/ca/{name}.cer")
+        assert der.headers["Content-Type"] == "application/pkix-cert"
+        assert pem.headers["Content-Type"] == "application/x-pem-file"
+        assert der.body == stack.files.issuers["ec"].der
+        assert pem.body == stack.files.issuers["ec"].pem
+    assert server.get("/ca/root.crt").body == stack.files.root.pem
+    assert server.get("/ca/root.cer").body == stack.files.root.der
+    assert server.get("/ca/rsa/chain.pem").body == stack.files.issuers["rsa"].chain_pem
+    assert server.get("/ca/root/chain.pem").body == stack.files.root.pem
+    etag = server.get("/ca/root.crt").headers["ETag"]
+    assert server.get("/ca/root.crt", If_None_Match=etag).status == 304
+
+
+def test_downloads(server: Server, tmp_path: Path) -> None:
+    """VA-2, UI-6, CFG-8: the default CA's; names for whom the address has none."""
+    stack = server.stack
+    chain = server.get("/downloads/chain")
+    assert chain.body == stack.files.issuers["ec"].chain_pem
+    assert chain.headers["Content-Disposition"] == 'attachment; filename="ec-chain.pem"'
+    crl = server.get("/downloads/crl")
+    assert crl.body == server.get("/crl/ec.pem").body
+    assert server.get("/downloads/crl", If_None_Match=crl.headers["ETag"]).status == 304
+    folder = tmp_path / "manufacturers"
+    folder.mkdir()
+    makers = [make_ca("p256", f"Maker {number}") for number in range(2)]
+    for number, maker in enumerate(makers):
+        (folder / f"{number}.pem").write_bytes(maker.pem)
+    other = build_core(tmp_path / "other", changes={("TRUSTED_HTTPS", "client_ca"): str(folder)})
+    response = Server(other).get("/downloads/manufacturers")
+    assert response.body == makers[0].pem + makers[1].pem
+    assert response.headers["Content-Type"] == "application/x-pem-file"
+    other.close()
+
+
+# --- status ------------------------------------------------------------------------------
+
+
+def test_status(server: Server) -> None:
+    """CRT-8, DECISIONS 31, 33."""
+    stack = server.stack
+    valid, revoked, short = stack.issue(), stack.issue(), stack.issue(days=1)
+    now = rfc3339(utc(stack.clock.seconds()))
+    stack.revoke(revoked, RevocationReason.CERTIFICATE_HOLD)
+    stack.clock.advance(2 * DAY)
+    serial = f"{valid.serial:x}"
+    for text in (serial, f"0x{serial}", f"0X{serial.upper()}", f"00{serial}"):
+        response = server.get(f"/status/{text}")
+        assert (response.status, response.headers["Content-Type"]) == (200, "application/json")
+        assert json.loads(response.body) == {"serial": serial, "status": "valid"}
+    assert json.loads(server.get(f"/status/{revoked.serial:x}").body) == {
+        "serial": f"{revoked.serial:x}",
+        "status": "revoked",
+        "revoked_at": now,
+        "reason": "certificateHold",
+    }
+    assert json.loads(server.get(f"/status/{short.serial:x}").body)["status"] == "expired"
+    assert json.loads(server.get("/status/abc").body) == {"serial": "abc", "status": "not found"}
+    for text in ("xyz", "0", "-1", "f" * 60, "%00", "1%202"):
+        assert server.get(f"/status/{text}").status == 400, text
+    assert json.loads(server.get("/expired").body) == [short.record.id]
+
+
+def test_expired_in_pages(server: Server) -> None:
+    """CRT-8, DECISIONS 31."""
+    ids = [server.stack.issue(days=1).record.id for _ in range(5)]
+    server.stack.clock.advance(2 * DAY)
+    assert json.loads(server.get("/expired").body) == ids
+    assert json.loads(server.get(f"/expired?after={ids[1]}&limit=2").body) == ids[2:4]
+    for query in ("limit=0", "limit=10001", "limit=x", "after=-1", "after=1&after=2", "after=" + "9" * 40, "limit="):
+        assert server.get(f"/expired?{query}").status == 400, query
+
+
+# --- health ------------------------------------------------------------------------------
+
+
+def test_alive(server: Server) -> None:
+    """RUN-8."""
+    response = server.get("/healthz")
+    assert (response.status, json.loads(response.body)) == (200, {"status": "ok"})
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+def test_ready(server: Server) -> None:
+    """RUN-8, DECISIONS 41."""
+    response = server.get("/readyz")
+    assert response.status == 200
+    assert json.loads(response.body) == {
+        "status": "ok",
+        "checks": {"database": "ok", "signer": "ok", "vault": "disabled", "ldap": "disabled"},
+    }
+    server.stack.core.store.close()
+    response = server.get("/readyz")
+    assert response.status == 503
+    assert json.loads(response.body)["checks"]["database"] == "unavailable"
+    assert server.get("/healthz").status == 200
+    assert server.get("/status/1").status == 503
+
+
+def test_checks_have_two_seconds(server: Server) -> None:
+    """RUN-8: what hangs is not ready; what has fallen back is degraded; what breaks tells nothing."""
+
+    def failing() -> Deferred[str | None]:
+        raise RuntimeError("secret")
+
+    def refusing() -> Deferred[str | None]:
+        raise StoreUnavailable("sealed")
+
+    def state(**checks: Any) -> tuple[int, dict[str, Any]]:
+        made = Server(server.stack, **checks)
+        connection_answer = made.get("/readyz")
+        return connection_answer.status, json.loads(connection_answer.body)
+
+    def hanging() -> Deferred[str | None]:
+        waiting: Deferred[str | None] = Deferred()
+        server.stack.clock.callLater(0, server.stack.clock.advance, 3)
+        return waiting
+
+    def degraded() -> Deferred[str | None]:
+        done: Deferred[str | None] = Deferred()
+        done.callback("degraded")
+        return done
+
+    assert state(vault=degraded) == (
+        200,
+        {
+            "status": "degraded",
+            "checks": {"database": "ok", "signer": "ok", "vault": "degraded", "ldap": "disabled"},
+        },
+    )
+    assert state(vault=refusing)[1]["checks"]["vault"] == "unavailable"
+    assert state(vault=failing)[0] == 503
+    assert state(vault=hanging)[1]["checks"]["vault"] == "unavailable"
+
+
+# --- from HTTP to HTTPS ------------------------------------------------------------------
+
+
+def redirect(server: Server, port: int, path: str, method: str = "GET", **headers: str) -> Response:
+    """An answer of the plain listener's fallback."""
+    site = server.stack.site(HTTPSRedirect(port))
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return ask(site, server.stack.clock, path, method, headers=fields)
+
+
+def test_browsers_are_sent_to_https(server: Server) -> None:
+    """DECISIONS 3: with the path and the query as they were, and the configured port."""
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    for host, port, expected in (
+        ("ca.example.org", 443, "https://ca.example.org/a/%2F?b=c"),
+        ("ca.example.org:8080", 8443, "https://ca.example.org:8443/a/%2F?b=c"),
+        ("[::1]:80", 443, "https://[::1]/a/%2F?b=c"),
+        ("192.0.2.1", 443, "https://192.0.2.1/a/%2F?b=c"),
+    ):
+        for method in ("GET", "HEAD"):
+            response = redirect(server, port, "/a/%2F?b=c", method, Host=host, Accept=browser)
+            assert (response.status, response.headers["Location"]) == (308, expected)
+    assert (
+        redirect(server, 443, "//evil.example/x", Accept="text/html")
+        .headers["Location"]
+        .startswith("https://ca.example.org//evil")
+    )
+
+
+def test_everything_else_stays(server: Server) -> None:
+    """DECISIONS 3, H15: no redirect that leaks credentials."""
+    html = "text/html"
+    for path in ("/.well-known/est", "/.well-known/est/simpleenroll", "/api", "/api/v1/certificates"):
+        assert redirect(server, 443, path, Accept=html).status == 403
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "FOO"):
+        assert redirect(server, 443, "/", method, Accept=html).status == 403
+    for accept in ("*/*", "application/json", "text/html;q=0", "", "text/plain"):
+        assert redirect(server, 443, "/", Accept=accept).status == 404, accept
+    for host in ("", "a b", "user@evil.example", "evil.example/x", "a:b:c", "[::1", "ex\\ample", "x" * 300):
+        assert redirect(server, 443, "/", Host=host, Accept=html).status == 404, host
+    assert redirect(server, 0, "/", Accept=html).status == 404
+    assert redirect(server, 443, "/apix", Accept=html).status == 308
+
+
+def test_every_error_has_a_status() -> None:
+    """docs/errors.md: the outlet's table is complete."""
+
+    def walk(kind: type[PikachuError]) -> None:
+        for sub in kind.__subclasses__():
+            assert any(base in STATUSES for base in sub.__mro__)
+            walk(sub)
+
+    walk(PikachuError)
