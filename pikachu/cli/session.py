@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import getpass
 import os
+import pwd
 import sys
 import time
 from argparse import Namespace
@@ -73,8 +73,9 @@ def configuration(arguments: Namespace) -> Configuration:
 def operator() -> Principal:
     """Who runs commands: whoever can read the CA's keys is an administrator."""
     try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
+        # Not by environment variables: the name stands in the audit log.
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         user = str(os.getuid())
     return Principal(PrincipalKind.SYSTEM, f"cli ({user})", role=Role.ADMIN, scopes=frozenset(Scope))
 

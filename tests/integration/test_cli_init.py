@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pikachu.cli.founding import Initialization
@@ -20,6 +21,7 @@ from pikachu.cli.main import parser
 from pikachu.config.loading import load
 from pikachu.founding import write_new
 from pikachu.x509.keys import load_private_key
+from tests.support.lint import check_certificate, findings
 from tests.support.site import PASSWORD, SMALL, Site, empty_site, founded_site
 
 KEYS = ("root", "subca_ec", "subca_rsa", "https")
@@ -97,6 +99,21 @@ def test_makes_everything(site: Site) -> None:
     assert re.search(r"^admin password: \S{20,}$", site.out, re.MULTILINE)
     assert site.err == ""
     assert site.rows("user", "list")[0][1:5] == ["admin", "admin@localhost", "admin", "active"]
+
+
+@pytest.mark.parametrize("algorithm", ["prime256v1", "rsa2048", "ed25519", "mldsa44"])
+def test_what_it_makes_is_without_fault(site: Site, algorithm: str) -> None:
+    """INIT-1: pkilint finds nothing in CA certificates, with any root."""
+    options = ["--organization", "Acme", "--country", "DE", "--root-algorithm", algorithm]
+    site.do("init", "--mldsa", "65", "--hostname", "ca.example.com", *options, *SMALL)
+    (root,) = certificates(site, "root.crt")
+    for name in ("root.crt", "subca_ec.crt", "subca_rsa.crt", "subca_mldsa.crt"):
+        (made,) = certificates(site, name)
+        above = () if made == root else (root.public_bytes(Encoding.DER),)
+        check_certificate(made.public_bytes(Encoding.DER), above)
+    # A name of one label is one to pkilint only where the public knows it.
+    found = findings(certificates(site, "https.crt")[0].public_bytes(Encoding.DER))
+    assert all("localhost" in finding for finding in found), found
 
 
 def test_the_https_certificate_is_in_the_database(founded: Site) -> None:
