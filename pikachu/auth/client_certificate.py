@@ -202,6 +202,8 @@ def _describe(spki_der: bytes) -> KeyDescription:
     return describe_spki(spki_der)
 
 
+# A connection's requests all come with the same one.
+@functools.lru_cache(maxsize=256)
 def _read(der: bytes) -> Certificate:
     try:
         certificate = parse_certificate(der)

@@ -6,6 +6,7 @@ the CA's certificate, subject and key byte for byte from the request, so that no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterable
@@ -125,15 +126,19 @@ def public_key_bits(spki_der: bytes) -> bytes:
 
 def parse_time(element: der.Element) -> datetime:
     """Time (RFC 5280 section 4.1.2.5)."""
-    text = element.content.decode("ascii", "replace")
-    try:
-        if element.tag == der.UTC_TIME:
-            moment = datetime.strptime(text, "%y%m%d%H%M%SZ").replace(tzinfo=UTC)
-            return moment.replace(year=moment.year - 100) if moment.year >= 2050 else moment
-        if element.tag == der.GENERALIZED_TIME:
-            return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
-    except ValueError:
-        pass
+    content = element.content
+    digits = content[:-1]
+    if content[-1:] == b"Z" and digits.isdigit():
+        # strptime() is ten times as slow, and takes times with digits left out.
+        if element.tag == der.UTC_TIME and len(digits) == 12:
+            year = int(digits[:2])
+            digits = b"%d%b" % (1900 + year if year >= 50 else 2000 + year, digits[2:])
+        elif element.tag != der.GENERALIZED_TIME:
+            digits = b""
+        if len(digits) == 14:
+            with contextlib.suppress(ValueError):
+                month, day, hour, minute, second = (int(digits[start : start + 2]) for start in range(4, 14, 2))
+                return datetime(int(digits[:4]), month, day, hour, minute, second, tzinfo=UTC)
     raise MalformedRequest("a time is not in the form that RFC 5280 asks for")
 
 
