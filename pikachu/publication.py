@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -62,6 +62,7 @@ class _List:
     urgent: bool = False
     making: bool = False
     waiting: list[Deferred[PublishedCRL]] = field(default_factory=list)
+    idle: list[Deferred[None]] = field(default_factory=list)
     wanted: int = 0
     number: int = 0
 
@@ -80,6 +81,7 @@ class CRLPublisher:
         self._folder = CRLFolder(settings.folder)
         self._lists: dict[int, _List] = {}
         self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
+        self._stopped = False
 
     def subscribe(self, told: Callable[[IssuingCA, PublishedCRL], None]) -> None:
         """Call *told* after each publication."""
@@ -185,6 +187,8 @@ class CRLPublisher:
         state = self._list(issuer)
         if state.due is not None and state.due.active():
             state.due.cancel()
+        if self._stopped:
+            return
         state.urgent = urgent
         state.due = self._clock.callLater(delay, what, issuer)
 
@@ -215,10 +219,22 @@ class CRLPublisher:
         self._due(issuer)
 
     def stop(self) -> None:
-        """Cancel what is scheduled."""
+        """Cancel what is scheduled, and schedule nothing more; see :meth:`idle`."""
+        self._stopped = True
         for state in self._lists.values():
             if state.due is not None and state.due.active():
                 state.due.cancel()
+
+    def idle(self) -> Deferred[None]:
+        """Fires when no CRL is being made; never fails."""
+
+        def wait(state: _List) -> Deferred[None]:
+            turn: Deferred[None] = Deferred()
+            state.idle.append(turn)
+            return turn
+
+        making = [wait(state) for state in self._lists.values() if state.making]
+        return gatherResults(making).addCallback(lambda _: None)
 
     # --- how ----------------------------------------------------------------------------
 
@@ -250,7 +266,11 @@ class CRLPublisher:
             state.making = False
             if state.waiting:
                 self._begin_making(issuer, state)
-            elif isinstance(result, Failure):
+                return
+            idle, state.idle = state.idle, []
+            for one in idle:
+                one.callback(None)
+            if isinstance(result, Failure):
                 if not result.check(NotFound):
                     self._later(issuer, _RETRY)
             elif state.wanted > state.last_change:

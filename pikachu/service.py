@@ -11,7 +11,7 @@ from functools import partial
 from typing import IO, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -67,6 +67,8 @@ class PikachuService(Service):
         self._poll.clock = reactor
         self._renewals = LoopingCall(self._renew)
         self._renewals.clock = reactor
+        # What the two loops have begun last; stopping a loop does not wait for that.
+        self._under_way: list[Deferred[None]] = [succeed(None), succeed(None)]
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
         for listener in self.listeners:
@@ -88,10 +90,16 @@ class PikachuService(Service):
             self._lock = lock.open("w", encoding="ascii")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._unlock()
             raise ConfigError(f"[PATHS] db_path: another server works with {path}; stop it first") from None
         except OSError as error:
             reason = f"{lock} can't be written: {error.strerror}; mend its owner or mode"
             raise ConfigError(f"[PATHS] db_path: {reason}") from None
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def _give_up_orphans(self) -> None:
         """What a server of this name had begun when it ended.
@@ -217,11 +225,12 @@ class PikachuService(Service):
                 if loop.running:
                     loop.stop()
             self.core.publisher.stop()
+            await gatherResults(self._under_way)
+            await self.core.publisher.idle()
             await self.core.store.close()
             for pool in self._pools.services():
                 pool.stopService()
-            if self._lock is not None:
-                self._lock.close()
+            self._unlock()
             log.info("Stopped")
 
         return Deferred.fromCoroutine(work()).addErrback(_log_failure, "the stop")
@@ -234,7 +243,8 @@ class PikachuService(Service):
 
     def _look_for_changes(self) -> Deferred[None]:
         """What another process has revoked or released.  Whatever goes wrong, the next look comes."""
-        return Deferred.fromCoroutine(self._look()).addErrback(_log_failure, "looking for changes")
+        self._under_way[0] = Deferred.fromCoroutine(self._look()).addErrback(_log_failure, "looking for changes")
+        return self._under_way[0]
 
     async def _look(self) -> None:
         try:
@@ -263,7 +273,8 @@ class PikachuService(Service):
             if self._outlets.scep is not None:
                 await Deferred.fromCoroutine(self._outlets.scep.prepare()).addErrback(failed, "SCEP RA")
 
-        return Deferred.fromCoroutine(work())
+        self._under_way[1] = Deferred.fromCoroutine(work())
+        return self._under_way[1]
 
     # --- SIGHUP -------------------------------------------------------------------------
 

@@ -363,6 +363,9 @@ class Channel(HTTPChannel):
         """Close when what is in flight is answered; at once when nothing is."""
         if self.requests:
             self.persistent = 0
+            for request in self.requests:
+                # The client is told not to come back on this connection (RFC 9112 section 9.6).
+                request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         elif not self._buffer:
             self.loseConnection()
 

@@ -283,7 +283,7 @@ def command(config: Path, *options: str) -> list[str]:
 
 def environment() -> dict[str, str]:
     """The environment for it: the plugin is found from any folder."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "default"}
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def accepts(port: int) -> bool:
