@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
 from pikachu.registration import RegistrationAuthority, RegistrationSettings
+from pikachu.rooms import Core, Pools
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_file_ca, load_key, read_file
@@ -39,24 +39,6 @@ from pikachu.x509.certificate import Certificate
 from pikachu.x509.keys import public_key_matches
 
 Warn = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Pools:
-    """Where work goes that would block the reactor: each kind has threads of its own.
-
-    :param signing: signatures that take longer than a hop to a thread, and key generation.
-    :param passwords: Argon2, which takes 30 ms and 64 MiB each.
-    :param files: CRLs: assembling, hashing, writing.
-    """
-
-    signing: IWorkerPool
-    passwords: IWorkerPool
-    files: IWorkerPool
-
-    def services(self) -> list[WorkerPool]:
-        """Those that are started and stopped with the server."""
-        return [pool for pool in (self.signing, self.passwords, self.files) if isinstance(pool, WorkerPool)]
 
 
 def threaded_pools(reactor: IThreadCaller) -> Pools:
@@ -73,30 +55,6 @@ def immediate_pools() -> Pools:
     """For commands: everything is done at once."""
     pool = ImmediatePool()
     return Pools(pool, pool, pool)
-
-
-@dataclass(frozen=True, slots=True)
-class Core:
-    """RA, CA and VA with what they use."""
-
-    config: Configuration
-    clock: IClock
-    pools: Pools
-    store: Store
-    sealer: Sealer
-    issuers: IssuingCAs
-    authority: CertificateAuthority
-    policies: PolicyBook
-    authenticator: Authenticator
-    accounts: Accounts
-    registration: RegistrationAuthority
-    credentials: ServiceCredentials
-    responder: OCSPResponder
-    publisher: CRLPublisher
-    statuses: CertificateStatusReader
-    manufacturers: tuple[Certificate, ...]
-    root: Certificate | None
-    policy_rules: Policies
 
 
 def database_url(config: Configuration) -> str:

@@ -7,7 +7,6 @@ from typing import Final
 from twisted.web.resource import IResource
 
 from pikachu.config.configuration import Configuration
-from pikachu.core import Core
 from pikachu.errors import ConfigError
 from pikachu.http.quick import QuickPath
 from pikachu.http.redirect import HTTPSRedirect
@@ -21,6 +20,7 @@ from pikachu.protocols.scep.dump import MessageDump
 from pikachu.protocols.scep.keys import MessageKeyring, RAMode
 from pikachu.protocols.scep.resource import put_scep
 from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
+from pikachu.rooms import Core
 from pikachu.web.api.tree import api_tree
 from pikachu.web.entrance import Entrance, ToLogin
 

@@ -20,13 +20,14 @@ from twisted.python.failure import Failure
 from pikachu.authority import CertificateAuthority
 from pikachu.config.configuration import Configuration, Listener
 from pikachu.config.loading import load
-from pikachu.core import Core, build, ca_files, database_url, threaded_pools
+from pikachu.core import build, ca_files, database_url, threaded_pools
 from pikachu.errors import ConfigError, PikachuError
 from pikachu.http.request import Site
 from pikachu.listeners import ClientCertificates, ListenerService, TLSContextSource
 from pikachu.logs import LEVELS, LogOutput
 from pikachu.model import StatusChange, format_serial, utc
 from pikachu.outlets import Outlets, limits
+from pikachu.rooms import Core
 from pikachu.signers.files import load_file_ca
 from pikachu.storage.store import open_store
 

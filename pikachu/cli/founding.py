@@ -15,7 +15,7 @@ from typing import Final
 from pikachu.cli.session import CommandClock, done, opened, operator, read_password, warn
 from pikachu.config.configuration import Configuration
 from pikachu.config.sections import IssuerFiles
-from pikachu.core import Core, ca_files, database_url, passphrase
+from pikachu.core import ca_files, database_url, passphrase
 from pikachu.errors import ConfigError, NotFound, PikachuError
 from pikachu.founding import (
     PRIVATE_FOLDER,
@@ -32,6 +32,7 @@ from pikachu.founding import (
     write_new,
 )
 from pikachu.model import AccountState, ListQuery, Role, utc
+from pikachu.rooms import Core
 from pikachu.signers.files import CAFiles
 from pikachu.storage.migrate import SchemaState, migrate
 from pikachu.x509.pem import certificates_pem

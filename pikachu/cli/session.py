@@ -20,10 +20,11 @@ from twisted.python.failure import Failure
 from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import duration
 from pikachu.config.loading import load
-from pikachu.core import Core, build, immediate_pools
+from pikachu.core import build, immediate_pools
 from pikachu.errors import MalformedRequest, NotFound
 from pikachu.interfaces import IDelayedCall
 from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Role, Scope
+from pikachu.rooms import Core
 
 P = ParamSpec("P")
 T = TypeVar("T")

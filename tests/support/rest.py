@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.task import Clock
 
 from pikachu.http.request import Limits, PathRule, Site
-from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
 from pikachu.model import SYSTEM, Account, AccountState, Role, Scope
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.tree import api_tree
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
-from tests.support.pki import PrivateKey, make_csr
+from tests.support.pki import make_csr
 from tests.support.stack import Response, Stack, ask
 
 BODY_LIMIT = 2 * 1024 * 1024
@@ -26,11 +26,6 @@ BODY_LIMIT = 2 * 1024 * 1024
 def csr_pem(common_name: str = "device.example.com", key_type: str = "p256", **more: Any) -> str:
     """A new request of a new key."""
     return pem("CERTIFICATE REQUEST", make_csr(key_type, common_name, **more)[1])
-
-
-def csr_of(key: PrivateKey, common_name: str = "device.example.com") -> str:
-    """A request of that key."""
-    return pem("CERTIFICATE REQUEST", make_csr(subject=common_name, key=key)[1])
 
 
 @dataclass
@@ -46,6 +41,7 @@ class REST:
     site: Site
     accounts: dict[str, Account] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
+    count: Iterator[int] = field(default_factory=itertools.count)
 
     def add(self, name: str, role: Role = Role.USER) -> Account:
         """An active account with a token of all scopes."""
@@ -60,7 +56,7 @@ class REST:
 
     def token(self, name: str, *scopes: Scope, days: int | None = None) -> str:
         """A further token of that account; without scopes, of all."""
-        label = f"{len(self.tokens)} {self.clock.seconds()} {'-'.join(scopes)}"
+        label = f"token {next(self.count)}"
         _, text = result_of(
             self.stack.core.accounts.create_token(
                 SYSTEM, self.accounts[name].id, label, frozenset(scopes) or None, days
@@ -115,14 +111,19 @@ class REST:
         return problem
 
 
-def make_rest(stack: Stack) -> REST:
-    """A site over the REST API of *stack*, with an admin ``root``, and the users ``alice`` and ``bob``."""
+def open_rest(stack: Stack) -> REST:
+    """A site over the REST API of *stack*, without people."""
     resource = api_tree(stack.core)
-    tree = Tree(NotFoundResource())
+    tree = Tree()
     tree.putChild(b"api", resource)
     tree.putChild(b"requests", resource)
     site = Site(tree, stack.clock, Limits(rules=(PathRule(b"/", BODY_LIMIT),)))
-    rest = REST(stack, stack.clock, resource, site)
+    return REST(stack, stack.clock, resource, site)
+
+
+def make_rest(stack: Stack) -> REST:
+    """The same with an admin ``root``, and the users ``alice`` and ``bob``."""
+    rest = open_rest(stack)
     rest.add("root", Role.ADMIN)
     rest.add("alice")
     rest.add("bob")

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import psutil
 
 from pikachu.cli.session import opened
-from pikachu.core import Core
+from pikachu.rooms import Core
 from tests.support.pki import Identity
 from tests.support.stack import Changes, Files, make_files
 

@@ -21,10 +21,11 @@ from twisted.web.resource import IResource
 from pikachu.authority import IssuingCA, Order
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
-from pikachu.core import Core, Pools, build
+from pikachu.core import build
 from pikachu.http.quick import QuickPath
 from pikachu.http.request import Limits, Site
 from pikachu.model import SYSTEM, CertificateRecord, Method, NewRequest, RevocationReason, StatusChange
+from pikachu.rooms import Core, Pools
 from pikachu.storage.migrate import migrate
 from pikachu.threads import ImmediatePool
 from pikachu.x509.extension import Extension

@@ -8,11 +8,11 @@ from types import MappingProxyType
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
-from pikachu.core import Core
 from pikachu.protocols.download.certificates import CACertificates, Downloads
 from pikachu.protocols.download.crl import CRLDownloads, CRLResource
 from pikachu.protocols.download.health import Alive, Check, Ready
 from pikachu.protocols.download.status import ExpiredResource, StatusResource
+from pikachu.rooms import Core
 
 _NOTHING: Mapping[str, Check | None] = MappingProxyType({})
 

@@ -1,0 +1,63 @@
+"""The rooms below HTTP, put together: what ``pikachu.core`` builds and outlets are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pikachu.accounts import Accounts
+from pikachu.auth.authenticator import Authenticator
+from pikachu.authority import CertificateAuthority, IssuingCAs
+from pikachu.config.configuration import Configuration
+from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.policies import Policies
+from pikachu.policy import PolicyBook
+from pikachu.publication import CRLPublisher
+from pikachu.registration import RegistrationAuthority
+from pikachu.sealing import Sealer
+from pikachu.service_credentials import ServiceCredentials
+from pikachu.storage.store import Store
+from pikachu.threads import WorkerPool
+from pikachu.validation import CertificateStatusReader, OCSPResponder
+from pikachu.x509.certificate import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Where work goes that would block the reactor: each kind has threads of its own.
+
+    :param signing: signatures that take longer than a hop to a thread, and key generation.
+    :param passwords: Argon2, which takes 30 ms and 64 MiB each.
+    :param files: CRLs: assembling, hashing, writing.
+    """
+
+    signing: IWorkerPool
+    passwords: IWorkerPool
+    files: IWorkerPool
+
+    def services(self) -> list[WorkerPool]:
+        """Those that are started and stopped with the server."""
+        return [pool for pool in (self.signing, self.passwords, self.files) if isinstance(pool, WorkerPool)]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """RA, CA and VA with what they use."""
+
+    config: Configuration
+    clock: IClock
+    pools: Pools
+    store: Store
+    sealer: Sealer
+    issuers: IssuingCAs
+    authority: CertificateAuthority
+    policies: PolicyBook
+    authenticator: Authenticator
+    accounts: Accounts
+    registration: RegistrationAuthority
+    credentials: ServiceCredentials
+    responder: OCSPResponder
+    publisher: CRLPublisher
+    statuses: CertificateStatusReader
+    manufacturers: tuple[Certificate, ...]
+    root: Certificate | None
+    policy_rules: Policies
