@@ -23,6 +23,7 @@ from pikachu.x509.template import ProfileTemplate, parse
 DEFAULT_POLICY_NAME = "System"
 POLICY_NAME = re.compile(r"[A-Za-z0-9._ -]{1,64}")
 _MAX_DAYS = 36500
+_ESCAPE = re.compile(r'\\([,+"\\<>; #])')
 
 
 @functools.lru_cache(maxsize=256)
@@ -257,9 +258,23 @@ def check_limits(policy: Policy, key: KeyDescription, subject: str, names: Seque
     limits = policy.limits
     if limits.keys and not any(key.text == allowed or key.text.split("/")[0] == allowed for allowed in limits.keys):
         raise PolicyViolation(f"the policy allows the keys {', '.join(limits.keys)}; this one is {key.text}")
-    if limits.subject is not None and not fnmatch.fnmatchcase(subject, limits.subject):
+    if limits.subject is not None and not _fits(subject, limits.subject):
         raise PolicyViolation("the policy does not allow this subject", subject=subject)
     if limits.names:
         for name in names:
-            if not any(fnmatch.fnmatchcase(name, pattern) for pattern in limits.names):
+            if not any(_fits(name, pattern) for pattern in limits.names):
                 raise PolicyViolation(f"the policy does not allow the name {name}")
+
+
+def _fits(text: str, pattern: str) -> bool:
+    r"""Whether *text* fits a pattern in which ``*`` and ``?`` stand for any characters.
+
+    An escaped character is part of a value and never what separates values: ``CN=*,O=Acme`` does not fit
+    ``CN=evil\,O=Acme``, which is a common name only (RFC 4514 section 2.4).
+    """
+    return fnmatch.fnmatchcase(_ESCAPE.sub(_inert, text), _ESCAPE.sub(_inert, pattern))
+
+
+def _inert(escape: re.Match[str]) -> str:
+    # Private-use characters can't be met otherwise: the text of a name has them in hex.
+    return chr(0xF0000 + ord(escape[1]))
