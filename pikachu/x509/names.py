@@ -237,11 +237,15 @@ def names_equal(first: bytes, second: bytes) -> bool:
 
     :raises MalformedRequest: one of them is no Name; BadCSR as :func:`parse_name`.
     """
-    return first == second or _comparable(parse_name(first)) == _comparable(parse_name(second))
+    return first == second or comparable(first) == comparable(second)
 
 
-def _comparable(name: Name) -> list[list[tuple[str, str | bytes]]]:
-    return [sorted(((a.oid, _folded(a)) for a in rdn), key=repr) for rdn in name.rdns]
+def comparable(name_der: bytes) -> tuple[tuple[tuple[str, str | bytes], ...], ...]:
+    """A value that is equal for DER Names that :func:`names_equal` finds the same.
+
+    :raises MalformedRequest: it is no Name; BadCSR as :func:`parse_name`.
+    """
+    return tuple(tuple(sorted(((a.oid, _folded(a)) for a in rdn), key=repr)) for rdn in parse_name(name_der).rdns)
 
 
 def _folded(attribute: NameAttribute) -> str | bytes:

@@ -13,7 +13,7 @@ import idna
 
 from pikachu.errors import BadCSR, MalformedRequest
 from pikachu.x509 import der
-from pikachu.x509.names import escape_value, name_from, name_from_text, names_equal, string_value
+from pikachu.x509.names import comparable, escape_value, name_from, name_from_text, string_value
 
 USER_PRINCIPAL_NAME: Final = "1.3.6.1.4.1.311.20.2.3"
 DEFAULT_LIMIT: Final = 100
@@ -246,17 +246,15 @@ def san_text(names: Iterable[GeneralName]) -> str:
 
 def same_names(first: Sequence[GeneralName], second: Sequence[GeneralName]) -> bool:
     """Whether both hold the same names, in whatever order (E25)."""
-    simple = [{n.comparable for n in names if n.kind is not NameKind.DIRECTORY} for names in (first, second)]
-    if simple[0] != simple[1]:
-        return False
-    left, right = ([n for n in names if n.kind is NameKind.DIRECTORY] for names in (first, second))
-    return all(any(_same_directory_name(a, b) for b in right) for a in left) and all(
-        any(_same_directory_name(a, b) for b in left) for a in right
-    )
+    # Each name is folded once: comparing each with each would take seconds with a hundred directory names.
+    left, right = ({_folded(name) for name in names} for names in (first, second))
+    return left == right
 
 
-def _same_directory_name(first: GeneralName, second: GeneralName) -> bool:
-    return names_equal(*(der.parse(name.der).sub()[0].whole for name in (first, second)))
+def _folded(name: GeneralName) -> object:
+    if name.kind is NameKind.DIRECTORY:
+        return name.kind, comparable(der.parse(name.der).sub()[0].whole)
+    return name.comparable
 
 
 def encode_san(names: Iterable[GeneralName]) -> bytes:

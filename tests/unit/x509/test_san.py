@@ -232,3 +232,15 @@ def test_hostile_sizes_take_no_time() -> None:
     with pytest.raises(BadCSR):
         parse_san(san(*[der.implicit(DNS, b".".join([label] * 3))] * 100))
     assert time.perf_counter() - start < 0.2
+
+
+def test_many_directory_names_are_compared_in_no_time() -> None:
+    """E25: each is folded once, not once for each of the others."""
+    names = [name_from_text(f"CN=n{number},O=" + "\u2167" * 20) for number in range(100)]
+    first, second = (
+        parse_san(der.sequence(*(der.explicit(4, name) for name in order))) for order in (names, names[::-1])
+    )
+    start = time.perf_counter()
+    assert same_names(first, second)
+    assert not same_names(first, second[1:])
+    assert time.perf_counter() - start < 0.1
