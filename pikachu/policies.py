@@ -34,11 +34,15 @@ from pikachu.model import (
 )
 from pikachu.policy import DEFAULT_POLICY_NAME, POLICY_NAME, PolicyBook, check_days, compiled
 from pikachu.threads import uncancelled
+from pikachu.x509.profile import authority_granted
+from pikachu.x509.template import ExtensionContext
 
 MAXIMUM_TEXT: Final = 64 * 1024
 MAXIMUM_PATTERNS: Final = 64
 MAXIMUM_PATTERN: Final = 256
 
+#: Issuing CAs that there may be.
+CA_NAMES: Final = ("ec", "rsa", "mldsa")
 KEY_LIMITS: Final = (
     "RSA",
     "EC",
@@ -67,9 +71,14 @@ class Policies:
 
     All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
     reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+
+    :param public_url: what ``${http_url}`` in policies stands for.
     """
 
-    def __init__(self, store: IStore, book: PolicyBook, issuers: IssuingCAs, clock: IClock) -> None:
+    def __init__(
+        self, store: IStore, book: PolicyBook, issuers: IssuingCAs, clock: IClock, public_url: str | None = None
+    ) -> None:
+        self._public_url = (public_url or "").rstrip("/")
         self._store = store
         self._book = book
         self._issuers = issuers
@@ -113,7 +122,7 @@ class Policies:
         """A new policy; its id and times count for nothing.
 
         Without the system flag it belongs to ``policy.owner_id``, else to the actor; others' and system ones are made
-        by admins only.
+        by admins only, and so are those that give away what is the CA's own: certifying, signing CRLs, OCSP answers.
 
         Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), and Conflict that names who
         has the name or the flag.
@@ -134,7 +143,7 @@ class Policies:
         self._require_own(actor, before)
         if policy.owner_id is None and not policy.system:
             policy = replace(policy, owner_id=before.owner_id)
-        policy = await self._checked(actor, policy)
+        policy = await self._checked(actor, policy, before)
         event = self._event(actor, "update", policy)
         return self._changed(await self._store.update_policy(policy, event, self._now()))
 
@@ -182,11 +191,13 @@ class Policies:
 
     # --- what a policy may say ----------------------------------------------------------
 
-    async def _checked(self, actor: Principal, policy: Policy) -> Policy:
+    async def _checked(self, actor: Principal, policy: Policy, before: Policy | None = None) -> Policy:
         policy = await self._owned(actor, policy)
         _check_name(policy)
         check_days(policy.days)
         _check_text(policy.extensions)
+        if not _administers(actor) and (before is None or before.extensions != policy.extensions):
+            self._check_powers(policy.extensions)
         limits = _checked_limits(policy.limits)
         if limits.max_days is not None and policy.days > limits.max_days:
             raise PolicyViolation(
@@ -195,6 +206,28 @@ class Policies:
         if policy.issuer is not None and policy.issuer not in self._issuers.current:
             raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
         return replace(policy, limits=limits)
+
+    def _check_powers(self, text: str) -> None:
+        """That certificates under this text have no power over those of others.
+
+        The text is read as it will be for each issuing CA: its variables can choose sections.
+        """
+        current = self._issuers.current
+        for name in (*CA_NAMES, *(name for name in current if name not in CA_NAMES)):
+            issuer = current.get(name, self._issuers.default)
+            certificate = issuer.certificate
+            context = ExtensionContext(
+                issuer_key_identifier=certificate.key_identifier,
+                issuer_issuer_der=certificate.issuer_der,
+                issuer_serial=certificate.serial,
+                subject_spki=certificate.spki_der,
+                subject_der=certificate.subject_der,
+                variables={"ca": name, "ski": issuer.key_identifier.hex(), "http_url": self._public_url},
+            )
+            for extension in compiled(text).extensions(context):
+                power = authority_granted(extension)
+                if power is not None:
+                    raise NotAuthorized(f"a policy with {power} is made by admins only")
 
     async def _owned(self, actor: Principal, policy: Policy) -> Policy:
         """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""

@@ -17,9 +17,11 @@ from pikachu.x509.certificate import (
     BASIC_CONSTRAINTS,
     CRL_SIGN,
     DIGITAL_SIGNATURE,
+    EXTENDED_KEY_USAGE,
     KEY_CERT_SIGN,
     KEY_ENCIPHERMENT,
     KEY_USAGE,
+    OCSP_SIGNING,
     SUBJECT_ALTERNATIVE_NAME,
     SUBJECT_KEY_IDENTIFIER,
     Certificate,
@@ -33,6 +35,24 @@ OCSP_ACCESS = "1.3.6.1.5.5.7.48.1"
 CA_ISSUERS_ACCESS = "1.3.6.1.5.5.7.48.2"
 OCSP_NO_CHECK = "1.3.6.1.5.5.7.48.1.5"
 
+NETSCAPE_CERTIFICATE_TYPE = "2.16.840.1.113730.1.1"
+
+# Purposes by which a certificate speaks for the CA that issued it.
+_SPEAKING_FOR_THE_CA = {
+    OCSP_SIGNING: "OCSPSigning",
+    "1.3.6.1.5.5.7.3.27": "cmcCA",
+    "1.3.6.1.5.5.7.3.28": "cmcRA",
+    "1.3.6.1.5.5.7.3.29": "cmcArchive",
+    "1.3.6.1.4.1.311.20.2.1": "the purpose of a certificate request agent",
+}
+# Extensions that RFC 5280 section 4.2.1 has for CA certificates only, and the one that ends checks of status.
+_OF_AUTHORITIES = {
+    OCSP_NO_CHECK: "noCheck",
+    "2.5.29.30": "nameConstraints",
+    "2.5.29.33": "policyMappings",
+    "2.5.29.36": "policyConstraints",
+    "2.5.29.54": "inhibitAnyPolicy",
+}
 _NOT_CA = der.sequence()
 _EMPTY_NAME = der.sequence()
 
@@ -63,14 +83,39 @@ def default_key_usage(key: KeyDescription) -> Extension:
 
 def usage_for_key(extension: Extension, key: KeyDescription) -> Extension:
     """The keyUsage without the bits that a key of this kind can't serve; the default where nothing is left."""
-    content = der.parse(extension.value, der.BIT_STRING).content
-    bits = {number for number in range((len(content) - 1) * 8) if content[1 + number // 8] & (0x80 >> number % 8)}
+    bits = _bits(extension)
     allowed = bits - _FORBIDDEN_USAGE[key.family]
     if allowed == bits:
         return extension
     if not allowed:
         return default_key_usage(key)
     return Extension(KEY_USAGE, extension.critical, der.named_bits(allowed))
+
+
+def _bits(extension: Extension) -> set[int]:
+    content = der.parse(extension.value, der.BIT_STRING).content
+    return {number for number in range((len(content) - 1) * 8) if content[1 + number // 8] & (0x80 >> number % 8)}
+
+
+def authority_granted(extension: Extension) -> str | None:
+    """What of a CA's own powers an extension gives to who has it in a certificate; ``None``: nothing.
+
+    A CA, a signer of CRLs, an OCSP responder (RFC 6960 section 4.2.2.2: whoever has a certificate with OCSPSigning
+    from the CA answers for all its certificates), an RA (RFC 6402 section 2.10).
+
+    :raises MalformedRequest: when the value is not what the extension's OID says.
+    """
+    oid = extension.oid
+    if oid == BASIC_CONSTRAINTS and extension.value != _NOT_CA:
+        return "CA:TRUE"
+    if oid == KEY_USAGE and _bits(extension) & {KEY_CERT_SIGN, CRL_SIGN}:
+        return "keyCertSign or cRLSign"
+    if oid == NETSCAPE_CERTIFICATE_TYPE and _bits(extension) & {5, 6, 7}:
+        return "a certificate type of CAs"
+    if oid == EXTENDED_KEY_USAGE:
+        purposes = (purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children())
+        return next((_SPEAKING_FOR_THE_CA[purpose] for purpose in purposes if purpose in _SPEAKING_FOR_THE_CA), None)
+    return _OF_AUTHORITIES.get(oid)
 
 
 def _is_ca(extension: Extension) -> bool:

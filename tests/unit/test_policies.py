@@ -215,3 +215,43 @@ def test_the_default_policy(desk: Desk) -> None:
     with pytest.raises(AuthenticationFailed):
         desk.rules.default(ANONYMOUS)
     assert desk.world.events("update")[-1].event.resource_name == "System"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "basicConstraints = critical, CA:TRUE",
+        "basicConstraints = DER:30030101FF",
+        "2.5.29.19 = DER:30030101FF",
+        "keyUsage = digitalSignature, keyCertSign",
+        "keyUsage = cRLSign",
+        "extendedKeyUsage = clientAuth, OCSPSigning",
+        "extendedKeyUsage = 1.3.6.1.5.5.7.3.9",
+        "extendedKeyUsage = 1.3.6.1.5.5.7.3.28",
+        "noCheck = ignored",
+        "1.3.6.1.5.5.7.48.1.5 = DER:0500",
+        "nameConstraints = permitted;DNS:example.com",
+        "nsCertType = sslCA",
+        "extendedKeyUsage = @${ca}\n[ ec ]\na = OCSPSigning\n[ rsa ]\na = clientAuth\n[ mldsa ]\na = clientAuth\n"
+        "[ ca ]\na = clientAuth",
+    ],
+)
+def test_powers_of_the_ca_are_given_by_admins_only(desk: Desk, line: str) -> None:
+    """With OCSPSigning a user would answer for the certificates of all others (RFC 6960 section 4.2.2.2)."""
+    text = f"[ v3_ext ]\n{line}\n"
+    failure_of(desk.rules.add(desk.alice, draft(extensions=text)), NotAuthorized)
+    mine = result_of(desk.rules.add(desk.alice, draft()))
+    failure_of(desk.rules.update(desk.alice, replace(mine, extensions=text)), NotAuthorized)
+    given = result_of(desk.rules.update(desk.admin, replace(mine, extensions=text)))
+    # What an admin wrote stays while its owner changes something else.
+    assert result_of(desk.rules.update(desk.alice, replace(given, days=20))).days == 20
+
+
+def test_plain_policies_are_anybody_s(desk: Desk) -> None:
+    text = (
+        "[ v3_ext ]\nbasicConstraints = critical, CA:FALSE\nkeyUsage = digitalSignature\n"
+        "extendedKeyUsage = serverAuth\nsubjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid:always\n"
+        "authorityInfoAccess = OCSP;URI:${http_url}/ocsp\n"
+    )
+    rules = Policies(desk.world.store, desk.book, desk.rules._issuers, desk.world.clock, "http://pki.example.com/")
+    assert result_of(rules.add(desk.alice, draft(extensions=text))).extensions == text
