@@ -48,6 +48,7 @@ def decode_cursor(cursor: str, sort: str, kind: type[object]) -> tuple[Any, int,
         and type(value) is kind
         and type(row_id) is int
         and 0 <= row_id < 2**63
+        and type(back) is int
         and back in {0, 1}
         and (-(2**63) <= value < 2**63 if isinstance(value, int) else _clean(str(value)))
     )
