@@ -1,0 +1,250 @@
+"""The load: a process of its own with connections that each have one prepared request under way.
+
+It uses nothing but the standard library and runs on one processor; preparing requests and judging answers happens
+elsewhere.  It ends after a number of requests or of seconds, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import pickle
+import re
+import select
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked\r", re.IGNORECASE)
+_MOST_FAILURES = 50
+_PATIENCE = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What to ask, and how.
+
+    :param requests: whole HTTP requests; asked in turn, from the first again when *repeat*.
+    :param most: requests in all.
+    :param seconds: of time in all.
+    :param reconnect: a connection a request, closed by the server.
+    :param expect: octets that every answer's body holds; an answer without counts as failed.
+    :param tolerant: count the good answers, however many others there are: for a peer that fails under load.
+    """
+
+    port: int
+    requests: list[bytes] = field(repr=False)
+    connections: int
+    most: int
+    seconds: float
+    tls: bool = False
+    reconnect: bool = False
+    repeat: bool = True
+    expect: bytes = b""
+    tolerant: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it; times in seconds.
+
+    :param failure: the beginning of one answer that was not what was expected.
+    """
+
+    done: int
+    failed: int
+    elapsed: float
+    median: float
+    p99: float
+    slowest: float
+    failure: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Good answers a second."""
+        return self.done / self.elapsed if self.elapsed else 0.0
+
+
+class LoadFailed(Exception):
+    """The answers were not what they should be: a rate of them would mean nothing."""
+
+
+def run(load: Load, processor: int | None = None) -> Outcome:
+    """Run *load* in a process of its own, on one processor.
+
+    :raises LoadFailed: when more than one answer in a hundred was wrong and the load is not tolerant.
+    """
+    with tempfile.NamedTemporaryFile(prefix="bench-load-") as stream:
+        pickle.dump((load, processor), stream)
+        stream.flush()
+        ended = subprocess.run(
+            [sys.executable, "-m", "bench.load", stream.name],
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=load.seconds + 2 * _PATIENCE,
+            cwd=Path(__file__).parent.parent,
+        )
+    outcome = Outcome(**json.loads(ended.stdout))
+    if outcome.done == 0 or (outcome.failed * 100 > outcome.done and not load.tolerant):
+        raise LoadFailed(f"{outcome.failed} of {outcome.done + outcome.failed} answers were wrong: {outcome.failure}")
+    return outcome
+
+
+class _Connection:
+    __slots__ = ("asked_at", "received", "socket")
+
+    def __init__(self, load: Load, context: ssl.SSLContext | None) -> None:
+        plain = socket.create_connection(("127.0.0.1", load.port), timeout=_PATIENCE)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = plain if context is None else context.wrap_socket(plain)
+        self.socket.setblocking(False)
+        self.received = b""
+        self.asked_at = 0.0
+
+    def ask(self, request: bytes) -> None:
+        self.received = b""
+        self.asked_at = time.perf_counter()
+        if self.socket.send(request) != len(request):
+            raise ConnectionError("a request does not fit into the socket's buffer")
+
+    def receive(self) -> bool:
+        """Whether there may be more to come."""
+        try:
+            piece = self.socket.recv(65536)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return True
+        self.received = self.received + piece if self.received else piece
+        return bool(piece)
+
+
+def body_of(answer: bytes) -> bytes | None:
+    """The body of an HTTP answer; ``None`` until it is whole."""
+    end = answer.find(b"\r\n\r\n")
+    if end < 0:
+        return None
+    length = _LENGTH.search(answer, 0, end + 2)
+    if length is not None:
+        body = answer[end + 4 :]
+        return body if len(body) >= int(length[1]) else None
+    if _CHUNKED.search(answer, 0, end + 2) is None or not answer.endswith(b"0\r\n\r\n"):
+        return None
+    pieces: list[bytes] = []
+    at = end + 4
+    while True:
+        stop = answer.find(b"\r\n", at)
+        if stop < 0:
+            return None
+        size = int(answer[at:stop], 16)
+        if size == 0:
+            return b"".join(pieces)
+        pieces.append(answer[stop + 2 : stop + 2 + size])
+        at = stop + 2 + size + 2
+
+
+class _Run:
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._context: ssl.SSLContext | None = None
+        if load.tls:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            self._context.check_hostname = False
+            self._context.verify_mode = ssl.CERT_NONE
+        self._poll = select.epoll()
+        self._connections: dict[int, _Connection] = {}
+        self._most = load.most if load.repeat else min(load.most, len(load.requests))
+        self._asked = 0
+        self._failed = 0
+        self._failure = b""
+        self._times: list[float] = []
+
+    def _open(self) -> _Connection:
+        connection = _Connection(self._load, self._context)
+        self._connections[connection.socket.fileno()] = connection
+        self._poll.register(connection.socket.fileno(), select.EPOLLIN)
+        return connection
+
+    def _close(self, connection: _Connection) -> None:
+        number = connection.socket.fileno()
+        self._poll.unregister(number)
+        del self._connections[number]
+        connection.socket.close()
+
+    def _next(self, connection: _Connection, deadline: float) -> bool:
+        if self._asked >= self._most or time.perf_counter() >= deadline:
+            return False
+        request = self._load.requests[self._asked % len(self._load.requests)]
+        self._asked += 1
+        connection.ask(request)
+        return True
+
+    def _judge(self, connection: _Connection, body: bytes | None) -> None:
+        answer = connection.received
+        good = answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")) and body is not None
+        if good and body is not None and self._load.expect in body:
+            self._times.append(time.perf_counter() - connection.asked_at)
+            return
+        self._failed += 1
+        self._failure = answer[:300]
+
+    def go(self) -> Outcome:
+        # Handshakes are not what is measured, unless there is one a request.
+        idle = [self._open() for _ in range(min(self._load.connections, self._most))]
+        begun = time.perf_counter()
+        deadline = begun + self._load.seconds
+        under_way = sum([self._next(connection, deadline) for connection in idle])
+        allowed = self._most if self._load.tolerant else _MOST_FAILURES
+        while under_way and self._failed <= allowed and time.perf_counter() < deadline + _PATIENCE:
+            for number, _ in self._poll.poll(1.0):
+                connection = self._connections[number]
+                more = connection.receive()
+                body = body_of(connection.received)
+                if more and (body is None or self._load.reconnect):
+                    continue
+                self._judge(connection, body)
+                if not more:
+                    self._close(connection)
+                    if self._asked < self._most and time.perf_counter() < deadline:
+                        # A new connection's time includes its making.
+                        started = time.perf_counter()
+                        connection = self._open()
+                        self._next(connection, deadline + _PATIENCE)
+                        connection.asked_at = started
+                        continue
+                elif self._next(connection, deadline):
+                    continue
+                under_way -= 1
+        elapsed = time.perf_counter() - begun
+        for connection in list(self._connections.values()):
+            with contextlib.suppress(OSError):
+                self._close(connection)
+        times = sorted(self._times) or [math.nan]
+        return Outcome(
+            done=len(self._times),
+            failed=self._failed + under_way,
+            elapsed=elapsed,
+            median=times[len(times) // 2],
+            p99=times[min(len(times) - 1, len(times) * 99 // 100)],
+            slowest=times[-1],
+            failure=self._failure.decode("ascii", "replace"),
+        )
+
+
+def main() -> None:
+    """Read what to do from the file that is named, and print what came of it."""
+    with Path(sys.argv[1]).open("rb") as stream:
+        load, processor = pickle.load(stream)
+    if processor is not None:
+        os.sched_setaffinity(0, {processor})
+    print(json.dumps(asdict(_Run(load).go())))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""The rows about OCSP: signed ahead, and with a nonce."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from bench.figures import Figure, median_of
+from bench.load import Load
+from bench.messages import OCSP_SUCCESSFUL, ocsp_gets, ocsp_posts
+from bench.peers import installed, openssl_folder, openssl_ocsp
+from bench.place import free_port
+from bench.run import Run
+
+_PEER = "openssl ocsp"
+_ASKED = 1000
+_CONNECTIONS = 32
+_MOST = 400_000
+
+
+def measure_ocsp(run: Run) -> list[Figure]:
+    """Answers that were signed before; the peer signs each, and closes each connection."""
+    ways = {
+        "POST, keep-alive": (ocsp_posts, False),
+        "GET, keep-alive": (ocsp_gets, False),
+        "POST, a connection a request": (ocsp_posts, True),
+        "GET, a connection a request": (ocsp_gets, True),
+    }
+    place = run.place(run.sizes.few)
+    issuer, serials = place.issuer(), run.serials(place, _ASKED)
+    with run.server(place, run.one_core), _Peer(run, nonce=False) as peer:
+        # Every answer once, so that it is signed.
+        run.load(_load(place.http, ocsp_posts(issuer, serials), most=len(serials)))
+        measures = [
+            _rate(run, _load(place.http, make(issuer, serials, close=close), reconnect=close))
+            for make, close in ways.values()
+        ]
+        measured = median_of(run.sizes.repeats, *measures, *peer.measures)
+    theirs = dict(zip(("POST", "GET"), measured[len(ways) :], strict=False))
+    figures = []
+    for way, rate in zip(ways, measured, strict=False):
+        work, against = f"OCSP signed ahead, {way}", theirs.get(way.partition(",")[0])
+        if way == "POST, keep-alive":
+            figures.append(Figure("ocsp", work, rate, "/s", against, _PEER, least=1.2, goal=3, note=peer.note))
+        else:
+            figures.append(Figure("ocsp", work, rate, "/s", against, _PEER, note=peer.note))
+    return figures
+
+
+def measure_nonce(run: Run) -> list[Figure]:
+    """Answers that are signed while the client waits, with a key on P-256."""
+    place = run.place(run.sizes.few)
+    issuer = place.issuer()
+    count = max(2000, int(8000 * run.sizes.seconds))
+    serials = run.serials(place, _ASKED)
+    asked = [secrets.choice(serials) for _ in range(count)]
+    kept = ocsp_posts(issuer, asked, nonce=True)
+    closed = ocsp_posts(issuer, asked, nonce=True, close=True)
+    with run.server(place, run.one_core), _Peer(run, nonce=True) as peer:
+        # Every status once, so that the database is not what is measured.
+        run.load(_load(place.http, ocsp_posts(issuer, serials, nonce=True), most=len(serials)))
+        measures = [_rate(run, _load(place.http, kept)), _rate(run, _load(place.http, closed, reconnect=True))]
+        ours, ours_closed, *theirs = median_of(run.sizes.repeats, *measures, *peer.measures)
+    work = "OCSP with nonce, P-256, POST"
+    against = theirs[0] if theirs else None
+    return [
+        Figure(*("ocsp-nonce", f"{work}, keep-alive", ours, "/s", against, _PEER), least=0.6, goal=1.2, note=peer.note),
+        Figure("ocsp-nonce", f"{work}, a connection a request", ours_closed, "/s", against, _PEER, note=peer.note),
+    ]
+
+
+def _load(port: int, requests: list[bytes], *, most: int = _MOST, reconnect: bool = False) -> Load:
+    return Load(port, requests, _CONNECTIONS, most, 60.0, reconnect=reconnect, expect=OCSP_SUCCESSFUL)
+
+
+def _rate(run: Run, load: Load) -> Callable[[], float]:
+    return lambda: run.load(load).rate
+
+
+class _Peer:
+    """``openssl ocsp`` with as many certificates, asked a connection a request."""
+
+    def __init__(self, run: Run, *, nonce: bool) -> None:
+        self.note = ""
+        self.measures: list[Callable[[], float]] = []
+        if not installed("openssl"):
+            self.note = "openssl not installed"
+        elif not run.isolated:
+            self.note = "peer needs a network namespace"
+        self._program = None
+        if self.note:
+            return
+        serials = [secrets.randbits(158) | 1 << 157 for _ in range(run.sizes.few)]
+        folder = run.folder("openssl")
+        issuer = openssl_folder(folder, serials, ())
+        self._port = free_port()
+        self._program = openssl_ocsp(folder, self._port, run.one_core)
+        asked = serials[:_ASKED]
+        if nonce:
+            asked = [secrets.choice(asked) for _ in range(5000)]
+        posts = ocsp_posts(issuer, asked, "/", nonce=nonce, close=True)
+        self._question = posts[0]
+        self.measures = [_rate(run, _load(self._port, posts, reconnect=True))]
+        if not nonce:
+            gets = ocsp_gets(issuer, asked, "/", close=True)
+            self.measures.append(_rate(run, _load(self._port, gets, reconnect=True)))
+
+    def __enter__(self) -> _Peer:
+        if self._program is not None:
+            # Not by connecting only: a connection without a request makes it wait for ever.
+            self._program.__enter__().wait_for_answer(self._port, self._question, OCSP_SUCCESSFUL)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._program is not None:
+            self._program.__exit__(None, None, None)
