@@ -2,8 +2,8 @@
 
 A CRL's entries were encoded when their certificates were revoked.  For each issuer their concatenation is kept and
 only what is new is appended, so that a revocation costs the same with ten entries as with a million; the list
-itself is put together, signed and written in a worker thread.  Files: ``<key identifier>.crl`` (DER) and
-``.pem`` in one folder, and for MQTT brokers the PEM of the default CA at ``crl_path``, the others beside it.
+itself is put together, signed and written in a worker thread (:mod:`pikachu.crl_files`).  For MQTT brokers the PEM
+of the default CA is at ``crl_path`` too, the others beside it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -105,6 +105,21 @@ class CRLPublisher:
         if known is None or known.published is None:
             raise NotFound("this CA has published no CRL yet")
         return known.published
+
+    def first(self, issuer: IssuingCA) -> Deferred[None]:
+        """Fires when an issuer has published, at once when it has; cancel it to wait no longer."""
+        state = self._list(issuer)
+        if state.published is not None:
+            return succeed(None)
+
+        def told(publisher: IssuingCA, _: PublishedCRL) -> None:
+            if publisher is issuer:
+                self._subscribers.remove(told)
+                waiting.callback(None)
+
+        waiting: Deferred[None] = Deferred(lambda _: self._subscribers.remove(told))
+        self._subscribers.append(told)
+        return waiting
 
     def _list(self, issuer: IssuingCA) -> _List:
         return self._lists.setdefault(issuer.id, _List())

@@ -10,13 +10,15 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Final, NamedTuple
 
+from twisted.internet.defer import TimeoutError as TooSlow
 from twisted.web.resource import Resource
 
-from pikachu.authority import IssuingCAs
+from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.errors import MalformedRequest, NotFound, StoreUnavailable, Unavailable
-from pikachu.http.files import Dates, FileLibrary, Joined, OpenFile
+from pikachu.http.files import Dates, Description, FileLibrary, Joined, OpenFile
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import Content, http_date, send_download
 from pikachu.interfaces import IClock, IWorkerPool
@@ -30,6 +32,8 @@ DER_TYPE: Final = b"application/pkix-crl"
 _CHAIN: Final = "-chain.pem"
 # A revocation has to reach those behind a cache soon.
 _MAX_AGE: Final = 300
+# Seconds to wait for a first list.
+_PATIENCE: Final = 5.0
 # Enough for the dates, which stand behind the issuer's name.
 _HEAD: Final = 16 * 1024
 
@@ -119,10 +123,19 @@ class CRLDownloads:
         try:
             content, description = await self._library.open(path)
         except NotFound:
-            if self._issuers.by_key_identifier(key_identifier) is None:
+            issuer = self._issuers.by_key_identifier(key_identifier)
+            if issuer is None:
                 raise NotFound("the CRL of this CA has not been brought here; an admin can upload it") from None
-            raise Unavailable("the CRL of this CA has not been made yet", retry_after=5) from None
+            content, description = await self._first(issuer, path)
         return _Found(content, description.etag, description.dates)
+
+    async def _first(self, issuer: IssuingCA, path: Path) -> tuple[OpenFile, Description]:
+        """The first CRL of an issuer, which a server that has just started is making."""
+        try:
+            await self._publisher.first(issuer).addTimeout(_PATIENCE, self._clock)  # type: ignore[arg-type]
+            return await self._library.open(path)
+        except (TooSlow, NotFound):
+            raise Unavailable("the CRL of this CA has not been made yet", retry_after=5) from None
 
     async def _chain(self, key_identifiers: Iterable[bytes]) -> _Found:
         """All CRLs that a verifier of a whole chain needs, in one file (C24)."""

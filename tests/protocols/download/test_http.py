@@ -22,6 +22,7 @@ from pikachu.model import RevocationReason, rfc3339, utc
 from pikachu.protocols.download.crl import cache_fields, crl_dates
 from pikachu.protocols.download.outlet import STATUSES
 from pikachu.protocols.download.resources import download_tree
+from tests.support.connections import Plain
 from tests.support.deferreds import result_of
 from tests.support.pki import make_ca
 from tests.support.stack import Response, Stack, ask, build_core
@@ -192,10 +193,32 @@ def test_what_is_not_there(server: Server, path: str) -> None:
 
 
 def test_before_the_first_crl(tmp_path: Path) -> None:
-    """C22: come again soon, never an empty file."""
+    """C22: a server that has just started lets clients wait for its first list; never an empty file."""
     stack = build_core(tmp_path / "ca")
-    response = Server(stack).get("/crl/ec.crl")
+    server = Server(stack)
+    connections = [Plain(server.site, stack.clock) for _ in range(3)]
+    for connection in connections:
+        assert connection.send(b"GET /crl/ec-chain.pem HTTP/1.1\r\nHost: a\r\n\r\n") == b""
+    transport: Any = connections[0].transport
+    transport.loseConnection()
+    stack.clock.advance(4)
+    result_of(stack.core.publisher.begin())
+    for connection in connections[1:]:
+        response = Response.parse(connection.received())
+        assert (response.status, response.body.count(b"BEGIN X509 CRL")) == (200, 2)
+    stack.close()
+
+
+def test_when_the_first_crl_does_not_come(tmp_path: Path) -> None:
+    """C22, H14: come again soon."""
+    stack = build_core(tmp_path / "ca")
+    server = Server(stack)
+    connection = Plain(server.site, stack.clock)
+    assert connection.send(b"GET /crl/ec.crl HTTP/1.1\r\nHost: a\r\n\r\n") == b""
+    stack.clock.advance(6)
+    response = Response.parse(connection.received())
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
+    assert stack.core.publisher._subscribers == []
     stack.close()
 
 
