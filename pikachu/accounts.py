@@ -241,7 +241,11 @@ class Accounts:
         _require(actor, Scope.ADMIN)
         new_email = None if email is None else _checked_email(email)
         before = await self._store.account(account_id)
-        if email is None and role is None and state is None:
+        if (new_email or before.email, role or before.role, state or before.state) == (
+            before.email,
+            before.role,
+            before.state,
+        ):
             return before
         if state is AccountState.ACTIVE and before.state is AccountState.SUSPENDED:
             # As in activate(): what a suspension was interrupted in is finished first.

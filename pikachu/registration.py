@@ -302,12 +302,15 @@ class RegistrationAuthority:
         return Deferred.fromCoroutine(work())
 
     def est_certificates(self, label: str | None) -> Deferred[tuple[bytes, ...]]:
-        """What cacerts gives: the chain of the CA that would sign on that path, and of the one that follows it."""
+        """What cacerts gives: the chain of the CA that would sign on that path, and of the one that follows it, with
+        the roll-over certificates between generations (RFC 7030 section 4.1.3).
+        """
 
         async def work() -> tuple[bytes, ...]:
             issuer = await self.est_issuer(label)
             coming = self._authority.issuers.coming(issuer.name)
-            return tuple(dict.fromkeys((*issuer.chain, *(() if coming is None else coming.chain))))
+            following = () if coming is None else (*coming.chain, *coming.rollover)
+            return tuple(dict.fromkeys((*issuer.chain, *issuer.rollover, *following)))
 
         return Deferred.fromCoroutine(work())
 
@@ -503,10 +506,10 @@ class RegistrationAuthority:
         async def work() -> CertificateRecord:
             require(approver, Scope.ADMIN)
             request = await self._store.request(request_id)
-            csr = parse_csr(request.csr) if request.csr else None
+            if request.state is not RequestState.PENDING:
+                raise Conflict("that request does not wait any more")
+            csr = parse_csr(request.csr)
             policy = await self._policy_of(request)
-            if csr is None:
-                raise NotFound("that request does not wait any more")
             # The signature was verified when the request came in; a legacy digest must not stop it now.
             sound = _Sound(csr, describe_spki(csr.spki_der))
             order = self._order(sound, policy, request.method, request.validity_days)
@@ -724,9 +727,11 @@ def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
 
 def _is_linked(csr: CertificationRequest, credentials: Credentials) -> bool:
     """Whether the challengePassword is this TLS session's channel binding (RFC 7030 section 3.5)."""
-    offered = (csr.challenge_password or "").encode("utf-8")
+    if csr.challenge_password is None:
+        return False
+    offered = csr.challenge_password.encode("utf-8")
     # All are compared: how many there are is no secret, which one it was might be.
-    found = [hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings]
+    found = [hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings()]
     return any(found)
 
 

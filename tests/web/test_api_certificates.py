@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
-
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from pikachu.model import Scope
 from pikachu.x509.pem import pem
-from tests.support.pki import make_csr, make_key
-from tests.support.rest import REST, csr_of, csr_pem
+from tests.support.pki import make_csr
+from tests.support.rest import REST, csr_pem
+from tests.support.stack import DEFAULT_EXTENSIONS
 
 FIELDS = {
     "id",
@@ -116,3 +117,108 @@ class TestSigning:
             assert rest.bad(422, "POST", "/certificates", body, who="alice")["title"] == "Policy violation"
         rest.bad(404, "POST", "/certificates", {"csr": good, "policy": "none"}, who="alice")
         rest.bad(404, "POST", "/certificates", {"csr": good, "issuer": "rsa"}, who="alice")
+
+
+class TestRevocation:
+    def test_revoke_hold_release(self, rest: REST) -> None:
+        """CRT-5, DECISIONS 32: hold, release, final; repeating changes nothing."""
+        made = sign(rest)
+        path = f"/certificates/{made['id']}/revocation"
+        held = rest.good("POST", path, {"reason": "certificateHold"}, who="alice")
+        assert (held["status"], held["reason"]) == ("revoked", "certificateHold")
+        assert rest.good("DELETE", path, who="alice")["status"] == "valid"
+        rest.bad(409, "DELETE", path, who="alice")
+        revoked = rest.good("POST", path, {"reason": "keyCompromise"}, who="alice")
+        assert revoked["revoked_at"] is not None
+        rest.clock.advance(100)
+        assert rest.good("POST", path, {"reason": "superseded"}, who="alice") == revoked
+        rest.bad(409, "DELETE", path, who="alice")
+        status = rest.good("GET", f"/status/0x{str(made['serial']).upper()}")
+        expected = {"serial": made["serial"], "status": "revoked", "reason": "keyCompromise"}
+        assert status == {**expected, "revoked_at": revoked["revoked_at"]}
+
+    def test_reasons(self, rest: REST) -> None:
+        """DECISIONS 32: RFC 5280's names; without one, unspecified; 7 and 8 are refused."""
+        made = sign(rest)
+        path = f"/certificates/{made['id']}/revocation"
+        for reason in ("removeFromCRL", "keycompromise", "", "1"):
+            rest.bad(400, "POST", path, {"reason": reason}, who="alice")
+        rest.bad(400, "POST", path, {"reason": 1}, who="alice")
+        assert rest.good("POST", path, who="alice")["reason"] == "unspecified"
+
+    def test_delete(self, rest: REST) -> None:
+        """CRT-6, DECISIONS 29: what was never revoked is not found any more, what was stays revoked."""
+        kept, gone = sign(rest), sign(rest)
+        rest.good("POST", f"/certificates/{kept['id']}/revocation", {}, who="alice")
+        for one in (kept, gone):
+            rest.good("DELETE", f"/certificates/{one['id']}", who="alice", status=204)
+            rest.bad(404, "GET", f"/certificates/{one['id']}", who="root")
+            rest.bad(404, "DELETE", f"/certificates/{one['id']}", who="root")
+        assert rest.good("GET", f"/status/{kept['serial']}")["status"] == "revoked"
+        assert rest.good("GET", f"/status/{gone['serial']}") == {"serial": gone["serial"], "status": "not found"}
+        assert rest.good("GET", "/certificates", who="alice")["items"] == []
+
+
+class TestDownload:
+    def test_formats(self, rest: REST) -> None:
+        """CRT-3, DECISIONS 34."""
+        made = sign(rest)
+        path = f"/certificates/{made['id']}/download"
+        plain = rest.call("GET", path, who="alice")
+        assert plain.body.decode() == made["pem"]
+        assert plain.headers["Content-Disposition"] == f'attachment; filename="{made["serial"]}.pem"'
+        assert rest.call("GET", f"{path}?format=pem", who="alice").body == plain.body
+        assert rest.call("GET", f"{path}?format=chain", who="alice").body.decode() == made["chain_pem"]
+        der = rest.call("GET", f"{path}?format=der", who="alice")
+        assert x509.load_der_x509_certificate(der.body) == x509.load_pem_x509_certificate(plain.body)
+        assert der.headers["Content-Type"] == "application/pkix-cert"
+        bundle = rest.call("GET", f"{path}?format=p7b", who="alice")
+        assert bundle.headers["Content-Type"] == "application/x-pkcs7-certificates"
+        assert len(pkcs7.load_der_pkcs7_certificates(bundle.body)) == 3
+        rest.bad(400, "GET", f"{path}?format=pfx", who="alice")
+        head = rest.call("HEAD", f"{path}?format=der", who="alice")
+        assert (head.status, head.headers["Content-Length"]) == (200, str(len(der.body)))
+
+
+class TestApprovals:
+    @pytest.fixture
+    def waiting(self, rest: REST) -> dict[str, Any]:
+        """A request of alice's that waits."""
+        policy = {"name": "manual", "validity_days": 10, "extensions": DEFAULT_EXTENSIONS, "approval": "manual"}
+        rest.good("POST", "/policies", {**policy, "system": True}, who="root", status=201)
+        response = rest.call("POST", "/certificates", {"csr": csr_pem(), "policy": "manual"}, who="alice")
+        assert response.status == 202
+        found: dict[str, Any] = json.loads(response.body)
+        assert response.headers["Location"] == f"/api/v1/approvals/{found['id']}"
+        assert int(response.headers["Retry-After"]) > 0
+        assert (found["status"], found["requested_by"], found["certificate_id"]) == ("pending", "alice", None)
+        return found
+
+    def test_approve(self, rest: REST, waiting: dict[str, Any]) -> None:
+        """DECISIONS 13: 202, then an admin approves, and the requester finds the certificate."""
+        path = f"/approvals/{waiting['id']}"
+        assert [one["id"] for one in rest.good("GET", "/approvals", who="alice")["items"]] == [waiting["id"]]
+        done = rest.good("POST", f"{path}/approval", who="root")
+        assert (done["status"], done["decided_by"]) == ("issued", "root")
+        assert rest.good("GET", path, who="alice") == done
+        certificate = rest.good("GET", f"/certificates/{done['certificate_id']}", who="alice")
+        assert (certificate["owner"], certificate["policy"]) == ("alice", "manual")
+        assert rest.good("GET", "/approvals", who="root")["items"] == []
+        assert rest.good("GET", "/approvals?status=issued", who="root")["items"] == [done]
+        rest.bad(409, "POST", f"{path}/approval", who="root")
+        rest.bad(409, "POST", f"{path}/rejection", {"reason": "late"}, who="root")
+
+    def test_reject(self, rest: REST, waiting: dict[str, Any]) -> None:
+        """DECISIONS 13."""
+        path = f"/approvals/{waiting['id']}"
+        rest.bad(400, "POST", f"{path}/rejection", {"reason": "two\nlines"}, who="root")
+        done = rest.good("POST", f"{path}/rejection", {"reason": "unknown device"}, who="root")
+        assert (done["status"], done["reason"]) == ("rejected", "unknown device")
+        rest.bad(409, "POST", f"{path}/approval", who="root")
+        assert rest.good("GET", "/certificates", who="alice")["items"] == []
+
+    def test_enroll_only(self, rest: REST, waiting: dict[str, Any]) -> None:
+        """DECISIONS 35: a token that may only enroll is told where its request waits."""
+        token = rest.token("alice", Scope.ENROLL)
+        again = rest.good("POST", "/certificates", {"csr": csr_pem(), "policy": "manual"}, token=token, status=202)
+        assert again["status"] == "pending"

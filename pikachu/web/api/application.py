@@ -55,14 +55,15 @@ class RESTResource(Resource):
         request.prepath = []
         try:
             b"/".join(request.postpath).decode("utf-8")
-            if request.method not in _METHODS:
-                allowed = status_problem(HTTPStatus.NOT_IMPLEMENTED, "this method is served nowhere here")
-                return Sent.problem(allowed).render(request)
-            return int(self._klein.render(request))
-        except (UnicodeDecodeError, HTTPException):
-            # Werkzeug refuses some host names before it calls anything of ours.
-            problem = status_problem(HTTPStatus.BAD_REQUEST, "the path or the host of the request can't be read")
+        except UnicodeDecodeError:
+            problem = status_problem(HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
             return Sent.problem(problem).render(request)
+        if request.method not in _METHODS:
+            problem = status_problem(HTTPStatus.NOT_IMPLEMENTED, "this method is served nowhere here")
+            return Sent.problem(problem).render(request)
+        # Routes don't depend on it, but Klein and Werkzeug stumble over some of what clients call this server.
+        request.requestHeaders.setRawHeaders(b"Host", [b"api"])
+        return int(self._klein.render(request))
 
     def _application(self) -> Any:
         app = Klein()

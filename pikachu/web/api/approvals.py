@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pikachu.core import Core
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import Method, RequestRecord, RequestState, Scope
 from pikachu.registration import RegistrationAuthority
+from pikachu.rooms import Core
 from pikachu.web.api.routes import Answer, Call, Routes, listed, route
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.core import Core
 from pikachu.errors import NotFound
 from pikachu.inventory import Inventory
 from pikachu.model import EventRecord, Scope, format_serial, parse_serial, rfc3339
+from pikachu.rooms import Core
 from pikachu.validation import CertificateStatusReader
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, listed, route
 from pikachu.x509.names import parse_name

@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Final
 
 from pikachu.authority import IssuingCAs
-from pikachu.core import Core
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import (
@@ -22,7 +21,8 @@ from pikachu.model import (
     format_serial,
 )
 from pikachu.registration import Pending, RegistrationAuthority
-from pikachu.web.api.approvals import approval_document
+from pikachu.rooms import Core
+from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Routes, created, route
 from pikachu.x509.csr import decode_csr_input
@@ -94,6 +94,7 @@ class CertificatesAPI(Routes):
         summary="Sign a certificate request; 202 when a person has to approve it first",
         body=SignRequest,
         answer=CertificateDocument,
+        pending=Approval,
         statuses=(201, 202),
         durable=True,
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pikachu.accounts import Accounts
-from pikachu.core import Core
 from pikachu.inventory import Inventory
 from pikachu.model import ChallengePassword, Scope, format_serial
+from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
 

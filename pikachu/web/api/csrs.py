@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pikachu.accounts import Accounts
-from pikachu.core import Core
 from pikachu.inventory import Inventory
 from pikachu.model import Scope, StoredCSR
+from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
 from pikachu.x509.pem import pem

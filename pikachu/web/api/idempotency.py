@@ -42,13 +42,24 @@ def checked_key(values: Sequence[bytes]) -> str | None:
     return text
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Kept:
+    """What was answered; ``None``: it is not given twice."""
+
     fingerprint: bytes
     until: float
-    answer: Answer | None = None
-    size: int = 0
-    under_way: bool = True
+    answer: Answer | None
+
+    @property
+    def size(self) -> int:
+        """Octets of the answer."""
+        body = None if self.answer is None else self.answer.body
+        return len(body) if isinstance(body, bytes) else 0
+
+
+@dataclass(slots=True)
+class _UnderWay:
+    fingerprint: bytes
     waiting: list[Deferred[None]] = field(default_factory=list)
 
 
@@ -61,6 +72,7 @@ class Repetitions:
         self._maximum_octets = maximum_octets
         self._octets = 0
         self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._under_way: dict[Key, _UnderWay] = {}
 
     async def once(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], *, durable: bool
@@ -76,58 +88,48 @@ class Repetitions:
         :raises Conflict: what was answered is shown once only.
         """
         while True:
+            under_way = self._under_way.get(key)
             kept = self._find(key)
-            if kept is None:
+            known = under_way or kept
+            if known is None:
                 return await start(self._do(key, fingerprint, work, durable))
-            if kept.fingerprint != fingerprint:
+            if known.fingerprint != fingerprint:
                 raise HTTPProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another request")
             if durable:
                 return await work()
-            if not kept.under_way:
+            if under_way is not None:
+                turn: Deferred[None] = Deferred()
+                under_way.waiting.append(turn)
+                await turn
+            elif kept is not None:
                 if kept.answer is None:
                     raise Conflict("this was done before, and what it answered is shown once only")
                 return kept.answer
-            turn: Deferred[None] = Deferred()
-            kept.waiting.append(turn)
-            await turn
 
     def _find(self, key: Key) -> _Kept | None:
+        # All live equally long, so the oldest is the first to go.
         now = self._clock.seconds()
-        while self._kept:
-            oldest, kept = next(iter(self._kept.items()))
-            full = len(self._kept) > self._maximum or self._octets > self._maximum_octets
-            if kept.under_way or not (full or kept.until <= now):
-                break
-            self._forget(oldest)
-        found = self._kept.get(key)
-        if found is not None and not found.under_way and found.until <= now:
-            self._forget(key)
-            return None
-        return found
+        while self._kept and next(iter(self._kept.values())).until <= now:
+            self._forget_oldest()
+        return self._kept.get(key)
 
-    def _forget(self, key: Key) -> None:
-        self._octets -= self._kept.pop(key).size
+    def _forget_oldest(self) -> None:
+        self._octets -= self._kept.popitem(last=False)[1].size
 
     async def _do(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], durable: bool
     ) -> Answer:
-        kept = _Kept(fingerprint, self._clock.seconds() + LIFETIME)
-        self._kept[key] = kept
+        under_way = self._under_way[key] = _UnderWay(fingerprint)
         try:
-            answer = await work()
-        except BaseException:
-            self._kept.pop(key, None)
-            raise
-        else:
-            if not (answer.secret or durable):
-                answer = answer.written()
-                kept.answer = answer
-                kept.size = len(answer.body) if isinstance(answer.body, bytes) else 0
-                self._octets += kept.size
+            answer = (await work()).written()
+            shown_again = None if answer.secret or durable else answer
+            kept = self._kept[key] = _Kept(fingerprint, self._clock.seconds() + LIFETIME, shown_again)
+            self._octets += kept.size
+            while len(self._kept) > self._maximum or self._octets > self._maximum_octets:
+                self._forget_oldest()
             return answer
         finally:
-            kept.under_way = False
-            waiting, kept.waiting = kept.waiting, []
-            for turn in waiting:
+            del self._under_way[key]
+            for turn in under_way.waiting:
                 if not turn.called:
                     turn.callback(None)

@@ -105,8 +105,9 @@ def _operation(one: Route, schemas: dict[str, Schema]) -> Schema:
 
 def _response(one: Route, status: int, schemas: dict[str, Schema]) -> Schema:
     response: Schema = {"description": HTTPStatus(status).phrase}
-    if one.answer is not None:
-        schema = _reference(one.answer, schemas, strict=False)
+    kind = one.pending if status == HTTPStatus.ACCEPTED else one.answer
+    if kind is not None:
+        schema = _reference(kind, schemas, strict=False)
         if one.listed:
             schema = {
                 "type": "object",
@@ -116,9 +117,6 @@ def _response(one: Route, status: int, schemas: dict[str, Schema]) -> Schema:
                     "next_cursor": {"type": ["string", "null"]},
                 },
             }
-        elif status == HTTPStatus.ACCEPTED:
-            # What waits for approval is another object than what will be made of it.
-            schema = {"type": "object"}
         response["content"] = {"application/json": {"schema": schema}}
     return response
 

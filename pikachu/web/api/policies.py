@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from pikachu.core import Core
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import Approval, Policy, PolicyLimits, Scope
 from pikachu.policies import Policies
+from pikachu.rooms import Core
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route
 
 

@@ -147,6 +147,7 @@ class Route:
     :param scope: what a token must have, or an Access.
     :param body: dataclass of the request; ``None``: there is none, and what is sent is not looked at.
     :param answer: dataclass of the answer; ``None``: there is no JSON.
+    :param pending: dataclass of the answer 202.
     :param listed: the answer is a page of those.
     :param filters: of a list: name in the query → name in the store.
     :param sorts: of a list: what it can be sorted by; none: it has one page only.
@@ -164,6 +165,7 @@ class Route:
     handler: Handler
     body: type[Any] | None = None
     answer: type[Any] | None = None
+    pending: type[Any] | None = None
     listed: bool = False
     filters: Mapping[str, str] = field(default_factory=dict)
     owner: str | None = None
@@ -211,6 +213,7 @@ def route(
     summary: str,
     body: type[Any] | None = None,
     answer: type[Any] | None = None,
+    pending: type[Any] | None = None,
     listed: bool = False,
     filters: Mapping[str, str] | None = None,
     owner: str | None = None,
@@ -235,6 +238,7 @@ def route(
             handler,
             Nothing if body is None and method in ("POST", "PUT", "PATCH") else body,
             answer,
+            pending,
             listed,
             filters or {},
             owner,

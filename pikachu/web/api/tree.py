@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pikachu.core import Core
 from pikachu.inventory import Inventory
+from pikachu.rooms import Core
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.approvals import ApprovalsAPI
 from pikachu.web.api.authority import AuthorityAPI, EventsAPI

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pikachu.accounts import Accounts
-from pikachu.core import Core
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import Account, AccountSource, AccountState, Role, Scope, Token
+from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
 

@@ -1,0 +1,290 @@
+"""REST: who may call what (API-1, DECISIONS 5, 35).  Every route stands in the table, or a test fails."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pikachu.model import SYSTEM, Approval, Role, Scope
+from pikachu.policy import DEFAULT_POLICY_NAME
+from tests.support.deferreds import result_of
+from tests.support.rest import REST, csr_pem, make_rest
+from tests.support.stack import DEFAULT_EXTENSIONS, build_core
+
+CALLERS = ("nobody", "wrong token", "owner", "other", "admin", "read", "enroll", "revoke", "admin scope only")
+Statuses = tuple[int, ...]
+
+
+def anyone(status: int = 200) -> Statuses:
+    """Everybody, whatever they send."""
+    return (status,) * len(CALLERS)
+
+
+def own(scope: Scope, status: int = 200) -> Statuses:
+    """An object of the owner's: others don't see it."""
+    single = [status if one is scope else 403 for one in (Scope.READ, Scope.ENROLL, Scope.REVOKE)]
+    return (401, 401, status, 404, status, *single, 403)
+
+
+def each(scope: Scope, status: int = 200) -> Statuses:
+    """Everybody on their own behalf."""
+    return (*own(scope, status)[:3], status, *own(scope, status)[4:])
+
+
+def admins(status: int = 200) -> Statuses:
+    """Admins only."""
+    return (401, 401, 403, 403, status, 403, 403, 403, status)
+
+
+def whole(other: int, status: int) -> Statuses:
+    """Tokens with all scopes of their account."""
+    return (401, 401, status, other, status, 403, 403, 403, 403)
+
+
+# Changing a policy takes seeing it: both scopes.
+OWN_POLICY: Callable[[int], Statuses] = lambda status: (401, 401, status, 404, status, 403, 403, 403, 403)  # noqa: E731
+
+TABLE: dict[str, Statuses] = {
+    "POST /api/v1/certificates": each(Scope.ENROLL, 201),
+    "GET /api/v1/certificates": each(Scope.READ),
+    "GET /api/v1/certificates/<id>": own(Scope.READ),
+    "DELETE /api/v1/certificates/<id>": own(Scope.REVOKE, 204),
+    "POST /api/v1/certificates/<id>/revocation": own(Scope.REVOKE),
+    "DELETE /api/v1/certificates/<id>/revocation": own(Scope.REVOKE),
+    "GET /api/v1/certificates/<id>/download": own(Scope.READ),
+    "GET /api/v1/approvals": each(Scope.READ),
+    "GET /api/v1/approvals/<id>": own(Scope.READ),
+    "POST /api/v1/approvals/<id>/approval": admins(),
+    "POST /api/v1/approvals/<id>/rejection": admins(),
+    "POST /api/v1/csrs": each(Scope.ENROLL, 201),
+    "GET /api/v1/csrs": each(Scope.READ),
+    "GET /api/v1/csrs/<id>": own(Scope.READ),
+    "DELETE /api/v1/csrs/<id>": own(Scope.ENROLL, 204),
+    "GET /requests/<id>/download": own(Scope.READ),
+    "POST /api/v1/policies": each(Scope.ENROLL, 201),
+    "GET /api/v1/policies": each(Scope.READ),
+    "GET /api/v1/policies/<id>": own(Scope.READ),
+    "PUT /api/v1/policies/<id>": OWN_POLICY(200),
+    "PATCH /api/v1/policies/<id>": OWN_POLICY(200),
+    "DELETE /api/v1/policies/<id>": OWN_POLICY(204),
+    "POST /api/v1/challenge-passwords": each(Scope.ENROLL, 201),
+    "GET /api/v1/challenge-passwords": each(Scope.READ),
+    "GET /api/v1/challenge-passwords/<id>": own(Scope.READ),
+    "GET /api/v1/challenge-passwords/<id>/password": own(Scope.ENROLL),
+    "DELETE /api/v1/challenge-passwords/<id>": own(Scope.ENROLL, 204),
+    "POST /api/v1/challenge-passwords/expired-deletion": each(Scope.ENROLL),
+    "POST /api/v1/users": admins(201),
+    "GET /api/v1/users": admins(),
+    "GET /api/v1/users/<id>": own(Scope.READ),
+    "PATCH /api/v1/users/<id>": admins(),
+    "DELETE /api/v1/users/<id>": admins(204),
+    "POST /api/v1/users/<id>/password": admins(204),
+    "POST /api/v1/tokens": whole(201, 201),
+    "GET /api/v1/tokens": each(Scope.READ),
+    "GET /api/v1/tokens/<id>": own(Scope.READ),
+    "DELETE /api/v1/tokens/<id>": whole(404, 204),
+    "GET /api/v1/cas": anyone(),
+    "GET /api/v1/cas/<name>": anyone(),
+    "GET /api/v1/status/<serial>": anyone(),
+    "GET /api/v1/events": each(Scope.READ),
+    "GET /api/v1/openapi.json": anyone(),
+}
+
+
+@dataclass
+class World:
+    """One REST for all tests of this module, and new objects of alice's for each call."""
+
+    rest: REST
+    callers: dict[str, str | None]
+    count: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def policy(self, *, manual: bool = False) -> str:
+        """A policy; a manual one is the system's."""
+        name = f"policy {next(self.count)}"
+        approval = Approval.MANUAL if manual else Approval.AUTOMATIC
+        body = {"name": name, "validity_days": 10, "extensions": DEFAULT_EXTENSIONS, "approval": approval}
+        who = "root" if manual else "alice"
+        self.rest.good("POST", "/policies", {**body, "system": manual}, who=who, status=201)
+        return name
+
+    def made(self, path: str, body: object) -> int:
+        """The id of a new object."""
+        return int(self.rest.good("POST", path, body, who="alice", status=201)["id"])
+
+    def target(self, route: str) -> str:
+        """The route's path with the id of a new object of alice's."""
+        rest = self.rest
+        path = route.partition(" ")[2].removeprefix("/api/v1")
+        number = next(self.count)
+        if path.startswith("/certificates/"):
+            new = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
+            if route.startswith("DELETE") and path.endswith("revocation"):
+                rest.good("POST", f"/certificates/{new}/revocation", {"reason": "certificateHold"}, who="alice")
+        elif path.startswith("/approvals/"):
+            body = {"csr": csr_pem(), "policy": self.policy(manual=True)}
+            new = rest.good("POST", "/certificates", body, who="alice", status=202)["id"]
+        elif path.startswith(("/csrs/", "/requests/")):
+            new = self.made("/csrs", {"csr": csr_pem()})
+        elif path.startswith("/policies/"):
+            name = self.policy()
+            items = rest.good("GET", "/policies", who="alice")["items"]
+            new = next(one["id"] for one in items if one["name"] == name)
+        elif path.startswith("/challenge-passwords/<id>"):
+            new = self.made("/challenge-passwords", {})
+        elif path.startswith("/tokens/"):
+            new = self.made("/tokens", {"name": f"token {number}"})
+        elif path == "/users/<id>" and route.startswith("GET"):
+            new = rest.accounts["alice"].id
+        elif path.startswith("/users/"):
+            new = rest.add(f"user{number}").id
+        else:
+            new = 0
+        path = path.replace("<id>", str(new)).replace("<name>", "ec").replace("<serial>", "12ab")
+        return f"/{path}" if route.split(" ")[1].startswith("/requests") else path
+
+    def body(self, route: str) -> object:
+        """What the route takes."""
+        number = next(self.count)
+        name = f"name{number}"
+        policy = {"name": name, "validity_days": 5, "extensions": DEFAULT_EXTENSIONS}
+        bodies: dict[str, object] = {
+            "POST /api/v1/certificates": {"csr": csr_pem(f"{number}.example.com")},
+            "POST /api/v1/csrs": {"csr": csr_pem()},
+            "POST /api/v1/policies": policy,
+            "PUT /api/v1/policies/<id>": policy,
+            "PATCH /api/v1/policies/<id>": {"validity_days": 6},
+            "POST /api/v1/users": {"username": name, "email": "a@example.com", "password": "long enough"},
+            "PATCH /api/v1/users/<id>": {"email": "new@example.com"},
+            "POST /api/v1/users/<id>/password": {"password": "another one"},
+            "POST /api/v1/tokens": {"name": name},
+        }
+        return bodies.get(route, {} if route.startswith("POST") else None)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Alice owns, Bob is another, root administers."""
+    stack = build_core(tmp_path_factory.mktemp("core"))
+    rest = make_rest(stack)
+    callers = {
+        "nobody": None,
+        "wrong token": "pik_" + base64.urlsafe_b64encode(bytes(32)).decode().rstrip("="),
+        "owner": rest.tokens["alice"],
+        "other": rest.tokens["bob"],
+        "admin": rest.tokens["root"],
+        "read": rest.token("alice", Scope.READ),
+        "enroll": rest.token("alice", Scope.ENROLL),
+        "revoke": rest.token("alice", Scope.REVOKE),
+        "admin scope only": rest.token("root", Scope.ADMIN),
+    }
+    yield World(rest, callers)
+    stack.close()
+
+
+def test_all_routes_stand_in_the_table(world: World) -> None:
+    """A new route has to say here who may use it."""
+    assert {f"{route.method} {route.path}" for route in world.rest.resource.routes} == set(TABLE)
+
+
+@pytest.mark.parametrize("route", TABLE)
+def test_matrix(world: World, route: str) -> None:
+    """API-1: each caller gets the status that the table says, and refusals are problem details."""
+    # Wrong tokens are counted, and must not lock these tests out.
+    world.rest.clock.advance(120)
+    found = {}
+    for caller in CALLERS:
+        method = route.partition(" ")[0]
+        response = world.rest.call(method, world.target(route), world.body(route), token=world.callers[caller])
+        found[caller] = response.status
+        if response.status >= 400:
+            assert response.headers["Content-Type"] == "application/problem+json"
+        if response.status == 401:
+            assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert found == dict(zip(CALLERS, TABLE[route], strict=True))
+
+
+def test_lists_hold_ones_own(world: World) -> None:
+    """CRT-7: users see their own, admins all, and an admin's token without that scope what a user would."""
+    rest = world.rest
+    world.target("GET /api/v1/certificates/<id>")
+    world.target("GET /api/v1/csrs/<id>")
+    world.target("GET /api/v1/challenge-passwords/<id>")
+    world.target("GET /api/v1/approvals/<id>")
+    weak = rest.token("root", Scope.READ)
+    for path in ("/certificates", "/csrs", "/challenge-passwords", "/approvals", "/events"):
+        mine = rest.good("GET", f"{path}?limit=1000", who="alice")["items"]
+        assert mine
+        assert {one["owner"] for one in mine} == {"alice"}
+        everything = rest.good("GET", f"{path}?limit=1000", who="root")["items"]
+        assert {one["id"] for one in mine} <= {one["id"] for one in everything}
+        assert not {one["id"] for one in mine} & {
+            one["id"] for one in rest.good("GET", f"{path}?limit=1000", token=weak)["items"]
+        }
+        of_alice = rest.good("GET", f"{path}?limit=1000&owner_id={rest.accounts['alice'].id}", who="root")["items"]
+        assert of_alice == mine
+        bobs = f"{path}?limit=1000&owner_id={rest.accounts['bob'].id}"
+        assert rest.good("GET", bobs, who="alice")["items"] == mine
+
+
+def test_tokens_end(world: World) -> None:
+    """USR-4, USR-6: tokens that expired, were ended, or whose account was suspended are wrong ones."""
+    rest = world.rest
+    rest.add("carol")
+    short = rest.token("carol", days=1)
+    ended = rest.token("carol")
+    of_all = {one["name"]: one["id"] for one in rest.good("GET", "/tokens", who="carol")["items"]}
+    rest.call("DELETE", f"/tokens/{max(of_all.values())}", who="carol")
+    rest.bad(401, "GET", "/certificates", token=ended)
+    rest.good("GET", "/certificates", token=short)
+    rest.clock.advance(86401)
+    answers = [rest.call("GET", "/certificates", token=token).body for token in (short, ended, "pik_x", "\xff" * 10)]
+    assert len(set(answers)) == 1
+    rest.good("PATCH", f"/users/{rest.accounts['carol'].id}", {"state": "suspended"}, who="root")
+    rest.bad(401, "GET", "/certificates", who="carol")
+    rest.good("PATCH", f"/users/{rest.accounts['carol'].id}", {"state": "active"}, who="root")
+    rest.bad(401, "GET", "/certificates", who="carol")
+
+
+@pytest.mark.parametrize(
+    "value", ["Basic cm9vdDpyb290", "Bearer", "Bearer ", "bearer pik_", "Token x", "", "Bearer a b", "Bearer\tx"]
+)
+def test_other_credentials(world: World, value: str) -> None:
+    """Nothing but a bearer token signs in here."""
+    world.rest.clock.advance(120)
+    world.rest.bad(401, "GET", "/certificates", headers={"Authorization": value})
+
+
+def test_guessing_is_slowed(world: World) -> None:
+    """DECISIONS 15: many wrong tokens lock their address for a while, with Retry-After."""
+    rest = world.rest
+    rest.clock.advance(4000)
+    statuses = [rest.call("GET", "/certificates", token=f"pik_{number:043}").status for number in range(40)]
+    assert set(statuses) == {401, 429}
+    response = rest.call("GET", "/certificates", token="pik_x")
+    assert int(response.headers["Retry-After"]) >= 1
+    rest.clock.advance(4000)
+
+
+def test_default_policy_is_everyones(world: World) -> None:
+    """POL-2: it is in everybody's list, and changed by admins only."""
+    rest = world.rest
+    assert rest.good("GET", "/policies", who="bob")["items"][0]["name"] == DEFAULT_POLICY_NAME
+    rest.bad(403, "PATCH", "/policies/0", {"validity_days": 3}, who="bob")
+    assert rest.good("PATCH", "/policies/0", {"validity_days": 30}, who="root")["validity_days"] == 30
+    rest.bad(409, "DELETE", "/policies/0", who="root")
+
+
+def test_demoted_admins_tokens_lose_their_scope(world: World) -> None:
+    """DECISIONS 35: a token has what both it and its account's role have."""
+    rest = world.rest
+    rest.add("dave", Role.ADMIN)
+    rest.good("GET", "/users", who="dave")
+    result_of(rest.stack.core.accounts.change_role(SYSTEM, rest.accounts["dave"].id, Role.USER))
+    rest.bad(403, "GET", "/users", who="dave")

@@ -1,0 +1,159 @@
+"""REST: Idempotency-Key (API-2)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+import pytest
+
+from pikachu.errors import Conflict, PolicyViolation
+from pikachu.web.api.idempotency import Repetitions
+from pikachu.web.api.routes import Answer
+from pikachu.web.errors import HTTPProblem
+from tests.support.deferreds import failure_of, result_of
+from tests.support.rest import REST, csr_pem, make_rest, open_rest
+from tests.support.stack import build_core
+
+
+def key(text: str) -> dict[str, str]:
+    return {"Idempotency-Key": text}
+
+
+def test_a_certificate_once(rest: REST) -> None:
+    """The same key and request: one certificate; another request with it: 422; another account: its own."""
+    body = {"csr": csr_pem()}
+    first = rest.good("POST", "/certificates", body, who="alice", headers=key("k"), status=201)
+    assert rest.good("POST", "/certificates", body, who="alice", headers=key("k"), status=201) == first
+    rest.bad(422, "POST", "/certificates", {"csr": csr_pem()}, who="alice", headers=key("k"))
+    other = rest.good("POST", "/certificates", {"csr": csr_pem()}, who="bob", headers=key("k"), status=201)
+    assert other["id"] != first["id"]
+    again = rest.good("POST", "/certificates", body, who="alice", headers=key("another"), status=201)
+    assert again["id"] != first["id"]
+    assert len(rest.good("GET", "/certificates", who="root")["items"]) == 3
+
+
+def test_a_certificate_after_a_restart(tmp_path: Path) -> None:
+    """The key is stored with the request; after 24 hours it is forgotten."""
+    stack = build_core(tmp_path)
+    rest = make_rest(stack)
+    body = {"csr": csr_pem()}
+    first = rest.good("POST", "/certificates", body, who="alice", headers=key("k"), status=201)
+    stack = stack.restart()
+    try:
+        reopened = open_rest(stack)
+        reopened.tokens.update(rest.tokens)
+        assert reopened.good("POST", "/certificates", body, who="alice", headers=key("k"), status=201) == first
+        stack.clock.advance(86401)
+        later = reopened.good("POST", "/certificates", body, who="alice", headers=key("k"), status=201)
+        assert later["id"] != first["id"]
+    finally:
+        stack.close()
+
+
+def test_other_objects_once(rest: REST) -> None:
+    """A repetition gets the same answer; what failed may be tried again with the same key."""
+    body = {"username": "frank", "email": "frank@example.com", "password": "long enough"}
+    first = rest.call("POST", "/users", body, who="root", headers=key("k"))
+    again = rest.call("POST", "/users", body, who="root", headers=key("k"))
+    assert (first.status, again.status, again.body) == (201, 201, first.body)
+    assert again.headers["Location"] == first.headers["Location"]
+    rest.bad(409, "POST", "/users", body, who="root")
+    short = {**body, "username": "grace", "password": "x"}
+    rest.bad(422, "POST", "/users", short, who="root", headers=key("g"))
+    rest.good("POST", "/users", {**short, "password": "long enough"}, who="root", headers=key("g"), status=201)
+
+
+def test_secrets_are_not_kept(rest: REST) -> None:
+    """USR-6: a token is shown once, and made once: its repetition is told so."""
+    body = {"name": "ci"}
+    rest.good("POST", "/tokens", body, who="alice", headers=key("k"), status=201)
+    rest.bad(409, "POST", "/tokens", body, who="alice", headers=key("k"))
+    assert [one["name"] for one in rest.good("GET", "/tokens", who="alice")["items"]].count("ci") == 1
+
+
+@pytest.mark.parametrize("value", ["", " ", "a b", "x" * 256, "\xe9"])
+def test_bad_keys(rest: REST, value: str) -> None:
+    """A key is 1 to 255 visible ASCII characters."""
+    rest.bad(400, "POST", "/challenge-passwords", {}, who="alice", headers=key(value))
+
+
+class TestRepetitions:
+    """The memory by itself."""
+
+    def test_concurrent(self) -> None:
+        """A hundred at once: the work is done once, and all get its answer."""
+        memory, go, begun = Repetitions(Clock()), Deferred[None](), []
+
+        async def work() -> Answer:
+            begun.append(1)
+            await go
+            return Answer(201, {"n": len(begun)})
+
+        waiting = [Deferred.fromCoroutine(memory.once((1, "k"), b"f", work, durable=False)) for _ in range(100)]
+        # One hangs up, and so does the one whose work it is.
+        waiting[50].cancel()
+        waiting[0].cancel()
+        go.callback(None)
+        bodies = {result_of(one).body for one in waiting[1:50] + waiting[51:]}
+        assert (len(begun), bodies) == (1, {b'{"n":1}\n'})
+        for one in (waiting[0], waiting[50]):
+            one.addErrback(lambda _: None)
+
+    def test_concurrent_failure(self) -> None:
+        """Where the first fails the next one tries."""
+        memory, turns, begun = Repetitions(Clock()), [Deferred[None](), succeed(None)], []
+
+        async def work() -> Answer:
+            begun.append(1)
+            await turns[len(begun) - 1]
+            return Answer(201, {})
+
+        first, second = (Deferred.fromCoroutine(memory.once((1, "k"), b"f", work, durable=False)) for _ in range(2))
+        turns[0].errback(PolicyViolation("no"))
+        failure_of(first, PolicyViolation)
+        assert result_of(second).status == 201
+
+    def test_bounds(self) -> None:
+        """The oldest are forgotten first, by number and by octets; all after a day."""
+        clock = Clock()
+        memory, begun = Repetitions(clock, maximum=10, maximum_octets=1000), []
+
+        async def work() -> Answer:
+            begun.append(1)
+            return Answer(201, b"x" * 10)
+
+        def ask(name: str, kind: Any = work) -> Answer:
+            return result_of(Deferred.fromCoroutine(memory.once((1, name), b"f", kind, durable=False)))
+
+        for number in range(30):
+            ask(str(number))
+        ask("29")
+        assert len(begun) == 30
+        ask("0")
+        assert len(begun) == 31
+
+        async def large() -> Answer:
+            return Answer(201, b"x" * 2000)
+
+        ask("large", large)
+        ask("29")
+        ask("more")
+        assert len(begun) == 33
+        clock.advance(86401)
+        ask("more")
+        assert len(begun) == 34
+
+    def test_refusals(self) -> None:
+        """Another request with a key, and one whose answer is not shown again."""
+        memory = Repetitions(Clock())
+
+        async def work() -> Answer:
+            return Answer(201, {}, secret=True)
+
+        result_of(Deferred.fromCoroutine(memory.once((1, "k"), b"f", work, durable=False)))
+        failure_of(Deferred.fromCoroutine(memory.once((1, "k"), b"g", work, durable=False)), HTTPProblem)
+        failure_of(Deferred.fromCoroutine(memory.once((1, "k"), b"f", work, durable=False)), Conflict)

@@ -1,0 +1,242 @@
+"""REST: users, tokens, challenges, stored requests, policies, CAs (INT-2, USR-4, USR-6, CHP-1, CSR-3, POL-1)."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from pikachu.model import Scope
+from tests.support.pki import make_csr
+from tests.support.rest import REST, csr_pem
+from tests.support.stack import DEFAULT_EXTENSIONS
+
+USER = {"username": "erin", "email": "erin@example.com", "password": "long enough"}
+POLICY = {"name": "sensors", "validity_days": 90, "extensions": DEFAULT_EXTENSIONS}
+
+
+class TestUsers:
+    def test_life(self, rest: REST) -> None:
+        """USR-4: pending, approved, suspended, activated, promoted, deleted."""
+        made = rest.good("POST", "/users", USER, who="root", status=201)
+        assert (made["role"], made["state"], made["source"]) == ("user", "pending", "local")
+        assert "password" not in str(made)
+        path = f"/users/{made['id']}"
+        for change in ({"state": "active"}, {"state": "suspended"}, {"state": "active"}, {"role": "admin"}):
+            assert rest.good("PATCH", path, change, who="root").items() >= change.items()
+        both = {"email": "new@example.com", "role": "user", "state": "suspended"}
+        assert rest.good("PATCH", path, both, who="root").items() >= both.items()
+        types = [one["type"] for one in rest.good("GET", "/events?resource_name=erin", who="root")["items"]]
+        assert types == ["suspend", "role change", "activated", "suspend", "activated", "add"]
+        rest.good("POST", f"{path}/password", {"password": "another one"}, who="root", status=204)
+        rest.good("DELETE", path, who="root", status=204)
+        rest.bad(404, "GET", path, who="root")
+
+    def test_nothing_changes(self, rest: REST) -> None:
+        """What is so already is no change, and no event."""
+        path = f"/users/{rest.accounts['bob'].id}"
+        before = rest.good("GET", "/events?resource_name=bob", who="root")["items"]
+        for body in ({}, {"state": "active"}, {"role": "user", "email": "bob@example.com"}):
+            rest.good("PATCH", path, body, who="root")
+        assert rest.good("GET", "/events?resource_name=bob", who="root")["items"] == before
+
+    def test_refusals(self, rest: REST) -> None:
+        """USR-4: the last admin stays, nobody suspends or deletes themself, and what is wrong is named."""
+        me = f"/users/{rest.accounts['root'].id}"
+        rest.bad(409, "PATCH", me, {"role": "user"}, who="root")
+        rest.bad(409, "PATCH", me, {"state": "suspended"}, who="root")
+        rest.bad(409, "DELETE", me, who="root")
+        bob = f"/users/{rest.accounts['bob'].id}"
+        rest.bad(409, "PATCH", bob, {"state": "pending"}, who="root")
+        for body in ({"role": "owner"}, {"state": None}, {"email": "x"}, {"username": "x"}, {"password": "x"}):
+            rest.bad(400, "PATCH", bob, body, who="root")
+        for change in ({"username": ""}, {"username": "a b"}, {"email": "none"}, {"state": "suspended"}):
+            rest.bad(400, "POST", "/users", {**USER, **change}, who="root")
+        rest.bad(422, "POST", "/users", {**USER, "password": "short"}, who="root")
+        rest.bad(409, "POST", "/users", {**USER, "username": "ALICE"}, who="root")
+        assert [one["username"] for one in rest.good("GET", "/users?role=admin", who="root")["items"]] == ["root"]
+        assert len(rest.good("GET", "/users?q=example.com&sort=username", who="root")["items"]) == 3
+
+
+class TestTokens:
+    def test_life(self, rest: REST) -> None:
+        """USR-6: shown once, scoped, ended."""
+        body = {"name": "ci", "scopes": ["read", "enroll"], "days": 30}
+        made = rest.good("POST", "/tokens", body, who="alice", status=201)
+        assert (made["scopes"], made["owner"]) == (["read", "enroll"], "alice")
+        shown = rest.good("GET", f"/tokens/{made['id']}", who="alice")
+        assert "token" not in shown
+        assert rest.call("GET", "/tokens", who="alice").body.count(made["token"].encode()) == 0
+        rest.good("GET", "/certificates", token=made["token"])
+        rest.bad(403, "POST", "/tokens", {"name": "more"}, token=made["token"])
+        rest.good("DELETE", f"/tokens/{made['id']}", who="alice", status=204)
+        rest.bad(401, "GET", "/certificates", token=made["token"])
+
+    def test_for_others(self, rest: REST) -> None:
+        """Admins make tokens for others; others don't."""
+        body = {"name": "gift", "user_id": rest.accounts["alice"].id}
+        assert rest.good("POST", "/tokens", body, who="root", status=201)["owner"] == "alice"
+        rest.bad(404, "POST", "/tokens", body, who="bob")
+        rest.bad(400, "POST", "/tokens", {"name": "x", "scopes": ["admin"]}, who="alice")
+        rest.bad(400, "POST", "/tokens", {"name": "x", "scopes": ["all"]}, who="alice")
+        rest.bad(400, "POST", "/tokens", {"name": "x", "scopes": []}, who="alice")
+        rest.bad(400, "POST", "/tokens", {"name": "x", "days": 0}, who="alice")
+        rest.bad(400, "POST", "/tokens", {"name": "a\nb"}, who="alice")
+
+
+class TestChallengePasswords:
+    def test_life(self, rest: REST) -> None:
+        """CHP-1, DECISIONS 48: 128 bits in upper-case hex; lists don't show it; its owner and admins see it again."""
+        made = rest.good("POST", "/challenge-passwords", who="alice", status=201)
+        assert len(made["password"]) == 32
+        assert int(made["password"], 16) >= 0
+        assert made["expires_at"] > made["created_at"]
+        path = f"/challenge-passwords/{made['id']}"
+        for place in ("/challenge-passwords", path):
+            assert made["password"].encode() not in rest.call("GET", place, who="alice").body
+        for who in ("alice", "root"):
+            assert rest.good("GET", f"{path}/password", who=who)["password"] == made["password"]
+        looked = rest.good("GET", "/events?type=view", who="root")["items"]
+        assert [(one["actor"], one["resource_name"]) for one in looked] == [("root", made["prefix"])]
+        rest.clock.advance(3601)
+        assert rest.good("GET", path, who="alice")["status"] == "expired"
+        assert len(rest.good("GET", "/challenge-passwords?status=expired", who="alice")["items"]) == 1
+        everybody = {"everybody": True}
+        rest.bad(403, "POST", "/challenge-passwords/expired-deletion", everybody, who="bob")
+        assert rest.good("POST", "/challenge-passwords/expired-deletion", who="bob") == {"deleted": 0}
+        assert rest.good("POST", "/challenge-passwords/expired-deletion", everybody, who="root") == {"deleted": 1}
+
+    def test_choices(self, rest: REST) -> None:
+        """An owner and a validity may be chosen; the owner by admins only."""
+        alice = rest.accounts["alice"].id
+        made = rest.good("POST", "/challenge-passwords", {"user_id": alice}, who="root", status=201)
+        assert made["owner"] == "alice"
+        rest.bad(404, "POST", "/challenge-passwords", {"user_id": alice}, who="bob")
+        for seconds in (0, -5, 2**31 - 1):
+            rest.bad(400, "POST", "/challenge-passwords", {"validity_seconds": seconds}, who="bob")
+
+
+class TestCSRs:
+    @pytest.mark.parametrize("key_type", ["p256", "mldsa65"])
+    def test_life(self, rest: REST, key_type: str) -> None:
+        """CSR-1 to CSR-3: kept, listed, downloaded by owner and admins, deleted."""
+        text = csr_pem("kept.example.com", key_type, challenge="SECRET-OF-DEVICE")
+        made = rest.good("POST", "/csrs", {"csr": text}, who="alice", status=201)
+        assert (made["name"], made["status"], made["owner"]) == ("kept.example.com", "pending", "alice")
+        for who in ("alice", "root"):
+            response = rest.call("GET", f"//requests/{made['id']}/download", who=who)
+            assert response.body.decode() == text == made["pem"]
+            assert response.headers["Content-Disposition"] == f'attachment; filename="request-{made["id"]}.csr"'
+        rest.bad(404, "GET", f"//requests/{made['id']}/download", who="bob")
+        rest.bad(401, "GET", f"//requests/{made['id']}/download")
+        assert b"SECRET" not in rest.call("GET", "/csrs", who="alice").body
+        assert "SECRET" not in str(rest.good("GET", "/events?limit=1000", who="root"))
+        rest.good("DELETE", f"/csrs/{made['id']}", who="alice", status=204)
+        rest.bad(404, "GET", f"//requests/{made['id']}/download", who="alice")
+
+    def test_names(self, rest: REST) -> None:
+        """A name that would be a header or a file elsewhere is only a name here."""
+        for name in ('a"; filename="../x', "Müller", "<script>"):
+            made = rest.good("POST", "/csrs", {"csr": csr_pem(), "name": name}, who="alice", status=201)
+            assert made["name"] == name
+            response = rest.call("GET", f"//requests/{made['id']}/download", who="alice")
+            assert name not in str(response.headers)
+        for name in ("a\r\nSet-Cookie: x=1", "x" * 129):
+            rest.bad(400, "POST", "/csrs", {"csr": csr_pem(), "name": name}, who="alice")
+
+    def test_broken(self, rest: REST) -> None:
+        """What nobody could sign is not kept."""
+        der = bytearray(make_csr()[1])
+        der[-1] ^= 1
+        rest.bad(422, "POST", "/csrs", {"csr": base64.b64encode(der).decode()}, who="alice")
+
+
+class TestPolicies:
+    def made(self, rest: REST, who: str = "alice", **changes: object) -> dict[str, Any]:
+        found: dict[str, Any] = rest.good("POST", "/policies", {**POLICY, **changes}, who=who, status=201)
+        return found
+
+    def test_life(self, rest: REST) -> None:
+        """POL-1, POL-4: made, used, changed, replaced, deleted."""
+        limits = {"keys": ["EC"], "names": ["DNS:*.example.com"], "max_days": 90}
+        made = self.made(rest, limits=limits)
+        assert made["limits"].items() >= limits.items()
+        assert (made["owner"], made["system"], made["approval"]) == ("alice", False, "automatic")
+        signed = {"csr": csr_pem(), "policy": "sensors"}
+        assert rest.good("POST", "/certificates", signed, who="alice", status=201)["policy"] == "sensors"
+        rest.bad(404, "POST", "/certificates", {**signed, "csr": csr_pem()}, who="bob")
+        rsa = {**signed, "csr": csr_pem(key_type="rsa2048")}
+        assert "EC" in rest.bad(422, "POST", "/certificates", rsa, who="alice")["detail"]
+        path = f"/policies/{made['id']}"
+        changed = rest.good("PATCH", path, {"use_for_est": True, "issuer": "ec"}, who="alice")
+        assert changed["limits"] == made["limits"]
+        assert (changed["use_for_est"], changed["issuer"], changed["validity_days"]) == (True, "ec", 90)
+        assert rest.good("PATCH", path, {"issuer": None}, who="alice")["issuer"] is None
+        replaced = rest.good("PUT", path, {**POLICY, "validity_days": 10}, who="alice")
+        assert (replaced["validity_days"], replaced["use_for_est"], replaced["limits"]["keys"]) == (10, False, [])
+        rest.good("DELETE", path, who="alice", status=204)
+        rest.bad(404, "GET", path, who="alice")
+
+    def test_flags(self, rest: REST) -> None:
+        """DECISIONS 17: one policy per owner holds a flag; names are unique."""
+        self.made(rest, use_for_est=True)
+        rest.bad(409, "POST", "/policies", {**POLICY, "name": "other", "use_for_est": True}, who="alice")
+        rest.bad(409, "POST", "/policies", POLICY, who="bob")
+        self.made(rest, who="bob", name="of bob", use_for_est=True)
+        rest.bad(403, "POST", "/policies", {**POLICY, "name": "all", "system": True}, who="alice")
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"name": ""},
+            {"name": "a/b"},
+            {"limits": {"keys": "EC"}},
+            {"limits": {"colour": 1}},
+            {"limits": {"keys": ["EC"] * 65}},
+            {"limits": {"keys": [1]}},
+            {"limits": None},
+            {"approval": "maybe"},
+            {"issuer": "nobody"},
+            {"system": 1},
+            {"days": 5},
+        ],
+    )
+    def test_bad(self, rest: REST, change: dict[str, object]) -> None:
+        """What is wrong is 400 and named."""
+        problem = rest.bad(400, "POST", "/policies", {**POLICY, **change}, who="root")
+        if change.keys() & {"limits", "approval", "system", "days"}:
+            assert next(iter(change)) in problem["detail"]
+
+    def test_bad_text(self, rest: REST) -> None:
+        """DECISIONS 4: a template's fault is 422 with its line."""
+        wrong = {**POLICY, "extensions": "[ v3_ext ]\nkeyUsage = nonsense\n"}
+        assert "line 2" in rest.bad(422, "POST", "/policies", wrong, who="root")["detail"]
+
+
+def test_cas(rest: REST) -> None:
+    """INT-3: the issuing CAs by name, with their chains, for anyone."""
+    items = rest.good("GET", "/cas")["items"]
+    assert [(one["name"], one["default"]) for one in items] == [("ec", True)]
+    chain = x509.load_pem_x509_certificates(items[0]["chain_pem"].encode())
+    assert len(chain) == 2
+    assert items[0]["subject"] == chain[0].subject.rfc4514_string()
+    assert rest.good("GET", "/cas/ec") == items[0]
+    rest.bad(404, "GET", "/cas/rsa")
+
+
+def test_status(rest: REST) -> None:
+    """CRT-8: hexadecimal with or without 0x; what was never issued is 200 and not found."""
+    leaf = rest.stack.issue(owner_id=rest.accounts["alice"].id)
+    for text in (f"{leaf.serial:x}", f"0x{leaf.serial:X}", f"00{leaf.serial:x}"):
+        assert rest.good("GET", f"/status/{text}") == {"serial": f"{leaf.serial:x}", "status": "valid"}
+    assert rest.good("GET", "/status/1f") == {"serial": "1f", "status": "not found"}
+    for text in ("xyz", "0", "-1", "1" * 50, "%00", "1%0d%0aX"):
+        rest.bad(400, "GET", f"/status/{text}")
+
+
+def test_scopes_are_named(rest: REST) -> None:
+    """DECISIONS 35: who lacks a scope is told which."""
+    token = rest.token("alice", Scope.READ)
+    assert "enroll" in rest.bad(403, "POST", "/csrs", {"csr": csr_pem()}, token=token)["detail"]
