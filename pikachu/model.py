@@ -7,7 +7,7 @@ are DER ``bytes``.  Enums carry the values that stand in the database and in JSO
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
@@ -210,8 +210,8 @@ class Credentials:
     :param peer_certificate: DER; the TLS handshake proved possession of its key.
     :param peer_intermediates: DER certificates that the peer sent with it; nothing vouches for them.
     :param username: with *password*, of HTTP Basic.
-    :param channel_bindings: base64 values that a linked CSR may carry as its challengePassword
-        (RFC 7030 section 3.5, RFC 9266).
+    :param channel_bindings: gives the base64 values that a linked CSR may carry as its challengePassword
+        (RFC 7030 section 3.5, RFC 9266); asked only for requests that have one.
     """
 
     address: str
@@ -219,7 +219,7 @@ class Credentials:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
-    channel_bindings: tuple[str, ...] = field(default=(), repr=False)
+    channel_bindings: Callable[[], tuple[str, ...]] = field(default=tuple, repr=False)
     peer_intermediates: tuple[bytes, ...] = field(default=(), repr=False)
 
 

@@ -6,6 +6,7 @@ Memory is bounded: the keys that failed longest ago are forgotten first.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import math
 from collections import OrderedDict
@@ -92,6 +93,7 @@ class FailureLimiter:
             self._failures.pop(key, None)
 
 
+@functools.lru_cache(maxsize=1024)
 def address_key(address: str) -> str:
     """What stands for *address* in the limits: an IPv6 host has a whole /64 to choose from, so that is one key."""
     try:

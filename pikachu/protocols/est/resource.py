@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Final
 
@@ -162,7 +163,7 @@ class ESTResource(ProtocolResource):
             peer_intermediates=() if certificate is None else peer_intermediates(transport),
             username=None if basic is None else basic[0],
             password=None if basic is None else basic[1],
-            channel_bindings=channel_bindings(transport),
+            channel_bindings=functools.partial(channel_bindings, transport),
         )
 
     async def _enroll(self, request: BoundedRequest, path: ESTPath) -> None:
