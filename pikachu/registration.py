@@ -35,6 +35,7 @@ from pikachu.model import (
     ANONYMOUS,
     Approval,
     CertificateRecord,
+    CertificateStatus,
     Credentials,
     Event,
     ListQuery,
@@ -239,15 +240,28 @@ class RegistrationAuthority:
         # A linked request is signed again for each connection: what stays is its key and its names.
         lasts = manual and (linked or csr.challenge_password is None)
         lasting = sound.key.spki + csr.subject_der + (_requested_names(csr) or b"")
+        dedupe = _est_digest(asking, renew, label, lasting if lasts else csr.der)
         return await self._proceed(
             Method.EST,
             sound,
             principal,
             policy,
             label=label,
-            dedupe=_est_digest(asking, renew, label, lasting if lasts else csr.der),
+            dedupe=await self._still_good(dedupe) if lasts else dedupe,
             dedupe_seconds=EST_APPROVAL_REPEAT_SECONDS if manual else EST_REPEAT_SECONDS,
         )
+
+    async def _still_good(self, dedupe: bytes) -> bytes:
+        """The digest of a request that waited for approval, or of the next one like it where what was issued for
+        the former is revoked or has expired by now: that would be of no use to its owner.
+        """
+        while True:
+            now = self._authority.now()
+            earlier = await self._store.repeated(dedupe, now)
+            certificate = None if earlier is None else earlier.certificate
+            if certificate is None or certificate.status(now) is CertificateStatus.VALID:
+                return dedupe
+            dedupe = hashlib.sha256(b"EST again" + dedupe).digest()
 
     def _est_csr(self, principal: Principal, body: bytes) -> CertificationRequest:
         """The request in *body*; who has shown nothing else and sends none that can be read has no credentials."""

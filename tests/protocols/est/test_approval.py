@@ -17,7 +17,7 @@ from tests.support.stack import Response
 @pytest.fixture(autouse=True)
 def manual(est: EST) -> None:
     """Every enrollment waits."""
-    est.policy("manual", approval=Approval.MANUAL)
+    est.policy("manual", approval=Approval.MANUAL, days=2)
 
 
 def waits(response: Response) -> None:
@@ -59,6 +59,23 @@ def test_signed_anew(est: EST) -> None:
     assert len(est.approvals()) == 1
 
 
+def test_after_a_revocation(est: EST) -> None:
+    """A request like one whose certificate is revoked, or has expired, waits anew instead of giving that back."""
+    _, csr = make_csr()
+    serials = set()
+    for number in range(3):
+        waits(est.enroll(csr, user="alice"))
+        (waiting,) = est.approvals()
+        serial = est.approve(waiting.id).serial
+        assert est.certificate(est.enroll(csr, user="alice")).serial_number == serial
+        serials.add(serial)
+        if number == 1:
+            est.stack.clock.advance(3 * 86400)
+        else:
+            est.stack.revoke(serial)
+    assert len(serials) == 3
+
+
 def test_linked_requests(est: EST) -> None:
     """E19: a linked request differs on each connection, and is the same request."""
     key = make_csr()[0]
@@ -93,7 +110,7 @@ def test_restart(tmp_path: Path) -> None:
     """E20: what waits survives a restart."""
     with est_server(tmp_path / "another") as est:
         est.account("alice")
-        est.policy("manual", approval=Approval.MANUAL)
+        est.policy("manual", approval=Approval.MANUAL, days=2)
         _, csr = make_csr()
         waits(est.enroll(csr, user="alice"))
         est.stack = est.stack.restart()

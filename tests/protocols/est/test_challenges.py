@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.core import Pools
 from pikachu.model import Approval, ListQuery, Policy, Principal
+from pikachu.rooms import Pools
 from pikachu.threads import ImmediatePool
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain
