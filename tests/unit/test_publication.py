@@ -256,7 +256,6 @@ def test_another_process_revokes(stack: Stack) -> None:
 def test_a_ca_that_has_ended_signs_no_more(stack: Stack) -> None:
     """C21: and nothing is tried again and again."""
     leaf = stack.issue()
-    stack.core.publisher.stop()
     stack.clock.rightNow += 3700 * DAY
     failure_of(stack.core.publisher.make(stack.issuer()), NotFound)
     stack.revoke(leaf)
