@@ -132,8 +132,14 @@ class Name:
         return tuple(a.value for rdn in self.rdns for a in rdn if a.oid == oid and a.value is not None)
 
 
+# Nothing to escape: most names there are.
+_PLAIN: Final = re.compile("[A-Za-z0-9._-]+(?: [A-Za-z0-9._-]+)*")
+
+
 def escape_value(value: str) -> str:
     """An attribute value as RFC 4514 section 2.4 writes it; what can't be seen is written in hex."""
+    if _PLAIN.fullmatch(value):
+        return value
     last = len(value) - 1
     return "".join(
         _escape_character(character, index in (0, last) and (character == " " or (character == "#" and index == 0)))
