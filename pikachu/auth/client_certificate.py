@@ -98,6 +98,7 @@ class ClientCertificateAuthenticator:
             owner_id = await self._check_own(certificate, issuer_id, now)
         else:
             self._check_foreign(certificate, intermediates, now)
+            await self._check_former(certificate)
             owner_id = None
         if client_auth:
             _check_purpose(certificate)
@@ -130,6 +131,18 @@ class ClientCertificateAuthenticator:
             raise NotAuthorized("the client certificate is revoked", serial=serial)
         _check_validity(certificate, now)
         return record.owner_id
+
+    async def _check_former(self, certificate: Certificate) -> None:
+        """A CA that is in service no more is foreign, and trusted where ``client_ca`` holds a root above it; what the
+        database knows of its certificates still counts.
+        """
+        try:
+            record = await self._store.certificate_by_serial(certificate.serial, deleted=True)
+        except UnknownSerial:
+            return
+        # A revoked intent has no certificate; its serial was ours alone.
+        if record.der in (certificate.der, b"") and (record.revoked_at is not None or record.deleted_at is not None):
+            raise NotAuthorized("the client certificate is revoked", serial=format_serial(certificate.serial))
 
     def _check_foreign(self, certificate: Certificate, intermediates: Sequence[bytes], now: datetime) -> None:
         """A path from *certificate* to a trust anchor (RFC 5280 section 6.1, without policies and names)."""

@@ -274,3 +274,21 @@ def test_a_certificate_with_any_byte_changed_is_refused(shared: tuple[World, byt
     changed[position % len(changed)] = value
     if bytes(changed) != good:
         reason_of(world, bytes(changed), bytes(changed))
+
+
+@pytest.mark.parametrize("ended", ["revoked", "deleted"])
+def test_what_a_former_generation_issued_is_not_let_in_by_the_root_above_it(world: World, ended: str) -> None:
+    """E10: its CA is out of service, ``client_ca`` holds the root, and the database remembers the revocation."""
+    root = foreign_ca(world, "Root")
+    former = foreign_ca(world, "Former generation", issuer=root)
+    leaf = foreign_leaf(world, former)
+    world.anchors.append(certificate_of(root))
+    assert not result_of(world.certificates.authenticate(leaf.der, [former.der])).own
+    identity = world.record(leaf)
+    assert not result_of(world.certificates.authenticate(leaf.der, [former.der])).own
+    if ended == "revoked":
+        serial = leaf.certificate.serial_number
+        result_of(world.store.revoke(serial, world.now, RevocationReason.KEY_COMPROMISE, EVENT))
+    else:
+        result_of(world.store.delete_certificate(identity, EVENT, world.now))
+    assert reason_of(world, leaf.der, former.der) == "the client certificate is revoked"
