@@ -46,8 +46,9 @@ def _disown(table: Table) -> Any:
     return update(table).where(table.c.owner_id == bindparam("b_id")).values(owner_id=null())
 
 
+# Also those that a request holds: freed by its rejection they would be nobody's, and open the door to whoever has them.
 _unused: Final = delete(challenges).where(
-    challenges.c.owner_id == bindparam("b_id"), challenges.c.consumed_at.is_(None), challenges.c.reserved_by.is_(None)
+    challenges.c.owner_id == bindparam("b_id"), challenges.c.consumed_at.is_(None)
 )
 _disowned: Final = [_disown(table) for table in (certificates, requests, policies, challenges, csrs)]
 _all_tokens: Final = delete(tokens).where(_t.account_id == bindparam("b_id"))

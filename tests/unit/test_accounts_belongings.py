@@ -22,7 +22,18 @@ from pikachu.errors import (
     ProofOfPossessionFailed,
 )
 from pikachu.interfaces import Begun
-from pikachu.model import ANONYMOUS, SYSTEM, ListQuery, Method, NewRequest, Principal, PrincipalKind, Role, Scope
+from pikachu.model import (
+    ANONYMOUS,
+    SYSTEM,
+    Event,
+    ListQuery,
+    Method,
+    NewRequest,
+    Principal,
+    PrincipalKind,
+    Role,
+    Scope,
+)
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import ADDRESS, World, make_world
 from tests.support.pki import make_csr
@@ -303,3 +314,18 @@ def test_each_operation_needs_its_scope(people: People, scope: Scope, operation:
     failure_of(operation(world, device), NotAuthorized)
     unknown = Principal(ANONYMOUS.kind, ANONYMOUS.name, own(people.alice))
     failure_of(operation(world, unknown), AuthenticationFailed)
+
+
+def test_one_that_a_request_holds_ends_with_its_owner(people: People) -> None:
+    """A rejection frees it; nobody's, it would let in whoever has it."""
+    world = people.world
+    made, text = result_of(world.accounts.create_challenge(people.alice))
+    request = NewRequest(
+        Method.EST, b"csr", "CN=x", "RSA/2048", b"k" * 20, "default", "ec", "x", None, world.now, challenge_id=made.id
+    )
+    begun = result_of(world.store.begin(request, None, world.now))
+    assert isinstance(begun, Begun)
+    result_of(world.accounts.delete(people.root, own(people.alice)))
+    event = Event("reject", "request", "1", "root")
+    result_of(world.store.reject(begun.request_id, "root", "her account is gone", event, world.now))
+    failure_of(world.authenticator.challenge(text, "192.0.2.1"), AuthenticationFailed)
