@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import Logger
 
 from sqlalchemy import bindparam, insert
 
@@ -25,6 +26,7 @@ from pikachu.storage.revocation import RevocationPart, register_issuer
 from pikachu.storage.writer import GroupCommit
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
 
+log = Logger()
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -95,7 +97,10 @@ class Store(CertificatesPart, IssuancePart, RevocationPart, PoliciesPart, Accoun
 
     def _announce(self, changes: list[StatusChange]) -> None:
         for callback in self._subscribers:
-            callback(changes)
+            try:
+                callback(changes)
+            except Exception:  # noqa: BLE001 - the commit is made, and those who wrote wait for its result
+                log.failure("after a commit with changes of status")
 
     def _read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         def read(tx: Transaction) -> T:

@@ -446,3 +446,18 @@ def test_closed_store_says_so(tmp_path: Path) -> None:
         with pytest.raises(PikachuError):
             db.get(call())
     open_store(db.url).close()
+
+
+def test_a_subscriber_that_fails_stops_no_writes(db: Opened) -> None:
+    """The commit is made: those who wrote hear of it, and the next ones have their turn."""
+
+    def broken(changes: list[StatusChange]) -> None:
+        raise RuntimeError("a subscriber's fault")
+
+    record = db.issue("a")
+    told: list[list[StatusChange]] = []
+    db.store.subscribe(broken)
+    db.store.subscribe(told.append)
+    db.get(db.store.revoke(record.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+    assert len(told) == 1
+    assert db.issue("b").common_name == "b"
