@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from sqlalchemy import ColumnElement, Update, bindparam, func, literal_column, null, or_, select, text, update
+from sqlalchemy import ColumnElement, Update, and_, bindparam, func, literal_column, null, or_, select, text, update
 
 from pikachu.errors import Conflict, IssuanceFailed, NotFound, PolicyViolation
 from pikachu.interfaces import Begun, Repeated
@@ -130,8 +130,14 @@ def _other(owner: ColumnElement[Any], subject: ColumnElement[str]) -> list[Colum
 
 _certified: Final = select(_c.id).where(_c.serial == bindparam("b_serial"))
 _foreign_certificate: Final = (
-    select(_c.id)
-    .where(_c.key_id == bindparam("b_key"), *_other(_c.owner_id, _c.subject), _c.method != literal_column("'CA'"))
+    select(_c.reason)
+    .where(
+        _c.key_id == bindparam("b_key"),
+        or_(
+            _c.reason == literal_column("1"),
+            and_(*_other(_c.owner_id, _c.subject), _c.method != literal_column("'CA'")),
+        ),
+    )
     .limit(1)
 )
 _foreign_request: Final = (
@@ -244,9 +250,14 @@ def _repeated(tx: Transaction, request: RequestRecord) -> Repeated:
 def _refuse_foreign_key(
     tx: Transaction, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0
 ) -> None:
-    """A key belongs to who had it certified first: the same owner, or the same subject, may have it again."""
+    """A key belongs to who had it certified first: the same owner, or the same subject, may have it again, unless it
+    is known to others.
+    """
     asked = {"b_key": key_id, "b_owner": owner_id, "b_subject": subject}
-    if tx.row(_foreign_certificate, asked) or tx.row(_foreign_request, {**asked, "b_id": request_id}):
+    found = tx.row(_foreign_certificate, asked)
+    if found is not None and found[0] == RevocationReason.KEY_COMPROMISE:
+        raise PolicyViolation("this key was revoked as compromised; make a new one")
+    if found is not None or tx.row(_foreign_request, {**asked, "b_id": request_id}):
         raise PolicyViolation("this key was certified for somebody else; make a new one")
 
 

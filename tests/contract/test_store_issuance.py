@@ -236,3 +236,16 @@ def test_revoked_intent_gives_a_revoked_certificate(db: Opened) -> None:
     record = db.complete(request_id)
     assert (record.revoked_at, record.reason) == (NOW, RevocationReason.SUPERSEDED)
     assert db.get(db.store.certificate(record.id)) == record
+
+
+def test_a_compromised_key_is_certified_for_nobody_again(db: Opened) -> None:
+    """Others know it, so that a certificate for it would let them in; other reasons leave the key to its owner."""
+    record = db.issue("device", owner_id=3)
+    again = db.request("device", owner_id=3, key_id=record.key_id)
+    db.get(db.store.revoke(record.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
+    assert isinstance(db.get(db.store.begin(again, db.intent(again), NOW)), Begun)
+    stolen = db.issue("stolen", owner_id=3)
+    db.get(db.store.revoke(stolen.serial, NOW, RevocationReason.KEY_COMPROMISE, event("revoke")))
+    again = db.request("stolen", owner_id=3, key_id=stolen.key_id)
+    with pytest.raises(PolicyViolation, match="compromised"):
+        db.get(db.store.begin(again, db.intent(again), NOW))
