@@ -148,9 +148,13 @@ class CRLFolder:
     def _turn(self) -> Iterator[None]:
         """Wait for other processes that publish here."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / _LOCK).open("w") as lock:
+        # Reading is enough for a lock, and is allowed too where another user made the file.
+        lock = os.open(self.path / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock)
 
 
 def decode_crl(data: bytes) -> bytes:

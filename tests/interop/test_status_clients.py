@@ -410,6 +410,41 @@ def test_nginx_refuses_who_is_on_the_list(site: Site) -> None:
     assert "certificate revoked" in (folder / "error.log").read_text("utf-8", "replace")
 
 
+def test_haproxy_refuses_who_is_on_the_list(site: Site) -> None:
+    """C24 with crl-file: the lists of the whole chain."""
+    require("haproxy", "curl")
+    folder = site.folder / "haproxy"
+    folder.mkdir()
+    leaf, certificate, key = site.issue(common_name="a")
+    _, other_certificate, other_key = site.issue(common_name="b")
+    files = site.server.folder
+    own, lists = folder / "own.pem", folder / "chain-crl.pem"
+    own.write_bytes((files / "https.crt").read_bytes() + (files / "https.key").read_bytes())
+    (port,) = free_ports(1)
+    configuration = folder / "haproxy.cfg"
+    configuration.write_text(
+        "defaults\n mode http\n timeout client 5s\n timeout connect 5s\n timeout server 5s\nfrontend one\n"
+        f" bind 127.0.0.1:{port} ssl crt {own} ca-file {site.chain} verify required crl-file {lists}\n"
+        " http-request return status 200\n"
+    )
+
+    def status(client: Path, client_key: Path) -> str:
+        return run(
+            *("curl", "-s", "-o", folder / "out", "-w", "%{http_code}", "--cacert", files / "root.crt"),
+            *("--cert", client, "--key", client_key, f"https://localhost:{port}/"),
+            ok=None,
+        )
+
+    lists.write_bytes(site.get("/crl/ec-chain.pem"))
+    with process("haproxy", "-q", "-f", configuration, port=port):
+        assert status(certificate, key) == status(other_certificate, other_key) == "200"
+    site.revoke(leaf)
+    lists.write_bytes(site.get("/crl/ec-chain.pem"))
+    with process("haproxy", "-q", "-f", configuration, port=port):
+        assert status(certificate, key) == "000"
+        assert status(other_certificate, other_key) == "200"
+
+
 def test_mosquitto_refuses_who_is_on_the_list(site: Site) -> None:
     """VA-2, DECISIONS 26: it reads ``crl_path`` itself, again at SIGHUP."""
     require("mosquitto", "mosquitto_pub")

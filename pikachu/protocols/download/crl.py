@@ -43,7 +43,11 @@ def crl_dates(data: bytes) -> Dates:
     head = data[:_HEAD]
     if head.startswith(b"-----"):
         text = head.partition(b"\n")[2].partition(b"-----")[0].translate(None, b"\r\n")
-        head = base64.b64decode(text[: len(text) // 4 * 4])
+        text = text[: len(text) // 4 * 4]
+        try:
+            head = base64.b64decode(text)
+        except ValueError:
+            return Dates()
     try:
         return Dates(*read_dates(head))
     except MalformedRequest:

@@ -12,11 +12,15 @@ from twisted.internet.defer import Deferred
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import given
+from hypothesis import strategies as st
 
+from pikachu.authority import IssuingCA
 from pikachu.errors import PikachuError, StoreUnavailable
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Site
 from pikachu.http.resources import NotFoundResource
+from pikachu.http.responses import Part, _Slices
 from pikachu.http.tree import Tree
 from pikachu.model import RevocationReason, rfc3339, utc
 from pikachu.protocols.download.crl import cache_fields, crl_dates
@@ -27,8 +31,10 @@ from tests.support.deferreds import result_of
 from tests.support.pki import make_ca
 from tests.support.stack import Response, Stack, ask, build_core
 from tests.unit.test_publication import brought
+from tests.unit.test_validation import signer_of
 
 DAY = 86400
+SOME_CRL = brought(make_ca("p256", "Some CA"))
 
 
 class Server:
@@ -260,6 +266,76 @@ def test_dates_are_read_from_the_beginning() -> None:
         assert (crl_dates(data).made, crl_dates(data).next) == (crl.last_update_utc, crl.next_update_utc)
     for data in (b"", b"\x30", b"\x30\x80", b"garbage", b"-----BEGIN X509 CRL-----\n", brought(ca)[:20]):
         assert crl_dates(data).made is None
+
+
+@given(data=st.binary(max_size=200), armoured=st.booleans(), cut=st.integers(0, 300))
+def test_dates_of_any_bytes(data: bytes, armoured: bool, cut: int) -> None:
+    """5c37: what can't be read has no dates, and is served all the same."""
+    crl_dates(b"-----BEGIN X509 CRL-----\n" + data if armoured else data)
+    head = SOME_CRL[:cut] + data
+    crl_dates(head)
+
+
+def test_the_list_of_a_former_key(server: Server) -> None:
+    """C14: what certificates of before name is still there, and the CA's name means the new key's."""
+    stack = server.stack
+    before, leaf = hex_of(stack), stack.issue()
+    identity = make_ca("p256", "Test ec CA", issuer=stack.files.root, path_length=0)
+    record = stack.core.store.register_issuer("ec", identity.key_identifier, identity.der, utc(stack.clock.seconds()))
+    stack.core.issuers.promote(IssuingCA(record, signer_of(stack, identity)))
+    result_of(stack.core.publisher.make(stack.issuer()))
+    stack.revoke(leaf)
+    stack.clock.advance(1)
+    former = x509.load_der_x509_crl(server.get(f"/crl/{before}.crl").body)
+    assert former.get_revoked_certificate_by_serial_number(leaf.serial) is not None
+    assert server.get("/crl/ec.crl").body == server.get(f"/crl/{hex_of(stack)}.crl").body
+    assert len(x509.load_der_x509_crl(server.get("/crl/ec.crl").body)) == 0
+    assert server.get(f"/ca/{before}.crt").body == stack.files.issuers["ec"].pem
+    assert server.get("/ca/ec.crt").body == identity.pem
+
+
+class _Shrinking:
+    """A content that can't be read to its end."""
+
+    size = 1_000_000
+
+    def read(self, start: int, stop: int) -> bytes:
+        """One piece only."""
+        if start:
+            raise OSError("the file is shorter than it was")
+        return b"x" * stop
+
+
+def test_a_body_that_ends_too_soon(server: Server) -> None:
+    """C23: the connection is cut, so that nobody takes a part for the whole."""
+    aborted: list[bool] = []
+    written: list[bytes] = []
+
+    class Channel:
+        """What a slice talks to."""
+
+        def forceAbortClient(self) -> None:  # noqa: N802 - Twisted's name
+            aborted.append(True)
+
+        def unregisterProducer(self) -> None:  # noqa: N802 - Twisted's name
+            aborted.append(False)
+
+    class Asking:
+        """A request that is being answered."""
+
+        channel = Channel()
+
+        def notifyFinish(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+            return Deferred()
+
+        def write(self, data: bytes) -> None:
+            written.append(data)
+
+    slices = _Slices(Asking(), _Shrinking(), Part(0, _Shrinking.size))
+    for _ in range(3):
+        slices.resumeProducing()
+    assert aborted == [True, False]
+    assert len(written) == 1
 
 
 # --- certificates of CAs -----------------------------------------------------------------
