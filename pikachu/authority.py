@@ -61,12 +61,14 @@ class IssuingCA:
 
     :param decrypter: opens messages for its certificate, where its key is RSA and can do that (SCEP-2).
     :ivar name: ``ec``, ``rsa`` or ``mldsa``.
+    :ivar rollover: DER certificates with which this generation's key and the one before vouch for each other.
     """
 
     def __init__(self, record: IssuerRecord, signer: ISigner, decrypter: IDecrypter | None = None) -> None:
         self.record = record
         self.signer = signer
         self.decrypter = decrypter
+        self.rollover: tuple[bytes, ...] = ()
         self._chain = signer.chain
         self.certificate: Certificate = parse_certificate(signer.certificate)
         self.key = describe_spki(self.certificate.spki_der)

@@ -21,6 +21,7 @@ from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import Secret
 from pikachu.config.sections import IssuerFiles
 from pikachu.errors import ConfigError, PikachuError
+from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.model import utc
 from pikachu.policies import Policies
@@ -30,8 +31,8 @@ from pikachu.registration import RegistrationAuthority, RegistrationSettings
 from pikachu.rooms import Core, Pools
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
-from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_file_ca, load_key, read_file
-from pikachu.signers.key import KeySigner, rsa_decrypter
+from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, read_file
+from pikachu.signers.key import KeySigner
 from pikachu.storage.store import Store, open_store
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.validation import CertificateStatusReader, OCSPResponder, OCSPSettings
@@ -110,8 +111,10 @@ def ca_files(config: Configuration, files: IssuerFiles) -> CAFiles:
     )
 
 
-def load_issuers(config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn) -> IssuingCAs:
-    """Every issuing CA that is configured, checked (INIT-4).
+def load_generations(
+    config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn
+) -> tuple[Generations, IssuingCAs]:
+    """Every issuing CA that is configured, checked (INIT-4), with its former and its announced generations.
 
     :raises ConfigError: one line for the first thing that is wrong.
     """
@@ -119,21 +122,18 @@ def load_issuers(config: Configuration, store: Store, pool: IWorkerPool, clock: 
         raise ConfigError("[VAULT] enabled: this version signs with keys in files only; set it to false")
     if config.pkcs11.key_labels:
         raise ConfigError("[PKCS11] key_label_*: this version signs with keys in files only; remove them")
-    now = utc(clock.seconds())
-    found: dict[str, IssuingCA] = {}
-    for name, files in config.ca.issuers.items():
-        loaded = load_file_ca(ca_files(config, files), config.ca.key_permissions.value, now, warn)
-        chain = tuple(certificate.der for certificate in loaded.chain)
-        signer = KeySigner(loaded.private_key, loaded.certificate.der, chain, pool)
-        record = store.register_issuer(name, loaded.certificate.key_identifier, loaded.certificate.der, now)
-        found[name] = IssuingCA(record, signer, rsa_decrypter(loaded.private_key, loaded.certificate.der, pool))
+    files = {name: ca_files(config, one) for name, one in config.ca.issuers.items()}
+    generations = Generations(files, config.ca.key_permissions.value, store, pool, clock, warn)
+    found = generations.load()
     mode = config.ca.mode.value.lower()
     if mode not in found:
         raise ConfigError(
             f"[CA] mode: {config.ca.mode.value} is chosen, but [CA] SUBCA_KEY_PATH_{mode.upper()} and "
             f"SUBCA_CERT_PATH_{mode.upper()} are not set; set them, or choose another mode"
         )
-    return IssuingCAs(mode, found)
+    issuers = IssuingCAs(mode, found)
+    generations.add_others(issuers)
+    return generations, issuers
 
 
 def load_root(config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn) -> IssuingCA | None:
@@ -189,7 +189,7 @@ def build(
     manufacturers = load_manufacturers(config)
     store = open_store(database_url(config), reactor)
     try:
-        issuers = load_issuers(config, store, pools.signing, clock, warn)
+        generations, issuers = load_generations(config, store, pools.signing, clock, warn)
         root = load_root(config, store, pools.signing, clock, warn)
     except PikachuError as error:
         raise ConfigError(f"the database: {error.public}") from error
@@ -283,4 +283,5 @@ def build(
         manufacturers,
         root_certificate,
         Policies(store, policies, issuers, clock, config.ca.public_url),
+        generations,
     )

@@ -8,6 +8,7 @@ from pikachu.accounts import Accounts
 from pikachu.auth.authenticator import Authenticator
 from pikachu.authority import CertificateAuthority, IssuingCAs
 from pikachu.config.configuration import Configuration
+from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.policies import Policies
 from pikachu.policy import PolicyBook
@@ -61,3 +62,4 @@ class Core:
     manufacturers: tuple[Certificate, ...]
     root: Certificate | None
     policy_rules: Policies
+    generations: Generations

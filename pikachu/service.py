@@ -59,7 +59,7 @@ class PikachuService(Service):
         self._pools = pools
         # Two servers of one machine on one database are told apart by their configurations.
         process = f"server:{platform.node()}:{config.path}"
-        self.core: Core = build(config, reactor, pools, reactor, process, self._warnings.append)
+        self.core: Core = build(config, reactor, pools, reactor, process, self._warn)
         self._outlets = Outlets(self.core, reactor)
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
@@ -77,6 +77,13 @@ class PikachuService(Service):
         self._give_up_orphans()
         # twistd may fork after this: connections to the database are opened anew by who uses them.
         self.core.store.release_connections()
+
+    def _warn(self, text: str) -> None:
+        """Told at the start when the log is there, and later at once."""
+        if self.running:
+            log.warn("{warning}", warning=text)
+        else:
+            self._warnings.append(text)
 
     def _take_lock(self) -> None:
         """One server for a SQLite database: two would each take the other's intents for orphans.
@@ -247,8 +254,25 @@ class PikachuService(Service):
         self._under_way[0] = Deferred.fromCoroutine(self._look()).addErrback(_log_failure, "looking for changes")
         return self._under_way[0]
 
+    def _look_for_generations(self) -> None:
+        """Issuing CAs that were announced, or have taken over, here or by another process (VLT-4)."""
+        changed = self.core.generations.look(self.core.issuers)
+        if not changed:
+            return
+        for issuer in changed:
+            what = "is announced" if self.core.issuers.coming(issuer.name) is issuer else "signs now"
+            log.info(
+                "The generation {ski} of {name} {what}", ski=issuer.key_identifier.hex(), name=issuer.name, what=what
+            )
+            # Its CRL has to be there before its first certificate is; the broker's file is the current one's.
+            self.core.publisher.make(issuer).addErrback(_log_failure, f"the CRL of {issuer.name}")
+        self._renew()
+        for tls in self._tls:
+            tls.reload()
+
     async def _look(self) -> None:
         try:
+            self._look_for_generations()
             if self._seen is None:
                 self._seen = await self.core.store.latest_change()
                 await self.core.publisher.begin()

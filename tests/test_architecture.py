@@ -35,6 +35,7 @@ LAYERS = {
     "pikachu.service_credentials": 4,
     "pikachu.founding": 4,
     "pikachu.rotation": 4,
+    "pikachu.generations": 4,
     "pikachu.inventory": 4,
     "pikachu.rooms": 4,
     "pikachu.http": 5,
