@@ -30,6 +30,7 @@ Identity = tuple[int, int, int]
 
 _LOCK: Final = ".lock"
 _PEM_LABEL: Final = "X509 CRL"
+_NOTHING: Final[Identity] = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,21 @@ class CRLFolder:
         stem = key_identifier.hex()
         return self.path / f"{stem}.crl", self.path / f"{stem}.pem"
 
-    def number(self, key_identifier: bytes) -> int:
-        """The number of the CRL that is there, 0 when there is none: the database may be an older copy (C4)."""
+    def look(self, issuer: Certificate, known: PublishedCRL | None) -> tuple[Identity, int]:
+        """(which file is there, its number): the database may be an older copy (C4).
+
+        :param known: what was published last; the number is 0 while that is there, and where there is no CRL that
+            *issuer* has signed.
+        """
+        identity = _NOTHING
         try:
-            return parse_crl_summary(self.paths(key_identifier)[0].read_bytes()).number or 0
+            identity = _identity_at(self.paths(issuer.key_identifier)[0])
+            if known is not None and identity == known.identity:
+                return identity, 0
+            found = self.read(issuer)
         except (OSError, PikachuError):
-            return 0
+            return identity, 0
+        return identity, 0 if found is None else found.number
 
     def read(self, issuer: Certificate) -> PublishedCRL | None:
         """The CRL that is there.
@@ -87,20 +97,18 @@ class CRLFolder:
             return None
         return _published(data, check_signed(data, issuer), (der_path, pem_path), identity)
 
-    def publish(
-        self, key_identifier: bytes, der: bytes, crl: PublishedCRL, copies: list[Path], before: PublishedCRL | None
-    ) -> PublishedCRL | None:
+    def publish(self, der: bytes, crl: PublishedCRL, copies: list[Path], seen: Identity) -> PublishedCRL | None:
         """Replace the files, the DER last.
 
         :param copies: further places for the PEM.
-        :param before: what was there when it was last looked at.
-        :return: ``None`` when one with the same or a higher number is there.
+        :param seen: which file was there before the CRL's entries were read.
+        :return: ``None`` when another one is there by now: it may have entries that this one lacks, whatever their
+            numbers are.
         :raises OSError: and what was there stays.
         """
         armoured = crl_pem(der)
         with self._turn():
-            unchanged = before is not None and _identity_at(crl.der_path) == before.identity
-            if not unchanged and self.number(key_identifier) >= crl.number:
+            if _identity_at(crl.der_path) != seen:
                 return None
             replace_file(crl.pem_path, armoured)
             for path in copies:
@@ -209,7 +217,7 @@ def _identity_at(path: Path) -> Identity:
     try:
         return file_identity(path.stat())
     except FileNotFoundError:
-        return 0, 0, 0
+        return _NOTHING
 
 
 def is_copy(path: Path, of: Path) -> bool:

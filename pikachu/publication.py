@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.crl_files import CRLFolder, PublishedCRL, decode_crl, is_copy
+from pikachu.crl_files import CRLFolder, Identity, PublishedCRL, decode_crl, is_copy
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.model import CRLRecord, StatusChange, utc
@@ -303,12 +303,9 @@ class CRLPublisher:
                 log.failure("after publishing the CRL of {issuer}", issuer=issuer.name)
 
     async def _make(self, issuer: IssuingCA, state: _List) -> PublishedCRL:
-        while True:
-            published = await self._make_one(issuer, state)
-            if published is not None:
-                break
+        while (published := await self._make_one(issuer, state)) is None:
             # Another process has published meanwhile: what it knew and we didn't must be in ours.
-            state.number = await self._pool.run(self._folder.number, issuer.key_identifier)
+            pass
         state.published = published
         await self._store.record_crl(
             CRLRecord(
@@ -329,13 +326,14 @@ class CRLPublisher:
         return published
 
     async def _make_one(self, issuer: IssuingCA, state: _List) -> PublishedCRL | None:
-        """``None`` when a newer one was published meanwhile."""
+        """``None`` when another one was published meanwhile."""
         if self._clock.seconds() >= issuer.certificate.not_after.timestamp():
             raise NotFound(f"the issuing CA {issuer.name} has expired and signs no CRL any more")
+        # Before the entries are read: who publishes after that may know of more.
+        seen, above = await self._pool.run(self._folder.look, issuer.certificate, state.published)
         await self._gather(issuer, state)
         # After the entries, so that none of them was revoked later than the list was made (C7).
         now = utc(self._clock.seconds())
-        above = await self._pool.run(self._folder.number, issuer.key_identifier) if state.published is None else 0
         number = await self._store.next_crl_number(issuer.id, max(above, state.number))
         state.number = number
         next_update = min(now + timedelta(seconds=self._settings.validity), issuer.certificate.not_after)
@@ -351,7 +349,7 @@ class CRLPublisher:
         )
         signature = await issuer.signer.sign(tbs)
         crl = PublishedCRL(number, now, next_update, state.count, state.last_change, "", *self.paths(issuer), 0)
-        return await self._pool.run(self._write, issuer, tbs, signature, crl, state.published)
+        return await self._pool.run(self._write, issuer, tbs, signature, crl, seen)
 
     async def _gather(self, issuer: IssuingCA, state: _List) -> None:
         """Bring the kept entries up to date."""
@@ -378,7 +376,7 @@ class CRLPublisher:
         state.last_change = max(last_change, state.last_change)
 
     def _write(
-        self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL, before: PublishedCRL | None
+        self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL, seen: Identity
     ) -> PublishedCRL | None:
         """In a thread: check the signature, then replace the files."""
         try:
@@ -387,7 +385,7 @@ class CRLPublisher:
             raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
         der = assemble_crl(tbs, issuer.signer.algorithm, signature)
         try:
-            return self._folder.publish(issuer.key_identifier, der, crl, self._copies(issuer), before)
+            return self._folder.publish(der, crl, self._copies(issuer), seen)
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.crl_files import CRLFolder, PublishedCRL, decode_crl
+from pikachu.crl_files import PublishedCRL, decode_crl
 from pikachu.errors import Conflict, MalformedRequest, NotFound, SignerUnavailable, StoreUnavailable
 from pikachu.model import RevocationReason, utc
 from pikachu.publication import CRLPublisher, CRLSettings
@@ -379,6 +379,65 @@ def test_the_slower_of_two_publishers_does_not_undo_the_other(stack: Stack) -> N
     slow.stop()
 
 
+class _Late:
+    """A store whose CRL numbers are given by somebody else."""
+
+    def __init__(self, store: Any, numbers: Callable[[int, int], Coroutine[Any, Any, int]]) -> None:
+        self._store = store
+        self._numbers = numbers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def next_crl_number(self, issuer_id: int, above: int) -> Deferred[int]:
+        return Deferred.fromCoroutine(self._numbers(issuer_id, above))
+
+
+def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: Stack) -> None:
+    """C18, 5c28: it has read the entries before a revocation, and takes its number after the other has published."""
+    slow, pool = _slow_publisher(stack)
+    made: list[PublishedCRL] = []
+    numbers = stack.core.store.next_crl_number
+    waiting: list[Deferred[None]] = []
+
+    async def later(issuer_id: int, above: int) -> int:
+        if not waiting:
+            waiting.append(Deferred())
+            await waiting[0]
+        return await numbers(issuer_id, above)
+
+    store: Any = _Late(stack.core.store, later)
+    slow = CRLPublisher(stack.clock, store, stack.core.issuers, pool, slow._settings)
+    slow.make(stack.issuer()).addCallback(made.append)
+    pool.go()
+    leaf = stack.issue()
+    stack.revoke(leaf)
+    fast = make(stack)
+    waiting[0].callback(None)
+    while pool.work:
+        pool.go()
+    assert made[0].number > fast.number
+    assert serials(crl_of(stack)) == [leaf.serial]
+    slow.stop()
+
+
+def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
+    """C4, C22: only the number of what the issuer has signed counts."""
+    foreign = make_ca(name="Somebody else")
+    path = stack.core.publisher.paths(stack.issuer())[0]
+    path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
+    leaf = stack.issue()
+    stack.revoke(leaf)
+    settle(stack)
+    assert serials(crl_of(stack)) == [leaf.serial]
+    path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
+    settings = CRLSettings(7 * DAY, 0.5, path.parent, stack.core.config.paths.crl_path)
+    again = CRLPublisher(stack.clock, stack.core.store, stack.core.issuers, stack.core.pools.files, settings)
+    result_of(again.begin())
+    assert serials(crl_of(stack)) == [leaf.serial]
+    again.stop()
+
+
 def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
     """C18: what has just been revoked is on the list that one was told of."""
     slow, pool = _slow_publisher(stack)
@@ -668,4 +727,4 @@ def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> Non
     failure_of(publisher.accept_upload(brought(offline.files.root)), StoreUnavailable)
     failure_of(publisher.make(offline.issuer()), StoreUnavailable)
     publisher.stop()
-    assert CRLFolder(blocked).number(b"x") == 0
+    assert CRLFolder(blocked).look(offline.issuer().certificate, None) == ((0, 0, 0), 0)
