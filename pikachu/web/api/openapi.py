@@ -12,7 +12,6 @@ from http import HTTPStatus
 from typing import Any, Final, Union, get_args, get_origin
 
 from pikachu import __version__
-from pikachu.model import Scope
 from pikachu.web.api.bodies import fields_of
 from pikachu.web.api.routes import Access, Answer, Call, Route, Routes, route
 
@@ -79,8 +78,8 @@ def _operation(one: Route, schemas: dict[str, Schema]) -> Schema:
         "security": [] if one.scope is Access.ANYONE else [{"token": []}],
         "responses": {str(status): _response(one, status, schemas) for status in one.statuses},
     }
-    if isinstance(one.scope, Scope):
-        operation["description"] = f"Needs the scope {one.scope.value}."
+    if one.scopes:
+        operation["description"] = f"Needs a token with: {', '.join(one.scopes)}."
     elif one.scope is Access.WHOLE_ACCOUNT:
         operation["description"] = "Needs all scopes of the account's role."
     operation["responses"]["default"] = {

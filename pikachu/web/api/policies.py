@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from twisted.internet.defer import Deferred, DeferredLock
+
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import Approval, Policy, PolicyLimits, Scope
 from pikachu.policies import Policies
 from pikachu.rooms import Core
+from pikachu.threads import shield
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route
 
 
@@ -75,6 +78,7 @@ class PoliciesAPI(Routes):
 
     def __init__(self, core: Core, inventory: Inventory) -> None:
         self._policies: Policies = core.policy_rules
+        self._changes = DeferredLock()
         self._inventory = inventory
 
     @route(
@@ -126,7 +130,7 @@ class PoliciesAPI(Routes):
     @route(
         "PUT",
         "/policies/<id>",
-        scope=Scope.ENROLL,
+        scope=(Scope.READ, Scope.ENROLL),
         summary="Replace an enrollment policy; of the default one, validity and extensions",
         body=PolicyBody,
         answer=PolicyDocument,
@@ -139,7 +143,7 @@ class PoliciesAPI(Routes):
     @route(
         "PATCH",
         "/policies/<id>",
-        scope=Scope.ENROLL,
+        scope=(Scope.READ, Scope.ENROLL),
         summary="Change an enrollment policy",
         body=PolicyChange,
         answer=PolicyDocument,
@@ -153,12 +157,22 @@ class PoliciesAPI(Routes):
                 raise MalformedRequest(f"{name} can't be null")
         if "validity_days" in changes:
             changes["days"] = changes.pop("validity_days")
-        # Who may change a policy may see it, so its present state need not be asked for with another scope.
-        before = await self._policies.get(call.principal, call.id)
-        changed = await self._policies.update(call.principal, replace(before, **changes))
+
+        async def change() -> Policy:
+            before = await self._policies.get(call.principal, call.id)
+            return await self._policies.update(call.principal, replace(before, **changes))
+
+        # Two changes at once would lose one of them.
+        changed = await shield(self._changes.run(lambda: Deferred.fromCoroutine(change())))
         return Answer(200, await self._document(call, changed))
 
-    @route("DELETE", "/policies/<id>", scope=Scope.ENROLL, summary="Delete an enrollment policy", statuses=(204,))
+    @route(
+        "DELETE",
+        "/policies/<id>",
+        scope=(Scope.READ, Scope.ENROLL),
+        summary="Delete an enrollment policy",
+        statuses=(204,),
+    )
     async def delete(self, call: Call) -> Answer:
         """What it signed stays."""
         await self._policies.delete(call.principal, call.id)

@@ -122,11 +122,6 @@ class Call:
             raise NotFound("there is nothing of that id")
         return int(text)
 
-    @property
-    def administers(self) -> bool:
-        """Whether the caller is an admin whose token has that scope."""
-        return administers(self.principal)
-
     def take(self, kind: type[B]) -> B:
         """The body, which is of the type that the route declares."""
         assert isinstance(self.body, kind)  # noqa: S101 - decoded as the route says
@@ -144,7 +139,7 @@ Handler: TypeAlias = Callable[[Any, Call], Awaitable[Answer]]
 class Route:
     """A declaration.
 
-    :param scope: what a token must have, or an Access.
+    :param scope: what a token must have, all of several, or an Access.
     :param body: dataclass of the request; ``None``: there is none, and what is sent is not looked at.
     :param answer: dataclass of the answer; ``None``: there is no JSON.
     :param pending: dataclass of the answer 202.
@@ -159,7 +154,7 @@ class Route:
 
     method: str
     path: str
-    scope: Scope | Access
+    scope: Scope | tuple[Scope, ...] | Access
     summary: str
     name: str
     handler: Handler
@@ -173,6 +168,13 @@ class Route:
     query: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     durable: bool = False
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """What a token must have, as far as single scopes say it."""
+        if isinstance(self.scope, Access):
+            return ()
+        return self.scope if isinstance(self.scope, tuple) else (self.scope,)
 
     @property
     def query_names(self) -> tuple[str, ...]:
@@ -194,22 +196,18 @@ class Route:
             if not principal.scopes >= ROLE_SCOPES[principal.role]:
                 raise NotAuthorized("this needs a token with all scopes of the account")
             return
-        if self.scope is Scope.ADMIN and not principal.is_admin:
+        if Scope.ADMIN in self.scopes and not principal.is_admin:
             raise NotAuthorized("this is for admins only")
-        if self.scope not in principal.scopes:
-            raise NotAuthorized(f"this needs a token with the scope {self.scope.value}")
-
-
-def administers(principal: Principal) -> bool:
-    """Whether it acts for an admin and its token has that scope; else it sees what a user would."""
-    return principal.is_admin and Scope.ADMIN in principal.scopes
+        for scope in self.scopes:
+            if scope not in principal.scopes:
+                raise NotAuthorized(f"this needs a token with the scope {scope.value}")
 
 
 def route(
     method: str,
     path: str,
     *,
-    scope: Scope | Access,
+    scope: Scope | tuple[Scope, ...] | Access,
     summary: str,
     body: type[Any] | None = None,
     answer: type[Any] | None = None,
