@@ -313,6 +313,22 @@ def test_a_kept_answer_is_for_its_own_question_only(server: OCSPServer) -> None:
     assert server.post(body, "/ocspx", quick=True).status == 404
 
 
+@pytest.mark.parametrize("key_type", ["mldsa44", "mldsa65", "mldsa87"])
+def test_ml_dsa(tmp_path: Path, key_type: str) -> None:
+    """O8, O31: answers that still fit the 16 KiB that nginx reads; kept ones are quick though a signature is not."""
+    server = OCSPServer(build_core(tmp_path / "ca", key_types=[key_type]))
+    leaf = server.stack.issue()
+    body = ocsp.request(server.cert_id(leaf))
+    response = server.get(body)
+    assert server.verify(response).status == "good"
+    assert len(response.raw) < 16 * 1024
+    server.get(body, quick=True)
+    assert server.quick.served == 1
+    server.stack.revoke(leaf)
+    assert server.status(leaf, quick=True) == "revoked"
+    server.stack.close()
+
+
 def test_max_age_stays_short_of_the_end(tmp_path: Path) -> None:
     """O6: n < nextUpdate - now, on the quick path too."""
     server = OCSPServer(build_core(tmp_path / "ca", changes={("OCSP", "ocsp_validity"): "20m"}))
