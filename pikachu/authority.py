@@ -197,6 +197,8 @@ class CertificateAuthority:
         self.issuers = issuers
         self.process = process
         self._under_way: dict[bytes, list[Deferred[CertificateRecord]]] = {}
+        # The ids of requests that are between their intent and their end here.
+        self._signing: set[int] = set()
 
     def now(self) -> datetime:
         """The time, in whole seconds."""
@@ -285,7 +287,7 @@ class CertificateAuthority:
         if isinstance(begun, Repeated):
             if begun.certificate is not None:
                 return begun.certificate
-            await self._give_up_stale(begun.request)
+            await self.give_up_stale(begun.request)
             begun = await self._store.begin(request, intent, self.now())
             if not isinstance(begun, Begun):
                 raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
@@ -293,15 +295,37 @@ class CertificateAuthority:
             begun.request_id, order.issuer, to_be_signed, request.method, request.principal, request.owner_id, details
         )
 
-    async def _give_up_stale(self, request: RequestRecord) -> None:
-        """Free a repeated request whose first try will never end: its process is gone, or its commit failed."""
+    async def give_up_stale(self, request: RequestRecord) -> None:
+        """Free a repeated request whose first try will never end: its process is gone, or its commit failed.
+
+        :raises Unavailable: when somebody may be signing it now.
+        :raises Conflict: when it is not being issued.
+        """
         if request.state is not RequestState.ISSUING:
             raise Conflict("this request was decided already", state=request.state)
-        if request.process != self.process and self.now() - request.created_at < ABANDONED_AFTER:
+        since = request.decided_at or request.created_at
+        foreign = request.process != self.process and self.now() - since < ABANDONED_AFTER
+        if foreign or request.id in self._signing:
             raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
         await self.abandon(request)
 
     async def _sign(
+        self,
+        request_id: int,
+        issuer: IssuingCA,
+        to_be_signed: ToBeSigned,
+        method: Method,
+        actor: str,
+        owner_id: int | None,
+        details: Mapping[str, object],
+    ) -> CertificateRecord:
+        self._signing.add(request_id)
+        try:
+            return await self._sign_and_store(request_id, issuer, to_be_signed, method, actor, owner_id, details)
+        finally:
+            self._signing.discard(request_id)
+
+    async def _sign_and_store(
         self,
         request_id: int,
         issuer: IssuingCA,
@@ -320,9 +344,14 @@ class CertificateAuthority:
         try:
             certificate = await issuer.signer.sign_certificate(to_be_signed)
             check_issued(certificate, to_be_signed, issuer)
-        except PikachuError as error:
-            log.error("Certificate {serial} was not issued: {error}", serial=serial, error=error.public)
-            await self._store.fail(request_id, error.public, event("fail", reason=error.public), self.now())
+        except Exception as error:
+            reason = error.public if isinstance(error, PikachuError) else "the signer failed unexpectedly"
+            log.error("Certificate {serial} was not issued: {error}", serial=serial, error=reason)
+            try:
+                await self._store.fail(request_id, reason, event("fail", reason=reason), self.now())
+            except PikachuError as second:
+                # The intent stays, for a repetition or the next start to give up; the client is told the first cause.
+                log.error("The failure of {serial} was not stored: {error}", serial=serial, error=second.public)
             raise
         record = await self._store.complete(request_id, certificate, method, event("create"), self.now())
         log.info(
@@ -452,7 +481,10 @@ def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA
 
     :raises IssuanceFailed: when it is not.
     """
-    parsed = parse_certificate(certificate)
+    try:
+        parsed = parse_certificate(certificate)
+    except PikachuError as error:
+        raise IssuanceFailed("the signer gave no certificate", error=error.public) from error
     if parsed.tbs != to_be_signed.tbs:
         raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
     if parsed.not_after > issuer.certificate.not_after or parsed.not_before < issuer.certificate.not_before:

@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 import pytest
 
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs, Order
-from pikachu.errors import IssuanceFailed, SignerUnavailable, StoreUnavailable, UnknownSerial
+from pikachu.errors import IssuanceFailed, SignerUnavailable, StoreUnavailable, Unavailable, UnknownSerial
 from pikachu.model import (
     SYSTEM,
     CertificateRecord,
@@ -232,3 +232,34 @@ def test_what_was_intended_is_what_was_signed(bench: Bench) -> None:
     assert parsed.issuer_der == bench.issuer.certificate.subject_der
     assert parsed.not_after <= bench.issuer.certificate.not_after
     assert isinstance(record, CertificateRecord)
+
+
+def test_a_failure_that_can_not_be_stored_hides_nothing(bench: Bench) -> None:
+    """Step 7 and the database fail together: the first cause is told, and the repetition is issued."""
+    bench.signer.error = SignerUnavailable("the key does not answer")
+    bench.store.failing["fail"] = 1
+    failure_of(bench.issue(), SignerUnavailable)
+    result_of(bench.issue())
+    assert len(bench.issued()) == 1
+
+
+def test_an_unexpected_fault_of_the_signer_frees_everything(bench: Bench) -> None:
+    bench.signer.error = RuntimeError("nobody thought of this")  # type: ignore[assignment]
+    failure_of(bench.issue(), RuntimeError)
+    assert result_of(bench.stack.core.store.challenge(bench.challenge.id)).reserved_by is None
+
+
+def test_what_is_no_certificate_is_no_fault_of_the_client(bench: Bench) -> None:
+    bench.signer.change = lambda certificate: certificate[:-1]
+    failure_of(bench.issue(), IssuanceFailed)
+
+
+def test_what_is_being_signed_here_is_not_given_up(bench: Bench) -> None:
+    """A repetition that comes in another way, such as that of a request which was approved just now, waits."""
+    bench.signer.held = []
+    first = bench.issue()
+    orphan = result_of(bench.stack.core.store.repeated(b"d" * 32, bench.authority.now()))
+    assert orphan is not None
+    failure_of(Deferred.fromCoroutine(bench.authority.give_up_stale(orphan.request)), Unavailable)
+    bench.signer.release()
+    result_of(first)
