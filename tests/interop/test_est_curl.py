@@ -10,7 +10,6 @@ import pytest
 from cryptography import x509
 
 from pikachu.model import Policy, PolicyLimits
-from tests.support.deferreds import result_of
 from tests.support.est import PASSWORD, PREFIX
 from tests.support.est_live import LiveEST, live_est, run
 from tests.support.interop import require
@@ -18,6 +17,7 @@ from tests.support.interop import require
 pytestmark = pytest.mark.interop
 
 ALICE = ("-u", f"alice:{PASSWORD}")
+BOB = ("-u", f"bob:{PASSWORD}")
 PKCS10 = ("-H", "Content-Type: application/pkcs10")
 
 
@@ -31,12 +31,10 @@ def est(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveEST]:
 
 @pytest.fixture(scope="module")
 def label(est: LiveEST) -> Policy:
-    """A policy of alice's that has the RSA CA sign P-384 keys only."""
-    with est.server.core() as core:
-        alice = result_of(core.store.account_by_name("alice"))
-    assert alice is not None
+    """A policy of bob's that has the RSA CA sign P-384 keys only."""
+    bob = est.account("bob")
     limits = PolicyLimits(keys=("EC/secp384r1",))
-    return est.policy("Door locks", owner_id=alice.id, system=False, issuer="rsa", limits=limits)
+    return est.policy("Door locks", owner_id=bob.owner_id, system=False, issuer="rsa", limits=limits)
 
 
 @pytest.fixture
@@ -90,7 +88,7 @@ def test_bodies(est: LiveEST, folder: Path, body: str, der: bool, version: str) 
     """EST-1: ``--data-binary @r.der`` and ``openssl pkcs7 -inform DER`` work together; PEM and base64 as well."""
     tls = (f"--tlsv{version}", "--tls-max", version)
     answer = curl(folder, est.url() + PREFIX + "/simpleenroll", *ALICE, *PKCS10, *tls, "--data-binary", f"@{body}")
-    assert answer == (200, "application/pkcs7-mime; smime-type=certs-only")
+    assert answer == (200, "application/pkcs7-mime; smime-type=certs-only"), (folder / "answer").read_bytes()
     found = certificate(est, folder, der)
     assert found.subject.rfc4514_string() == f"CN={folder.name},O=Acme"
 
@@ -120,10 +118,10 @@ def test_attributes(est: LiveEST, folder: Path, label: Policy) -> None:
 def test_label(est: LiveEST, folder: Path, label: Policy) -> None:
     """POL-3, DECISIONS 18: the label's CA signs, and cacerts says so."""
     base = est.url() + PREFIX + "/Door%20locks"
-    assert curl(folder, f"{base}/simpleenroll", *ALICE, *PKCS10, "--data-binary", "@r.der")[0] == 400
+    assert curl(folder, f"{base}/simpleenroll", *BOB, *PKCS10, "--data-binary", "@r.der")[0] == 400
     assert "EC/secp384r1" in (folder / "answer").read_text()
     make_request(folder, "l", "secp384r1", f"/CN={folder.name}")
-    assert curl(folder, f"{base}/simpleenroll", *ALICE, *PKCS10, "--data-binary", "@l.der")[0] == 200
+    assert curl(folder, f"{base}/simpleenroll", *BOB, *PKCS10, "--data-binary", "@l.der")[0] == 200
     certificate(est, folder, der=True, ca="rsa")
     assert curl(folder, f"{base}/cacerts", out="cacerts")[0] == 200
     content = base64.b64decode((folder / "cacerts").read_bytes())
