@@ -681,7 +681,13 @@ class RegistrationAuthority:
 
     async def _earlier(self, dedupe: bytes) -> Issued | Pending | None:
         earlier = await self._store.repeated(dedupe, self._authority.now())
-        return None if earlier is None else self._repeated(earlier)
+        if earlier is None:
+            return None
+        found = self._repeated(earlier)
+        if found is None and earlier.request.state is RequestState.ISSUING:
+            # The first copy ended without its end being stored; it holds the challenge password of this one.
+            await self._authority.give_up_stale(earlier.request)
+        return found
 
     def _repeated(self, earlier: Repeated) -> Issued | Pending | None:
         """What a request that was here before is worth now; ``None``: it has to be made anew."""

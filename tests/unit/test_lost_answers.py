@@ -1,0 +1,50 @@
+"""A challenge password is good for one certificate, also when the database fails on the way (EST-4, DECISIONS 13, 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+import pytest
+
+from pikachu.authority import CertificateAuthority
+from pikachu.errors import StoreUnavailable
+from pikachu.model import SYSTEM, Credentials, Method
+from pikachu.registration import Issued, Pending, RegistrationAuthority, RegistrationSettings
+from tests.support.deferreds import failure_of, result_of
+from tests.support.faults import FaultyStore
+from tests.support.pki import make_csr
+from tests.support.stack import Stack, build_core
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    made = build_core(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(("step", "after"), [("begin", True), ("complete", False), ("complete", True)])
+def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: str, after: bool) -> None:
+    """The device sends the same bytes again; its challenge password is held by its own first try."""
+    core = stack.core
+    store: Any = FaultyStore(core.store)
+    authority = CertificateAuthority(stack.clock, store, core.issuers, "server:test")
+    registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, RegistrationSettings())
+    _, text = result_of(core.accounts.create_challenge(SYSTEM))
+    _, body = make_csr(challenge=text)
+
+    def enroll() -> Deferred[Issued | Pending]:
+        return registration.est_enroll(Credentials("192.0.2.1"), body, None, renew=False, demanded=lambda *_: None)
+
+    store.failing[step] = 1
+    store.after = after
+    failure_of(enroll(), StoreUnavailable)
+    store.after = False
+    issued = result_of(enroll())
+    assert isinstance(issued, Issued)
+    assert result_of(enroll()) == issued
+    assert issued.record.method is Method.EST
