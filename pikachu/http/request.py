@@ -367,6 +367,9 @@ class Channel(HTTPChannel):
                 # The client is told not to come back on this connection (RFC 9112 section 9.6).
                 request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         elif not self._buffer:
+            # A TLS peer that does not read would not take its leave either.
+            if self._abortingCall is None:
+                self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
             self.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

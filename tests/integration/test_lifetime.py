@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from pikachu.authority import Order
 from pikachu.cli.session import done, operator
-from pikachu.core import Core
 from pikachu.errors import UnknownSerial
 from pikachu.model import Method, NewRequest, RevocationReason
+from pikachu.rooms import Core
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.spki import describe_spki
 from tests.support.fleet import EST, FAILURES, basic, certificate_of, enroll, new_account, new_challenges
@@ -114,6 +114,19 @@ def test_stop_waits_only_so_long(tmp_path: Path) -> None:
         assert 0.9 < time.monotonic() - began < 3
         held.stream.close()
         assert "did not finish in time" in server.log
+        assert "Traceback" not in server.log
+
+
+def test_stop_waits_for_no_idle_client(tmp_path: Path) -> None:
+    """RUN-5: clients that keep a connection, and don't look at it, don't delay the end."""
+    with running_server(tmp_path) as server:
+        with server.client("https") as secure, server.client("http") as plain:
+            for client in (secure, plain):
+                assert client.ask("/healthz").status == 200
+            began = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - began < 10
+        assert "did not finish in time" not in server.log
         assert "Traceback" not in server.log
 
 
