@@ -276,23 +276,23 @@ def filled(data: Path, base: Place, count: int, revoked: int = 0) -> Path:
     return path
 
 
-def serials(database: Path, most: int, *, revoked: bool = False, method: str = "EST") -> list[tuple[int, int]]:
-    """(id, serial) of certificates in time, chosen anywhere."""
-    condition = "IS NOT NULL" if revoked else "IS NULL"
+def serials(database: Path, most: int, newest: int | None = None) -> list[tuple[int, int]]:
+    """(id, serial) of good certificates, chosen anywhere among the *newest*, or among all."""
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         top = connection.execute("SELECT max(id) FROM certificates").fetchone()[0]
+        among = top if newest is None else min(newest, top)
         found: dict[int, int] = {}
-        for _ in range(20 * most):
+        for _ in range(20 * most + 100):
             row = connection.execute(
-                "SELECT id, serial FROM certificates WHERE id = ? AND method = ? AND not_after > ?"
-                f" AND revoked_at {condition}",
-                (secrets.randbelow(top) + 1, method, int(time.time())),
+                "SELECT id, serial FROM certificates"
+                " WHERE id = ? AND method = 'EST' AND not_after > ? AND revoked_at IS NULL",
+                (top - secrets.randbelow(among), int(time.time())),
             ).fetchone()
             if row is not None:
                 found[row[0]] = int(row[1], 16)
             if len(found) == most:
-                break
-    return list(found.items())
+                return list(found.items())
+    raise RuntimeError(f"{database} has too few good certificates")
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from bench.figures import Figure, median_of, same
 from bench.load import Load
@@ -18,7 +19,9 @@ from bench.server import Server
 _PAGES = {
     "first page": "limit=25",
     "by name": "limit=25&sort=common_name",
-    "status filter": "limit=25&status=expired",
+    "valid": "limit=25&status=valid",
+    "expired": "limit=25&status=expired",
+    "method": "limit=25&method=EST",
     "search": "limit=25&q=device-0000012",
 }
 _DEEP = 20
@@ -26,25 +29,34 @@ _LOOKS = 30
 
 
 def measure_growth(run: Run) -> list[Figure]:
-    """OCSP for certificates that were not asked for before, and pages of the list of certificates."""
-    found: list[dict[str, float]] = []
+    """OCSP for certificates that were not asked for before, and pages of the list of certificates.
+
+    Both servers run, and are asked in turns: what disturbs the machine disturbs them both.
+    """
     small, large = run.sizes.few, run.sizes.stored
-    for count in (small, large):
-        place = run.place(count)
-        with run.server(place), REST(place) as rest:
-            found.append({**_ocsp(run, place), **_pages(run, rest)})
+    works: dict[str, list[Callable[[], float]]] = {}
+    served = True
+    with ExitStack() as stack:
+        for count in (small, large):
+            place = run.place(count)
+            stack.enter_context(run.server(place))
+            rest = stack.enter_context(REST(place))
+            works.setdefault("OCSP p99, not asked before", []).append(_ocsp(run, place))
+            served = served and rest.serves("/api/v1/certificates?limit=1")
+            if served:
+                for work, query in _queries(rest).items():
+                    works.setdefault(f"list, {work}", []).append(_looking(rest, query))
+        found = {work: median_of(run.sizes.repeats, *measures) for work, measures in works.items()}
     name = f"with {small:,}"
-    figures = []
-    for work in found[0]:
-        many, few = found[1][work], found[0][work]
-        if many != many or few != few:
-            figures.append(Figure("growth", work, None, "ms", note="REST is not served"))
-        else:
-            figures.append(same("growth", f"{work}, {large:,} stored", "ms", many, few, name))
+    figures = [
+        same("growth", f"{work}, {large:,} stored", "ms", many, few, name) for work, (few, many) in found.items()
+    ]
+    if not served:
+        figures.append(Figure("growth", "list of certificates", None, "ms", note="REST is not served"))
     return figures
 
 
-def _ocsp(run: Run, place: Place) -> dict[str, float]:
+def _ocsp(run: Run, place: Place) -> Callable[[], float]:
     count = min(1000, run.sizes.few // 4)
     issuer = place.issuer()
 
@@ -53,32 +65,27 @@ def _ocsp(run: Run, place: Place) -> dict[str, float]:
         load = Load(place.http, requests, 2, count, 60.0, repeat=False, expect=OCSP_SUCCESSFUL)
         return milliseconds(run.load(load).p99)
 
-    return {"OCSP p99, not asked before": median_of(run.sizes.repeats, p99)[0]}
+    return p99
 
 
-def _pages(run: Run, rest: REST) -> dict[str, float]:
-    works = [*_PAGES, f"page {_DEEP}"]
-    if not rest.serves("/api/v1/certificates?limit=1"):
-        return {f"list, {work}": float("nan") for work in works}
+def _queries(rest: REST) -> dict[str, str]:
     cursor = None
     for _ in range(_DEEP - 1):
         query = "limit=25" + (f"&cursor={cursor}" if cursor else "")
         cursor = json.loads(rest.get(f"/api/v1/certificates?{query}"))["next_cursor"]
-    queries = {**_PAGES, f"page {_DEEP}": f"limit=25&cursor={cursor}"}
+    return {**_PAGES, f"page {_DEEP}": f"limit=25&cursor={cursor}"}
 
-    def looking(query: str) -> Callable[[], float]:
-        def look() -> float:
-            times = []
-            for _ in range(_LOOKS):
-                begun = time.perf_counter()
-                rest.get(f"/api/v1/certificates?{query}")
-                times.append(milliseconds(time.perf_counter() - begun))
-            return statistics.median(times)
 
-        return look
+def _looking(rest: REST, query: str) -> Callable[[], float]:
+    def look() -> float:
+        times = []
+        for _ in range(_LOOKS):
+            begun = time.perf_counter()
+            rest.get(f"/api/v1/certificates?{query}")
+            times.append(milliseconds(time.perf_counter() - begun))
+        return statistics.median(times)
 
-    medians = median_of(run.sizes.repeats, *(looking(query) for query in queries.values()))
-    return {f"list, {work}": value for work, value in zip(queries, medians, strict=True)}
+    return look
 
 
 def measure_start(run: Run) -> list[Figure]:
