@@ -8,7 +8,7 @@ write on, nothing that the client does can stop it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,6 +42,7 @@ from pikachu.model import (
 )
 from pikachu.threads import start
 from pikachu.x509.certificate import Certificate, end_of_validity, parse_certificate, tbs_certificate
+from pikachu.x509.constraints import NameConstraints, check_names, check_path_length, read_name_constraints
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name, parse_name
 from pikachu.x509.profile import service_extensions
@@ -70,6 +71,7 @@ class IssuingCA:
         self.decrypter = decrypter
         self.rollover: tuple[bytes, ...] = ()
         self._chain = signer.chain
+        self._above: tuple[tuple[Certificate, ...], tuple[NameConstraints, ...]] | None = None
         self.certificate: Certificate = parse_certificate(signer.certificate)
         self.key = describe_spki(self.certificate.spki_der)
 
@@ -96,6 +98,24 @@ class IssuingCA:
     def replace_chain(self, chain: tuple[bytes, ...]) -> None:
         """Put another way from the same certificate to a root into service."""
         self._chain = chain
+        self._above = None
+
+    def check(self, subject: Name, extensions: Sequence[Extension]) -> None:
+        """That a certificate with these names and extensions may stand below this chain (X7).
+
+        :raises PolicyViolation: when it may not.
+        :raises IssuanceFailed: when the name constraints in the chain can't be read.
+        """
+        if self._above is None:
+            try:
+                certificates = tuple(parse_certificate(der) for der in self._chain)
+                constraints = (read_name_constraints(certificate) for certificate in certificates)
+                self._above = certificates, tuple(one for one in constraints if one is not None)
+            except PikachuError as error:
+                raise IssuanceFailed(f"the chain of {self.name} can't be read", error=error.public) from error
+        certificates, limits = self._above
+        check_path_length(certificates, extensions)
+        check_names(limits, subject, extensions)
 
 
 class IssuingCAs:
@@ -173,6 +193,7 @@ class Order:
     :param subject: of the certificate.
     :param days: validity; *explicit*: somebody asked for just this many.
     :param extensions: for the issuer that signs, as ``leaf_extensions`` gives them.
+    :param internal: for the CA's own services, whose names are nobody's and stand for no one.
     """
 
     issuer: IssuingCA
@@ -183,6 +204,7 @@ class Order:
     days: int
     explicit: bool
     csr: bytes
+    internal: bool = False
 
 
 class CertificateAuthority:
@@ -209,9 +231,11 @@ class CertificateAuthority:
     def prepare(self, order: Order) -> tuple[Intent, ToBeSigned]:
         """What is about to be signed, with a serial of 159 random bits.
 
-        :raises PolicyViolation: when an explicit validity passes the CA's own end.
+        :raises PolicyViolation: when an explicit validity passes the CA's own end, or the CAs above do not allow it.
         """
         issuer = order.issuer
+        if not order.internal:
+            issuer.check(order.subject, order.extensions)
         now = self.now()
         not_before = max(now - BACKDATE, issuer.certificate.not_before)
         not_after = end_of_validity(now, order.days)
@@ -407,7 +431,7 @@ class CertificateAuthority:
             key=key, issuer=issuer.certificate, usage=usage, purposes=extended_usage, no_check=no_check
         )
         policy = Policy(0, "CA", days, "")
-        order = Order(issuer, policy, parse_name(subject_der), key, extensions, days, False, b"")
+        order = Order(issuer, policy, parse_name(subject_der), key, extensions, days, False, b"", internal=True)
         request = NewRequest(
             method=Method.CA,
             csr=b"",

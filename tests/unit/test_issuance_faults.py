@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -10,7 +11,14 @@ from twisted.internet.defer import CancelledError, Deferred
 import pytest
 
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs, Order
-from pikachu.errors import IssuanceFailed, SignerUnavailable, StoreUnavailable, Unavailable, UnknownSerial
+from pikachu.errors import (
+    IssuanceFailed,
+    PolicyViolation,
+    SignerUnavailable,
+    StoreUnavailable,
+    Unavailable,
+    UnknownSerial,
+)
 from pikachu.model import (
     SYSTEM,
     CertificateRecord,
@@ -20,13 +28,15 @@ from pikachu.model import (
     RevocationReason,
     utc,
 )
-from pikachu.x509.certificate import parse_certificate
+from pikachu.x509 import der
+from pikachu.x509.certificate import BASIC_CONSTRAINTS, parse_certificate
+from pikachu.x509.extension import Extension
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.profile import leaf_extensions
 from pikachu.x509.spki import describe_spki
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultySigner, FaultyStore
-from tests.support.pki import make_key, spki
+from tests.support.pki import make_ca, make_key, spki
 from tests.support.stack import Stack, build_core
 
 
@@ -263,3 +273,13 @@ def test_what_is_being_signed_here_is_not_given_up(bench: Bench) -> None:
     failure_of(Deferred.fromCoroutine(bench.authority.give_up_stale(orphan.request)), Unavailable)
     bench.signer.release()
     result_of(first)
+
+
+def test_a_constrained_ca_prepares_nothing_outside(bench: Bench) -> None:
+    """X7: before anything is stored or signed, whoever asks."""
+    root = make_ca(name="Root", path_length=0)
+    bench.issuer.replace_chain((*bench.issuer.chain[:1], root.der))
+    authority = Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True)))
+    bench.order = replace(bench.order, extensions=(authority,))
+    failure_of(bench.issue(), PolicyViolation)
+    assert bench.store.calls == []

@@ -1,4 +1,4 @@
-"""A challenge password is good for one certificate, also when the database fails on the way (EST-4, DECISIONS 13, 14)."""
+"""A challenge password is good for one certificate, also when the database fails (EST-4, DECISIONS 13, 14)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred
 import pytest
 
 from pikachu.authority import CertificateAuthority
+from pikachu.decisions import Issued, Pending, RegistrationSettings
 from pikachu.errors import StoreUnavailable
 from pikachu.model import SYSTEM, Credentials, Method
-from pikachu.registration import Issued, Pending, RegistrationAuthority, RegistrationSettings
+from pikachu.registration import RegistrationAuthority
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultyStore
 from tests.support.pki import make_csr
