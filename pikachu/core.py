@@ -20,6 +20,7 @@ from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import Secret
 from pikachu.config.sections import IssuerFiles
+from pikachu.decisions import RegistrationSettings
 from pikachu.errors import ConfigError, PikachuError
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
@@ -27,7 +28,7 @@ from pikachu.model import utc
 from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
-from pikachu.registration import RegistrationAuthority, RegistrationSettings
+from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core, Pools
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials

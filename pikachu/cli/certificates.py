@@ -85,8 +85,8 @@ def add_commands(commands: Commands) -> None:
 def sign_request(arguments: Namespace) -> int:
     """``pikachu sign``."""
     from pikachu.cli.session import configuration, done, opened, operator, read_input
+    from pikachu.decisions import Pending
     from pikachu.model import Method
-    from pikachu.registration import Pending
     from pikachu.x509.csr import decode_csr_input
     from pikachu.x509.pem import certificates_pem
 

@@ -26,4 +26,5 @@ class Tree(Resource):
 
     def render(self, request: Request) -> bytes | int:
         """The tree itself is nothing to see."""
-        return self._fallback.render(request)
+        rendered: bytes | int = self._fallback.render(request)
+        return rendered

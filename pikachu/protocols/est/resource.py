@@ -10,6 +10,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
+from pikachu.decisions import Issued, Pending
 from pikachu.errors import (
     AuthenticationFailed,
     BadCSR,
@@ -44,7 +45,7 @@ from pikachu.protocols.est.messages import (
     refuse_key_encryption,
     wraps_base64,
 )
-from pikachu.registration import Issued, Pending, RegistrationAuthority
+from pikachu.registration import RegistrationAuthority
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_info
 from pikachu.x509.spki import KeyDescription, describe_spki

@@ -26,6 +26,7 @@ from pikachu.cms.algorithms import AllowedAlgorithms, Cipher, allowed_algorithms
 from pikachu.cms.enveloped import open_envelope, recipient_for
 from pikachu.cms.identity import CertificateIdentity, identify
 from pikachu.cms.signed import Unsigned, degenerate
+from pikachu.decisions import Issued, Pending
 from pikachu.errors import (
     BadTime,
     MessageCheckFailed,
@@ -55,7 +56,8 @@ from pikachu.protocols.scep.messages import (
 )
 from pikachu.protocols.scep.query import capabilities
 from pikachu.publication import CRLPublisher
-from pikachu.registration import Issued, Pending, RegistrationAuthority, SCEPEnrollment
+from pikachu.registration import RegistrationAuthority
+from pikachu.scep_registration import SCEPEnrollment
 from pikachu.x509.names import names_equal
 
 log = Logger()

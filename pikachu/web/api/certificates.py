@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from pikachu.authority import IssuingCAs
+from pikachu.decisions import Pending
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import (
@@ -20,7 +21,7 @@ from pikachu.model import (
     Scope,
     format_serial,
 )
-from pikachu.registration import Pending, RegistrationAuthority
+from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
 from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
