@@ -277,7 +277,9 @@ class Decisions:
         state = earlier.request.state
         if state is RequestState.REJECTED:
             raise NotAuthorized("this request was rejected", reason=earlier.request.reason)
-        if state is RequestState.PENDING:
+        # What was approved and is being signed goes on waiting: to make it anew would undo the approval.
+        approved = state is RequestState.ISSUING and earlier.request.decided_by is not None
+        if state is RequestState.PENDING or approved:
             return Pending(earlier.request.id, self._settings.retry_after)
         return None
 

@@ -18,13 +18,11 @@ from pikachu.errors import (
     PolicyViolation,
     RequestError,
 )
-from pikachu.interfaces import Repeated
 from pikachu.model import (
     ANONYMOUS,
     Approval,
     Method,
     Principal,
-    RequestState,
 )
 from pikachu.x509.csr import CertificationRequest, parse_csr
 from pikachu.x509.names import names_equal
@@ -70,23 +68,10 @@ class SCEPRegistration(Decisions):
 
         async def decide() -> Issued | Pending:
             # A retransmission is answered before its challenge password is looked at: the first copy consumed that.
-            earlier = await self._store.repeated(repeat, self._authority.now())
-            repeated = None if earlier is None else self._scep_repeated(earlier)
-            if repeated is not None:
-                return repeated
-            if earlier is not None and earlier.request.state is RequestState.ISSUING:
-                # The first try will never end, and it holds the challenge password.
-                await self._authority.give_up_stale(earlier.request)
-            return await self._scep_decide(enrollment, sound, signer_key, repeat)
+            repeated = await self._earlier(repeat)
+            return await self._scep_decide(enrollment, sound, signer_key, repeat) if repeated is None else repeated
 
         return await self._scep_together.run(repeat, decide)
-
-    def _scep_repeated(self, earlier: Repeated) -> Issued | Pending | None:
-        """As :meth:`_repeated`; what was approved and is being signed goes on waiting, for any failure is final."""
-        request = earlier.request
-        if request.state is RequestState.ISSUING and request.decided_by is not None:
-            return Pending(request.id, self._settings.retry_after)
-        return self._repeated(earlier)
 
     async def _scep_decide(
         self, enrollment: SCEPEnrollment, sound: SoundRequest, signer_key: bytes, repeat: bytes
@@ -148,7 +133,7 @@ class SCEPRegistration(Decisions):
         async def work() -> Issued | Pending:
             signer_key = hashlib.sha256(signer_spki).digest()
             earlier = await self._store.request_by_transaction(scep_transaction(transaction_id, signer_key))
-            found = None if earlier is None else self._scep_repeated(earlier)
+            found = None if earlier is None else self._repeated(earlier)
             if found is None:
                 raise NotFound("no request of that transaction waits here")
             return found

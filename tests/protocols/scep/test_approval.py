@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from pikachu.model import Approval
+from tests.support.deferreds import result_of
+from tests.support.est import ADMIN
+from tests.support.faults import FaultySigner
 from tests.support.scep import BAD_CERT_ID, BAD_REQUEST, FAILURE, PENDING, SCEP
 from tests.support.scep_client import CertRep, SCEPClient, csr, name, rsa_key, self_signed
 
@@ -115,3 +118,19 @@ def test_renewals_wait_too(scep: SCEP) -> None:
     assert reply.status == PENDING
     scep.approve(scep.approvals()[0].id)
     assert scep.leaf(poll(scep, renewing)) != renewing.certificate
+
+
+def test_while_it_is_being_signed(scep: SCEP) -> None:
+    """A poll between approval and certificate waits: a failure would be final for the client."""
+    issuer = scep.stack.issuer()
+    signer = FaultySigner(issuer.signer)
+    issuer.signer = signer
+    client = scep.client()
+    message = waiting(scep, client, scep.admin_challenge())
+    signer.held = []
+    approved = scep.stack.core.registration.approve(ADMIN, scep.approvals()[0].id)
+    assert poll(scep, client).status == PENDING
+    assert scep.ask_scep(client, message).status == PENDING
+    signer.release()
+    assert result_of(approved).der == scep.leaf(poll(scep, client))
+    assert scep.issued() == 1

@@ -9,7 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from pikachu.errors import SignerUnavailable
 from pikachu.model import RevocationReason
+from tests.support.faults import FaultySigner, FaultyStore
 from tests.support.scep import (
     BAD_ALG,
     BAD_MESSAGE_CHECK,
@@ -314,3 +316,35 @@ def test_odd_serial_numbers_of_throw_away_certificates(scep: SCEP) -> None:
         client = replace(scep.client(), certificate=self_signed(rsa_key(1), serial=serial))
         reply = scep.enroll_scep(client, challenge=scep.admin_challenge(), transaction_id=str(number))
         scep.leaf(reply)
+
+
+# --- what fails on the way ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["begin", "complete"])
+@pytest.mark.parametrize("after", [False, True])
+def test_a_database_that_does_not_answer(scep: SCEP, method: str, after: bool) -> None:
+    """503 with Retry-After, since a FAILURE would be final; the same message gets its certificate later, once."""
+    core = scep.stack.core
+    store = FaultyStore(core.store)
+    core.authority._store = store
+    store.failing[method], store.after = 1, after
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+    response = scep.post(message)
+    assert response.status == 503
+    assert int(response.headers["Retry-After"]) > 0
+    scep.leaf(scep.ask_scep(client, message))
+    assert scep.issued() == 1
+
+
+def test_a_signer_that_does_not_answer(scep: SCEP) -> None:
+    """503, and the challenge password is still good."""
+    issuer = scep.stack.issuer()
+    signer = FaultySigner(issuer.signer)
+    issuer.signer = signer
+    signer.error = SignerUnavailable("the key is away")
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+    assert scep.post(message).status == 503
+    scep.leaf(scep.ask_scep(client, message))
