@@ -41,7 +41,7 @@ from pikachu.model import (
     utc,
 )
 from pikachu.threads import start
-from pikachu.x509.certificate import Certificate, end_of_validity, parse_certificate, tbs_certificate
+from pikachu.x509.certificate import Certificate, end_of_validity, parse_certificate, parts_of, tbs_certificate
 from pikachu.x509.constraints import NameConstraints, check_names, check_path_length, read_name_constraints
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name, parse_name
@@ -506,14 +506,15 @@ def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA
     :raises IssuanceFailed: when it is not.
     """
     try:
-        parsed = parse_certificate(certificate)
+        tbs, algorithm, signature = parts_of(certificate)
     except PikachuError as error:
         raise IssuanceFailed("the signer gave no certificate", error=error.public) from error
-    if parsed.tbs != to_be_signed.tbs:
+    # Every field is in these bytes: what was decided before the intent was stored holds for the certificate.
+    if tbs != to_be_signed.tbs:
         raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
-    if parsed.not_after > issuer.certificate.not_after or parsed.not_before < issuer.certificate.not_before:
+    if to_be_signed.not_after > issuer.certificate.not_after or to_be_signed.not_before < issuer.certificate.not_before:
         raise IssuanceFailed("the certificate would be valid when its CA is not; it was not handed out")
     try:
-        verify_signature(issuer.key, parsed.signature_algorithm_der, parsed.signature, parsed.tbs)
+        verify_signature(issuer.key, algorithm, signature, tbs)
     except PikachuError as error:
         raise IssuanceFailed("the signer gave a signature that does not verify", error=error.public) from error

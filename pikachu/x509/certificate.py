@@ -181,6 +181,18 @@ def parse_certificate(data: bytes) -> Certificate:
     )
 
 
+def parts_of(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """(TBSCertificate, AlgorithmIdentifier, signature value) of a DER certificate, nothing of which is looked into.
+
+    :raises MalformedRequest: when it has not these three parts.
+    """
+    outer = der.parse(data, der.SEQUENCE).sub()
+    if len(outer) != 3:
+        raise MalformedRequest("this is not a certificate")
+    signature = outer[2].expect(der.BIT_STRING).content
+    return outer[0].whole, outer[1].whole, signature[1:]
+
+
 def tbs_certificate(
     *,
     serial: int,
