@@ -105,6 +105,8 @@ class Issuance(RuleBasedStateMachine):
             approval=Approval.MANUAL,
         )
         result_of(core.store.add_policy(policy, Event("create", "policy", "manual", "test"), core.authority.now()))
+        for manual in (False, False, True) * 3:
+            self.new_challenge_for(manual=manual)
 
     def open(self, stack: Stack) -> None:
         """Take a process into service, as the server does at its start."""
@@ -129,6 +131,10 @@ class Issuance(RuleBasedStateMachine):
 
     @rule(manual=st.booleans())
     def new_challenge(self, manual: bool) -> None:
+        """One more."""
+        self.new_challenge_for(manual=manual)
+
+    def new_challenge_for(self, *, manual: bool) -> None:
         """A challenge password of the account, or of nobody."""
         made = self.stack.core.accounts.create_challenge(SYSTEM, self.owner if manual else None, VALIDITY)
         record, text = result_of(made)
