@@ -205,7 +205,8 @@ async def _link(authority: CertificateAuthority, signing: IssuingCA, about: Issu
         owner_id=None,
         created_at=authority.now(),
     )
-    order = Order(signing, policy, subject, about.key, extensions, days, False, b"")
+    # Internal: path lengths don't count self-issued certificates (RFC 5280 section 4.2.1.9).
+    order = Order(signing, policy, subject, about.key, extensions, days, False, b"", internal=True)
     told = {"subject": subject.text, "for": "rotation"}
     return (await authority.issue(request, order, told)).der
 
