@@ -153,10 +153,13 @@ class Decisions:
         granted = policy.days if days is None else days
         if limits.max_days is not None:
             granted = min(granted, limits.max_days)
-        requested = sound.csr.extension(SUBJECT_ALTERNATIVE_NAME) if limits.honour_names else None
+        context, text = self._context(sound, issuer), compiled(policy.extensions)
+        # A policy that names subjectAltName decides about it, also where it comes to nothing.
+        own_names = text.names(SUBJECT_ALTERNATIVE_NAME, context.variables)
+        honoured = limits.honour_names and not own_names
         extensions = leaf_extensions(
-            policy=compiled(policy.extensions).extensions(self._context(sound, issuer)),
-            requested_names=requested,
+            policy=text.extensions(context),
+            requested_names=sound.csr.extension(SUBJECT_ALTERNATIVE_NAME) if honoured else None,
             subject_der=sound.csr.subject_der,
             key=sound.key,
             issuer=issuer.certificate,

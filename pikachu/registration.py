@@ -124,6 +124,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
             policy: Policy | None = self.policies.default
         else:
             policy = await self._store.policy_by_name(request.policy)
-        if policy is None:
+        # Policies are named in requests: somebody else's of the same name is another one.
+        if policy is None or not (policy.system or policy.owner_id == request.owner_id):
             raise NotFound(f"the policy {request.policy!r} of this request was deleted; reject it")
         return replace(policy, issuer=request.issuer)

@@ -54,6 +54,10 @@ class ProfileTemplate:
         found = (known.extension(context) for known in self._compiled(context.variables))
         return tuple(extension for extension in found if extension is not None)
 
+    def names(self, oid: str, variables: Mapping[str, str]) -> bool:
+        """Whether the text names that extension, also where it comes to nothing for some certificate."""
+        return any(known.oid == oid for known in self._compiled(variables))
+
     def request(self, variables: Mapping[str, str] = _NO_VARIABLES) -> RequestTemplate:
         """What the text says about requests.
 
