@@ -268,7 +268,7 @@ class PikachuService(Service):
             self.core.publisher.make(issuer).addErrback(_log_failure, f"the CRL of {issuer.name}")
         self._renew()
         for tls in self._tls:
-            tls.reload()
+            self._renewed(f"TLS of {tls.section}", tls.reload)
 
     async def _look(self) -> None:
         try:
@@ -312,13 +312,17 @@ class PikachuService(Service):
             *((f"TLS of {tls.section}", tls.reload) for tls in self._tls),
         ]
         for what, step in steps:
-            try:
-                step()
-            except ConfigError as error:
-                log.error("{what} stays as it was: {error}", what=what, error=str(error))
-            except Exception:  # noqa: BLE001 - what is in force stays, whatever the files hold
-                log.failure("{what} stays as it was", what=what)
+            self._renewed(what, step)
         log.info("Reloaded")
+
+    @staticmethod
+    def _renewed(what: str, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except ConfigError as error:
+            log.error("{what} stays as it was: {error}", what=what, error=str(error))
+        except Exception:  # noqa: BLE001 - what is in force stays, whatever the files hold
+            log.failure("{what} stays as it was", what=what)
 
     def _reload_level(self) -> None:
         self._output.level = LEVELS[load(self._config.path, os.environ).logging.log_level.value]
@@ -333,7 +337,7 @@ class PikachuService(Service):
             ca_files(self._config, self._config.ca.issuers[name]),
             self._config.ca.key_permissions.value,
             utc(self._reactor.seconds()),
-            lambda text: log.warn("{text}", text=text),
+            self._warn,
         )
         issuer = self.core.issuers.named(name)
         if loaded.certificate.key_identifier == issuer.key_identifier:
