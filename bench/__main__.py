@@ -27,7 +27,6 @@ from cryptography.hazmat.backends.openssl import backend
 from bench.enrollment import measure_est, measure_scep
 from bench.figures import Figure, table
 from bench.growth import measure_growth, measure_start
-from bench.place import CHECKOUT
 from bench.revocation import measure_crls, measure_revocation
 from bench.run import FULL, QUICK, USUAL, Run
 from bench.status import measure_nonce, measure_ocsp
@@ -137,5 +136,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    os.chdir(CHECKOUT)
     sys.exit(main())

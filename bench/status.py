@@ -13,7 +13,7 @@ from bench.place import free_port
 from bench.run import Run
 
 _PEER = "openssl ocsp"
-_ASKED = 1000
+_ASKED = 500
 _CONNECTIONS = 32
 _MOST = 400_000
 

@@ -1,0 +1,135 @@
+"""The benchmarks (``python -m bench``): databases are what the store would write, and every row comes out.
+
+Nothing here asserts a time.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from argparse import Namespace
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from bench.__main__ import ROWS
+from bench.figures import Figure, same, table
+from bench.fill import filled, serials
+from bench.load import body_of
+from bench.place import CHECKOUT, Place, copied, founded
+from pikachu.cli.session import configuration, done, opened
+from pikachu.model import CertificateRecord, ListQuery
+from pikachu.x509.certificate import parse_certificate
+from pikachu.x509.crl import crl_entry
+
+_COUNT, _REVOKED = 400, 150
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    data = tmp_path_factory.mktemp("bench")
+    base = founded(data)
+    return copied(base, data / "run", filled(data, base, _COUNT, _REVOKED))
+
+
+def test_filled_rows_are_read_through_the_store(place: Place) -> None:
+    """A record of the filling differs from one that was enrolled in its own values only."""
+    with opened(configuration(Namespace(config=place.config))) as core:
+        sample = done(core.store.certificate_by_serial(place.samples["valid"]))
+        now = core.authority.now()
+        for identity, serial in serials(place.database, 30):
+            record = done(core.store.certificate(identity))
+            assert record.serial == serial
+            _is_like(record, sample)
+            assert done(core.store.status(record.issuer_id, serial)) is not None
+            named = ListQuery(q=record.common_name)
+            assert record in done(core.store.certificates(named, now)).items
+        assert done(core.store.verify_events()) > _COUNT + _REVOKED
+
+
+def _is_like(record: CertificateRecord, sample: CertificateRecord) -> None:
+    own = {"id", "serial", "subject", "common_name", "key_id", "not_before", "not_after", "der", "created_at"}
+    for field in fields(CertificateRecord):
+        if field.name not in own:
+            assert getattr(record, field.name) == getattr(sample, field.name), field.name
+    certificate, first = parse_certificate(record.der), parse_certificate(sample.der)
+    assert certificate.serial == record.serial
+    assert (certificate.not_before, certificate.not_after) == (record.not_before, record.not_after)
+    assert record.not_after - record.not_before == sample.not_after - sample.not_before
+    assert record.common_name.encode() in certificate.subject_der
+    assert [one.oid for one in certificate.extensions] == [one.oid for one in first.extensions]
+    assert len(record.der) == len(sample.der)
+
+
+def test_filled_revocations_are_on_the_crl(place: Place) -> None:
+    """CRLs are made of them, and the log of changes names them."""
+    with opened(configuration(Namespace(config=place.config))) as core:
+        issuer = core.issuers.named("ec")
+        published = done(core.publisher.make(issuer))
+        revoked = done(
+            core.store.certificates(ListQuery(limit=1000, filters={"status": "revoked"}), core.authority.now())
+        )
+        # The sample is one more.
+        assert published.entries == len(revoked.items) == _REVOKED + 1
+        assert len(done(core.store.changes_since(0))) == _REVOKED + 1
+        found = done(core.store.crl_entries(issuer.id, 0))
+        assert found is not None
+        for record in revoked.items:
+            assert record.revoked_at is not None
+            assert crl_entry(record.serial, record.revoked_at, record.reason) in found[2]
+
+
+def test_indexes_are_those_of_the_schema(place: Place, tmp_path: Path) -> None:
+    """They are dropped while a database is filled, and made again."""
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
+    founded_at = place.folder.parent / "ca/db/pikachu.sqlite"
+    with closing(sqlite3.connect(place.database)) as one, closing(sqlite3.connect(founded_at)) as other:
+        assert one.execute(query).fetchall() == other.execute(query).fetchall()
+
+
+def test_verdicts() -> None:
+    """A ratio is judged where there is a peer, the figure itself where there is none."""
+    assert Figure("a", "a", 12.0, "/s", 10.0, "peer", least=1.2, goal=3).verdict == "met"
+    assert Figure("a", "a", 30.0, "/s", 10.0, "peer", least=1.2, goal=3).verdict == "goal"
+    assert Figure("a", "a", 9.0, "/s", 10.0, "peer", least=1.2, goal=3).verdict == "below"
+    assert Figure("a", "a", 400.0, "/s", least=400, goal=2000).verdict == "met"
+    assert Figure("a", "a", 4.0, "s", least=3, goal=1.5, rising=False).verdict == "below"
+    assert Figure("a", "a", 4.0, "s").verdict == "shown"
+    assert Figure("a", "a", 4.0, "/s", None, "peer", least=1, note="peer not installed").verdict == "peer not installed"
+    assert same("a", "a", "ms", 1.1, 1.0, "with 10").verdict == "goal"
+    assert same("a", "a", "ms", 9.0, 1.0, "with 10").verdict == "below"
+    assert "9.00x" in table([same("a", "a", "ms", 9.0, 1.0, "with 10")])
+
+
+def test_answers_are_read_whole() -> None:
+    """With a length, in chunks, and not before all of it is here."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+    assert body_of(head + b"ab") is None
+    assert body_of(head + b"abc") == b"abc"
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert body_of(chunked + b"2\r\nab\r\n") is None
+    assert body_of(chunked + b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n") == b"abc"
+    assert body_of(b"HTTP/1.1 200 OK\r\n") is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_row_is_produced(tmp_path: Path) -> None:
+    """``--quick`` measures each row, or says which program it would need."""
+    report = tmp_path / "figures.json"
+    ended = subprocess.run(
+        [sys.executable, "-m", "bench", "--quick", "--json", str(report)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    figures = json.loads(report.read_text())["figures"]
+    assert {figure["row"] for figure in figures} == set(ROWS)
+    assert all(figure["ours"] is not None and figure["ours"] > 0 for figure in figures)
