@@ -195,7 +195,8 @@ class PikachuService(Service):
     # --- life ---------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
-        """Bind the ports, before privileges are dropped."""
+        """Bind the ports, before privileges are dropped.  From now on signals are obeyed."""
+        self._watch_signals()
         for listener in self.listeners:
             listener.privilegedStartService()
 
@@ -209,12 +210,16 @@ class PikachuService(Service):
         for warning in self._warnings:
             log.warn("{warning}", warning=warning)
         self.core.store.subscribe(self._changed)
-        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
         self._reactor.callWhenRunning(self._begin)
 
-    def _begin(self) -> None:
+    def _watch_signals(self) -> None:
         # twistd ends as if SIGTERM had killed it, but a server that was told to stop has done well (RUN-5).
         signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._terminate))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+
+    def _begin(self) -> None:
+        # The reactor has set its own meanwhile.
+        self._watch_signals()
         self._poll.start(POLL_SECONDS).addErrback(_log_failure, "looking for changes")
         self._renewals.start(RENEWAL_CHECK_SECONDS).addErrback(_log_failure, "renewals")
 

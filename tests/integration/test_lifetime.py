@@ -219,7 +219,8 @@ def test_orphan(server: Server) -> None:
     with server.core() as core:
         serial = begin_only(core, f"server:{os.uname().nodename}:{server.files.config}")
     server.start()
-    assert f"The intent {serial:x} was never completed; `pikachu revoke {serial:x}` revokes it" in server.log
+    line = f"The intent {serial:x} was never completed; `pikachu revoke {serial:x}` revokes it"
+    wait_until(lambda: line in server.log, "the operator is told")
     with server.core() as core:
         with pytest.raises(UnknownSerial):
             done(core.store.certificate_by_serial(serial))
