@@ -33,8 +33,8 @@ from pikachu.storage.store import open_store
 
 log = Logger()
 
-# What another process changes is known here after half a second (DECISIONS 30).
-POLL_SECONDS = 0.5
+# What another process changes is in OCSP answers and, after crl_delay, on the CRL within a second.
+POLL_SECONDS = 0.25
 RENEWAL_CHECK_SECONDS = 3600
 
 
@@ -280,6 +280,8 @@ class PikachuService(Service):
             self._look_for_generations()
             if self._seen is None:
                 self._seen = await self.core.store.latest_change()
+                # What was answered before this look may rest on a state that others have changed since.
+                self.core.responder.forget_all()
                 await self.core.publisher.begin()
             while changes := await self.core.store.changes_since(self._seen):
                 self._seen = changes[-1].id

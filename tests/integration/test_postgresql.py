@@ -1,0 +1,107 @@
+"""A certificate's whole life on PostgreSQL: ``pikachu init``, a real server, commands beside it (HA-1, CRT-5, AUD-3)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509 import ocsp
+
+from tests.support.databases import postgresql_server
+from tests.support.fleet import basic, certificate_of, enroll, ocsp_status
+from tests.support.pki import make_csr
+from tests.support.server import DEADLINE, Client, Server, end, environment, make_server, wait_until
+from tests.support.site import PASSWORD
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An empty database of a PostgreSQL server of this test's own."""
+    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as make:
+        yield make()
+
+
+@pytest.fixture
+def server(tmp_path: Path, url: str) -> Iterator[Server]:
+    """A folder that holds ``config.ini``, which names that database, and the first password; nothing is founded yet."""
+    server = make_server(tmp_path / "ca", changes={("DATABASE", "url"): url})
+    for path in server.folder.iterdir():
+        if path != server.files.config:
+            path.unlink()
+    (server.folder / "password").write_text(PASSWORD, encoding="ascii")
+    (server.folder / "password").chmod(0o600)
+    try:
+        yield server
+    finally:
+        end(server)
+
+
+def pikachu(server: Server, *arguments: str) -> str:
+    """What a command prints, run in a process of its own; it must work."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from pikachu.cli.main import run; run()", *arguments, "--config", server.files.config],
+        cwd=server.folder,
+        env=environment(),
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def on_crl(client: Client, serial: int) -> bool:
+    """Whether the CRL has it."""
+    answer = client.ask("/crl/ec.crl")
+    if answer.status != 200:
+        return False
+    return x509.load_der_x509_crl(answer.body).get_revoked_certificate_by_serial_number(serial) is not None
+
+
+def test_life_of_a_certificate(server: Server, url: str) -> None:
+    """Founded, enrolled by EST, revoked by a command, known within a second, and all of it still so after a kill."""
+    pikachu(server, "init", "--admin-password-file", "password", "--hostname", "localhost")
+    assert not list(server.folder.glob("*.sqlite*")), "a file database was made beside PostgreSQL"
+    issuer = x509.load_pem_x509_certificate((server.folder / "ec.crt").read_bytes())
+    server.start()
+
+    _, csr = make_csr(subject="device-1")
+    with server.client() as client:
+        answer = enroll(client, csr, basic("admin", PASSWORD))
+        assert answer.status == 200, answer.text
+        assert enroll(client, csr, basic("admin", PASSWORD)).body == answer.body, "a repetition is the same certificate"
+    certificate = certificate_of(answer)
+    serial = certificate.serial_number
+    certificate.verify_directly_issued_by(issuer)
+
+    def revoked(client: Client) -> bool:
+        return ocsp_status(client, certificate, issuer).certificate_status is ocsp.OCSPCertStatus.REVOKED
+
+    with server.client("http") as client:
+        assert not revoked(client)
+        pikachu(server, "revoke", f"{serial:x}", "--reason", "keyCompromise")
+        began = time.monotonic()
+        wait_until(lambda: revoked(client), "OCSP knows of the revocation")
+        wait_until(lambda: on_crl(client, serial), "the CRL has it")
+        assert time.monotonic() - began < 1
+
+    server.kill()
+    server.start()
+    with server.client("http") as client:
+        assert revoked(client)
+        assert on_crl(client, serial)
+    with server.client() as client:
+        assert enroll(client, make_csr(subject="device-2")[1], basic("admin", PASSWORD)).status == 200
+    assert pikachu(server, "audit", "verify").endswith(" events, none changed or removed\n")
+    assert server.stop() == 0
+
+    assert "Traceback" not in server.log + server.console
+    assert url not in server.log + server.console
