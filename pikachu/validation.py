@@ -291,6 +291,15 @@ class OCSPResponder:
         if not asked:
             del self._asked[key]
 
+    def forget_all(self) -> None:
+        """Any status may have changed."""
+        self._statuses.clear()
+        for looks in self._looks.values():
+            for look in looks:
+                look.stale = True
+        for cert_id in tuple(self._answers):
+            self._drop(cert_id)
+
     def forget(self, changes: Iterable[StatusChange]) -> None:
         """Revocations and releases: what was signed before is given to nobody any more (O29, O35)."""
         for change in changes:

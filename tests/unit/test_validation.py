@@ -21,9 +21,9 @@ from pikachu.service_credentials import OCSP, ServiceCredentials
 from pikachu.signers.key import KeySigner
 from pikachu.threads import ImmediatePool
 from pikachu.validation import OCSPAnswer, OCSPResponder, OCSPSettings
-from pikachu.x509.certificate import parse_certificate
+from pikachu.x509.certificate import parse_certificate, public_key_bits
 from pikachu.x509.keys import load_private_key
-from pikachu.x509.ocsp import SHA1, SHA256, CertID
+from pikachu.x509.ocsp import SHA1, SHA256, CertID, IssuerHashes
 from tests.support import ocsp
 from tests.support.deferreds import failure_of, result_of
 from tests.support.pki import Identity, make_ca
@@ -470,3 +470,18 @@ def test_expired_ids(stack: Stack) -> None:
     for after, limit in ((0, 0), (0, 10_001), (-1, 5)):
         with pytest.raises(MalformedRequest):
             statuses.expired_ids(after, limit)
+
+
+def test_everything_is_forgotten_at_once(tmp_path: Path) -> None:
+    """OCSP-3: when nobody knows what others have changed, nothing that was kept is given out again."""
+    stack = build_core(tmp_path)
+    leaf = stack.issue()
+    hashes = IssuerHashes(stack.issuer().certificate.subject_der, public_key_bits(stack.issuer().certificate.spki_der))
+    asked = (hashes.cert_id(leaf.serial),)
+    kept = result_of(stack.core.responder.answer(asked, None))
+    assert stack.core.responder.answer_at_once(asked, None) is kept
+    stack.core.responder.forget_all()
+    assert kept.dropped
+    assert stack.core.responder.answer_at_once(asked, None) is None
+    assert stack.core.responder.kept[0] == 0
+    stack.close()
