@@ -101,7 +101,7 @@ class IssuingCA:
         self._above = None
 
     def check(self, subject: Name, extensions: Sequence[Extension]) -> None:
-        """That a certificate with these names and extensions may stand below this chain (X7).
+        """That a certificate with these names and extensions may stand below this chain.
 
         :raises PolicyViolation: when it may not.
         :raises IssuanceFailed: when the name constraints in the chain can't be read.

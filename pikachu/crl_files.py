@@ -67,7 +67,7 @@ class CRLFolder:
         return self.path / f"{stem}.crl", self.path / f"{stem}.pem"
 
     def look(self, issuer: Certificate, known: PublishedCRL | None) -> tuple[Identity, int]:
-        """(which file is there, its number): the database may be an older copy (C4).
+        """(which file is there, its number): the database may be an older copy.
 
         :param known: what was published last; the number is 0 while that is there, and where there is no CRL that
             *issuer* has signed.

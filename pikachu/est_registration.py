@@ -222,7 +222,7 @@ class ESTRegistration(Decisions):
     def issue_generated(
         self, principal: Principal, csr: CertificationRequest, policy: Policy, spki: bytes, label: str | None
     ) -> Deferred[Issued | Pending]:
-        """Issue for a key that was made here; each call issues anew (E38)."""
+        """Issue for a key that was made here; each call issues anew."""
 
         async def work() -> Issued | Pending:
             key = describe_spki(spki)

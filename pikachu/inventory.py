@@ -1,6 +1,6 @@
 """The rules about what was issued: who sees which certificates, requests and events, and what they may do with them.
 
-Pages, REST and the command line come in here (CRT-5 to CRT-7, AUD-1, DECISIONS 29, 32, 50).  What somebody may not see
+Pages, REST and the command line come in here (CRT-5 to CRT-7, AUD-1).  What somebody may not see
 is not found.
 """
 
@@ -111,7 +111,7 @@ class Inventory:
 
     @uncancelled
     async def events(self, actor: Principal, query: ListQuery) -> Page[EventRecord]:
-        """Events about what is one's own; for admins those of ``query.owner_id``, or all (DECISIONS 50)."""
+        """Events about what is one's own; for admins those of ``query.owner_id``, or all."""
         return await self._store.events(_own_list(actor, query))
 
     # --- owners ---------------------------------------------------------------------------

@@ -87,7 +87,7 @@ class Outlets:
 def scep_server(core: Core) -> SCEPServer:
     """SCEP over a core.
 
-    :raises ConfigError: when no key may do its work (S20).
+    :raises ConfigError: when no key may do its work.
     """
     section = core.config.scep
     mode = RAMode(section.ra.value)

@@ -332,7 +332,7 @@ class CRLPublisher:
         # Before the entries are read: who publishes after that may know of more.
         seen, above = await self._pool.run(self._folder.look, issuer.certificate, state.published)
         await self._gather(issuer, state)
-        # After the entries, so that none of them was revoked later than the list was made (C7).
+        # After the entries, so that none of them was revoked later than the list was made.
         now = utc(self._clock.seconds())
         number = await self._store.next_crl_number(issuer.id, max(above, state.number))
         state.number = number

@@ -34,7 +34,7 @@ from pikachu.x509.ocsp import (
     single_response,
 )
 
-# Clients' clocks differ: an answer begins a little before it is made (PROTOCOLS O25).
+# Clients' clocks differ: an answer begins a little before it is made.
 BACKDATE = timedelta(minutes=5)
 _STATUSES_KEPT = 100_000
 
@@ -187,7 +187,7 @@ class OCSPResponder:
             return at_once
         responder = await self._responder(issuer)
         while True:
-            # A change while a signature is under way makes the answer worthless (O35): look again.
+            # A change while a signature is under way makes the answer worthless: look again.
             looks = []
             statuses = []
             try:
@@ -301,7 +301,7 @@ class OCSPResponder:
             self._drop(cert_id)
 
     def forget(self, changes: Iterable[StatusChange]) -> None:
-        """Revocations and releases: what was signed before is given to nobody any more (O29, O35)."""
+        """Revocations and releases: what was signed before is given to nobody any more."""
         for change in changes:
             key = (change.issuer_id, change.serial)
             self._statuses.pop(key, None)

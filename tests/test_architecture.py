@@ -1,4 +1,4 @@
-"""DESIGN's layers, held by reading every import of the package."""
+"""Layers (docs/adr/0001), held by reading every import of the package."""
 
 from __future__ import annotations
 

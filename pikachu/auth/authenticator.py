@@ -116,7 +116,7 @@ class Authenticator:
 
     @uncancelled
     async def est(self, credentials: Credentials) -> Principal:
-        """The TLS client certificate, else HTTP Basic, else ANONYMOUS (DECISIONS 8); a challenge password in the
+        """The TLS client certificate, else HTTP Basic, else ANONYMOUS; a challenge password in the
         request is for :meth:`challenge`.
 
         Fails like :meth:`client_certificate` and :meth:`basic`: evidence that proves nothing is never passed over.
@@ -147,7 +147,7 @@ class Authenticator:
 
     @uncancelled
     async def confirm(self, principal: Principal, password: str) -> None:
-        """Succeeds when it is the password of the account that *principal* acts for (DECISIONS 49).
+        """Succeeds when it is the password of the account that *principal* acts for.
 
         Fails like :meth:`basic`, and with NotAuthorized for what is no account.
         """
@@ -282,8 +282,8 @@ class Authenticator:
     async def challenge_id(self, text: str) -> int | None:
         """The id of the challenge password *text*, usable or not.
 
-        It authenticates nobody.  A client that repeats a request whose challenge password is spent by now
-        (DECISIONS 14) is recognised by it.
+        It authenticates nobody.  A client that repeats a request whose challenge password is spent by now is recognised
+        by it.
         """
         challenge = await self._challenge(text)
         return None if challenge is None else challenge.id

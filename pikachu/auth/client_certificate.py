@@ -2,7 +2,7 @@
 
 The TLS handshake, or the signature of a SCEP message, has proved that the peer holds the key; here it is decided
 whether the certificate is worth anything.  Everything is refused that is not positively known to be good, with a
-reason of its own (DECISIONS 5: 403, not 401: other credentials of the same kind would do).
+reason of its own (403, not 401: other credentials of the same kind would do).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Slowing down whoever guesses: failures are counted, per account and per address, and too many lock for a while.
 
-Successes and plain work cost nothing here, so a fleet that enrolls at once is never slowed (DECISIONS 15).
+Successes and plain work cost nothing here, so a fleet that enrolls at once is never slowed.
 Memory is bounded: the keys that failed longest ago are forgotten first.
 """
 

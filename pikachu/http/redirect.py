@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""The plain HTTP listener's answer to people: the same address with HTTPS (DECISIONS 3)."""
+"""The plain HTTP listener's answer to people: the same address with HTTPS."""
 
 from __future__ import annotations
 

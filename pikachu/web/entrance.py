@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""What a browser finds where it arrives: ``/`` leads to ``/login`` (DECISIONS 44)."""
+"""What a browser finds where it arrives: ``/`` leads to ``/login``."""
 
 from __future__ import annotations
 

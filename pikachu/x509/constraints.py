@@ -1,4 +1,4 @@
-"""What the CAs above a certificate allow it: pathLenConstraint and nameConstraints, judged before issuing (X7).
+"""What the CAs above a certificate allow it: pathLenConstraint and nameConstraints, judged before issuing.
 
 RFC 5280 sections 4.2.1.9, 4.2.1.10 and 6.1.4.  A certificate outside them would be refused by whoever checks it.
 """

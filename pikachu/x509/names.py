@@ -156,7 +156,7 @@ def _escape_character(character: str, always: bool) -> str:
 
 
 def parse_name(name_der: bytes) -> Name:
-    """Read and check a DER Name (X6).
+    """Read and check a DER Name.
 
     :raises MalformedRequest: it is no Name.
     :raises BadCSR: a value is empty, too long, of a wrong string type, or holds NUL or control characters.

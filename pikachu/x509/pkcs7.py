@@ -14,7 +14,7 @@ _EMPTY_SET: Final = der.set_of(())
 
 
 def certs_only(certificates: Sequence[bytes]) -> bytes:
-    """DER ContentInfo that holds *certificates*, DER each, and nothing else (X17).
+    """DER ContentInfo that holds *certificates*, DER each, and nothing else.
 
     DER sorts the members of a SET OF (X.690 section 11.6), so their order says nothing.
     """

@@ -245,7 +245,7 @@ def san_text(names: Iterable[GeneralName]) -> str:
 
 
 def same_names(first: Sequence[GeneralName], second: Sequence[GeneralName]) -> bool:
-    """Whether both hold the same names, in whatever order (E25)."""
+    """Whether both hold the same names, in whatever order."""
     # Each name is folded once: comparing each with each would take seconds with a hundred directory names.
     left, right = ({_folded(name) for name in names} for names in (first, second))
     return left == right

@@ -204,7 +204,7 @@ class Issuance(RuleBasedStateMachine):
     @precondition(lambda self: self.issued)
     @rule(data=st.data())
     def repeat(self, data: st.DataObject) -> None:
-        """DECISIONS 14: the same request gives the same certificate."""
+        """The same request gives the same certificate."""
         enrollment = data.draw(st.sampled_from(self.issued))
         assert enrollment.serial is not None
         if self.worth[enrollment.serial] == GOOD and enrollment.serial not in self.deleted:
@@ -254,7 +254,7 @@ class Issuance(RuleBasedStateMachine):
     @precondition(lambda self: self.worth)
     @rule(data=st.data(), hold=st.booleans())
     def revoke(self, data: st.DataObject, hold: bool) -> None:
-        """DECISIONS 32: repeating changes nothing, but a hold becomes final."""
+        """Repeating changes nothing, but a hold becomes final."""
         serial = self.some(data, lambda worth: True)
         if serial is None:
             return

@@ -189,7 +189,7 @@ with opened(sys.argv[1]) as db:
 
 
 def test_two_processes_write_by_turns(database_url: str) -> None:
-    """HA-1, decision 30: the audit chain stays whole, and each sees the other's revocations in order."""
+    """HA-1: the audit chain stays whole, and each sees the other's revocations in order."""
     with opened(database_url) as db:
         issuer = db.issuer.id
         started = [
@@ -292,7 +292,7 @@ def test_start_with_a_current_database_does_not_import_alembic(tmp_path: Path) -
 
 
 def test_foreign_and_newer_databases_are_refused(tmp_path: Path) -> None:
-    """Decision 40: by name, and without touching them."""
+    """By name, and without touching them."""
     foreign = tmp_path / "foreign.db"
     with sqlite3.connect(foreign) as connection:
         connection.execute("CREATE TABLE songs (name TEXT)")

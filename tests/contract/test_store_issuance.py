@@ -162,7 +162,7 @@ def test_one_challenge_and_a_hundred_requests(db: Opened) -> None:
 
 
 def test_a_key_belongs_to_its_owner(db: Opened) -> None:
-    """Decision 22: the same owner or the same subject may have a key certified again, nobody else; the authority's
+    """The same owner or the same subject may have a key certified again, nobody else; the authority's
     own certificates don't count.
     """
     key = b"k" * 32

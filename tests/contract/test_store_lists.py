@@ -174,7 +174,7 @@ def test_expired_ids(db: Opened) -> None:
 
 
 def test_revocation(db: Opened) -> None:
-    """CRT-5, decision 32: once; a hold ends in release or a final revocation that keeps its time."""
+    """CRT-5: once; a hold ends in release or a final revocation that keeps its time."""
     told: list[list[StatusChange]] = []
     db.store.subscribe(told.append)
     one, two = db.issue("one"), db.issue("two")
@@ -226,7 +226,7 @@ def test_subscribers_are_told_before_the_caller(db: Opened) -> None:
 
 
 def test_deleted_certificates(db: Opened) -> None:
-    """CRT-6, decision 29: hidden; what was revoked stays revoked."""
+    """CRT-6: hidden; what was revoked stays revoked."""
     plain, revoked = db.issue("plain"), db.issue("revoked")
     db.get(db.store.revoke(revoked.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
     for record in (plain, revoked):
@@ -278,7 +278,7 @@ def test_issuers_and_service_credentials(db: Opened) -> None:
 
 
 def test_policies(db: Opened) -> None:
-    """POL-1, decision 17: unique names, one flag for each owner and protocol, named in the refusal."""
+    """POL-1: unique names, one flag for each owner and protocol, named in the refusal."""
     limits = PolicyLimits(keys=("EC",), subject="CN=.*", own_subject=True)
     mine = Policy(0, "mine", 30, "[ v3_ext ]\n", use_for_est=True, owner_id=1, limits=limits)
     mine = db.get(db.store.add_policy(mine, event(), NOW))

@@ -62,7 +62,7 @@ def test_accounts(alice: Site) -> None:
     ],
 )
 def test_bad_password_files(site: Site, content: str | bytes | None, told: str) -> None:
-    """DECISIONS 36: the first line counts."""
+    """The first line counts."""
     if content is not None:
         site.write("pw", content)
     line = site.refused("user", "add", "bob", "--email", "b@example.com", "--password-file", "pw")
@@ -107,7 +107,7 @@ def test_challenges(alice: Site) -> None:
 
 
 def test_policies(alice: Site) -> None:
-    """INT-1, DECISIONS 36: policy add needs --system or --user."""
+    """INT-1: policy add needs --system or --user."""
     alice.do("policy", "add", "tls", "--days", "30", "--extensions", EXTENSIONS, "--system", "--est", "--issuer", "rsa")
     alice.do("policy", "add", "by hand", "--days", "9", "--extensions", EXTENSIONS, "--user", "alice", "--manual")
     assert alice.rows("policy", "list") == [
@@ -189,7 +189,7 @@ def test_crl_numbers_rise(site: Site) -> None:
 
 
 def test_approvals(alice: Site) -> None:
-    """DECISIONS 13: a policy with manual approval; sign says what waits, and prints nothing else."""
+    """A policy with manual approval; sign says what waits, and prints nothing else."""
     alice.do("policy", "add", "manual", "--days", "30", "--extensions", EXTENSIONS, "--system", "--manual")
     ids = []
     for slot in (1, 2):

@@ -238,7 +238,7 @@ def _other_root_key(site: Site) -> None:
     ],
 )
 def test_wrong_files(site: Site, make: Callable[[Site], None], told: str) -> None:
-    """INIT-4, INIT-3, DECISIONS 39: each is refused with a line of its own; nothing of them is changed."""
+    """INIT-4, INIT-3: each is refused with a line of its own; nothing of them is changed."""
     make(site)
     files = {path: path.read_bytes() for path in site.path("var/pki").iterdir()}
     line = site.refused("init")

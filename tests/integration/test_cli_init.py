@@ -156,7 +156,7 @@ def test_makes_only_what_is_missing(founded: Site, missing: tuple[str, ...]) -> 
 
 
 def test_admin_has_the_password_of_the_file(founded: Site) -> None:
-    """INIT-1, DECISIONS 36: the first line of the file, which is not printed."""
+    """INIT-1: the first line of the file, which is not printed."""
     assert "admin password" not in founded.out
     assert PASSWORD not in founded.out
     hashes = founded.path("var/db/pikachu.sqlite").read_bytes()
@@ -301,7 +301,7 @@ def test_what_it_can_not_make(founded: Site, missing: tuple[str, ...], told: str
 
 
 def test_an_offline_root(founded: Site) -> None:
-    """DECISIONS 38: a root whose key is elsewhere is nothing to complain about."""
+    """A root whose key is elsewhere is nothing to complain about."""
     founded.path("var/pki/root.key").unlink()
     assert "made" not in founded.do("init")
     assert [row[0] for row in founded.rows("crl")] == ["ec", "rsa"]
@@ -314,7 +314,7 @@ def test_bad_names_make_nothing(site: Site, options: list[str]) -> None:
 
 
 def test_a_database_of_something_else(site: Site) -> None:
-    """DECISIONS 40."""
+    """Refused by name, and left as it was."""
     site.path("var/db").mkdir(parents=True)
     site.write("var/db/pikachu.sqlite", b"this is a text, and not a short one either" * 100)
     assert "var/db/pikachu.sqlite" in site.refused("init", *SMALL)

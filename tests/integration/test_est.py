@@ -1,4 +1,4 @@
-"""EST at a real server, with many clients at once (CHP-2, EST-3, EST-4, PQC-1; E19, E20; DECISIONS 14)."""
+"""EST at a real server, with many clients at once (CHP-2, EST-3, EST-4, PQC-1)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_life_of_a_certificate(est: LiveEST, key_type: str) -> None:
 
 
 def test_certificate_required(est: LiveEST) -> None:
-    """DECISIONS 5: on the trusted port there is no handshake without one."""
+    """On the trusted port there is no handshake without one."""
     with pytest.raises((ssl.SSLError, OSError)):
         enroll(est, make_csr()[1], user="alice", listener="trusted_https")
 
@@ -120,7 +120,7 @@ def test_one_challenge_for_a_hundred(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["challenge", "password"])
 def test_a_hundred_copies(tmp_path: Path, kind: str) -> None:
-    """DECISIONS 14: a hundred copies of one request are one certificate, and no failure is counted."""
+    """A hundred copies of one request are one certificate, and no failure is counted."""
     with live_est(tmp_path, key_types=("rsa2048",)) as est:
         text = est.challenge(est.account("owner")) if kind == "challenge" else None
         _, csr = make_csr(subject="copies", challenge=text)
@@ -130,14 +130,14 @@ def test_a_hundred_copies(tmp_path: Path, kind: str) -> None:
         assert len({answer.body for answer in answers}) == 1
         found = certificate(answers[0])
         est.check(found, "rsa")
-        # E20: also after a crash.
+        # Also after a crash.
         est.server.kill()
         est.server.start()
         assert certificate(enroll(est, csr, user=user)) == found
 
 
 def test_a_hundred_copies_wait(tmp_path: Path) -> None:
-    """3g 39, E19, E20: one row, all 202; what waits survives a crash."""
+    """One row, all 202; what waits survives a crash."""
     with live_est(tmp_path) as est:
         est.policy("manual", approval=Approval.MANUAL)
         _, csr = make_csr(subject="waits")

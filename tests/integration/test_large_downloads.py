@@ -1,4 +1,4 @@
-"""A CRL of 40 MB on a real server (VA-3, C16, C23, 5c13)."""
+"""A CRL of 40 MB on a real server (VA-3)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def rest(one: socket.socket) -> bytes:
 
 
 def test_a_large_list_arrives_whole(large: Large) -> None:
-    """C23: by HTTP and HTTPS, with its length; one part of it; not again when it is known."""
+    """By HTTP and HTTPS, with its length; one part of it; not again when it is known."""
     for listener in ("http", "https"):
         answer = large.server.ask(listener, "/crl/root.crl")
         assert answer.status == 200
@@ -103,7 +103,7 @@ def test_a_large_list_arrives_whole(large: Large) -> None:
 
 
 def test_slow_readers_hold_nobody_up(large: Large) -> None:
-    """5c13: while thirty read nothing, others are answered, and the list is in memory for none of them."""
+    """While thirty read nothing, others are answered, and the list is in memory for none of them."""
     server = large.server
     server.ask("http", "/crl/root.crl")
     before = server.memory()
@@ -125,7 +125,7 @@ def test_slow_readers_hold_nobody_up(large: Large) -> None:
 
 
 def test_who_hangs_up_leaves_no_open_file(large: Large) -> None:
-    """C23."""
+    """A broken download lets go of the file."""
     pid = large.server.running.pid
 
     def descriptors() -> list[str]:
@@ -149,7 +149,7 @@ def test_who_hangs_up_leaves_no_open_file(large: Large) -> None:
 
 
 def test_a_reader_during_publication_gets_one_list(large: Large) -> None:
-    """C16: whole and old, or whole and new; never some of each."""
+    """Whole and old, or whole and new; never some of each."""
     newer = large_crl(large.server.files.root, 2)
     halfway = begin(large.server, "/crl/root.crl")
     time.sleep(0.2)

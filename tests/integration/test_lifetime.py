@@ -213,7 +213,7 @@ def test_second_server(server: Server) -> None:
 
 
 def test_orphan(server: Server) -> None:
-    """DESIGN: an intent that no certificate followed is listed at the start, and its serial can be revoked."""
+    """An intent that no certificate followed is listed at the start, and its serial can be revoked."""
     server.start()
     assert server.stop() == 0
     with server.core() as core:

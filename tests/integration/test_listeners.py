@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Listeners (RUN-2, RUN-4, RUN-5, RUN-6) and TLS (E3, E4, E22, E23, 3g2, 3g3, 3g40, decisions 5 and 45)."""
+"""Listeners (RUN-2, RUN-4, RUN-5, RUN-6) and TLS."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ VERSIONS = pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VE
 
 @pytest.mark.parametrize("version", [SSL.TLS1_VERSION, SSL.TLS1_1_VERSION])
 def test_old_versions(world: World, version: int) -> None:
-    """3g2, E3: TLS 1.0 and 1.1 are refused."""
+    """TLS 1.0 and 1.1 are refused."""
     context = client_context(version=version)
     context.set_cipher_list(b"ALL:@SECLEVEL=0")
     client = world.client(context=context)
@@ -134,7 +134,7 @@ def test_old_versions(world: World, version: int) -> None:
     "ciphers", [b"aNULL:@SECLEVEL=0", b"eNULL:@SECLEVEL=0", b"AES128-SHA:@SECLEVEL=0", b"ECDHE-ECDSA-AES128-SHA"]
 )
 def test_weak_ciphers(world: World, ciphers: bytes) -> None:
-    """3g3, E3: neither anonymous nor without encryption, forward secrecy or authenticated encryption."""
+    """Neither anonymous nor without encryption, forward secrecy or authenticated encryption."""
     context = client_context(version=SSL.TLS1_2_VERSION)
     context.set_cipher_list(ciphers)
     with pytest.raises(SSL.Error):
@@ -159,7 +159,7 @@ def test_server_keys(tmp_path: Path, key_type: str, version: int) -> None:
 
 @VERSIONS
 def test_no_client_certificate_asked_for(world: World, version: int) -> None:
-    """Decision 9: browsers are not asked."""
+    """Browsers are not asked."""
     client = world.client(pki.make_leaf(world.ca), version)
     client.handshake()
     client.request(REQUEST)
@@ -188,7 +188,7 @@ MATRIX: list[tuple[str, Make, bool]] = [
 @VERSIONS
 @pytest.mark.parametrize(("make", "trusted"), [case[1:] for case in MATRIX], ids=[case[0] for case in MATRIX])
 def test_client_certificates(world: World, make: Make, trusted: bool, version: int) -> None:
-    """Decision 5, E4, 3g16, 3g17, 3g19: on the trusted port a missing or untrusted one fails the handshake, an expired
+    """On the trusted port a missing or untrusted one fails the handshake, an expired
     one or one of another purpose reaches the application; where it is optional all of them do.
     """
     identity = make(world)
@@ -255,7 +255,7 @@ def test_reload_ends_old_tickets(world: World) -> None:
 
 
 def test_tls_unique(world: World) -> None:
-    """E22, E23, decision 45: the client's tls-unique (RFC 5929) is among the values, in full and resumed handshakes."""
+    """The client's tls-unique (RFC 5929) is among the values, in full and resumed handshakes."""
     first, second = resume(world, world.source(), SSL.TLS1_2_VERSION)
     own = first.client.get_finished()
     assert own is not None
@@ -269,7 +269,7 @@ def test_tls_unique(world: World) -> None:
 
 
 def test_tls_exporter(world: World) -> None:
-    """E22, E23: RFC 9266's value in TLS 1.3, another for each connection, never a Finished message."""
+    """RFC 9266's value in TLS 1.3, another for each connection, never a Finished message."""
     seen = []
     for client in resume(world, world.source(), SSL.TLS1_3_VERSION):
         client.request(REQUEST)
@@ -280,7 +280,7 @@ def test_tls_exporter(world: World) -> None:
 
 
 def test_plain_connections_have_nothing(world: World) -> None:
-    """E24: no certificate and no binding without TLS, and none when the connection is gone."""
+    """No certificate and no binding without TLS, and none when the connection is gone."""
     assert Plain(world.site, world.clock).send(REQUEST).endswith(b"ok")
     assert (world.resource.certificate, world.resource.bindings, world.resource.name) == (None, (), None)
     client = world.client()
@@ -291,7 +291,7 @@ def test_plain_connections_have_nothing(world: World) -> None:
 
 
 def test_one_record(world: World) -> None:
-    """H5: header and body leave in one TLS record."""
+    """Header and body leave in one TLS record."""
     client = world.client()
     client.handshake()
     client.client.send(REQUEST)
@@ -311,7 +311,7 @@ def test_alpn(world: World) -> None:
 
 
 def test_stalled_handshake(world: World) -> None:
-    """3g40: a handshake that does not come to its end is given up."""
+    """A handshake that does not come to its end is given up."""
     client = world.client()
     client.pump()
     world.clock.advance(31)
@@ -447,7 +447,7 @@ def test_ports_that_cannot_be_had(number: int, remedy: str) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_all_addresses() -> None:
-    """Decision 38: an empty address is all, IPv4 in any case; the log names IPv4 peers in their own form."""
+    """An empty address is all, IPv4 in any case; the log names IPv4 peers in their own form."""
     port = free_port()
     service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor)
     service.startService()
@@ -475,7 +475,7 @@ def upload(port: int, size: int) -> bytes:
 
 @pytest_twisted.ensureDeferred
 async def test_refusal_reaches_the_client() -> None:
-    """H2: a client that goes on sending still gets its 413, and no reset."""
+    """A client that goes on sending still gets its 413, and no reset."""
     port = free_port()
     service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
     service.startService()
@@ -487,7 +487,7 @@ async def test_refusal_reaches_the_client() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_large_answer(tmp_path: Path) -> None:
-    """5c 13: a large body arrives whole, in the clear and by TLS."""
+    """A large body arrives whole, in the clear and by TLS."""
     world = World(tmp_path)
     world.resource.body = os.urandom(3_000_000)
     port, tls_port = free_port(), free_port()
@@ -524,7 +524,7 @@ async def test_large_answer(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_one_segment() -> None:
-    """H5, H11: header and body arrive in one read of 1,024 octets."""
+    """Header and body arrive in one read of 1,024 octets."""
     port = free_port()
     service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
     service.startService()

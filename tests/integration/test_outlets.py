@@ -1,4 +1,4 @@
-"""What each listener serves, and nothing else (RUN-2, RUN-8, DECISIONS 3, 27, 44)."""
+"""What each listener serves, and nothing else (RUN-2, RUN-8)."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_browsers(server: Server, identity: Identity, path: str) -> None:
 
 
 def test_methods(server: Server, identity: Identity) -> None:
-    """DECISIONS 3: what could carry a password is refused in the clear; a page is not posted to."""
+    """What could carry a password is refused in the clear; a page is not posted to."""
     for path in ("/", "/login", "/nothing"):
         assert ask(server, identity, "http", path, "POST").status == 403
         assert ask(server, identity, "scep", path, "POST").status == 404
@@ -109,7 +109,7 @@ def test_methods(server: Server, identity: Identity) -> None:
 
 
 def test_entrance(server: Server, identity: Identity) -> None:
-    """DECISIONS 44: ``/`` is no error; what it leads to names what is there, and every link of it works."""
+    """``/`` is no error; what it leads to names what is there, and every link of it works."""
     assert ask(server, identity, "https", "/").headers["Location"] == "/login"
     page = ask(server, identity, "https", "/login")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"

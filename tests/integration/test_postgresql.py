@@ -1,4 +1,4 @@
-"""A certificate's whole life on PostgreSQL: ``pikachu init``, a real server, commands beside it (HA-1, CRT-5, AUD-3)."""
+"""A certificate's whole life on PostgreSQL: ``pikachu init``, a real server, commands beside it (HA-1)."""
 
 from __future__ import annotations
 

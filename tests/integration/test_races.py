@@ -1,4 +1,4 @@
-"""A hundred at once, other processes, and guests who behave badly (CHP-2, CRT-5, RUN-6, RUN-7, DECISIONS 30)."""
+"""A hundred at once, other processes, and guests who behave badly (CHP-2, CRT-5, RUN-6, RUN-7)."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def pikachu(server: Server, *arguments: str) -> None:
 
 
 def test_other_processes(tmp_path: Path) -> None:
-    """DECISIONS 30: what another process revokes or releases is in the running server's answers within a second."""
+    """What another process revokes or releases is in the running server's answers within a second."""
     with running_server(tmp_path, changes={("CRL", "crl_delay"): "0.2s"}) as server, server.client("http") as client:
         identity = new_identity(server)
         certificate, serial = identity.certificate, identity.certificate.serial_number
@@ -161,7 +161,7 @@ def test_other_processes(tmp_path: Path) -> None:
 
 
 def test_many_changes_of_others(tmp_path: Path) -> None:
-    """DECISIONS 30: more changes at once than are read at a time."""
+    """More changes at once than are read at a time."""
     with running_server(tmp_path, changes={("CRL", "crl_delay"): "0.2s"}) as server, server.client("http") as client:
         with server.core() as core:
             new_account(core, "many", PASSWORD)

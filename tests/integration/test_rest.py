@@ -106,7 +106,7 @@ def test_hanging_up(api: API, milliseconds: int) -> None:
 
 
 def test_listeners(api: API) -> None:
-    """RUN-2, DECISIONS 3: REST is for HTTPS; a token is never accepted in the clear."""
+    """RUN-2: REST is for HTTPS; a token is never accepted in the clear."""
     assert api.ask("GET", "/api/v1/certificates").status == 200
     assert api.ask("GET", "/api/v1/certificates", listener="http").status == 403
     assert api.ask("GET", "/api/v1/certificates", listener="scep").status == 404

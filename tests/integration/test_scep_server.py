@@ -43,7 +43,7 @@ def ca_certificate(server: Server, listener: str = "scep") -> bytes:
 
 @pytest.mark.parametrize("listener", ["http", "scep", "https"])
 def test_listeners(server: Server, listener: str) -> None:
-    """RUN-2, DECISIONS 44: each of them serves it."""
+    """RUN-2: each of them serves it."""
     client = new_client(ca_certificate(server, listener))
     reply = send(server, client, client.pkcs_req(csr(client.key, challenge=challenge(server))), listener)
     (leaf,) = reply.certificates
@@ -51,7 +51,7 @@ def test_listeners(server: Server, listener: str) -> None:
 
 
 def test_one_challenge_many_clients(server: Server) -> None:
-    """Hostile 35, CHP-2: a hundred at once with one challenge password; one certificate."""
+    """CHP-2: a hundred at once with one challenge password; one certificate."""
     secret = challenge(server)
     recipient = ca_certificate(server)
     clients = [new_client(recipient, slot=slot) for slot in range(1, 5)]
@@ -80,7 +80,7 @@ def test_one_challenge_many_clients(server: Server) -> None:
 
 
 def test_one_message_many_times(server: Server) -> None:
-    """S36, S42: copies that come at the same time get one certificate."""
+    """Copies that come at the same time get one certificate."""
     client = new_client(ca_certificate(server))
     message = client.pkcs_req(csr(client.key, challenge=challenge(server)))
     found: list[bytes] = []
@@ -95,14 +95,14 @@ def test_one_message_many_times(server: Server) -> None:
         thread.join()
     assert len(found) == 16
     assert len(set(found)) == 1
-    # S42: also after a kill.
+    # Also after a kill.
     server.kill()
     server.start()
     assert send(server, client, message).certificates == found[:1]
 
 
 def test_nothing_secret_is_logged(server: Server) -> None:
-    """S44: transaction, signer and result; never the challenge password or what the request holds."""
+    """Transaction, signer and result; never the challenge password or what the request holds."""
     client = new_client(ca_certificate(server))
     secret = challenge(server)
     request = csr(client.key, "device", secret, dns=["hidden.example.com"])

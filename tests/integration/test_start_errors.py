@@ -1,4 +1,4 @@
-"""A start that can't work: one line, exit code 1, nothing left (RUN-4, INIT-4, DECISIONS 39 to 41)."""
+"""A start that can't work: one line, exit code 1, nothing left (RUN-4, INIT-4)."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def foreign_chain(server: Server) -> None:
 
 
 def short_root(server: Server) -> None:
-    """DECISIONS 39: a root with pathlen 0 above a sub CA."""
+    """A root with pathlen 0 above a sub CA."""
     root = make_ca("p256", "Short root", path_length=0)
     root.write(server.folder, "root")
     ca(server, make_ca("p256", "Sub CA", issuer=root, path_length=0))

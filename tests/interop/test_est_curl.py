@@ -1,4 +1,4 @@
-"""curl and openssl against a real server: every operation, every form of body (EST-1; E11 to E16; DECISIONS 1, 3)."""
+"""curl and openssl against a real server: every operation, every form of body (EST-1)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_bodies(est: LiveEST, folder: Path, body: str, der: bool, version: str) 
 
 
 def test_ca_certificates(est: LiveEST, folder: Path) -> None:
-    """E15: anyone."""
+    """Anyone."""
     assert curl(folder, est.url() + PREFIX + "/cacerts")[0] == 200
     openssl(folder, "base64", "-d", "-A", "-in", "answer", "-out", "p7.der")
     printed = openssl(folder, "pkcs7", "-inform", "DER", "-in", "p7.der", "-print_certs")
@@ -106,7 +106,7 @@ def test_ca_certificates(est: LiveEST, folder: Path) -> None:
 
 
 def test_attributes(est: LiveEST, folder: Path, label: Policy) -> None:
-    """E30: 204 where nothing is demanded, else what ``openssl asn1parse`` reads."""
+    """204 where nothing is demanded, else what ``openssl asn1parse`` reads."""
     assert curl(folder, est.url() + PREFIX + "/csrattrs")[0] == 204
     assert curl(folder, est.url() + PREFIX + "/Door%20locks/csrattrs") == (200, "application/csrattrs")
     openssl(folder, "base64", "-d", "-A", "-in", "answer", "-out", "attributes.der")
@@ -116,7 +116,7 @@ def test_attributes(est: LiveEST, folder: Path, label: Policy) -> None:
 
 
 def test_label(est: LiveEST, folder: Path, label: Policy) -> None:
-    """POL-3, DECISIONS 18: the label's CA signs, and cacerts says so."""
+    """POL-3: the label's CA signs, and cacerts says so."""
     base = est.url() + PREFIX + "/Door%20locks"
     assert curl(folder, f"{base}/simpleenroll", *BOB, *PKCS10, "--data-binary", "@r.der")[0] == 400
     assert "EC/secp384r1" in (folder / "answer").read_text()
@@ -131,7 +131,7 @@ def test_label(est: LiveEST, folder: Path, label: Policy) -> None:
 
 @pytest.mark.parametrize("listener", ["https", "trusted_https"])
 def test_reenrollment(est: LiveEST, folder: Path, listener: str) -> None:
-    """EST-3, E4: with the certificate over TLS; without it the trusted port has no handshake."""
+    """EST-3: with the certificate over TLS; without it the trusted port has no handshake."""
     enroll = (*PKCS10, "--data-binary", "@r.pem")
     assert curl(folder, est.url() + PREFIX + "/simpleenroll", *ALICE, *enroll)[0] == 200
     first = certificate(est, folder)
@@ -143,7 +143,7 @@ def test_reenrollment(est: LiveEST, folder: Path, listener: str) -> None:
 
 
 def test_generated_key(est: LiveEST, folder: Path) -> None:
-    """E36: the parts are what openssl reads."""
+    """The parts are what openssl reads."""
     command = (*ALICE, *PKCS10, "--data-binary", "@r.pem")
     status, kind = curl(folder, est.url() + PREFIX + "/serverkeygen", *command)
     assert (status, kind.partition(";")[0]) == (200, "multipart/mixed")
@@ -159,7 +159,7 @@ def test_generated_key(est: LiveEST, folder: Path) -> None:
 
 
 def test_refusals(est: LiveEST, folder: Path) -> None:
-    """E18: statuses and one line of text."""
+    """Statuses and one line of text."""
     url = est.url() + PREFIX + "/simpleenroll"
     data = ("--data-binary", "@r.der")
     assert curl(folder, url, *PKCS10, *data)[0] == 401
@@ -175,7 +175,7 @@ def test_refusals(est: LiveEST, folder: Path) -> None:
 
 
 def test_not_in_the_clear(est: LiveEST, folder: Path) -> None:
-    """H15, DECISIONS 3: EST is never answered on plain HTTP, and never redirected with credentials."""
+    """EST is never answered on plain HTTP, and never redirected with credentials."""
     url = f"http://localhost:{est.server.ports['http']}{PREFIX}"
     assert curl(folder, f"{url}/simpleenroll", *ALICE, *PKCS10, "--data-binary", "@r.der")[0] == 403
     assert curl(folder, f"{url}/cacerts")[0] == 403
@@ -183,6 +183,6 @@ def test_not_in_the_clear(est: LiveEST, folder: Path) -> None:
 
 @pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
 def test_old_tls(est: LiveEST, folder: Path, version: str) -> None:
-    """E3, 3g 2: TLS 1.0 and 1.1 have no handshake."""
+    """TLS 1.0 and 1.1 have no handshake."""
     where = ("-connect", est.url().removeprefix("https://"), version, "-cipher", "ALL:@SECLEVEL=0")
     run("openssl", "s_client", *where, "-brief", cwd=folder, code=1)

@@ -1,4 +1,4 @@
-"""strongSwan's ``pki --estca`` and ``pki --est`` against a real server (EST-1 to EST-4; E3, E11, E17, E19)."""
+"""strongSwan's ``pki --estca`` and ``pki --est`` against a real server (EST-1 to EST-4)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Client:
 
 @VERSIONS
 def test_ca_certificates(est: LiveEST, tmp_path: Path, version: str) -> None:
-    """E15: ``--estca`` reads root and issuing CA."""
+    """``--estca`` reads root and issuing CA."""
     client = Client(tmp_path, est, version)
     run(
         *("pki", "--estca", "--url", est.url(), "--cacert", "root.crt", "--cacert", "ca.crt"),
@@ -105,7 +105,7 @@ def test_ca_certificates(est: LiveEST, tmp_path: Path, version: str) -> None:
 @VERSIONS
 @pytest.mark.parametrize("key_type", ["p256", "rsa2048"])
 def test_password(est: LiveEST, tmp_path: Path, version: str, key_type: str) -> None:
-    """E6: pre-emptive Basic, base64 in one line, one write."""
+    """Pre-emptive Basic, base64 in one line, one write."""
     key, csr = make_csr(key_type, f"{key_type}-{version}.example.com", ["DNS:a.example.com"])
     found = Client(tmp_path, est, version).enroll(csr, "--userpass", f"alice:{PASSWORD}")
     assert found.public_key() == key.public_key()
@@ -141,7 +141,7 @@ def test_challenge(est: LiveEST, tmp_path: Path) -> None:
 
 
 def test_refusals(est: LiveEST, tmp_path: Path) -> None:
-    """E18: a wrong password and a revoked certificate are errors to the client."""
+    """A wrong password and a revoked certificate are errors to the client."""
     client = Client(tmp_path, est)
     client.refused(make_csr()[1], "--userpass", "alice:wrong")
     client.refused(make_csr()[1])
@@ -153,7 +153,7 @@ def test_refusals(est: LiveEST, tmp_path: Path) -> None:
 
 @VERSIONS
 def test_approval(manual: LiveEST, tmp_path: Path, version: str) -> None:
-    """EST-4, E19: it polls until an admin approves."""
+    """EST-4: it polls until an admin approves."""
     client = Client(tmp_path, manual, version)
     key, csr = make_csr(subject="waits")
     more = ["--userpass", f"alice:{PASSWORD}", "--interval", "1", "--maxpolltime", "30", "--outform", "pem"]

@@ -181,7 +181,7 @@ def test_strongswan_with_a_wrong_challenge(tmp_path: Path) -> None:
 
 
 def test_scepclient_behind_the_legacy_switch(tmp_path: Path) -> None:
-    """D2: SHA-1 and single DES; enrollment and renewal.  It encrypts for each certificate of GetCACert, so that a CA
+    """SHA-1 and single DES; enrollment and renewal.  It encrypts for each certificate of GetCACert, so that a CA
     with another key than RSA makes it panic.
     """
     require("scepclient")
@@ -194,7 +194,7 @@ def test_scepclient_behind_the_legacy_switch(tmp_path: Path) -> None:
 
 
 def test_scepclient_without_the_switch(tmp_path: Path) -> None:
-    """D2: badAlg."""
+    """badAlg."""
     require("scepclient")
     with server_in(tmp_path, "rsa2048") as server:
         command = ("scepclient", "-server-url", url(server), "-private-key", "go.key", "-certificate", "go.pem")

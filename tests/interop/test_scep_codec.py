@@ -47,7 +47,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_openssl_verifies_signed_data(directory: Path) -> None:
-    """X18: ``openssl cms -verify`` and ``openssl smime -verify`` give the content."""
+    """``openssl cms -verify`` and ``openssl smime -verify`` give the content."""
     require("openssl")
     certificate = (directory / "ca.der").read_bytes()
     unsigned = prepare(
@@ -69,7 +69,7 @@ def test_openssl_verifies_signed_data(directory: Path) -> None:
 
 @pytest.mark.parametrize("cipher", [Cipher.DES3, Cipher.AES128, Cipher.AES192, Cipher.AES256])
 def test_openssl_decrypts_enveloped_data(directory: Path, cipher: Cipher) -> None:
-    """X19, S27: ``openssl cms -decrypt`` finds its recipient by issuer and serial number."""
+    """``openssl cms -decrypt`` finds its recipient by issuer and serial number."""
     require("openssl")
     data = envelop(b"the content", identify((directory / "ca.der").read_bytes()), cipher)
     (directory / "enveloped").write_bytes(data)
@@ -83,7 +83,7 @@ def test_openssl_decrypts_enveloped_data(directory: Path, cipher: Cipher) -> Non
     [(), ("-keyid",), ("-keyopt", "rsa_padding_mode:oaep"), ("-stream", "-indef"), ("-aes-256-cbc",)],
 )
 def test_what_openssl_encrypts_is_opened(directory: Path, options: tuple[str, ...]) -> None:
-    """S16, S19, S21: key identifiers, OAEP, and the indefinite lengths of ``-stream``."""
+    """Key identifiers, OAEP, and the indefinite lengths of ``-stream``."""
     require("openssl")
     (directory / "plain").write_bytes(b"the content" * 1000)
     cipher = () if "-aes-256-cbc" in options else ("-aes128",)
@@ -108,7 +108,7 @@ def test_what_openssl_encrypts_is_opened(directory: Path, options: tuple[str, ..
     [(), ("-keyid",), ("-keyopt", "rsa_padding_mode:pss"), ("-stream", "-indef"), ("-md", "sha512"), ("-noattr",)],
 )
 def test_what_openssl_signs_verifies(directory: Path, options: tuple[str, ...]) -> None:
-    """S15, S16, S18."""
+    """SHA-512, PSS, no signed attributes, indefinite lengths; named by issuer or by key identifier."""
     require("openssl")
     (directory / "plain").write_bytes(b"the content" * 1000)
     command = ("openssl", "cms", "-sign", "-nodetach", "-binary", "-in", "plain", "-outform", "DER", "-out", "s")
@@ -121,7 +121,7 @@ def test_what_openssl_signs_verifies(directory: Path, options: tuple[str, ...]) 
 
 
 def test_openssl_prints_degenerate(directory: Path) -> None:
-    """S10, X17."""
+    """A SignedData without signers."""
     require("openssl")
     (directory / "p7").write_bytes(degenerate([(directory / "ca.der").read_bytes()]))
     text = run(directory, "openssl", "pkcs7", "-inform", "DER", "-in", "p7", "-print_certs", "-noout")
@@ -129,7 +129,7 @@ def test_openssl_prints_degenerate(directory: Path) -> None:
 
 
 def test_openssl_reads_a_failure(directory: Path) -> None:
-    """S25: a CertRep without content is still a SignedData."""
+    """A CertRep without content is still a SignedData."""
     require("openssl")
     certificate = (directory / "ca.der").read_bytes()
     reply = Reply(b"tid", b"nonce", bytes(16), datetime.now(UTC), identify(certificate), ALGORITHM)
@@ -176,7 +176,7 @@ def test_strongswan_polls_and_renews(directory: Path) -> None:
 
 
 def test_scepclient_enrolls_behind_the_legacy_switch(directory: Path) -> None:
-    """D2: it always sends SHA-1 and single DES with a constructed encryptedContent."""
+    """It always sends SHA-1 and single DES with a constructed encryptedContent."""
     require("scepclient")
     with LoopbackSCEPServer(LEGACY) as server:
         command = ("scepclient", "-server-url", server.url, "-private-key", "go.key", "-certificate", "go.pem")
@@ -189,7 +189,7 @@ def test_scepclient_enrolls_behind_the_legacy_switch(directory: Path) -> None:
 
 
 def test_scepclient_is_refused_without_the_switch(directory: Path) -> None:
-    """D2: badAlg, and the client understands it."""
+    """badAlg, and the client understands it."""
     require("scepclient")
     with LoopbackSCEPServer(MODERN) as server:
         command = ("scepclient", "-server-url", server.url, "-private-key", "go.key", "-certificate", "go.pem")

@@ -1,4 +1,4 @@
-"""Real clients of certificate status against a real server (OCSP-1, OCSP-2, VA-2, VA-3, O1 to O8, C14 to C24)."""
+"""Real clients of certificate status against a real server (OCSP-1, OCSP-2, VA-2, VA-3)."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Site:
 
     @contextlib.contextmanager
     def stack(self) -> Iterator[Stack]:
-        """Another process on the same database, which the server has to notice (DECISIONS 30)."""
+        """Another process on the same database, which the server has to notice."""
         with self.server.core() as core:
             yield Stack(self.server.files, core, Clock())
 
@@ -168,7 +168,7 @@ def test_openssl_asks(site: Site, ca: str, digest: str, path: str) -> None:
 
 
 def test_openssl_is_told_of_a_revocation(site: Site) -> None:
-    """OCSP-1, O26, O29: revoked with time and reason; unknown; many in one request."""
+    """OCSP-1: revoked with time and reason; unknown; many in one request."""
     revoked, revoked_path, _ = site.issue()
     _, good_path, _ = site.issue()
     for options in ("", "-no_nonce"):
@@ -215,7 +215,7 @@ def test_ocsptool_asks(site: Site) -> None:
 
 
 def test_strongswan_verifies_online(site: Site) -> None:
-    """OCSP-1, C14: by the addresses in the certificate."""
+    """OCSP-1: by the addresses in the certificate."""
     require("pki")
     leaf, certificate, _ = site.issue()
     folder = site.server.folder
@@ -232,7 +232,7 @@ def test_strongswan_verifies_online(site: Site) -> None:
 
 
 def test_openssl_verifies_with_the_lists_of_a_chain(site: Site) -> None:
-    """C24: -crl_check_all needs the root's list too."""
+    """-crl_check_all needs the root's list too."""
     leaf, certificate, _ = site.issue()
     root, sub = site.server.folder / "root.crt", site.server.folder / "ec.crt"
     lists = site.folder / "chain-crl.pem"
@@ -256,7 +256,7 @@ def test_openssl_verifies_with_the_lists_of_a_chain(site: Site) -> None:
 
 
 def test_openssl_fetches_by_the_certificates_address(site: Site) -> None:
-    """C14, C15: -crl_download takes DER of the exact type."""
+    """-crl_download takes DER of the exact type."""
     leaf, certificate, _ = site.issue()
     root, sub = site.server.folder / "root.crt", site.server.folder / "ec.crt"
     command = ("openssl", "verify", "-crl_check", "-crl_download", "-CAfile", root, "-untrusted", sub, certificate)
@@ -266,7 +266,7 @@ def test_openssl_fetches_by_the_certificates_address(site: Site) -> None:
 
 
 def test_openssl_and_gnutls_read_the_list(site: Site) -> None:
-    """C1 to C5: the signature verifies; number and key identifier are there."""
+    """The signature verifies; number and key identifier are there."""
     require("certtool")
     for ca in ("ec", "rsa", "root"):
         path = site.folder / f"{ca}.pem"
@@ -280,7 +280,7 @@ def test_openssl_and_gnutls_read_the_list(site: Site) -> None:
 
 
 def test_certtool_verifies_with_the_list(site: Site) -> None:
-    """C8, with GnuTLS."""
+    """With GnuTLS."""
     require("certtool")
     leaf, certificate, _ = site.issue()
     lists = site.folder / "certtool.pem"
@@ -302,7 +302,7 @@ def test_certtool_verifies_with_the_list(site: Site) -> None:
 
 
 def test_curl_asks_again_only_for_what_is_new(site: Site) -> None:
-    """C17: ETag, date and range, by HTTP and HTTPS."""
+    """ETag, date and range, by HTTP and HTTPS."""
     require("curl")
     etag, body = site.folder / "etag", site.folder / "list.crl"
     trust = ("--cacert", site.server.folder / "root.crt")
@@ -341,7 +341,7 @@ def nginx_configuration(folder: Path, server: str) -> Path:
 
 
 def test_nginx_staples(site: Site) -> None:
-    """O3, O4, O24 with nginx: good is stapled; what was revoked is not."""
+    """With nginx: good is stapled; what was revoked is not."""
     require("nginx")
     leaf, certificate, key = site.issue(common_name="localhost")
     (port,) = free_ports(1)
@@ -375,7 +375,7 @@ def test_nginx_staples(site: Site) -> None:
 
 
 def test_nginx_refuses_who_is_on_the_list(site: Site) -> None:
-    """C24 with ssl_crl: the lists of the whole chain, read again at a reload."""
+    """With ssl_crl: the lists of the whole chain, read again at a reload."""
     require("nginx", "curl")
     folder = site.folder / "nginx-crl"
     folder.mkdir()
@@ -411,7 +411,7 @@ def test_nginx_refuses_who_is_on_the_list(site: Site) -> None:
 
 
 def test_haproxy_refuses_who_is_on_the_list(site: Site) -> None:
-    """C24 with crl-file: the lists of the whole chain."""
+    """With crl-file: the lists of the whole chain."""
     require("haproxy", "curl")
     folder = site.folder / "haproxy"
     folder.mkdir()
@@ -446,7 +446,7 @@ def test_haproxy_refuses_who_is_on_the_list(site: Site) -> None:
 
 
 def test_mosquitto_refuses_who_is_on_the_list(site: Site) -> None:
-    """VA-2, DECISIONS 26: it reads ``crl_path`` itself, again at SIGHUP."""
+    """VA-2: it reads ``crl_path`` itself, again at SIGHUP."""
     require("mosquitto", "mosquitto_pub")
     folder = site.folder / "mosquitto"
     folder.mkdir()

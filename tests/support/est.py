@@ -211,7 +211,7 @@ class EST:
         return self.send(path(operation, label), "POST", base64.b64encode(csr), fields, tls)
 
     def certificate(self, response: Response, ca: str | None = None) -> x509.Certificate:
-        """The one certificate of an answer, without fault (E16)."""
+        """The one certificate of an answer, without fault."""
         assert response.status == 200, (response.status, response.body)
         assert response.headers["Content-Type"] == CERTS_ONLY
         (found,) = certificates_in(response.body)

@@ -103,7 +103,7 @@ class SCEP(EST):
         return replace(client, certificate=self.leaf(reply))
 
     def leaf(self, reply: CertRep) -> bytes:
-        """The one certificate of an answer, without fault (D3)."""
+        """The one certificate of an answer, without fault."""
         assert reply.status == SUCCESS, reply.fail_info_text
         (found,) = reply.certificates
         key = x509.load_der_x509_certificate(found).extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)

@@ -1,4 +1,4 @@
-"""USR-1 to USR-4, DECISIONS 37, 51: the rules about people."""
+"""USR-1 to USR-4: the rules about people."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_names_are_unique_without_case(world: World) -> None:
 
 @pytest.mark.parametrize("username", ["", "a" * 65, "a b", "a/b", "ä", "a\n", "a\0", "<b>"])
 def test_names_of_added_users(world: World, username: str) -> None:
-    """DECISIONS 37: 1 to 64 of [A-Za-z0-9._@-]."""
+    """1 to 64 of [A-Za-z0-9._@-]."""
     attempt = world.accounts.add_user(SYSTEM, username, "a@example.com", Role.USER, AccountState.ACTIVE, PASSWORD)
     assert "1 to 64" in failure_of(attempt, MalformedRequest).public
 
@@ -246,7 +246,7 @@ def test_change_own_password(world: World) -> None:
 
 
 def test_directory_accounts_have_no_password_here(world: World) -> None:
-    """DECISIONS 51."""
+    """It is LDAP's: neither changed nor reset."""
     made = Event("add", "user", "dora", "test")
     dora = result_of(
         world.store.add_account(

@@ -157,7 +157,7 @@ def test_challenge_is_128_random_bits_in_upper_case_hex(people: People) -> None:
 
 
 def test_reveal_is_for_owner_and_admins_and_strange_eyes_are_recorded(people: People) -> None:
-    """DECISIONS 48."""
+    """To all others it is not there."""
     world = people.world
     made, text = result_of(world.accounts.create_challenge(people.alice))
     before = len(world.events())
@@ -233,7 +233,7 @@ def test_one_that_a_request_holds_is_not_deleted(people: People) -> None:
 
 
 def test_store_csr(people: People) -> None:
-    """CSR-1: DER, PEM or base64; the challenge password in it is recorded nowhere (DECISIONS 16)."""
+    """CSR-1: DER, PEM or base64; the challenge password in it is recorded nowhere."""
     world = people.world
     _, der = make_csr(challenge="sesame-1234")
     stored = result_of(world.accounts.store_csr(people.alice, "gateway", der))
@@ -255,7 +255,7 @@ def test_requests_that_prove_nothing_are_not_kept(people: People) -> None:
 
 
 def test_stored_requests_keep_to_their_owner(people: People) -> None:
-    """CSR-3, DECISIONS 31: owner or admin, 404 for others."""
+    """CSR-3: owner or admin, 404 for others."""
     world = people.world
     _, der = make_csr()
     stored = result_of(world.accounts.store_csr(people.alice, "x", der))
@@ -272,7 +272,7 @@ def test_stored_requests_keep_to_their_owner(people: People) -> None:
 
 
 def test_what_is_nobodys_is_for_admins(people: People) -> None:
-    """DECISIONS 11; the program itself has no account, and a principal without one sees nothing."""
+    """Owners are accounts: the program itself has no account, and a principal without one sees nothing."""
     world = people.world
     _, der = make_csr()
     stored = result_of(world.accounts.store_csr(SYSTEM, "x", der))
@@ -306,7 +306,7 @@ NEEDS: list[tuple[Scope, Operation]] = [
 
 @pytest.mark.parametrize(("scope", "operation"), NEEDS)
 def test_each_operation_needs_its_scope(people: People, scope: Scope, operation: Operation) -> None:
-    """USR-6, DECISIONS 35."""
+    """USR-6."""
     world = people.world
     others = [other for other in Scope if other is not scope]
     failure_of(operation(world, restricted(world, people.root, *others)), NotAuthorized)

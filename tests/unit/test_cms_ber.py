@@ -1,4 +1,4 @@
-"""The BER normaliser: S16, and the ASN.1 part of the hostile list (PROTOCOLS 2e 39)."""
+"""The BER normaliser, and hostile ASN.1."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _TREES = st.recursive(
 
 @given(_TREES)
 def test_der_comes_back_unchanged(data: bytes) -> None:
-    """S16: what is DER already is not touched, so a signature over it still verifies."""
+    """What is DER already is not touched, so a signature over it still verifies."""
     assert normalise(data) == data
 
 
 @given(_TREES, st.integers(1, 50))
 def test_indefinite_lengths_and_strings_in_pieces_become_der(data: bytes, piece: int) -> None:
-    """S16: indefinite lengths and constructed OCTET STRINGs come back as the DER they stand for."""
+    """Indefinite lengths and constructed OCTET STRINGs come back as the DER they stand for."""
     assert normalise(as_ber(data, piece=piece)) == data
 
 
@@ -74,7 +74,7 @@ def test_small_cases(ber: str, expected: str | None) -> None:
 
 
 def test_sets_keep_their_order() -> None:
-    """X16: nothing is sorted, since a signature may cover the order that was sent."""
+    """Nothing is sorted, since a signature may cover the order that was sent."""
     data = tlv(0x31, b"\x02\x01\x09", b"\x02\x01\x01")
     assert normalise(data) == data
 
@@ -117,7 +117,7 @@ BOMBS = {
 @pytest.mark.parametrize("codec", [normalise, parse_signed_data, parse_enveloped_data, decode])
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_bombs_are_refused_quickly_in_little_memory(bomb: str, codec: Callable[[bytes], object]) -> None:
-    """2e 39: each is refused in less than 100 ms, with memory that does not grow with what it claims to be."""
+    """Each is refused in less than 100 ms, with memory that does not grow with what it claims to be."""
     data = BOMBS[bomb]
     began = time.perf_counter()
     with pytest.raises(MalformedRequest):

@@ -1,4 +1,4 @@
-"""EnvelopedData: S16, S18, S19, S21, S27, X19, D2."""
+"""EnvelopedData (RFC 5652 section 6), as real clients write it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def opened(data: bytes, allowed: AllowedAlgorithms = MODERN) -> bytes:
 
 @pytest.mark.parametrize("cipher", list(NAMES))
 def test_each_cipher_opens_what_its_switch_lets_in(cipher: str) -> None:
-    """S18, D2: AES always, triple DES with its switch, single DES with the legacy switch only."""
+    """AES always, triple DES with its switch, single DES with the legacy switch only."""
     data = client.envelope(b"content", CERTIFICATE, cipher)
     assert opened(data, LEGACY) == b"content"
     for allowed in (MODERN, WITH_SHA1_3DES):
@@ -70,7 +70,7 @@ def test_each_cipher_opens_what_its_switch_lets_in(cipher: str) -> None:
 
 @pytest.mark.parametrize("digest", ["sha1", "sha256"])
 def test_oaep(digest: str) -> None:
-    """S21: RSAES-OAEP with SHA-1 and SHA-256."""
+    """RSAES-OAEP with SHA-1 and SHA-256."""
     data = client.envelope(b"content", CERTIFICATE, oaep_digest=digest)
     recipient = recipient_for(parse_enveloped_data(data), [identify(CERTIFICATE)])
     assert recipient.oaep_hash == digest
@@ -78,7 +78,7 @@ def test_oaep(digest: str) -> None:
 
 
 def test_oaep_with_other_hashes_is_unsupported() -> None:
-    """S21: what the key's holder can't do is said before it is tried."""
+    """What the key's holder can't do is said before it is tried."""
     data = client.envelope(b"content", CERTIFICATE, oaep_digest="sha512")
     with pytest.raises(UnsupportedAlgorithm):
         recipient_for(parse_enveloped_data(data), [identify(CERTIFICATE)])
@@ -110,7 +110,7 @@ def _around(*recipients: bytes, encrypted: bytes | None = None) -> bytes:
 
 
 def test_other_key_encryption_is_unsupported() -> None:
-    """S18."""
+    """RSA with PKCS #1 v1.5 or OAEP is all."""
     for algorithm in (
         client.algorithm("1.2.3.4"),
         client.algorithm(
@@ -123,7 +123,7 @@ def test_other_key_encryption_is_unsupported() -> None:
 
 
 def test_recipient_by_key_identifier() -> None:
-    """S19, X19."""
+    """RFC 5652 section 6.2.1: the other form of RecipientIdentifier."""
     data = client.envelope(b"content", CERTIFICATE, key_identifier=b"ra key identifier")
     assert opened(data) == b"content"
     with pytest.raises(UnknownRecipient):
@@ -131,7 +131,7 @@ def test_recipient_by_key_identifier() -> None:
 
 
 def test_other_recipient_is_unknown() -> None:
-    """S19, 2e 26: its own error, since the recipient is not secret."""
+    """Its own error, since the recipient is not secret."""
     data = client.envelope(b"content", self_signed(rsa_key(1), "someone else"))
     with pytest.raises(UnknownRecipient):
         opened(data)
@@ -140,7 +140,7 @@ def test_other_recipient_is_unknown() -> None:
 @pytest.mark.parametrize("how", [{"constructed": True}, {}])
 @pytest.mark.parametrize("piece", [None, 5, 1000])
 def test_ber_is_read(how: dict[str, Any], piece: int | None) -> None:
-    """S16: encryptedContent with an OCTET STRING inside (scepclient), in pieces, indefinite lengths (jscep, iOS)."""
+    """encryptedContent with an OCTET STRING inside (scepclient), in pieces, indefinite lengths (jscep, iOS)."""
     data = client.envelope(b"content" * 30, CERTIFICATE, **how)
     if piece is not None:
         # The recipient's name must stay as it is: it is compared byte for byte.
@@ -164,7 +164,7 @@ def test_ber_is_read(how: dict[str, Any], piece: int | None) -> None:
     ],
 )
 def test_all_failures_to_decrypt_are_one(how: dict[str, Any]) -> None:
-    """S21, 2e 27: padding of the key, size of the key, padding of the content: one error with one text."""
+    """Padding of the key, size of the key, padding of the content: one error with one text."""
     with pytest.raises(MessageCheckFailed) as failed:
         csr_in(opened(client.envelope(b"content", CERTIFICATE, **how)))
     assert failed.value.public == NOT_READABLE
@@ -172,7 +172,7 @@ def test_all_failures_to_decrypt_are_one(how: dict[str, Any]) -> None:
 
 
 def test_a_wrong_key_never_opens_with_the_right_prefix() -> None:
-    """S21: without a key a random one is used, so that each run differs, and never a constant one."""
+    """Without a key a random one is used, so that each run differs, and never a constant one."""
     enveloped = parse_enveloped_data(client.envelope(b"content" * 100, CERTIFICATE))
     outcomes = set()
     for _ in range(600):
@@ -186,7 +186,7 @@ def test_a_wrong_key_never_opens_with_the_right_prefix() -> None:
 @given(content=st.binary(max_size=200), name=st.sampled_from(list(NAMES)), serial=st.integers(-(2**300), 2**300))
 @settings(max_examples=60)
 def test_what_is_enveloped_is_opened_by_both(content: bytes, name: str, serial: int) -> None:
-    """S27, X19: version 0, PKCS#1 v1.5, issuer and serial copied; decode(encode(m)) = m for any serial number."""
+    """Version 0, PKCS#1 v1.5, issuer and serial copied; decode(encode(m)) = m for any serial number."""
     certificate = self_signed(rsa_key(), "device", serial)
     data = envelop(content, identify(certificate), NAMES[name])
     assert client.issuer_and_serial(certificate) in data
@@ -197,7 +197,7 @@ def test_what_is_enveloped_is_opened_by_both(content: bytes, name: str, serial: 
 
 
 def test_vectors_and_keys_are_fresh() -> None:
-    """X19: a random initialisation vector each."""
+    """A random initialisation vector each."""
     recipient = identify(CERTIFICATE)
     made = [parse_enveloped_data(envelop(b"x", recipient, Cipher.AES128)) for _ in range(20)]
     assert len({one.initialisation_vector for one in made}) == 20
@@ -205,7 +205,7 @@ def test_vectors_and_keys_are_fresh() -> None:
 
 
 def test_only_rsa_keys_can_be_recipients() -> None:
-    """S28: never un-enveloped, but refused."""
+    """Never un-enveloped, but refused."""
     certificate = self_signed(ec.generate_private_key(ec.SECP256R1()))
     with pytest.raises(UnsupportedAlgorithm):
         envelop(b"x", identify(certificate), Cipher.AES128)
@@ -213,7 +213,7 @@ def test_only_rsa_keys_can_be_recipients() -> None:
 
 @pytest.mark.parametrize("tag", [0xA1, 0xA2, 0xA3, 0xA4])
 def test_other_recipient_kinds_are_unsupported(tag: int) -> None:
-    """2e 31: passwords, key agreement and the rest; beside an RSA recipient they are passed over."""
+    """Passwords, key agreement and the rest; beside an RSA recipient they are passed over."""
     with pytest.raises(UnsupportedAlgorithm):
         parse_enveloped_data(_around(tlv(tag, client.integer(0))))
     transport = tlv(
@@ -227,7 +227,7 @@ def test_other_recipient_kinds_are_unsupported(tag: int) -> None:
 
 
 def test_authenticated_encryption_is_unsupported() -> None:
-    """2e 31."""
+    """AuthEnvelopedData (RFC 5083) is named as what it is."""
     data = tlv(0x30, client.oid("1.2.840.113549.1.9.16.1.23"), tlv(0xA0, tlv(0x30)))
     with pytest.raises(UnsupportedAlgorithm):
         parse_enveloped_data(data)

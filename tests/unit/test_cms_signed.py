@@ -1,4 +1,4 @@
-"""SignedData: S15 to S18, S10/X17, X18, X16, D5."""
+"""SignedData (RFC 5652 section 5), as real clients write it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def message(content: bytes | None = b"content", **how: Any) -> bytes:
 
 @pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
 def test_verifies_modern_digests(digest: str) -> None:
-    """S15, S18: the signer's certificate comes back, and the content."""
+    """The signer's certificate comes back, and the content."""
     data = parse_signed_data(message(digest=digest))
     assert data.content == b"content"
     assert data.verify().certificate == self_signed(rsa_key())
@@ -41,7 +41,7 @@ def test_verifies_modern_digests(digest: str) -> None:
 
 @pytest.mark.parametrize(("digest", "allowed"), [("sha1", WITH_SHA1_3DES), ("sha1", LEGACY), ("md5", LEGACY)])
 def test_old_digests_only_behind_their_switch(digest: str, allowed: Any) -> None:
-    """S18, D2: SHA-1 with its switch, MD5 only with the legacy one."""
+    """SHA-1 with its switch, MD5 only with the legacy one."""
     data = parse_signed_data(message(digest=digest))
     data.verify(allowed)
     with pytest.raises(UnsupportedAlgorithm):
@@ -52,20 +52,20 @@ def test_old_digests_only_behind_their_switch(digest: str, allowed: Any) -> None
 
 
 def test_switches() -> None:
-    """D2: legacy lets in everything known, the other switch SHA-1 and triple DES."""
+    """Legacy lets in everything known, the other switch SHA-1 and triple DES."""
     assert allowed_algorithms() is MODERN
     assert allowed_algorithms(sha1_3des=True) is WITH_SHA1_3DES
     assert allowed_algorithms(legacy=True) is LEGACY
 
 
 def test_unknown_digest_is_unsupported() -> None:
-    """S18: SHA-224 is nowhere in the list."""
+    """SHA-224 is nowhere in the list."""
     with pytest.raises(UnsupportedAlgorithm):
         parse_signed_data(message(digest="sha224")).verify(LEGACY)
 
 
 def test_digest_inside_the_signature_algorithm_counts() -> None:
-    """S18: sha1WithRSAEncryption is not let in because the message digest is SHA-256."""
+    """sha1WithRSAEncryption is not let in because the message digest is SHA-256."""
     data = parse_signed_data(message(signature_oid="1.2.840.113549.1.1.5"))
     with pytest.raises(UnsupportedAlgorithm):
         data.verify()
@@ -80,7 +80,7 @@ def test_pss_verifies() -> None:
 
 
 def test_ecdsa_verifies() -> None:
-    """S15: EC signers, with the digest in the signature algorithm or beside it."""
+    """EC signers, with the digest in the signature algorithm or beside it."""
     key = ec.generate_private_key(ec.SECP256R1())
     for oid in ("1.2.840.10045.4.3.2", "1.2.840.10045.2.1"):
         parse_signed_data(signed(b"x", key, self_signed(key), TID, signature_oid=oid)).verify()
@@ -91,7 +91,7 @@ def test_ecdsa_verifies() -> None:
 
 @pytest.mark.parametrize("serial", [0, -5, 2**255, 2**520 + 1, -(2**200)])
 def test_odd_serials_of_throw_away_certificates(serial: int) -> None:
-    """S17: zero, negative and very long serial numbers are tolerated there."""
+    """Zero, negative and very long serial numbers are tolerated there."""
     certificate = self_signed(rsa_key(), serial=serial)
     identity = parse_signed_data(message(certificate=certificate)).verify()
     assert identity.serial == serial
@@ -99,7 +99,7 @@ def test_odd_serials_of_throw_away_certificates(serial: int) -> None:
 
 
 def test_signer_by_key_identifier() -> None:
-    """S15: the signer may be named by its subjectKeyIdentifier (SignerInfo version 3)."""
+    """The signer may be named by its subjectKeyIdentifier (SignerInfo version 3)."""
     certificate = self_signed(rsa_key(), key_identifier=b"k" * 20)
     data = parse_signed_data(message(certificate=certificate, key_identifier=b"k" * 20))
     assert data.verify().certificate == certificate
@@ -109,7 +109,7 @@ def test_signer_by_key_identifier() -> None:
 
 
 def test_signer_is_found_among_several_certificates() -> None:
-    """S17: and what is no certificate does not get in the way."""
+    """And what is no certificate does not get in the way."""
     certificate = self_signed(rsa_key(), "device", 7)
     others = [self_signed(rsa_key(), "other", 7), self_signed(rsa_key(), "device", 8), tlv(0x30), certificate]
     assert parse_signed_data(message(certificate=certificate, certificates=others)).verify().serial == 7
@@ -126,13 +126,13 @@ def test_signer_is_found_among_several_certificates() -> None:
     ],
 )
 def test_what_does_not_match_fails_the_message_check(how: dict[str, Any]) -> None:
-    """S15, 2e 21, 22: one kind of error for any mismatch."""
+    """One kind of error for any mismatch."""
     with pytest.raises(MessageCheckFailed):
         parse_signed_data(message(**how)).verify()
 
 
 def test_wrong_content_type_attribute() -> None:
-    """S15: contentType must be that of the content."""
+    """contentType must be that of the content."""
     other = signed(b"c", rsa_key(), self_signed(rsa_key()), {client.CONTENT_TYPE: [client.oid(client.SIGNED_DATA)]})
     with pytest.raises(MessageCheckFailed):
         parse_signed_data(other).verify()
@@ -149,14 +149,14 @@ def test_two_message_digests_are_malformed() -> None:
 
 
 def test_no_signer_and_two_signers_are_malformed() -> None:
-    """S17: exactly one SignerInfo."""
+    """Exactly one SignerInfo."""
     for signers in (0, 2):
         with pytest.raises(MalformedRequest):
             parse_signed_data(message(signers=signers)).verify()
 
 
 def test_unsorted_attributes_signed_in_der_order_or_as_sent() -> None:
-    """S16: both kinds of client are understood."""
+    """Both kinds of client are understood."""
     parse_signed_data(message(unsorted=True)).verify()
     parse_signed_data(message(unsorted=True, sign_as_sent=True)).verify()
     with pytest.raises(MessageCheckFailed):
@@ -165,7 +165,7 @@ def test_unsorted_attributes_signed_in_der_order_or_as_sent() -> None:
 
 @pytest.mark.parametrize("piece", [1, 7, 1000])
 def test_ber_is_read(piece: int) -> None:
-    """S16: indefinite lengths and pieces everywhere but in the certificate."""
+    """Indefinite lengths and pieces everywhere but in the certificate."""
     certificate = self_signed(rsa_key())
     data = parse_signed_data(as_ber(message(b"c" * 300), [certificate], piece))
     assert data.verify().certificate == certificate
@@ -173,13 +173,13 @@ def test_ber_is_read(piece: int) -> None:
 
 
 def test_a_certificate_in_ber_is_refused() -> None:
-    """X16: a certificate is never re-encoded."""
+    """A certificate is never re-encoded."""
     with pytest.raises(MalformedRequest, match="not DER"):
         parse_signed_data(as_ber(message()))
 
 
 def test_absent_and_empty_content() -> None:
-    """S25: both are told apart, and verify."""
+    """Both are told apart, and verify."""
     assert parse_signed_data(message(None)).content is None
     assert parse_signed_data(message(b"")).content == b""
     parse_signed_data(message(None)).verify()
@@ -223,7 +223,7 @@ def _sign(to_be_signed: bytes) -> bytes:
 @given(content=st.none() | st.binary(max_size=500), value=st.binary(max_size=50))
 @settings(max_examples=25)
 def test_what_is_built_is_read_by_both(content: bytes | None, value: bytes) -> None:
-    """X18: sorted attributes, contentType, messageDigest and signingTime; decode(encode(m)) = m."""
+    """Sorted attributes, contentType, messageDigest and signingTime; decode(encode(m)) = m."""
     certificate = self_signed(rsa_key())
     unsigned = prepare(
         content,
@@ -254,7 +254,7 @@ def test_ecdsa_is_built() -> None:
 
 
 def test_key_packages_make_version_3() -> None:
-    """E36: SignedData of an AsymmetricKeyPackage (RFC 5652 section 5.1, RFC 5958)."""
+    """SignedData of an AsymmetricKeyPackage (RFC 5652 section 5.1, RFC 5958)."""
     certificate = self_signed(rsa_key())
     unsigned = prepare(
         b"package",
@@ -271,7 +271,7 @@ def test_key_packages_make_version_3() -> None:
 
 
 def test_degenerate_is_exact() -> None:
-    """S10, X17: version 1, no digest algorithms, data without content, certificates in DER order, no signers."""
+    """Version 1, no digest algorithms, data without content, certificates in DER order, no signers."""
     one, two = self_signed(rsa_key(), serial=1), self_signed(rsa_key(), serial=2)
     data = degenerate([two, one, two])
     body = data[data.index(b"\xa0") :]
@@ -291,7 +291,7 @@ def test_degenerate_is_exact() -> None:
 
 
 def test_degenerate_of_crls() -> None:
-    """S40: CRLs only."""
+    """CRLs only."""
     crl = tlv(0x30, tlv(0x30), tlv(0x30), b"\x03\x01\x00")
     data = degenerate(crls=[crl])
     assert parse_signed_data(data).crls == (crl,)

@@ -276,7 +276,7 @@ def test_what_is_being_signed_here_is_not_given_up(bench: Bench) -> None:
 
 
 def test_a_constrained_ca_prepares_nothing_outside(bench: Bench) -> None:
-    """X7: before anything is stored or signed, whoever asks."""
+    """Before anything is stored or signed, whoever asks."""
     root = make_ca(name="Root", path_length=0)
     bench.issuer.replace_chain((*bench.issuer.chain[:1], root.der))
     authority = Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True)))

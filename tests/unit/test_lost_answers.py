@@ -1,4 +1,4 @@
-"""A challenge password is good for one certificate, also when the database fails (EST-4, DECISIONS 13, 14)."""
+"""A challenge password is good for one certificate, also when the database fails (EST-4)."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_who_sees_what(desk: Desk) -> None:
 
 
 def test_an_admin_s_restricted_token_sees_what_a_user_sees(desk: Desk) -> None:
-    """DECISIONS 35."""
+    """A token without the scope ``admin`` makes no admin."""
     result_of(desk.rules.add(desk.alice, draft()))
     token = replace(desk.admin, scopes=frozenset({Scope.READ}))
     assert names(desk, token) == []
@@ -141,7 +141,7 @@ def test_changing_and_deleting(desk: Desk) -> None:
 
 
 def test_conflicts_name_who_has_it(desk: Desk) -> None:
-    """DECISIONS 17: names are unique, one flag of a protocol an owner; the first is named."""
+    """Names are unique, one flag of a protocol an owner; the first is named."""
     result_of(desk.rules.add(desk.alice, draft("first", use_for_est=True)))
     second = failure_of(desk.rules.add(desk.alice, draft("second", use_for_est=True)), Conflict)
     assert "first" in second.public

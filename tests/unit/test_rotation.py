@@ -85,7 +85,7 @@ def test_announced_and_switched(stack: Stack, capsys: pytest.CaptureFixture[str]
     assert coming.certificate.subject_der == old.certificate.subject_der
     assert (coming.key.text, coming.key_identifier) != (old.key.text, old.key_identifier)
     check_chain(coming.certificate.der, [stack.files.root.der])
-    # S11: signed by the current CA; the next certificate inside and outside.
+    # Signed by the current CA; the next certificate inside and outside.
     assert b"GetNextCACert" in scep.get_scep("GetCACaps").body
     answer = scep.get_scep("GetNextCACert")
     assert answer.headers["Content-Type"] == "application/x-x509-next-ca-cert"
@@ -101,7 +101,7 @@ def test_announced_and_switched(stack: Stack, capsys: pytest.CaptureFixture[str]
     assert core.issuers.coming("rsa") is None
     assert scep.get_scep("GetNextCACert").status == 404
     assert scep.ca_certificates() == [coming.certificate.der]
-    # S19, S26: a client that knows the former CA certificate is answered by the former key, with a new certificate.
+    # A client that knows the former CA certificate is answered by the former key, with a new certificate.
     leaf = scep.leaf(scep.ask_scep(before, before.renewal_req()))
     assert parse_certificate(leaf).authority_key_identifier == coming.key_identifier
     fresh = scep.client(2)

@@ -1,4 +1,4 @@
-"""The OCSP responder and the status of certificates (OCSP-2, OCSP-3, CRT-8, O14, O22 to O35)."""
+"""The OCSP responder and the status of certificates (OCSP-2, OCSP-3, CRT-8)."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def replace_signer(stack: Stack) -> _Signer:
 
 
 def test_a_revocation_shows_before_it_is_reported(stack: Stack) -> None:
-    """O29: what said good is gone when whoever revoked is told that it is done."""
+    """What said good is gone when whoever revoked is told that it is done."""
     leaf = stack.issue()
     good = ask(stack, leaf)
     assert ask(stack, leaf) is good
@@ -143,7 +143,7 @@ def test_a_revocation_shows_before_it_is_reported(stack: Stack) -> None:
 
 
 def test_every_spelling_of_a_question_is_forgotten(stack: Stack) -> None:
-    """O33: answers are kept by CertID, and all of one serial go together."""
+    """Answers are kept by CertID, and all of one serial go together."""
     leaf, other = stack.issue(), stack.issue()
     kept = [ask(stack, leaf), ask(stack, leaf, algorithm=SHA256)]
     spared = ask(stack, other)
@@ -154,7 +154,7 @@ def test_every_spelling_of_a_question_is_forgotten(stack: Stack) -> None:
 
 
 def test_hold_and_release(stack: Stack) -> None:
-    """O26."""
+    """RFC 5280 section 5.3.1: a hold is a revocation until it is released."""
     leaf = stack.issue()
     stack.revoke(leaf, RevocationReason.CERTIFICATE_HOLD)
     assert status(stack, leaf) == "revoked"
@@ -163,7 +163,7 @@ def test_hold_and_release(stack: Stack) -> None:
 
 
 def test_a_revocation_while_the_status_is_read(stack: Stack) -> None:
-    """O35: the reader saw the certificate before the revocation was committed, and answers after it."""
+    """The reader saw the certificate before the revocation was committed, and answers after it."""
     reader = _Reader(stack)
     responder = OCSPResponder(
         stack.clock,
@@ -186,7 +186,7 @@ def test_a_revocation_while_the_status_is_read(stack: Stack) -> None:
 
 
 def test_a_revocation_while_the_answer_is_signed(stack: Stack) -> None:
-    """O35: what was to be signed said good."""
+    """What was to be signed said good."""
     stack.close()
     changes = {("OCSP", "ocsp_delegated"): "false"}
     other = build_core(stack.files.folder.parent / "other", changes=changes)
@@ -204,7 +204,7 @@ def test_a_revocation_while_the_answer_is_signed(stack: Stack) -> None:
 
 
 def test_another_process_revokes(stack: Stack) -> None:
-    """DECISIONS 30: its changes come through the log of the database."""
+    """Its changes come through the log of the database."""
     leaf = stack.issue()
     seen = result_of(stack.core.store.latest_change())
     assert status(stack, leaf) == "good"
@@ -221,7 +221,7 @@ def test_another_process_revokes(stack: Stack) -> None:
 
 
 def test_unknown_serials_take_no_memory(stack: Stack) -> None:
-    """4e37: 10,000 of them are answered, none is kept; one that is issued later is good at once."""
+    """10,000 of them are answered, none is kept; one that is issued later is good at once."""
     responder = stack.core.responder
     leaf = stack.issue()
     ask(stack, leaf)
@@ -259,7 +259,7 @@ def test_nothing_is_kept_where_there_is_no_memory_for_it(stack: Stack) -> None:
 
 
 def test_answers_with_a_nonce_are_not_kept(stack: Stack) -> None:
-    """O33."""
+    """Each nonce is signed anew."""
     leaf = stack.issue()
     first = ask(stack, leaf, nonce=b"n" * 16)
     assert not first.cacheable
@@ -268,7 +268,7 @@ def test_answers_with_a_nonce_are_not_kept(stack: Stack) -> None:
 
 
 def test_an_answer_is_renewed_when_half_of_its_time_is_over(stack: Stack) -> None:
-    """O24, O25: and its dates fit the clock."""
+    """And its dates fit the clock."""
     leaf = stack.issue()
     first = ask(stack, leaf)
     now = utc(stack.clock.seconds())
@@ -283,7 +283,7 @@ def test_an_answer_is_renewed_when_half_of_its_time_is_over(stack: Stack) -> Non
 
 
 def test_a_clock_that_is_set_back(stack: Stack) -> None:
-    """4e40: what was made later than now is not given to anyone."""
+    """What was made later than now is not given to anyone."""
     leaf = stack.issue()
     ask(stack, leaf)
     stack.clock.advance(4 * DAY)
@@ -300,7 +300,7 @@ def test_a_clock_that_is_set_back(stack: Stack) -> None:
 
 @pytest.mark.parametrize("key_type", ["p256", "rsa2048", "mldsa65"])
 def test_the_delegated_responder(tmp_path: Path, key_type: str) -> None:
-    """OCSP-2, O22, O23, DECISIONS 28: of the issuer's family, issued by it, kept over a restart, sealed."""
+    """OCSP-2: of the issuer's family, issued by it, kept over a restart, sealed."""
     stack = build_core(tmp_path / "ca", key_types=[key_type])
     result_of(stack.core.responder.prepare())
     first = result_of(stack.core.credentials.get(stack.issuer(), OCSP))
@@ -317,7 +317,7 @@ def test_the_delegated_responder(tmp_path: Path, key_type: str) -> None:
 
 
 def test_the_issuing_key_answers_where_that_is_set(stack: Stack) -> None:
-    """OCSP-2, O22: then no certificate is in the answer."""
+    """OCSP-2: then no certificate is in the answer."""
     stack.close()
     other = build_core(stack.files.folder.parent / "other", changes={("OCSP", "ocsp_delegated"): "false"})
     answer = told(other, ask(other, other.issue()))
@@ -326,7 +326,7 @@ def test_the_issuing_key_answers_where_that_is_set(stack: Stack) -> None:
 
 
 def test_the_responder_is_renewed_in_time(stack: Stack) -> None:
-    """O23: and no answer outlives the responder that signed it."""
+    """And no answer outlives the responder that signed it."""
     leaf = stack.issue(days=300)
     responders = set()
     for _ in range(60):
@@ -339,7 +339,7 @@ def test_the_responder_is_renewed_in_time(stack: Stack) -> None:
 
 
 def test_a_renewal_that_fails(stack: Stack) -> None:
-    """O23: the old responder answers on to its end, without a new try at each request; then nothing is signed."""
+    """The old responder answers on to its end, without a new try at each request; then nothing is signed."""
     leaf = stack.issue(days=300)
     old = told(stack, ask(stack, leaf)).responder.der
     signer = replace_signer(stack)
@@ -389,7 +389,7 @@ def test_many_ask_while_the_responder_is_made(stack: Stack) -> None:
 
 
 def test_a_key_that_was_rolled_over(stack: Stack) -> None:
-    """O14: one name, two keys: each certificate is answered for by its own CA's responder."""
+    """One name, two keys: each certificate is answered for by its own CA's responder."""
     old = stack.issuer()
     before = stack.issue()
     root = stack.files.root
@@ -409,7 +409,7 @@ def test_a_key_that_was_rolled_over(stack: Stack) -> None:
 
 
 def test_two_cas_with_one_name(tmp_path: Path) -> None:
-    """DECISIONS 39: CertIDs are told apart by the hash of the key."""
+    """CertIDs are told apart by the hash of the key."""
     stack = build_core(tmp_path / "ca")
     other = make_ca("rsa2048", "Test ec CA", issuer=stack.files.root, path_length=0, slot=20)
     record = stack.core.store.register_issuer("rsa", other.key_identifier, other.der, utc(stack.clock.seconds()))
@@ -430,7 +430,7 @@ def test_two_cas_with_one_name(tmp_path: Path) -> None:
 
 
 def test_failures_have_names(stack: Stack) -> None:
-    """O12, O30, 4e39."""
+    """The outlet turns each into an OCSP status of its own."""
     leaf = stack.issue()
     foreign = make_ca("p256", "Elsewhere")
     asked = decode_request(ocsp.request(ocsp.cert_id(parse_certificate(foreign.der), leaf.serial))).cert_ids
@@ -447,7 +447,7 @@ def test_failures_have_names(stack: Stack) -> None:
 
 
 def test_status_of_a_serial(stack: Stack) -> None:
-    """CRT-8, DECISIONS 29, 31: hold counts as revoked, revoked beats expired, deleted is not found."""
+    """CRT-8: hold counts as revoked, revoked beats expired, deleted is not found."""
     statuses = stack.core.statuses
     valid, held, deleted, gone = stack.issue(), stack.issue(days=1), stack.issue(), stack.issue(days=1)
     stack.revoke(held, RevocationReason.CERTIFICATE_HOLD)

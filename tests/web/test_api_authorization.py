@@ -1,4 +1,4 @@
-"""REST: who may call what (API-1, DECISIONS 5, 35).  Every route stands in the table, or a test fails."""
+"""REST: who may call what (API-1).  Every route stands in the table, or a test fails."""
 
 from __future__ import annotations
 
@@ -262,7 +262,7 @@ def test_other_credentials(world: World, value: str) -> None:
 
 
 def test_guessing_is_slowed(world: World) -> None:
-    """DECISIONS 15: many wrong tokens lock their address for a while, with Retry-After."""
+    """Many wrong tokens lock their address for a while, with Retry-After."""
     rest = world.rest
     rest.clock.advance(4000)
     statuses = [rest.call("GET", "/certificates", token=f"pik_{number:043}").status for number in range(40)]
@@ -282,7 +282,7 @@ def test_default_policy_is_everyones(world: World) -> None:
 
 
 def test_demoted_admins_tokens_lose_their_scope(world: World) -> None:
-    """DECISIONS 35: a token has what both it and its account's role have."""
+    """A token has what both it and its account's role have."""
     rest = world.rest
     rest.add("dave", Role.ADMIN)
     rest.good("GET", "/users", who="dave")

@@ -1,4 +1,4 @@
-"""REST: certificates and approvals (INT-2, API-2, CRT-3, CRT-5 to CRT-7, DECISIONS 13, 16, 32 to 34)."""
+"""REST: certificates and approvals (INT-2, API-2, CRT-3, CRT-5 to CRT-7)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class TestSigning:
             rest.good("POST", "/certificates", {"csr": text}, who="alice", status=201)
 
     def test_challenge_password(self, rest: REST) -> None:
-        """DECISIONS 16: a challengePassword counts for nothing, and is copied nowhere."""
+        """A challengePassword counts for nothing, and is copied nowhere."""
         text = csr_pem(challenge="SECRET-OF-DEVICE")
         response = rest.call("POST", "/certificates", {"csr": text}, who="alice")
         assert response.status == 201
@@ -106,7 +106,7 @@ class TestSigning:
         assert says in rest.bad(status, "POST", "/certificates", body, who="alice")["detail"]
 
     def test_unprocessable(self, rest: REST) -> None:
-        """DECISIONS 4, 21: 422 for bad requests and what the policy forbids; 404 for what is not there."""
+        """422 for bad requests and what the policy forbids; 404 for what is not there."""
         good = csr_pem()
         der = bytearray(make_csr()[1])
         der[-1] ^= 1
@@ -121,7 +121,7 @@ class TestSigning:
 
 class TestRevocation:
     def test_revoke_hold_release(self, rest: REST) -> None:
-        """CRT-5, DECISIONS 32: hold, release, final; repeating changes nothing."""
+        """CRT-5: hold, release, final; repeating changes nothing."""
         made = sign(rest)
         path = f"/certificates/{made['id']}/revocation"
         held = rest.good("POST", path, {"reason": "certificateHold"}, who="alice")
@@ -138,7 +138,7 @@ class TestRevocation:
         assert status == {**expected, "revoked_at": revoked["revoked_at"]}
 
     def test_reasons(self, rest: REST) -> None:
-        """DECISIONS 32: RFC 5280's names; without one, unspecified; 7 and 8 are refused."""
+        """RFC 5280's names; without one, unspecified; 7 and 8 are refused."""
         made = sign(rest)
         path = f"/certificates/{made['id']}/revocation"
         for reason in ("removeFromCRL", "keycompromise", "", "1"):
@@ -147,7 +147,7 @@ class TestRevocation:
         assert rest.good("POST", path, who="alice")["reason"] == "unspecified"
 
     def test_delete(self, rest: REST) -> None:
-        """CRT-6, DECISIONS 29: what was never revoked is not found any more, what was stays revoked."""
+        """CRT-6: what was never revoked is not found any more, what was stays revoked."""
         kept, gone = sign(rest), sign(rest)
         rest.good("POST", f"/certificates/{kept['id']}/revocation", {}, who="alice")
         for one in (kept, gone):
@@ -161,7 +161,7 @@ class TestRevocation:
 
 class TestDownload:
     def test_formats(self, rest: REST) -> None:
-        """CRT-3, DECISIONS 34."""
+        """CRT-3."""
         made = sign(rest)
         path = f"/certificates/{made['id']}/download"
         plain = rest.call("GET", path, who="alice")
@@ -195,7 +195,7 @@ class TestApprovals:
         return found
 
     def test_approve(self, rest: REST, waiting: dict[str, Any]) -> None:
-        """DECISIONS 13: 202, then an admin approves, and the requester finds the certificate."""
+        """202, then an admin approves, and the requester finds the certificate."""
         path = f"/approvals/{waiting['id']}"
         assert [one["id"] for one in rest.good("GET", "/approvals", who="alice")["items"]] == [waiting["id"]]
         done = rest.good("POST", f"{path}/approval", who="root")
@@ -209,7 +209,7 @@ class TestApprovals:
         rest.bad(409, "POST", f"{path}/rejection", {"reason": "late"}, who="root")
 
     def test_reject(self, rest: REST, waiting: dict[str, Any]) -> None:
-        """DECISIONS 13."""
+        """For admins, with a reason of one line; then it waits no more."""
         path = f"/approvals/{waiting['id']}"
         rest.bad(400, "POST", f"{path}/rejection", {"reason": "two\nlines"}, who="root")
         done = rest.good("POST", f"{path}/rejection", {"reason": "unknown device"}, who="root")
@@ -218,7 +218,7 @@ class TestApprovals:
         assert rest.good("GET", "/certificates", who="alice")["items"] == []
 
     def test_enroll_only(self, rest: REST, waiting: dict[str, Any]) -> None:
-        """DECISIONS 35: a token that may only enroll is told where its request waits."""
+        """A token that may only enroll is told where its request waits."""
         token = rest.token("alice", Scope.ENROLL)
         again = rest.good("POST", "/certificates", {"csr": csr_pem(), "policy": "manual"}, token=token, status=202)
         assert again["status"] == "pending"

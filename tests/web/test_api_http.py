@@ -128,7 +128,7 @@ def test_two_tokens(rest: REST) -> None:
 
 
 def test_unavailable(rest: REST) -> None:
-    """DECISIONS 4: what does not answer now is 503 with Retry-After."""
+    """What does not answer now is 503 with Retry-After."""
     issuer = rest.stack.issuer()
     issuer.signer = BrokenSigner(issuer.signer, SignerUnavailable("the issuing key can't be used now", retry_after=7))
     response = rest.call("POST", "/certificates", {"csr": csr_pem()}, who="alice")

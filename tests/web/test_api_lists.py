@@ -1,4 +1,4 @@
-"""REST: lists (API-2, INT-2, DECISIONS 33): pages by cursor, filters, order, search."""
+"""REST: lists (API-2, INT-2): pages by cursor, filters, order, search."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_filters(ten: REST) -> None:
 
 @pytest.mark.parametrize("sort", ["id", "-id", "common_name", "-common_name", "serial", "-not_after", "created_at"])
 def test_sorts(ten: REST, sort: str) -> None:
-    """DECISIONS 33: any of these orders, paged."""
+    """Any of these orders, paged."""
     items = [one for page in pages(ten, f"/certificates?limit=4&sort={sort}") for one in page]
     name = sort.removeprefix("-")
     values = [one[name] for one in items]
@@ -120,7 +120,7 @@ def test_bad_queries(rest: REST, query: str) -> None:
 
 
 def test_events(ten: REST) -> None:
-    """AUD-1, DECISIONS 50: events by type, resource and name; users see those about their own."""
+    """AUD-1: events by type, resource and name; users see those about their own."""
     ten.good("POST", "/challenge-passwords", {}, who="bob", status=201)
     everything = ten.good("GET", "/events?limit=1000", who="root")["items"]
     assert {one["type"] for one in everything} >= {"create", "revoke", "add"}

@@ -88,7 +88,7 @@ class TestTokens:
 
 class TestChallengePasswords:
     def test_life(self, rest: REST) -> None:
-        """CHP-1, DECISIONS 48: 128 bits in upper-case hex; lists don't show it; its owner and admins see it again."""
+        """CHP-1: 128 bits in upper-case hex; lists don't show it; its owner and admins see it again."""
         made = rest.good("POST", "/challenge-passwords", who="alice", status=201)
         assert len(made["password"]) == 32
         assert int(made["password"], 16) >= 0
@@ -180,7 +180,7 @@ class TestPolicies:
         rest.bad(404, "GET", path, who="alice")
 
     def test_flags(self, rest: REST) -> None:
-        """DECISIONS 17: one policy per owner holds a flag; names are unique."""
+        """One policy per owner holds a flag; names are unique."""
         self.made(rest, use_for_est=True)
         rest.bad(409, "POST", "/policies", {**POLICY, "name": "other", "use_for_est": True}, who="alice")
         rest.bad(409, "POST", "/policies", POLICY, who="bob")
@@ -210,7 +210,7 @@ class TestPolicies:
             assert next(iter(change)) in problem["detail"]
 
     def test_bad_text(self, rest: REST) -> None:
-        """DECISIONS 4: a template's fault is 422 with its line."""
+        """A template's fault is 422 with its line."""
         wrong = {**POLICY, "extensions": "[ v3_ext ]\nkeyUsage = nonsense\n"}
         assert "line 2" in rest.bad(422, "POST", "/policies", wrong, who="root")["detail"]
 
@@ -237,6 +237,6 @@ def test_status(rest: REST) -> None:
 
 
 def test_scopes_are_named(rest: REST) -> None:
-    """DECISIONS 35: who lacks a scope is told which."""
+    """Who lacks a scope is told which."""
     token = rest.token("alice", Scope.READ)
     assert "enroll" in rest.bad(403, "POST", "/csrs", {"csr": csr_pem()}, token=token)["detail"]

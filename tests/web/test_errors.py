@@ -1,4 +1,4 @@
-"""The table from failures to HTTP (DECISIONS 4, API-2), and bodies."""
+"""The table from failures to HTTP (API-2), and bodies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_error_has_a_row(kind: type[PikachuError]) -> None:
 
 
 def test_retry_after() -> None:
-    """DECISIONS 4: 429 and 503 say when to come again, at least a second from now."""
+    """429 and 503 say when to come again, at least a second from now."""
     assert problem_of(RateLimited("slow down", retry_after=9)).headers == {b"Retry-After": b"9"}
     assert problem_of(Unavailable("later", retry_after=0)).headers == {b"Retry-After": b"1"}
 

@@ -142,7 +142,7 @@ class CRLDownloads:
             raise Unavailable("the CRL of this CA has not been made yet", retry_after=5) from None
 
     async def _chain(self, key_identifiers: Iterable[bytes]) -> _Found:
-        """All CRLs that a verifier of a whole chain needs, in one file (C24)."""
+        """All CRLs that a verifier of a whole chain needs, in one file."""
         found = [await self._open(one, pem=True) for one in key_identifiers]
         digest = hashlib.sha256(b"".join(one.etag for one in found)).hexdigest()
         contents = [one.content for one in found if isinstance(one.content, OpenFile)]
@@ -153,7 +153,7 @@ class CRLDownloads:
 
 
 def cache_fields(next_update: datetime | None, now: datetime) -> dict[bytes, bytes]:
-    """How long a cache may keep a CRL: never beyond its end (C17)."""
+    """How long a cache may keep a CRL: never beyond its end."""
     left = _MAX_AGE if next_update is None else int((next_update - now).total_seconds()) - 1
     age = max(0, min(_MAX_AGE, left))
     return {b"Cache-Control": b"max-age=%d, public" % age, b"Expires": http_date(now.timestamp() + age)}

@@ -1,4 +1,4 @@
-"""``/healthz``: the process is alive; ``/readyz``: what it needs is there (RUN-8, DECISIONS 41)."""
+"""``/healthz``: the process is alive; ``/readyz``: what it needs is there (RUN-8)."""
 
 from __future__ import annotations
 

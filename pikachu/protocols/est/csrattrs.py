@@ -133,7 +133,7 @@ class Demands:
         return der.sequence(*parts)
 
     def check(self, csr: CertificationRequest, key: KeyDescription) -> None:
-        """Compare a request with the demands (E34); the value of a challengePassword is checked elsewhere.
+        """Compare a request with the demands; the value of a challengePassword is checked elsewhere.
 
         :raises BadCSR: something is missing; the message names all of it.
         """

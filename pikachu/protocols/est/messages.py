@@ -171,7 +171,7 @@ def encode_server_key(private_key_info: bytes, certificate: bytes, *, wrap: bool
 
 
 def refuse_key_encryption(csr: CertificationRequest) -> None:
-    """A request that wants its new key encrypted for another key is never answered in the clear (E37).
+    """A request that wants its new key encrypted for another key is never answered in the clear.
 
     :raises UnsupportedAlgorithm: it wants that.
     """
@@ -189,7 +189,7 @@ class ChangeSubjectName:
 
 
 def change_subject_name(csr: CertificationRequest, *, max_names: int = 100) -> ChangeSubjectName | None:
-    """The ChangeSubjectName attribute of *csr* (E25), or ``None``.
+    """The ChangeSubjectName attribute of *csr*, or ``None``.
 
     :raises MalformedRequest: it can't be read.
     :raises BadCSR: a name in it can't be certified.

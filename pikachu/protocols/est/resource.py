@@ -145,7 +145,7 @@ class ESTResource(ProtocolResource):
         return Demands(linked=self._registration.demands_linking(policy), key=demandable_key(policy.limits.keys))
 
     def _demanded(self, policy: Policy, csr: CertificationRequest, key: KeyDescription) -> None:
-        """What csrattrs demands is there (E34)."""
+        """What csrattrs demands is there."""
         self._demands(policy).check(csr, key)
 
     def _wraps(self, request: BoundedRequest) -> bool:

@@ -38,7 +38,7 @@ class MessageKeys:
     is_ra: bool
 
     def inside(self, now: datetime) -> datetime:
-        """*now*, or the nearest time at which the certificate is valid: clients check (S26)."""
+        """*now*, or the nearest time at which the certificate is valid: clients check."""
         return min(max(now, self.not_before), self.not_after)
 
 
@@ -60,7 +60,7 @@ class MessageKeyring:
     """Gives the keys of an issuing CA's SCEP paths.
 
     Former RA certificates and the former generations of a CA stay in it while they are valid: a client may have
-    asked for the certificates a while ago (S19).
+    asked for the certificates a while ago.
     """
 
     def __init__(self, issuers: IssuingCAs, credentials: ServiceCredentials, mode: RAMode) -> None:

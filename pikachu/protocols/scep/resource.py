@@ -19,7 +19,7 @@ from pikachu.protocols.scep.server import SCEPServer
 
 log = Logger()
 
-# What clients compare to the letter: no parameters (S7).
+# What clients compare to the letter: no parameters.
 MESSAGE: Final = b"application/x-pki-message"
 CA_CERTIFICATE: Final = b"application/x-x509-ca-cert"
 CA_RA_CERTIFICATES: Final = b"application/x-x509-ca-ra-cert"
@@ -92,7 +92,7 @@ class SCEPResource(ProtocolResource):
             raise MalformedRequest("the request names no operation")
 
     async def answer_post(self, request: BoundedRequest) -> None:
-        """A message in the body, whatever its Content-Type says (S2, S3)."""
+        """A message in the body, whatever its Content-Type says."""
         query = parse_query(request.uri)
         if query.operation not in (None, Operation.PKI_OPERATION):
             raise MalformedRequest(f"{query.operation} is asked for with GET")

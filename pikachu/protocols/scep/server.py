@@ -272,7 +272,7 @@ class SCEPServer:
     def _enrollment(self, opened: _Opened) -> Awaitable[Issued | Pending]:
         signer = opened.signer
         if opened.kind is MessageType.CERT_POLL:
-            # The names in it are the client's word; the transaction and the key that signs it are what counts (S38).
+            # The names in it are the client's word; the transaction and the key that signs it are what counts.
             issuer_and_subject_in(opened.content)
             return self._registration.scep_poll(opened.message.transaction_id, signer.spki_der)
         enrollment = SCEPEnrollment(
@@ -302,7 +302,7 @@ class SCEPServer:
         return opened.reply.success(opened.signer, opened.cipher, certificate=certificate), f"SUCCESS {serial}"
 
     async def _certificate(self, asked: IssuerAndSerial) -> bytes:
-        """The certificate of that issuer and serial number: issued here, or of an issuing CA itself (S39).
+        """The certificate of that issuer and serial number: issued here, or of an issuing CA itself.
 
         Fails with UnknownSerial.
         """
@@ -321,7 +321,7 @@ class SCEPServer:
         return record.der
 
     async def _get_crl(self, opened: _Opened, asked: IssuerAndSerial) -> tuple[Unsigned, str]:
-        """The newest CRL of the issuer that is asked for; whether the serial number exists does not matter (S40)."""
+        """The newest CRL of the issuer that is asked for; whether the serial number exists does not matter."""
         issuer = await self._issuer_of(opened.issuer, asked)
         published = self._publisher.published(issuer)
 
@@ -350,7 +350,7 @@ class SCEPServer:
 
 
 def _require_rsa(signer: CertificateIdentity) -> None:
-    """That an answer can be encrypted for the signer: found out before anything is issued (S28).
+    """That an answer can be encrypted for the signer: found out before anything is issued.
 
     :raises UnsupportedAlgorithm: when it can't.
     """
@@ -362,7 +362,7 @@ def _require_rsa(signer: CertificateIdentity) -> None:
 def _log(
     name: str, message: PKIMessage, signer: CertificateIdentity | None, told: str, error: PikachuError | None
 ) -> None:
-    """One line for each message: never its challenge password, nor what else the request holds (S44)."""
+    """One line for each message: never its challenge password, nor what else the request holds."""
     write = log.warn if isinstance(error, Unavailable) else log.info
     if error is not None and not isinstance(error, RequestError | Unavailable):
         write = log.error

@@ -1,4 +1,4 @@
-"""``/approvals``: requests that wait for a person (DECISIONS 13)."""
+"""``/approvals``: requests that wait for a person."""
 
 from __future__ import annotations
 

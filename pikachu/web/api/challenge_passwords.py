@@ -1,4 +1,4 @@
-"""``/challenge-passwords``: one-time passwords for devices (CHP-1, DECISIONS 48)."""
+"""``/challenge-passwords``: one-time passwords for devices (CHP-1)."""
 
 from __future__ import annotations
 

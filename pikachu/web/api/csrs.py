@@ -94,7 +94,7 @@ class CSRsAPI(Routes):
 
     @route("GET", "//requests/<id>/download", scope=Scope.READ, summary="A stored certificate request as a PEM file")
     async def download(self, call: Call) -> Answer:
-        """CSR-3: for its owner and admins (DECISIONS 31)."""
+        """CSR-3: for its owner and admins."""
         stored = await self._accounts.csr(call.principal, call.id)
         name = f'attachment; filename="request-{stored.id}.csr"'
         body = pem("CERTIFICATE REQUEST", stored.der).encode("ascii")

@@ -1,4 +1,4 @@
-"""``/users`` and ``/tokens``: accounts and their API tokens (USR-4, USR-6, DECISIONS 35)."""
+"""``/users`` and ``/tokens``: accounts and their API tokens (USR-4, USR-6)."""
 
 from __future__ import annotations
 

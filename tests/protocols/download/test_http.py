@@ -1,4 +1,4 @@
-"""Downloads over HTTP (VA-2, CRT-8, UI-6, CFG-8, RUN-8, C14 to C24, 5c) and the way from HTTP to HTTPS."""
+"""Downloads over HTTP (VA-2, CRT-8, UI-6, CFG-8, RUN-8) and the way from HTTP to HTTPS."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def hex_of(stack: Stack, name: str | None = None) -> str:
 
 
 def test_crls_by_name_and_by_key(server: Server) -> None:
-    """VA-2, C14, C15: DER and PEM with their types; the same by the key's identifier; whatever Accept says."""
+    """VA-2: DER and PEM with their types; the same by the key's identifier; whatever Accept says."""
     stack = server.stack
     for name, issuer in (("ec", "Test ec CA"), ("rsa", "Test rsa CA"), ("root", "Test root")):
         key = stack.files.root.key_identifier.hex() if name == "root" else hex_of(stack, name)
@@ -88,7 +88,7 @@ def test_crls_by_name_and_by_key(server: Server) -> None:
 
 
 def test_the_crls_of_a_chain(server: Server) -> None:
-    """C24: the issuing CA's, then the root's."""
+    """The issuing CA's, then the root's."""
     response = server.get("/crl/ec-chain.pem")
     assert response.body == server.get("/crl/ec.pem").body + server.get("/crl/root.pem").body
     assert server.get("/crl/root-chain.pem").body == server.get("/crl/root.pem").body
@@ -115,7 +115,7 @@ def test_a_revocation_is_on_the_next_answer(server: Server) -> None:
 
 
 def test_conditions(server: Server) -> None:
-    """C17, 5c8: 304 with what caches need, and 200 for dates that mean nothing."""
+    """304 with what caches need, and 200 for dates that mean nothing."""
     first = server.get("/crl/ec.crl")
     crl = x509.load_der_x509_crl(first.body)
     assert first.headers["Last-Modified"] == f"{crl.last_update_utc:%a, %d %b %Y %H:%M:%S} GMT"
@@ -132,7 +132,7 @@ def test_conditions(server: Server) -> None:
 
 
 def test_parts(server: Server) -> None:
-    """5c9: 206, 416, or the whole."""
+    """206, 416, or the whole."""
     whole = server.get("/crl/ec.crl")
     size = len(whole.body)
     one = server.get("/crl/ec.crl", Range="bytes=0-0")
@@ -145,7 +145,7 @@ def test_parts(server: Server) -> None:
 
 
 def test_head_and_other_methods(server: Server) -> None:
-    """5c4, 5c5, H13."""
+    """HEAD is a GET without a body; what would change something is 405."""
     whole, head = server.get("/crl/ec.crl"), server.get("/crl/ec.crl", "HEAD")
     assert head.headers == whole.headers
     for path in ("/crl/ec.crl", "/ca/root.crt", "/downloads/chain", "/status/1", "/expired", "/healthz", "/readyz"):
@@ -193,13 +193,13 @@ def test_head_and_other_methods(server: Server) -> None:
     ],
 )
 def test_what_is_not_there(server: Server, path: str) -> None:
-    """5c1, 5c3, H13: 404 in plain text."""
+    """404 in plain text."""
     response = server.get(path)
     assert (response.status, response.headers["Content-Type"]) == (404, "text/plain; charset=utf-8")
 
 
 def test_before_the_first_crl(tmp_path: Path) -> None:
-    """C22: a server that has just started lets clients wait for its first list; never an empty file."""
+    """A server that has just started lets clients wait for its first list; never an empty file."""
     stack = build_core(tmp_path / "ca")
     server = Server(stack)
     connections = [Plain(server.site, stack.clock) for _ in range(3)]
@@ -216,7 +216,7 @@ def test_before_the_first_crl(tmp_path: Path) -> None:
 
 
 def test_when_the_first_crl_does_not_come(tmp_path: Path) -> None:
-    """C22, H14: come again soon."""
+    """Come again soon."""
     stack = build_core(tmp_path / "ca")
     server = Server(stack)
     connection = Plain(server.site, stack.clock)
@@ -229,7 +229,7 @@ def test_when_the_first_crl_does_not_come(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
-    """DECISIONS 26: its CRL is the one that was brought; until then 404, also for the chain."""
+    """Its CRL is the one that was brought; until then 404, also for the chain."""
     stack = build_core(tmp_path / "ca", root_key=False)
     result_of(stack.core.publisher.begin())
     server = Server(stack)
@@ -246,7 +246,7 @@ def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
 
 
 def test_caches_hold_no_crl_beyond_its_end(server: Server) -> None:
-    """C17: also when publishing has stopped."""
+    """Also when publishing has stopped."""
     server.stack.core.publisher.stop()
     end = server.stack.core.publisher.published(server.stack.issuer()).next_update
     server.stack.clock.rightNow = end.timestamp() - 100
@@ -259,7 +259,7 @@ def test_caches_hold_no_crl_beyond_its_end(server: Server) -> None:
 
 
 def test_dates_are_read_from_the_beginning() -> None:
-    """C17: of large lists nothing else is looked at."""
+    """Of large lists nothing else is looked at."""
     ca = make_ca("p256")
     crl = x509.load_der_x509_crl(brought(ca, revoked=5))
     for data in (brought(ca), brought(ca)[:120], crl.public_bytes(Encoding.PEM)):
@@ -270,14 +270,14 @@ def test_dates_are_read_from_the_beginning() -> None:
 
 @given(data=st.binary(max_size=200), armoured=st.booleans(), cut=st.integers(0, 300))
 def test_dates_of_any_bytes(data: bytes, armoured: bool, cut: int) -> None:
-    """5c37: what can't be read has no dates, and is served all the same."""
+    """What can't be read has no dates, and is served all the same."""
     crl_dates(b"-----BEGIN X509 CRL-----\n" + data if armoured else data)
     head = SOME_CRL[:cut] + data
     crl_dates(head)
 
 
 def test_the_list_of_a_former_key(server: Server) -> None:
-    """C14: what certificates of before name is still there, and the CA's name means the new key's."""
+    """What certificates of before name is still there, and the CA's name means the new key's."""
     stack = server.stack
     before, leaf = hex_of(stack), stack.issue()
     identity = make_ca("p256", "Test ec CA", issuer=stack.files.root, path_length=0)
@@ -307,7 +307,7 @@ class _Shrinking:
 
 
 def test_a_body_that_ends_too_soon(server: Server) -> None:
-    """C23: the connection is cut, so that nobody takes a part for the whole."""
+    """The connection is cut, so that nobody takes a part for the whole."""
     aborted: list[bool] = []
     written: list[bytes] = []
 
@@ -342,7 +342,7 @@ def test_a_body_that_ends_too_soon(server: Server) -> None:
 
 
 def test_ca_certificates(server: Server) -> None:
-    """DECISIONS 27: PEM, DER and chains, by name and by key."""
+    """PEM, DER and chains, by name and by key."""
     stack = server.stack
     for name in ("ec", hex_of(stack, "ec")):
         pem, der = server.get(f"/ca/{name}.crt"), server.get(f"/ca/{name}.cer")
@@ -383,7 +383,7 @@ def test_downloads(server: Server, tmp_path: Path) -> None:
 
 
 def test_status(server: Server) -> None:
-    """CRT-8, DECISIONS 31, 33."""
+    """CRT-8."""
     stack = server.stack
     valid, revoked, short = stack.issue(), stack.issue(), stack.issue(days=1)
     now = rfc3339(utc(stack.clock.seconds()))
@@ -408,7 +408,7 @@ def test_status(server: Server) -> None:
 
 
 def test_expired_in_pages(server: Server) -> None:
-    """CRT-8, DECISIONS 31."""
+    """CRT-8."""
     ids = [server.stack.issue(days=1).record.id for _ in range(5)]
     server.stack.clock.advance(2 * DAY)
     assert json.loads(server.get("/expired").body) == ids
@@ -428,7 +428,7 @@ def test_alive(server: Server) -> None:
 
 
 def test_ready(server: Server) -> None:
-    """RUN-8, DECISIONS 41."""
+    """RUN-8."""
     response = server.get("/readyz")
     assert response.status == 200
     assert json.loads(response.body) == {
@@ -490,7 +490,7 @@ def redirect(server: Server, port: int, path: str, method: str = "GET", **header
 
 
 def test_browsers_are_sent_to_https(server: Server) -> None:
-    """DECISIONS 3: with the path and the query as they were, and the configured port."""
+    """With the path and the query as they were, and the configured port."""
     browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     for host, port, expected in (
         ("ca.example.org", 443, "https://ca.example.org/a/%2F?b=c"),
@@ -509,7 +509,7 @@ def test_browsers_are_sent_to_https(server: Server) -> None:
 
 
 def test_everything_else_stays(server: Server) -> None:
-    """DECISIONS 3, H15: no redirect that leaks credentials."""
+    """No redirect that leaks credentials."""
     html = "text/html"
     for path in ("/.well-known/est", "/.well-known/est/simpleenroll", "/api", "/api/v1/certificates"):
         assert redirect(server, 443, path, Accept=html).status == 403

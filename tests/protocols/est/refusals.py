@@ -6,7 +6,7 @@ from tests.support.stack import Response
 
 
 def refused(response: Response, status: int) -> str:
-    """The one line of text of a refusal (E18)."""
+    """The one line of text of a refusal."""
     assert response.status == status, (response.status, response.body)
     assert response.headers["Content-Type"].startswith("text/plain")
     line = response.body.decode()

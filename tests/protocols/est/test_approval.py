@@ -1,4 +1,4 @@
-"""Enrollment that waits for a person (EST-4; E19, E20; DECISIONS 13)."""
+"""Enrollment that waits for a person (EST-4)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def waits(response: Response) -> None:
 
 
 def test_approved(est: EST) -> None:
-    """E19, E20: 202 with Retry-After in seconds; the certificate once an admin has approved, again and again."""
+    """202 with Retry-After in seconds; the certificate once an admin has approved, again and again."""
     _, csr = make_csr(sans=["DNS:device.example.com"])
     waits(est.enroll(csr, user="alice"))
     waits(est.enroll(csr, user="alice"))
@@ -45,7 +45,7 @@ def test_approved(est: EST) -> None:
 
 
 def test_signed_anew(est: EST) -> None:
-    """E19: the same key and names, signed again, is the same request."""
+    """The same key and names, signed again, is the same request."""
     key, csr = make_csr(sans=["DNS:device.example.com"])
     _, again = make_csr(sans=["DNS:device.example.com"], key=key)
     assert csr != again
@@ -77,7 +77,7 @@ def test_after_a_revocation(est: EST) -> None:
 
 
 def test_linked_requests(est: EST) -> None:
-    """E19: a linked request differs on each connection, and is the same request."""
+    """A linked request differs on each connection, and is the same request."""
     key = make_csr()[0]
     for _ in range(2):
         tls = est.connect(clients=ClientCertificates.NONE)
@@ -90,7 +90,7 @@ def test_linked_requests(est: EST) -> None:
 
 
 def test_rejected(est: EST) -> None:
-    """DECISIONS 13: 403."""
+    """403."""
     _, csr = make_csr()
     waits(est.enroll(csr, user="alice"))
     (waiting,) = est.approvals()
@@ -100,14 +100,14 @@ def test_rejected(est: EST) -> None:
 
 
 def test_a_hundred_copies(est: EST) -> None:
-    """3g 39: one row, all 202."""
+    """One row, all 202."""
     _, csr = make_csr()
     assert {est.enroll(csr, user="alice").status for _ in range(100)} == {202}
     assert len(est.approvals()) == 1
 
 
 def test_restart(tmp_path: Path) -> None:
-    """E20: what waits survives a restart."""
+    """What waits survives a restart."""
     with est_server(tmp_path / "another") as est:
         est.account("alice")
         est.policy("manual", approval=Approval.MANUAL, days=2)

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""One-time challenge passwords in EST requests (EST-2, CHP-2, DECISIONS 8, 11, 13, 14)."""
+"""One-time challenge passwords in EST requests (EST-2, CHP-2)."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_refused_request_keeps_it(est: EST, alice: Principal) -> None:
 
 
 def test_with_a_password(est: EST, alice: Principal) -> None:
-    """DECISIONS 8, 11, 14: who is authenticated otherwise may also spend one; its owner owns the certificate."""
+    """Who is authenticated otherwise may also spend one; its owner owns the certificate."""
     _, csr = make_csr(challenge=est.challenge(alice))
     found = est.certificate(est.enroll(csr, user="alice"))
     assert result_of(est.stack.core.store.certificate_by_serial(found.serial_number)).owner_id == alice.owner_id
@@ -136,7 +136,7 @@ def test_a_hundred_requests_with_one(crowd: Crowd) -> None:
 
 
 def test_a_hundred_copies_of_one_request(crowd: Crowd) -> None:
-    """DECISIONS 14, CHP-2: all get the same certificate, and none of them counts as a failure."""
+    """CHP-2: all get the same certificate, and none of them counts as a failure."""
     text = crowd.est.challenge(crowd.est.account("owner"))
     _, csr = make_csr(challenge=text)
     answers = crowd.post([csr] * 100)
@@ -165,7 +165,7 @@ def test_a_client_that_leaves(crowd: Crowd) -> None:
 
 
 def test_reserved_while_it_waits(est: EST, alice: Principal) -> None:
-    """DECISIONS 13: reserved when accepted, free again when rejected; its expiry counts at request time."""
+    """Reserved when accepted, free again when rejected; its expiry counts at request time."""
     manual: Policy = est.policy("manual", approval=Approval.MANUAL)
     text = est.challenge(alice)
     _, csr = make_csr(challenge=text)

@@ -20,7 +20,7 @@ DER = Encoding.DER
 
 
 def test_basic(est: EST) -> None:
-    """E6, E16, EST-1: an account's password; names of the request; owner and method are known."""
+    """EST-1: an account's password; names of the request; owner and method are known."""
     key, csr = make_csr(sans=["DNS:device.example.com", "IP:192.0.2.9"])
     response = est.enroll(csr, user="alice")
     found = est.certificate(response)
@@ -73,7 +73,7 @@ def pem(csr: bytes, word: str = "", end: str = "\n") -> bytes:
 
 @pytest.mark.parametrize("form", ["base64", "wrapped", "crlf", "pem", "pem crlf", "new pem", "spaced"])
 def test_text_bodies(est: EST, form: str) -> None:
-    """E11 to E13: base64 with any line ends, PEM; answered in base64."""
+    """Base64 with any line ends, PEM; answered in base64."""
     _, csr = make_csr()
     wrapped = base64.encodebytes(csr)
     body = {
@@ -92,7 +92,7 @@ def test_text_bodies(est: EST, form: str) -> None:
 
 
 def test_der_in_der_out(est: EST) -> None:
-    """DECISIONS 1: a raw DER request is answered in raw DER."""
+    """A raw DER request is answered in raw DER."""
     _, csr = make_csr()
     response = est.send(path("simpleenroll"), body=csr, headers=basic("alice"))
     est.certificate(response)
@@ -102,14 +102,14 @@ def test_der_in_der_out(est: EST) -> None:
 
 @pytest.mark.parametrize("encoding", ["binary", "quoted-printable", "7bit", "base64", "nonsense"])
 def test_transfer_encoding_says_nothing(est: EST, encoding: str) -> None:
-    """E11, 3g 22 (RFC 8951 section 3.1)."""
+    """RFC 8951 section 3.1: the header is to be ignored."""
     _, csr = make_csr()
     est.certificate(est.enroll(csr, user="alice", headers={"Content-Transfer-Encoding": encoding}))
 
 
 @pytest.mark.parametrize("kind", ["application/pkcs10", "Application/PKCS10", "application/pkcs10; charset=x", ""])
 def test_content_types(est: EST, kind: str) -> None:
-    """E14: without regard to case and parameters; none at all will do."""
+    """Without regard to case and parameters; none at all will do."""
     _, csr = make_csr()
     est.certificate(est.enroll(csr, user="alice", headers={"Content-Type": kind}))
 
@@ -118,7 +118,7 @@ def test_content_types(est: EST, kind: str) -> None:
 
 
 def test_anonymous(est: EST) -> None:
-    """E5, E6, EST-2: 401 with the challenge, for each operation that enrolls."""
+    """EST-2: 401 with the challenge, for each operation that enrolls."""
     _, csr = make_csr()
     for operation in ("simpleenroll", "simplereenroll", "serverkeygen"):
         refused(est.enroll(csr, operation), 401)
@@ -126,7 +126,7 @@ def test_anonymous(est: EST) -> None:
 
 
 def test_credentials_come_first(est: EST) -> None:
-    """E8: without credentials nobody learns what is wrong with a request; with them one does."""
+    """Without credentials nobody learns what is wrong with a request; with them one does."""
     refused(est.send(path("simpleenroll"), body=b"garbage"), 401)
     refused(est.send(path("simpleenroll"), body=b""), 401)
     refused(est.send(path("simpleenroll"), body=b"garbage", headers=basic("alice", "wrong")), 401)
@@ -134,7 +134,7 @@ def test_credentials_come_first(est: EST) -> None:
 
 
 def test_wrong_passwords(est: EST) -> None:
-    """3g 9: one answer for a wrong password and an unknown user; then 429 (DECISIONS 15)."""
+    """One answer for a wrong password and an unknown user; then 429."""
     _, csr = make_csr()
     wrong = est.enroll(csr, headers=basic("alice", "wrong"))
     unknown = est.enroll(csr, headers=basic("nobody", "wrong"))
@@ -171,13 +171,13 @@ def test_inactive_accounts(est: EST) -> None:
     ],
 )
 def test_hostile_authorization(est: EST, value: str) -> None:
-    """3g 10, 13, 14: 401, and the usual challenge."""
+    """401, and the usual challenge."""
     _, csr = make_csr()
     refused(est.enroll(csr, headers={"Authorization": value}), 401)
 
 
 def test_long_authorization(est: EST) -> None:
-    """3g 11: 400, from the HTTP layer or from here."""
+    """400, from the HTTP layer or from here."""
     _, csr = make_csr()
     assert est.enroll(csr, headers={"Authorization": "Basic " + "A" * 5000}).status == 400
     assert est.enroll(csr, headers={"Authorization": "Basic " + "A" * 1_000_000}).status == 400
@@ -194,13 +194,13 @@ def test_anonymous_enroll(tmp_path: Path) -> None:
         refused(est.send(path("simpleenroll"), body=b"garbage"), 400)
         # Evidence that proves nothing is not passed over.
         refused(est.enroll(csr, headers=basic("alice", "x")), 401)
-        # The switch is no right to renew (E27).
+        # The switch is no right to renew.
         refused(est.enroll(csr, "simplereenroll"), 403)
 
 
 @pytest.mark.parametrize("clients", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
 def test_client_certificate(est: EST, clients: ClientCertificates) -> None:
-    """E4, DECISIONS 10, 11: a certificate of this CA enrolls another subject; its owner owns that too."""
+    """A certificate of this CA enrolls another subject; its owner owns that too."""
     alice = est.account("bob")
     device = est.identity(owner_id=alice.owner_id)
     _, csr = make_csr(subject="another.example.com")
@@ -213,7 +213,7 @@ def test_client_certificate(est: EST, clients: ClientCertificates) -> None:
 
 
 def test_certificate_before_password(est: EST) -> None:
-    """DECISIONS 8: the client certificate decides, also when a password comes along."""
+    """The client certificate decides, also when a password comes along."""
     device = est.identity()
     _, csr = make_csr()
     response = est.enroll(csr, headers=basic("alice", "wrong"), tls=est.connect(device))
@@ -221,7 +221,7 @@ def test_certificate_before_password(est: EST) -> None:
 
 
 def test_not_asked_for_a_certificate(est: EST) -> None:
-    """DECISIONS 9: a listener that does not ask for a certificate gets none."""
+    """A listener that does not ask for a certificate gets none."""
     _, csr = make_csr()
     tls = est.connect(est.identity(), clients=ClientCertificates.NONE)
     refused(est.enroll(csr, tls=tls), 401)
@@ -232,7 +232,7 @@ def test_not_asked_for_a_certificate(est: EST) -> None:
 
 
 def test_repeats(est: EST) -> None:
-    """DECISIONS 14: the same identity and request within 10 minutes give the same certificate."""
+    """The same identity and request within 10 minutes give the same certificate."""
     _, csr = make_csr()
     est.account("bob")
     first = est.certificate(est.enroll(csr, user="alice"))
@@ -240,7 +240,7 @@ def test_repeats(est: EST) -> None:
     est.stack.clock.advance(590)
     assert est.certificate(est.enroll(csr, user="alice")) == first
     assert est.issued() == 1
-    # Somebody else's key is not certified for bob (DECISIONS 22: the same subject may have it again).
+    # Somebody else's key is not certified for bob (the same subject may have it again).
     assert est.enroll(csr, user="bob").status == 200
     est.stack.clock.advance(20)
     assert est.certificate(est.enroll(csr, user="alice")) != first
@@ -248,7 +248,7 @@ def test_repeats(est: EST) -> None:
 
 
 def test_foreign_key(est: EST) -> None:
-    """DECISIONS 22: another owner's key under another name is refused."""
+    """Another owner's key under another name is refused."""
     est.account("bob")
     key, csr = make_csr()
     est.certificate(est.enroll(csr, user="alice"))

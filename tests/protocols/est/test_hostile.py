@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Requests that are wrong, and what clients of other makes need of the answers (3f, 3g; H5 to H13)."""
+"""Requests that are wrong, and what clients of other makes need of the answers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ LARGE = "A" * 70_000
 )
 @pytest.mark.parametrize("operation", ["simpleenroll", "serverkeygen"])
 def test_bodies(est: EST, operation: str, body: bytes) -> None:
-    """3g 24, 25, 40: 400 at once."""
+    """400 at once."""
     begin = time.monotonic()
     line = refused(est.send(path(operation), body=body, headers=basic("alice")), 400)
     # Argon2 is part of it.
@@ -103,14 +103,14 @@ def test_bodies(est: EST, operation: str, body: bytes) -> None:
     ],
 )
 def test_requests(est: EST, csr: bytes) -> None:
-    """3g 26 to 30: 400 and one line."""
+    """400 and one line."""
     refused(est.enroll(csr, user="alice"), 400)
     assert est.issued() == 0
 
 
 @pytest.mark.parametrize("kind", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data", "x"])
 def test_content_types(est: EST, kind: str) -> None:
-    """E14, 3g 23."""
+    """415 for another type than PKCS #10."""
     refused(est.enroll(GOOD, user="alice", headers={"Content-Type": kind}), 415)
 
 
@@ -127,14 +127,14 @@ def test_content_types(est: EST, kind: str) -> None:
     ],
 )
 def test_methods(est: EST, operation: str, method: str, allowed: str) -> None:
-    """E2, 3g 4: 405 with what is allowed there."""
+    """405 with what is allowed there."""
     response = est.send(path(operation), method, b"" if method in ("GET", "HEAD") else b"x")
     assert response.status == 405
     assert response.headers["Allow"] == allowed
 
 
 def test_large_bodies(est: EST) -> None:
-    """E18, H2: 413, announced or not."""
+    """413, announced or not."""
     response = est.send(path("simpleenroll"), body=LARGE.encode(), headers=basic("alice"))
     assert response.status == 413
     connection = Plain(est.site, est.stack.clock)
@@ -144,7 +144,7 @@ def test_large_bodies(est: EST) -> None:
 
 
 def test_names_are_escaped(est: EST) -> None:
-    """DECISIONS 22: what is odd but no control character is issued."""
+    """What is odd but no control character is issued."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, '<script>"&\u00fc, =+\\')])
     found = est.certificate(est.enroll(make_csr(subject=name)[1], user="alice"))
     assert found.subject == name
@@ -159,7 +159,7 @@ def header_block(response: Response) -> bytes:
 
 @pytest.mark.parametrize("operation", ["cacerts", "simpleenroll", "wrong password"])
 def test_small_headers(est: EST, operation: str) -> None:
-    """H5, H6, H11, E17: at most 12 header fields in canonical case, below 1000 octets, a length, never chunked."""
+    """At most 12 header fields in canonical case, below 1000 octets, a length, never chunked."""
     if operation == "cacerts":
         response = est.get("cacerts")
     elif operation == "wrong password":
@@ -175,7 +175,7 @@ def test_small_headers(est: EST, operation: str) -> None:
 
 
 def test_one_write(est: EST) -> None:
-    """H5, E17: status, header and body go out in one piece."""
+    """Status, header and body go out in one piece."""
     tls = est.connect()
     sizes = []
     transport = tls.transport
@@ -193,7 +193,7 @@ def test_one_write(est: EST) -> None:
 
 
 def test_libest(est: EST) -> None:
-    """D6, E16, H9: wrapped at 64, the exact type, and the connection closed when it says so."""
+    """Wrapped at 64, the exact type, and the connection closed when it says so."""
     headers = {**basic("alice"), "User-Agent": "libest 3.2.0p", "Connection": "close", "Accept": "*/*"}
     for operation in ("cacerts", "simpleenroll"):
         method = "GET" if operation == "cacerts" else "POST"
@@ -212,7 +212,7 @@ def test_libest(est: EST) -> None:
 
 
 def test_libest_asks_without_a_password_first(est: EST) -> None:
-    """3f: 401, then the same again with a password, on a new connection."""
+    """401, then the same again with a password, on a new connection."""
     response = est.enroll(GOOD, headers={"User-Agent": "libest 3.2.0p"})
     refused(response, 401)
     assert list(response.headers).count("WWW-Authenticate") == 1
@@ -221,7 +221,7 @@ def test_libest_asks_without_a_password_first(est: EST) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 76, 1000])
 def test_chunked_requests(est: EST, size: int) -> None:
-    """H8, 3f: estclient sends chunks only, of base64 with CRLF at 76 columns."""
+    """estclient sends chunks only, of base64 with CRLF at 76 columns."""
     text = base64.encodebytes(GOOD).replace(b"\n", b"\r\n")
     chunks = [text[start : start + size] for start in range(0, len(text), size)]
     body = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
@@ -239,7 +239,7 @@ def test_chunked_requests(est: EST, size: int) -> None:
 
 
 def test_old_http(est: EST) -> None:
-    """H7: HTTP/1.0 without Host: an answer with a length, then the end."""
+    """HTTP/1.0 without Host: an answer with a length, then the end."""
     connection = Plain(est.site, est.stack.clock)
     response = Response.parse(connection.send(f"GET {path('cacerts')} HTTP/1.0\r\n\r\n".encode()))
     assert response.status == 200

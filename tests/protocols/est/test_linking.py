@@ -1,4 +1,4 @@
-"""Requests that are bound to their TLS session (RFC 7030 section 3.5, RFC 9266; E22 to E24)."""
+"""Requests that are bound to their TLS session (RFC 7030 section 3.5, RFC 9266)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINKED = PolicyLimits(linked=True)
 
 @VERSIONS
 def test_linked(est: EST, version: int) -> None:
-    """E22, E23: tls-unique on TLS 1.2, tls-exporter on TLS 1.3; it authenticates nobody by itself."""
+    """tls-unique on TLS 1.2, tls-exporter on TLS 1.3; it authenticates nobody by itself."""
     tls = est.connect(version=version)
     value = channel_binding(tls)
     assert len(value) == (16 if version == SSL.TLS1_2_VERSION else 44)
@@ -33,7 +33,7 @@ def test_linked(est: EST, version: int) -> None:
 
 @VERSIONS
 def test_another_connection(est: EST, version: int) -> None:
-    """3g 31: another connection's value is wrong."""
+    """Another connection's value is wrong."""
     _, csr = make_csr(challenge=channel_binding(est.connect(version=version)))
     tls = est.connect(version=version)
     assert "channel binding" in refused(est.enroll(csr, user="alice", tls=tls), 400)
@@ -44,13 +44,13 @@ def test_another_connection(est: EST, version: int) -> None:
 
 @pytest.mark.parametrize("value", ["", "AAAA", "\u00e9", "secret", "A" * 255])
 def test_wrong_values(est: EST, value: str) -> None:
-    """DECISIONS 8: what is neither a binding nor an available challenge password is wrong."""
+    """What is neither a binding nor an available challenge password is wrong."""
     refused(est.enroll(make_csr(challenge=value)[1], user="alice", tls=est.connect()), 400)
 
 
 @VERSIONS
 def test_resumed_session(est: EST, version: int) -> None:
-    """E23, DECISIONS 45: in a resumed handshake of TLS 1.2 the first Finished message is the server's."""
+    """In a resumed handshake of TLS 1.2 the first Finished message is the server's."""
     first = est.connect(version=version)
     assert est.get_on(first, "cacerts").status == 200
     octets = first.octets_from_server
@@ -85,7 +85,7 @@ def test_client_certificate(est: EST, version: int) -> None:
 
 
 def test_demanded_by_the_policy(est: EST) -> None:
-    """E22, E30: csrattrs names challengePassword, and a request without it is refused."""
+    """csrattrs names challengePassword, and a request without it is refused."""
     est.policy("linked", limits=LINKED)
     attributes = parse_csrattrs(decode_body(est.get("csrattrs").body))
     assert [attribute.oid for attribute in attributes] == [CHALLENGE_PASSWORD]
@@ -100,7 +100,7 @@ def test_demanded_by_the_policy(est: EST) -> None:
 
 
 def test_demanded_by_the_configuration(tmp_path: Path) -> None:
-    """E24: ``require_linking``."""
+    """``require_linking``."""
     with est_server(tmp_path / "another", changes={("EST", "require_linking"): "true"}) as est:
         est.account("alice")
         refused(est.enroll(make_csr()[1], user="alice"), 400)

@@ -1,4 +1,4 @@
-"""Which policy signs an EST request, what cacerts and csrattrs say of it (EST-1, POL-3, POL-4; E1, E15, E30, E34)."""
+"""Which policy signs an EST request, what cacerts and csrattrs say of it (EST-1, POL-3, POL-4)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def policy_of(est: EST, found: x509.Certificate) -> object:
 
 
 def test_cacerts(est: EST) -> None:
-    """E5, E15: anyone gets the chain of the CA that would sign, root included."""
+    """Anyone gets the chain of the CA that would sign, root included."""
     response = est.get("cacerts")
     assert response.status == 200
     assert response.headers["Content-Type"] == "application/pkcs7-mime; smime-type=certs-only"
@@ -45,7 +45,7 @@ def test_cacerts(est: EST) -> None:
 
 
 def test_cacerts_of_several_cas(tmp_path: Path) -> None:
-    """DECISIONS 18: the chain of the CA that would sign on that path, so cacerts and certificates agree."""
+    """The chain of the CA that would sign on that path, so cacerts and certificates agree."""
     with est_server(tmp_path, key_types=["rsa2048", "p256", "mldsa44"]) as est:
         bob = est.account("bob")
         est.policy("to-ec", issuer="ec", owner_id=bob.owner_id, system=False)
@@ -60,7 +60,7 @@ def test_cacerts_of_several_cas(tmp_path: Path) -> None:
 
 
 def test_cacerts_during_a_rollover(est: EST) -> None:
-    """E15: the CA that follows is there before it signs."""
+    """The CA that follows is there before it signs."""
     root = est.stack.files.root
     coming = make_ca("p256", "Test ec CA", issuer=root, path_length=0)
     core = est.stack.core
@@ -75,7 +75,7 @@ def test_cacerts_during_a_rollover(est: EST) -> None:
 
 
 def test_label(est: EST) -> None:
-    """POL-3 (1), DECISIONS 17: the label names the policy, escaped where it must be."""
+    """POL-3: the label names the policy, escaped where it must be."""
     est.policy("Door locks_1.0", days=7, system=True, use_for_est=True)
     _, csr = make_csr()
     found = est.certificate(est.enroll(csr, label="Door locks_1.0", user="alice"))
@@ -89,7 +89,7 @@ def test_label(est: EST) -> None:
 
 
 def test_labels_that_are_none(est: EST) -> None:
-    """DECISIONS 17: a policy that is not for EST, another user's, or none at all: 404."""
+    """A policy that is not for EST, another user's, or none at all: 404."""
     bob = est.account("bob")
     est.policy("not for est", use_for_est=False)
     est.policy("of bob", system=False, owner_id=bob.owner_id)
@@ -127,7 +127,7 @@ def test_labels_that_are_none(est: EST) -> None:
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_paths_that_are_none(est: EST, target: str, method: str) -> None:
-    """E1, 3g 7, 38: 404, whatever the method."""
+    """404, whatever the method."""
     assert est.send(target, method, b"x" if method != "GET" else b"").status == 404
 
 
@@ -178,7 +178,7 @@ def test_the_default_policys_label(est: EST) -> None:
 
 
 def test_nothing_demanded(est: EST) -> None:
-    """DECISIONS 6: 204."""
+    """204."""
     response = est.get("csrattrs")
     assert response.status == 204
     assert response.body == b""
@@ -197,7 +197,7 @@ def test_nothing_demanded(est: EST) -> None:
     ],
 )
 def test_key_attributes(est: EST, keys: tuple[str, ...], oids: list[str]) -> None:
-    """E30, E31: the one key type that is allowed."""
+    """The one key type that is allowed."""
     est.policy("keys", limits=PolicyLimits(keys=keys))
     response = est.get("csrattrs")
     assert response.status == (200 if oids else 204)
@@ -209,7 +209,7 @@ def test_key_attributes(est: EST, keys: tuple[str, ...], oids: list[str]) -> Non
 
 
 def test_demands_are_named(est: EST) -> None:
-    """E34: a request that lacks what is demanded is told all of it."""
+    """A request that lacks what is demanded is told all of it."""
     est.policy("strict", limits=PolicyLimits(keys=("EC/secp384r1",), linked=True))
     attributes = parse_csrattrs(decode_body(est.get("csrattrs").body))
     assert CHALLENGE_PASSWORD in [one.oid for one in attributes]
@@ -229,14 +229,14 @@ def test_demands_are_named(est: EST) -> None:
     ],
 )
 def test_limits(est: EST, limits: PolicyLimits, good: dict[str, object], bad: dict[str, object]) -> None:
-    """POL-4, E21, E28: 400 with the reason."""
+    """POL-4: 400 with the reason."""
     est.policy("limits", limits=limits)
     refused(est.enroll(make_csr(**bad)[1], user="alice"), 400)  # type: ignore[arg-type]
     est.certificate(est.enroll(make_csr(**good)[1], user="alice"))  # type: ignore[arg-type]
 
 
 def test_names_not_honoured(est: EST) -> None:
-    """DECISIONS 20: a policy can leave the request's names out."""
+    """A policy can leave the request's names out."""
     est.policy("without", limits=PolicyLimits(honour_names=False))
     found = est.certificate(est.enroll(make_csr(sans=["DNS:a.example.com"])[1], user="alice"))
     with pytest.raises(x509.ExtensionNotFound):
@@ -244,7 +244,7 @@ def test_names_not_honoured(est: EST) -> None:
 
 
 def test_names_of_the_policy(est: EST) -> None:
-    """DECISIONS 20: a policy's own subjectAltName replaces the request's."""
+    """A policy's own subjectAltName replaces the request's."""
     est.policy("own names", extensions="[ v3_ext ]\nsubjectAltName = DNS:fixed.example.com\n")
     found = est.certificate(est.enroll(make_csr(sans=["DNS:a.example.com"])[1], user="alice"))
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -252,7 +252,7 @@ def test_names_of_the_policy(est: EST) -> None:
 
 
 def test_extensions_are_not_the_clients(est: EST) -> None:
-    """E28: no CA:TRUE, keyUsage or purposes of the request's choice."""
+    """No CA:TRUE, keyUsage or purposes of the request's choice."""
     asked = [
         x509.BasicConstraints(ca=True, path_length=None),
         x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.OCSP_SIGNING, x509.oid.ExtendedKeyUsageOID.CODE_SIGNING]),
@@ -264,7 +264,7 @@ def test_extensions_are_not_the_clients(est: EST) -> None:
 
 
 def test_own_subject(est: EST) -> None:
-    """DECISIONS 10: ``subject = own``."""
+    """``subject = own``."""
     est.policy("own", limits=PolicyLimits(own_subject=True))
     tls = est.connect(est.identity("device.example.com"))
     est.certificate(est.enroll(make_csr()[1], tls=tls))
@@ -272,7 +272,7 @@ def test_own_subject(est: EST) -> None:
 
 
 def test_clamped(tmp_path: Path) -> None:
-    """DECISIONS 21: a policy's validity ends with the CA's."""
+    """A policy's validity ends with the CA's."""
     with est_server(tmp_path / "another") as est:
         est.account("alice")
         est.policy("long", days=36500)

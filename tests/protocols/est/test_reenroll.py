@@ -1,4 +1,4 @@
-"""simplereenroll (RFC 7030 section 4.2.2; EST-3; E25 to E29; DECISIONS 5)."""
+"""simplereenroll (RFC 7030 section 4.2.2; EST-3)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def renew(est: EST, identity: Identity | None, csr: bytes, clients: ClientCertif
 @pytest.mark.parametrize("clients", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
 @pytest.mark.parametrize("same", [True, False])
 def test_renewal(est: EST, clients: ClientCertificates, same: bool) -> None:
-    """E25, E26: the same names; the same key, or a new one; owner and purposes stay."""
+    """The same names; the same key, or a new one; owner and purposes stay."""
     owner = est.account("owner")
     device = est.identity(sans=NAMES, owner_id=owner.owner_id)
     key, csr = make_csr(sans=NAMES, key=device.key if same else None)
@@ -42,13 +42,13 @@ def test_renewal(est: EST, clients: ClientCertificates, same: bool) -> None:
     assert record.owner_id == owner.owner_id
     purposes = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert ExtendedKeyUsageOID.CLIENT_AUTH in set(purposes)
-    # What was renewed can be renewed again (E29).
+    # What was renewed can be renewed again.
     issuer = est.stack.files.issuers["ec"]
     est.certificate(renew(est, Identity(key, found, issuer), make_csr(sans=NAMES)[1], clients))
 
 
 def test_order_of_names(est: EST) -> None:
-    """E25: SANs are a set, and names are compared as RFC 5280 says."""
+    """SANs are a set, and names are compared as RFC 5280 says."""
     device = est.identity("Device One", sans=NAMES)
     _, csr = make_csr(subject="device  ONE", sans=list(reversed(NAMES)))
     est.certificate(renew(est, device, csr))
@@ -65,7 +65,7 @@ def test_order_of_names(est: EST) -> None:
     ],
 )
 def test_other_names(est: EST, subject: str, sans: list[str]) -> None:
-    """3g 33, DECISIONS 5: 403."""
+    """403."""
     refused(renew(est, est.identity(sans=NAMES), make_csr(subject=subject, sans=sans)[1]), 403)
 
 
@@ -81,21 +81,21 @@ def test_longer_subject(est: EST) -> None:
 
 
 def test_change_subject_name(est: EST) -> None:
-    """3g 35, DECISIONS 5: without the right to it 400."""
+    """Without the right to it 400."""
     device = est.identity()
     wanted = attribute(CHANGE_SUBJECT_NAME, b"\x30\x02\x30\x00")
     refused(renew(est, device, request(attributes=[wanted], subject="CN=device.example.com")), 400)
 
 
 def test_password_only(est: EST) -> None:
-    """E27: a password is no certificate."""
+    """A password is no certificate."""
     refused(est.enroll(make_csr()[1], "simplereenroll", user="alice"), 403)
     challenge = est.challenge(est.account("owner"))
     refused(est.enroll(make_csr(challenge=challenge)[1], "simplereenroll"), 403)
 
 
 def test_new_key_demanded(est: EST) -> None:
-    """E26: a policy can forbid the same key."""
+    """A policy can forbid the same key."""
     est.policy("rekey", limits=PolicyLimits(same_key=False))
     device = est.identity()
     refused(renew(est, device, make_csr(key=device.key)[1]), 400)
@@ -108,7 +108,7 @@ def test_new_key_demanded(est: EST) -> None:
 @pytest.mark.parametrize("operation", ["simpleenroll", "simplereenroll", "serverkeygen"])
 @pytest.mark.parametrize("reason", [RevocationReason.KEY_COMPROMISE, RevocationReason.CERTIFICATE_HOLD])
 def test_revoked(est: EST, operation: str, reason: RevocationReason) -> None:
-    """E10, 3g 18: 403 at once, on a connection that stands too; a hold that ends counts no more."""
+    """403 at once, on a connection that stands too; a hold that ends counts no more."""
     device = est.identity()
     tls = est.connect(device, clients=REQUIRED)
     est.stack.revoke(device.certificate.serial_number, reason)
@@ -121,7 +121,7 @@ def test_revoked(est: EST, operation: str, reason: RevocationReason) -> None:
 
 @pytest.mark.parametrize("clients", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
 def test_expired(est: EST, clients: ClientCertificates) -> None:
-    """3g 17: 403 in words, also on the trusted port."""
+    """403 in words, also on the trusted port."""
     device = est.identity(days=1)
     est.stack.clock.advance(86400)
     line = refused(renew(est, device, make_csr()[1], clients), 403)
@@ -130,7 +130,7 @@ def test_expired(est: EST, clients: ClientCertificates) -> None:
 
 @pytest.mark.parametrize("clients", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
 def test_not_for_clients(est: EST, clients: ClientCertificates) -> None:
-    """3g 19, DECISIONS 10: an extendedKeyUsage without clientAuth."""
+    """An extendedKeyUsage without clientAuth."""
     server_only = est.identity(purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
     assert "clientAuth" in refused(renew(est, server_only, make_csr()[1], clients), 403)
     anything = est.identity(purposes=[])
@@ -146,7 +146,7 @@ def test_deleted(est: EST) -> None:
 
 
 def test_foreign(est: EST) -> None:
-    """3g 16, DECISIONS 5: 403 where a certificate is optional; no handshake where one is required."""
+    """403 where a certificate is optional; no handshake where one is required."""
     foreign = make_leaf(make_ca(name="Another CA"))
     refused(renew(est, foreign, make_csr()[1], ClientCertificates.OPTIONAL), 403)
     with pytest.raises(SSL.Error):
@@ -175,7 +175,7 @@ def test_a_cas_certificate(est: EST) -> None:
 @pytest.mark.parametrize("clients", [ClientCertificates.OPTIONAL, ClientCertificates.REQUIRED])
 @pytest.mark.parametrize("depth", [0, 1])
 def test_manufacturers_certificate(tmp_path: Path, clients: ClientCertificates, depth: int) -> None:
-    """EST-2, DECISIONS 10, 11: one of ``client_ca`` enrolls, with intermediates; nobody owns it; it renews nothing."""
+    """EST-2: one of ``client_ca`` enrolls, with intermediates; nobody owns it; it renews nothing."""
     maker = make_ca(name="Maker root")
     (tmp_path / "maker.crt").write_bytes(maker.pem)
     issuer = make_ca(name="Maker sub CA", issuer=maker) if depth else maker

@@ -1,4 +1,4 @@
-"""serverkeygen (RFC 7030 section 4.4; E35 to E38; DECISIONS 24)."""
+"""serverkeygen (RFC 7030 section 4.4)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def generated(est: EST, csr: bytes, user: str = "alice") -> tuple[PrivateKey, x5
 
 @pytest.mark.parametrize("key_type", KEY_TYPES)
 def test_new_key(est: EST, key_type: str) -> None:
-    """E36, DECISIONS 24: a key of the request's kind; names are the request's; the request's key is not used."""
+    """A key of the request's kind; names are the request's; the request's key is not used."""
     own, csr = make_csr(key_type, sans=["DNS:device.example.com"])
     key, found, key_der = generated(est, csr)
     assert type(key) is type(own)
@@ -72,7 +72,7 @@ def test_new_key(est: EST, key_type: str) -> None:
 
 
 def test_nothing_is_kept(est: EST) -> None:
-    """E38: the key is nowhere in the database; a second request makes a second key."""
+    """The key is nowhere in the database; a second request makes a second key."""
     _, csr = make_csr()
     first, _, _ = generated(est, csr)
     second, _, _ = generated(est, csr)
@@ -85,7 +85,7 @@ def test_nothing_is_kept(est: EST) -> None:
 
 @pytest.mark.parametrize("size", [1024, 512])
 def test_unusable_key(est: EST, size: int) -> None:
-    """E35, DECISIONS 24: where the request's key is none to use, RSA-2048."""
+    """Where the request's key is none to use, RSA-2048."""
     weak = der.sequence(
         der.sequence(der.oid("1.2.840.113549.1.1.1"), der.null()),
         der.bit_string(der.sequence(der.integer((1 << size) - 5), der.integer(65537))),
@@ -96,13 +96,13 @@ def test_unusable_key(est: EST, size: int) -> None:
 
 
 def test_broken_signature(est: EST) -> None:
-    """E35, 3g 37: the request's signature counts for nothing."""
+    """The request's signature counts for nothing."""
     generated(est, request(signature=b"nonsense"))
 
 
 @pytest.mark.parametrize("oid", [DECRYPT_KEY_IDENTIFIER, ASYMMETRIC_DECRYPT_KEY_IDENTIFIER])
 def test_encryption_is_refused(est: EST, oid: str) -> None:
-    """E37, 3g 36: who wants the key encrypted never gets it in the clear."""
+    """Who wants the key encrypted never gets it in the clear."""
     line = refused(
         est.enroll(request(attributes=[attribute(oid, der.octet_string(b"key 1"))]), "serverkeygen", user="alice"), 400
     )
@@ -111,7 +111,7 @@ def test_encryption_is_refused(est: EST, oid: str) -> None:
 
 
 def test_limits_stay(est: EST) -> None:
-    """E35: the policy's limits bind the new key too."""
+    """The policy's limits bind the new key too."""
     est.policy("rsa", limits=PolicyLimits(keys=("RSA",)))
     refused(est.enroll(make_csr()[1], "serverkeygen", user="alice"), 400)
     generated(est, make_csr("rsa2048")[1])
@@ -126,14 +126,14 @@ def test_challenge(est: EST) -> None:
 
 
 def test_raw_request(est: EST) -> None:
-    """DECISIONS 1: the parts are always base64."""
+    """The parts are always base64."""
     _, csr = make_csr()
     headers = {"Authorization": "Basic " + base64.b64encode(b"alice:correct horse").decode()}
     parts_of(est.send("/.well-known/est/serverkeygen", body=csr, headers=headers))
 
 
 def test_wrapped_for_libest(est: EST) -> None:
-    """D6: libest can't read base64 in one line."""
+    """libest can't read base64 in one line."""
     response = est.enroll(make_csr()[1], "serverkeygen", user="alice", headers={"User-Agent": "libest 3.2.0p"})
     parts_of(response)
     assert max(len(line) for line in response.body.split(b"\r\n")) <= 64

@@ -1,4 +1,4 @@
-"""OCSP over HTTP (OCSP-1, OCSP-3, O1 to O8) and what hostile clients send (4e)."""
+"""OCSP over HTTP (OCSP-1, OCSP-3) and what hostile clients send."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNKNOWN_SERIAL = 0x1234
 @pytest.mark.parametrize("algorithm", [SHA1, SHA256, SHA384, SHA512])
 @pytest.mark.parametrize("ca", ["ec", "rsa"])
 def test_every_digest_names_a_certificate(server: OCSPServer, ca: str, algorithm: str, null: bool) -> None:
-    """OCSP-1, O10: the CertID comes back as it was sent."""
+    """OCSP-1: the CertID comes back as it was sent."""
     leaf = server.stack.issue(ca=ca)
     asked = server.cert_id(leaf, ca, algorithm, null=null)
     response = server.post(ocsp.request(asked))
@@ -36,7 +36,7 @@ def test_every_digest_names_a_certificate(server: OCSPServer, ca: str, algorithm
 
 
 def test_revoked_tells_time_and_reason_and_hold_ends(server: OCSPServer) -> None:
-    """O26: unspecified is left out; released is good again."""
+    """Unspecified is left out; released is good again."""
     leaf = server.stack.issue()
     now = utc(server.stack.clock.seconds())
     server.stack.revoke(leaf, RevocationReason.CERTIFICATE_HOLD)
@@ -50,7 +50,7 @@ def test_revoked_tells_time_and_reason_and_hold_ends(server: OCSPServer) -> None
 
 
 def test_unknown_deleted_and_expired(server: OCSPServer) -> None:
-    """O26, O27, DECISIONS 29: deleted is unknown, deleted and revoked is revoked, expired is still answered."""
+    """Deleted is unknown, deleted and revoked is revoked, expired is still answered."""
     stack = server.stack
     assert server.status(UNKNOWN_SERIAL) == "unknown"
     deleted, revoked, short = stack.issue(), stack.issue(), stack.issue(days=1)
@@ -73,7 +73,7 @@ def test_post_to_either_address(server: OCSPServer, path: str) -> None:
 
 
 def test_get_in_all_its_spellings(server: OCSPServer) -> None:
-    """O2, O3, 4e13, 4e14: escapes, bare base64, the URL alphabet, no padding, many slashes, a query."""
+    """Escapes, bare base64, the URL alphabet, no padding, many slashes, a query."""
     leaf = server.stack.issue()
     body = ocsp.request(server.cert_id(leaf))
     text = base64.b64encode(body).decode("ascii")
@@ -95,14 +95,14 @@ def test_get_in_all_its_spellings(server: OCSPServer) -> None:
 
 
 def test_content_type_is_no_matter(server: OCSPServer) -> None:
-    """O1, 4e16."""
+    """Clients name many types; the body decides."""
     body = ocsp.request(server.cert_id(server.stack.issue()))
     for kind in ("text/plain", "Application/OCSP-Request; charset=x", "multipart/form-data; boundary=x", ""):
         assert server.verify(server.post(body, headers={"Content-Type": kind})).status == "good"
 
 
 def test_http_1_0(server: OCSPServer) -> None:
-    """O5, H7: a length, then the connection is closed."""
+    """A length, then the connection is closed."""
     body = ocsp.request(server.cert_id(server.stack.issue()))
     for quick in (False, True):
         response = server.post(body, quick=quick, version="1.0")
@@ -111,7 +111,7 @@ def test_http_1_0(server: OCSPServer) -> None:
 
 
 def test_other_methods(server: OCSPServer) -> None:
-    """O4, H13: 405 with Allow; HEAD is a GET without a body."""
+    """405 with Allow; HEAD is a GET without a body."""
     body = ocsp.request(server.cert_id(server.stack.issue()))
     for method in ("PUT", "DELETE", "OPTIONS"):
         response = ask(server.site, server.stack.clock, "/ocsp", method)
@@ -123,7 +123,7 @@ def test_other_methods(server: OCSPServer) -> None:
 
 
 def test_cacheable_answers(server: OCSPServer) -> None:
-    """OCSP-3, O6, O7, H11: what caches are told, and 304."""
+    """OCSP-3: what caches are told, and 304."""
     body = ocsp.request(server.cert_id(server.stack.issue()))
     first = server.get(body)
     answer = server.verify(first)
@@ -147,7 +147,7 @@ def test_cacheable_answers(server: OCSPServer) -> None:
 
 @pytest.mark.parametrize("octets", [1, 16, 23, 32, 128])
 def test_nonce_comes_back(server: OCSPServer, octets: int) -> None:
-    """O17, O7: echoed, not critical, and nobody keeps the answer."""
+    """Echoed, not critical, and nobody keeps the answer."""
     leaf = server.stack.issue()
     nonce = bytes(range(1, octets + 1))
     body = ocsp.request(server.cert_id(leaf), extensions=[ocsp.nonce_extension(nonce)])
@@ -161,7 +161,7 @@ def test_nonce_comes_back(server: OCSPServer, octets: int) -> None:
 
 
 def test_several_certificates(server: OCSPServer) -> None:
-    """O11, O12, O13: each in order, repeated ones too; of another CA's: unknown; not kept by caches."""
+    """Each in order, repeated ones too; of another CA's: unknown; not kept by caches."""
     stack = server.stack
     good, revoked, other = stack.issue(), stack.issue(), stack.issue(ca="rsa")
     stack.revoke(revoked, RevocationReason.KEY_COMPROMISE)
@@ -183,7 +183,7 @@ def test_several_certificates(server: OCSPServer) -> None:
 
 
 def test_at_most_so_many_certificates(server: OCSPServer) -> None:
-    """O11: 50 are answered, 51 are too many."""
+    """50 are answered, 51 are too many."""
     leaf = server.stack.issue()
     asked = [server.cert_id(leaf)] * 51
     assert len(server.verify(server.post(ocsp.request(*asked[:50]))).singles) == 50
@@ -239,7 +239,7 @@ def _hostile(server: OCSPServer) -> dict[str, tuple[bytes, int | None]]:
 
 
 def test_hostile_requests(server: OCSPServer) -> None:
-    """4e: each has its answer, by POST and GET, on either path, and is quick."""
+    """Each has its answer, by POST and GET, on either path, and is quick."""
     for what, (body, expected) in _hostile(server).items():
         for quick in (False, True):
             for response in (server.post(body, quick=quick), *([server.get(body, quick=quick)] if body else [])):
@@ -254,7 +254,7 @@ def test_hostile_requests(server: OCSPServer) -> None:
 
 
 def test_bodies_and_addresses_that_are_too_large(server: OCSPServer) -> None:
-    """4e9, 4e11: 413 for a body, malformedRequest for what is no base64."""
+    """413 for a body, malformedRequest for what is no base64."""
     assert server.post(b"\x30" * 11_000).status == 413
     clock = server.stack.clock
     for target in ("/ocsp/%%%", "/ocsp/ab=cd", "/ocsp/%FF", "/ocsp/A", "/ocsp/", "/ocsp", "/ocsp?x"):
@@ -273,7 +273,7 @@ def test_any_bytes(server: OCSPServer, data: bytes, quick: bool) -> None:
 
 
 def test_a_serial_of_another_ca_here(server: OCSPServer) -> None:
-    """4e23: one CA says nothing of another's certificates."""
+    """One CA says nothing of another's certificates."""
     leaf = server.stack.issue(ca="rsa")
     server.stack.revoke(leaf)
     assert server.status(leaf, "rsa") == "revoked"
@@ -315,7 +315,7 @@ def test_a_kept_answer_is_for_its_own_question_only(server: OCSPServer) -> None:
 
 @pytest.mark.parametrize("key_type", ["mldsa44", "mldsa65", "mldsa87"])
 def test_ml_dsa(tmp_path: Path, key_type: str) -> None:
-    """O8, O31: answers that still fit the 16 KiB that nginx reads; kept ones are quick though a signature is not."""
+    """Answers that still fit the 16 KiB that nginx reads; kept ones are quick though a signature is not."""
     server = OCSPServer(build_core(tmp_path / "ca", key_types=[key_type]))
     leaf = server.stack.issue()
     body = ocsp.request(server.cert_id(leaf))
@@ -330,7 +330,7 @@ def test_ml_dsa(tmp_path: Path, key_type: str) -> None:
 
 
 def test_max_age_stays_short_of_the_end(tmp_path: Path) -> None:
-    """O6: n < nextUpdate - now, on the quick path too."""
+    """n < nextUpdate - now, on the quick path too."""
     server = OCSPServer(build_core(tmp_path / "ca", changes={("OCSP", "ocsp_validity"): "20m"}))
     body = ocsp.request(server.cert_id(server.stack.issue()))
     server.get(body)
@@ -346,7 +346,7 @@ def test_max_age_stays_short_of_the_end(tmp_path: Path) -> None:
 
 
 def test_when_the_database_is_gone(server: OCSPServer) -> None:
-    """O30, 4e38: tryLater, five octets; never good."""
+    """tryLater, five octets; never good."""
     leaf = server.stack.issue()
     server.stack.core.store.close()
     response = server.post(ocsp.request(server.cert_id(leaf)))
@@ -355,7 +355,7 @@ def test_when_the_database_is_gone(server: OCSPServer) -> None:
 
 
 def test_when_the_ca_has_ended(server: OCSPServer) -> None:
-    """4e39: nothing is signed with what has expired; the clients are not to blame."""
+    """Nothing is signed with what has expired; the clients are not to blame."""
     leaf = server.stack.issue()
     assert server.status(leaf) == "good"
     server.stack.clock.advance(3700 * 86400)
@@ -365,7 +365,7 @@ def test_when_the_ca_has_ended(server: OCSPServer) -> None:
 
 
 def test_foreign_issuers(server: OCSPServer, tmp_path: Path) -> None:
-    """OCSP-1, D8: unauthorized, or unknown where that is set."""
+    """OCSP-1: unauthorized, or unknown where that is set."""
     other = OCSPServer(build_core(tmp_path / "other", changes={("OCSP", "foreign_issuer"): "unknown"}))
     leaf = server.stack.issue()
     body = ocsp.request(server.cert_id(leaf))

@@ -34,7 +34,7 @@ def waiting(scep: SCEP, client: SCEPClient, challenge: str | None = None) -> byt
 
 @pytest.mark.parametrize("challenged", [False, True])
 def test_approved(scep: SCEP, challenged: bool) -> None:
-    """S37, S38, CHP-2: by CertPoll or by sending the request again; a challenge may be missing."""
+    """CHP-2: by CertPoll or by sending the request again; a challenge may be missing."""
     client = scep.client()
     message = waiting(scep, client, scep.admin_challenge() if challenged else None)
     assert poll(scep, client).status == PENDING
@@ -48,7 +48,7 @@ def test_approved(scep: SCEP, challenged: bool) -> None:
 
 
 def test_rejected(scep: SCEP) -> None:
-    """DECISIONS 13: badRequest, and the challenge password is free again."""
+    """badRequest, and the challenge password is free again."""
     client = scep.client()
     challenge = scep.admin_challenge()
     message = waiting(scep, client, challenge)
@@ -61,21 +61,21 @@ def test_rejected(scep: SCEP) -> None:
 
 
 def test_a_wrong_challenge_does_not_wait(scep: SCEP) -> None:
-    """DECISIONS 12: only a missing one may."""
+    """Only a missing one may."""
     reply = scep.enroll_scep(scep.client(), challenge="wrong")
     assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
     assert scep.approvals() == []
 
 
 def test_a_challenge_is_reserved(scep: SCEP) -> None:
-    """DECISIONS 13: while a request waits nobody else has its password."""
+    """While a request waits nobody else has its password."""
     challenge = scep.admin_challenge()
     waiting(scep, scep.client(1), challenge)
     assert scep.enroll_scep(scep.client(2), "other", challenge).fail_info == BAD_REQUEST
 
 
 def test_somebody_elses_transaction(scep: SCEP) -> None:
-    """S38, hostile 37: another key, another id, no id: one answer."""
+    """Another key, another id, no id: one answer."""
     client, stranger = scep.client(1), scep.client(2)
     waiting(scep, client)
     for asking, transaction in ((stranger, "transaction-1"), (client, "transaction-2"), (stranger, "x")):
@@ -87,7 +87,7 @@ def test_somebody_elses_transaction(scep: SCEP) -> None:
 
 
 def test_the_key_polls_whatever_certificate_it_has(scep: SCEP) -> None:
-    """S38: by the key, since throw-away certificates are made anew."""
+    """By the key, since throw-away certificates are made anew."""
     client = scep.client()
     waiting(scep, client)
     anew = replace(client, certificate=self_signed(rsa_key(1), serial=77))
@@ -95,7 +95,7 @@ def test_the_key_polls_whatever_certificate_it_has(scep: SCEP) -> None:
 
 
 def test_waiting_survives_a_restart(scep: SCEP) -> None:
-    """S42."""
+    """The answer to a poll comes from the database."""
     client = scep.client()
     message = waiting(scep, client, scep.admin_challenge())
     again = scep.restart()

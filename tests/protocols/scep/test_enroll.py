@@ -27,7 +27,7 @@ from tests.support.scep_client import SCEPClient, csr, rsa_key, self_signed
 @pytest.mark.parametrize("get", [False, True])
 @pytest.mark.parametrize("cipher", ["aes128", "aes192", "aes256"])
 def test_enrollment(scep: SCEP, cipher: str, get: bool) -> None:
-    """SCEP-1, S7, S22, S23, S26, S27: POST and GET; the answer mirrors cipher, transaction id and nonce."""
+    """SCEP-1: POST and GET; the answer mirrors cipher, transaction id and nonce."""
     client = scep.client(cipher=cipher)
     request = csr(client.key, "device", scep.admin_challenge(), dns=["device.example.com"])
     message = client.pkcs_req(request, transaction_id="ab+/=", sender_nonce=b"n" * 16)
@@ -38,7 +38,7 @@ def test_enrollment(scep: SCEP, cipher: str, get: bool) -> None:
 
 
 def test_enrollment_through_an_ra(ra: SCEP) -> None:
-    """SCEP-2, S20: the RA's certificate signs the answer, the CA's key the certificate."""
+    """SCEP-2: the RA's certificate signs the answer, the CA's key the certificate."""
     client = ra.client()
     leaf = ra.leaf(ra.enroll_scep(client, challenge=ra.admin_challenge()))
     assert client.recipient != ra.stack.issuer().certificate.der
@@ -74,7 +74,7 @@ def test_an_ra_by_setting(tmp_path: Path) -> None:
 
 
 def test_a_challenge_password_is_spent_once(scep: SCEP) -> None:
-    """SCEP-3, CHP-2, S32."""
+    """SCEP-3, CHP-2."""
     challenge = scep.admin_challenge()
     scep.leaf(scep.enroll_scep(scep.client(1), "one", challenge))
     reply = scep.enroll_scep(scep.client(2), "two", challenge)
@@ -84,14 +84,14 @@ def test_a_challenge_password_is_spent_once(scep: SCEP) -> None:
 
 @pytest.mark.parametrize("challenge", [None, "", "wrong", "0" * 32, "x" * 255])
 def test_no_challenge_no_certificate(scep: SCEP, challenge: str | None) -> None:
-    """S32, S33: a self-signed signer proves nothing."""
+    """A self-signed signer proves nothing."""
     reply = scep.enroll_scep(scep.client(), challenge=challenge)
     assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
     assert scep.issued() == 0
 
 
 def test_a_wrong_request_leaves_the_challenge(scep: SCEP) -> None:
-    """S32: only success burns it."""
+    """Only success burns it."""
     challenge = scep.admin_challenge()
     client = scep.client()
     other = csr(rsa_key(2), "device", challenge)
@@ -100,7 +100,7 @@ def test_a_wrong_request_leaves_the_challenge(scep: SCEP) -> None:
 
 
 def test_guessing_is_limited(scep: SCEP) -> None:
-    """Hostile 34: after many wrong ones a right one is refused too, for a while."""
+    """After many wrong ones a right one is refused too, for a while."""
     client = scep.client()
     for _ in range(40):
         assert scep.enroll_scep(client, challenge="wrong").fail_info == BAD_REQUEST
@@ -111,7 +111,7 @@ def test_guessing_is_limited(scep: SCEP) -> None:
 
 
 def test_without_challenge_passwords(tmp_path: Path) -> None:
-    """DECISIONS 12: open to anyone, also to those with a password that is none."""
+    """Open to anyone, also to those with a password that is none."""
     changes = {("SCEP", "challenge_password_enabled"): "false"}
     with scep_server_in(tmp_path / "server", changes=changes) as scep:
         for number, challenge in enumerate([None, *["wrong"] * 40, scep.admin_challenge()]):
@@ -120,7 +120,7 @@ def test_without_challenge_passwords(tmp_path: Path) -> None:
 
 
 def test_owner_of_what_is_enrolled(scep: SCEP) -> None:
-    """DECISIONS 11, CHP-2: the challenge password's, and of renewals the renewed certificate's."""
+    """CHP-2: the challenge password's, and of renewals the renewed certificate's."""
     alice = scep.account("alice")
     client = scep.client()
     reply = scep.enroll_scep(client, challenge=scep.challenge(alice))
@@ -134,7 +134,7 @@ def test_owner_of_what_is_enrolled(scep: SCEP) -> None:
 
 
 def test_a_retransmission_gets_the_same_certificate(scep: SCEP) -> None:
-    """SCEP-4, S23, S36, S37, hostile 40: the same certificate, in an answer that is new."""
+    """SCEP-4: the same certificate, in an answer that is new."""
     client = scep.client()
     message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
     first, second = (scep.post(message) for _ in range(2))
@@ -145,7 +145,7 @@ def test_a_retransmission_gets_the_same_certificate(scep: SCEP) -> None:
 
 
 def test_a_retransmission_after_a_restart(scep: SCEP) -> None:
-    """S42: what was issued is known for ever."""
+    """What was issued is known for ever."""
     client = scep.client()
     message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
     before = scep.leaf(scep.ask_scep(client, message))
@@ -158,7 +158,7 @@ def test_a_retransmission_after_a_restart(scep: SCEP) -> None:
 
 
 def test_a_new_throw_away_certificate_for_each_copy(scep: SCEP) -> None:
-    """S36: clients that make their certificate anew are the same client by their key."""
+    """Clients that make their certificate anew are the same client by their key."""
     client = scep.client()
     request = csr(client.key, challenge=scep.admin_challenge())
     before = scep.leaf(scep.ask_scep(client, client.pkcs_req(request)))
@@ -167,7 +167,7 @@ def test_a_new_throw_away_certificate_for_each_copy(scep: SCEP) -> None:
 
 
 def test_the_same_id_with_another_request_is_a_new_transaction(scep: SCEP) -> None:
-    """S36, DECISIONS 14: never the old certificate."""
+    """Never the old certificate."""
     client = scep.client()
     first = scep.leaf(scep.enroll_scep(client, challenge=scep.admin_challenge()))
     second = scep.leaf(scep.enroll_scep(client, challenge=scep.admin_challenge()))
@@ -175,7 +175,7 @@ def test_the_same_id_with_another_request_is_a_new_transaction(scep: SCEP) -> No
 
 
 def test_somebody_else_with_the_same_request(scep: SCEP) -> None:
-    """Hostile 40: a captured request, signed by another key, gives nothing, and does not say what is in it."""
+    """A captured request, signed by another key, gives nothing, and does not say what is in it."""
     client, thief = scep.client(1), scep.client(2)
     request = csr(client.key, challenge=scep.admin_challenge())
     scep.leaf(scep.ask_scep(client, client.pkcs_req(request)))
@@ -194,7 +194,7 @@ def renewed(scep: SCEP, client: SCEPClient, **how: str) -> str:
 
 @pytest.mark.parametrize("kind", ["renewal_req", "pkcs_req"])
 def test_renewal_needs_no_challenge(scep: SCEP, kind: str) -> None:
-    """SCEP-3, S34: RenewalReq, or PKCSReq signed with a certificate of this CA; same key and same transaction id."""
+    """SCEP-3: RenewalReq, or PKCSReq signed with a certificate of this CA; same key and same transaction id."""
     client = scep.enrolled(scep.client())
     message = getattr(client, kind)(csr(client.key))
     leaf = scep.leaf(scep.ask_scep(client, message))
@@ -205,7 +205,7 @@ def test_renewal_needs_no_challenge(scep: SCEP, kind: str) -> None:
 
 
 def test_renewal_with_a_new_key_and_a_spent_challenge(scep: SCEP) -> None:
-    """S34, S35: devices go on sending their first challenge password, and that is no failure."""
+    """Devices go on sending their first challenge password, and that is no failure."""
     client = scep.enrolled(scep.client())
     for number in range(40):
         request = csr(rsa_key(2), challenge="spent long ago")
@@ -214,14 +214,14 @@ def test_renewal_with_a_new_key_and_a_spent_challenge(scep: SCEP) -> None:
 
 
 def test_renewal_keeps_the_subject(scep: SCEP) -> None:
-    """S34."""
+    """One that names another subject is refused."""
     client = scep.enrolled(scep.client())
     reply = scep.ask_scep(client, client.renewal_req(csr(client.key, "another")))
     assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
 
 
 def test_who_may_not_renew(scep: SCEP) -> None:
-    """S34, hostile 36: self-signed, revoked, expired, or named like the CA."""
+    """Self-signed, revoked, expired, or named like the CA."""
     client = scep.client()
     assert renewed(scep, client) == BAD_REQUEST
     named = replace(client, certificate=self_signed(rsa_key(1), "Test rsa CA"))
@@ -238,7 +238,7 @@ def test_who_may_not_renew(scep: SCEP) -> None:
 
 
 def test_a_foreign_certificate_does_not_renew(scep: SCEP, tmp_path: Path) -> None:
-    """Hostile 36: issued by another CA, one with the same names even."""
+    """Issued by another CA, one with the same names even."""
     with scep_server_in(tmp_path / "other") as other:
         foreign = other.enrolled(other.client())
         core = other.stack.core
@@ -250,14 +250,14 @@ def test_a_foreign_certificate_does_not_renew(scep: SCEP, tmp_path: Path) -> Non
 
 
 def test_the_keys_must_be_one(scep: SCEP) -> None:
-    """S31, hostile 33: a self-signed signer with another key than the request's, challenge and all."""
+    """A self-signed signer with another key than the request's, challenge and all."""
     client = scep.client()
     reply = scep.ask_scep(client, client.pkcs_req(csr(rsa_key(2), challenge=scep.admin_challenge())))
     assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
 
 
 def test_proof_of_possession(scep: SCEP) -> None:
-    """S30, hostile 32: told to who has written the request; to all others it looks like any garbage."""
+    """Told to who has written the request; to all others it looks like any garbage."""
     client = scep.client()
     request = bytearray(csr(client.key, challenge=scep.admin_challenge()))
     request[-1] ^= 1
@@ -283,7 +283,7 @@ def test_proof_of_possession(scep: SCEP) -> None:
     ],
 )
 def test_algorithms(tmp_path: Path, digest: str, cipher: str, modern: bool, middle: bool, legacy: bool) -> None:
-    """S18, D2: each switch lets in what it says, and the answer has the request's cipher."""
+    """Each switch lets in what it says, and the answer has the request's cipher."""
     for number, (changes, accepted) in enumerate(
         [
             ({}, modern),
@@ -302,7 +302,7 @@ def test_algorithms(tmp_path: Path, digest: str, cipher: str, modern: bool, midd
 
 
 def test_an_ec_signer_is_refused_before_anything_is_issued(scep: SCEP) -> None:
-    """S28: the answer could not be encrypted."""
+    """The answer could not be encrypted."""
     key = ec.generate_private_key(ec.SECP256R1())
     client = SCEPClient(key, self_signed(key), scep.recipient())
     reply = scep.enroll_scep(client, challenge=scep.admin_challenge())
@@ -311,7 +311,7 @@ def test_an_ec_signer_is_refused_before_anything_is_issued(scep: SCEP) -> None:
 
 
 def test_odd_serial_numbers_of_throw_away_certificates(scep: SCEP) -> None:
-    """S17: 32 octets, or negative; the answer names them as they are."""
+    """32 octets, or negative; the answer names them as they are."""
     for number, serial in enumerate((-5, 1 << 250)):
         client = replace(scep.client(), certificate=self_signed(rsa_key(1), serial=serial))
         reply = scep.enroll_scep(client, challenge=scep.admin_challenge(), transaction_id=str(number))

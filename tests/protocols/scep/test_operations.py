@@ -20,7 +20,7 @@ PATHS = ["/scep", "/scep/", "/scep/pkiclient.exe", "/cgi-bin/pkiclient.exe", "/c
 
 
 def test_capabilities(scep: SCEP) -> None:
-    """D1, S9: exactly this, without a blank line."""
+    """Exactly this, without a blank line."""
     response = scep.get_scep("GetCACaps")
     assert response.headers["Content-Type"] == "text/plain"
     assert response.body == b"AES\nPOSTPKIOperation\nRenewal\nSHA-256\nSHA-384\nSHA-512\nSCEPStandard"
@@ -28,14 +28,14 @@ def test_capabilities(scep: SCEP) -> None:
 
 @pytest.mark.parametrize("switch", ["allow_sha1_3des", "legacy"])
 def test_capabilities_with_old_algorithms(tmp_path: Path, switch: str) -> None:
-    """D1: listed only where they are accepted."""
+    """Listed only where they are accepted."""
     with scep_server_in(tmp_path / "server", changes={("SCEP", switch): "true"}) as scep:
         lines = scep.get_scep("GetCACaps").body.split(b"\n")
     assert lines == b"AES DES3 POSTPKIOperation Renewal SHA-1 SHA-256 SHA-384 SHA-512 SCEPStandard".split()
 
 
 def test_ca_certificate(scep: SCEP) -> None:
-    """D4, S10, S12: the CA acts itself: one DER certificate."""
+    """The CA acts itself: one DER certificate."""
     response = scep.get_scep("GetCACert")
     assert response.headers["Content-Type"] == "application/x-x509-ca-cert"
     assert response.headers["Cache-Control"] == "max-age=300"
@@ -43,7 +43,7 @@ def test_ca_certificate(scep: SCEP) -> None:
 
 
 def test_ca_certificates_with_an_ra(ra: SCEP) -> None:
-    """D4, S10, S20: RA and chain; the RA certificate has the key usage that clients look for."""
+    """RA and chain; the RA certificate has the key usage that clients look for."""
     response = ra.get_scep("GetCACert")
     assert response.headers["Content-Type"] == "application/x-x509-ca-ra-cert"
     certificates, crls = read_degenerate(response.body)
@@ -63,7 +63,7 @@ def test_the_ra_certificate_stays(ra: SCEP) -> None:
     ra.stack.core = again.stack.core
     again.stack.clock.advance(320 * 86400)
     assert again.recipient() != client.recipient
-    # S26: the client knows the former certificate, so that signs the answer.
+    # The client knows the former certificate, so that signs the answer.
     again.leaf(again.enroll_scep(client, challenge=again.admin_challenge()))
     new = again.client()
     again.leaf(again.enroll_scep(new, "new", again.admin_challenge(), transaction_id="new"))
@@ -72,7 +72,7 @@ def test_the_ra_certificate_stays(ra: SCEP) -> None:
 
 
 def test_never_an_ra(tmp_path: Path) -> None:
-    """S20: a server that could not read a message does not start."""
+    """A server that could not read a message does not start."""
     with (
         pytest.raises(ConfigError, match=r"\[SCEP\] ra: never"),
         scep_server_in(tmp_path / "server", ("p256",), changes={("SCEP", "ra"): "never"}),
@@ -83,18 +83,18 @@ def test_never_an_ra(tmp_path: Path) -> None:
 @pytest.mark.parametrize("message", [b"", b"0", b"1", b"CAIdentifier", b"trust%20point", b"%00%ff"])
 @pytest.mark.parametrize("operation", ["GetCACaps", "GetCACert"])
 def test_any_ca_identifier(scep: SCEP, operation: str, message: bytes) -> None:
-    """S6: never 404."""
+    """Never 404."""
     assert scep.get_scep(operation, message=message).body == scep.get_scep(operation).body
 
 
 @pytest.mark.parametrize("operation", ["getcacert", "GETCACERT"])
 def test_operations_in_any_case(scep: SCEP, operation: str) -> None:
-    """S5."""
+    """Clients write operations in any case."""
     assert scep.get_scep(operation).status == 200
 
 
 def test_no_next_ca(scep: SCEP) -> None:
-    """S11: none is announced, and the capability is not there."""
+    """None is announced, and the capability is not there."""
     response = scep.get_scep("GetNextCACert")
     assert response.status == 404
     assert b"GetNextCACert" not in scep.get_scep("GetCACaps").body
@@ -105,7 +105,7 @@ def test_no_next_ca(scep: SCEP) -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_paths(scep: SCEP, path: str) -> None:
-    """S1: with and without the program's name; HTTP/1.0 without Host as well (H7)."""
+    """With and without the program's name; HTTP/1.0 without Host as well."""
     client = scep.client(path=path)
     scep.leaf(scep.ask_scep(client, client.pkcs_req(csr(client.key, challenge=scep.admin_challenge())), path))
     old = ask(scep.site, scep.stack.clock, f"{path}?operation=GetCACert", headers={}, version="1.0")
@@ -114,7 +114,7 @@ def test_paths(scep: SCEP, path: str) -> None:
 
 @pytest.mark.parametrize("tail", ["", "/", "/pkiclient.exe", "/a/b/c"])
 def test_labels(tmp_path: Path, tail: str) -> None:
-    """SCEP-1, DECISIONS 17: a label is a policy's name; that policy signs, with the CA that it names."""
+    """SCEP-1: a label is a policy's name; that policy signs, with the CA that it names."""
     with scep_server_in(tmp_path / "server", ("rsa2048", "p256")) as scep:
         scep.policy("B 1.x", use_for_est=False, use_for_scep=True, days=5, issuer="ec")
         path = f"/scep/B%201.x{tail}"
@@ -128,7 +128,7 @@ def test_labels(tmp_path: Path, tail: str) -> None:
 
 @pytest.mark.parametrize("label", ["none", "b", "for EST", "%ff", "%00", "..", "a%2Fb", "PKICLIENT.EXE"])
 def test_what_is_no_label(scep: SCEP, label: str) -> None:
-    """DECISIONS 17: 404, for every operation; names are case-sensitive."""
+    """404, for every operation; names are case-sensitive."""
     scep.policy("B", use_for_est=False, use_for_scep=True)
     scep.policy("for EST", use_for_scep=False)
     path = f"/scep/{label.replace(' ', '%20')}"
@@ -140,7 +140,7 @@ def test_what_is_no_label(scep: SCEP, label: str) -> None:
 
 
 def test_a_private_label(scep: SCEP) -> None:
-    """DECISIONS 17: its owner's challenge passwords open it, others' don't."""
+    """Its owner's challenge passwords open it, others' don't."""
     alice, bob = scep.account("alice"), scep.account("bob")
     scep.policy("alice", system=False, owner_id=alice.owner_id, use_for_est=False, use_for_scep=True, days=3)
     client = scep.client()
@@ -152,13 +152,13 @@ def test_a_private_label(scep: SCEP) -> None:
 
 @pytest.mark.parametrize("path", ["/scepx", "/cgi-bin", "/cgi-bin/", "/cgi-bin/other", "/cgi-bin/pkiclient.exe2"])
 def test_other_paths(scep: SCEP, path: str) -> None:
-    """H13."""
+    """404 for paths that only resemble SCEP's."""
     assert scep.get_scep("GetCACert", path).status == 404
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_other_methods(scep: SCEP, method: str) -> None:
-    """H13: 405 with Allow; HEAD works."""
+    """405 with Allow; HEAD works."""
     response = ask(scep.site, scep.stack.clock, "/scep?operation=GetCACert", method)
     assert response.status == 405
     assert response.headers["Allow"] == "GET, HEAD, POST"
@@ -166,7 +166,7 @@ def test_other_methods(scep: SCEP, method: str) -> None:
 
 
 def test_post_without_an_operation(scep: SCEP) -> None:
-    """S2, S3: it is a PKIOperation, whatever its Content-Type."""
+    """It is a PKIOperation, whatever its Content-Type."""
     client = scep.client()
     message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
     for kind in ("text/plain", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded"):
@@ -175,7 +175,7 @@ def test_post_without_an_operation(scep: SCEP) -> None:
 
 
 def test_get_as_clients_write_it(scep: SCEP) -> None:
-    """S4: unescaped characters, line breaks, missing padding."""
+    """Unescaped characters, line breaks, missing padding."""
     client = scep.client()
     message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
     escaped = as_query(message)
@@ -191,7 +191,7 @@ def test_get_as_clients_write_it(scep: SCEP) -> None:
 
 @pytest.mark.parametrize("kind", ["scep", "ra"])
 def test_get_cert(kind: str, request: pytest.FixtureRequest) -> None:
-    """S39, S41: any signature will do, and the transaction id means nothing."""
+    """Any signature will do, and the transaction id means nothing."""
     scep: SCEP = request.getfixturevalue(kind)
     owner = scep.enrolled(scep.client())
     serial = x509.load_der_x509_certificate(owner.certificate).serial_number
@@ -205,7 +205,7 @@ def test_get_cert(kind: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_get_cert_of_what_is_not_here(scep: SCEP) -> None:
-    """S39: badCertId."""
+    """badCertId."""
     owner = scep.enrolled(scep.client())
     serial = x509.load_der_x509_certificate(owner.certificate).serial_number
     issuer = scep.stack.issuer().certificate
@@ -223,7 +223,7 @@ def test_get_cert_of_what_is_not_here(scep: SCEP) -> None:
 
 @pytest.mark.parametrize("kind", ["scep", "ra"])
 def test_get_crl(kind: str, request: pytest.FixtureRequest) -> None:
-    """S40: the newest one, whether the serial number is known or not, and no certificate with it."""
+    """The newest one, whether the serial number is known or not, and no certificate with it."""
     scep: SCEP = request.getfixturevalue(kind)
     owner = scep.enrolled(scep.client())
     serial = x509.load_der_x509_certificate(owner.certificate).serial_number
@@ -274,7 +274,7 @@ def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
 
 
 def test_the_signers_certificate_goes_along(scep: SCEP) -> None:
-    """S25, S26: that one, and no other."""
+    """That one, and no other."""
     client = scep.client()
     response = scep.post(client.pkcs_req(csr(client.key)))
     signed = cms.ContentInfo.load(response.body, strict=True)["content"]

@@ -223,7 +223,7 @@ def test_login_is_recorded(world: World) -> None:
 
 
 def test_confirm_asks_for_ones_own_password(world: World) -> None:
-    """DECISIONS 49."""
+    """Another account's password will not do."""
     alice = world.as_person(world.add("alice"))
     result_of(world.authenticator.confirm(alice, PASSWORD))
     failure_of(world.authenticator.confirm(alice, "guess"), AuthenticationFailed)
@@ -253,7 +253,7 @@ def test_token_form_and_digest() -> None:
     ],
 )
 def test_token_scopes(world: World, role: Role, asked: set[str] | None, got: set[str]) -> None:
-    """DECISIONS 35: all that the role has, or fewer."""
+    """All that the role has, or fewer."""
     account = world.add("alice", role)
     scopes = None if asked is None else frozenset(Scope(name) for name in asked)
     _, text = result_of(world.accounts.create_token(SYSTEM, account.id, "ci", scopes))
@@ -328,7 +328,7 @@ def test_client_certificate_gives_its_owner_and_may_only_enroll(world: World) ->
 
 
 def test_foreign_certificate_owns_nothing(world: World) -> None:
-    """DECISIONS 10."""
+    """A CA of ``client_ca`` says nothing about our accounts."""
     ca = make_ca(name="Foreign CA", not_before=world.now - DAY)
     world.anchors.append(certificate_of(ca))
     leaf = make_leaf(ca, not_before=world.now - DAY)
@@ -338,7 +338,7 @@ def test_foreign_certificate_owns_nothing(world: World) -> None:
 
 
 def test_scep_renewal_is_signed_with_an_own_valid_certificate(world: World) -> None:
-    """SCEP-3, S33, S34: without clientAuth too; revoked, expired and foreign ones don't do."""
+    """SCEP-3: without clientAuth too; revoked, expired and foreign ones don't do."""
     own = world.issue(purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
     assert result_of(world.authenticator.message_signer(own.der, ADDRESS)).certificate is not None
     ca = make_ca(name="Foreign CA", not_before=world.now - DAY)
@@ -355,7 +355,7 @@ def test_scep_renewal_is_signed_with_an_own_valid_certificate(world: World) -> N
 
 
 def test_est_order(world: World) -> None:
-    """DECISIONS 8: the certificate, else Basic, else anonymous."""
+    """The certificate, else Basic, else anonymous."""
     world.add("alice")
     leaf = world.issue()
     est = world.authenticator.est
@@ -367,7 +367,7 @@ def test_est_order(world: World) -> None:
 
 
 def test_bad_evidence_is_never_passed_over(world: World) -> None:
-    """E4: a certificate that is worth nothing makes nobody anonymous, nor does a wrong password."""
+    """A certificate that is worth nothing makes nobody anonymous, nor does a wrong password."""
     world.add("alice")
     foreign = make_leaf(make_ca(name="Foreign CA"))
     bad = Credentials(ADDRESS, peer_certificate=foreign.der, username="alice", password=PASSWORD)
@@ -396,7 +396,7 @@ def request_of(world: World, principal: Principal, number: int = 0) -> NewReques
 
 
 def test_challenge_authenticates_for_its_owner(world: World) -> None:
-    """DECISIONS 11: the owner of the challenge password owns what is enrolled with it."""
+    """The owner of the challenge password owns what is enrolled with it."""
     alice = world.add("alice")
     challenge, text = result_of(world.accounts.create_challenge(world.as_person(alice)))
     principal = result_of(world.authenticator.challenge(text, ADDRESS))
@@ -431,7 +431,7 @@ def test_a_hundred_at_once_consume_it_once(world: World) -> None:
 
 
 def test_a_reserved_one_is_refused_and_works_again_once_freed(world: World) -> None:
-    """DECISIONS 13."""
+    """While an approval waits nobody else may spend it."""
     challenge, text = result_of(world.accounts.create_challenge(SYSTEM))
     principal = result_of(world.authenticator.challenge(text, ADDRESS))
     begun = result_of(world.store.begin(request_of(world, principal), None, world.now))
@@ -466,7 +466,7 @@ def test_a_suspended_owner_ends_it(world: World) -> None:
 
 
 def test_failures_are_recorded_by_eight_digits_at_most(world: World) -> None:
-    """CHP-2, DECISIONS 48: never the text, and of what is none of ours nothing."""
+    """CHP-2: never the text, and of what is none of ours nothing."""
     ours, _ = new_challenge(world.sealer)
     for text in (ours, "device-password-1"):
         failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)

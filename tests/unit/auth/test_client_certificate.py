@@ -1,4 +1,4 @@
-"""EST-2, E4, E10, S33, DECISIONS 5, 10: what a presented certificate is worth."""
+"""EST-2: what a presented certificate is worth."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def foreign_leaf(world: World, ca: Identity) -> Identity:
 
 
 def test_own_certificate_is_accepted_with_its_owner(world: World) -> None:
-    """DECISIONS 10: the owner of what it enrolls is its own owner."""
+    """The owner of what it enrolls is its own owner."""
     alice = world.add("alice")
     leaf = world.issue(owner_id=alice.id)
     presented = result_of(world.certificates.authenticate(leaf.der))
@@ -46,7 +46,7 @@ def test_own_certificate_is_accepted_with_its_owner(world: World) -> None:
 
 
 def test_revoked_is_refused_and_a_hold_too(world: World) -> None:
-    """E10: by our own database, at once, though the signature was verified before."""
+    """By our own database, at once, though the signature was verified before."""
     leaf = world.issue()
     serial = leaf.certificate.serial_number
     result_of(world.certificates.authenticate(leaf.der))
@@ -137,7 +137,7 @@ def test_purposes_that_serve_a_client(world: World, purposes: list[x509.ObjectId
 
 
 def test_without_client_auth_it_may_not_enroll(world: World) -> None:
-    """DECISIONS 10; the signer of a SCEP message need not have it."""
+    """It must have clientAuth; the signer of a SCEP message need not have it."""
     leaf = world.issue(purposes=[ExtendedKeyUsageOID.SERVER_AUTH])
     assert "lacks clientAuth" in reason_of(world, leaf.der)
     assert result_of(world.certificates.authenticate(leaf.der, client_auth=False)).own
@@ -278,7 +278,7 @@ def test_a_certificate_with_any_byte_changed_is_refused(shared: tuple[World, byt
 
 @pytest.mark.parametrize("ended", ["revoked", "deleted"])
 def test_what_a_former_generation_issued_is_not_let_in_by_the_root_above_it(world: World, ended: str) -> None:
-    """E10: its CA is out of service, ``client_ca`` holds the root, and the database remembers the revocation."""
+    """Its CA is out of service, ``client_ca`` holds the root, and the database remembers the revocation."""
     root = foreign_ca(world, "Root")
     former = foreign_ca(world, "Former generation", issuer=root)
     leaf = foreign_leaf(world, former)

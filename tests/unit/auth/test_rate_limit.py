@@ -1,4 +1,4 @@
-"""USR-3, DECISIONS 15: failures slow down and lock for a while; successes cost nothing."""
+"""USR-3: failures slow down and lock for a while; successes cost nothing."""
 
 from __future__ import annotations
 

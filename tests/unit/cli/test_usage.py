@@ -78,7 +78,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_wrong_usage_is_one_line_and_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """DECISIONS 36: 2 for wrong usage, one line on standard error, nothing guessed from an abbreviation."""
+    """2 for wrong usage, one line on standard error, nothing guessed from an abbreviation."""
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

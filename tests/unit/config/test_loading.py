@@ -48,7 +48,7 @@ def test_file_of_the_older_layout(load_text: Load, tmp_path: Path) -> None:
 
 
 def test_defaults(load_text: Load) -> None:
-    """CFG-10, decision 38: what counts where the file says nothing."""
+    """CFG-10: what counts where the file says nothing."""
     config = load_text(with_changes())
     assert [(one.name, one.port) for one in config.listeners] == [
         ("http", 80),
@@ -78,7 +78,7 @@ def test_defaults(load_text: Load) -> None:
 
 
 def test_default_section_is_not_inherited(load_text: Load) -> None:
-    """Decision 38: SCEP's http_port is 8090 though DEFAULT has one."""
+    """SCEP's http_port is 8090 though DEFAULT has one."""
     config = load_text(with_changes(("DEFAULT", "http_port", "8080"), ("SCEP", "enabled", "yes")))
     assert config.default.http_port == 8080
     assert config.scep.http_port == 8090
@@ -94,7 +94,7 @@ def test_keys_in_any_case(load_text: Load) -> None:
 
 
 def test_percent_is_literal(load_text: Load) -> None:
-    """Decision 38."""
+    """configparser's interpolation is off."""
     password = "%(x)s%%;#=:"
     config = load_text(with_changes(("LDAP", "ADMIN_PASSWORD", password)))
     assert config.ldap.admin_password is not None
@@ -255,7 +255,7 @@ def test_issuers_without_key_files(load_text: Load) -> None:
 
 
 def test_ml_dsa_issuer(load_text: Load) -> None:
-    """Decision 18: mode also takes MLDSA."""
+    """Mode also takes MLDSA."""
     text = with_changes(
         ("CA", "mode", "mldsa"),
         ("CA", "SUBCA_KEY_PATH_MLDSA", "m.key"),
@@ -298,7 +298,7 @@ def test_sections_of_features_with_keys_of_their_own(load_text: Load) -> None:
 
 
 def test_open_settings_are_named(load_text: Load) -> None:
-    """Decision 12: a warning at each start."""
+    """A warning at each start."""
     text = with_changes(
         ("SCEP", "challenge_password_enabled", "false"), ("EST", "anonymous_enroll", "true"), ("SCEP", "legacy", "on")
     )

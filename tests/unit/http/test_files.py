@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole (C16, C17, C23)."""
+"""Files that are replaced as a whole."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def descriptors(path: Path) -> int:
 
 
 def test_a_version_is_read_through_once(tmp_path: Path) -> None:
-    """C17: the entity tag is of what is sent; another version has another."""
+    """The entity tag is of what is sent; another version has another."""
     path = tmp_path / "a"
     path.write_bytes(b"first")
     pool = LaterPool()
@@ -83,7 +83,7 @@ def test_a_version_is_read_through_once(tmp_path: Path) -> None:
 
 
 def test_what_is_open_stays_what_it_was(tmp_path: Path) -> None:
-    """C16: and is let go of with the last reader."""
+    """And is let go of with the last reader."""
     path = tmp_path / "a"
     path.write_bytes(b"first")
     file = result_of(opened(FileLibrary(ImmediatePool(), no_dates), path))[0]
@@ -96,7 +96,7 @@ def test_what_is_open_stays_what_it_was(tmp_path: Path) -> None:
 
 
 def test_failures(tmp_path: Path) -> None:
-    """C22: no file, no access, a file that shrinks, a pool that is full."""
+    """No file, no access, a file that shrinks, a pool that is full."""
     library = FileLibrary(ImmediatePool(), no_dates)
     failure_of(opened(library, tmp_path / "none"), NotFound)
     failure_of(opened(library, tmp_path / "none" / "below"), NotFound)
@@ -137,7 +137,7 @@ def test_who_stops_waiting_leaves_the_others_alone(tmp_path: Path) -> None:
 
 @given(parts=st.lists(st.binary(max_size=20), max_size=5), start=st.integers(0, 100), size=st.integers(0, 100))
 def test_joined(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], start: int, size: int) -> None:
-    """C24: any part of several files is that part of their concatenation."""
+    """Any part of several files is that part of their concatenation."""
     folder = tmp_path_factory.mktemp("joined")
     files = []
     for number, part in enumerate(parts):

@@ -165,7 +165,7 @@ def test_odd_lines(stage: Stage, line: bytes) -> None:
     ],
 )
 def test_closing(stage: Stage, line: bytes, field: bytes, version: bytes) -> None:
-    """H7, H9: an old client and one that asks for it get the end of the connection."""
+    """An old client and one that asks for it get the end of the connection."""
     client = stage.connect()
     answer = client.send(b"POST /ocsp %s\r\n%sContent-Length: 3\r\n\r\nabc" % (line, field) + GET)
     assert answer.startswith(version + b" 200 OK\r\n")

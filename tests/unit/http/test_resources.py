@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Coroutine resources: every outcome gives one answer, and nothing leaks (H12, H13, H14)."""
+"""Coroutine resources: every outcome gives one answer, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_answers(stage: Stage) -> None:
 
 @pytest.mark.parametrize("method", [b"DELETE", b"OPTIONS", b"BREW", b"get"])
 def test_wrong_method(stage: Stage, method: bytes) -> None:
-    """H13: 405 and Allow."""
+    """405 and Allow."""
     _, answer = stage.get(b"x", method)
     assert answer.startswith(b"HTTP/1.1 405 Method Not Allowed\r\n")
     assert b"Allow: GET, HEAD, POST\r\n" in answer
@@ -131,7 +131,7 @@ def test_client_leaves(stage: Stage, what: bytes) -> None:
 
 
 def test_time_limit(stage: Stage) -> None:
-    """H14: what takes too long ends as an overload that the outlet puts in its own words."""
+    """What takes too long ends as an overload that the outlet puts in its own words."""
     client, _ = stage.get(b"wait")
     stage.clock.advance(61)
     assert client.received().startswith(b"HTTP/1.1 503 ")

@@ -1,4 +1,4 @@
-"""X7: a constrained CA issues nothing outside its constraints, and OpenSSL agrees."""
+"""A constrained CA issues nothing outside its constraints, and OpenSSL agrees."""
 
 from __future__ import annotations
 

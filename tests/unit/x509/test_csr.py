@@ -1,4 +1,4 @@
-"""Certification requests (RA-2, S30, X15): real ones, sloppy ones, hostile ones."""
+"""Certification requests (RA-2): real ones, sloppy ones, hostile ones."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def rsa_spki(modulus: int, exponent: int) -> bytes:
 
 @pytest.mark.parametrize("key_type", ["p256", "p384", "rsa2048", "ed25519", "mldsa44", "mldsa65", "mldsa87"])
 def test_requests_of_every_key_type(key_type: str) -> None:
-    """PQC-1, X10: requests that cryptography made are read and verify."""
+    """PQC-1: requests that cryptography made are read and verify."""
     key, data = make_csr(key_type, "dev,ice", sans=["a.example.com", "IP:192.0.2.1"], challenge="1234 abc")
     csr = parse_csr(data)
     description = verify_csr(csr)
@@ -105,7 +105,7 @@ OPENSSL_KEYS = {
 @pytest.mark.parametrize("text", OPENSSL_KEYS)
 @pytest.mark.parametrize("outform", ["PEM", "DER"])
 def test_requests_by_openssl(tmp_path: Path, text: str, outform: str) -> None:
-    """X15: requests by the openssl command, with SANs, in PEM and DER."""
+    """Requests by the openssl command, with SANs, in PEM and DER."""
     require("openssl")
     key, out = tmp_path / "key.pem", tmp_path / "out"
     subprocess.run(["openssl", "genpkey", "-algorithm", *OPENSSL_KEYS[text], "-out", str(key)], check=True, timeout=60)
@@ -133,7 +133,7 @@ def test_requests_by_openssl(tmp_path: Path, text: str, outform: str) -> None:
 @pytest.mark.interop
 @pytest.mark.parametrize("options", [["-sha384"], ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"]])
 def test_openssl_rsa_signature_variants(tmp_path: Path, options: list[str]) -> None:
-    """X9: other digests and RSASSA-PSS."""
+    """Other digests and RSASSA-PSS."""
     require("openssl")
     out = tmp_path / "out"
     subprocess.run(
@@ -150,7 +150,7 @@ def test_openssl_rsa_signature_variants(tmp_path: Path, options: list[str]) -> N
 
 
 def test_unsorted_attributes_like_strongswan() -> None:
-    """S30: challengePassword behind the extension request; cryptography refuses it, we verify it."""
+    """challengePassword behind the extension request; cryptography refuses it, we verify it."""
     long_first = (san(dns(b"a.example.com")), attribute(CHALLENGE_PASSWORD, der.printable_string("secret")))
     assert sorted(long_first) != list(long_first)
     data = request(attributes=long_first)
@@ -162,7 +162,7 @@ def test_unsorted_attributes_like_strongswan() -> None:
 
 
 def test_absent_attributes_and_unknown_ones_are_tolerated() -> None:
-    """X15."""
+    """Some clients leave out the [0], which RFC 2986 demands."""
     assert accept(request(attributes=None)).attributes == ()
     csr = accept(request(attributes=[attribute("1.2.3.4", der.null(), der.integer(5))]))
     assert csr.attributes == (("1.2.3.4", (der.integer(5), der.null())),)
@@ -174,7 +174,7 @@ def test_absent_attributes_and_unknown_ones_are_tolerated() -> None:
 
 
 def test_microsoft_extension_attribute() -> None:
-    """X15: 1.3.6.1.4.1.311.2.1.14 alone, beside an equal one, and beside another one."""
+    """1.3.6.1.4.1.311.2.1.14 alone, beside an equal one, and beside another one."""
     wanted = extension(SAN, der.sequence(dns(b"a.example.com")))
     microsoft = extension_request(wanted, oid=MICROSOFT_EXTENSIONS)
     assert accept(request(attributes=[microsoft])).names[0].value == "a.example.com"
@@ -194,12 +194,12 @@ def test_microsoft_extension_attribute() -> None:
     ],
 )
 def test_challenge_password_in_every_string_type(value: bytes) -> None:
-    """S32."""
+    """PKCS #9 gives it a DirectoryString; clients use every one."""
     assert accept(request(attributes=[attribute(CHALLENGE_PASSWORD, value)])).challenge_password == "secret"
 
 
 def test_requested_extensions_are_kept_apart() -> None:
-    """6c 25 and 26: CA:TRUE, keyCertSign and unknown critical extensions are only what was asked for."""
+    """CA:TRUE, keyCertSign and unknown critical extensions are only what was asked for."""
     asked = (
         extension("2.5.29.19", der.sequence(der.boolean(True)), critical=True),
         extension("2.5.29.15", der.named_bits([5]), critical=True),
@@ -438,7 +438,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], type[RequestError]]] = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_requests(case: str) -> None:
-    """6c 1 to 28: each gives its error with one line, within 200 ms."""
+    """Each gives its error with one line, within 200 ms."""
     make, expected = HOSTILE[case]
     data = make()
     start = time.perf_counter()
@@ -451,12 +451,12 @@ def test_hostile_requests(case: str) -> None:
 
 
 def test_depth_in_an_unknown_attribute_is_never_entered() -> None:
-    """6c 28."""
+    """What nobody reads costs nothing."""
     accept(request(attributes=[attribute("1.2.3.4", nested(10000))]))
 
 
 def test_weak_digests_only_where_allowed() -> None:
-    """D2, 6c 8: SHA-1 and MD5 verify only with their switches, and still have to verify."""
+    """SHA-1 and MD5 verify only with their switches, and still have to verify."""
     name_der = name_from_text("CN=old")
     public = RSA_KEY.public_key().public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -476,7 +476,7 @@ def test_weak_digests_only_where_allowed() -> None:
 
 
 def test_the_roca_fingerprint() -> None:
-    """6c 11: a modulus that is a power of 65537 modulo all the primes of the fingerprint."""
+    """A modulus that is a power of 65537 modulo all the primes of the fingerprint."""
     product = 1
     for prime in (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157):
         product *= prime
@@ -488,7 +488,7 @@ def test_the_roca_fingerprint() -> None:
 
 
 def test_an_ml_dsa_signature_with_another_parameter_set() -> None:
-    """X10: the OIDs of key and signature are the same."""
+    """The OIDs of key and signature are the same."""
     key = mldsa.MLDSA44PrivateKey.generate()
     public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     info = der.sequence(der.integer(0), name_from_text("CN=x"), public, der.explicit(0, b""))
@@ -508,13 +508,13 @@ def test_an_ml_dsa_signature_with_another_parameter_set() -> None:
 
 
 def test_a_subject_may_be_empty_beside_a_name() -> None:
-    """X3: the SAN is the identity then."""
+    """The SAN is the identity then."""
     csr = accept(request(subject=der.sequence(), attributes=[san(dns(b"a.example.com"))]))
     assert (csr.subject, csr.common_name) == ("", "")
 
 
 class TestInput:
-    """X15: what people paste and devices send."""
+    """What people paste and devices send."""
 
     der_bytes = request()
 
@@ -555,7 +555,7 @@ class TestInput:
         ],
     )
     def test_refused(self, data: bytes) -> None:
-        """6c 1 to 3, 3g 24 and 25; two requests in one body."""
+        """Cut short, with octets behind, empty; two requests in one body."""
         with pytest.raises(MalformedRequest):
             decode_csr_input(data)
 
@@ -613,7 +613,7 @@ def test_what_was_written_is_read(common_name: str, challenge: str | None) -> No
 
 
 def test_rfc4514_agrees_with_cryptography() -> None:
-    """DECISIONS 33."""
+    """Another implementation writes the same text."""
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.COUNTRY_NAME, "DE"),

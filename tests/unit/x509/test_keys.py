@@ -1,4 +1,4 @@
-"""Keys (RA-2, PQC-1, X8 to X13, DECISIONS 39): descriptions, private key files, signature algorithms."""
+"""Keys (RA-2, PQC-1): descriptions, private key files, signature algorithms."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_descriptions(name: str) -> None:
 
 @pytest.mark.parametrize("name", QUICK)
 def test_signature_algorithms(name: str) -> None:
-    """X9, X10: the AlgorithmIdentifier is the one that cryptography writes, and signatures by it verify."""
+    """The AlgorithmIdentifier is the one that cryptography writes, and signatures by it verify."""
     key = KEYS[name]
     description = describe_private_key(key)
     algorithm = signature_algorithm(description)
@@ -111,7 +111,7 @@ def test_signature_algorithms(name: str) -> None:
 
 
 def test_pss() -> None:
-    """X9: full parameters with one digest; defaults (SHA-1) and mixtures are refused."""
+    """Full parameters with one digest; defaults (SHA-1) and mixtures are refused."""
     key = KEYS["rsa2048"]
     assert isinstance(key, rsa.RSAPrivateKey)
     description = describe_private_key(key)
@@ -185,7 +185,7 @@ def test_one_key_has_one_encoding() -> None:
 @pytest.mark.parametrize("name", QUICK)
 @pytest.mark.parametrize("passphrase", [None, "päss wörd", b"\xff\x00x"])
 def test_private_keys_are_read_back(name: str, passphrase: str | bytes | None) -> None:
-    """X22: PKCS#8, plain and encrypted, PEM and DER."""
+    """PKCS#8, plain and encrypted, PEM and DER."""
     key = KEYS[name]
     pem = private_key_pem(key, passphrase)
     assert pem.startswith(f"-----BEGIN {'' if passphrase is None else 'ENCRYPTED '}PRIVATE KEY-----\n")
@@ -236,7 +236,7 @@ def test_traditional_forms(passphrase: bytes | None) -> None:
     ],
 )
 def test_encryption_by_openssl(tmp_path: Path, options: list[str]) -> None:
-    """X22: what openssl pkcs8 can write."""
+    """What openssl pkcs8 can write."""
     require("openssl")
     source, out = tmp_path / "in", tmp_path / "out"
     source.write_text(private_key_pem(KEYS["secp384r1"]), "ascii")
@@ -286,7 +286,7 @@ def encrypted(iterations: int, kdf: bytes | None = None) -> bytes:
     ],
 )
 def test_expensive_encryption_is_refused_fast(data: bytes) -> None:
-    """6c 38: iteration bombs."""
+    """Iteration bombs."""
     start = time.perf_counter()
     with pytest.raises(UnsupportedAlgorithm):
         load_private_key(data, "secret")
@@ -301,7 +301,7 @@ def ml_dsa_info(name: str, content: bytes, *, parameters: bytes = b"", version: 
 
 @pytest.mark.parametrize("name", ML_DSA_OIDS)
 def test_ml_dsa_forms(name: str) -> None:
-    """X13, DECISIONS 39: seed, and both when they agree; the expanded form alone is refused clearly."""
+    """Seed, and both when they agree; the expanded form alone is refused clearly."""
     key = KEYS[name]
     assert isinstance(key, mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey)
     seed = key.private_bytes_raw()
@@ -330,7 +330,7 @@ def test_ml_dsa_forms(name: str) -> None:
 
 
 def test_ml_dsa_with_both_forms_encrypted() -> None:
-    """X13, X22: as OpenSSL 3.5 writes it with a passphrase."""
+    """As OpenSSL 3.5 writes it with a passphrase."""
     key = KEYS["mldsa44"]
     assert isinstance(key, mldsa.MLDSA44PrivateKey)
     seed = key.private_bytes_raw()
@@ -347,7 +347,7 @@ def test_ml_dsa_with_both_forms_encrypted() -> None:
 
 
 def test_the_public_key_in_the_file_must_be_the_key_s() -> None:
-    """6c 40: PKCS#8 version 2."""
+    """PKCS#8 version 2."""
     for name in ("mldsa44", "ed25519"):
         info = der.parse(private_key_info(KEYS[name])).sub()
         for owner, good in ((name, True), ("mldsa65", False)):

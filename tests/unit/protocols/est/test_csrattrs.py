@@ -1,4 +1,4 @@
-"""CSR attributes (E30 to E34)."""
+"""CSR attributes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY_USAGE = Extension("2.5.29.15", True, der.named_bits([0]))
 
 
 def test_rfc_7030_vector() -> None:
-    """E33: the old form is read, and encodes to the same bytes."""
+    """The old form is read, and encodes to the same bytes."""
     data = base64.b64decode(VECTOR)
     attributes = parse_csrattrs(data)
     assert attributes == (
@@ -41,7 +41,7 @@ def test_rfc_7030_vector() -> None:
 
 
 def test_nothing_demanded() -> None:
-    """DECISIONS 6: answered by 204."""
+    """Answered by 204."""
     assert Demands().attributes() == ()
     assert encode_csrattrs(()) == b"\x30\x00"
     assert parse_csrattrs(b"\x30\x00") == ()
@@ -66,7 +66,7 @@ def test_nothing_demanded() -> None:
     ],
 )
 def test_key_types(key: str, expected: list[CSRAttribute]) -> None:
-    """E31: the key type with its parameter, the signature algorithm as a bare OID."""
+    """The key type with its parameter, the signature algorithm as a bare OID."""
     assert list(Demands(key=key).attributes()) == expected
 
 
@@ -77,7 +77,7 @@ def test_key_types_that_do_not_exist(key: str) -> None:
 
 
 def test_linking_and_extensions() -> None:
-    """E22: the challengePassword OID when linking is demanded; E31: whole Extensions in one attribute."""
+    """The challengePassword OID when linking is demanded; whole Extensions in one attribute."""
     link, asked = Demands(linked=True, extensions=(KEY_USAGE,)).attributes()
     assert link == CSRAttribute(CHALLENGE_PASSWORD)
     assert asked.oid == EXTENSION_REQUEST
@@ -85,7 +85,7 @@ def test_linking_and_extensions() -> None:
 
 
 def test_template() -> None:
-    """E32: what only RFC 9908's template can say, byte for byte."""
+    """What only RFC 9908's template can say, byte for byte."""
     demands = Demands(
         key="EC/prime256v1", extensions=(KEY_USAGE,), extension_types=("2.5.29.17",), subject_types=("2.5.4.3",)
     )
@@ -105,7 +105,7 @@ def test_template() -> None:
 
 
 def test_libest_can_read_it() -> None:
-    """E30: base64 of at most 1024 characters; the template is what goes."""
+    """Base64 of at most 1024 characters; the template is what goes."""
     large = Extension("1.2.3", False, der.octet_string(bytes(500)))
     attributes = Demands(extensions=(large,), extension_types=("2.5.29.17",)).attributes()
     assert [found.oid for found in attributes] == [EXTENSION_REQUEST]
@@ -114,7 +114,7 @@ def test_libest_can_read_it() -> None:
 
 
 def test_requests_are_compared() -> None:
-    """E34: the answer names all that is missing."""
+    """The answer names all that is missing."""
     demands = Demands(
         linked=True,
         key="EC/secp384r1",

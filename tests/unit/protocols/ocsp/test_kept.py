@@ -1,4 +1,4 @@
-"""Whole answers that are kept (OCSP-3, O33)."""
+"""Whole answers that are kept (OCSP-3)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_answer_is_given_while_it_is_fresh() -> None:
 
 
 def test_a_dropped_answer_is_gone() -> None:
-    """O29: a change of status ends it, wherever it is kept."""
+    """A change of status ends it, wherever it is kept."""
     kept = KeptAnswers(10_000)
     dropped = answer()
     kept.put(b"key", dropped, b"whole", 150)
@@ -38,7 +38,7 @@ def test_a_dropped_answer_is_gone() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """4e37: by octets, whatever the sizes; the oldest goes first; the same key counts once."""
+    """By octets, whatever the sizes; the oldest goes first; the same key counts once."""
     kept = KeptAnswers(10_000)
     for number in range(1000):
         kept.put(b"%d" % (number % 400), answer(), b"w" * (number % 700), 150)

@@ -99,7 +99,7 @@ cert_ids = st.builds(
     st.lists(st.sampled_from([SHA1, "1.2.3.4"]), max_size=3),
 )
 def test_round_trip(asked: list[CertID], nonce: bytes | None, signed: bool, acceptable: list[str]) -> None:
-    """O11, O12, O17: every CertID in order, duplicates kept, each with the bytes it came in."""
+    """Every CertID in order, duplicates kept, each with the bytes it came in."""
     extensions = [nonce_extension(nonce)] if nonce is not None else []
     if acceptable:
         extensions.append(extension(ACCEPTABLE_RESPONSES, der.sequence(*map(der.oid, acceptable))))
@@ -111,7 +111,7 @@ def test_round_trip(asked: list[CertID], nonce: bytes | None, signed: bool, acce
 
 @given(st.binary(max_size=200))
 def test_any_bytes_give_malformed_request(data: bytes) -> None:
-    """4e 2."""
+    """No other error, whatever comes."""
     with pytest.raises(MalformedRequest):
         decode_request(data)
 
@@ -215,7 +215,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
 def test_hostile_requests_are_malformed(data: bytes) -> None:
-    """4e: each at once, with a message of one line."""
+    """Each at once, with a message of one line."""
     started = time.perf_counter()
     with pytest.raises(MalformedRequest) as caught:
         decode_request(data)
@@ -275,14 +275,14 @@ def test_odd_requests_are_served(data: bytes, expected: dict[str, Any]) -> None:
     ],
 )
 def test_foreign_cert_ids_are_read_and_match_nothing(encoded: bytes, algorithm: str) -> None:
-    """4e 17, 18; O10: a digest that is not known here, or a hash of another length, is a foreign issuer's."""
+    """A digest that is not known here, or a hash of another length, is a foreign issuer's."""
     [cert_id] = decode_request(encode([encoded])).cert_ids
     assert (cert_id.der, cert_id.algorithm) == (encoded, algorithm)
     assert not ISSUER.matches(cert_id)
 
 
 def test_the_cap_is_the_callers() -> None:
-    """O11."""
+    """One more than the cap is refused."""
     assert len(decode_request(encode([CERT_ID.der] * 3), 3).cert_ids) == 3
     with pytest.raises(MalformedRequest, match="3 certificates at most"):
         decode_request(encode([CERT_ID.der] * 4), 3)
@@ -327,13 +327,13 @@ def test_the_awkward_request_is_awkward() -> None:
     ],
 )
 def test_get(tail: bytes) -> None:
-    """O2, O3, 4e 13, 4e 14: what clients and proxies make of the URL."""
+    """What clients and proxies make of the URL."""
     assert decode_get(tail) == AWKWARD
 
 
 @given(st.binary(min_size=1, max_size=300), st.sampled_from(["", "/"]), st.booleans())
 def test_get_round_trip(data: bytes, safe: str, url_alphabet: bool) -> None:
-    """O3: for everything that begins as a request does (a leading slash belongs to the path)."""
+    """For everything that begins as a request does (a leading slash belongs to the path)."""
     data = b"\x30" + data
     text = base64.urlsafe_b64encode(data) if url_alphabet else base64.b64encode(data)
     assert decode_get(quote_from_bytes(text, safe=safe).encode()) == data
@@ -344,7 +344,7 @@ def test_get_round_trip(data: bytes, safe: str, url_alphabet: bool) -> None:
     [b"", b"/", b"?MAA=", b"M", b"MAA===", b"MAA=MAA=", b"M*A=", b"%%%", b"M\x00A=", b"M%C3%A4A", b"=", b"%2520MAA"],
 )
 def test_get_of_something_else(tail: bytes) -> None:
-    """4e 11; escapes are undone once only."""
+    """Neither base64 nor a request; escapes are undone once only."""
     with pytest.raises(MalformedRequest):
         decode_get(tail)
 
@@ -356,7 +356,7 @@ def test_get_of_any_bytes(tail: bytes) -> None:
 
 
 def test_get_is_bounded() -> None:
-    """O3."""
+    """RFC 5019: GET is for small requests."""
     with pytest.raises(TooLarge):
         decode_get(b"M" * (MAX_GET + 1))
 
@@ -367,7 +367,7 @@ def test_get_is_bounded() -> None:
 @pytest.mark.parametrize("digest", [hashes.SHA1(), hashes.SHA256(), hashes.SHA384(), hashes.SHA512()])
 @pytest.mark.parametrize("nonce", [None, b"n" * 32], ids=["plain", "nonce"])
 def test_reads_what_pyca_writes(digest: hashes.HashAlgorithm, nonce: bytes | None) -> None:
-    """O10: the hashes of the issuer are those that a client computes."""
+    """The hashes of the issuer are those that a client computes."""
     ca = pki.make_ca()
     leaf = pki.make_leaf(ca, serial=2**159 - 1)
     builder = pyca.OCSPRequestBuilder().add_certificate(leaf.certificate, ca.certificate, digest)
@@ -391,7 +391,7 @@ def issuer_hashes(ca: pki.Identity) -> IssuerHashes:
 @pytest.mark.parametrize("digest", ["sha1", "sha256", "sha384", "sha512"])
 @pytest.mark.parametrize("nonce", [True, False])
 def test_reads_what_openssl_writes(tmp_path: Path, digest: str, nonce: bool) -> None:
-    """4d: the openssl command, with several certificates."""
+    """The openssl command, with several certificates."""
     require("openssl")
     ca = pki.make_ca()
     ca_path, _ = ca.write(tmp_path, "ca")
@@ -408,7 +408,7 @@ def test_reads_what_openssl_writes(tmp_path: Path, digest: str, nonce: bool) -> 
 
 @pytest.mark.interop
 def test_reads_what_openssl_signs(tmp_path: Path) -> None:
-    """O15: a signed request is known as such, and served."""
+    """A signed request is known as such, and served."""
     require("openssl")
     ca = pki.make_ca()
     ca_path, _ = ca.write(tmp_path, "ca")
@@ -423,7 +423,7 @@ def test_reads_what_openssl_signs(tmp_path: Path) -> None:
 
 
 def test_headers_of_an_answer_that_may_be_kept() -> None:
-    """O6."""
+    """RFC 5019 section 6.2: the dates of the answer are those of the headers."""
     headers = cache_headers(b"response", NOW - timedelta(minutes=5), NOW + timedelta(days=7), NOW)
     assert headers == {
         "Last-Modified": "Fri, 01 May 2026 11:55:00 GMT",
@@ -435,7 +435,7 @@ def test_headers_of_an_answer_that_may_be_kept() -> None:
 
 @given(st.integers(-10_000, 10_000), st.integers(0, 10_000))
 def test_max_age_ends_before_the_next_update(left: int, max_age: int) -> None:
-    """O6: n < nextUpdate - now, and never negative; O7: nothing that forbids keeping it."""
+    """n < nextUpdate - now, and never negative; nothing that forbids keeping it."""
     headers = cache_headers(b"", NOW - timedelta(days=1), NOW + timedelta(seconds=left), NOW, max_age)
     seconds = int(headers["Cache-Control"].partition(",")[0].removeprefix("max-age="))
     assert 0 <= seconds <= max_age
@@ -445,5 +445,5 @@ def test_max_age_ends_before_the_next_update(left: int, max_age: int) -> None:
 
 
 def test_headers_of_an_answer_that_may_not() -> None:
-    """O7."""
+    """One with a nonce is for one client."""
     assert dict(NOT_CACHEABLE) == {"Cache-Control": "no-store"}

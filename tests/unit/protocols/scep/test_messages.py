@@ -1,4 +1,4 @@
-"""SCEP messages: S8, S13 to S28, D5, and the codec's part of the hostile list (PROTOCOLS 2e)."""
+"""SCEP messages (RFC 8894 section 3), and hostile ones."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def reply_to(message: PKIMessage) -> Reply:
 
 
 def test_pkcs_req() -> None:
-    """S13, S14: every field that the server needs."""
+    """Every field that the server needs."""
     message, kind, content = read(
         CLIENT.pkcs_req(CSR, transaction_id=b"0123ABCD", sender_nonce=b"n" * 16, signing_time=NOW)
     )
@@ -94,7 +94,7 @@ def test_pkcs_req() -> None:
 
 
 def test_other_types() -> None:
-    """S24: 17, 20, 21 and 22, and what they hold."""
+    """17, 20, 21 and 22, and what they hold."""
     name, other = scep_client.name("CA"), scep_client.name("device")
     assert read(CLIENT.renewal_req(CSR))[1:] == (MessageType.RENEWAL_REQ, CSR)
     _message, kind, content = read(CLIENT.cert_poll(name, other))
@@ -131,7 +131,7 @@ def test_whatever_the_client_builds_is_read(
 
 @pytest.mark.parametrize("tag", [0x0C, 0x13, 0x14, 0x16])
 def test_other_string_types_are_read(tag: int) -> None:
-    """S14: PrintableString is the rule; the bytes count."""
+    """PrintableString is the rule; the bytes count."""
     data = CLIENT.pkcs_req(
         attributes={
             scep_client.TRANSACTION_ID: [tlv(tag, b"tid")],
@@ -156,14 +156,14 @@ def test_other_string_types_are_read(tag: int) -> None:
     ],
 )
 def test_signing_time(value: bytes, expected: datetime | None) -> None:
-    """S29: read where it is in a known form; other forms are as good as none."""
+    """Read where it is in a known form; other forms are as good as none."""
     message = decode(CLIENT.pkcs_req(attributes={scep_client.SIGNING_TIME: [value]}))
     assert message.signing_time == expected
     message.check()
 
 
 def test_legacy_request() -> None:
-    """D2: SHA-1 or MD5 with single DES and a constructed [0], behind the switch only."""
+    """SHA-1 or MD5 with single DES and a constructed [0], behind the switch only."""
     for digest in ("sha1", "md5"):
         enveloped = scep_client.envelope(CSR, AUTHORITY, "des", constructed=True)
         data = CLIENT.pkcs_req(digest=digest, enveloped=enveloped)
@@ -176,7 +176,7 @@ def test_legacy_request() -> None:
 
 # --- hostile input -----------------------------------------------------------------------
 
-#: No readable transaction id: HTTP 400, nothing to echo (S8).
+#: No readable transaction id: HTTP 400, nothing to echo.
 UNDECODABLE: dict[str, bytes] = {
     "1 empty": b"",
     "2 one byte": b"\x30",
@@ -203,7 +203,7 @@ UNDECODABLE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", UNDECODABLE)
 def test_without_a_transaction_id_nothing_is_answered(case: str) -> None:
-    """S8: told apart from all later failures by failing in the first stage."""
+    """Told apart from all later failures by failing in the first stage."""
     with pytest.raises(MalformedRequest):
         decode(UNDECODABLE[case])
 
@@ -284,7 +284,7 @@ FAILING: dict[str, tuple[bytes, type[PikachuError]]] = {
 
 @pytest.mark.parametrize("case", FAILING)
 def test_with_a_transaction_id_a_failure_is_answered(case: str) -> None:
-    """S8, 2e: the first stage reads it, a later one names what is wrong, and the answer echoes id and nonce."""
+    """The first stage reads it, a later one names what is wrong, and the answer echoes id and nonce."""
     data, expected = FAILING[case]
     message = decode(data)
     assert message.transaction_id == b"transaction-1"
@@ -297,7 +297,7 @@ def test_with_a_transaction_id_a_failure_is_answered(case: str) -> None:
 
 
 def test_failures_to_decrypt_have_one_text() -> None:
-    """S21, 2e 27: no oracle."""
+    """No oracle."""
     texts = set()
     for case, (data, expected) in FAILING.items():
         if expected is MessageCheckFailed and ("key" in case or "content" in case or "inside" in case):
@@ -308,7 +308,7 @@ def test_failures_to_decrypt_have_one_text() -> None:
 
 
 def test_absent_content() -> None:
-    """S13: a request needs an envelope."""
+    """A request needs an envelope."""
     attributes = {
         scep_client.TRANSACTION_ID: [printable("t")],
         scep_client.MESSAGE_TYPE: [printable("19")],
@@ -325,14 +325,14 @@ def test_absent_content() -> None:
     "tid", [b"a\0b", b"'; DROP TABLE x", b"../../etc/passwd", b"\xff\xfe", b"<script>", b"x" * 255]
 )
 def test_odd_transaction_ids_are_echoed(tid: bytes) -> None:
-    """S22, 2e 16: data, whatever it looks like."""
+    """Data, whatever it looks like."""
     message = read(CLIENT.pkcs_req(CSR, transaction_id=tid))[0]
     answer = CLIENT.read(signed_reply(reply_to(message).pending()), AUTHORITY)
     assert answer.transaction_id.encode("latin-1") == tid
 
 
 def test_odd_serials_of_the_signer() -> None:
-    """S17, S27: a serial of 32 octets or more comes back in the answer's recipient, byte for byte."""
+    """A serial of 32 octets or more comes back in the answer's recipient, byte for byte."""
     for serial in (2**255 + 1, -3, 0, 2**300):
         client = CLIENT.with_certificate(self_signed(rsa_key(1), serial=serial))
         message = read(client.pkcs_req(CSR))[0]
@@ -366,7 +366,7 @@ def test_any_bytes_give_only_malformed_request(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_content_gives_only_the_one_error(data: bytes) -> None:
-    """S21: what a wrong key leaves."""
+    """What a wrong key leaves."""
     for inside in (csr_in, issuer_and_subject_in, issuer_and_serial_in):
         try:
             inside(data)
@@ -379,7 +379,7 @@ def test_any_content_gives_only_the_one_error(data: bytes) -> None:
 
 @pytest.mark.parametrize("cipher", list(Cipher))
 def test_success(cipher: Cipher) -> None:
-    """S23, S25 to S27, D3: the certificate alone, encrypted for the request's signer with the request's cipher."""
+    """The certificate alone, encrypted for the request's signer with the request's cipher."""
     message = decode(CLIENT.pkcs_req(CSR, sender_nonce=b"sixteen bytes...", transaction_id=b"T+/="))
     issued = self_signed(rsa_key(2), "issued", 5)
     unsigned = reply_to(message).success(message.verify(), cipher, certificate=issued)
@@ -397,7 +397,7 @@ def test_success(cipher: Cipher) -> None:
 
 
 def test_success_with_a_crl() -> None:
-    """S40: the CRL only, no certificates."""
+    """The CRL only, no certificates."""
     message = decode(CLIENT.get_crl(scep_client.name("CA"), 1))
     crl = _crl()
     unsigned = reply_to(message).success(message.verify(), Cipher.AES256, crl=crl)
@@ -412,14 +412,14 @@ def _crl() -> bytes:
 
 
 def test_pending() -> None:
-    """S25: status 3, no content."""
+    """Status 3, no content."""
     answer = CLIENT.read(signed_reply(reply_to(decode(CLIENT.pkcs_req())).pending()), AUTHORITY)
     assert (answer.status, answer.fail_info, answer.fail_info_text) == ("3", None, None)
 
 
 @pytest.mark.parametrize("fail_info", list(FailInfo))
 def test_failure(fail_info: FailInfo) -> None:
-    """S25: status 2, failInfo as a decimal PrintableString, the text as UTF8String, content absent."""
+    """Status 2, failInfo as a decimal PrintableString, the text as UTF8String, content absent."""
     reply = reply_to(decode(CLIENT.pkcs_req()))
     answer = CLIENT.read(signed_reply(reply.failure(fail_info, "Grund: ü")), AUTHORITY)
     assert (answer.status, answer.fail_info, answer.fail_info_text) == ("2", str(int(fail_info)), "Grund: ü")
@@ -440,7 +440,7 @@ def test_wire_values() -> None:
 
 
 def test_success_for_a_key_that_is_not_rsa() -> None:
-    """S28: refused, never un-enveloped."""
+    """Refused, never un-enveloped."""
     key = ec.generate_private_key(ec.SECP256R1())
     client = SCEPClient(key, self_signed(key), AUTHORITY)
     message = decode(client.pkcs_req(CSR))
@@ -449,7 +449,7 @@ def test_success_for_a_key_that_is_not_rsa() -> None:
 
 
 def test_next_ca_certificates() -> None:
-    """S11, D5: signed by the current CA; the new certificates are in the content and in the outer set."""
+    """Signed by the current CA; the new certificates are in the content and in the outer set."""
     coming = [self_signed(rsa_key(2), "next", 1), self_signed(rsa_key(1), "next root", 2)]
     unsigned = next_ca_certificates(coming, signer=identify(AUTHORITY), algorithm=ALGORITHM, signing_time=NOW)
     verified, _attributes = scep_client.verify_signed(signed_reply(unsigned), AUTHORITY)

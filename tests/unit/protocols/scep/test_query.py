@@ -1,4 +1,4 @@
-"""The URL of a SCEP request (S3 to S6) and GetCACaps (D1, S9)."""
+"""The URL of a SCEP request and GetCACaps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXT = base64.b64encode(DATA)
     ],
 )
 def test_base64_in_every_form_that_clients_send(text: bytes) -> None:
-    """S4: escaped or not, with line breaks, spaces for plus signs, without padding."""
+    """Escaped or not, with line breaks, spaces for plus signs, without padding."""
     query = parse_query(b"/scep?operation=PKIOperation&message=" + text)
     assert query.operation is Operation.PKI_OPERATION
     assert query.der() == DATA
@@ -38,14 +38,14 @@ def test_base64_in_every_form_that_clients_send(text: bytes) -> None:
 
 @given(st.binary(min_size=1, max_size=200), st.booleans())
 def test_round_trip(data: bytes, padding: bool) -> None:
-    """S4: any message."""
+    """Any message."""
     text = base64.b64encode(data)
     assert SCEPQuery(None, text if padding else text.rstrip(b"=")).der() == data
 
 
 @pytest.mark.parametrize("text", [b"", b"!!!!", b"AAA$", b"A", b"AAAAA", b"=", b"AA-_", b"AA%00A", b"%FF", b"AA==AA=="])
 def test_what_is_not_base64_is_malformed(text: bytes) -> None:
-    """2e 6, 7: no message, or one that is not standard base64."""
+    """No message, or one that is not standard base64."""
     with pytest.raises(MalformedRequest):
         parse_query(b"/scep?operation=PKIOperation&message=" + text).der()
     with pytest.raises(MalformedRequest):
@@ -69,7 +69,7 @@ def test_what_is_not_base64_is_malformed(text: bytes) -> None:
     ],
 )
 def test_operations(uri: bytes, operation: Operation | None, message: bytes | None) -> None:
-    """S3, S5, S6: the name without case, any identifier of a CA, and no operation at all."""
+    """The name without case, any identifier of a CA, and no operation at all."""
     assert parse_query(uri) == SCEPQuery(operation, message)
 
 
@@ -86,7 +86,7 @@ def test_operations(uri: bytes, operation: Operation | None, message: bytes | No
     ],
 )
 def test_unknown_and_contradicting_parameters(uri: bytes) -> None:
-    """S5, 2e 10: unknown operations, and duplicates that differ."""
+    """Unknown operations, and duplicates that differ."""
     with pytest.raises(MalformedRequest):
         parse_query(uri)
 
@@ -101,7 +101,7 @@ def test_any_uri_gives_only_malformed_request(raw: bytes) -> None:
 
 
 def test_capabilities() -> None:
-    """D1, S9: exact lines, nothing blank, only what is on."""
+    """Exact lines, nothing blank, only what is on."""
     everything = b"AES\nDES3\nGetNextCACert\nPOSTPKIOperation\nRenewal\nSHA-1\nSHA-256\nSHA-384\nSHA-512\nSCEPStandard"
     assert capabilities(sha1_3des=True, next_ca=True) == everything
     assert capabilities() == b"AES\nPOSTPKIOperation\nRenewal\nSHA-256\nSHA-384\nSHA-512\nSCEPStandard"

@@ -1,4 +1,4 @@
-"""Messages that real clients sent (tests/vectors/scep): S16, S22, S30, D2."""
+"""Messages that real clients sent (tests/vectors/scep)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_what_real_clients_send_is_read(
 
 
 def test_scepclient_needs_the_legacy_switch() -> None:
-    """D2: SHA-1 and single DES whatever the capabilities say."""
+    """SHA-1 and single DES whatever the capabilities say."""
     message = decode((VECTORS / "scepclient-pkcsreq.der").read_bytes())
     with pytest.raises(UnsupportedAlgorithm):
         message.verify(MODERN)
@@ -73,7 +73,7 @@ def test_scepclient_needs_the_legacy_switch() -> None:
 
 
 def test_the_message_that_certmonger_puts_into_a_url() -> None:
-    """S4: a GET of more than 3 KiB."""
+    """A GET of more than 3 KiB."""
     query = parse_query((VECTORS / "certmonger-get.uri").read_bytes())
     assert query.operation is Operation.PKI_OPERATION
     assert query.der() == (VECTORS / "certmonger-rekey.der").read_bytes()

@@ -57,7 +57,7 @@ def test_a_text_for_requests_gives_no_extensions_of_certificates() -> None:
 
 
 def test_the_default_text_fits_every_kind_of_key() -> None:
-    """DECISIONS 19: no keyUsage in it, since the CA adds it by the key's type."""
+    """No keyUsage in it, since the CA adds it by the key's type."""
     found = {e.oid: e for e in parse(DEFAULT_SERVER_EXTENSIONS).extensions(_context())}
     assert list(found) == ["2.5.29.19", "2.5.29.37", "2.5.29.14", "2.5.29.35"]
     assert found["2.5.29.19"] == Extension("2.5.29.19", True, _EMPTY)
@@ -71,7 +71,7 @@ def test_the_order_is_that_of_the_text() -> None:
 
 
 def test_variables_of_the_context() -> None:
-    """DECISIONS 19: ${ca}, ${ski} and ${http_url}; each issuer has its own."""
+    """${ca}, ${ski} and ${http_url}; each issuer has its own."""
     profile = parse(_URLS)
     assert profile.variables == {"ca", "ski", "http_url"}
     for name in ("ec", "rsa"):
@@ -81,7 +81,7 @@ def test_variables_of_the_context() -> None:
 
 
 def test_a_variable_without_a_value_is_refused_where_it_is_used() -> None:
-    """DECISIONS 19: without public_url there is no ${http_url}; lines that do without it still work."""
+    """Without public_url there is no ${http_url}; lines that do without it still work."""
     with pytest.raises(BadTemplate, match='line 2: the variable "http_url" has no value in this installation'):
         parse(_URLS).extensions(_context(ca="ec", ski="ab", http_url=""))
     both = "[req]\nprompt=no\ndistinguished_name=d\n[d]\nCN=x\n" + _URLS
@@ -189,7 +189,7 @@ def test_requests_may_use_variables() -> None:
 
 
 def test_keys_of_req_that_decide_nothing_are_accepted() -> None:
-    """DECISIONS 23: other programs' keys stay."""
+    """Other programs' keys stay."""
     keys = "default_bits=1\ndefault_days=9\nx509_extensions=v3_ca\nencrypt_key=no\noid_section=o\nmy_own=1\n"
     assert parse(f"[req]\n{keys}prompt=no\ndistinguished_name=d\n[d]\nCN=x\n").usages == {"req"}
 
