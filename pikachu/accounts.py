@@ -15,7 +15,8 @@ from twisted.internet.defer import Deferred, DeferredLock
 
 from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
+from pikachu.auth.permissions import administers, require_scope, sees
+from pikachu.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Account,
@@ -90,7 +91,7 @@ class Accounts:
 
         Fails with MalformedRequest, PolicyViolation (password), and Conflict when the name is taken.
         """
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         if not ACCOUNT_NAME.fullmatch(username):
             raise MalformedRequest("a user name is 1 to 64 letters, digits and the characters . _ @ -")
         if state is AccountState.SUSPENDED:
@@ -132,13 +133,13 @@ class Accounts:
     @uncancelled
     async def account(self, actor: Principal, account_id: int) -> Account:
         """One's own account, or any for admins.  Fails with NotFound."""
-        _require(actor, Scope.READ)
+        require_scope(actor, Scope.READ)
         return await self._visible_account(actor, account_id)
 
     @uncancelled
     async def find(self, actor: Principal, username: str) -> Account:
         """The account of that name; admins only.  Fails with NotFound."""
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         found = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
         if found is None:
             raise NotFound("there is no account of that name")
@@ -147,7 +148,7 @@ class Accounts:
     @uncancelled
     async def list_accounts(self, actor: Principal, query: ListQuery) -> Page[Account]:
         """All accounts; admins only."""
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         return await self._store.accounts(replace(query, owner_id=None))
 
     @uncancelled
@@ -167,7 +168,7 @@ class Accounts:
             event = _user_event(actor, "activated", account.username, account.id, before=account.state.value)
             return replace(account, state=AccountState.ACTIVE), event
 
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         # What a suspension was interrupted in is finished before the tokens would work again.
         await self._end_tokens(actor, account_id)
         return await self._change(actor, account_id, decide)
@@ -185,7 +186,7 @@ class Accounts:
             event = _user_event(actor, "suspend", account.username, account.id, before=account.state.value)
             return replace(account, state=AccountState.SUSPENDED), event
 
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         account = await self._change(actor, account_id, decide)
         await self._end_tokens(actor, account_id)
         return account
@@ -200,7 +201,7 @@ class Accounts:
             )
             return replace(account, role=role), event
 
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         return await self._change(actor, account_id, decide)
 
     @uncancelled
@@ -238,7 +239,7 @@ class Accounts:
                 type_ = "suspend" if state is AccountState.SUSPENDED else "activated"
             return changed, _user_event(actor, type_, account.username, account.id, **named)
 
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         new_email = None if email is None else _checked_email(email)
         before = await self._store.account(account_id)
         if (new_email or before.email, role or before.role, state or before.state) == (
@@ -261,7 +262,7 @@ class Accounts:
 
         Fails with NotFound, PolicyViolation, and Conflict for an account of the directory.
         """
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         return await self._set_password(actor, account_id, password)
 
     @uncancelled
@@ -292,7 +293,7 @@ class Accounts:
 
         Fails with NotFound, and Conflict for oneself and for the last active admin.
         """
-        _require(actor, Scope.ADMIN)
+        require_scope(actor, Scope.ADMIN)
         account = await self._store.account(account_id)
         if account.id == actor.owner_id:
             raise Conflict("you can't delete yourself; ask another admin")
@@ -309,7 +310,7 @@ class Accounts:
         return self._changes.run(lambda: Deferred.fromCoroutine(change()))
 
     async def _visible_account(self, actor: Principal, account_id: int) -> Account:
-        if account_id == actor.owner_id or _administers(actor):
+        if account_id == actor.owner_id or administers(actor):
             return await self._store.account(account_id)
         raise NotFound(_NO_ACCOUNT)
 
@@ -332,7 +333,7 @@ class Accounts:
         Fails with NotFound, MalformedRequest, NotAuthorized (a restricted token makes no tokens), and Conflict when
         the account has a token of that name.
         """
-        if account_id != _whole_account(actor) and not _administers(actor):
+        if account_id != _whole_account(actor) and not administers(actor):
             raise NotFound(_NO_ACCOUNT)
         name = _checked_name(name, "a token's name", 64)
         lifetime = self._settings.token_days if days is None else days
@@ -364,7 +365,7 @@ class Accounts:
         """One of one's own, or any for admins; never its text.  Fails with NotFound."""
         own = _own_id(actor, Scope.READ)
         found = await self._store.token(token_id)
-        if found.account_id != own and not _administers(actor):
+        if found.account_id != own and not administers(actor):
             raise NotFound("there is no such token")
         return found
 
@@ -372,7 +373,7 @@ class Accounts:
     async def revoke_token(self, actor: Principal, token_id: int) -> None:
         """The token ends; one's own, or any for admins.  Fails with NotFound."""
         own = _whole_account(actor)
-        owner_id = None if _administers(actor) else own
+        owner_id = None if administers(actor) else own
         event = _event(actor, "delete", "token", str(token_id), owner_id)
         await self._store.delete_token(token_id, owner_id, event, self._now())
 
@@ -395,7 +396,7 @@ class Accounts:
 
         Fails with NotFound, MalformedRequest, and Conflict when the owner is not active.
         """
-        _require(actor, Scope.ENROLL)
+        require_scope(actor, Scope.ENROLL)
         owner_id = actor.owner_id if owner_id is None else owner_id
         lifetime = self._settings.challenge_validity if validity is None else validity
         if not timedelta(seconds=1) <= lifetime <= MAXIMUM_CHALLENGE_VALIDITY:
@@ -444,7 +445,7 @@ class Accounts:
     async def delete_expired_challenges(self, actor: Principal, *, everybody: bool = False) -> int:
         """Delete one's own that have expired, or with *everybody* (admins only) all; how many."""
         if everybody:
-            _require(actor, Scope.ADMIN)
+            require_scope(actor, Scope.ADMIN)
             owner_id = None
         else:
             owner_id = _own_id(actor, Scope.ENROLL)
@@ -452,7 +453,7 @@ class Accounts:
         return await self._store.delete_expired_challenges(owner_id, event, self._now())
 
     async def _visible_challenge(self, actor: Principal, challenge_id: int, scope: Scope) -> ChallengePassword:
-        _require(actor, scope)
+        require_scope(actor, scope)
         return await _visible(actor, self._store.challenge(challenge_id), "challenge password")
 
     # --- stored requests -----------------------------------------------------------------
@@ -466,7 +467,7 @@ class Accounts:
 
         Fails with MalformedRequest, TooLarge, BadCSR, UnsupportedAlgorithm.
         """
-        _require(actor, Scope.ENROLL)
+        require_scope(actor, Scope.ENROLL)
         csr = parse_csr(decode_csr_input(data))
         key = verify_csr(csr)
         name = _checked_name(name or csr.common_name[:128] or "unnamed", "a request's name", 128)
@@ -491,7 +492,7 @@ class Accounts:
         await self._store.delete_csr(csr_id, event, self._now())
 
     async def _visible_csr(self, actor: Principal, csr_id: int, scope: Scope) -> StoredCSR:
-        _require(actor, scope)
+        require_scope(actor, scope)
         return await _visible(actor, self._store.csr(csr_id), "certificate signing request")
 
     def _now(self) -> datetime:
@@ -501,48 +502,32 @@ class Accounts:
 # --- who may ---------------------------------------------------------------------------------
 
 
-def _require(actor: Principal, scope: Scope) -> None:
-    """:raises NotAuthorized: when *actor* acts for no account, or lacks the scope."""
-    if actor.kind is PrincipalKind.ANONYMOUS:
-        raise AuthenticationFailed("sign in first")
-    if actor.role is None:
-        raise NotAuthorized("this needs an account")
-    if scope is Scope.ADMIN and not actor.is_admin:
-        raise NotAuthorized("this is for admins only")
-    if scope not in actor.scopes:
-        raise NotAuthorized(f"this needs the scope {scope}")
-
-
-def _administers(actor: Principal) -> bool:
-    return actor.is_admin and Scope.ADMIN in actor.scopes
-
-
 def _whole_account(actor: Principal) -> int:
     """The account of *actor*, where nothing of what its role allows is kept from it: a restricted token must not
     make itself a better one; 0 for the program itself.
     """
-    _require(actor, Scope.READ)
+    require_scope(actor, Scope.READ)
     if actor.role is None or not actor.scopes >= ROLE_SCOPES[actor.role]:
         raise NotAuthorized("this needs a person or a token with all scopes of the account")
     return actor.owner_id or 0
 
 
 def _own_id(actor: Principal, scope: Scope) -> int:
-    _require(actor, scope)
+    require_scope(actor, scope)
     # No account has the id 0, and the program itself owns nothing.
     return actor.owner_id or 0
 
 
 def _own_list(actor: Principal, query: ListQuery) -> ListQuery:
     own = _own_id(actor, Scope.READ)
-    return query if _administers(actor) else replace(query, owner_id=own)
+    return query if administers(actor) else replace(query, owner_id=own)
 
 
 async def _visible(actor: Principal, reading: Deferred[_Owned], what: str) -> _Owned:
     """What *reading* gives, where *actor* may see it; what is hidden and what is not there look alike."""
     try:
         found = await reading
-        if _administers(actor) or (found.owner_id is not None and found.owner_id == actor.owner_id):
+        if sees(actor, found.owner_id):
             return found
     except NotFound:
         pass

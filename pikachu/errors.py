@@ -7,6 +7,11 @@ to have an entry in each.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class PikachuError(Exception):
     """A failure with a message that a client may read.
@@ -144,3 +149,11 @@ class IssuanceFailed(PikachuError):
 
 class ConfigError(Exception):
     """The program can't start with this configuration.  One line, for the operator."""
+
+
+def entry_of(error: PikachuError, table: Mapping[type[PikachuError], T]) -> T:
+    """What an outlet's *table* says of the class of *error*, or of the nearest class above it.
+
+    :param table: has an entry for :class:`PikachuError`.
+    """
+    return next(table[kind] for kind in type(error).__mro__ if kind in table)

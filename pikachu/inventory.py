@@ -13,8 +13,9 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
+from pikachu.auth.permissions import administers, require_scope, sees
 from pikachu.authority import CertificateAuthority
-from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.errors import NotFound
 from pikachu.interfaces import IStore
 from pikachu.model import (
     CertificateRecord,
@@ -23,7 +24,6 @@ from pikachu.model import (
     Method,
     Page,
     Principal,
-    PrincipalKind,
     RequestRecord,
     RevocationReason,
     Scope,
@@ -82,9 +82,9 @@ class Inventory:
         await self._authority.delete(await self._visible(actor, certificate_id, Scope.REVOKE), actor)
 
     async def _visible(self, actor: Principal, certificate_id: int, scope: Scope) -> CertificateRecord:
-        _require(actor, scope)
+        require_scope(actor, scope)
         found = await self._store.certificate(certificate_id)
-        if not _sees(actor, found.owner_id):
+        if not sees(actor, found.owner_id):
             raise NotFound("there is no such certificate")
         return found
 
@@ -101,9 +101,9 @@ class Inventory:
 
         :param scope: that lets the actor see it: who has just made or decided it need not read anything else.
         """
-        _require(actor, scope)
+        require_scope(actor, scope)
         found = await self._store.request(request_id)
-        if found.method is Method.CA or not _sees(actor, found.owner_id):
+        if found.method is Method.CA or not sees(actor, found.owner_id):
             raise NotFound("there is no such request")
         return found
 
@@ -147,24 +147,7 @@ class Inventory:
         return text
 
 
-def _require(actor: Principal, scope: Scope) -> None:
-    if actor.kind is PrincipalKind.ANONYMOUS:
-        raise AuthenticationFailed("sign in first")
-    if actor.role is None:
-        raise NotAuthorized("this needs an account")
-    if scope not in actor.scopes:
-        raise NotAuthorized(f"this needs the scope {scope}")
-
-
-def _administers(actor: Principal) -> bool:
-    return actor.is_admin and Scope.ADMIN in actor.scopes
-
-
-def _sees(actor: Principal, owner_id: int | None) -> bool:
-    return _administers(actor) or (owner_id is not None and owner_id == actor.owner_id)
-
-
 def _own_list(actor: Principal, query: ListQuery) -> ListQuery:
-    _require(actor, Scope.READ)
+    require_scope(actor, Scope.READ)
     # No account has the id 0.
-    return query if _administers(actor) else replace(query, owner_id=actor.owner_id or 0)
+    return query if administers(actor) else replace(query, owner_id=actor.owner_id or 0)

@@ -10,9 +10,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from pikachu.auth.permissions import administers, require_scope, sees
 from pikachu.authority import IssuingCAs
 from pikachu.errors import (
-    AuthenticationFailed,
     BadTemplate,
     Conflict,
     MalformedRequest,
@@ -28,7 +28,6 @@ from pikachu.model import (
     Policy,
     PolicyLimits,
     Principal,
-    PrincipalKind,
     Scope,
     utc,
 )
@@ -89,19 +88,19 @@ class Policies:
 
         :raises AuthenticationFailed: for an anonymous *actor*.
         """
-        _require(actor, Scope.READ)
+        require_scope(actor, Scope.READ)
         return self._book.default
 
     @uncancelled
     async def get(self, actor: Principal, policy_id: int) -> Policy:
         """One's own or a system policy, or any for admins; 0 is the default one.  Fails with NotFound."""
-        _require(actor, Scope.READ)
+        require_scope(actor, Scope.READ)
         return await self._visible(actor, policy_id)
 
     @uncancelled
     async def find(self, actor: Principal, name: str) -> Policy:
         """The same by name.  Fails with NotFound."""
-        _require(actor, Scope.READ)
+        require_scope(actor, Scope.READ)
         if name == DEFAULT_POLICY_NAME:
             return self._book.default
         found = await self._store.policy_by_name(name) if POLICY_NAME.fullmatch(name) else None
@@ -112,8 +111,8 @@ class Policies:
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[Policy]:
         """One's own and the system's; for admins all, or those of ``query.owner_id``.  The default one is not in it."""
-        _require(actor, Scope.READ)
-        if not _administers(actor):
+        require_scope(actor, Scope.READ)
+        if not administers(actor):
             query = replace(query, owner_id=actor.owner_id or 0)
         return await self._store.policies(query)
 
@@ -148,7 +147,7 @@ class Policies:
         return self._changed(await self._store.update_policy(policy, event, self._now()))
 
     async def _update_default(self, actor: Principal, policy: Policy) -> Policy:
-        if not _administers(actor):
+        if not administers(actor):
             raise NotAuthorized("the default policy is changed by admins only")
         _check_text(policy.extensions)
         check_days(policy.days)
@@ -173,7 +172,7 @@ class Policies:
     # --- who may ------------------------------------------------------------------------
 
     async def _visible(self, actor: Principal, policy_id: int) -> Policy:
-        _require(actor, Scope.READ)
+        require_scope(actor, Scope.READ)
         if policy_id == 0:
             return self._book.default
         found = await self._store.policy(policy_id)
@@ -183,9 +182,9 @@ class Policies:
 
     @staticmethod
     def _require_own(actor: Principal, policy: Policy) -> None:
-        if _administers(actor):
+        if administers(actor):
             return
-        _require(actor, Scope.ENROLL)
+        require_scope(actor, Scope.ENROLL)
         if policy.system or policy.owner_id != actor.owner_id:
             raise NotAuthorized("a system policy is changed by admins only")
 
@@ -196,7 +195,7 @@ class Policies:
         _check_name(policy)
         check_days(policy.days)
         _check_text(policy.extensions)
-        if not _administers(actor) and (before is None or before.extensions != policy.extensions):
+        if not administers(actor) and (before is None or before.extensions != policy.extensions):
             self._check_powers(policy.extensions)
         limits = _checked_limits(policy.limits)
         if limits.max_days is not None and policy.days > limits.max_days:
@@ -231,16 +230,16 @@ class Policies:
 
     async def _owned(self, actor: Principal, policy: Policy) -> Policy:
         """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""
-        _require(actor, Scope.ENROLL)
+        require_scope(actor, Scope.ENROLL)
         if policy.system:
-            if not _administers(actor):
+            if not administers(actor):
                 raise NotAuthorized("a system policy is made by admins only")
             return replace(policy, owner_id=None)
         owner_id = actor.owner_id if policy.owner_id is None else policy.owner_id
         if owner_id is None:
             raise MalformedRequest("a policy is the system's or a user's; say which")
         if owner_id != actor.owner_id:
-            if not _administers(actor):
+            if not administers(actor):
                 raise NotAuthorized("a policy for somebody else is made by admins only")
             await self._store.account(owner_id)
         return replace(policy, owner_id=owner_id)
@@ -271,22 +270,9 @@ class Policies:
         return utc(self._clock.seconds())
 
 
-def _require(actor: Principal, scope: Scope) -> None:
-    if actor.kind is PrincipalKind.ANONYMOUS:
-        raise AuthenticationFailed("sign in first")
-    if actor.role is None:
-        raise NotAuthorized("this needs an account")
-    if scope not in actor.scopes:
-        raise NotAuthorized(f"this needs the scope {scope}")
-
-
-def _administers(actor: Principal) -> bool:
-    return actor.is_admin and Scope.ADMIN in actor.scopes
-
-
 def _sees(actor: Principal, policy: Policy) -> bool:
     """Like ``may_use``, but an admin's token without that scope sees what a user would."""
-    return policy.system or _administers(actor) or (policy.owner_id is not None and policy.owner_id == actor.owner_id)
+    return policy.system or sees(actor, policy.owner_id)
 
 
 def _check_name(policy: Policy) -> None:

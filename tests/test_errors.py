@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.errors import PikachuError
+from pikachu.errors import PikachuError, entry_of
 from pikachu.protocols.download import outlet as download
 from pikachu.protocols.est import resource as est
 from pikachu.protocols.ocsp import resource as ocsp
@@ -32,11 +32,11 @@ def row(kind: type[PikachuError]) -> list[str]:
     error = kind.__new__(kind)
     return [
         kind.__name__,
-        str(next(OUTCOMES[one] for one in kind.__mro__ if one in OUTCOMES).status),
-        str(est.status_of(error)),
-        scep.fail_info_of(error).name,
-        ocsp.status_of(error).name,
-        str(download.status_of(error)),
+        str(entry_of(error, OUTCOMES).status),
+        str(entry_of(error, est.STATUSES)),
+        entry_of(error, scep.FAIL_INFO).name,
+        entry_of(error, ocsp.STATUSES).name,
+        str(entry_of(error, download.STATUSES)),
     ]
 
 

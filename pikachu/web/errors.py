@@ -35,6 +35,7 @@ from pikachu.errors import (
     UnknownRecipient,
     UnknownSerial,
     UnsupportedAlgorithm,
+    entry_of,
 )
 
 PROBLEM_JSON: Final = b"application/problem+json"
@@ -134,7 +135,7 @@ class Problem:
 
 def outcome_of(error: PikachuError) -> Outcome:
     """The row of the table for a failure."""
-    return next(OUTCOMES[kind] for kind in type(error).__mro__ if kind in OUTCOMES)
+    return entry_of(error, OUTCOMES)
 
 
 def problem_of(error: PikachuError, failure_id: str | None = None) -> Problem:

@@ -19,6 +19,7 @@ from pikachu.errors import (
     RequestError,
     TooLarge,
     Unavailable,
+    entry_of,
 )
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import ProtocolResource
@@ -44,11 +45,6 @@ STATUSES: Final[dict[type[PikachuError], int]] = {
 }
 
 
-def status_of(error: PikachuError) -> int:
-    """The HTTP status of a failure."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-
-
 class Download(ProtocolResource):
     """Something to read, at any path below its own."""
 
@@ -56,7 +52,7 @@ class Download(ProtocolResource):
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
         """One line of text with the status of the table."""
-        status = status_of(error)
+        status = entry_of(error, STATUSES)
         headers = dict(NO_STORE)
         if isinstance(error, RateLimited | Unavailable):
             headers[b"Retry-After"] = b"%d" % math.ceil(error.retry_after)

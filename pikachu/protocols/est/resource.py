@@ -22,6 +22,7 @@ from pikachu.errors import (
     RequestError,
     TooLarge,
     Unavailable,
+    entry_of,
 )
 from pikachu.http.peer import channel_bindings, peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest
@@ -70,11 +71,6 @@ _PREFIX: Final = b"/.well-known/est/"
 _PKCS10: Final = PKCS10_TYPE.encode("ascii")
 _CERTS_ONLY: Final = CERTS_ONLY_TYPE.encode("ascii")
 _CSRATTRS: Final = CSRATTRS_TYPE.encode("ascii")
-
-
-def status_of(error: PikachuError) -> int:
-    """The HTTP status of a failure."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
 def new_key_type(csr: CertificationRequest) -> str:
@@ -217,7 +213,7 @@ class ESTResource(ProtocolResource):
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
         """One line of text with the status of the table."""
-        status = status_of(error)
+        status = entry_of(error, STATUSES)
         headers = dict(_NO_STORE)
         if status == 401:
             headers[b"WWW-Authenticate"] = _REALM

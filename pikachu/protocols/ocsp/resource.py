@@ -21,6 +21,7 @@ from pikachu.errors import (
     RequestError,
     TooLarge,
     Unavailable,
+    entry_of,
 )
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.http.resources import ProtocolResource
@@ -47,11 +48,6 @@ STATUSES: Final[dict[type[PikachuError], ResponseStatus]] = {
     IssuanceFailed: ResponseStatus.INTERNAL_ERROR,
     PikachuError: ResponseStatus.INTERNAL_ERROR,
 }
-
-
-def status_of(error: PikachuError) -> ResponseStatus:
-    """The OCSPResponseStatus of a failure."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
 class OCSPResource(ProtocolResource):
@@ -112,7 +108,7 @@ class OCSPResource(ProtocolResource):
         if isinstance(error, TooLarge):
             text_error(request, 413, error.public)
             return
-        status = status_of(error)
+        status = entry_of(error, STATUSES)
         if status is ResponseStatus.INTERNAL_ERROR:
             log.error("OCSP: {error} {context}", error=error.public, context=error.context)
         headers = {name.encode("ascii"): value.encode("ascii") for name, value in NOT_CACHEABLE.items()}

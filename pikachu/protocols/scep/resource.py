@@ -9,7 +9,16 @@ from urllib.parse import unquote
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
-from pikachu.errors import MalformedRequest, NotFound, PikachuError, RateLimited, RequestError, TooLarge, Unavailable
+from pikachu.errors import (
+    MalformedRequest,
+    NotFound,
+    PikachuError,
+    RateLimited,
+    RequestError,
+    TooLarge,
+    Unavailable,
+    entry_of,
+)
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import NotFoundResource, ProtocolResource
 from pikachu.http.responses import send, text_error
@@ -39,11 +48,6 @@ _CACHEABLE: Final = {b"Cache-Control": b"max-age=300"}
 _NO_STORE: Final = {b"Cache-Control": b"no-store"}
 #: The program's name in URLs of old; it may follow a label, and is none itself.
 _PROGRAM: Final = "pkiclient.exe"
-
-
-def status_of(error: PikachuError) -> int:
-    """The HTTP status of a failure."""
-    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
 def label_in(raw_uri: bytes) -> str | None:
@@ -105,7 +109,7 @@ class SCEPResource(ProtocolResource):
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
         """One line of text with the status of the table."""
-        status = status_of(error)
+        status = entry_of(error, STATUSES)
         headers = dict(_NO_STORE)
         if isinstance(error, RateLimited | Unavailable):
             headers[b"Retry-After"] = b"%d" % math.ceil(error.retry_after)

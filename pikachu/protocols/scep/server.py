@@ -38,6 +38,7 @@ from pikachu.errors import (
     UnknownRecipient,
     UnknownSerial,
     UnsupportedAlgorithm,
+    entry_of,
 )
 from pikachu.interfaces import ICertificateReader, IWorkerPool
 from pikachu.protocols.scep.dump import MessageDump
@@ -75,11 +76,6 @@ FAIL_INFO: Final[dict[type[PikachuError], FailInfo]] = {
 }
 _LEAST_RSA_BITS: Final = 1024
 _LARGEST_SERIAL: Final = 1 << 168
-
-
-def fail_info_of(error: PikachuError) -> FailInfo:
-    """The failInfo of an error."""
-    return next(FAIL_INFO[kind] for kind in type(error).__mro__ if kind in FAIL_INFO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +221,7 @@ class SCEPServer:
             _log(name, message, signer, f"503 {error.public}", error)
             raise
         except PikachuError as error:
-            info = fail_info_of(error)
+            info = entry_of(error, FAIL_INFO)
             unsigned = self._reply(message, keys).failure(info, error.public)
             told = f"FAILURE {info.name}: {error.public}"
             _log(name, message, signer, told, error)

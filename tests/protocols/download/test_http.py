@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.authority import IssuingCA
-from pikachu.errors import PikachuError, StoreUnavailable
+from pikachu.errors import StoreUnavailable
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Site
 from pikachu.http.resources import NotFoundResource
@@ -24,7 +24,6 @@ from pikachu.http.responses import Part, _Slices
 from pikachu.http.tree import Tree
 from pikachu.model import RevocationReason, rfc3339, utc
 from pikachu.protocols.download.crl import cache_fields, crl_dates
-from pikachu.protocols.download.outlet import STATUSES
 from pikachu.protocols.download.resources import download_tree
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
@@ -521,14 +520,3 @@ def test_everything_else_stays(server: Server) -> None:
         assert redirect(server, 443, "/", Host=host, Accept=html).status == 404, host
     assert redirect(server, 0, "/", Accept=html).status == 404
     assert redirect(server, 443, "/apix", Accept=html).status == 308
-
-
-def test_every_error_has_a_status() -> None:
-    """docs/errors.md: the outlet's table is complete."""
-
-    def walk(kind: type[PikachuError]) -> None:
-        for sub in kind.__subclasses__():
-            assert any(base in STATUSES for base in sub.__mro__)
-            walk(sub)
-
-    walk(PikachuError)

@@ -1,0 +1,32 @@
+"""What role and scopes let a principal do; every rule about people asks here (API-1, USR-6)."""
+
+from __future__ import annotations
+
+from pikachu.errors import AuthenticationFailed, NotAuthorized
+from pikachu.model import Principal, PrincipalKind, Scope
+
+
+def require_scope(actor: Principal, scope: Scope) -> None:
+    """That *actor* acts for an account, and may do what *scope* is for.
+
+    :raises AuthenticationFailed: when it is anonymous.
+    :raises NotAuthorized: when it acts for no account, or lacks the scope or the role.
+    """
+    if actor.kind is PrincipalKind.ANONYMOUS:
+        raise AuthenticationFailed("sign in first")
+    if actor.role is None:
+        raise NotAuthorized("this needs an account")
+    if scope is Scope.ADMIN and not actor.is_admin:
+        raise NotAuthorized("this is for admins only")
+    if scope not in actor.scopes:
+        raise NotAuthorized(f"this needs the scope {scope}")
+
+
+def administers(actor: Principal) -> bool:
+    """Whether *actor* is an admin who acts as one: a token without that scope has what a user has."""
+    return actor.is_admin and Scope.ADMIN in actor.scopes
+
+
+def sees(actor: Principal, owner_id: int | None) -> bool:
+    """Whether *actor* may see what belongs to *owner_id*; what belongs to nobody is for admins."""
+    return administers(actor) or (owner_id is not None and owner_id == actor.owner_id)
