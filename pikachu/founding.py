@@ -45,21 +45,13 @@ from pikachu.x509.pem import certificates_pem
 from pikachu.x509.profile import Addresses, authority_key_identifier, crl_distribution_point, leaf_extensions
 from pikachu.x509.san import GeneralName, encode_san
 from pikachu.x509.signature import signature_algorithm
+from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 
 PRIVATE_FILE: Final = 0o600
 PUBLIC_FILE: Final = 0o644
 PRIVATE_FOLDER: Final = 0o700
 PUBLIC_FOLDER: Final = 0o755
 
-DEFAULT_EXTENSIONS: Final = """\
-# The extensions of certificates under the default policy. The CA adds what a certificate must have.
-[ v3_ext ]
-basicConstraints = critical, CA:FALSE
-keyUsage = critical, digitalSignature, keyEncipherment
-extendedKeyUsage = clientAuth, serverAuth
-subjectKeyIdentifier = hash
-authorityKeyIdentifier = keyid
-"""
 DEFAULT_VALIDITY: Final = "# Days that a certificate under the default policy is valid.\n365\n"
 
 _ORGANIZATION: Final = "2.5.4.10"
@@ -270,7 +262,7 @@ class Founder:
 
     def default_policy(self, extensions: Path, validity: Path) -> None:
         """Make ``server_ext_cfg`` and ``validity_conf`` (POL-2)."""
-        self.file(extensions, DEFAULT_EXTENSIONS.encode, PUBLIC_FILE, PRIVATE_FOLDER)
+        self.file(extensions, DEFAULT_SERVER_EXTENSIONS.encode, PUBLIC_FILE, PRIVATE_FOLDER)
         self.file(validity, DEFAULT_VALIDITY.encode, PUBLIC_FILE, PRIVATE_FOLDER)
 
     def key(self, path: Path, setting: str, algorithm: str, passphrase: bytes | None = None) -> PrivateKey:

@@ -18,12 +18,13 @@ from pikachu.errors import (
     PikachuError,
     PolicyViolation,
 )
-from pikachu.founding import DEFAULT_EXTENSIONS, DEFAULT_VALIDITY
+from pikachu.founding import DEFAULT_VALIDITY
 from pikachu.model import ANONYMOUS, ListQuery, Policy, PolicyLimits, Principal, Role, Scope
 from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.signers.key import KeySigner
 from pikachu.threads import ImmediatePool
+from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, make_world
 
@@ -46,7 +47,7 @@ class Desk:
 def desk(tmp_path: Path) -> Desk:
     world = make_world()
     extensions, validity = tmp_path / "ext.cnf", tmp_path / "days"
-    extensions.write_text(DEFAULT_EXTENSIONS)
+    extensions.write_text(DEFAULT_SERVER_EXTENSIONS)
     validity.write_text(DEFAULT_VALIDITY)
     book = PolicyBook(world.store, DefaultPolicyFiles(extensions, validity), world.clock)
     signer = KeySigner(world.ca.key, world.ca.der, (world.ca.der,), ImmediatePool())
@@ -204,7 +205,7 @@ def test_the_default_policy(desk: Desk) -> None:
     """POL-2: everybody sees it, admins change it in its files, nobody deletes it."""
     default = result_of(desk.rules.get(desk.alice, 0))
     assert default == desk.rules.default(desk.alice) == result_of(desk.rules.find(desk.bob, "System"))
-    assert (default.name, default.days, default.extensions) == ("System", 365, DEFAULT_EXTENSIONS)
+    assert (default.name, default.days, default.extensions) == ("System", 365, DEFAULT_SERVER_EXTENSIONS)
     failure_of(desk.rules.update(desk.alice, replace(default, days=9)), NotAuthorized)
     failure_of(desk.rules.delete(desk.admin, 0), Conflict)
     failure_of(desk.rules.update(desk.admin, replace(default, extensions="nonsense")), BadTemplate)

@@ -14,12 +14,12 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from pikachu.cms.signed import degenerate
 from pikachu.errors import AuthenticationFailed, BadCSR, MalformedRequest, NotFound, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.armour import decode_base64
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest
 from pikachu.x509.names import Name, name_from
-from pikachu.x509.pkcs7 import certs_only
 from pikachu.x509.san import GeneralName, san_from
 
 PKCS10_TYPE: Final = "application/pkcs10"
@@ -147,7 +147,7 @@ def encode_certificates(certificates: Sequence[bytes], *, raw: bool = False, wra
     :param certificates: DER.
     :param raw: leave the PKCS#7 in DER, for a client that sent DER.
     """
-    content = certs_only(certificates)
+    content = degenerate(certificates)
     return content if raw else encode_body(content, wrap=wrap)
 
 
@@ -159,7 +159,7 @@ def encode_server_key(private_key_info: bytes, certificate: bytes, *, wrap: bool
     """
     parts = (
         (PKCS8_TYPE, private_key_info),
-        (CERTS_ONLY_TYPE, certs_only((certificate,))),
+        (CERTS_ONLY_TYPE, degenerate((certificate,))),
     )
     body = b"".join(
         f"--{_BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n\r\n".encode("ascii")

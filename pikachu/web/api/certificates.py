@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from pikachu.authority import IssuingCAs
+from pikachu.cms.signed import degenerate
 from pikachu.decisions import Pending
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
@@ -28,7 +29,6 @@ from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Routes, created, route
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
-from pikachu.x509.pkcs7 import certs_only
 
 _CERTIFICATE_FILTERS: Final = {"status": "status", "method": "method", "issuer": "issuer"}
 
@@ -250,6 +250,6 @@ def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names
 _FORMATS: Final[dict[str, tuple[bytes, str, Callable[[list[bytes]], bytes]]]] = {
     "pem": (b"application/x-pem-file", ".pem", lambda chain: certificates_pem(chain[:1]).encode()),
     "der": (b"application/pkix-cert", ".cer", lambda chain: chain[0]),
-    "p7b": (b"application/x-pkcs7-certificates", ".p7b", certs_only),
+    "p7b": (b"application/x-pkcs7-certificates", ".p7b", degenerate),
     "chain": (b"application/pem-certificate-chain", "-chain.pem", lambda chain: certificates_pem(chain).encode()),
 }

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pikachu.cms.signed import degenerate
 from pikachu.errors import (
     AuthenticationFailed,
     BadCSR,
@@ -42,7 +43,6 @@ from pikachu.x509 import der
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME, decode_csr_input, parse_csr, verify_csr
 from pikachu.x509.keys import load_private_key, private_key_info
 from pikachu.x509.names import name_from_text
-from pikachu.x509.pkcs7 import certs_only
 from tests.support.pki import make_ca, make_key, make_leaf
 from tests.unit.x509.requests import attribute, dns, request
 
@@ -265,7 +265,7 @@ def test_certificates_answer(key_type: str) -> None:
     body = encode_certificates(ders)
     assert b"\n" not in body
     raw = encode_certificates(ders, raw=True)
-    assert base64.b64decode(body) == raw == certs_only(ders)
+    assert base64.b64decode(body) == raw == degenerate(ders)
     found = pkcs7.load_der_pkcs7_certificates(raw)
     assert {certificate.public_bytes(Encoding.DER) for certificate in found} == set(ders)
     assert raw == pkcs7.serialize_certificates(found, Encoding.DER)
@@ -290,7 +290,7 @@ def test_server_key_answer() -> None:
         first_bytes, second_bytes = first.get_payload(decode=True), second.get_payload(decode=True)
         assert isinstance(first_bytes, bytes)
         assert private_key_info(load_private_key(first_bytes)) == private_key_info(key)
-        assert second_bytes == certs_only([leaf.der])
+        assert second_bytes == degenerate([leaf.der])
         assert len(message.get_boundary() or "") <= 70
 
 
