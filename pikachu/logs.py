@@ -6,6 +6,7 @@ Secrets are kept out of events by those who write them; the patterns here are on
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import re
@@ -43,6 +44,8 @@ _SECRETS: Final = (
     ),
     (re.compile(r"(?i)\b(authorization\s*[:=]\s*)?\b(basic|bearer)\s+[A-Za-z0-9+/=._~-]{8,}"), r"\1\2 [hidden]"),
 )
+# No pattern fits a text without one of these; most lines have none, and the patterns take ten times as long.
+_TELLTALE: Final = ("private key", "password", "passphrase", "secret", "challenge", "token", "basic", "bearer")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -72,6 +75,11 @@ def event_level(event: LogEvent) -> int:
 
 def redact(text: str) -> str:
     """*text* without what looks like a private key, a password or a token."""
+    # Patterns that ignore case fit some letters beyond ASCII too.
+    if text.isascii():
+        lower = text.lower()
+        if not any(word in lower for word in _TELLTALE):
+            return text
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text
@@ -88,14 +96,32 @@ def _clean(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\r\n", "\n"))
 
 
+@functools.lru_cache(maxsize=4)
+def _second(moment: int) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%S}"
+
+
+def _time(event: LogEvent) -> str:
+    """When it happened (RFC 3339, milliseconds)."""
+    second, milliseconds = divmod(int(event.get("log_time", 0.0) * 1000), 1000)
+    return f"{_second(second)}.{milliseconds:03}Z"
+
+
+def _message(event: LogEvent) -> str:
+    """What formatEvent gives; plain formats, which all of ours are, take a sixth of its time."""
+    plain = event.get("log_format")
+    if isinstance(plain, str) and "()" not in plain and "log_flattened" not in event:
+        try:
+            return plain.format_map(event)
+        except Exception:  # noqa: BLE001 - a value that has no text must not stop the work that is logged
+            return formatEvent(event)
+    return formatEvent(event)
+
+
 def text_line(event: LogEvent) -> str:
     """One event as a line; further lines of it are indented, so that no event can look like another."""
-    when = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
-    message = _clean(redact(formatEvent(event) + _indent_failure(event))).replace("\n", "\n\t")
-    name = _NAMES[event_level(event)]
-    return (
-        f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z {name} {event.get('log_namespace', '-')}: {message}\n"
-    )
+    message = _clean(redact(_message(event) + _indent_failure(event))).replace("\n", "\n\t")
+    return f"{_time(event)} {_NAMES[event_level(event)]} {event.get('log_namespace', '-')}: {message}\n"
 
 
 def _indent_failure(event: LogEvent) -> str:
@@ -105,12 +131,11 @@ def _indent_failure(event: LogEvent) -> str:
 
 def json_line(event: LogEvent) -> str:
     """One event as a JSON object on a line: time, level, logger, message, the event's plain values, and traceback."""
-    when = datetime.fromtimestamp(event.get("log_time", 0.0), UTC)
     fields: dict[str, Any] = {
-        "time": f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03}Z",
+        "time": _time(event),
         "level": _NAMES[event_level(event)],
         "logger": str(event.get("log_namespace", "-")),
-        "message": redact(formatEvent(event)),
+        "message": redact(_message(event)),
     }
     for key, value in event.items():
         if key.startswith("log_") or key in fields or key in ("format", "isError", "system", "message"):

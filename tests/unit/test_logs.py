@@ -7,7 +7,7 @@ import json
 import logging
 from pathlib import Path
 
-from twisted.logger import Logger, LogPublisher
+from twisted.logger import Logger, LogPublisher, formatEvent
 
 import pytest
 from hypothesis import given
@@ -190,3 +190,31 @@ def test_any_event(values: dict[str, object]) -> None:
         stage = Stage(json=as_json)
         stage.output({**{f"v{key}": value for key, value in values.items()}, "log_format": "x"})
         assert stage.stream.getvalue().count("\n") == 1
+
+
+@pytest.mark.parametrize("event", [{"log_format": "{a()} {b.real} {c[0]!r:>5}"}, {"log_format": b"{b}"}, {}])
+def test_formats_are_those_of_twisted(event: dict[str, object]) -> None:
+    """The short way and formatEvent write the same."""
+    stage = Stage()
+    whole = {"a": lambda: "called", "b": 2, "c": "xyz", **event}
+    stage.output(whole)
+    assert stage.lines[0].partition(" -: ")[2] == formatEvent(whole)
+
+
+def test_value_without_text() -> None:
+    """RUN-7: a value that can't be written, or that the event lacks, stops nothing."""
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    stage = Stage()
+    stage.log.info("{value}", value=Broken())
+    stage.log.info("{missing}")
+    assert len([line for line in stage.lines if "Unable to format event" in line]) == 2
+
+
+@given(st.text(max_size=6), st.sampled_from(["pa\u017f\u017fword=", "to\u212aen: ", "BAS\u0131C ", "Basic "]))
+def test_secrets_after_letters_that_fold(text: str, name: str) -> None:
+    """RUN-7: letters that only count as ASCII ones are seen through as well."""
+    assert "hunter2hunter2" not in redact(f"{text} {name}hunter2hunter2")
