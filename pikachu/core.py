@@ -14,7 +14,7 @@ from pikachu.accounts import Accounts, AccountSettings
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.rate_limit import FailureLimiter
+from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
@@ -208,8 +208,8 @@ def build(
             lambda: manufacturers,
             clock,
         ),
-        FailureLimiter(clock, 10),
-        FailureLimiter(clock, 30),
+        FailureLimiter(clock, ACCOUNT_LIMIT),
+        FailureLimiter(clock, ADDRESS_LIMIT),
         sealer,
         clock,
     )

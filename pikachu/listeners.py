@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults
@@ -42,13 +42,6 @@ class ClientCertificates(Enum):
     NONE = "none"
     OPTIONAL = "optional"
     REQUIRED = "required"
-
-
-class IDrainable(Protocol):
-    """A factory whose connections can be brought to an end."""
-
-    def drain(self, timeout: float) -> Deferred[None]:
-        """Finish what is in flight, within *timeout* seconds."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)

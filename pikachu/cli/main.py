@@ -19,7 +19,6 @@ from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
 
-DONE = 0
 FAILED = 1
 
 _ABOUT = """\

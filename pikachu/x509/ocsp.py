@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -34,7 +34,6 @@ _SUCCESSFUL: Final = der.enumerated(0)
 _BASIC: Final = der.oid("1.3.6.1.5.5.7.48.1.1")
 _NONCE: Final = der.oid(NONCE)
 _ARCHIVE_CUTOFF: Final = der.oid("1.3.6.1.5.5.7.48.1.6")
-_EXTENDED_REVOKE: Final = der.sequence(der.oid("1.3.6.1.5.5.7.48.1.9"), der.octet_string(der.null()))
 
 
 class ResponseStatus(IntEnum):
@@ -138,10 +137,6 @@ def revoked(at: datetime, reason: RevocationReason | None) -> bytes:
     return der.tlv(0xA1, _time(at) + b"\xa0\x03\x0a\x01" + bytes((reason,)))
 
 
-# What RFC 6960 section 2.2 wants for a certificate that was never issued; only with ``extended_revoke``.
-NEVER_ISSUED: Final = revoked(datetime(1970, 1, 1, tzinfo=UTC), RevocationReason.CERTIFICATE_HOLD)
-
-
 def single_response(
     cert_id: bytes,
     status: bytes,
@@ -170,30 +165,21 @@ def responder_by_key(key_hash: bytes) -> bytes:
     return der.tlv(0xA2, der.octet_string(key_hash))
 
 
-def responder_by_name(subject_der: bytes) -> bytes:
-    """ResponderID byName."""
-    return der.tlv(0xA1, subject_der)
-
-
 def response_data(
     responder_id: bytes,
     produced_at: datetime,
     singles: Iterable[bytes],
     *,
     nonce: bytes | None = None,
-    extended_revoke: bool = False,
 ) -> bytes:
     """The DER ResponseData, which is what gets signed (RFC 6960 section 4.2.1), version 1.
 
-    :param responder_id: of ``responder_by_key`` or ``responder_by_name``.
+    :param responder_id: of ``responder_by_key``.
     :param nonce: the request's, 1 to 128 bytes (RFC 9654 section 2.1); answered as not critical.
-    :param extended_revoke: says that ``NEVER_ISSUED`` stands for serials that were never issued (section 4.4.8).
     """
     extensions = b""
     if nonce is not None:
         extensions = der.tlv(der.SEQUENCE, _NONCE + der.octet_string(der.octet_string(nonce)))
-    if extended_revoke:
-        extensions += _EXTENDED_REVOKE
     content = responder_id + _time(produced_at) + der.tlv(der.SEQUENCE, b"".join(singles))
     if extensions:
         # An empty list of extensions makes some clients refuse the whole: it is there only with content.

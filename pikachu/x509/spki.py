@@ -79,11 +79,6 @@ class KeyDescription:
         """SHA-1 of the BIT STRING's content: the subjectKeyIdentifier (RFC 5280 section 4.2.1.2, method 1)."""
         return hashlib.sha1(self.key_octets, usedforsecurity=False).digest()
 
-    @property
-    def can_encipher(self) -> bool:
-        """Whether others can encrypt for this key: RSA only."""
-        return self.family is KeyFamily.RSA
-
 
 # OpenSSL's name of each curve, its OID and the octets of one coordinate.
 _CURVES: Final = (

@@ -15,16 +15,12 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from pikachu.cms.signed import degenerate
-from pikachu.errors import AuthenticationFailed, BadCSR, MalformedRequest, NotFound, UnsupportedAlgorithm
-from pikachu.x509 import der
+from pikachu.errors import AuthenticationFailed, MalformedRequest, NotFound, UnsupportedAlgorithm
 from pikachu.x509.armour import decode_base64
-from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest
-from pikachu.x509.names import Name, name_from
-from pikachu.x509.san import GeneralName, san_from
+from pikachu.x509.csr import CertificationRequest
 
 PKCS10_TYPE: Final = "application/pkcs10"
 CERTS_ONLY_TYPE: Final = "application/pkcs7-mime; smime-type=certs-only"
-CACERTS_TYPE: Final = "application/pkcs7-mime"
 CSRATTRS_TYPE: Final = "application/csrattrs"
 PKCS8_TYPE: Final = "application/pkcs8"
 
@@ -178,36 +174,3 @@ def refuse_key_encryption(csr: CertificationRequest) -> None:
     for oid in (DECRYPT_KEY_IDENTIFIER, ASYMMETRIC_DECRYPT_KEY_IDENTIFIER):
         if csr.attribute(oid) is not None:
             raise UnsupportedAlgorithm("encrypting the new key for another key is not supported")
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeSubjectName:
-    """What a re-enrollment wants to be called from now on (RFC 6402 section 2.8)."""
-
-    subject: Name | None
-    names: tuple[GeneralName, ...] | None
-
-
-def change_subject_name(csr: CertificationRequest, *, max_names: int = 100) -> ChangeSubjectName | None:
-    """The ChangeSubjectName attribute of *csr*, or ``None``.
-
-    :raises MalformedRequest: it can't be read.
-    :raises BadCSR: a name in it can't be certified.
-    """
-    values = csr.attribute(CHANGE_SUBJECT_NAME)
-    if values is None:
-        return None
-    if len(values) != 1:
-        raise MalformedRequest("a ChangeSubjectName attribute has exactly one value")
-    fields = der.parse(values[0], der.SEQUENCE).sub(der.SEQUENCE)
-    if not 1 <= len(fields) <= 2:
-        raise MalformedRequest("a ChangeSubjectName has a subject, subject alternative names, or both")
-    subject: Name | None = None
-    # Both are SEQUENCEs: a Name holds SETs, GeneralNames hold context tags.
-    first = next(fields[0].children(), None)
-    if len(fields) == 2 or first is None or first.tag == der.SET:
-        subject = name_from(fields.pop(0))
-    names = san_from(fields[0], limit=max_names) if fields else None
-    if names is None and (subject is None or subject.is_empty):
-        raise BadCSR("a ChangeSubjectName names nothing")
-    return ChangeSubjectName(subject, names)

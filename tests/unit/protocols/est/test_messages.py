@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 from pikachu.cms.signed import degenerate
 from pikachu.errors import (
     AuthenticationFailed,
-    BadCSR,
     MalformedRequest,
     NotFound,
-    RequestError,
     TooLarge,
     UnsupportedAlgorithm,
 )
@@ -28,7 +26,6 @@ from pikachu.protocols.est.messages import (
     DECRYPT_KEY_IDENTIFIER,
     ESTPath,
     Operation,
-    change_subject_name,
     decode_body,
     encode_body,
     encode_certificates,
@@ -40,11 +37,10 @@ from pikachu.protocols.est.messages import (
     wraps_base64,
 )
 from pikachu.x509 import der
-from pikachu.x509.csr import CHANGE_SUBJECT_NAME, decode_csr_input, parse_csr, verify_csr
+from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
 from pikachu.x509.keys import load_private_key, private_key_info
-from pikachu.x509.names import name_from_text
 from tests.support.pki import make_ca, make_key, make_leaf
-from tests.unit.x509.requests import attribute, dns, request
+from tests.unit.x509.requests import attribute, request
 
 REQUEST = request()
 BASE64 = base64.b64encode(REQUEST)
@@ -306,58 +302,6 @@ def test_server_key_requests_need_no_good_signature() -> None:
     """Reading does not verify."""
     csr = parse_csr(request(signature=b"nonsense"))
     assert csr.common_name == "device"
-
-
-# --- re-enrollment ----------------------------------------------------------------------------
-
-
-def change(*fields: bytes) -> bytes:
-    return request(attributes=[attribute(CHANGE_SUBJECT_NAME, der.sequence(*fields))])
-
-
-def test_change_subject_name() -> None:
-    """Subject, names, or both."""
-    subject, names = name_from_text("CN=new"), der.sequence(dns(b"new.example"))
-    assert change_subject_name(parse_csr(REQUEST)) is None
-    found = change_subject_name(parse_csr(change(subject)))
-    assert found is not None
-    assert (found.subject.text if found.subject else None, found.names) == ("CN=new", None)
-    found = change_subject_name(parse_csr(change(names)))
-    assert found is not None
-    assert found.subject is None
-    assert [name.text for name in found.names or ()] == ["DNS:new.example"]
-    found = change_subject_name(parse_csr(change(subject, names)))
-    assert found is not None
-    assert found.subject is not None
-    assert found.names is not None
-    found = change_subject_name(parse_csr(change(der.sequence(), names)))
-    assert found is not None
-    assert found.names is not None
-
-
-@pytest.mark.parametrize(
-    ("data", "error"),
-    [
-        (change(), MalformedRequest),
-        (change(der.integer(1)), MalformedRequest),
-        (change(name_from_text("CN=a"), der.sequence(dns(b"a")), der.sequence()), MalformedRequest),
-        (request(attributes=[attribute(CHANGE_SUBJECT_NAME, der.sequence())] * 2), MalformedRequest),
-        (change(der.sequence()), BadCSR),
-        (change(der.sequence(dns(b"a b"))), BadCSR),
-        (change(name_from_text("CN=a"), der.sequence()), BadCSR),
-        (request(attributes=[attribute(CHANGE_SUBJECT_NAME)]), MalformedRequest),
-        (request(attributes=[attribute(CHANGE_SUBJECT_NAME, der.null())]), MalformedRequest),
-    ],
-)
-def test_change_subject_name_refused(data: bytes, error: type[RequestError]) -> None:
-    with pytest.raises(error):
-        change_subject_name(parse_csr(data))
-
-
-@given(st.binary(max_size=60))
-def test_any_change_subject_name(data: bytes) -> None:
-    with contextlib.suppress(RequestError):
-        change_subject_name(parse_csr(request(attributes=[attribute(CHANGE_SUBJECT_NAME, der.sequence(data))])))
 
 
 def test_the_whole_way_is_quick() -> None:
