@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,13 +13,8 @@ from tests.support.databases import Opened, opened, postgresql_server
 @pytest.fixture(scope="session")
 def new_postgresql() -> Iterator[Callable[[], str]]:
     """Makes an empty PostgreSQL database."""
-    # Not pytest's own folder: the path of a socket has at most 107 bytes, and root's folders are closed to others.
-    folder = Path(tempfile.mkdtemp(prefix="pikachu-pg-"))
-    try:
-        with postgresql_server(folder) as make:
-            yield make
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with postgresql_server() as make:
+        yield make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,18 +11,18 @@ from cryptography import x509
 from cryptography.x509 import ocsp
 
 from tests.support.databases import postgresql_server
-from tests.support.fleet import basic, certificate_of, enroll, ocsp_status
+from tests.support.fleet import basic, certificate_of, enroll, ocsp_status, on_crl
 from tests.support.pki import make_csr
-from tests.support.server import DEADLINE, Client, Server, end, environment, make_server, wait_until
+from tests.support.server import Client, Server, end, make_server, wait_until
 from tests.support.site import PASSWORD
 
 pytestmark = pytest.mark.interop
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def url() -> Iterator[str]:
     """An empty database of a PostgreSQL server of this test's own."""
-    with postgresql_server(tmp_path_factory.mktemp("postgresql")) as make:
+    with postgresql_server() as make:
         yield make()
 
 
@@ -43,32 +41,9 @@ def server(tmp_path: Path, url: str) -> Iterator[Server]:
         end(server)
 
 
-def pikachu(server: Server, *arguments: str) -> str:
-    """What a command prints, run in a process of its own; it must work."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from pikachu.cli.main import run; run()", *arguments, "--config", server.files.config],
-        cwd=server.folder,
-        env=environment(),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def on_crl(client: Client, serial: int) -> bool:
-    """Whether the CRL has it."""
-    answer = client.ask("/crl/ec.crl")
-    if answer.status != 200:
-        return False
-    return x509.load_der_x509_crl(answer.body).get_revoked_certificate_by_serial_number(serial) is not None
-
-
 def test_life_of_a_certificate(server: Server, url: str) -> None:
     """Founded, enrolled by EST, revoked by a command, known within a second, and all of it still so after a kill."""
-    pikachu(server, "init", "--admin-password-file", "password", "--hostname", "localhost")
+    server.run("init", "--admin-password-file", "password", "--hostname", "localhost")
     assert not list(server.folder.glob("*.sqlite*")), "a file database was made beside PostgreSQL"
     issuer = x509.load_pem_x509_certificate((server.folder / "ec.crt").read_bytes())
     server.start()
@@ -87,7 +62,7 @@ def test_life_of_a_certificate(server: Server, url: str) -> None:
 
     with server.client("http") as client:
         assert not revoked(client)
-        pikachu(server, "revoke", f"{serial:x}", "--reason", "keyCompromise")
+        server.run("revoke", f"{serial:x}", "--reason", "keyCompromise")
         began = time.monotonic()
         wait_until(lambda: revoked(client), "OCSP knows of the revocation")
         wait_until(lambda: on_crl(client, serial), "the CRL has it")
@@ -100,7 +75,7 @@ def test_life_of_a_certificate(server: Server, url: str) -> None:
         assert on_crl(client, serial)
     with server.client() as client:
         assert enroll(client, make_csr(subject="device-2")[1], basic("admin", PASSWORD)).status == 200
-    assert pikachu(server, "audit", "verify").endswith(" events, none changed or removed\n")
+    assert server.run("audit", "verify").endswith(" events, none changed or removed\n")
     assert server.stop() == 0
 
     assert "Traceback" not in server.log + server.console

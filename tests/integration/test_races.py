@@ -7,8 +7,6 @@ import itertools
 import random
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,9 +21,18 @@ from cryptography.x509 import ocsp
 from pikachu.cli.session import done, every, operator
 from pikachu.model import ListQuery, RevocationReason
 from tests.support import scep_client
-from tests.support.fleet import basic, certificate_of, enroll, new_account, new_challenges, new_identity, ocsp_status
+from tests.support.fleet import (
+    basic,
+    certificate_of,
+    enroll,
+    new_account,
+    new_challenges,
+    new_identity,
+    ocsp_status,
+    on_crl,
+)
 from tests.support.pki import make_csr
-from tests.support.server import DEADLINE, Client, Server, environment, running_server, wait_until
+from tests.support.server import DEADLINE, Client, Server, running_server, wait_until
 
 PARALLEL = 100
 SUCCESS = "0"
@@ -112,25 +119,6 @@ def status_of(client: Client, certificate: x509.Certificate, server: Server) -> 
     return ocsp_status(client, certificate, issuer).certificate_status
 
 
-def on_crl(client: Client, serial: int) -> bool:
-    """Whether the CRL has it."""
-    crl = x509.load_der_x509_crl(client.ask("/crl/ec.crl").body)
-    return crl.get_revoked_certificate_by_serial_number(serial) is not None
-
-
-def pikachu(server: Server, *arguments: str) -> None:
-    """Run a command in a process of its own; it must work."""
-    program = "from pikachu.cli.main import run; run()"
-    subprocess.run(
-        [sys.executable, "-c", program, *arguments, "--config", str(server.files.config)],
-        cwd=server.folder,
-        env=environment(),
-        check=True,
-        capture_output=True,
-        timeout=DEADLINE,
-    )
-
-
 def test_other_processes(tmp_path: Path) -> None:
     """What another process revokes or releases is in the running server's answers within a second."""
     with running_server(tmp_path, changes={("CRL", "crl_delay"): "0.2s"}) as server, server.client("http") as client:
@@ -154,7 +142,7 @@ def test_other_processes(tmp_path: Path) -> None:
             lambda: status_of(client, certificate, server) is ocsp.OCSPCertStatus.GOOD, "OCSP knows of the release"
         )
         wait_until(lambda: not on_crl(client, serial), "the CRL is without it")
-        pikachu(server, "revoke", f"{serial:x}", "--reason", "keyCompromise")
+        server.run("revoke", f"{serial:x}", "--reason", "keyCompromise")
         wait_until(lambda: status_of(client, certificate, server) is ocsp.OCSPCertStatus.REVOKED, "OCSP knows it again")
         wait_until(lambda: on_crl(client, serial), "the CRL has it again")
         assert server.stop() == 0

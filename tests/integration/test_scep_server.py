@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,25 +112,16 @@ def test_nothing_secret_is_logged(server: Server) -> None:
         assert text not in server.log + server.console
 
 
-def pikachu(server: Server, *arguments: str) -> str:
-    command = [sys.executable, "-c", "from pikachu.cli.main import run; run()", *arguments]
-    result = subprocess.run(
-        [*command, "--config", str(server.files.config)], check=False, capture_output=True, text=True, timeout=60
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 def test_rotation_while_it_runs(server: Server) -> None:
     """VLT-4: the server sees what the command announces and switches to; old certificates stay served."""
     before = ca_certificate(server)
     client = new_client(before)
     old = send(server, client, client.pkcs_req(csr(client.key, challenge=challenge(server)))).certificates[0]
-    pikachu(server, "ca", "rotate", "rsa")
+    server.run("ca", "rotate", "rsa")
     wait_until(lambda: b"GetNextCACert" in server.ask("scep", "/scep?operation=GetCACaps").body, "it is announced")
     signed, _ = verify_signed(server.ask("scep", "/scep?operation=GetNextCACert").body, before)
     assert ca_certificate(server) == before
-    pikachu(server, "ca", "rotate", "rsa", "--now")
+    server.run("ca", "rotate", "rsa", "--now")
     wait_until(lambda: ca_certificate(server) != before, "it has switched")
     now = ca_certificate(server)
     assert now in [one.dump() for one in signed["certificates"]]

@@ -8,6 +8,7 @@ import pwd
 import queue
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -148,8 +149,8 @@ def opened(url: str, *, threads: bool = False) -> Iterator[Opened]:
 
 
 @contextmanager
-def postgresql_server(folder: Path) -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server below *folder*; gives a function that makes an empty database and returns its URL."""
+def postgresql_server() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server of its own; gives a function that makes an empty database and returns its URL."""
     found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
     if not found:
         require("initdb")
@@ -171,29 +172,29 @@ def postgresql_server(folder: Path) -> Iterator[Callable[[], str]]:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            cwd=folder,
+            cwd="/",
         )
 
-    if user is not None:
-        shutil.chown(folder, user)
-        for parent in folder.parents:
-            if parent.stat().st_mode & 0o001 == 0 and parent.is_relative_to("/tmp/"):
-                parent.chmod(parent.stat().st_mode | 0o011)
-    data, options = str(folder / "data"), f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    run("initdb", "-D", data, "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync", "-U", "pikachu")
-    run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
-    made = 0
+    # Not below pytest's folder: each run of pytest closes that to others, and a socket's path has 107 bytes at most.
+    with tempfile.TemporaryDirectory(prefix="postgresql-") as name:
+        folder = Path(name)
+        if user is not None:
+            shutil.chown(folder, user)
+        data, options = str(folder / "data"), f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
+        run("initdb", "-D", data, "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync", "-U", "pikachu")
+        run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+        made = 0
 
-    def make() -> str:
-        nonlocal made
-        made += 1
-        run("createdb", "-h", str(folder), "-U", "pikachu", f"test{made}")
-        return f"postgresql://pikachu@/test{made}?host={folder}"
+        def make() -> str:
+            nonlocal made
+            made += 1
+            run("createdb", "-h", str(folder), "-U", "pikachu", f"test{made}")
+            return f"postgresql://pikachu@/test{made}?host={folder}"
 
-    try:
-        yield make
-    finally:
-        run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        try:
+            yield make
+        finally:
+            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -91,6 +91,14 @@ def ocsp_status(client: Client, certificate: x509.Certificate, issuer: x509.Cert
     return response
 
 
+def on_crl(client: Client, serial: int) -> bool:
+    """Whether there is a CRL of the EC CA that has it."""
+    answer = client.ask("/crl/ec.crl")
+    if answer.status != 200:
+        return False
+    return x509.load_der_x509_crl(answer.body).get_revoked_certificate_by_serial_number(serial) is not None
+
+
 @dataclass
 class Records:
     """What devices were told; shared by all of them.

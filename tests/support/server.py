@@ -234,6 +234,21 @@ class Server:
 
     # --- other processes ----------------------------------------------------------------
 
+    def run(self, *arguments: str) -> str:
+        """Run ``pikachu`` with *arguments* in a process of its own, which must work; what it prints."""
+        program = "from pikachu.cli.main import run; run()"
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments, "--config", str(self.files.config)],
+            cwd=self.folder,
+            env=environment(),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     @contextlib.contextmanager
     def core(self) -> Iterator[Core]:
         """The rooms as a command has them: a second process on the same database, as far as the server can tell."""
