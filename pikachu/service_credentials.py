@@ -51,7 +51,7 @@ class Purpose:
 
 
 def responder_key_type(issuer: KeyDescription) -> str:
-    """Of the issuer's family, and quick (DECISIONS: RSA-2048, P-256, ML-DSA-44)."""
+    """Of the issuer's family, which its clients know, and quick: RSA-2048, P-256 or ML-DSA-44."""
     if issuer.family is KeyFamily.RSA:
         return "rsa2048"
     return "mldsa44" if issuer.family is KeyFamily.ML_DSA else "prime256v1"

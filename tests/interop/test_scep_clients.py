@@ -1,4 +1,4 @@
-"""Real SCEP clients against a real server (PROTOCOLS section T)."""
+"""Real SCEP clients against a real server (SCEP-1 to SCEP-4)."""
 
 from __future__ import annotations
 
