@@ -16,7 +16,10 @@ import pytest
 from pikachu import __version__
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("pikachu", "twisted", "templates", "script", "setup.cfg", "pyproject.toml", "README.md", "MANIFEST.in")
+SOURCES = (
+    *("pikachu", "twisted", "templates", "script", "docs"),
+    *("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "CONTRIBUTING.md", "SECURITY.md"),
+)
 
 
 class Packages(NamedTuple):
@@ -87,6 +90,7 @@ def test_the_wheel_has_the_program_and_nothing_else(packages: Packages) -> None:
 def test_the_tar_has_what_the_wheel_is_made_of(packages: Packages, tmp_path: Path) -> None:
     """A wheel from the tar.gz is the same."""
     assert {"config.ini", "README.md", "script/server", "setup.cfg", "pyproject.toml"} <= packages.sdist_names
+    assert {"CONTRIBUTING.md", "SECURITY.md", "docs/errors.md", "docs/adr/README.md"} <= packages.sdist_names
     assert not [name for name in packages.sdist_names if name.startswith(("tests", "bench"))]
     (tmp_path / "wheel").mkdir()
     with tarfile.open(packages.sdist) as tar:
