@@ -11,9 +11,10 @@ import fcntl
 import filecmp
 import hashlib
 import os
+import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,12 +23,14 @@ from typing import Final
 from pikachu.errors import Conflict, MalformedRequest, PikachuError
 from pikachu.x509.armour import blocks
 from pikachu.x509.certificate import Certificate
-from pikachu.x509.crl import CRLSummary, crl_pem, parse_crl_summary
+from pikachu.x509.crl import CRLSummary, crl_pem_pieces, parse_crl_summary
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
 
 Identity = tuple[int, int, int]
 
+# What a file grows by before that much of it is put on the disk.
+_STEP: Final = 8 << 20
 _LOCK: Final = ".lock"
 _PEM_LABEL: Final = "X509 CRL"
 _NOTHING: Final[Identity] = (0, 0, 0)
@@ -52,7 +55,7 @@ class PublishedCRL:
     der_path: Path
     pem_path: Path
     size: int
-    identity: Identity = (0, 0, 0)
+    identity: Identity = _NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +109,10 @@ class CRLFolder:
             numbers are.
         :raises OSError: and what was there stays.
         """
-        armoured = crl_pem(der)
         with self._turn():
             if _identity_at(crl.der_path) != seen:
                 return None
-            replace_file(crl.pem_path, armoured)
-            for path in copies:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(path, armoured)
-            replace_file(crl.der_path, der)
+            _place(der, crl.der_path, [crl.pem_path, *copies])
             identity = _identity_at(crl.der_path)
         return replace(crl, etag=hashlib.sha256(der).hexdigest(), size=len(der), identity=identity)
 
@@ -145,11 +143,7 @@ class CRLFolder:
                 there = None
             if there is not None and (summary.number, summary.this_update) < (there.number, there.this_update):
                 raise Conflict(f"a newer CRL of this CA is published, number {there.number}; this is {summary.number}")
-            armoured = crl_pem(data)
-            for path in (pem_path, *copies):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(path, armoured)
-            replace_file(der_path, data)
+            _place(data, der_path, [pem_path, *copies])
             return _published(data, summary, paths, _identity_at(der_path))
 
     @contextmanager
@@ -223,29 +217,102 @@ def _identity_at(path: Path) -> Identity:
 def is_copy(path: Path, of: Path) -> bool:
     """Whether *path* has the content of the file *of*."""
     try:
-        return filecmp.cmp(path, of, shallow=False)
+        return path.samefile(of) or filecmp.cmp(path, of, shallow=False)
     except OSError:
         return False
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Put *content* at *path*; a reader sees the former or the new one, whole, also after a power cut.
-
-    :raises OSError: and the former one stays.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def is_armoured(path: Path, der_path: Path) -> bool:
+    """Whether *path* holds the PEM of the CRL at *der_path*."""
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with path.open("rb") as stream:
+            return all(
+                stream.read(len(piece)) == piece for piece in crl_pem_pieces(der_path.read_bytes())
+            ) and not stream.read(1)
+    except OSError:
+        return False
+
+
+def _place(der: bytes, der_path: Path, pem_paths: Sequence[Path]) -> None:
+    """Put a CRL in all its places, the DER last.
+
+    :raises OSError: and what was there stays, unless it was renaming that failed.
+    """
+    for path in pem_paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_files((pem_paths, lambda: crl_pem_pieces(der)), ([der_path], lambda: [der]))
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put *content* at *path*; see :func:`replace_files`."""
+    replace_files(([path], lambda: [content]))
+
+
+def replace_files(*contents: tuple[Sequence[Path], Callable[[], Iterable[bytes]]]) -> None:
+    """Put contents at paths; a reader of each sees the former or the new one, whole, also after a power cut.
+
+    All is on the disk before the first path changes; then they change in the order given.
+
+    :param contents: some paths, and what gives the pieces of their common content.  The paths get one file where the
+        file system lets them share it.
+    :raises OSError: and the former ones stay, unless it was renaming that failed.
+    """
+    written: list[tuple[Path, Path]] = []
+    try:
+        for paths, pieces in contents:
+            first: Path | None = None
+            for path in paths:
+                temporary = None if first is None else _linked(first, path)
+                if temporary is None:
+                    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+                    temporary = Path(name)
+                    written.append((temporary, path))
+                    _write(handle, pieces())
+                else:
+                    written.append((temporary, path))
+                first = first or temporary
+        for temporary, path in written:
+            temporary.replace(path)
+        for folder in dict.fromkeys(path.parent for _, path in written):
+            _sync_folder(folder)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        for temporary, _ in written:
+            temporary.unlink(missing_ok=True)
         raise
+
+
+def _linked(file: Path, path: Path) -> Path | None:
+    """Another name of *file*, beside *path*; ``None`` where it can't have one."""
+    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with suppress(OSError):
+        os.link(file, name)
+        return name
+    return None
+
+
+def _write(handle: int, pieces: Iterable[bytes]) -> None:
+    """Write a new file, close it, and have it on the disk.
+
+    Large ones go there step by step: else the commits of a database on the same disk wait for all of it at once.
+    """
+    with os.fdopen(handle, "wb", buffering=0) as stream:
+        os.fchmod(handle, 0o644)
+        waiting = 0
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                count = stream.write(view[:_STEP]) or 0
+                view = view[count:]
+                waiting += count
+                if waiting >= _STEP:
+                    os.fsync(handle)
+                    waiting = 0
+        os.fsync(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

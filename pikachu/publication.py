@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.crl_files import CRLFolder, Identity, PublishedCRL, decode_crl, is_copy
+from pikachu.crl_files import CRLFolder, Identity, PublishedCRL, decode_crl, is_armoured, is_copy
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.model import CRLRecord, StatusChange, utc
@@ -166,7 +166,9 @@ class CRLPublisher:
             return None
         if found is None or record is None or record.number != found.number:
             return found
-        if not found.pem_path.exists() or not all(is_copy(path, found.pem_path) for path in self._copies(issuer)):
+        if not is_armoured(found.pem_path, found.der_path):
+            return found
+        if not all(is_copy(path, found.pem_path) for path in self._copies(issuer)):
             return found
         return replace(found, last_change=record.last_change)
 

@@ -17,6 +17,8 @@ from pikachu.x509.keys import PrivateKey
 from pikachu.x509.signature import signature_algorithm
 from pikachu.x509.spki import describe_spki
 
+# Octets; more take longer to digest than a hop to a thread.
+_LITTLE = 64 << 10
 _CURVE_HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
     "secp256k1": hashes.SHA256(),
@@ -81,7 +83,7 @@ class KeySigner:
 
     def sign(self, data: bytes) -> Deferred[bytes]:
         """The signature value over *data*; fails with SignerUnavailable."""
-        if not self._inline:
+        if not self._inline or len(data) > _LITTLE:
             return self._pool.run(_sign_or_unavailable, self._private_key, data)
         try:
             return succeed(sign_now(self._private_key, data))
@@ -90,7 +92,7 @@ class KeySigner:
 
     def sign_at_once(self, data: bytes) -> bytes | None:
         """The signature, or ``None`` where it would take long enough to be worth a thread."""
-        return sign_now(self._private_key, data) if self._inline else None
+        return sign_now(self._private_key, data) if self._inline and len(data) <= _LITTLE else None
 
 
 def _sign_or_unavailable(private_key: PrivateKey, data: bytes) -> bytes:

@@ -56,6 +56,8 @@ from pikachu.storage.part import StorePart, maybe_moment, moment, row_id
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
 
 _FEW: Final = 5000
+# Entries of a CRL that are fetched at once: other threads stand still while a million are.
+_ENTRIES: Final = 10_000
 
 _c: Final = certificates.c
 CERTIFICATE_COLUMNS: Final = [
@@ -399,9 +401,12 @@ def _crl_entries(tx: Transaction, issuer_id: int, after: int) -> tuple[int, int,
     replaced = tx.row(_replaced, {"b_issuer": issuer_id, "after": after})
     if after and replaced is not None and replaced[0]:
         return None
-    rows = tx.rows(_entries, {"b_issuer": issuer_id, "after": after})
     latest = tx.row(_latest_of, {"b_issuer": issuer_id})
-    return (latest[0] or 0) if latest is not None else 0, len(rows), b"".join([row[0] for row in rows])
+    count, parts = 0, []
+    for rows in tx.batches(_entries, {"b_issuer": issuer_id, "after": after}, _ENTRIES):
+        count += len(rows)
+        parts.append(b"".join([row[0] for row in rows]))
+    return (latest[0] or 0) if latest is not None else 0, count, b"".join(parts)
 
 
 def _last(tx: Transaction, issuer_id: int) -> CRLRecord | None:

@@ -100,6 +100,14 @@ class Transaction:
         self._run(statement, parameters)
         return self._cursor.fetchall()  # type: ignore[return-value]  # DBAPI rows are tuples
 
+    def batches(
+        self, statement: CompilerElement, parameters: Mapping[str, object] | None, size: int
+    ) -> Iterator[list[Row]]:
+        """The rows of a constant *statement*, *size* at a time; take them all before the next statement."""
+        self._run(statement, parameters)
+        while rows := self._cursor.fetchmany(size):
+            yield rows  # type: ignore[misc]  # DBAPI rows are tuples
+
     def row(self, statement: CompilerElement, parameters: Mapping[str, object] | None = None) -> Row | None:
         """The first row of a constant *statement*."""
         self._run(statement, parameters)

@@ -102,16 +102,21 @@ def assemble_crl(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> byt
 
 def crl_pem(data: bytes) -> bytes:
     """The CRL in PEM (RFC 7468 section 6): lines of 64 columns ended by LF, also the last."""
+    return b"".join(crl_pem_pieces(data))
+
+
+def crl_pem_pieces(data: bytes) -> Iterator[bytes]:
+    """What :func:`crl_pem` gives, in pieces of up to 33 kB: the whole of a large one need not be in memory."""
     view = memoryview(data)
     whole = len(data) - len(data) % _PIECE
-    parts = [b"-----BEGIN X509 CRL-----"]
+    yield b"-----BEGIN X509 CRL-----\n"
     # Cut into lines by one call for many of them: a loop over lines takes seconds for a CRL of 40 MB.
     for start in range(0, whole, _PIECE):
         text = binascii.b2a_base64(view[start : start + _PIECE], newline=False)
-        parts.append(b"\n".join(_LINES.unpack(text)))
+        yield b"\n".join((*_LINES.unpack(text), b""))
     text = binascii.b2a_base64(view[whole:], newline=False)
-    parts.extend(text[start : start + 64] for start in range(0, len(text), 64))
-    return b"\n".join((*parts, b"-----END X509 CRL-----", b""))
+    lines = [text[start : start + 64] for start in range(0, len(text), 64)]
+    yield b"\n".join((*lines, b"-----END X509 CRL-----", b""))
 
 
 @dataclass(frozen=True, slots=True)
