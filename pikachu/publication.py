@@ -17,11 +17,12 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pikachu.auth.permissions import require_scope
 from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.crl_files import CRLFolder, Identity, PublishedCRL, decode_crl, is_armoured, is_copy
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
-from pikachu.model import CRLRecord, StatusChange, utc
+from pikachu.model import CRLRecord, Event, Principal, Scope, StatusChange, utc
 from pikachu.threads import start
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
@@ -424,6 +425,20 @@ class CRLPublisher:
             return failure
 
         return self._pool.run(publish).addErrback(unwritable)
+
+    def upload(self, actor: Principal, data: bytes) -> Deferred[PublishedCRL]:
+        """As :meth:`accept_upload`, by an admin, with an audit event; fails with NotAuthorized besides."""
+
+        async def work() -> PublishedCRL:
+            require_scope(actor, Scope.ADMIN)
+            published = await self.accept_upload(data)
+            told = {"number": published.number, "entries": published.entries}
+            event = Event("upload", "CRL", published.der_path.stem, actor.name, told, actor_id=actor.owner_id)
+            await self._store.add_event(event, utc(self._clock.seconds()))
+            log.info("CRL {number} was brought by {actor}", number=published.number, actor=actor.name)
+            return published
+
+        return start(work())
 
     def authorities_above(self) -> list[Certificate]:
         """The CAs that stand above the issuing CAs and whose key is not here."""

@@ -58,6 +58,9 @@ def add_commands(commands: Commands) -> None:
         "crl", help="publish a CRL now; prints issuer, number and file of each, with tabs between"
     )
     crl.add_argument("--issuer", metavar="NAME", help="of this CA only: ec, rsa, mldsa or root (default: of all)")
+    crl.add_argument(
+        "--import", metavar="FILE", dest="brought", help="publish the CRL that an offline root has made, PEM or DER"
+    )
     crl.set_defaults(run=publish_crl)
 
     approvals = group(commands, "approval", "enrollments that wait for an administrator")
@@ -70,7 +73,7 @@ def add_commands(commands: Commands) -> None:
     approve.set_defaults(run=approve_request)
     reject = approvals.add_parser("reject", help="turn a request down")
     reject.add_argument("id", type=IDENTIFIER, metavar="ID")
-    reject.add_argument("--reason", required=True, metavar="TEXT", help="kept with the request and in the audit log")
+    reject.add_argument("--reason", default="", metavar="TEXT", help="kept with the request and in the audit log")
     reject.set_defaults(run=reject_request)
 
     intents = commands.add_parser(
@@ -135,10 +138,14 @@ def release_certificate(arguments: Namespace) -> int:
 
 def publish_crl(arguments: Namespace) -> int:
     """``pikachu crl``."""
-    from pikachu.cli.session import configuration, done, opened, table
+    from pikachu.cli.session import configuration, done, opened, operator, read_input, table
     from pikachu.errors import NotFound
 
     with opened(configuration(arguments)) as core:
+        if arguments.brought is not None:
+            crl = done(core.publisher.upload(operator(), read_input(arguments.brought)))
+            table([("root", crl.number, crl.der_path)])
+            return 0
         now = core.authority.now()
         name = arguments.issuer
         issuers = [one for one in core.issuers.all() if name is None or one.name == name]

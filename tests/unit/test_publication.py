@@ -1,4 +1,4 @@
-"""CRLs as they are published (VA-2, VA-3, C1 to C26, 5c)."""
+"""CRLs as they are published (VA-2, VA-3)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.crl_files import PublishedCRL, decode_crl
-from pikachu.errors import Conflict, MalformedRequest, NotFound, SignerUnavailable, StoreUnavailable
-from pikachu.model import RevocationReason, utc
+from pikachu.crl_files import CRLFolder, PublishedCRL, decode_crl
+from pikachu.errors import (
+    Conflict,
+    MalformedRequest,
+    NotAuthorized,
+    NotFound,
+    SignerUnavailable,
+    StoreUnavailable,
+)
+from pikachu.model import SYSTEM, ListQuery, Principal, PrincipalKind, RevocationReason, Role, Scope, utc
 from pikachu.publication import CRLPublisher, CRLSettings
 from pikachu.x509.crl import crl_entry
 from tests.support.deferreds import failure_of, result_of
@@ -81,7 +88,7 @@ def make(stack: Stack) -> PublishedCRL:
 
 
 def test_an_empty_crl_has_no_list(stack: Stack) -> None:
-    """C1, C6, 5c34: version 2, and the field is absent."""
+    """Version 2, and the field is absent."""
     crl = crl_of(stack)
     assert len(crl) == 0
     assert number_of(crl) == 1
@@ -92,7 +99,7 @@ def test_an_empty_crl_has_no_list(stack: Stack) -> None:
 
 
 def test_reasons_and_dates(stack: Stack) -> None:
-    """C7, C8: unspecified is left out; no entry is later than the list."""
+    """Unspecified is left out; no entry is later than the list."""
     revoked: dict[int, RevocationReason] = {}
     for reason in RevocationReason:
         leaf = stack.issue()
@@ -112,7 +119,7 @@ def test_reasons_and_dates(stack: Stack) -> None:
 
 
 def test_hold_and_release(stack: Stack) -> None:
-    """C19, 5c36: a full CRL drops what was released; a hold may become final."""
+    """A full CRL drops what was released; a hold may become final."""
     held, final = stack.issue(), stack.issue()
     for leaf in (held, final):
         stack.revoke(leaf, RevocationReason.CERTIFICATE_HOLD)
@@ -128,7 +135,7 @@ def test_hold_and_release(stack: Stack) -> None:
 
 
 def test_an_entry_stays_for_one_list_after_its_certificate_has_ended(stack: Stack) -> None:
-    """C11, 5c35."""
+    """RFC 5280 section 3.3."""
     short, long = stack.issue(days=1), stack.issue(days=100)
     stack.revoke(short)
     stack.revoke(long)
@@ -142,7 +149,7 @@ def test_an_entry_stays_for_one_list_after_its_certificate_has_ended(stack: Stac
 
 
 def test_what_is_revoked_after_its_end_is_listed_once(stack: Stack) -> None:
-    """C11, C18: also when a list was made between the end and the revocation."""
+    """Also when a list was made between the end and the revocation."""
     leaf = stack.issue(days=1)
     stack.clock.advance(3 * DAY)
     make(stack)
@@ -173,7 +180,7 @@ def test_revocations_that_come_together_share_a_list(stack: Stack) -> None:
 
 
 def test_a_steady_stream_is_not_put_off_for_ever(stack: Stack) -> None:
-    """C18: the delay counts from the first that waits."""
+    """The delay counts from the first that waits."""
     first = stack.issue()
     stack.revoke(first)
     for _ in range(10):
@@ -183,7 +190,7 @@ def test_a_steady_stream_is_not_put_off_for_ever(stack: Stack) -> None:
 
 
 def test_on_schedule(stack: Stack) -> None:
-    """C5, C20: when a quarter is left, though nothing has changed."""
+    """When a quarter is left, though nothing has changed."""
     assert number_of(crl_of(stack)) == 1
     stack.clock.pump([3600.0] * (24 * 5))
     assert number_of(crl_of(stack)) == 1
@@ -197,7 +204,7 @@ def test_on_schedule(stack: Stack) -> None:
 
 
 def test_after_downtime_it_is_made_up_for_once(stack: Stack) -> None:
-    """C20."""
+    """One list, not one for each that was missed."""
     stack.close()
     stack.clock.advance(40 * DAY)
     again = open_stack(stack.files, stack.clock)
@@ -210,7 +217,7 @@ def test_after_downtime_it_is_made_up_for_once(stack: Stack) -> None:
 
 
 def test_a_restart_alone_makes_none(stack: Stack) -> None:
-    """C4: what is published and good is taken over, and the next revocation is appended to it."""
+    """What is published and good is taken over, and the next revocation is appended to it."""
     first, second = stack.issue(), stack.issue()
     stack.revoke(first)
     settle(stack)
@@ -225,7 +232,7 @@ def test_a_restart_alone_makes_none(stack: Stack) -> None:
 
 
 def test_what_was_revoked_while_no_server_ran(stack: Stack) -> None:
-    """DECISIONS 30: it is on a list at start."""
+    """It is on a list at start."""
     leaf = stack.issue()
     stack.close()
     command = open_stack(stack.files, stack.clock)
@@ -239,7 +246,7 @@ def test_what_was_revoked_while_no_server_ran(stack: Stack) -> None:
 
 
 def test_another_process_revokes(stack: Stack) -> None:
-    """DECISIONS 30: the server sees the change in the log, and makes the list."""
+    """The server sees the change in the log, and makes the list."""
     leaf = stack.issue()
     seen = result_of(stack.core.store.latest_change())
     elsewhere = Clock()
@@ -254,7 +261,7 @@ def test_another_process_revokes(stack: Stack) -> None:
 
 
 def test_a_ca_that_has_ended_signs_no_more(stack: Stack) -> None:
-    """C21: and nothing is tried again and again."""
+    """And nothing is tried again and again."""
     leaf = stack.issue()
     stack.clock.rightNow += 3700 * DAY
     failure_of(stack.core.publisher.make(stack.issuer()), NotFound)
@@ -264,7 +271,7 @@ def test_a_ca_that_has_ended_signs_no_more(stack: Stack) -> None:
 
 
 def test_next_update_ends_with_the_ca(stack: Stack) -> None:
-    """C5."""
+    """Nobody can verify a list after its issuer's end."""
     end = stack.issuer().certificate.not_after
     stack.core.publisher.stop()
     stack.clock.rightNow = end.timestamp() - 2 * DAY
@@ -275,7 +282,7 @@ def test_next_update_ends_with_the_ca(stack: Stack) -> None:
 
 
 def test_a_crash_between_number_and_file(stack: Stack) -> None:
-    """C4, 5c26: the number is not used again, the old list stays."""
+    """The number is not used again, the old list stays."""
     store = stack.core.store
     before = stack.core.publisher.paths(stack.issuer())[0].read_bytes()
     lost = result_of(store.next_crl_number(stack.issuer().id, 0))
@@ -288,7 +295,7 @@ def test_a_crash_between_number_and_file(stack: Stack) -> None:
 
 @pytest.mark.parametrize("keep_database", [True, False])
 def test_an_older_database_beside_a_newer_file(stack: Stack, keep_database: bool) -> None:
-    """C4: numbers rise above what is published, also when the database knows less."""
+    """Numbers rise above what is published, also when the database knows less."""
     stack.close()
     folder = stack.files.folder
     saved = folder / "saved"
@@ -315,7 +322,7 @@ def test_an_older_database_beside_a_newer_file(stack: Stack, keep_database: bool
 
 
 def test_two_publishers(stack: Stack) -> None:
-    """5c28: distinct numbers, and the file never goes back."""
+    """Distinct numbers, and the file never goes back."""
     other = open_stack(stack.files, stack.clock, process="other")
     result_of(other.core.publisher.begin())
     numbers = []
@@ -361,7 +368,7 @@ def _slow_publisher(stack: Stack) -> tuple[CRLPublisher, _Held]:
 
 
 def test_the_slower_of_two_publishers_does_not_undo_the_other(stack: Stack) -> None:
-    """5c28: it has taken the lower number and comes to write last: it makes another, with what both knew."""
+    """It has taken the lower number and comes to write last: it makes another, with what both knew."""
     slow, pool = _slow_publisher(stack)
     made: list[PublishedCRL] = []
     slow.make(stack.issuer()).addCallback(made.append)
@@ -394,7 +401,7 @@ class _Late:
 
 
 def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: Stack) -> None:
-    """C18, 5c28: it has read the entries before a revocation, and takes its number after the other has published."""
+    """It has read the entries before a revocation, and takes its number after the other has published."""
     slow, pool = _slow_publisher(stack)
     made: list[PublishedCRL] = []
     numbers = stack.core.store.next_crl_number
@@ -422,7 +429,7 @@ def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: 
 
 
 def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
-    """C4, C22: only the number of what the issuer has signed counts."""
+    """Only the number of what the issuer has signed counts."""
     foreign = make_ca(name="Somebody else")
     path = stack.core.publisher.paths(stack.issuer())[0]
     path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
@@ -439,7 +446,7 @@ def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
 
 
 def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
-    """C18: what has just been revoked is on the list that one was told of."""
+    """What has just been revoked is on the list that one was told of."""
     slow, pool = _slow_publisher(stack)
     stack.core.store.subscribe(slow.changed)
     made: list[PublishedCRL] = []
@@ -463,7 +470,7 @@ def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
 
 
 def test_a_signer_that_fails(stack: Stack) -> None:
-    """C22, 5c31: the old list stays and is tried again; who waits is told."""
+    """The old list stays and is tried again; who waits is told."""
     leaf = stack.issue()
     path = stack.core.publisher.paths(stack.issuer())[0]
     before = path.read_bytes()
@@ -480,7 +487,7 @@ def test_a_signer_that_fails(stack: Stack) -> None:
 
 
 def test_a_signature_that_does_not_verify(stack: Stack) -> None:
-    """C22: it is not published."""
+    """It is not published."""
     path = stack.core.publisher.paths(stack.issuer())[0]
     before = path.read_bytes()
     stack.issuer().signer = signer_of(stack, stack.files.root)
@@ -489,7 +496,7 @@ def test_a_signature_that_does_not_verify(stack: Stack) -> None:
 
 
 def test_a_full_disk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """5c30: the old list stays, nothing is left lying about, and the next try succeeds."""
+    """The old list stays, nothing is left lying about, and the next try succeeds."""
     leaf = stack.issue()
     folder = stack.core.publisher.folder.path
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -508,7 +515,7 @@ def test_a_full_disk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_failure_at_start_does_not_stop_the_others(tmp_path: Path) -> None:
-    """C22."""
+    """Each CA has a list of its own."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
     ec = stack.core.issuers.named("ec")
     ec.signer = signer_of(stack, stack.files.issuers["ec"])
@@ -525,7 +532,7 @@ def test_one_failure_at_start_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_crl_of_ours(stack: Stack) -> None:
-    """C22: it is replaced at start."""
+    """It is replaced at start."""
     stack.close()
     der_path, _ = stack.core.publisher.paths(stack.issuer())
     for content in (b"", b"garbage", der_path.read_bytes()[:-1] + b"\x00"):
@@ -552,7 +559,7 @@ def test_a_listener_that_fails(stack: Stack) -> None:
 
 
 def test_where_brokers_look(tmp_path: Path) -> None:
-    """DECISIONS 26: the default CA's PEM at crl_path, the others beside it; readable by all, nothing else there."""
+    """The default CA's PEM at crl_path, the others beside it; readable by all, nothing else there."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"), changes={("PATHS", "crl_dir"): "lists"})
     result_of(stack.core.publisher.begin())
     folder = stack.files.folder / "crl"
@@ -566,7 +573,7 @@ def test_where_brokers_look(tmp_path: Path) -> None:
 
 
 def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
-    """DECISIONS 26: at the next start."""
+    """At the next start."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
     result_of(stack.core.publisher.begin())
     stack.close()
@@ -580,7 +587,7 @@ def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
 
 
 def test_a_reader_sees_one_list_or_the_other(stack: Stack) -> None:
-    """C16: who has opened the file reads on in what was there."""
+    """Who has opened the file reads on in what was there."""
     der_path, _ = stack.core.publisher.paths(stack.issuer())
     before = der_path.read_bytes()
     with der_path.open("rb") as reading:
@@ -654,7 +661,7 @@ def offline(tmp_path: Path) -> Iterator[Stack]:
 
 
 def test_a_roots_crl_is_brought(offline: Stack) -> None:
-    """DECISIONS 26: in DER or PEM; it lies where CDPs and brokers look."""
+    """In DER or PEM; it lies where CDPs and brokers look."""
     root = offline.files.root
     publisher = offline.core.publisher
     crl = brought(root, revoked=77)
@@ -671,7 +678,7 @@ def test_a_roots_crl_is_brought(offline: Stack) -> None:
 
 
 def test_what_is_refused(offline: Stack) -> None:
-    """5c37 to 5c40, and what was there stays."""
+    """Of another CA, older, ended or damaged; what was there stays."""
     root = offline.files.root
     publisher = offline.core.publisher
     good = brought(root, 9)
@@ -702,13 +709,13 @@ def test_what_is_refused(offline: Stack) -> None:
 
 
 def test_a_root_that_is_here_makes_its_own(stack: Stack) -> None:
-    """DECISIONS 26."""
+    """An upload would contradict it."""
     failure_of(stack.core.publisher.accept_upload(brought(stack.files.root)), Conflict)
     assert number_of(crl_of(stack, "root")) == 1
 
 
 def test_one_crl_only() -> None:
-    """5c40: PEM with none or two of them."""
+    """PEM with none or two of them."""
     ca = make_ca("p256")
     pem = x509.load_der_x509_crl(brought(ca)).public_bytes(Encoding.PEM)
     assert decode_crl(b"text before\n" + pem) == brought(ca)[:0] + decode_crl(pem)
@@ -718,7 +725,7 @@ def test_one_crl_only() -> None:
 
 
 def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> None:
-    """5c30, for what is brought."""
+    """Neither what is brought nor what is made can be kept, and the error says so."""
     blocked = tmp_path / "blocked"
     blocked.write_text("not a folder")
     settings = CRLSettings(DAY, 0.5, blocked, None)
@@ -728,3 +735,14 @@ def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> Non
     failure_of(publisher.make(offline.issuer()), StoreUnavailable)
     publisher.stop()
     assert CRLFolder(blocked).look(offline.issuer().certificate, None) == ((0, 0, 0), 0)
+
+
+def test_who_may_bring_a_crl(offline: Stack) -> None:
+    """VA-2: admins only, and it is in the audit log."""
+    user = Principal(PrincipalKind.ACCOUNT, "user", 1, Role.USER, frozenset({Scope.READ, Scope.ENROLL}))
+    data = brought(offline.files.root)
+    failure_of(offline.core.publisher.upload(user, data), NotAuthorized)
+    published = result_of(offline.core.publisher.upload(SYSTEM, data))
+    assert published.number == 5
+    newest = result_of(offline.core.store.events(ListQuery(limit=1))).items[0].event
+    assert (newest.type, newest.resource_type, newest.details["number"]) == ("upload", "CRL", 5)
