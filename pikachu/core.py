@@ -37,7 +37,7 @@ from pikachu.signers.key import KeySigner
 from pikachu.storage.store import Store, open_store
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.validation import CertificateStatusReader, OCSPResponder, OCSPSettings
-from pikachu.x509.certificate import Certificate
+from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.keys import public_key_matches
 
 Warn = Callable[[str], None]
@@ -112,6 +112,26 @@ def ca_files(config: Configuration, files: IssuerFiles) -> CAFiles:
     )
 
 
+def check_folders(config: Configuration) -> None:
+    """That what a server makes while it runs can be written where the configuration says.
+
+    Nothing is made here: twistd may be about to become another user.
+
+    :raises ConfigError: one line for the first folder that can't be written.
+    """
+    folders = [("[PATHS] crl_path", config.paths.crl_path.parent)]
+    if config.paths.crl_dir is not None:
+        folders.append(("[PATHS] crl_dir", config.paths.crl_dir))
+    if config.scep.enabled and config.scep.dump_dir is not None:
+        folders.append(("[SCEP] dump_dir", config.scep.dump_dir))
+    for setting, folder in folders:
+        nearest = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        if not nearest.is_dir():
+            raise ConfigError(f"{setting}: {nearest} is not a folder; remove it, or name another one")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise ConfigError(f"{setting}: {nearest} can't be written; mend its owner or mode, or name another folder")
+
+
 def load_generations(
     config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn
 ) -> tuple[Generations, IssuingCAs]:
@@ -137,15 +157,40 @@ def load_generations(
     return generations, issuers
 
 
-def load_root(config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn) -> IssuingCA | None:
+def load_root_certificate(config: Configuration, issuers: IssuingCAs) -> Certificate | None:
+    """The root's certificate, which is offered as the trust anchor; ``None`` where none is named.
+
+    :raises ConfigError: when no issuing CA's chain ends in its key.
+    """
+    path = config.ca.root_cert_path
+    if path is None:
+        return None
+    certificate = load_certificates(path, "[CA] ROOT_CERT_PATH")[0]
+    # A root that was renewed keeps its name and its key.
+    ends = [parse_certificate(issuer.chain[-1]) for issuer in issuers.all()]
+    if not any((end.subject_der, end.spki_der) == (certificate.subject_der, certificate.spki_der) for end in ends):
+        raise ConfigError(
+            f"[CA] ROOT_CERT_PATH: {path} is not the root of any issuing CA; name the certificate that their chains "
+            "end in"
+        )
+    return certificate
+
+
+def load_root(
+    config: Configuration,
+    certificate: Certificate | None,
+    store: Store,
+    pool: IWorkerPool,
+    clock: IClock,
+    warn: Warn,
+) -> IssuingCA | None:
     """The root with its key, when that is here: its CRL is made here then.
 
     :raises ConfigError: when the key and the certificate don't belong together.
     """
     path = config.ca.root_key_path
-    if path is None or config.ca.root_cert_path is None or not path.exists():
+    if path is None or certificate is None or not path.exists():
         return None
-    certificate = load_certificates(config.ca.root_cert_path, "[CA] ROOT_CERT_PATH")[0]
     setting = "[CA] ROOT_KEY_PATH"
     key = load_key(
         path,
@@ -191,7 +236,8 @@ def build(
     store = open_store(database_url(config), reactor)
     try:
         generations, issuers = load_generations(config, store, pools.signing, clock, warn)
-        root = load_root(config, store, pools.signing, clock, warn)
+        root_certificate = load_root_certificate(config, issuers)
+        root = load_root(config, root_certificate, store, pools.signing, clock, warn)
     except PikachuError as error:
         raise ConfigError(f"the database: {error.public}") from error
     if root is not None:
@@ -262,9 +308,6 @@ def build(
             broker_path=config.paths.crl_path,
         ),
     )
-    root_certificate = root.certificate if root is not None else None
-    if root_certificate is None and config.ca.root_cert_path is not None:
-        root_certificate = load_certificates(config.ca.root_cert_path, "[CA] ROOT_CERT_PATH")[0]
     return Core(
         config,
         clock,

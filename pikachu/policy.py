@@ -57,6 +57,10 @@ def read_validity(text: str, where: str) -> int:
     return days.get("default", next(iter(days.values())))
 
 
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or "it can't be read"
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file's content so that a reader sees the old or the new one, whole."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -88,7 +92,7 @@ class DefaultPolicyFiles:
             text = self.extensions.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"[PATHS] server_ext_cfg: {self.extensions} can't be read ({error}); `pikachu init` makes one"
+                f"[PATHS] server_ext_cfg: {self.extensions} can't be read ({_reason(error)}); `pikachu init` makes one"
             ) from None
         try:
             compiled(text)
@@ -98,7 +102,7 @@ class DefaultPolicyFiles:
             validity = self.validity.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"[PATHS] validity_conf: {self.validity} can't be read ({error}); `pikachu init` makes one"
+                f"[PATHS] validity_conf: {self.validity} can't be read ({_reason(error)}); `pikachu init` makes one"
             ) from None
         days = read_validity(validity, f"[PATHS] validity_conf: {self.validity}")
         changed = datetime.fromtimestamp(int(self.extensions.stat().st_mtime), UTC)

@@ -57,6 +57,7 @@ class Options(usage.Options):
         from twisted.internet import reactor
 
         from pikachu.config.loading import load
+        from pikachu.core import check_folders
         from pikachu.logs import configure
         from pikachu.service import PikachuService
 
@@ -74,6 +75,7 @@ class Options(usage.Options):
             keep=config.logging.log_rotate_count,
             standard_output=sys.stdout if nodaemon and not own_log else None,
         )
+        check_folders(config)
         service = PikachuService(config, reactor, output, is_only_log=not own_log)
         # A log that the command line asks for goes beside the configured one.
         if own_log:

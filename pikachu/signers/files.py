@@ -149,6 +149,20 @@ def build_chain(certificate: Certificate, candidates: list[Certificate], where: 
     return tuple(chain)
 
 
+def _check_chain_file(named: list[Certificate], chain: tuple[Certificate, ...], where: str) -> None:
+    """That a chain file speaks of this CA: the root's own file could have hidden that it does not.  It may hold more
+    than the chain, such as those of several CAs, and less, such as the CA's certificate alone.
+
+    :raises ConfigError: when all that it holds beside the CA's certificate belongs to others.
+    """
+    others = [one for one in named if one.der != chain[0].der]
+    if others and not any(one.der == above.der for one in others for above in chain[1:]):
+        raise ConfigError(
+            f"{where}: the chain does not verify: {_name(others[0])} is not above {_name(chain[0])}; "
+            "put the issuing CA's and the root's certificates there"
+        )
+
+
 def _name(certificate: Certificate) -> str:
     return repr(x509.load_der_x509_certificate(certificate.der).subject.rfc4514_string())
 
@@ -182,14 +196,14 @@ def load_file_ca(files: CAFiles, permissions: str, now: datetime, warn: Warn) ->
     if not public_key_matches(private_key, certificate.spki_der):
         raise ConfigError(f"{key_setting}: {files.key} is not the key of the certificate {files.certificate}")
     check_ca_certificate(certificate, now, f"{certificate_setting}: {files.certificate}", warn)
-    candidates: list[Certificate] = []
+    named: list[Certificate] = []
     where = f"{certificate_setting}: {files.certificate}"
     if files.chain is not None:
-        candidates += load_certificates(files.chain, files.setting("CHAIN"))
+        named = load_certificates(files.chain, files.setting("CHAIN"))
         where = f"{files.setting('CHAIN')}: {files.chain}"
-    if files.root is not None:
-        candidates += load_certificates(files.root, "[CA] ROOT_CERT_PATH")
-    chain = build_chain(certificate, candidates, where)
+    root = [] if files.root is None else load_certificates(files.root, "[CA] ROOT_CERT_PATH")
+    chain = build_chain(certificate, [*named, *root], where)
+    _check_chain_file(named, chain, where)
     for depth, above in enumerate(chain[1:]):
         check_ca_certificate(above, now, f"{where}: {_name(above)}", warn)
         if above.path_length is not None and above.path_length < depth + 1:

@@ -136,6 +136,22 @@ def foreign_chain(server: Server) -> None:
     other.write(server.folder, "root")
 
 
+def chain_of_another(server: Server) -> None:
+    """A chain file that is another CA's, beside the right root."""
+    other = make_ca("p256", "Other root")
+    (server.folder / "ec-chain.crt").write_bytes(server.files.issuers["ec"].pem + other.pem)
+
+
+def root_of_another(server: Server) -> None:
+    """A root that did not issue the CA, beside the right chain."""
+    (server.folder / "root.crt").write_bytes(make_ca("p256", "Other root").pem)
+
+
+def sub_as_root(server: Server) -> None:
+    """An issuing CA where its root should be."""
+    (server.folder / "root.crt").write_bytes(server.files.issuers["ec"].pem)
+
+
 def short_root(server: Server) -> None:
     """A root with pathlen 0 above a sub CA."""
     root = make_ca("p256", "Short root", path_length=0)
@@ -214,6 +230,9 @@ CASES: Final = [
     Case("CA key is a folder", folder_instead("ec.key"), ("[CA] SUBCA_KEY_PATH_EC", "can't be read")),
     Case("chain garbage", content("ec-chain.crt", b"-----BEGIN CERTIFICATE-----\nx\n"), ("[CA] CHAIN_FILE_PATH_EC",)),
     Case("chain of others", foreign_chain, ("[CA] CHAIN_FILE_PATH_EC", "does not verify")),
+    Case("chain of another", chain_of_another, ("[CA] CHAIN_FILE_PATH_EC", "does not verify", "Other root")),
+    Case("root of another", root_of_another, ("[CA] ROOT_CERT_PATH", "root.crt is not the root of any issuing CA")),
+    Case("sub CA as root", sub_as_root, ("[CA] ROOT_CERT_PATH", "root.crt is not the root of any issuing CA")),
     Case("CA expired", expired_ca, ("[CA] SUBCA_CERT_PATH_EC", "the CA expired on")),
     Case("CA of the future", future_ca, ("[CA] SUBCA_CERT_PATH_EC", "not valid before")),
     Case("CA is none", leaf_as_ca, ("[CA] SUBCA_CERT_PATH_EC", "CA:TRUE")),
@@ -244,10 +263,14 @@ CASES: Final = [
     Case("no client_ca", setting("TRUSTED_HTTPS", "client_ca", "makers.pem"), ("[TRUSTED_HTTPS] client_ca",)),
     Case("validity garbage", content("validity.conf", b"forever\n"), ("[PATHS] validity_conf", "line 1")),
     Case("validity empty", content("validity.conf", b""), ("[PATHS] validity_conf",)),
-    Case("no validity", content("validity.conf", None), ("[PATHS] validity_conf", "pikachu init")),
+    Case("no validity", content("validity.conf", None), ("validity.conf can't be read (No such file", "pikachu init")),
     Case("extensions garbage", content("server_ext.cnf", b"\xff\xff"), ("[PATHS] server_ext_cfg",)),
     Case("extensions wrong", content("server_ext.cnf", b"[ v3_ext ]\nkeyUsage = x\n"), ("server_ext_cfg", "line 2")),
     Case("no extensions", content("server_ext.cnf", None), ("[PATHS] server_ext_cfg", "pikachu init")),
+    Case(
+        "CRLs in a file", setting("PATHS", "crl_path", "ec.crt/ca.crl"), ("[PATHS] crl_path", "ec.crt is not a folder")
+    ),
+    Case("dump into a file", setting("SCEP", "dump_dir", "config.ini"), ("[SCEP] dump_dir", "is not a folder")),
     Case("RA never", setting("SCEP", "ra", "never"), ("[SCEP] ra",)),
 ]
 
@@ -326,7 +349,7 @@ def test_low_port() -> None:
 
 
 def test_unreadable_files() -> None:
-    """RUN-4: what its user can't read."""
+    """RUN-4: what its user can't read or write."""
     if os.getuid() or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv, to become somebody who may not")
     with tempfile.TemporaryDirectory() as name:
@@ -341,6 +364,10 @@ def test_unreadable_files() -> None:
             found = start(server, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
             check_refused(server, found, (file,))
             os.chown(path, 65534, 65534)
+        (folder / "locked").mkdir(mode=0o755)
+        setting("PATHS", "crl_path", "locked/crl/ca.crl")(server)
+        found = start(server, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        check_refused(server, found, ("[PATHS] crl_path", "locked can't be written"))
 
 
 def test_usage(server: Server) -> None:
