@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -44,6 +46,16 @@ def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def minutes(text: str) -> timedelta:
+    """The type of an argument: a duration such as ``60m``; a bare number is minutes."""
+    from pikachu.config.kinds import duration
+
+    try:
+        return timedelta(seconds=duration("m").parse(text, Path()))
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from None
 
 
 DAYS = whole_number(1, 36500)

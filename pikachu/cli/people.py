@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from pikachu.cli.arguments import IDENTIFIER, group, whole_number
+from pikachu.cli.arguments import IDENTIFIER, group, minutes, whole_number
 
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
@@ -60,7 +60,10 @@ def _add_challenge_commands(challenges: Commands) -> None:
     create = challenges.add_parser("create", help="make a one-time password; prints it, and nothing else")
     create.add_argument("--user", required=True, metavar="NAME", help="who owns what is enrolled with it")
     create.add_argument(
-        "--validity", metavar="TIME", help="2m, 60m, 4d; a bare number is minutes (default: as config.ini says)"
+        "--validity",
+        type=minutes,
+        metavar="TIME",
+        help="2m, 60m, 4d; a bare number is minutes (default: as config.ini says)",
     )
     create.set_defaults(run=create_challenge)
     listing = challenges.add_parser(
@@ -148,13 +151,12 @@ def revoke_token(arguments: Namespace) -> int:
 
 def create_challenge(arguments: Namespace) -> int:
     """``pikachu challenge create``."""
-    from pikachu.cli.session import configuration, done, opened, operator, validity
+    from pikachu.cli.session import configuration, done, opened, operator
 
-    lifetime = None if arguments.validity is None else validity(arguments.validity)
     actor = operator()
     with opened(configuration(arguments)) as core:
         account = done(core.accounts.find(actor, arguments.user))
-        _, text = done(core.accounts.create_challenge(actor, account.id, lifetime))
+        _, text = done(core.accounts.create_challenge(actor, account.id, arguments.validity))
     print(text)
     return 0
 

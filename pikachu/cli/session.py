@@ -10,7 +10,6 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -18,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pikachu.config.configuration import Configuration
-from pikachu.config.kinds import duration
 from pikachu.config.loading import load
 from pikachu.core import build, immediate_pools
 from pikachu.errors import MalformedRequest, NotFound
@@ -161,17 +159,6 @@ def read_password(name: str) -> str:
     if not line:
         raise MalformedRequest(f"{name}: the first line is empty; it is the password")
     return line
-
-
-def validity(text: str) -> timedelta:
-    """A duration such as ``60m``; a bare number is minutes.
-
-    :raises MalformedRequest: when it is none.
-    """
-    try:
-        return timedelta(seconds=duration("m").parse(text, Path()))
-    except ValueError as error:
-        raise MalformedRequest(f"--validity: {error}") from None
 
 
 def owner_id(core: Core, name: str | None) -> int | None:
