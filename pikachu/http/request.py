@@ -9,6 +9,7 @@ connection is closed.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from twisted.web.resource import IResource
 
 from pikachu.http.peer import peer_address, peer_common_name, tls_connection
 from pikachu.http.quick import QuickPath
-from pikachu.http.responses import SERVER, TEXT, http_date, not_allowed, phrase, text_error
+from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, not_allowed, phrase, text_error
 from pikachu.interfaces import IClock, IDelayedCall
 
 REQUEST_LINE_LIMIT: Final = 64 * 1024
@@ -48,11 +49,13 @@ class PathRule:
 
     :param maximum_body: octets.
     :param forms: let ``request.args`` be filled from form bodies; protocols read ``request.content`` only.
+    :param problems: a body that is too long is told of as problem details (RFC 9457).
     """
 
     prefix: bytes
     maximum_body: int
     forms: bool = False
+    problems: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +110,11 @@ class BoundedRequest(server.Request):
         self._parsePOSTFormSubmission = rule.forms
         self._room = rule.maximum_body
         self.content = BytesIO()
-        if length is not None and length > self._room:
+        if len(self.requestHeaders.getRawHeaders(b"Host") or ()) > 1:
+            # RFC 9112 section 3.2: a proxy on the way may have looked at the other one.
+            self._refused = True
+            self.channel.refuse(HTTPStatus.BAD_REQUEST, "the request names more than one host")
+        elif length is not None and length > self._room:
             self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -121,7 +128,10 @@ class BoundedRequest(server.Request):
     def _refuse_body(self) -> None:
         if not self._refused:
             self._refused = True
-            self.channel.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request's body is too long")
+            problem = self.channel.site.limits.rule(self.channel.target).problems
+            self.channel.refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request's body is too long", as_problem=problem
+            )
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """The body is complete; one that was refused ends here."""
@@ -298,20 +308,28 @@ class Channel(HTTPChannel):
         if not self._closing:
             super().allContentReceived()
 
-    def refuse(self, status: int, line: str) -> None:
+    def refuse(self, status: int, line: str, *, as_problem: bool = False) -> None:
         """Answer what can't become a request, read no more of it and close."""
         if self._closing or self._abortingCall is not None:
             return
         self._closing = True
-        body = f"{line}\n".encode("ascii")
+        kind, body = TEXT, f"{line}\n"
+        if as_problem:
+            members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": line}
+            kind, body = PROBLEM_JSON, json.dumps(members, separators=(",", ":")) + "\n"
         fields = (
             (b"Server", SERVER),
             (b"Date", http_date(self.site.clock.seconds())),
-            (b"Content-Type", TEXT),
+            (b"Content-Type", kind),
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
         )
-        lines = [b"HTTP/1.1 %d %s" % (status, phrase(status)), *(b"%s: %s" % field for field in fields), b"", body]
+        lines = [
+            b"HTTP/1.1 %d %s" % (status, phrase(status)),
+            *(b"%s: %s" % field for field in fields),
+            b"",
+            body.encode("ascii"),
+        ]
         self.transport.write(b"\r\n".join(lines))
         self.site.log_refusal(self, status, line)
         self.dataReceived = self.rawDataReceived = _discard  # type: ignore[method-assign]

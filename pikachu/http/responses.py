@@ -24,6 +24,7 @@ log = Logger()
 
 SERVER: Final = b"Pikachu"
 TEXT: Final = b"text/plain; charset=utf-8"
+PROBLEM_JSON: Final = b"application/problem+json"
 # Above this a body is fed as the peer reads it, so slow readers of one CRL share its memory.
 STREAMED_FROM: Final = 128 * 1024
 _SLICE: Final = 64 * 1024

@@ -38,8 +38,6 @@ from pikachu.errors import (
     entry_of,
 )
 
-PROBLEM_JSON: Final = b"application/problem+json"
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

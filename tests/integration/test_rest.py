@@ -45,6 +45,16 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[API]:
         yield API(server)
 
 
+def test_a_body_too_long(api: API) -> None:
+    """INT-2: what is refused before any route sees it is told of as problem details too."""
+    answer = api.ask("POST", "/api/v1/certificates", {"csr": "A" * (1 << 20)})
+    assert answer.status == 413
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = json.loads(answer.body)
+    assert (problem["status"], problem["type"]) == (413, "about:blank")
+    assert problem["detail"] == "the request's body is too long"
+
+
 def test_a_thousand(api: API) -> None:
     """API-2: a page of a thousand rows comes whole and soon, though it is longer than one write."""
     with ThreadPoolExecutor(8) as pool:

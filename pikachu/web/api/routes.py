@@ -17,11 +17,11 @@ from twisted.web.server import NOT_DONE_YET
 from pikachu.auth.authenticator import ROLE_SCOPES
 from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
 from pikachu.http.request import BoundedRequest
-from pikachu.http.responses import send
+from pikachu.http.responses import PROBLEM_JSON, send
 from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Scope
 from pikachu.web.api.bodies import Nothing, encode
 from pikachu.web.api.queries import LIST_NAMES, list_query
-from pikachu.web.errors import PROBLEM_JSON, Problem
+from pikachu.web.errors import Problem
 
 B = TypeVar("B")
 T = TypeVar("T")

@@ -132,6 +132,7 @@ HOSTILE: list[tuple[str, bytes, int]] = [
         b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         400,
     ),
+    ("two hosts", b"GET /echo HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
     ("two lengths", b"POST /echo HTTP/1.1\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400),
     ("signed length", b"POST /echo HTTP/1.1\r\nContent-Length: +3\r\n\r\nabc", 400),
     ("length list", b"POST /echo HTTP/1.1\r\nContent-Length: 3, 3\r\n\r\nabc", 400),
