@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -31,10 +32,12 @@ from sqlalchemy import (
     exists,
     false,
     func,
+    literal,
     or_,
     select,
     table,
     text,
+    tuple_,
 )
 
 from pikachu.errors import NotFound, UnknownSerial
@@ -56,6 +59,8 @@ from pikachu.storage.part import StorePart, maybe_moment, moment, row_id
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
 
 _FEW: Final = 5000
+# Rows that are cheaper looked at and sorted than found by walking along a list that has them at its far end.
+_SOME: Final = 150_000
 # Entries of a CRL that are fetched at once: other threads stand still while a million are.
 _ENTRIES: Final = 10_000
 
@@ -284,6 +289,8 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
     elif status is not None:
         in_time = _c.not_after < end if status == CertificateStatus.EXPIRED else _c.not_after >= end
         filtered(and_(in_time, _c.revoked_at.is_(None)))
+    # Of these the index of ends knows.
+    covered = list(conditions)
     words = (query.q or "").strip()
     if words:
         filtered(*_matching(tx, words))
@@ -295,63 +302,94 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
         return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, conditions, certificate_record)
     by_id = sort in {"id", "created_at"}
     counted = conditions
-    if words and tx.dialect == "sqlite" and tx.search and len(words) >= 3:
-        matches = _matching(tx, words)[1]
-        counted = [*conditions, _c.id.in_(matches.limit(2 * COUNTED))]
-        if by_id:
-            near = [*conditions, _c.id.in_(_next_matches(query, words))]
-            found = page(tx, query, CERTIFICATE_COLUMNS, _SORTS, near, certificate_record, counted=counted)
-            if len(found.items) == query.limit:
-                return found
-            # Other filters left too few of these.
-    ends = _hinted("INDEXED BY certificates_end") if len(narrowing) == int(status is not None) else None
-    walk = ids_by = _hinted(_WALKED.get(sort, ""))
-    if status in {CertificateStatus.EXPIRED, CertificateStatus.VALID} and by_id and ends is not None:
-        # The oldest have expired, the newest have not: walking by id may pass all of one kind before it finds the
-        # other.  The index of ends holds all that this asks.
-        near = [*conditions, _near(query)]
-        found = page(tx, query, CERTIFICATE_COLUMNS, _SORTS, near, certificate_record, narrow=walk, counted=counted)
-        if len(found.items) == query.limit:
+    searched = bool(words) and tx.dialect == "sqlite" and tx.search and len(words) >= 3
+    if searched:
+        counted = [*conditions, _c.id.in_(_matching(tx, words)[1].limit(2 * COUNTED))]
+    ends = _hinted("INDEXED BY certificates_end")
+    timed = status in {CertificateStatus.EXPIRED, CertificateStatus.VALID}
+    walk = _hinted(_WALKED.get(sort, ""))
+    count_narrow = ends if timed and not words else None
+
+    total: int | None = None
+    uncounted = query
+
+    def part(
+        *near: ColumnElement[bool], narrow: Callable[[Select[Any]], Select[Any]] | None
+    ) -> Page[CertificateRecord]:
+        nonlocal total, uncounted
+        found = page(
+            tx,
+            uncounted,
+            CERTIFICATE_COLUMNS,
+            _SORTS,
+            [*conditions, *near],
+            certificate_record,
+            narrow=narrow,
+            counted=counted,
+            count_narrow=count_narrow,
+        )
+        if uncounted.count:
+            # Once for all attempts.
+            total, uncounted = found.total, replace(query, count=False)
+        return replace(found, total=total)
+
+    # Where a page is among what comes next in the list's order, it is found there.  Else walking on may pass nearly
+    # all: the oldest have expired and the newest have not, and names rise with ids.
+    if searched and by_id:
+        found = part(_c.id.in_(_next_matches(query, words)), narrow=None)
+        if _goes_on(found, query):
             return found
-        ids_by = ends
-    return page(
-        tx,
-        query,
-        CERTIFICATE_COLUMNS,
-        _SORTS,
-        conditions,
-        certificate_record,
-        narrow=ids_by,
-        counted=counted,
-        count_narrow=ends,
-    )
+    if (timed or searched) and (by_id or sort == "common_name"):
+        found = part(_c.id.in_(walk(_next(query, _SORTS[sort]))), narrow=None)
+        if _goes_on(found, query):
+            return found
+        if timed and not words:
+            # The index of ends holds all that this asks.
+            return part(narrow=ends)
+        if timed:
+            found = part(_c.id.in_(ends(_next(query, _SORTS[sort], *covered))), narrow=None)
+            if _goes_on(found, query):
+                return found
+        else:
+            matches = _matching(tx, words)[1]
+            count = tx.query(select(func.count()).select_from(matches.limit(_SOME + 1).subquery()))[0][0]
+            if count <= _SOME:
+                return part(_c.id.in_(matches), narrow=None)
+    return part(narrow=walk)
 
 
-def _direction(query: ListQuery) -> tuple[int | None, bool]:
-    """(id that a list by id goes on from, whether it goes down)."""
+def _goes_on(found: Page[CertificateRecord], query: ListQuery) -> bool:
+    """Whether there is more than *found*: what was looked at sufficed for the page and for knowing that."""
+    kind = _SORTS[query.sort.removeprefix("-")].type.python_type
+    back = query.cursor is not None and decode_cursor(query.cursor, query.sort, kind)[2]
+    return (found.previous_cursor if back else found.next_cursor) is not None
+
+
+def _next(query: ListQuery, column: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
+    """The ids of the next few thousand rows that fulfil *conditions*, in the list's order by *column*."""
+    ids = select(_c.id).where(*conditions)
     descending = query.sort.startswith("-")
-    if query.cursor is None:
-        return None, descending
-    _, position, back = decode_cursor(query.cursor, query.sort, int)
-    return position, descending ^ back
-
-
-def _near(query: ListQuery) -> ColumnElement[bool]:
-    """The next few thousand ids of a list by id."""
-    position, descending = _direction(query)
-    if descending:
-        start: Any = select(func.max(_c.id)).scalar_subquery() if position is None else position
-        above: ColumnElement[bool] = _c.id > start - _FEW
-        return above
-    return _c.id < (0 if position is None else position) + _FEW
+    by_id = column is _c.id
+    if query.cursor is not None:
+        value, position, back = decode_cursor(query.cursor, query.sort, int if by_id else str)
+        descending ^= back
+        if by_id:
+            ids = ids.where(_c.id < position if descending else _c.id > position)
+        else:
+            here, there = tuple_(column, _c.id), tuple_(literal(value), literal(position))
+            ids = ids.where(here < there if descending else here > there)
+    keys = [_c.id] if by_id else [column, _c.id]
+    return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(_FEW)
 
 
 def _next_matches(query: ListQuery, words: str) -> Select[Any]:
     """The ids nearest to the cursor whose subjects may hold *words*: enough for a page, unless others filter too."""
     rowid = subject_search.c.rowid
     ids = select(rowid).where(_MATCHED.bindparams(match=match_expression(words)))
-    position, descending = _direction(query)
-    if position is not None:
+    descending = query.sort.startswith("-")
+    if query.cursor is not None:
+        _, position, back = decode_cursor(query.cursor, query.sort, int)
+        descending ^= back
         ids = ids.where(rowid < position if descending else rowid > position)
     return ids.order_by(rowid.desc() if descending else rowid.asc()).limit(4 * query.limit + 1000)
 

@@ -76,13 +76,17 @@ certificates: Final = Table(
 )
 Index("certificates_serial", certificates.c.serial, unique=True)
 Index("certificates_name", certificates.c.name_key, certificates.c.id)
-# All that the lists of expired and of valid certificates ask, so that neither reads the rows themselves.
+# All that the lists of expired and of valid certificates ask and sort by, so that neither reads the rows themselves.
 Index(
     "certificates_end",
     certificates.c.not_after,
     certificates.c.id,
     certificates.c.revoked_at,
     certificates.c.deleted_at,
+    certificates.c.name_key,
+    certificates.c.method,
+    certificates.c.owner_id,
+    certificates.c.issuer_id,
 )
 Index("certificates_key", certificates.c.key_id)
 Index("certificates_method", certificates.c.method, certificates.c.id)
@@ -146,6 +150,7 @@ Index("requests_open", requests.c.state, requests.c.id, sqlite_where=_unissued, 
 # Of issued ones the certificate has the serial.
 Index("requests_serial", requests.c.serial, unique=True, sqlite_where=_unissued, postgresql_where=_unissued)
 Index("requests_open_key", requests.c.key_id, sqlite_where=_unissued, postgresql_where=_unissued)
+Index("requests_method", requests.c.method, requests.c.id)
 _polled: Final = text("transaction_digest IS NOT NULL")
 Index("requests_transaction", requests.c.transaction_digest, sqlite_where=_polled, postgresql_where=_polled)
 Index("requests_owner", requests.c.owner_id, requests.c.id, sqlite_where=_owned, postgresql_where=_owned)

@@ -115,7 +115,7 @@ def test_many_matches_and_other_filters(db: Opened, monkeypatch: pytest.MonkeyPa
     queries = [
         ListQuery(limit=2, q=q, sort=sort, filters=filters, owner_id=owner, count=True)
         for q in (None, "device", "acme", "e")
-        for sort in ("id", "-id", "-common_name", "serial", "not_after")
+        for sort in ("id", "-id", "common_name", "-common_name", "serial", "not_after")
         for filters in ({}, {"status": "valid"}, {"status": "expired"}, {"status": "revoked"}, {"method": "EST"})
         for owner in (None, 2)
     ]
@@ -132,8 +132,11 @@ def test_many_matches_and_other_filters(db: Opened, monkeypatch: pytest.MonkeyPa
         return found
 
     expected = answers()
-    monkeypatch.setattr("pikachu.storage.certificates._FEW", 0)
-    assert answers() == expected
+    # None of the attempts finds a page, some find it, and all matches are sorted.
+    for few, some in ((0, 0), (3, 0), (0, 1000)):
+        monkeypatch.setattr("pikachu.storage.certificates._FEW", few)
+        monkeypatch.setattr("pikachu.storage.certificates._SOME", some)
+        assert answers() == expected
 
 
 def test_queries_that_can_not_be_answered(db: Opened) -> None:
@@ -377,6 +380,50 @@ def test_challenges_and_csrs(db: Opened) -> None:
     db.get(db.store.delete_csr(csr.id, event("delete"), NOW))
     with pytest.raises(NotFound):
         db.get(db.store.csr(csr.id))
+
+
+def test_events_by_kind(db: Opened) -> None:
+    """All pages in each direction are what the filters leave of all events, in order, whatever kinds there are."""
+    kinds = [("create", "certificate"), ("create", "token"), ("revoke", "certificate"), ("add", "user"), ("a", "z")]
+    for number in range(40):
+        type_, resource = kinds[number * number % 7 % len(kinds)]
+        db.get(db.store.add_event(replace(event(type_), type=type_, resource_type=resource), NOW))
+    everything = db.get(db.store.events(ListQuery(limit=1000, sort="id"))).items
+    filters = [
+        {"type": "create"},
+        {"type": "none"},
+        {"type": "create", "resource_type": "token"},
+        {"resource_type": "certificate"},
+        {"resource_type": "none"},
+        {"resource_type": "!certificate,user"},
+        {"resource_type": "!none"},
+        {"type": "create", "resource_type": "!token"},
+    ]
+    for one in filters:
+        resources = one.get("resource_type", "!")
+        wanted = [
+            found.id
+            for found in everything
+            if one.get("type", found.event.type) == found.event.type
+            and (
+                found.event.resource_type not in resources[1:].split(",")
+                if resources.startswith("!")
+                else found.event.resource_type == resources
+            )
+        ]
+        for sort in ("id", "-id"):
+            query = ListQuery(limit=3, sort=sort, filters=one, count=True)
+            page = db.get(db.store.events(query))
+            assert page.total == len(wanted)
+            ids = [found.id for found in page.items]
+            before = page
+            while page.next_cursor is not None:
+                before, page = page, db.get(db.store.events(replace(query, cursor=page.next_cursor)))
+                ids += [found.id for found in page.items]
+            assert ids == (wanted if sort == "id" else wanted[::-1])
+            if page is not before:
+                back = db.get(db.store.events(replace(query, cursor=page.previous_cursor)))
+                assert [found.id for found in back.items] == [found.id for found in before.items]
 
 
 def test_events_are_listed(db: Opened) -> None:

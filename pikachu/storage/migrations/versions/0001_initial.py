@@ -252,6 +252,7 @@ def _tables() -> None:
         sqlite_where=sa.text("state <> 'issued'"),
         postgresql_where=sa.text("state <> 'issued'"),
     )
+    op.create_index("requests_method", "requests", ["method", "id"])
     op.create_index(
         "requests_owner",
         "requests",
@@ -319,7 +320,11 @@ def _tables() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("certificates_end", "certificates", ["not_after", "id", "revoked_at", "deleted_at"])
+    op.create_index(
+        "certificates_end",
+        "certificates",
+        ["not_after", "id", "revoked_at", "deleted_at", "name_key", "method", "owner_id", "issuer_id"],
+    )
     op.create_index("certificates_issuer", "certificates", ["issuer_id", "id"])
     op.create_index("certificates_key", "certificates", ["key_id"])
     op.create_index("certificates_method", "certificates", ["method", "id"])
