@@ -319,6 +319,12 @@ class CertificateAuthority:
             begun.request_id, order.issuer, to_be_signed, request.method, request.principal, request.owner_id, details
         )
 
+    def is_under_way(self, dedupe: bytes) -> bool:
+        """Whether this process is signing for the request of that digest: :meth:`issue` gives a repetition of it the
+        same certificate.
+        """
+        return dedupe in self._under_way
+
     async def give_up_stale(self, request: RequestRecord) -> None:
         """Free a repeated request whose first try will never end: its process is gone, or its commit failed.
 

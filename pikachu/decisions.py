@@ -267,7 +267,8 @@ class Decisions:
         if earlier is None:
             return None
         found = self._repeated(earlier)
-        if found is None and earlier.request.state is RequestState.ISSUING:
+        lost = earlier.request.state is RequestState.ISSUING and not self._authority.is_under_way(dedupe)
+        if found is None and lost:
             # The first copy ended without its end being stored; it holds the challenge password of this one.
             await self._authority.give_up_stale(earlier.request)
         return found

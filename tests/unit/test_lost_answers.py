@@ -49,3 +49,42 @@ def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: s
     assert isinstance(issued, Issued)
     assert result_of(enroll()) == issued
     assert issued.record.method is Method.EST
+
+
+class _WaitingStore:
+    """A store whose next ``complete`` is told of later.
+
+    :ivar held: fires what was withheld.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self.held: list[Deferred[None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def complete(self, *arguments: Any, **options: Any) -> Deferred[Any]:
+        """As the store does it, once it is let go on."""
+        gate: Deferred[None] = Deferred()
+        self.held.append(gate)
+        return gate.addCallback(lambda _: self._store.complete(*arguments, **options))
+
+
+def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
+    """API-2: it waits for the certificate of the first, and is not turned away."""
+    core = stack.core
+    store: Any = _WaitingStore(core.store)
+    authority = CertificateAuthority(stack.clock, store, core.issuers, "server:test")
+    registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, RegistrationSettings())
+    _, csr = make_csr()
+
+    def sign() -> Deferred[Issued | Pending]:
+        return registration.sign(SYSTEM, csr, Method.API, idempotency_key="k")
+
+    first, second = sign(), sign()
+    assert len(store.held) == 1
+    assert not first.called
+    assert not second.called
+    store.held[0].callback(None)
+    assert result_of(second) == result_of(first)
