@@ -93,7 +93,8 @@ def run(load: Load, processor: int | None = None) -> Outcome:
             cwd=Path(__file__).parent.parent,
         )
     outcome = Outcome(**json.loads(ended.stdout))
-    if outcome.done == 0 or (outcome.failed * 100 > outcome.done and not load.tolerant):
+    # A peer that has broken down answers all wrong: its rate is 0 then, and what it did before counts.
+    if not load.tolerant and (outcome.done == 0 or outcome.failed * 100 > outcome.done):
         raise LoadFailed(f"{outcome.failed} of {outcome.done + outcome.failed} answers were wrong: {outcome.failure}")
     return outcome
 
