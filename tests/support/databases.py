@@ -21,13 +21,11 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-import pytest
-
 from pikachu.interfaces import Begun
 from pikachu.model import CertificateRecord, Event, Intent, IssuerRecord, Method, NewRequest
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store, open_store
-from tests.support.interop import require
+from tests.support.interop import missing, require
 
 T = TypeVar("T")
 
@@ -162,7 +160,7 @@ def postgresql_server() -> Iterator[Callable[[], str]]:
         try:
             pwd.getpwnam(user)
         except KeyError:
-            pytest.skip("PostgreSQL does not run as root, and there is no user postgres")
+            missing("PostgreSQL does not run as root, and there is no user postgres")
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(
