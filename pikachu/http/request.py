@@ -231,6 +231,11 @@ class Channel(HTTPChannel):
         """Whether no part of a request is here."""
         return not self.requests and not self._buffer
 
+    @property
+    def full(self) -> bool:
+        """Whether the peer has yet to read what it was sent before more may be written."""
+        return bool(self._waitingForTransport)
+
     def connectionMade(self) -> None:
         """Count the connection and start its idle time, which a TLS handshake also has to keep."""
         self.site.channels.add(self)

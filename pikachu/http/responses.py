@@ -15,7 +15,7 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-from twisted.internet.interfaces import IPullProducer
+from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from twisted.web.http import Request
 from zope.interface import implementer
@@ -86,9 +86,9 @@ class _InMemory:
         return bytes(self._body[start:stop])
 
 
-@implementer(IPullProducer)
+@implementer(IPushProducer)
 class _Slices:
-    """Gives a long body to its request slice by slice, when the peer has read the one before."""
+    """Gives a long body to its request slice by slice, until the peer's buffer is full, and again when it has room."""
 
     def __init__(self, request: Any, content: Content, part: Part) -> None:
         self._request = request
@@ -96,16 +96,19 @@ class _Slices:
         self._content: Content | None = content
         self._position = part.start
         self._stop = part.stop
+        self._paused = False
         request.notifyFinish().addErrback(lambda _: self.stopProducing())
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """Send one more slice."""
-        if self._content is None:
-            self._channel.unregisterProducer()
-            return
+        """Send slices until told to pause."""
+        self._paused = False
+        while self._content is not None and not self._paused:
+            self._send(self._content)
+
+    def _send(self, content: Content) -> None:
         stop = min(self._position + _SLICE, self._stop)
         try:
-            part = self._content.read(self._position, stop)
+            part = content.read(self._position, stop)
         except OSError as error:
             # The length is told already: all that is left is to end before it.
             log.error("a body could not be read to its end: {error}", error=str(error))
@@ -118,6 +121,10 @@ class _Slices:
             self._content = None
             self._request.unregisterProducer()
             self._request.finish()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """The peer's buffer is full."""
+        self._paused = True
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
         """The peer is gone."""
@@ -158,7 +165,12 @@ def send(
     for name, value in (headers or {}).items():
         fields.setRawHeaders(name, [value])
     if not unsent and size > STREAMED_FROM:
-        request.registerProducer(_Slices(request, content, part), False)
+        slices = _Slices(request, content, part)
+        request.registerProducer(slices, True)
+        # A buffer that is full already says so no second time; it will tell when it has room.
+        channel: Any = request.channel
+        if not channel.full:
+            slices.resumeProducing()
         return
     request.write(at_once)
     request.finish()

@@ -356,9 +356,6 @@ def ask(
     connection.server.dataReceived(top + b"\r\n" + body)
     raw = connection.received()
     for _ in range(2000):
-        producer = getattr(connection.transport, "producer", None)
-        if producer is not None and not connection.transport.streaming:
-            producer.resumeProducing()
         clock.advance(0)
         more = connection.received()
         if not more:

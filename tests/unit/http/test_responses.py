@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.http.request import BoundedRequest, Site
-from pikachu.http.responses import http_date, parse_http_date, send_download
+from pikachu.http.responses import http_date, parse_http_date, send, send_download
 from tests.support.connections import Plain
 
 CHANGED = datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC)
@@ -55,6 +55,43 @@ def test_whole() -> None:
 def test_head() -> None:
     """The same header, no body."""
     assert ask(method=b"HEAD") == (200, ask()[1], b"")
+
+
+class Long(Resource):
+    """A body that is sent as the peer reads it."""
+
+    isLeaf = True
+    body = bytes(range(256)) * 2048
+
+    def render(self, request: BoundedRequest) -> int:
+        send(request, 200, b"application/octet-stream", self.body)
+        return NOT_DONE_YET
+
+
+@pytest.mark.parametrize("full_at_first", [False, True])
+def test_long_body_waits_for_the_peer(full_at_first: bool) -> None:
+    """One slice at a time while the peer's buffer is full; all of it in the end, and nothing before it has room."""
+    clock = Clock()
+    client = Plain(Site(Long(), clock), clock)
+    write = client.transport.write
+
+    def fill(data: bytes) -> None:
+        write(data)
+        if len(data) > 1000:
+            client.server.pauseProducing()
+
+    client.transport.write = fill  # type: ignore[method-assign]  # what a socket does when its buffer is full
+    if full_at_first:
+        client.server.pauseProducing()
+    pieces = [client.send(b"GET / HTTP/1.1\r\n\r\n")]
+    while len(b"".join(pieces)) < len(Long.body):
+        assert len(pieces) < 20
+        client.server.resumeProducing()
+        pieces.append(client.received())
+    assert b"".join(pieces).partition(b"\r\n\r\n")[2] == Long.body
+    assert max(len(piece) for piece in pieces) < 66_000
+    assert not full_at_first or len(pieces[0]) < 1000
+    assert client.open
 
 
 @pytest.mark.parametrize(
