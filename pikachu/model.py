@@ -471,7 +471,11 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredCSR:
-    """A certificate signing request that somebody keeps here (CSR-1)."""
+    """A certificate signing request that somebody keeps here (CSR-1).
+
+    :param key_id: of the stored key that it was made with, or ``None``.
+    :param template: the name of the certificate template that it was made with, or ``None``.
+    """
 
     id: int
     name: str
@@ -481,6 +485,8 @@ class StoredCSR:
     owner_id: int | None
     created_at: datetime
     state: str = "pending"
+    key_id: int | None = None
+    template: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ LAYERS = {
     "pikachu": 6,
     "pikachu.errors": 1,
     "pikachu.model": 1,
+    "pikachu.belongings": 1,
     "pikachu.x509": 1,
     "pikachu.cms": 1,
     "pikachu.sealing": 1,

@@ -125,8 +125,10 @@ def _remove_expired(tx: Transaction, owner_id: int | None, event: Event, now: da
 
 
 def _csr_record(row: Row) -> StoredCSR:
-    identity, name, der, subject, key_type, owner_id, created_at, state = row
-    return StoredCSR(identity, name, bytes(der), subject, key_type, owner_id, moment(created_at), state)
+    identity, name, der, subject, key_type, owner_id, created_at, state, key_id, template = row
+    return StoredCSR(
+        identity, name, bytes(der), subject, key_type, owner_id, moment(created_at), state, key_id, template
+    )
 
 
 def _find_csr(tx: Transaction, csr_id: int) -> StoredCSR:

@@ -294,8 +294,83 @@ csrs: Final = Table(
     Column("owner_id", _Id),
     Column("created_at", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
+    # The stored key and the name of the certificate template that it was made of, where it was made here.
+    Column("key_id", _Id),
+    Column("template", Text),
     sqlite_autoincrement=True,
 )
+
+# Who is signed in.  Of the secret in the browser's cookie only the digest is here.
+sessions: Final = Table(
+    "sessions",
+    metadata,
+    _id(),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("last_seen_at", BigInteger, nullable=False),
+    # When the password was last asked for (DECISIONS 49); NULL: not by a password.
+    Column("confirmed_at", BigInteger),
+    Column("address", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("sessions_account", sessions.c.account_id, sessions.c.id)
+Index("sessions_seen", sessions.c.last_seen_at)
+
+# Client certificates that sign in an account, because somebody said so.
+account_certificates: Final = Table(
+    "account_certificates",
+    metadata,
+    _id(),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False, unique=True),
+    Column("subject", Text, nullable=False),
+    Column("serial", _Key, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("account_certificates_account", account_certificates.c.account_id, account_certificates.c.id)
+
+# Private keys that people keep here (KEY-4); "sealed" holds the PKCS #8 form.
+keys: Final = Table(
+    "keys",
+    metadata,
+    _id(),
+    Column("name", _Key, nullable=False),
+    Column("key_type", Text, nullable=False),
+    # SHA-256 of the SubjectPublicKeyInfo, as in certificates and requests.
+    Column("key_id", LargeBinary, nullable=False),
+    Column("spki", LargeBinary, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("owner_id", _Id),
+    Column("created_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("keys_owner", keys.c.owner_id, keys.c.id, sqlite_where=_owned, postgresql_where=_owned)
+Index("keys_key", keys.c.key_id)
+Index("keys_name", keys.c.name, keys.c.id)
+
+# Certificate templates (TPL-1); without an owner they are for everybody.
+templates: Final = Table(
+    "templates",
+    metadata,
+    _id(),
+    Column("name", _Key, nullable=False),
+    Column("profile_type", _Key, nullable=False),
+    # "manually", or the file that it was rendered from.
+    Column("origin", Text, nullable=False),
+    Column("content", Text, nullable=False),
+    Column("for_requests", _Flag, nullable=False),
+    Column("for_extensions", _Flag, nullable=False),
+    Column("owner_id", _Id),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+Index("templates_name", templates.c.name, templates.c.id)
+Index("templates_owner", templates.c.owner_id, templates.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
 # Ids are given by the chain, without gaps.
 audit_events: Final = Table(
