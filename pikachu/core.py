@@ -16,6 +16,7 @@ from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import Secret
@@ -328,4 +329,5 @@ def build(
         root_certificate,
         Policies(store, policies, issuers, clock, config.ca.public_url),
         generations,
+        CertificateTemplates(store, clock, pools.files),
     )

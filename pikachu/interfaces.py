@@ -12,6 +12,7 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from pikachu.belongings import CertificateTemplate
 from pikachu.model import (
     Account,
     AccountSource,
@@ -353,6 +354,22 @@ class IAccountStore(Protocol):
     def mark_csr(self, csr_id: int, state: str) -> Deferred[None]: ...
 
 
+class ITemplateStore(Protocol):
+    """Certificate templates."""
+
+    def template(self, template_id: int) -> Deferred[CertificateTemplate]: ...
+    def templates(self, query: ListQuery) -> Deferred[Page[CertificateTemplate]]:
+        """With *owner_id*: that owner's and those without an owner, which are everybody's."""
+
+    def add_template(self, template: CertificateTemplate, event: Event, now: datetime) -> Deferred[CertificateTemplate]:
+        """Keep a new one, whatever its id and times say."""
+
+    def update_template(
+        self, template: CertificateTemplate, event: Event, now: datetime
+    ) -> Deferred[CertificateTemplate]: ...
+    def delete_template(self, template_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+
+
 class IAuditStore(Protocol):
     """The chained audit log."""
 
@@ -364,7 +381,7 @@ class IAuditStore(Protocol):
         """How many events there are; fails with Conflict that names the first row changed or removed."""
 
 
-class IStore(ICertificateReader, IIssuanceStore, IPolicyStore, IAccountStore, IAuditStore, Protocol):
+class IStore(ICertificateReader, IIssuanceStore, IPolicyStore, IAccountStore, ITemplateStore, IAuditStore, Protocol):
     """The whole database."""
 
     def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pikachu.accounts import Accounts
 from pikachu.auth.authenticator import Authenticator
 from pikachu.authority import CertificateAuthority, IssuingCAs
+from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.configuration import Configuration
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
@@ -63,3 +64,4 @@ class Core:
     root: Certificate | None
     policy_rules: Policies
     generations: Generations
+    templates: CertificateTemplates

@@ -35,6 +35,7 @@ LAYERS = {
     "pikachu.validation": 4,
     "pikachu.accounts": 4,
     "pikachu.policies": 4,
+    "pikachu.certificate_templates": 4,
     "pikachu.publication": 4,
     "pikachu.service_credentials": 4,
     "pikachu.founding": 4,
@@ -72,7 +73,7 @@ ROOMS_OF = {
 def modules() -> Iterator[tuple[str, Path]]:
     """Every module of the package."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        if "templates" in path.parts:
+        if "templates" in path.relative_to(PACKAGE).parts:
             continue
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), path

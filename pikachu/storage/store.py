@@ -23,6 +23,7 @@ from pikachu.storage.issuance import IssuancePart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.policies import PoliciesPart
 from pikachu.storage.revocation import RevocationPart, register_issuer
+from pikachu.storage.templates import TemplatesPart
 from pikachu.storage.writer import GroupCommit
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
 
@@ -44,7 +45,16 @@ def _finish(tx: Transaction) -> None:
         tx.write_many(_index_subject, [{"rowid": row, "subject": subject} for row, subject in tx.subjects])
 
 
-class Store(CertificatesPart, IssuancePart, RevocationPart, PoliciesPart, AccountsPart, ChallengesPart, AuditPart):
+class Store(
+    CertificatesPart,
+    IssuancePart,
+    RevocationPart,
+    PoliciesPart,
+    AccountsPart,
+    ChallengesPart,
+    TemplatesPart,
+    AuditPart,
+):
     """One database with its readers and its writer; see :func:`open_store`.
 
     :param reader: runs reads; not more than ``READERS`` at a time.

@@ -1,0 +1,134 @@
+"""Certificate templates: configuration texts that people keep here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import bindparam, delete, or_, select, update
+
+from pikachu.belongings import CertificateTemplate
+from pikachu.errors import NotFound
+from pikachu.model import Event, ListQuery, Page
+from pikachu.storage.audit import write_event
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
+from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable
+from pikachu.storage.schema import templates
+
+_t: Final = templates.c
+_USAGES: Final = {"req": _t.for_requests, "ext": _t.for_extensions}
+_VALUES: Final = tuple(column.name for column in templates.columns if column.name != "id")
+
+_by_id: Final = select(*templates.columns).where(_t.id == bindparam("b_id"))
+_insert: Final = insert_into(templates, *_VALUES)
+_update: Final = (
+    update(templates).where(_t.id == bindparam("b_id")).values({name: bindparam(f"v_{name}") for name in _VALUES})
+)
+_delete: Final = delete(templates).where(_t.id == bindparam("b_id"))
+
+
+def _record(row: Row) -> CertificateTemplate:
+    identity, name, profile_type, origin, content, for_requests, for_extensions, owner_id, created_at, updated_at = row
+    return CertificateTemplate(
+        identity,
+        name,
+        profile_type,
+        origin,
+        content,
+        bool(for_requests),
+        bool(for_extensions),
+        owner_id,
+        moment(created_at),
+        moment(updated_at),
+    )
+
+
+def _values(template: CertificateTemplate, created_at: datetime, now: datetime) -> dict[str, object]:
+    return {
+        "name": storable(template.name),
+        "profile_type": storable(template.profile_type),
+        "origin": storable(template.origin),
+        "content": storable(template.content),
+        "for_requests": int(template.for_requests),
+        "for_extensions": int(template.for_extensions),
+        "owner_id": template.owner_id,
+        "created_at": int(created_at.timestamp()),
+        "updated_at": int(now.timestamp()),
+    }
+
+
+def _find(tx: Transaction, template_id: int) -> CertificateTemplate:
+    row = tx.row(_by_id, {"b_id": row_id(template_id)})
+    if row is None:
+        raise NotFound("there is no such certificate template")
+    return _record(row)
+
+
+def _add(tx: Transaction, template: CertificateTemplate, event: Event, now: datetime) -> CertificateTemplate:
+    identity = tx.insert(_insert, _values(template, now, now))
+    write_event(tx, event, now)
+    return _find(tx, identity)
+
+
+def _change(tx: Transaction, template: CertificateTemplate, event: Event, now: datetime) -> CertificateTemplate:
+    old = _find(tx, template.id)
+    values = _values(template, old.created_at, now)
+    tx.write(_update, {"b_id": template.id, **{f"v_{name}": value for name, value in values.items()}})
+    write_event(tx, event, now)
+    return _find(tx, template.id)
+
+
+def _remove(tx: Transaction, template_id: int, event: Event, now: datetime) -> None:
+    _find(tx, template_id)
+    tx.write(_delete, {"b_id": template_id})
+    write_event(tx, event, now)
+
+
+def _list(tx: Transaction, query: ListQuery) -> Page[CertificateTemplate]:
+    checked(query, ("usage", "profile_type"))
+    conditions = any_contains(query, _t.name, _t.profile_type, _t.origin)
+    if query.owner_id is not None:
+        conditions.append(or_(_t.owner_id == query.owner_id, _t.owner_id.is_(None)))
+    usage = one_of(query, "usage", tuple(_USAGES))
+    if usage is not None:
+        conditions.append(_USAGES[usage] == 1)
+    if "profile_type" in query.filters:
+        conditions.append(_t.profile_type == query.filters["profile_type"])
+    sorts = {
+        "id": _t.id,
+        "created_at": _t.id,
+        "name": _t.name,
+        "profile_type": _t.profile_type,
+        "origin": _t.origin,
+        "updated_at": _t.updated_at,
+    }
+    return page(tx, query, table_columns(templates), sorts, conditions, _record)
+
+
+class TemplatesPart(StorePart):
+    """See :class:`pikachu.interfaces.ITemplateStore`."""
+
+    def template(self, template_id: int) -> Deferred[CertificateTemplate]:
+        """The one of that id; NotFound."""
+        return self._read(_find, template_id)
+
+    def templates(self, query: ListQuery) -> Deferred[Page[CertificateTemplate]]:
+        """With *owner_id*: that owner's and those for everybody; filters ``usage``, ``profile_type``."""
+        return self._read(_list, query)
+
+    def add_template(self, template: CertificateTemplate, event: Event, now: datetime) -> Deferred[CertificateTemplate]:
+        """Keep a new one, whatever its id and times say."""
+        return self._write(_add, template, event, now)
+
+    def update_template(
+        self, template: CertificateTemplate, event: Event, now: datetime
+    ) -> Deferred[CertificateTemplate]:
+        """Change the one of that id; NotFound."""
+        return self._write(_change, template, event, now)
+
+    def delete_template(self, template_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Remove it; NotFound."""
+        return self._write(_remove, template_id, event, now)
