@@ -201,13 +201,15 @@ class IIssuanceStore(Protocol):
         """Pending → issuing.  Fails with NotFound, Conflict."""
 
     def reject(self, request_id: int, actor: str, reason: str, event: Event, now: datetime) -> Deferred[RequestRecord]:
-        """Pending → rejected, the challenge password is freed.  Fails with NotFound, Conflict."""
+        """Pending → rejected, the challenge password is freed, and the stored request that was handed in is marked.
+        Fails with NotFound, Conflict.
+        """
 
     def complete(
         self, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
     ) -> Deferred[CertificateRecord]:
         """Issuing → issued: certificate, audit event and consumed challenge together (owner, subject … come from
-        the request and its intent).
+        the request and its intent); the stored request that was handed in is marked as signed, with an event.
         """
 
     def fail(self, request_id: int, reason: str, event: Event, now: datetime) -> Deferred[None]:
@@ -219,6 +221,11 @@ class IIssuanceStore(Protocol):
     def request(self, request_id: int) -> Deferred[RequestRecord]: ...
     def request_by_transaction(self, transaction: bytes) -> Deferred[Repeated | None]:
         """The newest request of that transaction digest."""
+
+    def check_key(self, key_id: bytes, owner_id: int | None, subject: str, request_id: int = ...) -> Deferred[None]:
+        """That ``begin`` (or ``approve``, of that request) would let this owner have the key certified; nothing is
+        written.  Fails with PolicyViolation.
+        """
 
     def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
         """Filter ``state``; q over subject and principal."""
@@ -351,7 +358,8 @@ class IAccountStore(Protocol):
     def csr(self, csr_id: int) -> Deferred[StoredCSR]: ...
     def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]: ...
     def delete_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[None]: ...
-    def mark_csr(self, csr_id: int, state: str) -> Deferred[None]: ...
+    def reject_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[StoredCSR]:
+        """Pending → rejected; those that are signed are told of by ``complete``.  Fails with NotFound, Conflict."""
 
 
 class ITemplateStore(Protocol):

@@ -419,6 +419,7 @@ class NewRequest:
     :param transaction: digest that finds the request again for polling (SCEP CertPoll), or ``None``.
     :param requester_key: SHA-256 of the SPKI that signed the SCEP request, or ``None``.
     :param subject_owner: the key may be certified again for the same owner or the same subject only.
+    :param csr_id: of the stored request that is handed in; what becomes of it is told there.
     """
 
     method: Method
@@ -440,11 +441,18 @@ class NewRequest:
     label: str | None = None
     validity_days: int | None = None
     details: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    csr_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A stored request; one that waits for a person is an *approval*."""
+    """A stored request; one that waits for a person is an *approval*.
+
+    :param csr: empty once the certificate is issued.
+    :param address: where it came from.
+    :param label: of the path that it came by (EST, SCEP).
+    :param csr_id: of the request in somebody's keeping that was handed in, or ``None``.
+    """
 
     id: int
     state: RequestState
@@ -467,6 +475,9 @@ class RequestRecord:
     decided_at: datetime | None = None
     decided_by: str | None = None
     reason: str | None = None
+    address: str = ""
+    label: str | None = None
+    csr_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,6 +486,7 @@ class StoredCSR:
 
     :param key_id: of the stored key that it was made with, or ``None``.
     :param template: the name of the certificate template that it was made with, or ``None``.
+    :param certificate_id: of what was issued for it last, or ``None``.
     """
 
     id: int
@@ -487,6 +499,7 @@ class StoredCSR:
     state: str = "pending"
     key_id: int | None = None
     template: str | None = None
+    certificate_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

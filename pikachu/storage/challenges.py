@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, bindparam, delete, or_, select, text, update
 
-from pikachu.errors import NotFound
+from pikachu.errors import Conflict, NotFound
 from pikachu.model import ChallengePassword, Event, ListQuery, Page, StoredCSR
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
@@ -34,7 +34,11 @@ _delete_expired_of: Final = _delete_expired.where(_ch.owner_id == bindparam("b_o
 _csr: Final = select(*csrs.columns).where(csrs.c.id == bindparam("b_id"))
 _insert_csr: Final = insert_into(csrs, "name", "der", "subject", "key_type", "owner_id", "created_at", "state")
 _delete_csr: Final = delete(csrs).where(csrs.c.id == bindparam("b_id"))
-_mark_csr: Final = update(csrs).where(csrs.c.id == bindparam("b_id")).values(state=bindparam("v_state"))
+_mark_csr: Final = (
+    update(csrs)
+    .where(csrs.c.id == bindparam("b_id"))
+    .values(state=bindparam("v_state"), certificate_id=bindparam("v_certificate_id"))
+)
 
 
 def _record(row: Row) -> ChallengePassword:
@@ -125,10 +129,8 @@ def _remove_expired(tx: Transaction, owner_id: int | None, event: Event, now: da
 
 
 def _csr_record(row: Row) -> StoredCSR:
-    identity, name, der, subject, key_type, owner_id, created_at, state, key_id, template = row
-    return StoredCSR(
-        identity, name, bytes(der), subject, key_type, owner_id, moment(created_at), state, key_id, template
-    )
+    identity, name, der, subject, key_type, owner_id, created_at, *more = row
+    return StoredCSR(identity, name, bytes(der), subject, key_type, owner_id, moment(created_at), *more)
 
 
 def _find_csr(tx: Transaction, csr_id: int) -> StoredCSR:
@@ -179,9 +181,37 @@ def _remove_csr(tx: Transaction, csr_id: int, event: Event, now: datetime) -> No
     write_event(tx, event, now)
 
 
-def _mark(tx: Transaction, csr_id: int, state: str) -> None:
-    _find_csr(tx, csr_id)
-    tx.write(_mark_csr, {"b_id": csr_id, "v_state": state})
+def _mark(tx: Transaction, csr: StoredCSR, state: str, certificate_id: int | None) -> None:
+    tx.write(_mark_csr, {"b_id": csr.id, "v_state": state, "v_certificate_id": certificate_id})
+
+
+def tell_csr(
+    tx: Transaction, csr_id: int, state: str, certificate_id: int | None, decision: Event, now: datetime
+) -> None:
+    """What was decided about a request that was handed in from here: on its row, if that is still there, with an event
+    of its own.
+    """
+    row = tx.row(_csr, {"b_id": csr_id})
+    if row is None:
+        return
+    csr = _csr_record(row)
+    if state == "rejected" and csr.state == "signed":
+        # It was handed in twice: what was issued for it stays.
+        return
+    _mark(tx, csr, state, certificate_id)
+    kind = "sign" if state == "signed" else "reject"
+    details = {decision.resource_type: decision.resource_name, "subject": csr.subject}
+    event = Event(kind, "CSR", csr.name, decision.actor, details, csr.owner_id, decision.actor_id)
+    write_event(tx, event, now)
+
+
+def _reject_csr(tx: Transaction, csr_id: int, event: Event, now: datetime) -> StoredCSR:
+    csr = _find_csr(tx, csr_id)
+    if csr.state != "pending":
+        raise Conflict(f"this certificate signing request is {csr.state} already")
+    _mark(tx, csr, "rejected", None)
+    write_event(tx, event, now)
+    return _find_csr(tx, csr_id)
 
 
 class ChallengesPart(StorePart):
@@ -238,6 +268,6 @@ class ChallengesPart(StorePart):
         """Remove it; NotFound."""
         return self._write(_remove_csr, csr_id, event, now)
 
-    def mark_csr(self, csr_id: int, state: str) -> Deferred[None]:
-        """Set its state: ``pending``, ``signed`` or ``rejected``; NotFound."""
-        return self._write(_mark, csr_id, state)
+    def reject_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[StoredCSR]:
+        """Pending → rejected; NotFound, Conflict."""
+        return self._write(_reject_csr, csr_id, event, now)

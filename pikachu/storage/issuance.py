@@ -30,6 +30,7 @@ from pikachu.model import (
 )
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.challenges import tell_csr
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page
 from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable, to_json
@@ -59,6 +60,9 @@ _COLUMNS: Final = [
     _r.decided_at,
     _r.decided_by,
     _r.reason,
+    _r.address,
+    _r.label,
+    _r.csr_id,
 ]
 _REQUEST_FIELDS: Final = (
     "state",
@@ -78,6 +82,7 @@ _REQUEST_FIELDS: Final = (
     "transaction_digest",
     "requester_key",
     "challenge_id",
+    "csr_id",
     "label",
     "validity_days",
     "details",
@@ -202,6 +207,7 @@ _to_complete: Final = select(
     _r.owner_id,
     _r.policy,
     _r.challenge_id,
+    _r.csr_id,
     _r.revoked_at,
     _r.revocation_reason,
 ).where(_r.id == bindparam("b_id"))
@@ -230,6 +236,9 @@ def _request_record(row: Row) -> RequestRecord:
         maybe_moment(row[18]),
         row[19],
         row[20],
+        row[21],
+        row[22],
+        row[23],
     )
 
 
@@ -335,6 +344,7 @@ def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: date
         "transaction_digest": request.transaction,
         "requester_key": request.requester_key,
         "challenge_id": challenge,
+        "csr_id": request.csr_id,
         "label": request.label,
         "validity_days": request.validity_days,
         "details": to_json(request.details) if request.details else None,
@@ -401,6 +411,8 @@ def _reject_request(
     _move(tx, _reject, request_id, values)
     _free_challenge(tx, request)
     write_event(tx, event, now)
+    if request.csr_id is not None:
+        tell_csr(tx, request.csr_id, "rejected", None, event, now)
     return _find(tx, request_id)
 
 
@@ -424,6 +436,7 @@ def complete(
         owner_id,
         policy,
         challenge_id,
+        csr_id,
         revoked_at,
         reason,
     ) = row
@@ -458,6 +471,8 @@ def complete(
     if challenge_id is not None:
         tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
     write_event(tx, event, now)
+    if csr_id is not None:
+        tell_csr(tx, csr_id, "signed", certificate_id, event, now)
     return CertificateRecord(
         certificate_id,
         int(serial, 16),
@@ -566,6 +581,10 @@ class IssuancePart(StorePart):
     def request_by_transaction(self, transaction: bytes) -> Deferred[Repeated | None]:
         """The newest request of that transaction digest."""
         return self._read(_by_digest, transaction)
+
+    def check_key(self, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0) -> Deferred[None]:
+        """That ``begin`` would let this owner have the key certified; PolicyViolation."""
+        return self._read(_refuse_foreign_key, key_id, owner_id, subject, request_id)
 
     def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
         """Sorted by ``id`` or ``created_at``; filters ``state``, ``method``."""

@@ -123,6 +123,8 @@ requests: Final = Table(
     Column("transaction_digest", LargeBinary),
     Column("requester_key", LargeBinary),
     Column("challenge_id", _Id),
+    # The stored request that was handed in, where it was one.
+    Column("csr_id", _Id),
     Column("label", Text),
     Column("validity_days", BigInteger),
     Column("details", Text),
@@ -297,6 +299,8 @@ csrs: Final = Table(
     # The stored key and the name of the certificate template that it was made of, where it was made here.
     Column("key_id", _Id),
     Column("template", Text),
+    # What was issued for it last.
+    Column("certificate_id", _Id),
     sqlite_autoincrement=True,
 )
 

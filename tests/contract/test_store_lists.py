@@ -374,9 +374,16 @@ def test_challenges_and_csrs(db: Opened) -> None:
         db.get(db.store.challenge(made[1].id))
     csr = db.get(db.store.add_csr("name", b"der", "CN=x", "RSA/2048", 1, event(), NOW))
     assert db.get(db.store.csr(csr.id)) == csr
-    db.get(db.store.mark_csr(csr.id, "signed"))
+    certificate = db.issue(csr_id=csr.id)
     assert db.get(db.store.csrs(ListQuery(filters={"state": "pending"}))).items == ()
-    assert db.get(db.store.csrs(ListQuery(owner_id=1, q="NAM"))).items == (replace(csr, state="signed"),)
+    signed = replace(csr, state="signed", certificate_id=certificate.id)
+    assert db.get(db.store.csrs(ListQuery(owner_id=1, q="NAM"))).items == (signed,)
+    last = db.get(db.store.events(ListQuery(limit=1))).items[0].event
+    assert (last.type, last.resource_type, last.resource_name, last.owner_id) == ("sign", "CSR", "name", 1)
+    with pytest.raises(Conflict, match="signed already"):
+        db.get(db.store.reject_csr(csr.id, event("reject"), NOW))
+    other = db.get(db.store.add_csr("other", b"der", "CN=x", "RSA/2048", 1, event(), NOW))
+    assert db.get(db.store.reject_csr(other.id, event("reject"), NOW)) == replace(other, state="rejected")
     db.get(db.store.delete_csr(csr.id, event("delete"), NOW))
     with pytest.raises(NotFound):
         db.get(db.store.csr(csr.id))

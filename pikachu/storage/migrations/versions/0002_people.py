@@ -13,9 +13,11 @@ _KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
-    """Add the tables, and to stored requests what they were made of."""
+    """Add the tables, and to stored requests what they were made of and what became of them."""
     op.add_column("csrs", sa.Column("key_id", _ID, nullable=True))
     op.add_column("csrs", sa.Column("template", sa.Text(), nullable=True))
+    op.add_column("csrs", sa.Column("certificate_id", _ID, nullable=True))
+    op.add_column("requests", sa.Column("csr_id", _ID, nullable=True))
     op.create_table(
         "sessions",
         sa.Column("id", _ID, nullable=False),
