@@ -35,6 +35,7 @@ from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, read_file
 from pikachu.signers.key import KeySigner
+from pikachu.statistics import Statistics
 from pikachu.storage.store import Store, open_store
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.validation import CertificateStatusReader, OCSPResponder, OCSPSettings
@@ -330,4 +331,5 @@ def build(
         Policies(store, policies, issuers, clock, config.ca.public_url),
         generations,
         CertificateTemplates(store, clock, pools.files),
+        Statistics(store, clock),
     )

@@ -17,6 +17,7 @@ from pikachu.publication import CRLPublisher
 from pikachu.registration import RegistrationAuthority
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
+from pikachu.statistics import Statistics
 from pikachu.storage.store import Store
 from pikachu.threads import WorkerPool
 from pikachu.validation import CertificateStatusReader, OCSPResponder
@@ -65,3 +66,4 @@ class Core:
     policy_rules: Policies
     generations: Generations
     templates: CertificateTemplates
+    statistics: Statistics

@@ -171,10 +171,14 @@ Work = Callable[[Transaction], Any]
 
 @dataclass(slots=True)
 class Batch:
-    """What became of a batch: (True, result) or (False, Failure) for each work, in order."""
+    """What became of a batch: (True, result) or (False, Failure) for each work, in order.
+
+    :ivar last_event: the id of the newest audit event that was written; ``None`` where there is none.
+    """
 
     outcomes: list[tuple[bool, Any]] = field(default_factory=list)
     changes: list[StatusChange] = field(default_factory=list)
+    last_event: int | None = None
 
 
 class _Spoiled(Exception):
@@ -237,6 +241,7 @@ class Database:
             one = self.write_batch([work])
             batch.outcomes += one.outcomes
             batch.changes += one.changes
+            batch.last_event = batch.last_event if one.last_event is None else one.last_event
             success, value = one.outcomes[0]
             if not success and value.check(StoreUnavailable):
                 # Each further one would wait as long as this one did.
@@ -263,6 +268,8 @@ class Database:
                     raise
                 raise _Spoiled from error
         batch.changes = transaction.changes
+        if transaction.events and transaction.head is not None:
+            batch.last_event = transaction.head[0]
         return batch
 
     def check(self) -> None:

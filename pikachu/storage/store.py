@@ -18,11 +18,12 @@ from pikachu.storage.accounts import AccountsPart
 from pikachu.storage.audit import AuditPart, store_events
 from pikachu.storage.certificates import CertificatesPart, subject_search
 from pikachu.storage.challenges import ChallengesPart
-from pikachu.storage.database import Database, Transaction, in_memory, parse_url
+from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
 from pikachu.storage.issuance import IssuancePart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.policies import PoliciesPart
 from pikachu.storage.revocation import RevocationPart, register_issuer
+from pikachu.storage.statistics import StatisticsPart
 from pikachu.storage.templates import TemplatesPart
 from pikachu.storage.writer import GroupCommit
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
@@ -54,6 +55,7 @@ class Store(
     ChallengesPart,
     TemplatesPart,
     AuditPart,
+    StatisticsPart,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 
@@ -70,6 +72,7 @@ class Store(
         self._reader = reader
         self._writer = GroupCommit(self._database, writer, self._announce, queue)
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
+        self._watchers: list[Callable[[int], None]] = []
         self._closed: StoreUnavailable | None = None
         self._pools = (reader, writer)
 
@@ -78,6 +81,10 @@ class Store(
         told that they are done; in the reactor's thread.
         """
         self._subscribers.append(callback)
+
+    def watch_events(self, callback: Callable[[int], None]) -> None:
+        """Call *callback* with the id of the newest audit event of each commit with one; in the reactor's thread."""
+        self._watchers.append(callback)
 
     def register_issuer(self, name: str, key_identifier: bytes, certificate: bytes, now: datetime) -> IssuerRecord:
         """The record of that key, made or brought up to date; blocks.  Raises StoreUnavailable."""
@@ -105,12 +112,19 @@ class Store(
 
         return self._writer.idle().addCallback(close)
 
-    def _announce(self, changes: list[StatusChange]) -> None:
-        for callback in self._subscribers:
+    def _announce(self, written: Batch) -> None:
+        if written.changes:
+            self._tell(self._subscribers, written.changes)
+        if written.last_event is not None:
+            self._tell(self._watchers, written.last_event)
+
+    @staticmethod
+    def _tell(callbacks: list[Callable[[T], None]], what: T) -> None:
+        for callback in callbacks:
             try:
-                callback(changes)
+                callback(what)
             except Exception:  # noqa: BLE001 - the commit is made, and those who wrote wait for its result
-                log.failure("after a commit with changes of status")
+                log.failure("after a commit")
 
     def _read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         def read(tx: Transaction) -> T:

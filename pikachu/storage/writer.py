@@ -16,7 +16,6 @@ from twisted.python.failure import Failure
 
 from pikachu.errors import Overloaded
 from pikachu.interfaces import IWorkerPool
-from pikachu.model import StatusChange
 from pikachu.storage.database import Batch, Database, Transaction, Work
 from pikachu.threads import shield
 
@@ -33,9 +32,7 @@ class GroupCommit:
     :param queue: how many writes may wait; one more fails with Overloaded.
     """
 
-    def __init__(
-        self, database: Database, pool: IWorkerPool, announce: Callable[[list[StatusChange]], None], queue: int
-    ) -> None:
+    def __init__(self, database: Database, pool: IWorkerPool, announce: Callable[[Batch], None], queue: int) -> None:
         self._database = database
         self._pool = pool
         self._announce = announce
@@ -71,8 +68,7 @@ class GroupCommit:
         done.addCallbacks(partial(self._committed, batch), partial(self._lost, batch))
 
     def _committed(self, batch: list[tuple[Work, Deferred[Any]]], written: Batch) -> None:
-        if written.changes:
-            self._announce(written.changes)
+        self._announce(written)
         # What these write next, such as the certificates of intents, is then in the next batch, with what came
         # meanwhile: a commit costs ten times as much as a work in it.
         for (_, result), (success, value) in zip(batch, written.outcomes, strict=True):

@@ -91,6 +91,7 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/cas/<name>": anyone(),
     "GET /api/v1/status/<serial>": anyone(),
     "GET /api/v1/events": each(Scope.READ),
+    "GET /api/v1/statistics": each(Scope.READ),
     "GET /api/v1/openapi.json": anyone(),
 }
 

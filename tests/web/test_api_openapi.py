@@ -81,5 +81,6 @@ def test_answers(rest: REST, document: dict[str, Any]) -> None:
         check(schema("get", f"{path}/{{id}}", "200"), rest.good("GET", f"{path}/{answer['id']}", who="root"), schemas)
     for path in (*made, "/events", "/approvals", "/cas"):
         check(schema("get", path, "200"), rest.good("GET", path, who="root"), schemas)
+    check(schema("get", "/statistics", "200"), rest.good("GET", "/statistics", who="root"), schemas)
     for text in ("12", made["/certificates"]["serial"]):
         check(schema("get", "/status/{serial}", "200"), rest.good("GET", f"/status/{text}"), schemas)

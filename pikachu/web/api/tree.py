@@ -13,6 +13,7 @@ from pikachu.web.api.csrs import CSRsAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.routes import Routes
+from pikachu.web.api.statistics import StatisticsAPI
 from pikachu.web.api.users import TokensAPI, UsersAPI
 
 
@@ -29,6 +30,7 @@ def api_tree(core: Core) -> RESTResource:
         TokensAPI(core, inventory),
         AuthorityAPI(core),
         EventsAPI(core, inventory),
+        StatisticsAPI(core),
     ]
     routes = [route for part in parts for route in part.routes()]
     return RESTResource([*routes, *OpenAPI(routes).routes()], core.authenticator, core.clock)

@@ -1,0 +1,165 @@
+"""Counting what there is: so that a million certificates are counted in a fraction of a second, or bit by bit.
+
+The state of certificates is counted along ``certificates_end``, which holds all that decides on it.  What they are
+(key, method, day) stands in the rows only: it never changes once it is issued, so each row is looked at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, func, literal_column, select, text
+
+from pikachu.figures import DAYS_AHEAD, Batch, Counts, Issued
+from pikachu.storage.database import Transaction
+from pikachu.storage.part import StorePart
+from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, requests
+
+_DAY: Final = 86400
+_EVER: Final = 2**62
+# So many of one owner's rows are looked at one by one; beyond that the index of ends is walked along.
+_FEW: Final = 10_000
+
+_c: Final = certificates.c
+_r: Final = requests.c
+_e: Final = audit_events.c
+
+_mine: Final = _c.owner_id == bindparam("b_owner")
+_ending: Final = (
+    select(func.count(), func.count(_c.revoked_at))
+    .where(_c.not_after >= bindparam("b_from"), _c.not_after < bindparam("b_to"), _c.deleted_at.is_(None))
+    .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
+)
+_my_ending: Final = _ending.where(_mine)
+_some: Final = select(_c.id).where(_mine).limit(_FEW + 1).subquery()
+_are_few: Final = select(func.count()).select_from(_some)
+_REVOKED: Final = -2
+_EXPIRED: Final = -1
+_worth: Final = case(
+    (_c.revoked_at.is_not(None), literal_column(str(_REVOKED))),
+    (_c.not_after < bindparam("b_now"), literal_column(str(_EXPIRED))),
+    (_c.not_after >= bindparam("b_end"), literal_column(str(DAYS_AHEAD))),
+    else_=(_c.not_after - bindparam("b_now")) / literal_column(str(_DAY)),
+).label("worth")
+_by_worth: Final = select(_worth, func.count()).where(_mine, _c.deleted_at.is_(None)).group_by(text("worth"))
+
+# As the partial index of open requests says it.
+_open: Final = and_(_r.state == literal_column("'pending'"), text("state <> 'issued'"))
+_waiting: Final = select(func.count()).select_from(requests).where(_open)
+_my_waiting: Final = _waiting.where(_r.owner_id == bindparam("b_owner"))
+_pending_accounts: Final = (
+    select(func.count()).select_from(accounts).where(accounts.c.state == literal_column("'pending'"))
+)
+
+
+def _batch(*conditions: ColumnElement[bool], newest_first: bool) -> Select[Any]:
+    """Counts by key, method and day of the next rows in the order of their ids."""
+    order = _c.id.desc() if newest_first else _c.id.asc()
+    day = (_c.created_at / literal_column(str(_DAY))).label("day")
+    rows = (
+        select(_c.id, _c.key_type, _c.method, day)
+        .where(*conditions)
+        .order_by(order)
+        .limit(bindparam("b_rows", type_=Integer))
+        .subquery()
+    )
+    kind = (rows.c.key_type, rows.c.method, rows.c.day)
+    return select(*kind, func.count(), func.min(rows.c.id), func.max(rows.c.id)).group_by(*kind)
+
+
+_before: Final = _c.id < bindparam("b_id")
+_after: Final = _c.id > bindparam("b_id")
+_issued_before: Final = _batch(_before, newest_first=True)
+_issued_after: Final = _batch(_after, newest_first=False)
+_my_issued_before: Final = _batch(_before, _mine, newest_first=True)
+_my_issued_after: Final = _batch(_after, _mine, newest_first=False)
+
+_newest_event: Final = select(audit_head.c.count).where(audit_head.c.id == literal_column("1"))
+_event_owners: Final = (
+    select(_e.owner_id, func.max(_e.id))
+    .where(_e.id > bindparam("b_id"), _e.id <= bindparam("b_to"))
+    .group_by(_e.owner_id)
+)
+
+
+def _count(tx: Transaction, owner_id: int | None, now: datetime) -> Counts:
+    at = int(now.timestamp())
+    found: dict[int, int] = {}
+    if owner_id is not None and _is_few(tx, owner_id):
+        end = at + DAYS_AHEAD * _DAY
+        found = {int(row[0]): row[1] for row in tx.rows(_by_worth, {"b_owner": owner_id, "b_now": at, "b_end": end})}
+    else:
+        statement, mine = (_ending, {}) if owner_id is None else (_my_ending, {"b_owner": owner_id})
+        days = [at + day * _DAY for day in range(DAYS_AHEAD + 1)]
+        found[_REVOKED] = 0
+        spans = zip(range(_EXPIRED, DAYS_AHEAD + 1), (-_EVER, *days), (*days, _EVER), strict=True)
+        for worth, begin, end in spans:
+            row = tx.row(statement, {**mine, "b_from": begin, "b_to": end}) or (0, 0)
+            found[worth] = row[0] - row[1]
+            found[_REVOKED] += row[1]
+    ending = tuple(found.get(day, 0) for day in range(DAYS_AHEAD))
+    return Counts(
+        now,
+        sum(ending) + found.get(DAYS_AHEAD, 0),
+        found.get(_REVOKED, 0),
+        found.get(_EXPIRED, 0),
+        ending,
+        _one(tx, _waiting, {}) if owner_id is None else _one(tx, _my_waiting, {"b_owner": owner_id}),
+        _one(tx, _pending_accounts, {}) if owner_id is None else None,
+    )
+
+
+def _is_few(tx: Transaction, owner_id: int) -> bool:
+    return _one(tx, _are_few, {"b_owner": owner_id}) <= _FEW
+
+
+def _one(tx: Transaction, statement: Select[Any], parameters: dict[str, int]) -> int:
+    row = tx.row(statement, parameters)
+    return 0 if row is None else int(row[0])
+
+
+def _issued(tx: Transaction, owner_id: int | None, position: int, rows: int, *, newer: bool) -> Batch:
+    if owner_id is None:
+        found = tx.rows(_issued_after if newer else _issued_before, {"b_id": position, "b_rows": rows})
+    else:
+        parameters = {"b_id": position, "b_rows": rows, "b_owner": owner_id}
+        found = tx.rows(_my_issued_after if newer else _my_issued_before, parameters)
+    if not found:
+        return Batch((), 0, 0, full=False)
+    return Batch(
+        tuple(Issued(row[0], row[1], int(row[2]), row[3]) for row in found),
+        min(row[4] for row in found),
+        max(row[5] for row in found),
+        full=sum(row[3] for row in found) == rows,
+    )
+
+
+def _owners(tx: Transaction, after: int, until: int) -> dict[int | None, int]:
+    return {row[0]: row[1] for row in tx.rows(_event_owners, {"b_id": after, "b_to": until})}
+
+
+class StatisticsPart(StorePart):
+    """See :class:`pikachu.interfaces.IStatisticsStore`."""
+
+    def count(self, owner_id: int | None, now: datetime) -> Deferred[Counts]:
+        """Of that owner, or of all."""
+        return self._read(_count, owner_id, now)
+
+    def issued_before(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
+        """The next *rows* ones with smaller ids."""
+        return self._read(_issued, owner_id, certificate_id, rows, newer=False)
+
+    def issued_after(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
+        """The next *rows* ones with greater ids."""
+        return self._read(_issued, owner_id, certificate_id, rows, newer=True)
+
+    def newest_event(self) -> Deferred[int]:
+        """Its id, 0 where there is none: it rises with each event of any process."""
+        return self._read(_one, _newest_event, {})
+
+    def event_owners(self, after: int, until: int) -> Deferred[dict[int | None, int]]:
+        """Whose objects the events after *after* up to *until* are about, with the newest event of each."""
+        return self._read(_owners, after, until)

@@ -1,0 +1,96 @@
+"""``/statistics``: what a dashboard shows (UI-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pikachu.errors import Overloaded
+from pikachu.model import Scope
+from pikachu.rooms import Core
+from pikachu.web.api.routes import Answer, Call, Routes, route
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateCounts:
+    """Certificates by status, and how many valid ones end in the next 7, 30 and 90 days and in each of 13 weeks."""
+
+    total: int
+    valid: int
+    revoked: int
+    expired: int
+    expiring_7_days: int
+    expiring_30_days: int
+    expiring_90_days: int
+    expiring_by_week: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedDay:
+    """How many certificates were issued on a day (UTC), by method."""
+
+    date: str
+    methods: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsDocument:
+    """Counts of all (``everything``), or of one's own.
+
+    :param as_of: when ``certificates``, ``approvals_waiting`` and ``accounts_pending`` were counted.
+    :param keys: certificates issued by key type; about all of them once ``keys_complete``.
+    """
+
+    everything: bool
+    as_of: datetime
+    certificates: CertificateCounts
+    approvals_waiting: int
+    accounts_pending: int | None
+    issued: tuple[IssuedDay, ...]
+    keys: Mapping[str, int]
+    keys_complete: bool
+
+
+class StatisticsAPI(Routes):
+    """Counts."""
+
+    def __init__(self, core: Core) -> None:
+        self._statistics = core.statistics
+
+    @route(
+        "GET",
+        "/statistics",
+        scope=Scope.READ,
+        summary="Counts of certificates, by status, end, day and key: of one's own, or for admins of all",
+        answer=StatisticsDocument,
+    )
+    async def get(self, call: Call) -> Answer:
+        """Kept for a while: ``as_of`` says when they were counted; 503 while a large database is counted first."""
+        found = await self._statistics.overview(call.principal)
+        counts = found.counts
+        if counts is None:
+            raise Overloaded("the first count is under way; try again soon", retry_after=1)
+        certificates = CertificateCounts(
+            counts.total,
+            counts.valid,
+            counts.revoked,
+            counts.expired,
+            found.within(7),
+            found.within(30),
+            found.within(90),
+            found.weeks,
+        )
+        return Answer(
+            200,
+            StatisticsDocument(
+                found.everything,
+                counts.at,
+                certificates,
+                counts.waiting,
+                counts.pending_accounts,
+                tuple(IssuedDay(day.date.isoformat(), day.methods) for day in found.days),
+                found.keys,
+                found.complete,
+            ),
+        )

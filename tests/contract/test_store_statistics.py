@@ -1,0 +1,135 @@
+"""Counting in each database (UI-3)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from pikachu.figures import DAYS_AHEAD, Counts
+from pikachu.model import AccountState, RevocationReason, Role
+from pikachu.storage import statistics
+from tests.support.databases import NOW, Opened, event
+
+DAY = timedelta(days=1)
+
+
+def fill(db: Opened) -> None:
+    """Certificates of two owners and of none, of each status, one deleted."""
+    for days in (0, 6, 7, 89, 90, 91, 400):
+        db.issue(f"for {days} days", intent={"not_after": NOW + days * DAY}, owner_id=1)
+    db.issue("expired", intent={"not_after": NOW - DAY}, owner_id=1)
+    gone = db.issue("gone", intent={"not_after": NOW + DAY}, owner_id=1)
+    db.get(db.store.delete_certificate(gone.id, event("delete"), NOW))
+    bad = db.issue("bad", intent={"not_after": NOW + DAY}, owner_id=2)
+    old = db.issue("bad and old", intent={"not_after": NOW - DAY}, owner_id=2)
+    for one in (bad, old):
+        db.get(db.store.revoke(one.serial, NOW, RevocationReason.UNSPECIFIED, event("revoke")))
+    db.issue("nobody's", intent={"not_after": NOW + 2 * DAY})
+
+
+def ends(counts: Counts) -> dict[int, int]:
+    """The days on which some end."""
+    return {day: count for day, count in enumerate(counts.ending) if count}
+
+
+@pytest.mark.parametrize("few", [True, False])
+def test_counts(db: Opened, few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """UI-3: by status and by day of their end; revoked beats expired, deleted ones are left out."""
+    if not few:
+        monkeypatch.setattr(statistics, "_is_few", lambda tx, owner_id: False)
+    fill(db)
+    every = db.get(db.store.count(None, NOW))
+    assert (every.valid, every.revoked, every.expired, every.total) == (8, 2, 1, 11)
+    assert ends(every) == {0: 1, 2: 1, 6: 1, 7: 1, 89: 1, 90: 1}
+    assert len(every.ending) == DAYS_AHEAD
+    first = db.get(db.store.count(1, NOW))
+    assert (first.valid, first.revoked, first.expired) == (7, 0, 1)
+    assert ends(first) == {0: 1, 6: 1, 7: 1, 89: 1, 90: 1}
+    second = db.get(db.store.count(2, NOW))
+    assert (second.valid, second.revoked, second.expired, ends(second)) == (0, 2, 0, {})
+    assert db.get(db.store.count(0, NOW)).total == 0
+    later = db.get(db.store.count(1, NOW + 8 * DAY))
+    assert (later.valid, later.expired) == (4, 4)
+
+
+def test_what_waits(db: Opened) -> None:
+    """Requests that wait for a person are counted, of each owner's their own; accounts for who sees all."""
+    for owner_id in (1, 1, 2, None):
+        db.get(db.store.begin(db.request(owner_id=owner_id), None, NOW))
+    db.issue("done", owner_id=1)
+    for name, state in (("ann", AccountState.PENDING), ("bob", AccountState.ACTIVE)):
+        db.get(db.store.add_account(name, f"{name}@example.com", Role.USER, state, None, event("add", name), NOW))
+    assert [db.get(db.store.count(owner, NOW)).waiting for owner in (None, 1, 2, 3)] == [4, 2, 1, 0]
+    assert [db.get(db.store.count(owner, NOW)).pending_accounts for owner in (None, 1)] == [1, None]
+
+
+def test_what_was_issued(db: Opened) -> None:
+    """Key, method and day are counted a bounded number of rows at a time, in both directions."""
+    today = int(NOW.timestamp()) // 86400
+    for number in range(7):
+        key_type = "RSA/2048" if number % 2 else "Ed25519"
+        db.issue(f"device {number}", key_type=key_type, owner_id=1 + number % 3)
+    request, _ = db.begin("tomorrow", owner_id=1)
+    last = db.complete(request, at=NOW + DAY)
+    gone = db.get(db.store.issued_before(None, last.id, 1))
+    assert (gone.first, gone.last, gone.full) == (last.id - 1, last.id - 1, True)
+    db.get(db.store.delete_certificate(gone.last, event("delete"), NOW))
+    every = db.get(db.store.issued_before(None, 2**62, 1000))
+    assert {(one.key_type, one.method, one.day): one.count for one in every.issued} == {
+        ("Ed25519", "EST", today): 4,
+        ("RSA/2048", "EST", today): 3,
+        ("EC/prime256v1", "EST", today + 1): 1,
+    }
+    assert (every.last, every.full) == (last.id, False)
+    mine = db.get(db.store.issued_before(1, 2**62, 3))
+    assert sum(one.count for one in mine.issued) == 3
+    assert mine.full
+    rest = db.get(db.store.issued_before(1, mine.first, 3))
+    assert (sum(one.count for one in rest.issued), rest.full) == (1, False)
+    assert db.get(db.store.issued_before(1, rest.first, 3)).last == 0
+    newer = db.get(db.store.issued_after(1, rest.last, 3))
+    assert (newer.first, newer.last) == (mine.first, mine.last)
+    assert db.get(db.store.issued_after(None, last.id, 3)).issued == ()
+
+
+def test_whose_events_are_new(db: Opened) -> None:
+    """Each owner's newest event is known, without any that is not asked for."""
+    assert db.get(db.store.newest_event()) == 0
+    for owner_id in (1, None, 2, 1, 2):
+        db.get(db.store.add_event(event("update", owner_id=owner_id), NOW))
+    assert db.get(db.store.newest_event()) == 5
+    assert db.get(db.store.event_owners(0, 5)) == {1: 4, None: 2, 2: 5}
+    assert db.get(db.store.event_owners(2, 4)) == {2: 3, 1: 4}
+    assert db.get(db.store.event_owners(5, 5)) == {}
+
+
+def test_commits_with_events_are_told(db: Opened) -> None:
+    """Each commit of this process that wrote an event is told of, with the newest one's id; others are not."""
+    told: list[int] = []
+    db.store.watch_events(told.append)
+    db.get(db.store.add_event(event(), NOW))
+    assert told == [1]
+    first, second = db.store.add_event(event(), NOW), db.store.add_event(event(), NOW)
+    db.get(first)
+    db.get(second)
+    assert told[-1] == 3
+    request_id = db.begin("device")[0]
+    before = list(told)
+    db.get(db.store.newest_event())
+    assert told == before
+    db.complete(request_id)
+    assert told[-1] == db.get(db.store.newest_event())
+
+
+def test_a_watcher_that_fails_harms_nobody(db: Opened) -> None:
+    """What was committed is told to those who wrote it, and to the other watchers."""
+    told: list[int] = []
+
+    def fail(event_id: int) -> None:
+        raise RuntimeError
+
+    db.store.watch_events(fail)
+    db.store.watch_events(told.append)
+    db.get(db.store.add_event(event(), NOW))
+    assert told == [1]
