@@ -11,6 +11,7 @@ from typing import Final
 
 from pikachu.errors import PikachuError
 from pikachu.x509 import der
+from pikachu.x509.certificate import parse_time
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import escape_value, name_from, string_value
 from pikachu.x509.template.object_names import LONG
@@ -64,7 +65,7 @@ def extension_text(extension: Extension) -> tuple[str, ...]:
             lines = [_shown(text)] if text is not None else list(_hex(extension.value))
         else:
             lines = list(decode(der.parse(extension.value)))
-    except (PikachuError, ValueError, IndexError):
+    except (PikachuError, ValueError, LookupError):
         return ("this can't be read", *_hex(extension.value))
     if len(lines) > _MAXIMUM_LINES:
         return (*lines[:_MAXIMUM_LINES], f"… and {len(lines) - _MAXIMUM_LINES} more")
@@ -221,6 +222,56 @@ def _number(element: der.Element) -> Iterator[str]:
     yield str(element.integer())
 
 
+def _reason(element: der.Element) -> Iterator[str]:
+    number = element.expect(der.ENUMERATED).integer()
+    yield _REASONS.get(number, str(number))
+
+
+def _issuing_distribution_point(element: der.Element) -> Iterator[str]:
+    for part in element.expect(der.SEQUENCE).children():
+        if part.tag == 0xA0:
+            for name in part.children():
+                yield from _names(name) if name.tag == 0xA0 else [f"relative name: {_digits(name.content)}"]
+        else:
+            word = _ISSUING_FLAGS.get(part.tag, f"0x{part.tag:02x}")
+            yield word if part.content == b"\xff" else f"{word}: {_digits(part.content)}"
+
+
+def _moment(element: der.Element) -> Iterator[str]:
+    yield f"{parse_time(element):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _policy_mappings(element: der.Element) -> Iterator[str]:
+    for mapping in element.expect(der.SEQUENCE).children():
+        issuers, subjects = mapping.sub()
+        yield f"{object_name(issuers.oid())} : {object_name(subjects.oid())}"
+
+
+def _policy_constraints(element: der.Element) -> Iterator[str]:
+    words = {0x80: "Require Explicit Policy", 0x81: "Inhibit Policy Mapping"}
+    for part in element.expect(der.SEQUENCE).children():
+        yield f"{words[part.tag]}: {int.from_bytes(part.content, 'big')}"
+
+
+_REASONS: Final = {
+    0: "Unspecified",
+    1: "Key Compromise",
+    2: "CA Compromise",
+    3: "Affiliation Changed",
+    4: "Superseded",
+    5: "Cessation Of Operation",
+    6: "Certificate Hold",
+    8: "Remove From CRL",
+    9: "Privilege Withdrawn",
+    10: "AA Compromise",
+}
+_ISSUING_FLAGS: Final = {
+    0x81: "Only User Certificates",
+    0x82: "Only CA Certificates",
+    0x83: "Only Some Reasons",
+    0x84: "Indirect CRL",
+    0x85: "Only Attribute Certificates",
+}
 _DECODERS: Final[dict[str, Callable[[der.Element], Iterator[str]]]] = {
     "2.5.29.14": _key_identifier,
     "2.5.29.15": _bits(_KEY_USAGE),
@@ -228,11 +279,17 @@ _DECODERS: Final[dict[str, Callable[[der.Element], Iterator[str]]]] = {
     "2.5.29.18": _alternative_names,
     "2.5.29.19": _basic_constraints,
     "2.5.29.20": _number,
+    "2.5.29.21": _reason,
+    "2.5.29.24": _moment,
     "2.5.29.27": _number,
+    "2.5.29.28": _issuing_distribution_point,
+    "2.5.29.29": _alternative_names,
     "2.5.29.30": _name_constraints,
     "2.5.29.31": _distribution_points,
     "2.5.29.32": _policies,
+    "2.5.29.33": _policy_mappings,
     "2.5.29.35": _authority_key_identifier,
+    "2.5.29.36": _policy_constraints,
     "2.5.29.37": _purposes,
     "2.5.29.46": _distribution_points,
     "2.5.29.54": _number,

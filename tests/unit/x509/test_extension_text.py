@@ -41,7 +41,8 @@ def text_of(line: str) -> tuple[str, ...]:
         ("subjectKeyIdentifier = 0a0b", ("0A:0B",)),
         ("authorityKeyIdentifier = keyid", ("keyid:" + bytes(range(20)).hex(":").upper(),)),
         (
-            "subjectAltName = DNS:a.example.com, IP:192.0.2.1, IP:2001:db8::1, email:a@example.com, URI:urn:x, RID:1.2.3",
+            "subjectAltName = DNS:a.example.com, IP:192.0.2.1, IP:2001:db8::1, "
+            "email:a@example.com, URI:urn:x, RID:1.2.3",
             (
                 "DNS:a.example.com",
                 "IP:192.0.2.1",
@@ -94,3 +95,24 @@ def test_any_bytes_have_a_text(oid: str, value: bytes) -> None:
     lines = extension_text(Extension(oid, False, value))
     assert lines
     assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("oid", "value", "text"),
+    [
+        ("2.5.29.21", der.enumerated(1), ("Key Compromise",)),
+        ("2.5.29.21", der.enumerated(7), ("7",)),
+        ("2.5.29.24", der.tlv(der.GENERALIZED_TIME, b"20260304050607Z"), ("2026-03-04 05:06:07 UTC",)),
+        (
+            "2.5.29.28",
+            der.sequence(der.explicit(0, der.explicit(0, der.implicit(6, b"http://a"))), der.implicit(1, b"\xff")),
+            ("URI:http://a", "Only User Certificates"),
+        ),
+        ("2.5.29.33", der.sequence(der.sequence(der.oid("1.2.3"), der.oid("1.2.4"))), ("1.2.3 : 1.2.4",)),
+        ("2.5.29.36", der.sequence(der.implicit(0, b"\x02")), ("Require Explicit Policy: 2",)),
+        ("2.5.29.36", der.sequence(der.implicit(5, b"\x02")), ("this can't be read", "30:03:85:01:02")),
+    ],
+)
+def test_extensions_of_lists_and_authorities(oid: str, value: bytes, text: tuple[str, ...]) -> None:
+    """VA-1: what CRLs, their entries and authorities' certificates have beside."""
+    assert extension_text(Extension(oid, False, value)) == text
