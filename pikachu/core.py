@@ -33,6 +33,7 @@ from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core, Pools
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
+from pikachu.sessions import Sessions
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, read_file
 from pikachu.signers.key import KeySigner
 from pikachu.statistics import Statistics
@@ -321,6 +322,7 @@ def build(
         policies,
         authenticator,
         accounts,
+        Sessions(store, authenticator, sealer, clock, config.default.max_idle_time),
         registration,
         credentials,
         responder,

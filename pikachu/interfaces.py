@@ -5,14 +5,14 @@ Every method that may wait returns a Deferred.  One store method is one transact
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from pikachu.belongings import CertificateTemplate
+from pikachu.belongings import AccountCertificate, CertificateTemplate, Session
 from pikachu.figures import Batch, Counts
 from pikachu.model import (
     Account,
@@ -379,6 +379,48 @@ class ITemplateStore(Protocol):
     def delete_template(self, template_id: int, event: Event, now: datetime) -> Deferred[None]: ...
 
 
+class ISessionStore(Protocol):
+    """Who is signed in, and which client certificates sign in."""
+
+    def add_session(
+        self, digest: bytes, account_id: int, confirmed: bool, address: str, agent: str, event: Event, now: datetime
+    ) -> Deferred[Session]:
+        """With the account's last login.  An account has at most twenty; the oldest end.  Fails with NotFound."""
+
+    def session_by_digest(self, digest: bytes) -> Deferred[tuple[Session, Account] | None]: ...
+    def sessions_of(self, account_id: int) -> Deferred[list[Session]]:
+        """Newest first."""
+
+    def touch_session(self, session_id: int, now: datetime) -> Deferred[None]: ...
+    def confirm_session(self, session_id: int, now: datetime) -> Deferred[None]: ...
+    def end_session(self, session_id: int, event: Event | None, now: datetime) -> Deferred[None]:
+        """Fails with NotFound."""
+
+    def end_sessions(self, account_id: int, event: Event, now: datetime) -> Deferred[int]:
+        """How many there were.  Fails with NotFound."""
+
+    def end_idle_sessions(self, before: datetime) -> Deferred[int]: ...
+    def last_seen(self, account_ids: Iterable[int]) -> Deferred[dict[int, datetime]]:
+        """When those of the accounts that are signed in were seen last."""
+
+    def bind_certificate(
+        self,
+        account_id: int,
+        fingerprint: bytes,
+        subject: str,
+        serial: int,
+        not_after: datetime,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[AccountCertificate]:
+        """Fails with Conflict when it signs in an account already."""
+
+    def account_certificates(self, account_id: int) -> Deferred[list[AccountCertificate]]: ...
+    def account_certificate(self, certificate_id: int) -> Deferred[AccountCertificate]: ...
+    def unbind_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def account_by_certificate(self, fingerprint: bytes) -> Deferred[Account | None]: ...
+
+
 class IAuditStore(Protocol):
     """The chained audit log."""
 
@@ -415,6 +457,7 @@ class IStore(
     IPolicyStore,
     IAccountStore,
     ITemplateStore,
+    ISessionStore,
     IAuditStore,
     IStatisticsStore,
     Protocol,

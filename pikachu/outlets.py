@@ -11,7 +11,7 @@ from pikachu.errors import ConfigError
 from pikachu.http.quick import QuickPath
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Limits, PathRule
-from pikachu.http.tree import Tree
+from pikachu.http.tree import Above, Tree
 from pikachu.interfaces import IClock
 from pikachu.protocols.download.resources import download_tree
 from pikachu.protocols.est.resource import ESTResource
@@ -22,7 +22,7 @@ from pikachu.protocols.scep.resource import put_scep
 from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
 from pikachu.rooms import Core
 from pikachu.web.api.tree import api_tree
-from pikachu.web.entrance import Entrance, ToLogin
+from pikachu.web.ui.tree import ui_tree
 
 # Of what anyone may read, what machines ask for in the clear.
 IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
@@ -39,6 +39,7 @@ class Outlets:
         self._config = config
         self._downloads = download_tree(core)
         self._api = api_tree(core)
+        self._pages, self._static = ui_tree(core, clock)
         self.scep = scep_server(core) if config.scep.enabled else None
         self._ocsp: OCSPResource | None = None
         self._quick: QuickPath | None = None
@@ -59,15 +60,17 @@ class Outlets:
             tree = Tree(HTTPSRedirect(self._config.https.port))
             names: tuple[bytes, ...] = IN_THE_CLEAR
         else:
-            tree = Tree()
+            tree = Tree(self._pages)
             names = tuple(self._downloads)
-            tree.putChild(b"", ToLogin())
-            tree.putChild(b"login", Entrance())
+            tree.putChild(b"static", self._static)
             tree.putChild(b"api", self._api)
             tree.putChild(b"requests", self._api)
             self._put_est(tree)
         for name in names:
             tree.putChild(name, self._downloads[name])
+        if listener in ("https", "trusted_https"):
+            # The page about CAs stands above their files.
+            tree.putChild(b"ca", Above(self._pages, self._downloads[b"ca"]))
         if self._ocsp is not None:
             tree.putChild(b"ocsp", self._ocsp)
         self._put_scep(tree)

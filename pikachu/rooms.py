@@ -17,6 +17,7 @@ from pikachu.publication import CRLPublisher
 from pikachu.registration import RegistrationAuthority
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
+from pikachu.sessions import Sessions
 from pikachu.statistics import Statistics
 from pikachu.storage.store import Store
 from pikachu.threads import WorkerPool
@@ -56,6 +57,7 @@ class Core:
     policies: PolicyBook
     authenticator: Authenticator
     accounts: Accounts
+    sessions: Sessions
     registration: RegistrationAuthority
     credentials: ServiceCredentials
     responder: OCSPResponder

@@ -35,6 +35,7 @@ LAYERS = {
     "pikachu.authority": 4,
     "pikachu.validation": 4,
     "pikachu.accounts": 4,
+    "pikachu.sessions": 4,
     "pikachu.policies": 4,
     "pikachu.certificate_templates": 4,
     "pikachu.publication": 4,

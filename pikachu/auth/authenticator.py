@@ -139,11 +139,9 @@ class Authenticator:
         return account_principal(await self._account(username, password, address), address)
 
     @uncancelled
-    async def login(self, username: str, password: str, address: str) -> Account:
-        """Like :meth:`basic` for somebody who begins a session: recorded, once per session."""
-        account = await self._account(username, password, address)
-        await self._store.add_event(_account_event("login", account, address), self._now())
-        return account
+    async def verified(self, username: str, password: str, address: str) -> Account:
+        """Like :meth:`basic`, as the account itself: for who begins a session, which is recorded with the session."""
+        return await self._account(username, password, address)
 
     @uncancelled
     async def confirm(self, principal: Principal, password: str) -> None:
@@ -333,16 +331,3 @@ def _normalise(text: str) -> str | None:
         return None
     normalised = text.strip().upper()
     return normalised if _CHALLENGE.fullmatch(normalised) else None
-
-
-def _account_event(type_: str, account: Account, address: str) -> Event:
-    return Event(
-        type_,
-        "user",
-        account.username,
-        account.username,
-        {"ip": address},
-        owner_id=account.id,
-        actor_id=account.id,
-        about_account=True,
-    )

@@ -44,7 +44,7 @@ class HTTPSRedirect(Resource):
             text_error(request, HTTPStatus.FORBIDDEN, "not over plain HTTP; use HTTPS")
             return NOT_DONE_YET
         host = _HOST.fullmatch(request.getHeader(b"host") or b"")
-        if not self._port or host is None or not _accepts_html(request):
+        if not self._port or host is None or not accepts_html(request):
             text_error(request, HTTPStatus.NOT_FOUND, "nothing here")
             return NOT_DONE_YET
         port = b"" if self._port == 443 else b":%d" % self._port
@@ -55,7 +55,7 @@ class HTTPSRedirect(Resource):
         return NOT_DONE_YET
 
 
-def _accepts_html(request: BoundedRequest) -> bool:
+def accepts_html(request: BoundedRequest) -> bool:
     """Whether a browser asks: ``*/*`` alone is what programs send."""
     accepted = b",".join(request.requestHeaders.getRawHeaders(b"Accept") or ())
     match = _HTML.search(accepted)

@@ -28,3 +28,20 @@ class Tree(Resource):
         """The tree itself is nothing to see."""
         rendered: bytes | int = self._fallback.render(request)
         return rendered
+
+
+class Above(Resource):
+    """One resource for an address itself, another leaf for everything below it."""
+
+    isLeaf = True
+
+    def __init__(self, itself: IResource, below: IResource) -> None:
+        Resource.__init__(self)
+        self._itself = itself
+        self._below = below
+
+    def render(self, request: Request) -> bytes | int:
+        """Let the right one answer; a slash at the end makes no difference."""
+        chosen = self._below if any(request.postpath or []) else self._itself
+        rendered: bytes | int = chosen.render(request)
+        return rendered

@@ -15,7 +15,19 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
 from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, seconds, storable
-from pikachu.storage.schema import accounts, certificates, challenges, csrs, policies, requests, tokens
+from pikachu.storage.schema import (
+    account_certificates,
+    accounts,
+    certificates,
+    challenges,
+    csrs,
+    keys,
+    policies,
+    requests,
+    sessions,
+    templates,
+    tokens,
+)
 
 _a: Final = accounts.c
 _t: Final = tokens.c
@@ -50,8 +62,10 @@ def _disown(table: Table) -> Any:
 _unused: Final = delete(challenges).where(
     challenges.c.owner_id == bindparam("b_id"), challenges.c.consumed_at.is_(None)
 )
-_disowned: Final = [_disown(table) for table in (certificates, requests, policies, challenges, csrs)]
+_disowned: Final = [_disown(table) for table in (certificates, requests, policies, challenges, csrs, keys, templates)]
 _all_tokens: Final = delete(tokens).where(_t.account_id == bindparam("b_id"))
+_all_sessions: Final = delete(sessions).where(sessions.c.account_id == bindparam("b_id"))
+_all_certificates: Final = delete(account_certificates).where(account_certificates.c.account_id == bindparam("b_id"))
 
 _token: Final = select(*tokens.columns).where(_t.id == bindparam("b_id"))
 _token_named: Final = select(_t.id).where(_t.account_id == bindparam("b_account"), _t.name == bindparam("b_name"))
@@ -152,6 +166,9 @@ def _change(tx: Transaction, account: Account, event: Event, now: datetime) -> A
         "v_last_login_at": seconds(account.last_login_at),
     }
     tx.write(_update, values)
+    if account.state is not AccountState.ACTIVE or account.password_hash != old.password_hash:
+        # Whoever knew the former password, or was let in before, is out from now on (USR-4).
+        tx.write(_all_sessions, {"b_id": account.id})
     write_event(tx, event, now)
     return find_account(tx, account.id)
 
@@ -159,7 +176,7 @@ def _change(tx: Transaction, account: Account, event: Event, now: datetime) -> A
 def _remove(tx: Transaction, account_id: int, event: Event, now: datetime) -> None:
     account = find_account(tx, account_id)
     _keep_an_admin(tx, account)
-    for statement in (_all_tokens, _unused, *_disowned, _delete):
+    for statement in (_all_tokens, _all_sessions, _all_certificates, _unused, *_disowned, _delete):
         tx.write(statement, {"b_id": account_id})
     write_event(tx, event, now)
 

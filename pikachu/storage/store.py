@@ -23,6 +23,7 @@ from pikachu.storage.issuance import IssuancePart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.policies import PoliciesPart
 from pikachu.storage.revocation import RevocationPart, register_issuer
+from pikachu.storage.sessions import SessionsPart
 from pikachu.storage.statistics import StatisticsPart
 from pikachu.storage.templates import TemplatesPart
 from pikachu.storage.writer import GroupCommit
@@ -54,6 +55,7 @@ class Store(
     AccountsPart,
     ChallengesPart,
     TemplatesPart,
+    SessionsPart,
     AuditPart,
     StatisticsPart,
 ):

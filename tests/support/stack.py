@@ -323,12 +323,13 @@ class Response:
         headers: dict[str, str] = {}
         for text in fields:
             name, _, value = text.partition(": ")
-            assert name.lower() not in {known.lower() for known in headers}, f"{name} stands twice"
+            twice = name.lower() in {known.lower() for known in headers}
+            assert name.lower() == "set-cookie" or not twice, f"{name} stands twice"
             headers[name] = value
         status = int(line.split(" ")[1])
         if head:
             assert body == b""
-        elif status not in (204, 304):
+        elif status not in (204, 304) and headers.get("Transfer-Encoding") != "chunked":
             assert int(headers["Content-Length"]) == len(body), top
         return cls(status, headers, body, raw)
 

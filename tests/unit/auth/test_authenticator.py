@@ -214,14 +214,6 @@ def test_hanging_up_hides_no_failure(world: World) -> None:
     assert len(world.events("failed login")) == 10
 
 
-def test_login_is_recorded(world: World) -> None:
-    alice = world.add("alice")
-    assert result_of(world.authenticator.login("alice", PASSWORD, ADDRESS)).id == alice.id
-    (login,) = world.events("login")
-    assert login.event.about_account
-    assert (login.event.actor, login.event.actor_id, login.event.details) == ("alice", alice.id, {"ip": ADDRESS})
-
-
 def test_confirm_asks_for_ones_own_password(world: World) -> None:
     """Another account's password will not do."""
     alice = world.as_person(world.add("alice"))

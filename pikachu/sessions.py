@@ -1,0 +1,267 @@
+"""The rules about being signed in (USR-3): how sessions begin, how long they last, what ends them.
+
+The browser holds 256 random bits; the database their digest.  A session ends when its user was not seen for
+``max_idle_time``, twelve hours after it began, by a log-out, and at once when the account is suspended or deleted or
+its password changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from pikachu.auth.authenticator import Authenticator, account_principal
+from pikachu.auth.permissions import administers, require_scope
+from pikachu.belongings import AccountCertificate, Session
+from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.interfaces import IClock, IStore
+from pikachu.model import Account, AccountState, Event, Principal, PrincipalKind, Scope, format_serial, utc
+from pikachu.sealing import Sealer
+from pikachu.threads import uncancelled
+from pikachu.x509.certificate import Certificate
+from pikachu.x509.names import parse_name
+
+#: However busy, a session lasts no longer than this.
+MAXIMUM_AGE: Final = timedelta(hours=12)
+#: How long a password that was asked for again is remembered (DECISIONS 49).
+CONFIRMED: Final = timedelta(minutes=5)
+_SEEN_EVERY: Final = timedelta(seconds=15)
+_SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
+_MAXIMUM_AGENT: Final = 200
+
+
+class Sessions:
+    """Who is signed in.
+
+    Methods fail with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+
+    :param maximum_idle: seconds without a request that end a session.
+    """
+
+    def __init__(
+        self, store: IStore, authenticator: Authenticator, sealer: Sealer, clock: IClock, maximum_idle: int
+    ) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._sealer = sealer
+        self._clock = clock
+        self.maximum_idle = timedelta(seconds=maximum_idle)
+
+    # --- beginning ------------------------------------------------------------------------
+
+    @uncancelled
+    async def login(self, username: str, password: str, address: str, agent: str) -> tuple[Session, str]:
+        """A new session of the active account of that name and password, and its secret.
+
+        Fails as ``Authenticator.basic`` does: in one way for every cause.
+        """
+        account = await self._authenticator.verified(username, password, address)
+        return await self._begin(account, address, agent, confirmed=True)
+
+    @uncancelled
+    async def login_by_certificate(
+        self, der: bytes, address: str, agent: str, intermediates: tuple[bytes, ...] = ()
+    ) -> tuple[Session, str]:
+        """A new session of the account that the TLS client certificate *der* was bound to.
+
+        Fails with NotAuthorized for a certificate that is not valid here, or signs in nobody.
+        """
+        account = await self.account_of_certificate(der, address, intermediates)
+        return await self._begin(account, address, agent, confirmed=False)
+
+    @uncancelled
+    async def account_of_certificate(self, der: bytes, address: str, intermediates: tuple[bytes, ...] = ()) -> Account:
+        """The active account that a valid TLS client certificate signs in; fails with NotAuthorized."""
+        await self._authenticator.client_certificate(der, address, intermediates)
+        account = await self._store.account_by_certificate(hashlib.sha256(der).digest())
+        if account is None or account.state is not AccountState.ACTIVE:
+            raise NotAuthorized("this client certificate signs in no account; bind it on the page Account first")
+        return account
+
+    async def _begin(self, account: Account, address: str, agent: str, *, confirmed: bool) -> tuple[Session, str]:
+        secret = secrets.token_urlsafe(32)
+        by = "password" if confirmed else "client certificate"
+        event = _event("login", account, account_principal(account, address), by=by)
+        session = await self._store.add_session(
+            _digest(secret), account.id, confirmed, address, agent[:_MAXIMUM_AGENT], event, self._now()
+        )
+        return session, secret
+
+    @uncancelled
+    async def renew(self, account: Account, address: str, agent: str) -> tuple[Session, str]:
+        """A new session for who has just changed the own password, which ended all others."""
+        return await self._begin(account, address, agent, confirmed=True)
+
+    # --- going on -------------------------------------------------------------------------
+
+    @uncancelled
+    async def find(self, secret: str) -> tuple[Session, Account] | None:
+        """The session of that secret and its account, as long as both last; marks its user as seen."""
+        if not _SECRET.fullmatch(secret):
+            return None
+        found = await self._store.session_by_digest(_digest(secret))
+        if found is None:
+            return None
+        session, account = found
+        now = self._now()
+        if not self._lasts(session, now):
+            event = _event("logout", account, account_principal(account, session.address), reason="idle too long")
+            try:
+                await self._store.end_session(session.id, event, now)
+            except NotFound:
+                # Another request has ended it meanwhile.
+                return None
+            return None
+        if account.state is not AccountState.ACTIVE:
+            return None
+        if now - session.last_seen_at >= _SEEN_EVERY:
+            await self._store.touch_session(session.id, now)
+            session = replace(session, last_seen_at=now)
+        return session, account
+
+    def _lasts(self, session: Session, now: datetime) -> bool:
+        return now - session.last_seen_at <= self.maximum_idle and now - session.created_at <= MAXIMUM_AGE
+
+    def csrf(self, secret: str) -> str:
+        """What a form of the browser with that secret carries (UI-5): nobody else can know it."""
+        return self._sealer.digest("csrf", secret.encode()).hex()[:40]
+
+    # --- the password again ---------------------------------------------------------------
+
+    def is_confirmed(self, session: Session) -> bool:
+        """Whether the password was asked for within the last five minutes."""
+        return session.confirmed_at is not None and self._now() - session.confirmed_at <= CONFIRMED
+
+    @uncancelled
+    async def confirm(self, actor: Principal, session: Session, password: str) -> None:
+        """Ask for the password again.  Fails as ``Authenticator.confirm`` does."""
+        await self._authenticator.confirm(actor, password)
+        await self._store.confirm_session(session.id, self._now())
+
+    # --- ending ---------------------------------------------------------------------------
+
+    @uncancelled
+    async def logout(self, session: Session, account: Account) -> None:
+        """The session ends; nothing, when it has ended already."""
+        event = _event("logout", account, account_principal(account, session.address))
+        try:
+            await self._store.end_session(session.id, event, self._now())
+        except NotFound:
+            return
+
+    @uncancelled
+    async def of_account(self, actor: Principal, account_id: int) -> list[Session]:
+        """One's own sessions that last, newest first, or anybody's for admins.  Fails with NotFound."""
+        self._require_own(actor, account_id)
+        now = self._now()
+        return [session for session in await self._store.sessions_of(account_id) if self._lasts(session, now)]
+
+    @uncancelled
+    async def end(self, actor: Principal, account_id: int, session_id: int) -> None:
+        """End one of one's own sessions.  Fails with NotFound."""
+        self._require_own(actor, account_id)
+        account = await self._store.account(account_id)
+        if session_id not in {session.id for session in await self._store.sessions_of(account_id)}:
+            raise NotFound("there is no such session")
+        await self._store.end_session(session_id, _event("logout", account, actor), self._now())
+
+    @uncancelled
+    async def force_logout(self, actor: Principal, account_id: int) -> int:
+        """Sign an account out everywhere (USR-4); how many sessions ended.  Admins only.  Fails with NotFound."""
+        require_scope(actor, Scope.ADMIN)
+        account = await self._store.account(account_id)
+        return await self._store.end_sessions(account_id, _event("force logout", account, actor), self._now())
+
+    def idle(self, actor: Principal, account_ids: Iterable[int]) -> Deferred[dict[int, timedelta]]:
+        """For how long those accounts that are signed in were not seen.  Admins only."""
+
+        async def work() -> dict[int, timedelta]:
+            require_scope(actor, Scope.ADMIN)
+            now = self._now()
+            seen = await self._store.last_seen(account_ids)
+            return {one: now - at for one, at in seen.items() if now - at <= self.maximum_idle}
+
+        return Deferred.fromCoroutine(work())
+
+    @uncancelled
+    async def forget_idle(self) -> int:
+        """Remove the sessions whose users have gone without a word; how many."""
+        return await self._store.end_idle_sessions(self._now() - self.maximum_idle)
+
+    # --- client certificates --------------------------------------------------------------
+
+    @uncancelled
+    async def certificates(self, actor: Principal, account_id: int) -> list[AccountCertificate]:
+        """The client certificates that sign in one's own account, or anybody's for admins."""
+        self._require_own(actor, account_id)
+        return await self._store.account_certificates(account_id)
+
+    @uncancelled
+    async def bind(self, actor: Principal, account_id: int, certificate: Certificate) -> AccountCertificate:
+        """Have a client certificate sign in one's own account, or anybody's for admins.
+
+        Whether it is one of this authority's, valid and for clients, is looked at each time that it is used.
+        Fails with NotFound, and Conflict when it signs in an account already.
+        """
+        self._require_own(actor, account_id)
+        account = await self._store.account(account_id)
+        serial, subject = format_serial(certificate.serial), parse_name(certificate.subject_der).text
+        event = _event("bind certificate", account, actor, serial=serial, subject=subject)
+        return await self._store.bind_certificate(
+            account_id,
+            hashlib.sha256(certificate.der).digest(),
+            subject,
+            certificate.serial,
+            certificate.not_after,
+            event,
+            self._now(),
+        )
+
+    @uncancelled
+    async def unbind(self, actor: Principal, certificate_id: int) -> None:
+        """It signs in nobody any more.  Fails with NotFound."""
+        found = await self._store.account_certificate(certificate_id)
+        self._require_own(actor, found.account_id)
+        account = await self._store.account(found.account_id)
+        event = _event("unbind certificate", account, actor, serial=format_serial(found.serial))
+        await self._store.unbind_certificate(certificate_id, event, self._now())
+
+    @staticmethod
+    def _require_own(actor: Principal, account_id: int) -> None:
+        """Sessions and certificates are a person's own: a token with less than all scopes has no business there."""
+        if actor.kind is PrincipalKind.ANONYMOUS:
+            raise AuthenticationFailed("sign in first")
+        require_scope(actor, Scope.READ)
+        require_scope(actor, Scope.ENROLL)
+        if actor.owner_id != account_id and not administers(actor):
+            raise NotFound("there is no such account")
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
+
+
+def _digest(secret: str) -> bytes:
+    # Nobody guesses 256 random bits, so a plain digest will do, as for tokens.
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _event(type_: str, account: Account, actor: Principal, **details: object) -> Event:
+    if actor.address:
+        details["ip"] = actor.address
+    return Event(
+        type_,
+        "user",
+        account.username,
+        actor.name,
+        details,
+        owner_id=account.id,
+        actor_id=actor.owner_id,
+        about_account=True,
+    )

@@ -1,0 +1,263 @@
+"""Who is signed in, and the client certificates that sign in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import bindparam, delete, func, insert, select, update
+
+from pikachu.belongings import AccountCertificate, Session
+from pikachu.errors import Conflict, NotFound
+from pikachu.model import Account, Event, format_serial
+from pikachu.storage.accounts import find_account
+from pikachu.storage.audit import write_event
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable
+from pikachu.storage.schema import account_certificates, accounts, sessions
+
+_s: Final = sessions.c
+_c: Final = account_certificates.c
+_COLUMNS: Final = (_s.id, _s.account_id, _s.created_at, _s.last_seen_at, _s.confirmed_at, _s.address, _s.agent)
+_VALUES: Final = ("digest", "account_id", "created_at", "last_seen_at", "confirmed_at", "address", "agent")
+_MOST_SESSIONS: Final = 20
+
+_by_digest: Final = select(*_COLUMNS).where(_s.digest == bindparam("b_digest"))
+_by_id: Final = select(*_COLUMNS).where(_s.id == bindparam("b_id"))
+_of_account: Final = select(*_COLUMNS).where(_s.account_id == bindparam("b_account")).order_by(_s.id.desc())
+_insert: Final = insert(sessions).values({name: bindparam(name) for name in _VALUES}).returning(_s.id)
+_signed_in: Final = (
+    update(accounts).where(accounts.c.id == bindparam("b_id")).values(last_login_at=bindparam("v_last_login_at"))
+)
+_touch: Final = (
+    update(sessions)
+    .where(_s.id == bindparam("b_id"), _s.last_seen_at < bindparam("v_seen"))
+    .values(last_seen_at=bindparam("v_seen"))
+)
+_confirm: Final = update(sessions).where(_s.id == bindparam("b_id")).values(confirmed_at=bindparam("v_confirmed"))
+_end: Final = delete(sessions).where(_s.id == bindparam("b_id"))
+_end_all: Final = delete(sessions).where(_s.account_id == bindparam("b_account"))
+_end_idle: Final = delete(sessions).where(_s.last_seen_at < bindparam("b_before"))
+
+_certificate: Final = select(*account_certificates.columns).where(_c.id == bindparam("b_id"))
+_by_fingerprint: Final = select(*account_certificates.columns).where(_c.fingerprint == bindparam("b_fingerprint"))
+_certificates_of: Final = (
+    select(*account_certificates.columns).where(_c.account_id == bindparam("b_account")).order_by(_c.id)
+)
+_insert_certificate: Final = insert_into(
+    account_certificates, "account_id", "fingerprint", "subject", "serial", "not_after", "created_at"
+)
+_delete_certificate: Final = delete(account_certificates).where(_c.id == bindparam("b_id"))
+
+
+def _record(row: Row) -> Session:
+    identity, account_id, created_at, last_seen_at, confirmed_at, address, agent = row
+    return Session(
+        identity, account_id, moment(created_at), moment(last_seen_at), maybe_moment(confirmed_at), address, agent
+    )
+
+
+def _certificate_record(row: Row) -> AccountCertificate:
+    identity, account_id, fingerprint, subject, serial, not_after, created_at = row
+    return AccountCertificate(
+        identity, account_id, bytes(fingerprint), subject, int(serial, 16), moment(not_after), moment(created_at)
+    )
+
+
+def _add(
+    tx: Transaction,
+    digest: bytes,
+    account_id: int,
+    confirmed: bool,
+    address: str,
+    agent: str,
+    event: Event,
+    now: datetime,
+) -> Session:
+    find_account(tx, account_id)
+    at = int(now.timestamp())
+    # Whoever signs in again and again keeps the newest ones only.
+    for row in tx.rows(_of_account, {"b_account": account_id})[_MOST_SESSIONS - 1 :]:
+        tx.write(_end, {"b_id": row[0]})
+    values = {
+        "digest": digest,
+        "account_id": account_id,
+        "created_at": at,
+        "last_seen_at": at,
+        "confirmed_at": at if confirmed else None,
+        "address": storable(address),
+        "agent": storable(agent),
+    }
+    identity = tx.insert(_insert, values)
+    tx.write(_signed_in, {"b_id": account_id, "v_last_login_at": at})
+    write_event(tx, event, now)
+    return _find(tx, identity)
+
+
+def _find(tx: Transaction, session_id: int) -> Session:
+    row = tx.row(_by_id, {"b_id": row_id(session_id)})
+    if row is None:
+        raise NotFound("there is no such session")
+    return _record(row)
+
+
+def _looked_up(tx: Transaction, digest: bytes) -> tuple[Session, Account] | None:
+    row = tx.row(_by_digest, {"b_digest": digest})
+    return None if row is None else (_record(row), find_account(tx, row[1]))
+
+
+def _finish(tx: Transaction, session_id: int, event: Event | None, now: datetime) -> None:
+    _find(tx, session_id)
+    tx.write(_end, {"b_id": session_id})
+    if event is not None:
+        write_event(tx, event, now)
+
+
+def _finish_all(tx: Transaction, account_id: int, event: Event, now: datetime) -> int:
+    find_account(tx, account_id)
+    ended = tx.write(_end_all, {"b_account": account_id})
+    write_event(tx, event, now)
+    return ended
+
+
+def _last_seen(tx: Transaction, account_ids: tuple[int, ...]) -> dict[int, datetime]:
+    newest = select(_s.account_id, func.max(_s.last_seen_at)).where(_s.account_id.in_(account_ids))
+    return {row[0]: moment(row[1]) for row in tx.query(newest.group_by(_s.account_id))}
+
+
+def _bind(
+    tx: Transaction,
+    account_id: int,
+    fingerprint: bytes,
+    subject: str,
+    serial: int,
+    not_after: datetime,
+    event: Event,
+    now: datetime,
+) -> AccountCertificate:
+    find_account(tx, account_id)
+    if tx.row(_by_fingerprint, {"b_fingerprint": fingerprint}) is not None:
+        raise Conflict("this certificate signs in an account already; take it away from that one first")
+    values = {
+        "account_id": account_id,
+        "fingerprint": fingerprint,
+        "subject": storable(subject),
+        "serial": format_serial(serial),
+        "not_after": int(not_after.timestamp()),
+        "created_at": int(now.timestamp()),
+    }
+    identity = tx.insert(_insert_certificate, values)
+    write_event(tx, event, now)
+    return _find_certificate(tx, identity)
+
+
+def _find_certificate(tx: Transaction, certificate_id: int) -> AccountCertificate:
+    row = tx.row(_certificate, {"b_id": row_id(certificate_id)})
+    if row is None:
+        raise NotFound("there is no such certificate of an account")
+    return _certificate_record(row)
+
+
+def _unbind(tx: Transaction, certificate_id: int, event: Event, now: datetime) -> None:
+    _find_certificate(tx, certificate_id)
+    tx.write(_delete_certificate, {"b_id": certificate_id})
+    write_event(tx, event, now)
+
+
+def _by_certificate(tx: Transaction, fingerprint: bytes) -> Account | None:
+    row = tx.row(_by_fingerprint, {"b_fingerprint": fingerprint})
+    return None if row is None else find_account(tx, row[1])
+
+
+class SessionsPart(StorePart):
+    """See :class:`pikachu.interfaces.ISessionStore`."""
+
+    def add_session(
+        self, digest: bytes, account_id: int, confirmed: bool, address: str, agent: str, event: Event, now: datetime
+    ) -> Deferred[Session]:
+        """A new one, with the account's last login; NotFound."""
+        return self._write(_add, digest, account_id, confirmed, address, agent, event, now)
+
+    def session_by_digest(self, digest: bytes) -> Deferred[tuple[Session, Account] | None]:
+        """The session and whose it is."""
+        return self._read(_looked_up, digest)
+
+    def sessions_of(self, account_id: int) -> Deferred[list[Session]]:
+        """Newest first."""
+
+        def work(tx: Transaction) -> list[Session]:
+            return [_record(row) for row in tx.rows(_of_account, {"b_account": row_id(account_id)})]
+
+        return self._read(work)
+
+    def touch_session(self, session_id: int, now: datetime) -> Deferred[None]:
+        """Its user was seen."""
+
+        def work(tx: Transaction) -> None:
+            tx.write(_touch, {"b_id": session_id, "v_seen": int(now.timestamp())})
+
+        return self._write(work)
+
+    def confirm_session(self, session_id: int, now: datetime) -> Deferred[None]:
+        """Its user has given the password again."""
+
+        def work(tx: Transaction) -> None:
+            tx.write(_confirm, {"b_id": session_id, "v_confirmed": int(now.timestamp())})
+
+        return self._write(work)
+
+    def end_session(self, session_id: int, event: Event | None, now: datetime) -> Deferred[None]:
+        """Remove it; NotFound."""
+        return self._write(_finish, session_id, event, now)
+
+    def end_sessions(self, account_id: int, event: Event, now: datetime) -> Deferred[int]:
+        """Remove all of the account; NotFound."""
+        return self._write(_finish_all, account_id, event, now)
+
+    def end_idle_sessions(self, before: datetime) -> Deferred[int]:
+        """Remove those whose users were not seen since."""
+
+        def work(tx: Transaction) -> int:
+            return tx.write(_end_idle, {"b_before": int(before.timestamp())})
+
+        return self._write(work)
+
+    def last_seen(self, account_ids: Iterable[int]) -> Deferred[dict[int, datetime]]:
+        """When those of the accounts that are signed in were seen last."""
+        return self._read(_last_seen, tuple(account_ids))
+
+    def bind_certificate(
+        self,
+        account_id: int,
+        fingerprint: bytes,
+        subject: str,
+        serial: int,
+        not_after: datetime,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[AccountCertificate]:
+        """The certificate signs in the account from now on; NotFound, Conflict."""
+        return self._write(_bind, account_id, fingerprint, subject, serial, not_after, event, now)
+
+    def account_certificates(self, account_id: int) -> Deferred[list[AccountCertificate]]:
+        """Those that sign in the account."""
+
+        def work(tx: Transaction) -> list[AccountCertificate]:
+            return [_certificate_record(row) for row in tx.rows(_certificates_of, {"b_account": row_id(account_id)})]
+
+        return self._read(work)
+
+    def account_certificate(self, certificate_id: int) -> Deferred[AccountCertificate]:
+        """The one of that id; NotFound."""
+        return self._read(_find_certificate, certificate_id)
+
+    def unbind_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """It signs in nobody any more; NotFound."""
+        return self._write(_unbind, certificate_id, event, now)
+
+    def account_by_certificate(self, fingerprint: bytes) -> Deferred[Account | None]:
+        """The account that the certificate signs in."""
+        return self._read(_by_certificate, fingerprint)

@@ -1,0 +1,111 @@
+// Conveniences; every page works without them.
+
+const each = (selector, work, within = document) => within.querySelectorAll(selector).forEach(work);
+
+// The menu on a phone.
+each("[data-menu]", (button) => {
+  const nav = document.getElementById("nav");
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-expanded", String(nav.classList.toggle("open")));
+  });
+});
+
+// Light or dark, else as the system says.
+each("[data-theme-toggle]", (button) => {
+  const root = document.documentElement;
+  const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const name = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  button.hidden = false;
+  name();
+  button.addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* not kept then */ }
+    name();
+  });
+});
+
+const prepare = (within) => {
+  // Times are UTC; the tip says the local time.
+  each("time[datetime]", (time) => {
+    const at = new Date(time.getAttribute("datetime"));
+    if (!Number.isNaN(at.valueOf())) time.title = `${time.getAttribute("datetime")} · local: ${at.toLocaleString()}`;
+  }, within);
+  each("[data-copy]", (element) => {
+    element.hidden = false;
+    if (element.tagName !== "BUTTON") {
+      element.tabIndex = 0;
+      element.setAttribute("role", "button");
+      element.setAttribute("aria-label", `Copy ${element.dataset.copy}`);
+    }
+  }, within);
+  // What is dangerous waits until the word is typed.
+  each("input[data-typed]", (input) => {
+    const button = input.form.querySelector("button:not([type=button])");
+    const look = () => { button.disabled = input.value.trim() !== input.dataset.typed; };
+    input.addEventListener("input", look);
+    look();
+  }, within);
+};
+prepare(document);
+
+const copy = async (element) => {
+  const said = element.textContent;
+  try {
+    await navigator.clipboard.writeText(element.dataset.copy);
+    if (element.tagName === "BUTTON") element.textContent = "Copied";
+    else element.title = "Copied";
+  } catch {
+    if (element.tagName === "BUTTON") element.textContent = "Press Ctrl+C";
+    else getSelection().selectAllChildren(element);
+  }
+  if (element.tagName === "BUTTON") setTimeout(() => { element.textContent = said; }, 1500);
+};
+document.addEventListener("click", (event) => {
+  const element = event.target.closest("[data-copy]");
+  if (element) copy(element);
+});
+document.addEventListener("keydown", (event) => {
+  if ((event.key === "Enter" || event.key === " ") && event.target.matches("[data-copy]:not(button)")) {
+    event.preventDefault();
+    copy(event.target);
+  }
+});
+
+// A choice above a list takes effect at once.
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
+});
+// Empty filters stay out of the address.
+each("form[data-tools]", (form) => form.addEventListener("formdata", (event) => {
+  for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
+}));
+
+// A page with a form, shown as a dialog upon this one.
+document.addEventListener("click", async (event) => {
+  const link = event.target.closest("a[data-dialog]");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+  event.preventDefault();
+  try {
+    const answer = await fetch(link.href, { credentials: "same-origin", redirect: "follow" });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const main = page.querySelector("main");
+    if (!answer.ok || answer.redirected || !main?.querySelector("form[method=post]")) throw new Error("no form");
+    const dialog = document.createElement("dialog");
+    dialog.setAttribute("aria-label", main.querySelector("h1").textContent.trim());
+    dialog.append(...main.childNodes);
+    each("script", (script) => script.remove(), dialog);
+    each("form", (form) => { if (!form.getAttribute("action")) form.action = link.href; }, dialog);
+    const cancel = document.createElement("button");
+    cancel.type = "button";
+    cancel.className = "plain";
+    cancel.textContent = "Close";
+    cancel.addEventListener("click", () => dialog.close());
+    dialog.append(cancel);
+    dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+    document.body.append(dialog);
+    prepare(dialog);
+    dialog.showModal();
+  } catch {
+    location.assign(link.href);
+  }
+});

@@ -1,0 +1,323 @@
+# mypy: allow-untyped-calls
+"""Pages on Klein: finds the page, asks who visits, checks forms, renders, and tells failures as pages."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote
+
+from klein import Klein
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TooSlow
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import RequestRedirect
+
+from pikachu.auth.authenticator import account_principal
+from pikachu.errors import AuthenticationFailed, NotAuthorized, Overloaded, PikachuError
+from pikachu.http.redirect import accepts_html
+from pikachu.http.request import BoundedRequest, log_failure
+from pikachu.http.responses import TEXT, send
+from pikachu.interfaces import IClock
+from pikachu.rooms import Core
+from pikachu.web.errors import Problem, outcome_of, problem_of, status_problem, unexpected_problem
+from pikachu.web.ui.cookies import NOTICE, SESSION, VISITOR, cookie, open_notice, read_cookies, seal_notice
+from pikachu.web.ui.forms import Form
+from pikachu.web.ui.navigation import current, navigation
+from pikachu.web.ui.pages import Page, PasswordNeeded, Visit, Who
+from pikachu.web.ui.rendering import Renderer
+from pikachu.web.ui.replies import Download, Html, Octets, See
+
+TIME_LIMIT: Final = 60.0
+HTML: Final = b"text/html; charset=utf-8"
+_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
+_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    b"connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+HEADERS: Final[Mapping[bytes, bytes]] = {
+    b"Cache-Control": b"no-store",
+    b"Content-Security-Policy": _POLICY,
+    b"Referrer-Policy": b"same-origin",
+    b"Strict-Transport-Security": b"max-age=31536000",
+    b"X-Content-Type-Options": b"nosniff",
+    b"X-Frame-Options": b"DENY",
+    b"Cross-Origin-Opener-Policy": b"same-origin",
+}
+# A path of this server's own: no second slash or backslash, which browsers take for another host.
+_OWN_PATH: Final = re.compile(r"/(?![/\\])[!-~]{0,1000}")
+_VISITOR_SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
+
+
+def own_path(text: str, otherwise: str = "/") -> str:
+    """*text* when it is a path of this server's own, so that nobody is led elsewhere (UI-5)."""
+    return text if _OWN_PATH.fullmatch(text) and "\\" not in text else otherwise
+
+
+class Shown(Resource):
+    """An answer on its way: Klein renders it and leaves the end of the request to it."""
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        status: int,
+        content_type: bytes | None,
+        body: bytes,
+        headers: Mapping[bytes, bytes] | None = None,
+        cookies: Iterable[bytes] = (),
+    ) -> None:
+        Resource.__init__(self)
+        self._status = status
+        self._content_type = content_type
+        self._body = body
+        self._headers = {**HEADERS, **(headers or {})}
+        self.cookies = list(cookies)
+
+    def render(self, request: BoundedRequest) -> int:
+        """Send it."""
+        for value in self.cookies:
+            request.responseHeaders.addRawHeader(b"Set-Cookie", value)
+        send(request, self._status, self._content_type, self._body, self._headers)
+        return NOT_DONE_YET
+
+
+class UIResource(Resource):
+    """All pages; the tree of the HTTPS listeners gives it what nobody else serves.
+
+    :param pages: what :meth:`pikachu.web.ui.pages.Pages.pages` gave.
+    """
+
+    isLeaf = True
+
+    def __init__(self, core: Core, clock: IClock, pages: Iterable[Page], renderer: Renderer) -> None:
+        Resource.__init__(self)
+        self.pages = tuple(pages)
+        self._sessions = core.sessions
+        self._sealer = core.sealer
+        self._clock = clock
+        self._renderer = renderer
+        self._klein = self._application().resource()
+
+    def render(self, request: BoundedRequest) -> int:
+        """Hand the request to Klein, unless it would stumble over it."""
+        request.postpath = [*(request.prepath or []), *(request.postpath or [])]
+        request.prepath = []
+        try:
+            b"/".join(request.postpath).decode("utf-8")
+        except UnicodeDecodeError:
+            return self._refuse(request, HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
+        if b"" in request.postpath[:-1]:
+            return self._refuse(request, HTTPStatus.NOT_FOUND, "there is nothing at this address")
+        if request.method not in _METHODS:
+            return self._refuse(request, HTTPStatus.METHOD_NOT_ALLOWED, "pages take GET and POST")
+        return int(self._klein.render(request))
+
+    def _refuse(self, request: BoundedRequest, status: int, detail: str) -> int:
+        headers = {b"Allow": b"GET, HEAD, POST"} if status == HTTPStatus.METHOD_NOT_ALLOWED else {}
+        return self._problem_page(request, status_problem(status, detail, headers), None).render(request)
+
+    def _application(self) -> Any:
+        app = Klein()
+        # What comes first wins: with Exception before it, 404 and 405 would become 500.
+        app.handle_errors(HTTPException)(self._unrouted)
+        app.handle_errors(Exception)(self._failed)
+        for one in self.pages:
+            app.route(one.path, methods=[one.method], endpoint=f"{one.method} {one.path}", strict_slashes=False)(
+                self._endpoint(one)
+            )
+        return app
+
+    def _endpoint(self, page: Page) -> Any:
+        def endpoint(request: BoundedRequest, **path: str) -> Deferred[IResource]:
+            work = Deferred.fromCoroutine(self._serve(page, request, path))
+            if not work.called:
+                work.addTimeout(TIME_LIMIT, self._clock)  # type: ignore[arg-type]
+            return work
+
+        endpoint.__name__ = page.name
+        return endpoint
+
+    # --- a visit --------------------------------------------------------------------------
+
+    async def _serve(self, page: Page, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
+        cookies = read_cookies(request)
+        visit, new_cookies = await self._visit(request, path, cookies)
+        try:
+            page.admit(visit.principal)
+            if page.method == "POST":
+                _check_origin(request)
+                _check_csrf(visit)
+            reply = await page.serve(None, visit)
+        except AuthenticationFailed as error:
+            if visit.session is None and page.who is not Who.ANYONE:
+                return _to_login(request, page, new_cookies)
+            return self._problem_page(request, problem_of(error), visit)
+        except PasswordNeeded:
+            back = visit.target if page.method == "GET" else request.path.decode("ascii", "replace")
+            return Shown(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": _location("/confirm?next=", back)})
+        except PikachuError:
+            return self._problem_page(request, self._problem(request, Failure()), visit)
+        return self._reply(visit, reply, cookies, new_cookies)
+
+    async def _visit(
+        self, request: BoundedRequest, path: Mapping[str, str], cookies: Mapping[str, str]
+    ) -> tuple[Visit, list[bytes]]:
+        """Who visits, and the cookies that the browser is to keep from now on."""
+        query = _query(request.uri)
+        form = Form(request.args if request.method == b"POST" else None)
+        secret = cookies.get(SESSION, "")
+        found = await self._sessions.find(secret) if secret else None
+        if found is not None:
+            session, account = found
+            return (
+                Visit(
+                    request,
+                    path,
+                    query,
+                    form,
+                    account_principal(account, request.address),
+                    account,
+                    session,
+                    self._sessions.csrf(secret),
+                    self._sessions.is_confirmed(session),
+                ),
+                [],
+            )
+        visitor = cookies.get(VISITOR, "")
+        new = [cookie(SESSION, "", seconds=0)] if secret else []
+        if not _VISITOR_SECRET.fullmatch(visitor):
+            visitor = secrets.token_urlsafe(32)
+            new.append(cookie(VISITOR, visitor))
+        return Visit(request, path, query, form, csrf=self._sessions.csrf(visitor)), new
+
+    def _reply(self, visit: Visit, reply: object, cookies: Mapping[str, str], new: list[bytes]) -> IResource:
+        new = [*new, *visit.cookies]
+        match reply:
+            case Html():
+                notice = open_notice(self._sealer, cookies[NOTICE]) if cookies.get(NOTICE) else ""
+                if NOTICE in cookies:
+                    new.append(cookie(NOTICE, "", seconds=0))
+                body = self._renderer.render(reply.template, {**self._context(visit, notice), **reply.context})
+                return Shown(reply.status, HTML, body, cookies=new)
+            case See():
+                if reply.notice:
+                    new.append(cookie(NOTICE, seal_notice(self._sealer, reply.notice), seconds=60))
+                location = own_path(reply.location).encode("ascii")
+                return Shown(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new)
+            case Download():
+                headers = {b"Content-Disposition": reply.disposition}
+                return Shown(HTTPStatus.OK, reply.content_type, reply.body, headers, new)
+            case Octets():
+                return Shown(reply.status, reply.content_type, reply.body, cookies=new)
+            case Resource():
+                return reply
+        raise TypeError(f"a page gave {type(reply).__name__}")
+
+    def _context(self, visit: Visit | None, notice: str = "") -> dict[str, object]:
+        account = None if visit is None else visit.account
+        path = "" if visit is None else visit.request.path.decode("ascii", "replace")
+        admin = visit is not None and visit.principal.is_admin
+        return {
+            "visit": visit,
+            "me": account,
+            "admin": admin,
+            "csrf": "" if visit is None else visit.csrf,
+            "navigation": navigation(admin=admin) if account is not None else [],
+            "current_path": current(path),
+            "notice": notice,
+            "error": None,
+        }
+
+    # --- failures -------------------------------------------------------------------------
+
+    def _problem_page(self, request: BoundedRequest, problem: Problem, visit: Visit | None) -> Shown:
+        if not accepts_html(request) and visit is not None and visit.session is None:
+            # A program that has lost its way, not a person.
+            return Shown(problem.status, TEXT, f"{problem.detail}\n".encode(), problem.headers)
+        context = {**self._context(visit), "problem": problem}
+        return Shown(problem.status, HTML, self._renderer.render("error.html", context), problem.headers)
+
+    def _unrouted(self, request: Any, failure: Failure) -> Any:
+        error: Any = failure.value
+        if isinstance(error, MethodNotAllowed):
+            allowed = ", ".join(sorted(error.valid_methods or ()))
+            headers = {b"Allow": allowed.encode("ascii")}
+            problem = status_problem(HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers)
+        elif isinstance(error, RequestRedirect) or error.code == HTTPStatus.NOT_FOUND:
+            problem = status_problem(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+        else:
+            problem = status_problem(error.code or HTTPStatus.BAD_REQUEST, "the request can't be served")
+        return self._with_visit(request, problem)
+
+    def _with_visit(self, request: BoundedRequest, problem: Problem) -> Deferred[IResource]:
+        """The page of a problem with the navigation of who is signed in."""
+
+        async def work() -> IResource:
+            try:
+                visit, _ = await self._visit(request, {}, read_cookies(request))
+            except PikachuError:
+                return self._problem_page(request, problem, None)
+            return self._problem_page(request, problem, visit)
+
+        return Deferred.fromCoroutine(work())
+
+    def _failed(self, request: Any, failure: Failure) -> Any:
+        return self._problem_page(request, self._problem(request, failure), None)
+
+    def _problem(self, request: BoundedRequest, failure: Failure) -> Problem:
+        error = failure.value
+        if isinstance(error, TooSlow | CancelledError):
+            error = Overloaded("this server has too much to do; try again soon")
+        if not isinstance(error, PikachuError):
+            return unexpected_problem(log_failure(failure, request))
+        if outcome_of(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+            return problem_of(error, log_failure(failure, request))
+        return problem_of(error)
+
+
+def _to_login(request: BoundedRequest, page: Page, cookies: Iterable[bytes]) -> Shown:
+    """Whoever is not signed in is asked to; a form that was sent is lost, so it is not come back to."""
+    path = request.path.decode("ascii", "replace")
+    back = request.uri.decode("ascii", "replace") if page.method == "GET" else path
+    location = b"/login" if back == "/" else _location("/login?next=", back)
+    status = HTTPStatus.FOUND if page.method == "GET" else HTTPStatus.SEE_OTHER
+    return Shown(status, b"text/plain", b"", {b"Location": location}, cookies)
+
+
+def _location(prefix: str, back: str) -> bytes:
+    return (prefix + quote(own_path(back), safe="/")).encode("ascii")
+
+
+def _query(uri: bytes) -> dict[str, str]:
+    """Names and values; of one that stands twice the first counts, and what can't be read is left out."""
+    _, _, text = uri.partition(b"?")
+    try:
+        pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
+    except (UnicodeDecodeError, ValueError):
+        return {}
+    return {name: value for name, value in reversed(pairs) if "\0" not in value}
+
+
+def _check_origin(request: BoundedRequest) -> None:
+    """That a form was sent from a page of this server (UI-5), as far as the browser says from where."""
+    site = request.getHeader(b"Sec-Fetch-Site")
+    origin = request.getHeader(b"Origin")
+    host = (request.getHeader(b"Host") or b"").lower()
+    foreign = origin is not None and origin.lower() != b"https://" + host
+    if foreign or (site is not None and site not in (b"same-origin", b"none")):
+        raise NotAuthorized("this form was sent from another site; go to the page and send it from there")
+
+
+def _check_csrf(visit: Visit) -> None:
+    sent = visit.form.text("csrf")
+    if not hmac.compare_digest(sent.encode(), visit.csrf.encode()):
+        raise NotAuthorized("this form is out of date; go back, load the page again and send it once more")

@@ -1,0 +1,95 @@
+"""Form bodies, ``application/x-www-form-urlencoded`` and ``multipart/form-data``, as texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from pikachu.errors import ConfirmationRequired, MalformedRequest
+
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+_MAXIMUM_TEXT: Final = 1024 * 1024
+
+
+class Form:
+    """What somebody filled in.
+
+    :param fields: name → values, in octets, as twisted.web gives them.
+    """
+
+    def __init__(self, fields: Mapping[bytes, Sequence[bytes]] | None = None) -> None:
+        self._fields = {name.decode("utf-8", "replace"): values for name, values in (fields or {}).items()}
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The first value of each field, to fill the form again; texts that are none are left out."""
+        found: dict[str, str] = {}
+        for name, values in self._fields.items():
+            try:
+                found[name] = _text(values[0], name)
+            except MalformedRequest:
+                continue
+        return found
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._fields
+
+    def octets(self, name: str) -> bytes:
+        """A field, or an uploaded file, as it came; empty when it is not there."""
+        return next(iter(self._fields.get(name, ())), b"")
+
+    def text(self, name: str, default: str = "") -> str:
+        """The field, without spaces around it.
+
+        :raises MalformedRequest: it is no text.
+        """
+        values = self._fields.get(name)
+        return default if not values else _text(values[0], name).strip()
+
+    def whole_text(self, name: str) -> str:
+        """The field as it was typed, with lines that end in LF: for texts of several lines, and for passwords.
+
+        :raises MalformedRequest: it is no text.
+        """
+        return _text(self.octets(name), name).replace("\r\n", "\n")
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """All values of the field that are not empty."""
+        return tuple(text for value in self._fields.get(name, ()) if (text := _text(value, name).strip()))
+
+    def flag(self, name: str) -> bool:
+        """Whether the box was ticked."""
+        return self.text(name) not in ("", "0", "false", "off")
+
+    def number(self, name: str, default: int | None = None) -> int:
+        """A whole number.
+
+        :raises MalformedRequest: naming the field.
+        """
+        text = self.text(name)
+        if not text and default is not None:
+            return default
+        if not _NUMBER.fullmatch(text):
+            raise MalformedRequest(f"{name.replace('_', ' ')} is a whole number")
+        return int(text)
+
+    def typed(self, word: str) -> None:
+        """That *word* was typed to confirm something dangerous.
+
+        :raises ConfirmationRequired: it was not.
+        """
+        if self.text("confirm") != word:
+            raise ConfirmationRequired(f"type the word {word} to confirm")
+
+
+def _text(value: bytes, name: str) -> str:
+    if len(value) > _MAXIMUM_TEXT:
+        raise MalformedRequest(f"{name.replace('_', ' ')} is too long")
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise MalformedRequest(f"{name.replace('_', ' ')} is not text in UTF-8") from None
+    if "\0" in text:
+        raise MalformedRequest(f"{name.replace('_', ' ')} holds the character NUL")
+    return text

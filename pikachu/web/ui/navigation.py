@@ -1,0 +1,48 @@
+"""What leads where (UI-1): what a role can't use is not shown."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_GROUPS: Final = (
+    ("", (("/", "Dashboard", False),)),
+    (
+        "Issue",
+        (
+            ("/certificates", "Certs", False),
+            ("/ra", "RA (sign)", False),
+            ("/csrs", "CSRs", False),
+            ("/keys", "Keys", False),
+        ),
+    ),
+    (
+        "Enroll",
+        (
+            ("/policies", "Enrollment", False),
+            ("/challenge-passwords", "Challenge Passwords", False),
+            ("/templates", "Certificate Templates", False),
+            ("/x509-templates", "Templates", True),
+        ),
+    ),
+    ("Authority", (("/ca", "CA (RSA/EC)", False), ("/va", "VA (CRL)", False))),
+    ("Watch", (("/events", "Events", False), ("/inspect", "Inspect", False), ("/logs", "Logs", True))),
+    ("Administer", (("/users", "Users", True), ("/config", "Config", True))),
+    ("Learn", (("/apis", "APIs", False), ("/help", "Help", False), ("/chat", "ChatPikachu", False))),
+)
+
+
+def navigation(*, admin: bool) -> list[tuple[str, list[tuple[str, str]]]]:
+    """(heading, [(path, label)]) of each group that a role can use something of."""
+    groups = []
+    for heading, links in _GROUPS:
+        shown = [(path, label) for path, label, admins_only in links if admin or not admins_only]
+        if shown:
+            groups.append((heading, shown))
+    return groups
+
+
+def current(path: str) -> str:
+    """The path of the navigation that *path* lies at or below."""
+    known = ["/account", *(link[0] for _, links in _GROUPS for link in links)]
+    fitting = [one for one in known if path == one or (one != "/" and path.startswith(one + "/"))]
+    return max(fitting, key=len, default="/keys" if path == "/generate" else "")

@@ -1,0 +1,75 @@
+"""Templates of pages to octets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup, escape
+
+from pikachu import __version__
+from pikachu.model import rfc3339
+from pikachu.web.ui.static import StaticFiles
+
+FOLDER: Final = Path(__file__).parents[2] / "templates" / "html"
+
+
+class Renderer:
+    """Renders pages; every value is escaped, and a name that is not there is an error.
+
+    :param static: what pages refer to.
+    """
+
+    def __init__(self, static: StaticFiles) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader(FOLDER),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.filters.update(moment=moment, day=day, duration=duration)
+        self._environment.globals.update(version=__version__, static=static.url, nav_link=_nav_link)
+
+    def render(self, template: str, context: Mapping[str, object]) -> bytes:
+        """The page in UTF-8."""
+        return self._environment.get_template(template).render(context).encode("utf-8", "replace")
+
+
+def moment(value: datetime | None) -> Markup:
+    """A time in UTC; a script adds the local time as a tip."""
+    if value is None:
+        return Markup('<span class="mute">\u2013</span>')
+    text = value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    return Markup('<time datetime="{}">{}</time>').format(rfc3339(value), text)
+
+
+def day(value: datetime | None) -> str:
+    """The day in UTC."""
+    return "\u2013" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def duration(value: timedelta | None) -> str:
+    """A span of time in its two greatest units."""
+    if value is None:
+        return "\u2013"
+    left = int(value.total_seconds())
+    parts = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2]) or "0 s"
+
+
+@pass_context
+def _nav_link(context: Context, path: str, label: str) -> Markup:
+    """A link of the navigation, marked when it leads to the page that is shown or to one above it."""
+    current: Any = context.get("current_path", "")
+    mark = Markup(' aria-current="page"') if path == current else Markup("")
+    return Markup('<a href="{}"{}>{}</a>').format(path, mark, escape(label))

@@ -1,0 +1,94 @@
+"""Signing in and out, and the password that is asked for again (USR-3)."""
+
+from __future__ import annotations
+
+from pikachu.errors import NotAuthorized, PikachuError
+from pikachu.http.peer import peer_certificate, peer_intermediates
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.application import own_path
+from pikachu.web.ui.cookies import SESSION, cookie
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+
+
+class SignInPages(Pages):
+    """``/login``, ``/logout`` and ``/confirm``."""
+
+    def __init__(self, core: Core) -> None:
+        self._sessions = core.sessions
+
+    @page("GET", "/login", who=Who.ANYONE)
+    async def form(self, visit: Visit) -> Reply:
+        """The form; whoever is signed in is led on."""
+        following = own_path(visit.query.get("next", "/"))
+        return See(following) if visit.session is not None else self._form(visit, following)
+
+    @page("POST", "/login", who=Who.ANYONE)
+    async def login(self, visit: Visit) -> Reply:
+        """Begin a session under a new secret."""
+        following = own_path(visit.form.text("next", "/"))
+        username = visit.form.text("username")
+        try:
+            password = visit.form.whole_text("password")
+            _, secret = await self._sessions.login(username, password, visit.address, visit.agent)
+        except PikachuError as error:
+            return self._form(visit, following, username, error)
+        return await self._begun(visit, secret, following)
+
+    @page("POST", "/login/certificate", who=Who.ANYONE)
+    async def login_by_certificate(self, visit: Visit) -> Reply:
+        """Begin a session of the account that the TLS client certificate was bound to."""
+        following = own_path(visit.form.text("next", "/"))
+        transport = visit.request.transport
+        presented = peer_certificate(transport)
+        try:
+            if presented is None:
+                raise NotAuthorized("your browser has shown no client certificate")
+            _, secret = await self._sessions.login_by_certificate(
+                presented, visit.address, visit.agent, peer_intermediates(transport)
+            )
+        except PikachuError as error:
+            return self._form(visit, following, "", error)
+        return await self._begun(visit, secret, following)
+
+    async def _begun(self, visit: Visit, secret: str, following: str) -> Reply:
+        if visit.session is not None:
+            await self._sessions.logout(visit.session, visit.signed_in())
+        visit.cookies.append(cookie(SESSION, secret))
+        return See(following)
+
+    def _form(self, visit: Visit, following: str, username: str = "", error: PikachuError | None = None) -> Reply:
+        context = {
+            "next": following,
+            "username": username,
+            "error": error,
+            "has_certificate": peer_certificate(visit.request.transport) is not None,
+        }
+        return Html("people/login.html", context, 200 if error is None else outcome_of(error).status)
+
+    @page("POST", "/logout", who=Who.ANYONE)
+    async def logout(self, visit: Visit) -> Reply:
+        """End the session."""
+        if visit.session is not None:
+            await self._sessions.logout(visit.session, visit.signed_in())
+        visit.cookies.append(cookie(SESSION, "", seconds=0))
+        return See("/login", notice="You are signed out.")
+
+    @page("GET", "/confirm", who=Who.USER)
+    async def ask(self, visit: Visit) -> Reply:
+        """The question for the password."""
+        return Html("people/confirm.html", {"next": own_path(visit.query.get("next", "/"))})
+
+    @page("POST", "/confirm", who=Who.USER)
+    async def confirm(self, visit: Visit) -> Reply:
+        """Remember that it was given."""
+        following = own_path(visit.form.text("next", "/"))
+        assert visit.session is not None  # noqa: S101 - Who.USER
+        try:
+            password = visit.form.whole_text("password")
+            await self._sessions.confirm(visit.principal, visit.session, password)
+        except PikachuError as error:
+            status = outcome_of(error).status
+            return Html("people/confirm.html", {"next": following, "error": error}, status)
+        return See(following)

@@ -1,0 +1,61 @@
+# mypy: allow-untyped-calls
+"""Style sheets, scripts and pictures: read once, named with a digest of their content, kept by browsers for a year."""
+
+from __future__ import annotations
+
+import hashlib
+from http import HTTPStatus
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from pikachu.http.request import BoundedRequest
+from pikachu.http.responses import not_allowed, send, text_error
+
+FOLDER: Final = Path(__file__).parents[1] / "static"
+_TYPES: Final = MappingProxyType(
+    {
+        ".css": b"text/css; charset=utf-8",
+        ".js": b"text/javascript; charset=utf-8",
+        ".svg": b"image/svg+xml",
+        ".png": b"image/png",
+    }
+)
+_KEPT: Final = b"public, max-age=31536000, immutable"
+
+
+class StaticFiles(Resource):
+    """Everything in *folder* that has one of the known endings; mounted at ``/static``.  A browser keeps what it asks
+    for with the right digest.
+    """
+
+    isLeaf = True
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        Resource.__init__(self)
+        self._files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in _TYPES}
+        self._digests = {name: hashlib.sha256(body).hexdigest()[:16] for name, body in self._files.items()}
+
+    def url(self, name: str) -> str:
+        """The address of a file in its present form."""
+        return f"/static/{name}?v={self._digests[name]}"
+
+    def render(self, request: BoundedRequest) -> int:
+        """Answer GET and HEAD."""
+        name = b"/".join(request.postpath or []).decode("ascii", "replace")
+        body = self._files.get(name)
+        if body is None:
+            text_error(request, HTTPStatus.NOT_FOUND, "nothing here")
+        elif request.method not in (b"GET", b"HEAD"):
+            not_allowed(request, {b"GET", b"HEAD"})
+        else:
+            current = request.uri.endswith(b"?v=" + self._digests[name].encode("ascii"))
+            headers = {
+                b"Cache-Control": _KEPT if current else b"no-cache",
+                b"X-Content-Type-Options": b"nosniff",
+            }
+            send(request, HTTPStatus.OK, _TYPES[Path(name).suffix], body, headers)
+        return NOT_DONE_YET

@@ -1,0 +1,326 @@
+# mypy: allow-untyped-calls
+"""Every list (UI-2): what its state in the URL asks for, its page, its CSV.
+
+Filtering, sorting and paging are the store's; a page costs the same wherever it lies.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any, Final, Generic, TypeVar
+from urllib.parse import urlencode
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IPushProducer
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from pikachu.errors import MalformedRequest, PikachuError
+from pikachu.http.request import BoundedRequest, log_failure
+from pikachu.model import ListQuery
+from pikachu.model import Page as ListPage
+from pikachu.web.ui.pages import Visit
+from pikachu.web.ui.replies import Html, Reply
+
+T = TypeVar("T")
+
+SIZES: Final = (10, 25, 50, 100)
+DEFAULT_SIZE: Final = 25
+#: Lists are counted exactly up to here (DECISIONS 47).
+COUNTED: Final = 10_000
+_CSV_ROWS: Final = 1000
+_NUMBER: Final = re.compile("[0-9]{1,9}")
+# A spreadsheet takes what begins so for a formula.
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column.
+
+    :param sort: the store's name for sorting by it; ``None``: it can't be.
+    :param text: its value in CSV; without, it is left out there.
+    :param admins: only admins see it.
+    """
+
+    name: str
+    label: str
+    sort: str | None = None
+    text: Callable[[Any], str] | None = None
+    admins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A choice that narrows the list.
+
+    :param choices: (value, label) of each; the empty value, for all, is added.
+    """
+
+    name: str
+    label: str
+    choices: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A column as it is shown.
+
+    :param link: sorts by it; empty when it can't be.
+    :param order: ``ascending``, ``descending``, or empty.
+    """
+
+    label: str
+    name: str
+    link: str
+    order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One page of a list, for ``macros.html``."""
+
+    table: Table[Any]
+    path: str
+    items: Sequence[Any]
+    headings: Sequence[Heading]
+    query: ListQuery
+    chosen: Mapping[str, str]
+    first: int
+    total: int | None
+    next_link: str
+    previous_link: str
+    csv_link: str
+    filtered: bool
+    filters: Sequence[Filter]
+
+    @property
+    def summary(self) -> str:
+        """*Showing a-b of N*."""
+        if not self.items:
+            return "Nothing to show"
+        last = self.first + len(self.items) - 1
+        if self.total is None:
+            return f"Showing {self.first}\u2013{last}"
+        of = f"{COUNTED:,}+" if self.total > COUNTED else f"{max(self.total, last):,}"
+        return f"Showing {self.first:,}\u2013{last:,} of {of}"
+
+
+@dataclass(frozen=True)
+class Table(Generic[T]):
+    """A kind of list.
+
+    :param name: of the file that CSV is saved as.
+    :param empty: said when there is nothing at all; *empty_link* (address, label) leads on.
+    :param search: what the free text is looked for in, as the search field says.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    filters: tuple[Filter, ...] = ()
+    default_sort: str = "-id"
+    empty: str = "Nothing here yet."
+    empty_link: tuple[str, str] | None = None
+    search: str = "Filter all rows"
+    searchable: bool = True
+    sizes: tuple[int, ...] = field(default=SIZES)
+
+    def query(self, visit: Visit) -> ListQuery:
+        """What the URL asks for; what it can't mean is as if it were not there."""
+        given = visit.query
+        sorts = {column.sort for column in self._columns(visit) if column.sort}
+        sort = given.get("sort", "")
+        limit = given.get("limit", "")
+        filters = {
+            one.name: given[one.name]
+            for one in self.filters
+            if given.get(one.name) in {value for value, _ in one.choices}
+        }
+        return ListQuery(
+            limit=int(limit) if _NUMBER.fullmatch(limit) and int(limit) in self.sizes else DEFAULT_SIZE,
+            cursor=given.get("cursor") or None,
+            q=(given.get("q", "").strip()[:200] or None) if self.searchable else None,
+            sort=sort if sort.removeprefix("-") in sorts else self.default_sort,
+            filters=filters,
+            count=True,
+        )
+
+    async def reply(
+        self,
+        visit: Visit,
+        fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]],
+        template: str,
+        *,
+        prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None = None,
+        **context: object,
+    ) -> Reply:
+        """The page of the list, whose state ``table`` is in the template's context; with ``?format=csv`` all of it.
+
+        :param prepare: makes what is shown of what was fetched, such as with owners' names.
+        """
+        query = self.query(visit)
+        if visit.query.get("format") == "csv":
+            return CSVResource(self, visit, replace(query, cursor=None, limit=_CSV_ROWS, count=False), fetch, prepare)
+        try:
+            page = await fetch(query)
+        except MalformedRequest:
+            if query.cursor is None:
+                raise
+            # A cursor of another order, or one that somebody changed: begin at the beginning.
+            query = replace(query, cursor=None)
+            page = await fetch(query)
+        items = page.items if prepare is None else await prepare(page.items)
+        return Html(template, {"table": self.show(visit, query, page, items), **context})
+
+    def show(self, visit: Visit, query: ListQuery, page: ListPage[Any], items: Sequence[Any]) -> Shown:
+        """One page of the list as it is shown."""
+        path = visit.request.path.decode("ascii", "replace")
+        state: dict[str, str] = dict(query.filters)
+        if query.q:
+            state["q"] = query.q
+        if query.sort != self.default_sort:
+            state["sort"] = query.sort
+        if query.limit != DEFAULT_SIZE:
+            state["limit"] = str(query.limit)
+
+        def link(**more: str) -> str:
+            return f"{path}?{urlencode({**state, **more})}"
+
+        at = visit.query.get("at", "")
+        first = int(at) if query.cursor is not None and _NUMBER.fullmatch(at) and int(at) > 0 else 1
+        before = max(1, first - query.limit)
+        return Shown(
+            table=self,
+            path=path,
+            items=items,
+            headings=[self._heading(column, query, link) for column in self._columns(visit)],
+            query=query,
+            chosen=query.filters,
+            first=first,
+            total=page.total,
+            next_link=link(cursor=page.next_cursor, at=str(first + len(items))) if page.next_cursor else "",
+            previous_link=link(cursor=page.previous_cursor, at=str(before)) if page.previous_cursor else "",
+            csv_link=link(format="csv"),
+            filtered=bool(query.q or query.filters),
+            filters=self.filters,
+        )
+
+    def _columns(self, visit: Visit) -> list[Column]:
+        return [column for column in self.columns if visit.principal.is_admin or not column.admins]
+
+    @staticmethod
+    def _heading(column: Column, query: ListQuery, link: Callable[..., str]) -> Heading:
+        if column.sort is None:
+            return Heading(column.label, column.name, "", "")
+        order = ""
+        if query.sort.removeprefix("-") == column.sort:
+            order = "descending" if query.sort.startswith("-") else "ascending"
+        # A click turns the order round; the newest come first where nothing was chosen.
+        following = f"-{column.sort}" if order == "ascending" or (not order and column.sort == "id") else column.sort
+        return Heading(column.label, column.name, link(sort=following), order)
+
+    def csv_columns(self, visit: Visit) -> list[Column]:
+        """The columns that CSV has."""
+        return [column for column in self._columns(visit) if column.text is not None]
+
+
+@implementer(IPushProducer)
+class CSVResource(Resource):
+    """A whole list as CSV (RFC 4180), read and sent piece by piece as the browser takes it."""
+
+    isLeaf = True
+
+    def __init__(
+        self,
+        table: Table[Any],
+        visit: Visit,
+        query: ListQuery,
+        fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]],
+        prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None,
+    ) -> None:
+        Resource.__init__(self)
+        self._table = table
+        self._columns = table.csv_columns(visit)
+        self._query = query
+        self._fetch = fetch
+        self._prepare = prepare
+        self._room: Deferred[None] | None = None
+
+    def render(self, request: BoundedRequest) -> int:
+        """Begin; a list that can't be read ends the connection, so that nobody takes a part for the whole."""
+        request.setResponseCode(HTTPStatus.OK)
+        for name, value in (
+            (b"Content-Type", b"text/csv; charset=utf-8"),
+            (b"Content-Disposition", f'attachment; filename="{self._table.name}.csv"'.encode("ascii")),
+            (b"Cache-Control", b"no-store"),
+            (b"X-Content-Type-Options", b"nosniff"),
+        ):
+            request.responseHeaders.setRawHeaders(name, [value])
+        if request.method == b"HEAD":
+            request.finish()
+            return NOT_DONE_YET
+        request.registerProducer(self, True)
+        work = Deferred.fromCoroutine(self._send(request))
+        request.notifyFinish().addErrback(lambda _: self._gone(work))
+
+        def failed(reason: Failure) -> None:
+            if reason.check(CancelledError) or request.gone:
+                return
+            if not reason.check(PikachuError):
+                log_failure(reason, request)
+            request.unregisterProducer()
+            request.channel.abort()
+
+        work.addErrback(failed)
+        return NOT_DONE_YET
+
+    def _gone(self, work: Deferred[None]) -> None:
+        work.cancel()
+
+    async def _send(self, request: BoundedRequest) -> None:
+        request.write(_lines([[column.label for column in self._columns]]))
+        query = self._query
+        while True:
+            page = await self._fetch(query)
+            items = page.items if self._prepare is None else await self._prepare(page.items)
+            request.write(_lines([[_cell(column, item) for column in self._columns] for item in items]))
+            if page.next_cursor is None:
+                break
+            if self._room is not None:
+                await self._room
+            query = replace(query, cursor=page.next_cursor)
+        request.unregisterProducer()
+        request.finish()
+
+    def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """The browser's buffer is full."""
+        if self._room is None:
+            self._room = Deferred()
+
+    def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """It has room."""
+        room, self._room = self._room, None
+        if room is not None and not room.called:
+            room.callback(None)
+
+    def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
+        """The browser is gone; notifyFinish tells."""
+
+
+def _cell(column: Column, item: object) -> str:
+    assert column.text is not None  # noqa: S101 - csv_columns leaves the others out
+    text = column.text(item)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _lines(rows: Sequence[Sequence[str]]) -> bytes:
+    written = io.StringIO()
+    csv.writer(written).writerows(rows)
+    return written.getvalue().encode("utf-8", "replace")

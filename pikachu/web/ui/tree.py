@@ -1,0 +1,22 @@
+"""Puts the pages together."""
+
+from __future__ import annotations
+
+from pikachu.interfaces import IClock
+from pikachu.rooms import Core
+from pikachu.web.ui.application import UIResource
+from pikachu.web.ui.pages import Pages
+from pikachu.web.ui.rendering import Renderer
+from pikachu.web.ui.sign_in import SignInPages
+from pikachu.web.ui.start import StartPages
+from pikachu.web.ui.static import StaticFiles
+
+
+def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
+    """The pages, which serve every path that is nobody else's, and what is mounted at ``/static``."""
+    static = StaticFiles()
+    parts: list[Pages] = [
+        SignInPages(core),
+        StartPages(),
+    ]
+    return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static

@@ -1,0 +1,126 @@
+"""Chromium on the pages of a real server; nothing that a page asks for may leave that server.
+
+Where there is no Chromium the tests are skipped, and say so; with PIKACHU_REQUIRE_INTEROP=1 they fail.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request, sync_playwright
+
+from tests.support.interop import require
+from tests.support.server import Server
+
+#: Width and height of a desk's and of a phone's window.
+WIDE: Final = (1280, 900)
+NARROW: Final = (390, 844)
+Theme = Literal["light", "dark"]
+_ARGUMENTS: Final = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without a window."""
+    require("chromium")
+    playwright: Playwright
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass
+class Window:
+    """One person's browser window on a server's pages.
+
+    :ivar wrong: what the console complained of, and requests that would have left the server.
+    """
+
+    page: Page
+    context: BrowserContext
+    address: str
+    wrong: list[str] = field(default_factory=list)
+
+    def open(self, path: str, *, status: int = 200) -> None:
+        """Go to a page, which must have that status."""
+        response = self.page.goto(self.address + path)
+        assert response is not None
+        assert response.status == status, (path, response.status)
+
+    def sign_in(self, name: str, password: str) -> None:
+        """Fill the form of ``/login``."""
+        self.open("/login")
+        self.page.fill("#username", name)
+        self.page.fill("#password", password)
+        self.page.click("main button.primary")
+        self.page.wait_for_url(re.compile(r"^(?!.*/login)"))
+
+    def check(self) -> None:
+        """That nothing went wrong, the page fits its width, and axe finds nothing serious (UI-4)."""
+        assert self.wrong == []
+        fits = self.page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+        assert fits, f"{self.page.url} is wider than its window"
+        found = Axe().run(self.page)
+        serious = [
+            f"{one['id']}: {node['html'][:200]}"
+            for one in found.response["violations"]
+            if one["impact"] in ("serious", "critical")
+            for node in one["nodes"][:3]
+        ]
+        assert serious == [], f"{self.page.url}: {serious}"
+
+    def picture(self, path: Path) -> None:
+        """Save the whole page as a PNG."""
+        self.page.screenshot(path=path, full_page=True)
+
+
+@contextlib.contextmanager
+def window(
+    browser: Browser, server: Server, size: tuple[int, int] = WIDE, theme: Theme = "light", **more: Any
+) -> Iterator[Window]:
+    """A new window with cookies of its own; what it complains of fails the test at the end.
+
+    :param more: of Playwright's ``new_context``.
+    """
+    context = browser.new_context(
+        viewport={"width": size[0], "height": size[1]}, color_scheme=theme, ignore_https_errors=True, **more
+    )
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    found = Window(page, context, f"https://localhost:{server.ports['https']}")
+
+    def console(message: ConsoleMessage) -> None:
+        # A status that a test asks for is no fault of the page.
+        if message.type == "error" and "Failed to load resource" not in message.text:
+            found.wrong.append(message.text)
+
+    def requested(request: Request) -> None:
+        if not request.url.startswith((found.address, "data:", "blob:")):
+            found.wrong.append(f"a request to {request.url}")
+
+    page.on("console", console)
+    page.on("pageerror", lambda error: found.wrong.append(str(error)))
+    page.on("request", requested)
+    try:
+        yield found
+        assert found.wrong == []
+    finally:
+        context.close()

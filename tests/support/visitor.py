@@ -1,0 +1,131 @@
+"""A browser in memory: cookies, forms and their hidden fields, one page at a time through a whole site."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+from twisted.internet.task import Clock
+
+from pikachu.http.request import Limits, PathRule, Site
+from pikachu.http.tree import Tree
+from pikachu.model import SYSTEM, Account, AccountState, Role
+from pikachu.web.ui.application import UIResource
+from pikachu.web.ui.tree import ui_tree
+from tests.support.deferreds import result_of
+from tests.support.stack import Response, Stack, ask
+
+BODY_LIMIT = 2 * 1024 * 1024
+
+
+@dataclass
+class Pages:
+    """The site of one stack's pages, and accounts by name; their passwords are ``password of NAME``."""
+
+    stack: Stack
+    clock: Clock
+    resource: UIResource
+    site: Site
+    accounts: dict[str, Account] = field(default_factory=dict)
+
+    def add(self, name: str, role: Role = Role.USER, state: AccountState = AccountState.ACTIVE) -> Account:
+        """An account."""
+        adding = self.stack.core.accounts.add_user(
+            SYSTEM, name, f"{name}@example.com", role, state, f"password of {name}"
+        )
+        self.accounts[name] = result_of(adding)
+        return self.accounts[name]
+
+    def visitor(self, name: str | None = None) -> Visitor:
+        """A browser, signed in as *name*."""
+        visitor = Visitor(self)
+        if name is not None:
+            visitor.sign_in(name)
+        return visitor
+
+
+@dataclass
+class Visitor:
+    """One browser."""
+
+    pages: Pages
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def request(self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> Response:
+        """One request with the cookies; those that come back are kept."""
+        fields = dict(headers or {})
+        if self.cookies:
+            fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        response = ask(self.pages.site, self.pages.clock, path, method, body, fields)
+        top = response.raw.partition(b"\r\n\r\n")[0].decode("latin-1")
+        for name, value, rest in re.findall(r"(?im)^set-cookie: ([^=]+)=([^;\r]*)([^\r]*)", top):
+            assert "Secure" in rest
+            assert "HttpOnly" in rest
+            if "Max-Age=0" in rest:
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value
+        return response
+
+    def get(self, path: str, *, status: int = 200) -> str:
+        """The text of a page that must have that status; redirections are not followed."""
+        response = self.request("GET", path)
+        assert response.status == status, (response.status, response.headers.get("Location"), response.body[-2000:])
+        return response.body.decode()
+
+    def post(
+        self, path: str, fields: Mapping[str, str] | None = None, *, page: str | None = None, csrf: str | None = None
+    ) -> Response:
+        """Send a form, with the hidden field of the page that it stands on.
+
+        :param page: where the form is; by default ``/`` or, for who is not signed in, ``/login``.
+        """
+        token = self.csrf(page) if csrf is None else csrf
+        body = urlencode({**(fields or {}), "csrf": token}).encode()
+        return self.request("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+
+    def csrf(self, page: str | None = None) -> str:
+        """The hidden field of the forms of this browser's pages: one for all."""
+        if page is None:
+            page = "/login" if self.request("GET", "/").status == 302 else "/"
+        text = self.get(page)
+        found = re.search(r'name="csrf" value="([^"]*)"', text)
+        assert found, text
+        return html.unescape(found[1])
+
+    def sign_in(self, name: str, password: str | None = None) -> Response:
+        """Fill the form of ``/login``."""
+        password = f"password of {name}" if password is None else password
+        return self.post("/login", {"username": name, "password": password})
+
+    def follow(self, response: Response) -> str:
+        """The page that a 303 leads to."""
+        assert response.status == 303, (response.status, response.body[-2000:])
+        return self.get(response.headers["Location"])
+
+    def confirm(self, name: str) -> None:
+        """Give the password again."""
+        response = self.post("/confirm", {"password": f"password of {name}", "next": "/"}, page="/confirm")
+        assert response.status == 303
+
+
+def make_pages(stack: Stack) -> Pages:
+    """The pages over *stack*, with alice, bob and the admin root."""
+    resource, static = ui_tree(stack.core, stack.clock)
+    tree = Tree(resource)
+    tree.putChild(b"static", static)
+    limits = Limits(rules=(PathRule(b"/", BODY_LIMIT, forms=True),))
+    pages = Pages(stack, stack.clock, resource, stack.site(tree, limits=limits))
+    pages.add("alice")
+    pages.add("bob")
+    pages.add("root", Role.ADMIN)
+    return pages
+
+
+def text_of(page: str) -> str:
+    """What a page says, without its tags."""
+    main = page.partition("<main")[2].partition(">")[2]
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", main))).strip()

@@ -1,0 +1,92 @@
+"""Pages: who may see and do what (UI-1, CRT-7).  Every page stands in the table, or a test fails.
+
+A GET is answered by its status; of a POST it is told whether the caller gets past who may: an empty form is wrong, but
+for those who may not it is refused before anybody looks at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pikachu.web.ui.pages import Who
+from tests.support.stack import build_core
+from tests.support.visitor import Pages, Visitor, make_pages
+
+CALLERS = ("nobody", "owner", "other", "admin")
+Expected = tuple[int, ...]
+
+ANYONE: Expected = (200, 200, 200, 200)
+USERS: Expected = (302, 200, 200, 200)
+ADMINS: Expected = (302, 403, 403, 200)
+#: An object of alice's: others don't see it.
+OWN: Expected = (302, 200, 404, 200)
+
+#: GET pages: what nobody, the owner, another user and an admin get.
+TABLE: dict[str, Expected] = {
+    "GET /": USERS,
+    "GET /login": (200, 303, 303, 303),
+    "GET /confirm": USERS,
+}
+
+#: POST pages: who gets past the door.
+POSTS: dict[str, Who] = {
+    "POST /login": Who.ANYONE,
+    "POST /login/certificate": Who.ANYONE,
+    "POST /logout": Who.ANYONE,
+    "POST /confirm": Who.USER,
+}
+
+#: How an object of alice's is made for a page with a variable part: gives the path.
+MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {}
+
+
+@dataclass
+class World:
+    """The pages and a browser of each caller."""
+
+    pages: Pages
+    callers: dict[str, Visitor] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    stack = build_core(tmp_path_factory.mktemp("core"))
+    pages = make_pages(stack)
+    names = {"nobody": None, "owner": "alice", "other": "bob", "admin": "root"}
+    yield World(pages, {caller: pages.visitor(name) for caller, name in names.items()})
+    stack.close()
+
+
+def test_all_pages_stand_in_the_table(world: World) -> None:
+    """A new page has to say here who may use it."""
+    declared = {f"{page.method} {page.path}": page.who for page in world.pages.resource.pages}
+    assert {name for name in declared if name.startswith("GET")} == set(TABLE)
+    assert {name: who for name, who in declared.items() if name.startswith("POST")} == POSTS
+
+
+@pytest.mark.parametrize("route", TABLE)
+def test_get(world: World, route: str) -> None:
+    """Each caller gets the status that the table says."""
+    path = route.partition(" ")[2]
+    if "<" in path:
+        path = MAKERS[route](world.pages, world.callers["owner"])
+    found = tuple(world.callers[caller].request("GET", path).status for caller in CALLERS)
+    assert found == TABLE[route]
+
+
+@pytest.mark.parametrize("route", POSTS)
+def test_post(world: World, route: str) -> None:
+    """Who may not is refused, and so is whoever may but sends no hidden field."""
+    path = route.partition(" ")[2].replace("<id>", "1").replace("<name>", "x").replace("<number>", "1")
+    who = POSTS[route]
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    for caller in CALLERS:
+        response = world.callers[caller].request("POST", path, b"", headers)
+        if who is not Who.ANYONE and caller == "nobody":
+            assert response.status == 303
+            assert response.headers["Location"].startswith("/login")
+        else:
+            assert response.status == 403

@@ -1,0 +1,233 @@
+"""Signing in, sessions and what protects forms (USR-3, UI-5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from pikachu.model import SYSTEM, AccountState, ListQuery
+from pikachu.sessions import CONFIRMED, MAXIMUM_AGE
+from pikachu.web.ui.cookies import SESSION
+from tests.support.deferreds import result_of
+from tests.support.stack import build_core
+from tests.support.visitor import Pages, make_pages, text_of
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    stack = build_core(tmp_path_factory.mktemp("core"))
+    yield make_pages(stack)
+    stack.close()
+
+
+@pytest.fixture
+def pages(shared: Pages) -> Pages:
+    # Wrong passwords of one test must not lock out the next one.
+    shared.clock.advance(4000)
+    return shared
+
+
+def events(pages: Pages, name: str) -> list[str]:
+    """What was recorded of the account, newest first."""
+    query = ListQuery(limit=1000, filters={"resource_name": name, "about_account": "true"})
+    return [record.event.type for record in result_of(pages.stack.core.store.events(query)).items]
+
+
+def test_start_leads_to_login(pages: Pages) -> None:
+    """DECISIONS 44: an anonymous visitor of / gets 302, never an error."""
+    response = pages.visitor().request("GET", "/")
+    assert (response.status, response.headers["Location"]) == (302, "/login")
+
+
+def test_sign_in_and_out(pages: Pages) -> None:
+    """A session begins and ends; both are recorded; the cookie's former value is worth nothing."""
+    visitor = pages.visitor()
+    before = dict(visitor.cookies)
+    response = visitor.sign_in("alice")
+    assert (response.status, response.headers["Location"]) == (303, "/")
+    assert SESSION not in before
+    assert "Welcome" in visitor.get("/") or "alice" in visitor.get("/")
+    assert events(pages, "alice")[0] == "login"
+    kept = dict(visitor.cookies)
+    assert "signed out" in text_of(visitor.follow(visitor.post("/logout")))
+    assert events(pages, "alice")[0] == "logout"
+    visitor.cookies = kept
+    assert visitor.request("GET", "/").status == 302
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("alice", "gu3ss"),
+        ("nobody1", "gu3ss"),
+        ("", ""),
+        ("ALICE' OR 1=1 --", "gu3ss"),
+        ("alice", ""),
+        ("alice", "x" * 5000),
+    ],
+)
+def test_one_answer_for_whatever_was_wrong(pages: Pages, name: str, password: str) -> None:
+    """USR-3: who guesses learns nothing of which accounts there are."""
+    response = pages.visitor().post("/login", {"username": name, "password": password})
+    assert response.status == 401
+    assert "wrong username or password" in text_of(response.body.decode())
+    assert password == "" or password.encode() not in response.body
+
+
+def test_pending_and_suspended_accounts_stay_out(pages: Pages) -> None:
+    """USR-1: the right password of an account that is not active is as wrong as any."""
+    pages.add("pending1", state=AccountState.PENDING)
+    assert pages.visitor().sign_in("pending1").status == 401
+    pages.add("carol1")
+    visitor = pages.visitor("carol1")
+    visitor.get("/")
+    account = pages.accounts["carol1"]
+    result_of(pages.stack.core.accounts.suspend(SYSTEM, account.id))
+    assert visitor.request("GET", "/").status == 302
+    assert pages.visitor().sign_in("carol1").status == 401
+
+
+def test_lock(pages: Pages) -> None:
+    """USR-3: repeated failures lock for a while, also the right password."""
+    pages.add("dora12")
+    visitor = pages.visitor()
+    for _ in range(10):
+        assert visitor.sign_in("dora12", "guess").status == 401
+    response = visitor.sign_in("dora12")
+    assert response.status == 429
+    assert "try again in" in text_of(response.body.decode())
+    pages.clock.advance(1000)
+    assert visitor.sign_in("dora12").status == 303
+
+
+def test_idle_and_age(pages: Pages) -> None:
+    """USR-3: max_idle_time ends a session, and however busy it is, half a day does."""
+    idle = pages.stack.core.sessions.maximum_idle
+    visitor = pages.visitor("alice")
+    pages.clock.advance(idle.total_seconds() - 1)
+    visitor.get("/")
+    pages.clock.advance(idle.total_seconds() - 1)
+    visitor.get("/")
+    pages.clock.advance(idle.total_seconds() + 1)
+    assert visitor.request("GET", "/").status == 302
+    assert SESSION not in visitor.cookies
+    visitor.sign_in("alice")
+    passed = timedelta()
+    while passed < MAXIMUM_AGE:
+        visitor.get("/")
+        pages.clock.advance(600)
+        passed += timedelta(seconds=600)
+    pages.clock.advance(10)
+    assert visitor.request("GET", "/").status == 302
+
+
+def test_fixation(pages: Pages) -> None:
+    """A secret that somebody planted is never taken over."""
+    visitor = pages.visitor()
+    visitor.cookies[SESSION] = planted = "A" * 43
+    visitor.sign_in("alice")
+    assert visitor.cookies[SESSION] != planted
+    first = visitor.cookies[SESSION]
+    visitor.sign_in("bob")
+    assert visitor.cookies[SESSION] != first
+    visitor.cookies[SESSION] = first
+    assert visitor.request("GET", "/").status == 302
+
+
+@pytest.mark.parametrize("csrf", ["", "0" * 40, "x" * 4000, "\u00e9"])
+def test_forms_need_their_hidden_field(pages: Pages, csrf: str) -> None:
+    """UI-5: a form without it, or with another browser's, changes nothing."""
+    visitor = pages.visitor("alice")
+    assert visitor.post("/logout", csrf=csrf).status == 403
+    assert visitor.post("/logout", csrf=pages.visitor("bob").csrf()).status == 403
+    visitor.get("/")
+    assert (
+        pages.visitor().post("/login", {"username": "alice", "password": "password of alice"}, csrf=csrf).status == 403
+    )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"Origin": "https://evil.example.org"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}],
+)
+def test_forms_from_elsewhere(pages: Pages, headers: dict[str, str]) -> None:
+    """UI-5: browsers say where a form was sent from."""
+    visitor = pages.visitor("alice")
+    body = f"csrf={visitor.csrf()}".encode()
+    fields = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+    assert visitor.request("POST", "/logout", body, fields).status == 403
+    same = {**fields, "Origin": "https://ca.example.org", "Sec-Fetch-Site": "same-origin"}
+    assert visitor.request("POST", "/logout", body, same).status == 303
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "//evil.example.org",
+        "https://evil.example.org",
+        "/\\evil.example.org",
+        "/\\/x",
+        "javascript:alert(1)",
+        "/a\r\nX: y",
+        "",
+    ],
+)
+def test_no_open_redirect(pages: Pages, target: str) -> None:
+    """UI-5: nobody is led to another site."""
+    visitor = pages.visitor()
+    response = visitor.post("/login", {"username": "alice", "password": "password of alice", "next": target})
+    assert (response.status, response.headers["Location"]) == (303, "/")
+    assert "X" not in response.headers
+
+
+def test_coming_back(pages: Pages) -> None:
+    """Who asked for a page before signing in is led there."""
+    visitor = pages.visitor()
+    response = visitor.request("GET", "/confirm?next=/")
+    location = response.headers["Location"]
+    assert location == "/login?next=/confirm%3Fnext%3D/"
+    assert 'value="/confirm?next=/"' in visitor.get(location)
+
+
+def test_confirmation_lasts_five_minutes(pages: Pages) -> None:
+    """DECISIONS 49."""
+    visitor = pages.visitor("alice")
+    sessions = pages.stack.core.sessions
+    account = pages.accounts["alice"]
+    principal = result_of(pages.stack.core.authenticator.basic("alice", "password of alice", ""))
+    (session, *_) = result_of(sessions.of_account(principal, account.id))
+    assert sessions.is_confirmed(session)
+    pages.clock.advance(CONFIRMED.total_seconds() + 1)
+    assert not sessions.is_confirmed(session)
+    assert visitor.post("/confirm", {"password": "wrong"}, page="/confirm").status == 401
+    visitor.confirm("alice")
+    (session, *_) = result_of(sessions.of_account(principal, account.id))
+    assert sessions.is_confirmed(session)
+
+
+def test_headers(pages: Pages) -> None:
+    """UI-5: what every page is sent with, failures included."""
+    visitor = pages.visitor("alice")
+    for path in ("/", "/login?next=/", "/nothing-here"):
+        headers = visitor.request("GET", path).headers
+        if "Location" not in headers:
+            assert headers["Content-Type"] == "text/html; charset=utf-8"
+        assert headers["Cache-Control"] == "no-store"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["Strict-Transport-Security"].startswith("max-age=")
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_pages_that_are_not_there(pages: Pages) -> None:
+    """404 and 405 are pages with a way back."""
+    visitor = pages.visitor("alice")
+    assert "Log out" in visitor.get("/nothing-here", status=404)
+    response = visitor.request("POST", "/nothing-here")
+    assert response.status == 404
+    response = visitor.request("DELETE", "/")
+    assert response.status == 405
+    assert visitor.request("GET", "/%ff%fe").status == 400
