@@ -29,6 +29,7 @@ from pikachu.model import utc
 from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
+from pikachu.readiness import Readiness, standard_checks
 from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core, Pools
 from pikachu.sealing import Sealer
@@ -334,4 +335,5 @@ def build(
         generations,
         CertificateTemplates(store, clock, pools.files),
         Statistics(store, clock),
+        Readiness(clock, standard_checks(store, pools.signing)),
     )

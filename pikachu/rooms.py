@@ -14,6 +14,7 @@ from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.policies import Policies
 from pikachu.policy import PolicyBook
 from pikachu.publication import CRLPublisher
+from pikachu.readiness import Readiness
 from pikachu.registration import RegistrationAuthority
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
@@ -69,3 +70,4 @@ class Core:
     generations: Generations
     templates: CertificateTemplates
     statistics: Statistics
+    readiness: Readiness

@@ -45,6 +45,7 @@ LAYERS = {
     "pikachu.generations": 4,
     "pikachu.inventory": 4,
     "pikachu.statistics": 4,
+    "pikachu.readiness": 4,
     "pikachu.rooms": 4,
     "pikachu.http": 5,
     "pikachu.protocols": 5,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource
 
 from pikachu.protocols.download.certificates import CACertificates, Downloads
 from pikachu.protocols.download.crl import CRLDownloads, CRLResource
-from pikachu.protocols.download.health import Alive, Check, Ready
+from pikachu.protocols.download.health import Alive, Ready
 from pikachu.protocols.download.status import ExpiredResource, StatusResource
+from pikachu.readiness import Check
 from pikachu.rooms import Core
 
 _NOTHING: Mapping[str, Check | None] = MappingProxyType({})
@@ -31,22 +31,5 @@ def download_tree(core: Core, checks: Mapping[str, Check | None] = _NOTHING) -> 
         b"status": StatusResource(core.statuses),
         b"expired": ExpiredResource(core.statuses),
         b"healthz": Alive(),
-        b"readyz": Ready(core.clock, {**standard_checks(core), **checks}),
+        b"readyz": Ready(core.readiness.with_checks(checks) if checks else core.readiness),
     }
-
-
-def standard_checks(core: Core) -> dict[str, Check | None]:
-    """What every server needs: its database, and threads that sign."""
-
-    def database() -> Deferred[str | None]:
-        return core.store.check().addCallback(lambda _: None)
-
-    def signer() -> Deferred[str | None]:
-        # Keys of files are in memory: what can fail is that signatures wait behind too many others.
-        return core.pools.signing.run(_nothing)
-
-    return {"database": database, "signer": signer, "vault": None, "ldap": None}
-
-
-def _nothing() -> None:
-    """Take a turn."""
