@@ -25,6 +25,7 @@ from pikachu.decisions import RegistrationSettings
 from pikachu.errors import ConfigError, PikachuError
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.live import Live
 from pikachu.model import utc
 from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
@@ -312,6 +313,7 @@ def build(
             broker_path=config.paths.crl_path,
         ),
     )
+    statistics = Statistics(store, clock)
     return Core(
         config,
         clock,
@@ -334,6 +336,7 @@ def build(
         Policies(store, policies, issuers, clock, config.ca.public_url),
         generations,
         CertificateTemplates(store, clock, pools.files),
-        Statistics(store, clock),
+        statistics,
         Readiness(clock, standard_checks(store, pools.signing)),
+        Live(store, statistics, clock),
     )

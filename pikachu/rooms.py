@@ -11,6 +11,7 @@ from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.configuration import Configuration
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.live import Live
 from pikachu.policies import Policies
 from pikachu.policy import PolicyBook
 from pikachu.publication import CRLPublisher
@@ -71,3 +72,4 @@ class Core:
     templates: CertificateTemplates
     statistics: Statistics
     readiness: Readiness
+    live: Live

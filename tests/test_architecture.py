@@ -46,6 +46,7 @@ LAYERS = {
     "pikachu.inventory": 4,
     "pikachu.statistics": 4,
     "pikachu.readiness": 4,
+    "pikachu.live": 4,
     "pikachu.rooms": 4,
     "pikachu.http": 5,
     "pikachu.protocols": 5,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
@@ -89,6 +89,8 @@ class BoundedRequest(server.Request):
     channel: Channel
     site: Site
     content: BytesIO
+    # For an answer that would not end by itself: called when the site is being drained.
+    ending: Callable[[], None] | None = None
     _room = 0
     _refused = False
     _began = 0.0
@@ -386,9 +388,11 @@ class Channel(HTTPChannel):
         """Close when what is in flight is answered; at once when nothing is."""
         if self.requests:
             self.persistent = 0
-            for request in self.requests:
+            for request in tuple(self.requests):
                 # The client is told not to come back on this connection (RFC 9112 section 9.6).
                 request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+                if request.ending is not None:
+                    request.ending()
         elif not self._buffer:
             # A TLS peer that does not read would not take its leave either.
             if self._abortingCall is None:
