@@ -156,8 +156,9 @@ class ICertificateReader(Protocol):
         """
 
     def certificates(self, query: ListQuery, now: datetime) -> Deferred[Page[CertificateRecord]]:
-        """Q over subject, common name and serial; filters status, method, issuer; sorts id, serial, common_name,
-        not_after, created_at.
+        """Q over subject, common name and serial (a text that thousands hold: over common names and the newest
+        subjects); filters status, method, issuer; sorts id, serial, common_name, not_after, created_at, and those
+        of status revoked by revoked_at.
         """
 
     def expired_ids(self, now: datetime, after: int, limit: int) -> Deferred[list[int]]:

@@ -1,19 +1,23 @@
 """Reading what was issued: lists, status, downloads, and what CRLs are made of.
 
-Free text (``q``) finds certificates whose serial begins with it, and
+Free text (``q``) finds certificates whose serial begins with it, if it has three hexadecimal digits or more, and
 
 - where the database can index parts of words (SQLite's FTS5 with its trigram tokenizer, PostgreSQL's ``pg_trgm``):
   those whose subject holds it anywhere, if it has three characters or more (the index takes 13 µs a certificate);
 - else: those whose common name begins with it.
 
-Letters' case does not matter.  A list first asks how many certificates each filter leaves: if some filter leaves few,
-these are fetched and sorted; if all leave many, the list walks along the index of its order and soon has a page.
+A text that thousands may hold is looked for at the beginning of all common names, and elsewhere in the newest few
+thousand of them only; one with which thousands of names begin is not looked for elsewhere.  Letters' case does not
+matter.
+
+A list first asks how many certificates each filter leaves: if some filter leaves few, these are fetched and sorted; if
+all leave many, the list walks along the index of its order and soon has a page.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -40,7 +44,7 @@ from sqlalchemy import (
     tuple_,
 )
 
-from pikachu.errors import NotFound, UnknownSerial
+from pikachu.errors import MalformedRequest, NotFound, UnknownSerial
 from pikachu.model import (
     CertificateRecord,
     CertificateStatus,
@@ -54,13 +58,13 @@ from pikachu.model import (
     format_serial,
 )
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import COUNTED, begins_with, checked, contains, decode_cursor, one_of, page
+from pikachu.storage.lists import begins_with, checked, contains, decode_cursor, one_of, page
 from pikachu.storage.part import StorePart, maybe_moment, moment, row_id
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
 
 _FEW: Final = 5000
-# Rows that are cheaper looked at and sorted than found by walking along a list that has them at its far end.
-_SOME: Final = 150_000
+# Names that begin alike, which are looked at one by one.
+_BEGINNING: Final = 15_000
 # Entries of a CRL that are fetched at once: other threads stand still while a million are.
 _ENTRIES: Final = 10_000
 
@@ -91,6 +95,8 @@ _SORTS: Final = {
     "serial": _c.serial,
     "common_name": _c.name_key,
     "not_after": _c.not_after,
+    # Of revoked ones only: others have none.
+    "revoked_at": _c.revoked_at,
 }
 # The index that a list in each order is read along; SQLite's rows are in the order of their ids.
 _WALKED: Final = {
@@ -99,6 +105,13 @@ _WALKED: Final = {
     "serial": "INDEXED BY certificates_serial",
     "common_name": "INDEXED BY certificates_name",
     "not_after": "INDEXED BY certificates_end",
+    "revoked_at": "INDEXED BY certificates_revocation",
+}
+# The indexes that hold all that a list of that status asks, whatever else filters it.
+_COVERING: Final = {
+    CertificateStatus.VALID: "INDEXED BY certificates_end",
+    CertificateStatus.EXPIRED: "INDEXED BY certificates_end",
+    CertificateStatus.REVOKED: "INDEXED BY certificates_revocation",
 }
 #: SQLite's full-text index of subjects; its row ids are certificates' ids.
 subject_search: Final = table("certificate_search", column("rowid", BigInteger), column("subject", String))
@@ -234,23 +247,49 @@ def _status_of(tx: Transaction, issuer_id: int, serial: int) -> StatusRecord | N
 
 def _matching(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[Any]]:
     """(condition on a row, the ids that may fulfil it) for free text."""
-    found: list[ColumnElement[bool]] = []
-    ids: list[Select[Any]] = []
-    digits = words.lower().removeprefix("0x").replace(":", "").lstrip("0")
-    if re.fullmatch("[0-9a-f]{1,40}", digits):
-        found.append(begins_with(_c.serial, digits))
-        ids.append(select(_c.id).where(found[-1]))
+    found, ids = _by_serial_text(words)
     if not tx.search or len(words) < 3:
         found.append(begins_with(_c.name_key, words.casefold()))
         ids.append(select(_c.id).where(found[-1]))
-    elif tx.dialect == "sqlite":
-        found.append(contains(_c.subject, words))
-        ids.append(select(subject_search.c.rowid).where(_MATCHED.bindparams(match=match_expression(words))))
     else:
         found.append(contains(_c.subject, words))
-        ids.append(select(_c.id).where(found[-1]))
-    union = ids[0] if len(ids) == 1 else select(ids[0].union_all(*ids[1:]).subquery().c[0])
-    return or_(*found), union
+        ids.append(_holding(tx, words))
+    return or_(*found), _union(ids)
+
+
+def _matching_some(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[Any] | None]:
+    """The same for free text that many may hold; ``None``: too many begin with it to name them."""
+    begins = begins_with(_c.name_key, words.casefold())
+    beginning = select(_c.id).where(begins)
+    if _count(tx, beginning, _BEGINNING + 1) > _BEGINNING or not tx.search or len(words) < 3:
+        return begins, None
+    found, ids = _by_serial_text(words)
+    holding = _holding(tx, words)
+    newest = holding.order_by(holding.selected_columns[0].desc()).limit(_FEW)
+    return or_(begins, contains(_c.subject, words), *found), _union([*ids, beginning, select(newest.subquery().c[0])])
+
+
+def _by_serial_text(words: str) -> tuple[list[ColumnElement[bool]], list[Select[Any]]]:
+    digits = words.lower().removeprefix("0x").replace(":", "").lstrip("0")
+    if not re.fullmatch("[0-9a-f]{1,40}", digits):
+        return [], []
+    # One or two digits begin so many serials that they help to find none.
+    condition = begins_with(_c.serial, digits) if len(digits) >= 3 else _c.serial == digits
+    return [condition], [select(_c.id).where(condition).limit(_FEW + 1)]
+
+
+def _holding(tx: Transaction, words: str) -> Select[Any]:
+    """The ids of those whose subjects may hold *words*."""
+    if tx.dialect == "sqlite":
+        return select(subject_search.c.rowid).where(_MATCHED.bindparams(match=match_expression(words)))
+    return select(_c.id).where(contains(_c.subject, words))
+
+
+def _union(ids: list[Select[Any]]) -> Select[Any]:
+    if len(ids) == 1:
+        return ids[0]
+    parts = [select(one.subquery().c[0]) for one in ids]
+    return select(parts[0].union_all(*parts[1:]).subquery().c[0])
 
 
 def match_expression(words: str) -> str:
@@ -271,9 +310,9 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
     # The ids that each filter leaves, by its own index.
     narrowing: list[Select[Any]] = []
 
-    def filtered(condition: ColumnElement[bool], ids: Select[Any] | None = None) -> None:
+    def filtered(condition: ColumnElement[bool]) -> None:
         conditions.append(condition)
-        narrowing.append(select(_c.id).where(condition) if ids is None else ids)
+        narrowing.append(select(_c.id).where(condition))
 
     if query.owner_id is not None:
         filtered(_c.owner_id == query.owner_id)
@@ -282,34 +321,42 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
         filtered(_c.method == method)
     if "issuer" in query.filters:
         filtered(_issuers(tx, query.filters["issuer"]))
-    status = one_of(query, "status", list(CertificateStatus))
-    end = int(now.timestamp())
-    if status == CertificateStatus.REVOKED:
+    asked = one_of(query, "status", list(CertificateStatus))
+    status = None if asked is None else CertificateStatus(asked)
+    if status is CertificateStatus.REVOKED:
         filtered(_c.revoked_at.is_not(None))
     elif status is not None:
-        in_time = _c.not_after < end if status == CertificateStatus.EXPIRED else _c.not_after >= end
+        end = int(now.timestamp())
+        in_time = _c.not_after < end if status is CertificateStatus.EXPIRED else _c.not_after >= end
         filtered(and_(in_time, _c.revoked_at.is_(None)))
-    # Of these the index of ends knows.
-    covered = list(conditions)
-    words = (query.q or "").strip()
-    if words:
-        filtered(*_matching(tx, words))
-
     sort = query.sort.removeprefix("-")
-    few = _few(tx, narrowing)
-    if few is not None:
-        conditions.append(_c.id.in_(few))
-        return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, conditions, certificate_record)
-    by_id = sort in {"id", "created_at"}
-    counted = conditions
-    searched = bool(words) and tx.dialect == "sqlite" and tx.search and len(words) >= 3
-    if searched:
-        counted = [*conditions, _c.id.in_(_matching(tx, words)[1].limit(2 * COUNTED))]
-    ends = _hinted("INDEXED BY certificates_end")
-    timed = status in {CertificateStatus.EXPIRED, CertificateStatus.VALID}
-    walk = _hinted(_WALKED.get(sort, ""))
-    count_narrow = ends if timed and not words else None
+    if sort == "revoked_at" and status is not CertificateStatus.REVOKED:
+        raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
+    words = (query.q or "").strip()
+    matching = _matching(tx, words) if words else None
 
+    few = _few(tx, narrowing if matching is None else [*narrowing, matching[1]])
+    if few is not None:
+        # Written into the statement: thousands of parameters take longer than what they are for.
+        known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
+        text_condition = [] if matching is None else [matching[0]]
+        return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, [*conditions, *text_condition, known], certificate_record)
+    if words:
+        condition, ids = _matching_some(tx, words)
+        conditions.append(condition)
+        if ids is not None:
+            conditions.append(_c.id.in_(ids))
+            return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, conditions, certificate_record)
+    return _walked(tx, query, status, conditions)
+
+
+def _walked(
+    tx: Transaction, query: ListQuery, status: CertificateStatus | None, conditions: Sequence[ColumnElement[bool]]
+) -> Page[CertificateRecord]:
+    """A page where each filter leaves many."""
+    sort = query.sort.removeprefix("-")
+    walk = _hinted(_WALKED.get(sort, ""))
+    covering = _hinted("" if status is None else _COVERING[status])
     total: int | None = None
     uncounted = query
 
@@ -325,37 +372,27 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
             [*conditions, *near],
             certificate_record,
             narrow=narrow,
-            counted=counted,
-            count_narrow=count_narrow,
+            counted=conditions,
+            count_narrow=None if status is None else covering,
         )
         if uncounted.count:
             # Once for all attempts.
             total, uncounted = found.total, replace(query, count=False)
         return replace(found, total=total)
 
+    revoked = status is CertificateStatus.REVOKED
+    if status is None or sort == "revoked_at" or (sort == "not_after" and not revoked):
+        return part(narrow=walk)
     # Where a page is among what comes next in the list's order, it is found there.  Else walking on may pass nearly
     # all: the oldest have expired and the newest have not, and names rise with ids.
-    if searched and by_id:
-        found = part(_c.id.in_(_next_matches(query, words)), narrow=None)
-        if _goes_on(found, query):
-            return found
-    if (timed or searched) and (by_id or sort == "common_name"):
-        found = part(_c.id.in_(walk(_next(query, _SORTS[sort]))), narrow=None)
-        if _goes_on(found, query):
-            return found
-        if timed and not words:
-            # The index of ends holds all that this asks.
-            return part(narrow=ends)
-        if timed:
-            found = part(_c.id.in_(ends(_next(query, _SORTS[sort], *covered))), narrow=None)
-            if _goes_on(found, query):
-                return found
-        else:
-            matches = _matching(tx, words)[1]
-            count = tx.query(select(func.count()).select_from(matches.limit(_SOME + 1).subquery()))[0][0]
-            if count <= _SOME:
-                return part(_c.id.in_(matches), narrow=None)
-    return part(narrow=walk)
+    if revoked and sort in {"id", "created_at"}:
+        following = _hinted("INDEXED BY certificates_revoked")(_next(query, _c.id, _c.revoked_at.is_not(None)))
+    else:
+        following = walk(_next(query, _SORTS[sort]))
+    found = part(_c.id.in_(following), narrow=None)
+    if _goes_on(found, query):
+        return found
+    return part(narrow=covering)
 
 
 def _goes_on(found: Page[CertificateRecord], query: ListQuery) -> bool:
@@ -371,7 +408,7 @@ def _next(query: ListQuery, column: ColumnElement[Any], *conditions: ColumnEleme
     descending = query.sort.startswith("-")
     by_id = column is _c.id
     if query.cursor is not None:
-        value, position, back = decode_cursor(query.cursor, query.sort, int if by_id else str)
+        value, position, back = decode_cursor(query.cursor, query.sort, column.type.python_type)
         descending ^= back
         if by_id:
             ids = ids.where(_c.id < position if descending else _c.id > position)
@@ -382,18 +419,6 @@ def _next(query: ListQuery, column: ColumnElement[Any], *conditions: ColumnEleme
     return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(_FEW)
 
 
-def _next_matches(query: ListQuery, words: str) -> Select[Any]:
-    """The ids nearest to the cursor whose subjects may hold *words*: enough for a page, unless others filter too."""
-    rowid = subject_search.c.rowid
-    ids = select(rowid).where(_MATCHED.bindparams(match=match_expression(words)))
-    descending = query.sort.startswith("-")
-    if query.cursor is not None:
-        _, position, back = decode_cursor(query.cursor, query.sort, int)
-        descending ^= back
-        ids = ids.where(rowid < position if descending else rowid > position)
-    return ids.order_by(rowid.desc() if descending else rowid.asc()).limit(4 * query.limit + 1000)
-
-
 def _issuers(tx: Transaction, name: str) -> ColumnElement[bool]:
     """All generations of the issuing CA of that name."""
     found = [row[0] for row in tx.rows(_issuer_ids, {"b_name": name})]
@@ -401,12 +426,19 @@ def _issuers(tx: Transaction, name: str) -> ColumnElement[bool]:
 
 
 def _few(tx: Transaction, narrowing: list[Select[Any]]) -> list[int] | None:
-    """The ids that a filter leaves, if one leaves few."""
+    """The ids that the filter that leaves the fewest leaves, if these are few."""
+    fewest, best = _FEW + 1, None
     for ids in narrowing:
-        found = [row[0] for row in tx.query(ids.limit(_FEW + 1))]
-        if len(found) <= _FEW:
-            return found
-    return None
+        # What leaves more than the best so far does not matter.
+        count = _count(tx, ids, fewest)
+        if count < fewest:
+            fewest, best = count, ids
+    return None if best is None else [row[0] for row in tx.query(best)]
+
+
+def _count(tx: Transaction, ids: Select[Any], most: int) -> int:
+    """How many they are, counted up to *most*."""
+    return int(tx.query(select(func.count()).select_from(ids.limit(most).subquery()))[0][0])
 
 
 def _hinted(hint: str) -> Callable[[Select[Any]], Select[Any]]:
@@ -466,7 +498,7 @@ class CertificatesPart(StorePart):
         return self._read(find_serial, serial, deleted=deleted)
 
     def certificates(self, query: ListQuery, now: datetime) -> Deferred[Page[CertificateRecord]]:
-        """Filters ``status``, ``method``, ``issuer`` (its name)."""
+        """Filters ``status``, ``method``, ``issuer`` (its name); sorted by ``revoked_at`` with status revoked only."""
         return self._read(_list, query, now)
 
     def expired_ids(self, now: datetime, after: int, limit: int) -> Deferred[list[int]]:

@@ -101,6 +101,21 @@ Index(
 )
 _revoked: Final = text("revoked_at IS NOT NULL")
 Index("certificates_revoked", certificates.c.id, sqlite_where=_revoked, postgresql_where=_revoked)
+# All that lists of revoked ones ask and sort by; what is not revoked costs nothing here.
+Index(
+    "certificates_revocation",
+    certificates.c.revoked_at,
+    certificates.c.id,
+    certificates.c.deleted_at,
+    certificates.c.not_after,
+    certificates.c.name_key,
+    certificates.c.method,
+    certificates.c.owner_id,
+    certificates.c.issuer_id,
+    certificates.c.serial,
+    sqlite_where=_revoked,
+    postgresql_where=_revoked,
+)
 
 requests: Final = Table(
     "requests",

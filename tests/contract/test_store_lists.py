@@ -114,10 +114,11 @@ def test_many_matches_and_other_filters(db: Opened, monkeypatch: pytest.MonkeyPa
     db.get(db.store.revoke(records[2].serial, NOW, HOLD, event("revoke")))
     queries = [
         ListQuery(limit=2, q=q, sort=sort, filters=filters, owner_id=owner, count=True)
-        for q in (None, "device", "acme", "e")
-        for sort in ("id", "-id", "common_name", "-common_name", "serial", "not_after")
+        for q in (None, "device", "de")
+        for sort in ("id", "-id", "common_name", "-common_name", "serial", "not_after", "-revoked_at")
         for filters in ({}, {"status": "valid"}, {"status": "expired"}, {"status": "revoked"}, {"method": "EST"})
         for owner in (None, 2)
+        if sort != "-revoked_at" or filters.get("status") == "revoked"
     ]
 
     def answers() -> list[tuple[list[int], int | None]]:
@@ -132,11 +133,48 @@ def test_many_matches_and_other_filters(db: Opened, monkeypatch: pytest.MonkeyPa
         return found
 
     expected = answers()
-    # None of the attempts finds a page, some find it, and all matches are sorted.
-    for few, some in ((0, 0), (3, 0), (0, 1000)):
+    # No attempt finds a page, some find it, and all that begin so are looked at.
+    for few, beginning in ((0, 0), (3, 0), (0, 1000)):
         monkeypatch.setattr("pikachu.storage.certificates._FEW", few)
-        monkeypatch.setattr("pikachu.storage.certificates._SOME", some)
+        monkeypatch.setattr("pikachu.storage.certificates._BEGINNING", beginning)
         assert answers() == expected
+
+
+def test_text_that_many_hold(db: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CRT-1: it is looked for at the beginning of all names, and elsewhere in the newest few thousand."""
+    fill(db)
+    first = db.issue("first", subject="CN=first,O=Acme Works")
+    for index in range(6):
+        db.issue(f"gate-{index}", subject=f"CN=gate-{index},O=Acme Works")
+    db.issue("Acme", subject="CN=Acme,O=Other")
+    assert len(names(db, q="acme wo")) == 7
+    monkeypatch.setattr("pikachu.storage.certificates._FEW", 4)
+    assert names(db, q="acme wo") == ["gate-2", "gate-3", "gate-4", "gate-5"]
+    assert names(db, q="acme wo", sort="-common_name", limit=2) == ["gate-5", "gate-4"]
+    assert names(db, q=f"{first.serial:x}"[:20]) == ["first"]
+    assert "Acme" in names(db, q="acme")
+    monkeypatch.setattr("pikachu.storage.certificates._BEGINNING", 3)
+    assert names(db, q="gate") == [f"gate-{index}" for index in range(6)]
+    assert names(db, q="gate", filters={"status": "expired"}) == []
+
+
+def test_revoked_by_date(db: Opened) -> None:
+    """VA-1: revoked certificates in the order of their revocation; others have none."""
+    records = fill(db)
+    for minutes, index in enumerate((4, 1, 6, 2)):
+        at = NOW + timedelta(minutes=minutes)
+        db.get(db.store.revoke(records[index].serial, at, HOLD, event("revoke")))
+    asked: dict[str, object] = {"filters": {"status": "revoked"}, "sort": "-revoked_at"}
+    assert names(db, **asked) == ["Device-2", "Device-6", "Device-1", "Device-4"]
+    assert names(db, **asked, owner_id=1) == ["Device-1", "Device-4"]
+    query = ListQuery(limit=3, sort="revoked_at", filters={"status": "revoked"}, count=True)
+    page = db.get(db.store.certificates(query, NOW))
+    assert page.total == 4
+    rest = db.get(db.store.certificates(replace(query, cursor=page.next_cursor), NOW))
+    assert [one.common_name for one in (*page.items, *rest.items)] == ["Device-4", "Device-1", "Device-6", "Device-2"]
+    for filters in ({}, {"status": "valid"}):
+        with pytest.raises(MalformedRequest, match="status=revoked"):
+            db.get(db.store.certificates(ListQuery(sort="revoked_at", filters=filters), NOW))
 
 
 def test_queries_that_can_not_be_answered(db: Opened) -> None:

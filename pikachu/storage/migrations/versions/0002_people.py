@@ -83,6 +83,14 @@ def upgrade() -> None:
     )
     op.create_index("templates_name", "templates", ["name", "id"])
     _owned_index("templates")
+    revoked = sa.text("revoked_at IS NOT NULL")
+    op.create_index(
+        "certificates_revocation",
+        "certificates",
+        ["revoked_at", "id", "deleted_at", "not_after", "name_key", "method", "owner_id", "issuer_id", "serial"],
+        sqlite_where=revoked,
+        postgresql_where=revoked,
+    )
 
 
 def _owned_index(table: str) -> None:
