@@ -194,6 +194,7 @@ class Order:
     :param days: validity; *explicit*: somebody asked for just this many.
     :param extensions: for the issuer that signs, as ``leaf_extensions`` gives them.
     :param internal: for the CA's own services, whose names are nobody's and stand for no one.
+    :param policy_extensions: what the policy's text comes to: where *extensions* are from.
     """
 
     issuer: IssuingCA
@@ -205,6 +206,7 @@ class Order:
     explicit: bool
     csr: bytes
     internal: bool = False
+    policy_extensions: tuple[Extension, ...] = ()
 
 
 class CertificateAuthority:

@@ -29,6 +29,7 @@ from pikachu.model import (
     PrincipalKind,
     RequestState,
     Scope,
+    StoredCSR,
 )
 from pikachu.policy import PolicyBook, check_days, check_limits, compiled
 from pikachu.threads import start
@@ -157,15 +158,39 @@ class Decisions:
         # A policy that names subjectAltName decides about it, also where it comes to nothing.
         own_names = text.names(SUBJECT_ALTERNATIVE_NAME, context.variables)
         honoured = limits.honour_names and not own_names
+        said = text.extensions(context)
         extensions = leaf_extensions(
-            policy=text.extensions(context),
+            policy=said,
             requested_names=sound.csr.extension(SUBJECT_ALTERNATIVE_NAME) if honoured else None,
             subject_der=sound.csr.subject_der,
             key=sound.key,
             issuer=issuer.certificate,
             addresses=self.addresses(issuer),
         )
-        return Order(issuer, policy, sound.csr.name, sound.key, extensions, granted, days is not None, sound.csr.der)
+        return Order(
+            issuer,
+            policy,
+            sound.csr.name,
+            sound.key,
+            extensions,
+            granted,
+            days is not None,
+            sound.csr.der,
+            policy_extensions=said,
+        )
+
+    def _decide(
+        self, method: Method, sound: SoundRequest, principal: Principal, policy: Policy, days: int | None
+    ) -> Order:
+        """What *principal* gets for a sound request: what a preview shows, and what is signed."""
+        certificate = principal.certificate
+        if (
+            policy.limits.own_subject
+            and certificate is not None
+            and not names_equal(certificate.subject_der, sound.csr.subject_der)
+        ):
+            raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
+        return self._order(sound, policy, method, days)
 
     def _context(self, sound: SoundRequest, issuer: IssuingCA) -> ExtensionContext:
         certificate = issuer.certificate
@@ -208,15 +233,9 @@ class Decisions:
         dedupe_seconds: int | None = None,
         transaction: bytes | None = None,
         requester_key: bytes | None = None,
+        stored: StoredCSR | None = None,
     ) -> Issued | Pending:
-        certificate = principal.certificate
-        if (
-            policy.limits.own_subject
-            and certificate is not None
-            and not names_equal(certificate.subject_der, sound.csr.subject_der)
-        ):
-            raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
-        order = self._order(sound, policy, method, days)
+        order = self._decide(method, sound, principal, policy, days)
         request = NewRequest(
             method=method,
             csr=sound.csr.der,
@@ -226,7 +245,7 @@ class Decisions:
             policy=policy.name,
             issuer=order.issuer.name,
             principal=principal.name,
-            owner_id=principal.owner_id,
+            owner_id=requester(principal, stored),
             created_at=self._authority.now(),
             address=principal.address,
             dedupe=dedupe,
@@ -236,6 +255,7 @@ class Decisions:
             challenge_id=principal.challenge_id,
             label=label,
             validity_days=days,
+            csr_id=None if stored is None else stored.id,
         )
         if policy.approval is Approval.MANUAL:
             return await self._wait_for_approval(request)
@@ -310,6 +330,11 @@ def require(principal: Principal, scope: Scope) -> None:
     """
     if scope not in principal.scopes or (scope is Scope.ADMIN and not principal.is_admin):
         raise NotAuthorized(f"this needs the right to {scope.value}")
+
+
+def requester(principal: Principal, stored: StoredCSR | None) -> int | None:
+    """Who will own the certificate: who keeps the request here, also where an admin hands it in."""
+    return principal.owner_id if stored is None else stored.owner_id
 
 
 def _told(request: NewRequest, principal: Principal) -> Mapping[str, object]:

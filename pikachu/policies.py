@@ -31,7 +31,7 @@ from pikachu.model import (
     Scope,
     utc,
 )
-from pikachu.policy import DEFAULT_POLICY_NAME, POLICY_NAME, PolicyBook, check_days, compiled
+from pikachu.policy import BARE_POLICY_NAME, DEFAULT_POLICY_NAME, POLICY_NAME, PolicyBook, check_days, compiled
 from pikachu.threads import uncancelled
 from pikachu.x509.profile import authority_granted
 from pikachu.x509.template import ExtensionContext
@@ -145,6 +145,19 @@ class Policies:
         policy = await self._checked(actor, policy, before)
         event = self._event(actor, "update", policy)
         return self._changed(await self._store.update_policy(policy, event, self._now()))
+
+    @uncancelled
+    async def set_default_validity(self, actor: Principal, days: int) -> Policy:
+        """Change the validity of the default policy (RA-4), which prefills the form for signing; admins only.
+
+        Fails with PolicyViolation (days).
+        """
+        require_scope(actor, Scope.ADMIN)
+        check_days(days)
+        await self._store.add_event(self._event(actor, "update", replace(self._book.default, days=days)), self._now())
+        # Read only now: somebody may have changed the extensions meanwhile.
+        self._book.forget()
+        return self._changed(self._book.files.write(days, self._book.default.extensions))
 
     async def _update_default(self, actor: Principal, policy: Policy) -> Policy:
         if not administers(actor):
@@ -281,6 +294,8 @@ def _check_name(policy: Policy) -> None:
         raise MalformedRequest("a policy's name is 1 to 64 letters, digits and the characters . _ - and space")
     if name.lower() == DEFAULT_POLICY_NAME.lower():
         raise Conflict(f"{DEFAULT_POLICY_NAME} is the name of the default policy; choose another one")
+    if name.lower() == BARE_POLICY_NAME.lower():
+        raise Conflict(f"{BARE_POLICY_NAME} is the name of the policy without extensions; choose another one")
     if policy.use_for_est and name in _NO_EST_LABELS:
         raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name")
     if policy.use_for_scep and name in _NO_SCEP_LABELS:

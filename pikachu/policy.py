@@ -21,6 +21,8 @@ from pikachu.x509.spki import KeyDescription
 from pikachu.x509.template import ProfileTemplate, parse
 
 DEFAULT_POLICY_NAME = "System"
+#: The built-in policy without extensions: certificates have what the CA always adds, and the request's names.
+BARE_POLICY_NAME = "None"
 POLICY_NAME = re.compile(r"[A-Za-z0-9._ -]{1,64}")
 _MAX_DAYS = 36500
 _ESCAPE = re.compile(r'\\([,+"\\<>; #])')
@@ -40,7 +42,26 @@ def read_validity(text: str, where: str) -> int:
 
     :raises ConfigError: one line.
     """
-    days: dict[str, int] = {}
+    return _numbers(text, where)[1]
+
+
+def with_validity(text: str, days: int) -> str:
+    """The text of a ``validity_conf`` that says *days* where *text* says another default; other lines stay."""
+    try:
+        number, _ = _numbers(text, "")
+    except ConfigError:
+        return f"{days}\n"
+    lines = text.splitlines()
+    before, hash_sign, comment = lines[number - 1].partition("#")
+    name, separator, _ = before.rpartition("=")
+    mended = f"{name}{separator} {days}" if separator else f"{days}"
+    lines[number - 1] = f"{mended} {hash_sign}{comment}" if hash_sign else mended
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _numbers(text: str, where: str) -> tuple[int, int]:
+    """The line that counts, and its number of days."""
+    found: dict[str, tuple[int, int]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         content = line.split("#", 1)[0].strip()
         if not content:
@@ -51,10 +72,10 @@ def read_validity(text: str, where: str) -> int:
             raise ConfigError(
                 f"{where}: line {number}: expected a number of days from 1 to {_MAX_DAYS}, found {value!r}"
             )
-        days[name.strip().lower() if separator else "default"] = int(value)
-    if not days:
+        found[name.strip().lower() if separator else "default"] = number, int(value)
+    if not found:
         raise ConfigError(f"{where}: it holds no number of days; write one, such as 365")
-    return days.get("default", next(iter(days.values())))
+    return found.get("default", next(iter(found.values())))
 
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
@@ -124,8 +145,14 @@ class DefaultPolicyFiles:
         compiled(extensions)
         check_days(days)
         write_atomically(self.extensions, extensions)
-        write_atomically(self.validity, f"{days}\n")
+        write_atomically(self.validity, with_validity(self._validity_text(), days))
         return self.read()
+
+    def _validity_text(self) -> str:
+        try:
+            return self.validity.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return ""
 
     def stamp(self) -> tuple[int, int]:
         """Changes when one of the files does."""
@@ -171,6 +198,11 @@ class PolicyBook:
                 return self._default
         return self._default
 
+    @property
+    def bare(self) -> Policy:
+        """The policy without extensions of its own; its validity is the default one."""
+        return Policy(id=-1, name=BARE_POLICY_NAME, days=self.default.days, extensions="[ v3_ext ]\n", system=True)
+
     def forget(self) -> None:
         """Policies were changed: look again."""
         self._kept.clear()
@@ -194,6 +226,8 @@ class PolicyBook:
         if named is not None:
             if named == DEFAULT_POLICY_NAME:
                 return self.default
+            if named == BARE_POLICY_NAME:
+                return self.bare
             policy = await self._by_name(named)
             if policy is None or not may_use(policy, principal):
                 raise NotFound(f"there is no policy named {named!r}")

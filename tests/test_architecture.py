@@ -32,6 +32,7 @@ LAYERS = {
     "pikachu.est_registration": 4,
     "pikachu.scep_registration": 4,
     "pikachu.decisions": 4,
+    "pikachu.previews": 4,
     "pikachu.authority": 4,
     "pikachu.validation": 4,
     "pikachu.accounts": 4,

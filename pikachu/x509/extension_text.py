@@ -18,12 +18,16 @@ from pikachu.x509.template.object_names import LONG
 
 _MAXIMUM_LINES: Final = 200
 _HEX_IN_LINE: Final = 24
+# OpenSSL 3.0 does not know the last three.
 _NAMES: Final = {oid: name for name, oid in LONG.items()} | {
     "1.3.6.1.4.1.11129.2.4.2": "CT Precertificate SCTs",
     "1.3.6.1.4.1.11129.2.4.3": "CT Precertificate Poison",
     "1.3.6.1.4.1.311.20.2": "Microsoft Certificate Template Name",
     "1.3.6.1.4.1.311.21.7": "Microsoft Certificate Template",
     "1.3.6.1.4.1.311.25.2": "Microsoft Account Identifier",
+    "2.16.840.1.101.3.4.3.17": "ML-DSA-44",
+    "2.16.840.1.101.3.4.3.18": "ML-DSA-65",
+    "2.16.840.1.101.3.4.3.19": "ML-DSA-87",
 }
 _KEY_USAGE: Final = (
     "Digital Signature",

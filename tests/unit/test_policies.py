@@ -212,7 +212,7 @@ def test_the_default_policy(desk: Desk) -> None:
     changed = result_of(desk.rules.update(desk.admin, replace(default, days=9, extensions=TEXT)))
     assert (changed.days, changed.extensions) == (9, TEXT)
     assert desk.book.default.days == 9
-    assert desk.book.files.validity.read_text() == "9\n"
+    assert desk.book.files.validity.read_text() == DEFAULT_VALIDITY.replace("365", "9")
     with pytest.raises(AuthenticationFailed):
         desk.rules.default(ANONYMOUS)
     assert desk.world.events("update")[-1].event.resource_name == "System"

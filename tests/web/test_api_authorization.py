@@ -50,6 +50,7 @@ OWN_POLICY: Callable[[int], Statuses] = lambda status: (401, 401, status, 404, s
 
 TABLE: dict[str, Statuses] = {
     "POST /api/v1/certificates": each(Scope.ENROLL, 201),
+    "POST /api/v1/certificates/preview": each(Scope.ENROLL),
     "GET /api/v1/certificates": each(Scope.READ),
     "GET /api/v1/certificates/<id>": own(Scope.READ),
     "DELETE /api/v1/certificates/<id>": own(Scope.REVOKE, 204),
@@ -58,12 +59,14 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/certificates/<id>/download": own(Scope.READ),
     "GET /api/v1/approvals": each(Scope.READ),
     "GET /api/v1/approvals/<id>": own(Scope.READ),
+    "GET /api/v1/approvals/<id>/preview": own(Scope.READ),
     "POST /api/v1/approvals/<id>/approval": admins(),
     "POST /api/v1/approvals/<id>/rejection": admins(),
     "POST /api/v1/csrs": each(Scope.ENROLL, 201),
     "GET /api/v1/csrs": each(Scope.READ),
     "GET /api/v1/csrs/<id>": own(Scope.READ),
     "DELETE /api/v1/csrs/<id>": own(Scope.ENROLL, 204),
+    "POST /api/v1/csrs/<id>/rejection": admins(),
     "GET /requests/<id>/download": own(Scope.READ),
     "POST /api/v1/policies": each(Scope.ENROLL, 201),
     "GET /api/v1/policies": each(Scope.READ),
@@ -155,6 +158,7 @@ class World:
         policy = {"name": name, "validity_days": 5, "extensions": DEFAULT_EXTENSIONS}
         bodies: dict[str, object] = {
             "POST /api/v1/certificates": {"csr": csr_pem(f"{number}.example.com")},
+            "POST /api/v1/certificates/preview": {"csr": csr_pem(f"{number}.example.com")},
             "POST /api/v1/csrs": {"csr": csr_pem()},
             "POST /api/v1/policies": policy,
             "PUT /api/v1/policies/<id>": policy,

@@ -222,3 +222,82 @@ class TestApprovals:
         token = rest.token("alice", Scope.ENROLL)
         again = rest.good("POST", "/certificates", {"csr": csr_pem(), "policy": "manual"}, token=token, status=202)
         assert again["status"] == "pending"
+
+
+class TestPreview:
+    """RA-3: looking before signing."""
+
+    def test_both_sides(self, rest: REST) -> None:
+        """The same body gives the preview and the certificate; nothing is kept of the former."""
+        body = {"csr": csr_pem("a.example.com", sans=["DNS:a.example.com"]), "policy": "None", "validity_days": 9}
+        preview = rest.good("POST", "/certificates/preview", body, who="alice")
+        assert preview["refusal"] is None
+        assert [one["outcome"] for one in preview["asked"]["extensions"]] == ["granted"]
+        assert rest.good("GET", "/certificates", who="alice")["items"] == []
+        made = rest.good("POST", "/certificates", body, who="alice", status=201)
+        given = preview["given"]
+        for name in ("subject", "key", "policy", "issuer", "not_before", "not_after"):
+            assert given[name] == made[name]
+        certificate = x509.load_pem_x509_certificate(made["pem"].encode())
+        assert [one["oid"] for one in given["extensions"]] == [one.oid.dotted_string for one in certificate.extensions]
+
+    def test_refusal(self, rest: REST) -> None:
+        """What signing would answer is told, with what was asked for."""
+        body = {"csr": csr_pem(), "validity_days": 30000}
+        preview = rest.good("POST", "/certificates/preview", body, who="alice")
+        problem = rest.bad(422, "POST", "/certificates", body, who="alice")
+        assert preview["given"] is None
+        assert preview["asked"]["subject"] == "CN=device.example.com"
+        assert preview["refusal"] == {name: problem[name] for name in ("status", "title", "detail")}
+        rest.bad(404, "POST", "/certificates/preview", {"csr": csr_pem(), "policy": "nothing"}, who="alice")
+        rest.bad(400, "POST", "/certificates/preview", {"csr": "nonsense!"}, who="alice")
+
+
+class TestStoredRequests:
+    """RA-1: signing what is kept here, by its id."""
+
+    def test_signing(self, rest: REST) -> None:
+        """It is marked as signed, with its certificate; who keeps it owns that."""
+        stored = rest.good("POST", "/csrs", {"csr": csr_pem()}, who="alice", status=201)
+        assert (stored["status"], stored["certificate_id"]) == ("pending", None)
+        rest.bad(404, "POST", "/certificates", {"csr_id": stored["id"]}, who="bob")
+        made = rest.good("POST", "/certificates", {"csr_id": stored["id"]}, who="root", status=201)
+        assert made["owner"] == "alice"
+        stored = rest.good("GET", f"/csrs/{stored['id']}", who="alice")
+        assert (stored["status"], stored["certificate_id"]) == ("signed", made["id"])
+        rest.bad(409, "POST", f"/csrs/{stored['id']}/rejection", {"reason": "late"}, who="root")
+        both = {"csr": csr_pem(), "csr_id": stored["id"]}
+        assert "exclude" in rest.bad(400, "POST", "/certificates", both, who="alice")["detail"]
+
+    def test_rejecting(self, rest: REST) -> None:
+        """For admins; its owner reads the reason in the events."""
+        stored = rest.good("POST", "/csrs", {"csr": csr_pem()}, who="alice", status=201)
+        rest.bad(403, "POST", f"/csrs/{stored['id']}/rejection", {}, who="alice")
+        rest.bad(400, "POST", f"/csrs/{stored['id']}/rejection", {"reason": "x" * 501}, who="root")
+        path = f"/csrs/{stored['id']}/rejection"
+        assert rest.good("POST", path, {"reason": "no"}, who="root")["status"] == "rejected"
+        rest.bad(409, "POST", "/certificates", {"csr_id": stored["id"]}, who="alice")
+        event = rest.good("GET", "/events?resource_type=CSR&type=reject", who="alice")["items"][0]
+        assert event["details"] == {"reason": "no"}
+        assert rest.good("GET", "/csrs?status=rejected", who="alice")["items"][0]["id"] == stored["id"]
+
+
+def test_approval_preview(rest: REST) -> None:
+    """EST-4: both sides of what waits; who asked, from where."""
+    policy = {"name": "manual", "validity_days": 9, "extensions": DEFAULT_EXTENSIONS, "approval": "manual"}
+    rest.good("POST", "/policies", policy, who="alice", status=201)
+    waiting = rest.good("POST", "/certificates", {"csr": csr_pem(), "policy": "manual"}, who="alice", status=202)
+    assert waiting["address"]
+    path = f"/approvals/{waiting['id']}"
+    preview = rest.good("GET", f"{path}/preview", who="root")
+    assert preview["given"]["policy"] == "manual"
+    rest.good("POST", f"{path}/approval", who="root")
+    rest.bad(404, "GET", f"{path}/preview", who="root")
+
+
+def test_default_validity(rest: REST) -> None:
+    """RA-4: everybody reads it, an admin sets it; it prefills the page and is kept in ``validity_conf``."""
+    rest.bad(403, "PATCH", "/policies/0", {"validity_days": 7}, who="alice")
+    rest.good("PATCH", "/policies/0", {"validity_days": 7}, who="root")
+    assert rest.good("GET", "/policies/0", who="alice")["validity_days"] == 7
+    assert rest.stack.core.policies.files.validity.read_text() == "7\n"

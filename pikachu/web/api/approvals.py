@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pikachu.errors import MalformedRequest
+from pikachu.errors import NotFound
 from pikachu.inventory import Inventory
 from pikachu.model import Method, RequestRecord, RequestState, Scope
 from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
+from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import Answer, Call, Routes, listed, route
 
 
@@ -25,6 +26,8 @@ class Approval:
     issuer: str
     method: Method
     requested_by: str
+    address: str
+    label: str | None
     owner: str | None
     created_at: datetime
     validity_days: int | None
@@ -32,6 +35,7 @@ class Approval:
     decided_by: str | None
     reason: str | None
     certificate_id: int | None
+    csr_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,20 @@ class ApprovalsAPI(Routes):
         return await self._answer(call, await self._inventory.approval(call.principal, call.id))
 
     @route(
+        "GET",
+        "/approvals/<id>/preview",
+        scope=Scope.READ,
+        summary="What a request asks for, and what approving it would give",
+        answer=PreviewDocument,
+    )
+    async def preview(self, call: Call) -> Answer:
+        """404 once it is issued: the certificate tells."""
+        preview = await self._registration.preview_approval(call.principal, call.id)
+        if preview is None:
+            raise NotFound("the request was issued and is not kept any longer; look at its certificate")
+        return Answer(200, preview_document(preview))
+
+    @route(
         "POST",
         "/approvals/<id>/approval",
         scope=Scope.ADMIN,
@@ -94,9 +112,7 @@ class ApprovalsAPI(Routes):
     )
     async def reject(self, call: Call) -> Answer:
         """The requester is told that it was rejected, not why."""
-        reason = call.take(Rejection).reason.strip()
-        if len(reason) > 500 or not reason.isprintable():
-            raise MalformedRequest("reason is at most 500 printable characters")
+        reason = call.take(Rejection).reason
         return await self._answer(call, await self._registration.reject(call.principal, call.id, reason))
 
     async def _answer(self, call: Call, request: RequestRecord) -> Answer:
@@ -116,6 +132,8 @@ def approval_document(request: RequestRecord, names: dict[int, str]) -> Approval
         request.issuer,
         request.method,
         request.principal,
+        request.address,
+        request.label,
         None if request.owner_id is None else names.get(request.owner_id),
         request.created_at,
         request.validity_days,
@@ -123,4 +141,5 @@ def approval_document(request: RequestRecord, names: dict[int, str]) -> Approval
         request.decided_by,
         request.reason,
         request.certificate_id,
+        request.csr_id,
     )

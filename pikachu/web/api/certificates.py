@@ -26,6 +26,7 @@ from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
 from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
+from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Routes, created, route
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
@@ -35,9 +36,12 @@ _CERTIFICATE_FILTERS: Final = {"status": "status", "method": "method", "issuer":
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """What is to be signed: PEM, or base64 of DER; the policy and the issuing CA by their names."""
+    """What is to be signed: PEM, or base64 of DER, or ``csr_id`` of one that is kept here; the policy (``System`` and
+    ``None`` are built in) and the issuing CA by their names.
+    """
 
-    csr: str
+    csr: str | None = None
+    csr_id: int | None = None
     policy: str | None = None
     validity_days: int | None = None
     issuer: str | None = None
@@ -104,7 +108,7 @@ class CertificatesAPI(Routes):
         asked = call.take(SignRequest)
         result = await self._registration.sign(
             call.principal,
-            csr_octets(asked.csr),
+            _handed_in(asked),
             Method.API,
             policy=asked.policy,
             days=asked.validity_days,
@@ -120,6 +124,27 @@ class CertificatesAPI(Routes):
             }
             return Answer(HTTPStatus.ACCEPTED, approval_document(waiting, names), headers=headers)
         return created(f"/certificates/{result.record.id}", await self._document(call.principal, result.record))
+
+    @route(
+        "POST",
+        "/certificates/preview",
+        scope=Scope.ENROLL,
+        summary="What a certificate request asks for, and what signing it would give; nothing is signed or stored",
+        body=SignRequest,
+        answer=PreviewDocument,
+    )
+    async def preview(self, call: Call) -> Answer:
+        """RA-3: ``given`` is what the same body, sent to ``/certificates``, would have signed; else ``refusal``."""
+        asked = call.take(SignRequest)
+        preview = await self._registration.preview(
+            call.principal,
+            _handed_in(asked),
+            Method.API,
+            policy=asked.policy,
+            days=asked.validity_days,
+            issuer=asked.issuer,
+        )
+        return Answer(200, preview_document(preview))
 
     @route(
         "GET",
@@ -218,6 +243,17 @@ class CertificatesAPI(Routes):
             pem=certificates_pem([record.der]),
             chain_pem=certificates_pem([record.der, *self._chain(record)]),
         )
+
+
+def _handed_in(asked: SignRequest) -> bytes | int:
+    """The request itself, or the id of one that is kept here."""
+    if asked.csr is not None and asked.csr_id is not None:
+        raise MalformedRequest("csr and csr_id exclude each other; send one of them")
+    if asked.csr_id is not None:
+        return asked.csr_id
+    if asked.csr is None:
+        raise MalformedRequest("missing: csr, or csr_id of one that is kept here")
+    return csr_octets(asked.csr)
 
 
 def csr_octets(text: str) -> bytes:

@@ -8,7 +8,9 @@ from datetime import datetime
 from pikachu.accounts import Accounts
 from pikachu.inventory import Inventory
 from pikachu.model import Scope, StoredCSR
+from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
+from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
 from pikachu.x509.pem import pem
@@ -24,13 +26,14 @@ class NewCSR:
 
 @dataclass(frozen=True, slots=True)
 class CSRSummary:
-    """A stored request in a list; ``status`` is pending, signed or rejected."""
+    """A stored request in a list; ``status`` is pending, rejected, or signed with ``certificate_id``."""
 
     id: int
     name: str
     subject: str
     key: str
     status: str
+    certificate_id: int | None
     owner: str | None
     created_at: datetime
 
@@ -47,6 +50,7 @@ class CSRsAPI(Routes):
 
     def __init__(self, core: Core, inventory: Inventory) -> None:
         self._accounts: Accounts = core.accounts
+        self._registration: RegistrationAuthority = core.registration
         self._inventory = inventory
 
     @route(
@@ -92,6 +96,19 @@ class CSRsAPI(Routes):
         await self._accounts.delete_csr(call.principal, call.id)
         return NO_CONTENT
 
+    @route(
+        "POST",
+        "/csrs/<id>/rejection",
+        scope=Scope.ADMIN,
+        summary="Turn a stored certificate request down",
+        body=Rejection,
+        answer=CSRDocument,
+    )
+    async def reject(self, call: Call) -> Answer:
+        """409 when it was signed or rejected before."""
+        stored = await self._registration.reject_csr(call.principal, call.id, call.take(Rejection).reason)
+        return Answer(200, await self._document(call, stored))
+
     @route("GET", "//requests/<id>/download", scope=Scope.READ, summary="A stored certificate request as a PEM file")
     async def download(self, call: Call) -> Answer:
         """CSR-3: for its owner and admins."""
@@ -112,6 +129,7 @@ def _summary(stored: StoredCSR, names: dict[int, str]) -> CSRSummary:
         subject=stored.subject,
         key=stored.key_type,
         status=stored.state,
+        certificate_id=stored.certificate_id,
         owner=None if stored.owner_id is None else names.get(stored.owner_id),
         created_at=stored.created_at,
     )
