@@ -154,6 +154,7 @@ class CertificateTemplates:
         return found
 
     async def _own(self, actor: Principal, template_id: int) -> CertificateTemplate:
+        require_scope(actor, Scope.READ)
         require_scope(actor, Scope.ENROLL)
         found = await self._visible(actor, template_id)
         if found.owner_id is None and not administers(actor):

@@ -35,6 +35,7 @@ from pikachu.model import AccountState, ListQuery, Role, utc
 from pikachu.rooms import Core
 from pikachu.signers.files import CAFiles
 from pikachu.storage.migrate import SchemaState, migrate
+from pikachu.web.x509_templates import X509Templates
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.san import GeneralName, name_from_san_text
 
@@ -80,6 +81,7 @@ class Initialization:
             self._database()
             with opened(config) as core:
                 self._https(core, names)
+                self._templates(core)
                 self._admin(core, wanted)
 
     def _report(self, what: str, path: Path) -> None:
@@ -266,6 +268,15 @@ class Initialization:
             print(f"admin password: {password}", flush=True)
         done(core.accounts.add_user(operator(), ADMIN, "admin@localhost", Role.ADMIN, AccountState.ACTIVE, password))
         self._say("made", f"the account {ADMIN}")
+
+    def _templates(self, core: Core) -> None:
+        """Those that the program comes with, once: what an admin has deleted stays deleted."""
+        actor = operator()
+        if done(core.store.events(ListQuery(limit=1, filters={"resource_type": "template"}))).items:
+            self._say("left", "the certificate templates")
+            return
+        made = done(X509Templates(core.templates, None, core.pools.files).render_all(actor))
+        self._say("made", f"{made} certificate templates")
 
 
 @contextmanager

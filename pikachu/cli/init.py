@@ -28,7 +28,8 @@ CURVES = ("prime256v1", "secp384r1", "secp521r1", "secp256k1")
 
 _ABOUT = """\
 Makes what is missing of: the secret key, a root CA, the issuing CAs that config.ini names with their chains, the files
-of the default policy, the database, a certificate for HTTPS, and the account admin. What exists is left as it is."""
+of the default policy, the database, a certificate for HTTPS, certificate templates, and the account admin. What exists
+is left as it is."""
 
 
 def add_commands(commands: Commands) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.web.x509_rendering import JinjaText
+from pikachu.web.x509_templates import SHIPPED_FOLDER
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension, parse_extensions
 from pikachu.x509.template import ExtensionContext, certification_request_info, parse
@@ -190,7 +192,11 @@ def test_none_leaves_the_extension_out(authority: Authority, text: str, tmp_path
 @pytest.mark.parametrize("text", REQUESTS)
 def test_requests_equal_those_of_openssl(authority: Authority, text: str, tmp_path: Path) -> None:
     """TPL-1: the CertificationRequestInfo, with names, attributes and extensions."""
-    config, out = tmp_path / "req.cnf", tmp_path / "out.der"
+    _compare_request(authority, text, tmp_path)
+
+
+def _compare_request(authority: Authority, text: str, folder: Path) -> None:
+    config, out = folder / "req.cnf", folder / "out.der"
     config.write_bytes(text.encode("utf-8"))
     _openssl(
         "req",
@@ -207,3 +213,31 @@ def test_requests_equal_those_of_openssl(authority: Authority, text: str, tmp_pa
     )
     theirs = der.parse(out.read_bytes()).sub()[0].whole
     assert certification_request_info(parse(text).request(), authority.spki).hex() == theirs.hex()
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED_FOLDER.glob("*.cnf.j2")))
+def test_shipped_templates_are_read_as_openssl_reads_them(authority: Authority, name: str, tmp_path: Path) -> None:
+    """TPL-4: what each shipped file becomes with its defaults, and with other values."""
+    jinja = JinjaText((SHIPPED_FOLDER / name).read_text(encoding="utf-8"))
+    other = {
+        "organization": 'Acme # 1 [x] "y" $z\\',
+        "country": "DE",
+        "dns_names": "a.example.org, *.example.org",
+        "ip_addresses": "192.0.2.1, 2001:db8::1",
+        "email": "someone@example.org",
+        "path_length": "1",
+        "permitted_dns": "example.org, example.net",
+        "no_check": "false",
+        "also_server": "true",
+        "also_client": "true",
+        "also_email": "true",
+        "must_staple": "true",
+    }
+    known = {variable.name for variable in jinja.variables}
+    for values in ({}, {name: value for name, value in other.items() if name in known}):
+        text = jinja.render(values)
+        usages = parse(text).usages
+        if "ext" in usages:
+            _compare(authority, text, "v3_ext", tmp_path)
+        if "req" in usages:
+            _compare_request(authority, text, tmp_path)

@@ -74,6 +74,17 @@ TABLE: dict[str, Statuses] = {
     "PUT /api/v1/policies/<id>": OWN_POLICY(200),
     "PATCH /api/v1/policies/<id>": OWN_POLICY(200),
     "DELETE /api/v1/policies/<id>": OWN_POLICY(204),
+    "POST /api/v1/templates": each(Scope.ENROLL, 201),
+    "POST /api/v1/templates/validation": each(Scope.READ),
+    "GET /api/v1/templates": each(Scope.READ),
+    "GET /api/v1/templates/<id>": own(Scope.READ),
+    "PUT /api/v1/templates/<id>": OWN_POLICY(200),
+    "PATCH /api/v1/templates/<id>": OWN_POLICY(200),
+    "DELETE /api/v1/templates/<id>": OWN_POLICY(204),
+    "GET /api/v1/x509-templates": admins(),
+    "GET /api/v1/x509-templates/<name>": admins(),
+    # What is made belongs to somebody: both scopes.
+    "POST /api/v1/x509-templates/<name>/render": (401, 401, 403, 403, 201, 403, 403, 403, 403),
     "POST /api/v1/challenge-passwords": each(Scope.ENROLL, 201),
     "GET /api/v1/challenge-passwords": each(Scope.READ),
     "GET /api/v1/challenge-passwords/<id>": own(Scope.READ),
@@ -138,6 +149,8 @@ class World:
             name = self.policy()
             items = rest.good("GET", "/policies", who="alice")["items"]
             new = next(one["id"] for one in items if one["name"] == name)
+        elif path.startswith("/templates/<id>"):
+            new = self.made("/templates", self.body("POST /api/v1/templates"))
         elif path.startswith("/challenge-passwords/<id>"):
             new = self.made("/challenge-passwords", {})
         elif path.startswith("/tokens/"):
@@ -148,7 +161,8 @@ class World:
             new = rest.add(f"user{number}").id
         else:
             new = 0
-        path = path.replace("<id>", str(new)).replace("<name>", "ec").replace("<serial>", "12ab")
+        named = "device.cnf.j2" if path.startswith("/x509-templates") else "ec"
+        path = path.replace("<id>", str(new)).replace("<name>", named).replace("<serial>", "12ab")
         return f"/{path}" if route.split(" ")[1].startswith("/requests") else path
 
     def body(self, route: str) -> object:
@@ -156,7 +170,13 @@ class World:
         number = next(self.count)
         name = f"name{number}"
         policy = {"name": name, "validity_days": 5, "extensions": DEFAULT_EXTENSIONS}
+        template = {"name": name, "profile_type": "Device", "content": DEFAULT_EXTENSIONS}
         bodies: dict[str, object] = {
+            "POST /api/v1/templates": template,
+            "POST /api/v1/templates/validation": {"content": DEFAULT_EXTENSIONS},
+            "PUT /api/v1/templates/<id>": template,
+            "PATCH /api/v1/templates/<id>": {"name": name},
+            "POST /api/v1/x509-templates/<name>/render": {"name": name},
             "POST /api/v1/certificates": {"csr": csr_pem(f"{number}.example.com")},
             "POST /api/v1/certificates/preview": {"csr": csr_pem(f"{number}.example.com")},
             "POST /api/v1/csrs": {"csr": csr_pem()},
@@ -221,9 +241,10 @@ def test_lists_hold_ones_own(world: World) -> None:
     world.target("GET /api/v1/certificates/<id>")
     world.target("GET /api/v1/csrs/<id>")
     world.target("GET /api/v1/challenge-passwords/<id>")
+    world.target("GET /api/v1/templates/<id>")
     world.target("GET /api/v1/approvals/<id>")
     weak = rest.token("root", Scope.READ)
-    for path in ("/certificates", "/csrs", "/challenge-passwords", "/approvals", "/events"):
+    for path in ("/certificates", "/csrs", "/templates", "/challenge-passwords", "/approvals", "/events"):
         mine = rest.good("GET", f"{path}?limit=1000", who="alice")["items"]
         assert mine
         assert {one["owner"] for one in mine} == {"alice"}

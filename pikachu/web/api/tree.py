@@ -14,6 +14,7 @@ from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.routes import Routes
 from pikachu.web.api.statistics import StatisticsAPI
+from pikachu.web.api.templates import TemplatesAPI, X509TemplatesAPI
 from pikachu.web.api.users import TokensAPI, UsersAPI
 
 
@@ -25,6 +26,8 @@ def api_tree(core: Core) -> RESTResource:
         ApprovalsAPI(core, inventory),
         CSRsAPI(core, inventory),
         PoliciesAPI(core, inventory),
+        TemplatesAPI(core, inventory),
+        X509TemplatesAPI(core, inventory),
         ChallengePasswordsAPI(core, inventory),
         UsersAPI(core),
         TokensAPI(core, inventory),

@@ -1,0 +1,305 @@
+"""``/templates`` and ``/x509-templates``: certificate templates, and the files that admins make them of (TPL)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pikachu.belongings import CertificateTemplate
+from pikachu.certificate_templates import CertificateTemplates, TemplateDraft, usages_of
+from pikachu.errors import MalformedRequest
+from pikachu.inventory import Inventory
+from pikachu.model import Scope
+from pikachu.rooms import Core
+from pikachu.web.api.bodies import extended
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, listed, route
+from pikachu.web.x509_rendering import VariableKind
+from pikachu.web.x509_templates import X509Template, X509Templates
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateBody:
+    """A certificate template; with ``system`` it is everybody's (admins only)."""
+
+    name: str
+    profile_type: str
+    content: str
+    system: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateChange:
+    """What is not there stays as it is."""
+
+    name: str | None = None
+    profile_type: str | None = None
+    content: str | None = None
+    system: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateText:
+    """The text of a certificate template."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """``usages``: ``req`` where it configures requests, ``ext`` where it configures certificates."""
+
+    usages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSummary:
+    """A certificate template without its text; ``origin`` is ``manually`` or a ``.j2`` file."""
+
+    id: int
+    name: str
+    profile_type: str
+    origin: str
+    usages: tuple[str, ...]
+    system: bool
+    owner_id: int | None
+    owner: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateDocument(TemplateSummary):
+    """A certificate template."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariableDocument:
+    """A variable; a ``default`` of null means that a value must be given."""
+
+    name: str
+    kind: VariableKind
+    default: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class X509TemplateDocument:
+    """A file; ``own``: of the operator's folder; ``error``: what is wrong with it."""
+
+    name: str
+    own: bool
+    description: str
+    profile_type: str
+    variables: tuple[VariableDocument, ...]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class VariableValue:
+    """The value of one variable; flags are ``true`` or ``false``."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderBody:
+    """The certificate template to be made; variables that are not there have their defaults."""
+
+    name: str
+    profile_type: str | None = None
+    variables: tuple[VariableValue, ...] = ()
+    system: bool = False
+
+
+class TemplatesAPI(Routes):
+    """Certificate templates."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._templates: CertificateTemplates = core.templates
+        self._inventory = inventory
+
+    @route(
+        "POST",
+        "/templates",
+        scope=Scope.ENROLL,
+        summary="Keep a certificate template",
+        body=TemplateBody,
+        answer=TemplateDocument,
+        statuses=(201,),
+    )
+    async def create(self, call: Call) -> Answer:
+        """TPL-3: 422 with the line where the text is wrong."""
+        body = call.take(TemplateBody)
+        draft = TemplateDraft(body.name, body.profile_type, body.content, body.system)
+        made = await self._templates.add(call.principal, draft)
+        return created(f"/templates/{made.id}", await _document(self._inventory, call, made))
+
+    @route(
+        "POST",
+        "/templates/validation",
+        scope=Scope.READ,
+        summary="Check the text of a certificate template; nothing is kept",
+        body=TemplateText,
+        answer=Validated,
+    )
+    async def validate(self, call: Call) -> Answer:
+        """TPL-3: 422 with the line where the text is wrong."""
+        usages = await self._templates.validate(call.principal, call.take(TemplateText).content)
+        return Answer(200, Validated(tuple(usage for usage in ("req", "ext") if usage in usages)))
+
+    @route(
+        "GET",
+        "/templates",
+        scope=Scope.READ,
+        summary="Certificate templates without their texts: one's own and everybody's, or for admins all",
+        answer=TemplateSummary,
+        listed=True,
+        filters={"usage": "usage", "profile_type": "profile_type"},
+        owner="owner_id",
+        sorts=("id", "created_at", "name", "profile_type", "origin", "updated_at"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """``usage`` is ``req`` or ``ext``."""
+        page = await self._templates.list(call.principal, call.list_query())
+        names = await self._inventory.owner_names(call.principal, [one.owner_id for one in page.items])
+        return listed(page, lambda one: _summary(one, names))
+
+    @route("GET", "/templates/<id>", scope=Scope.READ, summary="One certificate template", answer=TemplateDocument)
+    async def get(self, call: Call) -> Answer:
+        """TPL-3."""
+        found = await self._templates.get(call.principal, call.id)
+        return Answer(200, await _document(self._inventory, call, found))
+
+    @route(
+        "PUT",
+        "/templates/<id>",
+        scope=(Scope.READ, Scope.ENROLL),
+        summary="Replace a certificate template; its origin stays",
+        body=TemplateBody,
+        answer=TemplateDocument,
+    )
+    async def replace(self, call: Call) -> Answer:
+        """What is not there gets its default."""
+        body = call.take(TemplateBody)
+        changed = await self._templates.update(
+            call.principal,
+            call.id,
+            name=body.name,
+            profile_type=body.profile_type,
+            content=body.content,
+            system=body.system,
+        )
+        return Answer(200, await _document(self._inventory, call, changed))
+
+    @route(
+        "PATCH",
+        "/templates/<id>",
+        scope=(Scope.READ, Scope.ENROLL),
+        summary="Change a certificate template",
+        body=TemplateChange,
+        answer=TemplateDocument,
+    )
+    async def update(self, call: Call) -> Answer:
+        """What is not there stays."""
+        asked = call.take(TemplateChange)
+        changes = {name: getattr(asked, name) for name in call.given}
+        for name, value in changes.items():
+            if value is None:
+                raise MalformedRequest(f"{name} can't be null")
+        changed = await self._templates.update(call.principal, call.id, **changes)
+        return Answer(200, await _document(self._inventory, call, changed))
+
+    @route(
+        "DELETE",
+        "/templates/<id>",
+        scope=(Scope.READ, Scope.ENROLL),
+        summary="Delete a certificate template",
+        statuses=(204,),
+    )
+    async def delete(self, call: Call) -> Answer:
+        """What was made with it stays."""
+        await self._templates.delete(call.principal, call.id)
+        return NO_CONTENT
+
+
+class X509TemplatesAPI(Routes):
+    """Jinja templates that certificate templates are made of; admins only."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._files = X509Templates(core.templates, core.config.paths.x509_templates, core.pools.files)
+        self._inventory = inventory
+
+    @route(
+        "GET",
+        "/x509-templates",
+        scope=Scope.ADMIN,
+        summary="Files that certificate templates are made of; the operator's own win over shipped ones",
+        answer=X509TemplateDocument,
+        listed=True,
+        sorts=(),
+    )
+    async def list(self, call: Call) -> Answer:
+        """TPL-4: all in one page, by name."""
+        found = await self._files.list(call.principal)
+        return Answer(200, Listed(tuple(_file(one) for one in found), None))
+
+    @route(
+        "GET",
+        "/x509-templates/<name>",
+        scope=Scope.ADMIN,
+        summary="One file with its variables and their defaults",
+        answer=X509TemplateDocument,
+    )
+    async def get(self, call: Call) -> Answer:
+        """TPL-4."""
+        return Answer(200, _file(await self._files.get(call.principal, call.path["name"])))
+
+    @route(
+        "POST",
+        "/x509-templates/<name>/render",
+        scope=(Scope.ADMIN, Scope.ENROLL),
+        summary="Make a certificate template of a file",
+        body=RenderBody,
+        answer=TemplateDocument,
+        statuses=(201,),
+    )
+    async def render(self, call: Call) -> Answer:
+        """TPL-4: 422 with the line, of the file or of the text that was made of it."""
+        body, name = call.take(RenderBody), call.path["name"]
+        values = {one.name: one.value for one in body.variables}
+        if len(values) != len(body.variables):
+            raise MalformedRequest("variables has the same name twice")
+        kind = body.profile_type
+        if kind is None:
+            kind = (await self._files.get(call.principal, name)).profile_type
+        made = await self._files.render(call.principal, name, values, body.name, kind, system=body.system)
+        return created(f"/templates/{made.id}", await _document(self._inventory, call, made))
+
+
+async def _document(inventory: Inventory, call: Call, template: CertificateTemplate) -> TemplateDocument:
+    names = await inventory.owner_names(call.principal, [template.owner_id])
+    return extended(TemplateDocument, _summary(template, names), content=template.content)
+
+
+def _summary(template: CertificateTemplate, names: dict[int, str]) -> TemplateSummary:
+    return TemplateSummary(
+        id=template.id,
+        name=template.name,
+        profile_type=template.profile_type,
+        origin=template.origin,
+        usages=usages_of(template),
+        system=template.owner_id is None,
+        owner_id=template.owner_id,
+        owner=None if template.owner_id is None else names.get(template.owner_id),
+        created_at=template.created_at,
+        updated_at=template.updated_at,
+    )
+
+
+def _file(template: X509Template) -> X509TemplateDocument:
+    variables = tuple(VariableDocument(one.name, one.kind, one.default) for one in template.variables)
+    return X509TemplateDocument(
+        template.name, template.own, template.description, template.profile_type, variables, template.error
+    )
