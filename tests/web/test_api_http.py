@@ -48,12 +48,13 @@ def test_paths(rest: REST, path: str, status: int) -> None:
 
 
 def test_methods(rest: REST) -> None:
-    """405 names the methods; what HTTP does not know is 501; HEAD is GET without a body."""
+    """405 names the methods, whatever was asked; what no method looks like is 501; HEAD is GET without a body."""
     response = rest.call("PUT", "/certificates", {}, who="root")
     assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD, POST")
     rest.bad(405, "DELETE", "/certificates", who="root")
     rest.bad(405, "OPTIONS", "/certificates", who="root")
-    rest.bad(501, "BREW", "/certificates", who="root")
+    rest.bad(405, "BREW", "/certificates", who="root")
+    rest.bad(501, "brew", "/certificates", who="root")
     head = rest.call("HEAD", "/certificates", who="root")
     assert head.headers["Content-Length"] == str(len(rest.call("GET", "/certificates", who="root").body))
 

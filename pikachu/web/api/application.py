@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -15,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import RequestRedirect
+from werkzeug.routing import BaseConverter, RequestRedirect
 
 from pikachu.auth.authenticator import Authenticator
 from pikachu.errors import AuthenticationFailed, Overloaded, PikachuError, TooLarge
@@ -30,7 +31,14 @@ from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, sta
 
 TIME_LIMIT: Final = 60.0
 MAXIMUM_BODY: Final = 1024 * 1024
-_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+# What HTTP allows is a route's business, which answers 405; what no method is written like is nobody's.
+_METHOD: Final = re.compile(rb"[A-Z]{1,20}")
+
+
+class _Id(BaseConverter):
+    """An object's id: a word in its place is another path, or none."""
+
+    regex = "[0-9]{1,19}"
 
 
 class RESTResource(Resource):
@@ -58,7 +66,7 @@ class RESTResource(Resource):
         except UnicodeDecodeError:
             problem = status_problem(HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
             return Sent.problem(problem).render(request)
-        if request.method not in _METHODS:
+        if not _METHOD.fullmatch(request.method):
             problem = status_problem(HTTPStatus.NOT_IMPLEMENTED, "this method is served nowhere here")
             return Sent.problem(problem).render(request)
         # Routes don't depend on it, but Klein and Werkzeug stumble over some of what clients call this server.
@@ -67,13 +75,13 @@ class RESTResource(Resource):
 
     def _application(self) -> Any:
         app = Klein()
+        app.url_map.converters["id"] = _Id
         # What comes first wins: with Exception before it, 404 and 405 would become 500.
         app.handle_errors(HTTPException)(_unrouted)
         app.handle_errors(Exception)(_failed)
         for route in self.routes:
-            app.route(route.path, methods=[route.method], endpoint=f"{route.method} {route.path}")(
-                self._endpoint(route)
-            )
+            path = route.path.replace("<id>", "<id:id>")
+            app.route(path, methods=[route.method], endpoint=f"{route.method} {route.path}")(self._endpoint(route))
         return app
 
     def _endpoint(self, route: Route) -> Any:
