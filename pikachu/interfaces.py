@@ -230,7 +230,9 @@ class IIssuanceStore(Protocol):
         """
 
     def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
-        """Filter ``state``; q over subject and principal."""
+        """Filters ``state``, ``method``, and ``approval`` (``true``): those that wait for a person or were decided by
+        one; q over subject and principal.
+        """
 
     def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
         """Intents without a certificate: those of *process*, and all from *before*."""

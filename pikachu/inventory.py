@@ -92,8 +92,11 @@ class Inventory:
 
     @uncancelled
     async def approvals(self, actor: Principal, query: ListQuery) -> Page[RequestRecord]:
-        """One's own requests; for admins those of ``query.owner_id``, or all; filter ``state``."""
-        return await self._store.requests(_own_list(actor, query))
+        """Requests that wait for a person or were decided by one: one's own; for admins those of ``query.owner_id``, or
+        all; filter ``state``.
+        """
+        query = _own_list(actor, query)
+        return await self._store.requests(replace(query, filters={**query.filters, "approval": "true"}))
 
     @uncancelled
     async def approval(self, actor: Principal, request_id: int, scope: Scope = Scope.READ) -> RequestRecord:

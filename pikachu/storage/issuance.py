@@ -127,6 +127,7 @@ _by_transaction: Final = (
 _certificate: Final = select(*CERTIFICATE_COLUMNS).where(_c.id == bindparam("b_id"))
 _forget_dedupe: Final = update(requests).where(_r.id == bindparam("b_id")).values(dedupe=null(), dedupe_until=null())
 _unissued: Final = text("state <> 'issued'")
+_personal: Final = text("(decided_by IS NOT NULL OR state = 'pending')")
 
 
 def _other(owner: ColumnElement[Any], subject: ColumnElement[str]) -> list[ColumnElement[bool]]:
@@ -508,7 +509,7 @@ def _by_digest(tx: Transaction, transaction: bytes) -> Repeated | None:
 
 
 def _list(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
-    checked(query, ("state", "method"))
+    checked(query, ("state", "method", "approval"))
     conditions: list[ColumnElement[bool]] = []
     anywhere = any_contains(query, _r.subject, _r.principal)
     if anywhere:
@@ -523,6 +524,8 @@ def _list(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
     method = one_of(query, "method", list(Method))
     if method is not None:
         conditions.append(_r.method == method)
+    if one_of(query, "approval", ("true",)) is not None:
+        conditions.append(_personal)  # type: ignore[arg-type]  # likewise
     if query.owner_id is not None:
         conditions.append(_r.owner_id == query.owner_id)
     return page(tx, query, _COLUMNS, {"id": _r.id, "created_at": _r.id}, conditions, _request_record)
@@ -587,7 +590,9 @@ class IssuancePart(StorePart):
         return self._read(_refuse_foreign_key, key_id, owner_id, subject, request_id)
 
     def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
-        """Sorted by ``id`` or ``created_at``; filters ``state``, ``method``."""
+        """Sorted by ``id`` or ``created_at``; filters ``state``, ``method``, and ``approval`` (``true``): those that
+        wait for a person or were decided by one.
+        """
         return self._read(_list, query)
 
     def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:

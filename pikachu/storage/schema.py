@@ -167,6 +167,9 @@ Index("requests_open", requests.c.state, requests.c.id, sqlite_where=_unissued, 
 # Of issued ones the certificate has the serial.
 Index("requests_serial", requests.c.serial, unique=True, sqlite_where=_unissued, postgresql_where=_unissued)
 Index("requests_open_key", requests.c.key_id, sqlite_where=_unissued, postgresql_where=_unissued)
+# Those that wait for a person, or were decided by one: few among all.
+_personal: Final = text("decided_by IS NOT NULL OR state = 'pending'")
+Index("requests_approvals", requests.c.id, sqlite_where=_personal, postgresql_where=_personal)
 Index("requests_method", requests.c.method, requests.c.id)
 _polled: Final = text("transaction_digest IS NOT NULL")
 Index("requests_transaction", requests.c.transaction_digest, sqlite_where=_polled, postgresql_where=_polled)

@@ -18,6 +18,8 @@ def upgrade() -> None:
     op.add_column("csrs", sa.Column("template", sa.Text(), nullable=True))
     op.add_column("csrs", sa.Column("certificate_id", _ID, nullable=True))
     op.add_column("requests", sa.Column("csr_id", _ID, nullable=True))
+    personal = sa.text("decided_by IS NOT NULL OR state = 'pending'")
+    op.create_index("requests_approvals", "requests", ["id"], sqlite_where=personal, postgresql_where=personal)
     op.create_table(
         "sessions",
         sa.Column("id", _ID, nullable=False),
