@@ -15,6 +15,7 @@ from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
+from pikachu.authorities import Authorities
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.choices import ForeignIssuer
@@ -25,6 +26,7 @@ from pikachu.decisions import RegistrationSettings
 from pikachu.errors import ConfigError, PikachuError
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.inventory import Inventory
 from pikachu.live import Live
 from pikachu.model import utc
 from pikachu.policies import Policies
@@ -339,4 +341,15 @@ def build(
         statistics,
         Readiness(clock, standard_checks(store, pools.signing)),
         Live(store, statistics, clock),
+        Inventory(store, authority),
+        Authorities(
+            store,
+            issuers,
+            generations,
+            publisher,
+            root_certificate,
+            pools.files,
+            clock,
+            issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
+        ),
     )

@@ -100,6 +100,16 @@ class CRLFolder:
             return None
         return _published(data, check_signed(data, issuer), (der_path, pem_path), identity)
 
+    def newest(self, issuer: Certificate, known: PublishedCRL | None) -> PublishedCRL | None:
+        """The CRL that is there; it is not read when it is still *known*.
+
+        :raises PikachuError: when it is not one that *issuer* has signed.
+        :raises OSError: when it can't be read.
+        """
+        if known is not None and known.identity == _identity_at(known.der_path):
+            return known
+        return self.read(issuer)
+
     def publish(self, der: bytes, crl: PublishedCRL, copies: list[Path], seen: Identity) -> PublishedCRL | None:
         """Replace the files, the DER last.
 

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 from pikachu.accounts import Accounts
 from pikachu.auth.authenticator import Authenticator
+from pikachu.authorities import Authorities
 from pikachu.authority import CertificateAuthority, IssuingCAs
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.configuration import Configuration
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.inventory import Inventory
 from pikachu.live import Live
 from pikachu.policies import Policies
 from pikachu.policy import PolicyBook
@@ -73,3 +75,5 @@ class Core:
     statistics: Statistics
     readiness: Readiness
     live: Live
+    inventory: Inventory
+    authorities: Authorities

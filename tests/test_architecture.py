@@ -34,6 +34,7 @@ LAYERS = {
     "pikachu.decisions": 4,
     "pikachu.previews": 4,
     "pikachu.authority": 4,
+    "pikachu.authorities": 4,
     "pikachu.validation": 4,
     "pikachu.accounts": 4,
     "pikachu.sessions": 4,

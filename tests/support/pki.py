@@ -312,3 +312,32 @@ def make_csr(
     if challenge is not None:
         builder = builder.add_attribute(x509.oid.AttributeOID.CHALLENGE_PASSWORD, challenge.encode("utf-8"))
     return key, builder.sign(key, digest_for(key)).public_bytes(serialization.Encoding.DER)
+
+
+def brought(
+    issuer: Identity,
+    number: int | None = 5,
+    *,
+    begins: timedelta = timedelta(hours=-1),
+    ends: timedelta = timedelta(days=30),
+    revoked: int | None = None,
+    delta: bool = False,
+    signer: Identity | None = None,
+) -> bytes:
+    """A CRL made elsewhere, DER."""
+    key = (signer or issuer).key
+    now = issuer.certificate.not_valid_before_utc + timedelta(days=1)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(now + begins)
+        .next_update(now + ends)
+    )
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+    if delta:
+        builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
+    if revoked is not None:
+        entry = x509.RevokedCertificateBuilder().serial_number(revoked).revocation_date(now + begins).build()
+        builder = builder.add_revoked_certificate(entry)
+    return builder.sign(key, digest_for(key)).public_bytes(serialization.Encoding.DER)

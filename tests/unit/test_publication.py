@@ -30,7 +30,7 @@ from pikachu.model import SYSTEM, ListQuery, Principal, PrincipalKind, Revocatio
 from pikachu.publication import CRLPublisher, CRLSettings
 from pikachu.x509.crl import crl_entry
 from tests.support.deferreds import failure_of, result_of
-from tests.support.pki import Identity, digest_for, make_ca
+from tests.support.pki import brought, make_ca
 from tests.support.stack import Stack, build_core, open_stack
 from tests.unit.test_validation import signer_of
 
@@ -620,35 +620,6 @@ def test_twenty_thousand_entries(stack: Stack) -> None:
 
 
 # --- CRLs that are brought ---------------------------------------------------------------
-
-
-def brought(
-    issuer: Identity,
-    number: int | None = 5,
-    *,
-    begins: timedelta = timedelta(hours=-1),
-    ends: timedelta = timedelta(days=30),
-    revoked: int | None = None,
-    delta: bool = False,
-    signer: Identity | None = None,
-) -> bytes:
-    """A CRL made elsewhere, DER."""
-    key = (signer or issuer).key
-    now = issuer.certificate.not_valid_before_utc + timedelta(days=1)
-    builder = (
-        x509.CertificateRevocationListBuilder()
-        .issuer_name(issuer.certificate.subject)
-        .last_update(now + begins)
-        .next_update(now + ends)
-    )
-    if number is not None:
-        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
-    if delta:
-        builder = builder.add_extension(x509.DeltaCRLIndicator(1), critical=True)
-    if revoked is not None:
-        entry = x509.RevokedCertificateBuilder().serial_number(revoked).revocation_date(now + begins).build()
-        builder = builder.add_revoked_certificate(entry)
-    return builder.sign(key, digest_for(key)).public_bytes(Encoding.DER)
 
 
 @pytest.fixture

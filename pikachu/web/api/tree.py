@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pikachu.inventory import Inventory
 from pikachu.rooms import Core
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.approvals import ApprovalsAPI
@@ -20,7 +19,7 @@ from pikachu.web.api.users import TokensAPI, UsersAPI
 
 def api_tree(core: Core) -> RESTResource:
     """The resource of ``/api`` and of ``/requests``: one object, to be mounted at both, on HTTPS only."""
-    inventory = Inventory(core.store, core.authority)
+    inventory = core.inventory
     parts: list[Routes] = [
         CertificatesAPI(core, inventory),
         ApprovalsAPI(core, inventory),
