@@ -27,9 +27,8 @@ from pikachu.protocols.download.crl import cache_fields, crl_dates
 from pikachu.protocols.download.resources import download_tree
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
-from tests.support.pki import make_ca
+from tests.support.pki import brought, make_ca
 from tests.support.stack import Response, Stack, ask, build_core
-from tests.unit.test_publication import brought
 from tests.unit.test_validation import signer_of
 
 DAY = 86400
