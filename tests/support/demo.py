@@ -1,0 +1,98 @@
+"""A CA that has been in use, for pictures and for checks of whole pages: something for every kind of page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pikachu.model import (
+    SYSTEM,
+    Account,
+    AccountState,
+    Approval,
+    Method,
+    Policy,
+    Principal,
+    RevocationReason,
+    Role,
+)
+from pikachu.rooms import Core
+from tests.support.deferreds import result_of
+from tests.support.pki import make_csr
+from tests.support.stack import DEFAULT_EXTENSIONS
+
+PASSWORD = "correct horse battery"
+_KINDS = ("p256", "rsa2048", "p384", "ed25519", "mldsa44")
+
+
+@dataclass
+class Demo:
+    """What was made: ids by the name of what a page of one object is about.
+
+    :ivar ids: such as ``certificates`` → the id of one of them.
+    :ivar names: such as ``ca`` → what else stands in paths of that kind.
+    """
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    ids: dict[str, int] = field(default_factory=dict)
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def principal(self, core: Core, name: str) -> Principal:
+        """Somebody, as when signed in."""
+        return result_of(core.authenticator.basic(name, PASSWORD, "192.0.2.10"))
+
+
+def fill(core: Core) -> Demo:
+    """Use *core* for everything that there is a page for."""
+    demo = Demo()
+    for name, role, state in (
+        ("administrator", Role.ADMIN, AccountState.ACTIVE),
+        ("fleet_operator", Role.USER, AccountState.ACTIVE),
+        ("second_user", Role.USER, AccountState.ACTIVE),
+        ("waiting_user", Role.USER, AccountState.PENDING),
+        ("former_user", Role.USER, AccountState.ACTIVE),
+    ):
+        adding = core.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, state, PASSWORD)
+        demo.accounts[name] = result_of(adding)
+    result_of(core.accounts.suspend(SYSTEM, demo.accounts["former_user"].id))
+    admin = demo.principal(core, "administrator")
+    user = demo.principal(core, "fleet_operator")
+    _policies(core, demo, admin, user)
+    _certificates(core, demo, admin, user)
+    for _ in range(3):
+        challenge, _ = result_of(core.accounts.create_challenge(user))
+        demo.ids["challenge-passwords"] = challenge.id
+    csr = make_csr("p256", "sensor-77.example.com", ["DNS:sensor-77.example.com"], slot=99)[1]
+    demo.ids["csrs"] = result_of(core.accounts.store_csr(user, "sensor 77", csr)).id
+    token, _ = result_of(core.accounts.create_token(user, demo.accounts["fleet_operator"].id, "inventory script"))
+    demo.ids["tokens"] = token.id
+    demo.ids["users"] = demo.accounts["second_user"].id
+    demo.ids["events"] = 3
+    return demo
+
+
+def _policies(core: Core, demo: Demo, admin: Principal, user: Principal) -> None:
+    fleet = Policy(0, "fleet", 90, DEFAULT_EXTENSIONS, system=True, use_for_est=True, use_for_scep=True)
+    checked = Policy(0, "checked by a person", 30, DEFAULT_EXTENSIONS, system=True, approval=Approval.MANUAL)
+    own = Policy(0, "gateways", 365, DEFAULT_EXTENSIONS)
+    result_of(core.policy_rules.add(admin, fleet))
+    result_of(core.policy_rules.add(admin, checked))
+    demo.ids["policies"] = result_of(core.policy_rules.add(user, own)).id
+
+
+def _certificates(core: Core, demo: Demo, admin: Principal, user: Principal) -> None:
+    for number in range(32):
+        who = user if number % 3 else admin
+        method = (Method.UI, Method.API, Method.EST, Method.SCEP)[number % 4]
+        name = f"device-{number:03}.example.com"
+        csr = make_csr(_KINDS[number % len(_KINDS)], name, [f"DNS:{name}"], slot=100 + number)[1]
+        issued = result_of(core.registration.sign(who, csr, method, days=5 + number * 11))
+        record = getattr(issued, "record", None)
+        assert record is not None
+        if number % 7 == 3:
+            reason = (RevocationReason.KEY_COMPROMISE, RevocationReason.CERTIFICATE_HOLD)[number % 2]
+            result_of(core.authority.revoke(record.serial, reason, who))
+        elif who is user:
+            demo.ids["certificates"] = record.id
+    waiting = make_csr("p256", "gateway-1.example.com", ["DNS:gateway-1.example.com"], slot=98)[1]
+    pending = result_of(core.registration.sign(user, waiting, Method.UI, policy="checked by a person"))
+    demo.ids["approvals"] = int(getattr(pending, "request_id", 0))

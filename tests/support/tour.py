@@ -1,0 +1,93 @@
+"""Every page of a CA that has been in use, one after the other; as a command it takes their pictures.
+
+python -m tests.support.tour docs/images
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.internet.task import Clock
+
+from playwright.sync_api import Browser
+
+from pikachu.web.ui.tree import ui_tree
+from tests.support.browser import NARROW, WIDE, Theme, Window, chromium, window
+from tests.support.demo import PASSWORD, Demo, fill
+from tests.support.server import Server, running_server
+
+#: Answers that go on as long as somebody listens.
+ENDLESS = ("/live",)
+
+
+@dataclass(frozen=True)
+class Tour:
+    """A server in use, and what there is to see on it."""
+
+    server: Server
+    demo: Demo
+    routes: tuple[str, ...]
+
+    def path(self, route: str) -> str | None:
+        """The address of a page, about one of the objects where it is about one; ``None``: the demo has none."""
+        names = re.findall(r"<(\w+)>", route)
+        if not names:
+            return route
+        kind = "challenge-passwords" if route.startswith("/challenge") else route.split("/")[1]
+        if route.startswith("/ra/approvals"):
+            kind = "approvals"
+        known: dict[str, str] = {name: str(value) for name, value in self.demo.names.get(kind, {}).items()}
+        if kind in self.demo.ids:
+            known.setdefault("id", str(self.demo.ids[kind]))
+        if not set(names) <= known.keys():
+            return None
+        return re.sub(r"<(\w+)>", lambda found: known[found[1]], route)
+
+    def pages(self, one: Window) -> Iterator[tuple[str, str]]:
+        """(route, path) of all that is a page when the signed-in person of *one* asks for it."""
+        for route in self.routes:
+            path = self.path(route)
+            assert path is not None, f"the demo has nothing for {route}"
+            answer = one.context.request.get(one.address + path, max_redirects=0)
+            kind = answer.headers.get("content-type", "")
+            if answer.status == 200 and kind.startswith("text/html"):
+                yield route, path
+
+
+@contextlib.contextmanager
+def tour(folder: Path) -> Iterator[Tour]:
+    """A server that runs, in use."""
+    with running_server(folder, ("p256", "rsa2048", "mldsa44")) as server, server.core() as core:
+        demo = fill(core)
+        resource, _ = ui_tree(core, Clock())
+        routes = [page.path for page in resource.pages if page.method == "GET" and page.path not in ENDLESS]
+        yield Tour(server, demo, tuple(dict.fromkeys(routes)))
+
+
+def take_pictures(browser: Browser, found: Tour, folder: Path) -> None:
+    """Save a picture of each page as an administrator sees it: wide and light, narrow and dark."""
+    folder.mkdir(parents=True, exist_ok=True)
+    looks: tuple[tuple[tuple[int, int], Theme], ...] = ((WIDE, "light"), (NARROW, "dark"))
+    for size, theme in looks:
+        with window(browser, found.server, size, theme) as one:
+            one.open("/login")
+            one.picture(folder / f"login-{size[0]}-{theme}.png")
+            one.sign_in("administrator", PASSWORD)
+            for route, path in found.pages(one):
+                one.open(path)
+                name = re.sub(r"[^a-z0-9]+", "-", route.lower()).strip("-") or "dashboard"
+                one.picture(folder / f"{name}-{size[0]}-{theme}.png")
+                print(name)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.support.tour", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    with tempfile.TemporaryDirectory() as place, chromium() as running, tour(Path(place)) as all_pages:
+        take_pictures(running, all_pages, parser.parse_args().folder)
