@@ -103,6 +103,9 @@ TABLE: dict[str, Statuses] = {
     "DELETE /api/v1/tokens/<id>": whole(404, 204),
     "GET /api/v1/cas": anyone(),
     "GET /api/v1/cas/<name>": anyone(),
+    "GET /api/v1/crls": anyone(),
+    "GET /api/v1/crls/<ca>": anyone(),
+    "POST /api/v1/crls/<ca>": admins(201),
     "GET /api/v1/status/<serial>": anyone(),
     "GET /api/v1/events": each(Scope.READ),
     "GET /api/v1/statistics": each(Scope.READ),
@@ -162,7 +165,8 @@ class World:
         else:
             new = 0
         named = "device.cnf.j2" if path.startswith("/x509-templates") else "ec"
-        path = path.replace("<id>", str(new)).replace("<name>", named).replace("<serial>", "12ab")
+        path = path.replace("<id>", str(new)).replace("<name>", named).replace("<ca>", "ec")
+        path = path.replace("<serial>", "12ab")
         return f"/{path}" if route.split(" ")[1].startswith("/requests") else path
 
     def body(self, route: str) -> object:
@@ -196,6 +200,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Alice owns, Bob is another, root administers."""
     stack = build_core(tmp_path_factory.mktemp("core"))
     rest = make_rest(stack)
+    result_of(stack.core.publisher.begin())
     callers = {
         "nobody": None,
         "wrong token": "pik_" + base64.urlsafe_b64encode(bytes(32)).decode().rstrip("="),

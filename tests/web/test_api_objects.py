@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
 
 from pikachu.model import Scope
-from tests.support.pki import make_csr
-from tests.support.rest import REST, csr_pem
-from tests.support.stack import DEFAULT_EXTENSIONS
+from pikachu.x509.crl import crl_pem
+from tests.support.pki import brought, make_csr
+from tests.support.rest import REST, csr_pem, make_rest
+from tests.support.stack import DEFAULT_EXTENSIONS, build_core
 
 USER = {"username": "erin", "email": "erin@example.com", "password": "long enough"}
 POLICY = {"name": "sensors", "validity_days": 90, "extensions": DEFAULT_EXTENSIONS}
@@ -223,7 +225,56 @@ def test_cas(rest: REST) -> None:
     assert len(chain) == 2
     assert items[0]["subject"] == chain[0].subject.rfc4514_string()
     assert rest.good("GET", "/cas/ec") == items[0]
+    assert items[0]["text"].startswith("Certificate:\n")
     rest.bad(404, "GET", "/cas/rsa")
+
+
+def test_all_generations(rest: REST) -> None:
+    """UI-6: the root too, and each key by its identifier; what it signs, and where it stands."""
+    root = rest.good("GET", "/cas?generation=root")["items"]
+    assert [(one["name"], one["subject"], one["issuer"]) for one in root] == [("root", "CN=Test root", "CN=Test root")]
+    everything = rest.good("GET", "/cas?generation=all")["items"]
+    assert [one["generation"] for one in everything] == ["current", "root"]
+    for one in everything:
+        assert one["work"]
+        assert rest.good("GET", f"/cas/{one['key_identifier']}") == one
+    assert rest.good("GET", "/cas?generation=next")["items"] == []
+    assert "generation is one of" in rest.bad(400, "GET", "/cas?generation=last")["detail"]
+
+
+def test_crls(rest: REST) -> None:
+    """VA-1, VA-2: each CA's newest CRL; an admin has one made, and brings no CRL of a CA whose key is here."""
+    assert [one["number"] for one in rest.good("GET", "/crls")["items"]] == [None, None]
+    rest.bad(404, "GET", "/crls/ec")
+    rest.bad(404, "GET", "/crls/none")
+    made = rest.good("POST", "/crls/ec", who="root", status=201)
+    assert (made["ca"], made["entries"], made["made_here"]) == ("ec", 0, True)
+    crl = x509.load_pem_x509_crl(made["pem"].encode())
+    assert made["number"] == crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+    assert made["this_update"] == f"{crl.last_update_utc:%Y-%m-%dT%H:%M:%SZ}"
+    assert rest.good("GET", f"/crls/{made['key_identifier']}") == made
+    listed = rest.good("GET", "/crls")["items"][0]
+    assert listed.items() <= made.items()
+    rest.bad(409, "POST", "/crls/ec", {"crl": made["pem"]}, who="root")
+    rest.bad(404, "POST", "/crls/none", who="root")
+
+
+def test_an_offline_roots_crl(tmp_path: Path) -> None:
+    """DECISIONS 26: an admin brings it, in PEM."""
+    stack = build_core(tmp_path, root_key=False)
+    rest = make_rest(stack)
+    pem = crl_pem(brought(stack.files.root, 9)).decode()
+    rest.bad(409, "POST", "/crls/root", who="root")
+    rest.bad(400, "POST", "/crls/root", {"crl": "nonsense"}, who="root")
+    rest.bad(400, "POST", "/crls/root", {"crl": ""}, who="root")
+    rest.bad(403, "POST", "/crls/root", {"crl": pem}, who="alice")
+    made = rest.good("POST", "/crls/root", {"crl": pem}, who="root", status=201)
+    assert (made["number"], made["pem"], made["made_here"]) == (9, pem, False)
+    assert rest.good("GET", "/crls/root") == made
+    events = rest.good("GET", "/events?resource_type=CRL", who="root")["items"]
+    assert [(one["type"], one["actor"]) for one in events] == [("upload", "root")]
+    rest.bad(409, "POST", "/crls/root", {"crl": crl_pem(brought(stack.files.root, 8)).decode()}, who="root")
+    stack.close()
 
 
 def test_status(rest: REST) -> None:

@@ -6,31 +6,41 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.errors import NotFound
+from pikachu.authorities import CA, Authorities, Generation
+from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import EventRecord, Scope, format_serial, parse_serial, rfc3339
 from pikachu.rooms import Core
 from pikachu.validation import CertificateStatusReader
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, listed, route
-from pikachu.x509.names import parse_name
 from pikachu.x509.pem import certificates_pem
+from pikachu.x509.text.certificate import certificate_text
 
 
 @dataclass(frozen=True, slots=True)
 class IssuingCADocument:
-    """An issuing CA; ``chain_pem`` begins with itself and ends with the root."""
+    """A CA's key and its certificate; ``chain_pem`` begins with itself and ends with the root.
+
+    ``address`` names it in paths: the name for the current key of an issuing CA and for the root, else the key
+    identifier.  ``work`` says what the key signs now; ``switch_at`` is when a next generation becomes the current one.
+    """
 
     name: str
+    address: str
     default: bool
+    generation: Generation
     subject: str
+    issuer: str
     serial: str
     key: str
     key_identifier: str
     not_before: datetime
     not_after: datetime
+    switch_at: datetime | None
+    work: tuple[str, ...]
     pem: str
     chain_pem: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class AuthorityAPI(Routes):
     """What anyone may know."""
 
     def __init__(self, core: Core) -> None:
-        self._issuers: IssuingCAs = core.issuers
+        self._authorities: Authorities = core.authorities
         self._statuses: CertificateStatusReader = core.statuses
 
     @route(
@@ -74,34 +84,22 @@ class AuthorityAPI(Routes):
         answer=IssuingCADocument,
         listed=True,
         sorts=(),
+        query=("generation",),
     )
     async def list(self, call: Call) -> Answer:
-        """All of them on one page: there are few."""
-        current = self._issuers.current.values()
-        return Answer(200, Listed(tuple(self._document(issuer) for issuer in current), None))
+        """All of them on one page: there are few.  ``generation`` is ``current`` (the default), ``next``, ``former``,
+        ``root``, ``above`` or ``all``.
+        """
+        asked = call.query.get("generation", Generation.CURRENT)
+        if asked not in (*Generation, "all"):
+            raise MalformedRequest(f"generation is one of {', '.join(Generation)}, all")
+        found = [ca for ca in self._authorities.all() if asked in (ca.generation, "all")]
+        return Answer(200, Listed(tuple(_ca(ca) for ca in found), None))
 
-    @route("GET", "/cas/<name>", scope=Access.ANYONE, summary="One issuing CA with its chain", answer=IssuingCADocument)
+    @route("GET", "/cas/<name>", scope=Access.ANYONE, summary="One CA with its chain", answer=IssuingCADocument)
     async def get(self, call: Call) -> Answer:
-        """By its name: ec, rsa, mldsa."""
-        issuer = self._issuers.current.get(call.path["name"])
-        if issuer is None:
-            raise NotFound("there is no issuing CA of that name")
-        return Answer(200, self._document(issuer))
-
-    def _document(self, issuer: IssuingCA) -> IssuingCADocument:
-        certificate = issuer.certificate
-        return IssuingCADocument(
-            issuer.name,
-            issuer is self._issuers.default,
-            parse_name(certificate.subject_der).text,
-            format_serial(certificate.serial),
-            issuer.key.text,
-            issuer.key_identifier.hex(),
-            certificate.not_before,
-            certificate.not_after,
-            certificates_pem([certificate.der]),
-            certificates_pem(issuer.chain),
-        )
+        """By its name (ec, rsa, mldsa, root) or the key identifier of one of its generations, in hex."""
+        return Answer(200, _ca(self._authorities.one(call.path["name"])))
 
     @route("GET", "/status/<serial>", scope=Access.ANYONE, summary="What a certificate is worth", answer=Status)
     async def status(self, call: Call) -> Answer:
@@ -116,6 +114,28 @@ class AuthorityAPI(Routes):
             body["revoked_at"] = rfc3339(found.record.revoked_at)
             body["reason"] = "unspecified" if found.record.reason is None else found.record.reason.wire_name
         return Answer(200, body)
+
+
+def _ca(ca: CA) -> IssuingCADocument:
+    certificate = ca.certificate
+    return IssuingCADocument(
+        name=ca.name,
+        address=ca.address,
+        default=ca.default,
+        generation=ca.generation,
+        subject=ca.subject,
+        issuer=ca.issuer,
+        serial=format_serial(certificate.serial),
+        key=ca.key,
+        key_identifier=ca.key_identifier,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        switch_at=ca.switch_at,
+        work=ca.work,
+        pem=certificates_pem([certificate.der]),
+        chain_pem=certificates_pem(ca.chain),
+        text=certificate_text(certificate.der),
+    )
 
 
 class EventsAPI(Routes):

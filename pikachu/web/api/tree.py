@@ -8,6 +8,7 @@ from pikachu.web.api.approvals import ApprovalsAPI
 from pikachu.web.api.authority import AuthorityAPI, EventsAPI
 from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
+from pikachu.web.api.crls import CRLsAPI
 from pikachu.web.api.csrs import CSRsAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
@@ -31,6 +32,7 @@ def api_tree(core: Core) -> RESTResource:
         UsersAPI(core),
         TokensAPI(core, inventory),
         AuthorityAPI(core),
+        CRLsAPI(core),
         EventsAPI(core, inventory),
         StatisticsAPI(core),
     ]

@@ -1,0 +1,118 @@
+"""``/crls``: what the CAs have revoked, made here or brought from an offline root (VA-1, VA-2, DECISIONS 26)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pikachu.authorities import Authorities, CRLState, Generation
+from pikachu.model import Scope
+from pikachu.rooms import Core
+from pikachu.web.api.bodies import extended
+from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, route
+
+# A longer one is for /crl/<ca>.pem, which sends it piece by piece.
+_MAXIMUM_PEM: Final = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class CRLSummary:
+    """A CA and the newest of its CRLs; without one, ``number`` and what follows are null.
+
+    ``ca`` names the CA's key in paths: ``ec``, ``rsa``, ``mldsa`` or ``root``, else its key identifier.
+    """
+
+    ca: str
+    issuer: str
+    key_identifier: str
+    generation: Generation
+    made_here: bool
+    der_path: str
+    pem_path: str
+    number: int | None
+    this_update: datetime | None
+    next_update: datetime | None
+    entries: int | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class CRLDocument(CRLSummary):
+    """With the CRL itself; ``pem`` is null above 4 MiB: ``pem_path`` has it whatever its size."""
+
+    pem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CRLUpload:
+    """What a CA whose key is elsewhere has made, in PEM; without it, the CA's key here makes one."""
+
+    crl: str | None = None
+
+
+class CRLsAPI(Routes):
+    """Certificate revocation lists."""
+
+    def __init__(self, core: Core) -> None:
+        self._authorities: Authorities = core.authorities
+
+    @route(
+        "GET",
+        "/crls",
+        scope=Access.ANYONE,
+        summary="The newest CRL of each CA",
+        answer=CRLSummary,
+        listed=True,
+        sorts=(),
+    )
+    async def list(self, call: Call) -> Answer:
+        """All of them on one page: there are few."""
+        states = await self._authorities.crls()
+        return Answer(200, Listed(tuple(_summary(state) for state in states), None))
+
+    @route("GET", "/crls/<ca>", scope=Access.ANYONE, summary="The newest CRL of one CA", answer=CRLDocument)
+    async def get(self, call: Call) -> Answer:
+        """By name or key identifier; 404 where none was published yet."""
+        return Answer(200, await self._document(await self._authorities.crl(call.path["ca"])))
+
+    @route(
+        "POST",
+        "/crls/<ca>",
+        scope=Scope.ADMIN,
+        summary="Have a CA publish a CRL now, or bring the one that an offline root has made",
+        body=CRLUpload,
+        answer=CRLDocument,
+        statuses=(201,),
+    )
+    async def create(self, call: Call) -> Answer:
+        """409 where the CA's key is elsewhere and no CRL is sent, or where it is here and one is sent."""
+        text = call.take(CRLUpload).crl
+        address = call.path["ca"]
+        if text is None:
+            state = await self._authorities.make_crl(call.principal, address)
+        else:
+            state = await self._authorities.upload_crl(call.principal, text.encode(), address)
+        return Answer(201, await self._document(state))
+
+    async def _document(self, state: CRLState) -> CRLDocument:
+        pem = await self._authorities.crl_pem(state, _MAXIMUM_PEM)
+        return extended(CRLDocument, _summary(state), pem=pem)
+
+
+def _summary(state: CRLState) -> CRLSummary:
+    ca, crl = state.ca, state.crl
+    return CRLSummary(
+        ca=ca.address,
+        issuer=ca.subject,
+        key_identifier=ca.key_identifier,
+        generation=ca.generation,
+        made_here=ca.makes_crls,
+        der_path=f"/crl/{ca.address}.crl",
+        pem_path=f"/crl/{ca.address}.pem",
+        number=None if crl is None else crl.number,
+        this_update=None if crl is None else crl.this_update,
+        next_update=None if crl is None else crl.next_update,
+        entries=None if crl is None else crl.entries,
+        size=None if crl is None else crl.size,
+    )
