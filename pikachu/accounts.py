@@ -15,8 +15,8 @@ from twisted.internet.defer import Deferred, DeferredLock
 
 from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.permissions import administers, require_scope, sees
-from pikachu.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
+from pikachu.auth.permissions import administers, require_scope, require_whole_account, sees
+from pikachu.errors import Conflict, MalformedRequest, NotFound, PolicyViolation
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Account,
@@ -503,12 +503,8 @@ class Accounts:
 
 
 def _whole_account(actor: Principal) -> int:
-    """The account of *actor*, where nothing of what its role allows is kept from it: a restricted token must not
-    make itself a better one; 0 for the program itself.
-    """
-    require_scope(actor, Scope.READ)
-    if actor.role is None or not actor.scopes >= ROLE_SCOPES[actor.role]:
-        raise NotAuthorized("this needs a person or a token with all scopes of the account")
+    """The account of *actor*, where nothing of what its role allows is kept from it; 0 for the program itself."""
+    require_whole_account(actor)
     return actor.owner_id or 0
 
 

@@ -62,6 +62,18 @@ class StoredKey:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyUse:
+    """How much would miss a stored key.
+
+    :param requests: stored certificate requests that were made with it.
+    :param certificates: that certify it and were not deleted.
+    """
+
+    requests: int
+    certificates: int
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateTemplate:
     """An OpenSSL-style configuration text with a name (TPL-1).
 

@@ -17,16 +17,18 @@ from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.authorities import Authorities
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.certificate_requests import CertificateRequests
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import Secret
 from pikachu.config.sections import IssuerFiles
 from pikachu.decisions import RegistrationSettings
-from pikachu.errors import ConfigError, PikachuError
+from pikachu.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
+from pikachu.key_store import Keys
 from pikachu.live import Live
 from pikachu.model import utc
 from pikachu.policies import Policies
@@ -34,6 +36,7 @@ from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
 from pikachu.readiness import Readiness, standard_checks
 from pikachu.registration import RegistrationAuthority
+from pikachu.rekeying import next_file, open_sealed
 from pikachu.rooms import Core, Pools
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
@@ -75,6 +78,32 @@ def database_url(config: Configuration) -> str:
 
 def secret_key(config: Configuration, warn: Warn) -> bytes:
     """SECRET_KEY, from the configuration or its file.
+
+    :raises ConfigError: when the file is missing, too short, or readable by others, or is being replaced.
+    """
+    source = config.secret_key_source
+    if isinstance(source, Path) and next_file(source).exists():
+        raise ConfigError(
+            f"[DEFAULT] secret_key_file: {next_file(source)} is there: `pikachu rekey` is at work or was interrupted; "
+            "run it again to complete it"
+        )
+    return present_secret_key(config, warn)
+
+
+def check_sealed(store: Store, sealer: Sealer, warn: Warn) -> None:
+    """Warn where what is stored was sealed under another SECRET_KEY."""
+    for value in store.newest_sealed():
+        try:
+            open_sealed(sealer, value)
+        except SecretKeyChanged:
+            warn(
+                f"[DEFAULT] SECRET_KEY: a stored {value.kind} was sealed under another one and can't be used; put that "
+                "one back (`pikachu rekey` changes it without losing a key)"
+            )
+
+
+def present_secret_key(config: Configuration, warn: Warn) -> bytes:
+    """The same, whether or not a new one lies beside it.
 
     :raises ConfigError: when the file is missing, too short, or readable by others.
     """
@@ -242,6 +271,7 @@ def build(
     manufacturers = load_manufacturers(config)
     store = open_store(database_url(config), reactor)
     try:
+        check_sealed(store, sealer, warn)
         generations, issuers = load_generations(config, store, pools.signing, clock, warn)
         root_certificate = load_root_certificate(config, issuers)
         root = load_root(config, root_certificate, store, pools.signing, clock, warn)
@@ -316,6 +346,8 @@ def build(
         ),
     )
     statistics = Statistics(store, clock)
+    keys = Keys(store, sealer, issuers, pools.signing, clock)
+    templates = CertificateTemplates(store, clock, pools.files)
     return Core(
         config,
         clock,
@@ -337,7 +369,7 @@ def build(
         root_certificate,
         Policies(store, policies, issuers, clock, config.ca.public_url),
         generations,
-        CertificateTemplates(store, clock, pools.files),
+        templates,
         statistics,
         Readiness(clock, standard_checks(store, pools.signing)),
         Live(store, statistics, clock),
@@ -352,4 +384,6 @@ def build(
             clock,
             issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
         ),
+        keys,
+        CertificateRequests(store, keys, templates, pools.signing, clock),
     )

@@ -139,6 +139,10 @@ class DirectoryUnavailable(Unavailable):
     """The LDAP directory does not answer."""
 
 
+class SecretKeyChanged(Unavailable):
+    """What is stored here was sealed under another SECRET_KEY."""
+
+
 class Overloaded(Unavailable):
     """A bounded queue is full."""
 

@@ -78,6 +78,11 @@ def make_folder(path: Path, mode: int) -> None:
         ) from None
 
 
+def new_secret_key() -> bytes:
+    """A SECRET_KEY of 384 random bits, as its file holds it."""
+    return f"{secrets.token_urlsafe(48)}\n".encode()
+
+
 def write_new(path: Path, content: bytes, mode: int) -> None:
     """Make a file, whole and on the disk, or leave none; one that exists is never replaced.
 
@@ -258,7 +263,7 @@ class Founder:
 
     def secret_key(self, path: Path) -> None:
         """Make a SECRET_KEY of 384 random bits."""
-        self.file(path, lambda: f"{secrets.token_urlsafe(48)}\n".encode(), PRIVATE_FILE, PRIVATE_FOLDER)
+        self.file(path, new_secret_key, PRIVATE_FILE, PRIVATE_FOLDER)
 
     def default_policy(self, extensions: Path, validity: Path) -> None:
         """Make ``server_ext_cfg`` and ``validity_conf`` (POL-2)."""

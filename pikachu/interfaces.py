@@ -6,13 +6,13 @@ Every method that may wait returns a Deferred.  One store method is one transact
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from pikachu.belongings import AccountCertificate, CertificateTemplate, Session
+from pikachu.belongings import AccountCertificate, CertificateTemplate, KeyUse, Session, StoredKey
 from pikachu.figures import Batch, Counts
 from pikachu.model import (
     Account,
@@ -357,7 +357,17 @@ class IAccountStore(Protocol):
     def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]: ...
 
     def add_csr(
-        self, name: str, der: bytes, subject: str, key_type: str, owner_id: int | None, event: Event, now: datetime
+        self,
+        name: str,
+        der: bytes,
+        subject: str,
+        key_type: str,
+        owner_id: int | None,
+        event: Event,
+        now: datetime,
+        *,
+        key_id: int | None = None,
+        template: str | None = None,
     ) -> Deferred[StoredCSR]: ...
     def csr(self, csr_id: int) -> Deferred[StoredCSR]: ...
     def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]: ...
@@ -424,6 +434,86 @@ class ISessionStore(Protocol):
     def account_by_certificate(self, fingerprint: bytes) -> Deferred[Account | None]: ...
 
 
+class IKeyStore(Protocol):
+    """Private keys that people keep here, sealed."""
+
+    def add_key(
+        self,
+        name: str,
+        key_type: str,
+        public: bytes,
+        spki: bytes,
+        sealed: bytes,
+        owner_id: int | None,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[StoredKey]:
+        """:param public: SHA-256 of *spki*."""
+
+    def key(self, key_id: int) -> Deferred[StoredKey]: ...
+    def keys_of_public(self, public: bytes) -> Deferred[list[StoredKey]]:
+        """Those whose SubjectPublicKeyInfo has that SHA-256, the oldest first."""
+
+    def keys(self, query: ListQuery) -> Deferred[Page[StoredKey]]:
+        """Q over name and type; filter ``type``: RSA, EC, Ed25519, PQC; sorts id, created_at, name."""
+
+    def key_use(self, key_id: int) -> Deferred[KeyUse]: ...
+    def delete_key(self, key_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A value that is sealed under SECRET_KEY, as it stands in the database.
+
+    :param kind: ``key``, ``challenge password`` or ``service key``.
+    :param name: of a key, the first digits of a challenge password, the purpose of a service key.
+    """
+
+    kind: str
+    name: str
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """The same under another key.
+
+    :param lookup: the digest by which a challenge password is found; else ``None``.
+    """
+
+    sealed: bytes = field(repr=False)
+    lookup: bytes | None = field(default=None, repr=False)
+
+
+#: Seals one value anew; ``None`` where it is sealed under the new key already.  Raises SecretKeyChanged where it opens
+#: under neither.
+Reseal: TypeAlias = Callable[[Sealed], Resealed | None]
+
+
+@dataclass(slots=True)
+class Resealing:
+    """How many values of each kind were sealed anew, and how many were removed since they do not open."""
+
+    changed: dict[str, int] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+class ISealedStore(Protocol):
+    """All that is sealed under SECRET_KEY, whatever it is."""
+
+    def newest_sealed(self) -> list[Sealed]:
+        """Synchronous, at start: the newest sealed value of each kind that there is."""
+
+    def reseal(self, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False) -> Deferred[Resealing]:
+        """Seal everything anew, in one transaction: all of it or nothing.
+
+        :param event: is recorded when anything was changed.
+        :param drop: remove what opens under neither key.  Else such a value fails it with Conflict.
+
+        Fails with Conflict while others are connected to a PostgreSQL database.
+        """
+
+
 class IAuditStore(Protocol):
     """The chained audit log."""
 
@@ -463,6 +553,8 @@ class IStore(
     ISessionStore,
     IAuditStore,
     IStatisticsStore,
+    IKeyStore,
+    ISealedStore,
     Protocol,
 ):
     """The whole database."""

@@ -8,11 +8,13 @@ from pikachu.accounts import Accounts
 from pikachu.auth.authenticator import Authenticator
 from pikachu.authorities import Authorities
 from pikachu.authority import CertificateAuthority, IssuingCAs
+from pikachu.certificate_requests import CertificateRequests
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.configuration import Configuration
 from pikachu.generations import Generations
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
+from pikachu.key_store import Keys
 from pikachu.live import Live
 from pikachu.policies import Policies
 from pikachu.policy import PolicyBook
@@ -77,3 +79,5 @@ class Core:
     live: Live
     inventory: Inventory
     authorities: Authorities
+    keys: Keys
+    requests: CertificateRequests

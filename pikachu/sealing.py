@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from pikachu.errors import IssuanceFailed
+from pikachu.errors import SecretKeyChanged
 
 
 class Sealer:
@@ -37,12 +37,12 @@ class Sealer:
     def open(self, purpose: str, sealed: bytes) -> bytes:
         """What was sealed.
 
-        :raises IssuanceFailed: when it was sealed with another SECRET_KEY or was changed.
+        :raises SecretKeyChanged: when it was sealed with another SECRET_KEY or was changed.
         """
         try:
             return AESGCM(self._key(purpose)).decrypt(sealed[:12], sealed[12:], purpose.encode())
         except (InvalidTag, ValueError) as error:
-            raise IssuanceFailed(
+            raise SecretKeyChanged(
                 "a stored secret does not open with this SECRET_KEY; put the former one back", purpose=purpose
             ) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import signal
@@ -29,6 +28,7 @@ from pikachu.model import StatusChange, format_serial, utc
 from pikachu.outlets import Outlets, limits
 from pikachu.rooms import Core
 from pikachu.signers.files import load_file_ca
+from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
 
 log = Logger()
@@ -93,16 +93,7 @@ class PikachuService(Service):
         path = self._config.paths.db_path
         if self._config.database.url is not None or not path.exists():
             return
-        lock = path.with_name(path.name + ".lock")
-        try:
-            self._lock = lock.open("w", encoding="ascii")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._unlock()
-            raise ConfigError(f"[PATHS] db_path: another server works with {path}; stop it first") from None
-        except OSError as error:
-            reason = f"{lock} can't be written: {error.strerror}; mend its owner or mode"
-            raise ConfigError(f"[PATHS] db_path: {reason}") from None
+        self._lock = lock_database(path)
 
     def _unlock(self) -> None:
         if self._lock is not None:

@@ -65,10 +65,11 @@ def token_digest(text: str) -> bytes:
 def new_challenge(sealer: Sealer) -> tuple[str, bytes]:
     """A challenge password of 128 random bits in upper-case hex, and the digest by which it is looked up."""
     text = secrets.token_hex(16).upper()
-    return text, _lookup(sealer, text)
+    return text, challenge_lookup(sealer, text)
 
 
-def _lookup(sealer: Sealer, normalised: str) -> bytes:
+def challenge_lookup(sealer: Sealer, normalised: str) -> bytes:
+    """The digest by which a challenge password is found."""
     return sealer.digest("challenge", normalised.encode())
 
 
@@ -290,7 +291,7 @@ class Authenticator:
         normalised = _normalise(text)
         if normalised is None:
             return None
-        return await self._store.challenge_by_lookup(_lookup(self._sealer, normalised))
+        return await self._store.challenge_by_lookup(challenge_lookup(self._sealer, normalised))
 
     async def _unusable(self, challenge: ChallengePassword) -> str | None:
         if challenge.consumed_at is not None:

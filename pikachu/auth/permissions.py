@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pikachu.auth.authenticator import ROLE_SCOPES
 from pikachu.errors import AuthenticationFailed, NotAuthorized
 from pikachu.model import Principal, PrincipalKind, Scope
 
@@ -20,6 +21,18 @@ def require_scope(actor: Principal, scope: Scope) -> None:
         raise NotAuthorized("this is for admins only")
     if scope not in actor.scopes:
         raise NotAuthorized(f"this needs the scope {scope}")
+
+
+def require_whole_account(actor: Principal) -> None:
+    """That nothing of what its role allows is kept from *actor*: a restricted token must not get at what is worth more
+    than itself.
+
+    :raises AuthenticationFailed: when it is anonymous.
+    :raises NotAuthorized: when it acts for no account, or is restricted.
+    """
+    require_scope(actor, Scope.READ)
+    if actor.role is None or not actor.scopes >= ROLE_SCOPES[actor.role]:
+        raise NotAuthorized("this needs a person or a token with all scopes of the account")
 
 
 def administers(actor: Principal) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from pikachu import __version__
-from pikachu.cli import ca, certificates, init, observing, people, policies
+from pikachu.cli import ca, certificates, init, observing, people, policies, rekey
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ _GROUPS: tuple[Callable[[Commands], None], ...] = (
     certificates.add_commands,
     ca.add_commands,
     observing.add_commands,
+    rekey.add_commands,
 )
 
 

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from pikachu.errors import SignerUnavailable
 from pikachu.interfaces import IWorkerPool, ToBeSigned
 from pikachu.x509.certificate import assemble, parse_certificate
-from pikachu.x509.keys import PrivateKey
-from pikachu.x509.signature import signature_algorithm
+from pikachu.x509.keys import PrivateKey, describe_private_key
+from pikachu.x509.signature import request_algorithm, signature_algorithm
 from pikachu.x509.spki import describe_spki
 
 # Octets; more take longer to digest than a hop to a thread.
@@ -27,13 +27,26 @@ _CURVE_HASHES: dict[str, hashes.HashAlgorithm] = {
 }
 
 
-def sign_now(private_key: PrivateKey, data: bytes) -> bytes:
-    """The signature over *data*, with the algorithm that ``signature_algorithm`` names for the key."""
+def sign_now(private_key: PrivateKey, data: bytes, digest: hashes.HashAlgorithm | None = None) -> bytes:
+    """The signature over *data*, with the algorithm that ``signature_algorithm`` names for the key.
+
+    :param digest: another one for RSA and EC.
+    """
     if isinstance(private_key, rsa.RSAPrivateKey):
-        return private_key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        return private_key.sign(data, padding.PKCS1v15(), digest or hashes.SHA256())
     if isinstance(private_key, ec.EllipticCurvePrivateKey):
-        return private_key.sign(data, ec.ECDSA(_CURVE_HASHES[private_key.curve.name]))
+        return private_key.sign(data, ec.ECDSA(digest or _CURVE_HASHES[private_key.curve.name]))
     return private_key.sign(data)
+
+
+def sign_request(private_key: PrivateKey, info: bytes, digest: str | None) -> bytes:
+    """The DER CertificationRequest (RFC 2986 section 4.2) of that CertificationRequestInfo, signed by its own key.
+
+    :param digest: such as ``sha384``, for RSA and EC; ``None`` leaves it to the kind of key.
+    :raises UnsupportedAlgorithm: signatures with that digest are not accepted here.
+    """
+    algorithm = request_algorithm(describe_private_key(private_key), digest)
+    return assemble(info, algorithm.der, sign_now(private_key, info, algorithm.hash))
 
 
 def is_quick(private_key: PrivateKey) -> bool:

@@ -32,7 +32,9 @@ _delete_expired: Final = delete(challenges).where(
 _delete_expired_of: Final = _delete_expired.where(_ch.owner_id == bindparam("b_owner"))
 
 _csr: Final = select(*csrs.columns).where(csrs.c.id == bindparam("b_id"))
-_insert_csr: Final = insert_into(csrs, "name", "der", "subject", "key_type", "owner_id", "created_at", "state")
+_insert_csr: Final = insert_into(
+    csrs, "name", "der", "subject", "key_type", "owner_id", "created_at", "state", "key_id", "template"
+)
 _delete_csr: Final = delete(csrs).where(csrs.c.id == bindparam("b_id"))
 _mark_csr: Final = (
     update(csrs)
@@ -149,6 +151,9 @@ def _add_csr(
     owner_id: int | None,
     event: Event,
     now: datetime,
+    *,
+    key_id: int | None,
+    template: str | None,
 ) -> StoredCSR:
     values = {
         "name": storable(name),
@@ -158,6 +163,8 @@ def _add_csr(
         "owner_id": owner_id,
         "created_at": int(now.timestamp()),
         "state": "pending",
+        "key_id": key_id,
+        "template": None if template is None else storable(template),
     }
     identity = tx.insert(_insert_csr, values)
     write_event(tx, event, now)
@@ -251,10 +258,22 @@ class ChallengesPart(StorePart):
         return self._write(_remove_expired, owner_id, event, now)
 
     def add_csr(
-        self, name: str, der: bytes, subject: str, key_type: str, owner_id: int | None, event: Event, now: datetime
+        self,
+        name: str,
+        der: bytes,
+        subject: str,
+        key_type: str,
+        owner_id: int | None,
+        event: Event,
+        now: datetime,
+        *,
+        key_id: int | None = None,
+        template: str | None = None,
     ) -> Deferred[StoredCSR]:
         """Keep one more."""
-        return self._write(_add_csr, name, der, subject, key_type, owner_id, event, now)
+        return self._write(
+            _add_csr, name, der, subject, key_type, owner_id, event, now, key_id=key_id, template=template
+        )
 
     def csr(self, csr_id: int) -> Deferred[StoredCSR]:
         """The one of that id; NotFound."""

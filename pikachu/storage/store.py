@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from sqlalchemy import bindparam, insert
 
 from pikachu.errors import ConfigError, StoreUnavailable
-from pikachu.interfaces import IWorkerPool
+from pikachu.interfaces import IWorkerPool, Sealed
 from pikachu.model import IssuerRecord, StatusChange
 from pikachu.storage.accounts import AccountsPart
 from pikachu.storage.audit import AuditPart, store_events
@@ -20,9 +20,11 @@ from pikachu.storage.certificates import CertificatesPart, subject_search
 from pikachu.storage.challenges import ChallengesPart
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
 from pikachu.storage.issuance import IssuancePart
+from pikachu.storage.keys import KeysPart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.policies import PoliciesPart
 from pikachu.storage.revocation import RevocationPart, register_issuer
+from pikachu.storage.sealed import SealedPart, newest_sealed
 from pikachu.storage.sessions import SessionsPart
 from pikachu.storage.statistics import StatisticsPart
 from pikachu.storage.templates import TemplatesPart
@@ -56,6 +58,8 @@ class Store(
     ChallengesPart,
     TemplatesPart,
     SessionsPart,
+    KeysPart,
+    SealedPart,
     AuditPart,
     StatisticsPart,
 ):
@@ -92,6 +96,10 @@ class Store(
         """The record of that key, made or brought up to date; blocks.  Raises StoreUnavailable."""
         record, _ = self._database.write(lambda tx: register_issuer(tx, name, key_identifier, certificate, now))
         return record
+
+    def newest_sealed(self) -> list[Sealed]:
+        """The newest sealed value of each kind that there is; blocks.  Raises StoreUnavailable."""
+        return self._database.read(newest_sealed)
 
     def check(self) -> Deferred[None]:
         """Fails with StoreUnavailable when the database does not answer."""

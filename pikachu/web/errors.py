@@ -28,6 +28,7 @@ from pikachu.errors import (
     ProofOfPossessionFailed,
     RateLimited,
     RequestError,
+    SecretKeyChanged,
     SignerUnavailable,
     StoreUnavailable,
     TooLarge,
@@ -81,6 +82,7 @@ OUTCOMES: Final[Mapping[type[PikachuError], Outcome]] = MappingProxyType(
         StoreUnavailable: Outcome(503, "Database unavailable"),
         SignerUnavailable: Outcome(503, "Signer unavailable"),
         DirectoryUnavailable: Outcome(503, "Directory unavailable"),
+        SecretKeyChanged: Outcome(503, "Secret key changed"),
         Overloaded: Outcome(503, "Overloaded"),
         IssuanceFailed: Outcome(500, "Issuance failed"),
     }

@@ -7,6 +7,7 @@ An ML-DSA key is its seed, or seed and expanded key together (RFC 9881 section 6
 from __future__ import annotations
 
 import hashlib
+import secrets
 from typing import Final, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from pikachu.errors import BadPublicKey, MalformedRequest, TooLarge, UnsupportedAlgorithm
 from pikachu.x509 import der, ml_dsa
 from pikachu.x509.armour import blocks
+from pikachu.x509.pem import pem
 from pikachu.x509.signature import SignatureAlgorithm, parse_algorithm, signature_algorithm, verify_signature
 from pikachu.x509.spki import (
     ML_DSA_44,
@@ -44,6 +46,7 @@ __all__ = [
     "generate_private_key",
     "load_private_key",
     "parse_algorithm",
+    "passphrase_octets",
     "private_key_info",
     "private_key_pem",
     "public_key_matches",
@@ -97,16 +100,20 @@ _LABELS: Final = ("PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC
 _PBES2: Final = "1.2.840.113549.1.5.13"
 _PBKDF2: Final = "1.2.840.113549.1.5.12"
 _SCRYPT: Final = "1.3.6.1.4.1.11591.4.11"
+_HMAC_SHA256: Final = "1.2.840.113549.2.9"
+_AES_256_CBC: Final = "2.16.840.1.101.3.4.1.42"
+# What OWASP asks of PBKDF2 with SHA-256.
+_ITERATIONS: Final = 600_000
 _PRFS: Final = {
     "1.2.840.113549.2.7": "sha1",
-    "1.2.840.113549.2.9": "sha256",
+    _HMAC_SHA256: "sha256",
     "1.2.840.113549.2.10": "sha384",
     "1.2.840.113549.2.11": "sha512",
 }
 _AES_CBC: Final = {
     "2.16.840.1.101.3.4.1.2": 16,
     "2.16.840.1.101.3.4.1.22": 24,
-    "2.16.840.1.101.3.4.1.42": 32,
+    _AES_256_CBC: 32,
 }
 _WRONG_PASSPHRASE: Final = "the passphrase does not open the private key"  # noqa: S105 - a message
 _UNREADABLE: Final = "the private key can't be read"
@@ -346,14 +353,40 @@ def private_key_info(key: PrivateKey) -> bytes:
 
 
 def private_key_pem(key: PrivateKey, passphrase: bytes | str | None = None) -> str:
-    """PKCS#8 as PEM; encrypted with AES-256-CBC when there is a *passphrase*.
+    """PKCS#8 as PEM; encrypted with AES-256-CBC when there is a *passphrase*, which takes a quarter of a second.
 
     :raises MalformedRequest: the passphrase is empty, or too long for OpenSSL (1023 octets).
     """
-    secret = passphrase.encode("utf-8") if isinstance(passphrase, str) else passphrase
-    if secret is not None and not 1 <= len(secret) <= 1023:
+    plain = private_key_info(key)
+    if passphrase is None:
+        return pem("PRIVATE KEY", plain)
+    return pem("ENCRYPTED PRIVATE KEY", _encrypt(plain, passphrase_octets(passphrase)))
+
+
+def passphrase_octets(passphrase: bytes | str) -> bytes:
+    """The octets of a passphrase that is to protect a key.
+
+    :raises MalformedRequest: it is empty, or too long for OpenSSL (1023 octets).
+    """
+    secret = passphrase.encode("utf-8", "replace") if isinstance(passphrase, str) else passphrase
+    if not 1 <= len(secret) <= 1023:
         raise MalformedRequest("the passphrase must have 1 to 1023 octets")
-    protection: serialization.KeySerializationEncryption = (
-        serialization.NoEncryption() if secret is None else serialization.BestAvailableEncryption(secret)
+    return secret
+
+
+def _encrypt(plain: bytes, secret: bytes) -> bytes:
+    """EncryptedPrivateKeyInfo by PBES2 (RFC 8018 section 6.2); the library would hash the passphrase 2048 times."""
+    salt, vector = secrets.token_bytes(16), secrets.token_bytes(16)
+    padder = padding.PKCS7(128).padder()
+    padded = padder.update(plain) + padder.finalize()
+    derived = hashlib.pbkdf2_hmac("sha256", secret, salt, _ITERATIONS, 32)
+    encryptor = Cipher(algorithms.AES(derived), modes.CBC(vector)).encryptor()
+    derivation = der.sequence(
+        der.oid(_PBKDF2),
+        der.sequence(der.octet_string(salt), der.integer(_ITERATIONS), der.sequence(der.oid(_HMAC_SHA256), der.null())),
     )
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection).decode("ascii")
+    scheme = der.sequence(der.oid(_AES_256_CBC), der.octet_string(vector))
+    return der.sequence(
+        der.sequence(der.oid(_PBES2), der.sequence(derivation, scheme)),
+        der.octet_string(encryptor.update(padded) + encryptor.finalize()),
+    )

@@ -36,6 +36,7 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "SHA-1": hashes.SHA1(),  # noqa: S303 - only where the caller allows it
     "MD5": hashes.MD5(),  # noqa: S303 - only where the caller allows it
 }
+_STRONG: Final = ("SHA-256", "SHA-384", "SHA-512")
 _RSA: Final = {
     "1.2.840.113549.1.1.11": "SHA-256",
     "1.2.840.113549.1.1.12": "SHA-384",
@@ -116,6 +117,23 @@ def algorithm_for_key_type(key_type: str) -> SignatureAlgorithm:
     if found is None:
         raise UnsupportedAlgorithm("no such type of key", key_type=key_type)
     return found
+
+
+def request_algorithm(key: KeyDescription, digest: str | None) -> SignatureAlgorithm:
+    """The algorithm by which a request is signed with its key.
+
+    :param digest: ``sha256`` … for RSA and EC; ``None``: as an issuer with that key signs.  Other keys hash by
+        themselves.
+    :raises UnsupportedAlgorithm: signatures with that digest are not accepted here.
+    """
+    by_hash = {KeyFamily.RSA: _RSA, KeyFamily.EC: _ECDSA}.get(key.family)
+    if digest is None or by_hash is None:
+        return signature_algorithm(key)
+    name = f"SHA-{digest.removeprefix('sha')}"
+    oid = next((oid for oid, known in by_hash.items() if known == name and name in _STRONG), None)
+    if oid is None:
+        raise UnsupportedAlgorithm(f"signatures with {digest} are not accepted here; write default_md = sha256")
+    return parse_algorithm(_identifier(oid, key.family))
 
 
 @lru_cache(maxsize=256)

@@ -17,6 +17,7 @@ from tests.support.stack import DEFAULT_EXTENSIONS, build_core
 
 CALLERS = ("nobody", "wrong token", "owner", "other", "admin", "read", "enroll", "revoke", "admin scope only")
 Statuses = tuple[int, ...]
+REQUEST = "[ req ]\nprompt = no\ndistinguished_name = dn\n[ dn ]\nCN = device.example.com\n"
 
 
 def anyone(status: int = 200) -> Statuses:
@@ -67,6 +68,13 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/csrs/<id>": own(Scope.READ),
     "DELETE /api/v1/csrs/<id>": own(Scope.ENROLL, 204),
     "POST /api/v1/csrs/<id>/rejection": admins(),
+    "POST /api/v1/csrs/preview": own(Scope.READ),
+    "POST /api/v1/keys": each(Scope.ENROLL, 201),
+    "GET /api/v1/keys": each(Scope.READ),
+    "GET /api/v1/keys/<id>": own(Scope.READ),
+    "POST /api/v1/keys/<id>/private-key": whole(404, 200),
+    "DELETE /api/v1/keys/<id>": own(Scope.ENROLL, 204),
+    "POST /api/v1/certificates/<id>/pfx": whole(404, 200),
     "GET /requests/<id>/download": own(Scope.READ),
     "POST /api/v1/policies": each(Scope.ENROLL, 201),
     "GET /api/v1/policies": each(Scope.READ),
@@ -134,12 +142,21 @@ class World:
         """The id of a new object."""
         return int(self.rest.good("POST", path, body, who="alice", status=201)["id"])
 
+    def key(self) -> int:
+        """The id of a new stored key."""
+        return self.made("/keys", {"name": f"key {next(self.count)}", "type": "EC"})
+
     def target(self, route: str) -> str:
         """The route's path with the id of a new object of alice's."""
         rest = self.rest
         path = route.partition(" ")[2].removeprefix("/api/v1")
         number = next(self.count)
-        if path.startswith("/certificates/"):
+        if path.endswith("/pfx"):
+            key = self.key()
+            made = self.made("/csrs", {"key_id": key, "template": REQUEST})
+            text = rest.good("GET", f"/csrs/{made}", who="alice")["pem"]
+            new = self.made("/certificates", {"csr": text})
+        elif path.startswith("/certificates/"):
             new = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
             if route.startswith("DELETE") and path.endswith("revocation"):
                 rest.good("POST", f"/certificates/{new}/revocation", {"reason": "certificateHold"}, who="alice")
@@ -148,6 +165,8 @@ class World:
             new = rest.good("POST", "/certificates", body, who="alice", status=202)["id"]
         elif path.startswith(("/csrs/", "/requests/")):
             new = self.made("/csrs", {"csr": csr_pem()})
+        elif path.startswith("/keys/"):
+            new = self.key()
         elif path.startswith("/policies/"):
             name = self.policy()
             items = rest.good("GET", "/policies", who="alice")["items"]
@@ -184,6 +203,9 @@ class World:
             "POST /api/v1/certificates": {"csr": csr_pem(f"{number}.example.com")},
             "POST /api/v1/certificates/preview": {"csr": csr_pem(f"{number}.example.com")},
             "POST /api/v1/csrs": {"csr": csr_pem()},
+            "POST /api/v1/csrs/preview": {"key_id": self.key(), "template": REQUEST},
+            "POST /api/v1/keys": {"name": name, "type": "EC"},
+            "POST /api/v1/certificates/<id>/pfx": {"passphrase": "correct horse"},
             "POST /api/v1/policies": policy,
             "PUT /api/v1/policies/<id>": policy,
             "PATCH /api/v1/policies/<id>": {"validity_days": 6},

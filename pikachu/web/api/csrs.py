@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pikachu.accounts import Accounts
+from pikachu.certificate_requests import CertificateRequests, RequestSource
+from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
 from pikachu.model import Scope, StoredCSR
 from pikachu.registration import RegistrationAuthority
@@ -13,20 +15,54 @@ from pikachu.rooms import Core
 from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
+from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
+from pikachu.x509.request_text import RequestAttribute, RequestedExtension, view_request
 
 
 @dataclass(frozen=True, slots=True)
 class NewCSR:
-    """PEM, or base64 of DER; without a name it gets its common name."""
+    """Either ``csr`` (PEM, or base64 of DER), or ``key_id`` of a stored key with ``template_id`` of a stored
+    certificate template or the text of one in ``template``.  Without a name it gets its common name.
+    """
 
-    csr: str
+    csr: str | None = None
     name: str = ""
+    key_id: int | None = None
+    template_id: int | None = None
+    template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewedCSR:
+    """``key_id`` of a stored key with ``template_id`` of a stored certificate template, or the text of one."""
+
+    key_id: int
+    template_id: int | None = None
+    template: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CSRPreview:
+    """What a request says; the value of a challenge password is not shown.
+
+    ``text`` is all of it for people.
+    """
+
+    subject: str
+    key: str
+    signature: str
+    attributes: tuple[RequestAttribute, ...]
+    extensions: tuple[RequestedExtension, ...]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class CSRSummary:
-    """A stored request in a list; ``status`` is pending, rejected, or signed with ``certificate_id``."""
+    """A stored request in a list; ``status`` is pending, rejected, or signed with ``certificate_id``.
+
+    ``key_id`` and ``template`` tell of which stored key and certificate template it was made.
+    """
 
     id: int
     name: str
@@ -36,13 +72,18 @@ class CSRSummary:
     certificate_id: int | None
     owner: str | None
     created_at: datetime
+    key_id: int | None
+    template: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class CSRDocument(CSRSummary):
-    """A stored request."""
+    """A stored request, and what it asks for."""
 
     pem: str
+    attributes: tuple[RequestAttribute, ...]
+    extensions: tuple[RequestedExtension, ...]
+    text: str
 
 
 class CSRsAPI(Routes):
@@ -51,13 +92,14 @@ class CSRsAPI(Routes):
     def __init__(self, core: Core, inventory: Inventory) -> None:
         self._accounts: Accounts = core.accounts
         self._registration: RegistrationAuthority = core.registration
+        self._requests: CertificateRequests = core.requests
         self._inventory = inventory
 
     @route(
         "POST",
         "/csrs",
         scope=Scope.ENROLL,
-        summary="Keep a certificate request, once its signature is verified",
+        summary="Keep a certificate request that was made elsewhere, or make one of a stored key and a template",
         body=NewCSR,
         answer=CSRDocument,
         statuses=(201,),
@@ -65,8 +107,33 @@ class CSRsAPI(Routes):
     async def create(self, call: Call) -> Answer:
         """CSR-1."""
         asked = call.take(NewCSR)
-        stored = await self._accounts.store_csr(call.principal, asked.name, asked.csr.encode())
+        if (asked.csr is None) == (asked.key_id is None):
+            raise MalformedRequest("send csr, or key_id with template_id or template")
+        if asked.key_id is not None:
+            source = RequestSource(asked.key_id, asked.template_id, asked.template)
+            stored = await self._requests.generate(call.principal, asked.name, source)
+        elif asked.template_id is not None or asked.template is not None:
+            raise MalformedRequest("a template is for a request that is made here: send key_id instead of csr")
+        else:
+            stored = await self._accounts.store_csr(call.principal, asked.name, (asked.csr or "").encode())
         return created(f"/csrs/{stored.id}", await self._document(call, stored))
+
+    @route(
+        "POST",
+        "/csrs/preview",
+        scope=Scope.READ,
+        summary="What a request of a stored key and a template would say; nothing is signed or kept",
+        body=PreviewedCSR,
+        answer=CSRPreview,
+    )
+    async def preview(self, call: Call) -> Answer:
+        """CSR-1."""
+        asked = call.take(PreviewedCSR)
+        source = RequestSource(asked.key_id, asked.template_id, asked.template)
+        view = await self._requests.preview(call.principal, source)
+        return Answer(
+            200, CSRPreview(view.subject, view.key, view.signature, view.attributes, view.extensions, view.text)
+        )
 
     @route(
         "GET",
@@ -119,7 +186,15 @@ class CSRsAPI(Routes):
 
     async def _document(self, call: Call, stored: StoredCSR) -> CSRDocument:
         names = await self._inventory.owner_names(call.principal, [stored.owner_id])
-        return extended(CSRDocument, _summary(stored, names), pem=pem("CERTIFICATE REQUEST", stored.der))
+        view = view_request(parse_csr(stored.der))
+        return extended(
+            CSRDocument,
+            _summary(stored, names),
+            pem=pem("CERTIFICATE REQUEST", stored.der),
+            attributes=view.attributes,
+            extensions=view.extensions,
+            text=view.text,
+        )
 
 
 def _summary(stored: StoredCSR, names: dict[int, str]) -> CSRSummary:
@@ -132,4 +207,6 @@ def _summary(stored: StoredCSR, names: dict[int, str]) -> CSRSummary:
         certificate_id=stored.certificate_id,
         owner=None if stored.owner_id is None else names.get(stored.owner_id),
         created_at=stored.created_at,
+        key_id=stored.key_id,
+        template=stored.template,
     )

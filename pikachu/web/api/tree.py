@@ -10,6 +10,7 @@ from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.crls import CRLsAPI
 from pikachu.web.api.csrs import CSRsAPI
+from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.routes import Routes
@@ -25,6 +26,7 @@ def api_tree(core: Core) -> RESTResource:
         CertificatesAPI(core, inventory),
         ApprovalsAPI(core, inventory),
         CSRsAPI(core, inventory),
+        KeysAPI(core, inventory),
         PoliciesAPI(core, inventory),
         TemplatesAPI(core, inventory),
         X509TemplatesAPI(core, inventory),

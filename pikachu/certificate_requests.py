@@ -1,0 +1,125 @@
+"""The rules about making certificate requests from stored keys and templates (CSR-1).
+
+What was made elsewhere is kept by :mod:`pikachu.accounts`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.auth.permissions import require_scope
+from pikachu.certificate_templates import CertificateTemplates
+from pikachu.errors import MalformedRequest
+from pikachu.interfaces import IClock, IStore, IWorkerPool
+from pikachu.key_store import Keys, checked_name
+from pikachu.model import Event, Principal, Scope, StoredCSR, utc
+from pikachu.signers.key import sign_request
+from pikachu.threads import uncancelled
+from pikachu.x509.certificate import assemble
+from pikachu.x509.csr import parse_csr, verify_csr
+from pikachu.x509.keys import PrivateKey
+from pikachu.x509.request_text import RequestView, view_request
+from pikachu.x509.signature import request_algorithm
+from pikachu.x509.spki import describe_spki
+from pikachu.x509.template import certification_request_info, parse
+
+_UNNAMED: Final = "unnamed"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSource:
+    """By what a request is made.
+
+    :param key_id: of the stored key.
+    :param template_id: of a stored certificate template of usage ``req``; ``None`` where *text* is given.
+    :param text: such a text itself.
+    """
+
+    key_id: int
+    template_id: int | None = None
+    text: str | None = None
+
+
+class CertificateRequests:
+    """Makes requests.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
+    reach, with NotFound for a key or a template that the actor does not see, with BadTemplate and its line, with
+    BadCSR where no CA here would take such a request, and with StoreUnavailable.
+
+    :param pool: where texts are read and requests are signed.
+    """
+
+    def __init__(
+        self, store: IStore, keys: Keys, templates: CertificateTemplates, pool: IWorkerPool, clock: IClock
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._templates = templates
+        self._pool = pool
+        self._clock = clock
+
+    @uncancelled
+    async def preview(self, actor: Principal, source: RequestSource) -> RequestView:
+        """What the request would say; nothing is signed, and nothing is kept."""
+        require_scope(actor, Scope.READ)
+        key = await self._keys.get(actor, source.key_id)
+        text, _ = await self._template(actor, source)
+        return await self._pool.run(_preview, text, key.spki)
+
+    @uncancelled
+    async def generate(self, actor: Principal, name: str, source: RequestSource) -> StoredCSR:
+        """A new request of the actor's own, signed with the key.
+
+        :param name: empty: its common name.
+
+        Fails with MalformedRequest (name), UnsupportedAlgorithm (digest) too.
+        """
+        require_scope(actor, Scope.ENROLL)
+        text, template = await self._template(actor, source)
+        key, private_key = await self._keys.opened(actor, source.key_id)
+        made = await self._pool.run(_make, text, key.spki, private_key)
+        csr = parse_csr(made)
+        name = checked_name(name.strip() or csr.common_name[:128] or _UNNAMED, "a request's name")
+        details: dict[str, object] = {"subject": csr.subject, "key": key.key_type, "key_name": key.name}
+        if template is not None:
+            details["template"] = template
+        if actor.address:
+            details["ip"] = actor.address
+        event = Event("create", "CSR", name, actor.name, details, owner_id=actor.owner_id, actor_id=actor.owner_id)
+        return await self._store.add_csr(
+            name,
+            made,
+            csr.subject,
+            key.key_type,
+            actor.owner_id,
+            event,
+            utc(self._clock.seconds()),
+            key_id=key.id,
+            template=template,
+        )
+
+    async def _template(self, actor: Principal, source: RequestSource) -> tuple[str, str | None]:
+        """(text, name of the stored template)."""
+        if (source.template_id is None) == (source.text is None):
+            raise MalformedRequest("name a certificate template or give its text, one of the two")
+        if source.template_id is None:
+            return source.text or "", None
+        found = await self._templates.get(actor, source.template_id)
+        return found.content, found.name
+
+
+def _preview(text: str, spki: bytes) -> RequestView:
+    template = parse(text).request()
+    algorithm = request_algorithm(describe_spki(spki), template.digest)
+    # The signature is all that is missing: reading the rest finds what a CA would refuse.
+    unsigned = assemble(certification_request_info(template, spki), algorithm.der, b"")
+    return view_request(parse_csr(unsigned))
+
+
+def _make(text: str, spki: bytes, private_key: PrivateKey) -> bytes:
+    template = parse(text).request()
+    made = sign_request(private_key, certification_request_info(template, spki), template.digest)
+    verify_csr(parse_csr(made))
+    return made

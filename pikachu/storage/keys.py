@@ -1,0 +1,135 @@
+"""Private keys that people keep here, and what uses them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import bindparam, delete, func, or_, select
+
+from pikachu.belongings import KeyUse, StoredKey
+from pikachu.errors import NotFound
+from pikachu.model import Event, ListQuery, Page
+from pikachu.storage.audit import write_event
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
+from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable
+from pikachu.storage.schema import certificates, csrs, keys
+
+_k: Final = keys.c
+_FAMILIES: Final = ("RSA", "EC", "Ed25519", "PQC")
+
+_by_id: Final = select(*keys.columns).where(_k.id == bindparam("b_id"))
+_of_public: Final = select(*keys.columns).where(_k.key_id == bindparam("b_key")).order_by(_k.id).limit(100)
+_insert: Final = insert_into(keys, "name", "key_type", "key_id", "spki", "sealed", "owner_id", "created_at")
+_delete: Final = delete(keys).where(_k.id == bindparam("b_id"))
+_csr_count: Final = select(func.count()).where(csrs.c.key_id == bindparam("b_id"))
+_certificate_count: Final = select(func.count()).where(
+    certificates.c.key_id == bindparam("b_key"), certificates.c.deleted_at.is_(None)
+)
+
+
+def _record(row: Row) -> StoredKey:
+    identity, name, key_type, key_id, spki, sealed, owner_id, created_at = row
+    return StoredKey(identity, name, key_type, bytes(key_id), bytes(spki), bytes(sealed), owner_id, moment(created_at))
+
+
+def _find(tx: Transaction, key_id: int) -> StoredKey:
+    row = tx.row(_by_id, {"b_id": row_id(key_id)})
+    if row is None:
+        raise NotFound("there is no such key")
+    return _record(row)
+
+
+def _matching(tx: Transaction, public: bytes) -> list[StoredKey]:
+    return [_record(row) for row in tx.rows(_of_public, {"b_key": public})]
+
+
+def _add(
+    tx: Transaction,
+    name: str,
+    key_type: str,
+    public: bytes,
+    spki: bytes,
+    sealed: bytes,
+    owner_id: int | None,
+    event: Event,
+    now: datetime,
+) -> StoredKey:
+    values = {
+        "name": storable(name),
+        "key_type": key_type,
+        "key_id": public,
+        "spki": spki,
+        "sealed": sealed,
+        "owner_id": owner_id,
+        "created_at": int(now.timestamp()),
+    }
+    identity = tx.insert(_insert, values)
+    write_event(tx, event, now)
+    return _find(tx, identity)
+
+
+def _list(tx: Transaction, query: ListQuery) -> Page[StoredKey]:
+    checked(query, ("type",))
+    conditions = any_contains(query, _k.name, _k.key_type)
+    if query.owner_id is not None:
+        conditions.append(_k.owner_id == query.owner_id)
+    family = one_of(query, "type", _FAMILIES)
+    if family is not None:
+        conditions.append(or_(_k.key_type == family, _k.key_type.like(f"{family}/%")))
+    sorts = {"id": _k.id, "created_at": _k.id, "name": _k.name}
+    return page(tx, query, table_columns(keys), sorts, conditions, _record)
+
+
+def _use(tx: Transaction, key_id: int) -> KeyUse:
+    found = _find(tx, key_id)
+    requests = tx.row(_csr_count, {"b_id": found.id}) or (0,)
+    issued = tx.row(_certificate_count, {"b_key": found.key_id}) or (0,)
+    return KeyUse(requests[0], issued[0])
+
+
+def _remove(tx: Transaction, key_id: int, event: Event, now: datetime) -> None:
+    _find(tx, key_id)
+    tx.write(_delete, {"b_id": key_id})
+    write_event(tx, event, now)
+
+
+class KeysPart(StorePart):
+    """See :class:`pikachu.interfaces.IKeyStore`."""
+
+    def add_key(
+        self,
+        name: str,
+        key_type: str,
+        public: bytes,
+        spki: bytes,
+        sealed: bytes,
+        owner_id: int | None,
+        event: Event,
+        now: datetime,
+    ) -> Deferred[StoredKey]:
+        """Keep one more."""
+        return self._write(_add, name, key_type, public, spki, sealed, owner_id, event, now)
+
+    def key(self, key_id: int) -> Deferred[StoredKey]:
+        """The one of that id; NotFound."""
+        return self._read(_find, key_id)
+
+    def keys_of_public(self, public: bytes) -> Deferred[list[StoredKey]]:
+        """Those whose SubjectPublicKeyInfo has that SHA-256, the oldest first."""
+        return self._read(_matching, public)
+
+    def keys(self, query: ListQuery) -> Deferred[Page[StoredKey]]:
+        """Filter ``type``: RSA, EC, Ed25519 or PQC."""
+        return self._read(_list, query)
+
+    def key_use(self, key_id: int) -> Deferred[KeyUse]:
+        """What uses it; NotFound."""
+        return self._read(_use, key_id)
+
+    def delete_key(self, key_id: int, event: Event, now: datetime) -> Deferred[None]:
+        """Remove it; what was made with it stays.  NotFound."""
+        return self._write(_remove, key_id, event, now)

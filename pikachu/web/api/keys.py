@@ -1,0 +1,193 @@
+"""``/keys``: private keys that people keep here (KEY-1 to KEY-5), and PKCS#12 files made with them (CRT-4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pikachu.belongings import StoredKey
+from pikachu.errors import MalformedRequest
+from pikachu.inventory import Inventory
+from pikachu.key_store import Keys, key_name, parts_of_type
+from pikachu.model import Scope, format_serial
+from pikachu.rooms import Core
+from pikachu.web.api.bodies import extended
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
+from pikachu.x509.pem import pem
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """``type`` is RSA, EC, Ed25519 or PQC; with it the one of ``size``, ``curve``, ``algorithm`` that belongs to it.
+
+    Without any of these it is RSA of 2048 bits, prime256v1 or mldsa44.
+    """
+
+    name: str
+    type: str = ""
+    size: int | None = None
+    curve: str | None = None
+    algorithm: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeySummary:
+    """A stored key; of size, curve and algorithm the one that its type has."""
+
+    id: int
+    name: str
+    key: str
+    type: str
+    size: int | None
+    curve: str | None
+    algorithm: str | None
+    owner: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyDocument(KeySummary):
+    """A stored key with its public half, and how many stored requests and certificates use it."""
+
+    public_pem: str
+    requests: int
+    certificates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """The passphrase that encrypts the private key; without one it is handed out unencrypted."""
+
+    passphrase: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateKeyDocument:
+    """A private key: PKCS#8 in PEM."""
+
+    id: int
+    encrypted: bool
+    private_pem: str
+
+
+@dataclass(frozen=True, slots=True)
+class PFXProtection:
+    """The passphrase of the PKCS#12 file."""
+
+    passphrase: str
+
+
+class KeysAPI(Routes):
+    """Stored keys."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._keys: Keys = core.keys
+        self._inventory = inventory
+
+    @route(
+        "POST",
+        "/keys",
+        scope=Scope.ENROLL,
+        summary="Make a private key and keep it here, encrypted",
+        body=NewKey,
+        answer=KeyDocument,
+        statuses=(201,),
+    )
+    async def create(self, call: Call) -> Answer:
+        """KEY-1."""
+        asked = call.take(NewKey)
+        given = [str(one) for one in (asked.size, asked.curve, asked.algorithm) if one is not None]
+        if len(given) > 1:
+            raise MalformedRequest("a key has a size, a curve or an algorithm: give one of the three")
+        found = await self._keys.generate(call.principal, asked.name, key_name(asked.type, *given))
+        names = await self._inventory.owner_names(call.principal, [found.owner_id])
+        body = extended(KeyDocument, _summary(found, names), public_pem=_public(found), requests=0, certificates=0)
+        return created(f"/keys/{found.id}", body)
+
+    @route(
+        "GET",
+        "/keys",
+        scope=Scope.READ,
+        summary="Stored keys: one's own, or for admins all",
+        answer=KeySummary,
+        listed=True,
+        filters={"type": "type"},
+        owner="owner_id",
+        sorts=("id", "created_at", "name"),
+    )
+    async def list(self, call: Call) -> Answer:
+        """KEY-2."""
+        page = await self._keys.list(call.principal, call.list_query())
+        names = await self._inventory.owner_names(call.principal, [one.owner_id for one in page.items])
+        return listed(page, lambda one: _summary(one, names))
+
+    @route(
+        "GET", "/keys/<id>", scope=Scope.READ, summary="One stored key, without its private half", answer=KeyDocument
+    )
+    async def get(self, call: Call) -> Answer:
+        """KEY-3."""
+        found = await self._keys.get(call.principal, call.id)
+        use = await self._keys.use(call.principal, call.id)
+        names = await self._inventory.owner_names(call.principal, [found.owner_id])
+        more = {"public_pem": _public(found), "requests": use.requests, "certificates": use.certificates}
+        return Answer(200, extended(KeyDocument, _summary(found, names), **more))
+
+    @route(
+        "POST",
+        "/keys/<id>/private-key",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="The private key as PKCS#8 in PEM, encrypted when a passphrase is given; this is recorded",
+        body=Protection,
+        answer=PrivateKeyDocument,
+    )
+    async def private_key(self, call: Call) -> Answer:
+        """KEY-4."""
+        passphrase = call.take(Protection).passphrase
+        text = await self._keys.private_pem(call.principal, call.id, passphrase, downloaded=True)
+        return Answer(200, PrivateKeyDocument(call.id, passphrase is not None, text), secret=True)
+
+    @route(
+        "DELETE",
+        "/keys/<id>",
+        scope=Scope.ENROLL,
+        summary="Delete a stored key for good; requests and certificates made with it stay",
+        statuses=(204,),
+    )
+    async def delete(self, call: Call) -> Answer:
+        """KEY-5."""
+        await self._keys.delete(call.principal, call.id)
+        return NO_CONTENT
+
+    @route(
+        "POST",
+        "/certificates/<id>/pfx",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="PKCS#12 of certificate, private key and chain, where the key is kept here; this is recorded",
+        body=PFXProtection,
+    )
+    async def pfx(self, call: Call) -> Answer:
+        """CRT-4."""
+        record = await self._inventory.certificate(call.principal, call.id)
+        body = await self._keys.pfx(call.principal, record, call.take(PFXProtection).passphrase)
+        name = f'attachment; filename="{format_serial(record.serial)}.pfx"'
+        headers = {b"Content-Disposition": name.encode("ascii")}
+        return Answer(200, body, b"application/x-pkcs12", headers, secret=True)
+
+
+def _public(key: StoredKey) -> str:
+    return pem("PUBLIC KEY", key.spki)
+
+
+def _summary(key: StoredKey, names: dict[int, str]) -> KeySummary:
+    family, choice = parts_of_type(key.key_type)
+    return KeySummary(
+        id=key.id,
+        name=key.name,
+        key=key.key_type,
+        type=family,
+        size=int(choice) if family == "RSA" else None,
+        curve=choice if family == "EC" else None,
+        algorithm=choice if family == "PQC" else None,
+        owner=None if key.owner_id is None else names.get(key.owner_id),
+        created_at=key.created_at,
+    )

@@ -1,0 +1,127 @@
+"""A certification request as a person reads it: what it asks for, without what it keeps secret."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.errors import PikachuError
+from pikachu.x509 import der
+from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CertificationRequest
+from pikachu.x509.extension_text import extension_text, object_name
+from pikachu.x509.names import Name, string_value
+from pikachu.x509.signature import parse_algorithm
+from pikachu.x509.spki import describe_spki
+
+HIDDEN: Final = "(not shown)"
+_EXTENSIONS: Final = (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
+_SHOWN_OCTETS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedExtension:
+    """An extension that is asked for.
+
+    :param name: where it is known, else its OID.
+    """
+
+    oid: str
+    name: str
+    critical: bool
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestAttribute:
+    """An attribute other than the extensions.
+
+    :param values: as text; that of a challenge password is not shown (DECISIONS 16).
+    """
+
+    oid: str
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestView:
+    """What a request says.
+
+    :param subject: RFC 4514.
+    :param parts: of the subject in the order of the encoding: ``("CN", "device.example.com")``.
+    :param key: ``RSA/2048`` …; ``"unknown"`` where it is not accepted here.
+    :param signature: the algorithm.
+    """
+
+    subject: str
+    parts: tuple[tuple[str, str], ...]
+    key: str
+    signature: str
+    attributes: tuple[RequestAttribute, ...]
+    extensions: tuple[RequestedExtension, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it as plain text."""
+        lines = ["Certificate Request:", f"    Subject: {self.subject or '(empty)'}", f"    Public key: {self.key}"]
+        lines.append("    Attributes:" if self.attributes else "    Attributes: none")
+        lines += [f"        {one.name}: {', '.join(one.values)}" for one in self.attributes]
+        lines.append("    Requested extensions:" if self.extensions else "    Requested extensions: none")
+        for extension in self.extensions:
+            lines.append(f"        {extension.name}:{' critical' if extension.critical else ''}")
+            lines += [f"            {line}" for line in extension.lines]
+        lines.append(f"    Signature algorithm: {self.signature}")
+        return "\n".join(lines) + "\n"
+
+
+def view_request(csr: CertificationRequest) -> RequestView:
+    """What *csr* says; nothing is checked."""
+    return RequestView(
+        subject=csr.subject,
+        parts=_parts(csr.name),
+        key=_key(csr.spki_der),
+        signature=_signature(csr.signature_algorithm_der),
+        attributes=tuple(_attribute(oid, values) for oid, values in csr.attributes if oid not in _EXTENSIONS),
+        extensions=tuple(
+            RequestedExtension(one.oid, object_name(one.oid), one.critical, extension_text(one))
+            for one in csr.extensions
+        ),
+    )
+
+
+def _parts(name: Name) -> tuple[tuple[str, str], ...]:
+    found = []
+    for rdn in name.rdns:
+        for attribute in rdn:
+            kind, _, value = attribute.text.partition("=")
+            found.append((kind, value))
+    return tuple(found)
+
+
+def _key(spki: bytes) -> str:
+    try:
+        return describe_spki(spki).text
+    except PikachuError:
+        return "unknown"
+
+
+def _signature(algorithm: bytes) -> str:
+    try:
+        return parse_algorithm(algorithm).text
+    except PikachuError:
+        return "unknown"
+
+
+def _attribute(oid: str, values: tuple[bytes, ...]) -> RequestAttribute:
+    shown = (HIDDEN,) if oid == CHALLENGE_PASSWORD else tuple(_value(value) for value in values)
+    return RequestAttribute(oid, object_name(oid), shown)
+
+
+def _value(value: bytes) -> str:
+    try:
+        text = string_value(der.parse(value))
+    except PikachuError:
+        text = None
+    if text is not None and text.isprintable():
+        return text
+    return value[:_SHOWN_OCTETS].hex(":").upper() + (" …" if len(value) > _SHOWN_OCTETS else "")
