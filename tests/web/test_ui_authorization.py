@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pikachu.web.ui.pages import Who
+from tests.support.ra import stored_request, waiting_request
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, make_pages
 
@@ -29,6 +30,12 @@ TABLE: dict[str, Expected] = {
     "GET /": USERS,
     "GET /login": (200, 303, 303, 303),
     "GET /confirm": USERS,
+    "GET /ra": USERS,
+    "GET /ra/csrs/<id>/reject": ADMINS,
+    "GET /ra/approvals": USERS,
+    "GET /ra/approvals/<id>": OWN,
+    "GET /ra/approvals/<id>/approve": ADMINS,
+    "GET /ra/approvals/<id>/reject": ADMINS,
 }
 
 #: POST pages: who gets past the door.
@@ -37,10 +44,21 @@ POSTS: dict[str, Who] = {
     "POST /login/certificate": Who.ANYONE,
     "POST /logout": Who.ANYONE,
     "POST /confirm": Who.USER,
+    "POST /ra": Who.USER,
+    "POST /ra/sign": Who.USER,
+    "POST /ra/validity": Who.ADMIN,
+    "POST /ra/csrs/<id>/reject": Who.ADMIN,
+    "POST /ra/approvals/<id>/approve": Who.ADMIN,
+    "POST /ra/approvals/<id>/reject": Who.ADMIN,
 }
 
 #: How an object of alice's is made for a page with a variable part: gives the path.
-MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {}
+MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
+    "GET /ra/csrs/<id>/reject": lambda pages, _: f"/ra/csrs/{stored_request(pages).id}/reject",
+    "GET /ra/approvals/<id>": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}",
+    "GET /ra/approvals/<id>/approve": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/approve",
+    "GET /ra/approvals/<id>/reject": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/reject",
+}
 
 
 @dataclass

@@ -11,6 +11,7 @@ _GROUPS: Final = (
         (
             ("/certificates", "Certs", False),
             ("/ra", "RA (sign)", False),
+            ("/ra/approvals", "Approvals", False),
             ("/csrs", "CSRs", False),
             ("/keys", "Keys", False),
         ),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pikachu.interfaces import IClock
 from pikachu.rooms import Core
 from pikachu.web.ui.application import UIResource
+from pikachu.web.ui.approvals import ApprovalsPages
 from pikachu.web.ui.pages import Pages
+from pikachu.web.ui.ra import RAPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.start import StartPages
@@ -18,5 +20,7 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
     parts: list[Pages] = [
         SignInPages(core),
         StartPages(),
+        RAPages(core),
+        ApprovalsPages(core),
     ]
     return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static

@@ -1,0 +1,129 @@
+"""``/ra/approvals``: requests that wait for a person, and those that one has decided (EST-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.errors import PikachuError
+from pikachu.inventory import Inventory
+from pikachu.model import Method, RequestRecord, RequestState
+from pikachu.registration import RegistrationAuthority
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A request as the list shows it."""
+
+    record: RequestRecord
+    owner: str
+
+
+APPROVALS: Final[Table[Row]] = Table(
+    "approvals",
+    (
+        Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
+        Column("subject", "Subject", text=lambda row: row.record.subject),
+        Column("key", "Key", text=lambda row: row.record.key_type),
+        Column("policy", "Policy", text=lambda row: row.record.policy),
+        Column("method", "Method", text=lambda row: row.record.method.value),
+        Column("principal", "Asked by", text=lambda row: row.record.principal),
+        Column("created", "Created (UTC)", sort="created_at", text=lambda row: row.record.created_at.isoformat()),
+        Column("state", "Status", text=lambda row: row.record.state.value),
+        Column("owner", "User", text=lambda row: row.owner, admins=True),
+        Column("actions", "Actions"),
+    ),
+    filters=(
+        Filter(
+            "state",
+            "Status",
+            (("pending", "Waiting"), ("issued", "Issued"), ("rejected", "Rejected"), ("failed", "Failed")),
+        ),
+        Filter("method", "Method", tuple((one.value, one.value) for one in Method if one is not Method.CA)),
+    ),
+    empty="No request waits for approval. Those come here whose policy wants a person to look at each of them.",
+    empty_link=("/policies", "Enrollment policies"),
+    search="Subject or who asked",
+)
+
+
+class ApprovalsPages(Pages):
+    """The list, one request with both sides, and the two decisions."""
+
+    def __init__(self, core: Core) -> None:
+        self._registration: RegistrationAuthority = core.registration
+        self._inventory = Inventory(core.store, core.authority)
+
+    @page("GET", "/ra/approvals", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """One's own; for admins all."""
+        return await APPROVALS.reply(
+            visit,
+            lambda query: self._inventory.approvals(visit.principal, query),
+            "ra/approvals.html",
+            prepare=self._prepare(visit),
+        )
+
+    @page("GET", "/ra/approvals/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """What it asks for, what it would get, who asked and from where."""
+        return await self._page(visit, "ra/approval.html")
+
+    @page("GET", "/ra/approvals/<id>/approve", who=Who.ADMIN)
+    async def approval(self, visit: Visit) -> Reply:
+        """Asks once more."""
+        return await self._page(visit, "ra/approve.html")
+
+    @page("POST", "/ra/approvals/<id>/approve", who=Who.ADMIN)
+    async def approve(self, visit: Visit) -> Reply:
+        """Sign it."""
+        try:
+            record = await self._registration.approve(visit.principal, visit.id)
+        except PikachuError as error:
+            return await self._page(visit, "ra/approve.html", error)
+        notice = f"The request was approved: certificate {record.id} was issued."
+        return See(f"/ra/approvals/{visit.id}", notice=notice)
+
+    @page("GET", "/ra/approvals/<id>/reject", who=Who.ADMIN)
+    async def rejection(self, visit: Visit) -> Reply:
+        """Asks why."""
+        return await self._page(visit, "ra/reject.html")
+
+    @page("POST", "/ra/approvals/<id>/reject", who=Who.ADMIN)
+    async def reject(self, visit: Visit) -> Reply:
+        """Turn it down."""
+        try:
+            await self._registration.reject(visit.principal, visit.id, visit.form.text("reason"))
+        except PikachuError as error:
+            return await self._page(visit, "ra/reject.html", error)
+        return See(f"/ra/approvals/{visit.id}", notice="The request was rejected.")
+
+    async def _page(self, visit: Visit, template: str, error: PikachuError | None = None) -> Reply:
+        record = await self._inventory.approval(visit.principal, visit.id)
+        names = await self._inventory.owner_names(visit.principal, [record.owner_id])
+        context = {
+            "record": record,
+            "owner": _owner(record, names),
+            "preview": await self._registration.preview_approval(visit.principal, visit.id),
+            "waits": record.state is RequestState.PENDING,
+            "error": error,
+            "form": visit.form,
+        }
+        return Html(template, context, 200 if error is None else outcome_of(error).status)
+
+    def _prepare(self, visit: Visit) -> Callable[[Sequence[RequestRecord]], Awaitable[Sequence[Row]]]:
+        async def prepare(records: Sequence[RequestRecord]) -> Sequence[Row]:
+            names = await self._inventory.owner_names(visit.principal, [record.owner_id for record in records])
+            return [Row(record, _owner(record, names)) for record in records]
+
+        return prepare
+
+
+def _owner(record: RequestRecord, names: dict[int, str]) -> str:
+    return "N/A" if record.owner_id is None else names.get(record.owner_id, "N/A")

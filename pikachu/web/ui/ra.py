@@ -1,0 +1,384 @@
+"""``/ra``: signing certificate requests (RA-1 to RA-4)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+from pikachu.accounts import Accounts
+from pikachu.authority import IssuingCAs
+from pikachu.decisions import Pending
+from pikachu.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.inventory import Inventory
+from pikachu.model import (
+    Approval,
+    CertificateRecord,
+    CertificateStatus,
+    ListQuery,
+    Method,
+    Policy,
+    Principal,
+    RequestState,
+    StoredCSR,
+    format_serial,
+)
+from pikachu.model import Page as ListPage
+from pikachu.policies import Policies
+from pikachu.policy import BARE_POLICY_NAME, DEFAULT_POLICY_NAME
+from pikachu.previews import Preview
+from pikachu.registration import RegistrationAuthority
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.forms import Form
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.x509.csr import decode_csr_input
+from pikachu.x509.names import parse_name
+from pikachu.x509.pem import pem
+
+_MAXIMUM_PENDING: Final = 100
+_MAXIMUM_POLICIES: Final = 1000
+_BEGINNING: Final = "-----BEGIN CERTIFICATE REQUEST-----\n…"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An issued certificate as the list shows it."""
+
+    record: CertificateRecord
+    status: CertificateStatus
+    owner: str
+
+    @property
+    def serial(self) -> str:
+        """In hex."""
+        return format_serial(self.record.serial)
+
+
+ISSUED: Final[Table[Row]] = Table(
+    "issued",
+    (
+        Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
+        Column("common_name", "Common name", sort="common_name", text=lambda row: row.record.common_name),
+        Column("serial", "Serial", sort="serial", text=lambda row: row.serial),
+        Column("key", "Key", text=lambda row: row.record.key_type),
+        Column("policy", "Policy", text=lambda row: row.record.policy),
+        Column("created", "Issued (UTC)", sort="created_at", text=lambda row: row.record.created_at.isoformat()),
+        Column("status", "Status", text=lambda row: row.status.value),
+        Column("owner", "User", text=lambda row: row.owner, admins=True),
+    ),
+    filters=(Filter("status", "Status", (("valid", "Valid"), ("revoked", "Revoked"), ("expired", "Expired"))),),
+    empty="Nothing was signed on this page yet.",
+    search="Filter what was issued here",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where extensions come from: a policy to choose.
+
+    :param days: its validity.
+    """
+
+    name: str
+    label: str
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The form for signing, as it stands.
+
+    :param csr: PEM, or what was typed.
+    :param csr_id: of the stored request that it was loaded from, or empty.
+    :param days: text of a number; empty: as the policy says.
+    :param once: by which a form that is sent twice signs once.
+    """
+
+    csr: str = ""
+    csr_id: str = ""
+    policy: str = DEFAULT_POLICY_NAME
+    days: str = ""
+    issuer: str = ""
+    once: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    @classmethod
+    def of(cls, form: Form) -> Draft:
+        """What was sent; a file wins over the text."""
+        upload = form.octets("file")
+        csr = form.whole_text("csr")
+        if upload:
+            csr = pem("CERTIFICATE REQUEST", decode_csr_input(upload))
+        return cls(
+            csr,
+            form.text("csr_id"),
+            form.text("policy", DEFAULT_POLICY_NAME),
+            form.text("days"),
+            form.text("issuer"),
+            form.text("once")[:64] or secrets.token_urlsafe(16),
+        )
+
+
+class RAPages(Pages):
+    """The form, what it would give, and what was signed here."""
+
+    def __init__(self, core: Core) -> None:
+        self._registration: RegistrationAuthority = core.registration
+        self._accounts: Accounts = core.accounts
+        self._policies: Policies = core.policy_rules
+        self._issuers: IssuingCAs = core.issuers
+        self._now: Callable[[], datetime] = core.authority.now
+        self._inventory = Inventory(core.store, core.authority)
+
+    # --- pages ----------------------------------------------------------------------------
+
+    @page("GET", "/ra", who=Who.USER)
+    async def form(self, visit: Visit) -> Reply:
+        """The empty form, or with ``?csr=ID`` a request that is kept here."""
+        if visit.query.get("format") == "csv":
+            return await ISSUED.reply(visit, self._fetch(visit), "ra/sign.html", prepare=self._prepare(visit))
+        draft = Draft(days=str(self._policies.default(visit.principal).days))
+        wanted = visit.query.get("csr", "")
+        if wanted:
+            stored = await self._accounts.csr(visit.principal, _number(wanted))
+            draft = replace(draft, csr=pem("CERTIFICATE REQUEST", stored.der), csr_id=str(stored.id))
+        return await self._page(visit, draft)
+
+    @page("POST", "/ra", who=Who.USER)
+    async def check(self, visit: Visit) -> Reply:
+        """What the request asks for and what it would get; nothing is signed."""
+        try:
+            draft = Draft.of(visit.form)
+            preview, draft = await self._checked(visit, draft)
+        except PikachuError as error:
+            return await self._page(visit, _as_sent(visit.form), error=error)
+        return await self._page(visit, draft, preview=preview)
+
+    @page("POST", "/ra/sign", who=Who.USER)
+    async def sign(self, visit: Visit) -> Reply:
+        """Sign it; where that is refused, why."""
+        draft = _as_sent(visit.form)
+        preview = None
+        try:
+            draft = Draft.of(visit.form)
+            # Looked at first, so that what is refused is shown with what was asked for.
+            preview, draft = await self._checked(visit, draft)
+            if preview.refusal is not None:
+                raise preview.refusal
+            result = await self._registration.sign(
+                visit.principal,
+                await self._handed_in(visit.principal, draft),
+                Method.UI,
+                policy=draft.policy,
+                days=await self._days(visit.principal, draft),
+                issuer=draft.issuer or None,
+                idempotency_key=draft.once,
+            )
+        except PikachuError as error:
+            return await self._page(visit, draft, preview=preview, error=error)
+        if isinstance(result, Pending):
+            return See(f"/ra/approvals/{result.request_id}", notice="The request waits until an admin approves it.")
+        return See(f"/certificates/{result.record.id}", notice="The certificate was issued.")
+
+    @page("POST", "/ra/validity", who=Who.ADMIN)
+    async def validity(self, visit: Visit) -> Reply:
+        """RA-4."""
+        try:
+            policy = await self._policies.set_default_validity(visit.principal, visit.form.number("default_days"))
+        except PikachuError as error:
+            return await self._page(visit, Draft(), error=error)
+        return See("/ra", notice=f"The default validity is {policy.days} days now.")
+
+    @page("GET", "/ra/csrs/<id>/reject", who=Who.ADMIN)
+    async def rejection(self, visit: Visit) -> Reply:
+        """Asks why."""
+        return await self._rejection(visit)
+
+    @page("POST", "/ra/csrs/<id>/reject", who=Who.ADMIN)
+    async def reject(self, visit: Visit) -> Reply:
+        """Turn a stored request down."""
+        try:
+            stored = await self._registration.reject_csr(visit.principal, visit.id, visit.form.text("reason"))
+        except NotFound:
+            raise
+        except PikachuError as error:
+            return await self._rejection(visit, error)
+        return See("/ra", notice=f"The request {stored.name} was rejected.")
+
+    # --- what they show -------------------------------------------------------------------
+
+    async def _page(
+        self, visit: Visit, draft: Draft, *, preview: Preview | None = None, error: PikachuError | None = None
+    ) -> Reply:
+        actor = visit.principal
+        query = ISSUED.query(visit)
+        issued = await self._fetch(visit)(query)
+        stored = await self._stored(actor, draft.csr_id)
+        context = {
+            "draft": draft,
+            "stored": stored,
+            "preview": preview,
+            "error": error,
+            "pending": await self._pending(actor, stored),
+            "sources": await self._sources(actor),
+            "issuers": self._issuer_choices(),
+            "default_days": self._policies.default(actor).days,
+            "waiting": await self._waiting(actor),
+            "placeholder": _BEGINNING,
+            "table": ISSUED.show(visit, query, issued, await self._prepare(visit)(issued.items)),
+        }
+        return Html("ra/sign.html", context, 200 if error is None else outcome_of(error).status)
+
+    async def _rejection(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        stored = await self._accounts.csr(visit.principal, visit.id)
+        status = 200 if error is None else outcome_of(error).status
+        return Html("ra/reject_csr.html", {"stored": stored, "error": error, "form": visit.form}, status)
+
+    def _fetch(self, visit: Visit) -> Callable[[ListQuery], Awaitable[ListPage[CertificateRecord]]]:
+        return lambda query: self._inventory.certificates(
+            visit.principal, replace(query, filters={**query.filters, "method": Method.UI.value})
+        )
+
+    def _prepare(self, visit: Visit) -> Callable[[Sequence[CertificateRecord]], Awaitable[Sequence[Row]]]:
+        async def prepare(records: Sequence[CertificateRecord]) -> Sequence[Row]:
+            names = await self._inventory.owner_names(visit.principal, [record.owner_id for record in records])
+            now = self._now()
+            return [
+                Row(record, record.status(now), "N/A" if record.owner_id is None else names.get(record.owner_id, "N/A"))
+                for record in records
+            ]
+
+        return prepare
+
+    async def _pending(self, actor: Principal, chosen: StoredCSR | None) -> list[tuple[str, str]]:
+        """Requests that can be loaded, the newest first, and the one that was."""
+        query = ListQuery(limit=_MAXIMUM_PENDING, filters={"state": "pending"})
+        found = list((await self._accounts.list_csrs(actor, query)).items)
+        if chosen is not None and chosen.id not in {one.id for one in found}:
+            found.insert(0, chosen)
+        names = await self._inventory.owner_names(actor, [one.owner_id for one in found])
+
+        def owner(one: StoredCSR) -> str:
+            if one.owner_id == actor.owner_id or one.owner_id is None:
+                return ""
+            return f", {names.get(one.owner_id, 'N/A')}"
+
+        return [(str(one.id), f"{one.name} ({one.key_type}{owner(one)}), {one.created_at:%Y-%m-%d}") for one in found]
+
+    async def _sources(self, actor: Principal) -> list[tuple[str, list[Source]]]:
+        """(heading, policies) to choose from."""
+        default = self._policies.default(actor)
+        found = (await self._policies.list(actor, ListQuery(limit=_MAXIMUM_POLICIES, sort="name"))).items
+        names = await self._inventory.owner_names(actor, [policy.owner_id for policy in found])
+        system = [_source(policy) for policy in found if policy.system]
+        own = [_source(policy) for policy in found if not policy.system and policy.owner_id == actor.owner_id]
+        others = [
+            _source(policy, names.get(policy.owner_id or 0, "N/A"))
+            for policy in found
+            if not policy.system and policy.owner_id != actor.owner_id
+        ]
+        built_in = [
+            Source(default.name, f"{default.name}: the default policy, {default.days} days", default.days),
+            Source(BARE_POLICY_NAME, f"{BARE_POLICY_NAME}: only what the CA always adds", default.days),
+        ]
+        groups = [("Built in", built_in), ("System policies", system), ("My own", own), ("Other users'", others)]
+        return [group for group in groups if group[1]]
+
+    def _issuer_choices(self) -> list[tuple[str, str]]:
+        current = self._issuers.current
+        choices = [("", f"As the policy says, else {self._issuers.default.name}")]
+        for name, issuer in current.items():
+            subject = parse_name(issuer.certificate.subject_der)
+            until = f"{issuer.certificate.not_after:%Y-%m-%d}"
+            choices.append((name, f"{name}: {subject.common_name or subject.text} ({issuer.key.text}, until {until})"))
+        return choices
+
+    async def _waiting(self, actor: Principal) -> int:
+        """How many requests wait for approval, of one's own or of all."""
+        query = ListQuery(limit=1, filters={"state": RequestState.PENDING.value}, count=True)
+        return (await self._inventory.approvals(actor, query)).total or 0
+
+    # --- what was sent --------------------------------------------------------------------
+
+    async def _checked(self, visit: Visit, draft: Draft) -> tuple[Preview, Draft]:
+        """What would be given, and the draft with its request as PEM."""
+        actor = visit.principal
+        handed_in = await self._handed_in(actor, draft)
+        preview = await self._registration.preview(
+            actor,
+            handed_in,
+            Method.UI,
+            policy=draft.policy,
+            days=await self._days(actor, draft),
+            issuer=draft.issuer or None,
+        )
+        text = pem("CERTIFICATE REQUEST", decode_csr_input(draft.csr.encode()))
+        return preview, replace(draft, csr=text, csr_id=draft.csr_id if isinstance(handed_in, int) else "")
+
+    async def _handed_in(self, actor: Principal, draft: Draft) -> bytes | int:
+        """The request, or the id of the stored one that it still is."""
+        if not draft.csr.strip():
+            raise MalformedRequest("there is no certificate request: paste one, upload a file, or load one")
+        der = decode_csr_input(draft.csr.encode())
+        stored = await self._stored(actor, draft.csr_id)
+        return stored.id if stored is not None and stored.der == der else der
+
+    async def _stored(self, actor: Principal, csr_id: str) -> StoredCSR | None:
+        if not csr_id:
+            return None
+        try:
+            return await self._accounts.csr(actor, _number(csr_id))
+        except NotFound:
+            return None
+
+    async def _days(self, actor: Principal, draft: Draft) -> int | None:
+        """The validity that somebody asks for.
+
+        The policy's own number, which the form is filled with, is nobody's wish: it is shortened to the end of the
+        issuing CA, where another one is refused (DECISIONS 21).
+        """
+        if not draft.days:
+            return None
+        if not (draft.days.isascii() and draft.days.isdecimal() and len(draft.days) <= 9):
+            raise MalformedRequest("validity is a whole number of days")
+        days = int(draft.days)
+        if draft.policy in (DEFAULT_POLICY_NAME, BARE_POLICY_NAME):
+            return None if days == self._policies.default(actor).days else days
+        return None if days == (await self._policies.find(actor, draft.policy)).days else days
+
+
+def _source(policy: Policy, owner: str = "") -> Source:
+    told = [f"{policy.days} days"]
+    if policy.issuer is not None:
+        told.append(f"signed by {policy.issuer}")
+    if policy.approval is Approval.MANUAL:
+        told.append("waits for approval")
+    if owner:
+        told.append(f"of {owner}")
+    return Source(policy.name, f"{policy.name}: {', '.join(told)}", policy.days)
+
+
+def _as_sent(form: Form) -> Draft:
+    """The form to be filled in again, whatever is wrong with it."""
+    values = form.values
+    return Draft(
+        values.get("csr", ""),
+        values.get("csr_id", ""),
+        values.get("policy", DEFAULT_POLICY_NAME),
+        values.get("days", ""),
+        values.get("issuer", ""),
+    )
+
+
+def _number(text: str) -> int:
+    """An id.
+
+    :raises NotFound: when no object can have it.
+    """
+    if len(text) > 18 or not (text.isascii() and text.isdecimal()):
+        raise NotFound("there is no such certificate signing request")
+    return int(text)
