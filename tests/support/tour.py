@@ -40,8 +40,8 @@ class Tour:
         if not names:
             return route
         kind = "challenge-passwords" if route.startswith("/challenge") else route.split("/")[1]
-        if route.startswith("/ra/approvals"):
-            kind = "approvals"
+        if kind == "ra":
+            kind = route.split("/")[2]
         known: dict[str, str] = {name: str(value) for name, value in self.demo.names.get(kind, {}).items()}
         if kind in self.demo.ids:
             known.setdefault("id", str(self.demo.ids[kind]))
