@@ -23,6 +23,7 @@ from pikachu.x509.request_text import RequestView, view_request
 from pikachu.x509.signature import request_algorithm
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.template import certification_request_info, parse
+from pikachu.x509.text.csr import csr_text
 
 _UNNAMED: Final = "unnamed"
 
@@ -39,6 +40,17 @@ class RequestSource:
     key_id: int
     template_id: int | None = None
     text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPreview:
+    """What a request would say.
+
+    :param text: all of it, but for the signature.
+    """
+
+    view: RequestView
+    text: str
 
 
 class CertificateRequests:
@@ -61,7 +73,7 @@ class CertificateRequests:
         self._clock = clock
 
     @uncancelled
-    async def preview(self, actor: Principal, source: RequestSource) -> RequestView:
+    async def preview(self, actor: Principal, source: RequestSource) -> RequestPreview:
         """What the request would say; nothing is signed, and nothing is kept."""
         require_scope(actor, Scope.READ)
         key = await self._keys.get(actor, source.key_id)
@@ -110,12 +122,12 @@ class CertificateRequests:
         return found.content, found.name
 
 
-def _preview(text: str, spki: bytes) -> RequestView:
+def _preview(text: str, spki: bytes) -> RequestPreview:
     template = parse(text).request()
     algorithm = request_algorithm(describe_spki(spki), template.digest)
     # The signature is all that is missing: reading the rest finds what a CA would refuse.
     unsigned = assemble(certification_request_info(template, spki), algorithm.der, b"")
-    return view_request(parse_csr(unsigned))
+    return RequestPreview(view_request(parse_csr(unsigned)), csr_text(unsigned).partition("    Signature Value:")[0])
 
 
 def _make(text: str, spki: bytes, private_key: PrivateKey) -> bytes:

@@ -1,4 +1,4 @@
-"""A certification request as a person reads it: what it asks for, without what it keeps secret."""
+"""What a certification request asks for, in parts for people, without what it keeps secret."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pikachu.errors import PikachuError
 from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CertificationRequest
 from pikachu.x509.extension_text import extension_text, object_name
-from pikachu.x509.names import Name, string_value
+from pikachu.x509.names import Name
 from pikachu.x509.signature import parse_algorithm
 from pikachu.x509.spki import describe_spki
+from pikachu.x509.text.words import value_text
 
 HIDDEN: Final = "(not shown)"
 _EXTENSIONS: Final = (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
-_SHOWN_OCTETS: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +60,6 @@ class RequestView:
     attributes: tuple[RequestAttribute, ...]
     extensions: tuple[RequestedExtension, ...]
 
-    @property
-    def text(self) -> str:
-        """All of it as plain text."""
-        lines = ["Certificate Request:", f"    Subject: {self.subject or '(empty)'}", f"    Public key: {self.key}"]
-        lines.append("    Attributes:" if self.attributes else "    Attributes: none")
-        lines += [f"        {one.name}: {', '.join(one.values)}" for one in self.attributes]
-        lines.append("    Requested extensions:" if self.extensions else "    Requested extensions: none")
-        for extension in self.extensions:
-            lines.append(f"        {extension.name}:{' critical' if extension.critical else ''}")
-            lines += [f"            {line}" for line in extension.lines]
-        lines.append(f"    Signature algorithm: {self.signature}")
-        return "\n".join(lines) + "\n"
-
 
 def view_request(csr: CertificationRequest) -> RequestView:
     """What *csr* says; nothing is checked."""
@@ -113,15 +100,5 @@ def _signature(algorithm: bytes) -> str:
 
 
 def _attribute(oid: str, values: tuple[bytes, ...]) -> RequestAttribute:
-    shown = (HIDDEN,) if oid == CHALLENGE_PASSWORD else tuple(_value(value) for value in values)
+    shown = (HIDDEN,) if oid == CHALLENGE_PASSWORD else tuple(value_text(der.parse(value)) for value in values)
     return RequestAttribute(oid, object_name(oid), shown)
-
-
-def _value(value: bytes) -> str:
-    try:
-        text = string_value(der.parse(value))
-    except PikachuError:
-        text = None
-    if text is not None and text.isprintable():
-        return text
-    return value[:_SHOWN_OCTETS].hex(":").upper() + (" …" if len(value) > _SHOWN_OCTETS else "")

@@ -32,6 +32,7 @@ from pikachu.threads import ImmediatePool
 from pikachu.x509.csr import parse_csr, verify_csr
 from pikachu.x509.keys import KEY_NAMES, describe_private_key, load_private_key
 from pikachu.x509.request_text import HIDDEN, view_request
+from pikachu.x509.text.csr import csr_text
 from tests.support.deferreds import failure_of, result_of
 from tests.support.stack import Stack, build_core
 
@@ -215,7 +216,8 @@ def test_request_of_a_key(people: People, kind: str) -> None:
     """CSR-1, CSR-2, PQC-1: any kind of key signs; the preview says what the request says then."""
     key = people.key(kind)
     source = RequestSource(key.id, text=REQUEST)
-    view = result_of(people.requests.preview(people.alice, source))
+    preview = result_of(people.requests.preview(people.alice, source))
+    view = preview.view
     assert people.events("CSR") == []
     stored = result_of(people.requests.generate(people.alice, " the cellar ", source))
     csr = parse_csr(stored.der)
@@ -235,7 +237,9 @@ def test_request_of_a_key(people: People, kind: str) -> None:
     }
     shown = {one.name: one.values for one in view.attributes}
     assert shown == {"challengePassword": (HIDDEN,), "unstructuredName": ("cellar",)}
-    assert "a secret word" not in view.text
+    assert csr_text(stored.der).startswith(preview.text)
+    assert "Subject: CN=device.example.com,O=Example\n" in preview.text
+    assert "a secret word" not in preview.text
     event = people.events("CSR")[0].event
     assert event.details["key_name"] == key.name
     assert "a secret word" not in repr(event)
@@ -247,7 +251,7 @@ def test_digests(people: People) -> None:
     for kind, name in (("rsa2048", "RSA with SHA-512"), ("prime256v1", "ECDSA with SHA-512"), ("ed25519", "Ed25519")):
         source = RequestSource(people.key(kind).id, text=text.format("sha512"))
         made = result_of(people.requests.generate(people.alice, "", source))
-        assert result_of(people.requests.preview(people.alice, source)).signature == name
+        assert result_of(people.requests.preview(people.alice, source)).view.signature == name
         verify_csr(parse_csr(made.der))
     source = RequestSource(people.key().id, text=text.format("sha3-256"))
     for failed in (people.requests.preview(people.alice, source), people.requests.generate(people.alice, "", source)):

@@ -124,7 +124,7 @@ def test_request_of_a_stored_key(rest: REST, asked: dict[str, Any]) -> None:
     ]
     made = rest.good("POST", "/csrs", {**source, "name": "first"}, who="alice", status=201)
     assert made.items() >= {"name": "first", "key_id": key["id"], "template": None, "status": "pending"}.items()
-    assert made["text"] == preview["text"]
+    assert made["text"].startswith(preview["text"])
     assert "a secret word" not in str(made).replace(made["pem"], "")
     assert verify_csr(parse_csr(decode_csr_input(made["pem"].encode()))).text == key["key"]
     assert rest.call("GET", f"//requests/{made['id']}/download", who="alice").body == made["pem"].encode()

@@ -18,6 +18,7 @@ from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, li
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
 from pikachu.x509.request_text import RequestAttribute, RequestedExtension, view_request
+from pikachu.x509.text.csr import csr_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +131,10 @@ class CSRsAPI(Routes):
         """CSR-1."""
         asked = call.take(PreviewedCSR)
         source = RequestSource(asked.key_id, asked.template_id, asked.template)
-        view = await self._requests.preview(call.principal, source)
+        found = await self._requests.preview(call.principal, source)
+        view = found.view
         return Answer(
-            200, CSRPreview(view.subject, view.key, view.signature, view.attributes, view.extensions, view.text)
+            200, CSRPreview(view.subject, view.key, view.signature, view.attributes, view.extensions, found.text)
         )
 
     @route(
@@ -193,7 +195,7 @@ class CSRsAPI(Routes):
             pem=pem("CERTIFICATE REQUEST", stored.der),
             attributes=view.attributes,
             extensions=view.extensions,
-            text=view.text,
+            text=csr_text(stored.der),
         )
 
 

@@ -7,7 +7,7 @@ import binascii
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
-from pikachu.errors import IssuanceFailed
+from pikachu.errors import SecretKeyChanged
 from pikachu.http.request import BoundedRequest
 from pikachu.sealing import Sealer
 
@@ -47,5 +47,5 @@ def open_notice(sealer: Sealer, value: str) -> str:
     """The notice in a cookie; empty when it is none."""
     try:
         return sealer.open("notice", base64.urlsafe_b64decode(value.encode("ascii", "replace"))).decode()
-    except (IssuanceFailed, ValueError, binascii.Error):
+    except (SecretKeyChanged, ValueError, binascii.Error):
         return ""
