@@ -47,6 +47,7 @@ from pikachu.statistics import Statistics
 from pikachu.storage.store import Store, open_store
 from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.validation import CertificateStatusReader, OCSPResponder, OCSPSettings
+from pikachu.verification import ChainVerification
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.keys import public_key_matches
 
@@ -386,4 +387,5 @@ def build(
         ),
         keys,
         CertificateRequests(store, keys, templates, pools.signing, clock),
+        ChainVerification(store, clock),
     )

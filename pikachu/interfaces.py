@@ -521,8 +521,14 @@ class IAuditStore(Protocol):
         """For what changes nothing else, such as a refused login."""
 
     def events(self, query: ListQuery) -> Deferred[Page[EventRecord]]: ...
-    def verify_events(self) -> Deferred[int]:
-        """How many events there are; fails with Conflict that names the first row changed or removed."""
+    def event(self, event_id: int) -> Deferred[EventRecord]:
+        """Fails with NotFound."""
+
+    def verify_events(self, progress: Callable[[int], None] | None = None) -> Deferred[int]:
+        """How many events there are; fails with Conflict that names the first row changed or removed.
+
+        :param progress: told now and then how many were looked at, in another thread.
+        """
 
 
 class IStatisticsStore(Protocol):

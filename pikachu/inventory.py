@@ -117,6 +117,15 @@ class Inventory:
         """Events about what is one's own; for admins those of ``query.owner_id``, or all."""
         return await self._store.events(_own_list(actor, query))
 
+    @uncancelled
+    async def event(self, actor: Principal, event_id: int) -> EventRecord:
+        """One about what is one's own, or any for admins.  Fails with NotFound."""
+        require_scope(actor, Scope.READ)
+        found = await self._store.event(event_id)
+        if not sees(actor, found.event.owner_id):
+            raise NotFound("there is no such event")
+        return found
+
     # --- owners ---------------------------------------------------------------------------
 
     def owner_names(self, actor: Principal, ids: Iterable[int | None]) -> Deferred[dict[int, str]]:

@@ -28,6 +28,7 @@ from pikachu.statistics import Statistics
 from pikachu.storage.store import Store
 from pikachu.threads import WorkerPool
 from pikachu.validation import CertificateStatusReader, OCSPResponder
+from pikachu.verification import ChainVerification
 from pikachu.x509.certificate import Certificate
 
 
@@ -81,3 +82,4 @@ class Core:
     authorities: Authorities
     keys: Keys
     requests: CertificateRequests
+    verification: ChainVerification

@@ -102,8 +102,11 @@ class Sessions:
     # --- going on -------------------------------------------------------------------------
 
     @uncancelled
-    async def find(self, secret: str) -> tuple[Session, Account] | None:
-        """The session of that secret and its account, as long as both last; marks its user as seen."""
+    async def find(self, secret: str, *, seen: bool = True) -> tuple[Session, Account] | None:
+        """The session of that secret and its account, as long as both last.
+
+        :param seen: its user is there, so that it goes on; a script that asks by itself does not show that.
+        """
         if not _SECRET.fullmatch(secret):
             return None
         found = await self._store.session_by_digest(_digest(secret))
@@ -121,10 +124,20 @@ class Sessions:
             return None
         if account.state is not AccountState.ACTIVE:
             return None
-        if now - session.last_seen_at >= _SEEN_EVERY:
+        if seen and now - session.last_seen_at >= _SEEN_EVERY:
             await self._store.touch_session(session.id, now)
             session = replace(session, last_seen_at=now)
         return session, account
+
+    @uncancelled
+    async def still(self, session: Session) -> Account | None:
+        """The account of a session that still lasts; nobody is marked as seen."""
+        now = self._now()
+        for one in await self._store.sessions_of(session.account_id):
+            if one.id == session.id and self._lasts(one, now):
+                account = await self._store.account(session.account_id)
+                return account if account.state is AccountState.ACTIVE else None
+        return None
 
     def _lasts(self, session: Session, now: datetime) -> bool:
         return now - session.last_seen_at <= self.maximum_idle and now - session.created_at <= MAXIMUM_AGE

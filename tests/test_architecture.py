@@ -52,6 +52,7 @@ LAYERS = {
     "pikachu.statistics": 4,
     "pikachu.readiness": 4,
     "pikachu.live": 4,
+    "pikachu.verification": 4,
     "pikachu.rooms": 4,
     "pikachu.http": 5,
     "pikachu.protocols": 5,

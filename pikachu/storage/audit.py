@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, Select, bindparam, false, func, or_, select, union_all, update
 
-from pikachu.errors import Conflict
+from pikachu.errors import Conflict, NotFound
 from pikachu.model import Event, EventRecord, ListQuery, Page
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import (
@@ -30,7 +30,7 @@ from pikachu.storage.lists import (
     page,
     table_columns,
 )
-from pikachu.storage.part import StorePart, insert_into, moment, storable, to_json
+from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable, to_json
 from pikachu.storage.schema import audit_events, audit_head
 
 _FIRST: Final = bytes(32)
@@ -59,6 +59,7 @@ _after: Final = (
     .order_by(audit_events.c.id)
     .limit(_CHUNK)
 )
+_by_id: Final = select(*audit_events.columns).where(audit_events.c.id == bindparam("b_id"))
 _kind: Final = select(audit_events.c.resource_type, audit_events.c.type)
 _next_resource: Final = (
     _kind.where(audit_events.c.resource_type > bindparam("b_resource"))
@@ -199,7 +200,14 @@ def _next_of(kind: tuple[str, str], query: ListQuery) -> Select[Any]:
     return ids.order_by(identity.desc() if descending else identity.asc()).limit(query.limit + 1)
 
 
-def _verify(tx: Transaction) -> int:
+def _find(tx: Transaction, event_id: int) -> EventRecord:
+    row = tx.row(_by_id, {"b_id": row_id(event_id)})
+    if row is None:
+        raise NotFound("there is no such event")
+    return _record(row)
+
+
+def _verify(tx: Transaction, progress: Callable[[int], None] | None = None) -> int:
     expected, previous = 1, _FIRST
     while rows := tx.rows(_after, {"after": expected - 1}):
         for row in rows:
@@ -209,6 +217,8 @@ def _verify(tx: Transaction) -> int:
             if stored_previous != previous or digest != _digest(previous, fields):
                 raise Conflict(f"the audit log was changed: event {expected} is not what was recorded")
             expected, previous = expected + 1, digest
+        if progress is not None:
+            progress(expected - 1)
     head = tx.row(_head)
     if head is None or head[0] != expected - 1 or bytes(head[1]) != previous:
         raise Conflict(f"the audit log was changed: event {expected} is missing, and any after it")
@@ -228,6 +238,10 @@ class AuditPart(StorePart):
         """
         return self._read(_list, query)
 
-    def verify_events(self) -> Deferred[int]:
-        """How many events there are, after looking at each."""
-        return self._read(_verify)
+    def event(self, event_id: int) -> Deferred[EventRecord]:
+        """The one of that id; NotFound."""
+        return self._read(_find, event_id)
+
+    def verify_events(self, progress: Callable[[int], None] | None = None) -> Deferred[int]:
+        """How many events there are, after looking at each; *progress* is called in the thread that does."""
+        return self._read(_verify, progress)

@@ -36,13 +36,15 @@ _ending: Final = (
 _my_ending: Final = _ending.where(_mine)
 _some: Final = select(_c.id).where(_mine).limit(_FEW + 1).subquery()
 _are_few: Final = select(func.count()).select_from(_some)
+# Whole days: an integer divided by an integer.
+_day_length: Final[ColumnElement[int]] = literal_column(str(_DAY), Integer)
 _REVOKED: Final = -2
 _EXPIRED: Final = -1
 _worth: Final = case(
     (_c.revoked_at.is_not(None), literal_column(str(_REVOKED))),
     (_c.not_after < bindparam("b_now"), literal_column(str(_EXPIRED))),
     (_c.not_after >= bindparam("b_end"), literal_column(str(DAYS_AHEAD))),
-    else_=(_c.not_after - bindparam("b_now")) / literal_column(str(_DAY)),
+    else_=(_c.not_after - bindparam("b_now")) // _day_length,
 ).label("worth")
 _by_worth: Final = select(_worth, func.count()).where(_mine, _c.deleted_at.is_(None)).group_by(text("worth"))
 
@@ -58,7 +60,7 @@ _pending_accounts: Final = (
 def _batch(*conditions: ColumnElement[bool], newest_first: bool) -> Select[Any]:
     """Counts by key, method and day of the next rows in the order of their ids."""
     order = _c.id.desc() if newest_first else _c.id.asc()
-    day = (_c.created_at / literal_column(str(_DAY))).label("day")
+    day = (_c.created_at // _day_length).label("day")
     rows = (
         select(_c.id, _c.key_type, _c.method, day)
         .where(*conditions)

@@ -53,6 +53,14 @@ def test_counts(db: Opened, few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (later.valid, later.expired) == (4, 4)
 
 
+def test_ends_on_one_day(db: Opened) -> None:
+    """Two that end on the same day in different seconds are counted together."""
+    for seconds in (1, 2, 3):
+        db.issue(f"{seconds}", intent={"not_after": NOW + DAY + timedelta(seconds=seconds)}, owner_id=1)
+    for owner in (None, 1):
+        assert ends(db.get(db.store.count(owner, NOW))) == {1: 3}
+
+
 def test_what_waits(db: Opened) -> None:
     """Requests that wait for a person are counted, of each owner's their own; accounts for who sees all."""
     for owner_id in (1, 1, 2, None):
@@ -72,10 +80,15 @@ def test_what_was_issued(db: Opened) -> None:
         db.issue(f"device {number}", key_type=key_type, owner_id=1 + number % 3)
     request, _ = db.begin("tomorrow", owner_id=1)
     last = db.complete(request, at=NOW + DAY)
+    # Another second of the same day is the same day.
+    db.complete(db.begin("first", owner_id=9)[0], at=NOW + timedelta(seconds=1))
+    db.complete(db.begin("second", owner_id=9)[0], at=NOW + timedelta(seconds=2))
+    (one,) = db.get(db.store.issued_after(9, 0, 10)).issued
+    assert (one.day, one.count) == (today, 2)
     gone = db.get(db.store.issued_before(None, last.id, 1))
     assert (gone.first, gone.last, gone.full) == (last.id - 1, last.id - 1, True)
     db.get(db.store.delete_certificate(gone.last, event("delete"), NOW))
-    every = db.get(db.store.issued_before(None, 2**62, 1000))
+    every = db.get(db.store.issued_before(None, last.id + 1, 1000))
     assert {(one.key_type, one.method, one.day): one.count for one in every.issued} == {
         ("Ed25519", "EST", today): 4,
         ("RSA/2048", "EST", today): 3,
@@ -90,7 +103,7 @@ def test_what_was_issued(db: Opened) -> None:
     assert db.get(db.store.issued_before(1, rest.first, 3)).last == 0
     newer = db.get(db.store.issued_after(1, rest.last, 3))
     assert (newer.first, newer.last) == (mine.first, mine.last)
-    assert db.get(db.store.issued_after(None, last.id, 3)).issued == ()
+    assert db.get(db.store.issued_after(None, last.id + 2, 3)).issued == ()
 
 
 def test_whose_events_are_new(db: Opened) -> None:

@@ -15,6 +15,7 @@ from pikachu.http.tree import Tree
 from pikachu.model import SYSTEM, Account, AccountState, Role
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.tree import ui_tree
+from tests.support.connections import Plain
 from tests.support.deferreds import result_of
 from tests.support.stack import Response, Stack, ask
 
@@ -69,6 +70,16 @@ class Visitor:
             else:
                 self.cookies[name] = value
         return response
+
+    def listen(self, path: str) -> Plain:
+        """A connection on which an answer without an end has begun."""
+        connection = Plain(self.pages.site, self.pages.clock)
+        fields = {"Host": "ca.example.org", "Accept": "text/html"}
+        if self.cookies:
+            fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
+        connection.server.dataReceived("\r\n".join(lines).encode("ascii"))
+        return connection
 
     def get(self, path: str, *, status: int = 200) -> str:
         """The text of a page that must have that status; redirections are not followed."""

@@ -116,6 +116,7 @@ TABLE: dict[str, Statuses] = {
     "POST /api/v1/crls/<ca>": admins(201),
     "GET /api/v1/status/<serial>": anyone(),
     "GET /api/v1/events": each(Scope.READ),
+    "GET /api/v1/events/<id>": own(Scope.READ),
     "GET /api/v1/statistics": each(Scope.READ),
     "GET /api/v1/openapi.json": anyone(),
 }
@@ -177,6 +178,9 @@ class World:
             new = self.made("/challenge-passwords", {})
         elif path.startswith("/tokens/"):
             new = self.made("/tokens", {"name": f"token {number}"})
+        elif path == "/events/<id>":
+            self.made("/csrs", {"csr": csr_pem()})
+            new = rest.good("GET", "/events?limit=1", who="alice")["items"][0]["id"]
         elif path == "/users/<id>" and route.startswith("GET"):
             new = rest.accounts["alice"].id
         elif path.startswith("/users/"):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
 from pikachu.web.ui.pages import Who
+from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, make_pages
@@ -25,6 +27,13 @@ ADMINS: Expected = (302, 403, 403, 200)
 #: An object of alice's: others don't see it.
 OWN: Expected = (302, 200, 404, 200)
 
+
+def event_path(pages: Pages, owner: Visitor) -> str:
+    """An event about what is alice's."""
+    pages.stack.issue("event.example.com", owner_id=pages.accounts["alice"].id)
+    return f"/events/{result_of(pages.stack.core.store.newest_event())}"
+
+
 #: GET pages: what nobody, the owner, another user and an admin get.
 TABLE: dict[str, Expected] = {
     "GET /": USERS,
@@ -36,6 +45,12 @@ TABLE: dict[str, Expected] = {
     "GET /ra/approvals/<id>": OWN,
     "GET /ra/approvals/<id>/approve": ADMINS,
     "GET /ra/approvals/<id>/reject": ADMINS,
+    "GET /live/panels": USERS,
+    "GET /events": USERS,
+    "GET /events/<id>": OWN,
+    "GET /events/verification": ADMINS,
+    "GET /users/events": ADMINS,
+    "GET /account/events": USERS,
 }
 
 #: POST pages: who gets past the door.
@@ -50,10 +65,15 @@ POSTS: dict[str, Who] = {
     "POST /ra/csrs/<id>/reject": Who.ADMIN,
     "POST /ra/approvals/<id>/approve": Who.ADMIN,
     "POST /ra/approvals/<id>/reject": Who.ADMIN,
+    "POST /events/verification": Who.ADMIN,
 }
+
+#: GET pages whose answers have no end.
+STREAMS: dict[str, Expected] = {"GET /live": USERS}
 
 #: How an object of alice's is made for a page with a variable part: gives the path.
 MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
+    "GET /events/<id>": event_path,
     "GET /ra/csrs/<id>/reject": lambda pages, _: f"/ra/csrs/{stored_request(pages).id}/reject",
     "GET /ra/approvals/<id>": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}",
     "GET /ra/approvals/<id>/approve": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/approve",
@@ -81,7 +101,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def test_all_pages_stand_in_the_table(world: World) -> None:
     """A new page has to say here who may use it."""
     declared = {f"{page.method} {page.path}": page.who for page in world.pages.resource.pages}
-    assert {name for name in declared if name.startswith("GET")} == set(TABLE)
+    assert {name for name in declared if name.startswith("GET")} == {*TABLE, *STREAMS}
     assert {name: who for name, who in declared.items() if name.startswith("POST")} == POSTS
 
 
@@ -93,6 +113,18 @@ def test_get(world: World, route: str) -> None:
         path = MAKERS[route](world.pages, world.callers["owner"])
     found = tuple(world.callers[caller].request("GET", path).status for caller in CALLERS)
     assert found == TABLE[route]
+
+
+@pytest.mark.parametrize("route", STREAMS)
+def test_streams(world: World, route: str) -> None:
+    """The same of what goes on."""
+    found = []
+    for caller in CALLERS:
+        connection = world.callers[caller].listen(route.partition(" ")[2])
+        found.append(int(connection.received().split()[1]))
+        hang_up: Any = connection.transport
+        hang_up.loseConnection()
+    assert tuple(found) == STREAMS[route]
 
 
 @pytest.mark.parametrize("route", POSTS)

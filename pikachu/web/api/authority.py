@@ -167,6 +167,12 @@ class EventsAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [record.event.owner_id for record in page.items])
         return listed(page, lambda record: _event(record, names))
 
+    @route("GET", "/events/<id>", scope=Scope.READ, summary="One audit event", answer=EventDocument)
+    async def get(self, call: Call) -> Answer:
+        """As in the list."""
+        record = await self._inventory.event(call.principal, call.id)
+        return Answer(200, _event(record, await self._inventory.owner_names(call.principal, [record.event.owner_id])))
+
 
 def _event(record: EventRecord, names: Mapping[int, str]) -> EventDocument:
     event = record.event

@@ -47,6 +47,8 @@ const prepare = (within) => {
   }, within);
 };
 prepare(document);
+// What another script has put into the page.
+document.addEventListener("shown", (event) => prepare(event.target));
 
 const copy = async (element) => {
   const said = element.textContent;

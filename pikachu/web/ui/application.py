@@ -150,7 +150,7 @@ class UIResource(Resource):
 
     async def _serve(self, page: Page, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
         cookies = read_cookies(request)
-        visit, new_cookies = await self._visit(request, path, cookies)
+        visit, new_cookies = await self._visit(request, path, cookies, seen=not page.quiet)
         try:
             page.admit(visit.principal)
             if page.method == "POST":
@@ -169,13 +169,13 @@ class UIResource(Resource):
         return self._reply(visit, reply, cookies, new_cookies)
 
     async def _visit(
-        self, request: BoundedRequest, path: Mapping[str, str], cookies: Mapping[str, str]
+        self, request: BoundedRequest, path: Mapping[str, str], cookies: Mapping[str, str], *, seen: bool = True
     ) -> tuple[Visit, list[bytes]]:
         """Who visits, and the cookies that the browser is to keep from now on."""
         query = _query(request.uri)
         form = Form(request.args if request.method == b"POST" else None)
         secret = cookies.get(SESSION, "")
-        found = await self._sessions.find(secret) if secret else None
+        found = await self._sessions.find(secret, seen=seen) if secret else None
         if found is not None:
             session, account = found
             return (

@@ -122,6 +122,7 @@ class Page:
     who: Who
     name: str
     serve: Serve
+    quiet: bool = False
 
     def admit(self, principal: Principal) -> None:
         """That the visitor may come here at all.
@@ -137,11 +138,14 @@ class Page:
             raise NotAuthorized("this page is for admins only")
 
 
-def page(method: str, path: str, *, who: Who) -> Callable[[Serve], Page]:
-    """Decorator that makes a page of a coroutine method ``(self, visit) -> Reply``."""
+def page(method: str, path: str, *, who: Who, quiet: bool = False) -> Callable[[Serve], Page]:
+    """Decorator that makes a page of a coroutine method ``(self, visit) -> Reply``.
+
+    :param quiet: a script asks for it by itself: that somebody is there it does not show (USR-3, automatic log-out).
+    """
 
     def declare(serve: Serve) -> Page:
-        return Page(method, path, who, serve.__qualname__.replace("Pages.", "."), serve)
+        return Page(method, path, who, serve.__qualname__.replace("Pages.", "."), serve, quiet)
 
     return declare
 

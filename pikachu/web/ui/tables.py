@@ -61,12 +61,12 @@ class Column:
 class Filter:
     """A choice that narrows the list.
 
-    :param choices: (value, label) of each; the empty value, for all, is added.
+    :param choices: (value, label) of each; the empty value, for all, is added.  None: any text is typed.
     """
 
     name: str
     label: str
-    choices: tuple[tuple[str, str], ...]
+    choices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,9 @@ class Table(Generic[T]):
         sort = given.get("sort", "")
         limit = given.get("limit", "")
         filters = {
-            one.name: given[one.name]
+            one.name: given[one.name][:200]
             for one in self.filters
-            if given.get(one.name) in {value for value, _ in one.choices}
+            if given.get(one.name) and (not one.choices or given[one.name] in {value for value, _ in one.choices})
         }
         return ListQuery(
             limit=int(limit) if _NUMBER.fullmatch(limit) and int(limit) in self.sizes else DEFAULT_SIZE,

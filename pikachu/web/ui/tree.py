@@ -6,11 +6,12 @@ from pikachu.interfaces import IClock
 from pikachu.rooms import Core
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
+from pikachu.web.ui.dashboard import DashboardPages
+from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.ra import RAPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.sign_in import SignInPages
-from pikachu.web.ui.start import StartPages
 from pikachu.web.ui.static import StaticFiles
 
 
@@ -19,8 +20,9 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
     static = StaticFiles()
     parts: list[Pages] = [
         SignInPages(core),
-        StartPages(),
         RAPages(core),
         ApprovalsPages(core),
+        DashboardPages(core),
+        EventsPages(core),
     ]
     return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static

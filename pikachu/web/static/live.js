@@ -1,0 +1,55 @@
+// Keeps a page's panels up to date while somebody can see them.
+
+const root = document.querySelector("[data-live]");
+const badge = document.querySelector("[data-live-badge]");
+let source = null;
+let waiting = false;
+let again = false;
+
+const known = () => Number(root.querySelector("[data-newest]")?.dataset.newest ?? 0);
+
+const refresh = async () => {
+  if (waiting) { again = true; return; }
+  waiting = true;
+  try {
+    const answer = await fetch(root.dataset.panels, { credentials: "same-origin" });
+    if (answer.redirected) { location.reload(); return; }
+    if (answer.ok) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const open = [...root.querySelectorAll("details")].map((one) => one.open);
+      const focused = root.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+      root.replaceChildren(...page.body.childNodes);
+      root.querySelectorAll("details").forEach((one, index) => { one.open = open[index] ?? false; });
+      if (focused) root.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+      root.dispatchEvent(new Event("shown", { bubbles: true }));
+    }
+  } catch { /* the next event tries again */ }
+  setTimeout(() => {
+    waiting = false;
+    if (again) { again = false; refresh(); }
+  }, 1000);
+};
+
+const listen = () => {
+  if (source || document.hidden) return;
+  source = new EventSource(root.dataset.live);
+  source.addEventListener("open", () => { badge.hidden = false; });
+  source.addEventListener("error", () => { badge.hidden = true; });
+  source.addEventListener("hello", (event) => { if (JSON.parse(event.data).newest !== known()) refresh(); });
+  source.addEventListener("changed", refresh);
+  source.addEventListener("end", () => location.reload());
+};
+
+const rest = () => {
+  source?.close();
+  source = null;
+  badge.hidden = true;
+};
+
+if (root && badge) {
+  document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
+  // A page that is kept for going back must not hold a connection.
+  addEventListener("pagehide", rest);
+  addEventListener("pageshow", listen);
+  listen();
+}

@@ -1,0 +1,179 @@
+"""The audit log (AUD-1, AUD-2): what was done to objects, what became of users, and that nothing of it was changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from pikachu.model import EventRecord, ListQuery, rfc3339
+from pikachu.model import Page as ListPage
+from pikachu.rooms import Core
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+
+#: Kinds of resources that have a filter of their own; all others are *Other*.
+RESOURCES: Final = (
+    ("certificate", "Certificate"),
+    ("key", "Key"),
+    ("CSR", "CSR"),
+    ("template", "Template"),
+    ("policy", "Policy"),
+    ("challenge password", "Challenge password"),
+    ("configuration", "Configuration"),
+)
+_OTHER: Final = "!" + ",".join(name for name, _ in RESOURCES)
+TYPES: Final = (
+    *("create", "update", "delete", "view", "revoke", "release", "sign", "approve", "reject"),
+    *("fail", "abandon", "upload", "rotate", "failed login"),
+)
+USER_TYPES: Final = (
+    *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),
+    *("force logout", "change password", "reset password", "role change", "bind certificate", "unbind certificate"),
+)
+_EXCERPT: Final = 160
+#: Where the list of that kind of resource is; it is searched for the name.
+_LISTS: Final = {
+    "certificate": "/certificates",
+    "key": "/keys",
+    "CSR": "/csrs",
+    "template": "/templates",
+    "policy": "/policies",
+    "challenge password": "/challenge-passwords",
+}
+
+
+def details_text(details: Mapping[str, object], *, indent: int | None = None) -> str:
+    """The details of an event as JSON."""
+    return json.dumps(dict(details), ensure_ascii=False, sort_keys=True, indent=indent)
+
+
+def excerpt(record: EventRecord) -> str:
+    """The beginning of its details."""
+    text = details_text(record.event.details)
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "\u2026"
+
+
+def _at(record: EventRecord) -> str:
+    return rfc3339(record.at)
+
+
+def _choices(types: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((one, one) for one in types)
+
+
+EVENTS: Final[Table[EventRecord]] = Table(
+    "events",
+    (
+        Column("at", "Time", sort="at", text=_at),
+        Column("actor", "User", text=lambda record: record.event.actor),
+        Column("type", "Type", text=lambda record: record.event.type),
+        Column("resource_type", "Resource", text=lambda record: record.event.resource_type),
+        Column("resource_name", "Name", text=lambda record: record.event.resource_name),
+        Column("details", "Details", text=lambda record: details_text(record.event.details)),
+        Column("view", "Actions"),
+    ),
+    filters=(
+        Filter("resource_type", "Resource", (*RESOURCES, ("other", "Other"))),
+        Filter("type", "Type", _choices(TYPES)),
+        Filter("resource_name", "Name (exactly)"),
+    ),
+    default_sort="-at",
+    empty="Nothing has happened yet. What is done to certificates, keys, requests and policies is recorded here.",
+)
+
+
+def _user_events(name: str) -> Table[EventRecord]:
+    return Table(
+        name,
+        (
+            Column("at", "Time", sort="at", text=_at),
+            Column("user", "User", text=lambda record: record.event.resource_name),
+            Column("type", "Type", text=lambda record: record.event.type),
+            Column("actor", "Actor", text=lambda record: record.event.actor),
+            Column("ip", "Address", text=lambda record: _detail(record, "ip")),
+            Column("details", "Details", text=lambda record: details_text(record.event.details)),
+            Column("view", "Actions"),
+        ),
+        filters=(Filter("type", "Type", _choices(USER_TYPES)),),
+        default_sort="-at",
+        empty="Nothing has happened yet. Log-ins, changes of accounts and the like are recorded here.",
+    )
+
+
+USER_EVENTS: Final = _user_events("user-events")
+ACCOUNT_EVENTS: Final = _user_events("account-events")
+
+
+def _detail(record: EventRecord, name: str) -> str:
+    return str(record.event.details.get(name, ""))
+
+
+class EventsPages(Pages):
+    """``/events``, ``/users/events`` and ``/account/events``."""
+
+    def __init__(self, core: Core) -> None:
+        self._inventory = core.inventory
+        self._verification = core.verification
+
+    @page("GET", "/events", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """AUD-1: what was done to objects; a user sees what is about their own."""
+
+        async def fetch(query: ListQuery) -> ListPage[EventRecord]:
+            filters = {**query.filters, "about_account": "false"}
+            if filters.get("resource_type") == "other":
+                filters["resource_type"] = _OTHER
+            return await self._inventory.events(visit.principal, replace(query, filters=filters))
+
+        return await EVENTS.reply(visit, fetch, "events/list.html", excerpt=excerpt)
+
+    @page("GET", "/events/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """All that is known of one."""
+        record = await self._inventory.event(visit.principal, visit.id)
+        return Html(
+            "events/view.html",
+            {
+                "record": record,
+                "details": details_text(record.event.details, indent=2),
+                "list": _LISTS.get(record.event.resource_type, ""),
+            },
+        )
+
+    @page("GET", "/users/events", who=Who.ADMIN)
+    async def of_users(self, visit: Visit) -> Reply:
+        """AUD-2: what became of accounts, and who came in."""
+
+        async def fetch(query: ListQuery) -> ListPage[EventRecord]:
+            return await self._inventory.events(visit.principal, _about_accounts(query))
+
+        return await USER_EVENTS.reply(visit, fetch, "events/users.html", detail=_detail, excerpt=excerpt)
+
+    @page("GET", "/account/events", who=Who.USER)
+    async def of_account(self, visit: Visit) -> Reply:
+        """AUD-2: the same of one's own account."""
+
+        async def fetch(query: ListQuery) -> ListPage[EventRecord]:
+            own = replace(_about_accounts(query), owner_id=visit.signed_in().id)
+            return await self._inventory.events(visit.principal, own)
+
+        return await ACCOUNT_EVENTS.reply(visit, fetch, "events/users.html", detail=_detail, excerpt=excerpt)
+
+    @page("POST", "/events/verification", who=Who.ADMIN)
+    async def verify(self, visit: Visit) -> Reply:
+        """Begin to look through the chain; whoever asks meanwhile sees how far that is."""
+        self._verification.begin(visit.principal)
+        return See("/events/verification")
+
+    @page("GET", "/events/verification", who=Who.ADMIN)
+    async def verification(self, visit: Visit) -> Reply:
+        """AUD-3: what the last look through the chain has found."""
+        return Html("events/verification.html", {"look": self._verification.last(visit.principal)})
+
+
+def _about_accounts(query: ListQuery) -> ListQuery:
+    filters: dict[str, Any] = {**query.filters, "about_account": "true"}
+    return replace(query, filters=filters)

@@ -1,0 +1,165 @@
+"""The dashboard and what it is told (UI-3, DECISIONS 50)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pikachu.model import SYSTEM, AccountState, RevocationReason, Role
+from pikachu.web.ui.dashboard import STREAMS, WATCHED
+from tests.support.connections import Plain
+from tests.support.deferreds import result_of
+from tests.support.stack import build_core
+from tests.support.visitor import Pages, make_pages, text_of
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Iterator[Pages]:
+    stack = build_core(tmp_path)
+    yield make_pages(stack)
+    stack.close()
+
+
+def issue(pages: Pages, owner: str, name: str = "device.example.com", **more: Any) -> Any:
+    """A certificate of somebody's."""
+    return pages.stack.issue(name, owner_id=pages.accounts[owner].id, **more)
+
+
+def events_of(data: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """The server-sent events in what came."""
+    text = re.sub(rb"\r\n[0-9a-f]+\r\n", b"", data).decode()
+    return [(name, json.loads(value)) for name, value in re.findall(r"event: (\w+)\ndata: (.*)\n\n", text)]
+
+
+def told(pages: Pages, connection: Plain, seconds: float = 1.5) -> list[tuple[str, dict[str, Any]]]:
+    """What a listener is told in so many seconds."""
+    for _ in range(int(seconds / 0.25)):
+        pages.clock.advance(0.25)
+    return events_of(connection.received())
+
+
+def test_each_sees_their_own(pages: Pages) -> None:
+    """A user's figures are about their own certificates, an admin's about all."""
+    issue(pages, "alice", days=5)
+    pages.stack.revoke(issue(pages, "alice", "two.example.com"), RevocationReason.SUPERSEDED)
+    issue(pages, "bob", "three.example.com")
+    mine = text_of(pages.visitor("alice").get("/"))
+    assert mine.startswith("My certificates")
+    assert "1 valid 1 revoked 0 expired 1 end in 30 days 0 of my requests wait" in mine
+    assert "accounts wait" not in mine
+    pages.clock.advance(1)
+    every = text_of(pages.visitor("root").get("/"))
+    assert every.startswith("All certificates")
+    assert "2 valid 1 revoked 0 expired 2 end in 30 days 0 requests wait 0 accounts wait" in every
+
+
+def test_events_and_health(pages: Pages) -> None:
+    """Recent events that the visitor may see; the state of all that the server needs; when the CAs end."""
+    issue(pages, "alice", "one.example.com")
+    issue(pages, "bob", "two.example.com")
+    alice = text_of(pages.visitor("alice").get("/"))
+    assert "Database ok Signer ok Vault disabled LDAP disabled CA ec ends" in alice
+    assert alice.count(" create certificate ") == 1
+    root = text_of(pages.visitor("root").get("/"))
+    assert root.count(" create certificate ") >= 2
+
+
+def test_without_certificates(pages: Pages) -> None:
+    """An empty dashboard says what to do."""
+    page = pages.visitor("alice").get("/")
+    assert "There are no certificates yet" in page
+    assert 'href="/ra"' in page
+
+
+def test_charts_can_be_read(pages: Pages) -> None:
+    """Each chart has a title, a description and a table, and no style of its own."""
+    issue(pages, "alice")
+    page = pages.visitor("alice").get("/")
+    assert page.count('<svg class="chart"') == 3
+    assert page.count('<details class="numbers">') == 3
+    assert "style=" not in page
+    for name in ("ending", "issued", "keys"):
+        assert f'aria-labelledby="{name}-title {name}-desc"' in page
+        assert f'<title id="{name}-title">' in page
+    assert '<th scope="row">EC/prime256v1</th><td>1</td>' in page
+
+
+def test_a_listener_is_told(pages: Pages) -> None:
+    """Who listens hears of what is their own at once, with figures; of what is others' nothing at all."""
+    alice, bob, root = (pages.visitor(name) for name in ("alice", "bob", "root"))
+    issue(pages, "alice", "before.example.com")
+    listening = {one: visitor.listen("/live") for one, visitor in (("alice", alice), ("bob", bob), ("root", root))}
+    pages.clock.advance(2)
+    greetings = {one: events_of(connection.received()) for one, connection in listening.items()}
+    assert [name for name, _ in greetings["alice"]] == ["hello"]
+    assert greetings["root"][0][1]["newest"] == result_of(pages.stack.core.store.newest_event())
+    issue(pages, "alice", "new.example.com")
+    news = told(pages, listening["alice"])
+    assert [name for name, _ in news] == ["changed"]
+    (event,) = news[0][1]["events"]
+    assert (event["type"], event["resource_type"]) == ("create", "certificate")
+    assert news[0][1]["certificates"]["valid"] == 2
+    assert [name for name, _ in events_of(listening["root"].received())] == ["changed"]
+    assert events_of(listening["bob"].received()) == []
+    panels = text_of("<main>" + alice.get("/live/panels"))
+    assert panels.startswith("2 valid")
+
+
+def test_a_listener_ends_with_the_session(pages: Pages) -> None:
+    """USR-4: a log-out, a suspension or another role ends the stream at once; so does idling."""
+    alice = pages.visitor("alice")
+    connection = alice.listen("/live")
+    pages.clock.advance(1)
+    connection.received()
+    alice.post("/logout")
+    assert [name for name, _ in told(pages, connection)][-1] == "end"
+    alice.sign_in("alice")
+    connection = alice.listen("/live")
+    told(pages, connection)
+    result_of(pages.stack.core.accounts.suspend(SYSTEM, pages.accounts["alice"].id))
+    assert [name for name, _ in told(pages, connection)] == ["end"]
+    bob = pages.visitor("bob")
+    connection = bob.listen("/live")
+    told(pages, connection)
+    result_of(pages.stack.core.accounts.change_role(SYSTEM, pages.accounts["bob"].id, Role.ADMIN))
+    assert [name for name, _ in told(pages, connection)] == ["end"]
+
+
+def test_watching_is_not_being_there(pages: Pages) -> None:
+    """USR-3: a page that keeps itself up to date does not keep its session from ending."""
+    bob = pages.visitor("bob")
+    connection = bob.listen("/live")
+    maximum = pages.stack.core.sessions.maximum_idle.total_seconds()
+    for _ in range(int(maximum // 60)):
+        pages.clock.advance(60)
+        connection.received()
+        assert bob.request("GET", "/live/panels").status == 200
+    for _ in range(6):
+        pages.clock.advance(WATCHED)
+    assert [name for name, _ in events_of(connection.received())] == ["end"]
+    assert bob.request("GET", "/live/panels").status == 302
+
+
+def test_few_streams_for_a_session(pages: Pages) -> None:
+    """A browser can't hold connections without end; what has ended makes room."""
+    alice = pages.visitor("alice")
+    connections = [alice.listen("/live") for _ in range(STREAMS)]
+    assert all(b"200 OK" in connection.received() for connection in connections)
+    assert b" 503 " in alice.listen("/live").received().partition(b"\r\n")[0]
+    hang_up: Any = connections[0].transport
+    hang_up.loseConnection()
+    assert b"200 OK" in alice.listen("/live").received()
+
+
+def test_accounts_that_wait(pages: Pages) -> None:
+    """An admin sees that somebody waits."""
+    adding = pages.stack.core.accounts.add_user(
+        SYSTEM, "newcomer", "n@example.com", Role.USER, AccountState.PENDING, "long enough"
+    )
+    result_of(adding)
+    assert "1 accounts wait" in text_of(pages.visitor("root").get("/"))

@@ -1,0 +1,143 @@
+"""The audit log's pages (AUD-1, AUD-2, AUD-3)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pikachu.model import Event, RevocationReason, utc
+from tests.support.deferreds import result_of
+from tests.support.stack import build_core
+from tests.support.visitor import Pages, make_pages, text_of
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Iterator[Pages]:
+    stack = build_core(tmp_path)
+    yield make_pages(stack)
+    stack.close()
+
+
+def write(pages: Pages, type_: str, resource: str, name: str, owner: str | None = None, **details: object) -> int:
+    """An event; its id."""
+    owner_id = None if owner is None else pages.accounts[owner].id
+    event = Event(type_, resource, name, "someone", details, owner_id=owner_id)
+    result_of(pages.stack.core.store.add_event(event, utc(pages.clock.seconds())))
+    return result_of(pages.stack.core.store.newest_event())
+
+
+def rows(page: str) -> int:
+    """How many rows the list has."""
+    return page.partition("<tbody>")[2].partition("</tbody>")[0].count("<tr>")
+
+
+def test_the_list(pages: Pages) -> None:
+    """AUD-1: time, user, type, resource, name, details, view; newest first; not what became of users."""
+    write(pages, "update", "policy", "servers", days=30)
+    leaf = pages.stack.issue("a.example.com")
+    pages.stack.revoke(leaf, RevocationReason.SUPERSEDED)
+    page = pages.visitor("root").get("/events")
+    assert rows(page) == 3
+    text = text_of(page)
+    assert text.index("revoke certificate") < text.index("create certificate") < text.index("update policy servers")
+    assert '{"days": 30}' in text
+    assert "Legend:" in text
+    assert "login" not in text.partition("Legend")[0].partition("Details")[2]
+
+
+def test_filters(pages: Pages) -> None:
+    """AUD-1: by resource (Other too), type, name, and free text; they can be cleared."""
+    write(pages, "update", "policy", "servers")
+    write(pages, "delete", "policy", "clients")
+    write(pages, "upload", "CRL", "root")
+    write(pages, "create", "key", "mine", note="needle")
+    root = pages.visitor("root")
+    for query, count in (
+        ("resource_type=policy", 2),
+        ("resource_type=other", 1),
+        ("type=delete", 1),
+        ("resource_type=policy&type=update", 1),
+        ("resource_name=servers", 1),
+        ("q=needle", 1),
+        ("q=nothing+has+this", 0),
+        ("type=bogus", 4),
+    ):
+        page = root.get(f"/events?{query}")
+        assert rows(page) == count, query
+        assert ('href="/events">Clear' in page) == (query != "type=bogus")
+    assert '<option value="policy" selected>' in root.get("/events?resource_type=policy")
+
+
+def test_csv(pages: Pages) -> None:
+    """What is shown can be taken away, with whole details."""
+    write(pages, "update", "policy", "servers", note="x" * 500)
+    response = pages.visitor("root").listen("/events?format=csv&type=update")
+    body = response.received().partition(b"\r\n\r\n")[2].decode()
+    assert "Time,User,Type,Resource,Name,Details" in body
+    assert "x" * 500 in body
+    assert len(list(csv.reader(io.StringIO(body)))) >= 2
+
+
+def test_users_see_their_own(pages: Pages) -> None:
+    """What others did is not there for a user: neither in the list nor by its id."""
+    mine = write(pages, "update", "policy", "mine", owner="alice")
+    theirs = write(pages, "update", "policy", "theirs", owner="bob")
+    nobodys = write(pages, "update", "policy", "nobodys")
+    alice = pages.visitor("alice")
+    assert rows(alice.get("/events")) == 1
+    assert "Verify" not in alice.get("/events")
+    assert "mine" in text_of(alice.get(f"/events/{mine}"))
+    for other in (theirs, nobodys, 10_000):
+        alice.get(f"/events/{other}", status=404)
+
+
+def test_view(pages: Pages) -> None:
+    """One event with all its details and its place in the chain; what is in it is only text."""
+    identity = write(pages, "update", "policy", "<b>bold</b>", text="<script>alert(1)</script>")
+    page = pages.visitor("root").get(f"/events/{identity}")
+    assert "<b>bold" not in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    record = result_of(pages.stack.core.store.event(identity))
+    assert record.hash.hex() in page
+    assert record.previous.hex() in page
+
+
+def test_user_events(pages: Pages) -> None:
+    """AUD-2: user, actor, address and details of log-ins and changes of accounts; for admins, and one's own."""
+    pages.visitor("alice")
+    pages.visitor().sign_in("bob", "a guess")
+    root = pages.visitor("root")
+    text = text_of(root.get("/users/events"))
+    assert "alice login alice 192.0.2.7" in text
+    assert "bob failed login anonymous 192.0.2.7" in text
+    assert "wrong password" in text or "reason" in text
+    assert rows(root.get("/users/events?type=failed+login")) == 1
+    mine = text_of(pages.visitor("alice").get("/account/events"))
+    assert "alice login" in mine
+    assert "bob" not in mine
+    own = text_of(root.get("/account/events"))
+    assert "root login" in own
+    assert "alice login" not in own
+
+
+def test_the_chain_is_verified(pages: Pages) -> None:
+    """AUD-3: an admin has the chain looked through, and sees what was found."""
+    write(pages, "update", "policy", "servers")
+    root = pages.visitor("root")
+    assert "Nobody has looked" in root.get("/events/verification")
+    page = text_of(root.follow(root.post("/events/verification")))
+    count = result_of(pages.stack.core.store.newest_event())
+    assert f"{count} events, none changed or removed" in page
+    assert "By root" in page
+    database = sqlite3.connect(pages.stack.files.folder / "pikachu.sqlite")
+    with database:
+        database.execute("UPDATE audit_events SET details = '{}' WHERE id = 3")
+    database.close()
+    page = text_of(root.follow(root.post("/events/verification")))
+    assert "event 3 is not what was recorded" in page
