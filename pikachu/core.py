@@ -26,11 +26,13 @@ from pikachu.config.sections import IssuerFiles
 from pikachu.decisions import RegistrationSettings
 from pikachu.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.generations import Generations
+from pikachu.inspection import Inspection
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
 from pikachu.key_store import Keys
 from pikachu.live import Live
 from pikachu.model import utc
+from pikachu.openssl import OpenSSL
 from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
@@ -61,13 +63,14 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("signing", reactor, processors, queue=2000),
         WorkerPool("passwords", reactor, max(1, processors // 2), queue=200),
         WorkerPool("files", reactor, 2, queue=100),
+        WorkerPool("inspection", reactor, 2, queue=20),
     )
 
 
 def immediate_pools() -> Pools:
     """For commands: everything is done at once."""
     pool = ImmediatePool()
-    return Pools(pool, pool, pool)
+    return Pools(pool, pool, pool, pool)
 
 
 def database_url(config: Configuration) -> str:
@@ -388,4 +391,5 @@ def build(
         keys,
         CertificateRequests(store, keys, templates, pools.signing, clock),
         ChainVerification(store, clock),
+        Inspection(clock, pools.inspection, OpenSSL()),
     )

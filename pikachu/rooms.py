@@ -12,6 +12,7 @@ from pikachu.certificate_requests import CertificateRequests
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.configuration import Configuration
 from pikachu.generations import Generations
+from pikachu.inspection import Inspection
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
 from pikachu.key_store import Keys
@@ -39,15 +40,18 @@ class Pools:
     :param signing: signatures that take longer than a hop to a thread, and key generation.
     :param passwords: Argon2, which takes 30 ms and 64 MiB each.
     :param files: CRLs: assembling, hashing, writing.
+    :param inspection: decoding what people bring, which may wait for the openssl program.
     """
 
     signing: IWorkerPool
     passwords: IWorkerPool
     files: IWorkerPool
+    inspection: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Those that are started and stopped with the server."""
-        return [pool for pool in (self.signing, self.passwords, self.files) if isinstance(pool, WorkerPool)]
+        pools = (self.signing, self.passwords, self.files, self.inspection)
+        return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +87,4 @@ class Core:
     keys: Keys
     requests: CertificateRequests
     verification: ChainVerification
+    inspection: Inspection

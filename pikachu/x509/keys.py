@@ -40,7 +40,9 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "SignatureAlgorithm",
+    "bound_iterations",
     "check_modulus",
+    "decrypt_pkcs8",
     "describe_private_key",
     "describe_spki",
     "generate_private_key",
@@ -179,7 +181,7 @@ def _load_der(raw: bytes, passphrase: bytes | None) -> PrivateKey:
     if len(parts) == 2 and parts[0].tag == der.SEQUENCE:
         if not passphrase:
             raise MalformedRequest("the private key is encrypted: its passphrase is needed")
-        plain = _decrypt(parts[0], parts[1].expect(der.OCTET_STRING).content, passphrase)
+        plain = decrypt_pkcs8(parts[0], parts[1].expect(der.OCTET_STRING).content, passphrase)
         if plain is None:
             return _load_plain(raw, passphrase)
         try:
@@ -277,7 +279,7 @@ def _known(key: object) -> PrivateKey:
     return key
 
 
-def _decrypt(algorithm: der.Element, data: bytes, passphrase: bytes) -> bytes | None:
+def decrypt_pkcs8(algorithm: der.Element, data: bytes, passphrase: bytes) -> bytes | None:
     """What PBES2 with PBKDF2 and AES-CBC encrypted (RFC 8018 section 6.2).
 
     :returns: ``None`` for other schemes that the library reads, once their cost is known to be bounded.
@@ -292,7 +294,7 @@ def _decrypt(algorithm: der.Element, data: bytes, passphrase: bytes) -> bytes | 
         raise MalformedRequest(_UNREADABLE)
     if parts[0].oid() != _PBES2:
         # PBES1 and PKCS#12's schemes: salt and iterations.
-        _bound_iterations(parameters[1].integer())
+        bound_iterations(parameters[1].integer())
         return None
     derivation, scheme = (part.expect(der.SEQUENCE).sub() for part in parameters)
     if len(derivation) != 2 or len(scheme) != 2:
@@ -306,7 +308,7 @@ def _decrypt(algorithm: der.Element, data: bytes, passphrase: bytes) -> bytes | 
         return None
     if kind != _PBKDF2 or not numbers or costs[0].tag != der.OCTET_STRING:
         raise UnsupportedAlgorithm("the private key is encrypted in a way that is not accepted")
-    _bound_iterations(numbers[0])
+    bound_iterations(numbers[0])
     prf = [part.sub() for part in costs if part.tag == der.SEQUENCE]
     digest = _PRFS.get(prf[0][0].oid()) if prf and prf[0] else "sha1"
     size = _AES_CBC.get(cipher)
@@ -324,7 +326,11 @@ def _decrypt(algorithm: der.Element, data: bytes, passphrase: bytes) -> bytes | 
         raise MalformedRequest(_WRONG_PASSPHRASE) from error
 
 
-def _bound_iterations(iterations: int) -> None:
+def bound_iterations(iterations: int) -> None:
+    """That hashing a passphrase so often costs no more than it may.
+
+    :raises UnsupportedAlgorithm: it would.
+    """
     if not 1 <= iterations <= _MAXIMUM_ITERATIONS:
         raise UnsupportedAlgorithm("the private key's encryption would cost too much to open")
 

@@ -118,6 +118,7 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/events": each(Scope.READ),
     "GET /api/v1/events/<id>": own(Scope.READ),
     "GET /api/v1/statistics": each(Scope.READ),
+    "POST /api/v1/inspect": each(Scope.READ),
     "GET /api/v1/openapi.json": anyone(),
 }
 
@@ -217,6 +218,7 @@ class World:
             "PATCH /api/v1/users/<id>": {"email": "new@example.com"},
             "POST /api/v1/users/<id>/password": {"password": "another one"},
             "POST /api/v1/tokens": {"name": name},
+            "POST /api/v1/inspect": {"data": csr_pem()},
         }
         return bodies.get(route, {} if route.startswith("POST") else None)
 

@@ -10,6 +10,7 @@ from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.crls import CRLsAPI
 from pikachu.web.api.csrs import CSRsAPI
+from pikachu.web.api.inspection import InspectionAPI
 from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
@@ -37,6 +38,7 @@ def api_tree(core: Core) -> RESTResource:
         CRLsAPI(core),
         EventsAPI(core, inventory),
         StatisticsAPI(core),
+        InspectionAPI(core),
     ]
     routes = [route for part in parts for route in part.routes()]
     return RESTResource([*routes, *OpenAPI(routes).routes()], core.authenticator, core.clock)

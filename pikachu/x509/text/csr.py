@@ -7,6 +7,7 @@ from typing import Final
 from pikachu.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS
+from pikachu.x509.extension import Extension
 from pikachu.x509.extension_text import object_name
 from pikachu.x509.text.lines import Lines
 from pikachu.x509.text.parts import add_extensions, add_signature, extensions_in, signed_parts
@@ -52,6 +53,20 @@ def csr_text(request: bytes) -> str:
         add_extensions(lines, 2, "Requested Extensions:", extensions_in(extensions))
     add_signature(lines, algorithm, signature)
     return lines.text
+
+
+def requested_extensions(fields: list[der.Element]) -> list[Extension]:
+    """The extensions that a request asks for, from the fields of its CertificationRequestInfo.
+
+    :raises MalformedRequest: they can't be read.
+    """
+    return [
+        extension
+        for oid, values in (_attributes(fields[3]) if len(fields) == 4 else ())
+        if oid in (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
+        for value in values
+        for extension in extensions_in(value)
+    ]
 
 
 def _attributes(element: der.Element) -> list[tuple[str, list[der.Element]]]:

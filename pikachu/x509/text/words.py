@@ -27,6 +27,18 @@ _ALGORITHMS: Final = {
     "2.16.840.1.101.3.4.4.2": "ML-KEM-768",
     "2.16.840.1.101.3.4.4.3": "ML-KEM-1024",
     "1.3.101.111": "X448",
+    "1.3.14.3.2.26": "sha1",
+    "1.2.840.113549.2.7": "hmacWithSHA1",
+    "1.2.840.113549.2.9": "hmacWithSHA256",
+    "1.2.840.113549.2.10": "hmacWithSHA384",
+    "1.2.840.113549.2.11": "hmacWithSHA512",
+    "1.2.840.113549.1.5.14": "PBMAC1",
+    "1.2.840.113549.1.12.10.1.1": "keyBag",
+    "1.2.840.113549.1.12.10.1.2": "pkcs8ShroudedKeyBag",
+    "1.2.840.113549.1.12.10.1.3": "certBag",
+    "1.2.840.113549.1.12.10.1.4": "crlBag",
+    "1.2.840.113549.1.12.10.1.5": "secretBag",
+    "1.2.840.113549.1.12.10.1.6": "safeContentsBag",
     "1.2.840.113549.3.7": "des-ede3-cbc",
     "1.3.14.3.2.7": "des-cbc",
     "1.2.840.113549.1.5.12": "PBKDF2",
@@ -43,7 +55,7 @@ _ALGORITHMS: Final = {
 
 
 def algorithm_name(oid: str) -> str:
-    """OpenSSL's name of an algorithm, or its object identifier."""
+    """OpenSSL's name of an algorithm or of a part of PKCS#12, or its object identifier."""
     return _ALGORITHMS.get(oid) or object_name(oid)
 
 

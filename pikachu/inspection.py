@@ -1,0 +1,130 @@
+"""Inspection: what somebody brings, told apart and decoded (UI-7).  Nothing of it is stored or logged."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import Final
+
+from pikachu.auth.permissions import require_scope
+from pikachu.errors import MalformedRequest
+from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.model import Principal, Scope, utc
+from pikachu.openssl import OpenSSL
+from pikachu.recognition import Decoded, Fact, Found, Kind, Value, decode, read
+from pikachu.recognition.signed import has_challenge
+
+_MAXIMUM_PASSPHRASE: Final = 1023
+
+_ARGUMENTS: Final = {
+    Kind.CERTIFICATE: ("x509", "-noout", "-text"),
+    Kind.CSR: ("req", "-noout", "-text"),
+    Kind.CRL: ("crl", "-noout", "-text"),
+    Kind.PKCS7: ("pkcs7", "-print_certs", "-noout", "-text"),
+    Kind.OCSP_REQUEST: ("ocsp", "-req_text", "-reqin", "/dev/stdin"),
+    Kind.OCSP_RESPONSE: ("ocsp", "-resp_text", "-noverify", "-respin", "/dev/stdin"),
+    Kind.PUBLIC_KEY: ("pkey", "-pubin", "-noout", "-text_pub"),
+    # These hold secrets: the command is told, but the program is not run here.
+    Kind.PKCS12: ("pkcs12", "-info", "-noout"),
+    Kind.PRIVATE_KEY: ("pkey", "-noout", "-text_pub"),
+}
+_SECRET: Final = frozenset({Kind.PKCS12, Kind.PRIVATE_KEY})
+_OCSP: Final = frozenset({Kind.OCSP_REQUEST, Kind.OCSP_RESPONSE})
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What is told of what was brought.
+
+    :ivar kind: of the first object.
+    :ivar title: the kind for people.
+    :ivar facts: of the first object, and how many follow.
+    :ivar text: of all objects.
+    :ivar command: of openssl, for a file as it was given.
+    :ivar openssl: what that program says of the first object; ``None`` where it was not asked, or is not there.
+    :ivar locked: a passphrase would tell more.
+    """
+
+    kind: Kind
+    title: str
+    facts: tuple[Fact, ...]
+    text: str = field(repr=False)
+    command: str
+    openssl: str | None = field(repr=False)
+    locked: bool
+
+
+class Inspection:
+    """Tells what an object is.
+
+    :param pool: for reading, and for waiting for the openssl program.
+    """
+
+    def __init__(self, clock: IClock, pool: IWorkerPool, openssl: OpenSSL) -> None:
+        self._clock = clock
+        self._pool = pool
+        self._openssl = openssl
+
+    async def inspect(
+        self, actor: Principal, data: bytes, passphrase: str | None = None, *, compare: bool = False
+    ) -> Inspected:
+        """The objects in *data*: PEM, base64 or DER.
+
+        :param passphrase: of a private key or a PKCS#12 file.
+        :param compare: ask the openssl program too.
+        :raises MalformedRequest: nothing that can be read, or a wrong passphrase.
+        :raises TooLarge: more than 1 MiB.
+        """
+        require_scope(actor, Scope.READ)
+        if passphrase and len(passphrase) > _MAXIMUM_PASSPHRASE:
+            raise MalformedRequest(f"a passphrase has at most {_MAXIMUM_PASSPHRASE} characters")
+        return await self._pool.run(self._inspect, data, passphrase or None, compare)
+
+    def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> Inspected:
+        now = utc(self._clock.seconds())
+        found = read(data)
+        decoded = [decode(one, now, passphrase) for one in found]
+        first = found[0]
+        facts = (("form", first.form), *decoded[0].facts, *_following(found, decoded))
+        arguments = _arguments(first)
+        theirs = self._openssl.text(arguments, first.der) if compare and first.kind not in _SECRET else None
+        return Inspected(
+            first.kind,
+            first.kind.words,
+            facts,
+            "\n".join(one.text for one in decoded),
+            _command(first),
+            theirs,
+            any(one.locked for one in decoded),
+        )
+
+
+def _following(found: list[Found], decoded: list[Decoded]) -> list[Fact]:
+    """What comes after the first object."""
+    if len(found) == 1:
+        return []
+    words = []
+    for one, told in zip(found[1:], decoded[1:], strict=True):
+        name: Value = next((value for label, value in told.facts if label in ("subject", "issuer", "key")), "")
+        words.append(f"{one.kind.words}: {name}" if name else one.kind.words)
+    return [("objects", len(found)), ("further", tuple(words))]
+
+
+def _arguments(first: Found) -> list[str]:
+    """For the program on standard input, in DER."""
+    kind, *rest = _ARGUMENTS[first.kind]
+    if first.kind not in _OCSP:
+        rest = ["-inform", "DER", *rest]
+    if first.kind is Kind.CSR and has_challenge(first.der):
+        # The program would show the challenge password.
+        rest += ["-reqopt", "no_attributes"]
+    return [kind, *rest]
+
+
+def _command(first: Found) -> str:
+    """For a person, with a file."""
+    kind, *rest = [word for word in _arguments(first) if word not in ("-inform", "DER")]
+    if first.kind in _OCSP:
+        return shlex.join(["openssl", kind, *(word if word != "/dev/stdin" else "FILE" for word in rest)])
+    form = ["-inform", "DER"] if first.form == "DER" and first.kind is not Kind.PKCS12 else []
+    return shlex.join(["openssl", kind, *form, *rest, "-in", "FILE"])
