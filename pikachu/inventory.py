@@ -25,6 +25,7 @@ from pikachu.model import (
     Page,
     Principal,
     RequestRecord,
+    RequestState,
     RevocationReason,
     Scope,
 )
@@ -97,6 +98,12 @@ class Inventory:
         """
         query = _own_list(actor, query)
         return await self._store.requests(replace(query, filters={**query.filters, "approval": "true"}))
+
+    @uncancelled
+    async def waiting(self, actor: Principal) -> int:
+        """How many requests wait: of one's own, for admins of all; exact to 10,000."""
+        query = ListQuery(limit=1, filters={"state": RequestState.PENDING.value}, count=True)
+        return (await self._store.requests(_own_list(actor, query))).total or 0
 
     @uncancelled
     async def approval(self, actor: Principal, request_id: int, scope: Scope = Scope.READ) -> RequestRecord:

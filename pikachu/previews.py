@@ -68,7 +68,7 @@ class GivenExtension:
     """An extension that the certificate would have.
 
     :param origin: ``policy``, ``request`` or ``CA``.
-    :param why: where it differs from what its origin says, or is the CA's own: one line.
+    :param why: where it differs from what its origin says: one line.
     """
 
     oid: str
@@ -194,7 +194,7 @@ def _given_extension(given: Extension, csr: CertificationRequest, order: Order) 
     elif asked is not None and asked.value == given.value and given.oid == SUBJECT_ALTERNATIVE_NAME:
         origin, why = "request", "critical, for there is no subject" if given.critical else ""
     else:
-        origin, why = "CA", "what every certificate from here has where the policy says nothing"
+        origin, why = "CA", ""
     return GivenExtension(given.oid, object_name(given.oid), given.critical, extension_text(given), origin, why)
 
 

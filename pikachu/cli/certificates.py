@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
         "with 0.",
     )
     sign.add_argument("csr", metavar="CSRFILE", help="PEM, DER or base64; - reads standard input")
-    sign.add_argument("--policy", metavar="NAME", help="default: the default policy")
+    sign.add_argument("--policy", metavar="NAME", help="None: no extensions (default: the default policy)")
     sign.add_argument("--days", type=DAYS, metavar="N", help="validity (default: as the policy says)")
     sign.add_argument("--issuer", metavar="NAME", help="ec, rsa or mldsa (default: as policy and configuration say)")
     sign.set_defaults(run=sign_request)

@@ -100,7 +100,7 @@ def test_est_waits_for_approval(browser: Browser, server: Server, size: tuple[in
     with window(browser, server, size) as one:
         one.sign_in("root", "password of root")
         one.open("/ra")
-        one.page.get_by_role("link", name=re.compile("Approvals .*waiting")).click()
+        one.page.get_by_role("main").get_by_role("link", name=re.compile("Approvals .*waiting")).click()
         one.page.get_by_role("link", name=f"CN={common_name}").click()
         expect(one.page.get_by_role("main")).to_contain_text("EST")
         expect(one.page.get_by_role("region", name="The certificate gets")).to_contain_text(f"DNS:{common_name}")

@@ -27,6 +27,7 @@ from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.http.responses import TEXT, send
 from pikachu.interfaces import IClock
+from pikachu.inventory import Inventory
 from pikachu.rooms import Core
 from pikachu.web.errors import Problem, outcome_of, problem_of, status_problem, unexpected_problem
 from pikachu.web.ui.cookies import NOTICE, SESSION, VISITOR, cookie, open_notice, read_cookies, seal_notice
@@ -103,6 +104,7 @@ class UIResource(Resource):
         self.pages = tuple(pages)
         self._sessions = core.sessions
         self._sealer = core.sealer
+        self._inventory = Inventory(core.store, core.authority)
         self._clock = clock
         self._renderer = renderer
         self._klein = self._application().resource()
@@ -178,17 +180,19 @@ class UIResource(Resource):
         found = await self._sessions.find(secret, seen=seen) if secret else None
         if found is not None:
             session, account = found
+            principal = account_principal(account, request.address)
             return (
                 Visit(
                     request,
                     path,
                     query,
                     form,
-                    account_principal(account, request.address),
+                    principal,
                     account,
                     session,
                     self._sessions.csrf(secret),
                     self._sessions.is_confirmed(session),
+                    await self._inventory.waiting(principal) if principal.is_admin and seen else 0,
                 ),
                 [],
             )

@@ -43,6 +43,7 @@ class Visit:
     :param query: names and values after the question mark.
     :param csrf: what a form of this browser carries.
     :param confirmed: whether the password was asked for within the last five minutes.
+    :param waiting: how many requests wait for an admin, who is told so on every page.
     :param cookies: Set-Cookie values that go with the reply.
     """
 
@@ -55,6 +56,7 @@ class Visit:
     session: Session | None = None
     csrf: str = field(default="", repr=False)
     confirmed: bool = False
+    waiting: int = 0
     cookies: list[bytes] = field(default_factory=list, repr=False)
 
     @property

@@ -21,7 +21,6 @@ from pikachu.model import (
     Method,
     Policy,
     Principal,
-    RequestState,
     StoredCSR,
     format_serial,
 )
@@ -227,7 +226,7 @@ class RAPages(Pages):
             "sources": await self._sources(actor),
             "issuers": self._issuer_choices(),
             "default_days": self._policies.default(actor).days,
-            "waiting": await self._waiting(actor),
+            "waiting": await self._inventory.waiting(actor),
             "placeholder": _BEGINNING,
             "table": ISSUED.show(visit, query, issued, await self._prepare(visit)(issued.items)),
         }
@@ -296,11 +295,6 @@ class RAPages(Pages):
             until = f"{issuer.certificate.not_after:%Y-%m-%d}"
             choices.append((name, f"{name}: {subject.common_name or subject.text} ({issuer.key.text}, until {until})"))
         return choices
-
-    async def _waiting(self, actor: Principal) -> int:
-        """How many requests wait for approval, of one's own or of all."""
-        query = ListQuery(limit=1, filters={"state": RequestState.PENDING.value}, count=True)
-        return (await self._inventory.approvals(actor, query)).total or 0
 
     # --- what was sent --------------------------------------------------------------------
 

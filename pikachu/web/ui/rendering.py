@@ -72,4 +72,7 @@ def _nav_link(context: Context, path: str, label: str) -> Markup:
     """A link of the navigation, marked when it leads to the page that is shown or to one above it."""
     current: Any = context.get("current_path", "")
     mark = Markup(' aria-current="page"') if path == current else Markup("")
-    return Markup('<a href="{}"{}>{}</a>').format(path, mark, escape(label))
+    visit: Any = context.get("visit")
+    waiting = visit.waiting if path == "/ra/approvals" and visit is not None else 0
+    badge = Markup(' <span class="badge warn">{}<span class="sr"> waiting</span></span>').format(waiting)
+    return Markup('<a href="{}"{}>{}{}</a>').format(path, mark, escape(label), badge if waiting else "")
