@@ -33,6 +33,7 @@ from pikachu.key_store import Keys
 from pikachu.live import Live
 from pikachu.model import utc
 from pikachu.openssl import OpenSSL
+from pikachu.operation import Operation
 from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
@@ -392,4 +393,5 @@ def build(
         CertificateRequests(store, keys, templates, pools.signing, clock),
         ChainVerification(store, clock),
         Inspection(clock, pools.inspection, OpenSSL()),
+        Operation(config, pools.files),
     )

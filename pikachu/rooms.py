@@ -17,6 +17,7 @@ from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
 from pikachu.key_store import Keys
 from pikachu.live import Live
+from pikachu.operation import Operation
 from pikachu.policies import Policies
 from pikachu.policy import PolicyBook
 from pikachu.publication import CRLPublisher
@@ -88,3 +89,4 @@ class Core:
     requests: CertificateRequests
     verification: ChainVerification
     inspection: Inspection
+    operation: Operation
