@@ -69,7 +69,7 @@ class Outlets:
         for name in names:
             tree.putChild(name, self._downloads[name])
         if listener in ("https", "trusted_https"):
-            # The page about CAs stands above their files.
+            # The pages about CAs stand above and beside their files.
             tree.putChild(b"ca", Above(self._pages, self._downloads[b"ca"]))
         if self._ocsp is not None:
             tree.putChild(b"ocsp", self._ocsp)

@@ -31,17 +31,18 @@ class Tree(Resource):
 
 
 class Above(Resource):
-    """One resource for an address itself, another leaf for everything below it."""
+    """One leaf for an address and what lies below it, another for the files there: names with a suffix."""
 
     isLeaf = True
 
-    def __init__(self, itself: IResource, below: IResource) -> None:
+    def __init__(self, itself: IResource, files: IResource) -> None:
         Resource.__init__(self)
         self._itself = itself
-        self._below = below
+        self._files = files
 
     def render(self, request: Request) -> bytes | int:
         """Let the right one answer; a slash at the end makes no difference."""
-        chosen = self._below if any(request.postpath or []) else self._itself
+        names = [segment for segment in request.postpath or [] if segment]
+        chosen = self._files if names and b"." in names[-1] else self._itself
         rendered: bytes | int = chosen.render(request)
         return rendered

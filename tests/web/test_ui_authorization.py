@@ -51,6 +51,17 @@ TABLE: dict[str, Expected] = {
     "GET /events/verification": ADMINS,
     "GET /users/events": ADMINS,
     "GET /account/events": USERS,
+    "GET /certificates": USERS,
+    "GET /certificates/<id>": OWN,
+    "GET /certificates/<id>/download": OWN,
+    "GET /certificates/<id>/revoke": OWN,
+    "GET /certificates/<id>/release": OWN,
+    "GET /certificates/<id>/delete": OWN,
+    "GET /va": USERS,
+    "GET /va/crl/<ca>": USERS,
+    "GET /va/upload": ADMINS,
+    "GET /ca": USERS,
+    "GET /ca/<name>": USERS,
 }
 
 #: POST pages: who gets past the door.
@@ -66,7 +77,23 @@ POSTS: dict[str, Who] = {
     "POST /ra/approvals/<id>/approve": Who.ADMIN,
     "POST /ra/approvals/<id>/reject": Who.ADMIN,
     "POST /events/verification": Who.ADMIN,
+    "POST /certificates/<id>/revoke": Who.USER,
+    "POST /certificates/<id>/release": Who.USER,
+    "POST /certificates/<id>/delete": Who.USER,
+    "POST /va/crl/<ca>": Who.ADMIN,
+    "POST /va/upload": Who.ADMIN,
 }
+
+
+def certificate(action: str) -> Callable[[Pages, Visitor], str]:
+    """A page about a new certificate of alice's."""
+
+    def made(pages: Pages, _: Visitor) -> str:
+        issued = pages.stack.issue(owner_id=pages.accounts["alice"].id)
+        return f"/certificates/{issued.record.id}{action}"
+
+    return made
+
 
 #: GET pages whose answers have no end.
 STREAMS: dict[str, Expected] = {"GET /live": USERS}
@@ -78,6 +105,10 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /ra/approvals/<id>": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}",
     "GET /ra/approvals/<id>/approve": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/approve",
     "GET /ra/approvals/<id>/reject": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/reject",
+    **{f"GET /certificates/<id>{action}": certificate(action) for action in ("", "/download", "/revoke", "/release")},
+    "GET /certificates/<id>/delete": certificate("/delete"),
+    "GET /va/crl/<ca>": lambda pages, _: "/va/crl/ec",
+    "GET /ca/<name>": lambda pages, _: "/ca/root",
 }
 
 

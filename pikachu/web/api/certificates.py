@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Final
 
 from pikachu.authority import IssuingCAs
-from pikachu.cms.signed import degenerate
 from pikachu.decisions import Pending
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory
@@ -28,6 +27,7 @@ from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Routes, created, route
+from pikachu.web.certificate_files import certificate_file
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
 
@@ -221,14 +221,10 @@ class CertificatesAPI(Routes):
     )
     async def download(self, call: Call) -> Answer:
         """CRT-3; ``p7b`` and ``chain`` hold end entity, issuing CA and root."""
-        kind = call.query.get("format", "pem")
-        if kind not in _FORMATS:
-            raise MalformedRequest(f"format is one of {', '.join(_FORMATS)}")
         record = await self._inventory.certificate(call.principal, call.id)
-        content_type, suffix, make = _FORMATS[kind]
-        name = f'attachment; filename="{format_serial(record.serial)}{suffix}"'
-        body = make([record.der, *self._chain(record)])
-        return Answer(200, body, content_type, {b"Content-Disposition": name.encode("ascii")})
+        file = certificate_file(record, self._chain(record), call.query.get("format", "pem"))
+        name = f'attachment; filename="{file.name}"'
+        return Answer(200, file.body, file.content_type, {b"Content-Disposition": name.encode("ascii")})
 
     def _chain(self, record: CertificateRecord) -> tuple[bytes, ...]:
         issuer = self._issuers.by_id(record.issuer_id)
@@ -283,11 +279,3 @@ def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names
         revoked_at=record.revoked_at,
         reason=None if record.reason is None else record.reason.wire_name,
     )
-
-
-_FORMATS: Final[dict[str, tuple[bytes, str, Callable[[list[bytes]], bytes]]]] = {
-    "pem": (b"application/x-pem-file", ".pem", lambda chain: certificates_pem(chain[:1]).encode()),
-    "der": (b"application/pkix-cert", ".cer", lambda chain: chain[0]),
-    "p7b": (b"application/x-pkcs7-certificates", ".p7b", degenerate),
-    "chain": (b"application/pem-certificate-chain", "-chain.pem", lambda chain: certificates_pem(chain).encode()),
-}

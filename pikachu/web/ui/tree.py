@@ -6,6 +6,8 @@ from pikachu.interfaces import IClock
 from pikachu.rooms import Core
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
+from pikachu.web.ui.authority import AuthorityPages, RevocationPages
+from pikachu.web.ui.certificates import CertificatesPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.pages import Pages
@@ -24,5 +26,8 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
         ApprovalsPages(core),
         DashboardPages(core),
         EventsPages(core),
+        CertificatesPages(core),
+        RevocationPages(core),
+        AuthorityPages(core),
     ]
     return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static

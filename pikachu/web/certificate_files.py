@@ -1,0 +1,41 @@
+"""A certificate as a file, as pages and REST give it (CRT-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.cms.signed import degenerate
+from pikachu.errors import MalformedRequest
+from pikachu.model import CertificateRecord, format_serial
+from pikachu.x509.pem import certificates_pem
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFile:
+    """What is sent, and what it is called."""
+
+    body: bytes
+    content_type: bytes
+    name: str
+
+
+_FORMATS: Final[dict[str, tuple[bytes, str, Callable[[list[bytes]], bytes]]]] = {
+    "pem": (b"application/x-pem-file", ".pem", lambda chain: certificates_pem(chain[:1]).encode()),
+    "der": (b"application/pkix-cert", ".cer", lambda chain: chain[0]),
+    "p7b": (b"application/x-pkcs7-certificates", ".p7b", degenerate),
+    "chain": (b"application/pem-certificate-chain", "-chain.pem", lambda chain: certificates_pem(chain).encode()),
+}
+
+
+def certificate_file(record: CertificateRecord, above: Sequence[bytes], kind: str) -> CertificateFile:
+    """The certificate in a format; ``p7b`` and ``chain`` hold end entity, issuing CA and root.
+
+    :param above: DER, from the issuing CA to the root.
+    :raises MalformedRequest: there is no such format.
+    """
+    if kind not in _FORMATS:
+        raise MalformedRequest(f"format is one of {', '.join(_FORMATS)}")
+    content_type, suffix, make = _FORMATS[kind]
+    return CertificateFile(make([record.der, *above]), content_type, format_serial(record.serial) + suffix)

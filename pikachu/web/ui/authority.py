@@ -1,0 +1,161 @@
+"""``/va`` and ``/ca``: what is revoked and the lists that say so; the CAs and their generations (VA-1, UI-6)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from pikachu.authorities import DECODED_ENTRIES, CRLState, Generation
+from pikachu.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.model import CertificateRecord, CertificateStatus, ListQuery, Principal
+from pikachu.model import Page as ListPage
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.certificates import CertificateRows, utc_text
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.x509 import der
+from pikachu.x509.pem import certificates_pem
+from pikachu.x509.text.certificate import certificate_text
+from pikachu.x509.text.words import algorithm_text
+
+GENERATION_KINDS: Final = {
+    Generation.CURRENT: "good",
+    Generation.NEXT: "info",
+    Generation.FORMER: "mute",
+    Generation.ROOT: "warn",
+    Generation.ABOVE: "mute",
+}
+
+
+class RevocationPages(Pages):
+    """VA."""
+
+    def __init__(self, core: Core) -> None:
+        self._inventory = core.inventory
+        self._authorities = core.authorities
+        self._rows = CertificateRows(core)
+        self._now = core.authority.now
+        self._table: Table[CertificateRecord] = Table(
+            "revoked-certificates",
+            (
+                Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
+                Column("subject", "Subject", sort="common_name", text=lambda row: row.record.subject),
+                Column("serial", "Serial", text=lambda row: row.serial),
+                Column("date", "Revoked (UTC)", sort="revoked_at", text=lambda row: utc_text(row.record.revoked_at)),
+                Column("reason", "Reason", text=lambda row: row.reason),
+                Column("issuer", "Issuing CA", text=lambda row: row.issuer),
+                Column("user", "User", text=lambda row: row.owner, admins=True),
+                Column("actions", "Actions"),
+            ),
+            (Filter("issuer", "Issuing CA", tuple((name, name) for name in sorted(core.issuers.current))),),
+            default_sort="-revoked_at",
+            empty="Nothing is revoked.",
+            empty_link=("/certificates", "Certificates"),
+            search="Name, subject or serial",
+        )
+
+    @page("GET", "/va", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """The CRL of each CA, the revoked certificates that one sees, and the default CA's CRL decoded."""
+        states = await self._authorities.crls()
+        default = next(state for state in states if state.ca.default)
+        return await self._table.reply(
+            visit,
+            lambda query: self._revoked(visit.principal, query),
+            "authority/va.html",
+            prepare=lambda records: self._rows.of(visit.principal, records),
+            crls=states,
+            default=default,
+            text=await self._text(default),
+            now=self._now(),
+            decoded=DECODED_ENTRIES,
+        )
+
+    async def _revoked(self, actor: Principal, query: ListQuery) -> ListPage[CertificateRecord]:
+        filters = {**query.filters, "status": CertificateStatus.REVOKED.value}
+        return await self._inventory.certificates(actor, replace(query, filters=filters))
+
+    async def _text(self, state: CRLState) -> str:
+        return "" if state.crl is None else await self._authorities.crl_text(state.ca.address)
+
+    @page("GET", "/va/crl/<ca>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """One CA's CRL, decoded."""
+        return await self._crl(await self._authorities.crl(visit.path["ca"]))
+
+    async def _crl(self, state: CRLState, error: PikachuError | None = None) -> Html:
+        context = {
+            "state": state,
+            "text": await self._text(state),
+            "now": self._now(),
+            "decoded": DECODED_ENTRIES,
+            "error": error,
+        }
+        return Html("authority/crl.html", context, 200 if error is None else outcome_of(error).status)
+
+    @page("POST", "/va/crl/<ca>", who=Who.ADMIN)
+    async def make(self, visit: Visit) -> Reply:
+        """Make one now."""
+        address = visit.path["ca"]
+        try:
+            state = await self._authorities.make_crl(visit.principal, address)
+        except NotFound:
+            raise
+        except PikachuError as error:
+            return await self._crl(await self._authorities.crl(address), error)
+        assert state.crl is not None  # noqa: S101 - it was made
+        return See(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.name} was published.")
+
+    @page("GET", "/va/upload", who=Who.ADMIN)
+    async def ask_upload(self, visit: Visit) -> Reply:
+        """DECISIONS 26: the CRL of a CA whose key is elsewhere."""
+        return self._upload_form(visit)
+
+    @page("POST", "/va/upload", who=Who.ADMIN)
+    async def upload(self, visit: Visit) -> Reply:
+        """As a file or pasted."""
+        data = visit.form.octets("file") or visit.form.octets("crl").strip()
+        try:
+            if not data:
+                raise MalformedRequest("choose a file, or paste the CRL")
+            state = await self._authorities.upload_crl(visit.principal, data)
+        except PikachuError as error:
+            return self._upload_form(visit, error)
+        assert state.crl is not None  # noqa: S101 - it was published
+        return See(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.subject} was published.")
+
+    def _upload_form(self, visit: Visit, error: PikachuError | None = None) -> Html:
+        above = [ca for ca in self._authorities.all() if not ca.makes_crls]
+        context = {"above": above, "pasted": visit.form.values.get("crl", ""), "error": error}
+        return Html("authority/upload.html", context, 200 if error is None else outcome_of(error).status)
+
+
+class AuthorityPages(Pages):
+    """CA."""
+
+    def __init__(self, core: Core) -> None:
+        self._authorities = core.authorities
+        self._now = core.authority.now
+
+    @page("GET", "/ca", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """All issuing CAs with their generations, and the CAs above them."""
+        states = await self._authorities.crls()
+        return Html("authority/ca.html", {"states": states, "kinds": GENERATION_KINDS, "now": self._now()})
+
+    @page("GET", "/ca/<name>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """One of them, decoded."""
+        state = await self._authorities.crl(visit.path["name"])
+        certificate = state.ca.certificate
+        context = {
+            "state": state,
+            "kinds": GENERATION_KINDS,
+            "now": self._now(),
+            "signature_algorithm": algorithm_text(der.parse(certificate.signature_algorithm_der, der.SEQUENCE)),
+            "text": certificate_text(certificate.der),
+            "pem": certificates_pem([certificate.der]),
+        }
+        return Html("authority/view.html", context)

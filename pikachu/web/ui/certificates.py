@@ -1,0 +1,279 @@
+"""``/certificates``: what was issued, as lists, pages and files; revoking, releasing, deleting (CRT-1 to CRT-7)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from pikachu.errors import Conflict, PikachuError
+from pikachu.model import (
+    CertificateRecord,
+    CertificateStatus,
+    Method,
+    Principal,
+    RevocationReason,
+    format_serial,
+)
+from pikachu.rooms import Core
+from pikachu.web.certificate_files import certificate_file
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.x509 import der
+from pikachu.x509.certificate import parse_certificate
+from pikachu.x509.names import parse_name
+from pikachu.x509.pem import certificates_pem
+from pikachu.x509.text.certificate import certificate_text
+from pikachu.x509.text.words import algorithm_text, shown
+
+HOLD: Final = RevocationReason.CERTIFICATE_HOLD
+
+#: What each reason means (RFC 5280 section 5.3.1), for who has to choose.
+REASONS: Final[tuple[tuple[RevocationReason, str, str], ...]] = tuple(
+    (RevocationReason.from_name(name), label, meaning)
+    for name, label, meaning in (
+        ("unspecified", "Unspecified", "No reason is given; the CRL and OCSP leave it out."),
+        ("keyCompromise", "Key compromise", "Somebody else has the private key, or may have it."),
+        ("cACompromise", "CA compromise", "The same, for the certificate of a CA."),
+        ("affiliationChanged", "Affiliation changed", "A part of the subject is wrong now; the key is safe."),
+        ("superseded", "Superseded", "Another certificate has taken its place; the key is safe."),
+        ("cessationOfOperation", "Cessation of operation", "It is not needed any more: the device is gone."),
+        ("certificateHold", "Hold", "Revoked for now: the only reason that can be taken back."),
+        ("privilegeWithdrawn", "Privilege withdrawn", "Something that the certificate grants was withdrawn."),
+        ("aACompromise", "AA compromise", "An attribute authority's key is in other hands."),
+    )
+)
+REASON_LABELS: Final = {reason: label for reason, label, _ in REASONS}
+
+STATUS_KINDS: Final = {
+    CertificateStatus.VALID: "good",
+    CertificateStatus.REVOKED: "bad",
+    CertificateStatus.EXPIRED: "mute",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A certificate as lists and pages show it.
+
+    :ivar name: never empty, and without characters that can't be seen.
+    :ivar issuer: name of its issuing CA, where that is in service.
+    :ivar owner: the user's name; empty when there is none.
+    """
+
+    record: CertificateRecord
+    name: str
+    serial: str
+    status: CertificateStatus
+    issuer: str
+    owner: str
+
+    @property
+    def kind(self) -> str:
+        """The colour of its status."""
+        return "warn" if self.on_hold else STATUS_KINDS[self.status]
+
+    @property
+    def label(self) -> str:
+        """Its status in a word."""
+        return "On hold" if self.on_hold else self.status.value.capitalize()
+
+    @property
+    def on_hold(self) -> bool:
+        """Whether it can be released."""
+        return self.record.revoked_at is not None and self.record.reason is HOLD
+
+    @property
+    def reason(self) -> str:
+        """Why it was revoked, in words."""
+        return (
+            "" if self.record.revoked_at is None else REASON_LABELS[self.record.reason or RevocationReason.UNSPECIFIED]
+        )
+
+
+def utc_text(moment: datetime | None) -> str:
+    """A time in a CSV file."""
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+class CertificateRows:
+    """Makes rows of records."""
+
+    def __init__(self, core: Core) -> None:
+        self._inventory = core.inventory
+        self._issuers = core.issuers
+        self._now = core.authority.now
+
+    async def of(self, actor: Principal, records: Sequence[CertificateRecord]) -> list[Row]:
+        """With the names of owners and issuing CAs."""
+        names = await self._inventory.owner_names(actor, [record.owner_id for record in records])
+        issuers = {issuer.id: issuer.name for issuer in self._issuers.all()}
+        now = self._now()
+        return [
+            Row(
+                record,
+                shown(record.common_name) or record.subject or format_serial(record.serial),
+                format_serial(record.serial),
+                record.status(now),
+                issuers.get(record.issuer_id, ""),
+                "" if record.owner_id is None else names.get(record.owner_id, ""),
+            )
+            for record in records
+        ]
+
+
+class CertificatesPages(Pages):
+    """Certificates."""
+
+    def __init__(self, core: Core) -> None:
+        self._inventory = core.inventory
+        self._issuers = core.issuers
+        self._pool = core.pools.files
+        self._rows = CertificateRows(core)
+        issuing = sorted(core.issuers.current)
+        self._table: Table[CertificateRecord] = Table(
+            "certificates",
+            (
+                Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
+                Column("name", "Common name", sort="common_name", text=lambda row: row.name),
+                Column("serial", "Serial", text=lambda row: row.serial),
+                Column("key", "Key", text=lambda row: row.record.key_type),
+                Column("date", "Date (UTC)", sort="created_at", text=lambda row: utc_text(row.record.created_at)),
+                Column("end", "Expires", sort="not_after", text=lambda row: utc_text(row.record.not_after)),
+                Column("status", "Status", text=lambda row: row.label),
+                Column("method", "Method", text=lambda row: row.record.method.value),
+                Column("user", "User", text=lambda row: row.owner, admins=True),
+                Column("actions", "Actions"),
+            ),
+            (
+                Filter("status", "Status", tuple((one.value, one.value.capitalize()) for one in CertificateStatus)),
+                Filter("method", "Method", tuple((one.value, one.value) for one in Method)),
+                Filter("issuer", "Issuing CA", tuple((name, name) for name in issuing)),
+            ),
+            empty="No certificates yet.",
+            empty_link=("/ra", "Sign a request"),
+            search="Name, subject or serial",
+        )
+
+    @page("GET", "/certificates", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """CRT-1."""
+        actor = visit.principal
+        return await self._table.reply(
+            visit,
+            lambda query: self._inventory.certificates(actor, query),
+            "certificates/list.html",
+            prepare=lambda records: self._rows.of(actor, records),
+        )
+
+    @page("GET", "/certificates/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """CRT-2: what it says, decoded and as PEM."""
+        row = await self._row(visit)
+        record = row.record
+        certificate = parse_certificate(record.der)
+        text = await self._pool.run(certificate_text, record.der)
+        algorithm = algorithm_text(der.parse(certificate.signature_algorithm_der, der.SEQUENCE))
+        return Html(
+            "certificates/view.html",
+            {
+                "row": row,
+                "issuer_name": parse_name(certificate.issuer_der).text,
+                "signature_algorithm": algorithm,
+                "fingerprint": hashlib.sha256(record.der).hexdigest(),
+                "text": text,
+                "pem": certificates_pem([record.der]),
+            },
+        )
+
+    @page("GET", "/certificates/<id>/download", who=Who.USER)
+    async def download(self, visit: Visit) -> Reply:
+        """CRT-3."""
+        record = await self._inventory.certificate(visit.principal, visit.id)
+        issuer = self._issuers.by_id(record.issuer_id)
+        above = () if issuer is None else issuer.chain
+        file = certificate_file(record, above, visit.query.get("format", "pem"))
+        return Download(file.body, file.content_type, file.name)
+
+    # --- revoking -------------------------------------------------------------------------
+
+    @page("GET", "/certificates/<id>/revoke", who=Who.USER)
+    async def ask_revoke(self, visit: Visit) -> Reply:
+        """CRT-5: what it does, the reasons, the word to type."""
+        return _revoke_form(await self._row(visit), RevocationReason.UNSPECIFIED.wire_name)
+
+    @page("POST", "/certificates/<id>/revoke", who=Who.USER)
+    async def revoke(self, visit: Visit) -> Reply:
+        """Revoke, or put on hold."""
+        row = await self._row(visit)
+        chosen = visit.form.text("reason", RevocationReason.UNSPECIFIED.wire_name)
+        try:
+            visit.form.typed("revoke")
+            reason = RevocationReason.from_name(chosen)
+            if row.record.revoked_at is not None and not row.on_hold:
+                raise Conflict("this certificate is revoked already")
+            await self._inventory.revoke(visit.principal, row.record.id, reason)
+        except PikachuError as error:
+            return _revoke_form(row, chosen, error)
+        done = "put on hold" if reason is HOLD else "revoked"
+        notice = f"The certificate {row.name} was {done}. OCSP and the CRL say so from now on."
+        return See(f"/certificates/{row.record.id}", notice)
+
+    @page("GET", "/certificates/<id>/release", who=Who.USER)
+    async def ask_release(self, visit: Visit) -> Reply:
+        """CRT-5: only what is on hold."""
+        return _form("release", await self._row(visit))
+
+    @page("POST", "/certificates/<id>/release", who=Who.USER)
+    async def release(self, visit: Visit) -> Reply:
+        """From hold."""
+        row = await self._row(visit)
+        try:
+            await self._inventory.release(visit.principal, row.record.id)
+        except PikachuError as error:
+            return _form("release", row, error)
+        return See(f"/certificates/{row.record.id}", f"The certificate {row.name} was released from hold.")
+
+    # --- deleting -------------------------------------------------------------------------
+
+    @page("GET", "/certificates/<id>/delete", who=Who.USER)
+    async def ask_delete(self, visit: Visit) -> Reply:
+        """CRT-6: what stays, and the word to type."""
+        return _form("delete", await self._row(visit))
+
+    @page("POST", "/certificates/<id>/delete", who=Who.USER)
+    async def delete(self, visit: Visit) -> Reply:
+        """Hide it; what is revoked stays revoked."""
+        row = await self._row(visit)
+        try:
+            visit.form.typed("delete")
+            await self._inventory.delete(visit.principal, row.record.id)
+        except PikachuError as error:
+            return _form("delete", row, error)
+        return See("/certificates", f"The certificate {row.name} was deleted.")
+
+    # --- what pages share -----------------------------------------------------------------
+
+    async def _row(self, visit: Visit) -> Row:
+        record = await self._inventory.certificate(visit.principal, visit.id)
+        return (await self._rows.of(visit.principal, [record]))[0]
+
+
+def _form(name: str, row: Row, error: PikachuError | None = None, **more: object) -> Html:
+    status = 200 if error is None else outcome_of(error).status
+    return Html(f"certificates/{name}.html", {"row": row, "error": error, **more}, status)
+
+
+def _revoke_form(row: Row, chosen: str, error: PikachuError | None = None) -> Html:
+    """:param chosen: the name of a reason."""
+    reasons = [
+        (reason.wire_name, f"{label} ({reason.wire_name})")
+        for reason, label, _ in REASONS
+        if reason is not HOLD or not row.on_hold
+    ]
+    meanings = [(label, meaning) for _, label, meaning in REASONS]
+    return _form("revoke", row, error, reasons=reasons, meanings=meanings, chosen=chosen)

@@ -1,0 +1,232 @@
+"""Pages of certificates (CRT-1 to CRT-3, CRT-5 to CRT-7)."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import pkcs7
+
+from pikachu.model import RevocationReason
+from tests.support.stack import Leaf, Stack
+from tests.support.visitor import Pages, Visitor, make_pages, text_of
+
+
+@pytest.fixture
+def pages(stack: Stack) -> Pages:
+    return make_pages(stack)
+
+
+@pytest.fixture
+def alice(pages: Pages) -> Visitor:
+    return pages.visitor("alice")
+
+
+def issue(pages: Pages, name: str = "device.example.com", owner: str | None = "alice", **more: object) -> Leaf:
+    owner_id = None if owner is None else pages.accounts[owner].id
+    return pages.stack.issue(name, owner_id=owner_id, **more)  # type: ignore[arg-type]
+
+
+class TestList:
+    def test_columns(self, pages: Pages, alice: Visitor) -> None:
+        """CRT-1: ID, common name with a link, serial to copy, key, date, status, method; the user for admins."""
+        leaf = issue(pages)
+        text = alice.get("/certificates")
+        assert f'href="/certificates/{leaf.record.id}">device.example.com</a>' in text
+        assert f'data-copy="{leaf.serial:x}"' in text
+        for said in ("EC/prime256v1", "Valid", "EST", f"{leaf.record.created_at:%Y-%m-%d %H:%M}"):
+            assert said in text_of(text)
+        assert ">User<" not in text
+        admins = pages.visitor("root").get("/certificates")
+        assert ">User<" in admins
+        assert "<td>alice</td>" in admins
+
+    def test_ones_own(self, pages: Pages, alice: Visitor) -> None:
+        """CRT-7: users see their own, admins all; what nobody owns is N/A."""
+        issue(pages, "a.example.com")
+        issue(pages, "b.example.com", "bob")
+        issue(pages, "c.example.com", None)
+        assert set(re.findall(r"[abc]\.example\.com", text_of(alice.get("/certificates")))) == {"a.example.com"}
+        everything = text_of(pages.visitor("root").get("/certificates"))
+        assert set(re.findall(r"[abc]\.example\.com", everything)) == {
+            "a.example.com",
+            "b.example.com",
+            "c.example.com",
+        }
+        assert "N/A" in everything
+
+    def test_filter_and_sort(self, pages: Pages, alice: Visitor) -> None:
+        """UI-2: the state is in the address."""
+        leaves = [issue(pages, f"device-{letter}.example.com") for letter in "cab"]
+        pages.stack.revoke(leaves[0])
+        pages.stack.revoke(leaves[1], RevocationReason.CERTIFICATE_HOLD)
+
+        def shown(query: str) -> list[str]:
+            found = re.findall(r'href="/certificates/\d+">device-(.)', alice.get(f"/certificates?{query}"))
+            return [str(one) for one in found]
+
+        assert shown("") == ["b", "a", "c"]
+        assert shown("sort=common_name") == ["a", "b", "c"]
+        assert shown("status=valid") == ["b"]
+        assert shown("status=revoked&sort=-common_name") == ["c", "a"]
+        assert shown("method=SCEP") == []
+        assert shown("issuer=ec&q=device-a") == ["a"]
+        assert shown(f"q={leaves[2].serial:x}") == ["b"]
+        assert "On hold" in text_of(alice.get("/certificates"))
+        assert "Nothing matches" in alice.get("/certificates?method=SCEP")
+
+    def test_nothing_yet(self, alice: Visitor) -> None:
+        """The empty list says what to do next."""
+        text = alice.get("/certificates")
+        assert "No certificates yet." in text
+        assert 'href="/ra"' in text
+
+    def test_csv(self, pages: Pages, alice: Visitor) -> None:
+        """All rows, without what a spreadsheet would calculate."""
+        issue(pages, "=HYPERLINK(1)")
+        leaf = issue(pages)
+        text = alice.get("/certificates?format=csv")
+        assert "ID,Common name,Serial,Key,Date (UTC),Expires,Status,Method\r\n" in text
+        at = f"{leaf.record.created_at:%Y-%m-%d %H:%M:%S}"
+        assert f"\r\n{leaf.record.id},device.example.com,{leaf.serial:x},EC/prime256v1,{at}," in text
+        assert ",'=HYPERLINK(1)," in text
+
+
+class TestView:
+    def test_what_it_says(self, pages: Pages, alice: Visitor) -> None:
+        """CRT-2: the summary, the text, the PEM."""
+        leaf = issue(pages)
+        page = alice.get(f"/certificates/{leaf.record.id}")
+        said = text_of(page)
+        for one in (
+            "Public key EC/prime256v1",
+            "Subject CN=device.example.com",
+            "Issuer CN=Test ec CA",
+            "Version 3",
+            "Signature algorithm ecdsa-with-SHA256",
+            f"{leaf.serial:x}",
+            "Certificate: Data: Version: 3 (0x2)",
+        ):
+            assert one in said
+        pem = re.search(r"-----BEGIN CERTIFICATE-----[^<]*", page)
+        assert pem
+        assert x509.load_pem_x509_certificate(pem[0].encode()) == x509.load_der_x509_certificate(leaf.der)
+        assert "User" not in said
+        assert "User alice" in text_of(pages.visitor("root").get(f"/certificates/{leaf.record.id}"))
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "<script>alert(1)</script>",
+            '"><img src=x onerror=alert(1)>',
+            "' onmouseover='x",
+            "\u202egnp.exe",
+            "{{ 7*7 }}",
+            "a\u200bb",
+        ],
+    )
+    def test_hostile_names(self, pages: Pages, alice: Visitor, name: str) -> None:
+        """A name is text, wherever it stands, and nothing in it is unseen."""
+        leaf = issue(pages, name)
+        pages.stack.revoke(leaf, RevocationReason.CERTIFICATE_HOLD)
+        own = f"/certificates/{leaf.record.id}"
+        for path in ("/certificates", own, *(f"{own}/{one}" for one in ("revoke", "release", "delete")), "/va"):
+            page = alice.get(path)
+            assert "<script>alert" not in page
+            assert "<img" not in page
+            assert "' onmouseover" not in page
+            assert "49" not in re.findall(r"<h1>(.*?)</h1>", page)
+            assert "\u202e" not in page
+            assert "\u200b" not in page
+        if name.isprintable():
+            assert name in text_of(alice.get(own))
+
+    @pytest.mark.parametrize("action", ["", "/download", "/revoke", "/release", "/delete"])
+    def test_other_people_s(self, pages: Pages, alice: Visitor, action: str) -> None:
+        """CRT-7: other users' ids are not found, like those that do not exist."""
+        leaf = issue(pages, owner="bob")
+        for identity in (str(leaf.record.id), "999999", "0", "9" * 30, "x"):
+            alice.get(f"/certificates/{identity}{action}", status=404)
+        if action in ("/revoke", "/release", "/delete"):
+            word = {"confirm": action[1:]}
+            assert alice.post(f"/certificates/{leaf.record.id}{action}", word).status == 404
+        pages.visitor("root").get(f"/certificates/{leaf.record.id}{action}")
+
+
+def test_downloads(pages: Pages, alice: Visitor) -> None:
+    """CRT-3: chain, PEM, DER, PKCS#7."""
+    leaf = issue(pages)
+    path = f"/certificates/{leaf.record.id}/download"
+    own = x509.load_der_x509_certificate(leaf.der)
+    chain = alice.request("GET", f"{path}?format=chain")
+    assert chain.headers["Content-Disposition"] == f'attachment; filename="{leaf.serial:x}-chain.pem"'
+    found = x509.load_pem_x509_certificates(chain.body)
+    assert (found[0], len(found)) == (own, 3)
+    assert alice.request("GET", f"{path}?format=der").body == leaf.der
+    assert x509.load_pem_x509_certificate(alice.request("GET", path).body) == own
+    bundle = alice.request("GET", f"{path}?format=p7b").body
+    assert own in pkcs7.load_der_pkcs7_certificates(bundle)
+    alice.get(f"{path}?format=exe", status=400)
+
+
+class TestRevoke:
+    def test_the_word(self, pages: Pages, alice: Visitor) -> None:
+        """CRT-5: without it nothing happens, and the form comes back as it was filled."""
+        leaf = issue(pages)
+        path = f"/certificates/{leaf.record.id}"
+        form = alice.get(f"{path}/revoke")
+        for name in ("keyCompromise", "cessationOfOperation", "certificateHold", "aACompromise"):
+            assert f'value="{name}"' in form
+        for typed in ("", "REVOKE", "delete"):
+            response = alice.post(f"{path}/revoke", {"confirm": typed, "reason": "superseded"})
+            assert response.status == 409
+            assert b'value="superseded" selected' in response.body
+            assert b"type the word revoke" in response.body
+        assert alice.post(f"{path}/revoke", {"confirm": "revoke", "reason": "removeFromCRL"}).status == 400
+        assert "Valid" in text_of(alice.get(path))
+        page = alice.follow(alice.post(f"{path}/revoke", {"confirm": " revoke ", "reason": "keyCompromise"}))
+        assert "was revoked" in text_of(page)
+        assert "Key compromise" in text_of(page)
+        assert f"{path}/revoke" not in page
+        record = pages.stack.changes[-1]
+        assert record.serial == leaf.serial
+
+    def test_once(self, pages: Pages, alice: Visitor) -> None:
+        """What is revoked stays so, with its reason."""
+        leaf = issue(pages)
+        pages.stack.revoke(leaf, RevocationReason.SUPERSEDED)
+        path = f"/certificates/{leaf.record.id}"
+        assert "revoked already" in text_of(alice.get(f"{path}/revoke"))
+        assert alice.post(f"{path}/revoke", {"confirm": "revoke", "reason": "keyCompromise"}).status == 409
+        assert "nothing to release" in text_of(alice.get(f"{path}/release"))
+        assert alice.post(f"{path}/release").status == 409
+
+    def test_hold(self, pages: Pages, alice: Visitor) -> None:
+        """CRT-5: hold, release, hold, final."""
+        leaf = issue(pages)
+        path = f"/certificates/{leaf.record.id}"
+        held = alice.follow(alice.post(f"{path}/revoke", {"confirm": "revoke", "reason": "certificateHold"}))
+        assert "On hold" in text_of(held)
+        assert f"{path}/release" in held
+        assert "was released" in text_of(alice.follow(alice.post(f"{path}/release")))
+        assert "Valid" in text_of(alice.get(path))
+        alice.post(f"{path}/revoke", {"confirm": "revoke", "reason": "certificateHold"})
+        assert 'value="certificateHold"' not in alice.get(f"{path}/revoke")
+        final = alice.follow(alice.post(f"{path}/revoke", {"confirm": "revoke", "reason": "keyCompromise"}))
+        assert "Revoked" in text_of(final)
+        assert f"{path}/release" not in final
+
+
+def test_delete(pages: Pages, alice: Visitor) -> None:
+    """CRT-6: the word; a warning where it was not revoked; then it is in no list."""
+    leaf = issue(pages)
+    path = f"/certificates/{leaf.record.id}"
+    assert "Revoke it first" in text_of(alice.get(f"{path}/delete"))
+    assert alice.post(f"{path}/delete", {"confirm": "yes"}).status == 409
+    pages.stack.revoke(leaf)
+    assert "stays revoked" in text_of(alice.get(f"{path}/delete"))
+    page = alice.follow(alice.post(f"{path}/delete", {"confirm": "delete"}))
+    assert "was deleted" in text_of(page)
+    assert "No certificates yet." in page
+    alice.get(path, status=404)
