@@ -132,6 +132,7 @@ class CertificatesPages(Pages):
     def __init__(self, core: Core) -> None:
         self._inventory = core.inventory
         self._issuers = core.issuers
+        self._keys = core.keys
         self._pool = core.pools.files
         self._rows = CertificateRows(core)
         issuing = sorted(core.issuers.current)
@@ -186,6 +187,7 @@ class CertificatesPages(Pages):
                 "signature_algorithm": algorithm,
                 "fingerprint": hashlib.sha256(record.der).hexdigest(),
                 "text": text,
+                "key_is_here": await self._keys.has_key(visit.principal, record),
                 "pem": certificates_pem([record.der]),
             },
         )
