@@ -392,12 +392,16 @@ class Channel(HTTPChannel):
                 # The client is told not to come back on this connection (RFC 9112 section 9.6).
                 request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
                 if request.ending is not None:
+                    self._abort_soon()
                     request.ending()
         elif not self._buffer:
-            # A TLS peer that does not read would not take its leave either.
-            if self._abortingCall is None:
-                self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
+            self._abort_soon()
             self.loseConnection()
+
+    def _abort_soon(self) -> None:
+        """Close in any case: a TLS peer that does not read, or was not told, would not take its leave."""
+        if self._abortingCall is None:
+            self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is gone, and what was waiting on it."""

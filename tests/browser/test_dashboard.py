@@ -1,0 +1,92 @@
+"""The dashboard and the audit log in Chromium (UI-3, AUD-1, UI-4)."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import get_args
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from pikachu.model import SYSTEM
+from tests.support.browser import NARROW, WIDE, Theme, Window, window
+from tests.support.deferreds import result_of
+from tests.support.rest import csr_pem
+from tests.support.server import Server
+
+pytestmark = [pytest.mark.browser, pytest.mark.interop]
+
+
+def issue(server: Server, name: str, common_name: str) -> str:
+    """A certificate of somebody's, by the running server; its serial."""
+    with server.core() as core:
+        account = result_of(core.store.account_by_name(name))
+        assert account is not None
+        token = result_of(core.accounts.create_token(SYSTEM, account.id, common_name))[1]
+    body = json.dumps({"csr": csr_pem(common_name)}).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    answer = server.ask("https", "/api/v1/certificates", "POST", body, headers)
+    assert answer.status == 201
+    serial: str = json.loads(answer.body)["serial"]
+    return serial
+
+
+def valid(one: Window) -> int:
+    """How many valid certificates the dashboard shows."""
+    return int(one.page.locator(".tile.good strong").inner_text().replace(",", ""))
+
+
+def test_it_lives(browser: Browser, server: Server) -> None:
+    """UI-3: figures and events change by themselves after an issuance; what is others' does not show."""
+    with window(browser, server) as alice, window(browser, server, NARROW, "dark") as bob:
+        for one, name in ((alice, "alice"), (bob, "bob")):
+            one.sign_in(name, f"password of {name}")
+            expect(one.page.get_by_text("Live", exact=True)).to_be_visible()
+        before, bobs = valid(alice), bob.page.locator("main").inner_text()
+        alice.page.locator("details.numbers summary").first.click()
+        serial = issue(server, "alice", "live.example.com")
+        expect(alice.page.locator(".tile.good strong")).to_have_text(str(before + 1))
+        expect(alice.page.get_by_role("link", name=serial)).to_be_visible()
+        # What was open stays open.
+        expect(alice.page.locator("details.numbers").first).to_have_attribute("open", "")
+        assert alice.page.locator("time[title]").count() > 0
+        alice.check()
+        assert bob.page.locator("main").inner_text() == bobs
+        bob.check()
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
+@pytest.mark.parametrize("theme", get_args(Theme))
+def test_pages(browser: Browser, server: Server, size: tuple[int, int], theme: Theme) -> None:
+    """The dashboard of an admin and the pages of the audit log."""
+    issue(server, "alice", f"{theme}{size[0]}.example.com")
+    with window(browser, server, size, theme) as one:
+        one.sign_in("root", "password of root")
+        expect(one.page.get_by_role("heading", name="All certificates")).to_be_visible()
+        one.check()
+        for path in ("/users/events", "/events"):
+            one.open(path)
+            one.check()
+        one.page.get_by_label("Resource").select_option("certificate")
+        expect(one.page).to_have_url(re.compile("resource_type=certificate"))
+        one.page.get_by_role("link", name=re.compile("^View event")).first.click()
+        expect(one.page.get_by_role("heading", name=re.compile("^Event "))).to_be_visible()
+        one.check()
+        one.open("/events")
+        one.page.get_by_role("button", name="Verify the chain").click()
+        expect(one.page.get_by_text("none changed or removed")).to_be_visible()
+        one.check()
+
+
+def test_without_scripts(browser: Browser, server: Server) -> None:
+    """UI-4: the dashboard is whole without a script, and right again when it is loaded again."""
+    with window(browser, server, java_script_enabled=False) as one:
+        one.sign_in("alice", "password of alice")
+        before = valid(one)
+        assert one.page.locator("svg.chart").count() == 3
+        expect(one.page.get_by_text("Live", exact=True)).to_be_hidden()
+        issue(server, "alice", "plain.example.com")
+        one.page.wait_for_timeout(600)
+        one.open("/")
+        assert valid(one) == before + 1
