@@ -227,6 +227,7 @@ class TestStoredRequests:
         stored = stored_request(pages, common_name="kept.example.com")
         page = root.get(f"/ra?csr={stored.id}")
         assert value(page, "csr_id") == str(stored.id)
+        assert "kept by alice, who will own the certificate" in text_of(page)
         csr = html.unescape(re.findall(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)[0])
         checked = body_of(root.post("/ra", {"csr": csr, "csr_id": str(stored.id)}, page="/ra"))
         assert value(checked, "csr_id") == str(stored.id)
@@ -236,6 +237,9 @@ class TestStoredRequests:
         after = result_of(pages.stack.core.store.csr(stored.id))
         assert (after.state, after.certificate_id) == ("signed", record.id)
         assert f'<option value="{stored.id}"' not in alice.get("/ra")
+        again = alice.get(f"/ra?csr={stored.id}")
+        assert f"signed before: certificate {record.id}" in text_of(again)
+        assert "who will own" not in again
 
     def test_changed_text(self, pages: Pages, alice: Visitor) -> None:
         """What was loaded and then written over is not that request any more."""

@@ -217,9 +217,12 @@ class RAPages(Pages):
         query = ISSUED.query(visit)
         issued = await self._fetch(visit)(query)
         stored = await self._stored(actor, draft.csr_id)
+        names = await self._inventory.owner_names(actor, [] if stored is None else [stored.owner_id])
+        foreign = stored is not None and stored.owner_id != actor.owner_id
         context = {
             "draft": draft,
             "stored": stored,
+            "keeper": next(iter(names.values()), "nobody") if foreign else "",
             "preview": preview,
             "error": error,
             "pending": await self._pending(actor, stored),
