@@ -9,13 +9,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Final, TypeAlias, TypeVar
 
-from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.permissions import administers, require_scope, require_whole_account, sees
+from pikachu.auth.rate_limit import Quota, address_key
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PolicyViolation
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
@@ -40,7 +42,13 @@ from pikachu.threads import uncancelled
 from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
 
 MAXIMUM_TOKEN_DAYS: Final = 3650
+#: How many accounts may be registered from one address within an hour.
+REGISTRATIONS: Final = 10
 MAXIMUM_CHALLENGE_VALIDITY: Final = timedelta(days=366)
+_STATE_EVENTS: Final = MappingProxyType(
+    {AccountState.ACTIVE: "activated", AccountState.PENDING: "deactivated", AccountState.SUSPENDED: "suspend"}
+)
+Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
 _Owned = TypeVar("_Owned", ChallengePassword, StoredCSR)
 _NO_ACCOUNT: Final = "there is no such account"
 _REGISTERED_NAME: Final = re.compile("[A-Za-z0-9_]{6,20}")
@@ -78,8 +86,7 @@ class Accounts:
         self._sealer = sealer
         self._clock = clock
         self._settings = settings
-        # An account is read, changed and written back: two changes at once would lose one of them.
-        self._changes = DeferredLock()
+        self._registrations = Quota(clock, REGISTRATIONS, 3600.0)
 
     # --- people --------------------------------------------------------------------------
 
@@ -96,6 +103,7 @@ class Accounts:
             raise MalformedRequest("a user name is 1 to 64 letters, digits and the characters . _ @ -")
         if state is AccountState.SUSPENDED:
             raise MalformedRequest("a new account is pending or active")
+        email = self._checked(email, password)
         event = _user_event(actor, "add", username, None, role=role.value, state=state.value)
         return await self._add(username, email, role, state, password, event)
 
@@ -103,12 +111,16 @@ class Accounts:
     async def register(self, username: str, email: str, password: str, confirmation: str, address: str) -> Account:
         """Somebody makes an account for themself (USR-2); it waits for an admin unless approval is automatic.
 
-        Fails with MalformedRequest, PolicyViolation (password), and Conflict when the name is taken.
+        Fails with MalformedRequest, PolicyViolation (password), with RateLimited after many from one address, and with
+        Conflict when the name is taken.
         """
         if not _REGISTERED_NAME.fullmatch(username):
             raise MalformedRequest("a user name is 6 to 20 letters, digits and underscores")
         if password != confirmation:
             raise MalformedRequest("the two passwords differ; type the same one twice")
+        email = self._checked(email, password)
+        # What is counted here tells which names are taken, and costs a password's hash.
+        self._registrations.take(address_key(address))
         state = AccountState.ACTIVE if self._settings.auto_approve else AccountState.PENDING
         actor = Principal(PrincipalKind.ANONYMOUS, username, address=address)
         event_type = "add" if self._settings.auto_approve else "pending"
@@ -118,12 +130,15 @@ class Accounts:
     async def _add(
         self, username: str, email: str, role: Role, state: AccountState, password: str, event: Event
     ) -> Account:
-        email = _checked_email(email)
-        self._check_password(password)
         if await self._store.account_by_name(username) is not None:
             raise Conflict("this user name is taken; choose another one")
         password_hash = await self._hasher.hash(password)
         return await self._store.add_account(username, email, role, state, password_hash, event, self._now())
+
+    def _checked(self, email: str, password: str) -> str:
+        email = _checked_email(email)
+        self._check_password(password)
+        return email
 
     def _check_password(self, password: str) -> None:
         minimum = self._settings.password_min_length
@@ -161,35 +176,40 @@ class Accounts:
         """Suspended → active; admins only.  Fails with NotFound, and Conflict when it is not suspended."""
         return await self._activate(actor, account_id, AccountState.SUSPENDED)
 
-    async def _activate(self, actor: Principal, account_id: int, expected: AccountState) -> Account:
+    def _activate(self, actor: Principal, account_id: int, expected: AccountState) -> Deferred[Account]:
         def decide(account: Account) -> tuple[Account, Event]:
             if account.state is not expected:
                 raise Conflict(f"the account is {account.state}, not {expected}")
-            event = _user_event(actor, "activated", account.username, account.id, before=account.state.value)
-            return replace(account, state=AccountState.ACTIVE), event
+            return _with_state(actor, account, AccountState.ACTIVE)
 
         require_scope(actor, Scope.ADMIN)
-        # What a suspension was interrupted in is finished before the tokens would work again.
-        await self._end_tokens(actor, account_id)
-        return await self._change(actor, account_id, decide)
+        return self._change(actor, account_id, decide)
 
     @uncancelled
     async def suspend(self, actor: Principal, account_id: int) -> Account:
-        """The account can't be used and its tokens end; admins only, never for themself.
+        """The account can't be used, and its sessions and tokens end; admins only, never for themself.
 
         Fails with NotFound, and Conflict for oneself and for the last active admin.
         """
+        require_scope(actor, Scope.ADMIN)
+        return await self._change(
+            actor, account_id, lambda account: _with_state(actor, account, AccountState.SUSPENDED)
+        )
+
+    @uncancelled
+    async def deactivate(self, actor: Principal, account_id: int) -> Account:
+        """The account waits for approval again, and its sessions and tokens end; admins only, never for themself.
+
+        Fails with NotFound, and Conflict for oneself, for the last active admin, and when it waits already.
+        """
 
         def decide(account: Account) -> tuple[Account, Event]:
-            if account.id == actor.owner_id:
-                raise Conflict("you can't suspend yourself; ask another admin")
-            event = _user_event(actor, "suspend", account.username, account.id, before=account.state.value)
-            return replace(account, state=AccountState.SUSPENDED), event
+            if account.state is AccountState.PENDING:
+                raise Conflict("the account is pending already")
+            return _with_state(actor, account, AccountState.PENDING)
 
         require_scope(actor, Scope.ADMIN)
-        account = await self._change(actor, account_id, decide)
-        await self._end_tokens(actor, account_id)
-        return account
+        return await self._change(actor, account_id, decide)
 
     @uncancelled
     async def change_role(self, actor: Principal, account_id: int, role: Role) -> Account:
@@ -219,11 +239,7 @@ class Accounts:
         Fails with NotFound, MalformedRequest, and Conflict as :meth:`suspend` and :meth:`change_role` do.
         """
 
-        def decide(account: Account) -> tuple[Account, Event]:
-            if state is AccountState.PENDING and account.state is not state:
-                raise Conflict("an account that was approved can't be pending again; suspend it instead")
-            if state is AccountState.SUSPENDED and account.id == actor.owner_id:
-                raise Conflict("you can't suspend yourself; ask another admin")
+        def decide(account: Account) -> tuple[Account, Event | None]:
             changed = replace(
                 account, email=new_email or account.email, role=role or account.role, state=state or account.state
             )
@@ -232,29 +248,35 @@ class Accounts:
                 for name in ("email", "role", "state")
                 if getattr(account, name) != getattr(changed, name)
             }
+            if not named:
+                return account, None
             type_ = "update"
-            if set(named) == {"role"}:
+            if "state" in named:
+                _check_not_oneself(actor, account, changed.state)
+                type_ = _STATE_EVENTS[changed.state]
+            elif set(named) == {"role"}:
                 type_ = "role change"
-            elif "state" in named:
-                type_ = "suspend" if state is AccountState.SUSPENDED else "activated"
             return changed, _user_event(actor, type_, account.username, account.id, **named)
 
         require_scope(actor, Scope.ADMIN)
         new_email = None if email is None else _checked_email(email)
-        before = await self._store.account(account_id)
-        if (new_email or before.email, role or before.role, state or before.state) == (
-            before.email,
-            before.role,
-            before.state,
-        ):
-            return before
-        if state is AccountState.ACTIVE and before.state is AccountState.SUSPENDED:
-            # As in activate(): what a suspension was interrupted in is finished first.
-            await self._end_tokens(actor, account_id)
-        account = await self._change(actor, account_id, decide)
-        if state is AccountState.SUSPENDED:
-            await self._end_tokens(actor, account_id)
-        return account
+        return await self._change(actor, account_id, decide)
+
+    @uncancelled
+    async def change_email(self, actor: Principal, email: str) -> Account:
+        """Another e-mail address for oneself.  Fails with MalformedRequest, and Conflict for one of the directory."""
+
+        def decide(account: Account) -> tuple[Account, Event | None]:
+            _check_local(account, "e-mail address")
+            if account.email == new_email:
+                return account, None
+            change = {"before": account.email, "after": new_email}
+            event = _user_event(actor, "update", account.username, account.id, email=change)
+            return replace(account, email=new_email), event
+
+        own = require_whole_account(actor)
+        new_email = _checked_email(email)
+        return await self._change(actor, own, decide)
 
     @uncancelled
     async def reset_password(self, actor: Principal, account_id: int, password: str) -> Account:
@@ -271,7 +293,7 @@ class Accounts:
 
         Fails with PolicyViolation, and Conflict for an account of the directory.
         """
-        return await self._set_password(actor, _whole_account(actor), password)
+        return await self._set_password(actor, require_whole_account(actor), password)
 
     async def _set_password(self, actor: Principal, account_id: int, password: str) -> Account:
         account = await self._visible_account(actor, account_id)
@@ -300,14 +322,11 @@ class Accounts:
         event = _user_event(actor, "delete", account.username, account.id, role=account.role.value)
         await self._store.delete_account(account_id, event, self._now())
 
-    def _change(
-        self, actor: Principal, account_id: int, decide: Callable[[Account], tuple[Account, Event]]
-    ) -> Deferred[Account]:
-        async def change() -> Account:
-            changed, event = decide(await self._visible_account(actor, account_id))
-            return await self._store.update_account(changed, event, self._now())
-
-        return self._changes.run(lambda: Deferred.fromCoroutine(change()))
+    def _change(self, actor: Principal, account_id: int, decide: Decide) -> Deferred[Account]:
+        """Decide in the transaction that writes, so that what others change meanwhile is neither missed nor undone."""
+        if account_id != actor.owner_id and not administers(actor):
+            raise NotFound(_NO_ACCOUNT)
+        return self._store.change_account(account_id, decide, self._now())
 
     async def _visible_account(self, actor: Principal, account_id: int) -> Account:
         if account_id == actor.owner_id or administers(actor):
@@ -333,7 +352,7 @@ class Accounts:
         Fails with NotFound, MalformedRequest, NotAuthorized (a restricted token makes no tokens), and Conflict when
         the account has a token of that name.
         """
-        if account_id != _whole_account(actor) and not administers(actor):
+        if account_id != require_whole_account(actor) and not administers(actor):
             raise NotFound(_NO_ACCOUNT)
         name = _checked_name(name, "a token's name", 64)
         lifetime = self._settings.token_days if days is None else days
@@ -372,16 +391,10 @@ class Accounts:
     @uncancelled
     async def revoke_token(self, actor: Principal, token_id: int) -> None:
         """The token ends; one's own, or any for admins.  Fails with NotFound."""
-        own = _whole_account(actor)
+        own = require_whole_account(actor)
         owner_id = None if administers(actor) else own
         event = _event(actor, "delete", "token", str(token_id), owner_id)
         await self._store.delete_token(token_id, owner_id, event, self._now())
-
-    async def _end_tokens(self, actor: Principal, account_id: int) -> None:
-        while tokens := (await self._store.tokens(ListQuery(limit=1000, owner_id=account_id))).items:
-            for token in tokens:
-                event = _event(actor, "delete", "token", token.name, account_id)
-                await self._store.delete_token(token.id, account_id, event, self._now())
 
     # --- challenge passwords -------------------------------------------------------------
 
@@ -502,12 +515,6 @@ class Accounts:
 # --- who may ---------------------------------------------------------------------------------
 
 
-def _whole_account(actor: Principal) -> int:
-    """The account of *actor*, where nothing of what its role allows is kept from it; 0 for the program itself."""
-    require_whole_account(actor)
-    return actor.owner_id or 0
-
-
 def _own_id(actor: Principal, scope: Scope) -> int:
     require_scope(actor, scope)
     # No account has the id 0, and the program itself owns nothing.
@@ -547,9 +554,20 @@ def _checked_name(name: str, what: str, maximum: int) -> str:
     return name
 
 
-def _check_local(account: Account) -> None:
+def _check_local(account: Account, what: str = "password") -> None:
     if account.source is not AccountSource.LOCAL:
-        raise Conflict("the password of this account is kept in the directory; change it there")
+        raise Conflict(f"the {what} of this account is kept in the directory; change it there")
+
+
+def _check_not_oneself(actor: Principal, account: Account, state: AccountState) -> None:
+    if account.id == actor.owner_id and state is not AccountState.ACTIVE:
+        raise Conflict("you can't suspend or deactivate yourself; ask another admin")
+
+
+def _with_state(actor: Principal, account: Account, state: AccountState) -> tuple[Account, Event]:
+    _check_not_oneself(actor, account, state)
+    event = _user_event(actor, _STATE_EVENTS[state], account.username, account.id, before=account.state.value)
+    return replace(account, state=state), event
 
 
 # --- what is recorded ------------------------------------------------------------------------

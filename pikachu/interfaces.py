@@ -311,8 +311,16 @@ class IAccountStore(Protocol):
     ) -> Deferred[Account]:
         """Fails with Conflict when the name is taken (names are compared without case)."""
 
-    def update_account(self, account: Account, event: Event, now: datetime) -> Deferred[Account]:
-        """Role, state, e-mail, password hash and last login.  Fails with Conflict when no active admin would remain."""
+    def change_account(
+        self, account_id: int, decide: Callable[[Account], tuple[Account, Event | None]], now: datetime
+    ) -> Deferred[Account]:
+        """Role, state, e-mail and password hash.
+
+        *decide* is called in the transaction that writes, maybe more than once and in another thread: it gives what the
+        account that it is shown becomes, and what is recorded, ``None`` where nothing changes.  Sessions end with the
+        password and with the state active, tokens with that state.  Fails with what *decide* raises, with NotFound, and
+        with Conflict when no active admin would remain.
+        """
 
     def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
         """Its tokens and unused challenge passwords end with it; what else it owned becomes nobody's.  Fails with
@@ -329,12 +337,13 @@ class IAccountStore(Protocol):
         event: Event,
         now: datetime,
     ) -> Deferred[Token]:
-        """Fails with Conflict when the account has a token of that name."""
+        """Fails with Conflict when the account is not active, or has a token of that name."""
 
     def token(self, token_id: int) -> Deferred[Token]:
         """Fails with NotFound."""
 
     def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]: ...
+    def touch_token(self, token_id: int, now: datetime) -> Deferred[None]: ...
     def tokens(self, query: ListQuery) -> Deferred[Page[Token]]: ...
     def delete_token(self, token_id: int, owner_id: int | None, event: Event, now: datetime) -> Deferred[None]: ...
 
@@ -412,7 +421,13 @@ class ISessionStore(Protocol):
     def end_sessions(self, account_id: int, event: Event, now: datetime) -> Deferred[int]:
         """How many there were.  Fails with NotFound."""
 
-    def end_idle_sessions(self, before: datetime) -> Deferred[int]: ...
+    def end_idle_sessions(
+        self, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
+    ) -> Deferred[int]:
+        """End *most* of those whose users were not seen since *before*, each with the event that *record* makes (maybe
+        more than once, and in another thread); how many there were.
+        """
+
     def last_seen(self, account_ids: Iterable[int]) -> Deferred[dict[int, datetime]]:
         """When those of the accounts that are signed in were seen last."""
 

@@ -291,10 +291,15 @@ class PikachuService(Service):
             if self.running:
                 log.error("{what} certificates: {failure}", what=what, failure=failure.getErrorMessage())
 
+        def forgotten(failure: Failure) -> None:
+            if self.running:
+                log.error("Sessions of who has gone: {failure}", failure=failure.getErrorMessage())
+
         async def work() -> None:
             await self.core.responder.prepare().addErrback(failed, "OCSP responder")
             if self._outlets.scep is not None:
                 await Deferred.fromCoroutine(self._outlets.scep.prepare()).addErrback(failed, "SCEP RA")
+            await self.core.sessions.forget_idle().addErrback(forgotten)
 
         self._under_way[1] = Deferred.fromCoroutine(work())
         return self._under_way[1]

@@ -18,23 +18,26 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import Authenticator, account_principal
-from pikachu.auth.permissions import administers, require_scope
+from pikachu.auth.permissions import administers, require_scope, require_whole_account
 from pikachu.belongings import AccountCertificate, Session
-from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.errors import Conflict, NotAuthorized, NotFound, PolicyViolation
 from pikachu.interfaces import IClock, IStore
-from pikachu.model import Account, AccountState, Event, Principal, PrincipalKind, Scope, format_serial, utc
+from pikachu.model import Account, AccountState, Event, Principal, Scope, format_serial, utc
 from pikachu.sealing import Sealer
 from pikachu.threads import uncancelled
-from pikachu.x509.certificate import Certificate
+from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, Certificate
 from pikachu.x509.names import parse_name
 
 #: However busy, a session lasts no longer than this.
 MAXIMUM_AGE: Final = timedelta(hours=12)
 #: How long a password that was asked for again is remembered (DECISIONS 49).
 CONFIRMED: Final = timedelta(minutes=5)
+#: Client certificates that sign in one account.
+MAXIMUM_CERTIFICATES: Final = 20
 _SEEN_EVERY: Final = timedelta(seconds=15)
 _SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
 _MAXIMUM_AGENT: Final = 200
+_AT_ONCE: Final = 200
 
 
 class Sessions:
@@ -71,19 +74,10 @@ class Sessions:
     ) -> tuple[Session, str]:
         """A new session of the account that the TLS client certificate *der* was bound to.
 
-        Fails with NotAuthorized for a certificate that is not valid here, or signs in nobody.
+        Fails with NotAuthorized for a certificate that is not valid here, or signs in nobody, and with RateLimited.
         """
-        account = await self.account_of_certificate(der, address, intermediates)
+        account = await self._authenticator.verified_certificate(der, address, intermediates)
         return await self._begin(account, address, agent, confirmed=False)
-
-    @uncancelled
-    async def account_of_certificate(self, der: bytes, address: str, intermediates: tuple[bytes, ...] = ()) -> Account:
-        """The active account that a valid TLS client certificate signs in; fails with NotAuthorized."""
-        await self._authenticator.client_certificate(der, address, intermediates)
-        account = await self._store.account_by_certificate(hashlib.sha256(der).digest())
-        if account is None or account.state is not AccountState.ACTIVE:
-            raise NotAuthorized("this client certificate signs in no account; bind it on the page Account first")
-        return account
 
     async def _begin(self, account: Account, address: str, agent: str, *, confirmed: bool) -> tuple[Session, str]:
         secret = secrets.token_urlsafe(32)
@@ -115,9 +109,8 @@ class Sessions:
         session, account = found
         now = self._now()
         if not self._lasts(session, now):
-            event = _event("logout", account, account_principal(account, session.address), reason="idle too long")
             try:
-                await self._store.end_session(session.id, event, now)
+                await self._store.end_session(session.id, _idle_event(session, account), now)
             except NotFound:
                 # Another request has ended it meanwhile.
                 return None
@@ -205,8 +198,12 @@ class Sessions:
 
     @uncancelled
     async def forget_idle(self) -> int:
-        """Remove the sessions whose users have gone without a word; how many."""
-        return await self._store.end_idle_sessions(self._now() - self.maximum_idle)
+        """End the sessions whose users have gone without a word; how many."""
+        ended, last, now = 0, _AT_ONCE, self._now()
+        while last == _AT_ONCE:
+            last = await self._store.end_idle_sessions(now - self.maximum_idle, _idle_event, now, _AT_ONCE)
+            ended += last
+        return ended
 
     # --- client certificates --------------------------------------------------------------
 
@@ -217,14 +214,34 @@ class Sessions:
         return await self._store.account_certificates(account_id)
 
     @uncancelled
+    async def certificate(self, actor: Principal, certificate_id: int) -> AccountCertificate:
+        """One that signs in one's own account, or anybody's for admins.  Fails with NotFound."""
+        own = require_whole_account(actor)
+        found = await self._store.account_certificate(certificate_id)
+        if found.account_id != own and not administers(actor):
+            raise NotFound("there is no such certificate of an account")
+        return found
+
+    @uncancelled
     async def bind(self, actor: Principal, account_id: int, certificate: Certificate) -> AccountCertificate:
         """Have a client certificate sign in one's own account, or anybody's for admins.
 
-        Whether it is one of this authority's, valid and for clients, is looked at each time that it is used.
-        Fails with NotFound, and Conflict when it signs in an account already.
+        Whether it is one of this authority's or one that it trusts, and not revoked, is looked at each time that it is
+        used.  Fails with NotFound, with PolicyViolation when it is not valid now or not for clients, with NotAuthorized
+        when it is somebody else's, and with Conflict when it signs in an account already.
         """
         self._require_own(actor, account_id)
         account = await self._store.account(account_id)
+        now = self._now()
+        if not certificate.not_before <= now <= certificate.not_after:
+            raise PolicyViolation("this certificate is not valid now; choose one that is")
+        purposes = certificate.extended_key_usage
+        if purposes is not None and not purposes & {CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE}:
+            raise PolicyViolation("this certificate is not meant for clients: its extendedKeyUsage lacks clientAuth")
+        if not administers(actor):
+            await self._require_owned(account_id, certificate)
+        if len(await self._store.account_certificates(account_id)) >= MAXIMUM_CERTIFICATES:
+            raise Conflict(f"an account has at most {MAXIMUM_CERTIFICATES} client certificates; take one away first")
         serial, subject = format_serial(certificate.serial), parse_name(certificate.subject_der).text
         event = _event("bind certificate", account, actor, serial=serial, subject=subject)
         return await self._store.bind_certificate(
@@ -234,14 +251,22 @@ class Sessions:
             certificate.serial,
             certificate.not_after,
             event,
-            self._now(),
+            now,
         )
+
+    async def _require_owned(self, account_id: int, certificate: Certificate) -> None:
+        """That nobody takes what this authority has issued for somebody else; what it has not is anybody's."""
+        try:
+            record = await self._store.certificate_by_serial(certificate.serial)
+        except NotFound:
+            return
+        if record.der == certificate.der and record.owner_id != account_id:
+            raise NotAuthorized("this certificate was issued for somebody else; an admin can bind it")
 
     @uncancelled
     async def unbind(self, actor: Principal, certificate_id: int) -> None:
         """It signs in nobody any more.  Fails with NotFound."""
-        found = await self._store.account_certificate(certificate_id)
-        self._require_own(actor, found.account_id)
+        found = await self.certificate(actor, certificate_id)
         account = await self._store.account(found.account_id)
         event = _event("unbind certificate", account, actor, serial=format_serial(found.serial))
         await self._store.unbind_certificate(certificate_id, event, self._now())
@@ -249,11 +274,7 @@ class Sessions:
     @staticmethod
     def _require_own(actor: Principal, account_id: int) -> None:
         """Sessions and certificates are a person's own: a token with less than all scopes has no business there."""
-        if actor.kind is PrincipalKind.ANONYMOUS:
-            raise AuthenticationFailed("sign in first")
-        require_scope(actor, Scope.READ)
-        require_scope(actor, Scope.ENROLL)
-        if actor.owner_id != account_id and not administers(actor):
+        if require_whole_account(actor) != account_id and not administers(actor):
             raise NotFound("there is no such account")
 
     def _now(self) -> datetime:
@@ -263,6 +284,10 @@ class Sessions:
 def _digest(secret: str) -> bytes:
     # Nobody guesses 256 random bits, so a plain digest will do, as for tokens.
     return hashlib.sha256(secret.encode()).digest()
+
+
+def _idle_event(session: Session, account: Account) -> Event:
+    return _event("logout", account, account_principal(account, session.address), reason="idle too long")
 
 
 def _event(type_: str, account: Account, actor: Principal, **details: object) -> Event:

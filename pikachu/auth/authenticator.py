@@ -9,14 +9,14 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import FailureLimiter, address_key
-from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound, PikachuError
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Account,
@@ -29,6 +29,7 @@ from pikachu.model import (
     PrincipalKind,
     Role,
     Scope,
+    Token,
     format_serial,
     utc,
 )
@@ -43,6 +44,7 @@ ROLE_SCOPES: Final = MappingProxyType(
     }
 )
 ACCOUNT_NAME: Final = re.compile("[A-Za-z0-9._@-]{1,64}")
+_USED_EVERY: Final = timedelta(minutes=1)
 _ENROLL_ONLY: Final = frozenset({Scope.ENROLL})
 _TOKEN: Final = re.compile(r"pik_[A-Za-z0-9_-]{43}")
 _CHALLENGE: Final = re.compile("[0-9A-F]{32}")
@@ -201,10 +203,17 @@ class Authenticator:
             elif account.state is not AccountState.ACTIVE:
                 reason = f"the account is {account.state}"
             else:
+                self._used(token)
                 return account_principal(account, address, token.scopes)
         locked = self._by_address.failed(source)
         await self._record_failure("token", account, address, reason, locked)
         raise AuthenticationFailed(_WRONG_TOKEN, reason=reason, address=address)
+
+    def _used(self, token: Token) -> None:
+        """Remember it to the minute; a request waits for that no more than it fails with it."""
+        now = self._now()
+        if token.last_used_at is None or now - token.last_used_at >= _USED_EVERY:
+            self._store.touch_token(token.id, now).addErrback(lambda failure: failure.trap(PikachuError) and None)
 
     @uncancelled
     async def client_certificate(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Principal:
@@ -215,6 +224,40 @@ class Authenticator:
         Fails with NotAuthorized and StoreUnavailable.
         """
         return await self._certificate_principal(der, address, intermediates, client_auth=True)
+
+    @uncancelled
+    async def bound_account(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Account | None:
+        """The active account that the TLS client certificate *der* signs in; ``None`` when it was bound to none.
+
+        Fails with NotAuthorized for one that was bound, but is not valid here any more or whose account is not active.
+        """
+        account = await self._store.account_by_certificate(hashlib.sha256(der).digest())
+        if account is None:
+            return None
+        await self.client_certificate(der, address, intermediates)
+        if account.state is not AccountState.ACTIVE:
+            raise NotAuthorized("the account of this client certificate is not active; ask an admin")
+        return account
+
+    @uncancelled
+    async def verified_certificate(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Account:
+        """Like :meth:`bound_account`, for who begins a session: one that signs in nobody is a failure too, and failures
+        are counted and recorded.
+
+        Fails with NotAuthorized, RateLimited and StoreUnavailable.
+        """
+        source = address_key(address)
+        self._by_address.check(source)
+        try:
+            account = await self.bound_account(der, address, intermediates)
+            if account is None:
+                raise NotAuthorized("this client certificate signs in no account; bind it on the page Account first")
+        except NotAuthorized as error:
+            locked = self._by_address.failed(source)
+            whose = await self._store.account_by_certificate(hashlib.sha256(der).digest())
+            await self._record_failure("client certificate", whose, address, error.public, locked)
+            raise
+        return account
 
     @uncancelled
     async def message_signer(self, der: bytes, address: str) -> Principal:

@@ -23,16 +23,17 @@ def require_scope(actor: Principal, scope: Scope) -> None:
         raise NotAuthorized(f"this needs the scope {scope}")
 
 
-def require_whole_account(actor: Principal) -> None:
-    """That nothing of what its role allows is kept from *actor*: a restricted token must not get at what is worth more
-    than itself.
+def require_whole_account(actor: Principal) -> int:
+    """The account of *actor*, 0 for the program itself, where nothing of what its role allows is kept from it: a
+    restricted token must not make itself a better one.
 
     :raises AuthenticationFailed: when it is anonymous.
-    :raises NotAuthorized: when it acts for no account, or is restricted.
+    :raises NotAuthorized: when it acts for no account, or for less than all of it.
     """
     require_scope(actor, Scope.READ)
     if actor.role is None or not actor.scopes >= ROLE_SCOPES[actor.role]:
         raise NotAuthorized("this needs a person or a token with all scopes of the account")
+    return actor.owner_id or 0
 
 
 def administers(actor: Principal) -> bool:

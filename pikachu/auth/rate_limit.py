@@ -93,6 +93,38 @@ class FailureLimiter:
             self._failures.pop(key, None)
 
 
+class Quota:
+    """So many of something within a time, for each key; what is refused does not count.
+
+    Memory is bounded: the keys that came longest ago are forgotten first.
+    """
+
+    def __init__(self, clock: IClock, limit: int, window: float) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._window = window
+        self._taken: OrderedDict[str, list[float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._taken)
+
+    def take(self, key: str) -> None:
+        """Count one.
+
+        :raises RateLimited: with the seconds until there is room again.
+        """
+        now = self._clock.seconds()
+        taken = [at for at in self._taken.get(key, ()) if now - at < self._window]
+        if len(taken) >= self._limit:
+            seconds = math.ceil(taken[0] + self._window - now)
+            raise RateLimited(f"too many from your address; try again in {seconds} seconds", retry_after=seconds)
+        self._taken[key] = [*taken, now]
+        self._taken.move_to_end(key)
+        if len(self._taken) > MAXIMUM_KEYS:
+            self._taken.popitem(last=False)
+
+
 @functools.lru_cache(maxsize=1024)
 def address_key(address: str) -> str:
     """What stands for *address* in the limits: an IPv6 host has a whole /64 to choose from, so that is one key."""

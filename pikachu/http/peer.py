@@ -35,6 +35,17 @@ def peer_certificate(transport: object) -> bytes | None:
     return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) if certificate is not None else None
 
 
+def required_certificate(transport: object) -> bytes | None:
+    """The peer's certificate on a port where the handshake fails without one; ``None`` everywhere else.
+
+    Only there people sign in with it (DECISIONS 9): elsewhere browsers are not asked, or it is for devices.
+    """
+    connection = tls_connection(transport)
+    if connection is None or not connection.get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:
+        return None
+    return peer_certificate(transport)
+
+
 def peer_intermediates(transport: object) -> tuple[bytes, ...]:
     """The DER certificates that the peer sent besides its own; none in a resumed session.  Nothing vouches for them."""
     connection = tls_connection(transport)

@@ -91,6 +91,8 @@ class BoundedRequest(server.Request):
     content: BytesIO
     # For an answer that would not end by itself: called when the site is being drained.
     ending: Callable[[], None] | None = None
+    # What the client calls this server, kept by who hides it from Klein.
+    named_host: bytes | None = None
     _room = 0
     _refused = False
     _began = 0.0

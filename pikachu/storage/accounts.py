@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
@@ -29,6 +30,9 @@ from pikachu.storage.schema import (
     tokens,
 )
 
+#: What becomes of an account, seen in the transaction that writes it, and what is recorded; ``None``: nothing changes.
+Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
+
 _a: Final = accounts.c
 _t: Final = tokens.c
 _COLUMNS: Final = [column for column in accounts.columns if column is not _a.name_key]
@@ -45,7 +49,6 @@ _update: Final = (
         role=bindparam("v_role"),
         state=bindparam("v_state"),
         password_hash=bindparam("v_password_hash"),
-        last_login_at=bindparam("v_last_login_at"),
     )
 )
 _delete: Final = delete(accounts).where(_a.id == bindparam("b_id"))
@@ -69,9 +72,11 @@ _all_certificates: Final = delete(account_certificates).where(account_certificat
 
 _token: Final = select(*tokens.columns).where(_t.id == bindparam("b_id"))
 _token_named: Final = select(_t.id).where(_t.account_id == bindparam("b_account"), _t.name == bindparam("b_name"))
+_token_names: Final = select(_t.name).where(_t.account_id == bindparam("b_account")).order_by(_t.id)
 _token_by_digest: Final = select(*tokens.columns).where(_t.digest == bindparam("b_digest"))
 _insert_token: Final = insert_into(tokens, "account_id", "name", "digest", "scopes", "created_at", "expires_at")
 _delete_token: Final = delete(tokens).where(_t.id == bindparam("b_id"))
+_used_token: Final = update(tokens).where(_t.id == bindparam("b_id")).values(last_used_at=bindparam("v_last_used_at"))
 
 
 def _record(row: Row) -> Account:
@@ -153,24 +158,32 @@ def _keep_an_admin(tx: Transaction, account: Account) -> None:
             raise Conflict("this is the last active administrator")
 
 
-def _change(tx: Transaction, account: Account, event: Event, now: datetime) -> Account:
-    old = find_account(tx, account.id)
+def _change(tx: Transaction, account_id: int, decide: Decide, now: datetime) -> Account:
+    old = find_account(tx, account_id)
+    account, event = decide(old)
+    if event is None:
+        return old
     if account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE:
         _keep_an_admin(tx, old)
     values = {
-        "b_id": account.id,
+        "b_id": old.id,
         "v_email": storable(account.email),
         "v_role": account.role.value,
         "v_state": account.state.value,
         "v_password_hash": account.password_hash,
-        "v_last_login_at": seconds(account.last_login_at),
     }
     tx.write(_update, values)
+    write_event(tx, event, now)
     if account.state is not AccountState.ACTIVE or account.password_hash != old.password_hash:
         # Whoever knew the former password, or was let in before, is out from now on (USR-4).
-        tx.write(_all_sessions, {"b_id": account.id})
-    write_event(tx, event, now)
-    return find_account(tx, account.id)
+        tx.write(_all_sessions, {"b_id": old.id})
+    if account.state is not AccountState.ACTIVE:
+        details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
+        for row in tx.rows(_token_names, {"b_account": old.id}):
+            ended = Event("delete", "token", row[0], event.actor, details, old.id, event.actor_id)
+            write_event(tx, ended, now)
+        tx.write(_all_tokens, {"b_id": old.id})
+    return find_account(tx, old.id)
 
 
 def _remove(tx: Transaction, account_id: int, event: Event, now: datetime) -> None:
@@ -210,7 +223,9 @@ def _add_token(
     event: Event,
     now: datetime,
 ) -> Token:
-    find_account(tx, account_id)
+    account = find_account(tx, account_id)
+    if account.state is not AccountState.ACTIVE:
+        raise Conflict(f"the account is {account.state}; only an active one has tokens")
     if tx.row(_token_named, {"b_account": account_id, "b_name": storable(name)}) is not None:
         raise Conflict("this account has a token of that name")
     values = {
@@ -284,9 +299,9 @@ class AccountsPart(StorePart):
         """A new one; Conflict when the name is taken."""
         return self._write(_add, username, email, role, state, password_hash, event, now, source)
 
-    def update_account(self, account: Account, event: Event, now: datetime) -> Deferred[Account]:
-        """Role, state, e-mail, password hash and last login; NotFound, Conflict."""
-        return self._write(_change, account, event, now)
+    def change_account(self, account_id: int, decide: Decide, now: datetime) -> Deferred[Account]:
+        """Role, state, e-mail and password hash; NotFound, Conflict, and what *decide* raises."""
+        return self._write(_change, account_id, decide, now)
 
     def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
         """Remove it with its tokens and its unused challenge passwords; NotFound, Conflict."""
@@ -312,6 +327,14 @@ class AccountsPart(StorePart):
     def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]:
         """The token and whose it is."""
         return self._read(_by_digest, digest)
+
+    def touch_token(self, token_id: int, now: datetime) -> Deferred[None]:
+        """It was used; nothing, when it has ended meanwhile."""
+
+        def work(tx: Transaction) -> None:
+            tx.write(_used_token, {"b_id": row_id(token_id), "v_last_used_at": int(now.timestamp())})
+
+        return self._write(work)
 
     def tokens(self, query: ListQuery) -> Deferred[Page[Token]]:
         """With *owner_id*: that account's."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
@@ -40,7 +40,12 @@ _touch: Final = (
 _confirm: Final = update(sessions).where(_s.id == bindparam("b_id")).values(confirmed_at=bindparam("v_confirmed"))
 _end: Final = delete(sessions).where(_s.id == bindparam("b_id"))
 _end_all: Final = delete(sessions).where(_s.account_id == bindparam("b_account"))
-_end_idle: Final = delete(sessions).where(_s.last_seen_at < bindparam("b_before"))
+_idle: Final = (
+    select(*_COLUMNS)
+    .where(_s.last_seen_at < bindparam("b_before"))
+    .order_by(_s.last_seen_at)
+    .limit(bindparam("b_most"))
+)
 
 _certificate: Final = select(*account_certificates.columns).where(_c.id == bindparam("b_id"))
 _by_fingerprint: Final = select(*account_certificates.columns).where(_c.fingerprint == bindparam("b_fingerprint"))
@@ -121,6 +126,16 @@ def _finish_all(tx: Transaction, account_id: int, event: Event, now: datetime) -
     ended = tx.write(_end_all, {"b_account": account_id})
     write_event(tx, event, now)
     return ended
+
+
+def _finish_idle(
+    tx: Transaction, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
+) -> int:
+    found = [_record(row) for row in tx.rows(_idle, {"b_before": int(before.timestamp()), "b_most": most})]
+    for session in found:
+        tx.write(_end, {"b_id": session.id})
+        write_event(tx, record(session, find_account(tx, session.account_id)), now)
+    return len(found)
 
 
 def _last_seen(tx: Transaction, account_ids: tuple[int, ...]) -> dict[int, datetime]:
@@ -217,13 +232,11 @@ class SessionsPart(StorePart):
         """Remove all of the account; NotFound."""
         return self._write(_finish_all, account_id, event, now)
 
-    def end_idle_sessions(self, before: datetime) -> Deferred[int]:
-        """Remove those whose users were not seen since."""
-
-        def work(tx: Transaction) -> int:
-            return tx.write(_end_idle, {"b_before": int(before.timestamp())})
-
-        return self._write(work)
+    def end_idle_sessions(
+        self, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
+    ) -> Deferred[int]:
+        """Remove some of those whose users were not seen since, each with its event."""
+        return self._write(_finish_idle, before, record, now, most)
 
     def last_seen(self, account_ids: Iterable[int]) -> Deferred[dict[int, datetime]]:
         """When those of the accounts that are signed in were seen last."""

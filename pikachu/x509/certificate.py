@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pikachu.errors import MalformedRequest
+from pikachu.errors import MalformedRequest, TooLarge
 from pikachu.x509 import der
+from pikachu.x509.armour import blocks, decode_base64
 from pikachu.x509.extension import Extension, encode_extensions, parse_extensions
 
 BASIC_CONSTRAINTS = "2.5.29.19"
@@ -28,6 +29,8 @@ SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
 
+# In octets, of one that somebody gives us.
+MAXIMUM_SIZE = 64 * 1024
 # Bits of KeyUsage (RFC 5280 section 4.2.1.3).
 DIGITAL_SIGNATURE = 0
 KEY_ENCIPHERMENT = 2
@@ -140,6 +143,25 @@ def parse_time(element: der.Element) -> datetime:
                 month, day, hour, minute, second = (int(digits[start : start + 2]) for start in range(4, 14, 2))
                 return datetime(int(digits[:4]), month, day, hour, minute, second, tzinfo=UTC)
     raise MalformedRequest("a time is not in the form that RFC 5280 asks for")
+
+
+def decode_certificate_input(data: bytes) -> bytes:
+    """The one DER certificate in *data*, as people paste it: DER, PEM with or without text around it, or base64.
+
+    :raises MalformedRequest: none, or more than one.
+    :raises TooLarge: more than a certificate may have.
+    """
+    if len(data) > 2 * MAXIMUM_SIZE:
+        raise TooLarge(f"a certificate has at most {MAXIMUM_SIZE // 1024} KiB")
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if data[:1] == b"\x30":
+        return data
+    if b"-----BEGIN " not in data:
+        return decode_base64(data)
+    found = blocks(data, ("CERTIFICATE", "X509 CERTIFICATE"))
+    if len(found) != 1:
+        raise MalformedRequest("paste one certificate in PEM, from -----BEGIN CERTIFICATE----- on")
+    return found[0].der()
 
 
 def parse_certificate(data: bytes) -> Certificate:

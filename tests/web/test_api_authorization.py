@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pikachu.model import SYSTEM, Approval, Role, Scope
+from pikachu.model import SYSTEM, Approval, Role, Scope, utc
 from pikachu.policy import DEFAULT_POLICY_NAME
 from tests.support.deferreds import result_of
+from tests.support.pki import DAY, make_leaf
 from tests.support.rest import REST, csr_pem, make_rest
 from tests.support.stack import DEFAULT_EXTENSIONS, build_core
 
@@ -105,6 +106,13 @@ TABLE: dict[str, Statuses] = {
     "PATCH /api/v1/users/<id>": admins(),
     "DELETE /api/v1/users/<id>": admins(204),
     "POST /api/v1/users/<id>/password": admins(204),
+    "POST /api/v1/users/<id>/logout": admins(),
+    "GET /api/v1/sessions": whole(200, 200),
+    "DELETE /api/v1/sessions/<id>": whole(404, 204),
+    "POST /api/v1/account-certificates": whole(201, 201),
+    "GET /api/v1/account-certificates": whole(200, 200),
+    "GET /api/v1/account-certificates/<id>": whole(404, 200),
+    "DELETE /api/v1/account-certificates/<id>": whole(404, 204),
     "POST /api/v1/tokens": whole(201, 201),
     "GET /api/v1/tokens": each(Scope.READ),
     "GET /api/v1/tokens/<id>": own(Scope.READ),
@@ -121,6 +129,13 @@ TABLE: dict[str, Statuses] = {
     "POST /api/v1/inspect": each(Scope.READ),
     "GET /api/v1/openapi.json": anyone(),
 }
+
+
+def client_pem(rest: REST) -> str:
+    """A new certificate of a CA that is not here, valid when the tests' clock says so."""
+    now = utc(rest.clock.seconds())
+    leaf = make_leaf(rest.stack.files.root, "client", not_before=now - DAY, not_after=now + DAY)
+    return leaf.pem.decode()
 
 
 @dataclass
@@ -182,6 +197,15 @@ class World:
         elif path == "/events/<id>":
             self.made("/csrs", {"csr": csr_pem()})
             new = rest.good("GET", "/events?limit=1", who="alice")["items"][0]["id"]
+        elif path.startswith("/account-certificates/"):
+            for bound in rest.good("GET", "/account-certificates", who="alice")["items"]:
+                rest.call("DELETE", f"/account-certificates/{bound['id']}", who="alice")
+            new = self.made("/account-certificates", {"pem": client_pem(rest)})
+        elif path.startswith("/sessions/"):
+            adding = rest.stack.core.sessions.login("alice", "password of alice", "192.0.2.7", "a browser")
+            new = result_of(adding)[0].id
+            # An admin names whose it is.
+            path += f"?user_id={rest.accounts['alice'].id}"
         elif path == "/users/<id>" and route.startswith("GET"):
             new = rest.accounts["alice"].id
         elif path.startswith("/users/"):
@@ -219,6 +243,7 @@ class World:
             "POST /api/v1/users/<id>/password": {"password": "another one"},
             "POST /api/v1/tokens": {"name": name},
             "POST /api/v1/inspect": {"data": csr_pem()},
+            "POST /api/v1/account-certificates": {"pem": client_pem(self.rest)},
         }
         return bodies.get(route, {} if route.startswith("POST") else None)
 

@@ -9,7 +9,7 @@ import pytest
 
 from pikachu.model import SYSTEM, AccountState, ListQuery
 from pikachu.sessions import CONFIRMED, MAXIMUM_AGE
-from pikachu.web.ui.cookies import SESSION
+from pikachu.web.browsers import SESSION
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, make_pages, text_of

@@ -18,15 +18,18 @@ from twisted.web.resource import IResource, Resource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, RequestRedirect
 
-from pikachu.auth.authenticator import Authenticator
+from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.errors import AuthenticationFailed, Overloaded, PikachuError, TooLarge
+from pikachu.http.peer import peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.interfaces import IClock
 from pikachu.model import ANONYMOUS, Principal
+from pikachu.sessions import Sessions
 from pikachu.web.api.bodies import decode_body
 from pikachu.web.api.idempotency import Repetitions, checked_key
 from pikachu.web.api.queries import parse_query
-from pikachu.web.api.routes import Access, Answer, Call, Route, Sent
+from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Route, Sent
+from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, status_problem, unexpected_problem
 
 TIME_LIMIT: Final = 60.0
@@ -49,10 +52,13 @@ class RESTResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, routes: Iterable[Route], authenticator: Authenticator, clock: IClock) -> None:
+    def __init__(
+        self, routes: Iterable[Route], authenticator: Authenticator, sessions: Sessions, clock: IClock
+    ) -> None:
         Resource.__init__(self)
         self.routes = tuple(routes)
         self._authenticator = authenticator
+        self._sessions = sessions
         self._clock = clock
         self._repetitions = Repetitions(clock)
         self._klein = self._application().resource()
@@ -69,6 +75,7 @@ class RESTResource(Resource):
         if not _METHOD.fullmatch(request.method):
             problem = status_problem(HTTPStatus.NOT_IMPLEMENTED, "this method is served nowhere here")
             return Sent.problem(problem).render(request)
+        request.named_host = request.getHeader(b"Host")
         # Routes don't depend on it, but Klein and Werkzeug stumble over some of what clients call this server.
         request.requestHeaders.setRawHeaders(b"Host", [b"api"])
         return int(self._klein.render(request))
@@ -119,16 +126,32 @@ class RESTResource(Resource):
         return Sent.answer(await self._repetitions.once(account_key, fingerprint, work, durable=route.durable))
 
     async def _principal(self, route: Route, request: BoundedRequest) -> Principal:
-        """Who asks.  A TLS client certificate counts only once it is bound to an account, and none can be (yet)."""
+        """Who asks: whose token it is, else whose the TLS client certificate is, where it was bound to an account."""
         if route.scope is Access.ANYONE:
             return ANONYMOUS
         values = request.requestHeaders.getRawHeaders(b"Authorization") or []
         if not values:
-            return ANONYMOUS
+            return await self._unasked(route, request)
         scheme, _, token = values[0].decode("latin-1").strip().partition(" ")
         if len(values) > 1 or scheme.lower() != "bearer":
-            raise AuthenticationFailed("send an API token: Authorization: Bearer TOKEN")
+            raise AuthenticationFailed(NO_CREDENTIALS)
         return await self._authenticator.token(token.strip(), request.address)
+
+    async def _unasked(self, route: Route, request: BoundedRequest) -> Principal:
+        """Who asks by what a browser sends by itself, so another site's page may have made it do so."""
+        account = None
+        der = peer_certificate(request.transport)
+        if der is not None:
+            intermediates = peer_intermediates(request.transport)
+            account = await self._authenticator.bound_account(der, request.address, intermediates)
+        if account is None and route.browsers:
+            found = await self._sessions.find(read_cookies(request).get(SESSION, ""))
+            account = None if found is None else found[1]
+        if account is None:
+            return ANONYMOUS
+        if request.method not in (b"GET", b"HEAD"):
+            check_origin(request, request.named_host)
+        return account_principal(account, request.address)
 
 
 def _json_octets(request: BoundedRequest) -> bytes:

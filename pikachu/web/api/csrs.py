@@ -178,7 +178,13 @@ class CSRsAPI(Routes):
         stored = await self._registration.reject_csr(call.principal, call.id, call.take(Rejection).reason)
         return Answer(200, await self._document(call, stored))
 
-    @route("GET", "//requests/<id>/download", scope=Scope.READ, summary="A stored certificate request as a PEM file")
+    @route(
+        "GET",
+        "//requests/<id>/download",
+        scope=Scope.READ,
+        summary="A stored certificate request as a PEM file",
+        browsers=True,
+    )
     async def download(self, call: Call) -> Answer:
         """CSR-3: for its owner and admins."""
         stored = await self._accounts.csr(call.principal, call.id)

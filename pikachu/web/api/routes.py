@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 JSON: Final = b"application/json"
 BASE: Final = "/api/v1"
+NO_CREDENTIALS: Final = "send an API token: Authorization: Bearer TOKEN"
 _GREATEST_ID: Final = 2**63 - 1
 
 
@@ -149,6 +150,7 @@ class Route:
     :param owner: of a list: the name in the query that holds an owner's id (for admins).
     :param query: other names that may stand in the query.
     :param statuses: of success.
+    :param browsers: whoever is signed in on the pages may follow a link to it, without a token.
     :param durable: the rooms below recognise a repeated Idempotency-Key by themselves, across restarts.
     """
 
@@ -168,6 +170,7 @@ class Route:
     query: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     durable: bool = False
+    browsers: bool = False
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -191,7 +194,7 @@ class Route:
         if self.scope is Access.ANYONE:
             return
         if principal.kind is PrincipalKind.ANONYMOUS or principal.role is None:
-            raise AuthenticationFailed("send an API token: Authorization: Bearer TOKEN")
+            raise AuthenticationFailed(NO_CREDENTIALS)
         if self.scope is Access.WHOLE_ACCOUNT:
             if not principal.scopes >= ROLE_SCOPES[principal.role]:
                 raise NotAuthorized("this needs a token with all scopes of the account")
@@ -219,6 +222,7 @@ def route(
     query: tuple[str, ...] = (),
     statuses: tuple[int, ...] = (200,),
     durable: bool = False,
+    browsers: bool = False,
 ) -> Callable[[Handler], Route]:
     """Decorator that makes a route of a coroutine method ``(self, call) -> Answer``; see :class:`Route`.
 
@@ -244,6 +248,7 @@ def route(
             query,
             statuses,
             durable,
+            browsers,
         )
 
     return declare

@@ -15,6 +15,7 @@ from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
 from pikachu.web.api.routes import Routes
+from pikachu.web.api.sessions import AccountCertificatesAPI, SessionsAPI
 from pikachu.web.api.statistics import StatisticsAPI
 from pikachu.web.api.templates import TemplatesAPI, X509TemplatesAPI
 from pikachu.web.api.users import TokensAPI, UsersAPI
@@ -34,6 +35,8 @@ def api_tree(core: Core) -> RESTResource:
         ChallengePasswordsAPI(core, inventory),
         UsersAPI(core),
         TokensAPI(core, inventory),
+        SessionsAPI(core),
+        AccountCertificatesAPI(core, inventory),
         AuthorityAPI(core),
         CRLsAPI(core),
         EventsAPI(core, inventory),
@@ -41,4 +44,4 @@ def api_tree(core: Core) -> RESTResource:
         InspectionAPI(core),
     ]
     routes = [route for part in parts for route in part.routes()]
-    return RESTResource([*routes, *OpenAPI(routes).routes()], core.authenticator, core.clock)
+    return RESTResource([*routes, *OpenAPI(routes).routes()], core.authenticator, core.sessions, core.clock)

@@ -42,6 +42,13 @@ class NewPassword:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """How many sessions ended."""
+
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True)
 class User:
     """An account."""
 
@@ -90,6 +97,7 @@ class UsersAPI(Routes):
 
     def __init__(self, core: Core) -> None:
         self._accounts: Accounts = core.accounts
+        self._sessions = core.sessions
 
     @route("POST", "/users", scope=Scope.ADMIN, summary="Add an account", body=NewUser, answer=User, statuses=(201,))
     async def create(self, call: Call) -> Answer:
@@ -123,7 +131,7 @@ class UsersAPI(Routes):
         "PATCH",
         "/users/<id>",
         scope=Scope.ADMIN,
-        summary="Change e-mail, role and state of an account: approve, suspend, activate",
+        summary="Change e-mail, role and state of an account: approve, suspend, activate, deactivate",
         body=UserChange,
         answer=User,
     )
@@ -156,6 +164,11 @@ class UsersAPI(Routes):
         """409 for an account of the directory."""
         await self._accounts.reset_password(call.principal, call.id, call.take(NewPassword).password)
         return NO_CONTENT
+
+    @route("POST", "/users/<id>/logout", scope=Scope.ADMIN, summary="Sign an account out everywhere", answer=Ended)
+    async def logout(self, call: Call) -> Answer:
+        """Its sessions end; its tokens stay."""
+        return Answer(200, Ended(await self._sessions.force_logout(call.principal, call.id)))
 
 
 class TokensAPI(Routes):

@@ -29,8 +29,9 @@ from pikachu.http.responses import TEXT, send
 from pikachu.interfaces import IClock
 from pikachu.inventory import Inventory
 from pikachu.rooms import Core
+from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.errors import Problem, outcome_of, problem_of, status_problem, unexpected_problem
-from pikachu.web.ui.cookies import NOTICE, SESSION, VISITOR, cookie, open_notice, read_cookies, seal_notice
+from pikachu.web.ui.cookies import NOTICE, VISITOR, cookie, open_notice, seal_notice
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
 from pikachu.web.ui.pages import Page, PasswordNeeded, Visit, Who
@@ -156,7 +157,7 @@ class UIResource(Resource):
         try:
             page.admit(visit.principal)
             if page.method == "POST":
-                _check_origin(request)
+                check_origin(request, request.getHeader(b"Host"))
                 _check_csrf(visit)
             reply = await page.serve(None, visit)
         except AuthenticationFailed as error:
@@ -309,16 +310,6 @@ def _query(uri: bytes) -> dict[str, str]:
     except (UnicodeDecodeError, ValueError):
         return {}
     return {name: value for name, value in reversed(pairs) if "\0" not in value}
-
-
-def _check_origin(request: BoundedRequest) -> None:
-    """That a form was sent from a page of this server (UI-5), as far as the browser says from where."""
-    site = request.getHeader(b"Sec-Fetch-Site")
-    origin = request.getHeader(b"Origin")
-    host = (request.getHeader(b"Host") or b"").lower()
-    foreign = origin is not None and origin.lower() != b"https://" + host
-    if foreign or (site is not None and site not in (b"same-origin", b"none")):
-        raise NotAuthorized("this form was sent from another site; go to the page and send it from there")
 
 
 def _check_csrf(visit: Visit) -> None:

@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 from pikachu.errors import SecretKeyChanged
-from pikachu.http.request import BoundedRequest
 from pikachu.sealing import Sealer
 
-#: The secret of a session, or, before there is one, what a form is bound to.
-SESSION: Final = "__Host-pikachu"
+#: What a form is bound to before there is a session.
 VISITOR: Final = "__Host-pikachu-visitor"
 NOTICE: Final = "__Host-pikachu-notice"
-_MAXIMUM: Final = 8192
 _MAXIMUM_NOTICE: Final = 400
-
-
-def read_cookies(request: BoundedRequest) -> dict[str, str]:
-    """Those that the browser sent; none when the header can't be read."""
-    header = b"; ".join(request.requestHeaders.getRawHeaders(b"Cookie") or ())
-    if len(header) > _MAXIMUM:
-        return {}
-    parsed: SimpleCookie = SimpleCookie()
-    try:
-        parsed.load(header.decode("latin-1"))
-    except CookieError:
-        return {}
-    return {name: one.value for name, one in parsed.items()}
 
 
 def cookie(name: str, value: str, *, seconds: int | None = None) -> bytes:

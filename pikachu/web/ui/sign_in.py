@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pikachu.errors import NotAuthorized, PikachuError
-from pikachu.http.peer import peer_certificate, peer_intermediates
+from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.rooms import Core
+from pikachu.web.browsers import SESSION
 from pikachu.web.errors import outcome_of
 from pikachu.web.ui.application import own_path
-from pikachu.web.ui.cookies import SESSION, cookie
+from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
 
@@ -41,10 +42,10 @@ class SignInPages(Pages):
         """Begin a session of the account that the TLS client certificate was bound to."""
         following = own_path(visit.form.text("next", "/"))
         transport = visit.request.transport
-        presented = peer_certificate(transport)
+        presented = required_certificate(transport)
         try:
             if presented is None:
-                raise NotAuthorized("your browser has shown no client certificate")
+                raise NotAuthorized("your browser has shown no client certificate; open the trusted port with one")
             _, secret = await self._sessions.login_by_certificate(
                 presented, visit.address, visit.agent, peer_intermediates(transport)
             )
@@ -63,7 +64,7 @@ class SignInPages(Pages):
             "next": following,
             "username": username,
             "error": error,
-            "has_certificate": peer_certificate(visit.request.transport) is not None,
+            "has_certificate": required_certificate(visit.request.transport) is not None,
         }
         return Html("people/login.html", context, 200 if error is None else outcome_of(error).status)
 

@@ -1,0 +1,171 @@
+"""``/sessions`` and ``/account-certificates``: where an account is signed in, and which client certificates do that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pikachu.belongings import AccountCertificate, Session
+from pikachu.errors import MalformedRequest
+from pikachu.inventory import Inventory
+from pikachu.model import Page, format_serial
+from pikachu.rooms import Core
+from pikachu.web.api.queries import whole_number
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
+from pikachu.x509.certificate import decode_certificate_input, parse_certificate
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """A browser that is signed in."""
+
+    id: int
+    address: str
+    browser: str
+    created_at: datetime
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccountCertificate:
+    """A client certificate that shall sign in an account: one that was issued here, by its id, or any in PEM."""
+
+    certificate_id: int | None = None
+    pem: str | None = None
+    user_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BoundCertificate:
+    """A client certificate that signs in an account.
+
+    :param fingerprint: SHA-256 in hexadecimal digits.
+    """
+
+    id: int
+    user_id: int
+    subject: str
+    serial: str
+    fingerprint: str
+    not_after: datetime
+    created_at: datetime
+
+
+class SessionsAPI(Routes):
+    """Sessions of the pages."""
+
+    def __init__(self, core: Core) -> None:
+        self._sessions = core.sessions
+
+    @route(
+        "GET",
+        "/sessions",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="Where one's own account is signed in, or for admins any",
+        answer=SessionSummary,
+        listed=True,
+        sorts=(),
+        query=("user_id",),
+    )
+    async def list(self, call: Call) -> Answer:
+        """Newest first, on one page."""
+        found = await self._sessions.of_account(call.principal, _account(call))
+        return listed(Page(tuple(found), None), _session)
+
+    @route(
+        "DELETE",
+        "/sessions/<id>",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="End a session",
+        query=("user_id",),
+        statuses=(204,),
+    )
+    async def delete(self, call: Call) -> Answer:
+        """Its browser is signed out."""
+        await self._sessions.end(call.principal, _account(call), call.id)
+        return NO_CONTENT
+
+
+class AccountCertificatesAPI(Routes):
+    """Client certificates that sign in."""
+
+    def __init__(self, core: Core, inventory: Inventory) -> None:
+        self._sessions = core.sessions
+        self._inventory = inventory
+
+    @route(
+        "POST",
+        "/account-certificates",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="Have a client certificate sign in one's own account, or any for admins",
+        body=NewAccountCertificate,
+        answer=BoundCertificate,
+        statuses=(201,),
+    )
+    async def create(self, call: Call) -> Answer:
+        """API-1: from now on it also calls this API without a token."""
+        asked = call.take(NewAccountCertificate)
+        if (asked.certificate_id is None) == (asked.pem is None):
+            raise MalformedRequest("send either certificate_id or pem")
+        if asked.certificate_id is not None:
+            der = (await self._inventory.certificate(call.principal, asked.certificate_id)).der
+        else:
+            der = decode_certificate_input((asked.pem or "").encode())
+        account_id = (call.principal.owner_id or 0) if asked.user_id is None else asked.user_id
+        bound = await self._sessions.bind(call.principal, account_id, parse_certificate(der))
+        return created(f"/account-certificates/{bound.id}", _bound(bound))
+
+    @route(
+        "GET",
+        "/account-certificates",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="The client certificates that sign in one's own account, or for admins any",
+        answer=BoundCertificate,
+        listed=True,
+        sorts=(),
+        query=("user_id",),
+    )
+    async def list(self, call: Call) -> Answer:
+        """All of them, on one page."""
+        found = await self._sessions.certificates(call.principal, _account(call))
+        return listed(Page(tuple(found), None), _bound)
+
+    @route(
+        "GET", "/account-certificates/<id>", scope=Access.WHOLE_ACCOUNT, summary="One of them", answer=BoundCertificate
+    )
+    async def get(self, call: Call) -> Answer:
+        """404 for other people's."""
+        return Answer(200, _bound(await self._sessions.certificate(call.principal, call.id)))
+
+    @route(
+        "DELETE",
+        "/account-certificates/<id>",
+        scope=Access.WHOLE_ACCOUNT,
+        summary="Have a client certificate sign in nobody any more",
+        statuses=(204,),
+    )
+    async def delete(self, call: Call) -> Answer:
+        """The certificate itself stays valid."""
+        await self._sessions.unbind(call.principal, call.id)
+        return NO_CONTENT
+
+
+def _account(call: Call) -> int:
+    text = call.query.get("user_id")
+    return whole_number(text, "user_id") if text else call.principal.owner_id or 0
+
+
+def _session(session: Session) -> SessionSummary:
+    return SessionSummary(session.id, session.address, session.agent, session.created_at, session.last_seen_at)
+
+
+def _bound(one: AccountCertificate) -> BoundCertificate:
+    return BoundCertificate(
+        one.id,
+        one.account_id,
+        one.subject,
+        format_serial(one.serial),
+        one.fingerprint.hex(),
+        one.not_after,
+        one.created_at,
+    )
