@@ -11,7 +11,16 @@ import pytest
 
 from pikachu.accounts import Accounts, AccountSettings
 from pikachu.auth.authenticator import account_principal
-from pikachu.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound, PolicyViolation
+from pikachu.auth.rate_limit import MAXIMUM_KEYS, Quota
+from pikachu.errors import (
+    AuthenticationFailed,
+    Conflict,
+    MalformedRequest,
+    NotAuthorized,
+    NotFound,
+    PolicyViolation,
+    RateLimited,
+)
 from pikachu.model import (
     ANONYMOUS,
     SYSTEM,
@@ -138,6 +147,60 @@ def test_password_has_the_configured_minimum() -> None:
 def test_confirmation_must_agree(world: World) -> None:
     attempt = world.accounts.register("alice_1", "a@example.com", PASSWORD, PASSWORD + "?", ADDRESS)
     assert "differ" in failure_of(attempt, MalformedRequest).public
+
+
+def test_registrations_from_one_address_are_bounded(world: World) -> None:
+    """USR-2: ten an hour, also of names that are taken; what is malformed is not counted, other addresses are free."""
+    for number in range(9):
+        result_of(register(world, f"person_{number}"))
+        failure_of(register(world, "no"), MalformedRequest)
+    failure_of(register(world, "person_1"), Conflict)
+    wait = failure_of(register(world, "another"), RateLimited).retry_after
+    assert wait == 3600
+    result_of(world.accounts.register("another", "a@example.com", PASSWORD, PASSWORD, "192.0.2.8"))
+    world.clock.advance(3600)
+    result_of(register(world, "person_10"))
+
+
+def test_remembered_addresses_are_bounded(world: World) -> None:
+    """Whoever has a thousand addresses fills no memory."""
+    quota = Quota(world.clock, 1, 3600)
+    for number in range(MAXIMUM_KEYS + 5):
+        quota.take(str(number))
+    assert len(quota) == MAXIMUM_KEYS
+    with pytest.raises(RateLimited):
+        quota.take(str(number))
+
+
+def test_change_own_address(world: World) -> None:
+    """One's own e-mail, with both in the event; the same again is no event."""
+    alice = world.as_person(world.add("alice"))
+    assert result_of(world.accounts.change_email(alice, " new@example.com ")).email == "new@example.com"
+    event = last_event(world)
+    assert (event.type, event.about_account) == ("update", True)
+    assert event.details["email"] == {"before": "alice@example.com", "after": "new@example.com"}
+    before = len(world.events())
+    result_of(world.accounts.change_email(alice, "new@example.com"))
+    assert len(world.events()) == before
+    failure_of(world.accounts.change_email(alice, "new"), MalformedRequest)
+    failure_of(world.accounts.change_email(ANONYMOUS, "a@example.com"), AuthenticationFailed)
+
+
+def test_tokens_are_seen_to_the_minute(world: World) -> None:
+    """USR-6: the time of a token's last use."""
+    alice = world.add("alice")
+    token, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+
+    def used() -> object:
+        result_of(world.authenticator.token(text, ADDRESS))
+        return result_of(world.accounts.token(SYSTEM, token.id)).last_used_at
+
+    first = world.now
+    assert used() == first
+    world.clock.advance(59)
+    assert used() == first
+    world.clock.advance(1)
+    assert used() == world.now
 
 
 # --- states and roles ------------------------------------------------------------------------

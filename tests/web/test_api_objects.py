@@ -51,7 +51,7 @@ class TestUsers:
         rest.bad(409, "PATCH", me, {"state": "suspended"}, who="root")
         rest.bad(409, "DELETE", me, who="root")
         bob = f"/users/{rest.accounts['bob'].id}"
-        rest.bad(409, "PATCH", bob, {"state": "pending"}, who="root")
+        rest.bad(409, "PATCH", me, {"state": "pending"}, who="root")
         for body in ({"role": "owner"}, {"state": None}, {"email": "x"}, {"username": "x"}, {"password": "x"}):
             rest.bad(400, "PATCH", bob, body, who="root")
         for change in ({"username": ""}, {"username": "a b"}, {"email": "none"}, {"state": "suspended"}):
