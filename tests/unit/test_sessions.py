@@ -194,7 +194,7 @@ def test_refused_certificates_are_recorded(people: People) -> None:
         result_of(people.sessions.bind(alice, people.alice.id, certificate_of(leaf)))
     revoked = certificate_of(bound[0]).serial
     event = world.events()[0].event
-    result_of(world.store.revoke(revoked, world.now, RevocationReason.UNSPECIFIED, event, world.now))
+    result_of(world.store.revoke(revoked, world.now, RevocationReason.UNSPECIFIED, event))
     assert "revoked" in people.refused(bound[0])
     result_of(world.accounts.suspend(SYSTEM, people.alice.id))
     assert "not active" in people.refused(bound[1])
