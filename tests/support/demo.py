@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pikachu.certificate_requests import RequestSource
 from pikachu.model import (
     SYSTEM,
     Account,
@@ -16,6 +17,7 @@ from pikachu.model import (
     Role,
 )
 from pikachu.rooms import Core
+from pikachu.web.ui.csrs import EXAMPLE
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr
 from tests.support.stack import DEFAULT_EXTENSIONS
@@ -63,6 +65,10 @@ def fill(core: Core) -> Demo:
         demo.ids["challenge-passwords"] = challenge.id
     csr = make_csr("p256", "sensor-77.example.com", ["DNS:sensor-77.example.com"], slot=99)[1]
     demo.ids["csrs"] = result_of(core.accounts.store_csr(user, "sensor 77", csr)).id
+    for name, kind in (("gateway", "rsa2048"), ("sensor 78", "prime256v1"), ("sensor 79", "mldsa65")):
+        demo.ids["keys"] = result_of(core.keys.generate(user, name, kind)).id
+        made = core.requests.generate(user, name, RequestSource(demo.ids["keys"], text=EXAMPLE))
+        demo.ids["requests"] = result_of(made).id
     token, _ = result_of(core.accounts.create_token(user, demo.accounts["fleet_operator"].id, "inventory script"))
     demo.ids["tokens"] = token.id
     demo.ids["users"] = demo.accounts["second_user"].id

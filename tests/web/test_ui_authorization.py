@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pikachu.auth.authenticator import account_principal
 from pikachu.web.ui.pages import Who
 from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request
@@ -34,11 +35,48 @@ def event_path(pages: Pages, owner: Visitor) -> str:
     return f"/events/{result_of(pages.stack.core.store.newest_event())}"
 
 
+def stored_key(action: str) -> Callable[[Pages, Visitor], str]:
+    """The path of a page about a key of alice's."""
+
+    def make(pages: Pages, owner: Visitor) -> str:
+        principal = account_principal(pages.accounts["alice"], "192.0.2.1")
+        return f"/keys/{result_of(pages.stack.core.keys.generate(principal, 'mine', 'ed25519')).id}{action}"
+
+    return make
+
+
+def kept_request(list_path: str, action: str) -> Callable[[Pages, Visitor], str]:
+    """The same of a stored request."""
+    return lambda pages, owner: f"{list_path}/{stored_request(pages).id}{action}"
+
+
+def own_certificate(action: str) -> Callable[[Pages, Visitor], str]:
+    """The same of a certificate."""
+    return lambda pages, owner: (
+        f"/certificates/{pages.stack.issue(owner_id=pages.accounts['alice'].id).record.id}{action}"
+    )
+
+
 #: GET pages: what nobody, the owner, another user and an admin get.
 TABLE: dict[str, Expected] = {
     "GET /": USERS,
     "GET /login": (200, 303, 303, 303),
     "GET /confirm": USERS,
+    "GET /keys": USERS,
+    "GET /generate": USERS,
+    "GET /keys/<id>": OWN,
+    "GET /keys/<id>/public": OWN,
+    "GET /keys/<id>/private": OWN,
+    "GET /keys/<id>/download": OWN,
+    "GET /keys/<id>/delete": OWN,
+    "GET /certificates/<id>/pfx": OWN,
+    "GET /csrs": USERS,
+    "GET /csrs/upload": USERS,
+    "GET /csrs/generate": USERS,
+    "GET /csrs/<id>": OWN,
+    "GET /csrs/<id>/download": OWN,
+    "GET /csrs/<id>/delete": OWN,
+    "GET /requests/<id>/download": OWN,
     "GET /ra": USERS,
     "GET /ra/csrs/<id>/reject": ADMINS,
     "GET /ra/approvals": USERS,
@@ -70,6 +108,15 @@ POSTS: dict[str, Who] = {
     "POST /login/certificate": Who.ANYONE,
     "POST /logout": Who.ANYONE,
     "POST /confirm": Who.USER,
+    "POST /generate": Who.USER,
+    "POST /keys/<id>/private": Who.USER,
+    "POST /keys/<id>/download": Who.USER,
+    "POST /keys/<id>/delete": Who.USER,
+    "POST /certificates/<id>/pfx": Who.USER,
+    "POST /csrs/upload": Who.USER,
+    "POST /csrs/generate": Who.USER,
+    "POST /csrs/preview": Who.USER,
+    "POST /csrs/<id>/delete": Who.USER,
     "POST /ra": Who.USER,
     "POST /ra/sign": Who.USER,
     "POST /ra/validity": Who.ADMIN,
@@ -100,6 +147,10 @@ STREAMS: dict[str, Expected] = {"GET /live": USERS}
 
 #: How an object of alice's is made for a page with a variable part: gives the path.
 MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
+    **{f"GET /keys/<id>{action}": stored_key(action) for action in ("", "/public", "/private", "/download", "/delete")},
+    **{f"GET /csrs/<id>{action}": kept_request("/csrs", action) for action in ("", "/download", "/delete")},
+    "GET /requests/<id>/download": kept_request("/requests", "/download"),
+    "GET /certificates/<id>/pfx": own_certificate("/pfx"),
     "GET /events/<id>": event_path,
     "GET /ra/csrs/<id>/reject": lambda pages, _: f"/ra/csrs/{stored_request(pages).id}/reject",
     "GET /ra/approvals/<id>": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}",

@@ -8,8 +8,10 @@ from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
 from pikachu.web.ui.authority import AuthorityPages, RevocationPages
 from pikachu.web.ui.certificates import CertificatesPages
+from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.events import EventsPages
+from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.ra import RAPages
 from pikachu.web.ui.rendering import Renderer
@@ -22,6 +24,8 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
     static = StaticFiles()
     parts: list[Pages] = [
         SignInPages(core),
+        KeysPages(core),
+        CSRsPages(core),
         RAPages(core),
         ApprovalsPages(core),
         DashboardPages(core),

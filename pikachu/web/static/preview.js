@@ -1,0 +1,26 @@
+// What a form would make, shown while somebody fills it in; its button "Preview" does the same without scripts.
+
+document.querySelectorAll("form[data-preview]").forEach((form) => {
+  const place = document.getElementById("preview");
+  let waiting = 0;
+  let last = 0;
+
+  const show = async () => {
+    const mine = ++last;
+    try {
+      const answer = await fetch(form.dataset.preview, {
+        method: "POST",
+        credentials: "same-origin",
+        body: new URLSearchParams(new FormData(form)),
+      });
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      if (answer.ok && !answer.redirected && mine === last) place.replaceChildren(...page.body.childNodes);
+    } catch { /* the server is away: what is there stays */ }
+  };
+
+  form.addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(show, 250);
+  });
+  form.querySelectorAll("[name=action][value=preview]").forEach((button) => { button.hidden = true; });
+});

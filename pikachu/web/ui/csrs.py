@@ -1,0 +1,280 @@
+"""``/csrs``: certificate requests that people keep here (CSR-1 to CSR-3)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pikachu.belongings import StoredKey
+from pikachu.certificate_requests import RequestPreview, RequestSource
+from pikachu.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.model import ListQuery, StoredCSR, rfc3339
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.forms import Form
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.x509.csr import parse_csr
+from pikachu.x509.pem import pem
+from pikachu.x509.request_text import view_request
+from pikachu.x509.text.csr import csr_text
+
+_LABEL: Final = "CERTIFICATE REQUEST"
+#: How many keys and templates a form offers; others are chosen on their own pages.
+_OFFERED: Final = 200
+_STATES: Final = {"pending": "warn", "signed": "good", "rejected": "bad"}
+#: What a form for a new request begins with.
+EXAMPLE: Final = """\
+[ req ]
+prompt = no
+distinguished_name = dn
+req_extensions = asked
+
+[ dn ]
+O = Example
+CN = device.example.com
+
+[ asked ]
+subjectAltName = DNS:device.example.com
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CSRRow:
+    """A request as lists and pages show it.
+
+    :ivar kind: the colour of its state.
+    :ivar owner: the user's name; empty when there is none.
+    """
+
+    csr: StoredCSR
+    kind: str
+    owner: str
+
+
+TABLE: Final[Table[StoredCSR]] = Table(
+    "csrs",
+    (
+        Column("id", "ID", sort="id", text=lambda row: str(row.csr.id)),
+        Column("name", "Name", sort="name", text=lambda row: row.csr.name),
+        Column("key", "Key", text=lambda row: row.csr.key_type),
+        Column("profile", "Profile", text=lambda row: row.csr.template or ""),
+        Column("status", "Status", text=lambda row: row.csr.state),
+        Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.csr.created_at)),
+        Column("user", "User", text=lambda row: row.owner, admins=True),
+        Column("actions", "Actions"),
+    ),
+    (Filter("state", "Status", tuple((state, state.capitalize()) for state in _STATES)),),
+    empty="No certificate requests yet.",
+    empty_link=("/csrs/generate", "Generate a CSR"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A form for a new request.
+
+    :ivar key: id of the stored key; empty: none was chosen.
+    :ivar template: id of the stored template; empty: the text counts.
+    """
+
+    name: str = ""
+    key: str = ""
+    template: str = ""
+    text: str = EXAMPLE
+
+    @classmethod
+    def of(cls, form: Form) -> Draft:
+        """What was filled in."""
+        return cls(form.text("name"), form.text("key"), form.text("template"), form.whole_text("text"))
+
+    @property
+    def source(self) -> RequestSource:
+        """What the request is to be made of.
+
+        :raises MalformedRequest: no key was chosen.
+        """
+        if not self.key:
+            raise MalformedRequest("choose a key")
+        if self.template:
+            return RequestSource(_number(self.key), template_id=_number(self.template))
+        return RequestSource(_number(self.key), text=self.text)
+
+
+class CSRsPages(Pages):
+    """Stored requests."""
+
+    def __init__(self, core: Core) -> None:
+        self._accounts = core.accounts
+        self._requests = core.requests
+        self._keys = core.keys
+        self._templates = core.templates
+        self._inventory = core.inventory
+
+    @page("GET", "/csrs", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """CSR-2."""
+
+        async def rows(items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
+            return await self._rows(visit, items)
+
+        return await TABLE.reply(
+            visit, lambda query: self._accounts.list_csrs(visit.principal, query), "csrs/list.html", prepare=rows
+        )
+
+    # --- made elsewhere -------------------------------------------------------------------
+
+    @page("GET", "/csrs/upload", who=Who.USER)
+    async def ask_upload(self, visit: Visit) -> Reply:
+        """CSR-1: a file, or a text."""
+        return Html("csrs/upload.html", {"form": {}})
+
+    @page("POST", "/csrs/upload", who=Who.USER)
+    async def upload(self, visit: Visit) -> Reply:
+        """CSR-1."""
+        form = visit.form
+        try:
+            data = form.octets("file") or form.whole_text("csr").encode()
+            if not data.strip():
+                raise MalformedRequest("choose a file or paste a request")
+            stored = await self._accounts.store_csr(visit.principal, form.text("name"), data)
+        except PikachuError as error:
+            typed = {name: value for name, value in form.values.items() if name in ("name", "csr")}
+            return Html("csrs/upload.html", {"form": typed, "error": error}, outcome_of(error).status)
+        return See(f"/csrs/{stored.id}", notice="The request was stored.")
+
+    # --- made here ------------------------------------------------------------------------
+
+    @page("GET", "/csrs/generate", who=Who.USER)
+    async def new(self, visit: Visit) -> Reply:
+        """CSR-1: with ``?key=ID`` and ``?template=ID`` these are chosen."""
+        draft = Draft(key=visit.query.get("key", ""), template=visit.query.get("template", ""))
+        return await self._form(visit, draft)
+
+    @page("POST", "/csrs/generate", who=Who.USER)
+    async def generate(self, visit: Visit) -> Reply:
+        """Make it; or, for who has no scripts, show the preview."""
+        draft = Draft.of(visit.form)
+        if visit.form.text("action") == "preview":
+            return await self._form(visit, draft)
+        try:
+            stored = await self._requests.generate(visit.principal, draft.name, draft.source)
+        except PikachuError as error:
+            return await self._form(visit, draft, error)
+        return See(f"/csrs/{stored.id}", notice="The request was made.")
+
+    @page("POST", "/csrs/preview", who=Who.USER)
+    async def preview(self, visit: Visit) -> Reply:
+        """The preview alone, while somebody types."""
+        preview, error = await self._preview(visit, Draft.of(visit.form))
+        return Html("csrs/preview.html", {"preview": preview, "wrong": error})
+
+    async def _form(self, visit: Visit, draft: Draft, error: PikachuError | None = None) -> Reply:
+        keys = await self._offered_keys(visit, draft)
+        if not draft.key and keys:
+            draft = replace(draft, key=str(keys[0].id))
+        query = ListQuery(limit=_OFFERED, sort="name", filters={"usage": "req"})
+        templates = (await self._templates.list(visit.principal, query)).items
+        preview, wrong = await self._preview(visit, draft)
+        context = {
+            "draft": draft,
+            "keys": [(key.id, f"{key.name} ({key.key_type})") for key in keys],
+            "templates": [("", "The text below"), *((one.id, one.name) for one in templates)],
+            "preview": preview,
+            "wrong": None if error is not None else wrong,
+            "error": error,
+        }
+        return Html("csrs/generate.html", context, 200 if error is None else outcome_of(error).status)
+
+    async def _offered_keys(self, visit: Visit, draft: Draft) -> Sequence[StoredKey]:
+        """The newest ones, with the one that is chosen."""
+        found = (await self._keys.list(visit.principal, ListQuery(limit=_OFFERED))).items
+        if draft.key and draft.key not in {str(key.id) for key in found}:
+            # One that is not there can't be chosen; the preview says so.
+            with contextlib.suppress(NotFound, MalformedRequest):
+                found = (await self._keys.get(visit.principal, _number(draft.key)), *found)
+        return found
+
+    async def _preview(self, visit: Visit, draft: Draft) -> tuple[RequestPreview | None, PikachuError | None]:
+        if not draft.key:
+            return None, None
+        try:
+            return await self._requests.preview(visit.principal, draft.source), None
+        except PikachuError as error:
+            return None, error
+
+    # --- one ------------------------------------------------------------------------------
+
+    @page("GET", "/csrs/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """CSR-2: what it asks for, its key, its template."""
+        row = await self._row(visit)
+        context = {
+            "row": row,
+            "view": view_request(parse_csr(row.csr.der)),
+            "key": await self._key(visit, row.csr),
+            "pem": pem(_LABEL, row.csr.der),
+            "text": csr_text(row.csr.der),
+        }
+        return Html("csrs/view.html", context)
+
+    @page("GET", "/csrs/<id>/download", who=Who.USER)
+    async def download(self, visit: Visit) -> Reply:
+        """CSR-3 for browsers."""
+        return await self._file(visit)
+
+    async def _file(self, visit: Visit) -> Reply:
+        stored = await self._accounts.csr(visit.principal, visit.id)
+        return Download(pem(_LABEL, stored.der).encode(), b"application/x-pem-file", f"request-{stored.id}.csr")
+
+    @page("GET", "/requests/<id>/download", who=Who.USER)
+    async def download_request(self, visit: Visit) -> Reply:
+        """The same at the address that programs use (:mod:`pikachu.web.either`)."""
+        return await self._file(visit)
+
+    @page("GET", "/csrs/<id>/delete", who=Who.USER)
+    async def ask_delete(self, visit: Visit) -> Reply:
+        """What will happen."""
+        return await self._delete_form(visit)
+
+    @page("POST", "/csrs/<id>/delete", who=Who.USER)
+    async def delete(self, visit: Visit) -> Reply:
+        """What was signed from it stays."""
+        try:
+            visit.form.typed("delete")
+            await self._accounts.delete_csr(visit.principal, visit.id)
+        except PikachuError as error:
+            return await self._delete_form(visit, error)
+        return See("/csrs", notice="The request was deleted.")
+
+    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        context = {"row": await self._row(visit), "error": error}
+        return Html("csrs/delete.html", context, 200 if error is None else outcome_of(error).status)
+
+    async def _key(self, visit: Visit, csr: StoredCSR) -> StoredKey | None:
+        """The stored key that it was made with, as far as it is still there to be seen."""
+        if csr.key_id is None:
+            return None
+        try:
+            return await self._keys.get(visit.principal, csr.key_id)
+        except NotFound:
+            return None
+
+    async def _row(self, visit: Visit) -> CSRRow:
+        return (await self._rows(visit, [await self._accounts.csr(visit.principal, visit.id)]))[0]
+
+    async def _rows(self, visit: Visit, items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
+        names = await self._inventory.owner_names(visit.principal, [csr.owner_id for csr in items])
+        return [
+            CSRRow(csr, _STATES.get(csr.state, "mute"), "" if csr.owner_id is None else names.get(csr.owner_id, ""))
+            for csr in items
+        ]
+
+
+def _number(text: str) -> int:
+    if len(text) > 18 or not (text.isascii() and text.isdecimal()):
+        raise MalformedRequest("choose a key and a template from the lists")
+    return int(text)

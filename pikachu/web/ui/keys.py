@@ -1,0 +1,223 @@
+"""``/keys`` and ``/generate``: private keys that people keep here (KEY-1 to KEY-5), and PKCS#12 files (CRT-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.belongings import StoredKey
+from pikachu.errors import MalformedRequest, PikachuError
+from pikachu.key_store import CHOICES, key_name, parts_of_type
+from pikachu.model import CertificateRecord, format_serial, rfc3339
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.forms import Form
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.x509.pem import pem
+
+PEM_FILE: Final = b"application/x-pem-file"
+_KIND_LABELS: Final = {"RSA": "Size", "EC": "Curve", "PQC": "Algorithm"}
+_NO_FORM: Final = Form()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as lists and pages show it.
+
+    :ivar choice: its size, curve or algorithm; of Ed25519 the same as the type.
+    :ivar owner: the user's name; empty when there is none.
+    """
+
+    key: StoredKey
+    family: str
+    choice: str
+    owner: str
+
+
+TABLE: Final[Table[StoredKey]] = Table(
+    "keys",
+    (
+        Column("id", "ID", sort="id", text=lambda row: str(row.key.id)),
+        Column("name", "Name", sort="name", text=lambda row: row.key.name),
+        Column("type", "Type", text=lambda row: row.family),
+        Column("choice", "Size, curve or algorithm", text=lambda row: row.choice),
+        Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.key.created_at)),
+        Column("user", "User", text=lambda row: row.owner, admins=True),
+        Column("actions", "Actions"),
+    ),
+    (Filter("type", "Type", tuple((family, family) for family in CHOICES)),),
+    empty="No keys yet.",
+    empty_link=("/generate", "Generate New Key"),
+)
+
+
+class KeysPages(Pages):
+    """Stored keys."""
+
+    def __init__(self, core: Core) -> None:
+        self._keys = core.keys
+        self._inventory = core.inventory
+
+    @page("GET", "/keys", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """KEY-2."""
+
+        async def rows(items: Sequence[StoredKey]) -> Sequence[KeyRow]:
+            return await self._rows(visit, items)
+
+        return await TABLE.reply(
+            visit, lambda query: self._keys.list(visit.principal, query), "keys/list.html", prepare=rows
+        )
+
+    @page("GET", "/generate", who=Who.USER)
+    async def new(self, visit: Visit) -> Reply:
+        """The form; it shows the choices of the type that is selected (KEY-1)."""
+        return _new_form(_NO_FORM)
+
+    @page("POST", "/generate", who=Who.USER)
+    async def generate(self, visit: Visit) -> Reply:
+        """KEY-1."""
+        form = visit.form
+        try:
+            family = form.text("type")
+            kind = key_name(family, form.text(f"choice-{family}"))
+            made = await self._keys.generate(visit.principal, form.text("name"), kind)
+        except PikachuError as error:
+            return _new_form(form, error)
+        return See(f"/keys/{made.id}", notice="The key was made.")
+
+    @page("GET", "/keys/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """KEY-3: everything but the private half."""
+        row = await self._row(visit)
+        use = await self._keys.use(visit.principal, row.key.id)
+        return Html("keys/view.html", {"row": row, "use": use, "public": pem("PUBLIC KEY", row.key.spki)})
+
+    @page("GET", "/keys/<id>/public", who=Who.USER)
+    async def public(self, visit: Visit) -> Reply:
+        """The public half as a file."""
+        key = await self._keys.get(visit.principal, visit.id)
+        return Download(pem("PUBLIC KEY", key.spki).encode(), PEM_FILE, f"{key.name}-public.pem")
+
+    @page("GET", "/keys/<id>/private", who=Who.USER)
+    async def ask_private(self, visit: Visit) -> Reply:
+        """What will be recorded, before the private key is shown."""
+        row = await self._row(visit)
+        visit.require_confirmation()
+        return Html("keys/private.html", {"row": row, "text": ""})
+
+    @page("POST", "/keys/<id>/private", who=Who.USER)
+    async def show_private(self, visit: Visit) -> Reply:
+        """KEY-3: by an explicit click."""
+        row = await self._row(visit)
+        visit.require_confirmation()
+        text = await self._keys.private_pem(visit.principal, row.key.id)
+        return Html("keys/private.html", {"row": row, "text": text})
+
+    @page("GET", "/keys/<id>/download", who=Who.USER)
+    async def ask_download(self, visit: Visit) -> Reply:
+        """The passphrase for the file."""
+        row = await self._row(visit)
+        visit.require_confirmation()
+        return Html("keys/download.html", {"row": row})
+
+    @page("POST", "/keys/<id>/download", who=Who.USER)
+    async def download(self, visit: Visit) -> Reply:
+        """KEY-4: PKCS#8 in PEM, encrypted when a passphrase was given."""
+        row = await self._row(visit)
+        visit.require_confirmation()
+        try:
+            passphrase = _passphrase(visit.form) or None
+            text = await self._keys.private_pem(visit.principal, row.key.id, passphrase, downloaded=True)
+        except PikachuError as error:
+            return Html("keys/download.html", {"row": row, "error": error}, outcome_of(error).status)
+        return Download(text.encode(), PEM_FILE, f"{row.key.name}.pem")
+
+    @page("GET", "/keys/<id>/delete", who=Who.USER)
+    async def ask_delete(self, visit: Visit) -> Reply:
+        """KEY-5: what uses it."""
+        return await self._delete_form(visit)
+
+    @page("POST", "/keys/<id>/delete", who=Who.USER)
+    async def delete(self, visit: Visit) -> Reply:
+        """KEY-5."""
+        try:
+            visit.form.typed("delete")
+            await self._keys.delete(visit.principal, visit.id)
+        except PikachuError as error:
+            return await self._delete_form(visit, error)
+        return See("/keys", notice="The key was deleted.")
+
+    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        row = await self._row(visit)
+        use = await self._keys.use(visit.principal, row.key.id)
+        status = 200 if error is None else outcome_of(error).status
+        return Html("keys/delete.html", {"row": row, "use": use, "error": error}, status)
+
+    # --- PKCS#12 --------------------------------------------------------------------------
+
+    @page("GET", "/certificates/<id>/pfx", who=Who.USER)
+    async def ask_pfx(self, visit: Visit) -> Reply:
+        """CRT-4: the passphrase for the file."""
+        record = await self._inventory.certificate(visit.principal, visit.id)
+        visit.require_confirmation()
+        return await self._pfx_form(visit, record)
+
+    @page("POST", "/certificates/<id>/pfx", who=Who.USER)
+    async def pfx(self, visit: Visit) -> Reply:
+        """CRT-4."""
+        record = await self._inventory.certificate(visit.principal, visit.id)
+        visit.require_confirmation()
+        try:
+            body = await self._keys.pfx(visit.principal, record, _passphrase(visit.form))
+        except PikachuError as error:
+            return await self._pfx_form(visit, record, error)
+        name = record.common_name or format_serial(record.serial)
+        return Download(body, b"application/x-pkcs12", f"{name}.pfx")
+
+    async def _pfx_form(self, visit: Visit, record: CertificateRecord, error: PikachuError | None = None) -> Reply:
+        context = {
+            "record": record,
+            "name": record.common_name or format_serial(record.serial),
+            "kept": await self._keys.has_key(visit.principal, record),
+            "possible": parts_of_type(record.key_type)[0] != "PQC",
+            "error": error,
+        }
+        return Html("keys/pfx.html", context, 200 if error is None else outcome_of(error).status)
+
+    # --- rows -----------------------------------------------------------------------------
+
+    async def _row(self, visit: Visit) -> KeyRow:
+        return (await self._rows(visit, [await self._keys.get(visit.principal, visit.id)]))[0]
+
+    async def _rows(self, visit: Visit, items: Sequence[StoredKey]) -> Sequence[KeyRow]:
+        names = await self._inventory.owner_names(visit.principal, [key.owner_id for key in items])
+        found = []
+        for key in items:
+            family, choice = parts_of_type(key.key_type)
+            owner = "" if key.owner_id is None else names.get(key.owner_id, "")
+            found.append(KeyRow(key, family, choice or family, owner))
+        return found
+
+
+def _new_form(form: Form, error: PikachuError | None = None) -> Reply:
+    families = [
+        (family, _KIND_LABELS.get(family, ""), [(choice, choice) for choice in choices])
+        for family, choices in CHOICES.items()
+    ]
+    context = {"families": families, "form": form.values, "error": error}
+    return Html("keys/new.html", context, 200 if error is None else outcome_of(error).status)
+
+
+def _passphrase(form: Form) -> str:
+    """The passphrase.
+
+    :raises MalformedRequest: it was typed twice, and the two differ.
+    """
+    first = form.whole_text("passphrase")
+    if "again" in form and form.whole_text("again") != first:
+        raise MalformedRequest("the two passphrases differ; type the same one twice")
+    return first
