@@ -6,7 +6,8 @@ for those who may not it is refused before anybody looks at it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,29 @@ USERS: Expected = (302, 200, 200, 200)
 ADMINS: Expected = (302, 403, 403, 200)
 #: An object of alice's: others don't see it.
 OWN: Expected = (302, 200, 404, 200)
+
+
+COUNT = itertools.count(1)
+
+
+def made(form: str, fields: Mapping[str, str], after: str = "") -> Callable[[Pages, Visitor], str]:
+    """Sends a form that makes an object and leads to its page; gives that page's address with *after* behind it."""
+
+    def make(_: Pages, owner: Visitor) -> str:
+        response = owner.post(form, {name: value.replace("NEXT", str(next(COUNT))) for name, value in fields.items()})
+        assert response.status == 303, response.body
+        return response.headers["Location"] + after
+
+    return make
+
+
+def templates(after: str = "") -> Callable[[Pages, Visitor], str]:
+    fields = {"name": "mine", "profile_type": "Device", "content": "[ v3_ext ]\n"}
+    return made("/templates/new", fields, after)
+
+
+def policies(after: str = "") -> Callable[[Pages, Visitor], str]:
+    return made("/policies/new", {"name": "policy NEXT", "days": "9", "extensions": "[ v3_ext ]\n"}, after)
 
 
 def event_path(pages: Pages, owner: Visitor) -> str:
@@ -100,6 +124,24 @@ TABLE: dict[str, Expected] = {
     "GET /va/upload": ADMINS,
     "GET /ca": USERS,
     "GET /ca/<name>": USERS,
+    "GET /templates": USERS,
+    "GET /templates/new": USERS,
+    "GET /templates/<id>": OWN,
+    "GET /templates/<id>/download": OWN,
+    "GET /templates/<id>/edit": OWN,
+    "GET /templates/<id>/delete": OWN,
+    "GET /x509-templates": ADMINS,
+    "GET /x509-templates/<name>": ADMINS,
+    "GET /policies": USERS,
+    "GET /policies/new": USERS,
+    "GET /policies/<id>": OWN,
+    "GET /policies/<id>/edit": OWN,
+    "GET /policies/<id>/delete": OWN,
+    "GET /challenge-passwords": USERS,
+    "GET /challenge-passwords/<id>": OWN,
+    "GET /challenge-passwords/<id>/delete": OWN,
+    "GET /challenge-passwords/delete-expired": USERS,
+    "GET /challenge-passwords/delete-expired-system": ADMINS,
 }
 
 #: POST pages: who gets past the door.
@@ -123,6 +165,18 @@ POSTS: dict[str, Who] = {
     "POST /ra/csrs/<id>/reject": Who.ADMIN,
     "POST /ra/approvals/<id>/approve": Who.ADMIN,
     "POST /ra/approvals/<id>/reject": Who.ADMIN,
+    "POST /templates/new": Who.USER,
+    "POST /templates/<id>/edit": Who.USER,
+    "POST /templates/<id>/delete": Who.USER,
+    "POST /x509-templates/<name>": Who.ADMIN,
+    "POST /policies/new": Who.USER,
+    "POST /policies/<id>/edit": Who.USER,
+    "POST /policies/<id>/delete": Who.USER,
+    "POST /challenge-passwords": Who.USER,
+    "POST /challenge-passwords/<id>/reveal": Who.USER,
+    "POST /challenge-passwords/<id>/delete": Who.USER,
+    "POST /challenge-passwords/delete-expired": Who.USER,
+    "POST /challenge-passwords/delete-expired-system": Who.ADMIN,
     "POST /events/verification": Who.ADMIN,
     "POST /certificates/<id>/revoke": Who.USER,
     "POST /certificates/<id>/release": Who.USER,
@@ -160,6 +214,16 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /certificates/<id>/delete": certificate("/delete"),
     "GET /va/crl/<ca>": lambda pages, _: "/va/crl/ec",
     "GET /ca/<name>": lambda pages, _: "/ca/root",
+    "GET /templates/<id>": templates(),
+    "GET /templates/<id>/download": templates("/download"),
+    "GET /templates/<id>/edit": templates("/edit"),
+    "GET /templates/<id>/delete": templates("/delete"),
+    "GET /x509-templates/<name>": lambda pages, owner: "/x509-templates/device.cnf.j2",
+    "GET /policies/<id>": policies(),
+    "GET /policies/<id>/edit": policies("/edit"),
+    "GET /policies/<id>/delete": policies("/delete"),
+    "GET /challenge-passwords/<id>": made("/challenge-passwords", {}),
+    "GET /challenge-passwords/<id>/delete": made("/challenge-passwords", {}, "/delete"),
 }
 
 

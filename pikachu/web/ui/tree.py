@@ -8,15 +8,19 @@ from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
 from pikachu.web.ui.authority import AuthorityPages, RevocationPages
 from pikachu.web.ui.certificates import CertificatesPages
+from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
 from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.pages import Pages
+from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.ra import RAPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.static import StaticFiles
+from pikachu.web.ui.templates import TemplatesPages
+from pikachu.web.ui.x509_templates import X509TemplatesPages
 
 
 def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
@@ -33,5 +37,9 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
         CertificatesPages(core),
         RevocationPages(core),
         AuthorityPages(core),
+        TemplatesPages(core),
+        X509TemplatesPages(core),
+        PoliciesPages(core),
+        ChallengePasswordsPages(core),
     ]
     return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static

@@ -1,0 +1,155 @@
+"""``/challenge-passwords``: one-time passwords for devices (CHP-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from pikachu.inventory import Inventory
+from pikachu.model import ChallengePassword, format_serial, rfc3339
+from pikachu.rooms import Core
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.templates import NOBODY
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A challenge password without its text, at a moment.
+
+    :param status: ``Available``, ``Consumed`` or ``Expired``; one that a request holds counts as consumed.
+    """
+
+    challenge: ChallengePassword
+    owner: str
+    status: str
+
+    @property
+    def validity(self) -> timedelta:
+        """For how long it can be used."""
+        return self.challenge.expires_at - self.challenge.created_at
+
+    @property
+    def serial(self) -> str:
+        """Of the certificate that was issued for it; empty where there is none."""
+        serial = self.challenge.consumed_serial
+        return "" if serial is None else format_serial(serial)
+
+
+TABLE: Final[Table[Row]] = Table(
+    "challenge-passwords",
+    (
+        Column("prefix", "Password", text=lambda row: f"{row.challenge.prefix}…"),
+        Column("status", "Status", text=lambda row: row.status),
+        Column("user", "User", text=lambda row: row.owner),
+        Column("created", "Created", sort="created_at", text=lambda row: rfc3339(row.challenge.created_at)),
+        Column("validity", "Validity", text=lambda row: str(int(row.validity.total_seconds()))),
+        Column("expires", "Expires", sort="expires_at", text=lambda row: rfc3339(row.challenge.expires_at)),
+        Column("actions", "Actions"),
+    ),
+    filters=(
+        Filter("status", "Status", (("available", "Available"), ("consumed", "Consumed"), ("expired", "Expired"))),
+    ),
+    empty="No challenge passwords yet: a device needs one to enroll by SCEP, or by EST without an account.",
+    search="First digits",
+)
+
+
+class ChallengePasswordsPages(Pages):
+    """One-time passwords."""
+
+    def __init__(self, core: Core) -> None:
+        self._accounts = core.accounts
+        self._authority = core.authority
+        self._inventory = Inventory(core.store, core.authority)
+        self._validity = timedelta(seconds=core.config.scep.challenge_password_validity)
+
+    @page("GET", "/challenge-passwords", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """One's own; for admins all."""
+        return await TABLE.reply(
+            visit,
+            lambda query: self._accounts.list_challenges(visit.principal, query),
+            "challenges/list.html",
+            prepare=lambda items: self._rows(visit, items),
+            validity=self._validity,
+        )
+
+    @page("POST", "/challenge-passwords", who=Who.USER)
+    async def generate(self, visit: Visit) -> Reply:
+        """A new one of the visitor's own; the next page shows it, and can be loaded again without making another."""
+        made, _ = await self._accounts.create_challenge(visit.principal)
+        return See(f"/challenge-passwords/{made.id}", notice="A challenge password was generated.")
+
+    @page("GET", "/challenge-passwords/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """One's own with its text; that of others after a click, which is recorded."""
+        row = await self._row(visit)
+        own = row.challenge.owner_id == visit.principal.owner_id
+        text = await self._accounts.reveal_challenge(visit.principal, visit.id) if own else ""
+        return Html("challenges/view.html", {"row": row, "text": text})
+
+    @page("POST", "/challenge-passwords/<id>/reveal", who=Who.USER)
+    async def reveal(self, visit: Visit) -> Reply:
+        """The text, also of somebody else's for admins."""
+        text = await self._accounts.reveal_challenge(visit.principal, visit.id)
+        return Html("challenges/view.html", {"row": await self._row(visit), "text": text})
+
+    @page("GET", "/challenge-passwords/<id>/delete", who=Who.USER)
+    async def ask(self, visit: Visit) -> Reply:
+        """What will happen, and the word to be typed."""
+        return Html("challenges/delete.html", {"row": await self._row(visit)})
+
+    @page("POST", "/challenge-passwords/<id>/delete", who=Who.USER)
+    async def delete(self, visit: Visit) -> Reply:
+        """Delete it."""
+        visit.form.typed("delete")
+        await self._accounts.delete_challenge(visit.principal, visit.id)
+        return See("/challenge-passwords", notice="The challenge password was deleted.")
+
+    @page("GET", "/challenge-passwords/delete-expired", who=Who.USER)
+    async def ask_expired(self, visit: Visit) -> Reply:
+        """The question before all expired ones of one's own go."""
+        return Html("challenges/delete_expired.html", {"everybody": False})
+
+    @page("POST", "/challenge-passwords/delete-expired", who=Who.USER)
+    async def delete_expired(self, visit: Visit) -> Reply:
+        """Delete all expired ones of one's own."""
+        return await self._delete_expired(visit, everybody=False)
+
+    @page("GET", "/challenge-passwords/delete-expired-system", who=Who.ADMIN)
+    async def ask_expired_system(self, visit: Visit) -> Reply:
+        """The question before all expired ones of everybody go."""
+        return Html("challenges/delete_expired.html", {"everybody": True})
+
+    @page("POST", "/challenge-passwords/delete-expired-system", who=Who.ADMIN)
+    async def delete_expired_system(self, visit: Visit) -> Reply:
+        """Delete all expired ones of everybody."""
+        return await self._delete_expired(visit, everybody=True)
+
+    async def _delete_expired(self, visit: Visit, *, everybody: bool) -> Reply:
+        visit.form.typed("delete")
+        count = await self._accounts.delete_expired_challenges(visit.principal, everybody=everybody)
+        what = "challenge password was" if count == 1 else "challenge passwords were"
+        return See("/challenge-passwords", notice=f"{count} expired {what} deleted.")
+
+    async def _row(self, visit: Visit) -> Row:
+        (row,) = await self._rows(visit, [await self._accounts.challenge(visit.principal, visit.id)])
+        return row
+
+    async def _rows(self, visit: Visit, items: Sequence[ChallengePassword]) -> Sequence[Row]:
+        names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
+        now = self._authority.now()
+        return [
+            Row(one, NOBODY if one.owner_id is None else names.get(one.owner_id, NOBODY), _status(one, now))
+            for one in items
+        ]
+
+
+def _status(challenge: ChallengePassword, now: datetime) -> str:
+    if challenge.consumed_at is not None or challenge.reserved_by is not None:
+        return "Consumed"
+    return "Available" if challenge.expires_at > now else "Expired"

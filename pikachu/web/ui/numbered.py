@@ -1,0 +1,37 @@
+"""A text with numbered lines, one of them marked as wrong (TPL-3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.errors import BadTemplate, PikachuError
+
+_WHOLE: Final = 120
+_AROUND: Final = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line as it is shown.
+
+    :param reason: what is wrong in it; empty where nothing is.
+    """
+
+    number: int
+    text: str
+    reason: str
+
+
+def numbered(text: str, error: PikachuError | None) -> tuple[Line, ...]:
+    """The lines of *text* around the one that *error* is about, all of them when they are few; else none."""
+    if not isinstance(error, BadTemplate) or not error.line:
+        return ()
+    lines = text.split("\n")
+    first, last = 1, len(lines)
+    if last > _WHOLE:
+        first, last = max(1, error.line - _AROUND), min(last, error.line + _AROUND)
+    reason = error.public.partition(": ")[2]
+    return tuple(
+        Line(number, lines[number - 1], reason if number == error.line else "") for number in range(first, last + 1)
+    )

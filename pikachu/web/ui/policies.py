@@ -1,0 +1,313 @@
+"""``/policies``: enrollment policies, the default one first (POL-1, POL-2, POL-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pikachu.errors import MalformedRequest, PikachuError
+from pikachu.inventory import Inventory
+from pikachu.model import Approval, ListQuery, Policy, PolicyLimits, rfc3339
+from pikachu.model import Page as ListPage
+from pikachu.policies import KEY_LIMITS
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.forms import Form
+from pikachu.web.ui.numbered import numbered
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.templates import NOBODY
+from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
+
+_EXCERPT: Final = 90
+_RSA_SIZES: Final = ("RSA/2048", "RSA/3072", "RSA/4096")
+#: Key types that the form offers: families first.
+KEY_CHOICES: Final = ("RSA", *_RSA_SIZES, *(one for one in KEY_LIMITS if one != "RSA"))
+_FAMILIES: Final = ("RSA", "EC", "PQC")
+_TEMPLATES_OFFERED: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A policy as the visitor sees it.
+
+    :param excerpt: the beginning of its extensions, without comments and sections' names.
+    :param may_change: it is the visitor's own, or they are an admin.
+    """
+
+    policy: Policy
+    owner: str
+    excerpt: str
+    may_change: bool
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """Names of badges."""
+        policy = self.policy
+        flags = (
+            ("EST", policy.use_for_est),
+            ("SCEP", policy.use_for_scep),
+            ("System", policy.system),
+            ("Manual", policy.approval is Approval.MANUAL),
+        )
+        return tuple(name for name, given in flags if given)
+
+    @property
+    def may_delete(self) -> bool:
+        """Nobody deletes the default policy."""
+        return self.may_change and self.policy.id != 0
+
+
+TABLE: Final[Table[Row]] = Table(
+    "policies",
+    (
+        Column("name", "Name", sort="name", text=lambda row: row.policy.name),
+        Column("uses", "Uses", text=lambda row: " ".join(row.uses)),
+        Column("user", "User", text=lambda row: row.owner),
+        Column("validity", "Validity", sort="days", text=lambda row: str(row.policy.days)),
+        Column("created", "Created (updated)", sort="created_at", text=lambda row: _times(row.policy)),
+        Column("extensions", "Extensions", text=lambda row: row.excerpt),
+        Column("actions", "Actions"),
+    ),
+    filters=(Filter("system", "Whose", (("true", "System"), ("false", "Users'"))),),
+    empty="No enrollment policies yet.",
+    empty_link=("/policies/new", "Generate New Enrollment Policy"),
+)
+
+
+class PoliciesPages(Pages):
+    """Enrollment policies."""
+
+    def __init__(self, core: Core) -> None:
+        self._policies = core.policy_rules
+        self._templates = core.templates
+        self._issuers = core.issuers
+        self._inventory = Inventory(core.store, core.authority)
+
+    @page("GET", "/policies", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """One's own and the system's; for admins all."""
+
+        async def fetch(query: ListQuery) -> ListPage[Policy]:
+            found = await self._policies.list(visit.principal, query)
+            if query.q or query.filters:
+                return found
+            total = None if found.total is None else found.total + 1
+            first = () if found.previous_cursor else (self._policies.default(visit.principal),)
+            return replace(found, items=(*first, *found.items), total=total)
+
+        return await TABLE.reply(visit, fetch, "policies/list.html", prepare=lambda items: self._rows(visit, items))
+
+    @page("GET", "/policies/new", who=Who.USER)
+    async def new(self, visit: Visit) -> Reply:
+        """The form; with ``?template=ID`` the extensions are those of a certificate template."""
+        policy = Policy(0, "", self._policies.default(visit.principal).days, DEFAULT_SERVER_EXTENSIONS)
+        values, names, keys = _values(policy)
+        try:
+            await self._load(visit, values, visit.query.get("template", ""))
+        except PikachuError as error:
+            return await self._form(visit, values, names, keys, error)
+        return await self._form(visit, values, names, keys)
+
+    @page("POST", "/policies/new", who=Who.USER)
+    async def create(self, visit: Visit) -> Reply:
+        """Make it, or only load a template into the form."""
+        if visit.form.text("action") == "load":
+            return await self._loaded(visit, None)
+        try:
+            made = await self._policies.add(visit.principal, _policy(visit.form, Policy(0, "", 0, "")))
+        except PikachuError as error:
+            return await self._again(visit, error, None)
+        return See(f"/policies/{made.id}", notice=f"The policy {made.name} was made.")
+
+    @page("GET", "/policies/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """All that it says."""
+        return Html("policies/view.html", {"row": await self._row(visit)})
+
+    @page("GET", "/policies/<id>/edit", who=Who.USER)
+    async def edit(self, visit: Visit) -> Reply:
+        """The form with what it is now; of the default one, validity and extensions."""
+        row = await self._row(visit)
+        return await self._form(visit, *_values(row.policy), row=row)
+
+    @page("POST", "/policies/<id>/edit", who=Who.USER)
+    async def update(self, visit: Visit) -> Reply:
+        """Change it, or only load a template into the form."""
+        row = await self._row(visit)
+        if visit.form.text("action") == "load":
+            return await self._loaded(visit, row)
+        try:
+            if visit.id == 0:
+                days, extensions = visit.form.number("days"), visit.form.whole_text("extensions")
+                policy = replace(row.policy, days=days, extensions=extensions)
+            else:
+                policy = _policy(visit.form, row.policy)
+                if not visit.principal.is_admin:
+                    policy = replace(policy, system=row.policy.system)
+            changed = await self._policies.update(visit.principal, policy)
+        except PikachuError as error:
+            return await self._again(visit, error, row)
+        return See(f"/policies/{changed.id}", notice=f"The policy {changed.name} was saved.")
+
+    @page("GET", "/policies/<id>/delete", who=Who.USER)
+    async def ask(self, visit: Visit) -> Reply:
+        """What will happen, and the word to be typed."""
+        return Html("policies/delete.html", {"row": await self._row(visit)})
+
+    @page("POST", "/policies/<id>/delete", who=Who.USER)
+    async def delete(self, visit: Visit) -> Reply:
+        """Delete it."""
+        visit.form.typed("delete")
+        await self._policies.delete(visit.principal, visit.id)
+        return See("/policies", notice="The policy was deleted.")
+
+    # --- the form -----------------------------------------------------------------------
+
+    async def _load(self, visit: Visit, values: dict[str, str], template_id: str) -> None:
+        """Put the text of an ``ext`` template among *values*; an empty id changes nothing."""
+        if not template_id:
+            return
+        if not (template_id.isascii() and template_id.isdecimal() and len(template_id) < 19):
+            raise MalformedRequest("choose a certificate template to load")
+        template = await self._templates.get(visit.principal, int(template_id))
+        if not template.for_extensions:
+            raise MalformedRequest(f"{template.name} says nothing about certificates: it has no section [ v3_ext ]")
+        values["extensions"] = template.content
+        values["template"] = str(template.id)
+
+    async def _loaded(self, visit: Visit, row: Row | None) -> Reply:
+        values = _typed(visit.form)
+        names, keys = visit.form.whole_text("names"), visit.form.texts("keys")
+        try:
+            if not visit.form.text("template"):
+                raise MalformedRequest("choose a certificate template to load")
+            await self._load(visit, values, visit.form.text("template"))
+        except PikachuError as error:
+            return await self._form(visit, values, names, keys, error, row=row)
+        return await self._form(visit, values, names, keys, row=row)
+
+    async def _again(self, visit: Visit, error: PikachuError, row: Row | None) -> Reply:
+        values = _typed(visit.form)
+        return await self._form(visit, values, values.get("names", ""), visit.form.texts("keys"), error, row=row)
+
+    async def _form(
+        self,
+        visit: Visit,
+        values: Mapping[str, str],
+        names: str,
+        keys: Sequence[str],
+        error: PikachuError | None = None,
+        *,
+        row: Row | None = None,
+    ) -> Reply:
+        query = ListQuery(limit=_TEMPLATES_OFFERED, sort="name", filters={"usage": "ext"})
+        templates = (await self._templates.list(visit.principal, query)).items
+        issuers = [(name, name.upper()) for name in self._issuers.current]
+        context = {
+            "row": row,
+            "values": values,
+            "names": names,
+            "keys": keys,
+            "error": error,
+            "lines": numbered(values.get("extensions", "").replace("\r\n", "\n"), error),
+            "templates": [("", "choose one"), *((one.id, f"{one.name} ({one.profile_type})") for one in templates)],
+            "issuers": [("", "as the protocol chooses"), *issuers],
+            "key_choices": [*KEY_CHOICES, *(key for key in keys if key not in KEY_CHOICES)],
+            "families": _FAMILIES,
+        }
+        return Html("policies/form.html", context, 200 if error is None else outcome_of(error).status)
+
+    # --- rows ---------------------------------------------------------------------------
+
+    async def _row(self, visit: Visit) -> Row:
+        (row,) = await self._rows(visit, [await self._policies.get(visit.principal, visit.id)])
+        return row
+
+    async def _rows(self, visit: Visit, items: Sequence[Policy]) -> Sequence[Row]:
+        actor = visit.principal
+        names = await self._inventory.owner_names(actor, [one.owner_id for one in items])
+        return [
+            Row(
+                one,
+                NOBODY if one.owner_id is None else names.get(one.owner_id, NOBODY),
+                _excerpt(one.extensions),
+                actor.is_admin or (not one.system and one.owner_id == actor.owner_id),
+            )
+            for one in items
+        ]
+
+
+def _excerpt(text: str) -> str:
+    """The first lines that say something, on one line."""
+    lines = (line.strip() for line in text.splitlines())
+    shown = "; ".join(line for line in lines if line and not line.startswith(("#", "[")))
+    return shown if len(shown) <= _EXCERPT else f"{shown[: _EXCERPT - 1]}…"
+
+
+def _times(policy: Policy) -> str:
+    created, updated = policy.created_at, policy.updated_at
+    if created is None or updated is None:
+        return ""
+    return rfc3339(created) if created == updated else f"{rfc3339(created)} ({rfc3339(updated)})"
+
+
+def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
+    """What the form holds: single fields, the patterns of names, the allowed keys."""
+    limits = policy.limits
+    flags = {
+        "system": policy.system,
+        "use_for_est": policy.use_for_est,
+        "use_for_scep": policy.use_for_scep,
+        "manual": policy.approval is Approval.MANUAL,
+        "honour_names": limits.honour_names,
+        "own_subject": limits.own_subject,
+        "linked": limits.linked,
+        "same_key": limits.same_key,
+    }
+    values = {
+        "name": policy.name,
+        "days": str(policy.days),
+        "extensions": policy.extensions,
+        "issuer": policy.issuer or "",
+        "subject": limits.subject or "",
+        "max_days": "" if limits.max_days is None else str(limits.max_days),
+        **{name: "1" for name, given in flags.items() if given},
+    }
+    return values, "\n".join(limits.names), limits.keys
+
+
+def _typed(form: Form) -> dict[str, str]:
+    """The single fields as they were sent."""
+    return {name: value for name, value in form.values.items() if name not in ("csrf", "keys")}
+
+
+def _policy(form: Form, before: Policy) -> Policy:
+    """What the form asks for.
+
+    :raises MalformedRequest: naming the field.
+    """
+    names = tuple(name for line in form.whole_text("names").split("\n") if (name := line.strip()))
+    return replace(
+        before,
+        name=form.text("name"),
+        days=form.number("days"),
+        extensions=form.whole_text("extensions"),
+        system=form.flag("system"),
+        use_for_est=form.flag("use_for_est"),
+        use_for_scep=form.flag("use_for_scep"),
+        issuer=form.text("issuer") or None,
+        approval=Approval.MANUAL if form.flag("manual") else Approval.AUTOMATIC,
+        limits=PolicyLimits(
+            keys=form.texts("keys"),
+            subject=form.text("subject") or None,
+            names=names,
+            honour_names=form.flag("honour_names"),
+            max_days=form.number("max_days") if form.text("max_days") else None,
+            own_subject=form.flag("own_subject"),
+            linked=form.flag("linked"),
+            same_key=form.flag("same_key"),
+        ),
+    )

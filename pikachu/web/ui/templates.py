@@ -1,0 +1,214 @@
+"""``/templates``: certificate templates (TPL-3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.belongings import CertificateTemplate
+from pikachu.certificate_templates import MANUALLY, PROFILE_TYPES, TemplateDraft, usages_of
+from pikachu.errors import PikachuError
+from pikachu.inventory import Inventory
+from pikachu.model import rfc3339
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.numbered import numbered
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+
+NOBODY: Final = "N/A"
+_SAMPLE: Final = """\
+# What a certificate signing request asks for: remove this part in a template for certificates only.
+[ req ]
+prompt = no
+distinguished_name = subject
+req_extensions = request
+
+[ subject ]
+O = Example Org
+CN = device.example.com
+
+[ request ]
+subjectAltName = DNS:device.example.com
+
+# What is in the certificate: remove this part in a template for requests only.
+[ v3_ext ]
+basicConstraints = critical, CA:FALSE
+extendedKeyUsage = serverAuth, clientAuth
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A certificate template as the visitor sees it.
+
+    :param may_change: it is the visitor's own, or they are an admin.
+    """
+
+    template: CertificateTemplate
+    owner: str
+    usages: tuple[str, ...]
+    may_change: bool
+
+    @property
+    def from_file(self) -> bool:
+        """Whether it was rendered from a file."""
+        return self.template.origin != MANUALLY
+
+
+TABLE: Final[Table[Row]] = Table(
+    "certificate-templates",
+    (
+        Column("name", "Name", sort="name", text=lambda row: row.template.name),
+        Column("origin", "Originating template", sort="origin", text=lambda row: row.template.origin),
+        Column("type", "Profile type", sort="profile_type", text=lambda row: row.template.profile_type),
+        Column("created", "Created", sort="created_at", text=lambda row: rfc3339(row.template.created_at)),
+        Column("user", "User", text=lambda row: row.owner),
+        Column("usage", "Usage", text=lambda row: " ".join(row.usages)),
+        Column("actions", "Actions"),
+    ),
+    filters=(Filter("usage", "Usage", (("req", "Requests"), ("ext", "Extensions"))),),
+    default_sort="name",
+    empty="No certificate templates yet.",
+    empty_link=("/templates/new", "New Certificate Template"),
+)
+
+
+class TemplatesPages(Pages):
+    """Certificate templates."""
+
+    def __init__(self, core: Core) -> None:
+        self._templates = core.templates
+        self._inventory = Inventory(core.store, core.authority)
+
+    @page("GET", "/templates", who=Who.USER)
+    async def list(self, visit: Visit) -> Reply:
+        """One's own and everybody's; for admins all."""
+        return await TABLE.reply(
+            visit,
+            lambda query: self._templates.list(visit.principal, query),
+            "templates/list.html",
+            prepare=lambda items: self._rows(visit, items),
+        )
+
+    @page("GET", "/templates/new", who=Who.USER)
+    async def new(self, visit: Visit) -> Reply:
+        """The form: empty, or with ``?copy=ID`` as another template."""
+        copied = visit.query.get("copy", "")
+        values = {"name": "", "profile_type": "", "content": _SAMPLE}
+        if copied.isascii() and copied.isdecimal() and len(copied) < 19:
+            other = await self._templates.get(visit.principal, int(copied))
+            name = f"{other.name} (copy)"[:128]
+            values = {"name": name, "profile_type": other.profile_type, "content": other.content}
+        return self._form(visit, values)
+
+    @page("POST", "/templates/new", who=Who.USER)
+    async def create(self, visit: Visit) -> Reply:
+        """Keep it, or only check its text."""
+        try:
+            content = visit.form.whole_text("content")
+            if visit.form.text("action") == "check":
+                return await self._checked(visit, content, None)
+            form = visit.form
+            draft = TemplateDraft(form.text("name"), form.text("profile_type"), content, form.flag("system"))
+            made = await self._templates.add(visit.principal, draft)
+        except PikachuError as error:
+            return self._form(visit, visit.form.values, error)
+        return See(f"/templates/{made.id}", notice="The certificate template was saved.")
+
+    @page("GET", "/templates/<id>", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """Type, origin and the text."""
+        return Html("templates/view.html", {"row": await self._row(visit)})
+
+    @page("GET", "/templates/<id>/download", who=Who.USER)
+    async def download(self, visit: Visit) -> Reply:
+        """The text as a file that ``openssl`` reads."""
+        found = await self._templates.get(visit.principal, visit.id)
+        return Download(found.content.encode("utf-8"), b"text/plain; charset=utf-8", f"{found.name}.cnf")
+
+    @page("GET", "/templates/<id>/edit", who=Who.USER)
+    async def edit(self, visit: Visit) -> Reply:
+        """The form with what it is now."""
+        row = await self._row(visit)
+        template = row.template
+        values = {"name": template.name, "profile_type": template.profile_type, "content": template.content}
+        if template.owner_id is None:
+            values["system"] = "1"
+        return self._form(visit, values, row=row)
+
+    @page("POST", "/templates/<id>/edit", who=Who.USER)
+    async def update(self, visit: Visit) -> Reply:
+        """Change it, or only check its text."""
+        row = await self._row(visit)
+        form = visit.form
+        try:
+            content = form.whole_text("content")
+            if form.text("action") == "check":
+                return await self._checked(visit, content, row)
+            await self._templates.update(
+                visit.principal,
+                visit.id,
+                name=form.text("name"),
+                profile_type=form.text("profile_type"),
+                content=content,
+                system=form.flag("system") if visit.principal.is_admin else None,
+            )
+        except PikachuError as error:
+            return self._form(visit, form.values, error, row=row)
+        return See(f"/templates/{visit.id}", notice="The certificate template was saved.")
+
+    @page("GET", "/templates/<id>/delete", who=Who.USER)
+    async def ask(self, visit: Visit) -> Reply:
+        """What will happen, and the word to be typed."""
+        return Html("templates/delete.html", {"row": await self._row(visit)})
+
+    @page("POST", "/templates/<id>/delete", who=Who.USER)
+    async def delete(self, visit: Visit) -> Reply:
+        """Delete it."""
+        visit.form.typed("delete")
+        await self._templates.delete(visit.principal, visit.id)
+        return See("/templates", notice="The certificate template was deleted.")
+
+    async def _checked(self, visit: Visit, content: str, row: Row | None) -> Reply:
+        usages = await self._templates.validate(visit.principal, content)
+        return self._form(visit, visit.form.values, row=row, usages=[one for one in ("req", "ext") if one in usages])
+
+    def _form(
+        self,
+        visit: Visit,
+        values: dict[str, str],
+        error: PikachuError | None = None,
+        *,
+        row: Row | None = None,
+        usages: Sequence[str] = (),
+    ) -> Reply:
+        """The form with *values*; *usages*: of a text that was found right."""
+        context = {
+            "row": row,
+            "values": values,
+            "error": error,
+            "lines": numbered(values.get("content", "").replace("\r\n", "\n"), error),
+            "usages": usages,
+            "types": PROFILE_TYPES,
+        }
+        return Html("templates/form.html", context, 200 if error is None else outcome_of(error).status)
+
+    async def _row(self, visit: Visit) -> Row:
+        (row,) = await self._rows(visit, [await self._templates.get(visit.principal, visit.id)])
+        return row
+
+    async def _rows(self, visit: Visit, items: Sequence[CertificateTemplate]) -> Sequence[Row]:
+        names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
+        actor = visit.principal
+        return [
+            Row(
+                one,
+                NOBODY if one.owner_id is None else names.get(one.owner_id, NOBODY),
+                usages_of(one),
+                actor.is_admin or (one.owner_id is not None and one.owner_id == actor.owner_id),
+            )
+            for one in items
+        ]

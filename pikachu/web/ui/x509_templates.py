@@ -1,0 +1,115 @@
+"""``/x509-templates``: making certificate templates of files; admins only (TPL-4)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pikachu.certificate_templates import PROFILE_TYPES, TemplateDraft
+from pikachu.errors import PikachuError
+from pikachu.model import ListQuery
+from pikachu.model import Page as ListPage
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.numbered import numbered
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Table
+from pikachu.web.x509_rendering import VariableKind
+from pikachu.web.x509_templates import X509Template, X509Templates
+
+# Fields of variables begin so: a variable may have the name of another field.
+_FIELD: Final = "v-"
+
+TABLE: Final[Table[X509Template]] = Table(
+    "templates",
+    (
+        Column("name", "Template", sort="name", text=lambda one: one.name),
+        Column("about", "Description", text=lambda one: one.description),
+        Column("type", "Profile type", sort="profile_type", text=lambda one: one.profile_type),
+        Column("variables", "Variables", text=lambda one: str(len(one.variables))),
+        Column("from", "From", text=lambda one: "own folder" if one.own else "shipped"),
+        Column("actions", "Actions"),
+    ),
+    default_sort="name",
+    empty="There are no templates: the folder that comes with the program is empty.",
+)
+
+
+class X509TemplatesPages(Pages):
+    """Files that certificate templates are made of."""
+
+    def __init__(self, core: Core) -> None:
+        self._files = X509Templates(core.templates, core.config.paths.x509_templates, core.pools.files)
+        self._templates = core.templates
+        self._folder = core.config.paths.x509_templates
+
+    @page("GET", "/x509-templates", who=Who.ADMIN)
+    async def list(self, visit: Visit) -> Reply:
+        """Shipped files and the operator's own."""
+
+        async def fetch(query: ListQuery) -> ListPage[X509Template]:
+            return _page(await self._files.list(visit.principal), query)
+
+        return await TABLE.reply(visit, fetch, "x509/list.html", folder=self._folder)
+
+    @page("GET", "/x509-templates/<name>", who=Who.ADMIN)
+    async def form(self, visit: Visit) -> Reply:
+        """Its variables with their defaults."""
+        file = await self._files.get(visit.principal, visit.path["name"])
+        defaults = {_FIELD + one.name: one.default or "" for one in file.variables}
+        values = {"name": file.title, "profile_type": file.profile_type, "system": "", **defaults}
+        return Html("x509/render.html", self._context(file, values))
+
+    @page("POST", "/x509-templates/<name>", who=Who.ADMIN)
+    async def render(self, visit: Visit) -> Reply:
+        """Keep what it becomes as a certificate template, or only show it."""
+        form, actor = visit.form, visit.principal
+        file = await self._files.get(actor, visit.path["name"])
+        shown = {**form.values}
+        for one in file.variables:
+            if one.kind is VariableKind.FLAG:
+                shown[_FIELD + one.name] = "true" if form.flag(_FIELD + one.name) else "false"
+        text = ""
+        try:
+            values = {one.name: shown[_FIELD + one.name] for one in file.variables if _FIELD + one.name in shown}
+            text = await self._files.text(actor, file.name, values)
+            if form.text("action") == "preview":
+                await self._templates.validate(actor, text)
+                return Html("x509/render.html", self._context(file, shown, text=text))
+            draft = TemplateDraft(form.text("name"), form.text("profile_type"), text, form.flag("system"), file.name)
+            made = await self._templates.add(actor, draft)
+        except PikachuError as error:
+            return Html("x509/render.html", self._context(file, shown, error, text), outcome_of(error).status)
+        return See(f"/templates/{made.id}", notice=f"Rendered from {file.name}.")
+
+    @staticmethod
+    def _context(
+        file: X509Template, values: dict[str, str], error: PikachuError | None = None, text: str = ""
+    ) -> dict[str, object]:
+        return {
+            "file": file,
+            "fields": [(_FIELD + one.name, one.name.replace("_", " "), one) for one in file.variables],
+            "values": values,
+            "error": error,
+            "lines": numbered(text, error),
+            "text": text,
+            "types": PROFILE_TYPES,
+        }
+
+
+def _page(files: tuple[X509Template, ...], query: ListQuery) -> ListPage[X509Template]:
+    """One page of the files, whose cursor is the number of files before it."""
+    wanted = (query.q or "").lower()
+    found = [one for one in files if wanted in f"{one.name} {one.description} {one.profile_type}".lower()]
+    if query.sort.removeprefix("-") == "profile_type":
+        found.sort(key=lambda one: (one.profile_type.lower(), one.name))
+    if query.sort.startswith("-"):
+        found.reverse()
+    at = int(query.cursor) if query.cursor is not None and query.cursor.isdecimal() and len(query.cursor) < 6 else 0
+    end = at + query.limit
+    return ListPage(
+        tuple(found[at:end]),
+        str(end) if end < len(found) else None,
+        str(max(0, at - query.limit)) if at > 0 else None,
+        len(found),
+    )

@@ -1,0 +1,149 @@
+"""Pages of challenge passwords (CHP-1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from pikachu.model import ListQuery, Method, NewRequest
+from tests.support.deferreds import result_of
+from tests.support.stack import build_core
+from tests.support.visitor import Pages, Visitor, make_pages, text_of
+
+
+@pytest.fixture
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    stack = build_core(tmp_path_factory.mktemp("core"))
+    yield make_pages(stack)
+    stack.close()
+
+
+@pytest.fixture
+def alice(pages: Pages) -> Visitor:
+    return pages.visitor("alice")
+
+
+@pytest.fixture
+def root(pages: Pages) -> Visitor:
+    return pages.visitor("root")
+
+
+def generate(visitor: Visitor) -> str:
+    """The address of a new one's page."""
+    response = visitor.post("/challenge-passwords")
+    assert response.status == 303, response.body
+    return response.headers["Location"]
+
+
+def password(page: str) -> str:
+    """The password that a page shows."""
+    found = re.search(r'<code data-copy="([^"]*)">', page)
+    return "" if found is None else found[1]
+
+
+def viewed(pages: Pages) -> list[str]:
+    """Who looked at somebody else's."""
+    query = ListQuery(limit=10, filters={"type": "view"})
+    return [one.event.actor for one in result_of(pages.stack.core.store.events(query)).items]
+
+
+def test_generate(pages: Pages, alice: Visitor) -> None:
+    """CHP-1: 128 bits in upper-case hex, shown with click-to-copy, and again to its owner; lists show the prefix."""
+    assert "No challenge passwords yet" in alice.get("/challenge-passwords")
+    path = generate(alice)
+    page = alice.get(path)
+    text = password(page)
+    assert re.fullmatch("[0-9A-F]{32}", text)
+    assert f'<button class="plain copy" type="button" data-copy="{text}"' in page
+    assert "A challenge password was generated." in text_of(page)
+    assert password(alice.get(path)) == text
+    assert viewed(pages) == []
+    listed = alice.get("/challenge-passwords")
+    assert text not in listed
+    assert f"{text[:8]}\u2026 Available alice 20" in text_of(listed)
+    assert "1 h" in text_of(listed)
+    assert text not in alice.get("/challenge-passwords?format=csv")
+    assert text not in path
+    assert "no-store" in alice.request("GET", path).headers["Cache-Control"]
+
+
+def test_others(pages: Pages, alice: Visitor, root: Visitor) -> None:
+    """CHP-1, DECISIONS 48: an admin sees whose it is, and the text after a click, which is recorded; others nothing."""
+    path = generate(alice)
+    text = password(alice.get(path))
+    bob = pages.visitor("bob")
+    assert bob.post(f"{path}/reveal").status == 404
+    assert bob.post(f"{path}/delete", {"confirm": "delete"}).status == 404
+    assert "No challenge passwords yet" in bob.get("/challenge-passwords")
+    page = root.get(path)
+    assert text not in page
+    assert "It belongs to alice." in text_of(page)
+    assert viewed(pages) == []
+    assert password(root.post(f"{path}/reveal").body.decode()) == text
+    assert viewed(pages) == ["root"]
+    assert "alice" in text_of(root.get("/challenge-passwords"))
+    assert password(alice.post(f"{path}/reveal").body.decode()) == text
+    assert viewed(pages) == ["root"]
+
+
+def test_statuses(pages: Pages, alice: Visitor) -> None:
+    """CHP-1: Available, Consumed, Expired, also as filters."""
+    store = pages.stack.core.store
+    for _ in range(2):
+        generate(alice)
+    pages.clock.advance(3601)
+    alice.sign_in("alice")
+    path = generate(alice)
+    assert text_of(alice.get("/challenge-passwords")).count("Expired alice") == 2
+    expired = text_of(alice.get("/challenge-passwords?status=expired"))
+    assert "Available alice" not in expired
+    assert "Available alice" in text_of(alice.get("/challenge-passwords?status=available"))
+    assert "Nothing matches" in text_of(alice.get("/challenge-passwords?status=consumed"))
+    challenge = result_of(store.challenge(int(path.rpartition("/")[2])))
+    assert challenge.prefix in text_of(alice.get(f"/challenge-passwords?q={challenge.prefix[:4].lower()}"))
+    # A request that waits for approval holds it: it can't be used again, nor deleted.
+    now = pages.stack.core.authority.now()
+    subject = ("CN=x", "EC/prime256v1", bytes(32), "default", "ec", "alice", challenge.owner_id, now)
+    result_of(store.begin(NewRequest(Method.SCEP, b"csr", *subject, challenge_id=challenge.id), None, now))
+    assert "Consumed alice" in text_of(alice.get("/challenge-passwords?status=consumed"))
+    assert "Status Consumed" in text_of(alice.get(path))
+    assert alice.post(f"{path}/delete", {"confirm": "delete"}).status == 409
+
+
+def test_delete(alice: Visitor) -> None:
+    """CHP-1: one of one's own, with the word typed."""
+    path = generate(alice)
+    assert "Nothing can be enrolled with it any more." in alice.get(f"{path}/delete")
+    assert alice.post(f"{path}/delete", {"confirm": "x"}).status == 409
+    alice.get(path)
+    assert "was deleted" in alice.follow(alice.post(f"{path}/delete", {"confirm": "delete"}))
+    alice.get(path, status=404)
+
+
+def test_delete_expired(pages: Pages, alice: Visitor, root: Visitor) -> None:
+    """CHP-1: all one's own expired ones; all of everybody for admins; both ask first."""
+    bob = pages.visitor("bob")
+    mine, other = [generate(alice) for _ in range(2)], generate(bob)
+    pages.clock.advance(3601)
+    for visitor, name in ((alice, "alice"), (bob, "bob"), (root, "root")):
+        visitor.sign_in(name)
+    fresh = generate(alice)
+    assert "Delete all expired (system)" not in alice.get("/challenge-passwords")
+    assert "Delete all expired (system)" in root.get("/challenge-passwords")
+    assert alice.post("/challenge-passwords/delete-expired-system", {"confirm": "delete"}).status == 403
+    assert alice.post("/challenge-passwords/delete-expired").status == 409
+    alice.get(mine[0])
+    assert "of yours" in text_of(alice.get("/challenge-passwords/delete-expired"))
+    response = alice.post("/challenge-passwords/delete-expired", {"confirm": "delete"})
+    assert "2 expired challenge passwords were deleted." in text_of(alice.follow(response))
+    for gone in mine:
+        alice.get(gone, status=404)
+    bob.get(other)
+    assert root.post("/challenge-passwords/delete-expired-system").status == 409
+    assert "of all users" in text_of(root.get("/challenge-passwords/delete-expired-system"))
+    response = root.post("/challenge-passwords/delete-expired-system", {"confirm": "delete"})
+    assert "1 expired challenge password was deleted." in text_of(root.follow(response))
+    bob.get(other, status=404)
+    alice.get(fresh)
