@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.web.resource import IResource, Resource
 
 from pikachu.http.request import BoundedRequest
-from pikachu.web.ui.cookies import SESSION, read_cookies
+from pikachu.web.browsers import SESSION, read_cookies
 
 
 class ProgramOrBrowser(Resource):
