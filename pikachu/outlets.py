@@ -22,7 +22,6 @@ from pikachu.protocols.scep.resource import put_scep
 from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
 from pikachu.rooms import Core
 from pikachu.web.api.tree import api_tree
-from pikachu.web.either import ProgramOrBrowser
 from pikachu.web.ui.tree import ui_tree
 
 # Of what anyone may read, what machines ask for in the clear.
@@ -65,7 +64,7 @@ class Outlets:
             names = tuple(self._downloads)
             tree.putChild(b"static", self._static)
             tree.putChild(b"api", self._api)
-            tree.putChild(b"requests", ProgramOrBrowser(self._api, self._pages))
+            tree.putChild(b"requests", self._api)
             self._put_est(tree)
         for name in names:
             tree.putChild(name, self._downloads[name])

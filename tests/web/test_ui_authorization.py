@@ -100,7 +100,6 @@ TABLE: dict[str, Expected] = {
     "GET /csrs/<id>": OWN,
     "GET /csrs/<id>/download": OWN,
     "GET /csrs/<id>/delete": OWN,
-    "GET /requests/<id>/download": OWN,
     "GET /ra": USERS,
     "GET /ra/csrs/<id>/reject": ADMINS,
     "GET /ra/approvals": USERS,
@@ -203,7 +202,6 @@ STREAMS: dict[str, Expected] = {"GET /live": USERS}
 MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     **{f"GET /keys/<id>{action}": stored_key(action) for action in ("", "/public", "/private", "/download", "/delete")},
     **{f"GET /csrs/<id>{action}": kept_request("/csrs", action) for action in ("", "/download", "/delete")},
-    "GET /requests/<id>/download": kept_request("/requests", "/download"),
     "GET /certificates/<id>/pfx": own_certificate("/pfx"),
     "GET /events/<id>": event_path,
     "GET /ra/csrs/<id>/reject": lambda pages, _: f"/ra/csrs/{stored_request(pages).id}/reject",

@@ -224,16 +224,8 @@ class CSRsPages(Pages):
     @page("GET", "/csrs/<id>/download", who=Who.USER)
     async def download(self, visit: Visit) -> Reply:
         """CSR-3 for browsers."""
-        return await self._file(visit)
-
-    async def _file(self, visit: Visit) -> Reply:
         stored = await self._accounts.csr(visit.principal, visit.id)
         return Download(pem(_LABEL, stored.der).encode(), b"application/x-pem-file", f"request-{stored.id}.csr")
-
-    @page("GET", "/requests/<id>/download", who=Who.USER)
-    async def download_request(self, visit: Visit) -> Reply:
-        """The same at the address that programs use (:mod:`pikachu.web.either`)."""
-        return await self._file(visit)
 
     @page("GET", "/csrs/<id>/delete", who=Who.USER)
     async def ask_delete(self, visit: Visit) -> Reply:
