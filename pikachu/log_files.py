@@ -27,17 +27,18 @@ class LogLine:
     level: str
 
 
-def last_lines(file: Path, count: int, keyword: str = "") -> list[LogLine]:
+def last_lines(file: Path, count: int, keyword: str = "", without: str = "") -> list[LogLine]:
     """The last *count* lines of the log, the oldest first; at most 16 MiB of it are looked at.
 
     :param keyword: only lines that hold it, in whatever case.
+    :param without: no lines that hold this.
     :raises OSError: the file can't be read.
     """
     wanted = keyword.casefold()
     found: list[LogLine] = []
     for line in _backwards(file):
         text = _shown(line)
-        if wanted and wanted not in text.casefold():
+        if (wanted and wanted not in text.casefold()) or (without and without in text):
             continue
         level = _LEVEL.match(text)
         found.append(LogLine(text, (level[1] or level[2]) if level else ""))

@@ -67,8 +67,8 @@ class Operation:
         file = self._config.logging.log_file
         return None if file is None else str(file)
 
-    async def log(self, actor: Principal, count: int, keyword: str = "") -> list[LogLine]:
-        """The last lines of the log, the oldest first.
+    async def log(self, actor: Principal, count: int, keyword: str = "", *, without: str = "") -> list[LogLine]:
+        """The last lines of the log that hold *keyword* and not *without*, the oldest first.
 
         :raises MalformedRequest: more lines than may be asked for, or an absurd keyword.
         :raises NotFound: there is no log file.
@@ -82,6 +82,6 @@ class Operation:
         if file is None:
             raise NotFound("[LOGGING] log_file is not set: the log goes to standard output only")
         try:
-            return await self._pool.run(last_lines, file, count, keyword)
+            return await self._pool.run(last_lines, file, count, keyword, without)
         except OSError as error:
             raise NotFound(f"the log can't be read: {error.strerror or 'it is not there'}") from None

@@ -141,6 +141,10 @@ TABLE: dict[str, Expected] = {
     "GET /challenge-passwords/<id>/delete": OWN,
     "GET /challenge-passwords/delete-expired": USERS,
     "GET /challenge-passwords/delete-expired-system": ADMINS,
+    "GET /inspect": USERS,
+    "GET /config": ADMINS,
+    "GET /logs": ADMINS,
+    "GET /logs/lines": (302, 403, 403, 404),
 }
 
 #: POST pages: who gets past the door.
@@ -148,6 +152,7 @@ POSTS: dict[str, Who] = {
     "POST /login": Who.ANYONE,
     "POST /login/certificate": Who.ANYONE,
     "POST /logout": Who.ANYONE,
+    "POST /inspect": Who.USER,
     "POST /confirm": Who.USER,
     "POST /generate": Who.USER,
     "POST /keys/<id>/private": Who.USER,

@@ -12,7 +12,9 @@ from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
 from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.events import EventsPages
+from pikachu.web.ui.inspection import InspectionPages
 from pikachu.web.ui.keys import KeysPages
+from pikachu.web.ui.operation import OperationPages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.ra import RAPages
@@ -41,5 +43,7 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
         X509TemplatesPages(core),
         PoliciesPages(core),
         ChallengePasswordsPages(core),
+        InspectionPages(core),
+        OperationPages(core),
     ]
     return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static

@@ -1,0 +1,100 @@
+"""``/inspect``: what something is that somebody has pasted or uploaded (UI-7)."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from typing import Final
+
+from markupsafe import Markup, escape
+
+from pikachu.errors import PikachuError
+from pikachu.inspection import Inspected
+from pikachu.recognition import Kind, Value
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.forms import Form
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.rendering import moment
+from pikachu.web.ui.replies import Html, Reply
+
+_TEMPLATE: Final = "inspect/page.html"
+_SECRET: Final = frozenset({Kind.PRIVATE_KEY, Kind.PKCS12})
+_LABELS: Final = {
+    "certificate_authority": "CA certificate",
+    "crls": "CRLs",
+    "fingerprint_sha256": "SHA-256 fingerprint",
+    "form": "Came as",
+    "issuer_key_hash": "Issuer's key hash",
+    "key_identifier": "Key identifier (SHA-1)",
+    "mac": "MAC",
+    "public_key_sha256": "SHA-256 of the public key",
+    "self_issued": "Issuer is the subject",
+    "accepted": "Accepted here",
+}
+_OCTETS: Final = frozenset(
+    {"serial", "serials", "fingerprint_sha256", "issuer_key_hash", "key_identifier", "public_key_sha256", "nonce"}
+)
+
+
+class InspectionPages(Pages):
+    """Nothing that is brought here is stored or logged."""
+
+    def __init__(self, core: Core) -> None:
+        self._inspection = core.inspection
+
+    @page("GET", "/inspect", who=Who.USER)
+    async def form(self, visit: Visit) -> Reply:
+        """The empty form, which *Clear* leads to."""
+        return Html(_TEMPLATE, {"data": "", "result": None})
+
+    @page("POST", "/inspect", who=Who.USER)
+    async def inspect(self, visit: Visit) -> Reply:
+        """What it is, in our words and in openssl's."""
+        data, again = _given(visit.form)
+        try:
+            passphrase = visit.form.whole_text("passphrase")
+            result = await self._inspection.inspect(visit.principal, data, passphrase, compare=True)
+        except PikachuError as error:
+            context: dict[str, object] = {"data": again, "result": None, "error": error}
+            return Html(_TEMPLATE, context, status=outcome_of(error).status)
+        if result.kind in _SECRET and not result.locked:
+            # What is secret does not stay on the screen.
+            again = ""
+        return Html(_TEMPLATE, {"data": again, "result": result, "facts": shown_facts(result)})
+
+
+def _given(form: Form) -> tuple[bytes, str]:
+    """What was brought, a file before a text; and how the form is filled with it again."""
+    upload = form.octets("file")
+    if not upload:
+        return form.octets("data"), form.values.get("data", "")
+    try:
+        text = upload.decode("ascii")
+    except UnicodeDecodeError:
+        text = "\0"
+    if text.isprintable() or ("-----BEGIN " in text and "\0" not in text):
+        return upload, text
+    return upload, base64.encodebytes(upload).decode("ascii")
+
+
+def shown_facts(result: Inspected) -> list[tuple[str, Markup]]:
+    """The facts as a page shows them."""
+    return [
+        (_LABELS.get(name) or name.replace("_", " ").capitalize(), _shown(name, value))
+        for name, value in result.facts
+        if value not in (None, (), "")
+    ]
+
+
+def _shown(name: str, value: Value) -> Markup:
+    if isinstance(value, bool):
+        return escape("yes" if value else "no")
+    if isinstance(value, datetime):
+        return moment(value) + " UTC"
+    if isinstance(value, tuple):
+        items = Markup("").join(Markup("<li>{}</li>").format(_shown(name, one)) for one in value)
+        return Markup('<ul class="lines">{}</ul>').format(items)
+    if name in _OCTETS:
+        return Markup("<code>{}</code>").format(value)
+    return escape(value)

@@ -1,0 +1,88 @@
+"""``/config`` and ``/logs``: for those who operate the server (CFG-11, UI-9)."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import Final
+from urllib.parse import urlencode
+
+from pikachu.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.log_files import LogLine
+from pikachu.operation import Operation
+from pikachu.rooms import Core
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Octets, Reply
+
+_SIZES: Final = (50, 100, 200, 500, 1000, 2000)
+_DEFAULT_SIZE: Final = 200
+_DEFAULT_EVERY: Final = 10
+_LONGEST: Final = 3600
+# Its own requests would push everything else out of sight.
+_OWN: Final = "/logs/lines"
+
+
+class OperationPages(Pages):
+    """The configuration in force and the end of the log."""
+
+    def __init__(self, core: Core) -> None:
+        self._operation: Operation = core.operation
+
+    @page("GET", "/config", who=Who.ADMIN)
+    async def config(self, visit: Visit) -> Reply:
+        """CFG-11: secrets are masked, and the password is asked for all the same."""
+        visit.require_confirmation()
+        settings = self._operation.settings(visit.principal)
+        sections = [(name, list(group)) for name, group in groupby(settings, lambda one: one.setting.section)]
+        context: dict[str, object] = {
+            "sections": sections,
+            "file": self._operation.file(visit.principal),
+            "warnings": self._operation.warnings(visit.principal),
+        }
+        return Html("operation/config.html", context)
+
+    @page("GET", "/logs", who=Who.ADMIN)
+    async def logs(self, visit: Visit) -> Reply:
+        """UI-9: what the script does every few seconds, the form does when it is sent."""
+        keyword = visit.query.get("q", "").strip()
+        size = _number(visit, "lines", _DEFAULT_SIZE)
+        every = max(1, min(_number(visit, "every", _DEFAULT_EVERY), _LONGEST))
+        context: dict[str, object] = {
+            "keyword": keyword,
+            "size": size,
+            "sizes": [(one, str(one)) for one in sorted({*_SIZES, size})],
+            "every": every,
+            "file": self._operation.log_file(visit.principal),
+            "clear": f"/logs?{urlencode({'lines': size, 'every': every})}",
+            "source": f"{_OWN}?{urlencode({'lines': size, 'q': keyword})}",
+            "lines": (),
+        }
+        try:
+            context["lines"] = await self._lines(visit, size, keyword)
+        except NotFound as error:
+            # No log file is a setting like others.
+            context["error"] = error
+        except PikachuError as error:
+            return Html("operation/logs.html", {**context, "error": error}, status=outcome_of(error).status)
+        return Html("operation/logs.html", context)
+
+    @page("GET", _OWN, who=Who.ADMIN, quiet=True)
+    async def lines(self, visit: Visit) -> Reply:
+        """The lines as JSON, for the script of the page."""
+        keyword = visit.query.get("q", "").strip()
+        found = await self._lines(visit, _number(visit, "lines", _DEFAULT_SIZE), keyword)
+        document = [{"text": line.text, "level": line.level} for line in found]
+        return Octets(json.dumps({"lines": document}).encode(), b"application/json")
+
+    async def _lines(self, visit: Visit, size: int, keyword: str) -> list[LogLine]:
+        return await self._operation.log(visit.principal, size, keyword, without=_OWN)
+
+
+def _number(visit: Visit, name: str, default: int) -> int:
+    text = visit.query.get(name, "").strip()
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6):
+        raise MalformedRequest(f"{name} is a whole number")
+    return int(text)
