@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pikachu.accounts import Accounts, AccountSettings
+from pikachu.assistant import Assistant
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import PasswordHasher
@@ -31,6 +32,7 @@ from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
 from pikachu.key_store import Keys
 from pikachu.live import Live
+from pikachu.manual import Manual
 from pikachu.model import utc
 from pikachu.openssl import OpenSSL
 from pikachu.operation import Operation
@@ -351,6 +353,8 @@ def build(
         ),
     )
     statistics = Statistics(store, clock)
+    readiness = Readiness(clock, standard_checks(store, pools.signing))
+    manual = Manual()
     keys = Keys(store, sealer, issuers, pools.signing, clock)
     templates = CertificateTemplates(store, clock, pools.files)
     return Core(
@@ -376,7 +380,7 @@ def build(
         generations,
         templates,
         statistics,
-        Readiness(clock, standard_checks(store, pools.signing)),
+        readiness,
         Live(store, statistics, clock),
         Inventory(store, authority),
         Authorities(
@@ -392,6 +396,8 @@ def build(
         keys,
         CertificateRequests(store, keys, templates, pools.signing, clock),
         ChainVerification(store, clock),
+        manual,
+        Assistant(manual, statistics, readiness, issuers),
         Inspection(clock, pools.inspection, OpenSSL()),
         Operation(config, pools.files),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pikachu.accounts import Accounts
+from pikachu.assistant import Assistant
 from pikachu.auth.authenticator import Authenticator
 from pikachu.authorities import Authorities
 from pikachu.authority import CertificateAuthority, IssuingCAs
@@ -17,6 +18,7 @@ from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
 from pikachu.key_store import Keys
 from pikachu.live import Live
+from pikachu.manual import Manual
 from pikachu.operation import Operation
 from pikachu.policies import Policies
 from pikachu.policy import PolicyBook
@@ -88,5 +90,7 @@ class Core:
     keys: Keys
     requests: CertificateRequests
     verification: ChainVerification
+    manual: Manual
+    assistant: Assistant
     inspection: Inspection
     operation: Operation

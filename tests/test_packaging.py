@@ -71,6 +71,7 @@ def expected() -> set[str]:
     folders = [ROOT / "pikachu", ROOT / "twisted"]
     found = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
     found |= {ROOT / "pikachu" / path.relative_to(ROOT) for path in (ROOT / "templates").rglob("*") if path.is_file()}
+    found |= {ROOT / "pikachu" / "guide" / path.name for path in (ROOT / "docs" / "guide").glob("*.md")}
     return {
         str(path.relative_to(ROOT))
         for path in found
@@ -83,6 +84,7 @@ def test_the_wheel_has_the_program_and_nothing_else(packages: Packages) -> None:
     metadata = {name for name in packages.wheel_names if ".dist-info/" in name}
     assert packages.wheel_names - metadata == expected()
     assert "twisted/plugins/pikachu_plugin.py" in packages.wheel_names
+    assert "pikachu/guide/01-getting-started.md" in packages.wheel_names
     assert not [name for name in packages.wheel_names if name.startswith(("tests", "bench"))]
     assert packages.wheel.name.startswith(f"pikachu_ca-{__version__}-py3-none-any")
 

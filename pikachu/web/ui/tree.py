@@ -12,6 +12,7 @@ from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
 from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.events import EventsPages
+from pikachu.web.ui.help import ChatPages, HelpPages
 from pikachu.web.ui.inspection import InspectionPages
 from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.operation import OperationPages
@@ -36,6 +37,8 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
         ApprovalsPages(core),
         DashboardPages(core),
         EventsPages(core),
+        HelpPages(core),
+        ChatPages(core),
         CertificatesPages(core),
         RevocationPages(core),
         AuthorityPages(core),
