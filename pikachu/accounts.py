@@ -254,7 +254,7 @@ class Accounts:
             if "state" in named:
                 _check_not_oneself(actor, account, changed.state)
                 type_ = _STATE_EVENTS[changed.state]
-            elif set(named) == {"role"}:
+            elif "role" in named:
                 type_ = "role change"
             return changed, _user_event(actor, type_, account.username, account.id, **named)
 

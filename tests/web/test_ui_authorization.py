@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from pikachu.auth.authenticator import account_principal
+from pikachu.model import SYSTEM
 from pikachu.web.ui.pages import Who
+from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request
 from tests.support.stack import build_core
@@ -81,11 +83,43 @@ def own_certificate(action: str) -> Callable[[Pages, Visitor], str]:
     )
 
 
+def token(pages: Pages, _: Visitor) -> str:
+    """The page that asks whether a token of alice's shall end."""
+    making = pages.stack.core.accounts.create_token(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
+    return f"/account/tokens/{result_of(making)[0].id}/end"
+
+
+def bound_certificate(pages: Pages, _: Visitor) -> str:
+    """The page that asks whether a client certificate shall sign alice in no more."""
+    leaf = parse_certificate(pages.stack.issue(owner_id=pages.accounts["alice"].id).der)
+    bound = result_of(pages.stack.core.sessions.bind(SYSTEM, pages.accounts["alice"].id, leaf))
+    return f"/account/certificates/{bound.id}/unbind"
+
+
+def user(action: str) -> Callable[[Pages, Visitor], str]:
+    """A page about bob."""
+    return lambda pages, _: f"/users/{pages.accounts['bob'].id}{action}"
+
+
 #: GET pages: what nobody, the owner, another user and an admin get.
 TABLE: dict[str, Expected] = {
     "GET /": USERS,
     "GET /login": (200, 303, 303, 303),
     "GET /confirm": USERS,
+    "GET /register": (200, 303, 303, 303),
+    "GET /account": USERS,
+    "GET /account/password": USERS,
+    "GET /account/tokens/new": USERS,
+    "GET /account/tokens/<id>/end": OWN,
+    "GET /account/certificates/new": USERS,
+    "GET /account/certificates/<id>/unbind": OWN,
+    "GET /users": ADMINS,
+    "GET /users/new": ADMINS,
+    "GET /users/<id>": ADMINS,
+    "GET /users/<id>/edit": ADMINS,
+    "GET /users/<id>/password": ADMINS,
+    "GET /users/<id>/delete": ADMINS,
+    "GET /users/<id>/<name>": ADMINS,
     "GET /keys": USERS,
     "GET /generate": USERS,
     "GET /keys/<id>": OWN,
@@ -157,6 +191,20 @@ POSTS: dict[str, Who] = {
     "POST /logout": Who.ANYONE,
     "POST /inspect": Who.USER,
     "POST /confirm": Who.USER,
+    "POST /register": Who.ANYONE,
+    "POST /account/email": Who.USER,
+    "POST /account/password": Who.USER,
+    "POST /account/sessions/<id>/end": Who.USER,
+    "POST /account/tokens": Who.USER,
+    "POST /account/tokens/<id>/end": Who.USER,
+    "POST /account/certificates": Who.USER,
+    "POST /account/certificates/<id>/unbind": Who.USER,
+    "POST /users": Who.ADMIN,
+    "POST /users/<id>/edit": Who.ADMIN,
+    "POST /users/<id>/password": Who.ADMIN,
+    "POST /users/<id>/delete": Who.ADMIN,
+    "POST /users/<id>/<name>": Who.ADMIN,
+    "POST /users/<id>/sessions/<number>/end": Who.ADMIN,
     "POST /generate": Who.USER,
     "POST /keys/<id>/private": Who.USER,
     "POST /keys/<id>/download": Who.USER,
@@ -214,6 +262,10 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /certificates/<id>/pfx": own_certificate("/pfx"),
     "GET /events/<id>": event_path,
     "GET /help/<name>": lambda _pages, _owner: "/help/est",
+    "GET /account/tokens/<id>/end": token,
+    "GET /account/certificates/<id>/unbind": bound_certificate,
+    **{f"GET /users/<id>{action}": user(action) for action in ("", "/edit", "/password", "/delete")},
+    "GET /users/<id>/<name>": user("/suspend"),
     "GET /ra/csrs/<id>/reject": lambda pages, _: f"/ra/csrs/{stored_request(pages).id}/reject",
     "GET /ra/approvals/<id>": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}",
     "GET /ra/approvals/<id>/approve": lambda pages, _: f"/ra/approvals/{waiting_request(pages)}/approve",

@@ -131,13 +131,13 @@ class RESTResource(Resource):
             return ANONYMOUS
         values = request.requestHeaders.getRawHeaders(b"Authorization") or []
         if not values:
-            return await self._unasked(route, request)
+            return await self._unbidden(route, request)
         scheme, _, token = values[0].decode("latin-1").strip().partition(" ")
         if len(values) > 1 or scheme.lower() != "bearer":
             raise AuthenticationFailed(NO_CREDENTIALS)
         return await self._authenticator.token(token.strip(), request.address)
 
-    async def _unasked(self, route: Route, request: BoundedRequest) -> Principal:
+    async def _unbidden(self, route: Route, request: BoundedRequest) -> Principal:
         """Who asks by what a browser sends by itself, so another site's page may have made it do so."""
         account = None
         der = peer_certificate(request.transport)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pikachu.interfaces import IClock
 from pikachu.rooms import Core
+from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
 from pikachu.web.ui.authority import AuthorityPages, RevocationPages
@@ -19,20 +20,26 @@ from pikachu.web.ui.operation import OperationPages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.ra import RAPages
+from pikachu.web.ui.register import RegisterPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.templates import TemplatesPages
+from pikachu.web.ui.users import UsersPages
 from pikachu.web.ui.x509_templates import X509TemplatesPages
 
 
 def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
     """The pages, which serve every path that is nobody else's, and what is mounted at ``/static``."""
     static = StaticFiles()
+    account = AccountPages(core)
     parts: list[Pages] = [
         SignInPages(core),
         KeysPages(core),
         CSRsPages(core),
+        RegisterPages(core),
+        account,
+        UsersPages(core, account),
         RAPages(core),
         ApprovalsPages(core),
         DashboardPages(core),

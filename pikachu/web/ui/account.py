@@ -1,0 +1,234 @@
+"""One's own account: address, password, sessions, API tokens, client certificates (USR-3, USR-6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from pikachu.auth.authenticator import ROLE_SCOPES
+from pikachu.errors import MalformedRequest, PikachuError
+from pikachu.model import AccountSource, CertificateRecord, ListQuery, Scope, Token, format_serial
+from pikachu.rooms import Core
+from pikachu.web.browsers import SESSION
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.cookies import cookie
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.x509.certificate import (
+    ANY_EXTENDED_KEY_USAGE,
+    CLIENT_AUTH,
+    decode_certificate_input,
+    parse_certificate,
+)
+
+#: API tokens that are shown, and own certificates that are offered.
+SHOWN: Final = 100
+#: What each scope lets a token do.
+SCOPES: Final = (
+    (Scope.READ, "read: look at everything that you may see"),
+    (Scope.ENROLL, "enroll: make requests, keys and certificates"),
+    (Scope.REVOKE, "revoke: revoke, release and delete certificates"),
+    (Scope.ADMIN, "admin: what only administrators do"),
+)
+
+
+class AccountPages(Pages):
+    """``/account``."""
+
+    def __init__(self, core: Core) -> None:
+        self._accounts = core.accounts
+        self._authenticator = core.authenticator
+        self._sessions = core.sessions
+        self._inventory = core.inventory
+        self._clock = core.clock
+        self._files = core.pools.files
+        self._minimum = core.config.default.password_min_length
+
+    @page("GET", "/account", who=Who.USER)
+    async def view(self, visit: Visit) -> Reply:
+        """All of it."""
+        return await self._view(visit)
+
+    async def _view(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        account = visit.signed_in()
+        context = {
+            "local": account.source is AccountSource.LOCAL,
+            "email": visit.form.text("email") if error is not None else account.email,
+            "error": error,
+            **await self.belongings(visit, account.id),
+        }
+        return Html("people/account.html", context, 200 if error is None else outcome_of(error).status)
+
+    async def belongings(self, visit: Visit, account_id: int) -> Mapping[str, Any]:
+        """What ``people/parts.html`` shows of an account: sessions, tokens and certificates."""
+        actor = visit.principal
+        tokens = await self._accounts.list_tokens(actor, ListQuery(limit=SHOWN, owner_id=account_id))
+        return {
+            "now": self._clock.seconds(),
+            "sessions": await self._sessions.of_account(actor, account_id),
+            "tokens": tokens.items,
+            "more_tokens": tokens.next_cursor is not None,
+            "certificates": await self._sessions.certificates(actor, account_id),
+        }
+
+    @page("POST", "/account/email", who=Who.USER)
+    async def change_email(self, visit: Visit) -> Reply:
+        """Another address."""
+        try:
+            await self._accounts.change_email(visit.principal, visit.form.text("email"))
+        except PikachuError as error:
+            return await self._view(visit, error)
+        return See("/account", notice="The e-mail address is changed.")
+
+    # --- the password ---------------------------------------------------------------------
+
+    @page("GET", "/account/password", who=Who.USER)
+    async def ask_password(self, visit: Visit) -> Reply:
+        """The form."""
+        return self._password_form(visit)
+
+    @page("POST", "/account/password", who=Who.USER)
+    async def change_password(self, visit: Visit) -> Reply:
+        """Ask for the present one; all other sessions end, and this one goes on under a new secret."""
+        try:
+            password = visit.form.whole_text("password")
+            if password != visit.form.whole_text("confirmation"):
+                raise MalformedRequest("the two passwords differ; type the same one twice")
+            await self._authenticator.confirm(visit.principal, visit.form.whole_text("current"))
+            account = await self._accounts.change_password(visit.principal, password)
+        except PikachuError as error:
+            return self._password_form(visit, error)
+        _, secret = await self._sessions.renew(account, visit.address, visit.agent)
+        visit.cookies.append(cookie(SESSION, secret))
+        return See("/account", notice="The password is changed. All other sessions have ended.")
+
+    def _password_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        local = visit.signed_in().source is AccountSource.LOCAL
+        context = {"minimum": self._minimum, "local": local, "error": error}
+        return Html("people/password.html", context, 200 if error is None else outcome_of(error).status)
+
+    # --- sessions -------------------------------------------------------------------------
+
+    @page("POST", "/account/sessions/<id>/end", who=Who.USER)
+    async def end_session(self, visit: Visit) -> Reply:
+        """One browser is signed out."""
+        await self._sessions.end(visit.principal, visit.signed_in().id, visit.id)
+        return See("/account", notice="The session has ended.")
+
+    # --- API tokens -----------------------------------------------------------------------
+
+    @page("GET", "/account/tokens/new", who=Who.USER)
+    async def new_token(self, visit: Visit) -> Reply:
+        """The form."""
+        return self._token_form(visit)
+
+    @page("POST", "/account/tokens", who=Who.USER)
+    async def make_token(self, visit: Visit) -> Reply:
+        """USR-6: its text is shown here, and never again."""
+        try:
+            chosen = visit.form.texts("scope")
+            scopes = frozenset(scope for scope in Scope if scope.value in chosen)
+            if not scopes:
+                raise MalformedRequest("choose at least one scope")
+            days = visit.form.number("days")
+            account_id = visit.signed_in().id
+            name = visit.form.text("name")
+            token, text = await self._accounts.create_token(visit.principal, account_id, name, scopes, days)
+        except PikachuError as error:
+            return self._token_form(visit, error)
+        host = visit.host or "localhost"
+        return Html("people/token_made.html", {"token": token, "text": text, "host": host}, 201)
+
+    def _token_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        possible = ROLE_SCOPES[visit.signed_in().role]
+        chosen = possible if error is None else set(visit.form.texts("scope"))
+        context = {
+            "scopes": [(scope.value, label, scope.value in chosen) for scope, label in SCOPES if scope in possible],
+            "name": visit.form.values.get("name", "")[:64],
+            "days": visit.form.values.get("days", "90")[:9],
+            "error": error,
+        }
+        return Html("people/token_new.html", context, 200 if error is None else outcome_of(error).status)
+
+    @page("GET", "/account/tokens/<id>/end", who=Who.USER)
+    async def ask_token(self, visit: Visit) -> Reply:
+        """What will happen."""
+        token = await self._accounts.token(visit.principal, visit.id)
+        back = _back(visit, token.account_id)
+        return Html("people/token_end.html", {"token": token, "scopes": scopes_text(token), "back": back})
+
+    @page("POST", "/account/tokens/<id>/end", who=Who.USER)
+    async def end_token(self, visit: Visit) -> Reply:
+        """It is refused from now on."""
+        token = await self._accounts.token(visit.principal, visit.id)
+        await self._accounts.revoke_token(visit.principal, visit.id)
+        return See(_back(visit, token.account_id), notice=f"The token {token.name} has ended.")
+
+    # --- client certificates --------------------------------------------------------------
+
+    @page("GET", "/account/certificates/new", who=Who.USER)
+    async def new_certificate(self, visit: Visit) -> Reply:
+        """The form, with one's own certificates that can be bound."""
+        return await self._certificate_form(visit)
+
+    @page("POST", "/account/certificates", who=Who.USER)
+    async def bind(self, visit: Visit) -> Reply:
+        """One of one's own, or any in PEM."""
+        try:
+            pasted = visit.form.text("pem")
+            if pasted:
+                der = decode_certificate_input(pasted.encode())
+            elif visit.form.text("certificate"):
+                der = (await self._inventory.certificate(visit.principal, visit.form.number("certificate"))).der
+            else:
+                raise MalformedRequest("choose a certificate, or paste one")
+            await self._sessions.bind(visit.principal, visit.signed_in().id, parse_certificate(der))
+        except PikachuError as error:
+            return await self._certificate_form(visit, error)
+        return See("/account", notice="The certificate signs you in from now on, on the trusted port and for REST.")
+
+    async def _certificate_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        query = ListQuery(limit=SHOWN, owner_id=visit.signed_in().id, filters={"status": "valid"})
+        own = await self._inventory.certificates(visit.principal, query)
+        context = {
+            "choices": [("", "Choose one of yours"), *await self._files.run(_for_clients, own.items)],
+            "chosen": visit.form.values.get("certificate", ""),
+            "pem": visit.form.values.get("pem", "")[:20_000],
+            "error": error,
+        }
+        return Html("people/certificate_bind.html", context, 200 if error is None else outcome_of(error).status)
+
+    @page("GET", "/account/certificates/<id>/unbind", who=Who.USER)
+    async def ask_certificate(self, visit: Visit) -> Reply:
+        """What will happen."""
+        bound = await self._sessions.certificate(visit.principal, visit.id)
+        return Html("people/certificate_unbind.html", {"bound": bound, "back": _back(visit, bound.account_id)})
+
+    @page("POST", "/account/certificates/<id>/unbind", who=Who.USER)
+    async def unbind(self, visit: Visit) -> Reply:
+        """It signs in nobody any more."""
+        bound = await self._sessions.certificate(visit.principal, visit.id)
+        await self._sessions.unbind(visit.principal, visit.id)
+        return See(_back(visit, bound.account_id), notice="The certificate signs in nobody any more.")
+
+
+def scopes_text(token: Token) -> str:
+    """The scopes of a token, in their order."""
+    return ", ".join(scope.value for scope in Scope if scope in token.scopes)
+
+
+def _back(visit: Visit, account_id: int) -> str:
+    """Where what belongs to an account is shown."""
+    return "/account" if visit.signed_in().id == account_id else f"/users/{account_id}"
+
+
+def _for_clients(records: Iterable[CertificateRecord]) -> list[tuple[str, str]]:
+    """The (id, text) of those that are meant for clients."""
+    found = []
+    for record in records:
+        purposes = parse_certificate(record.der).extended_key_usage
+        if purposes is None or purposes & {CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE}:
+            serial = format_serial(record.serial)[:12]
+            text = f"{record.common_name[:60] or record.id} ({serial}\u2026), until {record.not_after:%Y-%m-%d}"
+            found.append((str(record.id), text))
+    return found

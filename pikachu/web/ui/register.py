@@ -1,0 +1,53 @@
+"""Making an account for oneself (USR-2)."""
+
+from __future__ import annotations
+
+from pikachu.errors import PikachuError
+from pikachu.model import AccountState
+from pikachu.rooms import Core
+from pikachu.web.browsers import SESSION
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.cookies import cookie
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.replies import Html, Reply, See
+
+
+class RegisterPages(Pages):
+    """``/register``."""
+
+    def __init__(self, core: Core) -> None:
+        self._accounts = core.accounts
+        self._sessions = core.sessions
+        self._minimum = core.config.default.password_min_length
+        self._auto_approve = core.config.default.auto_approve
+
+    @page("GET", "/register", who=Who.ANYONE)
+    async def form(self, visit: Visit) -> Reply:
+        """The form; whoever is signed in has an account."""
+        return See("/account") if visit.session is not None else self._form()
+
+    @page("POST", "/register", who=Who.ANYONE)
+    async def register(self, visit: Visit) -> Reply:
+        """The new account waits for an admin, unless approval is automatic: then its user is signed in."""
+        username, email = visit.form.text("username"), visit.form.text("email")
+        try:
+            password = visit.form.whole_text("password")
+            confirmation = visit.form.whole_text("confirmation")
+            account = await self._accounts.register(username, email, password, confirmation, visit.address)
+            if account.state is not AccountState.ACTIVE:
+                return Html("people/registered.html", {"account": account}, 201)
+            _, secret = await self._sessions.login(username, password, visit.address, visit.agent)
+        except PikachuError as error:
+            return self._form(username, email, error)
+        visit.cookies.append(cookie(SESSION, secret))
+        return See("/", notice=f"Welcome, {account.username}.")
+
+    def _form(self, username: str = "", email: str = "", error: PikachuError | None = None) -> Reply:
+        context = {
+            "username": username[:64],
+            "email": email[:254],
+            "minimum": self._minimum,
+            "auto_approve": self._auto_approve,
+            "error": error,
+        }
+        return Html("people/register.html", context, 200 if error is None else outcome_of(error).status)

@@ -1,0 +1,328 @@
+"""The pages about everybody's accounts, for admins (USR-4)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from pikachu.accounts import Accounts
+from pikachu.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.model import Account, AccountSource, AccountState, Principal, Role, rfc3339
+from pikachu.rooms import Core
+from pikachu.sessions import Sessions
+from pikachu.web.errors import outcome_of
+from pikachu.web.ui.account import AccountPages
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.rendering import duration
+from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.tables import Column, Filter, Table
+
+ROLES: Final = ((Role.USER.value, "User"), (Role.ADMIN.value, "Admin"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An account in the list.
+
+    :param idle: for how long who is signed in was not seen; ``None``: signed out.
+    """
+
+    account: Account
+    idle: timedelta | None
+
+
+USERS: Final[Table[Account]] = Table(
+    "users",
+    (
+        Column("id", "ID", sort="id", text=lambda row: str(row.account.id)),
+        Column("username", "Username", sort="username", text=lambda row: row.account.username),
+        Column("email", "E-mail", sort="email", text=lambda row: row.account.email),
+        Column("idle", "Idle", text=lambda row: duration(row.idle)),
+        Column("role", "Role", sort="role", text=lambda row: row.account.role.value),
+        Column("source", "Source", sort="source", text=lambda row: row.account.source.value),
+        Column("state", "State", sort="state", text=lambda row: row.account.state.value),
+        Column("signed_in", "Logged", text=lambda row: "out" if row.idle is None else "in"),
+        Column("created", "Since", text=lambda row: rfc3339(row.account.created_at)),
+        Column("actions", "Actions"),
+    ),
+    filters=(
+        Filter("state", "State", tuple((one.value, one.value.title()) for one in AccountState)),
+        Filter("role", "Role", tuple((one.value, one.value.title()) for one in Role)),
+        Filter("source", "Source", tuple((one.value, one.name.title()) for one in AccountSource)),
+    ),
+    default_sort="id",
+    empty="Nobody is here yet.",
+    empty_link=("/users/new", "Add User"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that becomes of an account after a question.
+
+    :param states: of the accounts that it is offered for.
+    :param oneself: whether admins may do it to themselves.
+    :param done: is said afterwards.
+    """
+
+    label: str
+    kind: str
+    question: str
+    done: str
+    work: Callable[[Accounts, Sessions, Principal, int], Awaitable[object]]
+    states: frozenset[AccountState]
+    oneself: bool = False
+
+
+_PENDING, _ACTIVE, _SUSPENDED = (
+    frozenset({state}) for state in (AccountState.PENDING, AccountState.ACTIVE, AccountState.SUSPENDED)
+)
+ACTIONS: Final[dict[str, Action]] = {
+    "approve": Action(
+        "Approve",
+        "primary",
+        "The account becomes active: its user may log in, enroll and make API tokens.",
+        "is approved",
+        lambda accounts, _, actor, one: accounts.approve(actor, one),
+        _PENDING,
+    ),
+    "activate": Action(
+        "Activate",
+        "primary",
+        "The account becomes active again. Sessions and API tokens that it had before stay ended.",
+        "is active again",
+        lambda accounts, _, actor, one: accounts.activate(actor, one),
+        _SUSPENDED,
+    ),
+    "suspend": Action(
+        "Suspend",
+        "danger",
+        "Nobody can log in with this account any more, and its sessions and API tokens end at once. Its certificates "
+        "stay valid. It can be activated again.",
+        "is suspended",
+        lambda accounts, _, actor, one: accounts.suspend(actor, one),
+        _PENDING | _ACTIVE,
+    ),
+    "deactivate": Action(
+        "Deactivate",
+        "danger",
+        "The account waits for approval again, and its sessions and API tokens end at once.",
+        "waits for approval again",
+        lambda accounts, _, actor, one: accounts.deactivate(actor, one),
+        _ACTIVE | _SUSPENDED,
+    ),
+    "logout": Action(
+        "Force Logout",
+        "danger",
+        "All sessions of this account end at once. Its API tokens stay.",
+        "is logged out everywhere",
+        lambda _, sessions, actor, one: sessions.force_logout(actor, one),
+        _ACTIVE,
+        oneself=True,
+    ),
+}
+
+
+class UsersPages(Pages):
+    """``/users``."""
+
+    def __init__(self, core: Core, account_pages: AccountPages) -> None:
+        self._accounts = core.accounts
+        self._sessions = core.sessions
+        self._account_pages = account_pages
+        self._minimum = core.config.default.password_min_length
+
+    @page("GET", "/users", who=Who.ADMIN)
+    async def list(self, visit: Visit) -> Reply:
+        """Everybody."""
+
+        async def prepare(found: Sequence[Account]) -> Sequence[Row]:
+            idle = await self._sessions.idle(visit.principal, [one.id for one in found])
+            return [Row(one, idle.get(one.id)) for one in found]
+
+        return await USERS.reply(
+            visit,
+            lambda query: self._accounts.list_accounts(visit.principal, query),
+            "users/list.html",
+            prepare=prepare,
+            maximum_idle=self._sessions.maximum_idle,
+        )
+
+    # --- adding ---------------------------------------------------------------------------
+
+    @page("GET", "/users/new", who=Who.ADMIN)
+    async def new(self, visit: Visit) -> Reply:
+        """The form."""
+        return self._form(visit)
+
+    @page("POST", "/users", who=Who.ADMIN)
+    async def add(self, visit: Visit) -> Reply:
+        """A local account that starts pending."""
+        try:
+            password = self._twice(visit)
+            account = await self._accounts.add_user(
+                visit.principal,
+                visit.form.text("username"),
+                visit.form.text("email"),
+                _role(visit),
+                AccountState.PENDING,
+                password,
+            )
+        except PikachuError as error:
+            return self._form(visit, error)
+        notice = f"The user {account.username} is added, and may log in as soon as the account is approved."
+        return See(f"/users/{account.id}", notice=notice)
+
+    def _form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        filled = visit.form.values
+        context = {
+            "username": filled.get("username", "")[:64],
+            "email": filled.get("email", "")[:254],
+            "role": filled.get("role", "user"),
+            "roles": ROLES,
+            "minimum": self._minimum,
+            "error": error,
+        }
+        return Html("users/new.html", context, 200 if error is None else outcome_of(error).status)
+
+    @staticmethod
+    def _twice(visit: Visit) -> str:
+        password = visit.form.whole_text("password")
+        if password != visit.form.whole_text("confirmation"):
+            raise MalformedRequest("the two passwords differ; type the same one twice")
+        return password
+
+    # --- one user -------------------------------------------------------------------------
+
+    @page("GET", "/users/<id>", who=Who.ADMIN)
+    async def view(self, visit: Visit) -> Reply:
+        """All of an account, and what can become of it."""
+        account = await self._accounts.account(visit.principal, visit.id)
+        idle = await self._sessions.idle(visit.principal, [account.id])
+        own = account.id == visit.signed_in().id
+        context = {
+            "account": account,
+            "row": Row(account, idle.get(account.id)),
+            "own": own,
+            "local": account.source is AccountSource.LOCAL,
+            "actions": [
+                (name, one) for name, one in ACTIONS.items() if account.state in one.states and (one.oneself or not own)
+            ],
+            "maximum_idle": self._sessions.maximum_idle,
+            **await self._account_pages.belongings(visit, account.id),
+        }
+        return Html("users/view.html", context)
+
+    @page("GET", "/users/<id>/edit", who=Who.ADMIN)
+    async def ask_edit(self, visit: Visit) -> Reply:
+        """The form for e-mail and role."""
+        account = await self._accounts.account(visit.principal, visit.id)
+        return self._edit(account, account.email, account.role.value)
+
+    @page("POST", "/users/<id>/edit", who=Who.ADMIN)
+    async def edit(self, visit: Visit) -> Reply:
+        """Both at once; another role takes effect at once."""
+        account = await self._accounts.account(visit.principal, visit.id)
+        email = visit.form.text("email")
+        try:
+            await self._accounts.update(visit.principal, account.id, email=email, role=_role(visit))
+        except PikachuError as error:
+            return self._edit(account, email, visit.form.text("role"), error)
+        if account.id == visit.signed_in().id:
+            # Who has given up the role of an admin sees no users any more.
+            return See("/account", notice="Your account is changed.")
+        return See(f"/users/{account.id}", notice=f"The account of {account.username} is changed.")
+
+    @staticmethod
+    def _edit(account: Account, email: str, role: str, error: PikachuError | None = None) -> Reply:
+        context = {"account": account, "email": email[:254], "role": role, "roles": ROLES, "error": error}
+        return Html("users/edit.html", context, 200 if error is None else outcome_of(error).status)
+
+    @page("GET", "/users/<id>/password", who=Who.ADMIN)
+    async def ask_password(self, visit: Visit) -> Reply:
+        """The form for a new password."""
+        return self._password(await self._accounts.account(visit.principal, visit.id))
+
+    @page("POST", "/users/<id>/password", who=Who.ADMIN)
+    async def reset_password(self, visit: Visit) -> Reply:
+        """It ends all sessions of the account."""
+        account = await self._accounts.account(visit.principal, visit.id)
+        try:
+            await self._accounts.reset_password(visit.principal, account.id, self._twice(visit))
+        except PikachuError as error:
+            return self._password(account, error)
+        return See(f"/users/{account.id}", notice=f"The password of {account.username} is reset.")
+
+    def _password(self, account: Account, error: PikachuError | None = None) -> Reply:
+        context = {
+            "account": account,
+            "local": account.source is AccountSource.LOCAL,
+            "minimum": self._minimum,
+            "error": error,
+        }
+        return Html("users/password.html", context, 200 if error is None else outcome_of(error).status)
+
+    @page("GET", "/users/<id>/delete", who=Who.ADMIN)
+    async def ask_delete(self, visit: Visit) -> Reply:
+        """What will happen."""
+        return self._delete(await self._accounts.account(visit.principal, visit.id))
+
+    @page("POST", "/users/<id>/delete", who=Who.ADMIN)
+    async def delete(self, visit: Visit) -> Reply:
+        """After the word was typed."""
+        account = await self._accounts.account(visit.principal, visit.id)
+        try:
+            visit.form.typed("delete")
+            await self._accounts.delete(visit.principal, account.id)
+        except PikachuError as error:
+            return self._delete(account, error)
+        return See("/users", notice=f"The user {account.username} is deleted.")
+
+    @staticmethod
+    def _delete(account: Account, error: PikachuError | None = None) -> Reply:
+        status = 200 if error is None else outcome_of(error).status
+        return Html("users/delete.html", {"account": account, "error": error}, status)
+
+    @page("GET", "/users/<id>/<name>", who=Who.ADMIN)
+    async def ask(self, visit: Visit) -> Reply:
+        """What will happen: approve, activate, suspend, deactivate, logout."""
+        action = _action(visit)
+        return self._ask(await self._accounts.account(visit.principal, visit.id), action)
+
+    @page("POST", "/users/<id>/<name>", who=Who.ADMIN)
+    async def act(self, visit: Visit) -> Reply:
+        """Do it."""
+        action = _action(visit)
+        account = await self._accounts.account(visit.principal, visit.id)
+        try:
+            await action.work(self._accounts, self._sessions, visit.principal, account.id)
+        except PikachuError as error:
+            return self._ask(account, action, error)
+        return See(f"/users/{account.id}", notice=f"{account.username} {action.done}.")
+
+    @staticmethod
+    def _ask(account: Account, action: Action, error: PikachuError | None = None) -> Reply:
+        status = 200 if error is None else outcome_of(error).status
+        return Html("users/act.html", {"account": account, "action": action, "error": error}, status)
+
+    @page("POST", "/users/<id>/sessions/<number>/end", who=Who.ADMIN)
+    async def end_session(self, visit: Visit) -> Reply:
+        """One browser of theirs is signed out."""
+        await self._sessions.end(visit.principal, visit.id, visit.number("number"))
+        return See(f"/users/{visit.id}", notice="The session has ended.")
+
+
+def _role(visit: Visit) -> Role:
+    text = visit.form.text("role")
+    if text not in set(Role):
+        raise MalformedRequest("a role is user or admin")
+    return Role(text)
+
+
+def _action(visit: Visit) -> Action:
+    found = ACTIONS.get(visit.path["name"])
+    if found is None:
+        raise NotFound("there is nothing at this address")
+    return found
