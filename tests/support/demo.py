@@ -73,6 +73,8 @@ def fill(core: Core) -> Demo:
     demo.ids["tokens"] = token.id
     demo.ids["users"] = demo.accounts["second_user"].id
     demo.ids["events"] = 3
+    demo.names["ca"] = {"name": "ec"}
+    demo.names["va"] = {"ca": "ec"}
     return demo
 
 

@@ -25,6 +25,44 @@ SHIPPED = sorted(path.name for path in SHIPPED_FOLDER.glob("*.cnf.j2"))
 REQUEST = '[ req ]\nprompt = no\ndistinguished_name = dn\n[ dn ]\nCN = {{ common_name | default("a") }}\nO = {{ o }}\n'
 
 
+PIECES = [
+    *(
+        "{{ ",
+        " }}",
+        "{% ",
+        " %}",
+        "{# ",
+        " #}",
+        "{%- ",
+        " -%}",
+        "if ",
+        "else",
+        "endif",
+        "for ",
+        " in ",
+        "endfor",
+        "set ",
+    ),
+    *("a", "b", "loop", "self", "range(3)", "loop.index", " = ", "'x'", "1", "true", "none", " | ", "default('d')"),
+    *("split", "join", "upper", "length", "int", ".split(',')", " ~ ", " + ", " - ", " == ", " and ", " not ", " is "),
+    *(
+        "defined",
+        "in",
+        "(",
+        ")",
+        "[1, 'a']",
+        ", ",
+        "\n",
+        "text",
+        "raw",
+        "endraw",
+        "block x",
+        "macro m()",
+        "include 'x'",
+    ),
+]
+
+
 class TestLanguage:
     def test_variables_and_their_defaults(self) -> None:
         """TPL-4: in order; of ``default`` filters, of ``set``, or none."""
@@ -129,6 +167,18 @@ class TestLanguage:
             JinjaText(source).render({})
         assert message in caught.value.public
         assert "\n" not in caught.value.public
+
+    @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.sampled_from(["", "a,b", "7", "true"]))
+    def test_whatever_a_file_holds(self, source: str, value: str) -> None:
+        """A file is right, or told what is wrong with it in one line; it never does anything else."""
+        said = ""
+        try:
+            jinja = JinjaText(source)
+            text = jinja.render({variable.name: value for variable in jinja.variables})
+        except (BadTemplate, MalformedRequest) as error:
+            text, said = "", error.public
+        assert "\n" not in said
+        assert len(text) <= 64 * 1024
 
     def test_about(self) -> None:
         """The first comment describes a file, and suggests a type."""
