@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.cli.main import main
 from pikachu.model import RevocationReason
 from pikachu.x509.crl import crl_pem
 from tests.support.deferreds import result_of
@@ -162,10 +163,33 @@ def test_ca(pages: Pages) -> None:
 
 
 def test_generations(pages: Pages) -> None:
-    """UI-6: the former key has a page of its own, at its key identifier."""
-    issuers = pages.stack.core.issuers
+    """UI-6, VLT-4: the next key with the date of its switch, then the former one, each with a page and a CRL."""
+    stack, alice = pages.stack, pages.visitor("alice")
+    issuers = stack.core.issuers
+
+    def rotate(*arguments: str) -> None:
+        assert main(["ca", "rotate", "rsa", "--config", str(stack.files.config), *arguments]) == 0
+        for issuer in stack.core.generations.look(issuers):
+            result_of(stack.core.publisher.make(issuer))
+
     before = issuers.named("rsa")
-    issuers.promote(issuers.named("rsa"))
-    issuers.add_other(before)
-    text = pages.visitor("alice").get(f"/ca/{before.key_identifier.hex()}")
-    assert "CN=Test rsa CA" in text_of(text)
+    rotate()
+    coming = issuers.coming("rsa")
+    assert coming is not None
+    said = text_of(alice.get("/ca"))
+    assert "rsa Next" in said
+    assert "Becomes the current one" in said
+    assert "certificates from the switch on" in said
+    assert "rsa Current" in said
+    page = alice.get(f"/ca/{coming.key_identifier.hex()}")
+    assert "Next" in text_of(page)
+    assert f"/ca/{coming.key_identifier.hex()}/chain.pem" in page
+    rotate("--now")
+    said = text_of(alice.get("/ca"))
+    assert "rsa Former" in said
+    assert "rsa Next" not in said
+    former = f"{before.key_identifier.hex()}"
+    assert "until the last of its certificates has expired" in text_of(alice.get(f"/ca/{former}"))
+    assert "In force" in text_of(alice.get(f"/va/crl/{former}"))
+    assert f"/va/crl/{former}" in alice.get("/va")
+    assert issuers.named("rsa").key_identifier == coming.key_identifier
