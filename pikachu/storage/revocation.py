@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -153,7 +154,7 @@ def _revoke(
     }
     tx.write(_list_entry, entry)
     changed = _set_status(tx, record, first, reason)
-    write_event(tx, event, revoked_at)
+    write_event(tx, replace(event, owner_id=record.owner_id), revoked_at)
     return changed, True
 
 
@@ -165,7 +166,7 @@ def _release(tx: Transaction, serial: int, event: Event, now: datetime) -> Certi
         raise Conflict("this certificate is not on hold")
     _record_change(tx, record.issuer_id, format_serial(serial))
     changed = _set_status(tx, record, None, None)
-    write_event(tx, event, now)
+    write_event(tx, replace(event, owner_id=record.owner_id), now)
     return changed
 
 
@@ -254,11 +255,11 @@ class RevocationPart(StorePart):
     def revoke(
         self, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
     ) -> Deferred[tuple[CertificateRecord, bool]]:
-        """(record, whether anything changed); UnknownSerial."""
+        """(record, whether anything changed); UnknownSerial.  The event is its owner's."""
         return self._write(_revoke, serial, revoked_at, reason, event)
 
     def release(self, serial: int, event: Event, now: datetime) -> Deferred[CertificateRecord]:
-        """End a hold; UnknownSerial, Conflict."""
+        """End a hold; UnknownSerial, Conflict.  The event is the certificate's owner's."""
         return self._write(_release, serial, event, now)
 
     def delete_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]:

@@ -301,3 +301,16 @@ def test_default_validity(rest: REST) -> None:
     rest.good("PATCH", "/policies/0", {"validity_days": 7}, who="root")
     assert rest.good("GET", "/policies/0", who="alice")["validity_days"] == 7
     assert rest.stack.core.policies.files.validity.read_text() == "7\n"
+
+
+def test_what_became_of_ones_own_is_in_ones_events(rest: REST) -> None:
+    """DECISIONS 50: also what an admin did with it."""
+    made = sign(rest)
+    path = f"/certificates/{made['id']}/revocation"
+    rest.good("POST", path, {"reason": "certificateHold"}, who="root")
+    rest.good("DELETE", path, who="root")
+    rest.good("POST", path, {"reason": "superseded"}, who="alice")
+    query = f"/events?resource_type=certificate&q={made['serial']}"
+    kinds = [(one["type"], one["actor"]) for one in rest.good("GET", query, who="alice")["items"]]
+    assert kinds == [("revoke", "alice"), ("release", "root"), ("revoke", "root"), ("create", "alice")]
+    assert rest.good("GET", query, who="bob")["items"] == []
