@@ -179,6 +179,8 @@ TABLE: dict[str, Expected] = {
     "GET /challenge-passwords/delete-expired": USERS,
     "GET /challenge-passwords/delete-expired-system": ADMINS,
     "GET /inspect": USERS,
+    "GET /apis": USERS,
+    "GET /apis/reference": USERS,
     "GET /config": ADMINS,
     "GET /logs": ADMINS,
     "GET /logs/lines": (302, 403, 403, 404),

@@ -14,15 +14,15 @@ from pikachu.web.api.inspection import InspectionAPI
 from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
-from pikachu.web.api.routes import Routes
+from pikachu.web.api.routes import Route, Routes
 from pikachu.web.api.sessions import AccountCertificatesAPI, SessionsAPI
 from pikachu.web.api.statistics import StatisticsAPI
 from pikachu.web.api.templates import TemplatesAPI, X509TemplatesAPI
 from pikachu.web.api.users import TokensAPI, UsersAPI
 
 
-def api_tree(core: Core) -> RESTResource:
-    """The resource of ``/api`` and of ``/requests``: one object, to be mounted at both, on HTTPS only."""
+def api_routes(core: Core) -> list[Route]:
+    """Every route of REST."""
     inventory = core.inventory
     parts: list[Routes] = [
         CertificatesAPI(core, inventory),
@@ -44,4 +44,9 @@ def api_tree(core: Core) -> RESTResource:
         InspectionAPI(core),
     ]
     routes = [route for part in parts for route in part.routes()]
-    return RESTResource([*routes, *OpenAPI(routes).routes()], core.authenticator, core.sessions, core.clock)
+    return [*routes, *OpenAPI(routes).routes()]
+
+
+def api_tree(core: Core) -> RESTResource:
+    """The resource of ``/api`` and of ``/requests``: one object, to be mounted at both, on HTTPS only."""
+    return RESTResource(api_routes(core), core.authenticator, core.sessions, core.clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pikachu.interfaces import IClock
 from pikachu.rooms import Core
 from pikachu.web.ui.account import AccountPages
+from pikachu.web.ui.apis import APIsPages
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
 from pikachu.web.ui.authority import AuthorityPages, RevocationPages
@@ -54,6 +55,7 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
         PoliciesPages(core),
         ChallengePasswordsPages(core),
         InspectionPages(core),
+        APIsPages(core),
         OperationPages(core),
     ]
     return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static

@@ -1,0 +1,72 @@
+"""``/apis``: every endpoint with a command to copy (UI-8), and the reference of REST (API-2)."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Final
+from urllib.parse import urlsplit
+
+from pikachu.config.choices import SCEPRegistrationAuthority
+from pikachu.rooms import Core
+from pikachu.web.api.openapi import describe
+from pikachu.web.api.tree import api_routes
+from pikachu.web.ui.commands import Place, sections
+from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.reference import reference
+from pikachu.web.ui.replies import Html, Reply
+
+_PORT: Final = re.compile(r":\d+$")
+_STANDARD: Final = {"http": 80, "https": 443}
+
+
+class APIsPages(Pages):
+    """Made for the name by which the visitor has reached this server, and its configured ports."""
+
+    def __init__(self, core: Core) -> None:
+        self._config = core.config
+        self._issuers = core.issuers
+        self._manufacturers = bool(core.manufacturers)
+        self._document = describe(api_routes(core))
+
+    @page("GET", "/apis", who=Who.USER)
+    async def apis(self, visit: Visit) -> Reply:
+        """UI-8."""
+        place = self._place(visit)
+        return Html("apis/list.html", {"sections": sections(place), "place": place})
+
+    @page("GET", "/apis/reference", who=Who.USER)
+    async def reference(self, visit: Visit) -> Reply:
+        """API-2: needs no other site."""
+        return Html("apis/reference.html", {"reference": reference(self._document, self._place(visit).https)})
+
+    def _place(self, visit: Visit) -> Place:
+        config = self._config
+        public = config.ca.public_url or ""
+        if shlex.quote(public) != public:
+            public = ""
+        host = _PORT.sub("", visit.host) or urlsplit(public).netloc.rpartition("@")[2] or "localhost"
+        ports = {one.name: one.port for one in config.listeners}
+        issuer = self._issuers.current.get("rsa", self._issuers.default)
+        mode = config.scep.ra
+        return Place(
+            http=public.rstrip("/") or _url("http", host, ports.get("http", 0)),
+            scep=_url("http", host, ports.get("scep", 0)),
+            https=_url("https", host, ports.get("https", 0)),
+            trusted_https=_url("https", host, ports.get("trusted_https", 0)),
+            account=visit.signed_in().username,
+            issuer=self._issuers.default.name,
+            issuers=tuple(self._issuers.current),
+            scep_issuer=issuer.name if config.scep.enabled else "",
+            scep_ra=mode is SCEPRegistrationAuthority.ALWAYS or issuer.decrypter is None,
+            est=config.est.enabled,
+            ocsp=config.ocsp.enabled,
+            manufacturers=self._manufacturers,
+        )
+
+
+def _url(scheme: str, host: str, port: int) -> str:
+    """The base URL of a listener; ``""`` where it is off."""
+    if not port:
+        return ""
+    return f"{scheme}://{host}" if port == _STANDARD[scheme] else f"{scheme}://{host}:{port}"

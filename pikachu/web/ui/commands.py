@@ -1,0 +1,426 @@
+"""Commands for every endpoint, made for one server's own names and ports (UI-8).
+
+They build on each other in one folder: what one writes, the next ones read.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_EST: Final = "/.well-known/est"
+_PKCS10: Final = "--header 'Content-Type: application/pkcs10'"
+_PKCS7: Final = "openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs"
+_BEARER: Final = "--header @token"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a server is reached, and what it serves.
+
+    :param http: base URL of plain HTTP; ``""`` where that listener is off, and likewise the others.
+    :param account: of who reads this.
+    :param issuer: name of the default issuing CA.
+    :param issuers: names of all.
+    :param scep_issuer: name of the CA that issues by SCEP; ``""`` where SCEP is off.
+    :param scep_ra: a certificate of its own speaks for that CA.
+    """
+
+    http: str
+    scep: str
+    https: str
+    trusted_https: str
+    account: str
+    issuer: str
+    issuers: tuple[str, ...]
+    scep_issuer: str
+    scep_ra: bool
+    est: bool
+    ocsp: bool
+    manufacturers: bool
+
+    @property
+    def clear(self) -> str:
+        """Where SCEP is asked: its own listener before plain HTTP before HTTPS."""
+        return self.scep or self.http or self.https
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Something to copy.
+
+    :param program: that has to be there: ``curl``, ``openssl``, ``pki``, ``sscep``, ``estclient``.
+    """
+
+    program: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What is served at one address, and how to ask."""
+
+    method: str
+    path: str
+    what: str
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Endpoints of one kind."""
+
+    name: str
+    title: str
+    about: str
+    endpoints: tuple[Endpoint, ...]
+
+
+def _curl(text: str) -> Command:
+    return Command("curl", f"curl --fail --silent --show-error {text}")
+
+
+def _openssl(text: str) -> Command:
+    return Command("openssl", f"openssl {text}")
+
+
+def sections(place: Place) -> Sequence[Section]:
+    """All endpoints of a server, in the order in which somebody tries them."""
+    made = [Section("trust", "CA certificates", _TRUST, tuple(_trust(place)))]
+    if place.est:
+        made.append(Section("est", "EST", _ABOUT_EST, tuple(_est(place))))
+    if place.scep_issuer:
+        made.append(Section("scep", "SCEP", _ABOUT_SCEP, tuple(_scep(place))))
+    if place.ocsp:
+        made.append(Section("ocsp", "OCSP", _ABOUT_OCSP, tuple(_ocsp(place))))
+    made.append(Section("crl", "CRL", _ABOUT_CRL, tuple(_crl(place))))
+    made.append(Section("rest", "REST", _ABOUT_REST, tuple(_rest(place))))
+    made.append(Section("status", "Status and health", _ABOUT_STATUS, tuple(_status(place))))
+    return made
+
+
+_TRUST: Final = (
+    "Anyone may fetch these. Compare the root's fingerprint with one that you got in another way: everything below "
+    "trusts the file root.crt."
+)
+_ABOUT_EST: Final = (
+    "Enrollment by RFC 7030. Who may: an account (its password is asked for), a client certificate, or a challenge "
+    "password in the request. A policy's name after /est/ chooses that policy."
+)
+_ABOUT_SCEP: Final = (
+    "Enrollment by RFC 8894, with RSA keys. A first enrollment takes a challenge password: put one from the page "
+    "Challenge Passwords into the file challenge. A policy's name after /scep/ chooses that policy."
+)
+_ABOUT_OCSP: Final = "The status of single certificates by RFC 6960; here of device.crt, which EST has fetched above."
+_ABOUT_CRL: Final = "What is revoked, for brokers and servers that read lists. Anyone may fetch them."
+_ABOUT_REST: Final = (
+    "Everything that the pages do. Make a token on the page Account, and keep it in the file token with mode 0600, as "
+    "one line: Authorization: Bearer TOKEN. The reference has all operations."
+)
+_ABOUT_STATUS: Final = "For monitoring, and for applications that ask about one serial number."
+
+
+def _trust(place: Place) -> Iterator[Endpoint]:
+    # The root's certificate can't be verified before it is there: plain HTTP is as good.
+    base = place.http or place.https
+    insecure = "" if place.http else "--insecure "
+    yield Endpoint(
+        "GET",
+        "/ca/root.crt",
+        "The root's certificate, PEM",
+        (
+            _curl(f"{insecure}--output root.crt {base}/ca/root.crt"),
+            _openssl("x509 -in root.crt -noout -subject -fingerprint -sha256"),
+        ),
+    )
+    for name in place.issuers:
+        yield Endpoint(
+            "GET",
+            f"/ca/{name}.crt",
+            f"The issuing CA {name}, PEM; /ca/{name}.cer is DER",
+            (
+                _curl(f"{insecure}--output {name}.crt {base}/ca/{name}.crt"),
+                _curl(f"{insecure}--output {name}.cer {base}/ca/{name}.cer"),
+                _openssl(f"verify -CAfile root.crt {name}.crt"),
+            ),
+        )
+        yield Endpoint(
+            "GET",
+            f"/ca/{name}/chain.pem",
+            f"{name} and all above it, PEM",
+            (_curl(f"{insecure}--output {name}-chain.pem {base}/ca/{name}/chain.pem"),),
+        )
+    yield Endpoint(
+        "GET",
+        "/downloads/chain",
+        "The chain of the default issuing CA, PEM",
+        (_curl(f"{insecure}--output chain.pem {base}/downloads/chain"),),
+    )
+    if place.manufacturers:
+        yield Endpoint(
+            "GET",
+            "/downloads/manufacturers",
+            "Further CAs whose client certificates are trusted, PEM",
+            (_curl(f"{insecure}--output manufacturers.pem {base}/downloads/manufacturers"),),
+        )
+
+
+def _est(place: Place) -> Iterator[Endpoint]:
+    url, user = f"{place.https}{_EST}", f"--user {shlex.quote(place.account)}"
+    server = place.https.removeprefix("https://")
+    server = server if server.rpartition(":")[2].isdecimal() else f"{server}:443"
+    trust = f"--cacert root.crt --cacert {place.issuer}.crt"
+    yield Endpoint(
+        "GET",
+        f"{_EST}/cacerts",
+        "The CA certificates, as PKCS#7",
+        (
+            Command("curl", f"{_curl(f'--cacert root.crt {url}/cacerts').text} | {_PKCS7} -out cacerts.pem"),
+            Command("pki", f"pki --estca --url {place.https} {trust} --caout estca.pem --outform pem --force"),
+            Command("estclient", f"estclient cacerts -server {server} -explicit root.crt -out cacerts.pem"),
+        ),
+    )
+    yield Endpoint(
+        "GET",
+        f"{_EST}/csrattrs",
+        "What a request should hold; 204 where nothing is demanded",
+        (_curl(f"--cacert root.crt {user} --output csrattrs {url}/csrattrs"),),
+    )
+    body = f"{_PKCS10} --data-binary @device.csr"
+    yield Endpoint(
+        "POST",
+        f"{_EST}/simpleenroll",
+        "A first certificate; the request comes in PEM, base64 or DER",
+        (
+            _openssl(
+                "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout device.key "
+                "-subj /CN=device-1 -out device.csr"
+            ),
+            Command(
+                "curl",
+                f"{_curl(f'--cacert root.crt {user} {body} {url}/simpleenroll').text} | {_PKCS7} -out device.crt",
+            ),
+            Command(
+                "pki",
+                "openssl req -in device.csr -outform DER -out device.der && "
+                f"pki --est --url {place.https} --in device.der {trust} "
+                f"--userpass {shlex.quote(place.account)}:PASSWORD --outform pem >device.crt",
+            ),
+            Command(
+                "estclient",
+                f"estclient enroll -server {server} -explicit root.crt -csr device.csr "
+                f"-username {shlex.quote(place.account)} -password PASSWORD -out device.crt",
+            ),
+        ),
+    )
+    renewal = place.trusted_https or place.https
+    yield Endpoint(
+        "POST",
+        f"{_EST}/simplereenroll",
+        "A new certificate for the old one, which signs in as a client certificate",
+        (
+            Command(
+                "curl",
+                f"{_curl(f'--cacert root.crt --cert device.crt --key device.key {body}').text} "
+                f"{renewal}{_EST}/simplereenroll | {_PKCS7} -out renewed.crt",
+            ),
+        ),
+    )
+    yield Endpoint(
+        "POST",
+        f"{_EST}/serverkeygen",
+        "A key made by the server, and its certificate: multipart, key (PKCS#8) first",
+        (_curl(f"--cacert root.crt {user} {body} --output serverkeygen {url}/serverkeygen"),),
+    )
+
+
+def _scep(place: Place) -> Iterator[Endpoint]:
+    url, issuer = f"{place.clear}/scep", place.scep_issuer
+    insecure = "--cacert root.crt " if url.startswith("https://") else ""
+    yield Endpoint(
+        "GET",
+        "/scep?operation=GetCACaps",
+        "What this server can do",
+        (_curl(f"{insecure}'{url}?operation=GetCACaps'"),),
+    )
+    yield Endpoint(
+        "GET",
+        "/scep?operation=GetCACert",
+        "The certificate to encrypt for: DER of the CA, or PKCS#7 of its RA and chain",
+        (
+            _curl(f"{insecure}--output scepca '{url}?operation=GetCACert'"),
+            Command("sscep", f"sscep getca -u {url} -c sscep-ca.pem"),
+        ),
+    )
+    spoken = f"{issuer}.crt"
+    first = ""
+    if place.scep_ra:
+        spoken = "scep-ra.crt"
+        first = f"pki --scepca --url {url} --caout scep-ca.crt --raout {spoken} --outform pem --force && "
+    yield Endpoint(
+        "POST",
+        "/scep?operation=PKIOperation",
+        "Enrollment, renewal, polling, and questions for certificates and CRLs",
+        (
+            Command(
+                "pki",
+                f'openssl genrsa -out scep.key 2048 && {first}pki --scep --url {url} --in scep.key --dn "CN=device-2" '
+                f'--password "$(cat challenge)" --cacert-enc {spoken} --cacert-sig {spoken} '
+                f"--cacert root.crt{f' --cacert {issuer}.crt' if place.scep_ra else ''} --outform pem >scep.crt",
+            ),
+            _openssl(_with_challenge()),
+            Command(
+                "sscep",
+                f"sscep enroll -u {url} -c sscep-ca.pem -k sscep.key -r sscep.csr -l sscep.crt -E aes256 -S sha256",
+            ),
+        ),
+    )
+
+
+def _with_challenge() -> str:
+    """How openssl makes a request with a challenge password, without a file for its configuration by hand."""
+    return (
+        "req -new -newkey rsa:2048 -nodes -keyout sscep.key -out sscep.csr -config /dev/stdin <<END\n"
+        "[req]\nprompt = no\ndistinguished_name = dn\nattributes = attributes\n"
+        "[dn]\nCN = device-3\n[attributes]\nchallengePassword = $(cat challenge)\nEND"
+    )
+
+
+def _ocsp(place: Place) -> Iterator[Endpoint]:
+    base = place.http or place.https
+    question = f"-issuer {place.issuer}.crt -cert device.crt"
+    yield Endpoint(
+        "POST",
+        "/ocsp",
+        "Ask about a certificate; the answer is verified",
+        (_openssl(f"ocsp {question} -CAfile {place.issuer}-chain.pem -url {base}/ocsp"),),
+    )
+    trust = "" if place.http else "--cacert root.crt "
+    yield Endpoint(
+        "GET",
+        "/ocsp/BASE64",
+        "The same as one address, which proxies can keep",
+        (
+            Command(
+                "curl",
+                f"""curl --fail --silent --show-error {trust}--output answer.der {base}/ocsp/"$(openssl ocsp \
+{question} -no_nonce -reqout - | openssl base64 -A | sed 's/+/%2B/g; s,/,%2F,g')\"""",
+            ),
+            _openssl("ocsp -respin answer.der -noverify -resp_text"),
+        ),
+    )
+
+
+def _crl(place: Place) -> Iterator[Endpoint]:
+    base = place.http or place.https
+    trust = "" if place.http else "--cacert root.crt "
+    yield Endpoint(
+        "GET",
+        "/downloads/crl",
+        "The default issuing CA's CRL, PEM",
+        (_curl(f"{trust}--output crl.pem {base}/downloads/crl"),),
+    )
+    for name in place.issuers:
+        yield Endpoint(
+            "GET",
+            f"/crl/{name}.crl",
+            f"The CRL of {name}, DER; /crl/{name}.pem is PEM",
+            (
+                _curl(f"{trust}--output {name}.crl {base}/crl/{name}.crl"),
+                _openssl(f"crl -inform DER -in {name}.crl -noout -text"),
+            ),
+        )
+        yield Endpoint(
+            "GET",
+            f"/crl/{name}-chain.pem",
+            f"The CRLs of {name} and of all above it, PEM, as brokers want them",
+            (_curl(f"{trust}--output {name}-crls.pem {base}/crl/{name}-chain.pem"),),
+        )
+
+
+def _rest(place: Place) -> Iterator[Endpoint]:
+    url = f"{place.https}/api/v1"
+    trust = f"--cacert root.crt {_BEARER}"
+    json = f"{trust} --header 'Content-Type: application/json'"
+    pem = '"$(awk \'{printf "%s\\\\n", $0}\' device.csr)"'
+    yield Endpoint(
+        "POST",
+        "/api/v1/certificates",
+        "Sign a request",
+        (
+            Command(
+                "curl",
+                f"""printf '{{"csr": "%s"}}' {pem} |\n"""
+                f"    {_curl(f'{json} --data-binary @- --output issued.json {url}/certificates').text}",
+            ),
+        ),
+    )
+    yield Endpoint(
+        "GET",
+        "/api/v1/certificates",
+        "Issued certificates, by page, filter and order",
+        (_curl(f"{trust} '{url}/certificates?limit=25&status=valid&sort=-id'"),),
+    )
+    yield Endpoint(
+        "GET",
+        "/api/v1/certificates/ID",
+        "One of them; /download?format=pem|der|p7b|chain gives a file",
+        (_curl(f"{trust} {url}/certificates/ID"), _curl(f"{trust} '{url}/certificates/ID/download?format=chain'")),
+    )
+    yield Endpoint(
+        "POST",
+        "/api/v1/certificates/ID/revocation",
+        "Revoke it",
+        (_curl(f"""{json} --data '{{"reason": "superseded"}}' {url}/certificates/ID/revocation"""),),
+    )
+    yield Endpoint(
+        "POST",
+        "/api/v1/challenge-passwords",
+        "A challenge password for one enrollment",
+        (_curl(f"{json} --data '{{}}' {url}/challenge-passwords"),),
+    )
+    yield Endpoint(
+        "POST",
+        "/api/v1/inspect",
+        "What an object is",
+        (
+            Command(
+                "curl",
+                f"""printf '{{"data": "%s"}}' {pem} |\n    {_curl(f"{json} --data-binary @- {url}/inspect").text}""",
+            ),
+        ),
+    )
+    yield Endpoint(
+        "GET",
+        "/api/v1/events",
+        "The audit log",
+        (_curl(f"{trust} '{url}/events?limit=25'"),),
+    )
+    yield Endpoint(
+        "GET",
+        "/api/v1/openapi.json",
+        "The description of all operations, for anyone",
+        (_curl(f"--cacert root.crt --output openapi.json {url}/openapi.json"),),
+    )
+
+
+def _status(place: Place) -> Iterator[Endpoint]:
+    serial = "$(openssl x509 -in device.crt -noout -serial | cut -d= -f2)"
+    yield Endpoint(
+        "GET",
+        "/status/SERIAL",
+        "valid, revoked, expired or not found; the serial number in hexadecimal digits",
+        (_curl(f'--cacert root.crt "{place.https}/status/{serial}"'),),
+    )
+    yield Endpoint(
+        "GET",
+        "/expired",
+        "Ids of expired certificates",
+        (_curl(f"--cacert root.crt '{place.https}/expired?after=0&limit=1000'"),),
+    )
+    base = place.http or place.https
+    trust = "" if place.http else "--cacert root.crt "
+    yield Endpoint("GET", "/healthz", "Alive", (_curl(f"{trust}{base}/healthz"),))
+    yield Endpoint("GET", "/readyz", "Whether it can work, and what can't", (_curl(f"{trust}{base}/readyz"),))

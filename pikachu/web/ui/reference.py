@@ -1,0 +1,188 @@
+"""The OpenAPI document of REST as something to read (API-2)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Schema = Mapping[str, Any]
+
+_REFERENCE: Final = "#/components/schemas/"
+_GROUPS: Final = {"Open": "This description", "X509Templates": "X.509 templates"}
+_VARIABLE: Final = re.compile(r"\{([a-z_]+)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A field of an object, or a parameter.
+
+    :param type: in words; *link* is the name of the schema that it is made of, or ``""``.
+    :param place: of a parameter: ``path``, ``query`` or ``header``.
+    """
+
+    name: str
+    type: str
+    link: str
+    required: bool
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One method at one path.
+
+    :param anchor: its name within the page.
+    :param body: name of the schema of the request's body, or ``""``.
+    :param answers: status, words, and the schema of the body.
+    """
+
+    anchor: str
+    method: str
+    path: str
+    summary: str
+    needs: str
+    parameters: tuple[Member, ...]
+    body: str
+    answers: tuple[tuple[str, str, Member | None], ...]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A schema."""
+
+    name: str
+    about: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """All of it.
+
+    :param groups: operations by the kind of object that they are about.
+    """
+
+    groups: tuple[tuple[str, tuple[Operation, ...]], ...]
+    schemas: tuple[Described, ...]
+
+
+def reference(document: Schema, server: str) -> Reference:
+    """What the OpenAPI *document* says, with a command for each operation.
+
+    :param server: base URL.
+    """
+    schemas: Schema = document["components"]["schemas"]
+    groups: dict[str, list[Operation]] = {}
+    for path, methods in document["paths"].items():
+        for method, found in methods.items():
+            group = _words(found["tags"][0])
+            groups.setdefault(group, []).append(_operation(path, method.upper(), found, schemas, server))
+    return Reference(
+        tuple((name, tuple(operations)) for name, operations in groups.items()),
+        tuple(Described(name, found.get("description", ""), _members(found)) for name, found in schemas.items()),
+    )
+
+
+def _words(tag: str) -> str:
+    """``ChallengePasswords`` as ``Challenge passwords``."""
+    if tag in _GROUPS:
+        return _GROUPS[tag]
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", tag)
+    first, *rest = text.split(" ")
+    return " ".join([first, *(word if word.isupper() else word.lower() for word in rest)])
+
+
+def _operation(path: str, method: str, found: Schema, schemas: Schema, server: str) -> Operation:
+    parameters = tuple(
+        Member(one["name"], *_type(one["schema"]), one.get("required", False), one["in"])
+        for one in found.get("parameters", ())
+    )
+    body = _body(found)
+    return Operation(
+        anchor=re.sub(r"[^a-z0-9]+", "-", f"{method}-{path}".lower()).strip("-"),
+        method=method,
+        path=path,
+        summary=found["summary"],
+        needs=found.get("description", "") if found["security"] else "Anyone may.",
+        parameters=parameters,
+        body=body,
+        answers=tuple(_answers(found["responses"])),
+        command=_command(path, method, found, body, schemas, server),
+    )
+
+
+def _body(found: Schema) -> str:
+    content = found.get("requestBody", {}).get("content", {})
+    schema: Schema = content.get("application/json", {}).get("schema", {})
+    return str(schema.get("$ref", "")).removeprefix(_REFERENCE)
+
+
+def _answers(responses: Schema) -> Iterator[tuple[str, str, Member | None]]:
+    for status, response in responses.items():
+        content = next(iter(response.get("content", {}).values()), None)
+        shown = None if content is None else Member("", *_type(content["schema"]), required=True)
+        yield status, response["description"], shown
+
+
+def _type(schema: Schema) -> tuple[str, str]:
+    """(words, the schema that it is made of)."""
+    if "$ref" in schema:
+        name = schema["$ref"].removeprefix(_REFERENCE)
+        return name, name
+    if "anyOf" in schema:
+        words, link = _type(schema["anyOf"][0])
+        return f"{words} or null", link
+    if "enum" in schema:
+        return " | ".join(schema["enum"]), ""
+    kind = schema.get("type", "any")
+    if kind == "array":
+        words, link = _type(schema["items"])
+        return f"list of {words}", link
+    if kind == "object" and "items" in schema.get("properties", {}):
+        words, link = _type(schema["properties"]["items"]["items"])
+        return f"page of {words}", link
+    words = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    return f"{words} ({schema['format']})" if "format" in schema else words, ""
+
+
+def _members(schema: Schema) -> tuple[Member, ...]:
+    required = schema.get("required", ())
+    return tuple(Member(name, *_type(found), name in required) for name, found in schema.get("properties", {}).items())
+
+
+def _command(path: str, method: str, found: Schema, body: str, schemas: Schema, server: str) -> str:
+    """What asks for it with curl; a file ``token`` holds the header line."""
+    target = server + _VARIABLE.sub(lambda variable: variable[1].upper(), path)
+    words = ["curl --fail-with-body --silent --show-error --cacert root.crt"]
+    if found["security"]:
+        words.append("--header @token")
+    if body:
+        text = json.dumps(_example(schemas[body], schemas)).replace("'", "'\\''")
+        words.append(f"--header 'Content-Type: application/json' --data '{text}'")
+    if method not in ("GET", "POST") or (method == "POST" and not body):
+        words.append(f"--request {method}")
+    return " ".join([*words, target])
+
+
+def _example(schema: Schema, schemas: Schema) -> dict[str, object]:
+    """An object with what must be in it; where nothing must, with its first member."""
+    properties: Schema = schema.get("properties", {})
+    names = schema.get("required") or list(properties)[:1]
+    return {name: _value(name, properties[name], schemas) for name in names}
+
+
+def _value(name: str, schema: Schema, schemas: Schema) -> object:
+    if "$ref" in schema:
+        return _example(schemas[schema["$ref"].removeprefix(_REFERENCE)], schemas)
+    if "anyOf" in schema:
+        return _value(name, schema["anyOf"][0], schemas)
+    if "enum" in schema:
+        return schema["enum"][0]
+    kind = schema.get("type")
+    if kind == "array":
+        return [_value(name, schema["items"], schemas)]
+    return {"integer": 1, "boolean": True, "object": {}}.get(str(kind), name.upper())

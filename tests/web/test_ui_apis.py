@@ -1,0 +1,138 @@
+"""The pages APIs (UI-8) and REST reference (API-2)."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pikachu.web.api.tree import api_routes
+from tests.support.stack import build_core
+from tests.support.visitor import Pages, make_pages, text_of
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    stack = build_core(tmp_path_factory.mktemp("core"), key_types=("p256", "rsa2048"))
+    yield make_pages(stack)
+    stack.close()
+
+
+def commands(page: str) -> list[str]:
+    """All that can be copied."""
+    found = re.findall(r'<div class="command">.*?<pre[^>]*>(.*?)</pre>', page, re.DOTALL)
+    return [html.unescape(text) for text in found]
+
+
+def visit(pages: Pages, host: str, path: str = "/apis") -> str:
+    """The page as alice sees it who has asked for *host*."""
+    response = pages.visitor("alice").request("GET", path, headers={"Host": host})
+    assert response.status == 200
+    return response.body.decode()
+
+
+def test_every_kind_of_endpoint(pages: Pages) -> None:
+    """Each protocol, with this server's ports, each issuing CA and the visitor's name."""
+    page = visit(pages, "ca.example.com:8443")
+    said = text_of(page)
+    for path in (
+        "/ca/root.crt",
+        "/ca/ec.crt",
+        "/ca/rsa.crt",
+        "/downloads/chain",
+        "/downloads/crl",
+        "/crl/ec.crl",
+        "/crl/rsa-chain.pem",
+        "/.well-known/est/cacerts",
+        "/.well-known/est/simpleenroll",
+        "/.well-known/est/simplereenroll",
+        "/.well-known/est/serverkeygen",
+        "/.well-known/est/csrattrs",
+        "/scep?operation=GetCACaps",
+        "/scep?operation=PKIOperation",
+        "/ocsp",
+        "/status/SERIAL",
+        "/expired",
+        "/healthz",
+        "/readyz",
+        "/api/v1/certificates",
+        "/api/v1/inspect",
+    ):
+        assert path in said, path
+    texts = "\n".join(commands(page))
+    assert "https://ca.example.com/api/v1/certificates" in texts
+    assert "https://ca.example.com:4443/.well-known/est/simplereenroll" in texts
+    assert "http://ca.example.com:8090/scep" in texts
+    assert "http://ca.example.com/ocsp" in texts
+    assert "--user alice" in texts
+    for program in ("curl", "openssl", "pki", "sscep", "estclient"):
+        assert re.search(rf"^{program} ", texts, re.MULTILINE), program
+
+
+@pytest.mark.parametrize("host", ["a;rm -rf /", "$(id).example.com", "a'b", "x y", "[::1]$", ""])
+def test_hostile_hosts(pages: Pages, host: str) -> None:
+    """What is no host stands in no command."""
+    texts = commands(visit(pages, host))
+    assert any("https://localhost/" in text for text in texts)
+    assert not any("rm -rf" in text or "$(id)" in text or "a'b" in text for text in texts)
+
+
+def test_addresses(pages: Pages) -> None:
+    """Of version 6 too."""
+    assert any("http://[2001:db8::1]:8090/scep" in text for text in commands(visit(pages, "[2001:db8::1]:443")))
+
+
+def test_what_is_off_is_not_shown(tmp_path: Path) -> None:
+    """EST, SCEP, OCSP and plain HTTP can be turned off; a public address wins over Host."""
+    changes = {
+        ("EST", "enabled"): "false",
+        ("SCEP", "enabled"): "false",
+        ("OCSP", "enabled"): "false",
+        ("CA", "public_url"): "http://pki.example.org",
+    }
+    stack = build_core(tmp_path, changes=changes)
+    page = visit(make_pages(stack), "ca.example.com")
+    assert not re.search("est/simpleenroll|/scep|/ocsp", text_of(page))
+    assert any("http://pki.example.org/ca/root.crt" in text for text in commands(page))
+    stack.close()
+
+
+def test_without_plain_http(tmp_path: Path) -> None:
+    """The same is fetched by HTTPS."""
+    stack = build_core(tmp_path, changes={("DEFAULT", "http_port"): "0", ("SCEP", "http_port"): "0"})
+    texts = commands(visit(make_pages(stack), "ca.example.com"))
+    assert not any("http://" in text for text in texts)
+    assert any("--insecure --output root.crt https://ca.example.com/ca/root.crt" in text for text in texts)
+    stack.close()
+
+
+def test_reference_has_every_operation(pages: Pages) -> None:
+    """API-2: each route with its summary, parameters, answers and a command that a shell can read."""
+    page = visit(pages, "ca.example.com", "/apis/reference")
+    said = text_of(page)
+    routes = api_routes(pages.stack.core)
+    for route in routes:
+        assert re.sub(r"<(\w+)>", r"{\1}", route.path) in said
+        assert route.summary in said
+    texts = commands(page)
+    assert len(texts) == len(routes)
+    for text in texts:
+        words = shlex.split(text)
+        assert words[0] == "curl"
+        assert words[-1].startswith("https://ca.example.com/")
+        if "--data" in words:
+            assert isinstance(json.loads(words[words.index("--data") + 1]), dict)
+    assert "src=" not in page.partition("<main")[2]
+
+
+def test_links_of_the_reference_lead_somewhere(pages: Pages) -> None:
+    """Each #name is there, once."""
+    page = visit(pages, "ca.example.com", "/apis/reference")
+    names = re.findall(r'\bid="([^"]*)"', page)
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'href="#([^"]*)"', page)) <= set(names)
