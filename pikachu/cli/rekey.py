@@ -95,6 +95,8 @@ def _rekey(config: Configuration, arguments: Namespace) -> None:
             where = f"replace the line SECRET_KEY in {config.path} by: secret_key_file = {arguments.new_key_file}"
     finally:
         done(store.close())
+    if config.database.url is not None:
+        where += "; every other server of this database needs the new key too"
     for kind, count in result.dropped.items():
         warn(f"{count} of kind {kind} did not open and were removed")
     told = ", ".join(f"{count} of kind {kind}" for kind, count in result.changed.items()) or "nothing was sealed"
