@@ -270,13 +270,19 @@ class Initialization:
         self._say("made", f"the account {ADMIN}")
 
     def _templates(self, core: Core) -> None:
-        """Those that the program comes with, once: what an admin has deleted stays deleted."""
+        """Those that the program comes with, each once: what an admin has deleted stays deleted."""
         actor = operator()
-        if done(core.store.events(ListQuery(limit=1, filters={"resource_type": "template"}))).items:
+        files = X509Templates(core.templates, None, core.pools.files)
+        made = 0
+        for file in done(files.list(actor)):
+            known = ListQuery(limit=1, filters={"resource_type": "template", "resource_name": file.title})
+            if not done(core.store.events(known)).items:
+                done(files.render(actor, file.name, {}, file.title, file.profile_type, system=True))
+                made += 1
+        if made:
+            self._say("made", f"{made} certificate templates")
+        else:
             self._say("left", "the certificate templates")
-            return
-        made = done(X509Templates(core.templates, None, core.pools.files).render_all(actor))
-        self._say("made", f"{made} certificate templates")
 
 
 @contextmanager

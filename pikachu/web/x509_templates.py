@@ -146,17 +146,6 @@ class X509Templates:
         content = await self.text(actor, name, values)
         return await self._templates.add(actor, TemplateDraft(profile, profile_type, content, system, name))
 
-    @uncancelled
-    async def render_all(self, actor: Principal) -> int:
-        """Make a certificate template for everybody of each file, with its defaults; how many.
-
-        Fails as :meth:`render`.
-        """
-        found = await self.list(actor)
-        for one in found:
-            await self.render(actor, one.name, {}, one.title, one.profile_type, system=True)
-        return len(found)
-
     def _find(self, name: str) -> _File:
         found = self._files().get(name)
         if found is None:

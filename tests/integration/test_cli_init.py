@@ -18,8 +18,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pikachu.cli.founding import Initialization
 from pikachu.cli.main import parser
+from pikachu.cli.session import done, opened
 from pikachu.config.loading import load
 from pikachu.founding import write_new
+from pikachu.model import SYSTEM, ListQuery
+from pikachu.web.x509_templates import SHIPPED_FOLDER
 from pikachu.x509.keys import load_private_key
 from tests.support.lint import check_certificate, findings
 from tests.support.site import PASSWORD, SMALL, Site, empty_site, founded_site
@@ -131,6 +134,20 @@ def test_a_second_run_leaves_everything(founded: Site) -> None:
     assert lines[-2:] == ["left  the certificate templates", "left  the account admin"]
     assert {path: path.read_bytes() for path in founded.path("var/pki").iterdir()} == files
     assert founded.do("init", "--quiet") == ""
+
+
+def test_shipped_certificate_templates(founded: Site) -> None:
+    """TPL-3: one of each shipped file, for everybody; one that was deleted is not made again."""
+    shipped = [one.name for one in SHIPPED_FOLDER.glob("*.cnf.j2")]
+    with opened(load(founded.path("config.ini"), {})) as core:
+        found = done(core.templates.list(SYSTEM, ListQuery(limit=100))).items
+        assert sorted(one.origin for one in found) == sorted(shipped)
+        assert {one.owner_id for one in found} == {None}
+        assert "TLS server request" in {one.name for one in found}
+        done(core.templates.delete(SYSTEM, found[0].id))
+    assert "left  the certificate templates" in founded.do("init")
+    with opened(load(founded.path("config.ini"), {})) as core:
+        assert len(done(core.templates.list(SYSTEM, ListQuery(limit=100))).items) == len(shipped) - 1
 
 
 @pytest.mark.parametrize(
