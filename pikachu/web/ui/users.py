@@ -9,7 +9,7 @@ from typing import Final
 
 from pikachu.accounts import Accounts
 from pikachu.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.model import Account, AccountSource, AccountState, Principal, Role, rfc3339
+from pikachu.model import Account, AccountSource, AccountState, Principal, Role
 from pikachu.rooms import Core
 from pikachu.sessions import Sessions
 from pikachu.web.errors import outcome_of
@@ -44,7 +44,6 @@ USERS: Final[Table[Account]] = Table(
         Column("source", "Source", sort="source", text=lambda row: row.account.source.value),
         Column("state", "State", sort="state", text=lambda row: row.account.state.value),
         Column("signed_in", "Logged", text=lambda row: "out" if row.idle is None else "in"),
-        Column("created", "Since", text=lambda row: rfc3339(row.account.created_at)),
         Column("actions", "Actions"),
     ),
     filters=(
