@@ -15,6 +15,7 @@ from pikachu.recognition import Decoded, Fact, Found, Kind, Value, decode, read
 from pikachu.recognition.signed import has_challenge
 
 _MAXIMUM_PASSPHRASE: Final = 1023
+_MAXIMUM_TEXT: Final = 512 * 1024
 
 _ARGUMENTS: Final = {
     Kind.CERTIFICATE: ("x509", "-noout", "-text"),
@@ -92,11 +93,17 @@ class Inspection:
             first.kind,
             first.kind.words,
             facts,
-            "\n".join(one.text for one in decoded),
+            _joined(decoded),
             _command(first),
             theirs,
             any(one.locked for one in decoded),
         )
+
+
+def _joined(decoded: list[Decoded]) -> str:
+    """All texts, up to a bound."""
+    text = "\n".join(one.text for one in decoded)
+    return text if len(text) <= _MAXIMUM_TEXT else f"{text[:_MAXIMUM_TEXT]}\n… the rest is left out\n"
 
 
 def _following(found: list[Found], decoded: list[Decoded]) -> list[Fact]:

@@ -176,13 +176,14 @@ def _derived(digest: str, secret: bytes, salt: bytes, iterations: int, purpose: 
     bound_iterations(iterations)
     if not 1 <= len(salt) <= _MAXIMUM_SALT or size > 64:
         raise UnsupportedAlgorithm("the PKCS#12 file is protected in a way that is not accepted")
-    block = hashlib.new(digest, usedforsecurity=False).block_size
+    make = getattr(hashlib, digest)
+    block = make(usedforsecurity=False).block_size
     text = _filled(salt, block) + _filled(secret, block)
     result = b""
     while len(result) < size:
         found = bytes((purpose,)) * block + text
         for _ in range(iterations):
-            found = hashlib.new(digest, found, usedforsecurity=False).digest()
+            found = make(found, usedforsecurity=False).digest()
         result += found
         addend = int.from_bytes(_filled(found, block)[:block], "big") + 1
         text = b"".join(

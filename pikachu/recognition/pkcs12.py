@@ -25,6 +25,7 @@ from pikachu.x509.text.lines import Lines
 from pikachu.x509.text.words import algorithm_name, algorithm_text, shown
 
 _MAXIMUM_KEYS: Final = 4
+_CHEAP: Final = 10_000
 _KEY_BAGS: Final = (KEY_BAG, SHROUDED_KEY_BAG)
 
 
@@ -41,16 +42,21 @@ def pkcs12(data: bytes, passphrase: str | None) -> Decoded:
     lines.extend(1, (f"Part: {text}" for text in _protections(file)))
     locked = file.mac is not None or any(content.oid != DATA for content in file.contents)
     if locked and not passphrase:
-        # Some programs write files with the empty passphrase.
-        try:
-            locked = not check_passphrase(file, "")
-        except MalformedRequest:
-            locked = True
-        if locked:
+        if not _has_empty_passphrase(file):
             return Decoded((*facts, ("passphrase", "needed")), lines.text, locked=True)
     elif passphrase:
         check_passphrase(file, passphrase)
     return _opened(file, passphrase or "", facts, lines)
+
+
+def _has_empty_passphrase(file: File) -> bool:
+    """Whether the file opens without anything, as some programs write it; that it costs little to know."""
+    if file.mac is None or file.mac.iterations > _CHEAP:
+        return False
+    try:
+        return check_passphrase(file, "")
+    except MalformedRequest:
+        return False
 
 
 def _mac_text(file: File) -> str:

@@ -64,6 +64,8 @@ def read(data: bytes) -> list[Found]:
 def _pem(data: bytes) -> list[Found]:
     labels = [match.decode("ascii") for match in _BEGIN.findall(data)]
     wanted = [label for label in dict.fromkeys(labels) if label not in _PASSED_OVER and label not in _FOREIGN]
+    if len(wanted) > MAXIMUM_OBJECTS:
+        raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
     found: list[Found] = []
     for block in blocks(data, wanted):
         if len(found) == MAXIMUM_OBJECTS:
@@ -71,7 +73,11 @@ def _pem(data: bytes) -> list[Found]:
         if block.headers and b"ENCRYPTED" in block.text and block.label.endswith("PRIVATE KEY"):
             found.append(Found(Kind.PRIVATE_KEY, "PEM", block.text))
             continue
-        found.append(_recognised("PEM", block.der()))
+        content = block.der()
+        if block.label == "TRUSTED CERTIFICATE":
+            # OpenSSL's own: what it trusts the certificate for comes behind it.
+            content = der.element_at(content, 0, len(content)).whole
+        found.append(_recognised("PEM", content))
     if not found:
         foreign = next((_FOREIGN[label] for label in labels if label in _FOREIGN), None)
         raise MalformedRequest(f"this is {foreign}" if foreign else f"no PEM block that is known: {_PLAIN}")

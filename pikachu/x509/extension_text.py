@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from pikachu.errors import PikachuError
+from pikachu.errors import MalformedRequest, PikachuError
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_time
 from pikachu.x509.extension import Extension
@@ -18,6 +18,7 @@ from pikachu.x509.template.object_names import LONG
 
 _MAXIMUM_LINES: Final = 200
 _HEX_IN_LINE: Final = 24
+_MAXIMUM_BITS: Final = 64
 # OpenSSL 3.0 does not know the last three.
 _NAMES: Final = {oid: name for name, oid in LONG.items()} | {
     "1.3.6.1.4.1.11129.2.4.2": "CT Precertificate SCTs",
@@ -142,6 +143,8 @@ def _basic_constraints(element: der.Element) -> Iterator[str]:
 def _bits(names: tuple[str, ...]) -> Callable[[der.Element], Iterator[str]]:
     def decode(element: der.Element) -> Iterator[str]:
         content = element.expect(der.BIT_STRING).content
+        if len(content) > _MAXIMUM_BITS // 8 + 1:
+            raise MalformedRequest("there are more named bits than anybody has named")
         numbers = range((len(content) - 1) * 8)
         found = [number for number in numbers if content[1 + number // 8] & (0x80 >> number % 8)]
         return _joined(names[number] if number < len(names) else f"bit {number}" for number in found)

@@ -14,6 +14,7 @@ from pikachu.x509.extension_text import object_name
 from pikachu.x509.names import Name, NameAttribute, escape_value, string_value
 
 _MAXIMUM_ATTRIBUTES: Final = 64
+_MAXIMUM_VALUE: Final = 2_000
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 # What the names of OpenSSL 3.0 leave out here, in the words of its newer versions.
 _ALGORITHMS: Final = {
@@ -85,11 +86,17 @@ def shown(text: str) -> str:
 
 def value_text(element: der.Element) -> str:
     """A value as text where it is a character string, else in hexadecimal digits."""
+    text = _text_of(element)
+    return f"#{element.whole[:_MAXIMUM_VALUE].hex()}" if text is None else shown(text)
+
+
+def _text_of(element: der.Element) -> str | None:
+    """The beginning of a character string, also of one whose octets are not what its type says."""
     try:
         text = string_value(element)
     except BadCSR:
         text = element.content.decode("latin-1")
-    return f"#{element.whole.hex()}" if text is None else shown(text)
+    return text if text is None or len(text) <= _MAXIMUM_VALUE else f"{text[:_MAXIMUM_VALUE]}…"
 
 
 def name_of(element: der.Element) -> Name:
@@ -106,11 +113,7 @@ def name_of(element: der.Element) -> Name:
             parts = attribute.expect(der.SEQUENCE).sub()
             if len(parts) != 2 or len(attributes) == _MAXIMUM_ATTRIBUTES:
                 raise MalformedRequest("an attribute of a name has a type and a value")
-            try:
-                value = string_value(parts[1])
-            except BadCSR:
-                value = parts[1].content.decode("latin-1")
-            attributes.append(NameAttribute(parts[0].oid(), value, parts[1].whole))
+            attributes.append(NameAttribute(parts[0].oid(), _text_of(parts[1]), parts[1].whole[:_MAXIMUM_VALUE]))
         rdns.append(tuple(attributes))
     return Name(element.whole, tuple(rdns))
 

@@ -274,6 +274,20 @@ def test_bounds() -> None:
         read(leaf().pem * 21)
 
 
+def test_a_trusted_certificate() -> None:
+    """OpenSSL's own kind, with what it is trusted for behind it."""
+    data = openssl("x509", "-in", "leaf.crt", "-trustout", "-addtrust", "serverAuth")
+    assert b"BEGIN TRUSTED CERTIFICATE" in data
+    assert told(data)[1]["subject"] == "CN=device.example.com"
+
+
+def test_many_labels() -> None:
+    """A text of nothing but PEM labels costs no more than others."""
+    labels = b"".join(b"-----BEGIN A%d-----\n-----END A%d-----\n" % (number, number) for number in range(20_000))
+    with pytest.raises(MalformedRequest, match="at most 20"):
+        read(labels)
+
+
 SAMPLES = [make() for name, (_, make) in OBJECTS.items() if "key" not in name]
 
 

@@ -89,6 +89,12 @@ def test_what_would_deceive_is_escaped() -> None:
     assert extension_text(Extension("1.2.3", False, der.utf8_string("\u202egpj.exe")))[0].isprintable()
 
 
+def test_bits_are_bounded() -> None:
+    """A string of a million bits is no list of names."""
+    lines = extension_text(Extension("2.5.29.15", False, der.bit_string(b"\xff" * 100_000)))
+    assert lines[0] == "this can't be read"
+
+
 @given(oid=st.sampled_from(OIDS), value=st.binary(max_size=200))
 def test_any_bytes_have_a_text(oid: str, value: bytes) -> None:
     """What can't be read is shown in hexadecimal digits."""
