@@ -130,3 +130,9 @@ def test_events(ten: REST) -> None:
     assert {one["resource_type"] for one in of_users} == {"user"}
     assert {one["owner"] for one in ten.good("GET", "/events?limit=1000", who="bob")["items"]} == {"bob"}
     ten.bad(400, "GET", "/events?about_account=maybe", who="root")
+
+
+def test_an_order_has_a_name(rest: REST) -> None:
+    """API-2: an empty one is none of those that the OpenAPI document names."""
+    rest.bad(400, "GET", "/certificates?sort=", who="alice")
+    rest.good("GET", "/certificates?status=", who="alice")

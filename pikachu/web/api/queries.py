@@ -49,7 +49,7 @@ def whole_number(text: str, name: str) -> int:
 
 
 def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: str | None = None) -> ListQuery:
-    """What page of a list is asked for; a filter without a value filters nothing.
+    """What page of a list is asked for; a filter without a value filters nothing, but an order has a name.
 
     :param filters: name in the query → name in the store.
     :param owner: the name in the query that holds an owner's id.
@@ -63,7 +63,7 @@ def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: s
         limit=limit,
         cursor=query.get("cursor") or None,
         q=query.get("q") or None,
-        sort=query.get("sort") or "-id",
+        sort=query.get("sort", ListQuery().sort),
         owner_id=whole_number(owner_text, owner or "") if owner_text else None,
         filters={inside: query[name] for name, inside in filters.items() if query.get(name)},
     )

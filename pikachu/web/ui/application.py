@@ -27,7 +27,6 @@ from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.http.responses import TEXT, send
 from pikachu.interfaces import IClock
-from pikachu.inventory import Inventory
 from pikachu.rooms import Core
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.errors import Problem, outcome_of, problem_of, status_problem, unexpected_problem
@@ -105,7 +104,7 @@ class UIResource(Resource):
         self.pages = tuple(pages)
         self._sessions = core.sessions
         self._sealer = core.sealer
-        self._inventory = Inventory(core.store, core.authority)
+        self._inventory = core.inventory
         self._clock = clock
         self._renderer = renderer
         self._klein = self._application().resource()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.errors import PikachuError
-from pikachu.inventory import Inventory
 from pikachu.model import Method, RequestRecord, RequestState
 from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
@@ -58,7 +57,7 @@ class ApprovalsPages(Pages):
 
     def __init__(self, core: Core) -> None:
         self._registration: RegistrationAuthority = core.registration
-        self._inventory = Inventory(core.store, core.authority)
+        self._inventory = core.inventory
 
     @page("GET", "/ra/approvals", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

@@ -12,7 +12,6 @@ from pikachu.accounts import Accounts
 from pikachu.authority import IssuingCAs
 from pikachu.decisions import Pending
 from pikachu.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.inventory import Inventory
 from pikachu.model import (
     Approval,
     CertificateRecord,
@@ -131,7 +130,7 @@ class RAPages(Pages):
         self._policies: Policies = core.policy_rules
         self._issuers: IssuingCAs = core.issuers
         self._now: Callable[[], datetime] = core.authority.now
-        self._inventory = Inventory(core.store, core.authority)
+        self._inventory = core.inventory
 
     # --- pages ----------------------------------------------------------------------------
 
