@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pikachu.certificate_requests import RequestSource
+from pikachu.certificate_templates import TemplateDraft
 from pikachu.model import (
     SYSTEM,
     Account,
@@ -18,6 +19,7 @@ from pikachu.model import (
 )
 from pikachu.rooms import Core
 from pikachu.web.ui.csrs import EXAMPLE
+from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr
 from tests.support.stack import DEFAULT_EXTENSIONS
@@ -74,8 +76,23 @@ def fill(core: Core) -> Demo:
     demo.ids["users"] = demo.accounts["second_user"].id
     demo.ids["events"] = 3
     demo.names["ca"] = {"name": "ec"}
+    demo.names["help"] = {"name": "getting-started"}
+    demo.names["users"] = {"name": "suspend"}
+    demo.names["x509-templates"] = {"name": "mqtt_broker.cnf.j2"}
+    demo.ids["account/tokens"] = demo.ids["tokens"]
+    demo.ids["ra/approvals"] = demo.ids["approvals"]
+    demo.ids["ra/csrs"] = demo.ids["csrs"]
+    template = TemplateDraft("fleet gateways", "TLS client", DEFAULT_EXTENSIONS)
+    demo.ids["templates"] = result_of(core.templates.add(user, template)).id
+    _bound_certificate(core, demo, user)
     demo.names["va"] = {"ca": "ec"}
     return demo
+
+
+def _bound_certificate(core: Core, demo: Demo, user: Principal) -> None:
+    record = result_of(core.store.certificate(demo.ids["certificates"]))
+    bound = result_of(core.sessions.bind(user, demo.accounts["fleet_operator"].id, parse_certificate(record.der)))
+    demo.ids["account/certificates"] = bound.id
 
 
 def _policies(core: Core, demo: Demo, admin: Principal, user: Principal) -> None:

@@ -22,8 +22,8 @@ from tests.support.browser import NARROW, WIDE, Theme, Window, chromium, window
 from tests.support.demo import PASSWORD, Demo, fill
 from tests.support.server import Server, running_server
 
-#: Answers that go on as long as somebody listens.
-ENDLESS = ("/live",)
+#: Events that go on as long as somebody listens, and the part of a page that is fetched when one comes.
+NO_PAGES = ("/live", "/live/panels")
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,14 @@ class Tour:
         names = re.findall(r"<(\w+)>", route)
         if not names:
             return route
-        kind = "challenge-passwords" if route.startswith("/challenge") else route.split("/")[1]
-        if kind == "ra":
-            kind = route.split("/")[2]
-        known: dict[str, str] = {name: str(value) for name, value in self.demo.names.get(kind, {}).items()}
-        if kind in self.demo.ids:
-            known.setdefault("id", str(self.demo.ids[kind]))
+        # What lies nearest to the page's own address says what it is about.
+        parts = route.strip("/").split("/")
+        known: dict[str, str] = {}
+        for length in range(1, len(parts)):
+            kind = "/".join(parts[:length])
+            known.update(self.demo.names.get(kind, {}))
+            if kind in self.demo.ids:
+                known["id"] = str(self.demo.ids[kind])
         if not set(names) <= known.keys():
             return None
         return re.sub(r"<(\w+)>", lambda found: known[found[1]], route)
@@ -66,7 +68,7 @@ def tour(folder: Path) -> Iterator[Tour]:
     with running_server(folder, ("p256", "rsa2048", "mldsa44")) as server, server.core() as core:
         demo = fill(core)
         resource, _ = ui_tree(core, Clock())
-        routes = [page.path for page in resource.pages if page.method == "GET" and page.path not in ENDLESS]
+        routes = [page.path for page in resource.pages if page.method == "GET" and page.path not in NO_PAGES]
         yield Tour(server, demo, tuple(dict.fromkeys(routes)))
 
 
