@@ -156,6 +156,16 @@ def test_few_streams_for_a_session(pages: Pages) -> None:
     assert b"200 OK" in alice.listen("/live").received()
 
 
+def test_page_paths(pages: Pages) -> None:
+    """INT-4: every page is where others rely on it."""
+    paths = {one.path for one in pages.resource.pages}
+    named = (
+        "/ /login /register /logout /account /certificates /ra /csrs /keys /generate /policies /challenge-passwords "
+        "/templates /x509-templates /va /ca /events /users /users/events /apis /inspect /config /logs /chat /help"
+    )
+    assert set(named.split()) <= paths
+
+
 def test_accounts_that_wait(pages: Pages) -> None:
     """An admin sees that somebody waits."""
     adding = pages.stack.core.accounts.add_user(
