@@ -398,6 +398,6 @@ def build(
         ChainVerification(store, clock),
         manual,
         Assistant(manual, statistics, readiness, issuers),
-        Inspection(clock, pools.inspection, OpenSSL()),
+        Inspection(clock, store, pools.inspection, OpenSSL()),
         Operation(config, pools.files),
     )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pikachu.auth.permissions import require_scope
-from pikachu.errors import MalformedRequest
-from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.auth.permissions import require_scope, sees
+from pikachu.errors import MalformedRequest, NotFound
+from pikachu.interfaces import ICertificateReader, IClock, IWorkerPool
 from pikachu.model import Principal, Scope, utc
 from pikachu.openssl import OpenSSL
 from pikachu.recognition import Decoded, Fact, Found, Kind, Value, decode, read
 from pikachu.recognition.signed import has_challenge
 
 _MAXIMUM_PASSPHRASE: Final = 1023
+# 20 octets (RFC 5280 section 4.1.2.2).
+_LONGEST_SERIAL: Final = 40
 _MAXIMUM_TEXT: Final = 512 * 1024
 
 _ARGUMENTS: Final = {
@@ -58,11 +60,13 @@ class Inspected:
 class Inspection:
     """Tells what an object is.
 
+    :param store: knows which certificates were issued here.
     :param pool: for reading, and for waiting for the openssl program.
     """
 
-    def __init__(self, clock: IClock, pool: IWorkerPool, openssl: OpenSSL) -> None:
+    def __init__(self, clock: IClock, store: ICertificateReader, pool: IWorkerPool, openssl: OpenSSL) -> None:
         self._clock = clock
+        self._store = store
         self._pool = pool
         self._openssl = openssl
 
@@ -79,9 +83,25 @@ class Inspection:
         require_scope(actor, Scope.READ)
         if passphrase and len(passphrase) > _MAXIMUM_PASSPHRASE:
             raise MalformedRequest(f"a passphrase has at most {_MAXIMUM_PASSPHRASE} characters")
-        return await self._pool.run(self._inspect, data, passphrase or None, compare)
+        found, inspected = await self._pool.run(self._inspect, data, passphrase or None, compare)
+        if found.kind is not Kind.CERTIFICATE:
+            return inspected
+        return replace(inspected, facts=(*inspected.facts, *await self._known(actor, found, inspected)))
 
-    def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> Inspected:
+    async def _known(self, actor: Principal, found: Found, inspected: Inspected) -> list[Fact]:
+        """Where this very certificate stands in the list, when it was issued here and *actor* may see it."""
+        digits = str(dict(inspected.facts)["serial"])
+        if len(digits) > _LONGEST_SERIAL:
+            return []
+        try:
+            record = await self._store.certificate_by_serial(int(digits, 16))
+        except NotFound:
+            return []
+        if record.der != found.der or not sees(actor, record.owner_id):
+            return []
+        return [("certificate_id", record.id), ("status", record.status(utc(self._clock.seconds())).value)]
+
+    def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> tuple[Found, Inspected]:
         now = utc(self._clock.seconds())
         found = read(data)
         decoded = [decode(one, now, passphrase) for one in found]
@@ -89,7 +109,7 @@ class Inspection:
         facts = (("form", first.form), *decoded[0].facts, *_following(found, decoded))
         arguments = _arguments(first)
         theirs = self._openssl.text(arguments, first.der) if compare and first.kind not in _SECRET else None
-        return Inspected(
+        return first, Inspected(
             first.kind,
             first.kind.words,
             facts,

@@ -15,6 +15,7 @@ from pikachu.errors import AuthenticationFailed, MalformedRequest, NotAuthorized
 from pikachu.inspection import Inspected, Inspection
 from pikachu.model import ANONYMOUS, Principal, PrincipalKind, Role, Scope
 from pikachu.openssl import OpenSSL
+from pikachu.storage.store import open_store
 from pikachu.threads import ImmediatePool
 from tests.support.deferreds import failure_of, result_of
 from tests.support.interop import require
@@ -28,7 +29,7 @@ def room(openssl: OpenSSL | None = None) -> Inspection:
     """The room, at the moment of now."""
     clock = Clock()
     clock.advance(int(time.time()))
-    return Inspection(clock, ImmediatePool(), openssl or OpenSSL())
+    return Inspection(clock, open_store("sqlite://"), ImmediatePool(), openssl or OpenSSL())
 
 
 def inspect(data: bytes, passphrase: str | None = None, openssl: OpenSSL | None = None) -> Inspected:

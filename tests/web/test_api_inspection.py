@@ -9,7 +9,7 @@ import pytest
 from pikachu.x509.pem import pem
 from tests.support.objects import CHALLENGE, OBJECTS, PASSPHRASE, leaf
 from tests.support.pki import make_csr
-from tests.support.rest import REST
+from tests.support.rest import REST, csr_pem
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -31,6 +31,19 @@ def test_summary(rest: REST) -> None:
     assert summary["subject"] == "CN=device.example.com"
     assert summary["not_after"].endswith("Z")
     assert summary["subject_alternative_names"] == ["DNS:device.example.com"]
+
+
+def test_certificates_of_this_authority(rest: REST) -> None:
+    """They are found in the list, by those who see them there."""
+    new = rest.good("POST", "/certificates", {"csr": csr_pem()}, who="alice", status=201)
+    for who, known in (("alice", True), ("root", True), ("bob", False)):
+        summary = rest.good("POST", "/inspect", {"data": new["chain_pem"]}, who=who)["summary"]
+        assert summary.get("certificate_id") == (new["id"] if known else None)
+        assert ("status" in summary) is known
+    rest.good("POST", f"/certificates/{new['id']}/revocation", {"reason": "superseded"}, who="alice")
+    assert rest.good("POST", "/inspect", {"data": new["pem"]}, who="alice")["summary"]["status"] == "revoked"
+    rest.call("DELETE", f"/certificates/{new['id']}", who="alice")
+    assert "status" not in rest.good("POST", "/inspect", {"data": new["pem"]}, who="alice")["summary"]
 
 
 def test_passphrases(rest: REST) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.objects import CHALLENGE, OBJECTS, PASSPHRASE, leaf, pfx
+from pikachu.x509.pkcs12 import pkcs12_file
+from tests.support.objects import CHALLENGE, OBJECTS, PASSPHRASE, authority, leaf, pfx
 from tests.support.pki import key_pem, make_csr, make_key
 from tests.support.stack import Response, build_core
 from tests.support.visitor import Pages, Visitor, make_pages, text_of
@@ -75,6 +76,22 @@ def test_a_certificate(alice: Visitor) -> None:
     assert area(page).strip() == leaf().pem.decode().strip()
     assert '<a class="button plain" href="/inspect">Clear</a>' in page
     assert area(alice.get("/inspect")) == ""
+
+
+def test_what_was_issued_here_has_a_link(pages: Pages, alice: Visitor) -> None:
+    """To its page, for those who may see it."""
+    issued = pages.stack.issue("here.example.com", owner_id=pages.accounts["alice"].id)
+    link = f'<a href="/certificates/{issued.record.id}">'
+    assert link in upload(alice, issued.der).body.decode()
+    assert link not in upload(pages.visitor("bob"), issued.der).body.decode()
+
+
+def test_our_own_pfx_opens(alice: Visitor) -> None:
+    """CRT-4: what this CA gives out can be looked into here."""
+    data = pkcs12_file(leaf().key, leaf().der, [authority().der], PASSPHRASE, "from here")
+    said = text_of(upload(alice, data, PASSPHRASE).body.decode())
+    assert "from here" in said
+    assert "CN=Example Issuing CA" in said
 
 
 def test_pkcs12_asks_for_its_passphrase(alice: Visitor) -> None:

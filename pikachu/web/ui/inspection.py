@@ -31,6 +31,7 @@ _LABELS: Final = {
     "public_key_sha256": "SHA-256 of the public key",
     "self_issued": "Issuer is the subject",
     "accepted": "Accepted here",
+    "certificate_id": "Issued here",
 }
 _OCTETS: Final = frozenset(
     {"serial", "serials", "fingerprint_sha256", "issuer_key_hash", "key_identifier", "public_key_sha256", "nonce"}
@@ -90,6 +91,8 @@ def shown_facts(result: Inspected) -> list[tuple[str, Markup]]:
 def _shown(name: str, value: Value) -> Markup:
     if isinstance(value, bool):
         return escape("yes" if value else "no")
+    if name == "certificate_id":
+        return Markup('<a href="/certificates/{}">Certificate {}</a>').format(value, value)
     if isinstance(value, datetime):
         return moment(value) + " UTC"
     if isinstance(value, tuple):
