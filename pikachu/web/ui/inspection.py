@@ -97,7 +97,7 @@ def _shown(name: str, value: Value) -> Markup:
         return moment(value) + " UTC"
     if isinstance(value, tuple):
         items = Markup("").join(Markup("<li>{}</li>").format(_shown(name, one)) for one in value)
-        return Markup('<ul class="lines">{}</ul>').format(items)
+        return Markup('<ul class="values">{}</ul>').format(items)
     if name in _OCTETS:
         return Markup("<code>{}</code>").format(value)
     return escape(value)
