@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from pikachu.figures import DAYS_AHEAD, Counts
-from pikachu.model import AccountState, RevocationReason, Role
-from pikachu.storage import statistics
+from pikachu.model import AccountState, Event, ListQuery, RevocationReason, Role
+from pikachu.storage import audit, statistics
 from tests.support.databases import NOW, Opened, event
 
 DAY = timedelta(days=1)
@@ -146,3 +146,34 @@ def test_a_watcher_that_fails_harms_nobody(db: Opened) -> None:
     db.store.watch_events(told.append)
     db.get(db.store.add_event(event(), NOW))
     assert told == [1]
+
+
+@pytest.mark.parametrize("few", [0, 2, 5000])
+def test_an_owners_events_of_a_kind(db: Opened, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AUD-1: filters give an owner's events whichever way they are found: by the owner, the kind or the name."""
+    monkeypatch.setattr(audit, "_FEW", few)
+    for type_, resource, name, owner_id in (
+        ("create", "policy", "a", 1),
+        ("create", "policy", "b", 2),
+        ("delete", "policy", "a", 1),
+        ("create", "key", "a", 1),
+        ("login", "user", "ann", 1),
+        ("create", "policy", "c", None),
+    ):
+        db.get(db.store.add_event(Event(type_, resource, name, "someone", owner_id=owner_id), NOW))
+
+    def found(**filters: str) -> list[int]:
+        page = db.get(db.store.events(ListQuery(filters=filters, owner_id=1, count=True, sort="at")))
+        ids = [record.id for record in page.items]
+        assert page.total == len(ids)
+        return ids
+
+    assert found(resource_type="policy") == [1, 3]
+    assert found(resource_type="policy", type="create") == [1]
+    assert found(type="create") == [1, 4]
+    assert found(resource_type="!user") == [1, 3, 4]
+    assert found(resource_type="!user,policy") == [4]
+    assert found(resource_name="a") == [1, 3, 4]
+    assert found(resource_name="a", resource_type="key") == [4]
+    assert found(resource_type="user", resource_name="ann") == [5]
+    assert found(resource_type="template") == []
