@@ -66,7 +66,7 @@ class Sessions:
         Fails as ``Authenticator.basic`` does: in one way for every cause.
         """
         account = await self._authenticator.verified(username, password, address)
-        return await self._begin(account, address, agent, confirmed=True)
+        return await self._begin(account, address, agent, "password")
 
     @uncancelled
     async def login_by_certificate(
@@ -77,11 +77,13 @@ class Sessions:
         Fails with NotAuthorized for a certificate that is not valid here, or signs in nobody, and with RateLimited.
         """
         account = await self._authenticator.verified_certificate(der, address, intermediates)
-        return await self._begin(account, address, agent, confirmed=False)
+        return await self._begin(account, address, agent, "client certificate")
 
-    async def _begin(self, account: Account, address: str, agent: str, *, confirmed: bool) -> tuple[Session, str]:
+    async def _begin(
+        self, account: Account, address: str, agent: str, by: str, *, confirmed: bool = False
+    ) -> tuple[Session, str]:
+        # To sign in is not yet to ask for what shows secrets: the first such page asks for the password (CFG-11).
         secret = secrets.token_urlsafe(32)
-        by = "password" if confirmed else "client certificate"
         event = _event("login", account, account_principal(account, address), by=by)
         session = await self._store.add_session(
             _digest(secret), account.id, confirmed, address, agent[:_MAXIMUM_AGENT], event, self._now()
@@ -91,7 +93,7 @@ class Sessions:
     @uncancelled
     async def renew(self, account: Account, address: str, agent: str) -> tuple[Session, str]:
         """A new session for who has just changed the own password, which ended all others."""
-        return await self._begin(account, address, agent, confirmed=True)
+        return await self._begin(account, address, agent, "password", confirmed=True)
 
     # --- going on -------------------------------------------------------------------------
 

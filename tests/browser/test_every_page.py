@@ -27,6 +27,7 @@ def test_every_page(browser: Browser, everything: Tour, size: tuple[int, int], t
     seen = []
     with window(browser, everything.server, size, theme) as one:
         one.sign_in(name, PASSWORD)
+        one.confirm(PASSWORD)
         for route, path in everything.pages(one):
             one.open(path)
             one.check()

@@ -72,6 +72,7 @@ def test_from_key_to_request(
     with window(browser, server, size) as one:
         page = one.page
         one.sign_in(who, f"password of {who}")
+        one.confirm(f"password of {who}")
         new_key(one, name, family, label, choice)
         page.get_by_role("link", name="Generate CSR").click()
         preview = page.locator("#preview")
@@ -109,6 +110,7 @@ def test_secrets_are_asked_for(browser: Browser, server: Server, tmp_path: Path)
     with window(browser, server) as one:
         page = one.page
         one.sign_in("alice", "password of alice")
+        one.confirm("password of alice")
         new_key(one, "secret", "EC", "Curve (EC)", "prime256v1")
         number = int(page.url.rpartition("/")[2])
         expect(page.get_by_text("BEGIN PRIVATE KEY")).to_have_count(0)
@@ -160,6 +162,7 @@ def test_without_scripts(browser: Browser, server: Server) -> None:
     with window(browser, server, NARROW, java_script_enabled=False) as one:
         page = one.page
         one.sign_in("bob", "password of bob")
+        one.confirm("password of bob")
         one.open("/generate")
         page.get_by_label("Name").fill("plain")
         page.get_by_label("PQC", exact=True).check()

@@ -38,6 +38,7 @@ def test_logs(browser: Browser, server: Server, size: tuple[int, int]) -> None:
     """Lines come by themselves, wait while paused, and are filtered by a keyword."""
     with window(browser, server, size) as one:
         one.sign_in("root", "password of root")
+        one.confirm("password of root")
         one.open("/logs?every=1")
         log = one.page.get_by_label("Log", exact=True)
         make_line(one, f"the-first-of-{size[0]}")
@@ -63,6 +64,7 @@ def test_logs_without_scripts(browser: Browser, server: Server) -> None:
     """The form refreshes."""
     with window(browser, server, NARROW, java_script_enabled=False) as one:
         one.sign_in("root", "password of root")
+        one.confirm("password of root")
         one.open("/logs")
         make_line(one, "for-those-without-scripts")
         one.page.get_by_role("button", name="Refresh now").click()
@@ -74,6 +76,7 @@ def test_config(browser: Browser, server: Server, size: tuple[int, int]) -> None
     """Values and where they come from."""
     with window(browser, server, size, "dark") as one:
         one.sign_in("root", "password of root")
+        one.confirm("password of root")
         one.open("/config")
         one.check()
         row = one.page.get_by_role("row", name="log_file")

@@ -81,6 +81,7 @@ def take_pictures(browser: Browser, found: Tour, folder: Path) -> None:
             one.open("/login")
             one.picture(folder / f"login-{size[0]}-{theme}.png")
             one.sign_in("administrator", PASSWORD)
+            one.confirm(PASSWORD)
             for route, path in found.pages(one):
                 one.open(path)
                 name = re.sub(r"[^a-z0-9]+", "-", route.lower()).strip("-") or "dashboard"

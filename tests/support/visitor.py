@@ -40,11 +40,16 @@ class Pages:
         self.accounts[name] = result_of(adding)
         return self.accounts[name]
 
-    def visitor(self, name: str | None = None) -> Visitor:
-        """A browser, signed in as *name*."""
+    def visitor(self, name: str | None = None, *, confirmed: bool = False) -> Visitor:
+        """A browser, signed in as *name*.
+
+        :param confirmed: the password was given again since, so that secrets are shown.
+        """
         visitor = Visitor(self)
         if name is not None:
             visitor.sign_in(name)
+            if confirmed:
+                visitor.confirm(name)
         return visitor
 
 

@@ -302,7 +302,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     stack = build_core(tmp_path_factory.mktemp("core"))
     pages = make_pages(stack)
     names = {"nobody": None, "owner": "alice", "other": "bob", "admin": "root"}
-    yield World(pages, {caller: pages.visitor(name) for caller, name in names.items()})
+    yield World(pages, {caller: pages.visitor(name, confirmed=True) for caller, name in names.items()})
     stack.close()
 
 

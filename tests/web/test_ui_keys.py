@@ -45,7 +45,7 @@ def pages(stack: Stack) -> Pages:
 
 @pytest.fixture
 def alice(pages: Pages) -> Visitor:
-    return pages.visitor("alice")
+    return pages.visitor("alice", confirmed=True)
 
 
 def made(response: Response) -> str:
@@ -170,7 +170,7 @@ def test_deletion(pages: Pages, alice: Visitor) -> None:
 def test_admins_see_whose_it_is(pages: Pages, alice: Visitor) -> None:
     """KEY-2: the column *User* is for admins."""
     new_key(alice, name="hers")
-    root = pages.visitor("root")
+    root = pages.visitor("root", confirmed=True)
     assert ">alice</td>" in root.get("/keys")
     assert "User" not in re.findall('<th scope="col".*?>(.*?)</th>', alice.get("/keys"))
     csv = root.request("GET", "/keys?format=csv").body.decode()
@@ -245,7 +245,7 @@ def test_wrong_requests_are_shown_again(pages: Pages, alice: Visitor) -> None:
     assert 'value="kept"' in page
     assert "keyUse =" in page
     # Somebody else's key, and none.
-    bob = pages.visitor("bob")
+    bob = pages.visitor("bob", confirmed=True)
     assert bob.post("/csrs/generate", {"key": key, "text": REQUEST}).status == 404
     assert bob.post("/csrs/generate", {"key": "", "text": REQUEST}).status == 400
     assert bob.post("/csrs/generate", {"key": "1 or 1", "text": REQUEST}).status == 400

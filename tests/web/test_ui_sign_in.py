@@ -192,11 +192,14 @@ def test_coming_back(pages: Pages) -> None:
 
 
 def test_confirmation_lasts_five_minutes(pages: Pages) -> None:
-    """DECISIONS 49."""
+    """DECISIONS 49; having signed in is not enough (CFG-11)."""
     visitor = pages.visitor("alice")
     sessions = pages.stack.core.sessions
     account = pages.accounts["alice"]
     principal = result_of(pages.stack.core.authenticator.basic("alice", "password of alice", ""))
+    (session, *_) = result_of(sessions.of_account(principal, account.id))
+    assert not sessions.is_confirmed(session)
+    visitor.confirm("alice")
     (session, *_) = result_of(sessions.of_account(principal, account.id))
     assert sessions.is_confirmed(session)
     pages.clock.advance(CONFIRMED.total_seconds() + 1)
