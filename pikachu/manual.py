@@ -10,13 +10,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
-
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
+from typing import TYPE_CHECKING, Any, Final
 
 from pikachu.errors import NotFound
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
 
 FOLDER: Final = Path(__file__).parent / "guide"
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.#-]*[a-z0-9]|[a-z0-9]")
@@ -75,16 +77,30 @@ class Hit:
 
 
 class Manual:
-    """All pages.
+    """All pages; they are read when somebody wants the first, for commands of ``pikachu`` want none.
 
     :param folder: of files ``NN-name.md``, in the order of their names.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        self.pages = tuple(_read(path) for path in sorted(folder.glob("*.md")))
-        self._by_slug = {page.slug: page for page in self.pages}
-        self._sections = tuple(section for page in self.pages for section in page.sections)
-        self._weights = [_weights(section) for section in self._sections]
+        self._folder = folder
+
+    @cached_property
+    def pages(self) -> tuple[GuidePage, ...]:
+        """All of them, in order."""
+        return tuple(_read(path) for path in sorted(self._folder.glob("*.md")))
+
+    @cached_property
+    def _by_slug(self) -> dict[str, GuidePage]:
+        return {page.slug: page for page in self.pages}
+
+    @cached_property
+    def _sections(self) -> tuple[Section, ...]:
+        return tuple(section for page in self.pages for section in page.sections)
+
+    @cached_property
+    def _weights(self) -> list[Counter[str]]:
+        return [_weights(section) for section in self._sections]
 
     def page(self, slug: str) -> GuidePage:
         """The page of that name.
@@ -161,6 +177,9 @@ def _excerpt(section: Section, asked: set[str]) -> str:
 
 
 def _markdown() -> MarkdownIt:
+    # Here, for it takes a tenth of a second, which no command of ``pikachu`` shall.
+    from markdown_it import MarkdownIt
+
     found = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def table_open(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:

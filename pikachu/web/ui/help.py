@@ -25,6 +25,8 @@ class HelpPages(Pages):
 
     def __init__(self, core: Core) -> None:
         self._manual = core.manual
+        # Now, and not while the first reader and everybody else waits.
+        self._manual.search("start")
 
     @page("GET", "/help", who=Who.ANYONE)
     async def index(self, visit: Visit) -> Reply:
