@@ -252,7 +252,7 @@ def _matching(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[
         found.append(begins_with(_c.name_key, words.casefold()))
         ids.append(select(_c.id).where(found[-1]))
     else:
-        found.append(contains(_c.subject, words))
+        found.append(_holds(words))
         ids.append(_holding(tx, words))
     return or_(*found), _union(ids)
 
@@ -265,8 +265,11 @@ def _matching_some(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Se
         return begins, None
     found, ids = _by_serial_text(words)
     holding = _holding(tx, words)
+    if tx.dialect != "sqlite":
+        # By the index all that hold it would be fetched first, however many these are.
+        holding = holding.where(_c.id > select(func.max(_c.id) - 4 * _FEW).scalar_subquery())
     newest = holding.order_by(holding.selected_columns[0].desc()).limit(_FEW)
-    return or_(begins, contains(_c.subject, words), *found), _union([*ids, beginning, select(newest.subquery().c[0])])
+    return or_(begins, _holds(words), *found), _union([*ids, beginning, select(newest.subquery().c[0])])
 
 
 def _by_serial_text(words: str) -> tuple[list[ColumnElement[bool]], list[Select[Any]]]:
@@ -276,6 +279,11 @@ def _by_serial_text(words: str) -> tuple[list[ColumnElement[bool]], list[Select[
     # One or two digits begin so many serials that they help to find none.
     condition = begins_with(_c.serial, digits) if len(digits) >= 3 else _c.serial == digits
     return [condition], [select(_c.id).where(condition).limit(_FEW + 1)]
+
+
+def _holds(words: str) -> ColumnElement[bool]:
+    """That a subject holds *words*; so written that no index is asked again for rows that are known."""
+    return contains(_c.subject.concat(""), words)
 
 
 def _holding(tx: Transaction, words: str) -> Select[Any]:
@@ -335,7 +343,7 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateR
     words = (query.q or "").strip()
     matching = _matching(tx, words) if words else None
 
-    few = _few(tx, narrowing if matching is None else [*narrowing, matching[1]])
+    few = _few(tx, narrowing, None if matching is None else matching[1])
     if few is not None:
         # Written into the statement: thousands of parameters take longer than what they are for.
         known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
@@ -392,14 +400,29 @@ def _walked(
     found = part(_c.id.in_(following), narrow=None)
     if _goes_on(found, query):
         return found
-    return part(narrow=covering)
+    if tx.dialect == "sqlite":
+        return part(narrow=covering)
+    return part(narrow=lambda statement: _sorted_at_last(statement, query))
+
+
+def _sorted_at_last(statement: Select[Any], query: ListQuery) -> Select[Any]:
+    """The same order, so written that PostgreSQL does not walk along its index: what is asked for is not near."""
+    column: ColumnElement[Any] = _SORTS[query.sort.removeprefix("-")]
+    written = column.concat("") if isinstance(column.type, String) else column + 0
+    keys = [written] if column is _c.id else [written, _c.id]
+    descending = query.sort.startswith("-") != _goes_back(query)
+    return statement.order_by(None).order_by(*(key.desc() if descending else key.asc() for key in keys))
+
+
+def _goes_back(query: ListQuery) -> bool:
+    if query.cursor is None:
+        return False
+    return decode_cursor(query.cursor, query.sort, _SORTS[query.sort.removeprefix("-")].type.python_type)[2]
 
 
 def _goes_on(found: Page[CertificateRecord], query: ListQuery) -> bool:
     """Whether there is more than *found*: what was looked at sufficed for the page and for knowing that."""
-    kind = _SORTS[query.sort.removeprefix("-")].type.python_type
-    back = query.cursor is not None and decode_cursor(query.cursor, query.sort, kind)[2]
-    return (found.previous_cursor if back else found.next_cursor) is not None
+    return (found.previous_cursor if _goes_back(query) else found.next_cursor) is not None
 
 
 def _next(query: ListQuery, column: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
@@ -425,15 +448,22 @@ def _issuers(tx: Transaction, name: str) -> ColumnElement[bool]:
     return _c.issuer_id.in_(found) if found else false()
 
 
-def _few(tx: Transaction, narrowing: list[Select[Any]]) -> list[int] | None:
-    """The ids that the filter that leaves the fewest leaves, if these are few."""
+def _few(tx: Transaction, narrowing: list[Select[Any]], matching: Select[Any] | None) -> list[int] | None:
+    """The ids that the filter that leaves the fewest leaves, if these are few.
+
+    :param matching: the ids for free text, if there is one: to find them costs more than to fetch them.
+    """
     fewest, best = _FEW + 1, None
+    if matching is not None:
+        found = [row[0] for row in tx.query(matching.limit(fewest))]
+        if len(found) < fewest:
+            fewest, best = len(found), found
     for ids in narrowing:
         # What leaves more than the best so far does not matter.
         count = _count(tx, ids, fewest)
         if count < fewest:
-            fewest, best = count, ids
-    return None if best is None else [row[0] for row in tx.query(best)]
+            fewest, best = count, [row[0] for row in tx.query(ids)]
+    return best
 
 
 def _count(tx: Transaction, ids: Select[Any], most: int) -> int:
