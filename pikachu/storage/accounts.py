@@ -26,7 +26,6 @@ from pikachu.storage.schema import (
     policies,
     requests,
     sessions,
-    templates,
     tokens,
 )
 
@@ -65,7 +64,8 @@ def _disown(table: Table) -> Any:
 _unused: Final = delete(challenges).where(
     challenges.c.owner_id == bindparam("b_id"), challenges.c.consumed_at.is_(None)
 )
-_disowned: Final = [_disown(table) for table in (certificates, requests, policies, challenges, csrs, keys, templates)]
+# Templates keep the id of who is gone: without an owner they would be everybody's.
+_disowned: Final = [_disown(table) for table in (certificates, requests, policies, challenges, csrs, keys)]
 _all_tokens: Final = delete(tokens).where(_t.account_id == bindparam("b_id"))
 _all_sessions: Final = delete(sessions).where(sessions.c.account_id == bindparam("b_id"))
 _all_certificates: Final = delete(account_certificates).where(account_certificates.c.account_id == bindparam("b_id"))
