@@ -204,8 +204,10 @@ class PikachuService(Service):
         self._reactor.callWhenRunning(self._begin)
 
     def _watch_signals(self) -> None:
-        # twistd ends as if SIGTERM had killed it, but a server that was told to stop has done well (RUN-5).
-        signal.signal(signal.SIGTERM, lambda *_: self._reactor.callFromThread(self._terminate))
+        # twistd ends as if a signal had killed it, but a server that was told to stop has done well (RUN-5).  Python's
+        # own answer to Ctrl+C would break off a start half-way, with threads that nobody ends.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._terminate))
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
 
     def _begin(self) -> None:

@@ -177,7 +177,11 @@ def test_stop_at_once(server: Server) -> None:
     assert server.stop() == 0
     assert " ERROR " not in server.log
     assert "Traceback" not in server.log
-    assert server.start().stop(signal.SIGINT) in (0, -signal.SIGINT)
+    for _ in range(3):
+        server.launch()
+        wait_until(lambda: accepts(server.ports["http"]), "the first port is open")
+        assert server.stop(signal.SIGINT) == 0
+    assert "Traceback" not in server.console
 
 
 # --- start ----------------------------------------------------------------------------------
