@@ -290,7 +290,12 @@ class Decisions:
         lost = earlier.request.state is RequestState.ISSUING and not self._authority.is_under_way(dedupe)
         if found is None and lost:
             # The first copy ended without its end being stored; it holds the challenge password of this one.
-            await self._authority.give_up_stale(earlier.request)
+            try:
+                await self._authority.give_up_stale(earlier.request)
+            except Conflict:
+                # It has ended since it was read here.
+                ended = await self._store.repeated(dedupe, self._authority.now())
+                return None if ended is None else self._repeated(ended)
         return found
 
     def _repeated(self, earlier: Repeated) -> Issued | Pending | None:

@@ -52,14 +52,16 @@ def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: s
 
 
 class _WaitingStore:
-    """A store whose next ``complete`` is told of later.
+    """A store whose ``complete`` is begun later, and whose ``repeated`` is told of later.
 
     :ivar held: fires what was withheld.
+    :ivar late: whether what was read of repetitions is told of later, too.
     """
 
     def __init__(self, store: Any) -> None:
         self._store = store
         self.held: list[Deferred[None]] = []
+        self.late = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -69,6 +71,17 @@ class _WaitingStore:
         gate: Deferred[None] = Deferred()
         self.held.append(gate)
         return gate.addCallback(lambda _: self._store.complete(*arguments, **options))
+
+
+    def repeated(self, *arguments: Any) -> Deferred[Any]:
+        """Read now, told of when it is let go on."""
+        read: Deferred[Any] = self._store.repeated(*arguments)
+        if not self.late:
+            return read
+        self.late = False
+        gate: Deferred[None] = Deferred()
+        self.held.append(gate)
+        return gate.addCallback(lambda _: read)
 
 
 def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
@@ -88,3 +101,24 @@ def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
     assert not second.called
     store.held[0].callback(None)
     assert result_of(second) == result_of(first)
+
+
+def test_a_repetition_that_reads_just_before_the_first_ends(stack: Stack) -> None:
+    """API-2: what it has read of the first is out of date when it hears of it; it gets that certificate all the same."""
+    core = stack.core
+    store: Any = _WaitingStore(core.store)
+    authority = CertificateAuthority(stack.clock, store, core.issuers, "server:test")
+    registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, RegistrationSettings())
+    _, csr = make_csr()
+
+    def sign() -> Deferred[Issued | Pending]:
+        return registration.sign(SYSTEM, csr, Method.API, idempotency_key="k")
+
+    first = sign()
+    store.late = True
+    second = sign()
+    completing, reading = store.held
+    completing.callback(None)
+    issued = result_of(first)
+    reading.callback(None)
+    assert result_of(second) == issued
