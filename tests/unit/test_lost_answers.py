@@ -104,7 +104,7 @@ def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
 
 
 def test_a_repetition_that_reads_just_before_the_first_ends(stack: Stack) -> None:
-    """API-2: what it has read of the first is out of date when it hears of it; it gets that certificate all the same."""
+    """API-2: what it has read of the first is out of date when it hears it; it gets the certificate all the same."""
     core = stack.core
     store: Any = _WaitingStore(core.store)
     authority = CertificateAuthority(stack.clock, store, core.issuers, "server:test")
