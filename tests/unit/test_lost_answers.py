@@ -72,7 +72,6 @@ class _WaitingStore:
         self.held.append(gate)
         return gate.addCallback(lambda _: self._store.complete(*arguments, **options))
 
-
     def repeated(self, *arguments: Any) -> Deferred[Any]:
         """Read now, told of when it is let go on."""
         read: Deferred[Any] = self._store.repeated(*arguments)
