@@ -78,11 +78,6 @@ def certificates_in(body: bytes) -> list[x509.Certificate]:
     return list(pkcs7.load_der_pkcs7_certificates(body if body[:1] == b"\x30" else base64.b64decode(body)))
 
 
-def extended_purposes(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:
-    """Its extendedKeyUsage."""
-    return set(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
-
-
 @dataclass
 class EST:
     """A client's and an administrator's view of one server.

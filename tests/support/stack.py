@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -297,12 +296,6 @@ def build_core(
     """A complete stack in *folder*; see :func:`make_files` and :func:`open_stack`.  Close it."""
     files = make_files(folder, key_types, root_key_type=root_key_type, root_key=root_key, changes=changes)
     return open_stack(files, clock, pools=pools)
-
-
-def copy_database(files: Files, target: Path) -> None:
-    """A copy of the database as it is on disk, with its journal; take it while the store is closed."""
-    for path in files.folder.glob("pikachu.sqlite*"):
-        shutil.copy(path, target / path.name)
 
 
 @dataclass(frozen=True)
