@@ -7,9 +7,9 @@ is not found.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
@@ -30,6 +30,9 @@ from pikachu.model import (
     Scope,
 )
 from pikachu.threads import uncancelled
+
+#: id → name of those who own something; what belongs to nobody, or to one who is gone, has none.
+OwnerNames: TypeAlias = Mapping[int | None, str]
 
 _NAMES_KEPT: Final = 10_000
 _NAME_SECONDS: Final = 30
@@ -135,11 +138,11 @@ class Inventory:
 
     # --- owners ---------------------------------------------------------------------------
 
-    def owner_names(self, actor: Principal, ids: Iterable[int | None]) -> Deferred[dict[int, str]]:
-        """id → name of the accounts that own something, as far as they are still there; kept for half a minute."""
+    def owner_names(self, actor: Principal, ids: Iterable[int | None]) -> Deferred[OwnerNames]:
+        """The names of the accounts that own something, as far as they are still there; kept for half a minute."""
 
-        async def work() -> dict[int, str]:
-            found: dict[int, str] = {}
+        async def work() -> OwnerNames:
+            found: dict[int | None, str] = {}
             for owner_id in {one for one in ids if one is not None}:
                 if owner_id == actor.owner_id:
                     found[owner_id] = actor.name

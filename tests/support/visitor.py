@@ -128,6 +128,12 @@ class Visitor:
         assert response.status == 303
 
 
+def asks_again(response: Response) -> bool:
+    """Whether the page of something dangerous stands there once more, since the word was not typed."""
+    page = response.body.decode()
+    return response.status == 409 and "type the word" in text_of(page) and 'name="confirm"' in page
+
+
 def make_pages(stack: Stack) -> Pages:
     """The pages over *stack*, with alice, bob and the admin root."""
     resource, static = ui_tree(stack.core, stack.clock)

@@ -50,12 +50,12 @@ def test_each_sees_their_own(pages: Pages) -> None:
     issue(pages, "bob", "three.example.com")
     mine = text_of(pages.visitor("alice").get("/"))
     assert mine.startswith("My certificates")
-    assert "1 valid 1 revoked 0 expired 1 end in 30 days 0 of my requests wait" in mine
-    assert "accounts wait" not in mine
+    assert "1 valid 1 revoked 0 expired 1 end in 30 days 0 of my requests waiting" in mine
+    assert "accounts waiting" not in mine
     pages.clock.advance(1)
     every = text_of(pages.visitor("root").get("/"))
     assert every.startswith("All certificates")
-    assert "2 valid 1 revoked 0 expired 2 end in 30 days 0 requests wait 0 accounts wait" in every
+    assert "2 valid 1 revoked 0 expired 2 end in 30 days 0 requests waiting 0 accounts waiting" in every
 
 
 def test_events_and_health(pages: Pages) -> None:
@@ -172,4 +172,6 @@ def test_accounts_that_wait(pages: Pages) -> None:
         SYSTEM, "newcomer", "n@example.com", Role.USER, AccountState.PENDING, "long enough"
     )
     result_of(adding)
-    assert "1 accounts wait" in text_of(pages.visitor("root").get("/"))
+    page = pages.visitor("root").get("/")
+    assert "1 account waiting" in text_of(page)
+    assert 'href="/users?state=pending"' in page

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pikachu.model import SYSTEM, CertificateRecord, ListQuery, Policy
+from pikachu.model import SYSTEM, CertificateRecord, ListQuery, Policy, RevocationReason
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
@@ -285,13 +285,16 @@ def test_default_validity(pages: Pages, alice: Visitor, root: Visitor) -> None:
 
 def test_issued_list(pages: Pages, alice: Visitor) -> None:
     """RA-1: what was signed by pages stands below, filtered by the server; as CSV too."""
-    assert sign(alice, csr_text("findme.example.com")).status == 303
     assert sign(alice, csr_text("other.example.com")).status == 303
+    assert sign(alice, csr_text("findme.example.com")).status == 303
+    found = newest(pages)
     page = text_of(alice.get("/ra?q=findme"))
     assert "findme.example.com" in page
     assert "other.example.com" not in page
     assert "findme" in alice.get("/ra?format=csv&q=findme")
     assert "findme" not in pages.visitor("bob").get("/ra")
+    pages.stack.revoke(found.serial, RevocationReason.CERTIFICATE_HOLD)
+    assert "On hold" in text_of(alice.get("/ra?q=findme"))
 
 
 class TestApprovals:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pikachu.errors import NotFound
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Method, RequestRecord, RequestState, Scope
 from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
@@ -121,7 +121,7 @@ class ApprovalsAPI(Routes):
         )
 
 
-def approval_document(request: RequestRecord, names: dict[int, str]) -> Approval:
+def approval_document(request: RequestRecord, names: OwnerNames) -> Approval:
     """A request as it is shown."""
     return Approval(
         request.id,
@@ -134,7 +134,7 @@ def approval_document(request: RequestRecord, names: dict[int, str]) -> Approval
         request.principal,
         request.address,
         request.label,
-        None if request.owner_id is None else names.get(request.owner_id),
+        names.get(request.owner_id),
         request.created_at,
         request.validity_days,
         request.decided_at,

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pikachu.authorities import CA, Authorities, Generation
 from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import EventRecord, Scope, format_serial, parse_serial, rfc3339
 from pikachu.rooms import Core
 from pikachu.validation import CertificateStatusReader
@@ -174,7 +174,7 @@ class EventsAPI(Routes):
         return Answer(200, _event(record, await self._inventory.owner_names(call.principal, [record.event.owner_id])))
 
 
-def _event(record: EventRecord, names: Mapping[int, str]) -> EventDocument:
+def _event(record: EventRecord, names: OwnerNames) -> EventDocument:
     event = record.event
     return EventDocument(
         record.id,
@@ -184,7 +184,7 @@ def _event(record: EventRecord, names: Mapping[int, str]) -> EventDocument:
         event.resource_name,
         event.actor,
         event.details,
-        None if event.owner_id is None else names.get(event.owner_id),
+        names.get(event.owner_id),
         event.about_account,
         record.hash.hex(),
     )

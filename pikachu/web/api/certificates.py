@@ -11,7 +11,7 @@ from typing import Final
 from pikachu.authority import IssuingCAs
 from pikachu.decisions import Pending
 from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import (
     CertificateRecord,
     CertificateStatus,
@@ -261,7 +261,7 @@ def csr_octets(text: str) -> bytes:
     return decode_csr_input(text.encode())
 
 
-def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names: dict[int, str]) -> CertificateSummary:
+def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names: OwnerNames) -> CertificateSummary:
     return CertificateSummary(
         id=record.id,
         serial=format_serial(record.serial),
@@ -274,7 +274,7 @@ def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names
         issuer=issuer,
         method=record.method,
         policy=record.policy,
-        owner=None if record.owner_id is None else names.get(record.owner_id),
+        owner=names.get(record.owner_id),
         created_at=record.created_at,
         revoked_at=record.revoked_at,
         reason=None if record.reason is None else record.reason.wire_name,

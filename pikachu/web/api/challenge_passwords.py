@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pikachu.accounts import Accounts
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import ChallengePassword, Scope, format_serial
 from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
@@ -159,7 +159,7 @@ class ChallengePasswordsAPI(Routes):
         return Answer(200, Deleted(await self._accounts.delete_expired_challenges(call.principal, everybody=everybody)))
 
 
-def _summary(challenge: ChallengePassword, now: datetime, names: dict[int, str]) -> ChallengePasswordSummary:
+def _summary(challenge: ChallengePassword, now: datetime, names: OwnerNames) -> ChallengePasswordSummary:
     """A reserved one can't be used any more, so it counts as consumed."""
     status = "available" if challenge.expires_at > now else "expired"
     if challenge.consumed_at is not None or challenge.reserved_by is not None:
@@ -169,7 +169,7 @@ def _summary(challenge: ChallengePassword, now: datetime, names: dict[int, str])
         id=challenge.id,
         prefix=challenge.prefix,
         status=status,
-        owner=None if challenge.owner_id is None else names.get(challenge.owner_id),
+        owner=names.get(challenge.owner_id),
         created_at=challenge.created_at,
         expires_at=challenge.expires_at,
         consumed_at=challenge.consumed_at,

@@ -8,7 +8,7 @@ from datetime import datetime
 from pikachu.accounts import Accounts
 from pikachu.certificate_requests import CertificateRequests, RequestSource
 from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Scope, StoredCSR
 from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
@@ -205,7 +205,7 @@ class CSRsAPI(Routes):
         )
 
 
-def _summary(stored: StoredCSR, names: dict[int, str]) -> CSRSummary:
+def _summary(stored: StoredCSR, names: OwnerNames) -> CSRSummary:
     return CSRSummary(
         id=stored.id,
         name=stored.name,
@@ -213,7 +213,7 @@ def _summary(stored: StoredCSR, names: dict[int, str]) -> CSRSummary:
         key=stored.key_type,
         status=stored.state,
         certificate_id=stored.certificate_id,
-        owner=None if stored.owner_id is None else names.get(stored.owner_id),
+        owner=names.get(stored.owner_id),
         created_at=stored.created_at,
         key_id=stored.key_id,
         template=stored.template,

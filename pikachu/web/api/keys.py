@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pikachu.belongings import StoredKey
 from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.key_store import Keys, key_name, parts_of_type
 from pikachu.model import Scope, format_serial
 from pikachu.rooms import Core
@@ -178,7 +178,7 @@ def _public(key: StoredKey) -> str:
     return pem("PUBLIC KEY", key.spki)
 
 
-def _summary(key: StoredKey, names: dict[int, str]) -> KeySummary:
+def _summary(key: StoredKey, names: OwnerNames) -> KeySummary:
     family, choice = parts_of_type(key.key_type)
     return KeySummary(
         id=key.id,
@@ -188,6 +188,6 @@ def _summary(key: StoredKey, names: dict[int, str]) -> KeySummary:
         size=int(choice) if family == "RSA" else None,
         curve=choice if family == "EC" else None,
         algorithm=choice if family == "PQC" else None,
-        owner=None if key.owner_id is None else names.get(key.owner_id),
+        owner=names.get(key.owner_id),
         created_at=key.created_at,
     )

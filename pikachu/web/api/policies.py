@@ -9,7 +9,7 @@ from typing import Final
 from twisted.internet.defer import Deferred, DeferredLock
 
 from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Approval, Policy, PolicyLimits, Scope
 from pikachu.policies import Policies
 from pikachu.rooms import Core
@@ -198,7 +198,7 @@ def _policy(policy_id: int, body: PolicyBody) -> Policy:
     )
 
 
-def _document(policy: Policy, names: dict[int, str]) -> PolicyDocument:
+def _document(policy: Policy, names: OwnerNames) -> PolicyDocument:
     return PolicyDocument(
         policy.id,
         policy.name,
@@ -208,7 +208,7 @@ def _document(policy: Policy, names: dict[int, str]) -> PolicyDocument:
         policy.use_for_est,
         policy.use_for_scep,
         policy.owner_id,
-        None if policy.owner_id is None else names.get(policy.owner_id),
+        names.get(policy.owner_id),
         policy.issuer,
         policy.approval,
         policy.limits,

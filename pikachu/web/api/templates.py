@@ -8,7 +8,7 @@ from datetime import datetime
 from pikachu.belongings import CertificateTemplate
 from pikachu.certificate_templates import CertificateTemplates, TemplateDraft, usages_of
 from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Scope
 from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
@@ -283,7 +283,7 @@ async def _document(inventory: Inventory, call: Call, template: CertificateTempl
     return extended(TemplateDocument, _summary(template, names), content=template.content)
 
 
-def _summary(template: CertificateTemplate, names: dict[int, str]) -> TemplateSummary:
+def _summary(template: CertificateTemplate, names: OwnerNames) -> TemplateSummary:
     return TemplateSummary(
         id=template.id,
         name=template.name,
@@ -292,7 +292,7 @@ def _summary(template: CertificateTemplate, names: dict[int, str]) -> TemplateSu
         usages=usages_of(template),
         system=template.owner_id is None,
         owner_id=template.owner_id,
-        owner=None if template.owner_id is None else names.get(template.owner_id),
+        owner=names.get(template.owner_id),
         created_at=template.created_at,
         updated_at=template.updated_at,
     )

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pikachu.accounts import Accounts
 from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
+from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Account, AccountSource, AccountState, Role, Scope, Token
 from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
@@ -224,7 +224,7 @@ class TokensAPI(Routes):
         await self._accounts.revoke_token(call.principal, call.id)
         return NO_CONTENT
 
-    async def _names(self, call: Call, *tokens: Token) -> dict[int, str]:
+    async def _names(self, call: Call, *tokens: Token) -> OwnerNames:
         return await self._inventory.owner_names(call.principal, [token.account_id for token in tokens])
 
 
@@ -241,7 +241,7 @@ def _user(account: Account) -> User:
     )
 
 
-def _summary(token: Token, names: dict[int, str]) -> TokenSummary:
+def _summary(token: Token, names: OwnerNames) -> TokenSummary:
     return TokenSummary(
         id=token.id,
         name=token.name,

@@ -10,7 +10,6 @@ from pikachu.errors import MalformedRequest, PikachuError
 from pikachu.model import AccountSource, CertificateRecord, ListQuery, Scope, Token, format_serial
 from pikachu.rooms import Core
 from pikachu.web.browsers import SESSION
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
@@ -54,10 +53,9 @@ class AccountPages(Pages):
         context = {
             "local": account.source is AccountSource.LOCAL,
             "email": visit.form.text("email") if error is not None else account.email,
-            "error": error,
             **await self.belongings(visit, account.id),
         }
-        return Html("people/account.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("people/account.html", context, error)
 
     async def belongings(self, visit: Visit, account_id: int) -> Mapping[str, Any]:
         """What ``people/parts.html`` shows of an account: sessions, tokens and certificates."""
@@ -104,8 +102,8 @@ class AccountPages(Pages):
 
     def _password_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
         local = visit.signed_in().source is AccountSource.LOCAL
-        context = {"minimum": self._minimum, "local": local, "error": error}
-        return Html("people/password.html", context, 200 if error is None else outcome_of(error).status)
+        context = {"minimum": self._minimum, "local": local}
+        return Html.form("people/password.html", context, error)
 
     # --- sessions -------------------------------------------------------------------------
 
@@ -146,9 +144,8 @@ class AccountPages(Pages):
             "scopes": [(scope.value, label, scope.value in chosen) for scope, label in SCOPES if scope in possible],
             "name": visit.form.values.get("name", "")[:64],
             "days": visit.form.values.get("days", "90")[:9],
-            "error": error,
         }
-        return Html("people/token_new.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("people/token_new.html", context, error)
 
     @page("GET", "/account/tokens/<id>/end", who=Who.USER)
     async def ask_token(self, visit: Visit) -> Reply:
@@ -194,9 +191,8 @@ class AccountPages(Pages):
             "choices": [("", "Choose one of yours"), *await self._files.run(_for_clients, own.items)],
             "chosen": visit.form.values.get("certificate", ""),
             "pem": visit.form.values.get("pem", "")[:20_000],
-            "error": error,
         }
-        return Html("people/certificate_bind.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("people/certificate_bind.html", context, error)
 
     @page("GET", "/account/certificates/<id>/unbind", who=Who.USER)
     async def ask_certificate(self, visit: Visit) -> Reply:

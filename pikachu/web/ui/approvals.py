@@ -10,10 +10,9 @@ from pikachu.errors import PikachuError
 from pikachu.model import Method, RequestRecord, RequestState
 from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,21 +107,16 @@ class ApprovalsPages(Pages):
         names = await self._inventory.owner_names(visit.principal, [record.owner_id])
         context = {
             "record": record,
-            "owner": _owner(record, names),
+            "owner": names.get(record.owner_id, NOBODY),
             "preview": await self._registration.preview_approval(visit.principal, visit.id),
             "waits": record.state is RequestState.PENDING,
-            "error": error,
             "form": visit.form,
         }
-        return Html(template, context, 200 if error is None else outcome_of(error).status)
+        return Html.form(template, context, error)
 
     def _prepare(self, visit: Visit) -> Callable[[Sequence[RequestRecord]], Awaitable[Sequence[Row]]]:
         async def prepare(records: Sequence[RequestRecord]) -> Sequence[Row]:
             names = await self._inventory.owner_names(visit.principal, [record.owner_id for record in records])
-            return [Row(record, _owner(record, names)) for record in records]
+            return [Row(record, names.get(record.owner_id, NOBODY)) for record in records]
 
         return prepare
-
-
-def _owner(record: RequestRecord, names: dict[int, str]) -> str:
-    return "N/A" if record.owner_id is None else names.get(record.owner_id, "N/A")

@@ -10,7 +10,6 @@ from pikachu.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.model import CertificateRecord, CertificateStatus, ListQuery, Principal
 from pikachu.model import Page as ListPage
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.certificates import CertificateRows, utc_text
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
@@ -91,9 +90,8 @@ class RevocationPages(Pages):
             "text": await self._text(state),
             "now": self._now(),
             "decoded": DECODED_ENTRIES,
-            "error": error,
         }
-        return Html("authority/crl.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("authority/crl.html", context, error)
 
     @page("POST", "/va/crl/<ca>", who=Who.ADMIN)
     async def make(self, visit: Visit) -> Reply:
@@ -128,8 +126,8 @@ class RevocationPages(Pages):
 
     def _upload_form(self, visit: Visit, error: PikachuError | None = None) -> Html:
         above = [ca for ca in self._authorities.all() if not ca.makes_crls]
-        context = {"above": above, "pasted": visit.form.values.get("crl", ""), "error": error}
-        return Html("authority/upload.html", context, 200 if error is None else outcome_of(error).status)
+        context = {"above": above, "pasted": visit.form.values.get("crl", "")}
+        return Html.form("authority/upload.html", context, error)
 
 
 class AuthorityPages(Pages):

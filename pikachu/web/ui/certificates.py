@@ -19,10 +19,9 @@ from pikachu.model import (
 )
 from pikachu.rooms import Core
 from pikachu.web.certificate_files import certificate_file
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Download, Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.names import parse_name
@@ -62,7 +61,7 @@ class Row:
 
     :ivar name: never empty, and without characters that can't be seen.
     :ivar issuer: name of its issuing CA, where that is in service.
-    :ivar owner: the user's name; empty when there is none.
+    :ivar owner: the user's name, or NOBODY.
     """
 
     record: CertificateRecord
@@ -120,7 +119,7 @@ class CertificateRows:
                 format_serial(record.serial),
                 record.status(now),
                 issuers.get(record.issuer_id, ""),
-                "" if record.owner_id is None else names.get(record.owner_id, ""),
+                names.get(record.owner_id, NOBODY),
             )
             for record in records
         ]
@@ -266,8 +265,7 @@ class CertificatesPages(Pages):
 
 
 def _form(name: str, row: Row, error: PikachuError | None = None, **more: object) -> Html:
-    status = 200 if error is None else outcome_of(error).status
-    return Html(f"certificates/{name}.html", {"row": row, "error": error, **more}, status)
+    return Html.form(f"certificates/{name}.html", {"row": row, **more}, error)
 
 
 def _revoke_form(row: Row, chosen: str, error: PikachuError | None = None) -> Html:

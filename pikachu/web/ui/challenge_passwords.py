@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pikachu.inventory import Inventory
+from pikachu.errors import PikachuError
 from pikachu.model import ChallengePassword, format_serial, rfc3339
 from pikachu.rooms import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
-from pikachu.web.ui.templates import NOBODY
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class ChallengePasswordsPages(Pages):
     def __init__(self, core: Core) -> None:
         self._accounts = core.accounts
         self._authority = core.authority
-        self._inventory = Inventory(core.store, core.authority)
+        self._inventory = core.inventory
         self._validity = timedelta(seconds=core.config.scep.challenge_password_validity)
 
     @page("GET", "/challenge-passwords", who=Who.USER)
@@ -101,14 +100,20 @@ class ChallengePasswordsPages(Pages):
     @page("GET", "/challenge-passwords/<id>/delete", who=Who.USER)
     async def ask(self, visit: Visit) -> Reply:
         """What will happen, and the word to be typed."""
-        return Html("challenges/delete.html", {"row": await self._row(visit)})
+        return await self._delete_form(visit)
 
     @page("POST", "/challenge-passwords/<id>/delete", who=Who.USER)
     async def delete(self, visit: Visit) -> Reply:
         """Delete it."""
-        visit.form.typed("delete")
-        await self._accounts.delete_challenge(visit.principal, visit.id)
+        try:
+            visit.form.typed("delete")
+            await self._accounts.delete_challenge(visit.principal, visit.id)
+        except PikachuError as error:
+            return await self._delete_form(visit, error)
         return See("/challenge-passwords", notice="The challenge password was deleted.")
+
+    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        return Html.form("challenges/delete.html", {"row": await self._row(visit)}, error)
 
     @page("GET", "/challenge-passwords/delete-expired", who=Who.USER)
     async def ask_expired(self, visit: Visit) -> Reply:
@@ -131,7 +136,10 @@ class ChallengePasswordsPages(Pages):
         return await self._delete_expired(visit, everybody=True)
 
     async def _delete_expired(self, visit: Visit, *, everybody: bool) -> Reply:
-        visit.form.typed("delete")
+        try:
+            visit.form.typed("delete")
+        except PikachuError as error:
+            return Html.form("challenges/delete_expired.html", {"everybody": everybody}, error)
         count = await self._accounts.delete_expired_challenges(visit.principal, everybody=everybody)
         what = "challenge password was" if count == 1 else "challenge passwords were"
         return See("/challenge-passwords", notice=f"{count} expired {what} deleted.")
@@ -143,10 +151,7 @@ class ChallengePasswordsPages(Pages):
     async def _rows(self, visit: Visit, items: Sequence[ChallengePassword]) -> Sequence[Row]:
         names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
         now = self._authority.now()
-        return [
-            Row(one, NOBODY if one.owner_id is None else names.get(one.owner_id, NOBODY), _status(one, now))
-            for one in items
-        ]
+        return [Row(one, names.get(one.owner_id, NOBODY), _status(one, now)) for one in items]
 
 
 def _status(challenge: ChallengePassword, now: datetime) -> str:

@@ -12,11 +12,10 @@ from pikachu.certificate_requests import RequestPreview, RequestSource
 from pikachu.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.model import ListQuery, StoredCSR, rfc3339
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Download, Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
 from pikachu.x509.request_text import view_request
@@ -143,7 +142,7 @@ class CSRsPages(Pages):
             stored = await self._accounts.store_csr(visit.principal, form.text("name"), data)
         except PikachuError as error:
             typed = {name: value for name, value in form.values.items() if name in ("name", "csr")}
-            return Html("csrs/upload.html", {"form": typed, "error": error}, outcome_of(error).status)
+            return Html.form("csrs/upload.html", {"form": typed}, error)
         return See(f"/csrs/{stored.id}", notice="The request was stored.")
 
     # --- made here ------------------------------------------------------------------------
@@ -185,9 +184,8 @@ class CSRsPages(Pages):
             "templates": [("", "The text below"), *((one.id, one.name) for one in templates)],
             "preview": preview,
             "wrong": None if error is not None else wrong,
-            "error": error,
         }
-        return Html("csrs/generate.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("csrs/generate.html", context, error)
 
     async def _offered_keys(self, visit: Visit, draft: Draft) -> Sequence[StoredKey]:
         """The newest ones, with the one that is chosen."""
@@ -243,8 +241,8 @@ class CSRsPages(Pages):
         return See("/csrs", notice="The request was deleted.")
 
     async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
-        context = {"row": await self._row(visit), "error": error}
-        return Html("csrs/delete.html", context, 200 if error is None else outcome_of(error).status)
+        context = {"row": await self._row(visit)}
+        return Html.form("csrs/delete.html", context, error)
 
     async def _key(self, visit: Visit, csr: StoredCSR) -> StoredKey | None:
         """The stored key that it was made with, as far as it is still there to be seen."""
@@ -260,10 +258,7 @@ class CSRsPages(Pages):
 
     async def _rows(self, visit: Visit, items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
         names = await self._inventory.owner_names(visit.principal, [csr.owner_id for csr in items])
-        return [
-            CSRRow(csr, _STATES.get(csr.state, "mute"), "" if csr.owner_id is None else names.get(csr.owner_id, ""))
-            for csr in items
-        ]
+        return [CSRRow(csr, _STATES.get(csr.state, "mute"), names.get(csr.owner_id, NOBODY)) for csr in items]
 
 
 def _number(text: str) -> int:

@@ -7,7 +7,6 @@ from markupsafe import Markup
 from pikachu.assistant import MAXIMUM_QUESTION
 from pikachu.errors import PikachuError
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply
 
@@ -69,8 +68,7 @@ def _chat(answer: object, question: str, error: PikachuError | None = None) -> H
     context = {
         "answer": answer,
         "question": question,
-        "error": error,
         "longest": MAXIMUM_QUESTION,
         "examples": _EXAMPLES,
     }
-    return Html("help/chat.html", context, 200 if error is None else outcome_of(error).status)
+    return Html.form("help/chat.html", context, error)

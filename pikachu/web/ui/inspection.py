@@ -12,7 +12,6 @@ from pikachu.errors import PikachuError
 from pikachu.inspection import Inspected
 from pikachu.recognition import Kind, Value
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.rendering import moment
@@ -57,8 +56,8 @@ class InspectionPages(Pages):
             passphrase = visit.form.whole_text("passphrase")
             result = await self._inspection.inspect(visit.principal, data, passphrase, compare=True)
         except PikachuError as error:
-            context: dict[str, object] = {"data": again, "result": None, "error": error}
-            return Html(_TEMPLATE, context, status=outcome_of(error).status)
+            context: dict[str, object] = {"data": again, "result": None}
+            return Html.form(_TEMPLATE, context, error)
         if result.kind in _SECRET and not result.locked:
             # What is secret does not stay on the screen.
             again = ""

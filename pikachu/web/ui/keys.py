@@ -11,11 +11,10 @@ from pikachu.errors import MalformedRequest, PikachuError
 from pikachu.key_store import CHOICES, key_name, parts_of_type
 from pikachu.model import CertificateRecord, format_serial, rfc3339
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Download, Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.pem import pem
 
 PEM_FILE: Final = b"application/x-pem-file"
@@ -28,7 +27,7 @@ class KeyRow:
     """A key as lists and pages show it.
 
     :ivar choice: its size, curve or algorithm; of Ed25519 the same as the type.
-    :ivar owner: the user's name; empty when there is none.
+    :ivar owner: the user's name, or NOBODY.
     """
 
     key: StoredKey
@@ -133,7 +132,7 @@ class KeysPages(Pages):
             passphrase = _passphrase(visit.form) or None
             text = await self._keys.private_pem(visit.principal, row.key.id, passphrase, downloaded=True)
         except PikachuError as error:
-            return Html("keys/download.html", {"row": row, "error": error}, outcome_of(error).status)
+            return Html.form("keys/download.html", {"row": row}, error)
         return Download(text.encode(), PEM_FILE, f"{row.key.name}.pem")
 
     @page("GET", "/keys/<id>/delete", who=Who.USER)
@@ -154,8 +153,7 @@ class KeysPages(Pages):
     async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
         row = await self._row(visit)
         use = await self._keys.use(visit.principal, row.key.id)
-        status = 200 if error is None else outcome_of(error).status
-        return Html("keys/delete.html", {"row": row, "use": use, "error": error}, status)
+        return Html.form("keys/delete.html", {"row": row, "use": use}, error)
 
     # --- PKCS#12 --------------------------------------------------------------------------
 
@@ -184,9 +182,8 @@ class KeysPages(Pages):
             "name": record.common_name or format_serial(record.serial),
             "kept": await self._keys.has_key(visit.principal, record),
             "possible": parts_of_type(record.key_type)[0] != "PQC",
-            "error": error,
         }
-        return Html("keys/pfx.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("keys/pfx.html", context, error)
 
     # --- rows -----------------------------------------------------------------------------
 
@@ -198,7 +195,7 @@ class KeysPages(Pages):
         found = []
         for key in items:
             family, choice = parts_of_type(key.key_type)
-            owner = "" if key.owner_id is None else names.get(key.owner_id, "")
+            owner = names.get(key.owner_id, NOBODY)
             found.append(KeyRow(key, family, choice or family, owner))
         return found
 
@@ -208,8 +205,8 @@ def _new_form(form: Form, error: PikachuError | None = None) -> Reply:
         (family, _KIND_LABELS.get(family, ""), [(choice, choice) for choice in choices])
         for family, choices in CHOICES.items()
     ]
-    context = {"families": families, "form": form.values, "error": error}
-    return Html("keys/new.html", context, 200 if error is None else outcome_of(error).status)
+    context = {"families": families, "form": form.values}
+    return Html.form("keys/new.html", context, error)
 
 
 def _passphrase(form: Form) -> str:

@@ -11,7 +11,6 @@ from pikachu.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.log_files import LogLine
 from pikachu.operation import Operation
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Octets, Reply
 
@@ -64,7 +63,7 @@ class OperationPages(Pages):
             # No log file is a setting like others.
             context["error"] = error
         except PikachuError as error:
-            return Html("operation/logs.html", {**context, "error": error}, status=outcome_of(error).status)
+            return Html.form("operation/logs.html", context, error)
         return Html("operation/logs.html", context)
 
     @page("GET", _OWN, who=Who.ADMIN, quiet=True)

@@ -7,18 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pikachu.errors import MalformedRequest, PikachuError
-from pikachu.inventory import Inventory
 from pikachu.model import Approval, ListQuery, Policy, PolicyLimits, rfc3339
 from pikachu.model import Page as ListPage
 from pikachu.policies import KEY_LIMITS
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
-from pikachu.web.ui.templates import NOBODY
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 
 _EXCERPT: Final = 90
@@ -84,7 +81,7 @@ class PoliciesPages(Pages):
         self._policies = core.policy_rules
         self._templates = core.templates
         self._issuers = core.issuers
-        self._inventory = Inventory(core.store, core.authority)
+        self._inventory = core.inventory
 
     @page("GET", "/policies", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:
@@ -155,14 +152,20 @@ class PoliciesPages(Pages):
     @page("GET", "/policies/<id>/delete", who=Who.USER)
     async def ask(self, visit: Visit) -> Reply:
         """What will happen, and the word to be typed."""
-        return Html("policies/delete.html", {"row": await self._row(visit)})
+        return await self._delete_form(visit)
 
     @page("POST", "/policies/<id>/delete", who=Who.USER)
     async def delete(self, visit: Visit) -> Reply:
         """Delete it."""
-        visit.form.typed("delete")
-        await self._policies.delete(visit.principal, visit.id)
+        try:
+            visit.form.typed("delete")
+            await self._policies.delete(visit.principal, visit.id)
+        except PikachuError as error:
+            return await self._delete_form(visit, error)
         return See("/policies", notice="The policy was deleted.")
+
+    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        return Html.form("policies/delete.html", {"row": await self._row(visit)}, error)
 
     # --- the form -----------------------------------------------------------------------
 
@@ -211,14 +214,13 @@ class PoliciesPages(Pages):
             "values": values,
             "names": names,
             "keys": keys,
-            "error": error,
             "lines": numbered(values.get("extensions", "").replace("\r\n", "\n"), error),
             "templates": [("", "choose one"), *((one.id, f"{one.name} ({one.profile_type})") for one in templates)],
             "issuers": [("", "as the protocol chooses"), *issuers],
             "key_choices": [*KEY_CHOICES, *(key for key in keys if key not in KEY_CHOICES)],
             "families": _FAMILIES,
         }
-        return Html("policies/form.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("policies/form.html", context, error)
 
     # --- rows ---------------------------------------------------------------------------
 
@@ -232,7 +234,7 @@ class PoliciesPages(Pages):
         return [
             Row(
                 one,
-                NOBODY if one.owner_id is None else names.get(one.owner_id, NOBODY),
+                names.get(one.owner_id, NOBODY),
                 _excerpt(one.extensions),
                 actor.is_admin or (not one.system and one.owner_id == actor.owner_id),
             )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Final
 
 from pikachu.accounts import Accounts
@@ -15,13 +14,11 @@ from pikachu.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.model import (
     Approval,
     CertificateRecord,
-    CertificateStatus,
     ListQuery,
     Method,
     Policy,
     Principal,
     StoredCSR,
-    format_serial,
 )
 from pikachu.model import Page as ListPage
 from pikachu.policies import Policies
@@ -29,11 +26,11 @@ from pikachu.policy import BARE_POLICY_NAME, DEFAULT_POLICY_NAME
 from pikachu.previews import Preview
 from pikachu.registration import RegistrationAuthority
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
+from pikachu.web.ui.certificates import CertificateRows, Row
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.names import parse_name
 from pikachu.x509.pem import pem
@@ -43,25 +40,11 @@ _MAXIMUM_POLICIES: Final = 1000
 _BEGINNING: Final = "-----BEGIN CERTIFICATE REQUEST-----\n…"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An issued certificate as the list shows it."""
-
-    record: CertificateRecord
-    status: CertificateStatus
-    owner: str
-
-    @property
-    def serial(self) -> str:
-        """In hex."""
-        return format_serial(self.record.serial)
-
-
 ISSUED: Final[Table[Row]] = Table(
     "issued",
     (
         Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
-        Column("common_name", "Common name", sort="common_name", text=lambda row: row.record.common_name),
+        Column("common_name", "Common name", sort="common_name", text=lambda row: row.name),
         Column("serial", "Serial", sort="serial", text=lambda row: row.serial),
         Column("key", "Key", text=lambda row: row.record.key_type),
         Column("policy", "Policy", text=lambda row: row.record.policy),
@@ -129,7 +112,7 @@ class RAPages(Pages):
         self._accounts: Accounts = core.accounts
         self._policies: Policies = core.policy_rules
         self._issuers: IssuingCAs = core.issuers
-        self._now: Callable[[], datetime] = core.authority.now
+        self._rows = CertificateRows(core)
         self._inventory = core.inventory
 
     # --- pages ----------------------------------------------------------------------------
@@ -223,7 +206,6 @@ class RAPages(Pages):
             "stored": stored,
             "keeper": next(iter(names.values()), "nobody") if foreign else "",
             "preview": preview,
-            "error": error,
             "pending": await self._pending(actor, stored),
             "sources": await self._sources(actor),
             "issuers": self._issuer_choices(),
@@ -232,12 +214,11 @@ class RAPages(Pages):
             "placeholder": _BEGINNING,
             "table": ISSUED.show(visit, query, issued, await self._prepare(visit)(issued.items)),
         }
-        return Html("ra/sign.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("ra/sign.html", context, error)
 
     async def _rejection(self, visit: Visit, error: PikachuError | None = None) -> Reply:
         stored = await self._accounts.csr(visit.principal, visit.id)
-        status = 200 if error is None else outcome_of(error).status
-        return Html("ra/reject_csr.html", {"stored": stored, "error": error, "form": visit.form}, status)
+        return Html.form("ra/reject_csr.html", {"stored": stored, "form": visit.form}, error)
 
     def _fetch(self, visit: Visit) -> Callable[[ListQuery], Awaitable[ListPage[CertificateRecord]]]:
         return lambda query: self._inventory.certificates(
@@ -245,15 +226,7 @@ class RAPages(Pages):
         )
 
     def _prepare(self, visit: Visit) -> Callable[[Sequence[CertificateRecord]], Awaitable[Sequence[Row]]]:
-        async def prepare(records: Sequence[CertificateRecord]) -> Sequence[Row]:
-            names = await self._inventory.owner_names(visit.principal, [record.owner_id for record in records])
-            now = self._now()
-            return [
-                Row(record, record.status(now), "N/A" if record.owner_id is None else names.get(record.owner_id, "N/A"))
-                for record in records
-            ]
-
-        return prepare
+        return lambda records: self._rows.of(visit.principal, records)
 
     async def _pending(self, actor: Principal, chosen: StoredCSR | None) -> list[tuple[str, str]]:
         """Requests that can be loaded, the newest first, and the one that was."""
@@ -266,7 +239,7 @@ class RAPages(Pages):
         def owner(one: StoredCSR) -> str:
             if one.owner_id == actor.owner_id or one.owner_id is None:
                 return ""
-            return f", {names.get(one.owner_id, 'N/A')}"
+            return f", {names.get(one.owner_id, NOBODY)}"
 
         return [(str(one.id), f"{one.name} ({one.key_type}{owner(one)}), {one.created_at:%Y-%m-%d}") for one in found]
 
@@ -278,7 +251,7 @@ class RAPages(Pages):
         system = [_source(policy) for policy in found if policy.system]
         own = [_source(policy) for policy in found if not policy.system and policy.owner_id == actor.owner_id]
         others = [
-            _source(policy, names.get(policy.owner_id or 0, "N/A"))
+            _source(policy, names.get(policy.owner_id, NOBODY))
             for policy in found
             if not policy.system and policy.owner_id != actor.owner_id
         ]

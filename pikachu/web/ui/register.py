@@ -6,7 +6,6 @@ from pikachu.errors import PikachuError
 from pikachu.model import AccountState
 from pikachu.rooms import Core
 from pikachu.web.browsers import SESSION
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
@@ -48,6 +47,5 @@ class RegisterPages(Pages):
             "email": email[:254],
             "minimum": self._minimum,
             "auto_approve": self._auto_approve,
-            "error": error,
         }
-        return Html("people/register.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("people/register.html", context, error)

@@ -10,6 +10,9 @@ from typing import TypeAlias
 
 from twisted.web.resource import Resource
 
+from pikachu.errors import PikachuError
+from pikachu.web.errors import outcome_of
+
 
 @dataclass(frozen=True, slots=True)
 class Html:
@@ -22,6 +25,11 @@ class Html:
     template: str
     context: Mapping[str, object] = field(default_factory=dict)
     status: int = HTTPStatus.OK
+
+    @classmethod
+    def form(cls, template: str, context: Mapping[str, object], error: PikachuError | None = None) -> Html:
+        """A page with a form: empty, or once more with what was sent and, as ``error``, why that was refused."""
+        return cls(template, {**context, "error": error}, HTTPStatus.OK if error is None else outcome_of(error).status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from pikachu.errors import NotAuthorized, PikachuError
 from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.rooms import Core
 from pikachu.web.browsers import SESSION
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.application import own_path
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
@@ -63,10 +62,9 @@ class SignInPages(Pages):
         context = {
             "next": following,
             "username": username,
-            "error": error,
             "has_certificate": required_certificate(visit.request.transport) is not None,
         }
-        return Html("people/login.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("people/login.html", context, error)
 
     @page("POST", "/logout", who=Who.ANYONE)
     async def logout(self, visit: Visit) -> Reply:
@@ -90,6 +88,5 @@ class SignInPages(Pages):
             password = visit.form.whole_text("password")
             await self._sessions.confirm(visit.principal, visit.session, password)
         except PikachuError as error:
-            status = outcome_of(error).status
-            return Html("people/confirm.html", {"next": following, "error": error}, status)
+            return Html.form("people/confirm.html", {"next": following}, error)
         return See(following)

@@ -35,6 +35,8 @@ SIZES: Final = (10, 25, 50, 100)
 DEFAULT_SIZE: Final = 25
 #: Lists are counted exactly up to here (DECISIONS 47).
 COUNTED: Final = 10_000
+#: In the column User of what belongs to nobody, or to somebody who is gone (DECISIONS 11).
+NOBODY: Final = "N/A"
 _CSV_ROWS: Final = 1000
 _NUMBER: Final = re.compile("[0-9]{1,9}")
 # A spreadsheet takes what begins so for a formula.

@@ -9,16 +9,13 @@ from typing import Final
 from pikachu.belongings import CertificateTemplate
 from pikachu.certificate_templates import MANUALLY, PROFILE_TYPES, TemplateDraft, usages_of
 from pikachu.errors import PikachuError
-from pikachu.inventory import Inventory
 from pikachu.model import rfc3339
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Download, Html, Reply, See
-from pikachu.web.ui.tables import Column, Filter, Table
+from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
-NOBODY: Final = "N/A"
 _SAMPLE: Final = """\
 # What a certificate signing request asks for: remove this part in a template for certificates only.
 [ req ]
@@ -81,7 +78,7 @@ class TemplatesPages(Pages):
 
     def __init__(self, core: Core) -> None:
         self._templates = core.templates
-        self._inventory = Inventory(core.store, core.authority)
+        self._inventory = core.inventory
 
     @page("GET", "/templates", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:
@@ -163,14 +160,20 @@ class TemplatesPages(Pages):
     @page("GET", "/templates/<id>/delete", who=Who.USER)
     async def ask(self, visit: Visit) -> Reply:
         """What will happen, and the word to be typed."""
-        return Html("templates/delete.html", {"row": await self._row(visit)})
+        return await self._delete_form(visit)
 
     @page("POST", "/templates/<id>/delete", who=Who.USER)
     async def delete(self, visit: Visit) -> Reply:
         """Delete it."""
-        visit.form.typed("delete")
-        await self._templates.delete(visit.principal, visit.id)
+        try:
+            visit.form.typed("delete")
+            await self._templates.delete(visit.principal, visit.id)
+        except PikachuError as error:
+            return await self._delete_form(visit, error)
         return See("/templates", notice="The certificate template was deleted.")
+
+    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+        return Html.form("templates/delete.html", {"row": await self._row(visit)}, error)
 
     async def _checked(self, visit: Visit, content: str, row: Row | None) -> Reply:
         usages = await self._templates.validate(visit.principal, content)
@@ -189,12 +192,11 @@ class TemplatesPages(Pages):
         context = {
             "row": row,
             "values": values,
-            "error": error,
             "lines": numbered(values.get("content", "").replace("\r\n", "\n"), error),
             "usages": usages,
             "types": PROFILE_TYPES,
         }
-        return Html("templates/form.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("templates/form.html", context, error)
 
     async def _row(self, visit: Visit) -> Row:
         (row,) = await self._rows(visit, [await self._templates.get(visit.principal, visit.id)])
@@ -206,7 +208,7 @@ class TemplatesPages(Pages):
         return [
             Row(
                 one,
-                NOBODY if one.owner_id is None else names.get(one.owner_id, NOBODY),
+                names.get(one.owner_id, NOBODY),
                 usages_of(one),
                 actor.is_admin or (one.owner_id is not None and one.owner_id == actor.owner_id),
             )

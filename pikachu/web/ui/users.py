@@ -12,13 +12,13 @@ from pikachu.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.model import Account, AccountSource, AccountState, Principal, Role
 from pikachu.rooms import Core
 from pikachu.sessions import Sessions
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.rendering import duration
 from pikachu.web.ui.replies import Html, Reply, See
 from pikachu.web.ui.tables import Column, Filter, Table
 
+SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
 ROLES: Final = ((Role.USER.value, "User"), (Role.ADMIN.value, "Admin"))
 
 
@@ -49,7 +49,7 @@ USERS: Final[Table[Account]] = Table(
     filters=(
         Filter("state", "State", tuple((one.value, one.value.title()) for one in AccountState)),
         Filter("role", "Role", tuple((one.value, one.value.title()) for one in Role)),
-        Filter("source", "Source", tuple((one.value, one.name.title()) for one in AccountSource)),
+        Filter("source", "Source", tuple((one.value, SOURCES[one]) for one in AccountSource)),
     ),
     default_sort="id",
     empty="Nobody is here yet.",
@@ -182,9 +182,8 @@ class UsersPages(Pages):
             "role": filled.get("role", "user"),
             "roles": ROLES,
             "minimum": self._minimum,
-            "error": error,
         }
-        return Html("users/new.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("users/new.html", context, error)
 
     @staticmethod
     def _twice(visit: Visit) -> str:
@@ -236,8 +235,8 @@ class UsersPages(Pages):
 
     @staticmethod
     def _edit(account: Account, email: str, role: str, error: PikachuError | None = None) -> Reply:
-        context = {"account": account, "email": email[:254], "role": role, "roles": ROLES, "error": error}
-        return Html("users/edit.html", context, 200 if error is None else outcome_of(error).status)
+        context = {"account": account, "email": email[:254], "role": role, "roles": ROLES}
+        return Html.form("users/edit.html", context, error)
 
     @page("GET", "/users/<id>/password", who=Who.ADMIN)
     async def ask_password(self, visit: Visit) -> Reply:
@@ -259,9 +258,8 @@ class UsersPages(Pages):
             "account": account,
             "local": account.source is AccountSource.LOCAL,
             "minimum": self._minimum,
-            "error": error,
         }
-        return Html("users/password.html", context, 200 if error is None else outcome_of(error).status)
+        return Html.form("users/password.html", context, error)
 
     @page("GET", "/users/<id>/delete", who=Who.ADMIN)
     async def ask_delete(self, visit: Visit) -> Reply:
@@ -281,8 +279,7 @@ class UsersPages(Pages):
 
     @staticmethod
     def _delete(account: Account, error: PikachuError | None = None) -> Reply:
-        status = 200 if error is None else outcome_of(error).status
-        return Html("users/delete.html", {"account": account, "error": error}, status)
+        return Html.form("users/delete.html", {"account": account}, error)
 
     @page("GET", "/users/<id>/<name>", who=Who.ADMIN)
     async def ask(self, visit: Visit) -> Reply:
@@ -303,8 +300,7 @@ class UsersPages(Pages):
 
     @staticmethod
     def _ask(account: Account, action: Action, error: PikachuError | None = None) -> Reply:
-        status = 200 if error is None else outcome_of(error).status
-        return Html("users/act.html", {"account": account, "action": action, "error": error}, status)
+        return Html.form("users/act.html", {"account": account, "action": action}, error)
 
     @page("POST", "/users/<id>/sessions/<number>/end", who=Who.ADMIN)
     async def end_session(self, visit: Visit) -> Reply:

@@ -9,7 +9,6 @@ from pikachu.errors import PikachuError
 from pikachu.model import ListQuery
 from pikachu.model import Page as ListPage
 from pikachu.rooms import Core
-from pikachu.web.errors import outcome_of
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
@@ -79,7 +78,7 @@ class X509TemplatesPages(Pages):
             draft = TemplateDraft(form.text("name"), form.text("profile_type"), text, form.flag("system"), file.name)
             made = await self._templates.add(actor, draft)
         except PikachuError as error:
-            return Html("x509/render.html", self._context(file, shown, error, text), outcome_of(error).status)
+            return Html.form("x509/render.html", self._context(file, shown, error, text), error)
         return See(f"/templates/{made.id}", notice=f"Rendered from {file.name}.")
 
     @staticmethod
@@ -90,7 +89,6 @@ class X509TemplatesPages(Pages):
             "file": file,
             "fields": [(_FIELD + one.name, one.name.replace("_", " "), one) for one in file.variables],
             "values": values,
-            "error": error,
             "lines": numbered(text, error),
             "text": text,
             "types": PROFILE_TYPES,
