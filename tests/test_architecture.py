@@ -46,6 +46,7 @@ LAYERS = {
     "pikachu.rekeying": 4,
     "pikachu.policies": 4,
     "pikachu.certificate_templates": 4,
+    "pikachu.x509_templates": 4,
     "pikachu.publication": 4,
     "pikachu.service_credentials": 4,
     "pikachu.founding": 4,

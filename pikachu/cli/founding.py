@@ -35,9 +35,10 @@ from pikachu.model import AccountState, ListQuery, Role, utc
 from pikachu.rooms import Core
 from pikachu.signers.files import CAFiles
 from pikachu.storage.migrate import SchemaState, migrate
-from pikachu.web.x509_templates import X509Templates
+from pikachu.web.x509_rendering import JinjaText
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.san import GeneralName, name_from_san_text
+from pikachu.x509_templates import X509Templates
 
 ADMIN: Final = "admin"
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
@@ -272,7 +273,7 @@ class Initialization:
     def _templates(self, core: Core) -> None:
         """Those that the program comes with, each once: what an admin has deleted stays deleted."""
         actor = operator()
-        files = X509Templates(core.templates, None, core.pools.files)
+        files = X509Templates(core.templates, JinjaText, None, core.pools.files)
         made = 0
         for file in done(files.list(actor)):
             known = ListQuery(limit=1, filters={"resource_type": "template", "resource_name": file.title})

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final
 
@@ -23,8 +21,8 @@ from jinja2.visitor import NodeTransformer
 
 from pikachu.errors import BadTemplate, MalformedRequest
 from pikachu.x509.template import VARIABLES
+from pikachu.x509_templates import MAXIMUM_SOURCE, Variable, VariableKind
 
-MAXIMUM_SOURCE: Final = 64 * 1024
 MAXIMUM_VARIABLES: Final = 64
 MAXIMUM_VALUE: Final = 1024
 _MAXIMUM_TEXT: Final = 64 * 1024
@@ -54,39 +52,12 @@ _TYPE: Final = re.compile(r"\bProfile type:\s*([^\n]+?)\s*$", re.IGNORECASE | re
 _FILE: Final = "<x509 template>"
 
 
-class VariableKind(StrEnum):
-    """What a variable's value is."""
-
-    TEXT = "text"
-    NUMBER = "number"
-    FLAG = "flag"
-
-
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A variable of a template.
-
-    :param default: as a person would type it; ``None``: it has none, and a value must be given.
-    """
-
-    name: str
-    kind: VariableKind
-    default: str | None
-
-
-def about(source: str) -> tuple[str, str | None]:
-    """What the first comment of a template says of it: a description, and after ``Profile type:`` the type."""
-    comment = _ABOUT.search(source)
-    if comment is None:
-        return "", None
-    kind = _TYPE.search(comment[1])
-    return " ".join(_TYPE.sub("", comment[1]).split()), None if kind is None else kind[1]
-
-
 class JinjaText:
     """A template that was found right.
 
     :ivar variables: in the order in which they first stand.
+    :ivar description: what the first comment says, without the profile type.
+    :ivar profile_type: what stands there after ``Profile type:``.
     :raises BadTemplate: with the line of the template that is wrong.
     """
 
@@ -94,6 +65,7 @@ class JinjaText:
         if len(source.encode("utf-8", "surrogatepass")) > MAXIMUM_SOURCE:
             raise BadTemplate(0, f"the file is longer than {MAXIMUM_SOURCE // 1024} KiB")
         self._source = source
+        self.description, self.profile_type = _about(source)
         try:
             tree = _Environment().parse(source)
             _check(tree, within_loop=False)
@@ -135,6 +107,15 @@ class JinjaText:
             line = _line(error.__traceback__)
             message = str(error).splitlines()[0] if str(error) else "it fails with these values"
             raise BadTemplate(line, message) from None
+
+
+def _about(source: str) -> tuple[str, str | None]:
+    """What the first comment of a template says of it: a description, and after ``Profile type:`` the type."""
+    comment = _ABOUT.search(source)
+    if comment is None:
+        return "", None
+    kind = _TYPE.search(comment[1])
+    return " ".join(_TYPE.sub("", comment[1]).split()), None if kind is None else kind[1]
 
 
 def _bounded(pieces: Iterator[str]) -> str:

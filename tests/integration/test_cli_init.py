@@ -22,8 +22,8 @@ from pikachu.cli.session import done, opened
 from pikachu.config.loading import load
 from pikachu.founding import write_new
 from pikachu.model import SYSTEM, ListQuery
-from pikachu.web.x509_templates import SHIPPED_FOLDER
 from pikachu.x509.keys import load_private_key
+from pikachu.x509_templates import SHIPPED_FOLDER
 from tests.support.lint import check_certificate, findings
 from tests.support.site import PASSWORD, SMALL, Site, empty_site, founded_site
 

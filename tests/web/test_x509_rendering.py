@@ -14,9 +14,9 @@ from pikachu.certificate_templates import CertificateTemplates
 from pikachu.errors import AuthenticationFailed, BadTemplate, Conflict, MalformedRequest, NotAuthorized, NotFound
 from pikachu.model import ANONYMOUS, Principal, Role, Scope
 from pikachu.threads import ImmediatePool
-from pikachu.web.x509_rendering import JinjaText, Variable, VariableKind, about
-from pikachu.web.x509_templates import SHIPPED_FOLDER, X509Templates
+from pikachu.web.x509_rendering import JinjaText
 from pikachu.x509.template import parse
+from pikachu.x509_templates import SHIPPED_FOLDER, Variable, VariableKind, X509Templates
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, make_world
 
@@ -182,9 +182,13 @@ class TestLanguage:
 
     def test_about(self) -> None:
         """The first comment describes a file, and suggests a type."""
-        assert about("{#- One\n two.\n  Profile type: TLS server -#}\nx") == ("One two.", "TLS server")
-        assert about("x {# only words #}") == ("only words", None)
-        assert about("x") == ("", None)
+        for source, description, profile_type in (
+            ("{#- One\n two.\n  Profile type: TLS server -#}\nx", "One two.", "TLS server"),
+            ("x {# only words #}", "only words", None),
+            ("x", "", None),
+        ):
+            text = JinjaText(source)
+            assert (text.description, text.profile_type) == (description, profile_type)
 
 
 class TestValues:
@@ -260,7 +264,7 @@ class TestFolders:
 
     def files(self, world: World, folder: Path | None = None) -> X509Templates:
         pool = ImmediatePool()
-        return X509Templates(CertificateTemplates(world.store, world.clock, pool), folder, pool)
+        return X509Templates(CertificateTemplates(world.store, world.clock, pool), JinjaText, folder, pool)
 
     def test_shipped(self, world: World, admin: Principal) -> None:
         """TPL-4: the shipped ones, each with a description, a type and defaults for all variables."""

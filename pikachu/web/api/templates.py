@@ -13,8 +13,8 @@ from pikachu.model import Scope
 from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, listed, route
-from pikachu.web.x509_rendering import VariableKind
-from pikachu.web.x509_templates import X509Template, X509Templates
+from pikachu.web.x509_rendering import JinjaText
+from pikachu.x509_templates import VariableKind, X509Template, X509Templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class X509TemplatesAPI(Routes):
     """Jinja templates that certificate templates are made of; admins only."""
 
     def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._files = X509Templates(core.templates, core.config.paths.x509_templates, core.pools.files)
+        self._files = X509Templates(core.templates, JinjaText, core.config.paths.x509_templates, core.pools.files)
         self._inventory = inventory
 
     @route(

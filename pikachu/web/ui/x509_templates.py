@@ -13,8 +13,8 @@ from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply, See
 from pikachu.web.ui.tables import Column, Table
-from pikachu.web.x509_rendering import VariableKind
-from pikachu.web.x509_templates import X509Template, X509Templates
+from pikachu.web.x509_rendering import JinjaText
+from pikachu.x509_templates import VariableKind, X509Template, X509Templates
 
 # Fields of variables begin so: a variable may have the name of another field.
 _FIELD: Final = "v-"
@@ -38,7 +38,7 @@ class X509TemplatesPages(Pages):
     """Files that certificate templates are made of."""
 
     def __init__(self, core: Core) -> None:
-        self._files = X509Templates(core.templates, core.config.paths.x509_templates, core.pools.files)
+        self._files = X509Templates(core.templates, JinjaText, core.config.paths.x509_templates, core.pools.files)
         self._templates = core.templates
         self._folder = core.config.paths.x509_templates
 

@@ -1,15 +1,17 @@
-"""The folder of ``*.cnf.j2`` templates that admins make certificate templates of (TPL-4).
+"""The rules about the ``*.cnf.j2`` files that admins make certificate templates of (TPL-4).
 
-Files are read when they are used: what an operator changes counts at once.
+Files are read when they are used: what an operator changes counts at once.  What their language is, is said by who
+reads their texts, which is passed in.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 from pikachu.auth.permissions import require_scope
 from pikachu.belongings import CertificateTemplate
@@ -18,14 +20,62 @@ from pikachu.errors import BadTemplate, Conflict, NotFound
 from pikachu.interfaces import IWorkerPool
 from pikachu.model import Principal, Scope
 from pikachu.threads import uncancelled
-from pikachu.web.x509_rendering import MAXIMUM_SOURCE, JinjaText, Variable, about
 
 #: Those that come with the program.
-SHIPPED_FOLDER: Final = Path(__file__).parents[1] / "templates" / "x509"
+SHIPPED_FOLDER: Final = Path(__file__).parent / "templates" / "x509"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cnf\.j2")
 _SUFFIX: Final = ".cnf.j2"
 _MAXIMUM_TITLE: Final = 64
 _MAXIMUM_FILES: Final = 500
+#: Octets of a file.
+MAXIMUM_SOURCE: Final = 64 * 1024
+
+
+class VariableKind(StrEnum):
+    """What a variable's value is."""
+
+    TEXT = "text"
+    NUMBER = "number"
+    FLAG = "flag"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of a template.
+
+    :param default: as a person would type it; ``None``: it has none, and a value must be given.
+    """
+
+    name: str
+    kind: VariableKind
+    default: str | None
+
+
+class SourceText(Protocol):
+    """The text of a file, which was found right."""
+
+    @property
+    def description(self) -> str:
+        """What it says of itself."""
+
+    @property
+    def profile_type(self) -> str | None:
+        """That it suggests."""
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """In the order in which they first stand."""
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """The text with *values*; what is not there has its default.
+
+        :raises MalformedRequest: a value that there is no variable for, that is missing, or that can't be one.
+        :raises BadTemplate: the template does not work with these values.
+        """
+
+
+#: Reads the text of a file; raises BadTemplate with the line that is wrong.
+Read: TypeAlias = Callable[[str], SourceText]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +107,16 @@ class X509Template:
 class _File:
     path: Path
     own: bool
+    read: Read
 
-    def read(self) -> str:
+    def text(self) -> SourceText:
         """Its text.
 
         :raises BadTemplate: when it can't be read.
         """
         try:
             with self.path.open("rb") as stream:
-                return stream.read(MAXIMUM_SOURCE + 1).decode("utf-8")
+                return self.read(stream.read(MAXIMUM_SOURCE + 1).decode("utf-8"))
         except OSError as error:
             raise BadTemplate(0, f"it can't be read: {error.strerror}") from None
         except UnicodeDecodeError:
@@ -74,12 +125,10 @@ class _File:
     def describe(self) -> X509Template:
         """The file, whether it is right or not."""
         try:
-            source = self.read()
-            description, profile_type = about(source)
-            variables = JinjaText(source).variables
+            text = self.text()
         except BadTemplate as error:
             return X509Template(self.path.name, self.own, "", "Other", (), error.public)
-        return X509Template(self.path.name, self.own, description, profile_type or "Other", variables)
+        return X509Template(self.path.name, self.own, text.description, text.profile_type or "Other", text.variables)
 
     def render(self, values: Mapping[str, str]) -> str:
         """Its text with *values*.
@@ -87,7 +136,7 @@ class _File:
         :raises BadTemplate: naming the file.
         """
         try:
-            return JinjaText(self.read()).render(values)
+            return self.text().render(values)
         except BadTemplate as error:
             raise _named(self.path.name, error) from None
 
@@ -97,6 +146,7 @@ class X509Templates:
 
     They also fail with Conflict when the operator's folder can't be read.
 
+    :param read: what the files' language is.
     :param folder: the operator's own: its files win over shipped ones of the same name.
     :param pool: where files are read and templates are rendered.
     """
@@ -104,11 +154,13 @@ class X509Templates:
     def __init__(
         self,
         templates: CertificateTemplates,
+        read: Read,
         folder: Path | None,
         pool: IWorkerPool,
         shipped: Path = SHIPPED_FOLDER,
     ) -> None:
         self._templates = templates
+        self._read = read
         self._folder = folder
         self._shipped = shipped
         self._pool = pool
@@ -154,10 +206,10 @@ class X509Templates:
 
     def _files(self) -> dict[str, _File]:
         """All files by name, in order."""
-        found = {path.name: _File(path, False) for path in _folder(self._shipped)}
+        found = {path.name: _File(path, False, self._read) for path in _folder(self._shipped)}
         if self._folder is not None:
             try:
-                found.update({path.name: _File(path, True) for path in _folder(self._folder)})
+                found.update({path.name: _File(path, True, self._read) for path in _folder(self._folder)})
             except OSError as error:
                 raise Conflict(
                     f"[PATHS] x509_templates: {self._folder} can't be read ({error.strerror}); make the folder, or "
