@@ -105,6 +105,7 @@ def user(action: str) -> Callable[[Pages, Visitor], str]:
 TABLE: dict[str, Expected] = {
     "GET /": USERS,
     "GET /login": (200, 303, 303, 303),
+    "GET /logout": (303, 200, 200, 200),
     "GET /confirm": USERS,
     "GET /register": (200, 303, 303, 303),
     "GET /account": USERS,

@@ -48,10 +48,13 @@ def test_sign_in_and_out(pages: Pages) -> None:
     response = visitor.sign_in("alice")
     assert (response.status, response.headers["Location"]) == (303, "/")
     assert SESSION not in before
-    assert "Welcome" in visitor.get("/") or "alice" in visitor.get("/")
+    assert 'href="/account">alice' in visitor.get("/")
     assert events(pages, "alice")[0] == "login"
     kept = dict(visitor.cookies)
-    assert "signed out" in text_of(visitor.follow(visitor.post("/logout")))
+    assert "You are signed in as alice" in text_of(visitor.get("/logout"))
+    assert visitor.request("GET", "/").status == 200
+    assert "signed out" in text_of(visitor.follow(visitor.post("/logout", page="/logout")))
+    assert visitor.request("GET", "/logout").headers["Location"] == "/login"
     assert events(pages, "alice")[0] == "logout"
     visitor.cookies = kept
     assert visitor.request("GET", "/").status == 302

@@ -15,13 +15,14 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.auth.authenticator import ROLE_SCOPES
-from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.errors import AuthenticationFailed, NotAuthorized
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import PROBLEM_JSON, send
 from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Scope
 from pikachu.web.api.bodies import Nothing, encode
 from pikachu.web.api.queries import LIST_NAMES, list_query
 from pikachu.web.errors import Problem
+from pikachu.web.ids import id_of
 
 B = TypeVar("B")
 T = TypeVar("T")
@@ -29,7 +30,6 @@ T = TypeVar("T")
 JSON: Final = b"application/json"
 BASE: Final = "/api/v1"
 NO_CREDENTIALS: Final = "send an API token: Authorization: Bearer TOKEN"
-_GREATEST_ID: Final = 2**63 - 1
 
 
 class Access(Enum):
@@ -118,10 +118,7 @@ class Call:
 
         :raises NotFound: when no object can have it.
         """
-        text = self.path["id"]
-        if len(text) > 19 or not (text.isascii() and text.isdecimal()) or int(text) > _GREATEST_ID:
-            raise NotFound("there is nothing of that id")
-        return int(text)
+        return id_of(self.path["id"])
 
     def take(self, kind: type[B]) -> B:
         """The body, which is of the type that the route declares."""

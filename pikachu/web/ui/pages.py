@@ -12,13 +12,13 @@ from enum import Enum
 from typing import Any, Final, TypeAlias
 
 from pikachu.belongings import Session
-from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.errors import AuthenticationFailed, NotAuthorized
 from pikachu.http.request import BoundedRequest
 from pikachu.model import ANONYMOUS, Account, Principal
+from pikachu.web.ids import id_of
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.replies import Reply
 
-_GREATEST_ID: Final = 2**63 - 1
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 
 
@@ -93,10 +93,7 @@ class Visit:
 
         :raises NotFound: when no object can have it.
         """
-        text = self.path[name]
-        if len(text) > 19 or not (text.isascii() and text.isdecimal()) or int(text) > _GREATEST_ID:
-            raise NotFound("there is nothing of that id")
-        return int(text)
+        return id_of(self.path[name])
 
     def require_confirmation(self) -> None:
         """That the password was asked for within the last five minutes.

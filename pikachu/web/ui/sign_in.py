@@ -66,6 +66,11 @@ class SignInPages(Pages):
         }
         return Html.form("people/login.html", context, error)
 
+    @page("GET", "/logout", who=Who.ANYONE)
+    async def ask_logout(self, visit: Visit) -> Reply:
+        """The question: a link on another site must not end a session (INT-4, UI-5)."""
+        return See("/login") if visit.session is None else Html("people/logout.html")
+
     @page("POST", "/logout", who=Who.ANYONE)
     async def logout(self, visit: Visit) -> Reply:
         """End the session."""

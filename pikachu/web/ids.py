@@ -1,0 +1,19 @@
+"""Ids of objects in paths."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pikachu.errors import NotFound
+
+_GREATEST: Final = 2**63 - 1
+
+
+def id_of(text: str) -> int:
+    """The id that *text* writes.
+
+    :raises NotFound: when no object can have it.
+    """
+    if len(text) > 19 or not (text.isascii() and text.isdecimal()) or int(text) > _GREATEST:
+        raise NotFound("there is nothing of that id")
+    return int(text)
