@@ -9,18 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from pikachu.model import RevocationReason
-from tests.support.stack import Leaf, Stack
-from tests.support.visitor import Pages, Visitor, make_pages, text_of
-
-
-@pytest.fixture
-def pages(stack: Stack) -> Pages:
-    return make_pages(stack)
-
-
-@pytest.fixture
-def alice(pages: Pages) -> Visitor:
-    return pages.visitor("alice")
+from tests.support.stack import Leaf
+from tests.support.visitor import Pages, Visitor, text_of
 
 
 def issue(pages: Pages, name: str = "device.example.com", owner: str | None = "alice", **more: object) -> Leaf:

@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-
-import pytest
 
 from pikachu.model import ListQuery, Method, NewRequest
 from tests.support.deferreds import result_of
-from tests.support.stack import build_core
-from tests.support.visitor import Pages, Visitor, asks_again, make_pages, text_of
-
-
-@pytest.fixture
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
-    stack = build_core(tmp_path_factory.mktemp("core"))
-    yield make_pages(stack)
-    stack.close()
-
-
-@pytest.fixture
-def alice(pages: Pages) -> Visitor:
-    return pages.visitor("alice")
-
-
-@pytest.fixture
-def root(pages: Pages) -> Visitor:
-    return pages.visitor("root")
+from tests.support.visitor import Pages, Visitor, asks_again, text_of
 
 
 def generate(visitor: Visitor) -> str:

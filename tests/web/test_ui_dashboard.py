@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from pikachu.model import SYSTEM, AccountState, RevocationReason, Role
 from pikachu.web.ui.dashboard import STREAMS, WATCHED
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
-from tests.support.stack import build_core
-from tests.support.visitor import Pages, make_pages, text_of
-
-
-@pytest.fixture
-def pages(tmp_path: Path) -> Iterator[Pages]:
-    stack = build_core(tmp_path)
-    yield make_pages(stack)
-    stack.close()
+from tests.support.visitor import Pages, text_of
 
 
 def issue(pages: Pages, owner: str, name: str = "device.example.com", **more: Any) -> Any:

@@ -5,22 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from pikachu.model import Event, RevocationReason, utc
 from tests.support.deferreds import result_of
-from tests.support.stack import build_core
-from tests.support.visitor import Pages, make_pages, text_of
-
-
-@pytest.fixture
-def pages(tmp_path: Path) -> Iterator[Pages]:
-    stack = build_core(tmp_path)
-    yield make_pages(stack)
-    stack.close()
+from tests.support.visitor import Pages, text_of
 
 
 def write(pages: Pages, type_: str, resource: str, name: str, owner: str | None = None, **details: object) -> int:

@@ -23,11 +23,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     stack.close()
 
 
-@pytest.fixture
-def alice(pages: Pages) -> Visitor:
-    return pages.visitor("alice")
-
-
 def upload(visitor: Visitor, content: bytes, passphrase: str = "") -> Response:
     """Send the form with a file."""
     parts = [

@@ -18,8 +18,8 @@ from pikachu.x509.keys import describe_private_key, load_private_key
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr
-from tests.support.stack import Response, Stack
-from tests.support.visitor import Pages, Visitor, make_pages, text_of
+from tests.support.stack import Response
+from tests.support.visitor import Pages, Visitor, text_of
 
 REQUEST = """\
 [ req ]
@@ -36,11 +36,6 @@ challengePassword = a secret word
 keyUsage = critical, digitalSignature
 subjectAltName = DNS:device.example.com
 """
-
-
-@pytest.fixture
-def pages(stack: Stack) -> Pages:
-    return make_pages(stack)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from html import escape
 
 import pytest
@@ -22,13 +21,6 @@ FORM = {
     "password": "a good password",
     "confirmation": "a good password",
 }
-
-
-@pytest.fixture
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
-    stack = build_core(tmp_path_factory.mktemp("core"))
-    yield make_pages(stack)
-    stack.close()
 
 
 def state_of(pages: Pages, name: str) -> AccountState:

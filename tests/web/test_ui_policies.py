@@ -27,16 +27,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     stack.close()
 
 
-@pytest.fixture
-def alice(pages: Pages) -> Visitor:
-    return pages.visitor("alice")
-
-
-@pytest.fixture
-def root(pages: Pages) -> Visitor:
-    return pages.visitor("root")
-
-
 def fields(**more: str) -> dict[str, str]:
     name = f"policy {next(NUMBERS)}"
     return {"name": name, "days": "30", "extensions": EXTENSIONS, **BOXES, **more}

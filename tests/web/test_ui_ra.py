@@ -34,16 +34,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     stack.close()
 
 
-@pytest.fixture
-def alice(pages: Pages) -> Visitor:
-    return pages.visitor("alice")
-
-
-@pytest.fixture
-def root(pages: Pages) -> Visitor:
-    return pages.visitor("root")
-
-
 def csr_text(common_name: str = "device.example.com", key_type: str = "p256", **more: Any) -> str:
     return pem("CERTIFICATE REQUEST", make_csr(key_type, common_name, [f"DNS:{common_name}"], **more)[1])
 

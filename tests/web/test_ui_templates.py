@@ -35,16 +35,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory, own: Path) -> Iterator[Pages
     stack.close()
 
 
-@pytest.fixture
-def alice(pages: Pages) -> Visitor:
-    return pages.visitor("alice")
-
-
-@pytest.fixture
-def root(pages: Pages) -> Visitor:
-    return pages.visitor("root")
-
-
 def make(visitor: Visitor, **fields: str) -> str:
     """The address of a new template's page."""
     response = visitor.post("/templates/new", {**FIELDS, **fields})
