@@ -14,7 +14,7 @@ import pytest
 
 from pikachu.errors import IssuanceFailed, SignerUnavailable
 from pikachu.interfaces import ISigner, ToBeSigned
-from pikachu.web.api.application import TIME_LIMIT
+from pikachu.web.dispatch import TIME_LIMIT
 from tests.support.connections import Plain
 from tests.support.rest import REST, csr_pem
 

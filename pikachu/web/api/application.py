@@ -6,22 +6,22 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
 from klein import Klein
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as TooSlow
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import BaseConverter, RequestRedirect
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
 from pikachu.auth.authenticator import Authenticator, account_principal
-from pikachu.errors import AuthenticationFailed, Overloaded, PikachuError, TooLarge
+from pikachu.errors import AuthenticationFailed, TooLarge
 from pikachu.http.peer import peer_certificate, peer_intermediates
-from pikachu.http.request import BoundedRequest, log_failure
+from pikachu.http.request import BoundedRequest
 from pikachu.interfaces import IClock
 from pikachu.model import ANONYMOUS, Principal
 from pikachu.sessions import Sessions
@@ -30,9 +30,9 @@ from pikachu.web.api.idempotency import Repetitions, checked_key
 from pikachu.web.api.queries import parse_query
 from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Route, Sent
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
-from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, status_problem, unexpected_problem
+from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
+from pikachu.web.errors import HTTPProblem, status_problem
 
-TIME_LIMIT: Final = 60.0
 MAXIMUM_BODY: Final = 1024 * 1024
 # What HTTP allows is a route's business, which answers 405; what no method is written like is nobody's.
 _METHOD: Final = re.compile(rb"[A-Z]{1,20}")
@@ -65,11 +65,7 @@ class RESTResource(Resource):
 
     def render(self, request: BoundedRequest) -> int:
         """Hand the request to Klein, unless it would stumble over it."""
-        request.postpath = [*(request.prepath or []), *(request.postpath or [])]
-        request.prepath = []
-        try:
-            b"/".join(request.postpath).decode("utf-8")
-        except UnicodeDecodeError:
+        if not take_whole_path(request):
             problem = status_problem(HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
             return Sent.problem(problem).render(request)
         if not _METHOD.fullmatch(request.method):
@@ -88,18 +84,10 @@ class RESTResource(Resource):
         app.handle_errors(Exception)(_failed)
         for route in self.routes:
             path = route.path.replace("<id>", "<id:id>")
-            app.route(path, methods=[route.method], endpoint=f"{route.method} {route.path}")(self._endpoint(route))
+            app.route(path, methods=[route.method], endpoint=f"{route.method} {route.path}")(
+                endpoint(route.name, partial(self._serve, route), self._clock)
+            )
         return app
-
-    def _endpoint(self, route: Route) -> Any:
-        def endpoint(request: BoundedRequest, **path: str) -> Deferred[IResource]:
-            work = Deferred.fromCoroutine(self._serve(route, request, path))
-            if not work.called:
-                work.addTimeout(TIME_LIMIT, self._clock)  # type: ignore[arg-type]
-            return work
-
-        endpoint.__name__ = route.name
-        return endpoint
 
     async def _serve(self, route: Route, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
         principal = await self._principal(route, request)
@@ -171,43 +159,14 @@ def _json_octets(request: BoundedRequest) -> bytes:
 
 
 def _unrouted(request: Any, failure: Failure) -> Any:
-    error: Any = failure.value
-    if isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted(error.valid_methods or ()))
-        headers = {b"Allow": allowed.encode("ascii")}
-        problem = status_problem(HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers)
-    elif isinstance(error, RequestRedirect) or error.code == HTTPStatus.NOT_FOUND:
-        problem = status_problem(HTTPStatus.NOT_FOUND, "there is nothing at this path")
-    else:
-        problem = status_problem(error.code or HTTPStatus.BAD_REQUEST, "the request can't be served")
-    return Sent.problem(problem)
+    return Sent.problem(unrouted_problem(failure))
 
 
 def _failed(request: Any, failure: Failure) -> Any:
-    return Sent.problem(_problem(request, failure))
-
-
-def _problem(request: BoundedRequest, failure: Failure) -> Problem:
-    error = failure.value
-    if isinstance(error, TooSlow | CancelledError):
-        error = Overloaded("this server has too much to do; try again soon")
-    if isinstance(error, HTTPProblem):
-        return status_problem(error.status, error.detail, error.headers)
-    if not isinstance(error, PikachuError):
-        return unexpected_problem(log_failure(failure, request))
-    if outcome_of(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
-        return problem_of(error, log_failure(failure, request))
-    problem = problem_of(error)
-    if isinstance(error, AuthenticationFailed):
-        return Problem(
-            problem.status,
-            problem.type,
-            problem.title,
-            problem.detail,
-            None,
-            {b"WWW-Authenticate": _challenge(request)},
-        )
-    return problem
+    problem = failure_problem(request, failure)
+    if isinstance(failure.value, AuthenticationFailed):
+        problem = replace(problem, headers={b"WWW-Authenticate": _challenge(request)})
+    return Sent.problem(problem)
 
 
 def _challenge(request: BoundedRequest) -> bytes:

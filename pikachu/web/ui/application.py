@@ -7,29 +7,29 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote
 
 from klein import Klein
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as TooSlow
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
-from werkzeug.routing import RequestRedirect
+from werkzeug.exceptions import HTTPException
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.errors import AuthenticationFailed, NotAuthorized, Overloaded, PikachuError
+from pikachu.errors import AuthenticationFailed, NotAuthorized, PikachuError
 from pikachu.http.redirect import accepts_html
-from pikachu.http.request import BoundedRequest, log_failure
+from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import TEXT, send
 from pikachu.interfaces import IClock
 from pikachu.rooms import Core
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
-from pikachu.web.errors import Problem, outcome_of, problem_of, status_problem, unexpected_problem
+from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
+from pikachu.web.errors import Problem, problem_of, status_problem
 from pikachu.web.ui.cookies import NOTICE, VISITOR, cookie, open_notice, seal_notice
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
@@ -37,7 +37,6 @@ from pikachu.web.ui.pages import Page, PasswordNeeded, Visit, Who
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.replies import Download, Html, Octets, See
 
-TIME_LIMIT: Final = 60.0
 HTML: Final = b"text/html; charset=utf-8"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
 _POLICY: Final = (
@@ -111,13 +110,9 @@ class UIResource(Resource):
 
     def render(self, request: BoundedRequest) -> int:
         """Hand the request to Klein, unless it would stumble over it."""
-        request.postpath = [*(request.prepath or []), *(request.postpath or [])]
-        request.prepath = []
-        try:
-            b"/".join(request.postpath).decode("utf-8")
-        except UnicodeDecodeError:
+        if not take_whole_path(request):
             return self._refuse(request, HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
-        if b"" in request.postpath[:-1]:
+        if b"" in (request.postpath or [])[:-1]:
             return self._refuse(request, HTTPStatus.NOT_FOUND, "there is nothing at this address")
         if request.method not in _METHODS:
             return self._refuse(request, HTTPStatus.METHOD_NOT_ALLOWED, "pages take GET and POST")
@@ -134,19 +129,9 @@ class UIResource(Resource):
         app.handle_errors(Exception)(self._failed)
         for one in self.pages:
             app.route(one.path, methods=[one.method], endpoint=f"{one.method} {one.path}", strict_slashes=False)(
-                self._endpoint(one)
+                endpoint(one.name, partial(self._serve, one), self._clock)
             )
         return app
-
-    def _endpoint(self, page: Page) -> Any:
-        def endpoint(request: BoundedRequest, **path: str) -> Deferred[IResource]:
-            work = Deferred.fromCoroutine(self._serve(page, request, path))
-            if not work.called:
-                work.addTimeout(TIME_LIMIT, self._clock)  # type: ignore[arg-type]
-            return work
-
-        endpoint.__name__ = page.name
-        return endpoint
 
     # --- a visit --------------------------------------------------------------------------
 
@@ -167,7 +152,7 @@ class UIResource(Resource):
             back = visit.target if page.method == "GET" else request.path.decode("ascii", "replace")
             return Shown(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": _location("/confirm?next=", back)})
         except PikachuError:
-            return self._problem_page(request, self._problem(request, Failure()), visit)
+            return self._problem_page(request, failure_problem(request, Failure()), visit)
         return self._reply(visit, reply, cookies, new_cookies)
 
     async def _visit(
@@ -251,16 +236,7 @@ class UIResource(Resource):
         return Shown(problem.status, HTML, self._renderer.render("error.html", context), problem.headers)
 
     def _unrouted(self, request: Any, failure: Failure) -> Any:
-        error: Any = failure.value
-        if isinstance(error, MethodNotAllowed):
-            allowed = ", ".join(sorted(error.valid_methods or ()))
-            headers = {b"Allow": allowed.encode("ascii")}
-            problem = status_problem(HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers)
-        elif isinstance(error, RequestRedirect) or error.code == HTTPStatus.NOT_FOUND:
-            problem = status_problem(HTTPStatus.NOT_FOUND, "there is nothing at this address")
-        else:
-            problem = status_problem(error.code or HTTPStatus.BAD_REQUEST, "the request can't be served")
-        return self._with_visit(request, problem)
+        return self._with_visit(request, unrouted_problem(failure))
 
     def _with_visit(self, request: BoundedRequest, problem: Problem) -> Deferred[IResource]:
         """The page of a problem with the navigation of who is signed in."""
@@ -275,17 +251,7 @@ class UIResource(Resource):
         return Deferred.fromCoroutine(work())
 
     def _failed(self, request: Any, failure: Failure) -> Any:
-        return self._problem_page(request, self._problem(request, failure), None)
-
-    def _problem(self, request: BoundedRequest, failure: Failure) -> Problem:
-        error = failure.value
-        if isinstance(error, TooSlow | CancelledError):
-            error = Overloaded("this server has too much to do; try again soon")
-        if not isinstance(error, PikachuError):
-            return unexpected_problem(log_failure(failure, request))
-        if outcome_of(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
-            return problem_of(error, log_failure(failure, request))
-        return problem_of(error)
+        return self._problem_page(request, failure_problem(request, failure), None)
 
 
 def _to_login(request: BoundedRequest, page: Page, cookies: Iterable[bytes]) -> Shown:

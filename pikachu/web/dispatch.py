@@ -1,0 +1,79 @@
+# mypy: allow-untyped-calls
+"""What REST and pages share on Klein: paths that it would stumble over, the time limit, and failures as problems."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as TooSlow
+from twisted.python.failure import Failure
+from twisted.web.resource import IResource
+
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.routing import RequestRedirect
+
+from pikachu.errors import Overloaded, PikachuError
+from pikachu.http.request import BoundedRequest, log_failure
+from pikachu.interfaces import IClock
+from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, status_problem, unexpected_problem
+
+#: Seconds that an answer may take to begin.
+TIME_LIMIT: Final = 60.0
+
+
+def take_whole_path(request: BoundedRequest) -> bool:
+    """Let routes see the path from its beginning, wherever their resource is mounted.
+
+    :returns: whether it is UTF-8; Klein fails on others.
+    """
+    request.postpath = [*(request.prepath or []), *(request.postpath or [])]
+    request.prepath = []
+    try:
+        b"/".join(request.postpath).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def endpoint(
+    name: str, serve: Callable[[BoundedRequest, Mapping[str, str]], Coroutine[Any, Any, IResource]], clock: IClock
+) -> Any:
+    """What Klein calls for a route; work that takes too long is cancelled."""
+
+    def answer(request: BoundedRequest, **path: str) -> Deferred[IResource]:
+        work = Deferred.fromCoroutine(serve(request, path))
+        if not work.called:
+            work.addTimeout(TIME_LIMIT, clock)  # type: ignore[arg-type]
+        return work
+
+    answer.__name__ = name
+    return answer
+
+
+def unrouted_problem(failure: Failure) -> Problem:
+    """That Klein has found no route."""
+    error: Any = failure.value
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        headers = {b"Allow": allowed.encode("ascii")}
+        return status_problem(HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers)
+    if isinstance(error, RequestRedirect) or error.code == HTTPStatus.NOT_FOUND:
+        return status_problem(HTTPStatus.NOT_FOUND, "there is nothing at this address")
+    return status_problem(error.code or HTTPStatus.BAD_REQUEST, "the request can't be served")
+
+
+def failure_problem(request: BoundedRequest, failure: Failure) -> Problem:
+    """That an answer has failed; what was not foreseen is logged, and told by the number of its log line only."""
+    error = failure.value
+    if isinstance(error, TooSlow | CancelledError):
+        error = Overloaded("this server has too much to do; try again soon")
+    if isinstance(error, HTTPProblem):
+        return status_problem(error.status, error.detail, error.headers)
+    if not isinstance(error, PikachuError):
+        return unexpected_problem(log_failure(failure, request))
+    if outcome_of(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return problem_of(error, log_failure(failure, request))
+    return problem_of(error)
