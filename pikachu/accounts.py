@@ -1,4 +1,4 @@
-"""The rules about people and what they keep here: accounts, API tokens, challenge passwords, stored requests.
+"""The rules about people: accounts, API tokens, challenge passwords.
 
 Each change is written together with its audit event.  What somebody may not see is not found.
 """
@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
+from pikachu.audit import event_by
 from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.permissions import administers, require_scope, require_whole_account, sees
+from pikachu.auth.permissions import administers, own_list, require_scope, require_whole_account, visible
 from pikachu.auth.rate_limit import Quota, address_key
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PolicyViolation
 from pikachu.interfaces import IClock, IStore
@@ -32,14 +33,12 @@ from pikachu.model import (
     PrincipalKind,
     Role,
     Scope,
-    StoredCSR,
     Token,
     rfc3339,
     utc,
 )
 from pikachu.sealing import Sealer
 from pikachu.threads import uncancelled
-from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
 
 MAXIMUM_TOKEN_DAYS: Final = 3650
 #: How many accounts may be registered from one address within an hour.
@@ -49,7 +48,6 @@ _STATE_EVENTS: Final = MappingProxyType(
     {AccountState.ACTIVE: "activated", AccountState.PENDING: "deactivated", AccountState.SUSPENDED: "suspend"}
 )
 Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
-_Owned = TypeVar("_Owned", ChallengePassword, StoredCSR)
 _NO_ACCOUNT: Final = "there is no such account"
 _REGISTERED_NAME: Final = re.compile("[A-Za-z0-9_]{6,20}")
 # What HTML calls a valid e-mail address: a browser and this server agree.
@@ -369,7 +367,7 @@ class Accounts:
         text, digest = new_token()
         now = self._now()
         expires_at = now + timedelta(days=lifetime)
-        event = _event(
+        event = event_by(
             actor, "create", "token", name, account_id, scopes=sorted(granted), expires_at=rfc3339(expires_at)
         )
         return await self._store.add_token(account_id, name, digest, granted, expires_at, event, now), text
@@ -377,7 +375,7 @@ class Accounts:
     @uncancelled
     async def list_tokens(self, actor: Principal, query: ListQuery) -> Page[Token]:
         """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.tokens(_own_list(actor, query))
+        return await self._store.tokens(own_list(actor, query))
 
     @uncancelled
     async def token(self, actor: Principal, token_id: int) -> Token:
@@ -393,7 +391,7 @@ class Accounts:
         """The token ends; one's own, or any for admins.  Fails with NotFound."""
         own = require_whole_account(actor)
         owner_id = None if administers(actor) else own
-        event = _event(actor, "delete", "token", str(token_id), owner_id)
+        event = event_by(actor, "delete", "token", str(token_id), owner_id)
         await self._store.delete_token(token_id, owner_id, event, self._now())
 
     # --- challenge passwords -------------------------------------------------------------
@@ -422,7 +420,7 @@ class Accounts:
         prefix, now = text[:8], self._now()
         sealed = self._sealer.seal("challenge", text.encode())
         expires_at = now + lifetime
-        event = _event(actor, "create", "challenge password", prefix, owner_id, expires_at=rfc3339(expires_at))
+        event = event_by(actor, "create", "challenge password", prefix, owner_id, expires_at=rfc3339(expires_at))
         return await self._store.add_challenge(lookup, prefix, sealed, owner_id, expires_at, event, now), text
 
     @uncancelled
@@ -431,7 +429,7 @@ class Accounts:
         challenge = await self._visible_challenge(actor, challenge_id, Scope.ENROLL)
         text = self._sealer.open("challenge", challenge.sealed).decode()
         if challenge.owner_id != actor.owner_id:
-            event = _event(actor, "view", "challenge password", challenge.prefix, challenge.owner_id)
+            event = event_by(actor, "view", "challenge password", challenge.prefix, challenge.owner_id)
             await self._store.add_event(event, self._now())
         return text
 
@@ -443,7 +441,7 @@ class Accounts:
     @uncancelled
     async def list_challenges(self, actor: Principal, query: ListQuery) -> Page[ChallengePassword]:
         """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.challenges(_own_list(actor, query), self._now())
+        return await self._store.challenges(own_list(actor, query), self._now())
 
     @uncancelled
     async def delete_challenge(self, actor: Principal, challenge_id: int) -> None:
@@ -451,7 +449,7 @@ class Accounts:
         challenge = await self._visible_challenge(actor, challenge_id, Scope.ENROLL)
         if challenge.reserved_by is not None and challenge.consumed_at is None:
             raise Conflict("a request that waits holds this challenge password; reject the request first")
-        event = _event(actor, "delete", "challenge password", challenge.prefix, challenge.owner_id)
+        event = event_by(actor, "delete", "challenge password", challenge.prefix, challenge.owner_id)
         await self._store.delete_challenge(challenge_id, event, self._now())
 
     @uncancelled
@@ -462,51 +460,12 @@ class Accounts:
             owner_id = None
         else:
             owner_id = _own_id(actor, Scope.ENROLL)
-        event = _event(actor, "delete", "challenge password", "all expired", owner_id)
+        event = event_by(actor, "delete", "challenge password", "all expired", owner_id)
         return await self._store.delete_expired_challenges(owner_id, event, self._now())
 
     async def _visible_challenge(self, actor: Principal, challenge_id: int, scope: Scope) -> ChallengePassword:
         require_scope(actor, scope)
-        return await _visible(actor, self._store.challenge(challenge_id), "challenge password")
-
-    # --- stored requests -----------------------------------------------------------------
-
-    @uncancelled
-    async def store_csr(self, actor: Principal, name: str, data: bytes) -> StoredCSR:
-        """Keep a certificate signing request (CSR-1), once its signature is verified.
-
-        :param name: empty: its common name.
-        :param data: PEM, DER or base64.
-
-        Fails with MalformedRequest, TooLarge, BadCSR, UnsupportedAlgorithm.
-        """
-        require_scope(actor, Scope.ENROLL)
-        csr = parse_csr(decode_csr_input(data))
-        key = verify_csr(csr)
-        name = _checked_name(name or csr.common_name[:128] or "unnamed", "a request's name", 128)
-        event = _event(actor, "create", "CSR", name, actor.owner_id, subject=csr.subject, key=key.text)
-        return await self._store.add_csr(name, csr.der, csr.subject, key.text, actor.owner_id, event, self._now())
-
-    @uncancelled
-    async def csr(self, actor: Principal, csr_id: int) -> StoredCSR:
-        """One of one's own, or any for admins (CSR-3).  Fails with NotFound."""
-        return await self._visible_csr(actor, csr_id, Scope.READ)
-
-    @uncancelled
-    async def list_csrs(self, actor: Principal, query: ListQuery) -> Page[StoredCSR]:
-        """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.csrs(_own_list(actor, query))
-
-    @uncancelled
-    async def delete_csr(self, actor: Principal, csr_id: int) -> None:
-        """Fails with NotFound."""
-        csr = await self._visible_csr(actor, csr_id, Scope.ENROLL)
-        event = _event(actor, "delete", "CSR", csr.name, csr.owner_id, subject=csr.subject)
-        await self._store.delete_csr(csr_id, event, self._now())
-
-    async def _visible_csr(self, actor: Principal, csr_id: int, scope: Scope) -> StoredCSR:
-        require_scope(actor, scope)
-        return await _visible(actor, self._store.csr(csr_id), "certificate signing request")
+        return await visible(actor, self._store.challenge(challenge_id), "challenge password")
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
@@ -519,22 +478,6 @@ def _own_id(actor: Principal, scope: Scope) -> int:
     require_scope(actor, scope)
     # No account has the id 0, and the program itself owns nothing.
     return actor.owner_id or 0
-
-
-def _own_list(actor: Principal, query: ListQuery) -> ListQuery:
-    own = _own_id(actor, Scope.READ)
-    return query if administers(actor) else replace(query, owner_id=own)
-
-
-async def _visible(actor: Principal, reading: Deferred[_Owned], what: str) -> _Owned:
-    """What *reading* gives, where *actor* may see it; what is hidden and what is not there look alike."""
-    try:
-        found = await reading
-        if sees(actor, found.owner_id):
-            return found
-    except NotFound:
-        pass
-    raise NotFound(f"there is no such {what}")
 
 
 # --- what they typed -------------------------------------------------------------------------
@@ -573,13 +516,5 @@ def _with_state(actor: Principal, account: Account, state: AccountState) -> tupl
 # --- what is recorded ------------------------------------------------------------------------
 
 
-def _event(
-    actor: Principal, type_: str, resource_type: str, name: str, owner_id: int | None, **details: object
-) -> Event:
-    if actor.address:
-        details["ip"] = actor.address
-    return Event(type_, resource_type, name, actor.name, details, owner_id=owner_id, actor_id=actor.owner_id)
-
-
 def _user_event(actor: Principal, type_: str, username: str, account_id: int | None, **details: object) -> Event:
-    return replace(_event(actor, type_, "user", username, account_id, **details), about_account=True)
+    return replace(event_by(actor, type_, "user", username, account_id, **details), about_account=True)

@@ -1,23 +1,22 @@
-"""The rules about making certificate requests from stored keys and templates (CSR-1).
-
-What was made elsewhere is kept by :mod:`pikachu.accounts`.
-"""
+"""The rules about stored certificate requests: made of stored keys and templates, or brought along (CSR-1 to CSR-3)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from pikachu.auth.permissions import require_scope
+from pikachu.audit import event_by
+from pikachu.auth.permissions import own_list, require_scope, visible
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.errors import MalformedRequest
 from pikachu.interfaces import IClock, IStore, IWorkerPool
-from pikachu.key_store import Keys, checked_name
-from pikachu.model import Event, Principal, Scope, StoredCSR, utc
+from pikachu.key_store import MAXIMUM_NAME, Keys, checked_name
+from pikachu.model import ListQuery, Page, Principal, Scope, StoredCSR, utc
 from pikachu.signers.key import sign_request
 from pikachu.threads import uncancelled
 from pikachu.x509.certificate import assemble
-from pikachu.x509.csr import parse_csr, verify_csr
+from pikachu.x509.csr import CertificationRequest, decode_csr_input, parse_csr, verify_csr
 from pikachu.x509.keys import PrivateKey
 from pikachu.x509.request_text import RequestView, view_request
 from pikachu.x509.signature import request_algorithm
@@ -54,7 +53,7 @@ class RequestPreview:
 
 
 class CertificateRequests:
-    """Makes requests.
+    """Makes requests, and keeps them.
 
     All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
     reach, with NotFound for a key or a template that the actor does not see, with BadTemplate and its line, with
@@ -93,13 +92,19 @@ class CertificateRequests:
         key, private_key = await self._keys.opened(actor, source.key_id)
         made = await self._pool.run(_make, text, key.spki, private_key)
         csr = parse_csr(made)
-        name = checked_name(name.strip() or csr.common_name[:128] or _UNNAMED, "a request's name")
-        details: dict[str, object] = {"subject": csr.subject, "key": key.key_type, "key_name": key.name}
-        if template is not None:
-            details["template"] = template
-        if actor.address:
-            details["ip"] = actor.address
-        event = Event("create", "CSR", name, actor.name, details, owner_id=actor.owner_id, actor_id=actor.owner_id)
+        name = _name(name, csr)
+        more = {} if template is None else {"template": template}
+        event = event_by(
+            actor,
+            "create",
+            "CSR",
+            name,
+            actor.owner_id,
+            subject=csr.subject,
+            key=key.key_type,
+            key_name=key.name,
+            **more,
+        )
         return await self._store.add_csr(
             name,
             made,
@@ -107,10 +112,50 @@ class CertificateRequests:
             key.key_type,
             actor.owner_id,
             event,
-            utc(self._clock.seconds()),
+            self._now(),
             key_id=key.id,
             template=template,
         )
+
+    @uncancelled
+    async def store(self, actor: Principal, name: str, data: bytes) -> StoredCSR:
+        """Keep a request that was made elsewhere, once its signature is verified.
+
+        :param name: empty: its common name.
+        :param data: PEM, DER or base64.
+
+        Fails with MalformedRequest, TooLarge, BadCSR, UnsupportedAlgorithm.
+        """
+        require_scope(actor, Scope.ENROLL)
+        csr = parse_csr(decode_csr_input(data))
+        key = verify_csr(csr)
+        name = _name(name, csr)
+        event = event_by(actor, "create", "CSR", name, actor.owner_id, subject=csr.subject, key=key.text)
+        return await self._store.add_csr(name, csr.der, csr.subject, key.text, actor.owner_id, event, self._now())
+
+    @uncancelled
+    async def get(self, actor: Principal, csr_id: int) -> StoredCSR:
+        """One of one's own, or any for admins (CSR-3).  Fails with NotFound."""
+        return await self._visible(actor, csr_id, Scope.READ)
+
+    @uncancelled
+    async def list(self, actor: Principal, query: ListQuery) -> Page[StoredCSR]:
+        """One's own; for admins those of ``query.owner_id``, or all."""
+        return await self._store.csrs(own_list(actor, query))
+
+    @uncancelled
+    async def delete(self, actor: Principal, csr_id: int) -> None:
+        """Fails with NotFound."""
+        csr = await self._visible(actor, csr_id, Scope.ENROLL)
+        event = event_by(actor, "delete", "CSR", csr.name, csr.owner_id, subject=csr.subject)
+        await self._store.delete_csr(csr_id, event, self._now())
+
+    async def _visible(self, actor: Principal, csr_id: int, scope: Scope) -> StoredCSR:
+        require_scope(actor, scope)
+        return await visible(actor, self._store.csr(csr_id), "certificate signing request")
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
 
     async def _template(self, actor: Principal, source: RequestSource) -> tuple[str, str | None]:
         """(text, name of the stored template)."""
@@ -120,6 +165,10 @@ class CertificateRequests:
             return source.text or "", None
         found = await self._templates.get(actor, source.template_id)
         return found.content, found.name
+
+
+def _name(name: str, csr: CertificationRequest) -> str:
+    return checked_name(name.strip() or csr.common_name[:MAXIMUM_NAME] or _UNNAMED, "a request's name")
 
 
 def _preview(text: str, spki: bytes) -> RequestPreview:

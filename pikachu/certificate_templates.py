@@ -12,7 +12,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredLock
 
-from pikachu.auth.permissions import administers, require_scope
+from pikachu.audit import event_by
+from pikachu.auth.permissions import administers, own_list, require_scope
 from pikachu.belongings import CertificateTemplate
 from pikachu.errors import MalformedRequest, NotAuthorized, NotFound
 from pikachu.interfaces import IClock, IStore, IWorkerPool
@@ -88,10 +89,7 @@ class CertificateTemplates:
 
         Filters: ``usage`` (``req`` or ``ext``), ``profile_type``.
         """
-        require_scope(actor, Scope.READ)
-        if not administers(actor):
-            query = replace(query, owner_id=actor.owner_id or 0)
-        return await self._store.templates(query)
+        return await self._store.templates(own_list(actor, query))
 
     @uncancelled
     async def add(self, actor: Principal, draft: TemplateDraft) -> CertificateTemplate:
@@ -193,16 +191,16 @@ class CertificateTemplates:
         return await self._pool.run(functools.partial(_usages_of, content))
 
     def _event(self, actor: Principal, type_: str, template: CertificateTemplate) -> Event:
-        details: dict[str, object] = {
-            "profile_type": template.profile_type,
-            "origin": template.origin,
-            "usages": usages_of(template),
-            "system": template.owner_id is None,
-        }
-        if actor.address:
-            details["ip"] = actor.address
-        return Event(
-            type_, "template", template.name, actor.name, details, owner_id=template.owner_id, actor_id=actor.owner_id
+        return event_by(
+            actor,
+            type_,
+            "template",
+            template.name,
+            template.owner_id,
+            profile_type=template.profile_type,
+            origin=template.origin,
+            usages=usages_of(template),
+            system=template.owner_id is None,
         )
 
     def _now(self) -> datetime:

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import administers, require_scope, sees
+from pikachu.auth.permissions import own_list, require_scope, sees
 from pikachu.authority import CertificateAuthority
 from pikachu.errors import NotFound
 from pikachu.interfaces import IStore
@@ -61,7 +61,7 @@ class Inventory:
     @uncancelled
     async def certificates(self, actor: Principal, query: ListQuery) -> Page[CertificateRecord]:
         """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.certificates(_own_list(actor, query), self._authority.now())
+        return await self._store.certificates(own_list(actor, query), self._authority.now())
 
     @uncancelled
     async def certificate(self, actor: Principal, certificate_id: int) -> CertificateRecord:
@@ -99,14 +99,14 @@ class Inventory:
         """Requests that wait for a person or were decided by one: one's own; for admins those of ``query.owner_id``, or
         all; filter ``state``.
         """
-        query = _own_list(actor, query)
+        query = own_list(actor, query)
         return await self._store.requests(replace(query, filters={**query.filters, "approval": "true"}))
 
     @uncancelled
     async def waiting(self, actor: Principal) -> int:
         """How many requests wait: of one's own, for admins of all; exact to 10,000."""
         query = ListQuery(limit=1, filters={"state": RequestState.PENDING.value}, count=True)
-        return (await self._store.requests(_own_list(actor, query))).total or 0
+        return (await self._store.requests(own_list(actor, query))).total or 0
 
     @uncancelled
     async def approval(self, actor: Principal, request_id: int, scope: Scope = Scope.READ) -> RequestRecord:
@@ -125,7 +125,7 @@ class Inventory:
     @uncancelled
     async def events(self, actor: Principal, query: ListQuery) -> Page[EventRecord]:
         """Events about what is one's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.events(_own_list(actor, query))
+        return await self._store.events(own_list(actor, query))
 
     @uncancelled
     async def event(self, actor: Principal, event_id: int) -> EventRecord:
@@ -167,9 +167,3 @@ class Inventory:
         if len(self._names) > _NAMES_KEPT:
             self._names.popitem(last=False)
         return text
-
-
-def _own_list(actor: Principal, query: ListQuery) -> ListQuery:
-    require_scope(actor, Scope.READ)
-    # No account has the id 0.
-    return query if administers(actor) else replace(query, owner_id=actor.owner_id or 0)

@@ -6,18 +6,18 @@ themselves and not by a restricted token, and each look at it is recorded.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import administers, require_scope, require_whole_account, sees
+from pikachu.audit import event_by
+from pikachu.auth.permissions import own_list, require_scope, require_whole_account, sees
 from pikachu.authority import IssuingCAs
 from pikachu.belongings import KeyUse, StoredKey
 from pikachu.errors import MalformedRequest, NotFound
 from pikachu.interfaces import IClock, IStore, IWorkerPool
-from pikachu.model import CertificateRecord, Event, ListQuery, Page, Principal, Scope, format_serial, utc
+from pikachu.model import CertificateRecord, ListQuery, Page, Principal, Scope, format_serial, utc
 from pikachu.sealing import Sealer
 from pikachu.threads import uncancelled
 from pikachu.x509.keys import (
@@ -117,7 +117,7 @@ class Keys:
         private_key = await self._pool.run(generate_private_key, kind)
         described = describe_private_key(private_key)
         sealed = self._sealer.seal(SEALED_AS, private_key_info(private_key))
-        event = _event(actor, "create", name, actor.owner_id, key=described.text)
+        event = event_by(actor, "create", "key", name, actor.owner_id, key=described.text)
         return await self._store.add_key(
             name, described.text, described.key_id, described.spki, sealed, actor.owner_id, event, self._now()
         )
@@ -130,9 +130,7 @@ class Keys:
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[StoredKey]:
         """One's own; for admins those of ``query.owner_id``, or all; filter ``type``."""
-        require_scope(actor, Scope.READ)
-        # No account has the id 0.
-        return await self._store.keys(query if administers(actor) else replace(query, owner_id=actor.owner_id or 0))
+        return await self._store.keys(own_list(actor, query))
 
     @uncancelled
     async def use(self, actor: Principal, key_id: int) -> KeyUse:
@@ -145,9 +143,10 @@ class Keys:
         """It is gone for good; what was made with it stays.  Fails with NotFound."""
         found = await self._visible(actor, key_id, Scope.ENROLL)
         use = await self._store.key_use(key_id)
-        event = _event(
+        event = event_by(
             actor,
             "delete",
+            "key",
             found.name,
             found.owner_id,
             key=found.key_type,
@@ -173,9 +172,10 @@ class Keys:
             passphrase_octets(passphrase)
         private_key = await self._opened(found)
         text = await self._pool.run(private_key_pem, private_key, passphrase)
-        event = _event(
+        event = event_by(
             actor,
             "download" if downloaded else "view",
+            "key",
             found.name,
             found.owner_id,
             private_key=True,
@@ -216,9 +216,10 @@ class Keys:
         made = await self._pool.run(
             pkcs12_file, private_key, record.der, chain, passphrase, record.common_name or format_serial(record.serial)
         )
-        event = _event(
+        event = event_by(
             actor,
             "download",
+            "key",
             found.name,
             found.owner_id,
             private_key=True,
@@ -253,9 +254,3 @@ class Keys:
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
-
-
-def _event(actor: Principal, type_: str, name: str, owner_id: int | None, **details: object) -> Event:
-    if actor.address:
-        details["ip"] = actor.address
-    return Event(type_, "key", name, actor.name, details, owner_id=owner_id, actor_id=actor.owner_id)

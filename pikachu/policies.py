@@ -10,7 +10,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from pikachu.auth.permissions import administers, require_scope, sees
+from pikachu.audit import event_by
+from pikachu.auth.permissions import administers, own_list, require_scope, sees
 from pikachu.authority import IssuingCAs
 from pikachu.errors import (
     BadTemplate,
@@ -111,10 +112,7 @@ class Policies:
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[Policy]:
         """One's own and the system's; for admins all, or those of ``query.owner_id``.  The default one is not in it."""
-        require_scope(actor, Scope.READ)
-        if not administers(actor):
-            query = replace(query, owner_id=actor.owner_id or 0)
-        return await self._store.policies(query)
+        return await self._store.policies(own_list(actor, query))
 
     @uncancelled
     async def add(self, actor: Principal, policy: Policy) -> Policy:
@@ -273,11 +271,7 @@ class Policies:
         }
         if policy.issuer is not None:
             details["issuer"] = policy.issuer
-        if actor.address:
-            details["ip"] = actor.address
-        return Event(
-            type_, "policy", policy.name, actor.name, details, owner_id=policy.owner_id, actor_id=actor.owner_id
-        )
+        return event_by(actor, type_, "policy", policy.name, policy.owner_id, **details)
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())

@@ -17,6 +17,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
+from pikachu.audit import event_by
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.permissions import administers, require_scope, require_whole_account
 from pikachu.belongings import AccountCertificate, Session
@@ -293,15 +294,4 @@ def _idle_event(session: Session, account: Account) -> Event:
 
 
 def _event(type_: str, account: Account, actor: Principal, **details: object) -> Event:
-    if actor.address:
-        details["ip"] = actor.address
-    return Event(
-        type_,
-        "user",
-        account.username,
-        actor.name,
-        details,
-        owner_id=account.id,
-        actor_id=actor.owner_id,
-        about_account=True,
-    )
+    return replace(event_by(actor, type_, "user", account.username, account.id, **details), about_account=True)

@@ -27,6 +27,7 @@ LAYERS = {
     "pikachu.signers": 3,
     "pikachu.auth": 3,
     "pikachu.policy": 3,
+    "pikachu.audit": 3,
     "pikachu.config": 3,
     "pikachu.crl_files": 3,
     "pikachu.openssl": 3,

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
 from pikachu.auth.authenticator import ROLE_SCOPES
-from pikachu.errors import AuthenticationFailed, NotAuthorized
-from pikachu.model import Principal, PrincipalKind, Scope
+from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.model import ListQuery, Principal, PrincipalKind, Scope
+
+
+class Owned(Protocol):
+    """What belongs to an account, or to nobody."""
+
+    @property
+    def owner_id(self) -> int | None:
+        """Whose it is."""
+
+
+T = TypeVar("T", bound=Owned)
 
 
 def require_scope(actor: Principal, scope: Scope) -> None:
@@ -44,3 +60,28 @@ def administers(actor: Principal) -> bool:
 def sees(actor: Principal, owner_id: int | None) -> bool:
     """Whether *actor* may see what belongs to *owner_id*; what belongs to nobody is for admins."""
     return administers(actor) or (owner_id is not None and owner_id == actor.owner_id)
+
+
+def own_list(actor: Principal, query: ListQuery) -> ListQuery:
+    """*query* for what *actor* may see: whoever does not administer sees what is their own.
+
+    :raises AuthenticationFailed: as :func:`require_scope`, which is asked for reading.
+    :raises NotAuthorized: likewise.
+    """
+    require_scope(actor, Scope.READ)
+    # No account has the id 0, and the program itself owns nothing.
+    return query if administers(actor) else replace(query, owner_id=actor.owner_id or 0)
+
+
+async def visible(actor: Principal, reading: Deferred[T], what: str) -> T:
+    """What *reading* gives, where *actor* may see it; what is hidden and what is not there look alike.
+
+    Fails with NotFound.
+    """
+    try:
+        found = await reading
+        if sees(actor, found.owner_id):
+            return found
+    except NotFound:
+        pass
+    raise NotFound(f"there is no such {what}")

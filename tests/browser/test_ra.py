@@ -125,7 +125,7 @@ def test_reject(browser: Browser, server: Server) -> None:
     with server.core() as core:
         principal = result_of(core.authenticator.basic("alice", "password of alice", "127.0.0.1"))
         csr = make_csr("p256", "unwanted.example.com")[1]
-        stored = result_of(core.accounts.store_csr(principal, "unwanted", csr))
+        stored = result_of(core.requests.store(principal, "unwanted", csr))
     with window(browser, server, NARROW, java_script_enabled=False) as one:
         one.sign_in("root", "password of root")
         one.open(f"/ra?csr={stored.id}")

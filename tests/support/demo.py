@@ -66,7 +66,7 @@ def fill(core: Core) -> Demo:
         challenge, _ = result_of(core.accounts.create_challenge(user))
         demo.ids["challenge-passwords"] = challenge.id
     csr = make_csr("p256", "sensor-77.example.com", ["DNS:sensor-77.example.com"], slot=99)[1]
-    demo.ids["csrs"] = result_of(core.accounts.store_csr(user, "sensor 77", csr)).id
+    demo.ids["csrs"] = result_of(core.requests.store(user, "sensor 77", csr)).id
     for name, kind in (("gateway", "rsa2048"), ("sensor 78", "prime256v1"), ("sensor 79", "mldsa65")):
         demo.ids["keys"] = result_of(core.keys.generate(user, name, kind)).id
         made = core.requests.generate(user, name, RequestSource(demo.ids["keys"], text=EXAMPLE))

@@ -18,7 +18,11 @@ from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
+from pikachu.authority import IssuingCA, IssuingCAs
+from pikachu.certificate_requests import CertificateRequests
+from pikachu.certificate_templates import CertificateTemplates
 from pikachu.interfaces import Begun
+from pikachu.key_store import Keys
 from pikachu.model import (
     SYSTEM,
     Account,
@@ -35,6 +39,7 @@ from pikachu.model import (
     utc,
 )
 from pikachu.sealing import Sealer
+from pikachu.signers.key import KeySigner
 from pikachu.storage.store import Store, open_store
 from pikachu.threads import ImmediatePool
 from pikachu.x509.certificate import Certificate, parse_certificate
@@ -96,6 +101,15 @@ class World:
     def now(self) -> datetime:
         """What the clock shows."""
         return utc(self.clock.seconds())
+
+    @property
+    def requests(self) -> CertificateRequests:
+        """What people do with stored requests."""
+        pool = ImmediatePool()
+        signer = KeySigner(self.ca.key, self.ca.der, (self.ca.der,), pool)
+        keys = Keys(self.store, self.sealer, IssuingCAs("ec", {"ec": IssuingCA(self.issuer, signer)}), pool, self.clock)
+        templates = CertificateTemplates(self.store, self.clock, pool)
+        return CertificateRequests(self.store, keys, templates, pool, self.clock)
 
     def add(
         self, username: str, role: Role = Role.USER, state: AccountState = AccountState.ACTIVE, password: str = PASSWORD

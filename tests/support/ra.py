@@ -30,4 +30,4 @@ def stored_request(pages: Pages, name: str = "alice", common_name: str = "device
     """A request that *name* keeps."""
     actor = account_principal(pages.accounts[name], "192.0.2.3")
     _, csr = make_csr("p256", common_name, [f"DNS:{common_name}"])
-    return result_of(pages.stack.core.accounts.store_csr(actor, common_name, csr))
+    return result_of(pages.stack.core.requests.store(actor, common_name, csr))

@@ -236,38 +236,38 @@ def test_store_csr(people: People) -> None:
     """CSR-1: DER, PEM or base64; the challenge password in it is recorded nowhere."""
     world = people.world
     _, der = make_csr(challenge="sesame-1234")
-    stored = result_of(world.accounts.store_csr(people.alice, "gateway", der))
+    stored = result_of(world.requests.store(people.alice, "gateway", der))
     assert (stored.name, stored.der, stored.subject) == ("gateway", der, "CN=device.example.com")
     assert (stored.key_type, stored.owner_id, stored.state) == ("EC/prime256v1", own(people.alice), "pending")
     event = world.events()[-1].event
     assert (event.type, event.resource_type, event.resource_name) == ("create", "CSR", "gateway")
     assert "sesame" not in repr(event)
-    assert result_of(world.accounts.store_csr(people.alice, "", der)).name == "device.example.com"
+    assert result_of(world.requests.store(people.alice, "", der)).name == "device.example.com"
 
 
 def test_requests_that_prove_nothing_are_not_kept(people: People) -> None:
     _, der = make_csr()
     changed = der.replace(b"device.example.com", b"Device.example.com")
-    failure_of(people.world.accounts.store_csr(people.alice, "x", changed), ProofOfPossessionFailed)
+    failure_of(people.world.requests.store(people.alice, "x", changed), ProofOfPossessionFailed)
     for data in (b"", b"noise", b"0\x00"):
-        failure_of(people.world.accounts.store_csr(people.alice, "x", data), MalformedRequest)
-    failure_of(people.world.accounts.store_csr(people.alice, "x\0", der), MalformedRequest)
+        failure_of(people.world.requests.store(people.alice, "x", data), MalformedRequest)
+    failure_of(people.world.requests.store(people.alice, "x\0", der), MalformedRequest)
 
 
 def test_stored_requests_keep_to_their_owner(people: People) -> None:
     """CSR-3: owner or admin, 404 for others."""
     world = people.world
     _, der = make_csr()
-    stored = result_of(world.accounts.store_csr(people.alice, "x", der))
-    assert result_of(world.accounts.csr(people.alice, stored.id)).der == der
-    assert result_of(world.accounts.csr(people.root, stored.id)).der == der
-    there = failure_of(world.accounts.csr(people.bob, stored.id), NotFound)
-    missing = failure_of(world.accounts.csr(people.bob, 4711), NotFound)
+    stored = result_of(world.requests.store(people.alice, "x", der))
+    assert result_of(world.requests.get(people.alice, stored.id)).der == der
+    assert result_of(world.requests.get(people.root, stored.id)).der == der
+    there = failure_of(world.requests.get(people.bob, stored.id), NotFound)
+    missing = failure_of(world.requests.get(people.bob, 4711), NotFound)
     assert there.public == missing.public
-    assert result_of(world.accounts.list_csrs(people.bob, ListQuery())).items == ()
-    assert len(result_of(world.accounts.list_csrs(people.root, ListQuery())).items) == 1
-    failure_of(world.accounts.delete_csr(people.bob, stored.id), NotFound)
-    result_of(world.accounts.delete_csr(people.alice, stored.id))
+    assert result_of(world.requests.list(people.bob, ListQuery())).items == ()
+    assert len(result_of(world.requests.list(people.root, ListQuery())).items) == 1
+    failure_of(world.requests.delete(people.bob, stored.id), NotFound)
+    result_of(world.requests.delete(people.alice, stored.id))
     assert world.events()[-1].event.type == "delete"
 
 
@@ -275,14 +275,14 @@ def test_what_is_nobodys_is_for_admins(people: People) -> None:
     """Owners are accounts: the program itself has no account, and a principal without one sees nothing."""
     world = people.world
     _, der = make_csr()
-    stored = result_of(world.accounts.store_csr(SYSTEM, "x", der))
+    stored = result_of(world.requests.store(SYSTEM, "x", der))
     assert stored.owner_id is None
-    failure_of(world.accounts.csr(people.alice, stored.id), NotFound)
-    result_of(world.accounts.csr(people.root, stored.id))
+    failure_of(world.requests.get(people.alice, stored.id), NotFound)
+    result_of(world.requests.get(people.root, stored.id))
     # A role without an account, and without the admin scope: it owns nothing, above all not what is nobody's.
     stray = Principal(PrincipalKind.SYSTEM, "stray", role=Role.USER, scopes=frozenset(Scope))
-    failure_of(world.accounts.csr(stray, stored.id), NotFound)
-    assert result_of(world.accounts.list_csrs(stray, ListQuery())).items == ()
+    failure_of(world.requests.get(stray, stored.id), NotFound)
+    assert result_of(world.requests.list(stray, ListQuery())).items == ()
 
 
 # --- who may ---------------------------------------------------------------------------------
@@ -291,16 +291,16 @@ Operation = Callable[[World, Principal], Deferred[Any]]
 NEEDS: list[tuple[Scope, Operation]] = [
     (Scope.READ, lambda world, actor: world.accounts.list_tokens(actor, ListQuery())),
     (Scope.READ, lambda world, actor: world.accounts.list_challenges(actor, ListQuery())),
-    (Scope.READ, lambda world, actor: world.accounts.list_csrs(actor, ListQuery())),
+    (Scope.READ, lambda world, actor: world.requests.list(actor, ListQuery())),
     (Scope.READ, lambda world, actor: world.accounts.account(actor, own(actor))),
-    (Scope.READ, lambda world, actor: world.accounts.csr(actor, 1)),
+    (Scope.READ, lambda world, actor: world.requests.get(actor, 1)),
     (Scope.READ, lambda world, actor: world.accounts.challenge(actor, 1)),
     (Scope.ENROLL, lambda world, actor: world.accounts.create_challenge(actor)),
     (Scope.ENROLL, lambda world, actor: world.accounts.reveal_challenge(actor, 1)),
     (Scope.ENROLL, lambda world, actor: world.accounts.delete_challenge(actor, 1)),
     (Scope.ENROLL, lambda world, actor: world.accounts.delete_expired_challenges(actor)),
-    (Scope.ENROLL, lambda world, actor: world.accounts.store_csr(actor, "x", make_csr()[1])),
-    (Scope.ENROLL, lambda world, actor: world.accounts.delete_csr(actor, 1)),
+    (Scope.ENROLL, lambda world, actor: world.requests.store(actor, "x", make_csr()[1])),
+    (Scope.ENROLL, lambda world, actor: world.requests.delete(actor, 1)),
 ]
 
 

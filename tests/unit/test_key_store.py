@@ -191,7 +191,7 @@ def test_deletion_tells_of_use(people: People) -> None:
     assert result_of(people.keys.use(people.alice, key.id)) == KeyUse(1, 1)
     result_of(people.keys.delete(people.alice, key.id))
     failure_of(people.keys.get(people.alice, key.id), NotFound)
-    assert result_of(people.stack.core.accounts.csr(people.alice, csr.id)) == csr
+    assert result_of(people.stack.core.requests.get(people.alice, csr.id)) == csr
     event = people.events()[-1].event
     assert (event.type, event.details["requests"], event.details["certificates"]) == ("delete", 1, 1)
 

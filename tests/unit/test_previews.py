@@ -285,11 +285,11 @@ class TestStoredRequests:
     def test_signed(self, desk: Stack) -> None:
         """It is marked, with its certificate; an admin's signature leaves the certificate to who keeps the request."""
         alice, root = person(desk, "alice"), person(desk, "root", Role.ADMIN)
-        stored = result_of(desk.core.accounts.store_csr(alice, "mine", make_csr()[1]))
+        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
         assert preview(desk, stored.id, root).given is not None
         record = sign(desk, stored.id, root)
         assert record.owner_id == alice.owner_id
-        after = result_of(desk.core.accounts.csr(alice, stored.id))
+        after = result_of(desk.core.requests.get(alice, stored.id))
         assert (after.state, after.certificate_id) == ("signed", record.id)
         event = events(desk, "CSR")[-1]
         assert (event.type, event.actor, event.owner_id) == ("sign", "root", alice.owner_id)
@@ -297,7 +297,7 @@ class TestStoredRequests:
 
     def test_others_do_not_see_it(self, desk: Stack) -> None:
         alice, bob = person(desk, "alice"), person(desk, "bob")
-        stored = result_of(desk.core.accounts.store_csr(alice, "mine", make_csr()[1]))
+        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
         failure_of(desk.core.registration.sign(bob, stored.id, Method.UI), NotFound)
         failure_of(desk.core.registration.preview(bob, stored.id, Method.UI), NotFound)
 
@@ -305,7 +305,7 @@ class TestStoredRequests:
         """By an admin, once, with a reason in the event; it is not signed any more."""
         alice, root = person(desk, "alice"), person(desk, "root", Role.ADMIN)
         registration = desk.core.registration
-        stored = result_of(desk.core.accounts.store_csr(alice, "mine", make_csr()[1]))
+        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
         failure_of(registration.reject_csr(alice, stored.id, ""), NotAuthorized)
         failure_of(registration.reject_csr(root, stored.id, "a\nb"), MalformedRequest)
         assert result_of(registration.reject_csr(root, stored.id, " no ")).state == "rejected"
@@ -320,13 +320,13 @@ class TestStoredRequests:
         manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
         result_of(desk.core.policy_rules.add(root, manual))
         registration = desk.core.registration
-        stored = [result_of(desk.core.accounts.store_csr(alice, f"r{number}", make_csr()[1])) for number in range(2)]
+        stored = [result_of(desk.core.requests.store(alice, f"r{number}", make_csr()[1])) for number in range(2)]
         assert preview(desk, stored[0].id, alice, policy="manual").given.needs_approval  # type: ignore[union-attr]
         waiting = [result_of(registration.sign(alice, one.id, Method.UI, policy="manual")) for one in stored]
         first, second = (one.request_id for one in waiting if isinstance(one, Pending))
         record = result_of(registration.approve(root, first))
         result_of(registration.reject(root, second, "no"))
-        states = [result_of(desk.core.accounts.csr(alice, one.id)) for one in stored]
+        states = [result_of(desk.core.requests.get(alice, one.id)) for one in stored]
         assert [(one.state, one.certificate_id) for one in states] == [("signed", record.id), ("rejected", None)]
         assert [one.type for one in events(desk, "CSR")[-2:]] == ["sign", "reject"]
         assert events(desk, "request")[-1].owner_id == alice.owner_id
@@ -336,10 +336,10 @@ class TestStoredRequests:
         manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
         result_of(desk.core.policy_rules.add(SYSTEM, manual))
         alice = person(desk, "alice")
-        stored = result_of(desk.core.accounts.store_csr(alice, "mine", make_csr()[1]))
+        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
         waiting = result_of(desk.core.registration.sign(alice, stored.id, Method.UI, policy="manual"))
         assert isinstance(waiting, Pending)
-        result_of(desk.core.accounts.delete_csr(alice, stored.id))
+        result_of(desk.core.requests.delete(alice, stored.id))
         assert result_of(desk.core.registration.approve(SYSTEM, waiting.request_id)).owner_id == alice.owner_id
 
 

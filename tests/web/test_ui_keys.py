@@ -275,7 +275,7 @@ def certificate(pages: Pages, visitor: Visitor, family: str) -> int:
     """The id of a certificate of alice's whose key is kept here."""
     path = new_request(visitor, new_key(visitor, family))
     principal = account_principal(pages.accounts["alice"], "192.0.2.1")
-    csr = result_of(pages.stack.core.accounts.csr(principal, int(path.rpartition("/")[2])))
+    csr = result_of(pages.stack.core.requests.get(principal, int(path.rpartition("/")[2])))
     issued = result_of(pages.stack.core.registration.sign(principal, csr.der, Method.UI))
     assert isinstance(issued, Issued)
     return issued.record.id

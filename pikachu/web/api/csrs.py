@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.accounts import Accounts
 from pikachu.certificate_requests import CertificateRequests, RequestSource
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory, OwnerNames
@@ -91,7 +90,6 @@ class CSRsAPI(Routes):
     """Stored requests."""
 
     def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._accounts: Accounts = core.accounts
         self._registration: RegistrationAuthority = core.registration
         self._requests: CertificateRequests = core.requests
         self._inventory = inventory
@@ -116,7 +114,7 @@ class CSRsAPI(Routes):
         elif asked.template_id is not None or asked.template is not None:
             raise MalformedRequest("a template is for a request that is made here: send key_id instead of csr")
         else:
-            stored = await self._accounts.store_csr(call.principal, asked.name, (asked.csr or "").encode())
+            stored = await self._requests.store(call.principal, asked.name, (asked.csr or "").encode())
         return created(f"/csrs/{stored.id}", await self._document(call, stored))
 
     @route(
@@ -150,19 +148,19 @@ class CSRsAPI(Routes):
     )
     async def list(self, call: Call) -> Answer:
         """CSR-2."""
-        page = await self._accounts.list_csrs(call.principal, call.list_query())
+        page = await self._requests.list(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [stored.owner_id for stored in page.items])
         return listed(page, lambda stored: _summary(stored, names))
 
     @route("GET", "/csrs/<id>", scope=Scope.READ, summary="One stored certificate request", answer=CSRDocument)
     async def get(self, call: Call) -> Answer:
         """With its PEM."""
-        return Answer(200, await self._document(call, await self._accounts.csr(call.principal, call.id)))
+        return Answer(200, await self._document(call, await self._requests.get(call.principal, call.id)))
 
     @route("DELETE", "/csrs/<id>", scope=Scope.ENROLL, summary="Delete a stored certificate request", statuses=(204,))
     async def delete(self, call: Call) -> Answer:
         """What was signed from it stays."""
-        await self._accounts.delete_csr(call.principal, call.id)
+        await self._requests.delete(call.principal, call.id)
         return NO_CONTENT
 
     @route(
@@ -187,7 +185,7 @@ class CSRsAPI(Routes):
     )
     async def download(self, call: Call) -> Answer:
         """CSR-3: for its owner and admins."""
-        stored = await self._accounts.csr(call.principal, call.id)
+        stored = await self._requests.get(call.principal, call.id)
         name = f'attachment; filename="request-{stored.id}.csr"'
         body = pem("CERTIFICATE REQUEST", stored.der).encode("ascii")
         return Answer(200, body, b"application/x-pem-file", {b"Content-Disposition": name.encode("ascii")})

@@ -107,7 +107,6 @@ class CSRsPages(Pages):
     """Stored requests."""
 
     def __init__(self, core: Core) -> None:
-        self._accounts = core.accounts
         self._requests = core.requests
         self._keys = core.keys
         self._templates = core.templates
@@ -121,7 +120,7 @@ class CSRsPages(Pages):
             return await self._rows(visit, items)
 
         return await TABLE.reply(
-            visit, lambda query: self._accounts.list_csrs(visit.principal, query), "csrs/list.html", prepare=rows
+            visit, lambda query: self._requests.list(visit.principal, query), "csrs/list.html", prepare=rows
         )
 
     # --- made elsewhere -------------------------------------------------------------------
@@ -139,7 +138,7 @@ class CSRsPages(Pages):
             data = form.octets("file") or form.whole_text("csr").encode()
             if not data.strip():
                 raise MalformedRequest("choose a file or paste a request")
-            stored = await self._accounts.store_csr(visit.principal, form.text("name"), data)
+            stored = await self._requests.store(visit.principal, form.text("name"), data)
         except PikachuError as error:
             typed = {name: value for name, value in form.values.items() if name in ("name", "csr")}
             return Html.form("csrs/upload.html", {"form": typed}, error)
@@ -222,7 +221,7 @@ class CSRsPages(Pages):
     @page("GET", "/csrs/<id>/download", who=Who.USER)
     async def download(self, visit: Visit) -> Reply:
         """CSR-3 for browsers."""
-        stored = await self._accounts.csr(visit.principal, visit.id)
+        stored = await self._requests.get(visit.principal, visit.id)
         return Download(pem(_LABEL, stored.der).encode(), b"application/x-pem-file", f"request-{stored.id}.csr")
 
     @page("GET", "/csrs/<id>/delete", who=Who.USER)
@@ -235,7 +234,7 @@ class CSRsPages(Pages):
         """What was signed from it stays."""
         try:
             visit.form.typed("delete")
-            await self._accounts.delete_csr(visit.principal, visit.id)
+            await self._requests.delete(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
         return See("/csrs", notice="The request was deleted.")
@@ -254,7 +253,7 @@ class CSRsPages(Pages):
             return None
 
     async def _row(self, visit: Visit) -> CSRRow:
-        return (await self._rows(visit, [await self._accounts.csr(visit.principal, visit.id)]))[0]
+        return (await self._rows(visit, [await self._requests.get(visit.principal, visit.id)]))[0]
 
     async def _rows(self, visit: Visit, items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
         names = await self._inventory.owner_names(visit.principal, [csr.owner_id for csr in items])

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pikachu.accounts import Accounts
 from pikachu.authority import IssuingCAs
+from pikachu.certificate_requests import CertificateRequests
 from pikachu.decisions import Pending
 from pikachu.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.model import (
@@ -109,7 +109,7 @@ class RAPages(Pages):
 
     def __init__(self, core: Core) -> None:
         self._registration: RegistrationAuthority = core.registration
-        self._accounts: Accounts = core.accounts
+        self._requests: CertificateRequests = core.requests
         self._policies: Policies = core.policy_rules
         self._issuers: IssuingCAs = core.issuers
         self._rows = CertificateRows(core)
@@ -125,7 +125,7 @@ class RAPages(Pages):
         draft = Draft(days=str(self._policies.default(visit.principal).days))
         wanted = visit.query.get("csr", "")
         if wanted:
-            stored = await self._accounts.csr(visit.principal, _number(wanted))
+            stored = await self._requests.get(visit.principal, _number(wanted))
             draft = replace(draft, csr=pem("CERTIFICATE REQUEST", stored.der), csr_id=str(stored.id))
         return await self._page(visit, draft)
 
@@ -217,7 +217,7 @@ class RAPages(Pages):
         return Html.form("ra/sign.html", context, error)
 
     async def _rejection(self, visit: Visit, error: PikachuError | None = None) -> Reply:
-        stored = await self._accounts.csr(visit.principal, visit.id)
+        stored = await self._requests.get(visit.principal, visit.id)
         return Html.form("ra/reject_csr.html", {"stored": stored, "form": visit.form}, error)
 
     def _fetch(self, visit: Visit) -> Callable[[ListQuery], Awaitable[ListPage[CertificateRecord]]]:
@@ -231,7 +231,7 @@ class RAPages(Pages):
     async def _pending(self, actor: Principal, chosen: StoredCSR | None) -> list[tuple[str, str]]:
         """Requests that can be loaded, the newest first, and the one that was."""
         query = ListQuery(limit=_MAXIMUM_PENDING, filters={"state": "pending"})
-        found = list((await self._accounts.list_csrs(actor, query)).items)
+        found = list((await self._requests.list(actor, query)).items)
         if chosen is not None and chosen.id not in {one.id for one in found}:
             found.insert(0, chosen)
         names = await self._inventory.owner_names(actor, [one.owner_id for one in found])
@@ -300,7 +300,7 @@ class RAPages(Pages):
         if not csr_id:
             return None
         try:
-            return await self._accounts.csr(actor, _number(csr_id))
+            return await self._requests.get(actor, _number(csr_id))
         except NotFound:
             return None
 

@@ -1,0 +1,14 @@
+"""What is recorded of what somebody does (AUD-1)."""
+
+from __future__ import annotations
+
+from pikachu.model import Event, Principal
+
+
+def event_by(
+    actor: Principal, type_: str, resource_type: str, name: str, owner_id: int | None, **details: object
+) -> Event:
+    """That *actor* has done something with what belongs to *owner_id*, with the address that they came from."""
+    if actor.address:
+        details["ip"] = actor.address
+    return Event(type_, resource_type, name, actor.name, details, owner_id=owner_id, actor_id=actor.owner_id)
