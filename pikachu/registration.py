@@ -22,9 +22,7 @@ from pikachu.est_registration import ESTRegistration
 from pikachu.model import (
     CertificateRecord,
     Event,
-    ListQuery,
     Method,
-    Page,
     Policy,
     Principal,
     RequestRecord,
@@ -173,12 +171,6 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         return start(work())
 
     # --- approvals ----------------------------------------------------------------------
-
-    def approvals(self, principal: Principal, query: ListQuery) -> Deferred[Page[RequestRecord]]:
-        """Requests that wait, were approved or rejected; all for admins, their own for others."""
-        if not principal.is_admin:
-            query = replace(query, owner_id=principal.owner_id or -1)
-        return self._store.requests(query)
 
     def approve(self, approver: Principal, request_id: int) -> Deferred[CertificateRecord]:
         """Sign a request that waits.  Fails with NotAuthorized, NotFound, Conflict."""

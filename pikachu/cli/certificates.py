@@ -170,7 +170,7 @@ def list_approvals(arguments: Namespace) -> int:
     with opened(configuration(arguments)) as core:
         table(
             (one.id, rfc3339(one.created_at), one.method, one.policy, one.principal, one.subject)
-            for one in every(partial(core.registration.approvals, operator()), query)
+            for one in every(partial(core.inventory.approvals, operator()), query)
         )
     return 0
 

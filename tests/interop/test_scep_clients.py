@@ -58,7 +58,7 @@ def approve(server: Server) -> None:
 
     def waiting() -> bool:
         with server.core() as core:
-            page = done(core.registration.approvals(operator(), ListQuery(filters={"state": "pending"})))
+            page = done(core.inventory.approvals(operator(), ListQuery(filters={"state": "pending"})))
             for request in page.items:
                 done(core.registration.approve(operator(), request.id))
             return bool(page.items)

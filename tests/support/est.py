@@ -117,7 +117,7 @@ class EST:
     def approvals(self) -> list[RequestRecord]:
         """The requests that wait, the newest first."""
         query = ListQuery(limit=1000, filters={"state": "pending"})
-        return list(result_of(self.stack.core.registration.approvals(ADMIN, query)).items)
+        return list(result_of(self.stack.core.inventory.approvals(ADMIN, query)).items)
 
     def approve(self, request_id: int) -> CertificateRecord:
         """As an administrator."""

@@ -75,7 +75,7 @@ class LiveEST:
         """The requests that wait."""
         with self.server.core() as core:
             query = ListQuery(limit=1000, filters={"state": "pending"})
-            return list(result_of(core.registration.approvals(ADMIN, query)).items)
+            return list(result_of(core.inventory.approvals(ADMIN, query)).items)
 
     def approve(self, request_id: int) -> CertificateRecord:
         """As an administrator."""
