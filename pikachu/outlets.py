@@ -122,6 +122,6 @@ def limits(config: Configuration) -> Limits:
             PathRule(b"/cgi-bin/", config.scep.body_limit),
             PathRule(b"/.well-known/est/", config.est.body_limit),
             PathRule(b"/api/", config.default.body_limit, problems=True),
-            PathRule(b"/", config.default.body_limit, forms=True),
+            PathRule(b"/", config.default.body_limit),
         )
     )

@@ -48,13 +48,11 @@ class PathRule:
     """What may be sent to the paths that start with *prefix*.
 
     :param maximum_body: octets.
-    :param forms: let ``request.args`` be filled from form bodies; protocols read ``request.content`` only.
     :param problems: a body that is too long is told of as problem details (RFC 9457).
     """
 
     prefix: bytes
     maximum_body: int
-    forms: bool = False
     problems: bool = False
 
 
@@ -111,7 +109,8 @@ class BoundedRequest(server.Request):
         """The header is complete: refuse a body that is too long before any of it is read."""
         rule = self.channel.site.limits.rule(self.channel.target)
         self._began = self.channel.site.clock.seconds()
-        self._parsePOSTFormSubmission = rule.forms
+        # Who wants a form reads it within bounds (pikachu.http.forms); protocols read ``request.content``.
+        self._parsePOSTFormSubmission = False
         self._room = rule.maximum_body
         self.content = BytesIO()
         if len(self.requestHeaders.getRawHeaders(b"Host") or ()) > 1:

@@ -139,7 +139,7 @@ def make_pages(stack: Stack) -> Pages:
     resource, static = ui_tree(stack.core, stack.clock)
     tree = Tree(resource)
     tree.putChild(b"static", static)
-    limits = Limits(rules=(PathRule(b"/", BODY_LIMIT, forms=True),))
+    limits = Limits(rules=(PathRule(b"/", BODY_LIMIT),))
     pages = Pages(stack, stack.clock, resource, stack.site(tree, limits=limits))
     pages.add("alice")
     pages.add("bob")

@@ -237,3 +237,26 @@ def test_pages_that_are_not_there(pages: Pages) -> None:
     response = visitor.request("DELETE", "/")
     assert response.status == 405
     assert visitor.request("GET", "/%ff%fe").status == 400
+
+
+@pytest.mark.parametrize("host", ["a" * 300, "a..b", "xn--\u00e4", "a b", "[", "-"])
+def test_what_the_server_is_called(pages: Pages, host: str) -> None:
+    """A page does not fail over the name that a client calls the server."""
+    assert pages.visitor().request("GET", "/login", headers={"Host": host}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (
+            "multipart/form-data; boundary=x",
+            b"--x\r\nContent-Disposition: form-data; name*=utf-8''csrf\r\n\r\n1\r\n--x--",
+        ),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n" * 3000),
+        ("multipart/form-data", b"--x--\r\n"),
+        ("application/x-www-form-urlencoded", b"a&" * 10_000),
+    ],
+)
+def test_hostile_forms(pages: Pages, kind: str, body: bytes) -> None:
+    """A body that is no form is refused, and breaks nothing."""
+    assert pages.visitor().request("POST", "/login", body, {"Content-Type": kind}).status in (400, 403)

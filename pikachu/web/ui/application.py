@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.errors import AuthenticationFailed, NotAuthorized, PikachuError
+from pikachu.http.forms import form_fields
 from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import TEXT, send
@@ -116,6 +117,9 @@ class UIResource(Resource):
             return self._refuse(request, HTTPStatus.NOT_FOUND, "there is nothing at this address")
         if request.method not in _METHODS:
             return self._refuse(request, HTTPStatus.METHOD_NOT_ALLOWED, "pages take GET and POST")
+        request.named_host = request.getHeader(b"Host")
+        # As for REST: Klein and Werkzeug stumble over some of what clients call this server.
+        request.requestHeaders.setRawHeaders(b"Host", [b"pages"])
         return int(self._klein.render(request))
 
     def _refuse(self, request: BoundedRequest, status: int, detail: str) -> int:
@@ -141,7 +145,7 @@ class UIResource(Resource):
         try:
             page.admit(visit.principal)
             if page.method == "POST":
-                check_origin(request, request.getHeader(b"Host"))
+                check_origin(request, request.named_host)
                 _check_csrf(visit)
             reply = await page.serve(None, visit)
         except AuthenticationFailed as error:
@@ -160,7 +164,7 @@ class UIResource(Resource):
     ) -> tuple[Visit, list[bytes]]:
         """Who visits, and the cookies that the browser is to keep from now on."""
         query = _query(request.uri)
-        form = Form(request.args if request.method == b"POST" else None)
+        form = Form(_sent(request) if request.method == b"POST" else None)
         secret = cookies.get(SESSION, "")
         found = await self._sessions.find(secret, seen=seen) if secret else None
         if found is not None:
@@ -275,6 +279,16 @@ def _query(uri: bytes) -> dict[str, str]:
     except (UnicodeDecodeError, ValueError):
         return {}
     return {name: value for name, value in reversed(pairs) if "\0" not in value}
+
+
+def _sent(request: BoundedRequest) -> dict[bytes, list[bytes]]:
+    """The fields of a form.
+
+    :raises MalformedRequest: it is none.
+    """
+    kinds = request.requestHeaders.getRawHeaders(b"Content-Type") or [b""]
+    request.content.seek(0)
+    return form_fields(kinds[0], request.content.read())
 
 
 def _check_csrf(visit: Visit) -> None:

@@ -62,7 +62,7 @@ class Visit:
     @property
     def host(self) -> str:
         """Name and port that the browser has asked for; empty when it is none that a server can have."""
-        text = (self.request.getHeader(b"Host") or b"").decode("latin-1")
+        text = (self.request.named_host or b"").decode("latin-1")
         return text if _HOST.fullmatch(text) else ""
 
     @property

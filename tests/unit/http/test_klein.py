@@ -26,7 +26,7 @@ class Pages:
 
     @app.route("/form", methods=["POST"])
     def form(self, request: Any) -> bytes:
-        return bytes(request.args[b"name"][0])
+        return bytes(request.content.read())
 
     @app.route("/page/<path:name>", methods=["GET"])
     def page(self, request: Any, name: str) -> bytes:
@@ -45,7 +45,7 @@ class Stage:
     def __init__(self) -> None:
         self.pages = Pages()
         self.clock = Clock()
-        limits = Limits(rules=(PathRule(b"/form", 100, forms=True),))
+        limits = Limits(rules=(PathRule(b"/form", 100),))
         self.client = Plain(Site(self.pages.app.resource(), self.clock, limits), self.clock)
 
 
@@ -64,7 +64,7 @@ def test_pages(stage: Stage) -> None:
     form = (
         b"POST /form HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 8\r\n\r\nname=a+b"
     )
-    assert send(form).endswith(b"\r\n3\r\na b\r\n0\r\n\r\n")
+    assert send(form).endswith(b"\r\n8\r\nname=a+b\r\n0\r\n\r\n")
     assert send(b"GET /none HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 404 ")
     assert send(b"PUT /page/a HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 405 ")
     assert stage.client.open

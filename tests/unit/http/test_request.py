@@ -75,8 +75,7 @@ class Stage:
         root = Tree()
         for name, resource in (("echo", self.echo), ("wait", self.waiting), ("old", Old()), ("broken", Broken())):
             root.putChild(name.encode(), resource)
-        root.putChild(b"form", self.echo)
-        limits = Limits(rules=(PathRule(b"/echo/small", 10), PathRule(b"/form", 1000, forms=True)))
+        limits = Limits(rules=(PathRule(b"/echo/small", 10),))
         self.site = Site(root, self.clock, limits)
 
     def connect(self) -> Plain:
@@ -236,13 +235,6 @@ def test_protocol_bodies_are_not_parsed(stage: Stage, kind: bytes) -> None:
     )
     assert answer.endswith(b"\r\n\r\na=b+c")
     assert stage.echo.seen == [(b"POST", b"/echo?q=1", b"a=b+c", {b"q": [b"1"]})]
-
-
-def test_forms_are_parsed_where_asked_for(stage: Stage) -> None:
-    """Pages get their form fields."""
-    kind = b"application/x-www-form-urlencoded"
-    stage.connect().send(b"POST /form HTTP/1.1\r\nContent-Type: %s\r\nContent-Length: 5\r\n\r\na=b+c" % kind)
-    assert stage.echo.seen[0][3] == {b"a": [b"b c"]}
 
 
 def test_raw_target_survives(stage: Stage) -> None:

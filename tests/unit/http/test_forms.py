@@ -1,0 +1,86 @@
+"""Bodies of forms (UI-5): what browsers send is read, and nothing that anybody sends costs more than its length."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+
+from pikachu.errors import MalformedRequest
+from pikachu.http.forms import MAXIMUM_FIELDS, form_fields
+
+URLENCODED = b"application/x-www-form-urlencoded"
+MULTIPART = b"multipart/form-data; boundary=x"
+SIZE = 1024 * 1024
+
+
+def part(name: bytes, value: bytes, more: bytes = b"") -> bytes:
+    return b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n' % (name, more, value)
+
+
+def test_urlencoded() -> None:
+    """Names and values, each as often as it was sent."""
+    fields = form_fields(URLENCODED + b"; charset=UTF-8", b"a=b+c&a=%2B&empty=&alone&%C3%A4=1&&=x")
+    assert fields == {b"a": [b"b c", b"+"], b"empty": [b""], b"alone": [b""], b"\xc3\xa4": [b"1"]}
+    assert form_fields(URLENCODED, b"") == {}
+
+
+@pytest.mark.parametrize("kind", [MULTIPART, b'Multipart/Form-Data;charset=utf-8; boundary="x"'])
+def test_multipart(kind: bytes) -> None:
+    """Texts, and files with their octets as they are."""
+    octets = bytes(range(256)) + b"\r\n--y\r\n\r\n"
+    body = part(b"a", b"1") + part(b"a", b"") + part(b"file", octets, b'; filename="a; name=csrf.p12"\r\nX: y')
+    assert form_fields(kind, b"before\r\n" + body + b"--x--\r\n") == {b"a": [b"1", b""], b"file": [octets]}
+
+
+def test_no_form() -> None:
+    """What says to be something else has no fields."""
+    assert form_fields(b"text/plain", b"csrf=1") == form_fields(b"", b"csrf=1") == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"multipart/form-data", part(b"a", b"1") + b"--x--\r\n"),
+        (MULTIPART, b""),
+        (MULTIPART, part(b"a", b"1")),
+        (MULTIPART, b"--x\r\n\r\n1\r\n--x--\r\n"),
+        (MULTIPART, b"--x\r\nContent-Type: text/plain\r\n\r\n1\r\n--x--\r\n"),
+        (MULTIPART, part(b"a", b"1", b"; x=y" * 1000) + b"--x--\r\n"),
+        (MULTIPART, part(b"a", b"1") * (MAXIMUM_FIELDS + 1) + b"--x--\r\n"),
+        (URLENCODED, b"a&" * MAXIMUM_FIELDS),
+    ],
+)
+def test_malformed(kind: bytes, body: bytes) -> None:
+    """A form without its end, without names, or with thousands of fields is refused."""
+    with pytest.raises(MalformedRequest):
+        form_fields(kind, body)
+
+
+def test_parts_in_parts_are_octets() -> None:
+    """What a part claims to be changes nothing: it is not parsed, nor decoded."""
+    inner = b"--y\r\n\r\n1\r\n--y--"
+    more = b"\r\nContent-Type: multipart/mixed; boundary=y\r\nContent-Transfer-Encoding: base64"
+    assert form_fields(MULTIPART, part(b"a", inner, more) + b"--x--\r\n") == {b"a": [inner]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "piece"),
+    [
+        (URLENCODED, b"a&"),
+        (URLENCODED, b"%41"),
+        (MULTIPART, b"--x\r\n\r\n"),
+        (MULTIPART, b'--x\r\nContent-Disposition: form-data; name="a"'),
+        (MULTIPART, b"\r\n--x\r\nContent-Disposition: form-data" + b";a=b" * 500),
+        (MULTIPART, b"--x\r\nContent-Disposition: form-data" + b";a=b" * 2000),
+        (MULTIPART, b"A: b\r\n"),
+    ],
+)
+def test_cost(kind: bytes, piece: bytes) -> None:
+    """A megabyte that is nothing but parts, headers or parameters took seconds of everybody's time."""
+    body = part(b"a", b"1") + piece * (SIZE // len(piece)) + b"\r\n--x--\r\n"
+    begun = time.process_time()
+    with contextlib.suppress(MalformedRequest):
+        form_fields(kind, body)
+    assert time.process_time() - begun < 0.3
