@@ -223,8 +223,11 @@ class Policies:
         The text is read as it will be for each issuing CA: its variables can choose sections.
         """
         current = self._issuers.current
-        for name in (*CA_NAMES, *(name for name in current if name not in CA_NAMES)):
-            issuer = current.get(name, self._issuers.default)
+        names = (*CA_NAMES, *(name for name in current if name not in CA_NAMES))
+        issuers = [(name, current.get(name, self._issuers.default)) for name in names]
+        # Those that come next, too: what their variables will be is known beforehand.
+        issuers += [(name, coming) for name in current if (coming := self._issuers.coming(name)) is not None]
+        for name, issuer in issuers:
             certificate = issuer.certificate
             context = ExtensionContext(
                 issuer_key_identifier=certificate.key_identifier,

@@ -27,6 +27,7 @@ from pikachu.threads import ImmediatePool
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, make_world
+from tests.support.pki import make_ca
 
 TEXT = "[ v3_ext ]\nextendedKeyUsage = clientAuth\n"
 
@@ -256,3 +257,18 @@ def test_plain_policies_are_anybody_s(desk: Desk) -> None:
     )
     rules = Policies(desk.world.store, desk.book, desk.rules._issuers, desk.world.clock, "http://pki.example.com/")
     assert result_of(rules.add(desk.alice, draft(extensions=text))).extensions == text
+
+
+def test_powers_of_the_ca_under_the_key_that_comes_next(desk: Desk) -> None:
+    """VLT-4: a text that is harmless until a rotation, and gives OCSPSigning then, is refused beforehand."""
+    issuers, world = desk.rules._issuers, desk.world
+    coming = make_ca("p256", "Test CA", path_length=0)
+    record = world.store.register_issuer("ec", coming.key_identifier, coming.der, world.now)
+    issuers.announce(IssuingCA(record, KeySigner(coming.key, coming.der, (coming.der,), ImmediatePool())))
+    present, next_one = issuers.default.key_identifier.hex(), coming.key_identifier.hex()
+    text = (
+        "[ v3_ext ]\n2.5.29.37 = ASN1:SEQUENCE:k${ski}\n"
+        f"[ k{'0' * 40} ]\na = OID:clientAuth\n[ k{present} ]\na = OID:clientAuth\n"
+        f"[ k{next_one} ]\na = OID:OCSPSigning\n"
+    )
+    failure_of(desk.rules.add(desk.alice, draft(extensions=text)), NotAuthorized)
