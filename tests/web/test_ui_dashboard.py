@@ -133,12 +133,14 @@ def test_watching_is_not_being_there(pages: Pages) -> None:
     assert bob.request("GET", "/live/panels").status == 302
 
 
-def test_few_streams_for_a_session(pages: Pages) -> None:
-    """A browser can't hold connections without end; what has ended makes room."""
-    alice = pages.visitor("alice")
-    connections = [alice.listen("/live") for _ in range(STREAMS)]
+def test_few_streams_for_an_account(pages: Pages) -> None:
+    """Nobody can hold connections without end, also not by signing in again; what has ended makes room."""
+    alice, again = pages.visitor("alice"), pages.visitor("alice")
+    connections = [visitor.listen("/live") for visitor in (alice, again) for _ in range(STREAMS // 2)]
     assert all(b"200 OK" in connection.received() for connection in connections)
-    assert b" 503 " in alice.listen("/live").received().partition(b"\r\n")[0]
+    for visitor in (alice, again, pages.visitor("alice")):
+        assert b" 503 " in visitor.listen("/live").received().partition(b"\r\n")[0]
+    assert b"200 OK" in pages.visitor("bob").listen("/live").received()
     hang_up: Any = connections[0].transport
     hang_up.loseConnection()
     assert b"200 OK" in alice.listen("/live").received()

@@ -34,8 +34,9 @@ from pikachu.web.ui.charts import Chart, Series, bars, ranks
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.replies import Html, Reply
 
-#: How many browsers of one session may listen, and how often it is looked whether that session lasts.
-STREAMS: Final = 4
+#: How many pages of one account may listen, whose share of all that may (pikachu.live) stays small however often it
+#: signs in, and how often it is looked whether the session of each lasts.
+STREAMS: Final = 16
 WATCHED: Final = 15.0
 _RECENT: Final = 8
 _HEADERS: Final = {b"Cache-Control": b"no-store", b"X-Content-Type-Options": b"nosniff"}
@@ -60,7 +61,7 @@ class DashboardPages(Pages):
     def __init__(self, core: Core) -> None:
         self._core = core
         self._inventory = core.inventory
-        # By session: how many listen.
+        # By account: how many listen.
         self._streams: Counter[int] = Counter()
 
     @page("GET", "/", who=Who.USER)
@@ -78,8 +79,8 @@ class DashboardPages(Pages):
         """Server-sent events: ``changed`` with what is new, ``end`` when the session has ended."""
         session = visit.session
         assert session is not None  # noqa: S101 - Who.USER sees to it
-        if self._streams[session.id] >= STREAMS:
-            raise Overloaded("too many pages of this session listen; close some", retry_after=60)
+        if self._streams[session.account_id] >= STREAMS:
+            raise Overloaded("too many pages of this account listen; close some", retry_after=60)
         return _Listening(self._core, self._inventory, visit.principal, session, self._streams)
 
     async def _panels(self, actor: Principal) -> dict[str, object]:
@@ -160,7 +161,7 @@ class _Listening(Resource):
         except PikachuError as error:
             text_error(request, HTTPStatus.SERVICE_UNAVAILABLE, error.public, {b"Retry-After": b"60"})
             return NOT_DONE_YET
-        self._streams[self._session.id] += 1
+        self._streams[self._session.account_id] += 1
         self._stream = EventStream(request, self._clock, self._ended)
         self._stream.open(_HEADERS)
         if self._stop is not None:
@@ -169,9 +170,9 @@ class _Listening(Resource):
         return NOT_DONE_YET
 
     def _ended(self) -> None:
-        self._streams[self._session.id] -= 1
-        if not self._streams[self._session.id]:
-            del self._streams[self._session.id]
+        self._streams[self._session.account_id] -= 1
+        if not self._streams[self._session.account_id]:
+            del self._streams[self._session.account_id]
         if self._stop is not None:
             self._stop()
             self._stop = None
