@@ -405,9 +405,11 @@ class ISessionStore(Protocol):
     """Who is signed in, and which client certificates sign in."""
 
     def add_session(
-        self, digest: bytes, account_id: int, confirmed: bool, address: str, agent: str, event: Event, now: datetime
+        self, digest: bytes, account: Account, confirmed: bool, address: str, agent: str, event: Event, now: datetime
     ) -> Deferred[Session]:
-        """With the account's last login.  An account has at most twenty; the oldest end.  Fails with NotFound."""
+        """With the account's last login.  An account has at most twenty; the oldest end.  Fails with NotFound, and with
+        Conflict when the account is not active or has another password than *account*.
+        """
 
     def session_by_digest(self, digest: bytes) -> Deferred[tuple[Session, Account] | None]: ...
     def sessions_of(self, account_id: int) -> Deferred[list[Session]]:

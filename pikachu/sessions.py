@@ -64,7 +64,8 @@ class Sessions:
     async def login(self, username: str, password: str, address: str, agent: str) -> tuple[Session, str]:
         """A new session of the active account of that name and password, and its secret.
 
-        Fails as ``Authenticator.basic`` does: in one way for every cause.
+        Fails as ``Authenticator.basic`` does: in one way for every cause; and with Conflict when the account was
+        suspended or given another password meanwhile.
         """
         account = await self._authenticator.verified(username, password, address)
         return await self._begin(account, address, agent, "password")
@@ -87,7 +88,7 @@ class Sessions:
         secret = secrets.token_urlsafe(32)
         event = _event("login", account, account_principal(account, address), by=by)
         session = await self._store.add_session(
-            _digest(secret), account.id, confirmed, address, agent[:_MAXIMUM_AGENT], event, self._now()
+            _digest(secret), account, confirmed, address, agent[:_MAXIMUM_AGENT], event, self._now()
         )
         return session, secret
 

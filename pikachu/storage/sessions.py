@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from pikachu.belongings import AccountCertificate, Session
 from pikachu.errors import Conflict, NotFound
-from pikachu.model import Account, Event, format_serial
+from pikachu.model import Account, AccountState, Event, format_serial
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
@@ -75,14 +75,18 @@ def _certificate_record(row: Row) -> AccountCertificate:
 def _add(
     tx: Transaction,
     digest: bytes,
-    account_id: int,
+    account: Account,
     confirmed: bool,
     address: str,
     agent: str,
     event: Event,
     now: datetime,
 ) -> Session:
-    find_account(tx, account_id)
+    account_id = account.id
+    present = find_account(tx, account_id)
+    # Looking at the password took a while: what ended all sessions meanwhile must not be outlived by this one.
+    if present.state is not AccountState.ACTIVE or present.password_hash != account.password_hash:
+        raise Conflict("the account was changed meanwhile; sign in again")
     at = int(now.timestamp())
     # Whoever signs in again and again keeps the newest ones only.
     for row in tx.rows(_of_account, {"b_account": account_id})[_MOST_SESSIONS - 1 :]:
@@ -191,10 +195,10 @@ class SessionsPart(StorePart):
     """See :class:`pikachu.interfaces.ISessionStore`."""
 
     def add_session(
-        self, digest: bytes, account_id: int, confirmed: bool, address: str, agent: str, event: Event, now: datetime
+        self, digest: bytes, account: Account, confirmed: bool, address: str, agent: str, event: Event, now: datetime
     ) -> Deferred[Session]:
-        """A new one, with the account's last login; NotFound."""
-        return self._write(_add, digest, account_id, confirmed, address, agent, event, now)
+        """A new one, with the account's last login; NotFound, Conflict."""
+        return self._write(_add, digest, account, confirmed, address, agent, event, now)
 
     def session_by_digest(self, digest: bytes) -> Deferred[tuple[Session, Account] | None]:
         """The session and whose it is."""

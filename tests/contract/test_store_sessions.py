@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ def add(db: Opened, name: str = "alice", role: Role = Role.USER) -> Account:
 
 
 def sign_in(db: Opened, account: Account, digest: bytes, at: datetime = NOW, agent: str = "a browser") -> Session:
-    return db.get(db.store.add_session(digest, account.id, True, "192.0.2.7", agent, told(), at))
+    return db.get(db.store.add_session(digest, account, True, "192.0.2.7", agent, told(), at))
 
 
 def kinds(db: Opened) -> list[str]:
@@ -66,7 +67,7 @@ def test_life_of_a_session(db: Opened) -> None:
     assert db.get(db.store.session_by_digest(b"digest")) is None
     assert kinds(db) == ["add", "login", "logout"]
     with pytest.raises(NotFound):
-        db.get(db.store.add_session(b"x", 77, True, "", "", told(), NOW))
+        db.get(db.store.add_session(b"x", replace(alice, id=77), True, "", "", told(), NOW))
     assert db.get(db.store.verify_events()) == 3
 
 
@@ -247,3 +248,18 @@ def test_two_processes_change_one_account(database_url: str) -> None:
         command.go()
         with pytest.raises(Conflict, match="last active"):
             result_of(demotion)
+
+
+def test_no_session_outlives_what_ends_sessions(db: Opened) -> None:
+    """USR-4: whoever is still being let in, with a password that is another one by now, is not let in."""
+    alice = add(db)
+    for changed in (replace(alice, password_hash="another"), replace(alice, state=AccountState.SUSPENDED)):
+        present = db.get(db.store.account(alice.id))
+        db.get(db.store.change_account(alice.id, functools.partial(_becomes, changed), NOW))
+        with pytest.raises(Conflict):
+            sign_in(db, present, b"late")
+        assert db.get(db.store.sessions_of(alice.id)) == []
+
+
+def _becomes(changed: Account, _: Account) -> tuple[Account, Event]:
+    return changed, told("change")

@@ -162,7 +162,7 @@ def test_idle_sessions_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -
         alice = result_of(adding)
         for number, age in enumerate((0, 3600, 7200)):
             at = now - timedelta(seconds=age)
-            result_of(core.store.add_session(bytes([number]), alice.id, True, "192.0.2.7", "", event, at))
+            result_of(core.store.add_session(bytes([number]), alice, True, "192.0.2.7", "", event, at))
     server.start()
     try:
 

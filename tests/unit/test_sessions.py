@@ -131,7 +131,7 @@ def test_hundreds_of_idle_sessions(people: People) -> None:
     for number in range(430):
         if number % 20 == 0:
             account = people.world.add(f"user{number}")
-        result_of(store.add_session(b"%d" % number, account.id, True, ADDRESS, "", event, now))
+        result_of(store.add_session(b"%d" % number, account, True, ADDRESS, "", event, now))
     people.world.clock.advance(IDLE + 1)
     assert result_of(people.sessions.forget_idle()) == 430
     assert result_of(people.sessions.forget_idle()) == 0
