@@ -66,6 +66,7 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("signing", reactor, processors, queue=2000),
         WorkerPool("passwords", reactor, max(1, processors // 2), queue=200),
         WorkerPool("files", reactor, 2, queue=100),
+        WorkerPool("keys", reactor, max(1, processors // 2), queue=50),
         WorkerPool("inspection", reactor, 2, queue=20),
     )
 
@@ -73,7 +74,7 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
 def immediate_pools() -> Pools:
     """For commands: everything is done at once."""
     pool = ImmediatePool()
-    return Pools(pool, pool, pool, pool)
+    return Pools(pool, pool, pool, pool, pool)
 
 
 def database_url(config: Configuration) -> str:
@@ -355,7 +356,7 @@ def build(
     statistics = Statistics(store, clock)
     readiness = Readiness(clock, standard_checks(store, pools.signing))
     manual = Manual()
-    keys = Keys(store, sealer, issuers, pools.signing, clock)
+    keys = Keys(store, sealer, issuers, pools.keys, clock)
     templates = CertificateTemplates(store, clock, pools.files)
     return Core(
         config,
@@ -394,7 +395,7 @@ def build(
             issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
         ),
         keys,
-        CertificateRequests(store, keys, templates, pools.signing, clock),
+        CertificateRequests(store, keys, templates, pools.keys, clock),
         ChainVerification(store, clock),
         manual,
         Assistant(manual, statistics, readiness, issuers),

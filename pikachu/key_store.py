@@ -6,6 +6,7 @@ themselves and not by a restricted token, and each look at it is recorded.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import Final
 
@@ -15,7 +16,7 @@ from pikachu.audit import event_by
 from pikachu.auth.permissions import own_list, require_scope, require_whole_account, sees
 from pikachu.authority import IssuingCAs
 from pikachu.belongings import KeyUse, StoredKey
-from pikachu.errors import MalformedRequest, NotFound
+from pikachu.errors import MalformedRequest, NotFound, Overloaded
 from pikachu.interfaces import IClock, IStore, IWorkerPool
 from pikachu.model import CertificateRecord, ListQuery, Page, Principal, Scope, format_serial, utc
 from pikachu.sealing import Sealer
@@ -34,6 +35,8 @@ from pikachu.x509.pkcs12 import pkcs12_file
 
 SEALED_AS: Final = "key"
 MAXIMUM_NAME: Final = 128
+#: How many keys of one account may be made at a time: others wait in the same queue.
+AT_ONCE: Final = 8
 
 #: What can be made: family → its choices, the first of which is the default.
 CHOICES: Final[dict[str, tuple[str, ...]]] = {
@@ -103,6 +106,8 @@ class Keys:
         self._issuers = issuers
         self._pool = pool
         self._clock = clock
+        # By account: how many keys are being made.
+        self._making: Counter[int | None] = Counter()
 
     @uncancelled
     async def generate(self, actor: Principal, name: str, kind: str) -> StoredKey:
@@ -114,13 +119,25 @@ class Keys:
         """
         require_scope(actor, Scope.ENROLL)
         name = checked_name(name, "a key's name")
-        private_key = await self._pool.run(generate_private_key, kind)
+        private_key = await self._made(actor, kind)
         described = describe_private_key(private_key)
         sealed = self._sealer.seal(SEALED_AS, private_key_info(private_key))
         event = event_by(actor, "create", "key", name, actor.owner_id, key=described.text)
         return await self._store.add_key(
             name, described.text, described.key_id, described.spki, sealed, actor.owner_id, event, self._now()
         )
+
+    async def _made(self, actor: Principal, kind: str) -> PrivateKey:
+        owner_id = actor.owner_id
+        if self._making[owner_id] >= AT_ONCE:
+            raise Overloaded(f"{AT_ONCE} of your keys are being made; wait until one of them is there", retry_after=5)
+        self._making[owner_id] += 1
+        try:
+            return await self._pool.run(generate_private_key, kind)
+        finally:
+            self._making[owner_id] -= 1
+            if not self._making[owner_id]:
+                del self._making[owner_id]
 
     @uncancelled
     async def get(self, actor: Principal, key_id: int) -> StoredKey:

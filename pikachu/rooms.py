@@ -40,20 +40,23 @@ from pikachu.x509.certificate import Certificate
 class Pools:
     """Where work goes that would block the reactor: each kind has threads of its own.
 
-    :param signing: signatures that take longer than a hop to a thread, and key generation.
+    :param signing: signatures that take longer than a hop to a thread.
     :param passwords: Argon2, which takes 30 ms and 64 MiB each.
     :param files: CRLs: assembling, hashing, writing.
+    :param keys: making keys, which takes seconds, and what is done with those that people keep here: whoever makes
+        many must not keep the CA from signing.
     :param inspection: decoding what people bring, which may wait for the openssl program.
     """
 
     signing: IWorkerPool
     passwords: IWorkerPool
     files: IWorkerPool
+    keys: IWorkerPool
     inspection: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Those that are started and stopped with the server."""
-        pools = (self.signing, self.passwords, self.files, self.inspection)
+        pools = (self.signing, self.passwords, self.files, self.keys, self.inspection)
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from twisted.internet.task import Clock
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -14,6 +16,7 @@ from pikachu.auth.authenticator import account_principal
 from pikachu.belongings import KeyUse, StoredKey
 from pikachu.certificate_requests import CertificateRequests, RequestSource
 from pikachu.certificate_templates import TemplateDraft
+from pikachu.core import threaded_pools
 from pikachu.decisions import Issued
 from pikachu.errors import (
     AuthenticationFailed,
@@ -22,10 +25,11 @@ from pikachu.errors import (
     MalformedRequest,
     NotAuthorized,
     NotFound,
+    Overloaded,
     SecretKeyChanged,
     UnsupportedAlgorithm,
 )
-from pikachu.key_store import CHOICES, Keys, key_name
+from pikachu.key_store import AT_ONCE, CHOICES, Keys, key_name
 from pikachu.model import ANONYMOUS, SYSTEM, AccountState, EventRecord, ListQuery, Method, Principal, Role, Scope
 from pikachu.sealing import Sealer
 from pikachu.threads import ImmediatePool
@@ -34,6 +38,7 @@ from pikachu.x509.keys import KEY_NAMES, describe_private_key, load_private_key
 from pikachu.x509.request_text import HIDDEN, view_request
 from pikachu.x509.text.csr import csr_text
 from tests.support.deferreds import failure_of, result_of
+from tests.support.people import HeldPool
 from tests.support.stack import Stack, build_core
 
 REQUEST = """\
@@ -341,3 +346,24 @@ def test_pfx_is_refused(people: People) -> None:
     pqc = certificate(people, people.key("mldsa65")).record
     failure = failure_of(keys.pfx(people.alice, pqc, "correct horse"), UnsupportedAlgorithm)
     assert "ML-DSA" in failure.public
+
+
+def test_making_many_keys(people: People) -> None:
+    """KEY-1: keys wait for threads of their own, and nobody's keys fill all places there."""
+    pool, stack = HeldPool(), people.stack
+    keys = Keys(stack.core.store, stack.core.sealer, stack.core.issuers, pool, stack.clock)
+    making = [keys.generate(people.alice, f"key {number}", "prime256v1") for number in range(AT_ONCE)]
+    failure_of(keys.generate(people.alice, "one more", "prime256v1"), Overloaded)
+    making.append(keys.generate(people.bob, "bob's", "prime256v1"))
+    for go in pool.waiting:
+        go.callback(None)
+    assert len({result_of(one).id for one in making}) == AT_ONCE + 1
+    failing = keys.generate(people.alice, "unknown", "none")
+    pool.waiting[-1].callback(None)
+    failure_of(failing, UnsupportedAlgorithm)
+    again = keys.generate(people.alice, "one more", "prime256v1")
+    pool.waiting[-1].callback(None)
+    assert result_of(again).name == "one more"
+    assert not keys._making
+    pools = threaded_pools(Clock())  # type: ignore[arg-type]
+    assert pools.keys is not pools.signing
