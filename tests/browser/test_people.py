@@ -79,6 +79,7 @@ def test_a_token_calls_rest(browser: Browser, server: Server, size: tuple[int, i
     name = f"laptop {size[0]}"
     with window(browser, server, size) as one:
         one.sign_in("alice", "password of alice")
+        one.confirm("password of alice")
         one.open("/account")
         one.page.get_by_role("link", name="New Token").click()
         one.check()

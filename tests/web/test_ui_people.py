@@ -190,7 +190,7 @@ def test_sessions(pages: Pages) -> None:
 
 def test_api_tokens(pages: Pages) -> None:
     """USR-6: made with scopes and days, shown once, listed, ended after a question."""
-    visitor = pages.visitor("alice")
+    visitor = pages.visitor("alice", confirmed=True)
     form = visitor.get("/account/tokens/new")
     assert 'value="admin"' not in form
     response = visitor.post("/account/tokens", {"name": HOSTILE, "scope": "read", "days": "30"})
@@ -224,15 +224,32 @@ def test_api_tokens(pages: Pages) -> None:
 )
 def test_tokens_that_are_refused(pages: Pages, form: dict[str, str], status: int) -> None:
     """What was typed stays."""
-    response = pages.visitor("alice").post("/account/tokens", form)
+    response = pages.visitor("alice", confirmed=True).post("/account/tokens", form)
     assert response.status == status
     assert f'value="{form["days"]}"' in response.body.decode()
     assert "pik_" not in response.body.decode()
 
 
+@pytest.mark.parametrize("path", ["/account/tokens", "/account/certificates"])
+def test_the_password_before_what_lasts(pages: Pages, path: str) -> None:
+    """DECISIONS 49: with a token or a bound certificate REST gives private keys: a session alone makes none."""
+    visitor = pages.visitor("alice")
+    own = pages.stack.issue("alice.example.com", owner_id=pages.accounts["alice"].id)
+    form = {"name": "lasting", "scope": "read", "days": "30", "certificate": str(own.record.id)}
+    before = visitor.get("/account")
+    response = visitor.post(path, form)
+    assert (response.status, response.headers["Location"]) == (303, f"{path}/new")
+    asked = visitor.request("GET", f"{path}/new")
+    assert (asked.status, asked.headers["Location"]) == (303, f"/confirm?next={path}/new")
+    assert visitor.get("/account").count("/end") == before.count("/end")
+    assert "/unbind" not in visitor.get("/account")
+    visitor.confirm("alice")
+    visitor.get(f"{path}/new")
+
+
 def test_client_certificates(pages: Pages) -> None:
     """API-1: one of one's own by its id, or one in PEM; both can be taken away again."""
-    visitor = pages.visitor("alice")
+    visitor = pages.visitor("alice", confirmed=True)
     now = utc(pages.clock.seconds())
     own = pages.stack.issue(HOSTILE, owner_id=pages.accounts["alice"].id)
     bobs = pages.stack.issue("bob.example.com", owner_id=pages.accounts["bob"].id)

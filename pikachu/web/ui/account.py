@@ -117,12 +117,15 @@ class AccountPages(Pages):
 
     @page("GET", "/account/tokens/new", who=Who.USER)
     async def new_token(self, visit: Visit) -> Reply:
-        """The form."""
+        """The form; what a token can do needs no password any more, so it is asked for now (DECISIONS 49)."""
+        visit.require_confirmation()
         return self._token_form(visit)
 
     @page("POST", "/account/tokens", who=Who.USER)
     async def make_token(self, visit: Visit) -> Reply:
         """USR-6: its text is shown here, and never again."""
+        if not visit.confirmed:
+            return See("/account/tokens/new")
         try:
             chosen = visit.form.texts("scope")
             scopes = frozenset(scope for scope in Scope if scope.value in chosen)
@@ -165,12 +168,15 @@ class AccountPages(Pages):
 
     @page("GET", "/account/certificates/new", who=Who.USER)
     async def new_certificate(self, visit: Visit) -> Reply:
-        """The form, with one's own certificates that can be bound."""
+        """The form, with one's own certificates that can be bound; like a token, one opens more than a session does."""
+        visit.require_confirmation()
         return await self._certificate_form(visit)
 
     @page("POST", "/account/certificates", who=Who.USER)
     async def bind(self, visit: Visit) -> Reply:
         """One of one's own, or any in PEM."""
+        if not visit.confirmed:
+            return See("/account/certificates/new")
         try:
             pasted = visit.form.text("pem")
             if pasted:
