@@ -28,7 +28,6 @@ from pikachu.model import (
     Principal,
     PrincipalKind,
     RequestState,
-    Scope,
     StoredCSR,
 )
 from pikachu.policy import PolicyBook, check_days, check_limits, compiled
@@ -326,15 +325,6 @@ def requested_names(csr: CertificationRequest) -> bytes | None:
     """The value of the subjectAltName that a request asks for."""
     extension: Extension | None = csr.extension(SUBJECT_ALTERNATIVE_NAME)
     return None if extension is None else extension.value
-
-
-def require(principal: Principal, scope: Scope) -> None:
-    """That a principal is an account that may do this.
-
-    :raises NotAuthorized: when it is not.
-    """
-    if scope not in principal.scopes or (scope is Scope.ADMIN and not principal.is_admin):
-        raise NotAuthorized(f"this needs the right to {scope.value}")
 
 
 def requester(principal: Principal, stored: StoredCSR | None) -> int | None:

@@ -14,9 +14,9 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import sees
+from pikachu.auth.permissions import require_scope, sees
 from pikachu.authority import Order
-from pikachu.decisions import Issued, Pending, SoundRequest, check_request, requester, require
+from pikachu.decisions import Issued, Pending, SoundRequest, check_request, requester
 from pikachu.errors import Conflict, MalformedRequest, NotFound, RequestError
 from pikachu.est_registration import ESTRegistration
 from pikachu.model import (
@@ -64,11 +64,11 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         :param issuer: the name of the issuing CA; ``None``: as policy and configuration say.
         :param idempotency_key: the account's name for this request: for 24 hours it is signed once only.
 
-        Fails with NotAuthorized, NotFound, BadCSR, PolicyViolation …
+        Fails with AuthenticationFailed, NotAuthorized, NotFound, BadCSR, PolicyViolation …
         """
 
         async def work() -> Issued | Pending:
-            require(principal, Scope.ENROLL)
+            require_scope(principal, Scope.ENROLL)
             stored, der = await self._request_in(principal, csr)
             dedupe = None
             if idempotency_key is not None:
@@ -113,7 +113,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         """
 
         async def work() -> Preview:
-            require(principal, Scope.ENROLL)
+            require_scope(principal, Scope.ENROLL)
             stored, der = await self._request_in(principal, csr)
             parsed = parse_csr(der)
             chosen = await self._chosen(principal, method, policy, issuer)
@@ -162,7 +162,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         """
 
         async def work() -> StoredCSR:
-            require(approver, Scope.ADMIN)
+            require_scope(approver, Scope.ADMIN)
             told = {"reason": _checked_reason(reason)}
             csr = await self._store.csr(csr_id)
             event = Event("reject", "CSR", csr.name, approver.name, told, csr.owner_id, approver.owner_id)
@@ -176,7 +176,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         """Sign a request that waits.  Fails with NotAuthorized, NotFound, Conflict."""
 
         async def work() -> CertificateRecord:
-            require(approver, Scope.ADMIN)
+            require_scope(approver, Scope.ADMIN)
             request = await self._store.request(request_id)
             if request.state is not RequestState.PENDING:
                 raise Conflict("that request does not wait any more")
@@ -192,7 +192,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         """
 
         async def work() -> Preview | None:
-            require(principal, Scope.READ)
+            require_scope(principal, Scope.READ)
             request = await self._store.request(request_id)
             if request.method is Method.CA or not sees(principal, request.owner_id):
                 raise NotFound("there is no such request")
@@ -218,7 +218,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         """Turn a request down; its challenge password is free again.  Fails with NotAuthorized, NotFound, Conflict."""
 
         async def work() -> RequestRecord:
-            require(approver, Scope.ADMIN)
+            require_scope(approver, Scope.ADMIN)
             text = _checked_reason(reason)
             owner_id = (await self._store.request(request_id)).owner_id
             event = Event(

@@ -32,7 +32,9 @@ from pikachu.model import (
     Policy,
     PolicyLimits,
     Principal,
+    PrincipalKind,
     Role,
+    Scope,
 )
 from pikachu.policy import BARE_POLICY_NAME
 from pikachu.previews import Given, Preview
@@ -408,3 +410,14 @@ def test_validity_file(desk: Stack, before: str, after: str) -> None:
     desk.core.policies.forget()
     assert result_of(desk.core.policy_rules.set_default_validity(SYSTEM, 90)).days == 90
     assert desk.core.policies.files.validity.read_text() == after
+
+
+@pytest.mark.parametrize("kind", [PrincipalKind.CHALLENGE, PrincipalKind.CLIENT_CERTIFICATE])
+def test_only_accounts_have_things_signed_here(desk: Stack, kind: PrincipalKind) -> None:
+    """RA-1: a device that may enroll does so by EST and SCEP; it neither signs nor sees what its owner keeps."""
+    owner = person(desk, "alice")
+    kept = result_of(desk.core.requests.store(owner, "", make_csr()[1]))
+    device = Principal(kind, "device", owner_id=owner.owner_id, scopes=frozenset({Scope.ENROLL}))
+    failure_of(desk.core.registration.sign(device, kept.id, Method.UI), NotAuthorized)
+    failure_of(desk.core.registration.sign(device, kept.der, Method.UI), NotAuthorized)
+    failure_of(desk.core.registration.preview(device, kept.id, Method.UI), NotAuthorized)
