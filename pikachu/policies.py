@@ -39,6 +39,8 @@ from pikachu.x509.template import ExtensionContext
 
 MAXIMUM_TEXT: Final = 64 * 1024
 MAXIMUM_PATTERNS: Final = 64
+#: How many policies a user has at most: lists hold their texts.
+MAXIMUM_POLICIES: Final = 100
 MAXIMUM_PATTERN: Final = 256
 
 #: Issuing CAs that there may be.
@@ -125,6 +127,10 @@ class Policies:
         has the name or the flag.
         """
         policy = await self._checked(actor, policy)
+        if not administers(actor):
+            own = ListQuery(limit=1, owner_id=policy.owner_id, filters={"system": "false"}, count=True)
+            if ((await self._store.policies(own)).total or 0) >= MAXIMUM_POLICIES:
+                raise Conflict(f"a user has at most {MAXIMUM_POLICIES} policies; delete one first")
         event = self._event(actor, "create", policy)
         return self._changed(await self._store.add_policy(policy, event, self._now()))
 
