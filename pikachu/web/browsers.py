@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from http.cookies import CookieError, SimpleCookie
 from typing import Final
 
 from pikachu.errors import NotAuthorized
@@ -15,16 +14,17 @@ _MAXIMUM: Final = 8192
 
 
 def read_cookies(request: BoundedRequest) -> dict[str, str]:
-    """Those that the browser sent; none when the header can't be read."""
+    """Those that the browser sent (RFC 6265 section 5.4), each by itself: other programs on this host, on any port,
+    may have set some that no standard allows.  Of one that is there twice the first counts; none of a header too long.
+    """
     header = b"; ".join(request.requestHeaders.getRawHeaders(b"Cookie") or ())
-    if len(header) > _MAXIMUM:
-        return {}
-    parsed: SimpleCookie = SimpleCookie()
-    try:
-        parsed.load(header.decode("latin-1"))
-    except CookieError:
-        return {}
-    return {name: one.value for name, one in parsed.items()}
+    found: dict[str, str] = {}
+    if len(header) <= _MAXIMUM:
+        for pair in header.decode("latin-1").split(";"):
+            name, equals, value = pair.partition("=")
+            if equals:
+                found.setdefault(name.strip(" \t"), value.strip(" \t"))
+    return found
 
 
 def check_origin(request: BoundedRequest, host: bytes | None) -> None:

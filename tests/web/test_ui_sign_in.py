@@ -12,7 +12,7 @@ from pikachu.sessions import CONFIRMED, MAXIMUM_AGE
 from pikachu.web.browsers import SESSION
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core
-from tests.support.visitor import Pages, make_pages, text_of
+from tests.support.visitor import Pages, Visitor, make_pages, text_of
 
 
 @pytest.fixture(scope="module")
@@ -260,3 +260,26 @@ def test_what_the_server_is_called(pages: Pages, host: str) -> None:
 def test_hostile_forms(pages: Pages, kind: str, body: bytes) -> None:
     """A body that is no form is refused, and breaks nothing."""
     assert pages.visitor().request("POST", "/login", body, {"Content-Type": kind}).status in (400, 403)
+
+
+def test_forms_are_in_the_body(pages: Pages) -> None:
+    """UI-5: what stands in the address is no part of a form: addresses are logged, and anybody can make a link."""
+    visitor = pages.visitor()
+    token = visitor.csrf()
+    address = f"/login?csrf={token}&username=alice&password=password+of+alice"
+    fields = {"Content-Type": "application/x-www-form-urlencoded"}
+    assert visitor.request("POST", address, b"", fields).status == 403
+    assert visitor.request("POST", address, f"csrf={token}".encode(), fields).status == 401
+
+
+@pytest.mark.parametrize(
+    "other", ['x={"a": 1}', "a word", "a[1]=2", "theme=dark mode", "=", "x=\xff", 'x="' + "\\" * 5000 + '"', "x=1=2"]
+)
+def test_cookies_of_others(pages: Pages, other: str) -> None:
+    """Another program on this host may have set cookies that no standard allows: they disturb nothing."""
+    visitor = pages.visitor("alice")
+    secret = visitor.cookies[SESSION]
+    for header in (f"{other}; {SESSION}={secret}", f"{SESSION}={secret} ;{other}"):
+        assert Visitor(pages).request("GET", "/", headers={"Cookie": header}).status == 200
+    for header in (f"{other}; {SESSION}=", f"{SESSION}={'x' * 8200}", f"x{SESSION}={secret}", f"{SESSION}x={secret}"):
+        assert Visitor(pages).request("GET", "/", headers={"Cookie": header}).status == 302
