@@ -13,11 +13,14 @@ from pikachu.model import Principal, Scope, utc
 from pikachu.openssl import OpenSSL
 from pikachu.recognition import Decoded, Fact, Found, Kind, Value, decode, read
 from pikachu.recognition.signed import has_challenge
+from pikachu.x509.keys import bounded_in_all
 
 _MAXIMUM_PASSPHRASE: Final = 1023
 # 20 octets (RFC 5280 section 4.1.2.2).
 _LONGEST_SERIAL: Final = 40
 _MAXIMUM_TEXT: Final = 512 * 1024
+# Of hashing the passphrase, for all objects and all their parts together: a few seconds.
+_MAXIMUM_ITERATIONS: Final = 4_000_000
 
 _ARGUMENTS: Final = {
     Kind.CERTIFICATE: ("x509", "-noout", "-text"),
@@ -104,7 +107,8 @@ class Inspection:
     def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> tuple[Found, Inspected]:
         now = utc(self._clock.seconds())
         found = read(data)
-        decoded = [decode(one, now, passphrase) for one in found]
+        with bounded_in_all(_MAXIMUM_ITERATIONS):
+            decoded = [decode(one, now, passphrase) for one in found]
         first = found[0]
         facts = (("form", first.form), *decoded[0].facts, *_following(found, decoded))
         arguments = _arguments(first)

@@ -6,8 +6,11 @@ An ML-DSA key is its seed, or seed and expanded key together (RFC 9881 section 6
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
+from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Final, TypeAlias
 
 from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
@@ -41,6 +44,7 @@ __all__ = [
     "PublicKey",
     "SignatureAlgorithm",
     "bound_iterations",
+    "bounded_in_all",
     "check_modulus",
     "decrypt_pkcs8",
     "describe_private_key",
@@ -84,6 +88,11 @@ _MAXIMUM_SIZE: Final = 32 * 1024
 # A file names how often its passphrase is hashed; a million times takes some 0.3 s.
 _MAXIMUM_ITERATIONS: Final = 1_000_000
 _MAXIMUM_SCRYPT_OCTETS: Final = 64 * 1024 * 1024
+# What filling so many octets costs, as iterations of hashing.
+_SCRYPT_OCTETS_PER_ITERATION: Final = 256
+# How many iterations may follow in all; None: there is no such bound.
+_TOO_COSTLY: Final = "the private key's encryption would cost too much to open"
+_left: ContextVar[list[int] | None] = ContextVar("iterations left", default=None)
 
 _CURVES: Final[dict[str, type[ec.EllipticCurve]]] = {
     "prime256v1": ec.SECP256R1,
@@ -303,8 +312,10 @@ def decrypt_pkcs8(algorithm: der.Element, data: bytes, passphrase: bytes) -> byt
     kind, cipher = derivation[0].oid(), scheme[0].oid()
     numbers = [part.integer() for part in costs if part.tag == der.INTEGER]
     if kind == _SCRYPT:
-        if len(numbers) < 3 or 128 * numbers[0] * numbers[1] * numbers[2] > _MAXIMUM_SCRYPT_OCTETS:
-            raise UnsupportedAlgorithm("the private key's encryption would cost too much to open")
+        octets = 128 * numbers[0] * numbers[1] * numbers[2] if len(numbers) >= 3 else 0
+        if not 0 < octets <= _MAXIMUM_SCRYPT_OCTETS:
+            raise UnsupportedAlgorithm(_TOO_COSTLY)
+        bound_iterations(-(-octets // _SCRYPT_OCTETS_PER_ITERATION))
         return None
     if kind != _PBKDF2 or not numbers or costs[0].tag != der.OCTET_STRING:
         raise UnsupportedAlgorithm("the private key is encrypted in a way that is not accepted")
@@ -331,8 +342,21 @@ def bound_iterations(iterations: int) -> None:
 
     :raises UnsupportedAlgorithm: it would.
     """
-    if not 1 <= iterations <= _MAXIMUM_ITERATIONS:
-        raise UnsupportedAlgorithm("the private key's encryption would cost too much to open")
+    left = _left.get()
+    if not 1 <= iterations <= _MAXIMUM_ITERATIONS or (left is not None and iterations > left[0]):
+        raise UnsupportedAlgorithm(_TOO_COSTLY)
+    if left is not None:
+        left[0] -= iterations
+
+
+@contextlib.contextmanager
+def bounded_in_all(iterations: int) -> Iterator[None]:
+    """Within, hashing of passphrases costs no more than *iterations* in all: what is brought may hold many keys."""
+    token = _left.set([iterations])
+    try:
+        yield
+    finally:
+        _left.reset(token)
 
 
 def describe_private_key(key: PrivateKey) -> KeyDescription:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -10,6 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 import pytest
+from cryptography.hazmat.primitives import padding
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from pikachu.errors import AuthenticationFailed, MalformedRequest, NotAuthorized
 from pikachu.inspection import Inspected, Inspection
@@ -17,6 +20,9 @@ from pikachu.model import ANONYMOUS, Principal, PrincipalKind, Role, Scope
 from pikachu.openssl import OpenSSL
 from pikachu.storage.store import open_store
 from pikachu.threads import ImmediatePool
+from pikachu.x509 import der
+from pikachu.x509.keys import generate_private_key, private_key_info
+from pikachu.x509.pem import pem
 from tests.support.deferreds import failure_of, result_of
 from tests.support.interop import require
 from tests.support.objects import CHALLENGE, OBJECTS, PASSPHRASE, leaf
@@ -149,3 +155,28 @@ def test_the_program_sees_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "PIKACHU_SECRET" not in text
     assert "OPENSSL_CONF=/dev/null" in text
     assert text.endswith("512000\nx509 -noout\n")
+
+
+def costly_key(iterations: int) -> bytes:
+    """A private key under PBES2, in PEM."""
+    plain = private_key_info(generate_private_key("prime256v1"))
+    derived = hashlib.pbkdf2_hmac("sha256", PASSPHRASE.encode(), b"salt", iterations, 32)
+    padder, encryptor = padding.PKCS7(128).padder(), Cipher(algorithms.AES(derived), modes.CBC(bytes(16))).encryptor()
+    hidden = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
+    prf = der.sequence(der.oid("1.2.840.113549.2.9"), der.null())
+    derivation = der.sequence(der.octet_string(b"salt"), der.integer(iterations), prf)
+    scheme = der.sequence(der.oid("2.16.840.1.101.3.4.1.42"), der.octet_string(bytes(16)))
+    parameters = der.sequence(der.sequence(der.oid("1.2.840.113549.1.5.12"), derivation), scheme)
+    algorithm = der.sequence(der.oid("1.2.840.113549.1.5.13"), parameters)
+    return pem("ENCRYPTED PRIVATE KEY", der.sequence(algorithm, der.octet_string(hidden))).encode()
+
+
+def test_many_costly_passphrases() -> None:
+    """UI-7: one key may cost a second; twenty of them, or files of many parts, must not cost minutes."""
+    text = costly_key(1_000_000)
+    found = inspect(text * 20, PASSPHRASE)
+    assert ("accepted", "yes") in found.facts
+    assert found.text.count("Subject Public Key Info") == 4
+    assert found.text.count("would cost too much") == 16
+    # Each request has its own measure.
+    assert ("accepted", "yes") in inspect(text, PASSPHRASE).facts
