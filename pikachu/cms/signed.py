@@ -359,19 +359,18 @@ def attribute(oid: str, *values: bytes) -> bytes:
 
 
 def prepare(
-    content: bytes | None,
+    content: bytes,
     *,
     signer: CertificateIdentity,
     algorithm: bytes,
     signing_time: datetime | None = None,
     attributes: Mapping[str, bytes] | None = None,
     certificates: Iterable[bytes] = (),
-    crls: Iterable[bytes] = (),
     content_type: str = DATA,
 ) -> Unsigned:
     """A SignedData with one signer, ready to be signed (RFC 5652 sections 5.1 to 5.4).
 
-    :param content: of the eContent; ``None`` leaves it out.
+    :param content: of the eContent; it may be empty, but is never absent: OpenSSL verifies nothing without it.
     :param algorithm: the DER AlgorithmIdentifier of the signature, such as sha256WithRSAEncryption; the message digest
         is the one it names.
     :param attributes: dotted OID → DER value, beside contentType, messageDigest and signingTime.
@@ -385,7 +384,7 @@ def prepare(
     type_der = der.oid(content_type)
     wanted = [
         attribute(CONTENT_TYPE, type_der),
-        attribute(MESSAGE_DIGEST, der.octet_string(digest.of(content or b""))),
+        attribute(MESSAGE_DIGEST, der.octet_string(digest.of(content))),
     ]
     if signing_time is not None:
         wanted.append(attribute(SIGNING_TIME, der.time(signing_time)))
@@ -396,9 +395,8 @@ def prepare(
         to_be_signed=der.set_of(wanted),
         head=version
         + der.tlv(der.SET, digest.algorithm)
-        + (der.sequence(type_der) if content is None else _encapsulated(type_der, content))
-        + _optional_set(0, certificates)
-        + _optional_set(1, crls),
+        + der.sequence(type_der, der.explicit(0, der.octet_string(content)))
+        + _optional_set(0, certificates),
         signer_head=der.integer(1) + signer.issuer_and_serial + digest.algorithm,
         signature_algorithm=RSA_ENCRYPTION_ALGORITHM if plain else algorithm,
     )
@@ -418,10 +416,6 @@ def degenerate(certificates: Iterable[bytes] = (), crls: Iterable[bytes] = ()) -
         der.tlv(der.SET, b""),
     )
     return der.sequence(_SIGNED_DATA, der.explicit(0, body))
-
-
-def _encapsulated(type_der: bytes, content: bytes) -> bytes:
-    return der.sequence(type_der, der.explicit(0, der.octet_string(content)))
 
 
 def _optional_set(number: int, members: Iterable[bytes]) -> bytes:

@@ -128,18 +128,19 @@ def test_openssl_prints_degenerate(directory: Path) -> None:
     assert "Throw-away CA" in text
 
 
-def test_openssl_reads_a_failure(directory: Path) -> None:
-    """A CertRep without content is still a SignedData."""
+@pytest.mark.parametrize("fail_info", [None, *FailInfo])
+def test_openssl_verifies_replies_without_an_envelope(directory: Path, fail_info: FailInfo | None) -> None:
+    """PENDING, and FAILURE with each failInfo: the content is empty, and the signature covers it."""
     require("openssl")
     certificate = (directory / "ca.der").read_bytes()
     reply = Reply(b"tid", b"nonce", bytes(16), datetime.now(UTC), identify(certificate), ALGORITHM)
-    unsigned = reply.failure(FailInfo.BAD_REQUEST, "no")
+    unsigned = reply.pending() if fail_info is None else reply.failure(fail_info, "no")
     data = unsigned.assemble(rsa_key().sign(unsigned.to_be_signed, padding.PKCS1v15(), hashes.SHA256()))
     (directory / "reply").write_bytes(data)
-    assert "signedData" in run(directory, "openssl", "cms", "-cmsout", "-print", "-inform", "DER", "-in", "reply")
-    (directory / "empty").write_bytes(b"")
-    command = ("openssl", "cms", "-verify", "-inform", "DER", "-in", "reply", "-CAfile", "ca.pem", "-binary")
-    run(directory, *command, "-content", "empty", "-purpose", "any")
+    for tool in ("cms", "smime"):
+        command = ("openssl", tool, "-verify", "-inform", "DER", "-in", "reply", "-CAfile", "ca.pem", "-binary")
+        run(directory, *command, "-purpose", "any", "-out", "content")
+        assert (directory / "content").read_bytes() == b""
 
 
 # --- SCEP clients ------------------------------------------------------------------------

@@ -15,7 +15,7 @@ Answers are built in two steps, since private keys are used in :mod:`pikachu.sig
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -46,6 +46,9 @@ _TRANSACTION_ID: Final = der.oid(TRANSACTION_ID)
 _SIGNING_TIME: Final = der.oid(SIGNING_TIME)
 # PrintableString by the RFC; the others hold the same bytes.
 _STRINGS: Final = frozenset({der.PRINTABLE_STRING, der.UTF8_STRING, der.IA5_STRING, der.T61_STRING})
+# The eContent of a CertRep without an envelope is empty, not absent: OpenSSL verifies no signature over absent
+# content, so clients that use it would take PENDING and FAILURE for no answer at all.
+_NO_ENVELOPE: Final = b""
 
 
 class MessageType(IntEnum):
@@ -82,21 +85,18 @@ class PKIMessage:
     """A message whose transaction id could be read; nothing else of it has been checked.
 
     :param transaction_id: as sent; any bytes.
-    :param message_type: ``None`` when absent, repeated or no number.
+    :param message_type: ``None`` when absent, repeated or no decimal number.
     :param sender_nonce: as sent, whatever its length, so that it can be echoed; ``None`` when absent or repeated.
     :param signing_time: ``None`` when absent or in no known form.
+    :param signer: the signature whose attributes these are; :meth:`check` refuses a message with others beside it.
     """
 
     transaction_id: bytes
     message_type: int | None
     sender_nonce: bytes | None
     signing_time: datetime | None
+    signer: SignerInfo = field(repr=False)
     signed: SignedData = field(repr=False)
-
-    @property
-    def signer(self) -> SignerInfo:
-        """The one signature."""
-        return self.signed.signers[0]
 
     @property
     def digest(self) -> Digest:
@@ -106,9 +106,11 @@ class PKIMessage:
     def check(self) -> MessageType:
         """Its type, when the signed attributes are what a request's must be (RFC 8894 section 3.2.1).
 
-        :raises MalformedRequest: when an attribute is missing, repeated, or out of bounds, or no client sends
-            this type.
+        :raises MalformedRequest: when there are several signatures, when an attribute is missing, repeated, or out of
+            bounds, or when no client sends this type.
         """
+        if len(self.signed.signers) != 1:
+            raise MalformedRequest("the message has not exactly one signer")
         seen = set()
         for attribute in self.signer.attributes:
             if attribute.oid_der in seen or len(attribute.values) != 1:
@@ -148,25 +150,47 @@ class PKIMessage:
 def decode(data: bytes) -> PKIMessage:
     """Read a pkiMessage, in DER or in BER, as far as its transaction id.
 
-    :raises MalformedRequest: when it is no SignedData with one signer and one transaction id of 1 to 255 bytes.
+    :raises MalformedRequest: when it is no SignedData with a signer and one transaction id of 1 to 255 bytes.
     """
     signed = parse_signed_data(data)
-    if len(signed.signers) != 1:
-        raise MalformedRequest("the message has not exactly one signer")
-    signer = signed.signers[0]
+    if not signed.signers:
+        raise MalformedRequest("the message has no signer")
+    signer, transaction_id = _transaction(signed.signers)
+    nonce = _only(signer, _SENDER_NONCE)
+    return PKIMessage(
+        transaction_id=transaction_id,
+        message_type=_number(_only(signer, _MESSAGE_TYPE)),
+        sender_nonce=nonce.content if nonce is not None and nonce.tag == der.OCTET_STRING else None,
+        signing_time=_moment(_only(signer, _SIGNING_TIME)),
+        signer=signer,
+        signed=signed,
+    )
+
+
+def _transaction(signers: Sequence[SignerInfo]) -> tuple[SignerInfo, bytes]:
+    """The first signer whose transaction id is readable, and that id.
+
+    A message with several signers is refused later: with a transaction id, the refusal is a CertRep.
+
+    :raises MalformedRequest: when no signer has one, with the reason of the first.
+    """
+    reason: MalformedRequest | None = None
+    for signer in signers:
+        try:
+            return signer, _transaction_id(signer)
+        except MalformedRequest as error:
+            reason = reason or error
+    assert reason is not None  # noqa: S101 - there is at least one signer
+    raise reason
+
+
+def _transaction_id(signer: SignerInfo) -> bytes:
     transaction_id = signer.value(_TRANSACTION_ID)
     if transaction_id is None or transaction_id.tag not in _STRINGS:
         raise MalformedRequest("the message has no transactionID")
     if not 1 <= len(transaction_id.content) <= MAX_TRANSACTION_ID:
         raise MalformedRequest(f"the transactionID is not 1 to {MAX_TRANSACTION_ID} bytes")
-    nonce = _only(signer, _SENDER_NONCE)
-    return PKIMessage(
-        transaction_id=transaction_id.content,
-        message_type=_number(_only(signer, _MESSAGE_TYPE)),
-        sender_nonce=nonce.content if nonce is not None and nonce.tag == der.OCTET_STRING else None,
-        signing_time=_moment(_only(signer, _SIGNING_TIME)),
-        signed=signed,
-    )
+    return transaction_id.content
 
 
 def _only(signer: SignerInfo, oid_der: bytes) -> der.Element | None:
@@ -175,10 +199,13 @@ def _only(signer: SignerInfo, oid_der: bytes) -> der.Element | None:
 
 
 def _number(element: der.Element | None) -> int | None:
+    """The value of up to three decimal digits, without leading zeros (RFC 8894 section 3.2.1.2)."""
     if element is None or element.tag not in _STRINGS:
         return None
     digits = element.content
-    return int(digits) if digits.isdigit() and len(digits) <= 3 else None
+    if not digits.isdigit() or len(digits) > 3 or digits != b"%d" % int(digits):
+        return None
+    return int(digits)
 
 
 def _moment(element: der.Element | None) -> datetime | None:
@@ -301,16 +328,16 @@ class Reply:
 
     def pending(self) -> Unsigned:
         """PENDING: poll again later."""
-        return self._prepare(PKIStatus.PENDING, None, {})
+        return self._prepare(PKIStatus.PENDING, _NO_ENVELOPE, {})
 
     def failure(self, fail_info: FailInfo, text: str = "") -> Unsigned:
         """FAILURE, with a line for people where there is one (RFC 8894 section 3.2.1.4)."""
         extra = {FAIL_INFO: der.printable_string(str(fail_info.value))}
         if text:
             extra[FAIL_INFO_TEXT] = der.utf8_string(text)
-        return self._prepare(PKIStatus.FAILURE, None, extra)
+        return self._prepare(PKIStatus.FAILURE, _NO_ENVELOPE, extra)
 
-    def _prepare(self, status: PKIStatus, content: bytes | None, extra: dict[str, bytes]) -> Unsigned:
+    def _prepare(self, status: PKIStatus, content: bytes, extra: dict[str, bytes]) -> Unsigned:
         attributes = {
             MESSAGE_TYPE: der.printable_string(str(MessageType.CERT_REP.value)),
             PKI_STATUS: der.printable_string(str(status.value)),

@@ -11,8 +11,8 @@ from urllib.parse import unquote_to_bytes
 from pikachu.errors import MalformedRequest
 
 _MAX_PARAMETERS: Final = 16
-# Clients break lines in base64, and software between us and them turns "+" into a space.
-_TRANSPORTED: Final = bytes.maketrans(b" ", b"+")
+# Clients break lines in base64 or use the URL alphabet, and software between us and them turns "+" into a space.
+_BASE64: Final = bytes.maketrans(b" -_", b"++/")
 _LINE_BREAKS: Final = b"\r\n\t"
 
 
@@ -45,7 +45,7 @@ class SCEPQuery:
 
         :raises MalformedRequest: when there is none, or it is not base64.
         """
-        text = (self.message or b"").translate(_TRANSPORTED, _LINE_BREAKS).rstrip(b"=")
+        text = (self.message or b"").translate(_BASE64, _LINE_BREAKS).rstrip(b"=")
         if not text:
             raise MalformedRequest("the request has no message")
         try:

@@ -36,6 +36,7 @@ from tests.support.scep_client import (
     csr,
     envelope,
     integer,
+    joined,
     octets,
     oid,
     printable,
@@ -88,6 +89,10 @@ FAILURES: list[tuple[str, dict[str, Any], str]] = [
     ("type 0", with_attributes(kind=[printable("0")]), BAD_REQUEST),
     ("type x", with_attributes(kind=[printable("x")]), BAD_REQUEST),
     ("type with sign", with_attributes(kind=[printable("+19")]), BAD_REQUEST),
+    ("type with leading zero", with_attributes(kind=[printable("019")]), BAD_REQUEST),
+    ("type with space", with_attributes(kind=[printable("19 ")]), BAD_REQUEST),
+    ("two signers", {"signers": 2}, BAD_REQUEST),
+    ("two signers that don't verify", {"signers": 2, "flip": True}, BAD_REQUEST),
     ("no type", with_attributes(kind=None), BAD_REQUEST),
     ("signature", {"flip": True}, BAD_MESSAGE_CHECK),
     ("messageDigest", {"message_digest": b"d" * 32}, BAD_MESSAGE_CHECK),
@@ -178,12 +183,22 @@ def pem(message: bytes) -> bytes:
     return b"-----BEGIN PKCS7-----\n" + base64.encodebytes(message) + b"-----END PKCS7-----\n"
 
 
+def test_a_second_signer_with_another_transaction(server: SCEP) -> None:
+    """The transaction id that stands first is echoed, with the nonce beside it."""
+    client, other = server.client(), server.client(2)
+    first = client.pkcs_req(transaction_id="first", sender_nonce=b"first nonce")
+    reply = server.ask_scep(client, joined(first, other.pkcs_req(transaction_id="second")))
+    assert (reply.status, reply.fail_info, reply.transaction_id) == (FAILURE, BAD_REQUEST, "first")
+    assert reply.recipient_nonce == b"first nonce"
+
+
 BAD_BODIES: list[tuple[str, Callable[[SCEPClient], bytes]]] = [
     ("empty", lambda c: b""),
     ("one byte", lambda c: b"\x99"),
     ("PEM", lambda c: pem(c.pkcs_req())),
     ("no signer", lambda c: c.pkcs_req(signers=0)),
-    ("two signers", lambda c: c.pkcs_req(signers=2)),
+    ("two signers without transactionID", lambda c: c.pkcs_req(signers=2, **with_attributes(transaction=None))),
+    ("too many signers", lambda c: c.pkcs_req(signers=9)),
     ("no transactionID", lambda c: c.pkcs_req(**with_attributes(transaction=None))),
     ("empty transactionID", lambda c: c.pkcs_req(transaction_id=b"")),
     ("long transactionID", lambda c: c.pkcs_req(transaction_id=b"t" * 10_000)),

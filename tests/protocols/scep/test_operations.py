@@ -175,13 +175,17 @@ def test_post_without_an_operation(scep: SCEP) -> None:
 
 
 def test_get_as_clients_write_it(scep: SCEP) -> None:
-    """Unescaped characters, line breaks, missing padding."""
+    """Unescaped characters, line breaks, missing padding, the URL alphabet of base64."""
     client = scep.client()
     message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
     escaped = as_query(message)
     plain = escaped.replace(b"%2B", b"+").replace(b"%2F", b"/").replace(b"%3D", b"=")
     broken = b"%0A".join(plain[at : at + 64] for at in range(0, len(plain), 64))
-    for text in (escaped, plain, broken, plain.rstrip(b"="), plain.replace(b"+", b"%20")):
+    url_safe = plain.replace(b"+", b"-").replace(b"/", b"_")
+    for text in (
+        *(escaped, plain, broken, plain.rstrip(b"="), plain.replace(b"+", b"%20")),
+        *(url_safe, url_safe.rstrip(b"="), url_safe.replace(b"_", b"%5F")),
+    ):
         response = scep.get_scep("PKIOperation", message=text)
         scep.leaf(client.read(response.body, client.recipient))
 

@@ -37,10 +37,11 @@ from pikachu.protocols.scep.messages import (
     next_ca_certificates,
 )
 from tests.support import scep_client
-from tests.support.scep_client import SCEPClient, attribute, octets, printable, rsa_key, self_signed, tlv
+from tests.support.scep_client import SCEPClient, attribute, joined, octets, printable, rsa_key, self_signed, tlv
 
 AUTHORITY = self_signed(rsa_key(0), "RA", 77)
 CLIENT = SCEPClient(rsa_key(1), self_signed(rsa_key(1)), AUTHORITY)
+OTHER = SCEPClient(rsa_key(2), self_signed(rsa_key(2), "other", 2), AUTHORITY)
 CSR = scep_client.csr(rsa_key(1), challenge="secret")
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 ALGORITHM = rsa_signature_algorithm(Digest.SHA256)
@@ -183,7 +184,8 @@ UNDECODABLE: dict[str, bytes] = {
     "2 one random byte": b"\x9c",
     "3 PEM": b"-----BEGIN CMS-----\nMIIB\n-----END CMS-----\n",
     "11 no signer": CLIENT.pkcs_req(signers=0),
-    "two signers": CLIENT.pkcs_req(signers=2),
+    "two signers without a transaction id": CLIENT.pkcs_req(signers=2, attributes={scep_client.TRANSACTION_ID: None}),
+    "nine signers": CLIENT.pkcs_req(signers=9),
     "13 no transaction id": CLIENT.pkcs_req(attributes={scep_client.TRANSACTION_ID: None}),
     "15 transaction id of 10 KB": CLIENT.pkcs_req(transaction_id=b"x" * 10_240),
     "transaction id of 256 bytes": CLIENT.pkcs_req(transaction_id=b"x" * 256),
@@ -242,6 +244,27 @@ FAILING: dict[str, tuple[bytes, type[PikachuError]]] = {
     "type 0": (CLIENT.request(0, CSR), MalformedRequest),
     "type 99999": (CLIENT.request(99_999, CSR), MalformedRequest),
     "type -1": (CLIENT.request(-1, CSR), MalformedRequest),
+    **{
+        f"type {text!r}": (
+            CLIENT.pkcs_req(attributes={scep_client.MESSAGE_TYPE: [printable(text)]}),
+            MalformedRequest,
+        )
+        for text in (b"019", b"0019", b"017", b"00", b"", b" 19", b"19 ", b"+19", b"19\0", b"1 9", b"\xb9\xb9")
+    },
+    "two equal signers": (CLIENT.pkcs_req(signers=2), MalformedRequest),
+    "eight equal signers": (CLIENT.pkcs_req(signers=8), MalformedRequest),
+    "a signer of another transaction": (
+        joined(CLIENT.pkcs_req(), OTHER.pkcs_req(transaction_id="2")),
+        MalformedRequest,
+    ),
+    "a second signer without a transaction id": (
+        joined(CLIENT.pkcs_req(), OTHER.pkcs_req(attributes={scep_client.TRANSACTION_ID: None})),
+        MalformedRequest,
+    ),
+    "a first signer without a transaction id": (
+        joined(OTHER.pkcs_req(attributes={scep_client.TRANSACTION_ID: None}), CLIENT.pkcs_req()),
+        MalformedRequest,
+    ),
     "type is a word": (
         CLIENT.pkcs_req(attributes={scep_client.MESSAGE_TYPE: [printable("PKCSReq")]}),
         MalformedRequest,
@@ -412,20 +435,20 @@ def _crl() -> bytes:
 
 
 def test_pending() -> None:
-    """Status 3, no content."""
+    """Status 3, empty content."""
     answer = CLIENT.read(signed_reply(reply_to(decode(CLIENT.pkcs_req())).pending()), AUTHORITY)
     assert (answer.status, answer.fail_info, answer.fail_info_text) == ("3", None, None)
 
 
 @pytest.mark.parametrize("fail_info", list(FailInfo))
 def test_failure(fail_info: FailInfo) -> None:
-    """Status 2, failInfo as a decimal PrintableString, the text as UTF8String, content absent."""
+    """Status 2, failInfo as a decimal PrintableString, the text as UTF8String, empty content."""
     reply = reply_to(decode(CLIENT.pkcs_req()))
     answer = CLIENT.read(signed_reply(reply.failure(fail_info, "Grund: ü")), AUTHORITY)
     assert (answer.status, answer.fail_info, answer.fail_info_text) == ("2", str(int(fail_info)), "Grund: ü")
     plain = signed_reply(reply.failure(fail_info))
     assert CLIENT.read(plain, AUTHORITY).fail_info_text is None
-    assert parse_signed_data(plain).content is None
+    assert parse_signed_data(plain).content == b""
 
 
 def test_wire_values() -> None:

@@ -13,6 +13,7 @@ from pikachu.protocols.scep.query import Operation, SCEPQuery, capabilities, par
 
 DATA = bytes(range(256))  # its base64 has "+", "/" and "="
 TEXT = base64.b64encode(DATA)
+URL_SAFE = base64.urlsafe_b64encode(DATA)
 
 
 @pytest.mark.parametrize(
@@ -27,23 +28,29 @@ TEXT = base64.b64encode(DATA)
         b"%0A".join(TEXT[at : at + 64] for at in range(0, len(TEXT), 64)),
         b"%0D%0A".join(TEXT[at : at + 76] for at in range(0, len(TEXT), 76)) + b"%0D%0A",
         b"".join(b"%%%02X" % octet for octet in TEXT),
+        URL_SAFE,
+        URL_SAFE.rstrip(b"="),
+        URL_SAFE.replace(b"-", b"%2D").replace(b"_", b"%5f").replace(b"=", b"%3D"),
+        b"%0A".join(URL_SAFE[at : at + 64] for at in range(0, len(URL_SAFE), 64)),
+        TEXT.replace(b"+", b"-"),
+        TEXT.replace(b"/", b"_"),
     ],
 )
 def test_base64_in_every_form_that_clients_send(text: bytes) -> None:
-    """Escaped or not, with line breaks, spaces for plus signs, without padding."""
+    """Escaped or not, with line breaks, spaces for plus signs, without padding, in the URL alphabet (RFC 4648 5)."""
     query = parse_query(b"/scep?operation=PKIOperation&message=" + text)
     assert query.operation is Operation.PKI_OPERATION
     assert query.der() == DATA
 
 
-@given(st.binary(min_size=1, max_size=200), st.booleans())
-def test_round_trip(data: bytes, padding: bool) -> None:
+@given(st.binary(min_size=1, max_size=200), st.booleans(), st.booleans())
+def test_round_trip(data: bytes, padding: bool, url_safe: bool) -> None:
     """Any message."""
-    text = base64.b64encode(data)
+    text = base64.urlsafe_b64encode(data) if url_safe else base64.b64encode(data)
     assert SCEPQuery(None, text if padding else text.rstrip(b"=")).der() == data
 
 
-@pytest.mark.parametrize("text", [b"", b"!!!!", b"AAA$", b"A", b"AAAAA", b"=", b"AA-_", b"AA%00A", b"%FF", b"AA==AA=="])
+@pytest.mark.parametrize("text", [b"", b"!!!!", b"AAA$", b"A", b"AAAAA", b"=", b"AA~_", b"AA%00A", b"%FF", b"AA==AA=="])
 def test_what_is_not_base64_is_malformed(text: bytes) -> None:
     """No message, or one that is not standard base64."""
     with pytest.raises(MalformedRequest):
