@@ -67,6 +67,8 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("passwords", reactor, max(1, processors // 2), queue=200),
         WorkerPool("files", reactor, 2, queue=100),
         WorkerPool("keys", reactor, max(1, processors // 2), queue=50),
+        # An RSA-4096 key takes half a second or more, and devices give up after some ten seconds.
+        WorkerPool("server-keys", reactor, max(1, processors // 2), queue=20),
         WorkerPool("inspection", reactor, 2, queue=20),
     )
 
@@ -74,7 +76,7 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
 def immediate_pools() -> Pools:
     """For commands: everything is done at once."""
     pool = ImmediatePool()
-    return Pools(pool, pool, pool, pool, pool)
+    return Pools(pool, pool, pool, pool, pool, pool)
 
 
 def database_url(config: Configuration) -> str:

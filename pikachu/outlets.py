@@ -48,7 +48,7 @@ class Outlets:
             self._quick = QuickPath(self._ocsp, (b"POST /ocsp", b"GET /ocsp/"), clock)
         self._est: ESTResource | None = None
         if config.est.enabled:
-            self._est = ESTResource(core.registration, core.pools.signing, config.est.base64_wrap.value)
+            self._est = ESTResource(core.registration, core.pools.server_keys, config.est.base64_wrap.value)
 
     def of(self, listener: str) -> tuple[IResource, QuickPath | None]:
         """The tree of ``http``, ``scep``, ``https`` or ``trusted_https``, and its quick path."""

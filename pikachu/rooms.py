@@ -45,6 +45,8 @@ class Pools:
     :param files: CRLs: assembling, hashing, writing.
     :param keys: making keys, which takes seconds, and what is done with those that people keep here: whoever makes
         many must not keep the CA from signing.
+    :param server_keys: making keys for EST serverkeygen: neither the CA's signatures nor people's own keys wait for
+        those of devices.
     :param inspection: decoding what people bring, which may wait for the openssl program.
     """
 
@@ -52,11 +54,12 @@ class Pools:
     passwords: IWorkerPool
     files: IWorkerPool
     keys: IWorkerPool
+    server_keys: IWorkerPool
     inspection: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Those that are started and stopped with the server."""
-        pools = (self.signing, self.passwords, self.files, self.keys, self.inspection)
+        pools = (self.signing, self.passwords, self.files, self.keys, self.server_keys, self.inspection)
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
 
