@@ -3,86 +3,21 @@
 from __future__ import annotations
 
 import base64
-import os
-import signal
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.cli.session import done, operator
-from pikachu.model import Approval, Event, ListQuery, Policy
 from tests.support.interop import require
-from tests.support.lint import check_chain
-from tests.support.scep_client import new_client, read_degenerate
-from tests.support.server import Server, running_server, wait_until
+from tests.support.scep_client import new_client
+from tests.support.scep_live import approve, challenge, manual, run, server_in, url, verify
+from tests.support.server import Server
 
 pytestmark = pytest.mark.interop
 
 SUBMIT = "/usr/lib/certmonger/scep-submit"
-SESSION = "/usr/lib/certmonger/certmonger-session"
-
-
-def run(folder: Path, *command: str, codes: tuple[int, ...] = (0,)) -> str:
-    """The output of a command that ends with one of *codes*."""
-    result = subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=90, stdin=subprocess.DEVNULL)
-    text = (result.stdout + result.stderr).decode("utf-8", "replace")
-    assert result.returncode in codes, f"{' '.join(command)}: {result.returncode}\n{text}"
-    return text
-
-
-def challenge(server: Server) -> str:
-    """A new challenge password."""
-    with server.core() as core:
-        return done(core.accounts.create_challenge(operator()))[1]
-
-
-def manual(server: Server) -> None:
-    """Let a person look at each enrollment."""
-    with server.core() as core:
-        policy = Policy(
-            0, "looked at", 30, core.policies.default.extensions, True, use_for_scep=True, approval=Approval.MANUAL
-        )
-        done(core.store.add_policy(policy, Event("create", "policy", policy.name, "test"), core.authority.now()))
-    # A running server looks for changed policies once a second.
-    time.sleep(1.1)
-
-
-def approve(server: Server) -> None:
-    """Approve what waits, once something does."""
-
-    def waiting() -> bool:
-        with server.core() as core:
-            page = done(core.inventory.approvals(operator(), ListQuery(filters={"state": "pending"})))
-            for request in page.items:
-                done(core.registration.approve(operator(), request.id))
-            return bool(page.items)
-
-    wait_until(waiting, "a request waits")
-
-
-def url(server: Server) -> str:
-    return f"http://127.0.0.1:{server.ports['scep']}/scep"
-
-
-def verify(server: Server, path: Path, issuer: str) -> x509.Certificate:
-    """The certificate in a PEM file, whose chain OpenSSL verifies."""
-    found = x509.load_pem_x509_certificate(path.read_bytes())
-    ca = server.files.issuers[issuer]
-    check_chain(found.public_bytes(Encoding.DER), [ca.der, server.files.root.der])
-    return found
-
-
-@contextmanager
-def server_in(folder: Path, kind: str, **changes: str) -> Iterator[Server]:
-    settings = {("SCEP", key): text for key, text in changes.items()}
-    with running_server(folder / "server", (kind,), changes=settings) as server:
-        yield server
 
 
 def rsa_key_file(folder: Path, name: str = "key.pem") -> str:
@@ -228,61 +163,3 @@ def test_certmonger_submits(tmp_path: Path, kind: str) -> None:
         arguments = ("-p", "-r", str(tmp_path / "ra.pem"), "-N", str(tmp_path / "ca.pem"), "message")
         text = run(tmp_path, SUBMIT, "-u", url(server), *arguments, codes=(0, 2, 3))
         assert "challenge" in text.lower() or "BAD_REQUEST" in server.log
-
-
-@pytest.mark.parametrize("kind", ["rsa2048", "p256"])
-def test_certmonger(tmp_path: Path, kind: str) -> None:
-    """A whole session: a CA is added, a certificate requested and its key replaced."""
-    require("dbus-run-session", "getcert", SESSION)
-    issuer = {"rsa2048": "rsa", "p256": "ec"}[kind]
-    with server_in(tmp_path, kind) as server:
-        ca = next(iter(server.files.issuers.values()))
-        (tmp_path / "ca.pem").write_bytes(ca.pem + server.files.root.pem)
-        recipient = ca.pem
-        if kind == "p256":
-            body = server.ask("scep", "/scep?operation=GetCACert").body
-            found = [x509.load_der_x509_certificate(one) for one in read_degenerate(body)[0]]
-            ra = next(one for one in found if "RA" in one.subject.rfc4514_string())
-            recipient = ra.public_bytes(Encoding.PEM)
-        (tmp_path / "ra.pem").write_bytes(recipient)
-        script = f"""
-set -e
-{SESSION} -s -n >session.log 2>&1 &
-daemon=$!
-trap 'kill $daemon' EXIT
-monitored() {{
-    for _ in $(seq 100); do
-        getcert list -s -i r1 | grep -q 'status: MONITORING' && test -s $1 && return 0
-        sleep 0.2
-    done
-    getcert list -s
-    return 1
-}}
-for _ in $(seq 50); do getcert list-cas -s >/dev/null 2>&1 && break; sleep 0.1; done
-getcert add-scep-ca -s -c ca1 -u {url(server)} -N {tmp_path}/ca.pem -r {tmp_path}/ra.pem
-getcert request -s -I r1 -c ca1 -k {tmp_path}/c.key -f {tmp_path}/c.pem -N CN=certmonger -L {challenge(server)}
-monitored c.pem
-cp c.pem first.pem
-rm c.pem
-getcert rekey -s -i r1
-monitored c.pem
-"""
-        environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-        with subprocess.Popen(
-            ["dbus-run-session", "--", "sh", "-c", script],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ) as session:
-            try:
-                output, _ = session.communicate(timeout=80)
-            except subprocess.TimeoutExpired:
-                os.killpg(session.pid, signal.SIGKILL)
-                output, _ = session.communicate()
-        assert session.returncode == 0, (output, server.log[-3000:])
-        first = verify(server, tmp_path / "first.pem", issuer)
-        second = verify(server, tmp_path / "c.pem", issuer)
-        assert first.public_key() != second.public_key()
-        assert first.subject == second.subject

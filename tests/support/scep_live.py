@@ -1,0 +1,74 @@
+"""SCEP at a real server; challenge passwords and policies are made by another process, as by ``pikachu``."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pikachu.cli.session import done, operator
+from pikachu.model import Approval, Event, ListQuery, Policy
+from tests.support.lint import check_chain
+from tests.support.server import Server, running_server, wait_until
+
+
+def run(folder: Path, *command: str, codes: tuple[int, ...] = (0,)) -> str:
+    """The output of a command that ends with one of *codes*."""
+    result = subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=90, stdin=subprocess.DEVNULL)
+    text = (result.stdout + result.stderr).decode("utf-8", "replace")
+    assert result.returncode in codes, f"{' '.join(command)}: {result.returncode}\n{text}"
+    return text
+
+
+def challenge(server: Server) -> str:
+    """A new challenge password."""
+    with server.core() as core:
+        return done(core.accounts.create_challenge(operator()))[1]
+
+
+def manual(server: Server) -> None:
+    """Let a person look at each enrollment."""
+    with server.core() as core:
+        policy = Policy(
+            0, "looked at", 30, core.policies.default.extensions, True, use_for_scep=True, approval=Approval.MANUAL
+        )
+        done(core.store.add_policy(policy, Event("create", "policy", policy.name, "test"), core.authority.now()))
+    # A running server looks for changed policies once a second.
+    time.sleep(1.1)
+
+
+def approve(server: Server) -> None:
+    """Approve what waits, once something does."""
+
+    def waiting() -> bool:
+        with server.core() as core:
+            page = done(core.inventory.approvals(operator(), ListQuery(filters={"state": "pending"})))
+            for request in page.items:
+                done(core.registration.approve(operator(), request.id))
+            return bool(page.items)
+
+    wait_until(waiting, "a request waits")
+
+
+def url(server: Server) -> str:
+    return f"http://127.0.0.1:{server.ports['scep']}/scep"
+
+
+def verify(server: Server, path: Path, issuer: str) -> x509.Certificate:
+    """The certificate in a PEM file, whose chain OpenSSL verifies."""
+    found = x509.load_pem_x509_certificate(path.read_bytes())
+    ca = server.files.issuers[issuer]
+    check_chain(found.public_bytes(Encoding.DER), [ca.der, server.files.root.der])
+    return found
+
+
+@contextmanager
+def server_in(folder: Path, kind: str, **changes: str) -> Iterator[Server]:
+    settings = {("SCEP", key): text for key, text in changes.items()}
+    with running_server(folder / "server", (kind,), changes=settings) as server:
+        yield server
