@@ -15,9 +15,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 
 from bench.messages import new_p256_key, self_made_ca
-from bench.place import free_port
 from bench.server import Program
 from pikachu.x509.certificate import Certificate, parse_certificate
+from tests.support.ports import free_port
 
 _CA_CONFIG = """\
 [ca]

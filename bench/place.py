@@ -13,7 +13,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sqlite3
 import ssl
 import subprocess
@@ -25,6 +24,7 @@ from pathlib import Path
 from bench.messages import certificate_request, new_p256_key
 from pikachu.x509.armour import blocks
 from pikachu.x509.certificate import Certificate, parse_certificate
+from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).parent.parent
 ACCOUNT = "bench"
@@ -107,14 +107,6 @@ class Place:
         """Serials by name: ``valid`` and ``revoked``."""
         found: dict[str, int] = json.loads((self.folder / "samples.json").read_text())
         return found
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def pikachu(config: Path, *arguments: str) -> str:

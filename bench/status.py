@@ -9,8 +9,8 @@ from bench.figures import Figure, median_of
 from bench.load import Load
 from bench.messages import OCSP_SUCCESSFUL, ocsp_gets, ocsp_posts
 from bench.peers import installed, openssl_folder, openssl_ocsp
-from bench.place import free_port
 from bench.run import Run
+from tests.support.ports import free_port
 
 _PEER = "openssl ocsp"
 _ASKED = 500

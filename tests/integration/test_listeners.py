@@ -34,6 +34,7 @@ from pikachu.http.responses import send
 from pikachu.listeners import ClientCertificates, ListenerService, TLSContextSource
 from tests.support import pki
 from tests.support.connections import TLS, Plain
+from tests.support.ports import free_port
 
 PAST = datetime.now(UTC) - timedelta(days=1)
 LONG_PAST = PAST - timedelta(days=30)
@@ -375,12 +376,6 @@ def test_expired_certificate_is_a_warning(world: World, tmp_path: Path) -> None:
         world.source()
     assert [event["log_level"].name for event in events] == ["warn"]
     assert f"{PAST:%Y-%m-%d}" in events[0]["end"]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def read_all(connection: socket.socket) -> bytes:

@@ -21,7 +21,8 @@ from pikachu.x509.extension import Extension
 from pikachu.x509.pem import certificates_pem
 from tests.support.interop import require
 from tests.support.pki import key_pem
-from tests.support.server import Server, accepts, end, free_ports, make_server, wait_until
+from tests.support.ports import free_port
+from tests.support.server import Server, accepts, end, make_server, wait_until
 from tests.support.stack import Leaf, Stack
 
 pytestmark = pytest.mark.interop
@@ -113,7 +114,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server with an EC and an RSA CA."""
     require("openssl")
     folder = tmp_path_factory.mktemp("status")
-    (port,) = free_ports(1)
+    port = free_port()
     changes = {("CA", "public_url"): f"http://127.0.0.1:{port}", ("DEFAULT", "http_port"): str(port)}
     server = make_server(folder / "server", ("p256", "rsa2048"), changes=changes)
     (folder / "files").mkdir()
@@ -344,7 +345,7 @@ def test_nginx_staples(site: Site) -> None:
     """With nginx: good is stapled; what was revoked is not."""
     require("nginx")
     leaf, certificate, key = site.issue(common_name="localhost")
-    (port,) = free_ports(1)
+    port = free_port()
     whole = site.folder / "stapled.crt"
     whole.write_bytes(certificate.read_bytes() + (site.server.folder / "ec.crt").read_bytes())
     folder = site.folder / "nginx-staple"
@@ -381,7 +382,7 @@ def test_nginx_refuses_who_is_on_the_list(site: Site) -> None:
     folder.mkdir()
     leaf, certificate, key = site.issue(common_name="a")
     _, other_certificate, other_key = site.issue(common_name="b")
-    (port,) = free_ports(1)
+    port = free_port()
     lists = folder / "chain-crl.pem"
     lists.write_bytes(site.get("/crl/ec-chain.pem"))
     files = site.server.folder
@@ -420,7 +421,7 @@ def test_haproxy_refuses_who_is_on_the_list(site: Site) -> None:
     files = site.server.folder
     own, lists = folder / "own.pem", folder / "chain-crl.pem"
     own.write_bytes((files / "https.crt").read_bytes() + (files / "https.key").read_bytes())
-    (port,) = free_ports(1)
+    port = free_port()
     configuration = folder / "haproxy.cfg"
     configuration.write_text(
         "defaults\n mode http\n timeout client 5s\n timeout connect 5s\n timeout server 5s\nfrontend one\n"
@@ -452,7 +453,7 @@ def test_mosquitto_refuses_who_is_on_the_list(site: Site) -> None:
     folder.mkdir()
     leaf, certificate, key = site.issue(common_name="a")
     _, other_certificate, other_key = site.issue(common_name="b")
-    (port,) = free_ports(1)
+    port = free_port()
     files = site.server.folder
     configuration = folder / "mosquitto.conf"
     configuration.write_text(

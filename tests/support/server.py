@@ -21,6 +21,7 @@ import psutil
 from pikachu.cli.session import opened
 from pikachu.rooms import Core
 from tests.support.pki import Identity
+from tests.support.ports import free_ports
 from tests.support.stack import Changes, Files, make_files
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -31,16 +32,7 @@ LISTENERS: Final = {
     "https": ("HTTPS", "port"),
     "trusted_https": ("TRUSTED_HTTPS", "trusted_port"),
 }
-DEADLINE: Final = 30.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+DEADLINE: Final = 60.0
 
 
 def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) -> Any:
