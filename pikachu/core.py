@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pikachu.accounts import Accounts, AccountSettings
 from pikachu.assistant import Assistant
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
-from pikachu.auth.passwords import PasswordHasher
+from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.authorities import Authorities
 from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
@@ -57,6 +58,18 @@ from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.keys import public_key_matches
 
 Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySettings:
+    """Protection that takes time; tests of other things lower it.
+
+    :param argon2: the cost of new password hashes.
+    :param fsync: whether a commit waits until the disk has it.
+    """
+
+    argon2: Argon2Parameters = field(default_factory=Argon2Parameters)
+    fsync: bool = True
 
 
 def threaded_pools(reactor: IThreadCaller) -> Pools:
@@ -268,7 +281,13 @@ def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
 
 
 def build(
-    config: Configuration, clock: IClock, pools: Pools, reactor: IThreadCaller | None, process: str, warn: Warn
+    config: Configuration,
+    clock: IClock,
+    pools: Pools,
+    reactor: IThreadCaller | None,
+    process: str,
+    warn: Warn,
+    safety: SafetySettings | None = None,
 ) -> Core:
     """Open the database, load the keys, and put the rooms together.
 
@@ -277,9 +296,10 @@ def build(
     :param warn: told of what works but should be mended.
     :raises ConfigError: one line.
     """
+    safety = safety or SafetySettings()
     sealer = Sealer(secret_key(config, warn))
     manufacturers = load_manufacturers(config)
-    store = open_store(database_url(config), reactor)
+    store = open_store(database_url(config), reactor, fsync=safety.fsync)
     try:
         check_sealed(store, sealer, warn)
         generations, issuers = load_generations(config, store, pools.signing, clock, warn)
@@ -291,7 +311,7 @@ def build(
         issuers.add_other(root)
     authority = CertificateAuthority(clock, store, issuers, process)
     policies = PolicyBook(store, DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf), clock)
-    hasher = PasswordHasher(pools.passwords, clock)
+    hasher = PasswordHasher(pools.passwords, clock, safety.argon2)
     authenticator = Authenticator(
         store,
         hasher,

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
-from pikachu.core import build, immediate_pools
+from pikachu.core import SafetySettings, build, immediate_pools
 from pikachu.errors import MalformedRequest, NotFound
 from pikachu.interfaces import IDelayedCall
 from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Role, Scope
@@ -80,12 +80,12 @@ def operator() -> Principal:
 
 
 @contextmanager
-def opened(config: Configuration) -> Iterator[Core]:
+def opened(config: Configuration, safety: SafetySettings | None = None) -> Iterator[Core]:
     """Every room, beside a running server or without one; each Deferred has fired when it is returned.
 
     :raises ConfigError: one line.
     """
-    core = build(config, CommandClock(), immediate_pools(), None, f"cli:{os.getpid()}", warn)
+    core = build(config, CommandClock(), immediate_pools(), None, f"cli:{os.getpid()}", warn, safety)
     try:
         yield core
     finally:

@@ -189,15 +189,18 @@ class Database:
     """One database.  Its methods block; they may be called from any thread.
 
     :param finish: writes what a transaction has gathered, just before its commit.
+    :param fsync: whether a commit in a file waits until the disk has it.
     """
 
-    def __init__(self, url: str, finish: Callable[[Transaction], None], *, readers: int = 3) -> None:
+    def __init__(
+        self, url: str, finish: Callable[[Transaction], None], *, readers: int = 3, fsync: bool = True
+    ) -> None:
         self.url = parse_url(url)
         self._finish = finish
         # Whether subjects are indexed for search by any part of them; set when the schema is known.
         self.search = False
         try:
-            self.writer, self.reader = _engines(self.url, readers)
+            self.writer, self.reader = _engines(self.url, readers, fsync=fsync)
         except ImportError:
             raise ConfigError(
                 "[DATABASE] url: PostgreSQL needs the package psycopg; install pikachu-ca[postgresql]"
@@ -315,7 +318,7 @@ def _failure() -> Failure:
     return failure
 
 
-def _engines(url: URL, readers: int) -> tuple[Engine, Engine]:
+def _engines(url: URL, readers: int, *, fsync: bool) -> tuple[Engine, Engine]:
     """(writer, reader)."""
     if url.get_backend_name() == "postgresql":
         writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=_BUSY_SECONDS)
@@ -331,12 +334,12 @@ def _engines(url: URL, readers: int) -> tuple[Engine, Engine]:
     arguments = {"check_same_thread": False, "timeout": _BUSY_SECONDS, "isolation_level": None}
     if in_memory(url):
         shared = create_engine(url, poolclass=StaticPool, connect_args=arguments, paramstyle="named")
-        _sqlite(shared, write=True)
+        _sqlite(shared, write=True, fsync=fsync)
         return shared, shared
     writer = create_engine(url, pool_size=1, connect_args=arguments, paramstyle="named")
     reader = create_engine(url, pool_size=readers, max_overflow=2, connect_args=arguments, paramstyle="named")
-    _sqlite(writer, write=True)
-    _sqlite(reader, write=False)
+    _sqlite(writer, write=True, fsync=fsync)
+    _sqlite(reader, write=False, fsync=fsync)
     return writer, reader
 
 
@@ -348,7 +351,7 @@ class _HintingCompiler(SQLiteCompiler):
         return text
 
 
-def _sqlite(engine: Engine, *, write: bool) -> None:
+def _sqlite(engine: Engine, *, write: bool, fsync: bool) -> None:
     engine.dialect.statement_compiler = _HintingCompiler
 
     @event.listens_for(engine, "connect")
@@ -356,7 +359,7 @@ def _sqlite(engine: Engine, *, write: bool) -> None:
         cursor = connection.cursor()
         if write:
             cursor.execute("PRAGMA journal_mode = WAL")
-            cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'OFF'}")
         else:
             cursor.execute("PRAGMA query_only = ON")
         cursor.execute("PRAGMA foreign_keys = ON")

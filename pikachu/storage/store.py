@@ -68,10 +68,19 @@ class Store(
     :param reader: runs reads; not more than ``READERS`` at a time.
     :param writer: runs one batch of writes at a time.
     :param queue: how many writes may wait; one more fails with Overloaded.
+    :param fsync: whether a commit in a file waits until the disk has it.
     """
 
-    def __init__(self, url: str, reader: IWorkerPool, writer: IWorkerPool, *, queue: int = _WAITING_WRITES) -> None:
-        self._database = Database(url, _finish, readers=READERS)
+    def __init__(
+        self,
+        url: str,
+        reader: IWorkerPool,
+        writer: IWorkerPool,
+        *,
+        queue: int = _WAITING_WRITES,
+        fsync: bool = True,
+    ) -> None:
+        self._database = Database(url, _finish, readers=READERS, fsync=fsync)
         if in_memory(self._database.url):
             create(self._database)
         find_search(self._database)
@@ -149,11 +158,12 @@ class Store(
         return fail(self._closed) if self._closed else self._writer.write(write)
 
 
-def open_store(url: str, reactor: IThreadCaller | None = None) -> Store:
+def open_store(url: str, reactor: IThreadCaller | None = None, *, fsync: bool = True) -> Store:
     """The store of the database at *url*; an older schema is migrated first.  Blocks.
 
     :param reactor: its threads do the work; with ``None`` the caller's own thread does, and every Deferred has fired
         when it is returned.
+    :param fsync: whether a commit in a file waits until the disk has it.
     :raises ConfigError: when there is no such database, or it is not Pikachu's, or a newer Pikachu's.
     """
     parsed = parse_url(url)
@@ -164,6 +174,6 @@ def open_store(url: str, reactor: IThreadCaller | None = None) -> Store:
         if state is SchemaState.OLDER:
             migrate(url)
     if reactor is None:
-        return Store(url, ImmediatePool(), ImmediatePool())
+        return Store(url, ImmediatePool(), ImmediatePool(), fsync=fsync)
     reads = WorkerPool("reads", reactor, READERS, queue=_WAITING_READS)
-    return Store(url, reads, WorkerPool("writes", reactor, 1, queue=1))
+    return Store(url, reads, WorkerPool("writes", reactor, 1, queue=1), fsync=fsync)

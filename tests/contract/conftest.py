@@ -28,11 +28,11 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=["memory", "file", "threads", "postgresql"])
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
-    """An open store, of each kind."""
+    """An open store, of each kind.  Those in files don't wait for the disk: no test of this fixture cuts the power."""
     if request.param == "postgresql":
         make: Callable[[], str] = request.getfixturevalue("new_postgresql")
         url = make()
     else:
         url = "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path / 'pikachu.db'}"
-    with opened(url, threads=request.param == "threads") as store:
+    with opened(url, threads=request.param == "threads", fsync=False) as store:
         yield store

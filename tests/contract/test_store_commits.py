@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -55,6 +55,17 @@ class CountedPool:
         waiting, self.waiting = self.waiting, []
         for work in waiting:
             work()
+
+
+@pytest.mark.parametrize(("options", "level"), [({}, 2), ({"fsync": True}, 2), ({"fsync": False}, 0)])
+def test_commits_wait_for_the_disk(tmp_path: Path, options: dict[str, Any], level: int) -> None:
+    """Unless a test asks for less: FULL (2) syncs the log of each commit, OFF (0) nothing."""
+    url = f"sqlite:///{tmp_path / 'pikachu.db'}"
+    migrate(url)
+    store = open_store(url, **options)
+    with store._database.writer.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
+    store.close()
 
 
 def test_writes_that_meet_are_committed_together(tmp_path: Path) -> None:

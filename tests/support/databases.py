@@ -135,11 +135,11 @@ def event(kind: str = "create", name: str = "thing", **values: Any) -> Event:
 
 
 @contextmanager
-def opened(url: str, *, threads: bool = False) -> Iterator[Opened]:
+def opened(url: str, *, threads: bool = False, fsync: bool = True) -> Iterator[Opened]:
     """The database at *url*, made when it is new."""
     migrate(url)
     calls = Calls()
-    one = Opened(open_store(url, calls if threads else None), url, calls)
+    one = Opened(open_store(url, calls if threads else None, fsync=fsync), url, calls)
     try:
         yield one
     finally:

@@ -19,7 +19,9 @@ from typing import Any, Final, Self
 import psutil
 
 from pikachu.cli.session import opened
+from pikachu.core import SafetySettings
 from pikachu.rooms import Core
+from tests.support.people import CHEAP
 from tests.support.pki import Identity
 from tests.support.ports import free_ports
 from tests.support.stack import Changes, Files, make_files
@@ -243,8 +245,11 @@ class Server:
 
     @contextlib.contextmanager
     def core(self) -> Iterator[Core]:
-        """The rooms as a command has them: a second process on the same database, as far as the server can tell."""
-        with opened(self.files.load()) as core:
+        """The rooms as a command has them: a second process on the same database, as far as the server can tell.
+
+        Passwords that are set here cost little, also when the server verifies them.
+        """
+        with opened(self.files.load(), SafetySettings(argon2=CHEAP)) as core:
             yield core
 
 

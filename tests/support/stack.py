@@ -20,7 +20,7 @@ from twisted.web.resource import IResource
 from pikachu.authority import IssuingCA, Order
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
-from pikachu.core import build
+from pikachu.core import SafetySettings, build
 from pikachu.http.quick import QuickPath
 from pikachu.http.request import Limits, Site
 from pikachu.model import SYSTEM, CertificateRecord, Method, NewRequest, RevocationReason, StatusChange
@@ -33,6 +33,7 @@ from pikachu.x509.profile import Addresses, leaf_extensions
 from pikachu.x509.spki import describe_spki
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
+from tests.support.people import CHEAP
 from tests.support.pki import Identity, PrivateKey, make_ca, make_key, make_leaf, spki
 
 # The names that config.ini gives to issuing CAs, by the key types of ``tests.support.pki``.
@@ -50,6 +51,9 @@ basicConstraints = critical, CA:FALSE
 keyUsage = critical, digitalSignature, keyEncipherment
 extendedKeyUsage = serverAuth, clientAuth
 """
+
+#: No test in memory cuts the power or guesses passwords.
+FAST: Final = SafetySettings(argon2=CHEAP, fsync=False)
 
 Changes = Mapping[tuple[str, str], str]
 
@@ -271,7 +275,7 @@ def open_stack(
     def refuse(text: str) -> None:
         raise AssertionError(f"unexpected warning: {text}")
 
-    core = build(files.load(), clock, pools, None, process, warn or refuse)
+    core = build(files.load(), clock, pools, None, process, warn or refuse, FAST)
     stack = Stack(files, core, clock)
 
     def changed(changes: list[StatusChange]) -> None:
