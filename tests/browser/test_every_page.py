@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -20,10 +21,19 @@ def everything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tour]:
         yield found
 
 
-@pytest.mark.parametrize(("size", "theme"), [(WIDE, "light"), (NARROW, "dark")], ids=["wide light", "narrow dark"])
-@pytest.mark.parametrize("name", ["administrator", "fleet_operator"])
-def test_every_page(browser: Browser, everything: Tour, size: tuple[int, int], theme: Theme, name: str) -> None:
-    """As an admin and as a user."""
+#: On each push every page is seen by an admin in one look and by a user in the opposite one; the soak has them all.
+_PUSHED = {("administrator", NARROW, "dark"), ("fleet_operator", WIDE, "light")}
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "theme"),
+    [
+        pytest.param(*look, marks=() if look in _PUSHED else pytest.mark.soak)
+        for look in itertools.product(("administrator", "fleet_operator"), (WIDE, NARROW), ("light", "dark"))
+    ],
+)
+def test_every_page(browser: Browser, everything: Tour, name: str, size: tuple[int, int], theme: Theme) -> None:
+    """Every page that the person may see, in that width and theme."""
     seen = []
     with window(browser, everything.server, size, theme) as one:
         one.sign_in(name, PASSWORD)

@@ -394,6 +394,8 @@ class Issuance(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_issuance_machine() -> None:
-    """Sixty examples of up to fifty steps."""
-    run_state_machine_as_test(Issuance, settings=settings(max_examples=60, stateful_step_count=50, deadline=None))
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("examples", [10, pytest.param(200, marks=pytest.mark.soak)])
+def test_issuance_machine(examples: int) -> None:
+    """So many examples of up to fifty steps."""
+    run_state_machine_as_test(Issuance, settings=settings(max_examples=examples, stateful_step_count=50, deadline=None))

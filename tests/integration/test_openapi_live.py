@@ -33,9 +33,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("examples", [2, pytest.param(50, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("role", list(Role))
-def test_document_and_server_agree(server: Server, role: Role) -> None:
+def test_document_and_server_agree(server: Server, role: Role, examples: int) -> None:
     """No answer that the document does not tell of, none of 500, and nothing without its token."""
     with server.core() as core:
         # Ids that are tried first belong to nobody that is needed here.
@@ -54,7 +55,7 @@ def test_document_and_server_agree(server: Server, role: Role) -> None:
             f"--header=Authorization: Bearer {token}",
             f"--checks={','.join(CHECKS)}",
             "--phases=examples,coverage,fuzzing",
-            "--max-examples=12",
+            f"--max-examples={examples}",
             "--generation-database=none",
             "--warnings=off",
             "--no-color",
