@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = [("script/server", "sh"), ("script/test", "sh"), ("script/openssl35", "sh"), (".ci/run", "bash")]
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def run(script: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("name", "shell"), [("script/server", "sh"), ("script/test", "sh"), (".ci/run", "bash")])
+@pytest.mark.parametrize(("name", "shell"), SCRIPTS)
 def test_syntax(name: str, shell: str) -> None:
     """POSIX shell for what people run; executable; no absolute path of a machine."""
     path = ROOT / name

@@ -254,7 +254,12 @@ class Server:
 
 
 def make_server(
-    folder: Path, key_types: tuple[str, ...] = ("p256",), *, root_key: bool = True, changes: Changes | None = None
+    folder: Path,
+    key_types: tuple[str, ...] = ("p256",),
+    *,
+    root_key_type: str = "p256",
+    root_key: bool = True,
+    changes: Changes | None = None,
 ) -> Server:
     """A server in *folder*, not started; see :func:`tests.support.stack.make_files`."""
     ports = dict(zip(LISTENERS, free_ports(len(LISTENERS)), strict=True))
@@ -264,7 +269,8 @@ def make_server(
     ports = {name: port for name in ports if (port := int(settings[LISTENERS[name]]))}
     if settings.get(("SCEP", "enabled")) == "false":
         ports.pop("scep", None)
-    return Server(make_files(folder, key_types, root_key=root_key, changes=settings), ports)
+    files = make_files(folder, key_types, root_key_type=root_key_type, root_key=root_key, changes=settings)
+    return Server(files, ports)
 
 
 @contextlib.contextmanager
