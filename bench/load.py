@@ -100,7 +100,13 @@ def run(load: Load, processor: int | None = None) -> Outcome:
 
 
 class _Connection:
-    __slots__ = ("asked_at", "received", "socket")
+    """A connection with at most one request under way.
+
+    :ivar request: the one that is under way; empty when there is none.
+    :ivar answers: how many were received.
+    """
+
+    __slots__ = ("answers", "asked_at", "received", "request", "socket")
 
     def __init__(self, load: Load, context: ssl.SSLContext | None) -> None:
         plain = socket.create_connection(("127.0.0.1", load.port), timeout=_PATIENCE)
@@ -108,13 +114,23 @@ class _Connection:
         self.socket = plain if context is None else context.wrap_socket(plain)
         self.socket.setblocking(False)
         self.received = b""
+        self.request = b""
+        self.answers = 0
         self.asked_at = 0.0
 
     def ask(self, request: bytes) -> None:
         self.received = b""
+        self.request = request
         self.asked_at = time.perf_counter()
-        if self.socket.send(request) != len(request):
-            raise ConnectionError("a request does not fit into the socket's buffer")
+        # A connection that the server has closed meanwhile shows it when the answer is read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            if self.socket.send(request) != len(request):
+                raise ConnectionError("a request does not fit into the socket's buffer")
+
+    @property
+    def was_idle(self) -> bool:
+        """Whether a server that closed it did so between two requests: none of one was answered."""
+        return not self.request or (self.answers > 0 and not self.received)
 
     def receive(self) -> bool:
         """Whether there may be more to come."""
@@ -122,6 +138,8 @@ class _Connection:
             piece = self.socket.recv(65536)
         except (BlockingIOError, ssl.SSLWantReadError):
             return True
+        except (ConnectionResetError, ssl.SSLError):
+            return False
         self.received = self.received + piece if self.received else piece
         return bool(piece)
 
@@ -180,14 +198,25 @@ class _Run:
 
     def _next(self, connection: _Connection, deadline: float) -> bool:
         if self._asked >= self._most or time.perf_counter() >= deadline:
+            connection.request = b""
             return False
         request = self._load.requests[self._asked % len(self._load.requests)]
         self._asked += 1
         connection.ask(request)
         return True
 
+    def _ask_again(self, connection: _Connection) -> None:
+        """Ask on a new connection what was asked on one that the server had closed while it was idle."""
+        self._close(connection)
+        if not connection.request:
+            return
+        fresh = self._open()
+        fresh.ask(connection.request)
+        fresh.asked_at = connection.asked_at
+
     def _judge(self, connection: _Connection, body: bytes | None) -> None:
         answer = connection.received
+        connection.answers += 1
         good = answer.startswith((b"HTTP/1.1 200", b"HTTP/1.0 200")) and body is not None
         if good and body is not None and self._load.expect in body:
             self._times.append(time.perf_counter() - connection.asked_at)
@@ -206,6 +235,9 @@ class _Run:
             for number, _ in self._poll.poll(1.0):
                 connection = self._connections[number]
                 more = connection.receive()
+                if not more and connection.was_idle:
+                    self._ask_again(connection)
+                    continue
                 body = body_of(connection.received)
                 if more and (body is None or self._load.reconnect):
                     continue

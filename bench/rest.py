@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -18,8 +19,8 @@ class REST:
     def __init__(self, place: Place) -> None:
         context = ssl.create_default_context(cafile=str(place.folder / "pki/root.crt"))
         self._connection = http.client.HTTPSConnection("localhost", place.https, context=context, timeout=60)
-        self._plain = socket.create_connection(("127.0.0.1", place.http), timeout=60)
-        self._plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._port = place.http
+        self._plain = self._connect()
         self._fields = {"Authorization": place.bearer}
 
     def __enter__(self) -> REST:
@@ -50,14 +51,32 @@ class REST:
 
     def _ask(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         fields = {**self._fields, "Content-Type": "application/json"} if body else self._fields
-        self._connection.request(method, path, body, fields)
-        answer = self._connection.getresponse()
+        try:
+            self._connection.request(method, path, body, fields)
+            answer = self._connection.getresponse()
+        except (http.client.RemoteDisconnected, ConnectionError):
+            # The server has closed it while it was idle.
+            self._connection.close()
+            self._connection.request(method, path, body, fields)
+            answer = self._connection.getresponse()
         return answer.status, answer.read()
+
+    def _connect(self) -> socket.socket:
+        plain = socket.create_connection(("127.0.0.1", self._port), timeout=60)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return plain
 
     def plain(self, request: bytes) -> bytes:
         """The body of the answer to a whole HTTP request, on plain HTTP."""
-        self._plain.sendall(request)
         received = b""
+        with contextlib.suppress(ConnectionError):
+            self._plain.sendall(request)
+            received = self._plain.recv(65536)
+        if not received:
+            # The server has closed it while it was idle.
+            self._plain.close()
+            self._plain = self._connect()
+            self._plain.sendall(request)
         while (body := body_of(received)) is None:
             piece = self._plain.recv(65536)
             if not piece:

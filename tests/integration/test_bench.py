@@ -5,21 +5,26 @@ Nothing here asserts a time.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import fields
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from bench.__main__ import ROWS
 from bench.figures import Figure, same, table
 from bench.fill import filled, serials
-from bench.load import body_of
+from bench.load import Load, LoadFailed, body_of, run
 from bench.place import CHECKOUT, Place, copied, founded
 from pikachu.cli.session import configuration, done, opened
 from pikachu.model import CertificateRecord, ListQuery
@@ -34,6 +39,65 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     data = tmp_path_factory.mktemp("bench")
     base = founded(data)
     return copied(base, data / "run", filled(data, base, _COUNT, _REVOKED))
+
+
+class Impatient:
+    """A server that closes each connection after some answers, as if it had been idle.
+
+    :param answers: of each connection; the last one may come with the end or be followed by it.
+    """
+
+    def __init__(self, answers: int) -> None:
+        self._answers = answers
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        self.connections = 0
+        self._threads: list[threading.Thread] = []
+
+    def __enter__(self) -> Self:
+        self._begin(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _begin(self, target: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=target, args=arguments)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                one, _ = self._listening.accept()
+                self.connections += 1
+                self._begin(self._serve, one)
+
+    def _serve(self, one: socket.socket) -> None:
+        with one:
+            for _ in range(self._answers):
+                if not one.recv(65536):
+                    return
+                one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+@pytest.mark.parametrize("answers", [1, 2, 7])
+@pytest.mark.parametrize("connections", [1, 5])
+def test_a_kept_connection_that_the_server_has_closed(answers: int, connections: int) -> None:
+    """It is no failure: the load asks again, on a new one."""
+    with Impatient(answers) as server:
+        outcome = run(Load(server.port, [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"], connections, 60, 30.0))
+        assert server.connections >= 60 // answers
+    assert (outcome.done, outcome.failed) == (60, 0)
+
+
+def test_a_server_that_answers_nothing() -> None:
+    """A fresh connection that is closed is a failure."""
+    with Impatient(0) as server, pytest.raises(LoadFailed):
+        run(Load(server.port, [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"], 2, 60, 30.0))
 
 
 def test_filled_rows_are_read_through_the_store(place: Place) -> None:
