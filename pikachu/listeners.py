@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.logger import Logger
-from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from cryptography import x509
@@ -34,6 +34,10 @@ _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _PURPOSE: Final = 26  # X509_V_ERR_INVALID_PURPOSE
 _PRIVILEGED: Final = 1024
+
+
+# Bytes of TLS that one connection may have decrypted in one turn of the reactor.
+TLS_READ_SIZE: Final = 8 * 1024
 
 
 class ClientCertificates(Enum):
@@ -190,6 +194,21 @@ def _reason(error: SSL.Error) -> str:
     return str(parts[0][-1]) if parts else "unknown reason"
 
 
+class _TLSTransport(BufferingTLSTransport):
+    """TLS that is read in small portions: what is read in one turn of the reactor is decrypted in that turn."""
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+        """Limit what is read at a time; a record may hold a single byte."""
+        transport.bufferSize = TLS_READ_SIZE
+        super().makeConnection(transport)
+
+
+class TLSFactory(TLSMemoryBIOFactory):
+    """TLS around the connections of a listener."""
+
+    protocol = _TLSTransport
+
+
 class ListenerService(Service):
     """One listener; it binds before privileges are dropped, and a port that can't be had is an error.
 
@@ -217,7 +236,7 @@ class ListenerService(Service):
         self._setting = setting
         self._port = port
         self._site = factory
-        self._factory = factory if tls is None else TLSMemoryBIOFactory(tls, False, factory, reactor)
+        self._factory = factory if tls is None else TLSFactory(tls, False, factory, reactor)
         self._reactor = reactor
         self._interface = interface
         self._drain_timeout = drain_timeout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from twisted.web.resource import IResource
@@ -31,21 +32,22 @@ IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
 class Outlets:
     """The protocols over one core; each is made once, and mounted where a listener serves it.
 
+    :param is_traced: whether events of level TRACE are logged.
     :raises ConfigError: when SCEP can't work as configured.
     """
 
-    def __init__(self, core: Core, clock: IClock) -> None:
+    def __init__(self, core: Core, clock: IClock, is_traced: Callable[[], bool]) -> None:
         config = core.config
+        self._clock = clock
+        self._is_traced = is_traced
         self._config = config
         self._downloads = download_tree(core)
         self._api = api_tree(core)
         self._pages, self._static = ui_tree(core, clock)
         self.scep = scep_server(core) if config.scep.enabled else None
         self._ocsp: OCSPResource | None = None
-        self._quick: QuickPath | None = None
         if config.ocsp.enabled:
             self._ocsp = OCSPResource(core.responder, clock, config.ocsp.max_certificates)
-            self._quick = QuickPath(self._ocsp, (b"POST /ocsp", b"GET /ocsp/"), clock)
         self._est: ESTResource | None = None
         if config.est.enabled:
             self._est = ESTResource(core.registration, core.pools.server_keys, config.est.base64_wrap.value)
@@ -74,7 +76,12 @@ class Outlets:
         if self._ocsp is not None:
             tree.putChild(b"ocsp", self._ocsp)
         self._put_scep(tree)
-        return tree, self._quick
+        return tree, self._quick_path(listener)
+
+    def _quick_path(self, listener: str) -> QuickPath | None:
+        if self._ocsp is None:
+            return None
+        return QuickPath(self._ocsp, (b"POST /ocsp", b"GET /ocsp/"), self._clock, listener, self._is_traced)
 
     def _put_scep(self, tree: Tree) -> None:
         if self.scep is not None:

@@ -60,7 +60,7 @@ class PikachuService(Service):
         # Two servers of one machine on one database are told apart by their configurations.
         process = f"server:{platform.node()}:{config.path}"
         self.core: Core = build(config, reactor, pools, reactor, process, self._warn)
-        self._outlets = Outlets(self.core, reactor)
+        self._outlets = Outlets(self.core, reactor, lambda: output.enabled("TRACE"))
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
         self._blind = False

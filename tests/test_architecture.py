@@ -32,6 +32,7 @@ LAYERS = {
     "pikachu.crl_files": 3,
     "pikachu.openssl": 3,
     "pikachu.log_files": 3,
+    "pikachu.logs": 3,
     "pikachu.registration": 4,
     "pikachu.est_registration": 4,
     "pikachu.scep_registration": 4,
@@ -70,7 +71,6 @@ LAYERS = {
     "pikachu.service": 6,
     "pikachu.tap": 6,
     "pikachu.listeners": 6,
-    "pikachu.logs": 6,
     "pikachu.cli": 6,
 }
 

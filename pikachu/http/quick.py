@@ -9,7 +9,7 @@ never about meaning.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from twisted.internet.interfaces import ITransport
@@ -17,7 +17,8 @@ from twisted.logger import Logger
 
 from pikachu.http.peer import peer_address
 from pikachu.http.responses import SERVER, http_date
-from pikachu.interfaces import IClock
+from pikachu.interfaces import IClock, IDelayedCall
+from pikachu.logs import trace
 
 _log = Logger(namespace="pikachu.http")
 
@@ -61,73 +62,110 @@ class _Head(NamedTuple):
     old: bool
 
 
+class Served(NamedTuple):
+    """A request that was answered.
+
+    :ivar size: of the request, in bytes.
+    :ivar close: whether the connection ends after the response.
+    """
+
+    response: bytes
+    size: int
+    close: bool
+
+
 class QuickPath:
     """Recognises requests that a responder may answer at once.
 
-    Reading a header takes several microseconds, but most clients send the same one octet by octet again, so what a
+    Reading a header takes several microseconds, but most clients send the same one byte by byte again, so what a
     header says is remembered (a bounded number of them).
 
+    A line in the log for each request would be most of the work: they are counted, and logged once a second; at
+    level TRACE each has a line besides.
+
     :param prefixes: how the requests begin, such as ``b"POST /ocsp"``.
-    :ivar served: requests answered here, for the metrics.
-    :ivar logged: whether each gets a line in the log, of level DEBUG; at full speed that would be most of the work.
+    :param listener: whose requests these are, for the log.
+    :param is_traced: whether events of level TRACE are logged.
+    :ivar served: requests answered here.
     """
 
-    def __init__(self, responder: IQuickResponder, prefixes: Sequence[bytes], clock: IClock) -> None:
+    def __init__(
+        self,
+        responder: IQuickResponder,
+        prefixes: Sequence[bytes],
+        clock: IClock,
+        listener: str,
+        is_traced: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.prefixes = tuple(prefixes)
         self.served = 0
-        self.logged = False
         self._responder = responder
         self._clock = clock
+        self._listener = listener
+        self._is_traced = is_traced
         self._heads: dict[bytes, _Head | None] = {}
         self._second = -1
         self._preamble = b""
+        self._logged = 0
+        self._next_line: IDelayedCall | None = None
 
-    def serve(self, data: bytes, transport: ITransport) -> tuple[list[bytes], bytes, bool]:
-        """Answer the whole plain requests that *data* begins with.
+    def serve(self, data: bytes, transport: ITransport) -> Served | None:
+        """Answer the request that *data* begins with; ``None`` when the ordinary path has to.
 
         :param transport: of the connection, for the log.
-        :return: the answers, the octets that are left for the ordinary path, and whether to close after the answers.
         """
-        answers: list[bytes] = []
-        start, end = 0, len(data)
-        while start < end:
-            stop = data.find(b"\r\n\r\n", start, start + _HEADER_LIMIT)
-            if stop < 0:
-                break
-            text = data[start : stop + 2]
-            try:
-                head = self._heads[text]
-            except KeyError:
-                head = self._remember(text)
-            if head is None:
-                break
-            body_at = stop + 4
-            after = body_at + head.length
-            if after > end:
-                break
-            answer = self._responder.quick(head.method, head.target, data[body_at:after])
-            if answer is None:
-                break
-            second = int(self._clock.seconds())
-            if second != self._second:
-                self._second = second
-                self._preamble = b"%sDate: %s\r\nServer: %s\r\n" % (_STATUS_LINE, http_date(second), SERVER)
-            self.served += 1
-            if self.logged:
-                _log.debug(
-                    "{method} {path} 200 {octets} quick {address}",
-                    method=head.method.decode("ascii"),
-                    path=head.target.partition(b"?")[0].decode("ascii"),
-                    octets=len(answer) - answer.index(b"\r\n\r\n") - 4,
-                    address=peer_address(transport.getPeer()),
-                )
-            start = after
-            if head.close:
-                version = b"HTTP/1.0" if head.old else b"HTTP/1.1"
-                answers += (version, self._preamble[8:], b"Connection: close\r\n", answer[len(_STATUS_LINE) :])
-                return answers, b"", True
-            answers += (self._preamble, answer[len(_STATUS_LINE) :])
-        return answers, data[start:] if start else data, False
+        stop = data.find(b"\r\n\r\n", 0, _HEADER_LIMIT)
+        if stop < 0:
+            return None
+        text = data[: stop + 2]
+        try:
+            head = self._heads[text]
+        except KeyError:
+            head = self._remember(text)
+        if head is None:
+            return None
+        body_at = stop + 4
+        end = body_at + head.length
+        if end > len(data):
+            return None
+        answer = self._responder.quick(head.method, head.target, data[body_at:end])
+        if answer is None:
+            return None
+        second = int(self._clock.seconds())
+        if second != self._second:
+            self._begin_second(second)
+        self.served += 1
+        if self._is_traced():
+            trace(
+                _log,
+                "{method} {path} 200 {octets} quick {address}",
+                method=head.method.decode("ascii"),
+                path=head.target.partition(b"?")[0].decode("ascii"),
+                octets=len(answer) - answer.index(b"\r\n\r\n") - 4,
+                address=peer_address(transport.getPeer()),
+            )
+        if not head.close:
+            return Served(self._preamble + answer[len(_STATUS_LINE) :], end, False)
+        version = b"HTTP/1.0" if head.old else b"HTTP/1.1"
+        fields = (version, self._preamble[8:], b"Connection: close\r\n", answer[len(_STATUS_LINE) :])
+        return Served(b"".join(fields), end, True)
+
+    def _begin_second(self, second: int) -> None:
+        self._second = second
+        self._preamble = b"%sDate: %s\r\nServer: %s\r\n" % (_STATUS_LINE, http_date(second), SERVER)
+        if self._next_line is None:
+            self._next_line = self._clock.callLater(1.0, self.log_count)
+
+    def log_count(self) -> None:
+        """Log how many requests were answered since the last line; nothing when there were none."""
+        if self._next_line is not None and self._next_line.active():
+            self._next_line.cancel()
+        self._next_line = None
+        # The next request begins the next line's second.
+        self._second = -1
+        count, self._logged = self.served - self._logged, self.served
+        if count:
+            _log.info("{count} OCSP requests answered from memory on {listener}", count=count, listener=self._listener)
 
     def _remember(self, text: bytes) -> _Head | None:
         if len(self._heads) >= _KNOWN_HEADS:

@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # ruff: noqa: N802, N815 - the names are Twisted's
-"""Requests within bounds: the one place that decides how much a client may send, and for how long.
+"""Requests within bounds: how much a client may send, and for how long; see also :mod:`pikachu.http.channel`.
 
 twisted.web reads a body of any size before any resource sees the request, drops an overlong request line without a
 word, and answers some malformed requests without a length.  Here each of these gets a short answer and the
@@ -9,7 +9,6 @@ connection is closed.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,25 +18,20 @@ from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, ITCPTransport
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
 from twisted.web.error import UnsupportedMethod
-from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 
-from pikachu.http.peer import peer_address, peer_common_name, tls_connection
+from pikachu.http.channel import Channel
+from pikachu.http.peer import peer_address
 from pikachu.http.quick import QuickPath
-from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, not_allowed, phrase, text_error
+from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
+from pikachu.http.turns import TurnScheduler
 from pikachu.interfaces import IClock, IDelayedCall
 
-REQUEST_LINE_LIMIT: Final = 64 * 1024
-HEADER_LIMIT: Final = 32 * 1024
-HEADER_COUNT_LIMIT: Final = 100
-# After a refusal what the client still sends is read and dropped for so long, or its system would discard our answer.
-LINGER: Final = 2.0
 CLIENT_GONE: Final = 499
 
 _log = Logger(namespace="pikachu.http")
@@ -210,219 +204,6 @@ def log_failure(reason: Failure, request: BoundedRequest) -> str:
     return failure_id
 
 
-class Channel(HTTPChannel):
-    """One connection."""
-
-    MAX_LENGTH = REQUEST_LINE_LIMIT
-    maxHeaders = HEADER_COUNT_LIMIT
-    totalHeadersSize = REQUEST_LINE_LIMIT + HEADER_LIMIT
-    site: Site
-    transport: Any
-    _arriving_since: float | None = None
-    _stalled: IDelayedCall | None = None
-    _closing = False
-    _peer_name: str | None = None
-    _peer_named = False
-
-    @property
-    def target(self) -> bytes:
-        """The target of the request that is arriving."""
-        return bytes(self._path)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no part of a request is here."""
-        return not self.requests and not self._buffer
-
-    @property
-    def full(self) -> bool:
-        """Whether the peer has yet to read what it was sent before more may be written."""
-        return bool(self._waitingForTransport)
-
-    def connectionMade(self) -> None:
-        """Count the connection and start its idle time, which a TLS handshake also has to keep."""
-        self.site.channels.add(self)
-        super().connectionMade()
-
-    def dataReceived(self, data: bytes) -> None:
-        """Octets of requests."""
-        site = self.site
-        quick = site.quick
-        if (
-            quick is not None
-            and data.startswith(quick.prefixes)
-            and not (self.requests or self._buffer or self._busyReceiving or self._waitingForTransport)
-            and self.persistent
-            and not self.transport.disconnecting
-            and not site.draining
-        ):
-            self.resetTimeout()
-            answers, rest, close = quick.serve(data, self.transport)
-            if answers:
-                self.transport.write(b"".join(answers))
-                if close:
-                    self.persistent = 0
-                    self.loseConnection()
-                    return
-                if not rest:
-                    return
-            data = rest
-        if not self._handlingRequest:
-            now = site.clock.seconds()
-            if self._arriving_since is None:
-                self._arriving_since = now
-            elif now - self._arriving_since > site.limits.receive:
-                self.refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
-                return
-        super().dataReceived(data)
-        if self.idle:
-            self._arriving_since = None
-
-    def lineReceived(self, line: bytes) -> None:
-        """A line of the header."""
-        if not self.requests:
-            # The request line has a limit of its own.
-            self.totalHeadersSize = len(line) + HEADER_LIMIT
-        super().lineReceived(line)
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """A line longer than any may be."""
-        if self.requests:
-            self.refuse(HTTPStatus.BAD_REQUEST, "a header field is too long")
-        else:
-            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
-
-    def headerReceived(self, line: bytes) -> bool:
-        """A header field."""
-        try:
-            return bool(super().headerReceived(line))
-        except ValueError:
-            # A length of thousands of digits, which int() refuses.
-            self.refuse(HTTPStatus.BAD_REQUEST, "a header field is malformed")
-            return False
-
-    def checkPersistence(self, request: BoundedRequest, version: bytes) -> bool:
-        """Whether the connection stays open after this request (RFC 9112 section 9.3)."""
-        fields = request.requestHeaders.getRawHeaders(b"Connection") or ()
-        tokens = {token.strip().lower() for field in fields for token in field.split(b",")}
-        if version == b"HTTP/1.1" and b"close" not in tokens and not self.site.draining:
-            return True
-        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        return False
-
-    def allContentReceived(self) -> None:
-        """A request is complete."""
-        self._arriving_since = None
-        if not self._closing:
-            super().allContentReceived()
-
-    def refuse(self, status: int, line: str, *, as_problem: bool = False) -> None:
-        """Answer what can't become a request, read no more of it and close."""
-        if self._closing or self._abortingCall is not None:
-            return
-        self._closing = True
-        kind, body = TEXT, f"{line}\n"
-        if as_problem:
-            members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": line}
-            kind, body = PROBLEM_JSON, json.dumps(members, separators=(",", ":")) + "\n"
-        fields = (
-            (b"Server", SERVER),
-            (b"Date", http_date(self.site.clock.seconds())),
-            (b"Content-Type", kind),
-            (b"Content-Length", b"%d" % len(body)),
-            (b"Connection", b"close"),
-        )
-        lines = [
-            b"HTTP/1.1 %d %s" % (status, phrase(status)),
-            *(b"%s: %s" % field for field in fields),
-            b"",
-            body.encode("ascii"),
-        ]
-        self.transport.write(b"\r\n".join(lines))
-        self.site.log_refusal(self, status, line)
-        self.dataReceived = self.rawDataReceived = _discard  # type: ignore[method-assign]
-        self.lineReceived = _discard  # type: ignore[method-assign,assignment]
-        self._buffer = b""
-        self.setTimeout(None)
-        # The interface that the base class names here has fewer methods than what it holds.
-        producer: Any = self._networkProducer
-        producer.unregisterProducer()
-        self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
-        if tls_connection(self.transport) is None and ITCPTransport.providedBy(self.transport):
-            # Closing now, with octets unread, would reset the connection, and the answer could be lost with it.
-            self.transport.loseWriteConnection()
-        else:
-            self.transport.loseConnection()
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        self.refuse(HTTPStatus.BAD_REQUEST, "the request is malformed")
-
-    def _send100Continue(self) -> None:
-        if not self._closing:
-            super()._send100Continue()
-
-    def pauseProducing(self) -> None:
-        """The peer does not read what it is sent."""
-        super().pauseProducing()
-        if self._stalled is None:
-            self._stalled = self.callLater(self.site.limits.stall, self._give_up)
-
-    def resumeProducing(self) -> None:
-        """The peer has read what it was sent."""
-        self._cancel_stalled()
-        super().resumeProducing()
-
-    def _give_up(self) -> None:
-        self._stalled = None
-        self.abort()
-
-    def _cancel_stalled(self) -> None:
-        if self._stalled is not None:
-            self._stalled.cancel()
-            self._stalled = None
-
-    def abort(self) -> None:
-        """Close now, whatever was not sent."""
-        self.transport.abortConnection()
-
-    def finish_soon(self) -> None:
-        """Close when what is in flight is answered; at once when nothing is."""
-        if self.requests:
-            self.persistent = 0
-            for request in tuple(self.requests):
-                # The client is told not to come back on this connection (RFC 9112 section 9.6).
-                request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-                if request.ending is not None:
-                    self._abort_soon()
-                    request.ending()
-        elif not self._buffer:
-            self._abort_soon()
-            self.loseConnection()
-
-    def _abort_soon(self) -> None:
-        """Close in any case: a TLS peer that does not read, or was not told, would not take its leave."""
-        if self._abortingCall is None:
-            self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, and what was waiting on it."""
-        self._cancel_stalled()
-        super().connectionLost(reason)
-        self.site.forget(self)
-
-    @property
-    def peer_name(self) -> str | None:
-        """The common name in the peer's certificate, for the log."""
-        if not self._peer_named:
-            self._peer_named = True
-            self._peer_name = peer_common_name(self.transport)
-        return self._peer_name
-
-
-def _discard(data: bytes) -> None:
-    """Drop what follows a request that was refused."""
-
-
 class Site(server.Site):
     """A tree of resources with limits, an access log, and an orderly end.
 
@@ -443,6 +224,7 @@ class Site(server.Site):
         self.clock = clock
         super().__init__(resource, timeout=self.limits.idle, reactor=clock)
         self.quick = quick
+        self.turns = TurnScheduler(clock)
         self.channels: set[Channel] = set()
         self.in_flight = 0
         self.draining = False
@@ -514,6 +296,8 @@ class Site(server.Site):
             self._finish_drain()
 
     def _finish_drain(self) -> None:
+        if self.quick is not None:
+            self.quick.log_count()
         if self._drain_limit is not None:
             self._drain_limit.cancel()
             self._drain_limit = None

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.slow
 ENTRIES = 1_000_000
 
 
-def large_crl(ca: Identity, number: int) -> bytes:
-    """A CRL of a million entries, DER; they repeat, which no reader of it here minds."""
+def large_crl(ca: Identity, number: int, count: int = ENTRIES) -> bytes:
+    """A CRL of *count* entries, DER; they repeat, which no reader of it here minds."""
     now = datetime.now(UTC).replace(microsecond=0)
     some = b"".join(crl_entry((1 << 158) + one, now, None) for one in range(1000))
     tbs = tbs_cert_list(
@@ -33,7 +33,7 @@ def large_crl(ca: Identity, number: int) -> bytes:
         issuer_der=ca.subject_der,
         this_update=now,
         next_update=now + timedelta(days=7),
-        entries=some * (ENTRIES // 1000),
+        entries=some * (count // 1000),
         number=number,
         authority_key_identifier=ca.key_identifier,
     )

@@ -15,6 +15,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 from twisted.internet.threads import deferToThread
@@ -289,6 +290,30 @@ def test_plain_connections_have_nothing(world: World) -> None:
     client.transport.loseConnection()
     assert channel_bindings(client.server) == ()
     assert peer_certificate(client.server) is None
+
+
+class Pieces(Protocol):
+    """Counts what TLS hands on."""
+
+    count = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self.count += 1
+
+
+def test_small_records(world: World) -> None:
+    """RUN-6: of thousands of records of one byte some are decrypted in a turn, which leaves time for others."""
+    factory = Factory.forProtocol(Pieces)
+    client = TLS(world.source(), factory, client_context(), world.clock)
+    client.handshake()
+    for _ in range(3000):
+        client.client.send(b"x")
+    pieces: Pieces = client.server.wrappedProtocol
+    turns: list[int] = []
+    while sum(turns) < 3000:
+        client.server.dataReceived(client.client.bio_read(client.transport.bufferSize))
+        turns.append(pieces.count - sum(turns))
+    assert max(turns) < 500
 
 
 def test_one_record(world: World) -> None:

@@ -8,15 +8,21 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransportWithDisconnection
-from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from OpenSSL import SSL
+
+from pikachu.listeners import TLSFactory
 
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 
 
 class Transport(StringTransportWithDisconnection):
-    """A transport that TLS can be put upon."""
+    """A transport that TLS can be put upon.
+
+    :ivar bufferSize: as much as the reactor reads at a time.
+    """
+
+    bufferSize = 64 * 1024  # noqa: N815 - Twisted's name
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(peerAddress=PEER)
@@ -31,7 +37,10 @@ class Transport(StringTransportWithDisconnection):
 
 
 class Plain:
-    """A client's view of one connection in the clear."""
+    """A client's view of one connection in the clear.
+
+    :ivar unread: what was sent and the server has not read yet.
+    """
 
     def __init__(self, site: Any, clock: Clock) -> None:
         self.clock = clock
@@ -39,15 +48,31 @@ class Plain:
         self.server: Any = site.buildProtocol(PEER)
         self.transport.protocol = self.server
         self.server.makeConnection(self.transport)
+        self.unread = b""
 
     @property
     def open(self) -> bool:
         """Whether the server keeps the connection."""
         return bool(self.transport.connected) and not self.transport.disconnecting
 
+    def arrive(self, data: bytes = b"") -> None:
+        """Let the server read *data*, up to 64 KiB at a time and while it wants to, without a turn of its own."""
+        self.unread += data
+        size = self.transport.bufferSize
+        while self.unread and self.transport.connected and self.transport.producerState == "producing":
+            piece, self.unread = self.unread[:size], self.unread[size:]
+            self.server.dataReceived(piece)
+
+    def deliver(self, data: bytes) -> None:
+        """Send, and let the server take turns until nothing is due."""
+        self.arrive(data)
+        while any(call.getTime() <= self.clock.seconds() for call in self.clock.getDelayedCalls()):
+            self.clock.advance(0)
+            self.arrive()
+
     def send(self, data: bytes) -> bytes:
         """Send, and give what the server has answered since."""
-        self.server.dataReceived(data)
+        self.deliver(data)
         return self.received()
 
     def received(self) -> bytes:
@@ -62,7 +87,7 @@ class TLS:
 
     def __init__(self, source: Any, factory: Any, context: SSL.Context, clock: Clock, session: Any = None) -> None:
         self.clock = clock
-        wrapping = TLSMemoryBIOFactory(source, False, factory, clock)
+        wrapping = TLSFactory(source, False, factory, clock)
         self.transport = Transport(clock)
         self.server: Any = wrapping.buildProtocol(PEER)
         self.transport.protocol = self.server

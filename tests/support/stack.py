@@ -351,7 +351,7 @@ def ask(
     top = b"%s %s HTTP/%s\r\n" % (method.encode("ascii"), path, version.encode("ascii"))
     top += b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in fields.items())
     connection = Plain(site, clock)
-    connection.server.dataReceived(top + b"\r\n" + body)
+    connection.deliver(top + b"\r\n" + body)
     raw = connection.received()
     for _ in range(2000):
         clock.advance(0)

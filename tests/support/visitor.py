@@ -83,7 +83,7 @@ class Visitor:
         if self.cookies:
             fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
-        connection.server.dataReceived("\r\n".join(lines).encode("ascii"))
+        connection.deliver("\r\n".join(lines).encode("ascii"))
         return connection
 
     def get(self, path: str, *, status: int = 200) -> str:

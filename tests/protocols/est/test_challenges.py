@@ -107,7 +107,7 @@ class Crowd:
             connection = Plain(self.est.site, self.est.stack.clock)
             body = base64.b64encode(csr)
             top = f"POST {path('simpleenroll')} HTTP/1.1\r\nHost: x\r\nContent-Type: application/pkcs10\r\n"
-            connection.server.dataReceived(f"{top}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            connection.deliver(f"{top}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             connections.append(connection)
         for _ in range(len(requests) + 1):
             while self.pool.waiting:

@@ -28,7 +28,7 @@ class OCSPServer:
         tree.putChild(b"ocsp", self.resource)
         limits = Limits(rules=(PathRule(b"/ocsp", 10 * 1024),))
         self.site: Site = stack.site(tree, limits=limits)
-        self.quick = QuickPath(self.resource, (b"POST /ocsp", b"GET /ocsp/"), stack.clock)
+        self.quick = QuickPath(self.resource, (b"POST /ocsp", b"GET /ocsp/"), stack.clock, "http")
         self.quick_site: Site = stack.site(tree, self.quick, limits)
 
     def cert_id(self, serial: int | Leaf, ca: str | None = None, algorithm: str = SHA1, *, null: bool = True) -> bytes:

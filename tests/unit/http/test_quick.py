@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import LogEvent, LogLevel, capturedLogs
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from pikachu.http.quick import QuickPath
 from pikachu.http.request import BoundedRequest, Site
 from pikachu.http.responses import send
+from pikachu.logs import LEVELS, event_level
 from tests.support.connections import Plain
 
 POST = b"POST /ocsp HTTP/1.1\r\nHost: a\r\nContent-Type: application/ocsp-request\r\nContent-Length: 3\r\n\r\nabc"
@@ -50,7 +53,8 @@ class Stage:
         self.clock = Clock()
         self.clock.advance(1_800_000_000)
         self.responder = Responder()
-        self.path = QuickPath(self.responder, [b"POST /ocsp", b"GET /ocsp/"], self.clock)
+        self.traced = False
+        self.path = QuickPath(self.responder, [b"POST /ocsp", b"GET /ocsp/"], self.clock, "http", lambda: self.traced)
         self.site = Site(Ordinary(), self.clock, quick=self.path)
 
     def connect(self) -> Plain:
@@ -94,7 +98,7 @@ def test_pipelined(stage: Stage) -> None:
         b"quick POST/ocspabc",
         b"quick POST/ocspabc",
         b"ordinary GET/other",
-        b"ordinary GET/ocsp/MEow",
+        b"quick GET/ocsp/MEow",
     ]
 
 
@@ -193,17 +197,63 @@ def test_draining(stage: Stage) -> None:
     assert not client.open
 
 
-def test_log(stage: Stage) -> None:
-    """RUN-7: a line for each, where wanted."""
+def lines(events: Sequence[LogEvent]) -> list[str]:
+    return [event["log_format"].format(**event) for event in events if event.get("log_namespace") == "pikachu.http"]
+
+
+def test_one_line_a_second(stage: Stage) -> None:
+    """RUN-7: exact counts at INFO, of every second in which there was something; nothing when there was not."""
+    client = stage.connect()
+    numbers = [3, 0, 0, 5, 1, 0, 2]
+    with capturedLogs() as events:
+        for number in numbers:
+            for _ in range(number):
+                client.send(GET)
+                stage.clock.advance(0.01)
+            stage.clock.advance(1.2)
+    counts = [number for number in numbers if number]
+    assert lines(events) == [f"{number} OCSP requests answered from memory on http" for number in counts]
+    assert [event["log_level"] for event in events] == [LogLevel.info] * len(counts)
+    assert [event["count"] for event in events] == counts
+
+
+def test_no_request_is_lost_between_two_lines(stage: Stage) -> None:
+    """However they fall into the seconds."""
+    client = stage.connect()
+    with capturedLogs() as events:
+        for _ in range(100):
+            client.send(GET)
+            stage.clock.advance(0.13)
+        stage.clock.advance(1)
+    assert sum(event["count"] for event in events) == 100
+    assert 10 <= len(events) <= 14
+
+
+def test_the_end_is_counted(stage: Stage) -> None:
+    """RUN-5: what was answered when the server stops is in the log before it ends."""
+    client, silent = stage.connect(), stage.connect()
+    with capturedLogs() as events:
+        client.send(GET + POST)
+        done: list[object] = []
+        stage.site.drain(10).addCallback(done.append)
+        stage.clock.advance(0)
+    assert done == [None]
+    assert not silent.open
+    assert lines(events) == ["2 OCSP requests answered from memory on http"]
+    assert stage.clock.getDelayedCalls() == []
+
+
+def test_each_has_a_line_at_trace(stage: Stage) -> None:
+    """RUN-7: beside the count, and as soon as the level is set."""
     client = stage.connect()
     with capturedLogs() as events:
         client.send(GET)
-        stage.path.logged = True
+        stage.traced = True
         client.send(GET + POST)
-    assert [event["log_format"].format(**event) for event in events] == [
-        "GET /ocsp/MEow 200 19 quick 192.0.2.7",
-        "POST /ocsp 200 18 quick 192.0.2.7",
-    ]
+        stage.traced = False
+        client.send(GET)
+    assert lines(events) == ["GET /ocsp/MEow 200 19 quick 192.0.2.7", "POST /ocsp 200 18 quick 192.0.2.7"]
+    assert {event_level(event) for event in events} == {LEVELS["TRACE"]}
 
 
 def test_memory_is_bounded(stage: Stage) -> None:

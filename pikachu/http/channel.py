@@ -1,0 +1,358 @@
+# mypy: allow-untyped-calls
+# ruff: noqa: N802, N815 - the names are Twisted's
+"""A connection whose cost is bounded: how much of it is read, processed and buffered at a time, and for how long."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+
+from pikachu.http.peer import peer_common_name
+from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, phrase
+from pikachu.http.turns import WriteSide
+from pikachu.interfaces import IDelayedCall
+
+if TYPE_CHECKING:
+    from pikachu.http.request import BoundedRequest, Site
+
+REQUEST_LINE_LIMIT: Final = 64 * 1024
+HEADER_LIMIT: Final = 32 * 1024
+HEADER_COUNT_LIMIT: Final = 100
+# Of a request's header, continuations of folded fields included.
+HEADER_LINE_LIMIT: Final = 2 * HEADER_COUNT_LIMIT
+# Bytes of input that may wait for their turn before no more is read; one read may exceed it.
+INPUT_LIMIT: Final = 16 * 1024
+# Bytes of input that are parsed in one step: lines and chunks may be as short as three bytes.
+PARSE_LIMIT: Final = 4 * 1024
+# After a refusal what the client still sends is read and dropped for so long, or its system would discard our answer.
+LINGER: Final = 2.0
+
+
+class Channel(HTTPChannel):
+    """One connection.
+
+    What arrives is processed in steps of one request, or of :data:`PARSE_LIMIT` bytes, each in a turn of its own
+    (:mod:`pikachu.http.turns`); only a plain request that is answered from memory is served as soon as it arrives.
+    Nothing is processed while a request waits for its answer or the peer has not read the former ones, and nothing
+    is read while something waits to be processed.
+    """
+
+    MAX_LENGTH = REQUEST_LINE_LIMIT
+    maxHeaders = HEADER_COUNT_LIMIT
+    totalHeadersSize = REQUEST_LINE_LIMIT + HEADER_LIMIT
+    site: Site
+    transport: Any
+    _write_side: WriteSide
+    _input = b""
+    _reading = True
+    _in_the_clear = False
+    _header_lines = 0
+    _arriving_since: float | None = None
+    _stalled: IDelayedCall | None = None
+    _closing = False
+    _peer_name: str | None = None
+    _peer_named = False
+
+    @property
+    def target(self) -> bytes:
+        """The target of the request that is arriving."""
+        return bytes(self._path)
+
+    @property
+    def full(self) -> bool:
+        """Whether the peer has yet to read what it was sent before more may be written."""
+        return bool(self._waitingForTransport)
+
+    def connectionMade(self) -> None:
+        """Count the connection and start its idle time, which a TLS handshake also has to keep."""
+        self.site.channels.add(self)
+        super().connectionMade()
+        self._write_side = WriteSide(self._networkProducer)
+        # It has what twisted.web calls.
+        self._networkProducer = self._write_side  # type: ignore[assignment]
+        # One read of TLS may hold thousands of records, each of which arrives by itself.
+        self._in_the_clear = not ISSLTransport.providedBy(self.transport)
+
+    # --- input --------------------------------------------------------------------------
+
+    def dataReceived(self, data: bytes) -> None:
+        """Answer a plain request from memory, and keep everything else for this connection's turn."""
+        if self.transport.disconnecting or (self._handlingRequest and not self.persistent):
+            return
+        self.resetTimeout()
+        if self._in_the_clear and not self._input:
+            data = data[self._serve_quickly(data) :]
+            if not data:
+                return
+        self._input += data
+        if self._handlingRequest or len(self._input) > INPUT_LIMIT:
+            self._read_or_pause()
+        if not self._handlingRequest:
+            self.site.turns.add(self)
+
+    def take_turn(self) -> None:
+        """Process one request, or a bounded part of one, of what has arrived."""
+        if self._handlingRequest or self._waitingForTransport or not self._input:
+            return
+        data = self._input
+        size = self._serve_quickly(data)
+        if size:
+            self._input = data[size:]
+            self.resetTimeout()
+        else:
+            # The body of a known length is only copied.
+            size = PARSE_LIMIT if self.line_mode or self.length is None else len(data)
+            self._input = data[size:]
+            self._parse(data[:size])
+        self._continue()
+
+    def _serve_quickly(self, data: bytes) -> int:
+        """Answer the plain request that *data* begins with; return its size, 0 when it has to be parsed."""
+        quick = self.site.quick
+        if (
+            quick is None
+            or not data.startswith(quick.prefixes)
+            or self.requests
+            or self._buffer
+            or self._waitingForTransport
+            or not self.persistent
+            or self.site.draining
+        ):
+            return 0
+        served = quick.serve(data, self.transport)
+        if served is None:
+            return 0
+        self.transport.write(served.response)
+        if served.close:
+            self.persistent = 0
+            self.loseConnection()
+            return len(data)
+        return served.size
+
+    def _parse(self, data: bytes) -> None:
+        now = self.site.clock.seconds()
+        if self._arriving_since is None:
+            self._arriving_since = now
+        elif now - self._arriving_since > self.site.limits.receive:
+            self.refuse(HTTPStatus.REQUEST_TIMEOUT, "the request took too long to arrive")
+            return
+        self.paused = False
+        super().dataReceived(data)
+        if self.paused:
+            # The request is complete; what follows it waits, and may be a plain one.
+            rest = b"".join([*self._dataBuffer, self._buffer])
+            self._dataBuffer, self._buffer = [], b""
+            if rest and not self._closing and self.persistent:
+                self._input = rest + self._input
+        elif not self.requests and not self._buffer:
+            self._arriving_since = None
+
+    def setLineMode(self, extra: bytes = b"") -> None:
+        """Expect a request again, but not in this turn."""
+        self.line_mode = 1
+        if extra:
+            self._dataBuffer.append(extra)
+
+    def _continue(self) -> None:
+        """Take another turn when something can be processed, and read when nothing waits for it."""
+        if self._input and not self._handlingRequest and not self._waitingForTransport:
+            self.site.turns.add(self)
+        self._read_or_pause()
+
+    def _read_or_pause(self) -> None:
+        # While a request waits for its answer, reading tells whether the client is still there.
+        reading = not self._input and (self._handlingRequest or not self._waitingForTransport)
+        if reading or self.transport.disconnecting:
+            self._resume_reading()
+        elif self._reading:
+            self._reading = False
+            self.transport.pauseProducing()
+
+    def _resume_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self.transport.resumeProducing()
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of the header."""
+        if not self.requests:
+            # The request line has a limit of its own.
+            self.totalHeadersSize = len(line) + HEADER_LIMIT
+            self._header_lines = 0
+        self._header_lines += 1
+        if self._header_lines > HEADER_LINE_LIMIT:
+            self.refuse(HTTPStatus.BAD_REQUEST, "the header has too many lines")
+            return
+        super().lineReceived(line)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A line longer than any may be."""
+        if self.requests:
+            self.refuse(HTTPStatus.BAD_REQUEST, "a header field is too long")
+        else:
+            self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A header field."""
+        try:
+            return bool(super().headerReceived(line))
+        except ValueError:
+            # A length of thousands of digits, which int() refuses.
+            self.refuse(HTTPStatus.BAD_REQUEST, "a header field is malformed")
+            return False
+
+    def checkPersistence(self, request: BoundedRequest, version: bytes) -> bool:
+        """Whether the connection stays open after this request (RFC 9112 section 9.3)."""
+        fields = request.requestHeaders.getRawHeaders(b"Connection") or ()
+        tokens = {token.strip().lower() for field in fields for token in field.split(b",")}
+        if version == b"HTTP/1.1" and b"close" not in tokens and not self.site.draining:
+            return True
+        request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+        return False
+
+    def allContentReceived(self) -> None:
+        """Handle a complete request; what follows it is for another turn."""
+        self._arriving_since = None
+        self.paused = True
+        if not self._closing:
+            super().allContentReceived()
+
+    def requestDone(self, request: BoundedRequest) -> None:
+        """Go on with the next request."""
+        super().requestDone(request)
+        if self._waitingForTransport:
+            # The time that a client may leave an answer unread is another one.
+            self.setTimeout(None)
+        self._continue()
+
+    def refuse(self, status: int, line: str, *, as_problem: bool = False) -> None:
+        """Answer what can't become a request, read no more of it and close."""
+        if self._closing or self._abortingCall is not None:
+            return
+        self._closing = True
+        kind, body = TEXT, f"{line}\n"
+        if as_problem:
+            members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": line}
+            kind, body = PROBLEM_JSON, json.dumps(members, separators=(",", ":")) + "\n"
+        fields = (
+            (b"Server", SERVER),
+            (b"Date", http_date(self.site.clock.seconds())),
+            (b"Content-Type", kind),
+            (b"Content-Length", b"%d" % len(body)),
+            (b"Connection", b"close"),
+        )
+        lines = [
+            b"HTTP/1.1 %d %s" % (status, phrase(status)),
+            *(b"%s: %s" % field for field in fields),
+            b"",
+            body.encode("ascii"),
+        ]
+        self.transport.write(b"\r\n".join(lines))
+        self.site.log_refusal(self, status, line)
+        self.dataReceived = self.rawDataReceived = _discard  # type: ignore[method-assign]
+        self.lineReceived = _discard  # type: ignore[method-assign,assignment]
+        self._close(LINGER, has_unread=True)
+
+    def loseConnection(self) -> None:
+        """Close when what was written is sent; in any case after the time that a client may leave it unread."""
+        self._close(self.site.limits.stall, has_unread=bool(self._input) or not self._reading)
+
+    def _close(self, max_wait: float, *, has_unread: bool) -> None:
+        self._input = self._buffer = b""
+        self.setTimeout(None)
+        if self._abortingCall is None:
+            self._abortingCall = self.callLater(max_wait, self.forceAbortClient)
+        self._write_side.unregisterProducer()
+        if has_unread and self._in_the_clear and ITCPTransport.providedBy(self.transport):
+            # Closing now, with bytes unread, would reset the connection, and the answer could be lost with it.
+            self.dataReceived = _discard  # type: ignore[method-assign]
+            self.transport.loseWriteConnection()
+        else:
+            self.transport.loseConnection()
+        # TLS takes its leave in both directions.
+        self._resume_reading()
+
+    def _respondToBadRequestAndDisconnect(self) -> None:
+        self.refuse(HTTPStatus.BAD_REQUEST, "the request is malformed")
+
+    def _send100Continue(self) -> None:
+        if not self._closing:
+            super()._send100Continue()
+
+    def pauseProducing(self) -> None:
+        """Stop writing and processing: the peer does not read what it is sent."""
+        super().pauseProducing()
+        self.setTimeout(None)
+        self._read_or_pause()
+        if self._stalled is None:
+            self._stalled = self.callLater(self.site.limits.stall, self._give_up)
+
+    def resumeProducing(self) -> None:
+        """Go on: the peer has read what it was sent."""
+        self._cancel_stalled()
+        if not self._handlingRequest:
+            self.setTimeout(self.site.limits.idle)
+        if self._arriving_since is not None:
+            # Nothing was read meanwhile.
+            self._arriving_since = self.site.clock.seconds()
+        super().resumeProducing()
+        self._continue()
+
+    def _give_up(self) -> None:
+        self._stalled = None
+        self.abort()
+
+    def _cancel_stalled(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def abort(self) -> None:
+        """Close now, whatever was not sent."""
+        self.transport.abortConnection()
+
+    def finish_soon(self) -> None:
+        """Close when what is in flight is answered; at once when nothing is."""
+        if self.requests:
+            self.persistent = 0
+            for request in tuple(self.requests):
+                # The client is told not to come back on this connection (RFC 9112 section 9.6).
+                request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
+                if request.ending is not None:
+                    self._abort_soon()
+                    request.ending()
+        elif not self._buffer and not self._input:
+            self._abort_soon()
+            self.loseConnection()
+
+    def _abort_soon(self) -> None:
+        """Close in any case: a TLS peer that does not read, or was not told, would not take its leave."""
+        if self._abortingCall is not None:
+            self._abortingCall.cancel()
+        self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is gone, and what was waiting on it."""
+        self._cancel_stalled()
+        self._input = b""
+        self.site.turns.discard(self)
+        super().connectionLost(reason)
+        self.site.forget(self)
+
+    @property
+    def peer_name(self) -> str | None:
+        """The common name in the peer's certificate, for the log."""
+        if not self._peer_named:
+            self._peer_named = True
+            self._peer_name = peer_common_name(self.transport)
+        return self._peer_name
+
+
+def _discard(data: bytes) -> None:
+    """Drop what follows a request that was refused."""
