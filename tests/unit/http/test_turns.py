@@ -21,6 +21,7 @@ from pikachu.http.responses import send, send_download
 from pikachu.http.tree import Tree
 from pikachu.model import utc
 from tests.support.connections import Plain
+from tests.unit.http.test_request import Waiting
 
 LARGE = bytes(range(256)) * 1024
 ETAG = b'"large"'
@@ -33,20 +34,6 @@ class Echo(Resource):
 
     def render(self, request: BoundedRequest) -> int:
         send(request, 200, b"text/plain", request.uri + b" " + request.content.read())
-        return NOT_DONE_YET
-
-
-class Waiting(Resource):
-    """Answers when the test says so."""
-
-    isLeaf = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.requests: list[BoundedRequest] = []
-
-    def render(self, request: BoundedRequest) -> int:
-        self.requests.append(request)
         return NOT_DONE_YET
 
 
