@@ -13,7 +13,7 @@ from pikachu.model import Principal, Scope, utc
 from pikachu.openssl import OpenSSL
 from pikachu.recognition import Decoded, Fact, Found, Kind, Value, decode, read
 from pikachu.recognition.signed import has_challenge
-from pikachu.x509.keys import bounded_in_all
+from pikachu.x509.key_encryption import bounded_in_all
 
 _MAXIMUM_PASSPHRASE: Final = 1023
 # 20 octets (RFC 5280 section 4.1.2.2).

@@ -9,17 +9,11 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from cryptography.exceptions import UnsupportedAlgorithm as UnknownKey
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
 from pikachu.cms.ber import bounded
-from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
+from pikachu.errors import BadPublicKey, MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
+from pikachu.x509.loading.public_keys import MESSAGES, PublicKey, load_public_key, read_public_key
 
-# Checking a signature with a larger key costs more than it can be worth.
-_MAX_RSA_BITS = 8192
 _MAX_EXTENSIONS = 64
 _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 
@@ -64,18 +58,17 @@ class CertificateIdentity:
                 return der.parse(parts[-1].expect(der.OCTET_STRING).content, der.OCTET_STRING).content
         return None
 
-    def public_key(self) -> PublicKeyTypes:
+    def public_key(self) -> PublicKey:
         """The key.
 
-        :raises UnsupportedAlgorithm: when it is of no known kind, broken, or larger than 8192 bits.
+        :raises UnsupportedAlgorithm: when it is of no kind that is loaded, broken, or too small or too large.
         """
         try:
-            key = load_der_public_key(self.spki_der)
-        except (ValueError, UnknownKey):
-            raise UnsupportedAlgorithm("the key in the message's certificate is not supported") from None
-        if isinstance(key, rsa.RSAPublicKey) and key.key_size > _MAX_RSA_BITS:
-            raise UnsupportedAlgorithm("the key in the message's certificate is too large")
-        return key
+            return load_public_key(read_public_key(self.spki_der, MESSAGES))
+        except BadPublicKey as error:
+            raise UnsupportedAlgorithm(
+                f"the key in the message's certificate is not accepted: {error.public}"
+            ) from None
 
 
 def identify(certificate: bytes) -> CertificateIdentity:

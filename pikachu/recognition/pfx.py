@@ -5,18 +5,13 @@ pyca/cryptography reads such files too, but hashes a passphrase as often as the 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from dataclasses import dataclass, field
 from typing import Final
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
-from cryptography.hazmat.primitives import padding
-from cryptography.hazmat.primitives.ciphers import Cipher, modes
-
 from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
-from pikachu.x509.keys import bound_iterations, decrypt_pkcs8
+from pikachu.x509.key_encryption import PKCS12_MAC, bmp_passphrase, decrypt_pkcs8, pkcs12_derive
 
 DATA: Final = "1.2.840.113549.1.7.1"
 ENCRYPTED_DATA: Final = "1.2.840.113549.1.7.6"
@@ -26,8 +21,6 @@ CERTIFICATE_BAG: Final = "1.2.840.113549.1.12.10.1.3"
 FRIENDLY_NAME: Final = "1.2.840.113549.1.9.20"
 LOCAL_KEY_ID: Final = "1.2.840.113549.1.9.21"
 _X509_CERTIFICATE: Final = "1.2.840.113549.1.9.22.1"
-_PBES2: Final = "1.2.840.113549.1.5.13"
-_SHA1_3DES: Final = "1.2.840.113549.1.12.1.3"
 _DIGESTS: Final = {
     "1.3.14.3.2.26": "sha1",
     "2.16.840.1.101.3.4.2.4": "sha224",
@@ -37,8 +30,6 @@ _DIGESTS: Final = {
 }
 _MAXIMUM_CONTENTS: Final = 8
 _MAXIMUM_BAGS: Final = 64
-_MAXIMUM_SALT: Final = 256
-_KEY, _VECTOR, _MAC = 1, 2, 3
 _WRONG: Final = "the passphrase does not open the PKCS#12 file"
 
 
@@ -156,7 +147,7 @@ def check_passphrase(file: File, passphrase: str) -> bool:
         return False
     digest = _DIGESTS[oid]
     for secret in _secrets(passphrase):
-        key = _derived(digest, secret, mac.salt, mac.iterations, _MAC, len(mac.digest))
+        key = pkcs12_derive(digest, secret, mac.salt, mac.iterations, PKCS12_MAC, len(mac.digest))
         if hmac.compare_digest(hmac.new(key, file.signed, digest).digest(), mac.digest):
             return True
     raise MalformedRequest(_WRONG)
@@ -165,38 +156,10 @@ def check_passphrase(file: File, passphrase: str) -> bool:
 def _secrets(passphrase: str) -> list[bytes]:
     """The passphrase as RFC 7292 appendix B.1 writes it; an empty one is written in two ways."""
     try:
-        written = f"{passphrase}\0".encode("utf-16-be")
-    except UnicodeEncodeError:
+        written = bmp_passphrase(passphrase)
+    except MalformedRequest:
         raise MalformedRequest(_WRONG) from None
     return [written] if passphrase else [written, b""]
-
-
-def _derived(digest: str, secret: bytes, salt: bytes, iterations: int, purpose: int, size: int) -> bytes:
-    """The key derivation of RFC 7292 appendix B.2."""
-    bound_iterations(iterations)
-    if not 1 <= len(salt) <= _MAXIMUM_SALT or size > 64:
-        raise UnsupportedAlgorithm("the PKCS#12 file is protected in a way that is not accepted")
-    make = getattr(hashlib, digest)
-    block = make(usedforsecurity=False).block_size
-    text = _filled(salt, block) + _filled(secret, block)
-    result = b""
-    while len(result) < size:
-        found = bytes((purpose,)) * block + text
-        for _ in range(iterations):
-            found = make(found, usedforsecurity=False).digest()
-        result += found
-        addend = int.from_bytes(_filled(found, block)[:block], "big") + 1
-        text = b"".join(
-            ((int.from_bytes(text[start : start + block], "big") + addend) % (1 << 8 * block)).to_bytes(block, "big")
-            for start in range(0, len(text), block)
-        )
-    return result[:size]
-
-
-def _filled(octets: bytes, block: int) -> bytes:
-    """*octets* repeated up to a whole number of blocks."""
-    size = -(-len(octets) // block) * block
-    return (octets * (size // len(octets) + 1))[:size] if octets else b""
 
 
 def open_content(content: Content, passphrase: str) -> tuple[Bag, ...]:
@@ -210,36 +173,10 @@ def open_content(content: Content, passphrase: str) -> tuple[Bag, ...]:
     if content.encryption is None:
         raise UnsupportedAlgorithm("a part of the PKCS#12 file is encrypted for a certificate")
     try:
-        plain = _decrypted(content.encryption, content.octets, passphrase)
+        plain = decrypt_pkcs8(content.encryption, content.octets, passphrase.encode("utf-8", "surrogatepass"))
         return _bags(plain)
     except MalformedRequest:
         raise MalformedRequest(_WRONG) from None
-
-
-def _decrypted(algorithm: der.Element, octets: bytes, passphrase: str) -> bytes:
-    parts = algorithm.sub()
-    oid = parts[0].oid() if parts else ""
-    if oid == _PBES2:
-        plain = decrypt_pkcs8(algorithm, octets, passphrase.encode("utf-8", "surrogatepass"))
-        if plain is not None:
-            return plain
-    elif oid == _SHA1_3DES and len(parts) == 2:
-        costs = parts[1].expect(der.SEQUENCE).sub()
-        if len(costs) == 2 and octets and len(octets) % 8 == 0:
-            return _triple_des(octets, passphrase, costs[0].expect(der.OCTET_STRING).content, costs[1].integer())
-    raise UnsupportedAlgorithm("a part of the PKCS#12 file is encrypted in a way that is not accepted")
-
-
-def _triple_des(octets: bytes, passphrase: str, salt: bytes, iterations: int) -> bytes:
-    secret = _secrets(passphrase)[0]
-    key = _derived("sha1", secret, salt, iterations, _KEY, 24)
-    vector = _derived("sha1", secret, salt, iterations, _VECTOR, 8)
-    decryptor = Cipher(TripleDES(key), modes.CBC(vector)).decryptor()
-    unpadder = padding.PKCS7(64).unpadder()
-    try:
-        return unpadder.update(decryptor.update(octets) + decryptor.finalize()) + unpadder.finalize()
-    except ValueError as error:
-        raise MalformedRequest(_WRONG) from error
 
 
 def _bags(contents: bytes) -> tuple[Bag, ...]:

@@ -30,6 +30,10 @@ BMP_STRING = 0x1E
 SEQUENCE = 0x30
 SET = 0x31
 
+# Of an integer that is read as a number, in bytes: the modulus of the largest RSA key and its sign.  Python refuses
+# to write numbers of some 1,800 bytes in decimal digits.
+MAXIMUM_INTEGER = 1025
+
 
 def length(size: int) -> bytes:
     """The length octets of a content of *size* bytes, in the shortest form."""
@@ -241,10 +245,18 @@ class Element:
         return self
 
     def integer(self) -> int:
-        """Its value as an INTEGER or ENUMERATED, in the shortest form."""
-        content = self.content
-        if self.tag not in (INTEGER, ENUMERATED) or not content:
+        """Its value as an INTEGER or ENUMERATED, in the shortest form and within :data:`MAXIMUM_INTEGER`."""
+        if self.tag not in (INTEGER, ENUMERATED):
             raise MalformedRequest("expected an ASN.1 integer")
+        return self.implicit_integer()
+
+    def implicit_integer(self) -> int:
+        """Like :meth:`integer`, where an IMPLICIT tag stands in place of INTEGER's."""
+        content = self.content
+        if not content:
+            raise MalformedRequest("expected an ASN.1 integer")
+        if len(content) > MAXIMUM_INTEGER:
+            raise MalformedRequest("an ASN.1 integer is too large")
         if len(content) > 1 and (content[0], content[1] & 0x80) in ((0x00, 0), (0xFF, 0x80)):
             raise MalformedRequest("an ASN.1 integer is padded")
         return int.from_bytes(content, "big", signed=True)

@@ -257,7 +257,7 @@ def _policy_mappings(element: der.Element) -> Iterator[str]:
 def _policy_constraints(element: der.Element) -> Iterator[str]:
     words = {0x80: "Require Explicit Policy", 0x81: "Inhibit Policy Mapping"}
     for part in element.expect(der.SEQUENCE).children():
-        yield f"{words[part.tag]}: {int.from_bytes(part.content, 'big')}"
+        yield f"{words[part.tag]}: {part.implicit_integer()}"
 
 
 _REASONS: Final = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
 
 from pikachu.errors import UnsupportedAlgorithm
 from pikachu.x509.keys import PrivateKey, passphrase_octets
+from pikachu.x509.loading.certificates import load_certificate
 
 # A tenth of a second.
 _ITERATIONS: Final = 600_000
@@ -38,8 +38,8 @@ def pkcs12_file(
         .hmac_hash(SHA256())
         .build(passphrase_octets(passphrase))
     )
-    others = [x509.load_der_x509_certificate(one) for one in chain]
-    leaf = x509.load_der_x509_certificate(certificate)
+    others = [load_certificate(one) for one in chain]
+    leaf = load_certificate(certificate)
     return pkcs12.serialize_key_and_certificates(
         friendly_name.encode("utf-8", "replace"), key, leaf, others, protection
     )

@@ -340,27 +340,47 @@ def _private_keys() -> dict[str, bytes]:
 
 # --- what carries them -------------------------------------------------------------------
 
-_NAME: Final = der.sequence(der.tlv(der.SET, der.sequence(der.oid("2.5.4.3"), der.utf8_string("hostile"))))
-_SHA256_RSA: Final = der.sequence(der.oid("1.2.840.113549.1.1.11"), der.null())
+SHA256_RSA: Final = der.sequence(der.oid("1.2.840.113549.1.1.11"), der.null())
+SHA256_ECDSA: Final = der.sequence(der.oid("1.2.840.10045.4.3.2"))
+SHA256_DSA: Final = der.sequence(der.oid("2.16.840.1.101.3.4.3.2"))
+
+
+def _name(common_name: str) -> bytes:
+    return der.sequence(der.tlv(der.SET, der.sequence(der.oid("2.5.4.3"), der.utf8_string(common_name))))
+
+
+_NAME: Final = _name("hostile")
 _SIGNATURE: Final = der.bit_string(b"\x05" * 256)
 _CA: Final = der.sequence(
     der.sequence(der.oid("2.5.29.19"), der.boolean(True), der.octet_string(der.sequence(der.boolean(True))))
 )
 
 
-def certificate(public: bytes, *, serial: int = 5, is_ca: bool = False) -> bytes:
-    """Return a self-issued certificate of the key with that SubjectPublicKeyInfo; its signature is not good."""
+def certificate(
+    public: bytes,
+    *,
+    serial: int = 5,
+    is_ca: bool = False,
+    subject: str = "hostile",
+    algorithm: bytes = SHA256_RSA,
+) -> bytes:
+    """Return a certificate of the key with that SubjectPublicKeyInfo; its signature is not good.
+
+    :param subject: the common name; the issuer is ``hostile``.
+    :param algorithm: the AlgorithmIdentifier of the signature.
+    """
     validity = der.sequence(der.tlv(der.UTC_TIME, b"250101000000Z"), der.tlv(der.UTC_TIME, b"490101000000Z"))
-    fields = [der.explicit(0, der.integer(2)), der.integer(serial), _SHA256_RSA, _NAME, validity, _NAME, public]
+    version = der.explicit(0, der.integer(2))
+    fields = [version, der.integer(serial), algorithm, _NAME, validity, _name(subject), public]
     if is_ca:
         fields.append(der.explicit(3, _CA))
-    return der.sequence(der.sequence(*fields), _SHA256_RSA, _SIGNATURE)
+    return der.sequence(der.sequence(*fields), algorithm, _SIGNATURE)
 
 
 def csr(public: bytes) -> bytes:
     """Return a PKCS#10 request for that key; its signature is not good."""
     info = der.sequence(der.integer(0), _NAME, public, der.explicit(0, b""))
-    return der.sequence(info, _SHA256_RSA, _SIGNATURE)
+    return der.sequence(info, SHA256_RSA, _SIGNATURE)
 
 
 def pkcs7(certificates: Iterable[bytes]) -> bytes:
