@@ -47,7 +47,7 @@ from pikachu.rooms import Core, Pools
 from pikachu.sealing import Sealer
 from pikachu.service_credentials import ServiceCredentials
 from pikachu.sessions import Sessions
-from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, read_file
+from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, load_trust_anchors, read_file
 from pikachu.signers.key import KeySigner
 from pikachu.statistics import Statistics
 from pikachu.storage.store import Store, open_store
@@ -276,8 +276,8 @@ def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
         return ()
     if path.is_dir():
         files = sorted(one for one in path.iterdir() if one.suffix in {".pem", ".crt", ".cer", ".der"})
-        return tuple(certificate for one in files for certificate in load_certificates(one, setting))
-    return tuple(load_certificates(path, setting))
+        return tuple(certificate for one in files for certificate in load_trust_anchors(one, setting))
+    return tuple(load_trust_anchors(path, setting))
 
 
 def build(

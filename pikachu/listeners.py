@@ -23,8 +23,10 @@ from zope.interface import implementer
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
-from pikachu.errors import ConfigError
+from pikachu.auth.client_certificate import MAXIMUM_INTERMEDIATES
+from pikachu.errors import ConfigError, PikachuError
 from pikachu.interfaces import IClock
+from pikachu.x509.loading.certificates import check_certificate_key, load_tls_certificate
 
 _log = Logger(namespace="pikachu.listeners")
 
@@ -171,10 +173,18 @@ class TLSContextSource:
             raise AssertionError("a context has a store")
         # An issuing CA is trusted by itself; its root need not be here.
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        context.set_verify_depth(MAXIMUM_INTERMEDIATES)
         for der in self._authorities():
-            authority = x509.load_der_x509_certificate(der)
-            store.add_cert(crypto.X509.from_cryptography(authority))
-            context.add_client_ca(authority)
+            try:
+                authority = load_tls_certificate(der)
+            except (PikachuError, crypto.Error) as error:
+                reason = error.public if isinstance(error, PikachuError) else "OpenSSL can't read it"
+                raise self._error("client_ca", f"a CA's certificate can't be used for TLS: {reason}") from None
+            store.add_cert(authority)
+            with warnings.catch_warnings():
+                # pyca's certificates, which pyOpenSSL prefers, can't hold all that OpenSSL reads.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.add_client_ca(authority)
 
 
 def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
@@ -182,11 +192,23 @@ def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
 
 
 def _verify_optional(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
-    return True
+    return _may_verify(certificate, depth)
 
 
 def _verify_required(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
-    return bool(ok) or (depth == 0 and error in (_EXPIRED, _PURPOSE))
+    return (bool(ok) or (depth == 0 and error in (_EXPIRED, _PURPOSE))) and _may_verify(certificate, depth)
+
+
+def _may_verify(certificate: crypto.X509, depth: int) -> bool:
+    """Look at the key of a CA in the client's chain; OpenSSL calls this before it verifies a signature with it."""
+    if depth == 0:
+        # The application judges the client's own certificate, in words.
+        return True
+    try:
+        check_certificate_key(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+    except PikachuError:
+        return False
+    return True
 
 
 def _reason(error: SSL.Error) -> str:

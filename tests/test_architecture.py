@@ -81,6 +81,7 @@ ROOMS_OF = {
     "sqlite3": ("pikachu.storage",),
     "psycopg": ("pikachu.storage",),
     "hvac": ("pikachu.signers",),
+    "asn1crypto": (),
     "ldap3": ("pikachu.auth",),
     "argon2": ("pikachu.auth",),
     "klein": ("pikachu.web", "pikachu.protocols"),
@@ -179,6 +180,43 @@ def test_only_signers_sign() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and node.attr == "sign" and isinstance(node.value, ast.Name):
                 assert node.value.id not in {"key", "private_key", "builder"}, f"{module} signs by itself"
+
+
+# Beginnings of the names by which libraries load keys and certificates, from files and from numbers.
+LOADERS = (
+    "load_der_",
+    "load_pem_",
+    "load_ssh_",
+    "load_certificate",
+    "load_privatekey",
+    "load_publickey",
+    "load_pkcs",
+    "load_key_and_certificates",
+    "from_cryptography",
+    "from_encoded_point",
+    "from_private_bytes",
+    "from_public_bytes",
+    "from_seed_bytes",
+    "derive_private_key",
+    *(f"{kind}{half}Numbers" for kind in ("RSA", "EllipticCurve", "DSA", "DH") for half in ("Public", "Private")),
+)
+# A listener loads its own certificate and key.
+LOADERS_ELSEWHERE = {"pikachu.listeners": {"load_pem_x509_certificates", "load_privatekey"}}
+
+
+def test_only_the_gate_loads_keys() -> None:
+    """No library gets a stranger's key or certificate before pikachu.x509.loading has looked at it."""
+    for module, path in MODULES.items():
+        if within(module, "pikachu.x509.loading"):
+            continue
+        used = {
+            node.attr
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute)
+        }
+        used |= {name.rpartition(".")[2] for name in imports(path) if not within(name, "pikachu")}
+        loaders = {name for name in used if name.startswith(LOADERS)} - LOADERS_ELSEWHERE.get(module, set())
+        assert not loaders, f"{module} loads keys or certificates by {loaders}"
 
 
 def test_modules_stay_small() -> None:

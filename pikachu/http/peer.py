@@ -7,10 +7,14 @@ from typing import Any, Final
 
 from twisted.internet.interfaces import IAddress, ISSLTransport
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
+
+from pikachu.auth.client_certificate import MAXIMUM_INTERMEDIATES
+from pikachu.cms.identity import identify
+from pikachu.errors import MalformedRequest
+from pikachu.x509 import der
+from pikachu.x509.names import COMMON_NAME
+from pikachu.x509.text.words import name_of
 
 EXPORTER_LABEL: Final = b"EXPORTER-Channel-Binding"
 _MAPPED: Final = "::ffff:"
@@ -49,24 +53,25 @@ def required_certificate(transport: object) -> bytes | None:
 def peer_intermediates(transport: object) -> tuple[bytes, ...]:
     """The DER certificates that the peer sent besides its own; none in a resumed session.  Nothing vouches for them."""
     connection = tls_connection(transport)
-    chain = connection.get_peer_cert_chain(as_cryptography=True) if connection is not None else None
+    chain = connection.get_peer_cert_chain() if connection is not None else None
     if not chain:
         return ()
     own = peer_certificate(transport)
-    found = (certificate.public_bytes(serialization.Encoding.DER) for certificate in chain)
-    return tuple(der for der in found if der != own)
+    # Of a chain without end only the beginning is looked at.
+    sent = (crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in chain[: MAXIMUM_INTERMEDIATES + 1])
+    return tuple(one for one in sent if one != own)
 
 
 def peer_common_name(transport: object) -> str | None:
     """The first commonName of the peer's certificate, for the log; unproven, so only a hint."""
-    der = peer_certificate(transport)
-    if der is None:
+    certificate = peer_certificate(transport)
+    if certificate is None:
         return None
     try:
-        names = x509.load_der_x509_certificate(der).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError:
+        name = name_of(der.parse(identify(certificate).subject_der))
+    except MalformedRequest:
         return None
-    return str(names[0].value) if names else None
+    return next((attribute.value for rdn in name.rdns for attribute in rdn if attribute.oid == COMMON_NAME), None)
 
 
 def channel_bindings(transport: object) -> tuple[str, ...]:

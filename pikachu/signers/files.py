@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography import x509
-
-from pikachu.errors import ConfigError, MalformedRequest, PikachuError
+from pikachu.errors import BadPublicKey, ConfigError, MalformedRequest, PikachuError
+from pikachu.x509 import der
 from pikachu.x509.armour import blocks
 from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, parse_certificate
 from pikachu.x509.keys import PrivateKey, load_private_key, public_key_matches
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
+from pikachu.x509.text.words import name_text
 
 Warn = Callable[[str], None]
 
@@ -111,6 +111,23 @@ def load_certificates(path: Path, setting: str) -> list[Certificate]:
     return found
 
 
+def load_trust_anchors(path: Path, setting: str) -> list[Certificate]:
+    """The certificates of a file whose keys are to verify those of clients.
+
+    :raises ConfigError: there is none, or one of the keys is not accepted.
+    """
+    anchors = load_certificates(path, setting)
+    for anchor in anchors:
+        try:
+            describe_spki(anchor.spki_der)
+        except BadPublicKey as error:
+            raise ConfigError(
+                f"{setting}: {path} holds the CA {_name(anchor)}, whose key can't be used: {error.public}; "
+                "take it out of the file"
+            ) from None
+    return anchors
+
+
 def check_issued_by(child: Certificate, issuer: Certificate) -> None:
     """That *issuer*'s key signed *child*.
 
@@ -164,7 +181,7 @@ def _check_chain_file(named: list[Certificate], chain: tuple[Certificate, ...], 
 
 
 def _name(certificate: Certificate) -> str:
-    return repr(x509.load_der_x509_certificate(certificate.der).subject.rfc4514_string())
+    return repr(name_text(der.parse(certificate.subject_der)))
 
 
 def check_ca_certificate(certificate: Certificate, now: datetime, where: str, warn: Warn) -> None:

@@ -17,6 +17,8 @@ from typing import Final
 
 import pytest
 
+from pikachu.x509.pem import pem
+from tests.support import hostile_keys
 from tests.support.pki import Identity, key_pem, make_ca, make_key, make_leaf
 from tests.support.server import DEADLINE, Server, accepts, command, environment, make_server
 
@@ -259,6 +261,19 @@ CASES: Final = [
         "client_ca garbage",
         settings(content("makers.pem", b"garbage"), setting("TRUSTED_HTTPS", "client_ca", "makers.pem")),
         ("[TRUSTED_HTTPS] client_ca",),
+    ),
+    *(
+        Case(
+            f"client_ca with a key of {name}",
+            settings(
+                content("makers.pem", pem("CERTIFICATE", hostile_keys.certificate(public, is_ca=True)).encode()),
+                setting("TRUSTED_HTTPS", "client_ca", "makers.pem"),
+            ),
+            ("[TRUSTED_HTTPS] client_ca", "makers.pem", "CN=hostile", "take it out"),
+        )
+        for name, public in hostile_keys.PUBLIC_KEYS.items()
+        if name
+        in ("DH 9941", "DSA 4423", "RSA 512", "RSA 16384", "EC, explicit P-256", "Ed448 of 57", "mldsa65 of 1951")
     ),
     Case("no client_ca", setting("TRUSTED_HTTPS", "client_ca", "makers.pem"), ("[TRUSTED_HTTPS] client_ca",)),
     Case("validity garbage", content("validity.conf", b"forever\n"), ("[PATHS] validity_conf", "line 1")),
