@@ -245,6 +245,23 @@ def test_peer_that_never_reads_is_given_up(stage: Stage, requests: int) -> None:
     assert stage.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize("target", ["/echo/a", "/ocsp/MEow"])
+def test_closing_connection_whose_peer_never_reads_is_given_up(stage: Stage, target: str) -> None:
+    """Also where the answer is too short for the transport to say so."""
+    client = stage.connect()
+    transport: Any = client.transport
+    aborted: list[float] = []
+    # The last answer is never read, so the orderly end does not come.
+    transport.loseConnection = lambda: setattr(transport, "disconnecting", True)
+    transport.abortConnection = lambda: aborted.append(stage.clock.seconds())
+    client.deliver(get(target, "Connection: close"))
+    assert not client.open
+    stage.clock.advance(59)
+    assert aborted == []
+    stage.clock.advance(2)
+    assert len(aborted) == 1
+
+
 def test_slow_peer_is_not_idle(stage: Stage) -> None:
     """Who reads now and then keeps the connection; who has read all and is silent does not."""
     client = stage.connect()
