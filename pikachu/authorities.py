@@ -156,7 +156,7 @@ class Authorities:
     def _issuing(self, issuer: IssuingCA) -> CA:
         name = issuer.name
         current = self._issuers.current.get(name) is issuer
-        coming = self._issuers.coming(name) is issuer
+        coming = self._issuers.next(name) is issuer
         generation = Generation.CURRENT if current else Generation.NEXT if coming else Generation.FORMER
         switch_at = None
         if coming:

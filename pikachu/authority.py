@@ -8,7 +8,7 @@ write on, nothing that the client does can stop it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -119,7 +119,7 @@ class IssuingCA:
 
 
 class IssuingCAs:
-    """All issuing CAs in service: the current one of each name, those before, and those that come next.
+    """All issuing CAs in service: the current generation of each name, those before, and those that come next.
 
     :param default: the name that ``[CA] mode`` picks.
     """
@@ -130,7 +130,12 @@ class IssuingCAs:
         self._default = default
         self._current = dict(current)
         self._others: list[IssuingCA] = []
-        self._coming: dict[str, IssuingCA] = {}
+        self._next: dict[str, IssuingCA] = {}
+        self._subscribers: list[Callable[[IssuingCA], None]] = []
+
+    def subscribe(self, callback: Callable[[IssuingCA], None]) -> None:
+        """Call *callback* with each generation that comes into service or becomes the current one, after the change."""
+        self._subscribers.append(callback)
 
     @property
     def default(self) -> IssuingCA:
@@ -154,7 +159,20 @@ class IssuingCAs:
 
     def all(self) -> list[IssuingCA]:
         """Every generation in service: all answer OCSP and publish a CRL."""
-        return [*self._current.values(), *self._coming.values(), *self._others]
+        return [*self._current.values(), *self._next.values(), *self._others]
+
+    def generations(self, name: str, now: datetime) -> list[IssuingCA]:
+        """The generations of that name whose certificates may be valid, newest first; empty for an unknown name.
+
+        An announced generation is one of them: whoever trusts it before the switch accepts its first certificate.
+        """
+        former = sorted(
+            (other for other in self._others if other.name == name),
+            key=lambda other: (other.certificate.not_before, other.id),
+            reverse=True,
+        )
+        newest = (self._next.get(name), self._current.get(name), *former)
+        return [issuer for issuer in newest if issuer is not None and issuer.certificate.not_after > now]
 
     def by_id(self, issuer_id: int) -> IssuingCA | None:
         """By the id of its row."""
@@ -167,23 +185,33 @@ class IssuingCAs:
     def add_other(self, issuer: IssuingCA) -> None:
         """Take a former generation, or the root, into service."""
         self._others.append(issuer)
+        self._notify(issuer)
 
-    def announce(self, issuer: IssuingCA) -> None:
-        """Name the generation that will follow the current one of its name."""
-        self._coming[issuer.name] = issuer
+    def add_next(self, issuer: IssuingCA) -> None:
+        """Announce the generation that will follow the current one of its name."""
+        self._next[issuer.name] = issuer
+        self._notify(issuer)
 
-    def coming(self, name: str) -> IssuingCA | None:
+    def next(self, name: str) -> IssuingCA | None:
         """The generation that will follow, where one is announced."""
-        return self._coming.get(name)
+        return self._next.get(name)
 
-    def promote(self, issuer: IssuingCA) -> None:
+    def switch_to(self, issuer: IssuingCA) -> None:
         """Make a generation the current one of its name; the one before stays in service."""
         self._others = [other for other in self._others if other is not issuer]
-        self._coming.pop(issuer.name, None)
+        self._next.pop(issuer.name, None)
         former = self._current.get(issuer.name)
         if former is not None:
             self._others.append(former)
         self._current[issuer.name] = issuer
+        self._notify(issuer)
+
+    def _notify(self, issuer: IssuingCA) -> None:
+        for callback in self._subscribers:
+            try:
+                callback(issuer)
+            except Exception:  # noqa: BLE001 - the generation is in service, and the other subscribers have to learn of it
+                log.failure("after a change of the generations of {issuer}", issuer=issuer.name)
 
 
 @dataclass(frozen=True, slots=True)

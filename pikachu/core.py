@@ -83,13 +83,14 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         # An RSA-4096 key takes half a second or more, and devices give up after some ten seconds.
         WorkerPool("server-keys", reactor, max(1, processors // 2), queue=20),
         WorkerPool("inspection", reactor, 2, queue=20),
+        WorkerPool("rotation", reactor, 1, queue=10),
     )
 
 
 def immediate_pools() -> Pools:
     """For commands: everything is done at once."""
     pool = ImmediatePool()
-    return Pools(pool, pool, pool, pool, pool, pool)
+    return Pools(pool, pool, pool, pool, pool, pool, pool)
 
 
 def database_url(config: Configuration) -> str:
@@ -192,7 +193,7 @@ def check_folders(config: Configuration) -> None:
 
 
 def load_generations(
-    config: Configuration, store: Store, pool: IWorkerPool, clock: IClock, warn: Warn
+    config: Configuration, store: Store, pools: Pools, clock: IClock, warn: Warn
 ) -> tuple[Generations, IssuingCAs]:
     """Every issuing CA that is configured, checked (INIT-4), with its former and its announced generations.
 
@@ -203,7 +204,7 @@ def load_generations(
     if config.pkcs11.key_labels:
         raise ConfigError("[PKCS11] key_label_*: this version signs with keys in files only; remove them")
     files = {name: ca_files(config, one) for name, one in config.ca.issuers.items()}
-    generations = Generations(files, config.ca.key_permissions.value, store, pool, clock, warn)
+    generations = Generations(files, config.ca.key_permissions.value, store, pools.signing, pools.rotation, clock, warn)
     found = generations.load()
     mode = config.ca.mode.value.lower()
     if mode not in found:
@@ -302,7 +303,7 @@ def build(
     store = open_store(database_url(config), reactor, fsync=safety.fsync)
     try:
         check_sealed(store, sealer, warn)
-        generations, issuers = load_generations(config, store, pools.signing, clock, warn)
+        generations, issuers = load_generations(config, store, pools, clock, warn)
         root_certificate = load_root_certificate(config, issuers)
         root = load_root(config, root_certificate, store, pools.signing, clock, warn)
     except PikachuError as error:
@@ -375,6 +376,11 @@ def build(
             broker_path=config.paths.crl_path,
         ),
     )
+    # What follows from a change, of this process or of another.
+    store.subscribe(responder.forget)
+    store.subscribe(publisher.changed)
+    issuers.subscribe(responder.generation_changed)
+    issuers.subscribe(publisher.generation_changed)
     statistics = Statistics(store, clock)
     readiness = Readiness(clock, standard_checks(store, pools.signing))
     manual = Manual()

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,7 @@ Identity = tuple[int, int, int]
 
 # What a file grows by before that much of it is put on the disk.
 _STEP: Final = 8 << 20
+_PIECE: Final = 1 << 20
 _LOCK: Final = ".lock"
 _PEM_LABEL: Final = "X509 CRL"
 _NOTHING: Final[Identity] = (0, 0, 0)
@@ -56,6 +58,35 @@ class PublishedCRL:
     pem_path: Path
     size: int
     identity: Identity = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class CRLBundle:
+    """A PEM file for programs that read one file: the CRLs of all generations of a CA.
+
+    :ivar members: the PEM files of those CRLs, in order; one that is not there is left out.
+    """
+
+    path: Path
+    members: tuple[Path, ...]
+
+    def is_current(self) -> bool:
+        """Whether the file has just the members' content.  Blocks."""
+        if len(self.members) == 1:
+            return is_copy(self.path, self.members[0])
+        try:
+            with self.path.open("rb") as stream:
+                return all(stream.read(len(piece)) == piece for piece in self.pieces()) and not stream.read(1)
+        except OSError:
+            return False
+
+    def pieces(self, published: Path | None = None, der: bytes = b"") -> Iterator[bytes]:
+        """The content in pieces.  Blocks.
+
+        :param published: the member in whose place *der* is being published.
+        """
+        for member in self.members:
+            yield from crl_pem_pieces(der) if member == published else _pieces_of(member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +141,12 @@ class CRLFolder:
             return known
         return self.read(issuer)
 
-    def publish(self, der: bytes, crl: PublishedCRL, copies: list[Path], seen: Identity) -> PublishedCRL | None:
+    def publish(
+        self, der: bytes, crl: PublishedCRL, bundles: Callable[[], Sequence[CRLBundle]], seen: Identity
+    ) -> PublishedCRL | None:
         """Replace the files, the DER last.
 
-        :param copies: further places for the PEM.
+        :param bundles: gives those that hold this CRL too, as they are when the other publishers have finished.
         :param seen: which file was there before the CRL's entries were read.
         :return: ``None`` when another one is there by now: it may have entries that this one lacks, whatever their
             numbers are.
@@ -122,14 +155,17 @@ class CRLFolder:
         with self._turn():
             if _identity_at(crl.der_path) != seen:
                 return None
-            _place(der, crl.der_path, [crl.pem_path, *copies])
+            _place(der, crl.der_path, crl.pem_path, bundles())
             identity = _identity_at(crl.der_path)
         return replace(crl, etag=hashlib.sha256(der).hexdigest(), size=len(der), identity=identity)
 
-    def take_upload(self, data: bytes, issuer: Certificate, now: datetime, copies: list[Path]) -> PublishedCRL:
+    def take_upload(
+        self, data: bytes, issuer: Certificate, now: datetime, bundles: Sequence[CRLBundle]
+    ) -> PublishedCRL:
         """Publish a CRL that was made elsewhere, by the CA *issuer*.
 
         :param data: DER; see :func:`decode_crl`.
+        :param bundles: which hold this CRL too.
         :raises MalformedRequest: when it is not a full CRL of that CA that is in force.
         :raises Conflict: when a newer one is there.
         :raises OSError: and what was there stays.
@@ -153,7 +189,7 @@ class CRLFolder:
                 there = None
             if there is not None and (summary.number, summary.this_update) < (there.number, there.this_update):
                 raise Conflict(f"a newer CRL of this CA is published, number {there.number}; this is {summary.number}")
-            _place(data, der_path, [pem_path, *copies])
+            _place(data, der_path, pem_path, bundles)
             return _published(data, summary, paths, _identity_at(der_path))
 
     @contextmanager
@@ -243,14 +279,31 @@ def is_armoured(path: Path, der_path: Path) -> bool:
         return False
 
 
-def _place(der: bytes, der_path: Path, pem_paths: Sequence[Path]) -> None:
+def _place(der: bytes, der_path: Path, pem_path: Path, bundles: Sequence[CRLBundle]) -> None:
     """Put a CRL in all its places, the DER last.
 
     :raises OSError: and what was there stays, unless it was renaming that failed.
     """
-    for path in pem_paths:
+    for path in (pem_path, *(bundle.path for bundle in bundles)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files((pem_paths, lambda: crl_pem_pieces(der)), ([der_path], lambda: [der]))
+    # A bundle of this CRL alone can be the same file.
+    copies = [bundle.path for bundle in bundles if bundle.members == (pem_path,)]
+    replace_files(
+        ([pem_path, *copies], lambda: crl_pem_pieces(der)),
+        *(([bundle.path], partial(bundle.pieces, pem_path, der)) for bundle in bundles if bundle.path not in copies),
+        ([der_path], lambda: [der]),
+    )
+
+
+def _pieces_of(path: Path) -> Iterator[bytes]:
+    """A file's content in pieces; nothing where there is no such file."""
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:
+        return
+    with stream:
+        while piece := stream.read(_PIECE):
+            yield piece
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -184,7 +184,7 @@ class ESTRegistration(Decisions):
 
         async def work() -> tuple[bytes, ...]:
             issuer = await self.est_issuer(label)
-            coming = self._authority.issuers.coming(issuer.name)
+            coming = self._authority.issuers.next(issuer.name)
             following = () if coming is None else (*coming.chain, *coming.rollover)
             return tuple(dict.fromkeys((*issuer.chain, *issuer.rollover, *following)))
 

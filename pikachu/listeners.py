@@ -7,13 +7,14 @@ import errno
 import socket
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
 from twisted.logger import Logger
@@ -48,6 +49,14 @@ class ClientCertificates(Enum):
     NONE = "none"
     OPTIONAL = "optional"
     REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """A listener's certificate with its chain, and its key."""
+
+    chain: Sequence[x509.Certificate]
+    key: crypto.PKey
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -86,20 +95,28 @@ class TLSContextSource:
         self._clients = clients
         self._authorities = authorities
         self._passphrase = passphrase
-        self._context = self._load()
+        self._identity = self._load_identity()
+        self._context = self._make_context(self._identity)
 
     def reload(self) -> None:
         """Read the files again; connections that exist keep what they have.
 
         :raises ConfigError: and what was in force stays.
         """
-        self._context = self._load()
+        identity = self._load_identity()
+        self._context = self._make_context(identity)
+        self._identity = identity
+
+    def trust_new_authorities(self) -> None:
+        """Accept the certificates of authorities that have come since; no file is read, so nothing in one can fail."""
+        if self._clients is not ClientCertificates.NONE:
+            self._context = self._make_context(self._identity)
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802 - Twisted's name
         """The TLS side of a new connection."""
         return SSL.Connection(self._context, None)
 
-    def _load(self) -> SSL.Context:
+    def _make_context(self, identity: _Identity) -> SSL.Context:
         context = SSL.Context(SSL.TLS_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         context.set_options(_OPTIONS)
@@ -109,12 +126,12 @@ class TLSContextSource:
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(f"pikachu {self.section}".encode("ascii", "replace")[:32])
         context.set_alpn_select_callback(_choose_protocol)
-        self._load_identity(context)
+        self._use_identity(context, identity)
         if self._clients is not ClientCertificates.NONE:
             self._ask_clients(context)
         return context
 
-    def _load_identity(self, context: SSL.Context) -> None:
+    def _load_identity(self) -> _Identity:
         name, path = self._certificate
         try:
             chain = x509.load_pem_x509_certificates(self._read(name, path))
@@ -126,20 +143,6 @@ class TLSContextSource:
         except crypto.Error:
             reason = "does not hold a private key in PEM, or its passphrase is another one"
             raise self._error(key_name, f"{key_path} {reason}") from None
-        try:
-            context.use_certificate(chain[0])
-            for certificate in chain[1:]:
-                context.add_extra_chain_cert(certificate)
-        except SSL.Error as error:
-            raise self._error(name, f"{path} can't be used for TLS ({_reason(error)})") from None
-        try:
-            with warnings.catch_warnings():
-                # pyOpenSSL would rather have pyca's key objects, but does not take them for ML-DSA.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                context.use_privatekey(key)
-            context.check_privatekey()
-        except SSL.Error:
-            raise self._error(key_name, f"{key_path} is not the key of the certificate in {path}") from None
         end = chain[0].not_valid_after_utc
         if end <= datetime.fromtimestamp(self._clock.seconds(), UTC):
             _log.warn(
@@ -149,6 +152,24 @@ class TLSContextSource:
                 path=str(path),
                 end=f"{end:%Y-%m-%d}",
             )
+        return _Identity(chain, key)
+
+    def _use_identity(self, context: SSL.Context, identity: _Identity) -> None:
+        (name, path), (key_name, key_path) = self._certificate, self._key
+        try:
+            context.use_certificate(identity.chain[0])
+            for certificate in identity.chain[1:]:
+                context.add_extra_chain_cert(certificate)
+        except SSL.Error as error:
+            raise self._error(name, f"{path} can't be used for TLS ({_reason(error)})") from None
+        try:
+            with warnings.catch_warnings():
+                # pyOpenSSL would rather have pyca's key objects, but does not take them for ML-DSA.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.use_privatekey(identity.key)
+            context.check_privatekey()
+        except SSL.Error:
+            raise self._error(key_name, f"{key_path} is not the key of the certificate in {path}") from None
 
     def _read(self, name: str, path: Path) -> bytes:
         try:
@@ -317,15 +338,21 @@ class ListenerService(Service):
         return self._reactor.listenTCP(self._port, self._factory, backlog=512, interface=interface)
 
     def stopService(self) -> Deferred[None]:
-        """Accept no more, and finish what is in flight."""
+        """Accept no more, and finish what is in flight; fails when a port could not be closed."""
         super().stopService()
         ports, self.ports = self.ports, []
-        stopping: list[Deferred[Any]] = [d for d in (port.stopListening() for port in ports) if d is not None]
         drain = getattr(self._site, "drain", None)
-        stopped = gatherResults(stopping)
-        if drain is None or not ports:
-            return stopped.addCallback(lambda _: None)
-        return stopped.addCallback(lambda _: drain(self._drain_timeout))
+
+        async def work() -> None:
+            closed = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+            try:
+                await closed
+            finally:
+                # Requests in flight get their time, whatever became of the ports.
+                if drain is not None and ports:
+                    await drain(self._drain_timeout)
+
+        return Deferred.fromCoroutine(work())
 
     def _error(self, error: object) -> ConfigError:
         host, port = self._interface or "all addresses", self._port

@@ -108,7 +108,7 @@ def scep_server(core: Core) -> SCEPServer:
             "configure an RSA issuing CA with its key in a file, or choose auto"
         )
     dump = None if section.dump_dir is None else MessageDump(section.dump_dir, core.pools.files, core.clock)
-    return SCEPServer(
+    server = SCEPServer(
         core.registration,
         core.authority,
         MessageKeyring(core.issuers, core.credentials, mode),
@@ -118,6 +118,8 @@ def scep_server(core: Core) -> SCEPServer:
         SCEPSettings(sha1_3des=section.allow_sha1_3des, legacy=section.legacy),
         dump,
     )
+    core.issuers.subscribe(server.generation_changed)
+    return server
 
 
 def limits(config: Configuration) -> Limits:

@@ -232,7 +232,7 @@ class Policies:
         names = (*CA_NAMES, *(name for name in current if name not in CA_NAMES))
         issuers = [(name, current.get(name, self._issuers.default)) for name in names]
         # Those that come next, too: what their variables will be is known beforehand.
-        issuers += [(name, coming) for name in current if (coming := self._issuers.coming(name)) is not None]
+        issuers += [(name, coming) for name in current if (coming := self._issuers.next(name)) is not None]
         for name, issuer in issuers:
             certificate = issuer.certificate
             context = ExtensionContext(

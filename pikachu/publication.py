@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -19,7 +20,7 @@ from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import require_scope
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.crl_files import CRLFolder, Identity, PublishedCRL, decode_crl, is_armoured, is_copy
+from pikachu.crl_files import CRLBundle, CRLFolder, Identity, PublishedCRL, decode_crl, is_armoured
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.model import CRLRecord, Event, Principal, Scope, StatusChange, utc
@@ -169,20 +170,30 @@ class CRLPublisher:
             return found
         if not is_armoured(found.pem_path, found.der_path):
             return found
-        if not all(is_copy(path, found.pem_path) for path in self._copies(issuer)):
+        if not all(bundle.is_current() for bundle in self._bundles(issuer)):
             return found
         return replace(found, last_change=record.last_change)
 
-    def _copies(self, issuer: IssuingCA) -> list[Path]:
-        """Where the PEM lies besides, for brokers."""
+    def _bundles(self, issuer: IssuingCA) -> list[CRLBundle]:
+        """The files for programs that read one: the CRLs of all generations, so that a switch refuses nobody."""
         broker = self._settings.broker_path
         if broker is None:
             return []
-        if issuer is self._issuers.default:
-            return [broker]
-        if self._issuers.current.get(issuer.name) is issuer or issuer.name == ROOT:
-            return [broker.with_name(f"{broker.stem}-{issuer.name}{broker.suffix}")]
-        return []
+        if issuer.name == ROOT:
+            return [self._root_bundle(broker, issuer.key_identifier)]
+        generations = self._issuers.generations(issuer.name, utc(self._clock.seconds()))
+        name = "" if issuer.name == self._issuers.default.name else f"-{issuer.name}"
+        members = tuple(self.paths(generation)[1] for generation in generations)
+        return [CRLBundle(broker.with_name(f"{broker.stem}{name}{broker.suffix}"), members)]
+
+    def _root_bundle(self, broker: Path, key_identifier: bytes) -> CRLBundle:
+        path = broker.with_name(f"{broker.stem}-{ROOT}{broker.suffix}")
+        return CRLBundle(path, (self._folder.paths(key_identifier)[1],))
+
+    def generation_changed(self, issuer: IssuingCA) -> None:
+        """Publish a CRL of a generation that has come into service or has become the current one."""
+        if not self._stopped:
+            self._due(issuer)
 
     def changed(self, changes: Iterable[StatusChange]) -> None:
         """Revocations and releases, of this process or another: a CRL follows after the settled delay."""
@@ -388,7 +399,7 @@ class CRLPublisher:
             raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
         der = assemble_crl(tbs, issuer.signer.algorithm, signature)
         try:
-            return self._folder.publish(der, crl, self._copies(issuer), seen)
+            return self._folder.publish(der, crl, partial(self._bundles, issuer), seen)
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
 
@@ -413,7 +424,7 @@ class CRLPublisher:
             refusal: PikachuError | None = None
             for ca in found:
                 try:
-                    return self._folder.take_upload(der, ca, utc(self._clock.seconds()), self._uploaded_copies(ca))
+                    return self._folder.take_upload(der, ca, utc(self._clock.seconds()), self._uploaded_bundles(ca))
                 except MalformedRequest as error:
                     refusal = error
             raise refusal or MalformedRequest("no CA above the issuing CAs has made this CRL")
@@ -450,8 +461,8 @@ class CRLPublisher:
                     found[certificate.key_identifier] = certificate
         return list(found.values())
 
-    def _uploaded_copies(self, ca: Certificate) -> list[Path]:
+    def _uploaded_bundles(self, ca: Certificate) -> list[CRLBundle]:
         broker = self._settings.broker_path
         if broker is None or not ca.self_issued:
             return []
-        return [broker.with_name(f"{broker.stem}-{ROOT}{broker.suffix}")]
+        return [self._root_bundle(broker, ca.key_identifier)]

@@ -48,6 +48,7 @@ class Pools:
     :param server_keys: making keys for EST serverkeygen: neither the CA's signatures nor people's own keys wait for
         those of devices.
     :param inspection: decoding what people bring, which may wait for the openssl program.
+    :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
     """
 
     signing: IWorkerPool
@@ -56,10 +57,19 @@ class Pools:
     keys: IWorkerPool
     server_keys: IWorkerPool
     inspection: IWorkerPool
+    rotation: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Those that are started and stopped with the server."""
-        pools = (self.signing, self.passwords, self.files, self.keys, self.server_keys, self.inspection)
+        pools = (
+            self.signing,
+            self.passwords,
+            self.files,
+            self.keys,
+            self.server_keys,
+            self.inspection,
+            self.rotation,
+        )
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
 

@@ -165,9 +165,10 @@ class RotationFiles:
 
 
 @contextmanager
-def locked(files: RotationFiles) -> Iterator[None]:
-    """One process at a time changes the files of a CA; waits for the other.
+def locked(files: RotationFiles, *, wait: bool = True) -> Iterator[bool]:
+    """Keep other processes from changing the files of a CA.
 
+    :param wait: until another process has finished; without it the block runs all the same, and gets ``False``.
     :raises ConfigError: when the folder can't be opened.
     """
     try:
@@ -175,10 +176,17 @@ def locked(files: RotationFiles) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(f"{files.ca.certificate.parent} can't be read: {error.strerror}") from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+        yield _lock(handle, wait=wait)
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync(folder: Path) -> None:
@@ -192,17 +200,18 @@ def _sync(folder: Path) -> None:
 # --- switching ---------------------------------------------------------------------------
 
 
-def complete(files: RotationFiles, permissions: str, now: datetime, warn: Warn) -> bool:
-    """Switch when that is due or was begun; whether the files were changed.
+def complete(files: RotationFiles, permissions: str, now: datetime, warn: Warn, *, wait: bool = True) -> bool:
+    """Switch when that is due or was begun; return whether the files were changed.
 
+    :param wait: until another process has finished; without it nothing is done while one is at work.
     :raises ConfigError: when it can't be done; what was not begun is left as it is.
     """
     if not _is_due(files.announced(), now):
         return False
-    with locked(files):
+    with locked(files, wait=wait) as mine:
         # Another process may have done it meanwhile.
         found = files.announced()
-        if found is None or not _is_due(found, now):
+        if not mine or found is None or not _is_due(found, now):
             return False
         if found.former is None:
             load_file_ca(files.next, permissions, now, warn)

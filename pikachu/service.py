@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import IO, Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
@@ -22,9 +22,10 @@ from pikachu.config.loading import load
 from pikachu.core import build, ca_files, database_url, threaded_pools
 from pikachu.errors import ConfigError, PikachuError
 from pikachu.http.request import Site
-from pikachu.listeners import ClientCertificates, ListenerService, TLSContextSource
+from pikachu.listener_tls import listener_tls
+from pikachu.listeners import ListenerService, TLSContextSource
 from pikachu.logs import LEVELS, LogOutput
-from pikachu.model import StatusChange, format_serial, utc
+from pikachu.model import format_serial, utc
 from pikachu.outlets import Outlets, limits
 from pikachu.rooms import Core
 from pikachu.signers.files import load_file_ca
@@ -64,12 +65,12 @@ class PikachuService(Service):
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
         self._blind = False
-        self._poll = LoopingCall(self._look_for_changes)
-        self._poll.clock = reactor
-        self._renewals = LoopingCall(self._renew)
-        self._renewals.clock = reactor
-        # What the two loops have begun last; stopping a loop does not wait for that.
-        self._under_way: list[Deferred[None]] = [succeed(None), succeed(None)]
+        # Work that is repeated, with the seconds between; one that takes long holds up no other.
+        self._loops = [
+            _Loop("looking for changes", self._look, POLL_SECONDS, reactor),
+            _Loop("watching the issuing CAs", self._watch_generations, POLL_SECONDS, reactor),
+            _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
+        ]
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
         for listener in self.listeners:
@@ -132,33 +133,7 @@ class PikachuService(Service):
         config, core = self._config, self.core
         resource, quick = self._outlets.of(listener.name)
         site = Site(resource, self._reactor, limits(config), quick)
-        tls = None
-        if listener.name == "https":
-            https = config.https
-            assert https.ssl_cert is not None  # noqa: S101 - the configuration's checks require both
-            assert https.ssl_key is not None  # noqa: S101
-            tls = TLSContextSource(
-                "HTTPS",
-                ("ssl_cert", https.ssl_cert),
-                ("ssl_key", https.ssl_key),
-                self._reactor,
-                clients=ClientCertificates.OPTIONAL if https.request_client_certificate else ClientCertificates.NONE,
-                authorities=self._client_authorities,
-            )
-        elif listener.name == "trusted_https":
-            trusted = config.trusted_https
-            certificate = trusted.trusted_ssl_cert or config.https.ssl_cert
-            key = trusted.trusted_ssl_key or config.https.ssl_key
-            assert certificate is not None  # noqa: S101 - the configuration's checks require both
-            assert key is not None  # noqa: S101
-            tls = TLSContextSource(
-                "TRUSTED_HTTPS",
-                ("trusted_ssl_cert", certificate),
-                ("trusted_ssl_key", key),
-                self._reactor,
-                clients=ClientCertificates.REQUIRED,
-                authorities=self._client_authorities,
-            )
+        tls = listener_tls(core, listener.name)
         if tls is not None:
             self._tls.append(tls)
         return ListenerService(
@@ -171,10 +146,6 @@ class PikachuService(Service):
             tls=tls,
             drain_timeout=float(core.config.default.shutdown_timeout),
         )
-
-    def _client_authorities(self) -> list[bytes]:
-        issuing = [issuer.certificate.der for issuer in self.core.issuers.all() if issuer.name != "root"]
-        return [*issuing, *(certificate.der for certificate in self.core.manufacturers)]
 
     def setServiceParent(self, parent: Any) -> None:
         """Take the application's log as well, unless the command line gave it to somebody else."""
@@ -200,7 +171,6 @@ class PikachuService(Service):
             listener.startService()
         for warning in self._warnings:
             log.warn("{warning}", warning=warning)
-        self.core.store.subscribe(self._changed)
         self._reactor.callWhenRunning(self._begin)
 
     def _watch_signals(self) -> None:
@@ -213,8 +183,8 @@ class PikachuService(Service):
     def _begin(self) -> None:
         # The reactor has set its own meanwhile.
         self._watch_signals()
-        self._poll.start(POLL_SECONDS).addErrback(_log_failure, "looking for changes")
-        self._renewals.start(RENEWAL_CHECK_SECONDS).addErrback(_log_failure, "renewals")
+        for loop in self._loops:
+            loop.start()
 
     def _terminate(self) -> None:
         if self.running:
@@ -222,63 +192,42 @@ class PikachuService(Service):
             self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Accept no more, finish what is in flight, then close the database and end the threads."""
+        """Accept no more, finish what is in flight, then close the database and end the threads.
+
+        A step that fails is logged, and the next ones are done all the same.
+        """
         Service.stopService(self)
 
         async def work() -> None:
-            await gatherResults([listener.stopService() for listener in self.listeners], consumeErrors=True)
-            for loop in (self._poll, self._renewals):
-                if loop.running:
-                    loop.stop()
-            self.core.publisher.stop()
-            await gatherResults(self._under_way)
-            await self.core.publisher.idle()
-            await self.core.store.close()
+            # All listeners at the same time: each waits for its requests.
+            await gatherResults([_step(f"stopping the {one.name}", one.stopService) for one in self.listeners])
+            for loop in self._loops:
+                await _step(f"the end of {loop.what}", loop.stop)
+            await _step("stopping the CRL publisher", self.core.publisher.stop)
+            await _step("the last CRL", self.core.publisher.idle)
+            await _step("closing the database", self.core.store.close)
             for pool in self._pools.services():
-                pool.stopService()
-            self._unlock()
+                await _step(f"ending the threads for {pool.pool_name}", pool.stopService)
+            await _step("unlocking the database", self._unlock)
             log.info("Stopped")
 
-        return Deferred.fromCoroutine(work()).addErrback(_log_failure, "the stop")
+        return Deferred.fromCoroutine(work())
 
     # --- changes ------------------------------------------------------------------------
 
-    def _changed(self, changes: list[StatusChange]) -> None:
-        self.core.responder.forget(changes)
-        self.core.publisher.changed(changes)
-
-    def _look_for_changes(self) -> Deferred[None]:
-        """What another process has revoked or released.  Whatever goes wrong, the next look comes."""
-        self._under_way[0] = Deferred.fromCoroutine(self._look()).addErrback(_log_failure, "looking for changes")
-        return self._under_way[0]
-
-    def _look_for_generations(self) -> None:
+    async def _watch_generations(self) -> None:
         """Issuing CAs that were announced, or have taken over, here or by another process (VLT-4)."""
-        changed = self.core.generations.look(self.core.issuers)
-        if not changed:
-            return
-        for issuer in changed:
-            what = "is announced" if self.core.issuers.coming(issuer.name) is issuer else "signs now"
-            log.info(
-                "The generation {ski} of {name} {what}", ski=issuer.key_identifier.hex(), name=issuer.name, what=what
-            )
-            # Its CRL has to be there before its first certificate is; the broker's file is the current one's.
-            self.core.publisher.make(issuer).addErrback(_log_failure, f"the CRL of {issuer.name}")
-        self._renew()
-        for tls in self._tls:
-            self._renewed(f"TLS of {tls.section}", tls.reload)
+        await self.core.generations.update(self.core.issuers)
 
     async def _look(self) -> None:
+        """What another process has revoked or released.  Whatever goes wrong, the next look comes."""
         try:
-            self._look_for_generations()
             if self._seen is None:
                 self._seen = await self.core.store.latest_change()
                 # What was answered before this look may rest on a state that others have changed since.
                 self.core.responder.forget_all()
                 await self.core.publisher.begin()
-            while changes := await self.core.store.changes_since(self._seen):
-                self._seen = changes[-1].id
-                self._changed(changes)
+            self._seen = await self.core.store.announce_changes(self._seen)
         except PikachuError as error:
             if self.running and not self._blind:
                 log.warn("Changes by others can't be seen: {error}", error=error.public)
@@ -288,7 +237,7 @@ class PikachuService(Service):
             self._blind = False
             log.info("Changes by others are seen again")
 
-    def _renew(self) -> Deferred[None]:
+    async def _renew(self) -> None:
         def failed(failure: Failure, what: str) -> None:
             if self.running:
                 log.error("{what} certificates: {failure}", what=what, failure=failure.getErrorMessage())
@@ -297,14 +246,10 @@ class PikachuService(Service):
             if self.running:
                 log.error("Sessions of who has gone: {failure}", failure=failure.getErrorMessage())
 
-        async def work() -> None:
-            await self.core.responder.prepare().addErrback(failed, "OCSP responder")
-            if self._outlets.scep is not None:
-                await Deferred.fromCoroutine(self._outlets.scep.prepare()).addErrback(failed, "SCEP RA")
-            await self.core.sessions.forget_idle().addErrback(forgotten)
-
-        self._under_way[1] = Deferred.fromCoroutine(work())
-        return self._under_way[1]
+        await self.core.responder.prepare().addErrback(failed, "OCSP responder")
+        if self._outlets.scep is not None:
+            await Deferred.fromCoroutine(self._outlets.scep.prepare()).addErrback(failed, "SCEP RA")
+        await self.core.sessions.forget_idle().addErrback(forgotten)
 
     # --- SIGHUP -------------------------------------------------------------------------
 
@@ -349,5 +294,38 @@ class PikachuService(Service):
             issuer.replace_chain(tuple(certificate.der for certificate in loaded.chain))
 
 
-def _log_failure(failure: Failure, what: str) -> None:
-    log.failure("{what} failed", failure=failure, what=what)
+class _Loop:
+    """Work that is repeated until the server stops; a failure is logged, and the next time comes all the same."""
+
+    def __init__(self, what: str, work: Callable[[], Coroutine[Any, Any, None]], seconds: float, reactor: Any) -> None:
+        self.what = what
+        self._work = work
+        self._seconds = seconds
+        self._calls = LoopingCall(self._begin)
+        self._calls.clock = reactor
+        # Stopping the loop does not wait for what it has begun last.
+        self._under_way: Deferred[None] = succeed(None)
+
+    def start(self) -> None:
+        """Begin at once."""
+        self._calls.start(self._seconds)
+
+    def _begin(self) -> Deferred[None]:
+        self._under_way = _step(self.what, lambda: Deferred.fromCoroutine(self._work()))
+        return self._under_way
+
+    def stop(self) -> Deferred[None]:
+        """Begin no more; fires when what was begun has ended."""
+        if self._calls.running:
+            self._calls.stop()
+        return self._under_way
+
+
+def _step(what: str, work: Callable[[], object]) -> Deferred[None]:
+    """Do *work*, and wait for it where it gives a Deferred; never fails."""
+
+    def failed(failure: Failure) -> None:
+        log.failure("{what} failed", failure=failure, what=what)
+
+    done: Deferred[object] = maybeDeferred(work)
+    return done.addCallback(lambda _: None).addErrback(failed)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.errors import IssuanceFailed, MalformedRequest, NotAuthorized, RequestError, UnknownSerial
@@ -33,6 +35,8 @@ from pikachu.x509.ocsp import (
     revoked,
     single_response,
 )
+
+log = Logger()
 
 # Clients' clocks differ: an answer begins a little before it is made.
 BACKDATE = timedelta(minutes=5)
@@ -136,6 +140,17 @@ class OCSPResponder:
             for key in hashes.keys:
                 by_key[key] = (issuer, hashes)
         self._by_key = by_key
+
+    def generation_changed(self, issuer: IssuingCA) -> None:
+        """Answer for a generation that has come into service, and make its responder certificate."""
+        self.refresh_issuers()
+
+        def failed(failure: Failure) -> None:
+            log.error(
+                "No OCSP responder for {issuer} yet: {error}", issuer=issuer.name, error=failure.getErrorMessage()
+            )
+
+        Deferred.fromCoroutine(self._responder(issuer)).addErrback(failed)
 
     # --- answering ----------------------------------------------------------------------
 

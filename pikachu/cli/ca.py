@@ -53,7 +53,7 @@ def list_generations(arguments: Namespace) -> int:
             state, switch = "former", None
             if core.issuers.current.get(issuer.name) is issuer:
                 state = "current"
-            elif core.issuers.coming(issuer.name) is issuer:
+            elif core.issuers.next(issuer.name) is issuer:
                 state = "next"
                 files = core.generations.files(issuer.name)
                 announced = None if files is None else files.announced()

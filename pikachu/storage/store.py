@@ -29,7 +29,7 @@ from pikachu.storage.sessions import SessionsPart
 from pikachu.storage.statistics import StatisticsPart
 from pikachu.storage.templates import TemplatesPart
 from pikachu.storage.writer import GroupCommit
-from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool
+from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
 
 log = Logger()
 P = ParamSpec("P")
@@ -96,6 +96,17 @@ class Store(
         told that they are done; in the reactor's thread.
         """
         self._subscribers.append(callback)
+
+    @uncancelled
+    async def announce_changes(self, after: int) -> int:
+        """Call the subscribers with the changes after that one, whichever process has made them.
+
+        :return: the id of the newest; fails with StoreUnavailable.
+        """
+        while changes := await self.changes_since(after):
+            after = changes[-1].id
+            self._tell(self._subscribers, changes)
+        return after
 
     def watch_events(self, callback: Callable[[int], None]) -> None:
         """Call *callback* with the id of the newest audit event of each commit with one; in the reactor's thread."""

@@ -24,6 +24,7 @@ from pikachu.http.peer import EXPORTER_LABEL
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
+from pikachu.listener_tls import tls_source
 from pikachu.listeners import ClientCertificates, TLSContextSource
 from pikachu.model import (
     SYSTEM,
@@ -219,16 +220,8 @@ class EST:
         """The TLS settings of a listener that wants that of its clients."""
         if clients not in self.sources:
             folder, core = self.stack.files.folder, self.stack.core
-            self.sources[clients] = TLSContextSource(
-                "HTTPS",
-                ("ssl_cert", folder / "https.crt"),
-                ("ssl_key", folder / "https.key"),
-                self.stack.clock,
-                clients=clients,
-                authorities=lambda: [
-                    *(issuer.certificate.der for issuer in core.issuers.all() if issuer.name != "root"),
-                    *(certificate.der for certificate in core.manufacturers),
-                ],
+            self.sources[clients] = tls_source(
+                core, "HTTPS", ("ssl_cert", folder / "https.crt"), ("ssl_key", folder / "https.key"), clients
             )
         return self.sources[clients]
 

@@ -260,7 +260,7 @@ def open_stack(
     process: str = "test",
     warn: Callable[[str], None] | None = None,
 ) -> Stack:
-    """A core over *files*, wired as the server does: revocations reach the OCSP responder and the CRL publisher.
+    """A core over *files*.
 
     :param clock: shows the real time when it is none.
     :param warn: told of warnings; without it one fails the test.
@@ -270,20 +270,14 @@ def open_stack(
         clock.advance(int(time.time()))
     if pools is None:
         pool = ImmediatePool()
-        pools = Pools(pool, pool, pool, pool, pool, pool)
+        pools = Pools(pool, pool, pool, pool, pool, pool, pool)
 
     def refuse(text: str) -> None:
         raise AssertionError(f"unexpected warning: {text}")
 
     core = build(files.load(), clock, pools, None, process, warn or refuse, FAST)
     stack = Stack(files, core, clock)
-
-    def changed(changes: list[StatusChange]) -> None:
-        stack.changes += changes
-        core.responder.forget(changes)
-        core.publisher.changed(changes)
-
-    core.store.subscribe(changed)
+    core.store.subscribe(stack.changes.extend)
     return stack
 
 

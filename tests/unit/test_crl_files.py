@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.crl_files import CRLFolder, PublishedCRL, is_armoured, is_copy, replace_file, replace_files
+from pikachu.crl_files import CRLBundle, CRLFolder, PublishedCRL, is_armoured, is_copy, replace_file, replace_files
 from pikachu.x509.crl import crl_pem
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -23,7 +23,8 @@ def published(folder: Path, der: bytes, copies: list[Path]) -> PublishedCRL:
         found = der_path.stat()
         there = found.st_ino, found.st_mtime_ns, found.st_size
     crl = PublishedCRL(1, NOW, NOW, 0, 0, "", der_path, pem_path, 0)
-    done = CRLFolder(folder).publish(der, crl, copies, there)
+    bundles = [CRLBundle(copy, (pem_path,)) for copy in copies]
+    done = CRLFolder(folder).publish(der, crl, lambda: bundles, there)
     assert done is not None
     return done
 

@@ -264,7 +264,7 @@ def test_powers_of_the_ca_under_the_key_that_comes_next(desk: Desk) -> None:
     issuers, world = desk.rules._issuers, desk.world
     coming = make_ca("p256", "Test CA", path_length=0)
     record = world.store.register_issuer("ec", coming.key_identifier, coming.der, world.now)
-    issuers.announce(IssuingCA(record, KeySigner(coming.key, coming.der, (coming.der,), ImmediatePool())))
+    issuers.add_next(IssuingCA(record, KeySigner(coming.key, coming.der, (coming.der,), ImmediatePool())))
     present, next_one = issuers.default.key_identifier.hex(), coming.key_identifier.hex()
     text = (
         "[ v3_ext ]\n2.5.29.37 = ASN1:SEQUENCE:k${ski}\n"

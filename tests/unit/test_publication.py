@@ -17,6 +17,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pikachu.cli.main import main
 from pikachu.crl_files import CRLFolder, PublishedCRL, decode_crl
 from pikachu.errors import (
     Conflict,
@@ -584,6 +585,64 @@ def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
     crl = x509.load_pem_x509_crl((stack.files.folder / "crl" / "ca.crl").read_bytes())
     assert crl.issuer.public_bytes() == again.issuer("rsa").certificate.subject_der
     again.close()
+
+
+def rotate(stack: Stack, name: str, *arguments: str) -> None:
+    """``pikachu ca rotate``, as another process would; the server takes it over."""
+    assert main(["ca", "rotate", name, "--config", str(stack.files.config), *arguments]) == 0
+    result_of(stack.core.generations.update(stack.core.issuers))
+
+
+def crls_at(path: Path) -> list[x509.CertificateRevocationList]:
+    """The CRLs of a PEM file."""
+    end = b"-----END X509 CRL-----\n"
+    return [x509.load_pem_x509_crl(block + end) for block in path.read_bytes().split(end)[:-1]]
+
+
+@pytest.mark.parametrize(("name", "file"), [("ec", "ca.crl"), ("rsa", "ca-rsa.crl")])
+def test_brokers_get_every_generation(tmp_path: Path, name: str, file: str) -> None:
+    """DECISIONS 26: after a rotation the file lists the revoked of each generation, whichever publishes."""
+    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
+    result_of(stack.core.publisher.begin())
+    path = stack.files.folder / "crl" / file
+    old = stack.issue(ca=name)
+    stack.revoke(old)
+    settle(stack)
+    assert [serials(crl) for crl in crls_at(path)] == [[old.serial]]
+    rotate(stack, name)
+    assert [serials(crl) for crl in crls_at(path)] == [[], [old.serial]]
+    rotate(stack, name, "--now")
+    new = stack.issue(ca=name)
+    stack.revoke(new)
+    settle(stack)
+    assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
+    assert path.stat().st_mode & 0o777 == 0o644
+    # The former generation publishes by itself; a restart changes nothing, and repairs what was changed by others.
+    former = stack.core.issuers.generations(name, utc(stack.clock.seconds()))[1]
+    result_of(stack.core.publisher.make(former))
+    whole = path.read_bytes()
+    again = stack.restart()
+    result_of(again.core.publisher.begin())
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[: len(whole) // 2])
+    again = again.restart()
+    result_of(again.core.publisher.begin())
+    assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
+    again.close()
+
+
+def test_a_publisher_that_waits_for_its_turn_knows_the_newest_generations(stack: Stack) -> None:
+    """A CRL that was begun before an announcement does not take the next generation out of the file."""
+    slow, pool = _slow_publisher(stack)
+    slow.make(stack.issuer())
+    pool.go()
+    pool.go()
+    rotate(stack, "ec")
+    stack.core.publisher.stop()
+    while pool.work:
+        pool.go()
+    assert len(crls_at(stack.core.config.paths.crl_path)) == 2
+    slow.stop()
 
 
 def test_a_reader_sees_one_list_or_the_other(stack: Stack) -> None:

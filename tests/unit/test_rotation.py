@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from pikachu.authority import IssuingCA
 from pikachu.cli.main import main
 from pikachu.errors import ConfigError
 from pikachu.x509.certificate import parse_certificate
@@ -62,8 +63,7 @@ def rotate(stack: Stack, *arguments: str) -> int:
 
 def followed(stack: Stack) -> Stack:
     """As a running server does twice a second."""
-    for issuer in stack.core.generations.look(stack.core.issuers):
-        result_of(stack.core.publisher.make(issuer))
+    result_of(stack.core.generations.update(stack.core.issuers))
     return stack
 
 
@@ -77,9 +77,9 @@ def test_announced_and_switched(stack: Stack, capsys: pytest.CaptureFixture[str]
     scep = SCEP(stack, scep_site(stack))
     before = scep.enrolled(scep.client())
     assert rotate(stack) == 0
-    assert core.issuers.coming("rsa") is None
+    assert core.issuers.next("rsa") is None
     followed(stack)
-    coming = core.issuers.coming("rsa")
+    coming = core.issuers.next("rsa")
     assert coming is not None
     assert key_of(stack) == old.key_identifier
     assert coming.certificate.subject_der == old.certificate.subject_der
@@ -98,7 +98,7 @@ def test_announced_and_switched(stack: Stack, capsys: pytest.CaptureFixture[str]
     assert key_of(followed(stack)) == old.key_identifier
     stack.clock.advance(86401)
     assert key_of(followed(stack)) == coming.key_identifier
-    assert core.issuers.coming("rsa") is None
+    assert core.issuers.next("rsa") is None
     assert scep.get_scep("GetNextCACert").status == 404
     assert scep.ca_certificates() == [coming.certificate.der]
     # A client that knows the former CA certificate is answered by the former key, with a new certificate.
@@ -140,12 +140,30 @@ def test_what_was_issued_before_stays_served(stack: Stack) -> None:
         stack.core = open_stack(stack.files).core
 
 
+def test_a_subscriber_that_fails(stack: Stack) -> None:
+    """The generation is in service, and the next subscriber learns of it."""
+    seen: list[bytes] = []
+
+    def broken(issuer: IssuingCA) -> None:
+        raise RuntimeError("no broker")
+
+    stack.core.issuers.subscribe(broken)
+    stack.core.issuers.subscribe(lambda issuer: seen.append(issuer.key_identifier))
+    old = key_of(stack)
+    assert rotate(stack) == 0
+    coming = followed(stack).core.issuers.next("rsa")
+    assert coming is not None
+    assert rotate(stack, "--now") == 0
+    assert key_of(followed(stack)) == coming.key_identifier != old
+    assert seen == [coming.key_identifier] * 2
+
+
 def test_rollover_certificates(stack: Stack) -> None:
     """EST cacerts: old with new and new with old (RFC 7030 section 4.1.3), before and after the switch."""
     old = x509.load_der_x509_certificate(stack.issuer().certificate.der)
     rotate(stack)
     followed(stack)
-    coming = stack.core.issuers.coming("rsa")
+    coming = stack.core.issuers.next("rsa")
     assert coming is not None
     new = x509.load_der_x509_certificate(coming.certificate.der)
 
@@ -222,7 +240,7 @@ def test_rotating_twice(stack: Stack) -> None:
 def test_the_date_can_be_moved(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """Run again, the command announces the same generation for another date."""
     assert rotate(stack, "--at", "2099-01-01") == 0
-    coming = followed(stack).core.issuers.coming("rsa")
+    coming = followed(stack).core.issuers.next("rsa")
     assert coming is not None
     capsys.readouterr()
     assert rotate(stack, "--at", "2098-06-01T12:00:00Z") == 0
@@ -237,7 +255,7 @@ def test_killed_at_any_step(stack: Stack, tmp_path: Path) -> None:
     """A process that dies between two renames leaves what the next start completes, and no generation is lost."""
     old = key_of(stack)
     rotate(stack, "--at", "2099-01-01")
-    coming = followed(stack).core.issuers.coming("rsa")
+    coming = followed(stack).core.issuers.next("rsa")
     assert coming is not None
     announced = stack.files.folder / "rsa.crt.rotation"
     announced.write_text(announced.read_text().replace("2099", "2020"))
@@ -277,7 +295,7 @@ def test_a_broken_next_generation(stack: Stack) -> None:
     assert any("is not the key of the certificate" in one for one in warnings)
     told = len(warnings)
     for _ in range(3):
-        again.core.generations.look(again.core.issuers)
+        result_of(again.core.generations.update(again.core.issuers))
     assert len(warnings) <= told + 1
 
 

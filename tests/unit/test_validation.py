@@ -396,8 +396,7 @@ def test_a_key_that_was_rolled_over(stack: Stack) -> None:
     identity = make_ca("p256", "Test ec CA", issuer=root, path_length=0)
     record = stack.core.store.register_issuer("ec", identity.key_identifier, identity.der, utc(stack.clock.seconds()))
     new = IssuingCA(record, signer_of(stack, identity))
-    stack.core.issuers.promote(new)
-    stack.core.responder.refresh_issuers()
+    stack.core.issuers.switch_to(new)
     after = stack.issue()
     assert old.certificate.subject_der == new.certificate.subject_der
     now = utc(stack.clock.seconds())

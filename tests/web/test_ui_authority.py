@@ -169,12 +169,11 @@ def test_generations(pages: Pages) -> None:
 
     def rotate(*arguments: str) -> None:
         assert main(["ca", "rotate", "rsa", "--config", str(stack.files.config), *arguments]) == 0
-        for issuer in stack.core.generations.look(issuers):
-            result_of(stack.core.publisher.make(issuer))
+        result_of(stack.core.generations.update(issuers))
 
     before = issuers.named("rsa")
     rotate()
-    coming = issuers.coming("rsa")
+    coming = issuers.next("rsa")
     assert coming is not None
     said = text_of(alice.get("/ca"))
     assert "rsa Next" in said

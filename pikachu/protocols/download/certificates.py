@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from twisted.web.resource import Resource
@@ -22,6 +23,15 @@ from pikachu.x509.pem import certificates_pem
 
 DER_TYPE: Final = b"application/pkix-cert"
 _CACHE: Final = {b"Cache-Control": b"max-age=3600, public"}
+
+
+def chain_bundle(issuers: IssuingCAs, name: str, now: datetime) -> tuple[bytes, ...]:
+    """Return the certificates of all generations of a CA, newest first, then those above them, each once; none for an
+    unknown name.
+    """
+    generations = issuers.generations(name, now)
+    own = [issuer.chain[0] for issuer in generations]
+    return tuple(dict.fromkeys((*own, *(der for issuer in generations for der in issuer.chain[1:]))))
 
 
 def send_certificates(
@@ -58,7 +68,8 @@ class CACertificates(Download):
         """A certificate or a chain."""
         segments = below(request)
         if len(segments) == 2 and segments[1] == "chain.pem":
-            send_certificates(request, self._clock, self._chain(segments[0]), pem=True)
+            bundle = chain_bundle(self._issuers, segments[0], utc(self._clock.seconds()))
+            send_certificates(request, self._clock, bundle or self._chain(segments[0]), pem=True)
             return
         stem, _, suffix = only_segment(request).rpartition(".")
         if suffix not in ("crt", "cer"):
@@ -100,7 +111,8 @@ class Downloads(Download):
             await self._crls.send(request, f"{issuer.name}.pem", attachment(f"{issuer.name}-crl.pem"))
         elif name == "chain":
             file = attachment(f"{issuer.name}-chain.pem")
-            send_certificates(request, self._clock, issuer.chain, pem=True, headers=file)
+            bundle = chain_bundle(self._issuers, issuer.name, utc(self._clock.seconds()))
+            send_certificates(request, self._clock, bundle or issuer.chain, pem=True, headers=file)
         elif name == "manufacturers" and self._manufacturers:
             certificates = [certificate.der for certificate in self._manufacturers]
             send_certificates(request, self._clock, certificates, pem=True, headers=attachment("manufacturers.pem"))

@@ -89,14 +89,16 @@ class CRLDownloads:
         :raises Unavailable: when it is still to be made, or can't be read.
         """
         if name.endswith(_CHAIN):
-            found = await self._chain(self._key_identifiers(name.removesuffix(_CHAIN)))
+            found = await self._joined(self._chains(name.removesuffix(_CHAIN)))
             kind = PEM
         else:
             stem, dot, suffix = name.rpartition(".")
             if not dot or suffix not in ("crl", "pem"):
                 raise NotFound("nothing here")
-            found = await self._open(self._key_identifiers(stem)[0], pem=suffix == "pem")
-            kind = PEM if suffix == "pem" else DER_TYPE
+            if suffix == "pem":
+                found, kind = await self._joined(self._generations(stem)), PEM
+            else:
+                found, kind = await self._open(self._key_identifier(stem), pem=False), DER_TYPE
         now = utc(self._clock.seconds())
         fields = {**(headers or {}), **cache_fields(found.dates.next, now)}
         try:
@@ -106,21 +108,50 @@ class CRLDownloads:
         except OSError as error:
             raise StoreUnavailable("this file can't be read now", error=str(error)) from error
 
-    def _key_identifiers(self, name: str) -> list[bytes]:
-        """Of the CA of that name, and of those above it."""
+    def _key_identifier(self, name: str) -> bytes:
+        """Of the CA of that name, or of that key identifier.
+
+        :raises NotFound: when there is none.
+        """
         if name == ROOT:
             if self._root is None:
                 raise NotFound("nothing here")
-            return [self._root.key_identifier]
+            return self._root.key_identifier
         issuer = self._issuers.current.get(name)
-        if issuer is None:
-            key_identifier = _from_hex(name)
-            issuer = self._issuers.by_key_identifier(key_identifier)
-            if issuer is None:
-                if any(ca.key_identifier == key_identifier for ca in self._publisher.authorities_above()):
-                    return [key_identifier]
-                raise NotFound("nothing here")
-        return [issuer.key_identifier, *(parse_certificate(der).key_identifier for der in issuer.chain[1:])]
+        if issuer is not None:
+            return issuer.key_identifier
+        key_identifier = _from_hex(name)
+        above = (ca.key_identifier for ca in self._publisher.authorities_above())
+        if self._issuers.by_key_identifier(key_identifier) is None and key_identifier not in above:
+            raise NotFound("nothing here")
+        return key_identifier
+
+    def _generations(self, name: str) -> list[bytes]:
+        """Of all generations of the CA of that name, newest first; a key identifier names one key.
+
+        :raises NotFound: when there is none.
+        """
+        found = self._issuers.generations(name, utc(self._clock.seconds()))
+        if name not in self._issuers.current or not found:
+            return [self._key_identifier(name)]
+        return [issuer.key_identifier for issuer in found if not self._is_to_come(issuer)]
+
+    def _is_to_come(self, issuer: IssuingCA) -> bool:
+        """Whether an issuer is announced and has no CRL yet: it has no certificate either that one could be for."""
+        if self._issuers.next(issuer.name) is not issuer:
+            return False
+        try:
+            self._publisher.published(issuer)
+        except NotFound:
+            return True
+        return False
+
+    def _chains(self, name: str) -> list[bytes]:
+        """The same, then those of the CAs above them."""
+        generations = self._generations(name)
+        issuers = (self._issuers.by_key_identifier(one) for one in generations)
+        above = (parse_certificate(der) for issuer in issuers if issuer is not None for der in issuer.chain[1:])
+        return list(dict.fromkeys((*generations, *(ca.key_identifier for ca in above))))
 
     async def _open(self, key_identifier: bytes, *, pem: bool) -> _Found:
         path = self._publisher.folder.paths(key_identifier)[1 if pem else 0]
@@ -141,9 +172,11 @@ class CRLDownloads:
         except (TooSlow, NotFound):
             raise Unavailable("the CRL of this CA has not been made yet", retry_after=5) from None
 
-    async def _chain(self, key_identifiers: Iterable[bytes]) -> _Found:
-        """All CRLs that a verifier of a whole chain needs, in one file."""
+    async def _joined(self, key_identifiers: Iterable[bytes]) -> _Found:
+        """Several CRLs in one file, for programs that read one."""
         found = [await self._open(one, pem=True) for one in key_identifiers]
+        if len(found) == 1:
+            return found[0]
         digest = hashlib.sha256(b"".join(one.etag for one in found)).hexdigest()
         contents = [one.content for one in found if isinstance(one.content, OpenFile)]
         made = [one.dates.made for one in found if one.dates.made is not None]

@@ -17,7 +17,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -153,12 +155,22 @@ class SCEPServer:
         """Make or renew the RA certificate of the unlabelled path, so that no client has to wait for it."""
         await self._keyring.current(await self._registration.scep_issuer(None))
 
+    def generation_changed(self, issuer: IssuingCA) -> None:
+        """Make the RA certificate of a generation that has become the current one, where SCEP needs one."""
+
+        def failed(failure: Failure) -> None:
+            log.error(
+                "No SCEP RA certificate of {issuer} yet: {error}", issuer=issuer.name, error=failure.getErrorMessage()
+            )
+
+        Deferred.fromCoroutine(self.prepare()).addErrback(failed)
+
     # --- what anyone may read -----------------------------------------------------------
 
     async def capabilities(self, label: str | None) -> bytes:
         """The body of GetCACaps.  Fails with NotFound."""
         issuer = await self._registration.scep_issuer(label)
-        coming = self._authority.issuers.coming(issuer.name) is not None
+        coming = self._authority.issuers.next(issuer.name) is not None
         return capabilities(sha1_3des=self._settings.sha1_3des or self._settings.legacy, next_ca=coming)
 
     async def ca_certificates(self, label: str | None) -> CACertificates:
@@ -175,7 +187,7 @@ class SCEPServer:
         Fails with NotFound when no next CA is announced.
         """
         issuer = await self._registration.scep_issuer(label)
-        coming = self._authority.issuers.coming(issuer.name)
+        coming = self._authority.issuers.next(issuer.name)
         if coming is None:
             raise NotFound("no next CA certificate is announced")
         unsigned = next_ca_certificates(

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.authority import IssuingCA
+from pikachu.cli.main import main
 from pikachu.errors import StoreUnavailable
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Site
@@ -280,8 +281,7 @@ def test_the_list_of_a_former_key(server: Server) -> None:
     before, leaf = hex_of(stack), stack.issue()
     identity = make_ca("p256", "Test ec CA", issuer=stack.files.root, path_length=0)
     record = stack.core.store.register_issuer("ec", identity.key_identifier, identity.der, utc(stack.clock.seconds()))
-    stack.core.issuers.promote(IssuingCA(record, signer_of(stack, identity)))
-    result_of(stack.core.publisher.make(stack.issuer()))
+    stack.core.issuers.switch_to(IssuingCA(record, signer_of(stack, identity)))
     stack.revoke(leaf)
     stack.clock.advance(1)
     former = x509.load_der_x509_crl(server.get(f"/crl/{before}.crl").body)
@@ -290,6 +290,56 @@ def test_the_list_of_a_former_key(server: Server) -> None:
     assert len(x509.load_der_x509_crl(server.get("/crl/ec.crl").body)) == 0
     assert server.get(f"/ca/{before}.crt").body == stack.files.issuers["ec"].pem
     assert server.get("/ca/ec.crt").body == identity.pem
+
+
+def _blocks(text: bytes, label: str) -> list[bytes]:
+    """The PEM blocks of a file."""
+    end = f"-----END {label}-----\n".encode()
+    return [block + end for block in text.split(end)[:-1]]
+
+
+def test_bundles_hold_every_generation(tmp_path: Path) -> None:
+    """DECISIONS 26: PEM bundles hold the CRLs and certificates of all generations, newest first; DER holds one."""
+    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
+    server = Server(stack)
+    try:
+        result_of(stack.core.publisher.begin())
+        oldest = hex_of(stack)
+        for arguments in (["--now"], ["--now"], []):
+            assert main(["ca", "rotate", "ec", "--config", str(stack.files.config), *arguments]) == 0
+            result_of(stack.core.generations.update(stack.core.issuers))
+        coming = stack.core.issuers.next("ec")
+        assert coming is not None
+        generations = stack.core.issuers.generations("ec", utc(stack.clock.seconds()))
+        assert (generations[0], generations[1], generations[3].key_identifier.hex()) == (coming, stack.issuer(), oldest)
+        names = [issuer.key_identifier.hex() for issuer in generations]
+        crls = [server.get(f"/crl/{name}.pem").body for name in names]
+        assert len(set(crls)) == 4
+        root = server.get("/crl/root.pem").body
+        assert _blocks(server.get("/crl/ec.pem").body, "X509 CRL") == crls
+        assert _blocks(server.get("/crl/ec-chain.pem").body, "X509 CRL") == [*crls, root]
+        assert server.get("/downloads/crl").body == server.get("/crl/ec.pem").body
+        assert (stack.files.folder / "crl" / "ca.crl").read_bytes() == b"".join(crls)
+        certificates = [server.get(f"/ca/{name}.crt").body for name in names]
+        for path in ("/ca/ec/chain.pem", "/downloads/chain"):
+            assert _blocks(server.get(path).body, "CERTIFICATE") == [*certificates, stack.files.root.pem]
+        # An address of one key, and DER, hold one.
+        assert _blocks(server.get(f"/crl/{oldest}-chain.pem").body, "X509 CRL") == [crls[3], root]
+        assert _blocks(server.get(f"/ca/{oldest}/chain.pem").body, "CERTIFICATE")[1:] == [stack.files.root.pem]
+        assert server.get("/crl/ec.crl").body == server.get(f"/crl/{hex_of(stack)}.crl").body
+        assert server.get("/ca/ec.crt").body == certificates[1]
+        # Another CA's are its own; each request sees what was published last.
+        assert len(_blocks(server.get("/crl/rsa.pem").body, "X509 CRL")) == 1
+        etag = server.get("/crl/ec.pem").headers["ETag"]
+        result_of(stack.core.publisher.make(generations[3]))
+        assert server.get("/crl/ec.pem").headers["ETag"] != etag
+        assert (stack.files.folder / "crl" / "ca.crl").read_bytes() == server.get("/crl/ec.pem").body
+        # A generation whose own end has come is left out.
+        stack.clock.rightNow = generations[3].certificate.not_after.timestamp() + 1
+        for path in ("/crl/ec.pem", "/ca/ec/chain.pem"):
+            assert server.get(f"/ca/{oldest}.crt").body not in server.get(path).body
+    finally:
+        stack.close()
 
 
 class _Shrinking:

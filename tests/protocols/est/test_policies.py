@@ -66,7 +66,7 @@ def test_cacerts_during_a_rollover(est: EST) -> None:
     core = est.stack.core
     record = core.store.register_issuer("ec", coming.key_identifier, coming.der, core.authority.now())
     signer = KeySigner(coming.key, coming.der, (coming.der, root.der), ImmediatePool())
-    core.issuers.announce(IssuingCA(record, signer))
+    core.issuers.add_next(IssuingCA(record, signer))
     found = {one.public_bytes(Encoding.DER) for one in certificates_in(est.get("cacerts").body)}
     assert found == {est.stack.files.issuers["ec"].der, coming.der, root.der}
 
