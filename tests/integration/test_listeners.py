@@ -7,7 +7,7 @@ import base64
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,18 @@ class World:
         self.resource = Peer()
         self.site = Site(self.resource, self.clock)
 
-    def source(self, clients: ClientCertificates = ClientCertificates.NONE) -> TLSContextSource:
+    def source(
+        self,
+        clients: ClientCertificates = ClientCertificates.NONE,
+        authorities: Callable[[], Sequence[bytes]] | None = None,
+    ) -> TLSContextSource:
         return TLSContextSource(
             "HTTPS",
             ("ssl_cert", self.certificate),
             ("ssl_key", self.key),
             self.clock,
             clients=clients,
-            authorities=lambda: [self.ca.der],
+            authorities=authorities or (lambda: [self.ca.der]),
         )
 
     def client(
@@ -254,6 +258,24 @@ def test_reload_ends_old_tickets(world: World) -> None:
     source.reload()
     with pytest.raises(SSL.Error):
         world.client(context=context, source=source, session=session).handshake()
+
+
+def test_new_authorities_need_no_files(world: World) -> None:
+    """VLT-4: the next generation's clients are let in, also when the listener's own files can't be read just then."""
+    before, after = pki.make_leaf(world.ca), pki.make_leaf(world.foreign)
+    authorities = [world.ca.der]
+    source = world.source(ClientCertificates.REQUIRED, lambda: authorities)
+    open_connection = world.client(before, source=source)
+    open_connection.handshake()
+    with pytest.raises(SSL.Error):
+        world.client(after, source=source).handshake()
+    authorities.append(world.foreign.der)
+    world.certificate.unlink()
+    world.key.write_text("no key")
+    source.trust_new_authorities()
+    for identity in (before, after):
+        world.client(identity, source=source).handshake()
+    assert open_connection.request(REQUEST).endswith(b"ok")
 
 
 def test_tls_unique(world: World) -> None:

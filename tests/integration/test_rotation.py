@@ -1,0 +1,175 @@
+"""Rotation of an issuing CA while the server runs: everything that depends on the generations follows (VLT-4)."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from twisted.internet.task import Clock
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pikachu.model import utc
+from pikachu.rotation import Announcement, locked
+from tests.support.pki import Identity, make_csr
+from tests.support.rotation import (
+    CA,
+    RotatedServer,
+    authority_key_of,
+    certificate_of,
+    key_identifier_of,
+    rotated_server,
+)
+from tests.support.scep_client import verify_signed
+from tests.support.server import wait_until
+from tests.support.stack import Stack
+
+PROTOCOLS = ("EST", "SCEP", "REST")
+
+
+@pytest.fixture
+def rotated(tmp_path: Path) -> Iterator[RotatedServer]:
+    """A server with an RSA CA."""
+    with rotated_server(tmp_path) as made:
+        yield made
+
+
+def at_once_by_another_process(rotated: RotatedServer) -> x509.Certificate:
+    """``pikachu ca rotate --now`` without an announcement."""
+    return rotated.switch_now()
+
+
+def announced_and_by_another_process(rotated: RotatedServer) -> x509.Certificate:
+    """An announced generation, whose switch another process makes."""
+    rotated.announce()
+    return rotated.switch_now()
+
+
+def announced_and_by_date(rotated: RotatedServer) -> x509.Certificate:
+    """An announced generation, to which the server switches."""
+    old = rotated.current()
+    rotated.announce()
+    signed, _ = verify_signed(rotated.get("/scep?operation=GetNextCACert", "scep"), old.public_bytes(Encoding.DER))
+    announced = [x509.load_der_x509_certificate(one.dump()) for one in signed["certificates"]]
+    new = rotated.switch_by_date()
+    assert new in announced
+    return new
+
+
+@pytest.mark.parametrize(
+    "switch", [at_once_by_another_process, announced_and_by_another_process, announced_and_by_date]
+)
+def test_everything_follows_a_switch(rotated: RotatedServer, switch: object) -> None:
+    """Each protocol enrolls below the new generation, and each status service and TLS port serves both."""
+    assert callable(switch)
+    old = rotated.current()
+    before = {protocol: rotated.enroll(protocol) for protocol in PROTOCOLS}
+    new = switch(rotated)
+    assert new.subject == old.subject
+    assert rotated.server.ask("scep", "/scep?operation=GetNextCACert").status == 404
+    after = {protocol: rotated.enroll(protocol) for protocol in PROTOCOLS}
+    for issuer, clients in ((old, before), (new, after)):
+        for protocol, identity in clients.items():
+            assert authority_key_of(identity.certificate) == key_identifier_of(issuer), protocol
+            assert rotated.ocsp_status(identity, issuer) == "good", protocol
+            assert rotated.trusted_port_accepts(identity), protocol
+            assert not rotated.is_listed(identity)
+        revoked, good = clients["SCEP"], clients["EST"]
+        rotated.revoke(revoked)
+        assert rotated.ocsp_status(revoked, issuer) == "revoked"
+        assert rotated.ocsp_status(good, issuer) == "good"
+        # The client certificate of either generation renews itself, and the new generation signs.
+        _, request = make_csr(subject=_common_name(good))
+        answer = rotated.est_post("simplereenroll", request, listener="trusted_https", identity=good)
+        assert authority_key_of(certificate_of(answer)) == key_identifier_of(new)
+    served = rotated.est_certificates()
+    assert new in served
+    links = [one for one in served if one.issuer == one.subject == new.subject]
+    assert {key_identifier_of(one) for one in links} == {key_identifier_of(old), key_identifier_of(new)}
+    assert "Traceback" not in rotated.server.log
+
+
+def _common_name(identity: Identity) -> str:
+    (name,) = identity.certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(name.value)
+
+
+def test_an_announced_generation_is_served(rotated: RotatedServer) -> None:
+    """Its CRL, and OCSP for what it has signed already (the roll-over certificate), before it signs anything else."""
+    rotated.announce()
+    old = rotated.current()
+    served = rotated.est_certificates()
+    (new,) = [one for one in served if one.subject == old.subject and one.issuer != old.subject and one != old]
+    (link,) = [one for one in served if one.issuer == old.subject and one.public_key() == old.public_key()]
+    wait_until(
+        lambda: rotated.server.ask("http", f"/crl/{key_identifier_of(new)}.crl").status == 200, "its CRL is there"
+    )
+    assert rotated.ocsp_status(Identity(rotated.server.files.root.key, link, None), new) == "good"
+
+
+def test_two_switches_between_two_looks(rotated: RotatedServer) -> None:
+    """The generation in between was never the current one in this process, and is served all the same."""
+    process = rotated.server.running
+    process.send_signal(signal.SIGSTOP)
+    try:
+        rotated.server.run("ca", "rotate", CA, "--now")
+        with rotated.server.core() as core:
+            middle = x509.load_der_x509_certificate(core.issuers.named(CA).certificate.der)
+            leaf = Stack(rotated.server.files, core, Clock()).issue()
+        rotated.server.run("ca", "rotate", CA, "--now")
+    finally:
+        process.send_signal(signal.SIGCONT)
+    wait_until(lambda: rotated.current() not in (middle, rotated.server.files.issuers[CA].certificate), "it switches")
+    assert rotated.ocsp_status(Identity(leaf.key, x509.load_der_x509_certificate(leaf.der), None), middle) == "good"
+    assert rotated.server.ask("http", f"/crl/{key_identifier_of(middle)}.crl").status == 200
+
+
+# --- the watch is off the reactor -------------------------------------------------------
+
+
+@contextmanager
+def files_locked(rotated: RotatedServer) -> Iterator[None]:
+    """Another process holds the lock on the CA's files while a switch is due."""
+    rotated.announce()
+    with rotated.server.core() as core:
+        files = core.generations.files(CA)
+        assert files is not None
+        with locked(files):
+            files.announce(Announcement(utc(0)))
+            yield
+
+
+@contextmanager
+def database_locked(rotated: RotatedServer) -> Iterator[None]:
+    """Another process holds the database's write lock while the server takes a new generation over."""
+    process = rotated.server.running
+    process.send_signal(signal.SIGSTOP)
+    try:
+        rotated.server.run("ca", "rotate", CA, "--now")
+        database = sqlite3.connect(rotated.server.folder / "pikachu.sqlite", isolation_level=None)
+        database.execute("BEGIN IMMEDIATE")
+    finally:
+        process.send_signal(signal.SIGCONT)
+    try:
+        yield
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("held", [files_locked, database_locked])
+def test_a_watch_that_waits_delays_nobody(rotated: RotatedServer, held: object) -> None:
+    """A lock that another process holds keeps the server from switching, not from answering; then it switches."""
+    assert callable(held)
+    old = rotated.current()
+    with held(rotated), rotated.server.client("http") as client:
+        # More looks than one are due meanwhile.
+        for _ in range(20):
+            assert client.ask("/healthz").status == 200
+        assert rotated.current() == old
+    wait_until(lambda: rotated.current() != old, "it switches")
+    assert rotated.server.stop() == 0
