@@ -389,8 +389,7 @@ class PathsSection(Section):
     crl_path: Path = _key(
         PATH,
         "var/crl/ca.crl",
-        "The CRLs of all generations of the default CA, PEM; those of other CAs are beside it, with -NAME before the "
-        "suffix.",
+        "The CRLs of all the default CA's generations, PEM; other CAs' are beside it, with -NAME before the suffix.",
     )
     crl_dir: Path | None = _key(optional(PATH), "", "The folder of all other CRLs; empty: that of crl_path.")
     server_ext_cfg: Path = _key(PATH, "var/pki/server_ext.cnf", "The extensions of the default policy.")
