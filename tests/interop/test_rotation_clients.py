@@ -15,8 +15,9 @@ import pytest
 from tests.interop.test_status_clients import nginx_configuration, process
 from tests.support.interop import require
 from tests.support.pki import Identity
+from tests.support.ports import free_ports
 from tests.support.rotation import CA, RotatedServer, rotated_server
-from tests.support.server import free_ports, wait_until
+from tests.support.server import wait_until
 
 pytestmark = pytest.mark.interop
 

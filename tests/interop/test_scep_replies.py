@@ -177,9 +177,8 @@ def test_openssl_verifies_the_next_ca(tmp_path: Path, kind: str) -> None:
     with scep_server_in(tmp_path / "server", (kind,)) as scep:
         current = scep.stack.issuer()
         assert main(["ca", "rotate", current.name, "--config", str(scep.stack.files.config)]) == 0
-        for issuer in scep.stack.core.generations.look(scep.stack.core.issuers):
-            result_of(scep.stack.core.publisher.make(issuer))
-        coming = scep.stack.core.issuers.coming(current.name)
+        result_of(scep.stack.core.generations.update(scep.stack.core.issuers))
+        coming = scep.stack.core.issuers.next(current.name)
         assert coming is not None
         reply = scep.get_scep("GetNextCACert").body
     verify_signed(reply, current.certificate.der)
