@@ -105,9 +105,15 @@ class Certmonger:
             return now == status
 
         try:
-            wait_until(reached, status)
+            wait_until(reached, status, 60)
         except AssertionError as error:
             raise AssertionError(f"{self.getcert('list', check=False)}\n{self.server.log[-3000:]}") from error
+
+    def has_polled(self) -> bool:
+        """Whether it has asked again for what waits; it is told to."""
+        self.getcert("refresh", "-i", "r1", check=False)
+        time.sleep(_BETWEEN_LOOKS_SECONDS)
+        return len(re.findall("SCEP .*: PENDING", self.server.log)) > 1
 
     def issued(self) -> x509.Certificate:
         """The certificate, once it is there; its chain and its key are right."""
@@ -213,8 +219,7 @@ def test_waits_for_approval(tmp_path: Path, kind: str) -> None:
         client.request()
         client.wait_for("CA_WORKING")
         number = waiting(client.server)
-        client.getcert("refresh", "-i", "r1")
-        wait_until(lambda: len(re.findall("SCEP .*: PENDING", client.server.log)) > 1, "it polls")
+        wait_until(client.has_polled, "it polls")
         client.wait_for("CA_WORKING")
         client.server.run("approval", "approve", number)
         first = client.issued()
