@@ -15,7 +15,8 @@ from cryptography import x509
 from tests.support.est import PASSWORD, PREFIX
 from tests.support.est_live import LiveEST, run
 from tests.support.openssl35 import OpenSSL35, openssl35
-from tests.support.server import accepts, end, free_ports, make_server, wait_until
+from tests.support.ports import free_ports
+from tests.support.server import accepts, end, make_server, wait_until
 
 pytestmark = pytest.mark.interop
 

@@ -57,6 +57,7 @@ _RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 _SEED_SIZE: Final = 32
 _PKCS1_NUMBERS: Final = 9
 _UNREADABLE: Final = "the private key can't be read"
+_NO_ML_DSA_FORM: Final = "this ML-DSA private key has none of the forms of RFC 9881; the file must hold the seed"
 _OTHER_PUBLIC_KEY: Final = "the private key's file holds another key's public key"
 
 
@@ -188,7 +189,11 @@ def _load_ml_dsa(oid: str, parameters: der.Element | None, content: bytes) -> Pr
     name, kind = ML_DSA_KINDS[oid]
     if parameters is not None:
         raise MalformedRequest("an ML-DSA private key has no parameters (RFC 9881 section 2)")
-    choice = der.parse(content)
+    try:
+        choice = der.parse(content)
+    except MalformedRequest as error:
+        # OpenSSL can write the bare seed or the bare expanded key, which say nothing of which they are.
+        raise MalformedRequest(_NO_ML_DSA_FORM) from error
     if choice.tag == 0x80:
         seed, expanded = choice.content, None
     elif choice.tag == der.SEQUENCE:
@@ -199,7 +204,7 @@ def _load_ml_dsa(oid: str, parameters: der.Element | None, content: bytes) -> Pr
     elif choice.tag == der.OCTET_STRING:
         raise MalformedRequest("this ML-DSA private key has only the expanded form; the file must hold the seed")
     else:
-        raise MalformedRequest("the ML-DSA private key is malformed")
+        raise MalformedRequest(_NO_ML_DSA_FORM)
     if len(seed) != _SEED_SIZE:
         raise MalformedRequest(f"the seed of an ML-DSA private key has {_SEED_SIZE} bytes, not {len(seed)}")
     if expanded is not None and ml_dsa.expand(name, seed)[1] != expanded:
