@@ -138,6 +138,10 @@ def format_serial(serial: int) -> str:
     return f"{serial:x}"
 
 
+SERIAL_END: Final = 1 << 168
+"""No serial number of a certificate known here is this large: some CAs' have 21 octets with the sign."""
+
+
 def parse_serial(text: str) -> int:
     """The serial that *text* writes in hex, with or without 0x and colons.
 

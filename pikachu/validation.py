@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.errors import IssuanceFailed, MalformedRequest, NotAuthorized, RequestError, UnknownSerial
 from pikachu.interfaces import ICertificateReader, IClock
-from pikachu.model import CertificateRecord, CertificateStatus, StatusChange, StatusRecord, utc
+from pikachu.model import SERIAL_END, CertificateRecord, CertificateStatus, StatusChange, StatusRecord, utc
 from pikachu.service_credentials import OCSP, ServiceCredentials
 from pikachu.signers.key import KeySigner
 from pikachu.x509.certificate import public_key_bits
@@ -240,6 +240,8 @@ class OCSPResponder:
         if kept is not None:
             self._statuses.move_to_end(key)
             return kept
+        if not 0 < key[1] < SERIAL_END:
+            return _Status(UNKNOWN)
         record = await self._store.status(*key)
         status = _Status(_status_of(record))
         if record is not None and status.status != UNKNOWN and not look.stale:

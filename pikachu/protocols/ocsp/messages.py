@@ -171,18 +171,10 @@ def _cert_id(data: bytes, offset: int, limit: int) -> tuple[CertID, int]:
     if number_end != end:
         raise MalformedRequest("bytes follow the serial number in the OCSP request")
     serial = data[number:end]
-    # RFC 5280 section 4.1.2.2: at most 20 octets and not negative; DER: as few as possible.
-    if (
-        not serial
-        or serial[0] >= 0x80
-        or (serial[0] == 0 and len(serial) > 1 and serial[1] < 0x80)
-        or len(serial) > (21 if serial[0] == 0 else 20)
-    ):
-        raise MalformedRequest("the OCSP request has a serial number that no certificate has")
-    return (
-        CertID(data[offset:end], algorithm, data[name:name_end], data[key:key_end], int.from_bytes(serial, "big")),
-        end,
-    )
+    if not serial or (len(serial) > 1 and (serial[0], serial[1] & 0x80) in ((0x00, 0x00), (0xFF, 0x80))):
+        raise MalformedRequest("the serial number in the OCSP request is not DER")
+    number = int.from_bytes(serial, "big", signed=True)
+    return CertID(data[offset:end], algorithm, data[name:name_end], data[key:key_end], number), end
 
 
 def _other_algorithm(encoded: bytes) -> str:

@@ -43,6 +43,7 @@ from pikachu.errors import (
     entry_of,
 )
 from pikachu.interfaces import ICertificateReader, IWorkerPool
+from pikachu.model import SERIAL_END
 from pikachu.protocols.scep.dump import MessageDump
 from pikachu.protocols.scep.keys import MessageKeyring, MessageKeys
 from pikachu.protocols.scep.messages import (
@@ -77,7 +78,6 @@ FAIL_INFO: Final[dict[type[PikachuError], FailInfo]] = {
     PikachuError: FailInfo.BAD_REQUEST,
 }
 _LEAST_RSA_BITS: Final = 1024
-_LARGEST_SERIAL: Final = 1 << 168
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +320,7 @@ class SCEPServer:
             if own.serial == asked.serial and names_equal(own.issuer_der, asked.issuer_der):
                 return own.der
         unknown = UnknownSerial("this authority has issued no certificate of that issuer and serial number")
-        if not 0 < asked.serial < _LARGEST_SERIAL:
+        if not 0 < asked.serial < SERIAL_END:
             raise unknown
         record = await self._certificates.certificate_by_serial(asked.serial)
         by = self._authority.issuers.by_id(record.issuer_id)
@@ -347,7 +347,7 @@ class SCEPServer:
         ]
         if not found:
             raise NotFound("the CRL of another issuer is not here")
-        if len(found) > 1 and 0 < asked.serial < _LARGEST_SERIAL:
+        if len(found) > 1 and 0 < asked.serial < SERIAL_END:
             try:
                 record = await self._certificates.certificate_by_serial(asked.serial)
             except UnknownSerial:

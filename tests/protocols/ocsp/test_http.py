@@ -189,6 +189,24 @@ def test_at_most_so_many_certificates(server: OCSPServer) -> None:
     assert ocsp.status_of(server.post(ocsp.request(*asked)).body) == MALFORMED
 
 
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("size", [1, 20, 21, 22, 1000])
+def test_a_serial_number_that_no_certificate_has(server: OCSPServer, size: int, quick: bool) -> None:
+    """It is unknown, alone and beside one that is good; only what is not DER is malformed."""
+    good = server.cert_id(server.stack.issue())
+    number = ocsp.cert_id(server.stack.issuer().certificate, 1)[:-3]
+    prefix = number[2 + (number[1] > 0x80) :]
+    for content in (bytes(size)[:1], b"\x80" + b"\x01" * (size - 1), b"\x7f" * size, b"\xff"):
+        asked = der.sequence(prefix, der.tlv(der.INTEGER, content))
+        for response in (server.post(ocsp.request(asked), quick=quick), server.get(ocsp.request(asked), quick=quick)):
+            answer = server.verify(response)
+            assert (answer.status, answer.singles[0].serial) == ("unknown", int.from_bytes(content, "big", signed=True))
+        both = server.verify(server.post(ocsp.request(asked, good), quick=quick))
+        assert [single.status for single in both.singles] == ["unknown", "good"]
+    padded = der.sequence(prefix, der.tlv(der.INTEGER, bytes(size) + b"\x01"))
+    assert ocsp.status_of(server.post(ocsp.request(padded), quick=quick).body) == MALFORMED
+
+
 def _hostile(server: OCSPServer) -> dict[str, tuple[bytes, int | None]]:
     """Requests by what is wrong with them, and the status that is due; ``None``: answered as any other."""
     leaf = server.stack.issue()
