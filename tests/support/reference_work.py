@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from tests.support.pki import make_key
 
-BATCH: Final = 64
-"""Signatures of a batch, which takes some 50 ms: what no single message of a stranger may cost."""
+BATCH: Final = 128
+"""Signatures of a batch, which takes 50 ms or more: what no single message of a stranger may cost."""
 
 ATTEMPTS: Final = 5
 _SIGNATURES_PER_ATTEMPT: Final = 8
