@@ -5,8 +5,10 @@ RFC 5280 sections 4.2.1.9, 4.2.1.10 and 6.1.4.  A certificate outside them would
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,14 +98,10 @@ def check_names(constraints: Sequence[NameConstraints], subject: Name, extension
         return
     names = tuple(_names(subject, extensions))
     for one in constraints:
+        permitted, excluded = _subtrees(one.permitted), _subtrees(one.excluded)
         for tag, content in names:
-            permitted = [base for kind, base in one.permitted if kind == tag]
-            excluded = [base for kind, base in one.excluded if kind == tag]
-            if not permitted and not excluded:
-                continue
-            if (permitted and not any(_is_within(tag, content, base) for base in permitted)) or any(
-                _touches(tag, content, base) for base in excluded
-            ):
+            outside = tag in permitted.kinds and not permitted.hold(tag, content)
+            if outside or (tag in excluded.kinds and excluded.touch(tag, content)):
                 kind = _KINDS.get(tag, "unknown")
                 raise PolicyViolation(f"a {kind} name lies outside the name constraints of the CA", name=content.hex())
 
@@ -124,44 +122,119 @@ def _names(subject: Name, extensions: Iterable[Extension]) -> Iterator[GeneralNa
         yield _DNS, subject.common_name.encode()
 
 
-def _is_within(tag: int, content: bytes, base: bytes) -> bool:
-    if tag == _IP:
-        half = len(base) // 2
-        masked = (octet & mask for octet, mask in zip(content, base[half:], strict=False))
-        return len(content) == half and bytes(masked) == bytes(a & b for a, b in zip(base, base[half:], strict=False))
-    if tag == _DIRECTORY:
-        wanted = comparable(base)
-        return comparable(content)[: len(wanted)] == wanted
-    name, limit = content.decode("latin-1").lower(), base.decode("latin-1").lower()
-    if tag == _DNS:
-        return _is_below(name, limit) if limit.startswith(".") else name == limit or _is_below(name, "." + limit)
-    if tag == _EMAIL and "@" in limit:
-        local, _, host = content.decode("latin-1").rpartition("@")
-        wanted_local, _, wanted_host = base.decode("latin-1").rpartition("@")
-        return (local, host.lower()) == (wanted_local, wanted_host.lower())
-    if tag == _EMAIL:
-        host = name.rpartition("@")[2]
-    elif tag == _URI:
-        match = _URI_HOST.fullmatch(name)
-        host = "" if match is None else match[1]
-    else:
-        return False
-    return host.endswith(limit) if limit.startswith(".") else host == limit
+class _Hosts:
+    """Host names that subtrees begin with, found by the suffixes of a name instead of one after the other."""
 
+    def __init__(self) -> None:
+        self.equal: set[str] = set()
+        self.below: set[str] = set()
 
-def _is_below(name: str, suffix: str) -> bool:
-    return suffix == "." or (name.endswith(suffix) and len(name) > len(suffix))
+    def add(self, host: str) -> None:
+        """Add a host, or with a dot in front all hosts below it."""
+        (self.below if host.startswith(".") else self.equal).add(host)
 
+    def hold(self, host: str, *, proper: bool = False) -> bool:
+        """Return whether *host* is one of them or below one.
 
-def _touches(tag: int, content: bytes, base: bytes) -> bool:
-    """Whether a name may be one of an excluded subtree; what can't be judged may be."""
-    if tag not in (_EMAIL, _DNS, _DIRECTORY, _URI, _IP):
-        return True
-    if tag == _URI and _URI_HOST.fullmatch(content.decode("latin-1")) is None:
-        return True
-    if tag == _DNS and content.startswith(b"*."):
-        # A wildcard stands for one label: *.example.com holds the excluded www.example.com.
-        first, _, rest = base.decode("latin-1").lower().partition(".")
-        if first and rest == content[2:].decode("latin-1").lower():
+        :param proper: something must stand before the dot.
+        """
+        if host in self.equal:
             return True
-    return _is_within(tag, content, base)
+        position = host.find(".", int(proper))
+        while position >= 0:
+            if host[position:] in self.below:
+                return True
+            position = host.find(".", position + 1)
+        return False
+
+
+class _Subtrees:
+    """The permitted or the excluded subtrees of a CA, arranged by kind: a name is folded once and then looked up.
+
+    :ivar kinds: tags that there are subtrees of.
+    """
+
+    def __init__(self, bases: Iterable[GeneralName]) -> None:
+        self.kinds = frozenset(tag for tag, _ in bases)
+        self._dns = _Hosts()
+        self._every_dns_name = False
+        # What follows the first label, for wildcards.
+        self._dns_parents: set[str] = set()
+        self._email_hosts = _Hosts()
+        self._addresses: set[tuple[str, str]] = set()
+        self._uri_hosts = _Hosts()
+        # Octets of an address → its networks, each with its mask.
+        self._networks: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
+        self._directory_bases: list[bytes] = []
+        for tag, base in bases:
+            self._add(tag, base)
+
+    def _add(self, tag: int, base: bytes) -> None:
+        if tag == _IP:
+            half = len(base) // 2
+            if len(base) == 2 * half:
+                mask = int.from_bytes(base[half:], "big")
+                self._networks[half].add((int.from_bytes(base[:half], "big") & mask, mask))
+            return
+        if tag == _DIRECTORY:
+            self._directory_bases.append(base)
+            return
+        limit = base.decode("latin-1").lower()
+        if tag == _DNS:
+            self._dns.add(limit)
+            self._dns.below.add(limit if limit.startswith(".") else f".{limit}")
+            self._every_dns_name = self._every_dns_name or limit in ("", ".")
+            first, _, parent = limit.partition(".")
+            if first:
+                self._dns_parents.add(parent)
+        elif tag == _EMAIL and "@" in limit:
+            self._addresses.add(_address(base))
+        elif tag == _EMAIL:
+            self._email_hosts.add(limit)
+        elif tag == _URI:
+            self._uri_hosts.add(limit)
+
+    @functools.cached_property
+    def _directories(self) -> frozenset[Hashable]:
+        # Only a certificate that has such a name fails where the CA's can't be read.
+        return frozenset(comparable(base) for base in self._directory_bases)
+
+    def hold(self, tag: int, content: bytes) -> bool:
+        """Return whether a name lies within one of the subtrees."""
+        if tag == _IP:
+            address = int.from_bytes(content, "big")
+            return any(address & mask == network for network, mask in self._networks.get(len(content), ()))
+        if tag == _DIRECTORY:
+            rdns = comparable(content)
+            return any(rdns[:depth] in self._directories for depth in range(len(rdns) + 1))
+        name = content.decode("latin-1").lower()
+        if tag == _DNS:
+            return self._every_dns_name or self._dns.hold(name, proper=True)
+        if tag == _EMAIL:
+            return _address(content) in self._addresses or self._email_hosts.hold(name.rpartition("@")[2])
+        if tag == _URI:
+            match = _URI_HOST.fullmatch(name)
+            return self._uri_hosts.hold("" if match is None else match[1])
+        return False
+
+    def touch(self, tag: int, content: bytes) -> bool:
+        """Return whether a name may lie within one of the subtrees; what can't be judged may."""
+        if tag not in (_EMAIL, _DNS, _DIRECTORY, _URI, _IP):
+            return True
+        if tag == _URI and _URI_HOST.fullmatch(content.decode("latin-1")) is None:
+            return True
+        # A wildcard stands for one label: *.example.com holds the excluded www.example.com.
+        if tag == _DNS and content.startswith(b"*.") and content[2:].decode("latin-1").lower() in self._dns_parents:
+            return True
+        return self.hold(tag, content)
+
+
+def _address(content: bytes) -> tuple[str, str]:
+    """Return the local part, whose case counts, and the host of an e-mail address."""
+    local, _, host = content.decode("latin-1").rpartition("@")
+    return local, host.lower()
+
+
+@functools.lru_cache(maxsize=32)
+def _subtrees(bases: tuple[GeneralName, ...]) -> _Subtrees:
+    return _Subtrees(bases)

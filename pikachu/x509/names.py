@@ -6,6 +6,7 @@ changes of writing direction, invisible characters).  Limits are those of RFC 52
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ COUNTRY: Final = "2.5.4.6"
 EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 DOMAIN_COMPONENT: Final = "0.9.2342.19200300.100.1.25"
 
+MAXIMUM_SIZE: Final = 8192
+"""Bytes of a DER Name.  RFC 5280 bounds each attribute, some at 32768 characters; this bounds what a name costs."""
 _MAXIMUM_ATTRIBUTES: Final = 64
 
 # OID: (RFC 4514 or OpenSSL name, upper bound in characters).
@@ -73,6 +76,9 @@ _PRINTABLE_ONLY: Final = frozenset((COUNTRY, "2.5.4.5", "2.5.4.46"))
 _IA5_ONLY: Final = frozenset((EMAIL_ADDRESS, DOMAIN_COMPONENT))
 _ESCAPED: Final = frozenset(',+"\\<>;')
 _HEX_PAIR: Final = re.compile(r"[0-9A-Fa-f]{2}")
+# UAX #15 section 13: no text of any language has more combining marks in a row.
+_MAXIMUM_MARKS: Final = 30
+_GRAPHEME_JOINER: Final = "\u034f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,20 +158,23 @@ def _escape_character(character: str, always: bool) -> str:
         return "\\" + character
     if character == " " or character.isprintable():
         return character
-    return "".join(f"\\{octet:02X}" for octet in character.encode("utf-8", "surrogatepass"))
+    return "\\" + character.encode("utf-8", "surrogatepass").hex("\\").upper()
 
 
 def parse_name(name_der: bytes) -> Name:
     """Read and check a DER Name.
 
     :raises MalformedRequest: it is no Name.
-    :raises BadCSR: a value is empty, too long, of a wrong string type, or holds NUL or control characters.
+    :raises BadCSR: it is too long, or a value is empty, too long, of a wrong string type, or holds NUL or control
+        characters.
     """
     return name_from(der.parse(name_der, der.SEQUENCE))
 
 
 def name_from(element: der.Element) -> Name:
     """Read and check the Name that *element* is; like :func:`parse_name`."""
+    if element.end - element.whole_start > MAXIMUM_SIZE:
+        raise BadCSR(f"a name is longer than {MAXIMUM_SIZE} bytes")
     rdns = []
     count = 0
     for rdn in element.expect(der.SEQUENCE).children():
@@ -246,6 +255,8 @@ def names_equal(first: bytes, second: bytes) -> bool:
     return first == second or comparable(first) == comparable(second)
 
 
+# A name that was received is compared with those of several CAs, which stay the same.
+@functools.lru_cache(maxsize=64)
 def comparable(name_der: bytes) -> tuple[tuple[tuple[str, str | bytes], ...], ...]:
     """A value that is equal for DER Names that :func:`names_equal` finds the same.
 
@@ -258,7 +269,27 @@ def _folded(attribute: NameAttribute) -> str | bytes:
     """caseIgnoreMatch (RFC 4518), or the encoding where the value is no text."""
     if attribute.value is None:
         return attribute.value_der
-    return " ".join(unicodedata.normalize("NFKC", attribute.value).casefold().split())
+    text = attribute.value
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", _stream_safe(text))
+    return " ".join(text.casefold().split())
+
+
+def _stream_safe(text: str) -> str:
+    """Return *text* in the Stream-Safe Text Format of UAX #15 section 13.
+
+    Normalization sorts each run of combining marks, in quadratic time; a joiner in a long run ends it.
+    """
+    characters: list[str] = []
+    run = 0
+    for character in text:
+        # Some characters are marks only once they are decomposed.
+        run = run + 1 if unicodedata.combining(unicodedata.normalize("NFKD", character)[0]) else 0
+        if run > _MAXIMUM_MARKS:
+            characters.append(_GRAPHEME_JOINER)
+            run = 1
+        characters.append(character)
+    return "".join(characters)
 
 
 def build_name(attributes: Iterable[tuple[str, str]]) -> bytes:
@@ -329,8 +360,8 @@ def _read_pair(text: str, position: int, separators: str) -> tuple[tuple[str, st
     if equals < 0:
         raise MalformedRequest("a name is written as type=value pairs, such as C=DE, O=Example, CN=device")
     kind = text[position:equals].strip()
-    oid = kind.lower().removeprefix("oid.") if "." in kind else _OIDS.get(kind.lower())
-    if oid is None or ("." in oid and not _valid_oid(oid)):
+    oid = _OIDS.get(kind.lower()) or kind.lower().removeprefix("oid.")
+    if oid not in _KNOWN and not _valid_oid(oid):
         raise MalformedRequest("a name has an attribute type that is not known")
     value = bytearray()
     position = equals + 1

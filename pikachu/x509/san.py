@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Iterable, Sequence
@@ -13,11 +14,17 @@ import idna
 
 from pikachu.errors import BadCSR, MalformedRequest
 from pikachu.x509 import der
-from pikachu.x509.names import comparable, escape_value, name_from, name_from_text, string_value
+from pikachu.x509.names import MAXIMUM_SIZE, comparable, escape_value, name_from, name_from_text, string_value
 
 USER_PRINCIPAL_NAME: Final = "1.3.6.1.4.1.311.20.2.3"
 DEFAULT_LIMIT: Final = 100
 
+MAXIMUM_A_LABELS: Final = 128
+"""Different A-labels in one extension: checking one (RFC 5891) costs as much as several signatures do."""
+
+# In one extension, so that many long ones cost no more than two.
+_MAXIMUM_DIRECTORY_NAMES: Final = 2 * MAXIMUM_SIZE
+_A_LABEL: Final = re.compile(rb"xn--[a-z0-9-]*", re.IGNORECASE)
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LOCAL_PART: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):([A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+)")
@@ -98,10 +105,17 @@ def san_from(
     element: der.Element, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
 ) -> tuple[GeneralName, ...]:
     """The names in the GeneralNames that *element* is; like :func:`parse_san`."""
+    if len({label.lower() for label in _A_LABEL.findall(element.expect(der.SEQUENCE).content)}) > MAXIMUM_A_LABELS:
+        raise BadCSR(f"the subject alternative names have more than {MAXIMUM_A_LABELS} different A-labels (xn--)")
     names: list[GeneralName] = []
-    for child in element.expect(der.SEQUENCE).children():
+    directory_names = 0
+    for child in element.children():
         if len(names) >= limit:
             raise BadCSR(f"more than {limit} subject alternative names")
+        if child.tag == NameKind.DIRECTORY.value:
+            directory_names += child.end - child.start
+            if directory_names > _MAXIMUM_DIRECTORY_NAMES:
+                raise BadCSR(f"the directoryNames are longer than {_MAXIMUM_DIRECTORY_NAMES} bytes in all")
         names.append(_parse_name(child, allow_wildcard, allow_other_name))
     if not names:
         raise BadCSR("the subjectAltName extension is empty")
@@ -169,11 +183,13 @@ def check_dns_name(name: str, *, allow_wildcard: bool = True) -> None:
                 name=name,
             )
         if label[2:4] == "--":
-            _check_a_label(label)
+            _check_a_label(label.lower())
 
 
+# The names of one request often share a domain.
+@functools.lru_cache(maxsize=1024)
 def _check_a_label(label: str) -> None:
-    if label[:4].lower() != "xn--":
+    if label[:4] != "xn--":
         raise BadCSR("a DNS name has a label with hyphens in its third and fourth place")
     try:
         idna.ulabel(label)

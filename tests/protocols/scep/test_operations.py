@@ -10,10 +10,12 @@ from cryptography import x509
 
 from pikachu.errors import ConfigError
 from pikachu.model import RevocationReason
+from pikachu.x509 import der
 from tests.support.deferreds import result_of
 from tests.support.pki import make_ca
-from tests.support.scep import BAD_CERT_ID, FAILURE, SCEP, SUCCESS, scep_server_in
-from tests.support.scep_client import as_query, csr, read_degenerate, subject
+from tests.support.reference_work import BATCH, cost_in_signatures
+from tests.support.scep import BAD_CERT_ID, BAD_REQUEST, FAILURE, SCEP, SUCCESS, scep_server_in
+from tests.support.scep_client import CertRep, as_query, csr, read_degenerate, subject
 from tests.support.stack import ask
 
 PATHS = ["/scep", "/scep/", "/scep/pkiclient.exe", "/cgi-bin/pkiclient.exe", "/cgi-bin/pkiclient.exe/"]
@@ -242,6 +244,24 @@ def test_get_crl(kind: str, request: pytest.FixtureRequest) -> None:
         assert found.get_revoked_certificate_by_serial_number(serial) is not None
     foreign = make_ca("p256", "Foreign").subject_der
     assert scep.ask_scep(owner, owner.get_crl(foreign, serial)).fail_info == BAD_CERT_ID
+
+
+@pytest.mark.parametrize("unit", ["\u0301\u0316", "\u0f73", "\ufdfa", "\u202e", "a"])
+@pytest.mark.parametrize("size", [8000, 60_000])
+def test_the_cost_of_a_long_issuer(scep: SCEP, unit: str, size: int) -> None:
+    """Anybody may ask, so 29,000 combining marks must not stop everybody: a clear failure, at once."""
+    client = scep.client()
+    value = (unit * size).encode()[:size].decode("utf-8", "ignore")
+    issuer = der.sequence(der.set_of([der.sequence(der.oid("2.5.4.4"), der.utf8_string(value))]))
+    for message in (client.get_crl(issuer, 1), client.get_cert(issuer, scep.stack.issuer().certificate.serial)):
+        replies: list[CertRep] = []
+
+        def ask(message: bytes = message, replies: list[CertRep] = replies) -> None:
+            replies.append(scep.ask_scep(client, message))
+
+        assert cost_in_signatures(ask) < BATCH
+        expected = BAD_CERT_ID if size == 8000 else BAD_REQUEST
+        assert {(reply.status, reply.fail_info) for reply in replies} <= {(FAILURE, expected), (FAILURE, BAD_CERT_ID)}
 
 
 def test_get_crl_before_there_is_one(scep: SCEP) -> None:

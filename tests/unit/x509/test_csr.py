@@ -426,7 +426,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], type[RequestError]]] = {
     "28 length 2^32": (lambda: b"\x30\x85\x01\x00\x00\x00\x00", MalformedRequest),
     "28 length 2^32-1": (lambda: b"\x30\x84\xff\xff\xff\xff", MalformedRequest),
     "28 depth 10000": (lambda: nested(10000), MalformedRequest),
-    "28 depth 10000 in the subject": (lambda: request(subject=nested(10000)), MalformedRequest),
+    "28 depth 1000 in the subject": (lambda: request(subject=nested(1000)), MalformedRequest),
+    "28 depth 10000 in the subject": (lambda: request(subject=nested(10000)), BadCSR),
     "28 indefinite": (lambda: b"\x30\x80" + request()[4:] + b"\0\0", MalformedRequest),
     "28 oid without end": (
         lambda: request(attributes=[der.sequence(b"\x06\x02\xff\xff", der.set_of(()))]),
