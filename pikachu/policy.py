@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, succeed
 
 from pikachu.errors import ConfigError, NotFound, PikachuError, PolicyViolation
+from pikachu.glob_patterns import Budget, GlobPattern, glob_pattern
 from pikachu.interfaces import IClock, IPolicyStore
 from pikachu.model import Method, Policy, Principal
 from pikachu.x509.spki import KeyDescription
@@ -25,6 +25,8 @@ DEFAULT_POLICY_NAME = "System"
 BARE_POLICY_NAME = "None"
 POLICY_NAME = re.compile(r"[A-Za-z0-9._ -]{1,64}")
 _MAX_DAYS = 36500
+# int() refuses longer ones with an error of its own.
+_MAX_DIGITS = 1000
 _ESCAPE = re.compile(r'\\([,+"\\<>; #])')
 
 
@@ -68,9 +70,9 @@ def _numbers(text: str, where: str) -> tuple[int, int]:
             continue
         name, separator, value = content.rpartition("=")
         value = value.strip()
-        if not value.isdecimal() or not 1 <= int(value) <= _MAX_DAYS:
+        if not value.isdecimal() or len(value) > _MAX_DIGITS or not 1 <= int(value) <= _MAX_DAYS:
             raise ConfigError(
-                f"{where}: line {number}: expected a number of days from 1 to {_MAX_DAYS}, found {value!r}"
+                f"{where}: line {number}: expected a number of days from 1 to {_MAX_DAYS}, found {value[:40]!r}"
             )
         found[name.strip().lower() if separator else "default"] = number, int(value)
     if not found:
@@ -296,21 +298,28 @@ def check_limits(policy: Policy, key: KeyDescription, subject: str, names: Seque
     limits = policy.limits
     if limits.keys and not any(key.text == allowed or key.text.split("/")[0] == allowed for allowed in limits.keys):
         raise PolicyViolation(f"the policy allows the keys {', '.join(limits.keys)}; this one is {key.text}")
-    if limits.subject is not None and not _fits(subject, limits.subject):
+    budget = Budget()
+    if limits.subject is not None and not _matcher(limits.subject).matches(_with_inert_escapes(subject), budget):
         raise PolicyViolation("the policy does not allow this subject", subject=subject)
     if limits.names:
+        patterns = [_matcher(pattern) for pattern in limits.names]
         for name in names:
-            if not any(_fits(name, pattern) for pattern in limits.names):
+            text = _with_inert_escapes(name)
+            if not any(pattern.matches(text, budget) for pattern in patterns):
                 raise PolicyViolation(f"the policy does not allow the name {name}")
 
 
-def _fits(text: str, pattern: str) -> bool:
-    r"""Whether *text* fits a pattern in which ``*`` and ``?`` stand for any characters.
+def _matcher(pattern: str) -> GlobPattern:
+    return glob_pattern(_with_inert_escapes(pattern))
+
+
+def _with_inert_escapes(text: str) -> str:
+    r"""Return *text* with private-use characters for the escaped ones.
 
     An escaped character is part of a value and never what separates values: ``CN=*,O=Acme`` does not fit
     ``CN=evil\,O=Acme``, which is a common name only (RFC 4514 section 2.4).
     """
-    return fnmatch.fnmatchcase(_ESCAPE.sub(_inert, text), _ESCAPE.sub(_inert, pattern))
+    return _ESCAPE.sub(_inert, text)
 
 
 def _inert(escape: re.Match[str]) -> str:

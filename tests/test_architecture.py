@@ -19,6 +19,7 @@ LAYERS = {
     "pikachu.figures": 1,
     "pikachu.x509": 1,
     "pikachu.cms": 1,
+    "pikachu.glob_patterns": 1,
     "pikachu.sealing": 1,
     "pikachu.recognition": 1,
     "pikachu.interfaces": 2,

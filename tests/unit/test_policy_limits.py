@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pikachu.errors import PolicyViolation
+from pikachu.errors import ConfigError, PolicyViolation
 from pikachu.model import Policy, PolicyLimits
-from pikachu.policy import check_limits
+from pikachu.policy import check_limits, read_validity
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.spki import describe_spki
 from tests.support.pki import make_key, spki
@@ -40,3 +40,11 @@ def test_a_separator_in_a_directory_name_does_not_either() -> None:
     check(limits, [(COMMON_NAME, "x")], "dirName:CN=a,O=Acme")
     with pytest.raises(PolicyViolation):
         check(limits, [(COMMON_NAME, "x")], "dirName:CN=a\\,O=Acme")
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "default = " + "9" * 5000, "0", "36501", "-1", "1e3", "²", "1_0", ""])
+def test_numbers_of_days_that_are_none(text: str) -> None:
+    """A file of the operator's, however long its number, gives one short line."""
+    with pytest.raises(ConfigError) as caught:
+        read_validity(text, "validity.conf")
+    assert len(str(caught.value)) < 200
