@@ -13,9 +13,11 @@ from pikachu.errors import MalformedRequest
 
 #: No page's form has as many.
 MAXIMUM_FIELDS: Final = 500
-# A megabyte in base64 has half as many; each costs a third of a microsecond.
-_MAXIMUM_ESCAPES: Final = 150_000
+# A megabyte in base64 has fewer; each costs a third of a microsecond.
+_MAXIMUM_ESCAPES: Final = 80_000
 _MAXIMUM_HEADER: Final = 2048
+# Browsers write some 150 bytes for each part; parameters are costly to read.
+_MAXIMUM_HEADERS: Final = 128 * 1024
 _BOUNDARY: Final = re.compile(rb"""(?i);\s*boundary=(?:"([^"\r\n]{1,70})"|([^\s;"]{1,70}))""")
 _DISPOSITION: Final = re.compile(rb"(?im)^content-disposition:[ \t]*form-data[ \t]*(;[^\r\n]*)")
 _PARAMETER: Final = re.compile(rb""";[ \t]*([!#-'*+.\w^`|~-]+)=("[^"]*"|[^;"]*)""")
@@ -60,8 +62,12 @@ def _parts(kind: bytes, body: bytes) -> dict[bytes, list[bytes]]:
     if not parts or not parts.pop().startswith(b"--"):
         raise MalformedRequest("the form has no end")
     found: dict[bytes, list[bytes]] = {}
+    header_size = 0
     for part in parts:
         end = part.find(b"\r\n\r\n", 0, _MAXIMUM_HEADER)
+        header_size += max(end, 0)
+        if header_size > _MAXIMUM_HEADERS:
+            raise MalformedRequest("the headers of the form's parts are too long")
         disposition = _DISPOSITION.search(part, 0, max(end, 0))
         if disposition is None:
             raise MalformedRequest("a part of the form does not say which field it is")

@@ -34,8 +34,8 @@ _HEAD: Final = re.compile(
 _UNUSUAL: Final = re.compile(
     rb"(?:^|\n)(?:transfer-|te:|trailer|expect|upgrade|if-|range|authorization|cookie)", re.IGNORECASE
 )
-_LENGTH: Final = re.compile(rb"(?:^|\n)content-length:[ \t]*([^\r]*?)[ \t]*\r", re.IGNORECASE)
-_CONNECTION: Final = re.compile(rb"(?:^|\n)connection:[ \t]*([^\r]*?)[ \t]*\r", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"(?:^|\n)content-length:([^\r]*)\r", re.IGNORECASE)
+_CONNECTION: Final = re.compile(rb"(?:^|\n)connection:([^\r]*)\r", re.IGNORECASE)
 
 
 class IQuickResponder(Protocol):
@@ -179,8 +179,8 @@ class QuickPath:
         if match is None or not text.startswith(self.prefixes) or _UNUSUAL.search(match[4]):
             return None
         method, target, old, fields = match[1], match[2], match[3] == b"0", match[4]
-        lengths = _LENGTH.findall(fields)
-        connections = _CONNECTION.findall(fields)
+        lengths = [value.strip(b" \t") for value in _LENGTH.findall(fields)]
+        connections = [value.strip(b" \t") for value in _CONNECTION.findall(fields)]
         if len(lengths) > 1 or len(connections) > 1:
             return None
         connection = connections[0].lower() if connections else b""
