@@ -9,6 +9,7 @@ a comment, quotation, continuation, section or variable is escaped.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -76,6 +77,8 @@ class JinjaText:
             raise BadTemplate(error.lineno, error.message or "it is not Jinja") from None
         except (RecursionError, MemoryError, SyntaxError):
             raise BadTemplate(0, "it is nested too deep") from None
+        except ValueError:
+            raise BadTemplate(0, "it holds a number of too many digits") from None
         if len(self.variables) > MAXIMUM_VARIABLES:
             raise BadTemplate(0, f"it has more than {MAXIMUM_VARIABLES} variables")
 
@@ -264,6 +267,10 @@ def _check(node: nodes.Node, *, within_loop: bool) -> None:
     elif isinstance(node, nodes.Assign):
         if not isinstance(node.target, nodes.Name):
             refuse("setting several variables at once")
+    elif isinstance(node, nodes.Const):
+        # Jinja would compile infinity to a name that does not exist.
+        if node.value == math.inf:
+            refuse("a number of this size")
     elif type(node) not in _PLAIN:
         refuse(type(node).__name__)
     for child in node.iter_child_nodes():

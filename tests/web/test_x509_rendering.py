@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -384,3 +385,29 @@ FILLED = {
     "serial_number": "A-1234",
     "unit": "Sensors",
 }
+
+
+HUGE = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    "number",
+    [HUGE, f"-{HUGE}", "1_0" * 3000, "0x" + "f" * 5000, "0b" + "1" * 20_000, f"1e{HUGE}", f"1.{HUGE}", "1e999"],
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ %s }}",
+        "{{ x|default(%s) }}",
+        "{%% set a = %s %%}{{ a }}",
+        "{%% for i in range(%s) %%}{%% endfor %%}",
+        "{{ 'a'|int(%s) }}",
+        "{%% if x > %s %%}{%% endif %%}",
+        "{%% for i in [%s] %%}{{ i }}{%% endfor %%}",
+    ],
+)
+def test_huge_numbers(text: str, number: str) -> None:
+    """A number that Python can't write in digits is an error of the file, never a fault."""
+    with contextlib.suppress(BadTemplate, MalformedRequest):
+        found = JinjaText(text % number)
+        found.render({one.name: "1" for one in found.variables})
