@@ -13,13 +13,15 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from pikachu.audit import event_by
 from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
+from pikachu.auth.owners import require_usable
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.permissions import administers, own_list, require_scope, require_whole_account, visible
 from pikachu.auth.rate_limit import Quota, address_key
-from pikachu.errors import Conflict, MalformedRequest, NotFound, PolicyViolation
+from pikachu.errors import Conflict, MalformedRequest, NotFound, PolicyViolation, Unavailable
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Account,
@@ -40,6 +42,8 @@ from pikachu.model import (
 from pikachu.sealing import Sealer
 from pikachu.threads import uncancelled
 
+log = Logger()
+
 MAXIMUM_TOKEN_DAYS: Final = 3650
 #: How many accounts may be registered from one address within an hour.
 REGISTRATIONS: Final = 10
@@ -47,6 +51,8 @@ MAXIMUM_CHALLENGE_VALIDITY: Final = timedelta(days=366)
 _STATE_EVENTS: Final = MappingProxyType(
     {AccountState.ACTIVE: "activated", AccountState.PENDING: "deactivated", AccountState.SUSPENDED: "suspend"}
 )
+#: Rows that one transaction deletes.
+_CHALLENGES_AT_ONCE: Final = 500
 Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
 _NO_ACCOUNT: Final = "there is no such account"
 _REGISTERED_NAME: Final = re.compile("[A-Za-z0-9_]{6,20}")
@@ -99,7 +105,7 @@ class Accounts:
         require_scope(actor, Scope.ADMIN)
         if not ACCOUNT_NAME.fullmatch(username):
             raise MalformedRequest("a user name is 1 to 64 letters, digits and the characters . _ @ -")
-        if state is AccountState.SUSPENDED:
+        if state not in (AccountState.PENDING, AccountState.ACTIVE):
             raise MalformedRequest("a new account is pending or active")
         email = self._checked(email, password)
         event = _user_event(actor, "add", username, None, role=role.value, state=state.value)
@@ -257,6 +263,8 @@ class Accounts:
             return changed, _user_event(actor, type_, account.username, account.id, **named)
 
         require_scope(actor, Scope.ADMIN)
+        if state is AccountState.DELETED:
+            raise MalformedRequest("Delete the account instead of setting this state.")
         new_email = None if email is None else _checked_email(email)
         return await self._change(actor, account_id, decide)
 
@@ -308,10 +316,11 @@ class Accounts:
 
     @uncancelled
     async def delete(self, actor: Principal, account_id: int) -> None:
-        """The account ends, and with it its tokens and unused challenge passwords; certificates stay, nobody's.
-        Admins only, never for themself.
+        """Delete an account: its password, sessions, tokens, bound certificates and e-mail address are erased at once.
 
-        Fails with NotFound, and Conflict for oneself and for the last active admin.
+        It stays the owner of its certificates, keys and CSRs, none of which authenticates anybody any more, and its
+        name is free.  Admins only, never for themself.  Fails with NotFound, and Conflict for oneself, for the last
+        active admin, and for an account that is deleted already.
         """
         require_scope(actor, Scope.ADMIN)
         account = await self._store.account(account_id)
@@ -319,6 +328,17 @@ class Accounts:
             raise Conflict("you can't delete yourself; ask another admin")
         event = _user_event(actor, "delete", account.username, account.id, role=account.role.value)
         await self._store.delete_account(account_id, event, self._now())
+        await self._forget_challenges(account_id)
+
+    async def _forget_challenges(self, account_id: int) -> None:
+        """Clear what a deleted account had ready for devices: nothing of it is accepted, so a failure may wait until
+        the passwords expire.
+        """
+        try:
+            while await self._store.delete_unused_challenges(account_id, _CHALLENGES_AT_ONCE) == _CHALLENGES_AT_ONCE:
+                pass
+        except Unavailable as error:
+            log.warn("Challenge passwords of a deleted account were left: {error}", error=error.public)
 
     def _change(self, actor: Principal, account_id: int, decide: Decide) -> Deferred[Account]:
         """Decide in the transaction that writes, so that what others change meanwhile is neither missed nor undone."""
@@ -357,8 +377,7 @@ class Accounts:
         if not 1 <= lifetime <= MAXIMUM_TOKEN_DAYS:
             raise MalformedRequest(f"a token lives 1 to {MAXIMUM_TOKEN_DAYS} days")
         account = await self._store.account(account_id)
-        if account.state is not AccountState.ACTIVE:
-            raise Conflict(f"the account is {account.state}; only an active one has tokens")
+        require_usable(account, "tokens")
         possible = ROLE_SCOPES[account.role]
         granted = possible if scopes is None else scopes
         if not granted or not granted <= possible:
@@ -413,9 +432,7 @@ class Accounts:
         if not timedelta(seconds=1) <= lifetime <= MAXIMUM_CHALLENGE_VALIDITY:
             raise MalformedRequest("a challenge password is valid for one second to 366 days")
         if owner_id is not None:
-            owner = await self._visible_account(actor, owner_id)
-            if owner.state is not AccountState.ACTIVE:
-                raise Conflict(f"the account is {owner.state}; only an active one has challenge passwords")
+            require_usable(await self._visible_account(actor, owner_id), "challenge passwords")
         text, lookup = new_challenge(self._sealer)
         prefix, now = text[:8], self._now()
         sealed = self._sealer.seal("challenge", text.encode())

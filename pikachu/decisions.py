@@ -235,6 +235,8 @@ class Decisions:
         stored: StoredCSR | None = None,
     ) -> Issued | Pending:
         order = self._decide(method, sound, principal, policy, days)
+        presented = principal.certificate
+        actors = {principal.owner_id, None if presented is None else presented.owner_id}
         request = NewRequest(
             method=method,
             csr=sound.csr.der,
@@ -255,6 +257,7 @@ class Decisions:
             label=label,
             validity_days=days,
             csr_id=None if stored is None else stored.id,
+            actor_ids=frozenset(one for one in actors if one is not None),
         )
         if policy.approval is Approval.MANUAL:
             return await self._wait_for_approval(request)

@@ -74,6 +74,10 @@ class NotAuthorized(RequestError):
     """Known, but not allowed to do this."""
 
 
+class InactiveOwner(NotAuthorized):
+    """The account that owns the credentials or the request is pending, suspended or deleted."""
+
+
 class PolicyViolation(RequestError):
     """The enrollment policy does not allow what was asked for."""
 

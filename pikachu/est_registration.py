@@ -258,4 +258,6 @@ def _is_linked(csr: CertificationRequest, credentials: Credentials) -> bool:
 
 def _est_digest(principal: Principal, renew: bool, label: str | None, content: bytes) -> bytes:
     """What makes two EST requests one: who asks, where, and for what."""
-    return hashlib.sha256(f"EST {principal.kind.value} {principal.name} {renew} {label}\n".encode() + content).digest()
+    # By the owner's id too: the name of a deleted account may be another one's by now.
+    who = f"{principal.kind.value} {principal.name} {principal.owner_id}"
+    return hashlib.sha256(f"EST {who} {renew} {label}\n".encode() + content).digest()

@@ -39,6 +39,7 @@ from pikachu.model import (
     StoredCSR,
     Token,
 )
+from pikachu.owner_interfaces import IOwnerStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -322,11 +323,6 @@ class IAccountStore(Protocol):
         with Conflict when no active admin would remain.
         """
 
-    def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Its tokens and unused challenge passwords end with it; what else it owned becomes nobody's.  Fails with
-        Conflict for the last active admin.
-        """
-
     def add_token(
         self,
         account_id: int,
@@ -572,6 +568,7 @@ class IStore(
     IIssuanceStore,
     IPolicyStore,
     IAccountStore,
+    IOwnerStore,
     ITemplateStore,
     ISessionStore,
     IAuditStore,

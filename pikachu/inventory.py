@@ -31,7 +31,7 @@ from pikachu.model import (
 )
 from pikachu.threads import uncancelled
 
-#: id → name of those who own something; what belongs to nobody, or to one who is gone, has none.
+#: id → name of those who own something, marked where the account is deleted; what belongs to nobody has none.
 OwnerNames: TypeAlias = Mapping[int | None, str]
 
 _NAMES_KEPT: Final = 10_000
@@ -160,7 +160,7 @@ class Inventory:
         if kept is not None and kept.until > now:
             return kept.text
         try:
-            text: str | None = (await self._store.account(account_id)).username
+            text: str | None = (await self._store.account(account_id)).display_name
         except NotFound:
             text = None
         self._names[account_id] = _Name(now + _NAME_SECONDS, text)

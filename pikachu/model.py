@@ -32,6 +32,7 @@ class AccountState(StrEnum):
     PENDING = "pending"
     ACTIVE = "active"
     SUSPENDED = "suspended"
+    DELETED = "deleted"
 
 
 class AccountSource(StrEnum):
@@ -241,6 +242,11 @@ class Account:
     created_at: datetime
     last_login_at: datetime | None = None
 
+    @property
+    def display_name(self) -> str:
+        """The name that lists show: a deleted account's is free for another one."""
+        return f"{self.username} (deleted)" if self.state is AccountState.DELETED else self.username
+
 
 @dataclass(frozen=True, slots=True)
 class Token:
@@ -424,6 +430,7 @@ class NewRequest:
     :param requester_key: SHA-256 of the SPKI that signed the SCEP request, or ``None``.
     :param subject_owner: the key may be certified again for the same owner or the same subject only.
     :param csr_id: of the stored request that is handed in; what becomes of it is told there.
+    :param actor_ids: accounts whose credentials vouch for it; they and the owner must be active when it is recorded.
     """
 
     method: Method
@@ -446,6 +453,7 @@ class NewRequest:
     validity_days: int | None = None
     details: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     csr_id: int | None = None
+    actor_ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

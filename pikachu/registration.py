@@ -134,6 +134,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         try:
             order = decide()
             intent, to_be_signed = self._authority.prepare(order)
+            await self._store.require_active_owner(owner_id)
             await self._store.check_key(intent.key_id, owner_id, intent.subject, request_id)
         except RequestError as error:
             return one_sided(csr, error)

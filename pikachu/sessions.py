@@ -19,11 +19,12 @@ from twisted.internet.defer import Deferred
 
 from pikachu.audit import event_by
 from pikachu.auth.authenticator import Authenticator, account_principal
+from pikachu.auth.owners import may_act
 from pikachu.auth.permissions import administers, require_scope, require_whole_account
 from pikachu.belongings import AccountCertificate, Session
 from pikachu.errors import Conflict, NotAuthorized, NotFound, PolicyViolation
 from pikachu.interfaces import IClock, IStore
-from pikachu.model import Account, AccountState, Event, Principal, Scope, format_serial, utc
+from pikachu.model import Account, Event, Principal, Scope, format_serial, utc
 from pikachu.sealing import Sealer
 from pikachu.threads import uncancelled
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, Certificate
@@ -119,7 +120,7 @@ class Sessions:
                 # Another request has ended it meanwhile.
                 return None
             return None
-        if account.state is not AccountState.ACTIVE:
+        if not may_act(account):
             return None
         if seen and now - session.last_seen_at >= _SEEN_EVERY:
             await self._store.touch_session(session.id, now)
@@ -133,7 +134,7 @@ class Sessions:
         for one in await self._store.sessions_of(session.account_id):
             if one.id == session.id and self._lasts(one, now):
                 account = await self._store.account(session.account_id)
-                return account if account.state is AccountState.ACTIVE else None
+                return account if may_act(account) else None
         return None
 
     def _lasts(self, session: Session, now: datetime) -> bool:

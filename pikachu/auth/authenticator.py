@@ -14,14 +14,14 @@ from types import MappingProxyType
 from typing import Final
 
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.owners import may_act, require_active
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import FailureLimiter, address_key
-from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound, PikachuError
+from pikachu.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Account,
     AccountSource,
-    AccountState,
     ChallengePassword,
     Credentials,
     Event,
@@ -170,7 +170,7 @@ class Authenticator:
             reason = "wrong password" if account is not None else "no such account"
         # Of many guesses sent at once, those that come after the lock learn nothing, not even from a hit.
         self._check(name_key, source)
-        if reason is None and account is not None and local and account.state is AccountState.ACTIVE:
+        if reason is None and account is not None and local and may_act(account):
             self._by_account.succeeded(name_key)
             return account
         locked = max(self._by_account.failed(name_key), self._by_address.failed(source))
@@ -200,7 +200,7 @@ class Authenticator:
             token, account = found
             if token.expires_at is not None and token.expires_at <= self._now():
                 reason = f"the token {token.name} has expired"
-            elif account.state is not AccountState.ACTIVE:
+            elif not may_act(account):
                 reason = f"the account is {account.state}"
             else:
                 self._used(token)
@@ -235,8 +235,7 @@ class Authenticator:
         if account is None:
             return None
         await self.client_certificate(der, address, intermediates)
-        if account.state is not AccountState.ACTIVE:
-            raise NotAuthorized("the account of this client certificate is not active; ask an admin")
+        require_active(account)
         return account
 
     @uncancelled
@@ -345,11 +344,9 @@ class Authenticator:
             return "it has expired"
         if challenge.owner_id is not None:
             try:
-                owner = await self._store.account(challenge.owner_id)
-            except NotFound:
-                return "its owner is gone"
-            if owner.state is not AccountState.ACTIVE:
-                return f"its owner is {owner.state}"
+                await self._store.require_active_owner(challenge.owner_id)
+            except InactiveOwner as error:
+                return f"its owner is {error.context['state']}"
         return None
 
     async def _record_failure(self, by: str, account: Account | None, address: str, reason: str, locked: int) -> None:

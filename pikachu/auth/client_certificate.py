@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.errors import NotAuthorized, RequestError, UnknownSerial
-from pikachu.interfaces import ICertificateReader, IClock
+from pikachu.interfaces import IClock, IStore
 from pikachu.model import CertificateStatus, IssuerRecord, PresentedCertificate, format_serial, utc
 from pikachu.threads import uncancelled
 from pikachu.x509.certificate import (
@@ -64,7 +64,7 @@ class ClientCertificateAuthenticator:
 
     def __init__(
         self,
-        store: ICertificateReader,
+        store: IStore,
         issuers: Callable[[], Sequence[tuple[IssuerRecord, Certificate]]],
         trust_anchors: Callable[[], Sequence[Certificate]],
         clock: IClock,
@@ -89,7 +89,8 @@ class ClientCertificateAuthenticator:
             clientAuth nor anyExtendedKeyUsage refuses it; an absent one restricts nothing (RFC 5280 section
             4.2.1.12).  The signer of a SCEP message need not be.
 
-        Fails with NotAuthorized: foreign, unknown or deleted, revoked, expired, not yet valid, unfit.
+        Fails with NotAuthorized: foreign, unknown or deleted, revoked, expired, not yet valid, unfit, or one whose
+        owner is not active.
         """
         certificate = _read(der)
         now = utc(self._clock.seconds())
@@ -130,6 +131,7 @@ class ClientCertificateAuthenticator:
         if record.status(now) is CertificateStatus.REVOKED:
             raise NotAuthorized("the client certificate is revoked", serial=serial)
         _check_validity(certificate, now)
+        await self._store.require_active_owner(record.owner_id)
         return record.owner_id
 
     async def _check_former(self, certificate: Certificate) -> None:
@@ -143,6 +145,8 @@ class ClientCertificateAuthenticator:
         # A revoked intent has no certificate; its serial was ours alone.
         if record.der in (certificate.der, b"") and (record.revoked_at is not None or record.deleted_at is not None):
             raise NotAuthorized("the client certificate is revoked", serial=format_serial(certificate.serial))
+        if record.der == certificate.der:
+            await self._store.require_active_owner(record.owner_id)
 
     def _check_foreign(self, certificate: Certificate, intermediates: Sequence[bytes], now: datetime) -> None:
         """A path from *certificate* to a trust anchor (RFC 5280 section 6.1, without policies and names)."""

@@ -175,7 +175,7 @@ def account_names(core: Core) -> Callable[[int], str]:
     @functools.cache
     def name(account_id: int) -> str:
         try:
-            return done(core.store.account(account_id)).username
+            return done(core.store.account(account_id)).display_name
         except NotFound:
             return f"#{account_id}"
 

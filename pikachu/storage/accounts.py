@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
-from sqlalchemy import Table, bindparam, delete, func, insert, literal_column, null, select, update
+from sqlalchemy import bindparam, delete, func, insert, literal_column, null, select, update
 
+from pikachu.auth.owners import require_active, require_usable
 from pikachu.errors import Conflict, NotFound
 from pikachu.model import Account, AccountSource, AccountState, Event, ListQuery, Page, Role, Scope, Token
 from pikachu.storage.audit import write_event
@@ -19,12 +20,7 @@ from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, r
 from pikachu.storage.schema import (
     account_certificates,
     accounts,
-    certificates,
     challenges,
-    csrs,
-    keys,
-    policies,
-    requests,
     sessions,
     tokens,
 )
@@ -50,22 +46,33 @@ _update: Final = (
         password_hash=bindparam("v_password_hash"),
     )
 )
-_delete: Final = delete(accounts).where(_a.id == bindparam("b_id"))
+# What it owns names it by its id, so the row stays; only what a person is known or let in by goes.
+_erase: Final = (
+    update(accounts)
+    .where(_a.id == bindparam("b_id"))
+    .values(
+        name_key=bindparam("v_name_key"),
+        state=literal_column("'deleted'"),
+        email=literal_column("''"),
+        password_hash=null(),
+    )
+)
 _other_admins: Final = select(func.count()).where(
     _a.role == literal_column("'admin'"), _a.state == literal_column("'active'"), _a.id != bindparam("b_id")
 )
 
 
-def _disown(table: Table) -> Any:
-    return update(table).where(table.c.owner_id == bindparam("b_id")).values(owner_id=null())
-
-
-# Also those that a request holds: freed by its rejection they would be nobody's, and open the door to whoever has them.
-_unused: Final = delete(challenges).where(
-    challenges.c.owner_id == bindparam("b_id"), challenges.c.consumed_at.is_(None)
+_delete_unused: Final = delete(challenges).where(
+    challenges.c.id.in_(
+        select(challenges.c.id)
+        .where(
+            challenges.c.owner_id == bindparam("b_id"),
+            challenges.c.consumed_at.is_(None),
+            challenges.c.reserved_by.is_(None),
+        )
+        .limit(bindparam("b_limit"))
+    )
 )
-# Templates keep the id of who is gone: without an owner they would be everybody's.
-_disowned: Final = [_disown(table) for table in (certificates, requests, policies, challenges, csrs, keys)]
 _all_tokens: Final = delete(tokens).where(_t.account_id == bindparam("b_id"))
 _all_sessions: Final = delete(sessions).where(sessions.c.account_id == bindparam("b_id"))
 _all_certificates: Final = delete(account_certificates).where(account_certificates.c.account_id == bindparam("b_id"))
@@ -117,6 +124,16 @@ def find_account(tx: Transaction, account_id: int) -> Account:
     return _record(row)
 
 
+def require_active_owner(tx: Transaction, owner_id: int | None) -> None:
+    """Require that the account that owns something may act; what never had an owner needs none.
+
+    :raises InactiveOwner: when it may not.
+    """
+    if owner_id is not None:
+        row = tx.row(_by_id, {"b_id": row_id(owner_id)})
+        require_active(None if row is None else _record(row))
+
+
 def _named(tx: Transaction, username: str) -> Account | None:
     row = tx.row(_by_name, {"b_name": storable(username).casefold()})
     return None if row is None else _record(row)
@@ -158,8 +175,14 @@ def _keep_an_admin(tx: Transaction, account: Account) -> None:
             raise Conflict("this is the last active administrator")
 
 
+def _require_present(account: Account) -> None:
+    if account.state is AccountState.DELETED:
+        raise Conflict("This account is deleted. Create a new one; its name is free.")
+
+
 def _change(tx: Transaction, account_id: int, decide: Decide, now: datetime) -> Account:
     old = find_account(tx, account_id)
+    _require_present(old)
     account, event = decide(old)
     if event is None:
         return old
@@ -188,9 +211,12 @@ def _change(tx: Transaction, account_id: int, decide: Decide, now: datetime) -> 
 
 def _remove(tx: Transaction, account_id: int, event: Event, now: datetime) -> None:
     account = find_account(tx, account_id)
+    _require_present(account)
     _keep_an_admin(tx, account)
-    for statement in (_all_tokens, _all_sessions, _all_certificates, _unused, *_disowned, _delete):
+    for statement in (_all_tokens, _all_sessions, _all_certificates):
         tx.write(statement, {"b_id": account_id})
+    # No account's name has a space in it, so nobody is found by this one.
+    tx.write(_erase, {"b_id": account_id, "v_name_key": f"{account.username.casefold()} (deleted {account_id})"})
     write_event(tx, event, now)
 
 
@@ -201,6 +227,8 @@ def _list(tx: Transaction, query: ListQuery) -> Page[Account]:
         value = one_of(query, name, values)
         if value is not None:
             conditions.append(_a[name] == value)
+    if "state" not in query.filters:
+        conditions.append(_a.state != literal_column("'deleted'"))
     sorts = {
         "id": _a.id,
         "created_at": _a.id,
@@ -224,8 +252,7 @@ def _add_token(
     now: datetime,
 ) -> Token:
     account = find_account(tx, account_id)
-    if account.state is not AccountState.ACTIVE:
-        raise Conflict(f"the account is {account.state}; only an active one has tokens")
+    require_usable(account, "tokens")
     if tx.row(_token_named, {"b_account": account_id, "b_name": storable(name)}) is not None:
         raise Conflict("this account has a token of that name")
     values = {
@@ -282,7 +309,7 @@ class AccountsPart(StorePart):
         return self._read(_named, username)
 
     def accounts(self, query: ListQuery) -> Deferred[Page[Account]]:
-        """Filters ``role``, ``state``, ``source``."""
+        """Filters ``role``, ``state``, ``source``; deleted accounts are listed where the state says so only."""
         return self._read(_list, query)
 
     def add_account(
@@ -304,8 +331,20 @@ class AccountsPart(StorePart):
         return self._write(_change, account_id, decide, now)
 
     def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Remove it with its tokens and its unused challenge passwords; NotFound, Conflict."""
+        """Erase its secrets and keep its row; NotFound, Conflict."""
         return self._write(_remove, account_id, event, now)
+
+    def delete_unused_challenges(self, owner_id: int, limit: int) -> Deferred[int]:
+        """Delete some of its unused challenge passwords; how many."""
+
+        def work(tx: Transaction) -> int:
+            return tx.write(_delete_unused, {"b_id": row_id(owner_id), "b_limit": limit})
+
+        return self._write(work)
+
+    def require_active_owner(self, owner_id: int | None) -> Deferred[None]:
+        """That the account may act; InactiveOwner."""
+        return self._read(require_active_owner, owner_id)
 
     def add_token(
         self,

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, bindparam, delete, or_, select, text, upda
 
 from pikachu.errors import Conflict, NotFound
 from pikachu.model import ChallengePassword, Event, ListQuery, Page, StoredCSR
+from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, begins_with, checked, one_of, page, table_columns
@@ -80,6 +81,7 @@ def _add(
     event: Event,
     now: datetime,
 ) -> ChallengePassword:
+    require_active_owner(tx, owner_id)
     values = {
         "lookup": lookup,
         "prefix": prefix,

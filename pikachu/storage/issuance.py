@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from sqlalchemy import ColumnElement, Update, and_, bindparam, func, literal_column, null, or_, select, text, update
+from sqlalchemy import ColumnElement, Update, and_, bindparam, func, literal_column, null, or_, select, update
 
-from pikachu.errors import Conflict, IssuanceFailed, NotFound, PolicyViolation
+from pikachu.errors import Conflict, InactiveOwner, IssuanceFailed, NotFound, PolicyViolation
 from pikachu.interfaces import Begun, Repeated
 from pikachu.model import (
     CertificateRecord,
@@ -28,42 +28,17 @@ from pikachu.model import (
     RevocationReason,
     format_serial,
 )
+from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.challenges import tell_csr
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import any_contains, checked, one_of, page
 from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable, to_json
+from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, orphans, request_record
 from pikachu.storage.schema import certificates, challenges, requests
 
 _r: Final = requests.c
 _c: Final = certificates.c
-_COLUMNS: Final = [
-    _r.id,
-    _r.state,
-    _r.method,
-    _r.csr,
-    _r.subject,
-    _r.key_type,
-    _r.key_id,
-    _r.policy,
-    _r.issuer,
-    _r.principal,
-    _r.owner_id,
-    _r.created_at,
-    _r.challenge_id,
-    _r.requester_key,
-    _r.validity_days,
-    _r.serial,
-    _r.certificate_id,
-    _r.process,
-    _r.decided_at,
-    _r.decided_by,
-    _r.reason,
-    _r.address,
-    _r.label,
-    _r.csr_id,
-]
 _REQUEST_FIELDS: Final = (
     "state",
     "method",
@@ -97,8 +72,6 @@ _INTENT_FIELDS: Final = (
     "process",
     "tbs",
 )
-# Free text is looked for in this many of the newest requests, and in all that were not issued.
-_RECENT: Final = 2000
 _insert_request: Final = insert_into(requests, *_REQUEST_FIELDS, *_INTENT_FIELDS)
 _insert_certificate: Final = insert_into(
     certificates,
@@ -119,15 +92,13 @@ _insert_certificate: Final = insert_into(
     "revoked_at",
     "reason",
 )
-_by_id: Final = select(*_COLUMNS).where(_r.id == bindparam("b_id"))
-_by_dedupe: Final = select(*_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))
+_by_id: Final = select(*REQUEST_COLUMNS).where(_r.id == bindparam("b_id"))
+_by_dedupe: Final = select(*REQUEST_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))
 _by_transaction: Final = (
-    select(*_COLUMNS).where(_r.transaction_digest == bindparam("b_digest")).order_by(_r.id.desc()).limit(1)
+    select(*REQUEST_COLUMNS).where(_r.transaction_digest == bindparam("b_digest")).order_by(_r.id.desc()).limit(1)
 )
 _certificate: Final = select(*CERTIFICATE_COLUMNS).where(_c.id == bindparam("b_id"))
 _forget_dedupe: Final = update(requests).where(_r.id == bindparam("b_id")).values(dedupe=null(), dedupe_until=null())
-_unissued: Final = text("state <> 'issued'")
-_personal: Final = text("(decided_by IS NOT NULL OR state = 'pending')")
 
 
 def _other(owner: ColumnElement[Any], subject: ColumnElement[str]) -> list[ColumnElement[bool]]:
@@ -150,7 +121,7 @@ _foreign_request: Final = (
     select(_r.id)
     .where(
         _r.key_id == bindparam("b_key"),
-        _unissued,
+        UNISSUED,
         _r.state.in_([literal_column("'pending'"), literal_column("'issuing'")]),
         _r.id != bindparam("b_id"),
         *_other(_r.owner_id, func.coalesce(_r.certified_subject, _r.subject)),
@@ -214,43 +185,16 @@ _to_complete: Final = select(
 ).where(_r.id == bindparam("b_id"))
 
 
-def _request_record(row: Row) -> RequestRecord:
-    return RequestRecord(
-        row[0],
-        RequestState(row[1]),
-        Method(row[2]),
-        b"" if row[3] is None else bytes(row[3]),
-        row[4],
-        row[5],
-        bytes(row[6]),
-        row[7],
-        row[8],
-        row[9],
-        row[10],
-        moment(row[11]),
-        row[12],
-        None if row[13] is None else bytes(row[13]),
-        row[14],
-        None if row[15] is None else int(row[15], 16),
-        row[16],
-        row[17],
-        maybe_moment(row[18]),
-        row[19],
-        row[20],
-        row[21],
-        row[22],
-        row[23],
-    )
-
-
 def _find(tx: Transaction, request_id: int) -> RequestRecord:
     row = tx.row(_by_id, {"b_id": row_id(request_id)})
     if row is None:
         raise NotFound("there is no such request")
-    return _request_record(row)
+    return request_record(row)
 
 
 def _repeated(tx: Transaction, request: RequestRecord) -> Repeated:
+    # A repetition or a poll is answered for the first copy's owner.
+    require_active_owner(tx, request.owner_id)
     if request.certificate_id is None:
         return Repeated(request, None)
     row = tx.row(_certificate, {"b_id": request.certificate_id})
@@ -302,7 +246,7 @@ def _repetition(tx: Transaction, dedupe: bytes, now: datetime) -> Repeated | Non
     row = tx.row(_by_dedupe, {"b_dedupe": dedupe})
     if row is None or not _answers(row, int(now.timestamp())):
         return None
-    return _repeated(tx, _request_record(row))
+    return _repeated(tx, request_record(row))
 
 
 def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: datetime) -> Begun | Repeated:
@@ -313,8 +257,10 @@ def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: date
         row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
         if row is not None:
             if _answers(row, at):
-                return _repeated(tx, _request_record(row))
+                return _repeated(tx, request_record(row))
             outdated = row[0]
+    for account_id in {request.owner_id, *request.actor_ids}:
+        require_active_owner(tx, account_id)
     subject = request.subject if intent is None else intent.subject
     key_id = request.key_id if intent is None else intent.key_id
     if request.method is not Method.CA:
@@ -375,6 +321,11 @@ def _approve_request(
 ) -> RequestRecord:
     request = _find(tx, request_id)
     _in_state(request, RequestState.PENDING)
+    require_active_owner(tx, event.actor_id)
+    try:
+        require_active_owner(tx, request.owner_id)
+    except InactiveOwner as error:
+        raise Conflict("The requester's account is not active. Activate it, or reject the request.") from error
     _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
     _refuse_known_serial(tx, intent)
     values = {
@@ -505,39 +456,7 @@ def _give_up(tx: Transaction, request_id: int, reason: str, event: Event, now: d
 
 def _by_digest(tx: Transaction, transaction: bytes) -> Repeated | None:
     row = tx.row(_by_transaction, {"b_digest": transaction})
-    return None if row is None else _repeated(tx, _request_record(row))
-
-
-def _list(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
-    checked(query, ("state", "method", "approval"))
-    conditions: list[ColumnElement[bool]] = []
-    anywhere = any_contains(query, _r.subject, _r.principal)
-    if anywhere:
-        newest = select(func.max(_r.id) - _RECENT).scalar_subquery()
-        recent = select(_r.id).where(_r.id > newest, *anywhere)
-        conditions.append(or_(_r.id.in_(recent), _r.id.in_(select(_r.id).where(_unissued, *anywhere))))
-    state = one_of(query, "state", list(RequestState))
-    if state is not None:
-        conditions.append(_r.state == state)
-        if state != RequestState.ISSUED:
-            conditions.append(_unissued)  # type: ignore[arg-type]  # the very words of the partial index
-    method = one_of(query, "method", list(Method))
-    if method is not None:
-        conditions.append(_r.method == method)
-    if one_of(query, "approval", ("true",)) is not None:
-        conditions.append(_personal)  # type: ignore[arg-type]  # likewise
-    if query.owner_id is not None:
-        conditions.append(_r.owner_id == query.owner_id)
-    return page(tx, query, _COLUMNS, {"id": _r.id, "created_at": _r.id}, conditions, _request_record)
-
-
-def _orphans(tx: Transaction, process: str | None, before: datetime) -> list[RequestRecord]:
-    since = func.coalesce(_r.decided_at, _r.created_at)
-    lost: list[ColumnElement[bool]] = [since < int(before.timestamp())]
-    if process is not None:
-        lost.append(_r.process == process)
-    rows = tx.query(select(*_COLUMNS).where(_unissued, _r.state == "issuing", or_(*lost)).order_by(_r.id))
-    return [_request_record(row) for row in rows]
+    return None if row is None else _repeated(tx, request_record(row))
 
 
 class IssuancePart(StorePart):
@@ -593,8 +512,8 @@ class IssuancePart(StorePart):
         """Sorted by ``id`` or ``created_at``; filters ``state``, ``method``, and ``approval`` (``true``): those that
         wait for a person or were decided by one.
         """
-        return self._read(_list, query)
+        return self._read(list_requests, query)
 
     def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
         """Intents without a certificate: those of *process*, and all from *before*."""
-        return self._read(_orphans, process, before)
+        return self._read(orphans, process, before)

@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
+from pikachu.auth.owners import may_act, require_usable
 from pikachu.belongings import AccountCertificate, Session
 from pikachu.errors import Conflict, NotFound
-from pikachu.model import Account, AccountState, Event, format_serial
+from pikachu.model import Account, Event, format_serial
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
@@ -85,7 +86,7 @@ def _add(
     account_id = account.id
     present = find_account(tx, account_id)
     # Looking at the password took a while: what ended all sessions meanwhile must not be outlived by this one.
-    if present.state is not AccountState.ACTIVE or present.password_hash != account.password_hash:
+    if not may_act(present) or present.password_hash != account.password_hash:
         raise Conflict("the account was changed meanwhile; sign in again")
     at = int(now.timestamp())
     # Whoever signs in again and again keeps the newest ones only.
@@ -157,7 +158,7 @@ def _bind(
     event: Event,
     now: datetime,
 ) -> AccountCertificate:
-    find_account(tx, account_id)
+    require_usable(find_account(tx, account_id), "client certificates")
     if tx.row(_by_fingerprint, {"b_fingerprint": fingerprint}) is not None:
         raise Conflict("this certificate signs in an account already; take it away from that one first")
     values = {

@@ -102,14 +102,14 @@ def test_lists(db: Opened) -> None:
             names(db, **wrong)
 
 
-def test_a_key_of_a_deleted_account_is_nobodys(db: Opened) -> None:
-    """USR-4: what an account owned becomes nobody's, so that only admins see it."""
+def test_a_deleted_account_keeps_its_keys(db: Opened) -> None:
+    """Nobody signs in as a deleted account, so only administrators see them."""
     account = db.get(
         db.store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, told(name="alice"), NOW)
     )
     made = add(db, owner_id=account.id)
     db.get(db.store.delete_account(account.id, told("delete"), NOW))
-    assert db.get(db.store.key(made.id)).owner_id is None
+    assert db.get(db.store.key(made.id)).owner_id == account.id
 
 
 # --- sealing anew ----------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def fill(db: Opened, rows: int = 1) -> None:
         add(db, f"key {number}")
     for text in (b"c1", b"c2"):
         end = NOW + timedelta(hours=1)
-        db.get(db.store.add_challenge(b"by " + text, "PREFIX", b"old " + text, 1, end, told(name="c"), NOW))
+        db.get(db.store.add_challenge(b"by " + text, "PREFIX", b"old " + text, None, end, told(name="c"), NOW))
     db.get(db.store.put_service_credential(b"ski", "ocsp", b"certificate", b"old ocsp", NOW))
 
 

@@ -31,6 +31,7 @@ from pikachu.model import (
 from pikachu.storage.store import open_store
 from pikachu.x509.crl import crl_entry
 from tests.support.databases import NOW, Opened, event, opened
+from tests.support.owners import add_owner
 
 HOLD = RevocationReason.CERTIFICATE_HOLD
 
@@ -381,9 +382,19 @@ def test_accounts_and_tokens(db: Opened) -> None:
     db.get(db.store.add_challenge(b"hmac", "12345678", b"s", user, NOW + timedelta(hours=1), event(), NOW))
     db.get(db.store.delete_account(user, event("delete"), NOW))
     assert db.get(db.store.token_by_digest(b"digest")) is None
+    assert [db.get(db.store.delete_unused_challenges(user, 5)) for _ in range(2)] == [1, 0]
     assert db.get(db.store.challenge_by_lookup(b"hmac")) is None
-    assert db.get(db.store.certificate(record.id)).owner_id is None
-    assert add("another") > user
+    assert db.get(db.store.certificate(record.id)).owner_id == user
+    gone = db.get(db.store.account(user))
+    assert (gone.state, gone.display_name, gone.email) == (AccountState.DELETED, "someone (deleted)", "")
+    assert gone.password_hash is None
+    assert db.get(db.store.account_by_name("someone")) is None
+    assert db.get(db.store.accounts(ListQuery(filters={"state": "deleted"}))).items == (gone,)
+    with pytest.raises(Conflict, match="deleted"):
+        db.get(db.store.delete_account(user, event("delete"), NOW))
+    with pytest.raises(Conflict, match="deleted"):
+        db.get(db.store.change_account(user, lambda one: (replace(one, state=AccountState.ACTIVE), event()), NOW))
+    assert add("Someone") > user
     assert [one.username for one in db.get(db.store.accounts(ListQuery(q="ADM", sort="username"))).items] == ["Admin"]
     assert len(db.get(db.store.accounts(ListQuery(filters={"role": "user"}))).items) == 1
 
@@ -391,6 +402,7 @@ def test_accounts_and_tokens(db: Opened) -> None:
 def test_challenges_and_csrs(db: Opened) -> None:
     """CHP-1, CSR-2: lists by status and owner; expired ones are deleted together."""
     hour = timedelta(hours=1)
+    add_owner(db.store, db.get, 1, NOW)
     made = [
         db.get(db.store.add_challenge(bytes([index]), f"{index:08}", b"s", index % 2 or None, NOW + end, event(), NOW))
         for index, end in enumerate((hour, hour, -hour, -hour))

@@ -10,6 +10,7 @@ from pikachu.figures import DAYS_AHEAD, Counts
 from pikachu.model import AccountState, Event, ListQuery, RevocationReason, Role
 from pikachu.storage import audit, statistics
 from tests.support.databases import NOW, Opened, event
+from tests.support.owners import add_owner
 
 DAY = timedelta(days=1)
 
@@ -63,6 +64,7 @@ def test_ends_on_one_day(db: Opened) -> None:
 
 def test_what_waits(db: Opened) -> None:
     """Requests that wait for a person are counted, of each owner's their own; accounts for who sees all."""
+    add_owner(db.store, db.get, 2, NOW)
     for owner_id in (1, 1, 2, None):
         db.get(db.store.begin(db.request(owner_id=owner_id), None, NOW))
     db.issue("done", owner_id=1)

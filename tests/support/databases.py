@@ -26,6 +26,7 @@ from pikachu.model import CertificateRecord, Event, Intent, IssuerRecord, Method
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store, open_store
 from tests.support.interop import missing, require
+from tests.support.owners import add_owner
 
 T = TypeVar("T")
 
@@ -110,6 +111,7 @@ class Opened:
 
     def begin(self, name: str = "device", *, intent: dict[str, Any] | None = None, **values: Any) -> tuple[int, Intent]:
         """(request id, intent) of a request that is to be issued."""
+        add_owner(self.store, self.get, values.get("owner_id"), NOW)
         request = self.request(name, **values)
         meant = self.intent(request, name, **(intent or {}))
         begun = self.get(self.store.begin(request, meant, NOW))

@@ -33,6 +33,7 @@ from pikachu.x509.profile import Addresses, leaf_extensions
 from pikachu.x509.spki import describe_spki
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
+from tests.support.owners import add_owner
 from tests.support.people import CHEAP
 from tests.support.pki import Identity, PrivateKey, make_ca, make_key, make_leaf, spki
 
@@ -196,6 +197,7 @@ class Stack:
         :param addresses: for AIA and CDP.
         :param extensions: of the policy.
         """
+        add_owner(self.core.store, result_of, owner_id, self.core.authority.now())
         issuer = self.issuer(ca)
         key = key or make_key(key_type, 1)
         described = describe_spki(spki(key))

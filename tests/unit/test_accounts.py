@@ -279,12 +279,54 @@ def test_change_role_is_recorded(world: World) -> None:
     )
 
 
+DELETED_CHANGES: list[Callable[[Accounts, int], Deferred[Any]]] = [
+    lambda accounts, one: accounts.delete(SYSTEM, one),
+    lambda accounts, one: accounts.suspend(SYSTEM, one),
+    lambda accounts, one: accounts.activate(SYSTEM, one),
+    lambda accounts, one: accounts.approve(SYSTEM, one),
+    lambda accounts, one: accounts.deactivate(SYSTEM, one),
+    lambda accounts, one: accounts.change_role(SYSTEM, one, Role.ADMIN),
+    lambda accounts, one: accounts.update(SYSTEM, one, state=AccountState.ACTIVE),
+    lambda accounts, one: accounts.update(SYSTEM, one, email="new@example.com"),
+    lambda accounts, one: accounts.reset_password(SYSTEM, one, "a new password"),
+    lambda accounts, one: accounts.create_token(SYSTEM, one, "ci"),
+    lambda accounts, one: accounts.create_challenge(SYSTEM, one),
+]
+
+
 def test_delete(world: World) -> None:
     alice = world.add("alice")
     result_of(world.accounts.delete(SYSTEM, alice.id))
     assert (last_event(world).type, last_event(world).resource_name) == ("delete", "alice")
-    failure_of(world.accounts.account(SYSTEM, alice.id), NotFound)
-    failure_of(world.accounts.delete(SYSTEM, alice.id), NotFound)
+    gone = result_of(world.accounts.account(SYSTEM, alice.id))
+    assert (gone.state, gone.email, gone.password_hash) == (AccountState.DELETED, "", None)
+    assert gone.display_name == "alice (deleted)"
+    assert result_of(world.accounts.list_accounts(SYSTEM, ListQuery())).items == ()
+    failure_of(world.accounts.find(SYSTEM, "alice"), NotFound)
+
+
+@pytest.mark.parametrize("change", DELETED_CHANGES)
+def test_a_deleted_account_stays_deleted(world: World, change: Callable[[Accounts, int], Deferred[Any]]) -> None:
+    alice = world.add("alice")
+    result_of(world.accounts.delete(SYSTEM, alice.id))
+    assert "deleted" in failure_of(change(world.accounts, alice.id), Conflict).public
+    assert result_of(world.accounts.account(SYSTEM, alice.id)).state is AccountState.DELETED
+
+
+def test_deletion_leaves_no_challenge_password(world: World) -> None:
+    """However many there are: those that were used stay as what certificates were enrolled with."""
+    alice = world.add("alice")
+    for _ in range(501):
+        result_of(world.accounts.create_challenge(world.as_person(alice)))
+    result_of(world.accounts.delete(SYSTEM, alice.id))
+    assert result_of(world.accounts.list_challenges(SYSTEM, ListQuery())).items == ()
+
+
+def test_deleted_is_no_state_to_choose(world: World) -> None:
+    alice = world.add("alice")
+    failure_of(world.accounts.update(SYSTEM, alice.id, state=AccountState.DELETED), MalformedRequest)
+    adding = world.accounts.add_user(SYSTEM, "bob", "b@example.com", Role.USER, AccountState.DELETED, PASSWORD)
+    failure_of(adding, MalformedRequest)
 
 
 # --- passwords -------------------------------------------------------------------------------

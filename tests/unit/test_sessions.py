@@ -44,7 +44,9 @@ class People:
         return result_of(self.sessions.login_by_certificate(one.der, ADDRESS, "a browser"))[1]
 
     def refused(self, one: Identity) -> str:
-        return failure_of(self.sessions.login_by_certificate(one.der, ADDRESS, "a browser"), NotAuthorized).public
+        with pytest.raises(NotAuthorized) as refusal:
+            result_of(self.sessions.login_by_certificate(one.der, ADDRESS, "a browser"))
+        return refusal.value.public
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ class UsersAPI(Routes):
 
     @route("DELETE", "/users/<id>", scope=Scope.ADMIN, summary="Delete an account", statuses=(204,))
     async def delete(self, call: Call) -> Answer:
-        """What it owned becomes nobody's."""
+        """It stays the owner of what it owned, in the state ``deleted``; its name is free."""
         await self._accounts.delete(call.principal, call.id)
         return NO_CONTENT
 

@@ -98,8 +98,9 @@ ACTIONS: Final[dict[str, Action]] = {
     "suspend": Action(
         "Suspend",
         "danger",
-        "Nobody can log in with this account any more, and its sessions and API tokens end at once. Its certificates "
-        "stay valid. It can be activated again.",
+        "Nobody can sign in or enroll with this account any more: its sessions and API tokens end at once, and its "
+        "certificates and challenge passwords are refused here until it is activated again. Its certificates stay "
+        "valid elsewhere.",
         "is suspended",
         lambda accounts, _, actor, one: accounts.suspend(actor, one),
         _PENDING | _ACTIVE,
@@ -107,7 +108,8 @@ ACTIONS: Final[dict[str, Action]] = {
     "deactivate": Action(
         "Deactivate",
         "danger",
-        "The account waits for approval again, and its sessions and API tokens end at once.",
+        "The account waits for approval again. Its sessions and API tokens end at once, and its certificates and "
+        "challenge passwords are refused here until it is approved.",
         "waits for approval again",
         lambda accounts, _, actor, one: accounts.deactivate(actor, one),
         _ACTIVE | _SUSPENDED,
@@ -204,6 +206,7 @@ class UsersPages(Pages):
             "account": account,
             "row": Row(account, idle.get(account.id)),
             "own": own,
+            "deleted": account.state is AccountState.DELETED,
             "local": account.source is AccountSource.LOCAL,
             "actions": [
                 (name, one) for name, one in ACTIONS.items() if account.state in one.states and (one.oneself or not own)

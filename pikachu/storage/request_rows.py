@@ -1,0 +1,110 @@
+"""Stored requests as rows: how one is read, and the lists of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import ColumnElement, func, or_, select, text
+
+from pikachu.model import ListQuery, Method, Page, RequestRecord, RequestState
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import any_contains, checked, one_of, page
+from pikachu.storage.part import maybe_moment, moment
+from pikachu.storage.schema import requests
+
+_r: Final = requests.c
+REQUEST_COLUMNS: Final = [
+    _r.id,
+    _r.state,
+    _r.method,
+    _r.csr,
+    _r.subject,
+    _r.key_type,
+    _r.key_id,
+    _r.policy,
+    _r.issuer,
+    _r.principal,
+    _r.owner_id,
+    _r.created_at,
+    _r.challenge_id,
+    _r.requester_key,
+    _r.validity_days,
+    _r.serial,
+    _r.certificate_id,
+    _r.process,
+    _r.decided_at,
+    _r.decided_by,
+    _r.reason,
+    _r.address,
+    _r.label,
+    _r.csr_id,
+]
+# Free text is looked for in this many of the newest requests, and in all that were not issued.
+_RECENT: Final = 2000
+UNISSUED: Final = text("state <> 'issued'")
+_personal: Final = text("(decided_by IS NOT NULL OR state = 'pending')")
+
+
+def request_record(row: Row) -> RequestRecord:
+    """Return the request in a row of :data:`REQUEST_COLUMNS`."""
+    return RequestRecord(
+        row[0],
+        RequestState(row[1]),
+        Method(row[2]),
+        b"" if row[3] is None else bytes(row[3]),
+        row[4],
+        row[5],
+        bytes(row[6]),
+        row[7],
+        row[8],
+        row[9],
+        row[10],
+        moment(row[11]),
+        row[12],
+        None if row[13] is None else bytes(row[13]),
+        row[14],
+        None if row[15] is None else int(row[15], 16),
+        row[16],
+        row[17],
+        maybe_moment(row[18]),
+        row[19],
+        row[20],
+        row[21],
+        row[22],
+        row[23],
+    )
+
+
+def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
+    """See :meth:`pikachu.interfaces.IIssuanceStore.requests`."""
+    checked(query, ("state", "method", "approval"))
+    conditions: list[ColumnElement[bool]] = []
+    anywhere = any_contains(query, _r.subject, _r.principal)
+    if anywhere:
+        newest = select(func.max(_r.id) - _RECENT).scalar_subquery()
+        recent = select(_r.id).where(_r.id > newest, *anywhere)
+        conditions.append(or_(_r.id.in_(recent), _r.id.in_(select(_r.id).where(UNISSUED, *anywhere))))
+    state = one_of(query, "state", list(RequestState))
+    if state is not None:
+        conditions.append(_r.state == state)
+        if state != RequestState.ISSUED:
+            conditions.append(UNISSUED)  # type: ignore[arg-type]  # the very words of the partial index
+    method = one_of(query, "method", list(Method))
+    if method is not None:
+        conditions.append(_r.method == method)
+    if one_of(query, "approval", ("true",)) is not None:
+        conditions.append(_personal)  # type: ignore[arg-type]  # likewise
+    if query.owner_id is not None:
+        conditions.append(_r.owner_id == query.owner_id)
+    return page(tx, query, REQUEST_COLUMNS, {"id": _r.id, "created_at": _r.id}, conditions, request_record)
+
+
+def orphans(tx: Transaction, process: str | None, before: datetime) -> list[RequestRecord]:
+    """See :meth:`pikachu.interfaces.IIssuanceStore.orphans`."""
+    since = func.coalesce(_r.decided_at, _r.created_at)
+    lost: list[ColumnElement[bool]] = [since < int(before.timestamp())]
+    if process is not None:
+        lost.append(_r.process == process)
+    rows = tx.query(select(*REQUEST_COLUMNS).where(UNISSUED, _r.state == "issuing", or_(*lost)).order_by(_r.id))
+    return [request_record(row) for row in rows]

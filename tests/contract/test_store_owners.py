@@ -1,0 +1,229 @@
+"""Owners in every database: what an inactive one may not do is refused where it is written; orphans get theirs back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from pikachu.errors import Conflict, InactiveOwner
+from pikachu.interfaces import Begun
+from pikachu.model import Account, AccountState, CertificateRecord, Event, ListQuery, Role
+from pikachu.storage.database import parse_url
+from pikachu.storage.migrate import SchemaState, migrate
+from tests.support.databases import NOW, Opened, event, opened
+
+HOUR = timedelta(hours=1)
+INACTIVE = [state for state in AccountState if state is not AccountState.ACTIVE]
+
+
+def about(kind: str, account: Account) -> Event:
+    """Return an event of an account's life."""
+    return Event(kind, "user", account.username, "root", owner_id=account.id, about_account=True)
+
+
+def add(db: Opened, name: str = "alice", role: Role = Role.USER) -> Account:
+    """Add an active account."""
+    added = Event("add", "user", name, "root", about_account=True)
+    email = f"{name}@example.com"
+    return db.get(db.store.add_account(name, email, role, AccountState.ACTIVE, "hash", added, NOW))
+
+
+def put_into(db: Opened, account: Account, state: AccountState) -> None:
+    """Change an account's state."""
+    if state is AccountState.DELETED:
+        db.get(db.store.delete_account(account.id, about("delete", account), NOW))
+    else:
+        db.get(db.store.change_account(account.id, lambda one: (replace(one, state=state), about("x", one)), NOW))
+
+
+# --- decided where it is written ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", INACTIVE)
+@pytest.mark.parametrize("role", ["owner", "presented certificate's owner"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_no_intent_for_an_inactive_account(db: Opened, state: AccountState, role: str, waits: bool) -> None:
+    """An account that was active when it authenticated may have been suspended before the intent is stored."""
+    alice, bob = add(db), add(db, "bob")
+    owner, actors = (alice.id, frozenset[int]()) if role == "owner" else (bob.id, frozenset({alice.id, bob.id}))
+    request = db.request(owner_id=owner, actor_ids=actors)
+    put_into(db, alice, state)
+    with pytest.raises(InactiveOwner):
+        db.get(db.store.begin(request, None if waits else db.intent(request), NOW))
+    assert db.get(db.store.requests(ListQuery())).items == ()
+
+
+@pytest.mark.parametrize("state", INACTIVE)
+def test_no_repetition_for_an_inactive_account(db: Opened, state: AccountState) -> None:
+    """By its digest, by its transaction, by sending it again."""
+    alice = add(db)
+    request = db.request(owner_id=alice.id, dedupe=b"digest", transaction=b"transaction")
+    begun = db.get(db.store.begin(request, db.intent(request), NOW))
+    assert isinstance(begun, Begun)
+    db.complete(begun.request_id)
+    put_into(db, alice, state)
+    asking: list[Callable[[], Deferred[Any]]] = [
+        lambda: db.store.repeated(b"digest", NOW),
+        lambda: db.store.request_by_transaction(b"transaction"),
+        lambda: db.store.begin(request, db.intent(request), NOW),
+    ]
+    for ask in asking:
+        with pytest.raises(InactiveOwner):
+            db.get(ask())
+
+
+@pytest.mark.parametrize("state", INACTIVE)
+def test_no_approval_for_or_by_an_inactive_account(db: Opened, state: AccountState) -> None:
+    """The requester's is a conflict that the administrator can solve; the approver's own is a refusal."""
+    add(db, "root", Role.ADMIN)
+    alice, approver = add(db), add(db, "approver", Role.ADMIN)
+    request = db.request(owner_id=alice.id)
+    begun = db.get(db.store.begin(request, None, NOW))
+    assert isinstance(begun, Begun)
+    approving = Event("approve", "request", "1", "approver", actor_id=approver.id)
+    put_into(db, approver, state)
+    with pytest.raises(InactiveOwner):
+        db.get(db.store.approve(begun.request_id, db.intent(request), "approver", approving, NOW))
+    put_into(db, alice, state)
+    with pytest.raises(Conflict, match="reject the request"):
+        db.get(db.store.approve(begun.request_id, db.intent(request), "root", event("approve"), NOW))
+
+
+@pytest.mark.parametrize("state", INACTIVE)
+def test_an_inactive_account_is_given_nothing(db: Opened, state: AccountState) -> None:
+    """No challenge password, token or bound certificate that was under way while the account was suspended."""
+    alice = add(db)
+    put_into(db, alice, state)
+    with pytest.raises(InactiveOwner):
+        db.get(db.store.add_challenge(b"hmac", "12345678", b"s", alice.id, NOW + HOUR, event(), NOW))
+    with pytest.raises(Conflict):
+        db.get(db.store.add_token(alice.id, "ci", b"digest", frozenset(), None, event(), NOW))
+    with pytest.raises(Conflict):
+        db.get(db.store.bind_certificate(alice.id, b"f" * 32, "CN=x", 7, NOW + HOUR, event(), NOW))
+    with pytest.raises(Conflict):
+        db.get(db.store.add_session(b"digest", alice, False, "", "", event(), NOW))
+
+
+def test_who_may_act(db: Opened) -> None:
+    """What never had an owner needs none; an owner that is not there may nothing."""
+    alice = add(db)
+    assert db.get(db.store.require_active_owner(None)) is None
+    assert db.get(db.store.require_active_owner(alice.id)) is None
+    for nobody in (alice.id + 1, 0, -1, 2**63):
+        with pytest.raises(InactiveOwner):
+            db.get(db.store.require_active_owner(nobody))
+
+
+# --- what an earlier version left without an owner ----------------------------------------------
+
+
+def execute(url: str, *statements: str) -> None:
+    """Change the database behind the store's back."""
+    engine = create_engine(parse_url(url))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
+def issue(db: Opened, name: str, owner_id: int | None) -> CertificateRecord:
+    """Issue a certificate whose create event names its owner."""
+    request_id, intent = db.begin(name, owner_id=owner_id)
+    created = Event("create", "certificate", f"{intent.serial:x}", "someone", owner_id=owner_id)
+    return db.get(db.store.complete(request_id, b"certificate " + name.encode(), db.request().method, created, NOW))
+
+
+def forget(url: str, *account_ids: int) -> None:
+    """Delete accounts as the version before this one did, in a database of that version."""
+    owned = ("certificates", "requests", "policies", "challenges", "csrs", "keys")
+    execute(
+        url,
+        *(f"UPDATE {table} SET owner_id = NULL WHERE owner_id = {one}" for table in owned for one in account_ids),
+        *(f"DELETE FROM accounts WHERE id = {one}" for one in account_ids),
+        "UPDATE pikachu_schema SET version_num = '0002'",
+    )
+
+
+def test_orphans_get_their_owner_back(database_url: str) -> None:
+    """Two deleted accounts of one name, one whose events tell no name, and what never had an owner."""
+    found: dict[str, Any] = {}
+    with opened(database_url) as db:
+        people = [add(db), add(db, "bob"), add(db, "carol")]
+        for number, one in enumerate(people):
+            found[f"certificate {number}"] = issue(db, f"device-{number}", one.id).id
+            key = Event("create", "key", "web", "someone", owner_id=one.id)
+            at = NOW + timedelta(seconds=number)
+            made = db.store.add_key("web", "RSA/2048", bytes([number]) * 32, b"spki", b"sealed", one.id, key, at)
+            found[f"key {number}"] = db.get(made).id
+            stored = Event("create", "CSR", "web", "someone", owner_id=one.id)
+            adding = db.store.add_csr("web", b"der", "CN=x", "RSA/2048", one.id, stored, at)
+            found[f"csr {number}"] = db.get(adding).id
+        lonely = issue(db, "lonely", None)
+        challenged = Event("create", "challenge password", "12345678", "alice", owner_id=people[0].id)
+        db.get(db.store.add_challenge(b"hmac", "12345678", b"s", people[0].id, NOW + HOUR, challenged, NOW))
+        serial = db.get(db.store.certificate(found["certificate 1"])).serial
+        waiting = {
+            "challenge password 12345678": people[0].id,
+            f"certificate {serial:x}": people[1].id,
+            "alice": people[0].id,
+            "anonymous": None,
+        }
+        for principal in waiting:
+            begun = db.get(db.store.begin(db.request(principal, principal=principal), None, NOW))
+            assert isinstance(begun, Begun)
+            found[principal] = begun.request_id
+        for one in people[:2]:
+            db.get(db.store.add_event(about("delete", one), NOW))
+    alice, bob, carol = people
+    forget(database_url, alice.id, bob.id)
+    with opened(database_url) as db:
+        # It was migrated when it was opened.
+        for number, one in enumerate(people):
+            assert db.get(db.store.certificate(found[f"certificate {number}"])).owner_id == one.id
+            assert db.get(db.store.key(found[f"key {number}"])).owner_id == one.id
+            assert db.get(db.store.csr(found[f"csr {number}"])).owner_id == one.id
+        assert db.get(db.store.certificate(lonely.id)).owner_id is None
+        for principal, owner_id in waiting.items():
+            assert db.get(db.store.request(found[principal])).owner_id == owner_id, principal
+        for one in (alice, bob):
+            tombstone = db.get(db.store.account(one.id))
+            assert (tombstone.state, tombstone.username) == (AccountState.DELETED, one.username)
+            assert (tombstone.email, tombstone.password_hash) == ("", None)
+            with pytest.raises(InactiveOwner):
+                db.get(db.store.require_active_owner(one.id))
+        assert db.get(db.store.account(carol.id)) == carol
+        assert add(db).id > carol.id
+        events = len(db.get(db.store.events(ListQuery(limit=1000))).items)
+    execute(database_url, "UPDATE pikachu_schema SET version_num = '0002'")
+    assert migrate(database_url) is SchemaState.OLDER
+    with opened(database_url) as db:
+        assert len(db.get(db.store.accounts(ListQuery(filters={"state": "deleted"}))).items) == 2
+        assert len(db.get(db.store.events(ListQuery(limit=1000))).items) == events
+
+
+def test_more_orphans_than_are_read_at_once(database_url: str) -> None:
+    with opened(database_url) as db:
+        alice = add(db)
+        issued = [issue(db, f"device-{number}", alice.id) for number in range(501)]
+        db.get(db.store.add_event(about("delete", alice), NOW))
+    forget(database_url, alice.id)
+    with opened(database_url) as db:
+        assert {db.get(db.store.certificate(one.id)).owner_id for one in issued} == {alice.id}
+
+
+def test_a_former_owner_without_a_name(database_url: str) -> None:
+    """Its own events were cleared: its certificate's create event is enough."""
+    with opened(database_url) as db:
+        alice = add(db)
+        record = issue(db, "device", alice.id)
+    forget(database_url, alice.id)
+    with opened(database_url) as db:
+        assert db.get(db.store.certificate(record.id)).owner_id == alice.id
+        assert db.get(db.store.account(alice.id)).display_name == f"account-{alice.id} (deleted)"
