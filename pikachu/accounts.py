@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
-from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pikachu.audit import event_by
@@ -21,7 +20,9 @@ from pikachu.auth.owners import require_usable
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.permissions import administers, own_list, require_scope, require_whole_account, visible
 from pikachu.auth.rate_limit import Quota, address_key
+from pikachu.belongings import OwnerRevocation
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PolicyViolation, Unavailable
+from pikachu.holdings import Holdings
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Account,
@@ -33,6 +34,7 @@ from pikachu.model import (
     Page,
     Principal,
     PrincipalKind,
+    RevocationReason,
     Role,
     Scope,
     Token,
@@ -83,13 +85,20 @@ class Accounts:
     """
 
     def __init__(
-        self, store: IStore, hasher: PasswordHasher, sealer: Sealer, clock: IClock, settings: AccountSettings
+        self,
+        store: IStore,
+        hasher: PasswordHasher,
+        sealer: Sealer,
+        clock: IClock,
+        settings: AccountSettings,
+        holdings: Holdings,
     ) -> None:
         self._store = store
         self._hasher = hasher
         self._sealer = sealer
         self._clock = clock
         self._settings = settings
+        self._holdings = holdings
         self._registrations = Quota(clock, REGISTRATIONS, 3600.0)
 
     # --- people --------------------------------------------------------------------------
@@ -180,24 +189,35 @@ class Accounts:
         """Suspended → active; admins only.  Fails with NotFound, and Conflict when it is not suspended."""
         return await self._activate(actor, account_id, AccountState.SUSPENDED)
 
-    def _activate(self, actor: Principal, account_id: int, expected: AccountState) -> Deferred[Account]:
+    async def _activate(self, actor: Principal, account_id: int, expected: AccountState) -> Account:
         def decide(account: Account) -> tuple[Account, Event]:
             if account.state is not expected:
                 raise Conflict(f"the account is {account.state}, not {expected}")
             return _with_state(actor, account, AccountState.ACTIVE)
 
         require_scope(actor, Scope.ADMIN)
-        return self._change(actor, account_id, decide)
+        return await self._change(actor, account_id, decide)
 
     @uncancelled
-    async def suspend(self, actor: Principal, account_id: int) -> Account:
+    async def valid_certificates(self, actor: Principal, account_id: int) -> int:
+        """How many valid certificates one's own account holds, or any for admins: exact to 10,000; 10,001 means more.
+
+        Fails with NotFound.
+        """
+        require_scope(actor, Scope.READ)
+        return await self._holdings.count((await self._visible_account(actor, account_id)).id)
+
+    @uncancelled
+    async def suspend(self, actor: Principal, account_id: int, revoke: RevocationReason | None = None) -> Account:
         """The account can't be used, and its sessions and tokens end; admins only, never for themself.
+
+        :param revoke: the reason with which the valid certificates that it holds are revoked; ``None``: they are not.
 
         Fails with NotFound, and Conflict for oneself and for the last active admin.
         """
         require_scope(actor, Scope.ADMIN)
         return await self._change(
-            actor, account_id, lambda account: _with_state(actor, account, AccountState.SUSPENDED)
+            actor, account_id, lambda account: _with_state(actor, account, AccountState.SUSPENDED), revoke
         )
 
     @uncancelled
@@ -237,8 +257,11 @@ class Accounts:
         email: str | None = None,
         role: Role | None = None,
         state: AccountState | None = None,
+        revoke: RevocationReason | None = None,
     ) -> Account:
         """Change several things at once, or nothing; admins only.  ``None`` leaves a thing as it is.
+
+        :param revoke: as in :meth:`suspend`, for an account that is not active then.
 
         Fails with NotFound, MalformedRequest, and Conflict as :meth:`suspend` and :meth:`change_role` do.
         """
@@ -266,7 +289,7 @@ class Accounts:
         if state is AccountState.DELETED:
             raise MalformedRequest("Delete the account instead of setting this state.")
         new_email = None if email is None else _checked_email(email)
-        return await self._change(actor, account_id, decide)
+        return await self._change(actor, account_id, decide, revoke)
 
     @uncancelled
     async def change_email(self, actor: Principal, email: str) -> Account:
@@ -315,20 +338,27 @@ class Accounts:
         return await self._change(actor, account_id, decide)
 
     @uncancelled
-    async def delete(self, actor: Principal, account_id: int) -> None:
+    async def delete(self, actor: Principal, account_id: int, revoke: RevocationReason | None = None) -> None:
         """Delete an account: its password, sessions, tokens, bound certificates and e-mail address are erased at once.
 
         It stays the owner of its certificates, keys and CSRs, none of which authenticates anybody any more, and its
-        name is free.  Admins only, never for themself.  Fails with NotFound, and Conflict for oneself, for the last
-        active admin, and for an account that is deleted already.
+        name is free.  Admins only, never for themself.
+
+        :param revoke: as in :meth:`suspend`.
+
+        Fails with NotFound, also for an account that is deleted already, and Conflict for oneself and for the last
+        active admin.
         """
         require_scope(actor, Scope.ADMIN)
         account = await self._store.account(account_id)
         if account.id == actor.owner_id:
             raise Conflict("you can't delete yourself; ask another admin")
         event = _user_event(actor, "delete", account.username, account.id, role=account.role.value)
-        await self._store.delete_account(account_id, event, self._now())
+        order = _revocation(actor, account_id, revoke)
+        await self._store.delete_account(account_id, event, self._now(), order)
         await self._forget_challenges(account_id)
+        if order is not None:
+            await self._holdings.revoke(order)
 
     async def _forget_challenges(self, account_id: int) -> None:
         """Clear what a deleted account had ready for devices: nothing of it is accepted, so a failure may wait until
@@ -340,11 +370,17 @@ class Accounts:
         except Unavailable as error:
             log.warn("Challenge passwords of a deleted account were left: {error}", error=error.public)
 
-    def _change(self, actor: Principal, account_id: int, decide: Decide) -> Deferred[Account]:
+    async def _change(
+        self, actor: Principal, account_id: int, decide: Decide, revoke: RevocationReason | None = None
+    ) -> Account:
         """Decide in the transaction that writes, so that what others change meanwhile is neither missed nor undone."""
         if account_id != actor.owner_id and not administers(actor):
             raise NotFound(_NO_ACCOUNT)
-        return self._store.change_account(account_id, decide, self._now())
+        order = _revocation(actor, account_id, revoke)
+        account = await self._store.change_account(account_id, decide, self._now(), order)
+        if order is not None:
+            await self._holdings.revoke(order)
+        return account
 
     async def _visible_account(self, actor: Principal, account_id: int) -> Account:
         if account_id == actor.owner_id or administers(actor):
@@ -528,6 +564,10 @@ def _with_state(actor: Principal, account: Account, state: AccountState) -> tupl
     _check_not_oneself(actor, account, state)
     event = _user_event(actor, _STATE_EVENTS[state], account.username, account.id, before=account.state.value)
     return replace(account, state=state), event
+
+
+def _revocation(actor: Principal, account_id: int, reason: RevocationReason | None) -> OwnerRevocation | None:
+    return None if reason is None else OwnerRevocation(account_id, reason, actor.name, actor.owner_id)
 
 
 # --- what is recorded ------------------------------------------------------------------------

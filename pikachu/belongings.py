@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from pikachu.model import RevocationReason
+
 
 @dataclass(frozen=True, slots=True)
 class Session:
@@ -39,6 +41,19 @@ class AccountCertificate:
     serial: int
     not_after: datetime
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRevocation:
+    """An order to revoke all valid certificates of an account.
+
+    :param actor: whom the audit events name.
+    """
+
+    account_id: int
+    reason: RevocationReason
+    actor: str
+    actor_id: int | None
 
 
 @dataclass(frozen=True, slots=True)

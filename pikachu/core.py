@@ -28,6 +28,7 @@ from pikachu.config.sections import IssuerFiles
 from pikachu.decisions import RegistrationSettings
 from pikachu.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.generations import Generations
+from pikachu.holdings import Holdings
 from pikachu.inspection import Inspection
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
@@ -327,6 +328,7 @@ def build(
         sealer,
         clock,
     )
+    holdings = Holdings(store, authority, clock)
     accounts = Accounts(
         store,
         hasher,
@@ -337,6 +339,7 @@ def build(
             auto_approve=config.default.auto_approve,
             challenge_validity=timedelta(seconds=config.scep.challenge_password_validity),
         ),
+        holdings,
     )
     registration = RegistrationAuthority(
         store,
@@ -397,6 +400,7 @@ def build(
         policies,
         authenticator,
         accounts,
+        holdings,
         Sessions(store, authenticator, sealer, clock, config.default.max_idle_time),
         registration,
         credentials,

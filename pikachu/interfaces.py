@@ -312,17 +312,6 @@ class IAccountStore(Protocol):
     ) -> Deferred[Account]:
         """Fails with Conflict when the name is taken (names are compared without case)."""
 
-    def change_account(
-        self, account_id: int, decide: Callable[[Account], tuple[Account, Event | None]], now: datetime
-    ) -> Deferred[Account]:
-        """Role, state, e-mail and password hash.
-
-        *decide* is called in the transaction that writes, maybe more than once and in another thread: it gives what the
-        account that it is shown becomes, and what is recorded, ``None`` where nothing changes.  Sessions end with the
-        password and with the state active, tokens with that state.  Fails with what *decide* raises, with NotFound, and
-        with Conflict when no active admin would remain.
-        """
-
     def add_token(
         self,
         account_id: int,

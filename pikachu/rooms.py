@@ -13,6 +13,7 @@ from pikachu.certificate_requests import CertificateRequests
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.configuration import Configuration
 from pikachu.generations import Generations
+from pikachu.holdings import Holdings
 from pikachu.inspection import Inspection
 from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.inventory import Inventory
@@ -87,6 +88,7 @@ class Core:
     policies: PolicyBook
     authenticator: Authenticator
     accounts: Accounts
+    holdings: Holdings
     sessions: Sessions
     registration: RegistrationAuthority
     credentials: ServiceCredentials

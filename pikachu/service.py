@@ -185,6 +185,7 @@ class PikachuService(Service):
         self._watch_signals()
         for loop in self._loops:
             loop.start()
+        _step("revoking what accounts held", self.core.holdings.resume)
 
     def _terminate(self) -> None:
         if self.running:
@@ -203,6 +204,7 @@ class PikachuService(Service):
             await gatherResults([_step(f"stopping the {one.name}", one.stopService) for one in self.listeners])
             for loop in self._loops:
                 await _step(f"the end of {loop.what}", loop.stop)
+            await _step("the end of revoking what accounts held", self.core.holdings.stop)
             await _step("stopping the CRL publisher", self.core.publisher.stop)
             await _step("the last CRL", self.core.publisher.idle)
             await _step("closing the database", self.core.store.close)

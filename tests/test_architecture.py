@@ -44,6 +44,7 @@ LAYERS = {
     "pikachu.authorities": 4,
     "pikachu.validation": 4,
     "pikachu.accounts": 4,
+    "pikachu.holdings": 4,
     "pikachu.sessions": 4,
     "pikachu.key_store": 4,
     "pikachu.certificate_requests": 4,

@@ -10,12 +10,14 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import bindparam, delete, func, insert, literal_column, null, select, update
 
-from pikachu.auth.owners import require_active, require_usable
-from pikachu.errors import Conflict, NotFound
+from pikachu.auth.owners import may_act, require_active, require_usable
+from pikachu.belongings import OwnerRevocation
+from pikachu.errors import Conflict, MalformedRequest, NotFound
 from pikachu.model import Account, AccountSource, AccountState, Event, ListQuery, Page, Role, Scope, Token
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
+from pikachu.storage.owners import is_revocation_ordered, order_revocation
 from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, seconds, storable
 from pikachu.storage.schema import (
     account_certificates,
@@ -177,13 +179,21 @@ def _keep_an_admin(tx: Transaction, account: Account) -> None:
 
 def _require_present(account: Account) -> None:
     if account.state is AccountState.DELETED:
-        raise Conflict("This account is deleted. Create a new one; its name is free.")
+        raise NotFound("This account is deleted. Create a new one; its name is free.")
 
 
-def _change(tx: Transaction, account_id: int, decide: Decide, now: datetime) -> Account:
+def _change(
+    tx: Transaction, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None
+) -> Account:
     old = find_account(tx, account_id)
     _require_present(old)
     account, event = decide(old)
+    if may_act(account) and not may_act(old) and is_revocation_ordered(tx, old.id):
+        raise Conflict("The certificates of this account are still being revoked. Try again when that is done.")
+    if revocation is not None:
+        if may_act(account):
+            raise MalformedRequest("Certificates are revoked with an account that is suspended or deactivated only.")
+        order_revocation(tx, revocation)
     if event is None:
         return old
     if account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE:
@@ -209,7 +219,7 @@ def _change(tx: Transaction, account_id: int, decide: Decide, now: datetime) -> 
     return find_account(tx, old.id)
 
 
-def _remove(tx: Transaction, account_id: int, event: Event, now: datetime) -> None:
+def _remove(tx: Transaction, account_id: int, event: Event, now: datetime, revocation: OwnerRevocation | None) -> None:
     account = find_account(tx, account_id)
     _require_present(account)
     _keep_an_admin(tx, account)
@@ -217,6 +227,8 @@ def _remove(tx: Transaction, account_id: int, event: Event, now: datetime) -> No
         tx.write(statement, {"b_id": account_id})
     # No account's name has a space in it, so nobody is found by this one.
     tx.write(_erase, {"b_id": account_id, "v_name_key": f"{account.username.casefold()} (deleted {account_id})"})
+    if revocation is not None:
+        order_revocation(tx, revocation)
     write_event(tx, event, now)
 
 
@@ -326,13 +338,17 @@ class AccountsPart(StorePart):
         """A new one; Conflict when the name is taken."""
         return self._write(_add, username, email, role, state, password_hash, event, now, source)
 
-    def change_account(self, account_id: int, decide: Decide, now: datetime) -> Deferred[Account]:
+    def change_account(
+        self, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None = None
+    ) -> Deferred[Account]:
         """Role, state, e-mail and password hash; NotFound, Conflict, and what *decide* raises."""
-        return self._write(_change, account_id, decide, now)
+        return self._write(_change, account_id, decide, now, revocation)
 
-    def delete_account(self, account_id: int, event: Event, now: datetime) -> Deferred[None]:
+    def delete_account(
+        self, account_id: int, event: Event, now: datetime, revocation: OwnerRevocation | None = None
+    ) -> Deferred[None]:
         """Erase its secrets and keep its row; NotFound, Conflict."""
-        return self._write(_remove, account_id, event, now)
+        return self._write(_remove, account_id, event, now, revocation)
 
     def delete_unused_challenges(self, owner_id: int, limit: int) -> Deferred[int]:
         """Delete some of its unused challenge passwords; how many."""

@@ -248,6 +248,17 @@ accounts: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# Orders to revoke all that an account holds, until they are carried out.
+owner_revocations: Final = Table(
+    "owner_revocations",
+    metadata,
+    Column("account_id", _Id, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
+    Column("reason", SmallInteger, nullable=False),
+    # Whom the events of the revocations name.
+    Column("actor", Text, nullable=False),
+    Column("actor_id", _Id),
+)
+
 tokens: Final = Table(
     "tokens",
     metadata,

@@ -22,6 +22,7 @@ from pikachu.storage.database import Batch, Database, Transaction, in_memory, pa
 from pikachu.storage.issuance import IssuancePart
 from pikachu.storage.keys import KeysPart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
+from pikachu.storage.owners import OwnersPart
 from pikachu.storage.policies import PoliciesPart
 from pikachu.storage.revocation import RevocationPart, register_issuer
 from pikachu.storage.sealed import SealedPart, newest_sealed
@@ -55,6 +56,7 @@ class Store(
     RevocationPart,
     PoliciesPart,
     AccountsPart,
+    OwnersPart,
     ChallengesPart,
     TemplatesPart,
     SessionsPart,

@@ -390,9 +390,9 @@ def test_accounts_and_tokens(db: Opened) -> None:
     assert gone.password_hash is None
     assert db.get(db.store.account_by_name("someone")) is None
     assert db.get(db.store.accounts(ListQuery(filters={"state": "deleted"}))).items == (gone,)
-    with pytest.raises(Conflict, match="deleted"):
+    with pytest.raises(NotFound, match="deleted"):
         db.get(db.store.delete_account(user, event("delete"), NOW))
-    with pytest.raises(Conflict, match="deleted"):
+    with pytest.raises(NotFound, match="deleted"):
         db.get(db.store.change_account(user, lambda one: (replace(one, state=AccountState.ACTIVE), event()), NOW))
     assert add("Someone") > user
     assert [one.username for one in db.get(db.store.accounts(ListQuery(q="ADM", sort="username"))).items] == ["Admin"]

@@ -24,7 +24,7 @@ from pikachu.storage.store import Store
 from pikachu.threads import ImmediatePool
 from tests.support.databases import NOW, Opened
 from tests.support.deferreds import result_of
-from tests.support.people import CHEAP, HeldPool
+from tests.support.people import CHEAP, HeldPool, holdings_of
 
 LATER = NOW + timedelta(hours=1)
 
@@ -215,7 +215,8 @@ def process(url: str) -> Iterator[Process]:
     writes, clock = HeldPool(), Clock()
     store = Store(url, ImmediatePool(), writes)
     hasher = PasswordHasher(ImmediatePool(), clock, CHEAP)
-    one = Process(store, Accounts(store, hasher, Sealer(b"k" * 32), clock, AccountSettings()), writes)
+    accounts = Accounts(store, hasher, Sealer(b"k" * 32), clock, AccountSettings(), holdings_of(store, clock))
+    one = Process(store, accounts, writes)
     yield one
     closing: Deferred[None] = store.close()
     one.go()

@@ -18,9 +18,10 @@ from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
-from pikachu.authority import IssuingCA, IssuingCAs
+from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.certificate_requests import CertificateRequests
 from pikachu.certificate_templates import CertificateTemplates
+from pikachu.holdings import Holdings
 from pikachu.interfaces import Begun
 from pikachu.key_store import Keys
 from pikachu.model import (
@@ -171,6 +172,14 @@ class World:
         return leaf
 
 
+def holdings_of(store: Store, clock: Clock) -> Holdings:
+    """Return what revokes an account's certificates in *store*."""
+    ca = make_ca(name="Test issuing CA")
+    record = IssuerRecord(1, "ec", ca.key_identifier, ca.der, utc(clock.seconds()))
+    issuer = IssuingCA(record, KeySigner(ca.key, ca.der, (ca.der,), ImmediatePool()))
+    return Holdings(store, CertificateAuthority(clock, store, IssuingCAs("ec", {"ec": issuer}), "test"), clock)
+
+
 def certificate_of(identity: Identity) -> Certificate:
     """The certificate of *identity* as the program reads it."""
     return parse_certificate(identity.certificate.public_bytes(Encoding.DER))
@@ -200,5 +209,5 @@ def make_world(
         sealer,
         clock,
     )
-    accounts = Accounts(store, hasher, sealer, clock, settings or AccountSettings())
+    accounts = Accounts(store, hasher, sealer, clock, settings or AccountSettings(), holdings_of(store, clock))
     return World(clock, store, sealer, pool, hasher, authenticator, certificates, accounts, ca, issuer, anchors)

@@ -59,7 +59,7 @@ def every_way(folder: Path) -> Iterator[Server]:
     """Run a server with an RSA issuing CA, which EST and SCEP share."""
     stack = build_core(folder, key_types=("rsa2048",))
     try:
-        tree, fast_path = Outlets(stack.core, stack.clock).of("trusted_https")
+        tree, fast_path = Outlets(stack.core, stack.clock, lambda: False).of("trusted_https")
         server = Server(stack, stack.site(tree, fast_path, limits(stack.files.load())))
         made = result_of(
             stack.core.accounts.add_user(SYSTEM, "root", "root@example.com", Role.ADMIN, AccountState.ACTIVE, PASSWORD)

@@ -35,6 +35,34 @@ class TestUsers:
         rest.good("POST", f"{path}/password", {"password": "another one"}, who="root", status=204)
         rest.good("DELETE", path, who="root", status=204)
         rest.bad(404, "GET", path, who="root")
+        rest.bad(404, "DELETE", path, who="root")
+        rest.bad(404, "PATCH", path, {"state": "active"}, who="root")
+        (gone,) = rest.good("GET", "/users?state=deleted", who="root")["items"]
+        assert (gone["id"], gone["username"], gone["state"], gone["email"]) == (made["id"], "erin", "deleted", "")
+        assert gone["id"] not in [one["id"] for one in rest.good("GET", "/users", who="root")["items"]]
+        again = rest.good("POST", "/users", USER, who="root", status=201)
+        assert again["id"] > made["id"]
+
+    def test_what_an_account_holds(self, rest: REST) -> None:
+        """Revoked with the account's suspension or deletion, where the reason is given."""
+        bob = rest.accounts["bob"].id
+        ids = [rest.good("POST", "/certificates", {"csr": csr_pem()}, who="bob", status=201)["id"]]
+        assert rest.good("GET", f"/users/{bob}", who="root")["valid_certificates"] == 1
+        rest.bad(400, "PATCH", f"/users/{bob}", {"revoke": "privilegeWithdrawn"}, who="root")
+        rest.bad(400, "PATCH", f"/users/{bob}", {"state": "suspended", "revoke": "because"}, who="root")
+        change = {"state": "suspended", "revoke": "privilegeWithdrawn"}
+        assert rest.good("PATCH", f"/users/{bob}", change, who="root")["valid_certificates"] == 0
+        alice = rest.accounts["alice"].id
+        ids.append(
+            rest.good("POST", "/certificates", {"csr": csr_pem("other.example.com", slot=77)}, who="alice", status=201)[
+                "id"
+            ]
+        )
+        rest.bad(400, "DELETE", f"/users/{alice}?revoke=because", who="root")
+        rest.good("DELETE", f"/users/{alice}?revoke=cessationOfOperation", who="root", status=204)
+        found = [rest.good("GET", f"/certificates/{one}", who="root") for one in ids]
+        assert [one["status"] for one in found] == ["revoked", "revoked"]
+        assert [one["owner"] for one in found] == ["bob", "alice (deleted)"]
 
     def test_nothing_changes(self, rest: REST) -> None:
         """What is so already is no change, and no event."""

@@ -10,7 +10,7 @@ import pytest
 from pikachu.model import SYSTEM, AccountSource, AccountState, Event, ListQuery, Role, Scope, utc
 from pikachu.web.browsers import SESSION
 from tests.support.deferreds import result_of
-from tests.support.pki import DAY, make_leaf
+from tests.support.pki import DAY, make_key, make_leaf
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, make_pages, text_of
 
@@ -404,3 +404,52 @@ def test_what_belongs_to_a_user(pages: Pages) -> None:
     text = text_of(admin.get(f"/users/{bob.id}"))
     assert "Signed in nowhere" in text
     assert "No tokens" in text
+
+
+def held(pages: Pages, name: str, count: int) -> list[int]:
+    """Issue certificates to an account; their ids."""
+    account = pages.accounts[name]
+    key = make_key("p256", 700 + account.id)
+    return [pages.stack.issue(f"device-{one}", owner_id=account.id, key=key).record.id for one in range(count)]
+
+
+def revoked(pages: Pages, ids: list[int]) -> list[bool]:
+    """Which certificates are revoked."""
+    return [result_of(pages.stack.core.store.certificate(one)).revoked_at is not None for one in ids]
+
+
+def test_suspending_offers_to_revoke(pages: Pages) -> None:
+    """With the number told, and the word typed where it is chosen."""
+    ids, admin = held(pages, "bob", 3), pages.visitor("root")
+    path = f"/users/{pages.accounts['bob'].id}/suspend"
+    assert "3 valid certificates" in text_of(admin.get(path))
+    fields = {"revoke": "privilegeWithdrawn"}
+    assert admin.post(path, fields).status == 409
+    assert revoked(pages, ids) == [False] * 3
+    assert "Revoked 3 valid certificates." in text_of(admin.follow(admin.post(path, {**fields, "confirm": "revoke"})))
+    assert revoked(pages, ids) == [True] * 3
+
+
+def test_suspending_revokes_nothing_by_itself(pages: Pages) -> None:
+    ids, admin = held(pages, "bob", 1), pages.visitor("root")
+    path = f"/users/{pages.accounts['bob'].id}/suspend"
+    assert "Revoked" not in text_of(admin.follow(admin.post(path, {"revoke": ""})))
+    assert revoked(pages, ids) == [False]
+
+
+def test_deleting_offers_to_revoke(pages: Pages) -> None:
+    """And the account stays as the owner that lists name."""
+    ids, admin = held(pages, "bob", 1), pages.visitor("root")
+    bob = pages.accounts["bob"].id
+    assert "1 valid certificate" in text_of(admin.get(f"/users/{bob}/delete"))
+    fields = {"revoke": "cessationOfOperation", "confirm": "delete"}
+    assert "Revoked 1 valid certificate." in text_of(admin.follow(admin.post(f"/users/{bob}/delete", fields)))
+    assert revoked(pages, ids) == [True]
+    assert "bob (deleted)" in text_of(admin.get("/certificates"))
+    assert "bob" not in text_of(admin.get("/users"))
+    assert "bob (deleted)" in text_of(admin.get("/users?state=deleted"))
+    page = admin.get(f"/users/{bob}")
+    assert "This account is deleted." in text_of(page)
+    for action in ("edit", "password", "delete", "suspend", "activate"):
+        assert f"/users/{bob}/{action}" not in page
+        assert admin.request("GET", f"/users/{bob}/{action}").status == 404

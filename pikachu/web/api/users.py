@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pikachu.accounts import Accounts
-from pikachu.errors import MalformedRequest
+from pikachu.errors import MalformedRequest, NotFound
 from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import Account, AccountSource, AccountState, Role, Scope, Token
+from pikachu.model import Account, AccountSource, AccountState, RevocationReason, Role, Scope, Token
 from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
@@ -27,11 +27,14 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What is not there stays as it is."""
+    """What is not there stays as it is.  ``revoke``, of an account that is suspended or deactivated, is the reason with
+    which all valid certificates that it holds are revoked, in the background where they are many.
+    """
 
     email: str | None = None
     role: Role | None = None
     state: AccountState | None = None
+    revoke: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,13 @@ class User:
     state: AccountState
     created_at: datetime
     last_login_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class UserDetail(User):
+    """An account with the number of valid certificates that it holds: exact to 10,000; 10,001 means more."""
+
+    valid_certificates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +132,17 @@ class UsersAPI(Routes):
         """Free text is looked for in name and e-mail."""
         return listed(await self._accounts.list_accounts(call.principal, call.list_query()), _user)
 
-    @route("GET", "/users/<id>", scope=Scope.READ, summary="One's own account, or any for admins", answer=User)
+    @route("GET", "/users/<id>", scope=Scope.READ, summary="One's own account, or any for admins", answer=UserDetail)
     async def get(self, call: Call) -> Answer:
-        """404 for other people's."""
-        return Answer(200, _user(await self._accounts.account(call.principal, call.id)))
+        """404 for other people's and for deleted ones, which are listed with ``state=deleted`` only."""
+        account = await self._accounts.account(call.principal, call.id)
+        if account.state is AccountState.DELETED:
+            raise NotFound("This account is deleted. GET /users?state=deleted lists it.")
+        return await self._detail(call, account)
+
+    async def _detail(self, call: Call, account: Account) -> Answer:
+        valid = await self._accounts.valid_certificates(call.principal, account.id)
+        return Answer(200, extended(UserDetail, _user(account), valid_certificates=valid))
 
     @route(
         "PATCH",
@@ -133,23 +150,33 @@ class UsersAPI(Routes):
         scope=Scope.ADMIN,
         summary="Change e-mail, role and state of an account: approve, suspend, activate, deactivate",
         body=UserChange,
-        answer=User,
+        answer=UserDetail,
     )
     async def update(self, call: Call) -> Answer:
         """All of it is done, or nothing."""
         asked = call.take(UserChange)
-        for name in ("email", "role", "state"):
+        for name in ("email", "role", "state", "revoke"):
             if name in call.given and getattr(asked, name) is None:
                 raise MalformedRequest(f"{name} can't be null")
+        revoke = None if asked.revoke is None else RevocationReason.from_name(asked.revoke)
         account = await self._accounts.update(
-            call.principal, call.id, email=asked.email, role=asked.role, state=asked.state
+            call.principal, call.id, email=asked.email, role=asked.role, state=asked.state, revoke=revoke
         )
-        return Answer(200, _user(account))
+        return await self._detail(call, account)
 
-    @route("DELETE", "/users/<id>", scope=Scope.ADMIN, summary="Delete an account", statuses=(204,))
+    @route(
+        "DELETE",
+        "/users/<id>",
+        scope=Scope.ADMIN,
+        summary="Delete an account; with revoke=REASON also revoke all valid certificates that it holds",
+        query=("revoke",),
+        statuses=(204,),
+    )
     async def delete(self, call: Call) -> Answer:
         """It stays the owner of what it owned, in the state ``deleted``; its name is free."""
-        await self._accounts.delete(call.principal, call.id)
+        reason = call.query.get("revoke")
+        revoke = None if reason is None else RevocationReason.from_name(reason)
+        await self._accounts.delete(call.principal, call.id, revoke)
         return NO_CONTENT
 
     @route(

@@ -9,10 +9,12 @@ from typing import Final
 
 from pikachu.accounts import Accounts
 from pikachu.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.model import Account, AccountSource, AccountState, Principal, Role
+from pikachu.holdings import BATCH
+from pikachu.model import Account, AccountSource, AccountState, Principal, RevocationReason, Role
 from pikachu.rooms import Core
 from pikachu.sessions import Sessions
 from pikachu.web.ui.account import AccountPages
+from pikachu.web.ui.certificates import REASON_LABELS
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.rendering import duration
 from pikachu.web.ui.replies import Html, Reply, See
@@ -20,6 +22,11 @@ from pikachu.web.ui.tables import Column, Filter, Table
 
 SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
 ROLES: Final = ((Role.USER.value, "User"), (Role.ADMIN.value, "Admin"))
+#: What becomes of the certificates of an account that is suspended or deleted.
+REVOCATIONS: Final = (
+    ("", "Leave them valid"),
+    *((reason.wire_name, f"Revoke them: {label}") for reason, label in REASON_LABELS.items()),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class Action:
 
     :param states: of the accounts that it is offered for.
     :param oneself: whether admins may do it to themselves.
+    :param revocable: whether the account's certificates can be revoked with it.
     :param done: is said afterwards.
     """
 
@@ -70,9 +78,10 @@ class Action:
     kind: str
     question: str
     done: str
-    work: Callable[[Accounts, Sessions, Principal, int], Awaitable[object]]
+    work: Callable[[Accounts, Sessions, Principal, int, RevocationReason | None], Awaitable[object]]
     states: frozenset[AccountState]
     oneself: bool = False
+    revocable: bool = False
 
 
 _PENDING, _ACTIVE, _SUSPENDED = (
@@ -84,7 +93,7 @@ ACTIONS: Final[dict[str, Action]] = {
         "primary",
         "The account becomes active: its user may log in, enroll and make API tokens.",
         "is approved",
-        lambda accounts, _, actor, one: accounts.approve(actor, one),
+        lambda accounts, _, actor, one, revoke: accounts.approve(actor, one),
         _PENDING,
     ),
     "activate": Action(
@@ -92,7 +101,7 @@ ACTIONS: Final[dict[str, Action]] = {
         "primary",
         "The account becomes active again. Sessions and API tokens that it had before stay ended.",
         "is active again",
-        lambda accounts, _, actor, one: accounts.activate(actor, one),
+        lambda accounts, _, actor, one, revoke: accounts.activate(actor, one),
         _SUSPENDED,
     ),
     "suspend": Action(
@@ -102,8 +111,9 @@ ACTIONS: Final[dict[str, Action]] = {
         "certificates and challenge passwords are refused here until it is activated again. Its certificates stay "
         "valid elsewhere.",
         "is suspended",
-        lambda accounts, _, actor, one: accounts.suspend(actor, one),
+        lambda accounts, _, actor, one, revoke: accounts.suspend(actor, one, revoke),
         _PENDING | _ACTIVE,
+        revocable=True,
     ),
     "deactivate": Action(
         "Deactivate",
@@ -111,7 +121,7 @@ ACTIONS: Final[dict[str, Action]] = {
         "The account waits for approval again. Its sessions and API tokens end at once, and its certificates and "
         "challenge passwords are refused here until it is approved.",
         "waits for approval again",
-        lambda accounts, _, actor, one: accounts.deactivate(actor, one),
+        lambda accounts, _, actor, one, revoke: accounts.deactivate(actor, one),
         _ACTIVE | _SUSPENDED,
     ),
     "logout": Action(
@@ -119,7 +129,7 @@ ACTIONS: Final[dict[str, Action]] = {
         "danger",
         "All sessions of this account end at once. Its API tokens stay.",
         "is logged out everywhere",
-        lambda _, sessions, actor, one: sessions.force_logout(actor, one),
+        lambda _, sessions, actor, one, revoke: sessions.force_logout(actor, one),
         _ACTIVE,
         oneself=True,
     ),
@@ -216,16 +226,23 @@ class UsersPages(Pages):
         }
         return Html("users/view.html", context)
 
+    async def _account(self, visit: Visit) -> Account:
+        """The account that is to be changed.  Fails with NotFound, also for one that is deleted."""
+        account = await self._accounts.account(visit.principal, visit.id)
+        if account.state is AccountState.DELETED:
+            raise NotFound("This account is deleted.")
+        return account
+
     @page("GET", "/users/<id>/edit", who=Who.ADMIN)
     async def ask_edit(self, visit: Visit) -> Reply:
         """The form for e-mail and role."""
-        account = await self._accounts.account(visit.principal, visit.id)
+        account = await self._account(visit)
         return self._edit(account, account.email, account.role.value)
 
     @page("POST", "/users/<id>/edit", who=Who.ADMIN)
     async def edit(self, visit: Visit) -> Reply:
         """Both at once; another role takes effect at once."""
-        account = await self._accounts.account(visit.principal, visit.id)
+        account = await self._account(visit)
         email = visit.form.text("email")
         try:
             await self._accounts.update(visit.principal, account.id, email=email, role=_role(visit))
@@ -244,12 +261,12 @@ class UsersPages(Pages):
     @page("GET", "/users/<id>/password", who=Who.ADMIN)
     async def ask_password(self, visit: Visit) -> Reply:
         """The form for a new password."""
-        return self._password(await self._accounts.account(visit.principal, visit.id))
+        return self._password(await self._account(visit))
 
     @page("POST", "/users/<id>/password", who=Who.ADMIN)
     async def reset_password(self, visit: Visit) -> Reply:
         """It ends all sessions of the account."""
-        account = await self._accounts.account(visit.principal, visit.id)
+        account = await self._account(visit)
         try:
             await self._accounts.reset_password(visit.principal, account.id, self._twice(visit))
         except PikachuError as error:
@@ -267,49 +284,82 @@ class UsersPages(Pages):
     @page("GET", "/users/<id>/delete", who=Who.ADMIN)
     async def ask_delete(self, visit: Visit) -> Reply:
         """What will happen."""
-        return self._delete(await self._accounts.account(visit.principal, visit.id))
+        return await self._delete(visit, await self._account(visit))
 
     @page("POST", "/users/<id>/delete", who=Who.ADMIN)
     async def delete(self, visit: Visit) -> Reply:
         """After the word was typed."""
-        account = await self._accounts.account(visit.principal, visit.id)
+        account = await self._account(visit)
         try:
             visit.form.typed("delete")
-            await self._accounts.delete(visit.principal, account.id)
+            revoke = _revocation(visit)
+            valid = await self._accounts.valid_certificates(visit.principal, account.id)
+            await self._accounts.delete(visit.principal, account.id, revoke)
         except PikachuError as error:
-            return self._delete(account, error)
-        return See("/users", notice=f"The user {account.username} is deleted.")
+            return await self._delete(visit, account, error)
+        return See("/users", notice=f"The user {account.username} is deleted.{_revoked(revoke, valid)}")
 
-    @staticmethod
-    def _delete(account: Account, error: PikachuError | None = None) -> Reply:
-        return Html.form("users/delete.html", {"account": account}, error)
+    async def _delete(self, visit: Visit, account: Account, error: PikachuError | None = None) -> Reply:
+        return Html.form("users/delete.html", {"account": account, **await self._holdings(visit, account)}, error)
+
+    async def _holdings(self, visit: Visit, account: Account) -> dict[str, object]:
+        valid = await self._accounts.valid_certificates(visit.principal, account.id)
+        return {
+            "valid": valid,
+            "valid_text": _count(valid),
+            "reasons": REVOCATIONS,
+            "chosen": visit.form.text("revoke"),
+        }
 
     @page("GET", "/users/<id>/<name>", who=Who.ADMIN)
     async def ask(self, visit: Visit) -> Reply:
         """What will happen: approve, activate, suspend, deactivate, logout."""
         action = _action(visit)
-        return self._ask(await self._accounts.account(visit.principal, visit.id), action)
+        return await self._ask(visit, await self._account(visit), action)
 
     @page("POST", "/users/<id>/<name>", who=Who.ADMIN)
     async def act(self, visit: Visit) -> Reply:
         """Do it."""
         action = _action(visit)
-        account = await self._accounts.account(visit.principal, visit.id)
+        account = await self._account(visit)
         try:
-            await action.work(self._accounts, self._sessions, visit.principal, account.id)
+            revoke = _revocation(visit) if action.revocable else None
+            if revoke is not None:
+                visit.form.typed("revoke")
+            valid = 0 if revoke is None else await self._accounts.valid_certificates(visit.principal, account.id)
+            await action.work(self._accounts, self._sessions, visit.principal, account.id, revoke)
         except PikachuError as error:
-            return self._ask(account, action, error)
-        return See(f"/users/{account.id}", notice=f"{account.username} {action.done}.")
+            return await self._ask(visit, account, action, error)
+        return See(f"/users/{account.id}", notice=f"{account.username} {action.done}.{_revoked(revoke, valid)}")
 
-    @staticmethod
-    def _ask(account: Account, action: Action, error: PikachuError | None = None) -> Reply:
-        return Html.form("users/act.html", {"account": account, "action": action}, error)
+    async def _ask(self, visit: Visit, account: Account, action: Action, error: PikachuError | None = None) -> Reply:
+        holdings = await self._holdings(visit, account) if action.revocable else {"valid": 0}
+        return Html.form("users/act.html", {"account": account, "action": action, **holdings}, error)
 
     @page("POST", "/users/<id>/sessions/<number>/end", who=Who.ADMIN)
     async def end_session(self, visit: Visit) -> Reply:
         """One browser of theirs is signed out."""
         await self._sessions.end(visit.principal, visit.id, visit.number("number"))
         return See(f"/users/{visit.id}", notice="The session has ended.")
+
+
+def _revocation(visit: Visit) -> RevocationReason | None:
+    """The reason with which to revoke what the account holds; ``None``: leave it valid."""
+    name = visit.form.text("revoke")
+    return RevocationReason.from_name(name) if name else None
+
+
+def _count(valid: int) -> str:
+    return (
+        "1 valid certificate" if valid == 1 else f"{'10,000+' if valid > 10_000 else f'{valid:,}'} valid certificates"
+    )
+
+
+def _revoked(reason: RevocationReason | None, valid: int) -> str:
+    """What a notice adds about the account's certificates."""
+    if reason is None or not valid:
+        return ""
+    return f" Revoked {_count(valid)}." if valid <= BATCH else f" Revoking {_count(valid)} in the background."
 
 
 def _role(visit: Visit) -> Role:

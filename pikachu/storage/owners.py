@@ -1,0 +1,93 @@
+"""What an owner holds that is valid, and the orders to revoke it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import bindparam, delete, literal_column, select
+
+from pikachu.belongings import OwnerRevocation
+from pikachu.model import RevocationReason
+from pikachu.storage.database import Transaction
+from pikachu.storage.part import StorePart, insert_into, row_id
+from pikachu.storage.schema import certificates, owner_revocations, requests
+
+_o: Final = owner_revocations.c
+_c: Final = certificates.c
+
+_orders: Final = select(_o.account_id, _o.reason, _o.actor, _o.actor_id).order_by(_o.account_id)
+_order: Final = select(_o.account_id).where(_o.account_id == bindparam("b_id"))
+_insert: Final = insert_into(owner_revocations, "account_id", "reason", "actor", "actor_id", returning_id=False)
+_delete: Final = delete(owner_revocations).where(_o.account_id == bindparam("b_id"))
+_valid: Final = (
+    select(_c.id, _c.serial)
+    .where(
+        _c.owner_id == bindparam("b_owner"),
+        _c.id > bindparam("b_after"),
+        _c.not_after > bindparam("b_now"),
+        _c.revoked_at.is_(None),
+        _c.deleted_at.is_(None),
+    )
+    .order_by(_c.id)
+    .limit(bindparam("b_limit"))
+)
+_intents: Final = select(requests.c.serial).where(
+    requests.c.owner_id == bindparam("b_owner"), requests.c.state == literal_column("'issuing'")
+)
+
+
+def order_revocation(tx: Transaction, order: OwnerRevocation) -> None:
+    """Record that all that an owner holds is to be revoked; a later order replaces an earlier one."""
+    tx.write(_delete, {"b_id": order.account_id})
+    values = {
+        "account_id": order.account_id,
+        "reason": int(order.reason),
+        "actor": order.actor,
+        "actor_id": order.actor_id,
+    }
+    tx.write(_insert, values)
+
+
+def is_revocation_ordered(tx: Transaction, account_id: int) -> bool:
+    """Return whether an order for that owner is not carried out yet."""
+    return tx.row(_order, {"b_id": account_id}) is not None
+
+
+class OwnersPart(StorePart):
+    """See :class:`pikachu.owner_interfaces.IOwnerStore`."""
+
+    def owner_revocations(self) -> Deferred[list[OwnerRevocation]]:
+        """The orders that are not carried out yet."""
+
+        def work(tx: Transaction) -> list[OwnerRevocation]:
+            return [OwnerRevocation(row[0], RevocationReason(row[1]), row[2], row[3]) for row in tx.rows(_orders)]
+
+        return self._read(work)
+
+    def valid_serials(self, owner_id: int, now: datetime, after: int, limit: int) -> Deferred[list[tuple[int, int]]]:
+        """(id, serial) of valid certificates with ids above *after*, ascending."""
+        values = {"b_owner": row_id(owner_id), "b_after": after, "b_now": int(now.timestamp()), "b_limit": limit}
+
+        def work(tx: Transaction) -> list[tuple[int, int]]:
+            return [(row[0], int(row[1], 16)) for row in tx.rows(_valid, values)]
+
+        return self._read(work)
+
+    def intended_serials(self, owner_id: int) -> Deferred[list[int]]:
+        """The serials that are being signed."""
+
+        def work(tx: Transaction) -> list[int]:
+            return [int(row[0], 16) for row in tx.rows(_intents, {"b_owner": row_id(owner_id)})]
+
+        return self._read(work)
+
+    def end_owner_revocation(self, account_id: int) -> Deferred[None]:
+        """The order was carried out."""
+
+        def work(tx: Transaction) -> None:
+            tx.write(_delete, {"b_id": account_id})
+
+        return self._write(work)
