@@ -34,8 +34,8 @@ _HEAD: Final = re.compile(
 _UNUSUAL: Final = re.compile(
     rb"(?:^|\n)(?:transfer-|te:|trailer|expect|upgrade|if-|range|authorization|cookie)", re.IGNORECASE
 )
-_LENGTH: Final = re.compile(rb"(?:^|\n)content-length:([^\r]*)\r", re.IGNORECASE)
-_CONNECTION: Final = re.compile(rb"(?:^|\n)connection:([^\r]*)\r", re.IGNORECASE)
+_LENGTH: Final = re.compile(rb"(?:^|\n)content-length:([^\r\n]*)\r", re.IGNORECASE)
+_CONNECTION: Final = re.compile(rb"(?:^|\n)connection:([^\r\n]*)\r", re.IGNORECASE)
 
 
 class IQuickResponder(Protocol):

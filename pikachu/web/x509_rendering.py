@@ -48,8 +48,7 @@ _PLAIN: Final = (
     ),
 )
 _NEEDS_ESCAPE: Final = re.compile(r"""[\\#"'`\[]|\$(?!\{(?:""" + "|".join(VARIABLES) + r")\})")
-_ABOUT: Final = re.compile(r"\{#-?(.*?)-?#\}", re.DOTALL)
-_TYPE: Final = re.compile(r"\bProfile type:\s*([^\n]+?)\s*$", re.IGNORECASE | re.MULTILINE)
+_TYPE: Final = re.compile(r"\bProfile type:\s*+([^\n]+)", re.IGNORECASE)
 _FILE: Final = "<x509 template>"
 
 
@@ -114,11 +113,13 @@ class JinjaText:
 
 def _about(source: str) -> tuple[str, str | None]:
     """What the first comment of a template says of it: a description, and after ``Profile type:`` the type."""
-    comment = _ABOUT.search(source)
-    if comment is None:
+    start = source.find("{#")
+    end = source.find("#}", start + 2)
+    if start < 0 or end < 0:
         return "", None
-    kind = _TYPE.search(comment[1])
-    return " ".join(_TYPE.sub("", comment[1]).split()), None if kind is None else kind[1]
+    comment = source[start + 2 : end].removeprefix("-").removesuffix("-")
+    kind = _TYPE.search(comment)
+    return " ".join(_TYPE.sub("", comment).split()), None if kind is None else kind[1].rstrip()
 
 
 def _bounded(pieces: Iterator[str]) -> str:

@@ -20,6 +20,7 @@ from pikachu.x509.template import parse
 from pikachu.x509_templates import SHIPPED_FOLDER, Variable, VariableKind, X509Templates
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, make_world
+from tests.support.reference_work import BATCH, cost_in_signatures
 
 TEXT = VariableKind.TEXT
 SHIPPED = sorted(path.name for path in SHIPPED_FOLDER.glob("*.cnf.j2"))
@@ -411,3 +412,31 @@ def test_huge_numbers(text: str, number: str) -> None:
     with contextlib.suppress(BadTemplate, MalformedRequest):
         found = JinjaText(text % number)
         found.render({one.name: "1" for one in found.variables})
+
+
+@pytest.mark.parametrize("unit", ["{#", "{#-", "{# Profile type:", "{# Profile type: a" + " " * 50 + "b", "#}", "-"])
+def test_comments_without_an_end(unit: str) -> None:
+    """Each beginning of a comment was searched for its end: seconds for one file."""
+
+    def read() -> None:
+        with contextlib.suppress(BadTemplate):
+            JinjaText(unit * (60_000 // len(unit)))
+
+    assert cost_in_signatures(read) < BATCH
+
+
+@pytest.mark.parametrize(
+    ("text", "description", "kind"),
+    [
+        ("{# A: b. Profile type: TLS server #}", "A: b.", "TLS server"),
+        ("{#- A: b.\n  Profile type:   Device  \n more -#}", "A: b. more", "Device"),
+        ("{# Profile type: #}", "Profile type:", None),
+        ("{#-#}{# A #}", "", None),
+        ("{# A", "", None),
+        ("#} {# B #}", "B", None),
+    ],
+)
+def test_what_the_first_comment_says(text: str, description: str, kind: str | None) -> None:
+    with contextlib.suppress(BadTemplate):
+        found = JinjaText(text)
+        assert (found.description, found.profile_type) == (description, kind)

@@ -61,7 +61,7 @@ _OTHERS: Final = (1, 32768, _DIRECTORY, False)
 
 _PRINTABLE_TEXT: Final = re.compile(r"[A-Za-z0-9 '()+,./:=?-]*")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
-_INDEX: Final = re.compile(r"[^.:,]*[.:,](?=.)")
+_INDEX: Final = re.compile(r"[^.:,]*+[.:,](?=.)")
 
 
 _TYPES: Final = tuple(
@@ -85,7 +85,8 @@ def attribute_type(key: str) -> tuple[str, bool]:
 
     Up to the first ``.``, ``:`` or ``,`` it is only there to make keys differ (OpenSSL's rule).
     """
-    name = _INDEX.sub("", key, count=1)
+    index = _INDEX.match(key)
+    name = key if index is None else key[index.end() :]
     return (name[1:], True) if name.startswith("+") else (name, False)
 
 
