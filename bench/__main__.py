@@ -24,6 +24,8 @@ import twisted
 import cryptography
 from cryptography.hazmat.backends.openssl import backend
 
+from bench.compare import MIN_TURNS, compare, has_changes, measure_turns, resolve
+from bench.compare import table as comparison_table
 from bench.enrollment import measure_est, measure_scep
 from bench.figures import Figure, table
 from bench.growth import measure_growth, measure_start
@@ -57,7 +59,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", choices=tuple(ROWS), metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep keys and databases there for the next run")
+    parser.add_argument(
+        "--compare", metavar="COMMIT", help="measure that commit and HEAD in turns; exit with 1 where HEAD is slower"
+    )
+    parser.add_argument(
+        "--turns", type=_turns, default=MIN_TURNS, metavar="N", help=f"turns of --compare, at least {MIN_TURNS}"
+    )
     return parser
+
+
+def _turns(text: str) -> int:
+    count = int(text)
+    if count < MIN_TURNS:
+        raise argparse.ArgumentTypeError(f"at least {MIN_TURNS} turns are needed")
+    return count
 
 
 def _isolate() -> bool:
@@ -104,9 +119,41 @@ def _machine() -> list[str]:
     ]
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    """Compare two commits; 1 when the newer one is slower anywhere."""
+    try:
+        commits = resolve(arguments.compare), resolve("HEAD")
+    except ValueError as error:
+        print(f"--compare: {error}", file=sys.stderr)
+        return 2
+    if has_changes():
+        print("Changes that are not committed are not measured.", file=sys.stderr)
+    options = [option for option in ("--quick", "--full") if getattr(arguments, option[2:])]
+    options += [f"--only={row}" for row in arguments.only or ()]
+    machine = _machine()
+    print("\n".join([*machine, f"before: {commits[0]}", f"after: {commits[1]}"]), flush=True)
+    with tempfile.TemporaryDirectory(prefix="pikachu-bench-") as temporary:
+        try:
+            before, after = measure_turns(commits, options, arguments.turns, Path(temporary))
+        except RuntimeError as error:
+            print(f"--compare: {error}", file=sys.stderr)
+            return 2
+    comparisons = compare(before, after)
+    print(comparison_table(comparisons))
+    if arguments.json is not None:
+        document = {"machine": machine, "commits": commits, "figures": [one.record() for one in comparisons]}
+        arguments.json.write_text(json.dumps(document, indent=1) + "\n")
+    return int(any(comparison.is_failure for comparison in comparisons))
+
+
 def main() -> int:
     """Measure, print, and say whether everything could be measured."""
-    arguments = _parser().parse_args()
+    parser = _parser()
+    arguments = parser.parse_args()
+    if arguments.compare is not None:
+        if arguments.data is not None:
+            parser.error("--data and --compare don't go together: each commit has databases of its own")
+        return _compare(arguments)
     isolated = _isolate()
     sizes = QUICK if arguments.quick else FULL if arguments.full else USUAL
     machine = _machine()

@@ -101,7 +101,11 @@ def median_of(times: int, *measures: Callable[[], float]) -> list[float]:
 
 def table(figures: Iterable[Figure]) -> str:
     """The table, as text."""
-    rows: list[Sequence[str]] = [_HEADINGS, *(figure.cells() for figure in figures)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    return format_table([_HEADINGS, *(figure.cells() for figure in figures)])
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows in columns; the first row is the headings."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
