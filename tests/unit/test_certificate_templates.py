@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
@@ -29,12 +30,13 @@ class Desk:
 
 
 @pytest.fixture
-def desk() -> Desk:
+def desk() -> Iterator[Desk]:
     world = make_world()
     people = [world.as_person(world.add(name, role)) for name, role in (("root", Role.ADMIN), ("alice", Role.USER))]
     people.append(world.as_person(world.add("bob")))
     pool = CountingPool()
-    return Desk(world, CertificateTemplates(world.store, world.clock, pool), pool, *people)
+    yield Desk(world, CertificateTemplates(world.store, world.clock, pool), pool, *people)
+    result_of(world.store.close())
 
 
 def draft(name: str = "web", **values: object) -> TemplateDraft:

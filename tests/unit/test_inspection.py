@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -31,17 +33,22 @@ from tests.support.pki import make_csr
 READER = Principal(PrincipalKind.ACCOUNT, "alice", 1, Role.USER, frozenset({Scope.READ}))
 
 
-def room(openssl: OpenSSL | None = None) -> Inspection:
-    """The room, at the moment of now."""
+@contextmanager
+def inspection(openssl: OpenSSL | None = None) -> Iterator[Inspection]:
+    """The service under test, at the present time, on an empty database."""
     clock = Clock()
     clock.advance(int(time.time()))
-    return Inspection(clock, open_store("sqlite://"), ImmediatePool(), openssl or OpenSSL())
+    store = open_store("sqlite://")
+    try:
+        yield Inspection(clock, store, ImmediatePool(), openssl or OpenSSL())
+    finally:
+        result_of(store.close())
 
 
 def inspect(data: bytes, passphrase: str | None = None, openssl: OpenSSL | None = None) -> Inspected:
-    """What the room says, comparing."""
-    coroutine = room(openssl).inspect(READER, data, passphrase, compare=True)
-    return result_of(Deferred.fromCoroutine(coroutine))
+    """Return the result, with the comparison."""
+    with inspection(openssl) as service:
+        return result_of(Deferred.fromCoroutine(service.inspect(READER, data, passphrase, compare=True)))
 
 
 def program(folder: Path, text: str) -> OpenSSL:
@@ -112,8 +119,9 @@ def test_passphrases() -> None:
 def test_who_may() -> None:
     """People with an account, by tokens that may read."""
     enroller = Principal(PrincipalKind.ACCOUNT, "alice", 1, Role.USER, frozenset({Scope.ENROLL}))
-    failure_of(Deferred.fromCoroutine(room().inspect(ANONYMOUS, leaf().der)), AuthenticationFailed)
-    failure_of(Deferred.fromCoroutine(room().inspect(enroller, leaf().der)), NotAuthorized)
+    with inspection() as service:
+        failure_of(Deferred.fromCoroutine(service.inspect(ANONYMOUS, leaf().der)), AuthenticationFailed)
+        failure_of(Deferred.fromCoroutine(service.inspect(enroller, leaf().der)), NotAuthorized)
 
 
 def test_a_missing_program() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
+def desk(tmp_path: Path) -> Iterator[Desk]:
     world = make_world()
     extensions, validity = tmp_path / "ext.cnf", tmp_path / "days"
     extensions.write_text(DEFAULT_SERVER_EXTENSIONS)
@@ -55,7 +56,8 @@ def desk(tmp_path: Path) -> Desk:
     issuers = IssuingCAs("ec", {"ec": IssuingCA(world.issuer, signer)})
     people = [world.as_person(world.add(name, role)) for name, role in (("root", Role.ADMIN), ("alice", Role.USER))]
     people.append(world.as_person(world.add("bob")))
-    return Desk(world, Policies(world.store, book, issuers, world.clock), book, *people)
+    yield Desk(world, Policies(world.store, book, issuers, world.clock), book, *people)
+    result_of(world.store.close())
 
 
 def draft(name: str = "mine", **values: object) -> Policy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,8 +258,10 @@ class TestValues:
 
 class TestFolders:
     @pytest.fixture
-    def world(self) -> World:
-        return make_world()
+    def world(self) -> Iterator[World]:
+        made = make_world()
+        yield made
+        result_of(made.store.close())
 
     @pytest.fixture
     def admin(self, world: World) -> Principal:

@@ -60,8 +60,9 @@ def test_ca_certificates_with_an_ra(ra: SCEP) -> None:
 def test_the_ra_certificate_stays(ra: SCEP) -> None:
     """SCEP-2: it is in the database; it is renewed in time, and messages for the one before are still read."""
     client = ra.client()
-    assert ra.restart().recipient() == client.recipient
-    again = ra.restart()
+    once = ra.restart()
+    assert once.recipient() == client.recipient
+    again = once.restart()
     ra.stack.core = again.stack.core
     again.stack.clock.advance(320 * 86400)
     assert again.recipient() != client.recipient
