@@ -118,11 +118,11 @@ class Person:
         """Return a SCEP client that has no certificate yet."""
         return SCEPClient(rsa_key(1), self_signed(rsa_key(1)), self.server.recipient())
 
-    def bound_identity(self) -> Identity:
-        """Issue a client certificate and bind it to the account."""
+    def bound_identity(self, account: Account | None = None) -> Identity:
+        """Issue a client certificate and bind it to the account, or to another one as an administrator can."""
         found = self.identity()
         core = self.server.stack.core
-        result_of(core.sessions.bind(SYSTEM, self.account.id, parse_certificate(found.der)))
+        result_of(core.sessions.bind(SYSTEM, (account or self.account).id, parse_certificate(found.der)))
         return found
 
     def _keep(self, der: bytes, key: Any) -> None:
@@ -268,10 +268,15 @@ def _rest_by_token(person: Person) -> Attempt:
     return lambda: http(person.rest("/certificates", token, body=body))
 
 
-def _rest_by_certificate(person: Person) -> Attempt:
-    identity, origin = person.bound_identity(), {"Origin": "https://localhost"}
+def _rest_by_certificate(person: Person, account: Account | None = None) -> Attempt:
+    identity, origin = person.bound_identity(account), {"Origin": "https://localhost"}
     body = {"csr": pem("CERTIFICATE REQUEST", person.csr())}
     return lambda: http(person.rest("/certificates", origin, person.server.connect(identity), body))
+
+
+def _to_another(way: Callable[[Person, Account | None], Attempt]) -> Callable[[Person], Attempt]:
+    """An administrator bound the person's certificate to another account, which is active."""
+    return lambda person: way(person, Person(person.server).account)
 
 
 def _rest_for_owner(person: Person) -> Attempt:
@@ -294,8 +299,8 @@ def _page_by_password(person: Person) -> Attempt:
     return lambda: http(person.sign_in(person.server.connect(), "/login", fields))
 
 
-def _page_by_certificate(person: Person) -> Attempt:
-    identity = person.bound_identity()
+def _page_by_certificate(person: Person, account: Account | None = None) -> Attempt:
+    identity = person.bound_identity(account)
 
     def attempt() -> str:
         tls = person.server.connect(identity, clients=ClientCertificates.REQUIRED)
@@ -349,4 +354,6 @@ WAYS: dict[str, Way] = {
     "page by session": Way(_page_by_session, "200", "302"),
     "sign-in by password": Way(_page_by_password, "303", "401", by_name=True),
     "sign-in by certificate": Way(_page_by_certificate, "303", "403", "403"),
+    "REST by certificate bound to another account": Way(_to_another(_rest_by_certificate), "201", "403", "403"),
+    "sign-in by certificate bound to another account": Way(_to_another(_page_by_certificate), "303", "403", "403"),
 }

@@ -7,11 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.auth.authenticator import account_principal
+from pikachu.decisions import Issued
 from pikachu.errors import Conflict, MalformedRequest
 from pikachu.holdings import BATCH
-from pikachu.model import SYSTEM, Account, AccountState, CertificateStatus, Event, ListQuery, RevocationReason, Role
+from pikachu.model import (
+    SYSTEM,
+    Account,
+    AccountState,
+    CertificateStatus,
+    Event,
+    ListQuery,
+    Method,
+    RevocationReason,
+    Role,
+)
 from tests.support.deferreds import failure_of, result_of
-from tests.support.pki import make_key
+from tests.support.faults import FaultySigner
+from tests.support.pki import make_csr, make_key
 from tests.support.stack import Leaf, Stack, build_core
 
 WITHDRAWN = RevocationReason.PRIVILEGE_WITHDRAWN
@@ -110,3 +123,20 @@ def test_a_restart_goes_on(stack: Stack) -> None:
     assert statuses(again, leaves) == {CertificateStatus.REVOKED}
     result_of(again.core.accounts.activate(SYSTEM, alice.id))
     stack.core = again.core
+
+
+def test_what_is_being_signed_is_revoked(stack: Stack) -> None:
+    """Its serial is revoked before it is a certificate, which is then stored as a revoked one."""
+    core = stack.core
+    alice = add(stack, "alice")
+    signer = FaultySigner(core.issuers.default.signer)
+    signer.held = []
+    core.issuers.default.signer = signer
+    csr = make_csr(subject="device", key=make_key("p256", 600))[1]
+    signing = core.registration.sign(account_principal(alice, "192.0.2.7"), csr, Method.API)
+    result_of(core.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    signer.release()
+    issued = result_of(signing)
+    assert isinstance(issued, Issued)
+    assert issued.record.revoked_at is not None
+    assert issued.record.owner_id == alice.id
