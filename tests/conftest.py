@@ -11,7 +11,7 @@ SOAK_EXAMPLES = 2000
 settings.register_profile("soak", settings.get_profile("pikachu"), max_examples=SOAK_EXAMPLES)
 
 #: Folders whose tests start processes; the tests of the others take milliseconds.
-_PROCESSES = frozenset({"browser", "integration", "interop"})
+_PROCESSES = frozenset({"browser", "hostile", "integration", "interop"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
