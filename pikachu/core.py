@@ -23,6 +23,7 @@ from pikachu.certificate_requests import CertificateRequests
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
+from pikachu.config.features import require_features
 from pikachu.config.kinds import Secret
 from pikachu.config.sections import IssuerFiles
 from pikachu.decisions import RegistrationSettings
@@ -200,10 +201,6 @@ def load_generations(
 
     :raises ConfigError: one line for the first thing that is wrong.
     """
-    if config.vault.enabled:
-        raise ConfigError("[VAULT] enabled: this version signs with keys in files only; set it to false")
-    if config.pkcs11.key_labels:
-        raise ConfigError("[PKCS11] key_label_*: this version signs with keys in files only; remove them")
     files = {name: ca_files(config, one) for name, one in config.ca.issuers.items()}
     generations = Generations(files, config.ca.key_permissions.value, store, pools.signing, pools.rotation, clock, warn)
     found = generations.load()
@@ -298,6 +295,7 @@ def build(
     :param warn: told of what works but should be mended.
     :raises ConfigError: one line.
     """
+    require_features(config)
     safety = safety or SafetySettings()
     sealer = Sealer(secret_key(config, warn))
     manufacturers = load_manufacturers(config)

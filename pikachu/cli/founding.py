@@ -14,6 +14,7 @@ from typing import Final
 
 from pikachu.cli.session import CommandClock, done, opened, operator, read_password, warn
 from pikachu.config.configuration import Configuration
+from pikachu.config.features import require_features
 from pikachu.config.sections import IssuerFiles
 from pikachu.core import ca_files, database_url, passphrase
 from pikachu.errors import ConfigError, NotFound, PikachuError
@@ -68,6 +69,7 @@ class Initialization:
         :raises PikachuError: one line.
         """
         config = self._config
+        require_features(config)
         for line in (*config.warnings, *config.risks):
             warn(line)
         wanted = self._wanted_password()

@@ -63,12 +63,14 @@ def _rekey(config: Configuration, arguments: Namespace) -> None:
     from pathlib import Path
 
     from pikachu.cli.session import CommandClock, done, operator, warn
+    from pikachu.config.features import require_features
     from pikachu.core import database_url, present_secret_key
     from pikachu.errors import Conflict
     from pikachu.model import utc
     from pikachu.rekeying import next_file, prepare, promote, reseal
     from pikachu.storage.store import open_store
 
+    require_features(config)
     present = present_secret_key(config, warn)
     source, drop = config.secret_key_source, arguments.drop_unreadable
     store = open_store(database_url(config))

@@ -199,12 +199,7 @@ class Database:
         self._finish = finish
         # Whether subjects are indexed for search by any part of them; set when the schema is known.
         self.search = False
-        try:
-            self.writer, self.reader = _engines(self.url, readers, fsync=fsync)
-        except ImportError:
-            raise ConfigError(
-                "[DATABASE] url: PostgreSQL needs the package psycopg; install pikachu-ca[postgresql]"
-            ) from None
+        self.writer, self.reader = _engines(self.url, readers, fsync=fsync)
         self._texts = Texts(self.writer)
         self._driver: Any = self.writer.dialect.loaded_dbapi
 

@@ -1,0 +1,110 @@
+"""Features that a configuration may enable, and that this version or this installation may lack (CFG-1).
+
+A setting that is accepted does something: what can't be done is refused at start, by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.config.configuration import Configuration
+from pikachu.errors import ConfigError
+
+_OFF: Final = frozenset({"false", "no", "off", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature that is not always there.
+
+    :param requested: the key that enables the feature in a configuration, or None.
+    :param lacking: what is not supported, as the object of "does not support".
+    :param fix: what the operator does instead, as the end of a sentence.
+    :param package: the module that the feature needs; None: this version has no such feature.
+    """
+
+    section: str
+    requested: Callable[[Configuration], str | None]
+    lacking: str
+    fix: str
+    package: str | None = None
+
+
+def _enabled(section: str) -> Callable[[Configuration], str | None]:
+    """Enabled by ``enabled = true``."""
+    return lambda configuration: "enabled" if getattr(configuration, section).enabled else None
+
+
+def _raw(section: str, *, alone: bool) -> Callable[[Configuration], str | None]:
+    """Enabled by any key of a section that is kept as written, unless ``enabled`` says otherwise.
+
+    :param alone: whether ``enabled = true`` without further keys requests the feature.
+    """
+
+    def requested(configuration: Configuration) -> str | None:
+        keys: Mapping[str, str] = getattr(configuration, section)
+        enabled = keys.get("enabled", "")
+        if enabled.lower() in _OFF:
+            return None
+        if enabled and alone:
+            return "enabled"
+        return next((key for key, value in keys.items() if value and key != "enabled"), None)
+
+    return requested
+
+
+def _token_key(configuration: Configuration) -> str | None:
+    return next((f"key_label_{name}" for name in configuration.pkcs11.key_labels), None)
+
+
+def _postgresql(configuration: Configuration) -> str | None:
+    url = configuration.database.url
+    return "url" if url is not None and url.reveal().startswith(("postgresql", "postgres")) else None
+
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    Feature("VAULT", _enabled("vault"), "keys in Vault; it signs with key files only", "Set enabled = false."),
+    Feature("LDAP", _enabled("ldap"), "signing in with a directory", "Set enabled = false."),
+    Feature("PKCS11", _token_key, "keys in a PKCS#11 token; it signs with key files only", "Remove module and labels."),
+    Feature("MQTT", _raw("mqtt", alone=True), "MQTT", "Set enabled = false, or remove the section."),
+    Feature(
+        "CHAT",
+        _raw("chat", alone=False),
+        "language models; the built-in assistant needs no setting",
+        "Set enabled = false, or remove the section.",
+    ),
+    Feature(
+        "DATABASE",
+        _postgresql,
+        "PostgreSQL, because the package psycopg can't be imported",
+        "Run `pip install 'pikachu-ca[postgresql]'`, or leave url empty to use SQLite.",
+        "psycopg",
+    ),
+)
+
+
+def is_importable(package: str) -> bool:
+    """Return whether *package* can be used: one that lacks a library of its own can't be imported either."""
+    try:
+        importlib.import_module(package)
+    except ImportError:
+        return False
+    return True
+
+
+def require_features(configuration: Configuration) -> None:
+    """Refuse a configuration that enables what this version or this installation lacks.
+
+    :raises ConfigError: for the first such feature.
+    """
+    for feature in FEATURES:
+        key = feature.requested(configuration)
+        if key is None or (feature.package is not None and is_importable(feature.package)):
+            continue
+        who = "this version" if feature.package is None else "this installation"
+        raise ConfigError(
+            f"{configuration.path}: [{feature.section}] {key}: {who} does not support {feature.lacking}. {feature.fix}"
+        )

@@ -1,0 +1,106 @@
+"""Features that this version or this installation lacks are refused by name at start (CFG-1)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pikachu.config.features import FEATURES, require_features
+from pikachu.errors import ConfigError
+from tests.support.stack import make_files, open_stack
+from tests.unit.config.conftest import Load
+from tests.unit.config.samples import with_changes
+
+Changes = tuple[tuple[str, str, str], ...]
+
+VAULT: Changes = (
+    ("VAULT", "address", "https://vault.example.com:8200"),
+    ("VAULT", "role_id", "role"),
+    ("VAULT", "secret_id", "secret"),
+)
+LDAP: Changes = (
+    ("LDAP", "LDAP_HOST", "ldap.example.com"),
+    ("LDAP", "BASE_DN", "dc=example,dc=com"),
+    ("LDAP", "ADMIN_DN", "cn=admin,dc=example,dc=com"),
+    ("LDAP", "ADMIN_PASSWORD", "secret"),
+)
+TOKEN: Changes = (
+    ("PKCS11", "module", "/usr/lib/softhsm/libsofthsm2.so"),
+    ("PKCS11", "token", "ca"),
+    ("PKCS11", "pin", "secret"),
+)
+MQTT: Changes = (("MQTT", "host", "broker.example.com"), ("MQTT", "password_file", "secret"))
+CHAT: Changes = (("CHAT", "url", "https://llm.example.com/v1"), ("CHAT", "api_key", "secret"))
+
+LACKING: list[tuple[Changes, str]] = [
+    ((*VAULT, ("VAULT", "enabled", "true")), "[VAULT] enabled"),
+    ((*LDAP, ("LDAP", "enabled", "true")), "[LDAP] enabled"),
+    ((*LDAP, ("LDAP", "enabled", "yes")), "[LDAP] enabled"),
+    *(((*TOKEN, ("PKCS11", f"key_label_{name}", "key")), f"[PKCS11] key_label_{name}") for name in ("ec", "rsa")),
+    ((("MQTT", "enabled", "true"),), "[MQTT] enabled"),
+    ((*MQTT, ("MQTT", "enabled", "1")), "[MQTT] enabled"),
+    (MQTT, "[MQTT] host"),
+    (CHAT, "[CHAT] url"),
+    ((("CHAT", "enabled", "true"), ("CHAT", "model", "small")), "[CHAT] model"),
+]
+LOADING: list[Changes] = [
+    (),
+    (*VAULT, ("VAULT", "enabled", "false")),
+    VAULT,
+    (*LDAP, ("LDAP", "enabled", "false")),
+    LDAP,
+    (*MQTT, ("MQTT", "enabled", "false")),
+    (*MQTT, ("MQTT", "enabled", "Off")),
+    (("MQTT", "host", ""),),
+    (*CHAT, ("CHAT", "enabled", "no")),
+    (("CHAT", "enabled", "true"),),
+    (("DATABASE", "url", ""),),
+    (("DATABASE", "url", "sqlite:///other.sqlite"),),
+]
+
+
+@pytest.mark.parametrize(("changes", "where"), LACKING, ids=[f"{where} {len(one)}" for one, where in LACKING])
+def test_a_server_does_not_start_with_what_it_lacks(tmp_path: Path, changes: Changes, where: str) -> None:
+    """One line with file, section, key and what to do; no value of the section is in it."""
+    key_types = ("p256", "rsa2048")
+    made = make_files(tmp_path, key_types, changes={(section, key): text for section, key, text in changes})
+    with pytest.raises(ConfigError) as caught:
+        open_stack(made)
+    message = str(caught.value)
+    assert message.startswith(f"{made.config}: {where}: this version does not support ")
+    assert message.endswith(".")
+    assert "secret" not in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("changes", LOADING, ids=str)
+def test_what_is_not_enabled_may_be_configured(load_text: Load, changes: Changes) -> None:
+    require_features(load_text(with_changes(*changes)))
+
+
+def test_every_feature_is_in_the_table_above() -> None:
+    sections = {where.partition("]")[0][1:] for _, where in LACKING}
+    assert sections | {"DATABASE"} == {feature.section for feature in FEATURES}
+
+
+def test_postgresql_needs_its_driver(tmp_path: Path) -> None:
+    """The message has the pip command that helps, and not the password."""
+    made = make_files(tmp_path, changes={("DATABASE", "url"): "postgresql://ca:hidden@db.example.com/ca"})
+    script = """
+import os, sys
+from pathlib import Path
+sys.modules["psycopg"] = None
+from pikachu.cli.main import main
+sys.exit(main(["--config", sys.argv[1], *sys.argv[2:]]))
+"""
+    for command in (["ca", "list"], ["init"], ["rekey"]):
+        arguments = [sys.executable, "-c", script, str(made.config), *command]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 1, done
+        assert f"{made.config}: [DATABASE] url: this installation does not support PostgreSQL" in done.stderr
+        assert "pip install 'pikachu-ca[postgresql]'" in done.stderr
+        assert "hidden" not in done.stderr
+        assert "Traceback" not in done.stderr
