@@ -56,7 +56,7 @@ class IDelayedCall(Protocol):
 
 
 class IClock(Protocol):
-    """Time: Twisted's reactor, or its ``Clock`` in tests.  It drives timers and certificate dates alike."""
+    """Time: the system clock, or Twisted's ``Clock`` in tests.  It drives timers and certificate dates alike."""
 
     def seconds(self) -> float:
         """Seconds since 1970."""
@@ -264,6 +264,7 @@ class IIssuanceStore(Protocol):
         :param listed: only those of changes up to this one: later ones were on no CRL yet.
         """
 
+    def relist_unexpired(self, issuer_id: int, now: datetime) -> Deferred[int]: ...
     def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
         """(certificate DER, sealed key) of the newest OCSP or RA credential of that issuer key."""
 

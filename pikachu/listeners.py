@@ -143,8 +143,18 @@ class TLSContextSource:
         except crypto.Error:
             reason = "does not hold a private key in PEM, or its passphrase is another one"
             raise self._error(key_name, f"{key_path} {reason}") from None
-        end = chain[0].not_valid_after_utc
-        if end <= datetime.fromtimestamp(self._clock.seconds(), UTC):
+        begin, end = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
+        now = datetime.fromtimestamp(self._clock.seconds(), UTC)
+        if now < begin:
+            _log.error(
+                "[{section}] {name}: the certificate in {path} is not valid before {begin}, and this machine's clock "
+                "is behind that; check the clock and its synchronization, or issue another certificate",
+                section=self.section,
+                name=name,
+                path=str(path),
+                begin=f"{begin:%Y-%m-%d %H:%M:%S} UTC",
+            )
+        if end <= now:
             _log.warn(
                 "[{section}] {name}: the certificate in {path} expired on {end}; renew it",
                 section=self.section,

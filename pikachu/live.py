@@ -125,7 +125,7 @@ class Live:
 
     def _look_soon(self) -> None:
         if self._look_due is None and not self._looking:
-            delay = max(GATHERED, self._next_look - self._clock.seconds())
+            delay = max(GATHERED, min(EVERY, self._next_look - self._clock.seconds()))
             self._look_due = self._clock.callLater(delay, self._look)
 
     def _look(self) -> None:

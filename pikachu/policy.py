@@ -189,7 +189,7 @@ class PolicyBook:
     def default(self) -> Policy:
         """The default policy; a change of its files shows within a second, a broken one leaves the last good one."""
         now = self._clock.seconds()
-        if now - self._looked >= 1:
+        if not 0 <= now - self._looked < 1:
             self._looked = now
             try:
                 stamp = self.files.stamp()
@@ -269,7 +269,7 @@ class PolicyBook:
     ) -> Deferred[Policy | None]:
         now = self._clock.seconds()
         kept = self._kept.get(key)
-        if kept is not None and now - kept[0] < 1:
+        if kept is not None and 0 <= now - kept[0] < 1:
             return succeed(kept[1])
         if len(self._kept) > 1000:
             self._kept.clear()

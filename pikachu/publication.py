@@ -34,6 +34,8 @@ log = Logger()
 # The name under which the root is in service when its key is here.
 ROOT = "root"
 _RETRY = 10.0
+# How often the age of a CRL is checked: the machine's clock may be set at any time.
+_CHECK_INTERVAL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,9 @@ class _List:
     idle: list[Deferred[None]] = field(default_factory=list)
     wanted: int = 0
     number: int = 0
+    # The newest file that was found in place of the published one, and whether entries were dropped too early.
+    on_disk: PublishedCRL | None = None
+    relist: bool = False
 
 
 class CRLPublisher:
@@ -148,6 +153,7 @@ class CRLPublisher:
         record = await self._store.last_crl(issuer.id)
         state.published = await self._pool.run(self._read_published, issuer, record)
         state.number = 0 if state.published is None else state.published.number
+        state.relist = record is not None and record.this_update > utc(self._clock.seconds())
         if state.published is None or state.published.last_change < 0:
             await self.make(issuer)
             return
@@ -235,17 +241,65 @@ class CRLPublisher:
             return
         quarter = (published.next_update - published.this_update) / 4
         delay = (published.next_update - quarter).timestamp() - self._clock.seconds()
-        # callLater counts by a clock that may be set: look at least once an hour.
-        self._call(issuer, min(max(delay, 0.0), 3600.0), self._check, urgent=False)
+        self._call(issuer, min(max(delay, 0.0), _CHECK_INTERVAL_SECONDS), self._check, urgent=False)
 
     def _check(self, issuer: IssuingCA) -> None:
+        """Publish again when it is due, and where the clock is behind the CRL; else check once more later."""
         published = self._list(issuer).published
-        if published is not None:
+        if published is not None and not self._is_ahead(issuer, published):
             quarter = (published.next_update - published.this_update) / 4
             if utc(self._clock.seconds()) < published.next_update - quarter:
                 self._schedule(issuer)
+                self._check_file(issuer, published)
                 return
         self._due(issuer)
+
+    def _is_ahead(self, issuer: IssuingCA, crl: PublishedCRL) -> bool:
+        """Return whether the clock is behind a CRL: clients refuse it, for as long as the clock had been ahead."""
+        if crl.this_update <= utc(self._clock.seconds()):
+            return False
+        log.error(
+            "CRL {number} of {issuer} is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC, and this machine's clock is "
+            "behind that. Publishing a new CRL; check the clock and its synchronization.",
+            number=crl.number,
+            issuer=issuer.name,
+            begin=crl.this_update,
+        )
+        self._list(issuer).relist = True
+        return True
+
+    def _check_file(self, issuer: IssuingCA, published: PublishedCRL) -> None:
+        """Publish again where the file is gone, or is another process's whose clock is ahead of this one's."""
+        state = self._list(issuer)
+
+        def checked(found: PublishedCRL | None) -> None:
+            state.on_disk = found
+            if self._stopped or state.making or state.urgent:
+                return
+            if found is None or self._is_ahead(issuer, found):
+                self._due(issuer)
+
+        def failed(failure: Failure) -> None:
+            failure.trap(OSError, PikachuError)
+            checked(None)
+
+        known = published if state.on_disk is None else state.on_disk
+        self._pool.run(self._folder.newest, issuer.certificate, known).addCallbacks(checked, failed)
+
+    async def current(self, issuer: IssuingCA) -> PublishedCRL:
+        """Return the CRL that clients get now: the one in the file, which may be another process's.
+
+        :raises NotFound: when there is none.
+        """
+        state = self._list(issuer)
+        known = state.published if state.on_disk is None else state.on_disk
+        try:
+            found = await self._pool.run(self._folder.newest, issuer.certificate, known)
+        except OSError as error:
+            raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
+        if found is None:
+            raise NotFound("this CA has published no CRL yet")
+        return found
 
     def stop(self) -> None:
         """Cancel what is scheduled, and schedule nothing more; see :meth:`idle`."""
@@ -368,7 +422,12 @@ class CRLPublisher:
     async def _gather(self, issuer: IssuingCA, state: _List) -> None:
         """Bring the kept entries up to date."""
         published = state.published
-        if published is not None:
+        if state.relist:
+            # While the clock was ahead, certificates that are valid by now's clock counted as expired.
+            while await self._store.relist_unexpired(issuer.id, utc(self._clock.seconds())):
+                pass
+            state.relist, state.body = False, None
+        elif published is not None:
             # An entry has to be on one CRL that was made after its certificate's end (RFC 5280 section 3.3).
             dropped = await self._store.drop_listed_expired(issuer.id, published.this_update, published.last_change)
             if dropped:

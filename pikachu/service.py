@@ -17,6 +17,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from pikachu.authority import CertificateAuthority
+from pikachu.clock import SystemClock
 from pikachu.config.configuration import Configuration, Listener
 from pikachu.config.loading import load
 from pikachu.core import build, ca_files, database_url, threaded_pools
@@ -51,6 +52,7 @@ class PikachuService(Service):
         Service.setName(self, "pikachu")
         self._config = config
         self._reactor = reactor
+        self._clock = clock = SystemClock(reactor)
         self._output = output
         self._is_only_log = is_only_log
         self._warnings: list[str] = [*config.warnings, *config.risks]
@@ -60,8 +62,8 @@ class PikachuService(Service):
         self._pools = pools
         # Two servers of one machine on one database are told apart by their configurations.
         process = f"server:{platform.node()}:{config.path}"
-        self.core: Core = build(config, reactor, pools, reactor, process, self._warn)
-        self._outlets = Outlets(self.core, reactor, lambda: output.enabled("TRACE"))
+        self.core: Core = build(config, clock, pools, reactor, process, self._warn)
+        self._outlets = Outlets(self.core, clock, lambda: output.enabled("TRACE"))
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
         self._blind = False
@@ -107,7 +109,7 @@ class PikachuService(Service):
         Done before anything listens, for a request that arrives would look like an orphan too.
         """
         store = open_store(database_url(self._config))
-        authority = CertificateAuthority(self._reactor, store, self.core.issuers, self.core.authority.process)
+        authority = CertificateAuthority(self._clock, store, self.core.issuers, self.core.authority.process)
 
         async def work() -> None:
             try:
@@ -132,7 +134,7 @@ class PikachuService(Service):
     def _listener(self, listener: Listener) -> ListenerService:
         config, core = self._config, self.core
         resource, quick = self._outlets.of(listener.name)
-        site = Site(resource, self._reactor, limits(config), quick)
+        site = Site(resource, self._clock, limits(config), quick)
         tls = listener_tls(core, listener.name)
         if tls is not None:
             self._tls.append(tls)
@@ -288,7 +290,7 @@ class PikachuService(Service):
         loaded = load_file_ca(
             ca_files(self._config, self._config.ca.issuers[name]),
             self._config.ca.key_permissions.value,
-            utc(self._reactor.seconds()),
+            utc(self._clock.seconds()),
             self._warn,
         )
         issuer = self.core.issuers.named(name)

@@ -70,7 +70,12 @@ class Credential:
     signer: KeySigner
     decrypter: RSADecrypter | None
     key: KeyDescription
+    not_before: datetime
     not_after: datetime
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether a client whose clock is right accepts it."""
+        return self.not_before <= now < self.not_after
 
 
 class ServiceCredentials:
@@ -86,7 +91,7 @@ class ServiceCredentials:
         self._pool = pool
         self._ready: dict[tuple[int, str], Credential] = {}
         self._waiting: dict[tuple[int, str], list[Deferred[Credential]]] = {}
-        self._put_off: dict[tuple[int, str], datetime] = {}
+        self._failed_at: dict[tuple[int, str], datetime] = {}
 
     def at_once(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
         """The credential when it is at hand and far from its end, or its renewal has just failed."""
@@ -94,9 +99,11 @@ class ServiceCredentials:
         found = self._ready.get(key)
         if found is None or not self._is_due(found, purpose, issuer):
             return found
-        put_off = self._put_off.get(key)
+        failed_at = self._failed_at.get(key)
         now = self._authority.now()
-        return found if put_off is not None and now < put_off and now < found.not_after else None
+        # A failure in the future is one from before the clock was set back.
+        waits = failed_at is not None and timedelta(0) <= now - failed_at < _RETRY
+        return found if waits and found.is_valid(now) else None
 
     def get(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[Credential]:
         """The credential, made or renewed first when it has to be.
@@ -130,8 +137,12 @@ class ServiceCredentials:
         return made
 
     def _is_due(self, credential: Credential, purpose: Purpose, issuer: IssuingCA) -> bool:
-        left = credential.not_after - self._authority.now()
+        now = self._authority.now()
+        left = credential.not_after - now
         if left <= timedelta(0):
+            return True
+        # None can begin before the CA itself does.
+        if now < credential.not_before and issuer.certificate.not_before < credential.not_before:
             return True
         # Near the CA's own end no later certificate can be made.
         return left < timedelta(days=purpose.renew_days) and credential.not_after < issuer.certificate.not_after
@@ -144,11 +155,20 @@ class ServiceCredentials:
                 kept = self._open(issuer, purpose, *stored)
         if kept is not None and not self._is_due(kept, purpose, issuer):
             return kept
+        now = self._authority.now()
+        if kept is not None and now < kept.not_before:
+            log.error(
+                "The {purpose} certificate of {issuer} is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC, and this "
+                "machine's clock is behind that. Issuing a new one; check the clock and its synchronization.",
+                purpose=purpose.label,
+                issuer=issuer.name,
+                begin=kept.not_before,
+            )
         try:
             return await self._make(issuer, purpose)
         except PikachuError as error:
-            if kept is not None and kept.not_after > self._authority.now():
-                self._put_off[issuer.id, purpose.name] = self._authority.now() + _RETRY
+            if kept is not None and kept.is_valid(now):
+                self._failed_at[issuer.id, purpose.name] = now
                 log.error(
                     "The {purpose} of {issuer} was not renewed: {error}",
                     purpose=purpose.label,
@@ -167,9 +187,8 @@ class ServiceCredentials:
         decrypter = (
             RSADecrypter(private_key, certificate, self._pool) if isinstance(private_key, rsa.RSAPrivateKey) else None
         )
-        return Credential(
-            signer, decrypter, describe_private_key(private_key), parse_certificate(certificate).not_after
-        )
+        parsed = parse_certificate(certificate)
+        return Credential(signer, decrypter, describe_private_key(private_key), parsed.not_before, parsed.not_after)
 
     async def _make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
         private_key = await self._pool.run(generate_private_key, purpose.key_type(issuer.key))

@@ -122,7 +122,7 @@ class Sessions:
             return None
         if not may_act(account):
             return None
-        if seen and now - session.last_seen_at >= _SEEN_EVERY:
+        if seen and abs(now - session.last_seen_at) >= _SEEN_EVERY:
             await self._store.touch_session(session.id, now)
             session = replace(session, last_seen_at=now)
         return session, account
@@ -138,7 +138,9 @@ class Sessions:
         return None
 
     def _lasts(self, session: Session, now: datetime) -> bool:
-        return now - session.last_seen_at <= self.maximum_idle and now - session.created_at <= MAXIMUM_AGE
+        return _is_within(session.last_seen_at, self.maximum_idle, now) and _is_within(
+            session.created_at, MAXIMUM_AGE, now
+        )
 
     def csrf(self, secret: str) -> str:
         """What a form of the browser with that secret carries (UI-5): nobody else can know it."""
@@ -148,7 +150,7 @@ class Sessions:
 
     def is_confirmed(self, session: Session) -> bool:
         """Whether the password was asked for within the last five minutes."""
-        return session.confirmed_at is not None and self._now() - session.confirmed_at <= CONFIRMED
+        return session.confirmed_at is not None and _is_within(session.confirmed_at, CONFIRMED, self._now())
 
     @uncancelled
     async def confirm(self, actor: Principal, session: Session, password: str) -> None:
@@ -197,7 +199,7 @@ class Sessions:
             require_scope(actor, Scope.ADMIN)
             now = self._now()
             seen = await self._store.last_seen(account_ids)
-            return {one: now - at for one, at in seen.items() if now - at <= self.maximum_idle}
+            return {one: abs(now - at) for one, at in seen.items() if _is_within(at, self.maximum_idle, now)}
 
         return Deferred.fromCoroutine(work())
 
@@ -289,6 +291,11 @@ class Sessions:
 def _digest(secret: str) -> bytes:
     # Nobody guesses 256 random bits, so a plain digest will do, as for tokens.
     return hashlib.sha256(secret.encode()).digest()
+
+
+def _is_within(at: datetime, period: timedelta, now: datetime) -> bool:
+    """Return whether *at* is near enough; a time of a clock that was ahead must not make anything last for years."""
+    return abs(now - at) <= period
 
 
 def _idle_event(session: Session, account: Account) -> Event:

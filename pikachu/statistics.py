@@ -191,7 +191,7 @@ class Statistics:
     def _remaining(self, scope: _Scope, *, changed: bool) -> float:
         """Seconds until the next count is due."""
         kept = max(SOONEST if changed else LATEST, _REST * scope.cost)
-        return scope.counted_at + kept - self._clock.seconds()
+        return min(kept, scope.counted_at + kept - self._clock.seconds())
 
     def _overdue(self, scope: _Scope) -> None:
         """Somebody was given an outdated count: make the one that they are told of."""
@@ -251,7 +251,7 @@ class Statistics:
         now = utc(self._clock.seconds())
         begun = self._clock.seconds()
         counts = await self._store.count(scope.owner_id, now)
-        scope.cost = self._clock.seconds() - begun
+        scope.cost = max(0.0, self._clock.seconds() - begun)
         if scope.looked_at:
             more = True
             while more:

@@ -56,6 +56,7 @@ class Options(usage.Options):
         # Loaded here: twistd imports this module for its list of commands.
         from twisted.internet import reactor
 
+        from pikachu.clock import use_monotonic_timers
         from pikachu.config.loading import load
         from pikachu.core import check_folders
         from pikachu.logs import configure
@@ -76,6 +77,7 @@ class Options(usage.Options):
             standard_output=sys.stdout if nodaemon and not own_log else None,
         )
         check_folders(config)
+        use_monotonic_timers(reactor)
         service = PikachuService(config, reactor, output, is_only_log=not own_log)
         # A log that the command line asks for goes beside the configured one.
         if own_log:

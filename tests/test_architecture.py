@@ -70,6 +70,7 @@ LAYERS = {
     "pikachu.http": 5,
     "pikachu.protocols": 5,
     "pikachu.web": 5,
+    "pikachu.clock": 6,
     "pikachu.core": 6,
     "pikachu.service": 6,
     "pikachu.tap": 6,

@@ -212,7 +212,7 @@ class Authenticator:
     def _used(self, token: Token) -> None:
         """Remember it to the minute; a request waits for that no more than it fails with it."""
         now = self._now()
-        if token.last_used_at is None or now - token.last_used_at >= _USED_EVERY:
+        if token.last_used_at is None or abs(now - token.last_used_at) >= _USED_EVERY:
             self._store.touch_token(token.id, now).addErrback(lambda failure: failure.trap(PikachuError) and None)
 
     @uncancelled
@@ -340,8 +340,11 @@ class Authenticator:
             return "it was used before"
         if challenge.reserved_by is not None:
             return "a request holds it"
-        if challenge.expires_at <= self._now():
+        now = self._now()
+        if challenge.expires_at <= now:
             return "it has expired"
+        if challenge.created_at - now > challenge.expires_at - challenge.created_at:
+            return "it was created while this machine's clock was ahead"
         if challenge.owner_id is not None:
             try:
                 await self._store.require_active_owner(challenge.owner_id)

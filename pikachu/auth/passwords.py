@@ -89,7 +89,7 @@ class PasswordHasher:
         entry = hashlib.blake2b(stored.encode() + b"\0" + octets, key=self._key, digest_size=32).digest()
         now = self._clock.seconds()
         until = self._verified.get(entry)
-        if until is not None and now < until:
+        if until is not None and 0 < until - now <= REMEMBERED_SECONDS:
             return succeed(None)
         return self._pool.run(self._verify, stored, octets).addCallback(self._remember, entry)
 

@@ -58,10 +58,15 @@ class FailureLimiter:
         :raises RateLimited: with the seconds until the last of them is free again.
         """
         now = self._clock.seconds()
-        wait = max((found.locked_until - now for key in keys if (found := self._failures.get(key))), default=0.0)
+        wait = max((found.locked_until - now for key in keys if (found := self._find(key, now))), default=0.0)
         if wait > 0:
             seconds = math.ceil(wait)
             raise RateLimited(f"too many failures; try again in {seconds} seconds", retry_after=seconds)
+
+    def _find(self, key: str, now: float) -> _Failures | None:
+        """Return the failures of a key, unless it was quiet for long or the clock was set back behind them."""
+        found = self._failures.get(key)
+        return found if found is not None and 0 <= now - found.last <= QUIET else None
 
     def failed(self, *keys: str) -> int:
         """Count a failure of each key; the seconds of the longest lock that this one began, else 0."""
@@ -69,8 +74,8 @@ class FailureLimiter:
 
     def _count(self, key: str) -> int:
         now = self._clock.seconds()
-        found = self._failures.get(key)
-        if found is None or now - found.last > QUIET:
+        found = self._find(key, now)
+        if found is None:
             found = self._failures[key] = _Failures(since=now)
         elif now - found.since >= self._window:
             found.since, found.count = now, 0
@@ -115,7 +120,7 @@ class Quota:
         :raises RateLimited: with the seconds until there is room again.
         """
         now = self._clock.seconds()
-        taken = [at for at in self._taken.get(key, ()) if now - at < self._window]
+        taken = [at for at in self._taken.get(key, ()) if 0 <= now - at < self._window]
         if len(taken) >= self._limit:
             seconds = math.ceil(taken[0] + self._window - now)
             raise RateLimited(f"too many from your address; try again in {seconds} seconds", retry_after=seconds)

@@ -8,7 +8,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from sqlalchemy import ColumnElement, bindparam, case, delete, select, text, update
+from sqlalchemy import ColumnElement, bindparam, case, delete, exists, select, text, true, union_all, update
 
 from pikachu.errors import Conflict, UnknownSerial
 from pikachu.model import (
@@ -37,6 +37,8 @@ from pikachu.x509.crl import crl_entry
 
 # CRL numbers of the past that are remembered.
 _REMEMBERED: Final = 1000
+# Entries that one transaction lists again.
+_RELISTED: Final = 500
 # Above every change id.
 _ALL: Final = (1 << 63) - 1
 
@@ -65,6 +67,22 @@ _unlist_ended: Final = delete(crl_entries).where(
     crl_entries.c.not_after < bindparam("b_end"),
     crl_entries.c.change_id <= bindparam("b_listed"),
 )
+# Revoked certificates, and revoked serials of intents, that a CRL must list and that have no entry.
+_unlisted: Final = union_all(
+    *(
+        select(table.c.serial, table.c.revoked_at, reason, table.c.not_after).where(
+            table.c.issuer_id == bindparam("b_issuer"),
+            table.c.revoked_at.is_not(None),
+            table.c.not_after >= bindparam("b_now"),
+            condition,
+            ~exists().where(crl_entries.c.serial == table.c.serial),
+        )
+        for table, reason, condition in (
+            (certificates, certificates.c.reason, true()),
+            (requests, requests.c.revocation_reason, text("state <> 'issued'")),
+        )
+    )
+).limit(_RELISTED)
 _insert_change: Final = insert_into(status_changes, "issuer_id", "serial", "replaces")
 
 _issuer: Final = select(
@@ -226,6 +244,20 @@ def _drop_ended(tx: Transaction, issuer_id: int, ended_before: datetime, listed:
     return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": end, "b_listed": listed})
 
 
+def _relist(tx: Transaction, issuer_id: int, now: datetime) -> int:
+    rows = tx.rows(_unlisted, {"b_issuer": issuer_id, "b_now": int(now.timestamp())})
+    for serial, revoked_at, reason, not_after in rows:
+        entry = {
+            "serial": serial,
+            "issuer_id": issuer_id,
+            "change_id": _record_change(tx, issuer_id, serial),
+            "not_after": not_after,
+            "entry": crl_entry(int(serial, 16), moment(revoked_at), RevocationReason(reason)),
+        }
+        tx.write(_list_entry, entry)
+    return len(rows)
+
+
 def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
     rows = tx.rows(_credentials, {"b_key": key_identifier, "b_purpose": purpose})
     return [(bytes(certificate), bytes(sealed_key)) for certificate, sealed_key in rows]
@@ -279,6 +311,10 @@ class RevocationPart(StorePart):
         Read its entries from 0 after it.
         """
         return self._write(_drop_ended, issuer_id, ended_before, listed)
+
+    def relist_unexpired(self, issuer_id: int, now: datetime) -> Deferred[int]:
+        """List some of the revoked certificates again that CRLs don't list although they end after *now*; how many."""
+        return self._write(_relist, issuer_id, now)
 
     def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
         """(certificate DER, sealed key) of the newest."""

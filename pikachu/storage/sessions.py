@@ -35,7 +35,8 @@ _signed_in: Final = (
 )
 _touch: Final = (
     update(sessions)
-    .where(_s.id == bindparam("b_id"), _s.last_seen_at < bindparam("v_seen"))
+    # Also to an earlier time: the clock may have been ahead.
+    .where(_s.id == bindparam("b_id"), _s.last_seen_at != bindparam("v_seen"))
     .values(last_seen_at=bindparam("v_seen"))
 )
 _confirm: Final = update(sessions).where(_s.id == bindparam("b_id")).values(confirmed_at=bindparam("v_confirmed"))

@@ -238,3 +238,24 @@ def test_what_can_be_bound(people: People) -> None:
         result_of(sessions.bind(alice, people.alice.id, certificate_of(leaf)))
     leaf = make_leaf(foreign, "one more", not_before=now - timedelta(hours=1), not_after=now + DAY)
     assert "at most" in failure_of(sessions.bind(alice, people.alice.id, certificate_of(leaf)), Conflict).public
+
+
+# --- the clock -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ahead", "lasts"), [(60, True), (600, True), (20 * 60, False), (400 * 86400, False)])
+def test_a_session_of_a_clock_that_was_ahead(people: People, ahead: int, lasts: bool) -> None:
+    """USR-3: small corrections sign nobody out, and no session lasts until a wrong clock's time has come."""
+    clock, sessions = people.world.clock, people.sessions
+    clock.rightNow += ahead
+    secret = people.login("alice")
+    session = result_of(sessions.find(secret))
+    assert session is not None
+    result_of(sessions.confirm(people.person(people.alice), session[0], PASSWORD))
+    clock.rightNow -= ahead
+    found = result_of(sessions.find(secret))
+    assert (found is not None) is lasts
+    if found is not None:
+        assert sessions.is_confirmed(found[0]) is (ahead <= 300)
+        clock.rightNow += IDLE + 1
+        assert not people.lasts(secret)

@@ -109,7 +109,7 @@ class Repetitions:
     def _find(self, key: Key) -> _Kept | None:
         # All live equally long, so the oldest is the first to go.
         now = self._clock.seconds()
-        while self._kept and next(iter(self._kept.values())).until <= now:
+        while self._kept and not now < next(iter(self._kept.values())).until <= now + LIFETIME:
             self._forget_oldest()
         return self._kept.get(key)
 

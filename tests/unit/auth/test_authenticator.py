@@ -532,3 +532,15 @@ def test_no_secret_is_logged(world: World) -> None:
     )
     for secret in (PASSWORD, "wrong-secret", token_text[4:], challenge_text[8:], challenge_text[::-1][8:], "$argon2"):
         assert secret not in shown
+
+
+@pytest.mark.parametrize(("ahead", "usable"), [(30, True), (1800, True), (2 * 3600, False), (400 * 86400, False)])
+def test_a_challenge_of_a_clock_that_was_ahead(world: World, ahead: int, usable: bool) -> None:
+    """It is good for an hour; none is good until the wrong clock's time has come."""
+    world.clock.rightNow += ahead
+    _, text = result_of(world.accounts.create_challenge(SYSTEM))
+    world.clock.rightNow -= ahead
+    if usable:
+        result_of(world.authenticator.challenge(text, ADDRESS))
+    else:
+        failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
