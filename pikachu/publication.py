@@ -143,7 +143,7 @@ class CRLPublisher:
                 try:
                     await self._take_over(issuer)
                 except PikachuError as error:
-                    log.error("The CRL of {issuer} was not made: {error}", issuer=issuer.name, error=error.public)
+                    _log_not_made(issuer, Failure(error))
                     self._later(issuer, _RETRY)
 
         return start(work())
@@ -228,11 +228,8 @@ class CRLPublisher:
         state.due = self._clock.callLater(delay, what, issuer)
 
     def _due(self, issuer: IssuingCA) -> None:
-        def failed(failure: Failure) -> None:
-            log.error("The CRL of {issuer} was not made: {error}", issuer=issuer.name, error=failure.getErrorMessage())
-
         self._list(issuer).urgent = False
-        self.make(issuer).addErrback(failed)
+        self.make(issuer).addErrback(lambda failure: _log_not_made(issuer, failure))
 
     def _schedule(self, issuer: IssuingCA) -> None:
         """The next one on schedule: when a quarter of the validity is left."""
@@ -525,3 +522,14 @@ class CRLPublisher:
         if broker is None or not ca.self_issued:
             return []
         return [self._root_bundle(broker, ca.key_identifier)]
+
+
+def _log_not_made(issuer: IssuingCA, failure: Failure) -> None:
+    error = failure.value
+    context = error.context if isinstance(error, PikachuError) else {}
+    log.error(
+        "The CRL of {issuer} was not made: {error} {context}",
+        issuer=issuer.name,
+        error=failure.getErrorMessage(),
+        context=context,
+    )

@@ -234,7 +234,9 @@ class PikachuService(Service):
             self._seen = await self.core.store.announce_changes(self._seen)
         except PikachuError as error:
             if self.running and not self._blind:
-                log.warn("Changes by others can't be seen: {error}", error=error.public)
+                log.error(
+                    "Changes by others can't be seen: {error} {context}", error=error.public, context=error.context
+                )
             self._blind = True
             return
         if self._blind:

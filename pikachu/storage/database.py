@@ -24,6 +24,7 @@ from sqlalchemy.sql.elements import CompilerElement
 
 from pikachu.errors import ConfigError, PikachuError, StoreUnavailable
 from pikachu.model import StatusChange
+from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -201,7 +202,6 @@ class Database:
         self.search = False
         self.writer, self.reader = _engines(self.url, readers, fsync=fsync)
         self._texts = Texts(self.writer)
-        self._driver: Any = self.writer.dialect.loaded_dbapi
 
     def read(self, work: Callable[[Transaction], T]) -> T:
         """Do *work* in a transaction that sees one state of the database.
@@ -262,9 +262,9 @@ class Database:
                         batch.outcomes.append((False, _failure()))
                 self._finish(transaction)
             except Exception as error:
-                if self._is_outage(error):
+                if outage_of(error) is not None:
                     raise
-                raise _Spoiled from error
+                raise _Spoiled from (defect_of(error) if is_of_driver(error) else error)
         batch.changes = transaction.changes
         if transaction.events and transaction.head is not None:
             batch.last_event = transaction.head[0]
@@ -283,28 +283,22 @@ class Database:
         self.reader.dispose()
         self.writer.dispose()
 
-    def _is_outage(self, error: BaseException) -> bool:
-        """Whether *error* tells of the database as a whole and not of one statement."""
-        if isinstance(error, exc.DBAPIError):
-            error = error.orig or error
-        if isinstance(error, exc.TimeoutError):
-            return True
-        return isinstance(error, self._driver.Error) and not isinstance(
-            error, (self._driver.IntegrityError, self._driver.ProgrammingError, self._driver.DataError)
-        )
-
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            if not self._is_outage(error):
+            cause = outage_of(error)
+            if cause is None:
+                if is_of_driver(error):
+                    # Not chained: the driver's own text may quote values.
+                    raise defect_of(error) from None
                 raise
             # A broken connection must not serve the next transaction; the pools make new ones.
             if not in_memory(self.url):
                 self.reader.dispose()
                 self.writer.dispose()
-            raise StoreUnavailable("the database does not answer; try again soon", error=str(error)) from error
+            raise StoreUnavailable("the database does not answer; try again soon", error=cause) from None
 
 
 def _failure() -> Failure:
@@ -316,9 +310,14 @@ def _failure() -> Failure:
 def _engines(url: URL, readers: int, *, fsync: bool) -> tuple[Engine, Engine]:
     """(writer, reader)."""
     if url.get_backend_name() == "postgresql":
-        writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=_BUSY_SECONDS)
+        writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=_BUSY_SECONDS, hide_parameters=True)
         reader = create_engine(
-            url, pool_size=readers, max_overflow=2, pool_timeout=_BUSY_SECONDS, isolation_level="REPEATABLE READ"
+            url,
+            pool_size=readers,
+            max_overflow=2,
+            pool_timeout=_BUSY_SECONDS,
+            isolation_level="REPEATABLE READ",
+            hide_parameters=True,
         )
 
         @event.listens_for(writer, "begin")
@@ -327,12 +326,13 @@ def _engines(url: URL, readers: int, *, fsync: bool) -> tuple[Engine, Engine]:
 
         return writer, reader
     arguments = {"check_same_thread": False, "timeout": _BUSY_SECONDS, "isolation_level": None}
+    options: dict[str, Any] = {"connect_args": arguments, "paramstyle": "named", "hide_parameters": True}
     if in_memory(url):
-        shared = create_engine(url, poolclass=StaticPool, connect_args=arguments, paramstyle="named")
+        shared = create_engine(url, poolclass=StaticPool, **options)
         _sqlite(shared, write=True, fsync=fsync)
         return shared, shared
-    writer = create_engine(url, pool_size=1, connect_args=arguments, paramstyle="named")
-    reader = create_engine(url, pool_size=readers, max_overflow=2, connect_args=arguments, paramstyle="named")
+    writer = create_engine(url, pool_size=1, **options)
+    reader = create_engine(url, pool_size=readers, max_overflow=2, **options)
     _sqlite(writer, write=True, fsync=fsync)
     _sqlite(reader, write=False, fsync=fsync)
     return writer, reader

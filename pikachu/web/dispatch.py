@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as TooSlow
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource
 
@@ -19,6 +20,8 @@ from pikachu.errors import Overloaded, PikachuError
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.interfaces import IClock
 from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, status_problem, unexpected_problem
+
+log = Logger()
 
 #: Seconds that an answer may take to begin.
 TIME_LIMIT: Final = 60.0
@@ -74,6 +77,10 @@ def failure_problem(request: BoundedRequest, failure: Failure) -> Problem:
         return status_problem(error.status, error.detail, error.headers)
     if not isinstance(error, PikachuError):
         return unexpected_problem(log_failure(failure, request))
-    if outcome_of(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+    status = outcome_of(error).status
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return problem_of(error, log_failure(failure, request))
+    if status > HTTPStatus.INTERNAL_SERVER_ERROR:
+        path = request.path.decode("ascii", "backslashreplace")
+        log.error("{path}: {error} {context}", path=path, error=error.public, context=error.context)
     return problem_of(error)

@@ -109,7 +109,7 @@ class OCSPResource(ProtocolResource):
             text_error(request, 413, error.public)
             return
         status = entry_of(error, STATUSES)
-        if status is ResponseStatus.INTERNAL_ERROR:
+        if status in (ResponseStatus.INTERNAL_ERROR, ResponseStatus.TRY_LATER):
             log.error("OCSP: {error} {context}", error=error.public, context=error.context)
         headers = {name.encode("ascii"): value.encode("ascii") for name, value in NOT_CACHEABLE.items()}
         send(request, 200, CONTENT_TYPE, error_response(status), headers)
