@@ -14,7 +14,7 @@ from pikachu.authority import IssuingCAs
 from pikachu.errors import MalformedRequest
 from pikachu.manual import Hit, Manual, words
 from pikachu.model import Principal, Scope
-from pikachu.readiness import Readiness
+from pikachu.readiness import UNAVAILABLE, Readiness, State
 from pikachu.statistics import Overview, Statistics
 from pikachu.threads import uncancelled
 
@@ -103,5 +103,6 @@ def _counted(overview: Overview, asked: frozenset[str]) -> list[str]:
     return facts
 
 
-def _healthy(states: Mapping[str, str]) -> list[str]:
-    return ["State: " + ", ".join(f"{name} {state}" for name, state in states.items()) + "."]
+def _healthy(states: Mapping[str, State]) -> list[str]:
+    facts = ["State: " + ", ".join(f"{name} {one.state}" for name, one in states.items()) + "."]
+    return facts + [f"{name}: {one.message}" for name, one in states.items() if one.state == UNAVAILABLE]

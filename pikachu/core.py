@@ -42,7 +42,8 @@ from pikachu.operation import Operation
 from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.publication import CRLPublisher, CRLSettings
-from pikachu.readiness import Readiness, standard_checks
+from pikachu.readiness import Readiness
+from pikachu.readiness_checks import DatabaseProbes, ServerChecks
 from pikachu.registration import RegistrationAuthority
 from pikachu.rekeying import next_file, open_sealed
 from pikachu.rooms import Core, Pools
@@ -192,6 +193,16 @@ def check_folders(config: Configuration) -> None:
             raise ConfigError(f"{setting}: {nearest} is not a folder; remove it, or name another one")
         if not os.access(nearest, os.W_OK | os.X_OK):
             raise ConfigError(f"{setting}: {nearest} can't be written; mend its owner or mode, or name another folder")
+
+
+def growing_folders(config: Configuration) -> dict[str, Path]:
+    """Return the folders whose disk may fill up, by what they hold."""
+    folders = {"the CRLs": config.paths.crl_dir or config.paths.crl_path.parent}
+    if config.database.url is None:
+        folders["the database"] = config.paths.db_path.parent
+    if config.logging.log_file is not None:
+        folders["the log"] = config.logging.log_file.parent
+    return folders
 
 
 def load_generations(
@@ -383,7 +394,20 @@ def build(
     issuers.subscribe(responder.generation_changed)
     issuers.subscribe(publisher.generation_changed)
     statistics = Statistics(store, clock)
-    readiness = Readiness(clock, standard_checks(store, pools.signing))
+    checks = ServerChecks(
+        clock=clock,
+        database=DatabaseProbes(store.check, store.check_write, store.sealed_samples),
+        sealer=sealer,
+        issuers=issuers,
+        credentials=credentials,
+        responder=responder if config.ocsp.enabled else None,
+        publisher=publisher,
+        signing=pools.signing,
+        files=pools.files,
+        folders=growing_folders(config),
+        min_free_bytes=config.default.min_free_space,
+    )
+    readiness = Readiness(clock, checks.standing(), checks.of_issuers)
     manual = Manual()
     keys = Keys(store, sealer, issuers, pools.keys, clock)
     templates = CertificateTemplates(store, clock, pools.files)

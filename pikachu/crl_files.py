@@ -7,6 +7,7 @@ blocks, and is called in a worker thread.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import filecmp
 import hashlib
@@ -342,6 +343,17 @@ def replace_files(*contents: tuple[Sequence[Path], Callable[[], Iterable[bytes]]
         for temporary, _ in written:
             temporary.unlink(missing_ok=True)
         raise
+
+
+def check_replaceable(path: Path) -> None:
+    """Check that :func:`replace_files` can put something at *path*, as far as the folder says.
+
+    :raises OSError: when it can't.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", buffering=0) as stream:
+        stream.write(bytes(4096))
 
 
 def _linked(file: Path, path: Path) -> Path | None:

@@ -20,7 +20,15 @@ from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import require_scope
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.crl_files import CRLBundle, CRLFolder, Identity, PublishedCRL, decode_crl, is_armoured
+from pikachu.crl_files import (
+    CRLBundle,
+    CRLFolder,
+    Identity,
+    PublishedCRL,
+    check_replaceable,
+    decode_crl,
+    is_armoured,
+)
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.model import CRLRecord, Event, Principal, Scope, StatusChange, utc
@@ -247,7 +255,7 @@ class CRLPublisher:
             quarter = (published.next_update - published.this_update) / 4
             if utc(self._clock.seconds()) < published.next_update - quarter:
                 self._schedule(issuer)
-                self._check_file(issuer, published)
+                self._check_file(issuer)
                 return
         self._due(issuer)
 
@@ -265,7 +273,7 @@ class CRLPublisher:
         self._list(issuer).relist = True
         return True
 
-    def _check_file(self, issuer: IssuingCA, published: PublishedCRL) -> None:
+    def _check_file(self, issuer: IssuingCA) -> None:
         """Publish again where the file is gone, or is another process's whose clock is ahead of this one's."""
         state = self._list(issuer)
 
@@ -280,7 +288,7 @@ class CRLPublisher:
             failure.trap(OSError, PikachuError)
             checked(None)
 
-        known = published if state.on_disk is None else state.on_disk
+        known = self.newest(issuer)
         self._pool.run(self._folder.newest, issuer.certificate, known).addCallbacks(checked, failed)
 
     async def current(self, issuer: IssuingCA) -> PublishedCRL:
@@ -289,14 +297,33 @@ class CRLPublisher:
         :raises NotFound: when there is none.
         """
         state = self._list(issuer)
-        known = state.published if state.on_disk is None else state.on_disk
         try:
-            found = await self._pool.run(self._folder.newest, issuer.certificate, known)
+            found = await self._pool.run(self._folder.newest, issuer.certificate, self.newest(issuer))
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
         if found is None:
             raise NotFound("this CA has published no CRL yet")
+        state.on_disk = found
         return found
+
+    def newest(self, issuer: IssuingCA) -> PublishedCRL | None:
+        """Return the CRL that was published or seen last."""
+        state = self._list(issuer)
+        return state.published if state.on_disk is None else state.on_disk
+
+    def prove_writable(self, issuer: IssuingCA) -> None:
+        """In a thread: check that the next CRL can be written.
+
+        :raises StoreUnavailable: where it can't.
+        """
+        bundles = (bundle.path for bundle in self._bundles(issuer))
+        for path in (*self.paths(issuer), *bundles):
+            try:
+                check_replaceable(path)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"The CRL of {issuer.name} can't be written: {error.strerror}. Check its folder.", path=str(path)
+                ) from None
 
     def stop(self) -> None:
         """Cancel what is scheduled, and schedule nothing more; see :meth:`idle`."""
@@ -371,7 +398,7 @@ class CRLPublisher:
         while (published := await self._make_one(issuer, state)) is None:
             # Another process has published meanwhile: what it knew and we didn't must be in ours.
             pass
-        state.published = published
+        state.published, state.on_disk = published, None
         await self._store.record_crl(
             CRLRecord(
                 issuer.id,

@@ -105,6 +105,10 @@ class ServiceCredentials:
         waits = failed_at is not None and timedelta(0) <= now - failed_at < _RETRY
         return found if waits and found.is_valid(now) else None
 
+    def newest(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
+        """Return the credential that is in service, as far as it was needed."""
+        return self._ready.get((issuer.id, purpose.name))
+
     def get(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[Credential]:
         """The credential, made or renewed first when it has to be.
 

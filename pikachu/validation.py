@@ -18,12 +18,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.errors import IssuanceFailed, MalformedRequest, NotAuthorized, RequestError, UnknownSerial
+from pikachu.errors import (
+    IssuanceFailed,
+    MalformedRequest,
+    NotAuthorized,
+    RequestError,
+    SignerUnavailable,
+    UnknownSerial,
+)
 from pikachu.interfaces import ICertificateReader, IClock
 from pikachu.model import SERIAL_END, CertificateRecord, CertificateStatus, StatusChange, StatusRecord, utc
 from pikachu.service_credentials import OCSP, ServiceCredentials
 from pikachu.signers.key import KeySigner
-from pikachu.x509.certificate import public_key_bits
+from pikachu.x509.certificate import parse_certificate, public_key_bits
 from pikachu.x509.ocsp import (
     GOOD,
     UNKNOWN,
@@ -35,6 +42,8 @@ from pikachu.x509.ocsp import (
     revoked,
     single_response,
 )
+from pikachu.x509.signature import verify_signature
+from pikachu.x509.spki import describe_spki
 
 log = Logger()
 
@@ -338,6 +347,19 @@ class OCSPResponder:
         return len(self._answers), self._answer_bytes
 
     # --- responders ---------------------------------------------------------------------
+
+    def prove(self, issuer: IssuingCA) -> Deferred[None]:
+        """Sign an answer that nobody asked for, and verify it.  Fails with Unavailable and IssuanceFailed."""
+
+        async def work() -> None:
+            responder = await self._responder(issuer)
+            now = self._clock.seconds()
+            tbs, _, _ = self._to_be_signed(responder, (), None, now)
+            signature = await responder.signer.sign(tbs)
+            key = describe_spki(parse_certificate(responder.signer.certificate).spki_der)
+            verify_signature(key, responder.signer.algorithm, signature, tbs, failure=SignerUnavailable)
+
+        return Deferred.fromCoroutine(work())
 
     def _responder_at_once(self, issuer: IssuingCA) -> _Responder | None:
         if not self._settings.delegated:

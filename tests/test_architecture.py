@@ -62,6 +62,7 @@ LAYERS = {
     "pikachu.operation": 4,
     "pikachu.statistics": 4,
     "pikachu.readiness": 4,
+    "pikachu.readiness_checks": 4,
     "pikachu.live": 4,
     "pikachu.verification": 4,
     "pikachu.manual": 4,

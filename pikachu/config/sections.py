@@ -128,6 +128,11 @@ class DefaultSection(Section):
         "1M",
         "Largest request body of pages and REST. EST, SCEP and OCSP have limits of their own.",
     )
+    min_free_space: int = _key(
+        size(0, 1 << 40),
+        "64M",
+        "Free space that database, CRLs and log need on their disks; with less, /readyz says so. 0 turns that off.",
+    )
     auto_approve: bool = _key(
         BOOLEAN, "false", "Whether accounts that people register are active without an admin's approval."
     )

@@ -39,6 +39,8 @@ from pikachu.x509.crl import crl_entry
 _REMEMBERED: Final = 1000
 # Entries that one transaction lists again.
 _RELISTED: Final = 500
+# More than fits into a page that is there.
+_PROBE_BYTES: Final = 16384
 # Above every change id.
 _ALL: Final = (1 << 63) - 1
 
@@ -114,6 +116,7 @@ _credentials: Final = (
 _insert_credential: Final = insert_into(
     service_credentials, "key_identifier", "purpose", "certificate", "sealed_key", "created_at"
 )
+_delete_credential: Final = delete(service_credentials).where(service_credentials.c.id == bindparam("b_id"))
 
 
 def _record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
@@ -279,6 +282,18 @@ def _put_credential(
         "created_at": int(now.timestamp()),
     }
     tx.insert(_insert_credential, values)
+
+
+def prove_writable(tx: Transaction) -> None:
+    """Write a row that takes some pages, and take it away again: nobody ever sees it."""
+    values = {
+        "key_identifier": b"",
+        "purpose": "probe",
+        "certificate": bytes(_PROBE_BYTES),
+        "sealed_key": b"",
+        "created_at": 0,
+    }
+    tx.write(_delete_credential, {"b_id": tx.insert(_insert_credential, values)})
 
 
 class RevocationPart(StorePart):

@@ -24,7 +24,7 @@ from pikachu.storage.keys import KeysPart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.owners import OwnersPart
 from pikachu.storage.policies import PoliciesPart
-from pikachu.storage.revocation import RevocationPart, register_issuer
+from pikachu.storage.revocation import RevocationPart, prove_writable, register_issuer
 from pikachu.storage.sealed import SealedPart, newest_sealed
 from pikachu.storage.sessions import SessionsPart
 from pikachu.storage.statistics import StatisticsPart
@@ -126,6 +126,14 @@ class Store(
     def check(self) -> Deferred[None]:
         """Fails with StoreUnavailable when the database does not answer."""
         return fail(self._closed) if self._closed else self._reader.run(self._database.check)
+
+    def check_write(self) -> Deferred[None]:
+        """Fail with StoreUnavailable when nothing can be written and committed."""
+        return self._write(prove_writable)
+
+    def sealed_samples(self) -> Deferred[list[Sealed]]:
+        """Return the newest sealed value of each kind that there is."""
+        return self._read(newest_sealed)
 
     def release_connections(self) -> None:
         """Close the connections: a process that forks must not share them with its child."""

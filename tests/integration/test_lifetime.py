@@ -213,7 +213,7 @@ def test_second_server(server: Server) -> None:
         f"twistd pikachu: [PATHS] db_path: another server works with {server.folder / 'pikachu.sqlite'}; "
         "stop it first\n"
     )
-    assert server.ask("http", "/readyz").status == 200
+    wait_until(lambda: server.ask("http", "/readyz").status == 200, "it is ready")
 
 
 def test_orphan(server: Server) -> None:

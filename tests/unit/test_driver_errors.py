@@ -159,7 +159,7 @@ class Outlet:
 
     def ask(self, stack: Stack) -> Response:
         """Send it to a site with everything on it."""
-        site = stack.site(*Outlets(stack.core, stack.clock).of("https"))
+        site = stack.site(*Outlets(stack.core, stack.clock, lambda: False).of("https"))
         return ask(site, stack.clock, self.target, self.method, self.body(stack), self.headers)
 
     def status(self, response: Response) -> int:

@@ -43,7 +43,8 @@ def test_each_sees_their_own(pages: Pages) -> None:
     pages.clock.advance(1)
     every = text_of(pages.visitor("root").get("/"))
     assert every.startswith("All certificates")
-    assert "2 valid 1 revoked 0 expired 2 end in 30 days 0 requests waiting 0 accounts waiting" in every
+    # With the certificates of two OCSP responders.
+    assert "4 valid 1 revoked 0 expired 4 end in 30 days 0 requests waiting 0 accounts waiting" in every
 
 
 def test_events_and_health(pages: Pages) -> None:
@@ -51,7 +52,11 @@ def test_events_and_health(pages: Pages) -> None:
     issue(pages, "alice", "one.example.com")
     issue(pages, "bob", "two.example.com")
     alice = text_of(pages.visitor("alice").get("/"))
-    assert "Database ok Signer ok Vault disabled LDAP disabled CA ec ends" in alice
+    for text in ("Database ok", "Database writes ok", "Signer ok", "Free space ok", "Vault disabled", "OCSP ec ok"):
+        assert text in alice
+    # Nobody has published here.
+    assert "CRL ec unavailable The CA ec has published no CRL yet." in alice
+    assert "CA ec ends" in alice
     assert alice.count(" create certificate ") == 1
     root = text_of(pages.visitor("root").get("/"))
     assert root.count(" create certificate ") >= 2

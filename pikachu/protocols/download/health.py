@@ -36,4 +36,5 @@ class Ready(Download):
             raise NotFound("nothing here")
         states = await self._readiness.states()
         status = overall(states)
-        send_json(request, {"status": status, "checks": states}, 503 if status == UNAVAILABLE else 200)
+        checks = {name: {"state": one.state, "message": one.message} for name, one in states.items()}
+        send_json(request, {"status": status, "checks": checks}, 503 if status == UNAVAILABLE else 200)

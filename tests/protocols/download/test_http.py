@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from pikachu.authority import IssuingCA
 from pikachu.cli.main import main
-from pikachu.errors import StoreUnavailable
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Site
 from pikachu.http.resources import NotFoundResource
@@ -470,58 +469,6 @@ def test_alive(server: Server) -> None:
     response = server.get("/healthz")
     assert (response.status, json.loads(response.body)) == (200, {"status": "ok"})
     assert response.headers["Cache-Control"] == "no-store"
-
-
-def test_ready(server: Server) -> None:
-    """RUN-8."""
-    response = server.get("/readyz")
-    assert response.status == 200
-    assert json.loads(response.body) == {
-        "status": "ok",
-        "checks": {"database": "ok", "signer": "ok", "vault": "disabled", "ldap": "disabled"},
-    }
-    server.stack.core.store.close()
-    response = server.get("/readyz")
-    assert response.status == 503
-    assert json.loads(response.body)["checks"]["database"] == "unavailable"
-    assert server.get("/healthz").status == 200
-    assert server.get("/status/1").status == 503
-
-
-def test_checks_have_two_seconds(server: Server) -> None:
-    """RUN-8: what hangs is not ready; what has fallen back is degraded; what breaks tells nothing."""
-
-    def failing() -> Deferred[str | None]:
-        raise RuntimeError("secret")
-
-    def refusing() -> Deferred[str | None]:
-        raise StoreUnavailable("sealed")
-
-    def state(**checks: Any) -> tuple[int, dict[str, Any]]:
-        made = Server(server.stack, **checks)
-        connection_answer = made.get("/readyz")
-        return connection_answer.status, json.loads(connection_answer.body)
-
-    def hanging() -> Deferred[str | None]:
-        waiting: Deferred[str | None] = Deferred()
-        server.stack.clock.callLater(0, server.stack.clock.advance, 3)
-        return waiting
-
-    def degraded() -> Deferred[str | None]:
-        done: Deferred[str | None] = Deferred()
-        done.callback("degraded")
-        return done
-
-    assert state(vault=degraded) == (
-        200,
-        {
-            "status": "degraded",
-            "checks": {"database": "ok", "signer": "ok", "vault": "degraded", "ldap": "disabled"},
-        },
-    )
-    assert state(vault=refusing)[1]["checks"]["vault"] == "unavailable"
-    assert state(vault=failing)[0] == 503
-    assert state(vault=hanging)[1]["checks"]["vault"] == "unavailable"
 
 
 # --- from HTTP to HTTPS ------------------------------------------------------------------
