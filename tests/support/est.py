@@ -277,7 +277,9 @@ def channel_binding(tls: TLS, *, resumed: bool = False) -> str:
 def est_server(folder: Path, **settings: Any) -> Iterator[EST]:
     """A server; *settings* as ``tests.support.stack.build_core`` takes them."""
     stack = build_core(folder, **settings)
+    server = EST(stack, est_site(stack))
     try:
-        yield EST(stack, est_site(stack))
+        yield server
     finally:
-        stack.close()
+        # The test may have restarted it.
+        server.stack.close()

@@ -126,10 +126,12 @@ def _is_ca(certificate: bytes) -> bool:
 def scep_server_in(folder: Path, key_types: tuple[str, ...] = ("rsa2048",), **settings: Any) -> Iterator[SCEP]:
     """A server; *settings* as ``tests.support.stack.build_core`` takes them."""
     stack = build_core(folder, key_types=key_types, **settings)
+    server = SCEP(stack, scep_site(stack))
     try:
-        yield SCEP(stack, scep_site(stack))
+        yield server
     finally:
-        stack.close()
+        # The test may have restarted it.
+        server.stack.close()
 
 
 def reopened(files: Files, clock: Clock) -> SCEP:

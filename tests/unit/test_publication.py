@@ -44,7 +44,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     made = build_core(tmp_path / "ca")
     result_of(made.core.publisher.begin())
     yield made
-    made.core.publisher.stop()
+    made.close()
 
 
 def crl_of(stack: Stack, name: str | None = None) -> x509.CertificateRevocationList:
