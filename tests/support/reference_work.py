@@ -6,9 +6,10 @@ the thread, and of each the best of several attempts counts: what disturbs can o
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
@@ -50,6 +51,19 @@ def cost_in_signatures(work: Callable[[], object], *, clock: Clock = time.thread
         if work_seconds < reference_seconds:
             break
     return work_seconds / reference_seconds
+
+
+@contextlib.contextmanager
+def costs_at_most(signatures: float) -> Iterator[None]:
+    """Assert that the block costs this thread no more than so many RSA-2048 signatures; it runs once.
+
+    The limit is a multiple of what the block costs, so that one disturbed attempt passes.
+    """
+    reference = max(signature_seconds(), signature_seconds())
+    start = time.thread_time()
+    yield
+    cost = (time.thread_time() - start) / reference
+    assert cost <= signatures, f"it cost {cost:.0f} RSA-2048 signatures"
 
 
 @functools.cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from cryptography import x509
 from hypothesis import given
@@ -21,6 +19,7 @@ from pikachu.x509.san import (
     same_names,
     san_text,
 )
+from tests.support.reference_work import BATCH, costs_at_most
 
 DNS, EMAIL, URI, IP = 2, 1, 6, 7
 
@@ -222,16 +221,15 @@ def test_addresses_round_trip(addresses: list[object]) -> None:
 
 
 def test_hostile_sizes_take_no_time() -> None:
-    start = time.perf_counter()
-    for content in (b"a." * 30000, b"xn--" + b"a" * 60000, b"-" * 60000):
+    with costs_at_most(4 * BATCH):
+        for content in (b"a." * 30000, b"xn--" + b"a" * 60000, b"-" * 60000):
+            with pytest.raises(BadCSR):
+                parse_san(one(DNS, content))
         with pytest.raises(BadCSR):
-            parse_san(one(DNS, content))
-    with pytest.raises(BadCSR):
-        parse_san(one(EMAIL, b"a." * 30000))
-    label = b"xn--" + b"9" * 59
-    with pytest.raises(BadCSR):
-        parse_san(san(*[der.implicit(DNS, b".".join([label] * 3))] * 100))
-    assert time.perf_counter() - start < 0.2
+            parse_san(one(EMAIL, b"a." * 30000))
+        label = b"xn--" + b"9" * 59
+        with pytest.raises(BadCSR):
+            parse_san(san(*[der.implicit(DNS, b".".join([label] * 3))] * 100))
 
 
 def test_many_directory_names_are_compared_in_no_time() -> None:
@@ -240,7 +238,6 @@ def test_many_directory_names_are_compared_in_no_time() -> None:
     first, second = (
         parse_san(der.sequence(*(der.explicit(4, name) for name in order))) for order in (names, names[::-1])
     )
-    start = time.perf_counter()
-    assert same_names(first, second)
-    assert not same_names(first, second[1:])
-    assert time.perf_counter() - start < 0.1
+    with costs_at_most(2 * BATCH):
+        assert same_names(first, second)
+        assert not same_names(first, second[1:])
