@@ -34,9 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("examples", [2, pytest.param(50, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(
+    ("phases", "examples"),
+    [("examples,fuzzing", 3), pytest.param("examples,coverage,fuzzing", 50, marks=pytest.mark.soak)],
+    ids=["sample", "soak"],
+)
 @pytest.mark.parametrize("role", list(Role))
-def test_document_and_server_agree(server: Server, role: Role, examples: int) -> None:
+def test_document_and_server_agree(server: Server, role: Role, phases: str, examples: int) -> None:
     """No answer that the document does not tell of, none of 500, and nothing without its token."""
     with server.core() as core:
         # Ids that are tried first belong to nobody that is needed here.
@@ -54,7 +58,7 @@ def test_document_and_server_agree(server: Server, role: Role, examples: int) ->
             "--tls-verify=false",
             f"--header=Authorization: Bearer {token}",
             f"--checks={','.join(CHECKS)}",
-            "--phases=examples,coverage,fuzzing",
+            f"--phases={phases}",
             f"--max-examples={examples}",
             "--generation-database=none",
             "--warnings=off",
