@@ -306,11 +306,36 @@ def build(
     :param warn: told of what works but should be mended.
     :raises ConfigError: one line.
     """
+    chosen = safety or SafetySettings()
+    opened: list[Store] = []
+
+    def open_database() -> Store:
+        store = open_store(database_url(config), reactor, fsync=chosen.fsync)
+        opened.append(store)
+        return store
+
+    try:
+        return _assemble(config, clock, pools, open_database, process, warn, chosen.argon2)
+    except BaseException:
+        # Nobody is given the store, so nobody else could close it.
+        for store in opened:
+            store.release_connections()
+        raise
+
+
+def _assemble(
+    config: Configuration,
+    clock: IClock,
+    pools: Pools,
+    open_database: Callable[[], Store],
+    process: str,
+    warn: Warn,
+    argon2: Argon2Parameters,
+) -> Core:
     require_features(config)
-    safety = safety or SafetySettings()
     sealer = Sealer(secret_key(config, warn))
     manufacturers = load_manufacturers(config)
-    store = open_store(database_url(config), reactor, fsync=safety.fsync)
+    store = open_database()
     try:
         check_sealed(store, sealer, warn)
         generations, issuers = load_generations(config, store, pools, clock, warn)
@@ -322,7 +347,7 @@ def build(
         issuers.add_other(root)
     authority = CertificateAuthority(clock, store, issuers, process)
     policies = PolicyBook(store, DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf), clock)
-    hasher = PasswordHasher(pools.passwords, clock, safety.argon2)
+    hasher = PasswordHasher(pools.passwords, clock, argon2)
     authenticator = Authenticator(
         store,
         hasher,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -253,6 +254,9 @@ def test_what_can_not_work(site: Site, change: Callable[[str], str], told: str) 
     """RUN-4: exit code 1 and one line that names the setting."""
     site.config(change)
     assert told in site.refused("crl")
+    # Nothing holds the database once the command is refused.
+    open_files = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert [name for name in open_files if name.startswith(str(site.folder)) and ".sqlite" in name] == []
 
 
 def test_a_closed_pipe_is_no_traceback(site: Site) -> None:
