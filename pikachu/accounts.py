@@ -5,7 +5,6 @@ Each change is written together with its audit event.  What somebody may not see
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -14,19 +13,27 @@ from typing import Final, TypeAlias
 
 from twisted.logger import Logger
 
+from pikachu.account_fields import REGISTERED_NAME, check_local, checked_email, checked_name, version_of
 from pikachu.audit import event_by
 from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
 from pikachu.auth.owners import require_usable
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.permissions import administers, own_list, require_scope, require_whole_account, visible
+from pikachu.auth.permissions import (
+    administers,
+    own_list,
+    require_scope,
+    require_visible,
+    require_whole_account,
+    visible,
+)
 from pikachu.auth.rate_limit import Quota, address_key
 from pikachu.belongings import OwnerRevocation
+from pikachu.edits import Versions, require_version
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PolicyViolation, Unavailable
 from pikachu.holdings import Holdings
 from pikachu.interfaces import IClock, IStore
 from pikachu.model import (
     Account,
-    AccountSource,
     AccountState,
     ChallengePassword,
     Event,
@@ -57,10 +64,7 @@ _STATE_EVENTS: Final = MappingProxyType(
 _CHALLENGES_AT_ONCE: Final = 500
 Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
 _NO_ACCOUNT: Final = "there is no such account"
-_REGISTERED_NAME: Final = re.compile("[A-Za-z0-9_]{6,20}")
-# What HTML calls a valid e-mail address: a browser and this server agree.
-_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_EMAIL: Final = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})*")
+_CHALLENGE: Final = "challenge password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Accounts:
         Fails with MalformedRequest, PolicyViolation (password), with RateLimited after many from one address, and with
         Conflict when the name is taken.
         """
-        if not _REGISTERED_NAME.fullmatch(username):
+        if not REGISTERED_NAME.fullmatch(username):
             raise MalformedRequest("a user name is 6 to 20 letters, digits and underscores")
         if password != confirmation:
             raise MalformedRequest("the two passwords differ; type the same one twice")
@@ -149,7 +153,7 @@ class Accounts:
         return await self._store.add_account(username, email, role, state, password_hash, event, self._now())
 
     def _checked(self, email: str, password: str) -> str:
-        email = _checked_email(email)
+        email = checked_email(email)
         self._check_password(password)
         return email
 
@@ -258,15 +262,18 @@ class Accounts:
         role: Role | None = None,
         state: AccountState | None = None,
         revoke: RevocationReason | None = None,
+        expected: Versions = None,
     ) -> Account:
         """Change several things at once, or nothing; admins only.  ``None`` leaves a thing as it is.
 
         :param revoke: as in :meth:`suspend`, for an account that is not active then.
+        :param expected: of :func:`version_of`.
 
-        Fails with NotFound, MalformedRequest, and Conflict as :meth:`suspend` and :meth:`change_role` do.
+        Fails with NotFound, MalformedRequest, EditConflict, and Conflict as :meth:`suspend` and :meth:`change_role` do.
         """
 
         def decide(account: Account) -> tuple[Account, Event | None]:
+            require_version(expected, version_of(account), "account", None, None)
             changed = replace(
                 account, email=new_email or account.email, role=role or account.role, state=state or account.state
             )
@@ -288,7 +295,7 @@ class Accounts:
         require_scope(actor, Scope.ADMIN)
         if state is AccountState.DELETED:
             raise MalformedRequest("Delete the account instead of setting this state.")
-        new_email = None if email is None else _checked_email(email)
+        new_email = None if email is None else checked_email(email)
         return await self._change(actor, account_id, decide, revoke)
 
     @uncancelled
@@ -296,7 +303,7 @@ class Accounts:
         """Another e-mail address for oneself.  Fails with MalformedRequest, and Conflict for one of the directory."""
 
         def decide(account: Account) -> tuple[Account, Event | None]:
-            _check_local(account, "e-mail address")
+            check_local(account, "e-mail address")
             if account.email == new_email:
                 return account, None
             change = {"before": account.email, "after": new_email}
@@ -304,7 +311,7 @@ class Accounts:
             return replace(account, email=new_email), event
 
         own = require_whole_account(actor)
-        new_email = _checked_email(email)
+        new_email = checked_email(email)
         return await self._change(actor, own, decide)
 
     @uncancelled
@@ -326,36 +333,47 @@ class Accounts:
 
     async def _set_password(self, actor: Principal, account_id: int, password: str) -> Account:
         account = await self._visible_account(actor, account_id)
-        _check_local(account)
+        check_local(account)
         self._check_password(password)
         password_hash = await self._hasher.hash(password)
 
         def decide(account: Account) -> tuple[Account, Event]:
-            _check_local(account)
+            check_local(account)
             event = _user_event(actor, "change password", account.username, account.id)
             return replace(account, password_hash=password_hash), event
 
         return await self._change(actor, account_id, decide)
 
     @uncancelled
-    async def delete(self, actor: Principal, account_id: int, revoke: RevocationReason | None = None) -> None:
+    async def delete(
+        self,
+        actor: Principal,
+        account_id: int,
+        revoke: RevocationReason | None = None,
+        *,
+        expected: Versions = None,
+    ) -> None:
         """Delete an account: its password, sessions, tokens, bound certificates and e-mail address are erased at once.
 
         It stays the owner of its certificates, keys and CSRs, none of which authenticates anybody any more, and its
         name is free.  Admins only, never for themself.
 
         :param revoke: as in :meth:`suspend`.
+        :param expected: as in :meth:`update`.
 
-        Fails with NotFound, also for an account that is deleted already, and Conflict for oneself and for the last
-        active admin.
+        Fails with NotFound, also for an account that is deleted already, EditConflict, and Conflict for oneself and for
+        the last active admin.
         """
+
+        def decide(account: Account) -> Event:
+            require_version(expected, version_of(account), "account", None, None)
+            if account.id == actor.owner_id:
+                raise Conflict("you can't delete yourself; ask another admin")
+            return _user_event(actor, "delete", account.username, account.id, role=account.role.value)
+
         require_scope(actor, Scope.ADMIN)
-        account = await self._store.account(account_id)
-        if account.id == actor.owner_id:
-            raise Conflict("you can't delete yourself; ask another admin")
-        event = _user_event(actor, "delete", account.username, account.id, role=account.role.value)
         order = _revocation(actor, account_id, revoke)
-        await self._store.delete_account(account_id, event, self._now(), order)
+        await self._store.delete_account(account_id, decide, self._now(), order)
         await self._forget_challenges(account_id)
         if order is not None:
             await self._holdings.revoke(order)
@@ -408,7 +426,7 @@ class Accounts:
         """
         if account_id != require_whole_account(actor) and not administers(actor):
             raise NotFound(_NO_ACCOUNT)
-        name = _checked_name(name, "a token's name", 64)
+        name = checked_name(name, "a token's name", 64)
         lifetime = self._settings.token_days if days is None else days
         if not 1 <= lifetime <= MAXIMUM_TOKEN_DAYS:
             raise MalformedRequest(f"a token lives 1 to {MAXIMUM_TOKEN_DAYS} days")
@@ -444,10 +462,14 @@ class Accounts:
     @uncancelled
     async def revoke_token(self, actor: Principal, token_id: int) -> None:
         """The token ends; one's own, or any for admins.  Fails with NotFound."""
+
+        def decide(token: Token) -> Event:
+            if token.account_id != own and not administers(actor):
+                raise NotFound("there is no such token")
+            return event_by(actor, "delete", "token", token.name, token.account_id)
+
         own = require_whole_account(actor)
-        owner_id = None if administers(actor) else own
-        event = event_by(actor, "delete", "token", str(token_id), owner_id)
-        await self._store.delete_token(token_id, owner_id, event, self._now())
+        await self._store.delete_token(token_id, decide, self._now())
 
     # --- challenge passwords -------------------------------------------------------------
 
@@ -473,7 +495,7 @@ class Accounts:
         prefix, now = text[:8], self._now()
         sealed = self._sealer.seal("challenge", text.encode())
         expires_at = now + lifetime
-        event = event_by(actor, "create", "challenge password", prefix, owner_id, expires_at=rfc3339(expires_at))
+        event = event_by(actor, "create", _CHALLENGE, prefix, owner_id, expires_at=rfc3339(expires_at))
         return await self._store.add_challenge(lookup, prefix, sealed, owner_id, expires_at, event, now), text
 
     @uncancelled
@@ -482,7 +504,7 @@ class Accounts:
         challenge = await self._visible_challenge(actor, challenge_id, Scope.ENROLL)
         text = self._sealer.open("challenge", challenge.sealed).decode()
         if challenge.owner_id != actor.owner_id:
-            event = event_by(actor, "view", "challenge password", challenge.prefix, challenge.owner_id)
+            event = event_by(actor, "view", _CHALLENGE, challenge.prefix, challenge.owner_id)
             await self._store.add_event(event, self._now())
         return text
 
@@ -499,11 +521,15 @@ class Accounts:
     @uncancelled
     async def delete_challenge(self, actor: Principal, challenge_id: int) -> None:
         """Fails with NotFound, and Conflict while a request holds it."""
-        challenge = await self._visible_challenge(actor, challenge_id, Scope.ENROLL)
-        if challenge.reserved_by is not None and challenge.consumed_at is None:
-            raise Conflict("a request that waits holds this challenge password; reject the request first")
-        event = event_by(actor, "delete", "challenge password", challenge.prefix, challenge.owner_id)
-        await self._store.delete_challenge(challenge_id, event, self._now())
+
+        def decide(challenge: ChallengePassword) -> Event:
+            require_visible(actor, challenge, _CHALLENGE)
+            if challenge.reserved_by is not None and challenge.consumed_at is None:
+                raise Conflict("a request that waits holds this challenge password; reject the request first")
+            return event_by(actor, "delete", _CHALLENGE, challenge.prefix, challenge.owner_id)
+
+        require_scope(actor, Scope.ENROLL)
+        await self._store.delete_challenge(challenge_id, decide, self._now())
 
     @uncancelled
     async def delete_expired_challenges(self, actor: Principal, *, everybody: bool = False) -> int:
@@ -513,12 +539,12 @@ class Accounts:
             owner_id = None
         else:
             owner_id = _own_id(actor, Scope.ENROLL)
-        event = event_by(actor, "delete", "challenge password", "all expired", owner_id)
+        event = event_by(actor, "delete", _CHALLENGE, "all expired", owner_id)
         return await self._store.delete_expired_challenges(owner_id, event, self._now())
 
     async def _visible_challenge(self, actor: Principal, challenge_id: int, scope: Scope) -> ChallengePassword:
         require_scope(actor, scope)
-        return await visible(actor, self._store.challenge(challenge_id), "challenge password")
+        return await visible(actor, self._store.challenge(challenge_id), _CHALLENGE)
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
@@ -531,28 +557,6 @@ def _own_id(actor: Principal, scope: Scope) -> int:
     require_scope(actor, scope)
     # No account has the id 0, and the program itself owns nothing.
     return actor.owner_id or 0
-
-
-# --- what they typed -------------------------------------------------------------------------
-
-
-def _checked_email(email: str) -> str:
-    email = email.strip()
-    if len(email) > 254 or not _EMAIL.fullmatch(email):
-        raise MalformedRequest("the e-mail address is not valid; write it like name@example.com")
-    return email
-
-
-def _checked_name(name: str, what: str, maximum: int) -> str:
-    name = name.strip()
-    if not 1 <= len(name) <= maximum or not name.isprintable():
-        raise MalformedRequest(f"{what} is 1 to {maximum} printable characters")
-    return name
-
-
-def _check_local(account: Account, what: str = "password") -> None:
-    if account.source is not AccountSource.LOCAL:
-        raise Conflict(f"the {what} of this account is kept in the directory; change it there")
 
 
 def _check_not_oneself(actor: Principal, account: Account, state: AccountState) -> None:

@@ -97,6 +97,8 @@ class CertificateTemplate:
     :param for_requests: it has a ``[ req ]`` section.
     :param for_extensions: it has a ``[ v3_ext ]`` section.
     :param owner_id: ``None`` for those that everybody sees.
+    :param version: 1, and one more with each change.
+    :param updated_by: who changed it last; ``None`` where that was not recorded yet.
     """
 
     id: int
@@ -109,3 +111,20 @@ class CertificateTemplate:
     owner_id: int | None
     created_at: datetime
     updated_at: datetime
+    version: int = 0
+    updated_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How many objects of each kind an account that is not an administrator's may own; 0: any number.
+
+    :param challenge_passwords: that were not used yet.
+    """
+
+    keys: int = 0
+    csrs: int = 0
+    templates: int = 0
+    tokens: int = 0
+    challenge_passwords: int = 0
+    policies: int = 0

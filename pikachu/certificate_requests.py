@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.audit import event_by
-from pikachu.auth.permissions import own_list, require_scope, visible
+from pikachu.auth.permissions import own_list, require_scope, require_visible, visible
 from pikachu.certificate_templates import CertificateTemplates
 from pikachu.errors import MalformedRequest
 from pikachu.interfaces import IClock, IStore, IWorkerPool
 from pikachu.key_store import MAXIMUM_NAME, Keys, checked_name
-from pikachu.model import ListQuery, Page, Principal, Scope, StoredCSR, utc
+from pikachu.model import Event, ListQuery, Page, Principal, Scope, StoredCSR, utc
 from pikachu.signers.key import sign_request
 from pikachu.threads import uncancelled
 from pikachu.x509.certificate import assemble
@@ -25,6 +25,7 @@ from pikachu.x509.template import certification_request_info, parse
 from pikachu.x509.text.csr import csr_text
 
 _UNNAMED: Final = "unnamed"
+_KIND: Final = "certificate signing request"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,8 @@ class CertificateRequests:
     @uncancelled
     async def get(self, actor: Principal, csr_id: int) -> StoredCSR:
         """One of one's own, or any for admins (CSR-3).  Fails with NotFound."""
-        return await self._visible(actor, csr_id, Scope.READ)
+        require_scope(actor, Scope.READ)
+        return await visible(actor, self._store.csr(csr_id), _KIND)
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[StoredCSR]:
@@ -146,13 +148,13 @@ class CertificateRequests:
     @uncancelled
     async def delete(self, actor: Principal, csr_id: int) -> None:
         """Fails with NotFound."""
-        csr = await self._visible(actor, csr_id, Scope.ENROLL)
-        event = event_by(actor, "delete", "CSR", csr.name, csr.owner_id, subject=csr.subject)
-        await self._store.delete_csr(csr_id, event, self._now())
 
-    async def _visible(self, actor: Principal, csr_id: int, scope: Scope) -> StoredCSR:
-        require_scope(actor, scope)
-        return await visible(actor, self._store.csr(csr_id), "certificate signing request")
+        def decide(csr: StoredCSR) -> Event:
+            require_visible(actor, csr, _KIND)
+            return event_by(actor, "delete", "CSR", csr.name, csr.owner_id, subject=csr.subject)
+
+        require_scope(actor, Scope.ENROLL)
+        await self._store.delete_csr(csr_id, decide, self._now())
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from pikachu.audit import event_by
 from pikachu.auth.permissions import administers, own_list, require_scope
 from pikachu.belongings import CertificateTemplate
+from pikachu.edits import Versions, repeat, require_version
 from pikachu.errors import MalformedRequest, NotAuthorized, NotFound
 from pikachu.interfaces import IClock, IStore, IWorkerPool
 from pikachu.model import Event, ListQuery, Page, Principal, Scope, utc
@@ -38,6 +39,7 @@ PROFILE_TYPES: Final = (
 _MAXIMUM_NAME: Final = 128
 _MAXIMUM_TYPE: Final = 64
 _UNKNOWN: Final = "there is no such certificate template"
+_KIND: Final = "certificate template"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class CertificateTemplates:
         self._store = store
         self._clock = clock
         self._pool = pool
-        # A template is read, changed and written back: two changes at once would lose one of them.
+        # Those of this process come one after the other; others' are noticed when they write.
         self._changes = DeferredLock()
 
     @uncancelled
@@ -95,7 +97,7 @@ class CertificateTemplates:
     async def add(self, actor: Principal, draft: TemplateDraft) -> CertificateTemplate:
         """A new template of the actor's, or with ``system`` of everybody's (admins only).
 
-        Fails with MalformedRequest, and with BadTemplate and its line.
+        Fails with MalformedRequest, QuotaExceeded, and with BadTemplate and its line.
         """
         require_scope(actor, Scope.ENROLL)
         template = await self._checked(actor, draft, actor.owner_id)
@@ -112,14 +114,19 @@ class CertificateTemplates:
         profile_type: str | None = None,
         content: str | None = None,
         system: bool | None = None,
+        expected: Versions = None,
     ) -> CertificateTemplate:
         """Change one's own, or any for admins; ``None`` leaves something as it is.  Its origin stays.
 
-        Fails as :meth:`add`, and with NotFound.
+        :param expected: the versions that may be changed.
+
+        Fails as :meth:`add`, with NotFound, and with EditConflict.
         """
 
         async def change() -> CertificateTemplate:
-            before = await self._own(actor, template_id)
+            before = await self._visible(actor, template_id)
+            _require_own(actor, before)
+            require_version(expected, before.version, _KIND, before.updated_by, before.updated_at)
             draft = TemplateDraft(
                 before.name if name is None else name,
                 before.profile_type if profile_type is None else profile_type,
@@ -128,35 +135,35 @@ class CertificateTemplates:
                 before.origin,
             )
             owner_id = actor.owner_id if before.owner_id is None else before.owner_id
-            template = replace(await self._checked(actor, draft, owner_id), id=before.id)
+            template = replace(await self._checked(actor, draft, owner_id), id=before.id, version=before.version)
             return await self._store.update_template(template, self._event(actor, "update", template), self._now())
 
-        return await self._changes.run(lambda: Deferred.fromCoroutine(change()))
+        _require_scopes(actor)
+        return await self._changes.run(lambda: Deferred.fromCoroutine(repeat(change, expected)))
 
     @uncancelled
-    async def delete(self, actor: Principal, template_id: int) -> None:
-        """Remove one's own, or any for admins; requests and policies made with it stay.  Fails with NotFound."""
+    async def delete(self, actor: Principal, template_id: int, *, expected: Versions = None) -> None:
+        """Remove one's own, or any for admins; requests and policies made with it stay.
 
-        async def remove() -> None:
-            template = await self._own(actor, template_id)
-            await self._store.delete_template(template.id, self._event(actor, "delete", template), self._now())
+        :param expected: the versions that may be deleted.
 
-        await self._changes.run(lambda: Deferred.fromCoroutine(remove()))
+        Fails with NotFound, EditConflict.
+        """
+
+        def decide(template: CertificateTemplate) -> Event:
+            _require_visible(actor, template)
+            _require_own(actor, template)
+            require_version(expected, template.version, _KIND, template.updated_by, template.updated_at)
+            return self._event(actor, "delete", template)
+
+        _require_scopes(actor)
+        await self._store.delete_template(template_id, decide, self._now())
 
     # --- who may ------------------------------------------------------------------------
 
     async def _visible(self, actor: Principal, template_id: int) -> CertificateTemplate:
         found = await self._store.template(template_id)
-        if found.owner_id not in (None, actor.owner_id) and not administers(actor):
-            raise NotFound(_UNKNOWN)
-        return found
-
-    async def _own(self, actor: Principal, template_id: int) -> CertificateTemplate:
-        require_scope(actor, Scope.READ)
-        require_scope(actor, Scope.ENROLL)
-        found = await self._visible(actor, template_id)
-        if found.owner_id is None and not administers(actor):
-            raise NotAuthorized("a certificate template for everybody is changed by admins only; copy it instead")
+        _require_visible(actor, found)
         return found
 
     # --- what a template may say --------------------------------------------------------
@@ -211,6 +218,21 @@ def usages_of(template: CertificateTemplate) -> tuple[str, ...]:
     """``req``, ``ext`` or both."""
     flags = (("req", template.for_requests), ("ext", template.for_extensions))
     return tuple(usage for usage, given in flags if given)
+
+
+def _require_scopes(actor: Principal) -> None:
+    require_scope(actor, Scope.READ)
+    require_scope(actor, Scope.ENROLL)
+
+
+def _require_visible(actor: Principal, template: CertificateTemplate) -> None:
+    if template.owner_id not in (None, actor.owner_id) and not administers(actor):
+        raise NotFound(_UNKNOWN)
+
+
+def _require_own(actor: Principal, template: CertificateTemplate) -> None:
+    if template.owner_id is None and not administers(actor):
+        raise NotAuthorized("a certificate template for everybody is changed by admins only; copy it instead")
 
 
 def _usages_of(content: str) -> frozenset[str]:

@@ -310,7 +310,7 @@ def build(
     opened: list[Store] = []
 
     def open_database() -> Store:
-        store = open_store(database_url(config), reactor, fsync=chosen.fsync)
+        store = open_store(database_url(config), reactor, fsync=chosen.fsync, quotas=config.limits.quotas)
         opened.append(store)
         return store
 

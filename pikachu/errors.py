@@ -8,6 +8,7 @@ to have an entry in each.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -107,6 +108,25 @@ class UnknownSerial(NotFound):
 
 class Conflict(RequestError):
     """The state of the object does not allow it, or its name is taken."""
+
+
+class EditConflict(Conflict):
+    """Somebody else changed the object after the caller loaded it."""
+
+    @classmethod
+    def of(cls, what: str, changed_by: str | None, changed_at: datetime | None) -> EditConflict:
+        """Return the error for a *what* that is not the loaded one any more.
+
+        :param changed_by: ``None`` where that is not recorded; likewise *changed_at*.
+        """
+        time = "" if changed_at is None else f" on {changed_at:%Y-%m-%d at %H:%M:%S} UTC"
+        return cls(
+            f"{changed_by or 'Somebody'} changed this {what}{time}, after you loaded it. Your changes were not saved."
+        )
+
+
+class QuotaExceeded(Conflict):
+    """The account has as many objects of this kind as the configuration allows."""
 
 
 class RateLimited(RequestError):

@@ -290,8 +290,10 @@ class IPolicyStore(Protocol):
     def add_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
         """Fails with Conflict: the name is taken, or another policy of the owner holds the flag (and is named)."""
 
-    def update_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]: ...
-    def delete_policy(self, policy_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def update_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
+        """Fails as :meth:`add_policy`, and with EditConflict when the stored one has another version than *policy*."""
+
+    def delete_policy(self, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> Deferred[None]: ...
 
 
 class IAccountStore(Protocol):
@@ -331,7 +333,7 @@ class IAccountStore(Protocol):
     def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]: ...
     def touch_token(self, token_id: int, now: datetime) -> Deferred[None]: ...
     def tokens(self, query: ListQuery) -> Deferred[Page[Token]]: ...
-    def delete_token(self, token_id: int, owner_id: int | None, event: Event, now: datetime) -> Deferred[None]: ...
+    def delete_token(self, token_id: int, decide: Callable[[Token], Event], now: datetime) -> Deferred[None]: ...
 
     def add_challenge(
         self,
@@ -348,7 +350,9 @@ class IAccountStore(Protocol):
     def challenges(self, query: ListQuery, now: datetime) -> Deferred[Page[ChallengePassword]]:
         """Filter ``status``: available, consumed, expired."""
 
-    def delete_challenge(self, challenge_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def delete_challenge(
+        self, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime
+    ) -> Deferred[None]: ...
     def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]: ...
 
     def add_csr(
@@ -366,7 +370,7 @@ class IAccountStore(Protocol):
     ) -> Deferred[StoredCSR]: ...
     def csr(self, csr_id: int) -> Deferred[StoredCSR]: ...
     def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]: ...
-    def delete_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def delete_csr(self, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> Deferred[None]: ...
     def reject_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[StoredCSR]:
         """Pending → rejected; those that are signed are told of by ``complete``.  Fails with NotFound, Conflict."""
 
@@ -383,8 +387,12 @@ class ITemplateStore(Protocol):
 
     def update_template(
         self, template: CertificateTemplate, event: Event, now: datetime
-    ) -> Deferred[CertificateTemplate]: ...
-    def delete_template(self, template_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    ) -> Deferred[CertificateTemplate]:
+        """Fails with EditConflict when the stored one has another version than *template*."""
+
+    def delete_template(
+        self, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime
+    ) -> Deferred[None]: ...
 
 
 class ISessionStore(Protocol):
@@ -433,7 +441,9 @@ class ISessionStore(Protocol):
 
     def account_certificates(self, account_id: int) -> Deferred[list[AccountCertificate]]: ...
     def account_certificate(self, certificate_id: int) -> Deferred[AccountCertificate]: ...
-    def unbind_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def unbind_certificate(
+        self, certificate_id: int, decide: Callable[[AccountCertificate, Account], Event], now: datetime
+    ) -> Deferred[None]: ...
     def account_by_certificate(self, fingerprint: bytes) -> Deferred[Account | None]: ...
 
 
@@ -461,7 +471,9 @@ class IKeyStore(Protocol):
         """Q over name and type; filter ``type``: RSA, EC, Ed25519, PQC; sorts id, created_at, name."""
 
     def key_use(self, key_id: int) -> Deferred[KeyUse]: ...
-    def delete_key(self, key_id: int, event: Event, now: datetime) -> Deferred[None]: ...
+    def delete_key(
+        self, key_id: int, decide: Callable[[StoredKey, KeyUse], Event], now: datetime
+    ) -> Deferred[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -567,7 +579,10 @@ class IStore(
     ISealedStore,
     Protocol,
 ):
-    """The whole database."""
+    """The whole database.  What adds to an account that has as many as it may fails with QuotaExceeded.
+
+    *decide* gives the event of what it is shown and is about to be deleted, or raises; see :class:`IOwnerStore`.
+    """
 
     def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
         """Have *callback* called with what each commit of this process revoked, released or deleted, before those who

@@ -13,12 +13,12 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.audit import event_by
-from pikachu.auth.permissions import own_list, require_scope, require_whole_account, sees
+from pikachu.auth.permissions import own_list, require_scope, require_visible, require_whole_account, sees
 from pikachu.authority import IssuingCAs
 from pikachu.belongings import KeyUse, StoredKey
 from pikachu.errors import MalformedRequest, NotFound, Overloaded
 from pikachu.interfaces import IClock, IStore, IWorkerPool
-from pikachu.model import CertificateRecord, ListQuery, Page, Principal, Scope, format_serial, utc
+from pikachu.model import CertificateRecord, Event, ListQuery, Page, Principal, Scope, format_serial, utc
 from pikachu.sealing import Sealer
 from pikachu.threads import uncancelled
 from pikachu.x509.keys import (
@@ -158,19 +158,22 @@ class Keys:
     @uncancelled
     async def delete(self, actor: Principal, key_id: int) -> None:
         """It is gone for good; what was made with it stays.  Fails with NotFound."""
-        found = await self._visible(actor, key_id, Scope.ENROLL)
-        use = await self._store.key_use(key_id)
-        event = event_by(
-            actor,
-            "delete",
-            "key",
-            found.name,
-            found.owner_id,
-            key=found.key_type,
-            requests=use.requests,
-            certificates=use.certificates,
-        )
-        await self._store.delete_key(key_id, event, self._now())
+
+        def decide(key: StoredKey, use: KeyUse) -> Event:
+            require_visible(actor, key, "key")
+            return event_by(
+                actor,
+                "delete",
+                "key",
+                key.name,
+                key.owner_id,
+                key=key.key_type,
+                requests=use.requests,
+                certificates=use.certificates,
+            )
+
+        require_scope(actor, Scope.ENROLL)
+        await self._store.delete_key(key_id, decide, self._now())
 
     @uncancelled
     async def private_pem(
@@ -265,8 +268,7 @@ class Keys:
     async def _visible(self, actor: Principal, key_id: int, scope: Scope) -> StoredKey:
         require_scope(actor, scope)
         found = await self._store.key(key_id)
-        if not sees(actor, found.owner_id):
-            raise NotFound("there is no such key")
+        require_visible(actor, found, "key")
         return found
 
     def _now(self) -> datetime:

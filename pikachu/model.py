@@ -318,6 +318,7 @@ class Policy:
     :param days: validity.
     :param extensions: OpenSSL-style text (``pikachu.x509.template``).
     :param issuer: name of the issuing CA, or ``None`` for the default of the protocol.
+    :param version: another one after each change; the default policy's is made of its texts.
     """
 
     id: int
@@ -333,6 +334,8 @@ class Policy:
     limits: PolicyLimits = PolicyLimits()
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    version: int = 0
+    updated_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,10 +37,15 @@ class IOwnerStore(Protocol):
         """
 
     def delete_account(
-        self, account_id: int, event: Event, now: datetime, revocation: OwnerRevocation | None = None
+        self,
+        account_id: int,
+        decide: Callable[[Account], Event],
+        now: datetime,
+        revocation: OwnerRevocation | None = None,
     ) -> Deferred[None]:
         """Erase its secrets and keep its row, which goes on owning what it owned; its name is free.
 
+        :param decide: gives what is recorded, as in :meth:`change_account`.
         :param revocation: an order that is stored with it.
 
         Fails with NotFound, also for one that is deleted already, and with Conflict for the last active admin.

@@ -6,16 +6,21 @@ Pages, REST and the command line come in here.  Which policy signs is :mod:`pika
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredLock
 
 from pikachu.audit import event_by
 from pikachu.auth.permissions import administers, own_list, require_scope, sees
 from pikachu.authority import IssuingCAs
+from pikachu.edits import Versions, repeat, require_version
 from pikachu.errors import (
     BadTemplate,
     Conflict,
+    EditConflict,
     MalformedRequest,
     NotAuthorized,
     NotFound,
@@ -32,15 +37,21 @@ from pikachu.model import (
     Scope,
     utc,
 )
-from pikachu.policy import BARE_POLICY_NAME, DEFAULT_POLICY_NAME, POLICY_NAME, PolicyBook, check_days, compiled
+from pikachu.policy import (
+    BARE_POLICY_NAME,
+    DEFAULT_POLICY_NAME,
+    POLICY_NAME,
+    PolicyBook,
+    check_days,
+    compiled,
+    default_version,
+)
 from pikachu.threads import uncancelled
 from pikachu.x509.profile import authority_granted
 from pikachu.x509.template import ExtensionContext
 
 MAXIMUM_TEXT: Final = 64 * 1024
 MAXIMUM_PATTERNS: Final = 64
-#: How many policies a user has at most: lists hold their texts.
-MAXIMUM_POLICIES: Final = 100
 MAXIMUM_PATTERN: Final = 256
 
 #: Issuing CAs that there may be.
@@ -66,6 +77,8 @@ _NO_EST_LABELS: Final = frozenset(
 )
 _NO_SCEP_LABELS: Final = frozenset({"pkiclient.exe"})
 _UNKNOWN: Final = "there is no such policy"
+_KIND: Final = "policy"
+_EVENTS_SEARCHED: Final = 25
 
 
 class Policies:
@@ -85,6 +98,8 @@ class Policies:
         self._book = book
         self._issuers = issuers
         self._clock = clock
+        # Those of this process come one after the other; others' are noticed when they write.
+        self._changes = DeferredLock()
 
     def default(self, actor: Principal) -> Policy:
         """The default policy, which everyone sees.
@@ -123,67 +138,125 @@ class Policies:
         Without the system flag it belongs to ``policy.owner_id``, else to the actor; others' and system ones are made
         by admins only, and so are those that give away what is the CA's own: certifying, signing CRLs, OCSP answers.
 
-        Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), and Conflict that names who
-        has the name or the flag.
+        Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), QuotaExceeded, and Conflict
+        that names who has the name or the flag.
         """
         policy = await self._checked(actor, policy)
-        if not administers(actor):
-            own = ListQuery(limit=1, owner_id=policy.owner_id, filters={"system": "false"}, count=True)
-            if ((await self._store.policies(own)).total or 0) >= MAXIMUM_POLICIES:
-                raise Conflict(f"a user has at most {MAXIMUM_POLICIES} policies; delete one first")
         event = self._event(actor, "create", policy)
         return self._changed(await self._store.add_policy(policy, event, self._now()))
 
     @uncancelled
-    async def update(self, actor: Principal, policy: Policy) -> Policy:
-        """Change the policy of that id, one's own or any for admins; for 0, validity and extensions in their files.
+    async def update(self, actor: Principal, policy: Policy, *, expected: Versions = None) -> Policy:
+        """Replace the policy of that id, one's own or any for admins; for 0, validity and extensions in their files.
 
-        Fails as :meth:`add`, and with NotFound.
+        :param expected: the versions that it may replace.
+
+        Fails as :meth:`add`, with NotFound, and with EditConflict.
         """
-        before = await self._visible(actor, policy.id)
-        if policy.id == 0:
-            return await self._update_default(actor, policy)
-        self._require_own(actor, before)
-        if policy.owner_id is None and not policy.system:
-            policy = replace(policy, owner_id=before.owner_id)
-        policy = await self._checked(actor, policy, before)
-        event = self._event(actor, "update", policy)
-        return self._changed(await self._store.update_policy(policy, event, self._now()))
+        return await self._update(actor, policy.id, lambda _: policy, expected)
 
     @uncancelled
-    async def set_default_validity(self, actor: Principal, days: int) -> Policy:
+    async def change(
+        self, actor: Principal, policy_id: int, merge: Callable[[Policy], Policy], *, expected: Versions = None
+    ) -> Policy:
+        """Replace a policy by what *merge* makes of it, maybe more than once, as :meth:`update` does."""
+        return await self._update(actor, policy_id, merge, expected)
+
+    async def _update(
+        self, actor: Principal, policy_id: int, merge: Callable[[Policy], Policy], expected: Versions
+    ) -> Policy:
+        async def change() -> Policy:
+            if policy_id == 0:
+                before = self._fresh_default()
+                return await self._update_default(actor, merge(before), before, expected)
+            before = await self._visible(actor, policy_id)
+            self._require_own(actor, before)
+            require_version(expected, before.version, _KIND, before.updated_by, before.updated_at)
+            policy = merge(before)
+            if policy.owner_id is None and not policy.system:
+                policy = replace(policy, owner_id=before.owner_id)
+            policy = replace(await self._checked(actor, policy, before), version=before.version)
+            event = self._event(actor, "update", policy)
+            return self._changed(await self._store.update_policy(policy, event, self._now()))
+
+        require_scope(actor, Scope.READ)
+        return await self._one_by_one(change, expected)
+
+    def _one_by_one(self, change: Callable[[], Coroutine[Any, Any, Policy]], expected: Versions) -> Deferred[Policy]:
+        return self._changes.run(lambda: Deferred.fromCoroutine(repeat(change, expected)))
+
+    @uncancelled
+    async def set_default_validity(self, actor: Principal, days: int, *, expected: Versions = None) -> Policy:
         """Change the validity of the default policy (RA-4), which prefills the form for signing; admins only.
 
-        Fails with PolicyViolation (days).
+        Fails with PolicyViolation (days), EditConflict.
         """
-        require_scope(actor, Scope.ADMIN)
-        check_days(days)
-        await self._store.add_event(self._event(actor, "update", replace(self._book.default, days=days)), self._now())
-        # Read only now: somebody may have changed the extensions meanwhile.
-        self._book.forget()
-        return self._changed(self._book.files.write(days, self._book.default.extensions))
 
-    async def _update_default(self, actor: Principal, policy: Policy) -> Policy:
+        async def change() -> Policy:
+            before = self._fresh_default()
+            return await self._update_default(actor, replace(before, days=days), before, expected)
+
+        require_scope(actor, Scope.ADMIN)
+        return await self._one_by_one(change, expected)
+
+    async def _update_default(self, actor: Principal, policy: Policy, before: Policy, expected: Versions) -> Policy:
         if not administers(actor):
             raise NotAuthorized("the default policy is changed by admins only")
         _check_text(policy.extensions)
         check_days(policy.days)
-        default = replace(self._book.default, days=policy.days, extensions=policy.extensions)
+        await self._require_default_version(expected, before)
+        version = default_version(policy.days, policy.extensions)
+        default = replace(before, days=policy.days, extensions=policy.extensions, version=version)
         # Recorded first: a change that nobody recorded would be worse than a record of one that failed.
         await self._store.add_event(self._event(actor, "update", default), self._now())
-        return self._changed(self._book.files.write(policy.days, policy.extensions))
+
+        def decide(current: Policy | None) -> tuple[int, str]:
+            # Files that can't be read are repaired by what is written now.
+            if current is not None:
+                require_version(frozenset({before.version}), current.version, _KIND, None, current.updated_at)
+            return policy.days, policy.extensions
+
+        return self._changed(self._book.files.change(decide))
+
+    def _fresh_default(self) -> Policy:
+        """Return the default policy as its files say at this moment."""
+        self._book.forget()
+        return self._book.default
+
+    async def _require_default_version(self, expected: Versions, current: Policy) -> None:
+        """Require that a change of the default policy may replace *current*; who wrote its files is in the events.
+
+        Fails with EditConflict.
+        """
+        if expected is None or current.version in expected:
+            return
+        recorded = {"resource_type": "policy", "resource_name": DEFAULT_POLICY_NAME, "type": "update"}
+        events = (await self._store.events(ListQuery(limit=_EVENTS_SEARCHED, filters=recorded))).items
+        by = next((one for one in events if one.event.details.get("version") == current.version), None)
+        if by is None:
+            raise EditConflict.of(_KIND, None, current.updated_at)
+        raise EditConflict.of(_KIND, by.event.actor, by.at)
 
     @uncancelled
-    async def delete(self, actor: Principal, policy_id: int) -> None:
+    async def delete(self, actor: Principal, policy_id: int, *, expected: Versions = None) -> None:
         """Remove a policy, one's own or any for admins; what it signed stays.
 
-        Fails with NotFound, and Conflict for the default one.
+        :param expected: the versions that may be deleted.
+
+        Fails with NotFound, EditConflict, and Conflict for the default one.
         """
-        policy = await self._visible(actor, policy_id)
-        if policy.id == 0:
+
+        def decide(policy: Policy) -> Event:
+            if not _sees(actor, policy):
+                raise NotFound(_UNKNOWN)
+            self._require_own(actor, policy)
+            require_version(expected, policy.version, _KIND, policy.updated_by, policy.updated_at)
+            return self._event(actor, "delete", policy)
+
+        require_scope(actor, Scope.READ)
+        if policy_id == 0:
             raise Conflict("the default policy can't be deleted; change it instead")
-        self._require_own(actor, policy)
-        await self._store.delete_policy(policy.id, self._event(actor, "delete", policy), self._now())
+        await self._store.delete_policy(policy_id, decide, self._now())
         self._book.forget()
 
     # --- who may ------------------------------------------------------------------------
@@ -278,6 +351,9 @@ class Policies:
             "scep": policy.use_for_scep,
             "approval": policy.approval.value,
         }
+        if policy.id == 0 and type_ == "update":
+            # By this it is known later who wrote the files.
+            details["version"] = policy.version
         if policy.issuer is not None:
             details["issuer"] = policy.issuer
         return event_by(actor, type_, "policy", policy.name, policy.owner_id, **details)

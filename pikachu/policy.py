@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
+import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
 
-from pikachu.errors import ConfigError, NotFound, PikachuError, PolicyViolation
+from pikachu.errors import ConfigError, Conflict, NotFound, PikachuError, PolicyViolation
 from pikachu.glob_patterns import Budget, GlobPattern, glob_pattern
 from pikachu.interfaces import IClock, IPolicyStore
 from pikachu.model import Method, Policy, Principal
@@ -128,7 +131,8 @@ class DefaultPolicyFiles:
                 f"[PATHS] validity_conf: {self.validity} can't be read ({_reason(error)}); `pikachu init` makes one"
             ) from None
         days = read_validity(validity, f"[PATHS] validity_conf: {self.validity}")
-        changed = datetime.fromtimestamp(int(self.extensions.stat().st_mtime), UTC)
+        newest = max(self.extensions.stat().st_mtime, self.validity.stat().st_mtime)
+        changed = datetime.fromtimestamp(int(newest), UTC)
         return Policy(
             id=0,
             name=DEFAULT_POLICY_NAME,
@@ -137,6 +141,7 @@ class DefaultPolicyFiles:
             system=True,
             created_at=changed,
             updated_at=changed,
+            version=default_version(days, text),
         )
 
     def write(self, days: int, extensions: str) -> Policy:
@@ -144,11 +149,40 @@ class DefaultPolicyFiles:
 
         :raises BadTemplate: when the text is none; nothing is changed then.
         """
-        compiled(extensions)
-        check_days(days)
-        write_atomically(self.extensions, extensions)
-        write_atomically(self.validity, with_validity(self._validity_text(), days))
-        return self.read()
+        return self.change(lambda _: (days, extensions))
+
+    def change(self, decide: Callable[[Policy | None], tuple[int, str]]) -> Policy:
+        """Replace both files by what *decide* makes of what they say now; no other process does so meanwhile.
+
+        :param decide: gives days and extensions; is shown ``None`` where the files can't be read.
+        :raises BadTemplate: when the text is none; nothing is changed then.
+        :raises Conflict: when another process is writing them.
+        """
+        with self._locked():
+            try:
+                current = self.read()
+            except ConfigError:
+                current = None
+            days, extensions = decide(current)
+            compiled(extensions)
+            check_days(days)
+            write_atomically(self.extensions, extensions)
+            write_atomically(self.validity, with_validity(self._validity_text(), days))
+            return self.read()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock of the folder: the files themselves are replaced."""
+        folder = os.open(self.extensions.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            try:
+                # The kernel releases it when the process dies.
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Conflict("Another process is changing the default policy. Try again.") from None
+            yield
+        finally:
+            os.close(folder)
 
     def _validity_text(self) -> str:
         try:
@@ -156,9 +190,16 @@ class DefaultPolicyFiles:
         except (OSError, UnicodeDecodeError):
             return ""
 
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> tuple[int, ...]:
         """Changes when one of the files does."""
-        return self.extensions.stat().st_mtime_ns, self.validity.stat().st_mtime_ns
+        # Two changes within a tick of the kernel's clock have one time; each replaces the file.
+        files = (self.extensions.stat(), self.validity.stat())
+        return tuple(value for one in files for value in (one.st_mtime_ns, one.st_ino, one.st_size))
+
+
+def default_version(days: int, extensions: str) -> int:
+    """Return the version of the default policy that says this."""
+    return int.from_bytes(hashlib.sha256(f"{days}\n{extensions}".encode()).digest()[:7])
 
 
 def check_days(days: int) -> None:

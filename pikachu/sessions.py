@@ -273,10 +273,13 @@ class Sessions:
     @uncancelled
     async def unbind(self, actor: Principal, certificate_id: int) -> None:
         """It signs in nobody any more.  Fails with NotFound."""
-        found = await self.certificate(actor, certificate_id)
-        account = await self._store.account(found.account_id)
-        event = _event("unbind certificate", account, actor, serial=format_serial(found.serial))
-        await self._store.unbind_certificate(certificate_id, event, self._now())
+
+        def decide(certificate: AccountCertificate, account: Account) -> Event:
+            return _event("unbind certificate", account, actor, serial=format_serial(certificate.serial))
+
+        # A certificate stays bound to one account until it is unbound.
+        await self.certificate(actor, certificate_id)
+        await self._store.unbind_certificate(certificate_id, decide, self._now())
 
     @staticmethod
     def _require_own(actor: Principal, account_id: int) -> None:

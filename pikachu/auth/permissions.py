@@ -80,8 +80,16 @@ async def visible(actor: Principal, reading: Deferred[T], what: str) -> T:
     """
     try:
         found = await reading
-        if sees(actor, found.owner_id):
-            return found
     except NotFound:
-        pass
-    raise NotFound(f"there is no such {what}")
+        raise NotFound(f"there is no such {what}") from None
+    require_visible(actor, found, what)
+    return found
+
+
+def require_visible(actor: Principal, found: Owned, what: str) -> None:
+    """Require that *actor* may see *found*; the error is that of an object that does not exist.
+
+    :raises NotFound: when they may not.
+    """
+    if not sees(actor, found.owner_id):
+        raise NotFound(f"there is no such {what}")

@@ -15,6 +15,7 @@ from pikachu.config.sections import (
     ESTSection,
     HTTPSSection,
     LDAPSection,
+    LimitsSection,
     LoggingSection,
     OCSPSection,
     PathsSection,
@@ -67,6 +68,7 @@ class Configuration:
     ocsp: OCSPSection
     crl: CRLSection
     pkcs11: PKCS11Section
+    limits: LimitsSection
     # They may hold an API key or a password.
     chat: Mapping[str, str] = field(repr=False)
     mqtt: Mapping[str, str] = field(repr=False)

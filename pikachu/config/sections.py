@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
+from pikachu.belongings import Quotas
 from pikachu.config.choices import (
     Base64Wrap,
     ForeignIssuer,
@@ -510,6 +511,34 @@ class PKCS11Section(Section):
         return {name: label for name, label in labels.items() if label}
 
 
+_MOST: Final = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LimitsSection(Section):
+    """``[LIMITS]``."""
+
+    NAME: ClassVar[str] = "LIMITS"
+    ABOUT: ClassVar[str] = (
+        "How many objects of each kind an account may own; 0 sets no limit. Administrators, and objects without an "
+        "owner, are not limited."
+    )
+
+    keys: int = _key(number(0, _MOST), "1000", "Stored private keys.")
+    csrs: int = _key(number(0, _MOST), "1000", "Stored certificate signing requests.")
+    templates: int = _key(number(0, _MOST), "500", "Certificate templates.")
+    tokens: int = _key(number(0, _MOST), "100", "API tokens.")
+    challenge_passwords: int = _key(
+        number(0, _MOST), "10000", "Challenge passwords that were not used, including expired ones."
+    )
+    policies: int = _key(number(0, _MOST), "100", "Enrollment policies.")
+
+    @property
+    def quotas(self) -> Quotas:
+        """The limits as the store takes them."""
+        return Quotas(**{name: getattr(self, name) for name, _ in keys(type(self))})
+
+
 SECTIONS: Final[tuple[type[Section], ...]] = (
     DefaultSection,
     LoggingSection,
@@ -525,6 +554,7 @@ SECTIONS: Final[tuple[type[Section], ...]] = (
     LDAPSection,
     VaultSection,
     PKCS11Section,
+    LimitsSection,
 )
 RAW_SECTIONS: Final[Mapping[str, str]] = {
     "CHAT": "The built-in assistant. It works without any setting.",

@@ -219,9 +219,16 @@ def _change(
     return find_account(tx, old.id)
 
 
-def _remove(tx: Transaction, account_id: int, event: Event, now: datetime, revocation: OwnerRevocation | None) -> None:
+def _remove(
+    tx: Transaction,
+    account_id: int,
+    decide: Callable[[Account], Event],
+    now: datetime,
+    revocation: OwnerRevocation | None,
+) -> None:
     account = find_account(tx, account_id)
     _require_present(account)
+    event = decide(account)
     _keep_an_admin(tx, account)
     for statement in (_all_tokens, _all_sessions, _all_certificates):
         tx.write(statement, {"b_id": account_id})
@@ -301,10 +308,8 @@ def _tokens(tx: Transaction, query: ListQuery) -> Page[Token]:
     return page(tx, query, table_columns(tokens), sorts, conditions, _token_record)
 
 
-def _remove_token(tx: Transaction, token_id: int, owner_id: int | None, event: Event, now: datetime) -> None:
-    found = _find_token(tx, token_id)
-    if owner_id is not None and found.account_id != owner_id:
-        raise NotFound("there is no such token")
+def _remove_token(tx: Transaction, token_id: int, decide: Callable[[Token], Event], now: datetime) -> None:
+    event = decide(_find_token(tx, token_id))
     tx.write(_delete_token, {"b_id": token_id})
     write_event(tx, event, now)
 
@@ -345,10 +350,14 @@ class AccountsPart(StorePart):
         return self._write(_change, account_id, decide, now, revocation)
 
     def delete_account(
-        self, account_id: int, event: Event, now: datetime, revocation: OwnerRevocation | None = None
+        self,
+        account_id: int,
+        decide: Callable[[Account], Event],
+        now: datetime,
+        revocation: OwnerRevocation | None = None,
     ) -> Deferred[None]:
-        """Erase its secrets and keep its row; NotFound, Conflict."""
-        return self._write(_remove, account_id, event, now, revocation)
+        """Erase its secrets and keep its row; NotFound, Conflict, and what *decide* raises."""
+        return self._write(_remove, account_id, decide, now, revocation)
 
     def delete_unused_challenges(self, owner_id: int, limit: int) -> Deferred[int]:
         """Delete some of its unused challenge passwords; how many."""
@@ -372,8 +381,10 @@ class AccountsPart(StorePart):
         event: Event,
         now: datetime,
     ) -> Deferred[Token]:
-        """A new one; NotFound, Conflict."""
-        return self._write(_add_token, account_id, name, digest, scopes, expires_at, event, now)
+        """A new one; NotFound, Conflict, QuotaExceeded."""
+        return self._add_within_quota(
+            "tokens", account_id, _add_token, account_id, name, digest, scopes, expires_at, event, now
+        )
 
     def token(self, token_id: int) -> Deferred[Token]:
         """The token of that id; NotFound."""
@@ -395,6 +406,6 @@ class AccountsPart(StorePart):
         """With *owner_id*: that account's."""
         return self._read(_tokens, query)
 
-    def delete_token(self, token_id: int, owner_id: int | None, event: Event, now: datetime) -> Deferred[None]:
-        """Remove it, if it is *owner_id*'s or that is ``None``; NotFound."""
-        return self._write(_remove_token, token_id, owner_id, event, now)
+    def delete_token(self, token_id: int, decide: Callable[[Token], Event], now: datetime) -> Deferred[None]:
+        """Remove it; NotFound, and what *decide* raises."""
+        return self._write(_remove_token, token_id, decide, now)

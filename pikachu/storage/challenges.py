@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -115,8 +117,8 @@ def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePas
     return page(tx, query, _COLUMNS, sorts, conditions, _record)
 
 
-def _remove(tx: Transaction, challenge_id: int, event: Event, now: datetime) -> None:
-    _find(tx, challenge_id)
+def _remove(tx: Transaction, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime) -> None:
+    event = decide(_find(tx, challenge_id))
     tx.write(_delete, {"b_id": challenge_id})
     write_event(tx, event, now)
 
@@ -184,8 +186,8 @@ def _csrs(tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
     return page(tx, query, table_columns(csrs), sorts, conditions, _csr_record)
 
 
-def _remove_csr(tx: Transaction, csr_id: int, event: Event, now: datetime) -> None:
-    _find_csr(tx, csr_id)
+def _remove_csr(tx: Transaction, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> None:
+    event = decide(_find_csr(tx, csr_id))
     tx.write(_delete_csr, {"b_id": csr_id})
     write_event(tx, event, now)
 
@@ -236,8 +238,10 @@ class ChallengesPart(StorePart):
         event: Event,
         now: datetime,
     ) -> Deferred[ChallengePassword]:
-        """A new one."""
-        return self._write(_add, lookup, prefix, sealed, owner_id, expires_at, event, now)
+        """A new one; InactiveOwner, QuotaExceeded."""
+        return self._add_within_quota(
+            "challenge_passwords", owner_id, _add, lookup, prefix, sealed, owner_id, expires_at, event, now
+        )
 
     def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]:
         """The one of that id; NotFound."""
@@ -251,9 +255,11 @@ class ChallengesPart(StorePart):
         """Filter ``status``; a reserved one counts as consumed.  *q* is the beginning of its first 8 digits."""
         return self._read(_list, query, now)
 
-    def delete_challenge(self, challenge_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Remove it; NotFound."""
-        return self._write(_remove, challenge_id, event, now)
+    def delete_challenge(
+        self, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime
+    ) -> Deferred[None]:
+        """Remove it; NotFound, and what *decide* raises."""
+        return self._write(_remove, challenge_id, decide, now)
 
     def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]:
         """Remove the expired ones of *owner_id*, or all; how many."""
@@ -272,10 +278,9 @@ class ChallengesPart(StorePart):
         key_id: int | None = None,
         template: str | None = None,
     ) -> Deferred[StoredCSR]:
-        """Keep one more."""
-        return self._write(
-            _add_csr, name, der, subject, key_type, owner_id, event, now, key_id=key_id, template=template
-        )
+        """Keep one more; QuotaExceeded."""
+        work = functools.partial(_add_csr, key_id=key_id, template=template)
+        return self._add_within_quota("csrs", owner_id, work, name, der, subject, key_type, owner_id, event, now)
 
     def csr(self, csr_id: int) -> Deferred[StoredCSR]:
         """The one of that id; NotFound."""
@@ -285,9 +290,9 @@ class ChallengesPart(StorePart):
         """Filter ``state``."""
         return self._read(_csrs, query)
 
-    def delete_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Remove it; NotFound."""
-        return self._write(_remove_csr, csr_id, event, now)
+    def delete_csr(self, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> Deferred[None]:
+        """Remove it; NotFound, and what *decide* raises."""
+        return self._write(_remove_csr, csr_id, decide, now)
 
     def reject_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[StoredCSR]:
         """Pending → rejected; NotFound, Conflict."""

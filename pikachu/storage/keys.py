@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -91,8 +92,8 @@ def _use(tx: Transaction, key_id: int) -> KeyUse:
     return KeyUse(requests[0], issued[0])
 
 
-def _remove(tx: Transaction, key_id: int, event: Event, now: datetime) -> None:
-    _find(tx, key_id)
+def _remove(tx: Transaction, key_id: int, decide: Callable[[StoredKey, KeyUse], Event], now: datetime) -> None:
+    event = decide(_find(tx, key_id), _use(tx, key_id))
     tx.write(_delete, {"b_id": key_id})
     write_event(tx, event, now)
 
@@ -111,8 +112,10 @@ class KeysPart(StorePart):
         event: Event,
         now: datetime,
     ) -> Deferred[StoredKey]:
-        """Keep one more."""
-        return self._write(_add, name, key_type, public, spki, sealed, owner_id, event, now)
+        """Keep one more; QuotaExceeded."""
+        return self._add_within_quota(
+            "keys", owner_id, _add, name, key_type, public, spki, sealed, owner_id, event, now
+        )
 
     def key(self, key_id: int) -> Deferred[StoredKey]:
         """The one of that id; NotFound."""
@@ -130,6 +133,6 @@ class KeysPart(StorePart):
         """What uses it; NotFound."""
         return self._read(_use, key_id)
 
-    def delete_key(self, key_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Remove it; what was made with it stays.  NotFound."""
-        return self._write(_remove, key_id, event, now)
+    def delete_key(self, key_id: int, decide: Callable[[StoredKey, KeyUse], Event], now: datetime) -> Deferred[None]:
+        """Remove it; what was made with it stays.  NotFound, and what *decide* raises."""
+        return self._write(_remove, key_id, decide, now)

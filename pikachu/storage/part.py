@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -15,6 +15,9 @@ from pikachu.storage.database import Transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Requires that an account may own one more object of a kind; raises QuotaExceeded.
+RequireQuota: TypeAlias = Callable[[Transaction, str, int | None], None]
 
 _GREATEST_ID: Final = 2**63 - 1
 
@@ -27,6 +30,26 @@ class StorePart:
 
     def _write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         raise NotImplementedError
+
+    def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None) -> None:
+        """Require that an account may own one more object; see :func:`pikachu.storage.quotas.require_quota`."""
+        raise NotImplementedError
+
+    def _add_within_quota(
+        self,
+        kind: str,
+        owner_id: int | None,
+        work: Callable[Concatenate[Transaction, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Deferred[T]:
+        """Do *work*, which adds an object of *owner_id*, where its quota allows one more; QuotaExceeded."""
+
+        def add(tx: Transaction) -> T:
+            self._require_quota(tx, kind, owner_id)
+            return work(tx, *args, **kwargs)
+
+        return self._write(add)
 
 
 def insert_into(table: Table, *names: str, returning_id: bool = True) -> Insert:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
@@ -11,12 +12,12 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
-from pikachu.errors import Conflict, NotFound
+from pikachu.errors import Conflict, EditConflict, NotFound
 from pikachu.model import Approval, Event, ListQuery, Method, Page, Policy, PolicyLimits
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import StorePart, moment, row_id, storable, to_json
+from pikachu.storage.part import RequireQuota, StorePart, moment, row_id, storable, to_json
 from pikachu.storage.schema import policies
 
 _p: Final = policies.c
@@ -32,7 +33,9 @@ _owned: Final = {
 _system: Final = {method: select(*policies.columns).where(flag == 1, _p.system == 1) for method, flag in _FLAGS.items()}
 _insert: Final = insert(policies).values({name: bindparam(name) for name in _VALUES}).returning(_p.id)
 _update: Final = (
-    update(policies).where(_p.id == bindparam("b_id")).values({name: bindparam(f"v_{name}") for name in _VALUES})
+    update(policies)
+    .where(_p.id == bindparam("b_id"), _p.version == bindparam("b_version"))
+    .values({name: bindparam(f"v_{name}") for name in _VALUES})
 )
 _delete: Final = delete(policies).where(_p.id == bindparam("b_id"))
 
@@ -55,10 +58,13 @@ def _record(row: Row) -> Policy:
         limits=PolicyLimits(**limits),
         created_at=moment(row[11]),
         updated_at=moment(row[12]),
+        version=row[13],
+        updated_by=row[14],
     )
 
 
-def _values(policy: Policy, created_at: datetime, now: datetime) -> dict[str, object]:
+def _values(policy: Policy, created_at: datetime, event: Event, now: datetime) -> dict[str, object]:
+    """Return the row of what *policy* becomes by the change that *event* records."""
     return {
         "name": storable(policy.name),
         "days": policy.days,
@@ -72,6 +78,8 @@ def _values(policy: Policy, created_at: datetime, now: datetime) -> dict[str, ob
         "limits": to_json(asdict(policy.limits)),
         "created_at": int(created_at.timestamp()),
         "updated_at": int(now.timestamp()),
+        "version": policy.version + 1,
+        "updated_by": storable(event.actor),
     }
 
 
@@ -112,23 +120,28 @@ def _refuse_conflict(tx: Transaction, policy: Policy) -> None:
 
 
 def _add(tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
-    _refuse_conflict(tx, replace(policy, id=0))
-    identity = tx.insert(_insert, _values(policy, now, now))
+    policy = replace(policy, id=0, version=0)
+    _refuse_conflict(tx, policy)
+    identity = tx.insert(_insert, _values(policy, now, event, now))
     write_event(tx, event, now)
     return find_policy(tx, identity)
 
 
-def _change(tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
+def _change(tx: Transaction, policy: Policy, event: Event, now: datetime, require_quota: RequireQuota) -> Policy:
     old = find_policy(tx, policy.id)
     _refuse_conflict(tx, policy)
-    values = _values(policy, old.created_at or now, now)
-    tx.write(_update, {"b_id": policy.id, **{f"v_{name}": value for name, value in values.items()}})
+    if policy.owner_id != old.owner_id:
+        require_quota(tx, "policies", policy.owner_id)
+    values = _values(policy, old.created_at or now, event, now)
+    of_version = {"b_id": policy.id, "b_version": policy.version}
+    if not tx.write(_update, {**of_version, **{f"v_{name}": value for name, value in values.items()}}):
+        raise EditConflict.of("policy", old.updated_by, old.updated_at)
     write_event(tx, event, now)
     return find_policy(tx, policy.id)
 
 
-def _remove(tx: Transaction, policy_id: int, event: Event, now: datetime) -> None:
-    find_policy(tx, policy_id)
+def _remove(tx: Transaction, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> None:
+    event = decide(find_policy(tx, policy_id))
     tx.write(_delete, {"b_id": policy_id})
     write_event(tx, event, now)
 
@@ -165,13 +178,13 @@ class PoliciesPart(StorePart):
         return self._read(_list, query)
 
     def add_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
-        """Keep a new one, whatever its id says; Conflict."""
-        return self._write(_add, policy, event, now)
+        """Keep a new one, whatever its id and version say; Conflict, QuotaExceeded."""
+        return self._add_within_quota("policies", policy.owner_id, _add, policy, event, now)
 
     def update_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
-        """Change the one of that id; NotFound, Conflict."""
-        return self._write(_change, policy, event, now)
+        """Change the one of that id and version; NotFound, Conflict, EditConflict, QuotaExceeded."""
+        return self._write(_change, policy, event, now, self._require_quota)
 
-    def delete_policy(self, policy_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Remove it; NotFound."""
-        return self._write(_remove, policy_id, event, now)
+    def delete_policy(self, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> Deferred[None]:
+        """Remove it; NotFound, and what *decide* raises."""
+        return self._write(_remove, policy_id, decide, now)

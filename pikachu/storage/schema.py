@@ -290,8 +290,11 @@ policies: Final = Table(
     Column("limits", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("updated_by", Text),
     sqlite_autoincrement=True,
 )
+Index("policies_owner", policies.c.owner_id, policies.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
 challenges: Final = Table(
     "challenges",
@@ -311,6 +314,7 @@ challenges: Final = Table(
 _unused: Final = text("consumed_at IS NULL")
 Index("challenges_end", challenges.c.expires_at, challenges.c.id)
 Index("challenges_unused", challenges.c.id, sqlite_where=_unused, postgresql_where=_unused)
+Index("challenges_unused_owner", challenges.c.owner_id, sqlite_where=_unused, postgresql_where=_unused)
 Index("challenges_prefix", challenges.c.prefix)
 Index("challenges_owner", challenges.c.owner_id, challenges.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
@@ -332,6 +336,7 @@ csrs: Final = Table(
     Column("certificate_id", _Id),
     sqlite_autoincrement=True,
 )
+Index("csrs_owner", csrs.c.owner_id, csrs.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
 # Who is signed in.  Of the secret in the browser's cookie only the digest is here.
 sessions: Final = Table(
@@ -400,6 +405,8 @@ templates: Final = Table(
     Column("owner_id", _Id),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("updated_by", Text),
     sqlite_autoincrement=True,
 )
 Index("templates_name", templates.c.name, templates.c.id)

@@ -182,8 +182,11 @@ def _find_certificate(tx: Transaction, certificate_id: int) -> AccountCertificat
     return _certificate_record(row)
 
 
-def _unbind(tx: Transaction, certificate_id: int, event: Event, now: datetime) -> None:
-    _find_certificate(tx, certificate_id)
+def _unbind(
+    tx: Transaction, certificate_id: int, decide: Callable[[AccountCertificate, Account], Event], now: datetime
+) -> None:
+    certificate = _find_certificate(tx, certificate_id)
+    event = decide(certificate, find_account(tx, certificate.account_id))
     tx.write(_delete_certificate, {"b_id": certificate_id})
     write_event(tx, event, now)
 
@@ -273,9 +276,11 @@ class SessionsPart(StorePart):
         """The one of that id; NotFound."""
         return self._read(_find_certificate, certificate_id)
 
-    def unbind_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """It signs in nobody any more; NotFound."""
-        return self._write(_unbind, certificate_id, event, now)
+    def unbind_certificate(
+        self, certificate_id: int, decide: Callable[[AccountCertificate, Account], Event], now: datetime
+    ) -> Deferred[None]:
+        """It signs in nobody any more; NotFound, and what *decide* raises."""
+        return self._write(_unbind, certificate_id, decide, now)
 
     def account_by_certificate(self, fingerprint: bytes) -> Deferred[Account | None]:
         """The account that the certificate signs in."""

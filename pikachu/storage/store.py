@@ -11,6 +11,7 @@ from twisted.logger import Logger
 
 from sqlalchemy import bindparam, insert
 
+from pikachu.belongings import Quotas
 from pikachu.errors import ConfigError, StoreUnavailable
 from pikachu.interfaces import IWorkerPool, Sealed
 from pikachu.model import IssuerRecord, StatusChange
@@ -24,6 +25,7 @@ from pikachu.storage.keys import KeysPart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.owners import OwnersPart
 from pikachu.storage.policies import PoliciesPart
+from pikachu.storage.quotas import require_quota
 from pikachu.storage.revocation import RevocationPart, prove_writable, register_issuer
 from pikachu.storage.sealed import SealedPart, newest_sealed
 from pikachu.storage.sessions import SessionsPart
@@ -71,6 +73,7 @@ class Store(
     :param writer: runs one batch of writes at a time.
     :param queue: how many writes may wait; one more fails with Overloaded.
     :param fsync: whether a commit in a file waits until the disk has it.
+    :param quotas: how much an account may own; ``None``: as much as it likes.
     """
 
     def __init__(
@@ -81,7 +84,9 @@ class Store(
         *,
         queue: int = _WAITING_WRITES,
         fsync: bool = True,
+        quotas: Quotas | None = None,
     ) -> None:
+        self._quotas = quotas or Quotas()
         self._database = Database(url, _finish, readers=READERS, fsync=fsync)
         if in_memory(self._database.url):
             create(self._database)
@@ -178,13 +183,19 @@ class Store(
 
         return fail(self._closed) if self._closed else self._writer.write(write)
 
+    def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None) -> None:
+        require_quota(tx, self._quotas, kind, owner_id)
 
-def open_store(url: str, reactor: IThreadCaller | None = None, *, fsync: bool = True) -> Store:
+
+def open_store(
+    url: str, reactor: IThreadCaller | None = None, *, fsync: bool = True, quotas: Quotas | None = None
+) -> Store:
     """The store of the database at *url*; an older schema is migrated first.  Blocks.
 
     :param reactor: its threads do the work; with ``None`` the caller's own thread does, and every Deferred has fired
         when it is returned.
     :param fsync: whether a commit in a file waits until the disk has it.
+    :param quotas: how much an account may own; ``None``: as much as it likes.
     :raises ConfigError: when there is no such database, or it is not Pikachu's, or a newer Pikachu's.
     """
     parsed = parse_url(url)
@@ -195,6 +206,6 @@ def open_store(url: str, reactor: IThreadCaller | None = None, *, fsync: bool = 
         if state is SchemaState.OLDER:
             migrate(url)
     if reactor is None:
-        return Store(url, ImmediatePool(), ImmediatePool(), fsync=fsync)
+        return Store(url, ImmediatePool(), ImmediatePool(), fsync=fsync, quotas=quotas)
     reads = WorkerPool("reads", reactor, READERS, queue=_WAITING_READS)
-    return Store(url, reads, WorkerPool("writes", reactor, 1, queue=1), fsync=fsync)
+    return Store(url, reads, WorkerPool("writes", reactor, 1, queue=1), fsync=fsync, quotas=quotas)

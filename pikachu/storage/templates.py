@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -10,12 +12,12 @@ from twisted.internet.defer import Deferred
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from pikachu.belongings import CertificateTemplate
-from pikachu.errors import NotFound
+from pikachu.errors import EditConflict, NotFound
 from pikachu.model import Event, ListQuery, Page
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable
+from pikachu.storage.part import RequireQuota, StorePart, insert_into, moment, row_id, storable
 from pikachu.storage.schema import templates
 
 _t: Final = templates.c
@@ -25,13 +27,16 @@ _VALUES: Final = tuple(column.name for column in templates.columns if column.nam
 _by_id: Final = select(*templates.columns).where(_t.id == bindparam("b_id"))
 _insert: Final = insert_into(templates, *_VALUES)
 _update: Final = (
-    update(templates).where(_t.id == bindparam("b_id")).values({name: bindparam(f"v_{name}") for name in _VALUES})
+    update(templates)
+    .where(_t.id == bindparam("b_id"), _t.version == bindparam("b_version"))
+    .values({name: bindparam(f"v_{name}") for name in _VALUES})
 )
 _delete: Final = delete(templates).where(_t.id == bindparam("b_id"))
 
 
 def _record(row: Row) -> CertificateTemplate:
-    identity, name, profile_type, origin, content, for_requests, for_extensions, owner_id, created_at, updated_at = row
+    identity, name, profile_type, origin, content, for_requests, for_extensions, owner_id, *more = row
+    created_at, updated_at, version, updated_by = more
     return CertificateTemplate(
         identity,
         name,
@@ -43,10 +48,13 @@ def _record(row: Row) -> CertificateTemplate:
         owner_id,
         moment(created_at),
         moment(updated_at),
+        version,
+        updated_by,
     )
 
 
-def _values(template: CertificateTemplate, created_at: datetime, now: datetime) -> dict[str, object]:
+def _values(template: CertificateTemplate, created_at: datetime, event: Event, now: datetime) -> dict[str, object]:
+    """Return the row of what *template* becomes by the change that *event* records."""
     return {
         "name": storable(template.name),
         "profile_type": storable(template.profile_type),
@@ -57,6 +65,8 @@ def _values(template: CertificateTemplate, created_at: datetime, now: datetime) 
         "owner_id": template.owner_id,
         "created_at": int(created_at.timestamp()),
         "updated_at": int(now.timestamp()),
+        "version": template.version + 1,
+        "updated_by": storable(event.actor),
     }
 
 
@@ -68,21 +78,27 @@ def _find(tx: Transaction, template_id: int) -> CertificateTemplate:
 
 
 def _add(tx: Transaction, template: CertificateTemplate, event: Event, now: datetime) -> CertificateTemplate:
-    identity = tx.insert(_insert, _values(template, now, now))
+    identity = tx.insert(_insert, _values(replace(template, version=0), now, event, now))
     write_event(tx, event, now)
     return _find(tx, identity)
 
 
-def _change(tx: Transaction, template: CertificateTemplate, event: Event, now: datetime) -> CertificateTemplate:
+def _change(
+    tx: Transaction, template: CertificateTemplate, event: Event, now: datetime, require_quota: RequireQuota
+) -> CertificateTemplate:
     old = _find(tx, template.id)
-    values = _values(template, old.created_at, now)
-    tx.write(_update, {"b_id": template.id, **{f"v_{name}": value for name, value in values.items()}})
+    if template.owner_id != old.owner_id:
+        require_quota(tx, "templates", template.owner_id)
+    values = _values(template, old.created_at, event, now)
+    of_version = {"b_id": template.id, "b_version": template.version}
+    if not tx.write(_update, {**of_version, **{f"v_{name}": value for name, value in values.items()}}):
+        raise EditConflict.of("certificate template", old.updated_by, old.updated_at)
     write_event(tx, event, now)
     return _find(tx, template.id)
 
 
-def _remove(tx: Transaction, template_id: int, event: Event, now: datetime) -> None:
-    _find(tx, template_id)
+def _remove(tx: Transaction, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime) -> None:
+    event = decide(_find(tx, template_id))
     tx.write(_delete, {"b_id": template_id})
     write_event(tx, event, now)
 
@@ -120,15 +136,17 @@ class TemplatesPart(StorePart):
         return self._read(_list, query)
 
     def add_template(self, template: CertificateTemplate, event: Event, now: datetime) -> Deferred[CertificateTemplate]:
-        """Keep a new one, whatever its id and times say."""
-        return self._write(_add, template, event, now)
+        """Keep a new one, whatever its id, times and version say; QuotaExceeded."""
+        return self._add_within_quota("templates", template.owner_id, _add, template, event, now)
 
     def update_template(
         self, template: CertificateTemplate, event: Event, now: datetime
     ) -> Deferred[CertificateTemplate]:
-        """Change the one of that id; NotFound."""
-        return self._write(_change, template, event, now)
+        """Change the one of that id and version; NotFound, EditConflict, QuotaExceeded."""
+        return self._write(_change, template, event, now, self._require_quota)
 
-    def delete_template(self, template_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """Remove it; NotFound."""
-        return self._write(_remove, template_id, event, now)
+    def delete_template(
+        self, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime
+    ) -> Deferred[None]:
+        """Remove it; NotFound, and what *decide* raises."""
+        return self._write(_remove, template_id, decide, now)

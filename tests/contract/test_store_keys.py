@@ -47,14 +47,14 @@ def test_life(db: Opened) -> None:
     assert db.get(db.store.key(made.id)) == made
     assert db.get(db.store.keys_of_public(PUBLIC)) == [made, again]
     assert db.get(db.store.keys_of_public(bytes(32))) == []
-    db.get(db.store.delete_key(made.id, told("delete"), NOW))
+    db.get(db.store.delete_key(made.id, lambda *_: told("delete"), NOW))
     for gone in (made.id, 0, -1, 2**70):
         with pytest.raises(NotFound):
             db.get(db.store.key(gone))
         with pytest.raises(NotFound):
             db.get(db.store.key_use(gone))
         with pytest.raises(NotFound):
-            db.get(db.store.delete_key(gone, told("delete"), NOW))
+            db.get(db.store.delete_key(gone, lambda *_: told("delete"), NOW))
     assert [one.event.type for one in db.get(db.store.events(ListQuery(sort="id"))).items] == [
         "create",
         "create",
@@ -108,7 +108,7 @@ def test_a_deleted_account_keeps_its_keys(db: Opened) -> None:
         db.store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, told(name="alice"), NOW)
     )
     made = add(db, owner_id=account.id)
-    db.get(db.store.delete_account(account.id, told("delete"), NOW))
+    db.get(db.store.delete_account(account.id, lambda _: told("delete"), NOW))
     assert db.get(db.store.key(made.id)).owner_id == account.id
 
 

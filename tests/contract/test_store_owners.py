@@ -10,14 +10,12 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 import pytest
-from sqlalchemy import create_engine, text
 
 from pikachu.errors import Conflict, InactiveOwner
 from pikachu.interfaces import Begun
 from pikachu.model import Account, AccountState, CertificateRecord, Event, ListQuery, Role
-from pikachu.storage.database import parse_url
 from pikachu.storage.migrate import SchemaState, migrate
-from tests.support.databases import NOW, Opened, event, opened
+from tests.support.databases import AS_0002, NOW, Opened, event, execute, opened
 
 HOUR = timedelta(hours=1)
 INACTIVE = [state for state in AccountState if state is not AccountState.ACTIVE]
@@ -38,7 +36,7 @@ def add(db: Opened, name: str = "alice", role: Role = Role.USER) -> Account:
 def put_into(db: Opened, account: Account, state: AccountState) -> None:
     """Change an account's state."""
     if state is AccountState.DELETED:
-        db.get(db.store.delete_account(account.id, about("delete", account), NOW))
+        db.get(db.store.delete_account(account.id, lambda one: about("delete", one), NOW))
     else:
         db.get(db.store.change_account(account.id, lambda one: (replace(one, state=state), about("x", one)), NOW))
 
@@ -124,15 +122,6 @@ def test_who_may_act(db: Opened) -> None:
 # --- what an earlier version left without an owner ----------------------------------------------
 
 
-def execute(url: str, *statements: str) -> None:
-    """Change the database behind the store's back."""
-    engine = create_engine(parse_url(url))
-    with engine.begin() as connection:
-        for statement in statements:
-            connection.execute(text(statement))
-    engine.dispose()
-
-
 def issue(db: Opened, name: str, owner_id: int | None) -> CertificateRecord:
     """Issue a certificate whose create event names its owner."""
     request_id, intent = db.begin(name, owner_id=owner_id)
@@ -147,7 +136,7 @@ def forget(url: str, *account_ids: int) -> None:
         url,
         *(f"UPDATE {table} SET owner_id = NULL WHERE owner_id = {one}" for table in owned for one in account_ids),
         *(f"DELETE FROM accounts WHERE id = {one}" for one in account_ids),
-        "UPDATE pikachu_schema SET version_num = '0002'",
+        *AS_0002,
     )
 
 
@@ -201,7 +190,7 @@ def test_orphans_get_their_owner_back(database_url: str) -> None:
         assert db.get(db.store.account(carol.id)) == carol
         assert add(db).id > carol.id
         events = len(db.get(db.store.events(ListQuery(limit=1000))).items)
-    execute(database_url, "UPDATE pikachu_schema SET version_num = '0002'")
+    execute(database_url, *AS_0002)
     assert migrate(database_url) is SchemaState.OLDER
     with opened(database_url) as db:
         assert len(db.get(db.store.accounts(ListQuery(filters={"state": "deleted"}))).items) == 2

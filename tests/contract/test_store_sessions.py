@@ -186,12 +186,12 @@ def test_client_certificates(db: Opened) -> None:
             db.get(db.store.bind_certificate(account.id, b"f" * 32, "CN=x", 1, LATER, told("bind"), NOW))
     assert db.get(db.store.account_by_certificate(b"f" * 32)) == alice
     assert db.get(db.store.account_by_certificate(b"g" * 32)) is None
-    db.get(db.store.unbind_certificate(made.id, told("unbind"), NOW))
+    db.get(db.store.unbind_certificate(made.id, lambda *_: told("unbind"), NOW))
     with pytest.raises(NotFound):
-        db.get(db.store.unbind_certificate(made.id, told("unbind"), NOW))
+        db.get(db.store.unbind_certificate(made.id, lambda *_: told("unbind"), NOW))
     db.get(db.store.bind_certificate(bob.id, b"f" * 32, "CN=x", 1, LATER, told("bind"), NOW))
     sign_in(db, bob, b"bob")
-    db.get(db.store.delete_account(bob.id, told("delete"), NOW))
+    db.get(db.store.delete_account(bob.id, lambda _: told("delete"), NOW))
     assert db.get(db.store.account_by_certificate(b"f" * 32)) is None
     assert db.get(db.store.session_by_digest(b"bob")) is None
 

@@ -33,12 +33,12 @@ def test_life(db: Opened) -> None:
     """A template is kept, changed and removed, each time with its event; its first time stays."""
     made = db.get(db.store.add_template(draft(content="[ v3_ext ]\n# ü\0"), told(), NOW))
     assert made.id > 0
-    assert made == draft(id=made.id, content="[ v3_ext ]\n# ü\ufffd")
+    assert made == draft(id=made.id, content="[ v3_ext ]\n# ü\ufffd", version=1, updated_by="someone")
     assert db.get(db.store.template(made.id)) == made
     changed = replace(made, name="other", for_requests=True, owner_id=None, origin="x.cnf.j2", created_at=LATER)
     found = db.get(db.store.update_template(changed, told("update"), LATER))
-    assert found == replace(changed, created_at=NOW, updated_at=LATER)
-    db.get(db.store.delete_template(made.id, told("delete"), LATER))
+    assert found == replace(changed, created_at=NOW, updated_at=LATER, version=2)
+    db.get(db.store.delete_template(made.id, lambda _: told("delete"), LATER))
     kinds = [one.event.type for one in db.get(db.store.events(ListQuery(sort="id"))).items]
     assert kinds == ["create", "update", "delete"]
     for gone in (made.id, 0, -1, 2**70):
@@ -47,7 +47,7 @@ def test_life(db: Opened) -> None:
         with pytest.raises(NotFound):
             db.get(db.store.update_template(replace(made, id=gone), told("update"), NOW))
         with pytest.raises(NotFound):
-            db.get(db.store.delete_template(gone, told("delete"), NOW))
+            db.get(db.store.delete_template(gone, lambda _: told("delete"), NOW))
     # What failed left no event.
     assert len(db.get(db.store.events(ListQuery())).items) == 3
     assert db.get(db.store.verify_events()) == 3
@@ -97,6 +97,6 @@ def test_a_deleted_account_s_templates_are_not_everybodys(db: Opened) -> None:
     admin = db.get(db.store.add_account("root", "", Role.ADMIN, AccountState.ACTIVE, None, event(), NOW))
     alice = db.get(db.store.add_account("alice", "", Role.USER, AccountState.ACTIVE, None, event(), NOW))
     db.get(db.store.add_template(draft(owner_id=alice.id), told(), NOW))
-    db.get(db.store.delete_account(alice.id, event("delete"), NOW))
+    db.get(db.store.delete_account(alice.id, lambda _: event("delete"), NOW))
     assert names(db, owner_id=admin.id) == []
     assert names(db) == ["web"]

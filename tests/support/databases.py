@@ -16,13 +16,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import randbits, token_bytes
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from sqlalchemy import create_engine, text
+
+from pikachu.belongings import Quotas
 from pikachu.interfaces import Begun
 from pikachu.model import CertificateRecord, Event, Intent, IssuerRecord, Method, NewRequest
+from pikachu.storage.database import parse_url
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store, open_store
 from tests.support.interop import missing, require
@@ -31,6 +35,19 @@ from tests.support.owners import add_owner
 T = TypeVar("T")
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+#: Statements that make a database of this version one of version 0004.
+AS_0004: Final = (
+    *(
+        f"ALTER TABLE {table} DROP COLUMN {name}"
+        for table in ("policies", "templates")
+        for name in ("version", "updated_by")
+    ),
+    *(f"DROP INDEX {name}" for name in ("csrs_owner", "policies_owner", "challenges_unused_owner")),
+    "UPDATE pikachu_schema SET version_num = '0004'",
+)
+#: And one of version 0002.
+AS_0002: Final = (*AS_0004, "DROP TABLE owner_revocations", "UPDATE pikachu_schema SET version_num = '0002'")
 
 
 class Calls:
@@ -136,12 +153,21 @@ def event(kind: str = "create", name: str = "thing", **values: Any) -> Event:
     return Event(kind, "certificate", name, "someone", {"how": "test"}, **values)
 
 
+def execute(url: str, *statements: str) -> None:
+    """Change the database behind the store's back."""
+    engine = create_engine(parse_url(url))
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
+
+
 @contextmanager
-def opened(url: str, *, threads: bool = False, fsync: bool = True) -> Iterator[Opened]:
+def opened(url: str, *, threads: bool = False, fsync: bool = True, quotas: Quotas | None = None) -> Iterator[Opened]:
     """The database at *url*, made when it is new."""
     migrate(url)
     calls = Calls()
-    one = Opened(open_store(url, calls if threads else None, fsync=fsync), url, calls)
+    one = Opened(open_store(url, calls if threads else None, fsync=fsync, quotas=quotas), url, calls)
     try:
         yield one
     finally:

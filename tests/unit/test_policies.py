@@ -21,7 +21,7 @@ from pikachu.errors import (
 )
 from pikachu.founding import DEFAULT_VALIDITY
 from pikachu.model import ANONYMOUS, ListQuery, Policy, PolicyLimits, Principal, Role, Scope
-from pikachu.policies import MAXIMUM_POLICIES, Policies
+from pikachu.policies import Policies
 from pikachu.policy import DefaultPolicyFiles, PolicyBook
 from pikachu.signers.key import KeySigner
 from pikachu.threads import ImmediatePool
@@ -274,15 +274,3 @@ def test_powers_of_the_ca_under_the_key_that_comes_next(desk: Desk) -> None:
         f"[ k{next_one} ]\na = OID:OCSPSigning\n"
     )
     failure_of(desk.rules.add(desk.alice, draft(extensions=text)), NotAuthorized)
-
-
-def test_a_user_has_not_any_number_of_policies(desk: Desk) -> None:
-    """POL-1: a list of thousands of long texts would stop everybody while it is written."""
-    for number in range(MAXIMUM_POLICIES):
-        mine = result_of(desk.rules.add(desk.alice, draft(f"policy {number}")))
-    assert "at most" in failure_of(desk.rules.add(desk.alice, draft("one more")), Conflict).public
-    result_of(desk.rules.add(desk.bob, draft("of bob")))
-    result_of(desk.rules.add(desk.admin, draft("one for her", owner_id=desk.alice.owner_id)))
-    for policy_id in (mine.id, mine.id - 1):
-        result_of(desk.rules.delete(desk.alice, policy_id))
-    result_of(desk.rules.add(desk.alice, draft("one more")))

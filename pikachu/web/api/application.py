@@ -19,7 +19,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 from pikachu.auth.authenticator import Authenticator, account_principal
-from pikachu.errors import AuthenticationFailed, TooLarge
+from pikachu.errors import AuthenticationFailed, EditConflict, TooLarge
 from pikachu.http.peer import peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest
 from pikachu.interfaces import IClock
@@ -27,6 +27,7 @@ from pikachu.model import ANONYMOUS, Principal
 from pikachu.sessions import Sessions
 from pikachu.web.api.bodies import decode_body
 from pikachu.web.api.idempotency import Repetitions, checked_key
+from pikachu.web.api.preconditions import if_match
 from pikachu.web.api.queries import parse_query
 from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Route, Sent
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
@@ -102,7 +103,8 @@ class RESTResource(Resource):
         key = None
         if route.method == "POST":
             key = checked_key(request.requestHeaders.getRawHeaders(b"Idempotency-Key") or [])
-        call = Call(route, principal, path, query, body, given, key)
+        expected = if_match(request.requestHeaders.getRawHeaders(b"If-Match") or []) if route.conditional else None
+        call = Call(route, principal, path, query, body, given, key, expected)
 
         async def work() -> Answer:
             return await route.handler(None, call)
@@ -166,6 +168,9 @@ def _failed(request: Any, failure: Failure) -> Any:
     problem = failure_problem(request, failure)
     if isinstance(failure.value, AuthenticationFailed):
         problem = replace(problem, headers={b"WWW-Authenticate": _challenge(request)})
+    if isinstance(failure.value, EditConflict):
+        detail = f"{problem.detail} GET it again, and repeat your change with its new ETag."
+        problem = replace(problem, status=int(HTTPStatus.PRECONDITION_FAILED), detail=detail)
     return Sent.problem(problem)
 
 

@@ -36,6 +36,18 @@ _PROBLEM: Final[Schema] = {
         "failure_id": {"type": "string"},
     },
 }
+_IF_MATCH: Final[Schema] = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "The ETag of the version to change or delete: 412 when somebody else has changed it since. Without "
+    "this header, or with *, any version is changed.",
+    "schema": {"type": "string"},
+}
+_ETAG: Final[Schema] = {
+    "description": "The strong entity tag of this version, for If-Match",
+    "required": True,
+    "schema": {"type": "string"},
+}
 
 
 class OpenAPI(Routes):
@@ -93,6 +105,12 @@ def _operation(one: Route, schemas: dict[str, Schema]) -> Schema:
     parameters += [{"name": name, "in": "query", "schema": _query_schema(one, name)} for name in one.query_names]
     if one.method == "POST":
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
+    if one.conditional:
+        parameters.append(_IF_MATCH)
+        operation["responses"]["412"] = {
+            "description": "Somebody else changed it since it had the entity tag that If-Match names",
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
     if parameters:
         operation["parameters"] = parameters
     if one.body is not None:
@@ -104,6 +122,9 @@ def _operation(one: Route, schemas: dict[str, Schema]) -> Schema:
 
 def _response(one: Route, status: int, schemas: dict[str, Schema]) -> Schema:
     response: Schema = {"description": HTTPStatus(status).phrase}
+    # RFC 9110 section 9.3.4 keeps it from answers to PUT, where not all that is stored is what was sent.
+    if one.tagged and one.method in ("GET", "POST", "PATCH"):
+        response["headers"] = {"ETag": _ETAG}
     kind = one.pending if status == HTTPStatus.ACCEPTED else one.answer
     if kind is not None:
         schema = _reference(kind, schemas, strict=False)

@@ -6,15 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred, DeferredLock
-
 from pikachu.errors import MalformedRequest
 from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Approval, Policy, PolicyLimits, Scope
 from pikachu.policies import Policies
 from pikachu.rooms import Core
-from pikachu.threads import shield
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route, tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,6 @@ class PoliciesAPI(Routes):
 
     def __init__(self, core: Core, inventory: Inventory) -> None:
         self._policies: Policies = core.policy_rules
-        self._changes = DeferredLock()
         self._inventory = inventory
 
     @route(
@@ -89,11 +85,12 @@ class PoliciesAPI(Routes):
         body=PolicyBody,
         answer=PolicyDocument,
         statuses=(201,),
+        tagged=True,
     )
     async def create(self, call: Call) -> Answer:
         """System policies are made by admins."""
         made = await self._policies.add(call.principal, _policy(0, call.take(PolicyBody)))
-        return created(f"/policies/{made.id}", await self._document(call, made))
+        return created(f"/policies/{made.id}", await self._document(call, made), version=made.version)
 
     @route(
         "GET",
@@ -122,10 +119,12 @@ class PoliciesAPI(Routes):
         scope=Scope.READ,
         summary="One enrollment policy; 0 is the default one",
         answer=PolicyDocument,
+        tagged=True,
     )
     async def get(self, call: Call) -> Answer:
         """POL-1."""
-        return Answer(200, await self._document(call, await self._policies.get(call.principal, call.id)))
+        found = await self._policies.get(call.principal, call.id)
+        return tagged(await self._document(call, found), found.version)
 
     @route(
         "PUT",
@@ -134,10 +133,12 @@ class PoliciesAPI(Routes):
         summary="Replace an enrollment policy; of the default one, validity and extensions",
         body=PolicyBody,
         answer=PolicyDocument,
+        tagged=True,
     )
     async def replace(self, call: Call) -> Answer:
         """What is not there gets its default."""
-        changed = await self._policies.update(call.principal, _policy(call.id, call.take(PolicyBody)))
+        policy = _policy(call.id, call.take(PolicyBody))
+        changed = await self._policies.update(call.principal, policy, expected=call.expected)
         return Answer(200, await self._document(call, changed))
 
     @route(
@@ -147,6 +148,7 @@ class PoliciesAPI(Routes):
         summary="Change an enrollment policy",
         body=PolicyChange,
         answer=PolicyDocument,
+        tagged=True,
     )
     async def update(self, call: Call) -> Answer:
         """What is not there stays."""
@@ -157,14 +159,10 @@ class PoliciesAPI(Routes):
                 raise MalformedRequest(f"{name} can't be null")
         if "validity_days" in changes:
             changes["days"] = changes.pop("validity_days")
-
-        async def change() -> Policy:
-            before = await self._policies.get(call.principal, call.id)
-            return await self._policies.update(call.principal, replace(before, **changes))
-
-        # Two changes at once would lose one of them.
-        changed = await shield(self._changes.run(lambda: Deferred.fromCoroutine(change())))
-        return Answer(200, await self._document(call, changed))
+        changed = await self._policies.change(
+            call.principal, call.id, lambda before: replace(before, **changes), expected=call.expected
+        )
+        return tagged(await self._document(call, changed), changed.version)
 
     @route(
         "DELETE",
@@ -172,10 +170,11 @@ class PoliciesAPI(Routes):
         scope=(Scope.READ, Scope.ENROLL),
         summary="Delete an enrollment policy",
         statuses=(204,),
+        tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
         """What it signed stays."""
-        await self._policies.delete(call.principal, call.id)
+        await self._policies.delete(call.principal, call.id, expected=call.expected)
         return NO_CONTENT
 
     async def _document(self, call: Call, policy: Policy) -> PolicyDocument:

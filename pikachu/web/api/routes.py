@@ -15,11 +15,13 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.auth.authenticator import ROLE_SCOPES
+from pikachu.edits import Versions
 from pikachu.errors import AuthenticationFailed, NotAuthorized
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import PROBLEM_JSON, send
 from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Scope
 from pikachu.web.api.bodies import Nothing, encode
+from pikachu.web.api.preconditions import entity_tag
 from pikachu.web.api.queries import LIST_NAMES, list_query
 from pikachu.web.errors import Problem
 from pikachu.web.ids import id_of
@@ -102,6 +104,7 @@ class Call:
     :param body: an object of the route's ``body``.
     :param given: the names that stand in the body.
     :param idempotency_key: of the header, or ``None``.
+    :param expected: the versions that ``If-Match`` allows to be replaced.
     """
 
     route: Route
@@ -111,6 +114,7 @@ class Call:
     body: object
     given: frozenset[str] = frozenset()
     idempotency_key: str | None = None
+    expected: Versions = None
 
     @property
     def id(self) -> int:
@@ -148,6 +152,7 @@ class Route:
     :param query: other names that may stand in the query.
     :param statuses: of success.
     :param browsers: whoever is signed in on the pages may follow a link to it, without a token.
+    :param tagged: the answer has an ``ETag``; where it changes something, ``If-Match`` is heeded.
     :param durable: the rooms below recognise a repeated Idempotency-Key by themselves, across restarts.
     """
 
@@ -168,6 +173,12 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     durable: bool = False
     browsers: bool = False
+    tagged: bool = False
+
+    @property
+    def conditional(self) -> bool:
+        """Whether it heeds ``If-Match``."""
+        return self.tagged and self.method in ("PUT", "PATCH", "DELETE")
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -220,6 +231,7 @@ def route(
     statuses: tuple[int, ...] = (200,),
     durable: bool = False,
     browsers: bool = False,
+    tagged: bool = False,
 ) -> Callable[[Handler], Route]:
     """Decorator that makes a route of a coroutine method ``(self, call) -> Answer``; see :class:`Route`.
 
@@ -246,6 +258,7 @@ def route(
             statuses,
             durable,
             browsers,
+            tagged,
         )
 
     return declare
@@ -283,9 +296,15 @@ def listed(page: Page[T], show: Callable[[T], object]) -> Answer:
     return Answer(200, Listed(tuple(show(one) for one in page.items), page.next_cursor))
 
 
-def created(path: str, body: object, *, secret: bool = False) -> Answer:
-    """201 with the address of what was made."""
-    return Answer(201, body, headers={b"Location": f"{BASE}{path}".encode()}, secret=secret)
+def created(path: str, body: object, *, secret: bool = False, version: int | None = None) -> Answer:
+    """201 with the address of what was made, and its entity tag where it has a *version*."""
+    tag = {} if version is None else {b"ETag": entity_tag(version)}
+    return Answer(201, body, headers={b"Location": f"{BASE}{path}".encode(), **tag}, secret=secret)
+
+
+def tagged(body: object, version: int) -> Answer:
+    """200 with the entity tag of that version."""
+    return Answer(200, body, headers={b"ETag": entity_tag(version)})
 
 
 NO_CONTENT: Final = Answer(204)

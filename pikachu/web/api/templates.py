@@ -12,7 +12,7 @@ from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Scope
 from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, listed, route
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, listed, route, tagged
 from pikachu.web.x509_rendering import JinjaText
 from pikachu.x509_templates import VariableKind, X509Template, X509Templates
 
@@ -128,13 +128,14 @@ class TemplatesAPI(Routes):
         body=TemplateBody,
         answer=TemplateDocument,
         statuses=(201,),
+        tagged=True,
     )
     async def create(self, call: Call) -> Answer:
         """TPL-3: 422 with the line where the text is wrong."""
         body = call.take(TemplateBody)
         draft = TemplateDraft(body.name, body.profile_type, body.content, body.system)
         made = await self._templates.add(call.principal, draft)
-        return created(f"/templates/{made.id}", await _document(self._inventory, call, made))
+        return created(f"/templates/{made.id}", await _document(self._inventory, call, made), version=made.version)
 
     @route(
         "POST",
@@ -166,11 +167,18 @@ class TemplatesAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [one.owner_id for one in page.items])
         return listed(page, lambda one: _summary(one, names))
 
-    @route("GET", "/templates/<id>", scope=Scope.READ, summary="One certificate template", answer=TemplateDocument)
+    @route(
+        "GET",
+        "/templates/<id>",
+        scope=Scope.READ,
+        summary="One certificate template",
+        answer=TemplateDocument,
+        tagged=True,
+    )
     async def get(self, call: Call) -> Answer:
         """TPL-3."""
         found = await self._templates.get(call.principal, call.id)
-        return Answer(200, await _document(self._inventory, call, found))
+        return tagged(await _document(self._inventory, call, found), found.version)
 
     @route(
         "PUT",
@@ -179,6 +187,7 @@ class TemplatesAPI(Routes):
         summary="Replace a certificate template; its origin stays",
         body=TemplateBody,
         answer=TemplateDocument,
+        tagged=True,
     )
     async def replace(self, call: Call) -> Answer:
         """What is not there gets its default."""
@@ -190,6 +199,7 @@ class TemplatesAPI(Routes):
             profile_type=body.profile_type,
             content=body.content,
             system=body.system,
+            expected=call.expected,
         )
         return Answer(200, await _document(self._inventory, call, changed))
 
@@ -200,6 +210,7 @@ class TemplatesAPI(Routes):
         summary="Change a certificate template",
         body=TemplateChange,
         answer=TemplateDocument,
+        tagged=True,
     )
     async def update(self, call: Call) -> Answer:
         """What is not there stays."""
@@ -208,8 +219,8 @@ class TemplatesAPI(Routes):
         for name, value in changes.items():
             if value is None:
                 raise MalformedRequest(f"{name} can't be null")
-        changed = await self._templates.update(call.principal, call.id, **changes)
-        return Answer(200, await _document(self._inventory, call, changed))
+        changed = await self._templates.update(call.principal, call.id, **changes, expected=call.expected)
+        return tagged(await _document(self._inventory, call, changed), changed.version)
 
     @route(
         "DELETE",
@@ -217,10 +228,11 @@ class TemplatesAPI(Routes):
         scope=(Scope.READ, Scope.ENROLL),
         summary="Delete a certificate template",
         statuses=(204,),
+        tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
         """What was made with it stays."""
-        await self._templates.delete(call.principal, call.id)
+        await self._templates.delete(call.principal, call.id, expected=call.expected)
         return NO_CONTENT
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pikachu.account_fields import version_of
 from pikachu.accounts import Accounts
 from pikachu.errors import MalformedRequest, NotFound
 from pikachu.inventory import Inventory, OwnerNames
 from pikachu.model import Account, AccountSource, AccountState, RevocationReason, Role, Scope, Token
 from pikachu.rooms import Core
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route, tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +110,23 @@ class UsersAPI(Routes):
         self._accounts: Accounts = core.accounts
         self._sessions = core.sessions
 
-    @route("POST", "/users", scope=Scope.ADMIN, summary="Add an account", body=NewUser, answer=User, statuses=(201,))
+    @route(
+        "POST",
+        "/users",
+        scope=Scope.ADMIN,
+        summary="Add an account",
+        body=NewUser,
+        answer=User,
+        statuses=(201,),
+        tagged=True,
+    )
     async def create(self, call: Call) -> Answer:
         """USR-4."""
         asked = call.take(NewUser)
         account = await self._accounts.add_user(
             call.principal, asked.username, asked.email, asked.role, asked.state, asked.password
         )
-        return created(f"/users/{account.id}", _user(account))
+        return created(f"/users/{account.id}", _user(account), version=version_of(account))
 
     @route(
         "GET",
@@ -132,7 +142,14 @@ class UsersAPI(Routes):
         """Free text is looked for in name and e-mail."""
         return listed(await self._accounts.list_accounts(call.principal, call.list_query()), _user)
 
-    @route("GET", "/users/<id>", scope=Scope.READ, summary="One's own account, or any for admins", answer=UserDetail)
+    @route(
+        "GET",
+        "/users/<id>",
+        scope=Scope.READ,
+        summary="One's own account, or any for admins",
+        answer=UserDetail,
+        tagged=True,
+    )
     async def get(self, call: Call) -> Answer:
         """404 for other people's and for deleted ones, which are listed with ``state=deleted`` only."""
         account = await self._accounts.account(call.principal, call.id)
@@ -142,7 +159,8 @@ class UsersAPI(Routes):
 
     async def _detail(self, call: Call, account: Account) -> Answer:
         valid = await self._accounts.valid_certificates(call.principal, account.id)
-        return Answer(200, extended(UserDetail, _user(account), valid_certificates=valid))
+        # Sign-ins and certificates make no new version: nobody's change replaces them.
+        return tagged(extended(UserDetail, _user(account), valid_certificates=valid), version_of(account))
 
     @route(
         "PATCH",
@@ -151,6 +169,7 @@ class UsersAPI(Routes):
         summary="Change e-mail, role and state of an account: approve, suspend, activate, deactivate",
         body=UserChange,
         answer=UserDetail,
+        tagged=True,
     )
     async def update(self, call: Call) -> Answer:
         """All of it is done, or nothing."""
@@ -160,7 +179,13 @@ class UsersAPI(Routes):
                 raise MalformedRequest(f"{name} can't be null")
         revoke = None if asked.revoke is None else RevocationReason.from_name(asked.revoke)
         account = await self._accounts.update(
-            call.principal, call.id, email=asked.email, role=asked.role, state=asked.state, revoke=revoke
+            call.principal,
+            call.id,
+            email=asked.email,
+            role=asked.role,
+            state=asked.state,
+            revoke=revoke,
+            expected=call.expected,
         )
         return await self._detail(call, account)
 
@@ -171,12 +196,13 @@ class UsersAPI(Routes):
         summary="Delete an account; with revoke=REASON also revoke all valid certificates that it holds",
         query=("revoke",),
         statuses=(204,),
+        tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
         """It stays the owner of what it owned, in the state ``deleted``; its name is free."""
         reason = call.query.get("revoke")
         revoke = None if reason is None else RevocationReason.from_name(reason)
-        await self._accounts.delete(call.principal, call.id, revoke)
+        await self._accounts.delete(call.principal, call.id, revoke, expected=call.expected)
         return NO_CONTENT
 
     @route(

@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pikachu.edits import Versions
 from pikachu.errors import ConfirmationRequired, MalformedRequest
 
 _NUMBER: Final = re.compile("[0-9]{1,9}")
+_VERSION: Final = re.compile("[0-9]{1,18}")
 _MAXIMUM_TEXT: Final = 1024 * 1024
 
 
@@ -73,6 +75,18 @@ class Form:
         if not _NUMBER.fullmatch(text):
             raise MalformedRequest(f"{name.replace('_', ' ')} is a whole number")
         return int(text)
+
+    def versions(self) -> Versions:
+        """Return the version that the form was filled from; ``None`` where it does not tell.
+
+        :raises MalformedRequest: when it is no version.
+        """
+        text = self.text("version")
+        if not text:
+            return None
+        if not _VERSION.fullmatch(text):
+            raise MalformedRequest("This form has expired. Reload it and submit it again.")
+        return frozenset({int(text)})
 
     def typed(self, word: str) -> None:
         """That *word* was typed to confirm something dangerous.

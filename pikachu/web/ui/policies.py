@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pikachu.errors import MalformedRequest, PikachuError
+from pikachu.errors import EditConflict, MalformedRequest, PikachuError
 from pikachu.model import Approval, ListQuery, Policy, PolicyLimits, rfc3339
 from pikachu.model import Page as ListPage
 from pikachu.policies import KEY_LIMITS
@@ -24,6 +24,23 @@ _RSA_SIZES: Final = ("RSA/2048", "RSA/3072", "RSA/4096")
 KEY_CHOICES: Final = ("RSA", *_RSA_SIZES, *(one for one in KEY_LIMITS if one != "RSA"))
 _FAMILIES: Final = ("RSA", "EC", "PQC")
 _TEMPLATES_OFFERED: Final = 200
+_LABELS: Final = {
+    "name": "Name",
+    "days": "Validity (days)",
+    "issuer": "Issuing CA",
+    "subject": "Allowed subject",
+    "max_days": "Maximum validity (days)",
+}
+_FLAG_LABELS: Final = {
+    "use_for_est": "Use for EST",
+    "use_for_scep": "Use for SCEP",
+    "manual": "Manual approval",
+    "system": "System policy",
+    "honour_names": "Copy subjectAltName from the CSR",
+    "same_key": "Allow key reuse on renewal",
+    "own_subject": "Own subject only",
+    "linked": "Linked to the TLS connection",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +161,9 @@ class PoliciesPages(Pages):
                 policy = _policy(visit.form, row.policy)
                 if not visit.principal.is_admin:
                     policy = replace(policy, system=row.policy.system)
-            changed = await self._policies.update(visit.principal, policy)
+            changed = await self._policies.update(visit.principal, policy, expected=visit.form.versions())
+        except EditConflict as error:
+            return await self._again(visit, error, await self._row(visit))
         except PikachuError as error:
             return await self._again(visit, error, row)
         return See(f"/policies/{changed.id}", notice=f"The policy {changed.name} was saved.")
@@ -159,7 +178,7 @@ class PoliciesPages(Pages):
         """Delete it."""
         try:
             visit.form.typed("delete")
-            await self._policies.delete(visit.principal, visit.id)
+            await self._policies.delete(visit.principal, visit.id, expected=visit.form.versions())
         except PikachuError as error:
             return await self._delete_form(visit, error)
         return See("/policies", notice="The policy was deleted.")
@@ -194,6 +213,9 @@ class PoliciesPages(Pages):
 
     async def _again(self, visit: Visit, error: PikachuError, row: Row | None) -> Reply:
         values = _typed(visit.form)
+        if row is not None and isinstance(error, EditConflict):
+            # Saved once more, it replaces what is shown beside it.
+            values["version"] = str(row.policy.version)
         return await self._form(visit, values, values.get("names", ""), visit.form.texts("keys"), error, row=row)
 
     async def _form(
@@ -209,8 +231,10 @@ class PoliciesPages(Pages):
         query = ListQuery(limit=_TEMPLATES_OFFERED, sort="name", filters={"usage": "ext"})
         templates = (await self._templates.list(visit.principal, query)).items
         issuers = [(name, name.upper()) for name in self._issuers.current]
+        conflict = row is not None and isinstance(error, EditConflict)
         context = {
             "row": row,
+            "saved": _differences(row.policy, values, names, keys) if row is not None and conflict else None,
             "values": values,
             "names": names,
             "keys": keys,
@@ -276,9 +300,30 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "issuer": policy.issuer or "",
         "subject": limits.subject or "",
         "max_days": "" if limits.max_days is None else str(limits.max_days),
+        "version": str(policy.version),
         **{name: "1" for name, given in flags.items() if given},
     }
     return values, "\n".join(limits.names), limits.keys
+
+
+def _differences(
+    saved: Policy, values: Mapping[str, str], names: str, keys: Sequence[str]
+) -> Sequence[tuple[str, str]]:
+    """Return label and value of what is saved, apart from its text, where the form says something else."""
+    saved_values, saved_names, saved_keys = _values(saved)
+    fields = [
+        (label, saved_values.get(name, ""))
+        for name, label in _LABELS.items()
+        if name in values and saved_values.get(name, "") != values[name].strip()
+    ]
+    if saved.id != 0:
+        flags = [(label, name in saved_values, bool(values.get(name))) for name, label in _FLAG_LABELS.items()]
+        fields += [(label, "Yes" if flag else "No") for label, flag, sent in flags if flag != sent]
+        if saved_names.split() != names.split():
+            fields.append(("Allowed names", saved_names.replace("\n", ", ")))
+        if set(saved_keys) != set(keys):
+            fields.append(("Allowed keys", ", ".join(saved_keys)))
+    return [(label, value or "none") for label, value in fields]
 
 
 def _typed(form: Form) -> dict[str, str]:

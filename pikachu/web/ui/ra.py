@@ -169,7 +169,8 @@ class RAPages(Pages):
     async def validity(self, visit: Visit) -> Reply:
         """RA-4."""
         try:
-            policy = await self._policies.set_default_validity(visit.principal, visit.form.number("default_days"))
+            days, expected = visit.form.number("default_days"), visit.form.versions()
+            policy = await self._policies.set_default_validity(visit.principal, days, expected=expected)
         except PikachuError as error:
             return await self._page(visit, Draft(), error=error)
         return See("/ra", notice=f"The default validity is {policy.days} days now.")
@@ -209,7 +210,7 @@ class RAPages(Pages):
             "pending": await self._pending(actor, stored),
             "sources": await self._sources(actor),
             "issuers": self._issuer_choices(),
-            "default_days": self._policies.default(actor).days,
+            "default_policy": self._policies.default(actor),
             "waiting": await self._inventory.waiting(actor),
             "placeholder": _BEGINNING,
             "table": ISSUED.show(visit, query, issued, await self._prepare(visit)(issued.items)),

@@ -8,7 +8,7 @@ from typing import Final
 
 from pikachu.belongings import CertificateTemplate
 from pikachu.certificate_templates import MANUALLY, PROFILE_TYPES, TemplateDraft, usages_of
-from pikachu.errors import PikachuError
+from pikachu.errors import EditConflict, PikachuError
 from pikachu.model import rfc3339
 from pikachu.rooms import Core
 from pikachu.web.ui.numbered import numbered
@@ -35,6 +35,7 @@ subjectAltName = DNS:device.example.com
 basicConstraints = critical, CA:FALSE
 extendedKeyUsage = serverAuth, clientAuth
 """
+_LABELS: Final = {"name": "Name", "profile_type": "Profile type"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +132,7 @@ class TemplatesPages(Pages):
         """The form with what it is now."""
         row = await self._row(visit)
         template = row.template
-        values = {"name": template.name, "profile_type": template.profile_type, "content": template.content}
-        if template.owner_id is None:
-            values["system"] = "1"
-        return self._form(visit, values, row=row)
+        return self._form(visit, _values(template), row=row)
 
     @page("POST", "/templates/<id>/edit", who=Who.USER)
     async def update(self, visit: Visit) -> Reply:
@@ -152,7 +150,10 @@ class TemplatesPages(Pages):
                 profile_type=form.text("profile_type"),
                 content=content,
                 system=form.flag("system") if visit.principal.is_admin else None,
+                expected=form.versions(),
             )
+        except EditConflict as error:
+            return self._conflict(visit, error, await self._row(visit))
         except PikachuError as error:
             return self._form(visit, form.values, error, row=row)
         return See(f"/templates/{visit.id}", notice="The certificate template was saved.")
@@ -167,7 +168,7 @@ class TemplatesPages(Pages):
         """Delete it."""
         try:
             visit.form.typed("delete")
-            await self._templates.delete(visit.principal, visit.id)
+            await self._templates.delete(visit.principal, visit.id, expected=visit.form.versions())
         except PikachuError as error:
             return await self._delete_form(visit, error)
         return See("/templates", notice="The certificate template was deleted.")
@@ -179,6 +180,14 @@ class TemplatesPages(Pages):
         usages = await self._templates.validate(visit.principal, content)
         return self._form(visit, visit.form.values, row=row, usages=[one for one in ("req", "ext") if one in usages])
 
+    def _conflict(self, visit: Visit, error: EditConflict, row: Row) -> Reply:
+        """Return the form as it was sent beside what is saved now; saved once more, it replaces that."""
+        saved, sent = _values(row.template), visit.form.values
+        fields = [(label, saved[name]) for name, label in _LABELS.items() if saved[name] != sent.get(name, "").strip()]
+        if visit.principal.is_admin and ("system" in saved) != visit.form.flag("system"):
+            fields.append(("Shared", "Yes" if "system" in saved else "No"))
+        return self._form(visit, {**sent, "version": saved["version"]}, error, row=row, saved=fields)
+
     def _form(
         self,
         visit: Visit,
@@ -187,10 +196,16 @@ class TemplatesPages(Pages):
         *,
         row: Row | None = None,
         usages: Sequence[str] = (),
+        saved: Sequence[tuple[str, str]] | None = None,
     ) -> Reply:
-        """The form with *values*; *usages*: of a text that was found right."""
+        """The form with *values*.
+
+        :param usages: of a text that was found right.
+        :param saved: what somebody else has saved meanwhile, where the form says something else.
+        """
         context = {
             "row": row,
+            "saved": saved,
             "values": values,
             "lines": numbered(values.get("content", "").replace("\r\n", "\n"), error),
             "usages": usages,
@@ -214,3 +229,14 @@ class TemplatesPages(Pages):
             )
             for one in items
         ]
+
+
+def _values(template: CertificateTemplate) -> dict[str, str]:
+    """Return what the form of a template holds."""
+    values = {
+        "name": template.name,
+        "profile_type": template.profile_type,
+        "content": template.content,
+        "version": str(template.version),
+    }
+    return values if template.owner_id is not None else {**values, "system": "1"}

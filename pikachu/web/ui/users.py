@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from pikachu.account_fields import version_of
 from pikachu.accounts import Accounts
-from pikachu.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.errors import EditConflict, MalformedRequest, NotFound, PikachuError
 from pikachu.holdings import BATCH
 from pikachu.model import Account, AccountSource, AccountState, Principal, RevocationReason, Role
 from pikachu.rooms import Core
@@ -237,7 +238,7 @@ class UsersPages(Pages):
     async def ask_edit(self, visit: Visit) -> Reply:
         """The form for e-mail and role."""
         account = await self._account(visit)
-        return self._edit(account, account.email, account.role.value)
+        return self._edit(account, account.email, account.role.value, str(version_of(account)))
 
     @page("POST", "/users/<id>/edit", who=Who.ADMIN)
     async def edit(self, visit: Visit) -> Reply:
@@ -245,17 +246,32 @@ class UsersPages(Pages):
         account = await self._account(visit)
         email = visit.form.text("email")
         try:
-            await self._accounts.update(visit.principal, account.id, email=email, role=_role(visit))
+            expected = visit.form.versions()
+            await self._accounts.update(visit.principal, account.id, email=email, role=_role(visit), expected=expected)
+        except EditConflict as error:
+            account = await self._accounts.account(visit.principal, visit.id)
+            return self._edit(account, email, visit.form.text("role"), str(version_of(account)), error)
         except PikachuError as error:
-            return self._edit(account, email, visit.form.text("role"), error)
+            sent = visit.form.values
+            return self._edit(account, email, sent.get("role", ""), sent.get("version", ""), error)
         if account.id == visit.signed_in().id:
             # Who has given up the role of an admin sees no users any more.
             return See("/account", notice="Your account is changed.")
         return See(f"/users/{account.id}", notice=f"The account of {account.username} is changed.")
 
     @staticmethod
-    def _edit(account: Account, email: str, role: str, error: PikachuError | None = None) -> Reply:
-        context = {"account": account, "email": email[:254], "role": role, "roles": ROLES}
+    def _edit(account: Account, email: str, role: str, version: str, error: PikachuError | None = None) -> Reply:
+        saved = None
+        if isinstance(error, EditConflict):
+            saved = [("E-mail", account.email), ("Role", account.role.value), ("State", account.state.value)]
+        context = {
+            "account": account,
+            "version": version,
+            "saved": saved,
+            "email": email[:254],
+            "role": role,
+            "roles": ROLES,
+        }
         return Html.form("users/edit.html", context, error)
 
     @page("GET", "/users/<id>/password", who=Who.ADMIN)

@@ -1,0 +1,65 @@
+"""Quotas: how many objects of each kind an account may own, counted in the transaction that adds one more."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from sqlalchemy import bindparam, func, select
+
+from pikachu.belongings import Quotas
+from pikachu.errors import QuotaExceeded
+from pikachu.model import Role
+from pikachu.storage.database import Transaction
+from pikachu.storage.part import row_id
+from pikachu.storage.schema import accounts, challenges, csrs, keys, policies, templates, tokens
+
+#: Field of ``Quotas`` → how a person calls the objects.
+_NAMES: Final = MappingProxyType(
+    {
+        "keys": "keys",
+        "csrs": "CSRs",
+        "templates": "certificate templates",
+        "tokens": "API tokens",
+        "challenge_passwords": "unused challenge passwords",
+        "policies": "enrollment policies",
+    }
+)
+
+
+_counts: Final = MappingProxyType(
+    {
+        "keys": select(func.count()).where(keys.c.owner_id == bindparam("b_owner")),
+        "csrs": select(func.count()).where(csrs.c.owner_id == bindparam("b_owner")),
+        "templates": select(func.count()).where(templates.c.owner_id == bindparam("b_owner")),
+        "tokens": select(func.count()).where(tokens.c.account_id == bindparam("b_owner")),
+        # Used ones are the history of certificates, and nothing that could still be used.
+        "challenge_passwords": select(func.count()).where(
+            challenges.c.owner_id == bindparam("b_owner"), challenges.c.consumed_at.is_(None)
+        ),
+        "policies": select(func.count()).where(policies.c.owner_id == bindparam("b_owner")),
+    }
+)
+_role: Final = select(accounts.c.role).where(accounts.c.id == bindparam("b_id"))
+
+
+def require_quota(tx: Transaction, quotas: Quotas, kind: str, owner_id: int | None) -> None:
+    """Require that an account may own one more object.
+
+    Objects without an owner and those of administrators are not counted.
+
+    :param kind: the field of *quotas*.
+    :raises QuotaExceeded: when it has as many as are allowed.
+    """
+    limit: int = getattr(quotas, kind)
+    if owner_id is None or not limit:
+        return
+    role = tx.row(_role, {"b_id": row_id(owner_id)})
+    if role is not None and role[0] == Role.ADMIN:
+        return
+    count = tx.row(_counts[kind], {"b_owner": row_id(owner_id)}) or (0,)
+    if count[0] >= limit:
+        raise QuotaExceeded(
+            f"This account has reached its limit of {limit:,} {_NAMES[kind]}. Delete some that are not needed any "
+            f"more, or ask an administrator to raise [LIMITS] {kind}."
+        )
