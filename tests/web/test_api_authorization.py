@@ -194,7 +194,7 @@ class World:
         elif path.startswith("/challenge-passwords/<id>"):
             new = self.made("/challenge-passwords", {})
         elif path.startswith("/tokens/"):
-            new = self.made("/tokens", {"name": f"token {number}"})
+            new = self.made("/tokens", {"name": f"another token {number}"})
         elif path == "/events/<id>":
             self.made("/csrs", {"csr": csr_pem()})
             new = rest.good("GET", "/events?limit=1", who="alice")["items"][0]["id"]
