@@ -5,7 +5,7 @@ Every method that may wait returns a Deferred.  One store method is one transact
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ParamSpec, Protocol, TypeAlias, TypeVar
@@ -300,6 +300,7 @@ class IAccountStore(Protocol):
     """Accounts, tokens, challenge passwords and stored CSRs."""
 
     def account(self, account_id: int) -> Deferred[Account]: ...
+    def accounts_of(self, account_ids: Sequence[int]) -> Deferred[dict[int, Account]]: ...
     def account_by_name(self, username: str) -> Deferred[Account | None]: ...
     def accounts(self, query: ListQuery) -> Deferred[Page[Account]]: ...
     def add_account(

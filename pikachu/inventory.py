@@ -7,7 +7,7 @@ is not found.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -139,31 +139,28 @@ class Inventory:
     # --- owners ---------------------------------------------------------------------------
 
     def owner_names(self, actor: Principal, ids: Iterable[int | None]) -> Deferred[OwnerNames]:
-        """The names of the accounts that own something, as far as they are still there; kept for half a minute."""
+        """Return the names of the accounts that own something, cached for half a minute; what is missing takes one query."""
 
         async def work() -> OwnerNames:
-            found: dict[int | None, str] = {}
-            for owner_id in {one for one in ids if one is not None}:
-                if owner_id == actor.owner_id:
-                    found[owner_id] = actor.name
-                    continue
-                name = await self._name(owner_id)
-                if name is not None:
-                    found[owner_id] = name
-            return found
+            owners = {one for one in ids if one is not None}
+            names = await self._account_names(owners - {actor.owner_id})
+            if actor.owner_id in owners:
+                names[actor.owner_id] = actor.name
+            return names
 
         return Deferred.fromCoroutine(work())
 
-    async def _name(self, account_id: int) -> str | None:
+    async def _account_names(self, account_ids: Set[int]) -> dict[int | None, str]:
+        """Return the cached names, and read those that are missing or outdated in one query."""
         now = self._authority.now().timestamp()
-        kept = self._names.get(account_id)
-        if kept is not None and kept.until > now:
-            return kept.text
-        try:
-            text: str | None = (await self._store.account(account_id)).display_name
-        except NotFound:
-            text = None
-        self._names[account_id] = _Name(now + _NAME_SECONDS, text)
-        if len(self._names) > _NAMES_KEPT:
-            self._names.popitem(last=False)
-        return text
+        cached = {one: name for one in account_ids if (name := self._names.get(one)) is not None and name.until > now}
+        missing = sorted(account_ids - cached.keys())
+        if missing:
+            accounts = await self._store.accounts_of(missing)
+            for one in missing:
+                account = accounts.get(one)
+                cached[one] = _Name(now + _NAME_SECONDS, None if account is None else account.display_name)
+                self._names[one] = cached[one]
+            while len(self._names) > _NAMES_KEPT:
+                self._names.popitem(last=False)
+        return {one: name.text for one, name in cached.items() if name.text is not None}

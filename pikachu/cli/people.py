@@ -119,22 +119,23 @@ def list_tokens(arguments: Namespace) -> int:
     """``pikachu token list``."""
     from functools import partial
 
-    from pikachu.cli.session import account_names, configuration, every, opened, operator, owner_id, table
+    from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table
     from pikachu.model import ListQuery, rfc3339
 
     with opened(configuration(arguments)) as core:
         query = ListQuery(sort="id", owner_id=owner_id(core, arguments.user))
-        names = account_names(core)
         table(
             (
                 one.id,
-                names(one.account_id),
+                owner,
                 one.name,
                 ",".join(sorted(one.scopes)),
                 one.expires_at and rfc3339(one.expires_at),
                 one.last_used_at and rfc3339(one.last_used_at),
             )
-            for one in every(partial(core.accounts.list_tokens, operator()), query)
+            for one, owner in every_owned(
+                core, partial(core.accounts.list_tokens, operator()), query, lambda one: one.account_id
+            )
         )
     return 0
 
@@ -165,16 +166,16 @@ def list_challenges(arguments: Namespace) -> int:
     """``pikachu challenge list``."""
     from functools import partial
 
-    from pikachu.cli.session import account_names, configuration, every, opened, operator, owner_id, table
+    from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table
     from pikachu.model import ListQuery, rfc3339, utc
 
     with opened(configuration(arguments)) as core:
         query = ListQuery(sort="id", owner_id=owner_id(core, arguments.user))
-        names, now = account_names(core), utc(core.clock.seconds())
+        now = utc(core.clock.seconds())
         table(
             (
                 one.id,
-                one.owner_id and names(one.owner_id),
+                owner,
                 one.prefix,
                 "consumed"
                 if one.consumed_at or one.reserved_by
@@ -183,6 +184,8 @@ def list_challenges(arguments: Namespace) -> int:
                 else "available",
                 rfc3339(one.expires_at),
             )
-            for one in every(partial(core.accounts.list_challenges, operator()), query)
+            for one, owner in every_owned(
+                core, partial(core.accounts.list_challenges, operator()), query, lambda one: one.owner_id
+            )
         )
     return 0

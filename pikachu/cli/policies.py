@@ -98,14 +98,17 @@ def list_policies(arguments: Namespace) -> int:
     """``pikachu policy list``."""
     from functools import partial
 
-    from pikachu.cli.session import account_names, configuration, every, opened, operator, table
+    from pikachu.cli.session import configuration, every_owned, opened, operator, table
     from pikachu.model import ListQuery
 
     actor = operator()
     with opened(configuration(arguments)) as core:
-        names = account_names(core)
         rules = core.policy_rules
-        policies = (rules.default(actor), *every(partial(rules.list, actor), ListQuery(sort="id")))
+        query = ListQuery(sort="id")
+        policies = (
+            (rules.default(actor), None),
+            *every_owned(core, partial(rules.list, actor), query, lambda one: one.owner_id),
+        )
         table(
             (
                 one.id,
@@ -115,12 +118,12 @@ def list_policies(arguments: Namespace) -> int:
                     for use, used in (("EST", one.use_for_est), ("SCEP", one.use_for_scep), ("System", one.system))
                     if used
                 ),
-                one.owner_id and names(one.owner_id),
+                owner,
                 one.days,
                 one.issuer,
                 one.approval,
             )
-            for one in policies
+            for one, owner in policies
         )
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import pwd
 import sys
@@ -19,7 +18,7 @@ from twisted.python.failure import Failure
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
 from pikachu.core import SafetySettings, build, immediate_pools
-from pikachu.errors import MalformedRequest, NotFound
+from pikachu.errors import MalformedRequest
 from pikachu.interfaces import IDelayedCall
 from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Role, Scope
 from pikachu.rooms import Core
@@ -105,14 +104,33 @@ def done(promise: Deferred[T]) -> T:
 
 
 def every(read: Callable[[ListQuery], Deferred[Page[T]]], query: ListQuery) -> Iterator[T]:
-    """All rows of a list, page by page."""
+    """Yield all rows of a list."""
+    return (item for items in every_page(read, query) for item in items)
+
+
+def every_page(read: Callable[[ListQuery], Deferred[Page[T]]], query: ListQuery) -> Iterator[Sequence[T]]:
+    """Yield the rows of a list page by page."""
     cursor: str | None = None
     while True:
         page = done(read(ListQuery(_PAGE, cursor, query.q, query.sort, query.owner_id, query.filters)))
-        yield from page.items
+        yield page.items
         cursor = page.next_cursor
         if cursor is None:
             return
+
+
+def every_owned(
+    core: Core,
+    read: Callable[[ListQuery], Deferred[Page[T]]],
+    query: ListQuery,
+    owner_of: Callable[[T], int | None],
+) -> Iterator[tuple[T, str | None]]:
+    """Yield all rows of a list with their owners' names, which take one query a page."""
+    for items in every_page(read, query):
+        names = done(core.inventory.owner_names(operator(), map(owner_of, items)))
+        for item in items:
+            owner = owner_of(item)
+            yield item, None if owner is None else names.get(owner, f"#{owner}")
 
 
 def table(rows: Iterable[Sequence[object]]) -> None:
@@ -167,16 +185,3 @@ def owner_id(core: Core, name: str | None) -> int | None:
     :raises NotFound: when there is none.
     """
     return None if name is None else done(core.accounts.find(operator(), name)).id
-
-
-def account_names(core: Core) -> Callable[[int], str]:
-    """Looks up the names of accounts, each once."""
-
-    @functools.cache
-    def name(account_id: int) -> str:
-        try:
-            return done(core.store.account(account_id)).display_name
-        except NotFound:
-            return f"#{account_id}"
-
-    return name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
@@ -134,6 +134,11 @@ def require_active_owner(tx: Transaction, owner_id: int | None) -> None:
     if owner_id is not None:
         row = tx.row(_by_id, {"b_id": row_id(owner_id)})
         require_active(None if row is None else _record(row))
+
+
+def _by_ids(tx: Transaction, account_ids: Sequence[int]) -> dict[int, Account]:
+    rows = tx.query(select(*_COLUMNS).where(_a.id.in_([row_id(one) for one in account_ids])))
+    return {row[0]: _record(row) for row in rows}
 
 
 def _named(tx: Transaction, username: str) -> Account | None:
@@ -320,6 +325,10 @@ class AccountsPart(StorePart):
     def account(self, account_id: int) -> Deferred[Account]:
         """The account of that id; NotFound."""
         return self._read(find_account, account_id)
+
+    def accounts_of(self, account_ids: Sequence[int]) -> Deferred[dict[int, Account]]:
+        """Return the accounts of a page's owners by id, those that there are, in one query."""
+        return self._read(_by_ids, account_ids)
 
     def account_by_name(self, username: str) -> Deferred[Account | None]:
         """Names are compared without case."""
