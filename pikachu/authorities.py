@@ -17,13 +17,14 @@ from typing import Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pikachu.audit import event_by
 from pikachu.auth.permissions import require_scope
 from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.crl_files import PublishedCRL, decode_crl
 from pikachu.errors import Conflict, MalformedRequest, NotFound, RequestError, StoreUnavailable
 from pikachu.generations import Generations
 from pikachu.interfaces import IAuditStore, IClock, IWorkerPool
-from pikachu.model import Event, Principal, Scope, utc
+from pikachu.model import Principal, Scope, utc
 from pikachu.publication import ROOT, CRLPublisher
 from pikachu.threads import start, uncancelled
 from pikachu.x509.certificate import Certificate, parse_certificate
@@ -301,8 +302,16 @@ class Authorities:
         if issuer is None:
             raise Conflict("the key of this CA is elsewhere; make the CRL there, and upload it here")
         published = await self._publisher.make(issuer)
-        told = {"issuer": ca.name, "number": published.number, "entries": published.entries}
-        event = Event("create", "CRL", ca.key_identifier, actor.name, told, actor_id=actor.owner_id)
+        event = event_by(
+            actor,
+            "create",
+            "CRL",
+            ca.key_identifier,
+            None,
+            issuer=ca.name,
+            number=published.number,
+            entries=published.entries,
+        )
         await self._store.add_event(event, utc(self._clock.seconds()))
         return CRLState(ca, published)
 

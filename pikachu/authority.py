@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pikachu.audit import address_details, event_by
 from pikachu.errors import (
     Conflict,
     IssuanceFailed,
@@ -345,9 +346,7 @@ class CertificateAuthority:
             begun = await self._store.begin(request, intent, self.now())
             if not isinstance(begun, Begun):
                 raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
-        return await self._sign(
-            begun.request_id, order.issuer, to_be_signed, request.method, request.principal, request.owner_id, details
-        )
+        return await self._sign(begun.request_id, request, order, to_be_signed, details, request.actor_id)
 
     def is_under_way(self, dedupe: bytes) -> bool:
         """Whether this process is signing for the request of that digest: :meth:`issue` gives a repetition of it the
@@ -372,34 +371,40 @@ class CertificateAuthority:
     async def _sign(
         self,
         request_id: int,
-        issuer: IssuingCA,
+        request: NewRequest | RequestRecord,
+        order: Order,
         to_be_signed: ToBeSigned,
-        method: Method,
-        actor: str,
-        owner_id: int | None,
         details: Mapping[str, object],
+        actor_id: int | None,
     ) -> CertificateRecord:
         self._signing.add(request_id)
         try:
-            return await self._sign_and_store(request_id, issuer, to_be_signed, method, actor, owner_id, details)
+            return await self._sign_and_store(request_id, request, order, to_be_signed, details, actor_id)
         finally:
             self._signing.discard(request_id)
 
     async def _sign_and_store(
         self,
         request_id: int,
-        issuer: IssuingCA,
+        request: NewRequest | RequestRecord,
+        order: Order,
         to_be_signed: ToBeSigned,
-        method: Method,
-        actor: str,
-        owner_id: int | None,
         details: Mapping[str, object],
+        actor_id: int | None,
     ) -> CertificateRecord:
-        serial = format_serial(to_be_signed.serial)
+        serial, issuer, method = format_serial(to_be_signed.serial), order.issuer, request.method
 
         def event(kind: str, **more: object) -> Event:
-            told = {"serial": serial, "issuer": issuer.name, "issued_via": method.value, **details, **more}
-            return Event(kind, "certificate", serial, actor, told, owner_id)
+            fields = {
+                **details,
+                **address_details(request.address),
+                "serial": serial,
+                "subject": order.subject.text,
+                "issuer": issuer.name,
+                "issued_via": method.value,
+                **more,
+            }
+            return Event(kind, "certificate", serial, request.principal, fields, request.owner_id, actor_id)
 
         try:
             certificate = await issuer.signer.sign_certificate(to_be_signed)
@@ -420,7 +425,7 @@ class CertificateAuthority:
             issuer=issuer.name,
             subject=record.subject,
             method=method.value,
-            actor=actor,
+            actor=request.principal,
         )
         return record
 
@@ -431,20 +436,18 @@ class CertificateAuthority:
 
         async def work() -> CertificateRecord:
             intent, to_be_signed = self.prepare(order)
-            event = Event(
+            event = event_by(
+                approver,
                 "approve",
                 "request",
                 str(request.id),
-                approver.name,
-                {"subject": request.subject, "policy": request.policy},
                 request.owner_id,
-                approver.owner_id,
+                subject=request.subject,
+                policy=request.policy,
             )
             await self._store.approve(request.id, intent, approver.name, event, self.now())
             told = {**details, "approved_by": approver.name}
-            return await self._sign(
-                request.id, order.issuer, to_be_signed, request.method, request.principal, request.owner_id, told
-            )
+            return await self._sign(request.id, request, order, to_be_signed, told, None)
 
         return start(work())
 
@@ -505,7 +508,7 @@ class CertificateAuthority:
         """Revoke, or put on hold.  Repeating it changes nothing.  Fails with UnknownSerial."""
 
         async def work() -> CertificateRecord:
-            event = self._certificate_event("revoke", serial, actor, {"reason": reason.wire_name})
+            event = _certificate_event(actor, "revoke", serial, reason=reason.wire_name)
             record, changed = await self._store.revoke(serial, self.now(), reason, event)
             if changed:
                 log.info("Revoked {serial}: {reason}", serial=format_serial(serial), reason=reason.wire_name)
@@ -518,22 +521,21 @@ class CertificateAuthority:
         return start(self._release(serial, actor))
 
     async def _release(self, serial: int, actor: Principal) -> CertificateRecord:
-        record = await self._store.release(serial, self._certificate_event("release", serial, actor, {}), self.now())
+        record = await self._store.release(serial, _certificate_event(actor, "release", serial), self.now())
         log.info("Released {serial} from hold", serial=format_serial(serial))
         return record
 
     def delete(self, record: CertificateRecord, actor: Principal) -> Deferred[None]:
         """Hide a certificate from lists; one that is revoked stays revoked (CRT-6)."""
-        event = self._certificate_event("delete", record.serial, actor, {"subject": record.subject}, record.owner_id)
-        return start(self._delete(record, event))
+        return start(self._delete(record, _certificate_event(actor, "delete", record.serial)))
 
     async def _delete(self, record: CertificateRecord, event: Event) -> None:
         await self._store.delete_certificate(record.id, event, self.now())
 
-    def _certificate_event(
-        self, kind: str, serial: int, actor: Principal, details: Mapping[str, object], owner_id: int | None = None
-    ) -> Event:
-        return Event(kind, "certificate", format_serial(serial), actor.name, details, owner_id, actor_id=actor.owner_id)
+
+def _certificate_event(actor: Principal, type_: str, serial: int, **details: object) -> Event:
+    """Return an event about a certificate; the store adds its subject and its owner."""
+    return event_by(actor, type_, "certificate", format_serial(serial), None, **details)
 
 
 def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA) -> None:

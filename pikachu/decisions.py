@@ -249,6 +249,7 @@ class Decisions:
             owner_id=requester(principal, stored),
             created_at=self._authority.now(),
             address=principal.address,
+            actor_id=principal.owner_id,
             dedupe=dedupe,
             dedupe_seconds=dedupe_seconds,
             transaction=transaction,
@@ -338,14 +339,11 @@ def requester(principal: Principal, stored: StoredCSR | None) -> int | None:
 def _told(request: NewRequest, principal: Principal) -> Mapping[str, object]:
     told: dict[str, object] = {
         "policy": request.policy,
-        "subject": request.subject,
         "key": request.key_type,
         "authenticated_by": principal.kind.value,
     }
     if request.label is not None:
         told["label"] = request.label
-    if request.address:
-        told["address"] = request.address
     if principal.kind is PrincipalKind.CLIENT_CERTIFICATE and principal.certificate is not None:
         told["client_certificate"] = f"{principal.certificate.serial:x}"
     return told

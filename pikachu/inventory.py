@@ -139,7 +139,7 @@ class Inventory:
     # --- owners ---------------------------------------------------------------------------
 
     def owner_names(self, actor: Principal, ids: Iterable[int | None]) -> Deferred[OwnerNames]:
-        """Return the names of the accounts that own something, cached for half a minute; what is missing takes one query."""
+        """Return the names of the accounts that own something: cached for half a minute, else read in one query."""
 
         async def work() -> OwnerNames:
             owners = {one for one in ids if one is not None}

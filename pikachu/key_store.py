@@ -246,6 +246,7 @@ class Keys:
             encrypted=True,
             format="PKCS#12",
             serial=format_serial(record.serial),
+            subject=record.subject,
         )
         await self._store.add_event(event, self._now())
         return made

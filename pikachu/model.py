@@ -432,6 +432,7 @@ class NewRequest:
     :param transaction: digest that finds the request again for polling (SCEP CertPoll), or ``None``.
     :param requester_key: SHA-256 of the SPKI that signed the SCEP request, or ``None``.
     :param subject_owner: the key may be certified again for the same owner or the same subject only.
+    :param actor_id: the account of *principal*, for the audit log.
     :param csr_id: of the stored request that is handed in; what becomes of it is told there.
     :param actor_ids: accounts whose credentials vouch for it; they and the owner must be active when it is recorded.
     """
@@ -447,6 +448,7 @@ class NewRequest:
     owner_id: int | None
     created_at: datetime
     address: str = ""
+    actor_id: int | None = None
     dedupe: bytes | None = None
     dedupe_seconds: int | None = None
     transaction: bytes | None = None

@@ -18,6 +18,7 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pikachu.audit import event_by
 from pikachu.auth.permissions import require_scope
 from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.crl_files import (
@@ -31,7 +32,7 @@ from pikachu.crl_files import (
 )
 from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
-from pikachu.model import CRLRecord, Event, Principal, Scope, StatusChange, utc
+from pikachu.model import CRLRecord, Principal, Scope, StatusChange, utc
 from pikachu.threads import start
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
@@ -526,8 +527,15 @@ class CRLPublisher:
         async def work() -> PublishedCRL:
             require_scope(actor, Scope.ADMIN)
             published = await self.accept_upload(data)
-            told = {"number": published.number, "entries": published.entries}
-            event = Event("upload", "CRL", published.der_path.stem, actor.name, told, actor_id=actor.owner_id)
+            event = event_by(
+                actor,
+                "upload",
+                "CRL",
+                published.der_path.stem,
+                None,
+                number=published.number,
+                entries=published.entries,
+            )
             await self._store.add_event(event, utc(self._clock.seconds()))
             log.info("CRL {number} was brought by {actor}", number=published.number, actor=actor.name)
             return published

@@ -14,6 +14,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
+from pikachu.audit import event_by
 from pikachu.auth.permissions import require_scope, sees
 from pikachu.authority import Order
 from pikachu.decisions import Issued, Pending, SoundRequest, check_request, requester
@@ -21,7 +22,6 @@ from pikachu.errors import Conflict, MalformedRequest, NotFound, RequestError
 from pikachu.est_registration import ESTRegistration
 from pikachu.model import (
     CertificateRecord,
-    Event,
     Method,
     Policy,
     Principal,
@@ -164,9 +164,9 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
 
         async def work() -> StoredCSR:
             require_scope(approver, Scope.ADMIN)
-            told = {"reason": _checked_reason(reason)}
+            text = _checked_reason(reason)
             csr = await self._store.csr(csr_id)
-            event = Event("reject", "CSR", csr.name, approver.name, told, csr.owner_id, approver.owner_id)
+            event = event_by(approver, "reject", "CSR", csr.name, csr.owner_id, subject=csr.subject, reason=text)
             return await self._store.reject_csr(csr_id, event, self._authority.now())
 
         return start(work())
@@ -221,9 +221,15 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         async def work() -> RequestRecord:
             require_scope(approver, Scope.ADMIN)
             text = _checked_reason(reason)
-            owner_id = (await self._store.request(request_id)).owner_id
-            event = Event(
-                "reject", "request", str(request_id), approver.name, {"reason": text}, owner_id, approver.owner_id
+            request = await self._store.request(request_id)
+            event = event_by(
+                approver,
+                "reject",
+                "request",
+                str(request_id),
+                request.owner_id,
+                subject=request.subject,
+                reason=text,
             )
             return await self._store.reject(request_id, approver.name, text, event, self._authority.now())
 

@@ -275,7 +275,8 @@ class Sessions:
         """It signs in nobody any more.  Fails with NotFound."""
 
         def decide(certificate: AccountCertificate, account: Account) -> Event:
-            return _event("unbind certificate", account, actor, serial=format_serial(certificate.serial))
+            serial = format_serial(certificate.serial)
+            return _event("unbind certificate", account, actor, serial=serial, subject=certificate.subject)
 
         # A certificate stays bound to one account until it is unbound.
         await self.certificate(actor, certificate_id)

@@ -78,11 +78,11 @@ def list_generations(arguments: Namespace) -> int:
 
 def rotate_ca(arguments: Namespace) -> int:
     """``ca rotate``."""
+    from pikachu.audit import event_by
     from pikachu.cli.session import configuration, done, opened, operator, warn
     from pikachu.core import passphrase
     from pikachu.errors import ConfigError, NotFound
     from pikachu.founding import RootFiles
-    from pikachu.model import Event
     from pikachu.rotation import Rotation, complete
     from pikachu.signers.files import load_certificates
 
@@ -110,15 +110,14 @@ def rotate_ca(arguments: Namespace) -> int:
         coming = rotation.load()
         done(core.generations.link(core.authority, arguments.name, coming))
         identifier = coming.certificate.key_identifier.hex()
-        told = {"next": identifier, "switch_at": f"{switch_at:%Y-%m-%dT%H:%M:%SZ}"}
-        who = operator()
-        event = Event("rotate", "issuer", arguments.name, who.name, told, actor_id=who.owner_id)
+        switch = f"{switch_at:%Y-%m-%dT%H:%M:%SZ}"
+        event = event_by(operator(), "rotate", "issuer", arguments.name, None, next=identifier, switch_at=switch)
         done(core.store.add_event(event, now))
         rotation.announce(switch_at)
         if complete(files, permissions, now, warn):
             print(f"{arguments.name}: {identifier} signs now")
         else:
-            print(f"{arguments.name}: {identifier} signs from {switch_at:%Y-%m-%dT%H:%M:%SZ}")
+            print(f"{arguments.name}: {identifier} signs from {switch}")
     return 0
 
 

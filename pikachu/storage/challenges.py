@@ -211,7 +211,8 @@ def tell_csr(
         return
     _mark(tx, csr, state, certificate_id)
     kind = "sign" if state == "signed" else "reject"
-    details = {decision.resource_type: decision.resource_name, "subject": csr.subject}
+    address = {name: value for name, value in decision.details.items() if name == "ip"}
+    details = {decision.resource_type: decision.resource_name, "subject": csr.subject, **address}
     event = Event(kind, "CSR", csr.name, decision.actor, details, csr.owner_id, decision.actor_id)
     write_event(tx, event, now)
 

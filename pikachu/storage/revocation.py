@@ -153,6 +153,11 @@ def _set_status(
     return _revocable(tx, record.serial)
 
 
+def _about(event: Event, record: CertificateRecord) -> Event:
+    """Return *event* with the certificate's owner and subject: a device's events are found by its name."""
+    return replace(event, owner_id=record.owner_id, details={**event.details, "subject": record.subject})
+
+
 def _revoke(
     tx: Transaction, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
 ) -> tuple[CertificateRecord, bool]:
@@ -175,7 +180,7 @@ def _revoke(
     }
     tx.write(_list_entry, entry)
     changed = _set_status(tx, record, first, reason)
-    write_event(tx, replace(event, owner_id=record.owner_id), revoked_at)
+    write_event(tx, _about(event, record), revoked_at)
     return changed, True
 
 
@@ -187,7 +192,7 @@ def _release(tx: Transaction, serial: int, event: Event, now: datetime) -> Certi
         raise Conflict("this certificate is not on hold")
     _record_change(tx, record.issuer_id, format_serial(serial))
     changed = _set_status(tx, record, None, None)
-    write_event(tx, replace(event, owner_id=record.owner_id), now)
+    write_event(tx, _about(event, record), now)
     return changed
 
 
@@ -197,7 +202,7 @@ def _delete_certificate(tx: Transaction, certificate_id: int, event: Event, now:
     # OCSP answers that said good must be forgotten.
     if record.revoked_at is None:
         _record_change(tx, record.issuer_id, format_serial(record.serial))
-    write_event(tx, event, now)
+    write_event(tx, _about(event, record), now)
 
 
 def _issuer_record(row: Row) -> IssuerRecord:

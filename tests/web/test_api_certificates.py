@@ -278,7 +278,7 @@ class TestStoredRequests:
         assert rest.good("POST", path, {"reason": "no"}, who="root")["status"] == "rejected"
         rest.bad(409, "POST", "/certificates", {"csr_id": stored["id"]}, who="alice")
         event = rest.good("GET", "/events?resource_type=CSR&type=reject", who="alice")["items"][0]
-        assert event["details"] == {"reason": "no"}
+        assert event["details"] == {"reason": "no", "subject": "CN=device.example.com", "ip": "192.0.2.7"}
         assert rest.good("GET", "/csrs?status=rejected", who="alice")["items"][0]["id"] == stored["id"]
 
 

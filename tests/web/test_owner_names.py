@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-
 from sqlalchemy import Engine, event
 
 from pikachu.certificate_templates import TemplateDraft
