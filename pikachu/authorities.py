@@ -18,12 +18,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pikachu.audit import event_by
+from pikachu.audit_interfaces import IAuditStore
 from pikachu.auth.permissions import require_scope
 from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.crl_files import PublishedCRL, decode_crl
 from pikachu.errors import Conflict, MalformedRequest, NotFound, RequestError, StoreUnavailable
 from pikachu.generations import Generations
-from pikachu.interfaces import IAuditStore, IClock, IWorkerPool
+from pikachu.interfaces import IClock, IWorkerPool
 from pikachu.model import Principal, Scope, utc
 from pikachu.publication import ROOT, CRLPublisher
 from pikachu.threads import start, uncancelled

@@ -12,6 +12,7 @@ from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
+from pikachu.audit_interfaces import IAuditStore
 from pikachu.belongings import AccountCertificate, CertificateTemplate, KeyUse, Session, StoredKey
 from pikachu.figures import Batch, Counts
 from pikachu.model import (
@@ -22,7 +23,6 @@ from pikachu.model import (
     ChallengePassword,
     CRLRecord,
     Event,
-    EventRecord,
     Intent,
     IssuerRecord,
     ListQuery,
@@ -527,23 +527,6 @@ class ISealedStore(Protocol):
         :param drop: remove what opens under neither key.  Else such a value fails it with Conflict.
 
         Fails with Conflict while others are connected to a PostgreSQL database.
-        """
-
-
-class IAuditStore(Protocol):
-    """The chained audit log."""
-
-    def add_event(self, event: Event, now: datetime) -> Deferred[None]:
-        """For what changes nothing else, such as a refused login."""
-
-    def events(self, query: ListQuery) -> Deferred[Page[EventRecord]]: ...
-    def event(self, event_id: int) -> Deferred[EventRecord]:
-        """Fails with NotFound."""
-
-    def verify_events(self, progress: Callable[[int], None] | None = None) -> Deferred[int]:
-        """How many events there are; fails with Conflict that names the first row changed or removed.
-
-        :param progress: told now and then how many were looked at, in another thread.
         """
 
 

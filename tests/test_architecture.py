@@ -24,6 +24,7 @@ LAYERS = {
     "pikachu.recognition": 1,
     "pikachu.interfaces": 2,
     "pikachu.owner_interfaces": 2,
+    "pikachu.audit_interfaces": 2,
     "pikachu.threads": 3,
     "pikachu.storage": 3,
     "pikachu.signers": 3,

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, Select, bindparam, false, func, or_, select, union_all, update
 
+from pikachu.audit_interfaces import CHAIN_START, ChainPosition
 from pikachu.errors import Conflict, NotFound
 from pikachu.model import Event, EventRecord, ListQuery, Page
 from pikachu.storage.database import Row, Transaction
@@ -32,8 +33,8 @@ from pikachu.storage.lists import (
 )
 from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable, to_json
 from pikachu.storage.schema import audit_events, audit_head
+from pikachu.threads import uncancelled
 
-_FIRST: Final = bytes(32)
 _CHUNK: Final = 2000
 # Free text is looked for anywhere in this many of the newest events, and at the beginning of all resource names.
 _RECENT: Final = 2000
@@ -232,22 +233,28 @@ def _find(tx: Transaction, event_id: int) -> EventRecord:
     return _record(row)
 
 
-def _verify(tx: Transaction, progress: Callable[[int], None] | None = None) -> int:
-    expected, previous = 1, _FIRST
-    while rows := tx.rows(_after, {"after": expected - 1}):
-        for row in rows:
-            fields, stored_previous, digest = tuple(row[:10]), bytes(row[10]), bytes(row[11])
-            if fields[0] != expected:
-                raise Conflict(f"the audit log was changed: event {expected} is missing")
-            if stored_previous != previous or digest != _digest(previous, fields):
-                raise Conflict(f"the audit log was changed: event {expected} is not what was recorded")
-            expected, previous = expected + 1, digest
-        if progress is not None:
-            progress(expected - 1)
+def _verify_next(tx: Transaction, position: ChainPosition) -> tuple[ChainPosition, bool]:
+    """Verify the next events; where no more follow in this transaction's snapshot, the chain's end in it, too.
+
+    :return: how far the chain is verified, and whether that is its end.
+    :raises Conflict: naming the first event that was changed or removed.
+    """
+    expected, previous = position.count + 1, position.hash
+    rows = tx.rows(_after, {"after": position.count})
+    for row in rows:
+        fields, stored_previous, digest = tuple(row[:10]), bytes(row[10]), bytes(row[11])
+        if fields[0] != expected:
+            raise Conflict(f"the audit log was changed: event {expected} is missing")
+        if stored_previous != previous or digest != _digest(previous, fields):
+            raise Conflict(f"the audit log was changed: event {expected} is not what was recorded")
+        expected, previous = expected + 1, digest
+    verified = ChainPosition(expected - 1, previous)
+    if len(rows) == _CHUNK:
+        return verified, False
     head = tx.row(_head)
-    if head is None or head[0] != expected - 1 or bytes(head[1]) != previous:
+    if head is None or head[0] != verified.count or bytes(head[1]) != previous:
         raise Conflict(f"the audit log was changed: event {expected} is missing, and any after it")
-    return expected - 1
+    return verified, True
 
 
 class AuditPart(StorePart):
@@ -267,6 +274,18 @@ class AuditPart(StorePart):
         """The one of that id; NotFound."""
         return self._read(_find, event_id)
 
-    def verify_events(self, progress: Callable[[int], None] | None = None) -> Deferred[int]:
-        """How many events there are, after looking at each; *progress* is called in the thread that does."""
-        return self._read(_verify, progress)
+    @uncancelled
+    async def verify_events(
+        self, progress: Callable[[ChainPosition], None] | None = None, after: ChainPosition = CHAIN_START
+    ) -> int:
+        """Verify the chain in short transactions, to the end that it has in the last of them; Conflict.
+
+        A transaction for the whole chain would take minutes, in which SQLite's log only grows and PostgreSQL keeps
+        every row that is replaced.
+        """
+        position, is_end = after, False
+        while not is_end:
+            position, is_end = await self._read(_verify_next, position)
+            if progress is not None:
+                progress(position)
+        return position.count

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.errors import NotAuthorized
+from pikachu.audit_interfaces import CHAIN_START, ChainPosition
+from pikachu.errors import NotAuthorized, StoreUnavailable
 from pikachu.model import SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import open_store
@@ -69,3 +72,44 @@ def test_admins_only(db: Opened) -> None:
             verification.begin(actor)
         with pytest.raises(NotAuthorized):
             verification.last(actor)
+
+
+class Interrupted:
+    """A store that fails once in the middle of the chain.
+
+    :ivar begun: where each run began.
+    """
+
+    def __init__(self) -> None:
+        self.begun: list[ChainPosition] = []
+
+    def verify_events(
+        self, progress: Callable[[ChainPosition], None] | None = None, after: ChainPosition = CHAIN_START
+    ) -> Deferred[int]:
+        """Fail after a first transaction."""
+        assert progress is not None
+        self.begun.append(after)
+        if after == CHAIN_START:
+            progress(MIDDLE)
+            return fail(StoreUnavailable("the database does not answer"))
+        progress(ChainPosition(3000, b"end"))
+        return succeed(3000)
+
+
+MIDDLE = ChainPosition(2000, b"middle")
+
+
+def test_interrupted() -> None:
+    """A run that the database broke off is continued by the next one; the one after begins at the beginning."""
+    store: Any = Interrupted()
+    verification = ChainVerification(store, Clock())
+    assert verification.begin(SYSTEM)
+    broken = verification.last(SYSTEM)
+    assert broken is not None
+    assert (broken.looked_at, broken.failure) == (2000, "the database does not answer")
+    assert verification.begin(SYSTEM)
+    whole = verification.last(SYSTEM)
+    assert whole is not None
+    assert (whole.looked_at, whole.wrong, whole.failure) == (3000, "", "")
+    assert verification.begin(SYSTEM)
+    assert store.begun == [CHAIN_START, MIDDLE, CHAIN_START]
