@@ -87,13 +87,14 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("server-keys", reactor, max(1, processors // 2), queue=20),
         WorkerPool("inspection", reactor, 2, queue=20),
         WorkerPool("rotation", reactor, 1, queue=10),
+        WorkerPool("policies", reactor, 1, queue=200),
     )
 
 
 def immediate_pools() -> Pools:
     """For commands: everything is done at once."""
     pool = ImmediatePool()
-    return Pools(pool, pool, pool, pool, pool, pool, pool)
+    return Pools(pool, pool, pool, pool, pool, pool, pool, pool)
 
 
 def database_url(config: Configuration) -> str:
@@ -346,7 +347,8 @@ def _assemble(
     if root is not None:
         issuers.add_other(root)
     authority = CertificateAuthority(clock, store, issuers, process)
-    policies = PolicyBook(store, DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf), clock)
+    policy_files = DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf)
+    policies = PolicyBook(store, policy_files, clock, pools.policies)
     hasher = PasswordHasher(pools.passwords, clock, argon2)
     authenticator = Authenticator(
         store,

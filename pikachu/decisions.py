@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from pikachu.errors import (
     Conflict,
     NotAuthorized,
     PolicyViolation,
+    RequestError,
 )
 from pikachu.interfaces import Begun, IStore, Repeated
 from pikachu.model import (
@@ -30,7 +32,7 @@ from pikachu.model import (
     RequestState,
     StoredCSR,
 )
-from pikachu.policy import PolicyBook, check_days, check_limits, compiled
+from pikachu.policy import PolicyBook, check_days, check_limits
 from pikachu.threads import start
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.csr import CertificationRequest, verify_csr
@@ -153,7 +155,7 @@ class Decisions:
         granted = policy.days if days is None else days
         if limits.max_days is not None:
             granted = min(granted, limits.max_days)
-        context, text = self._context(sound, issuer), compiled(policy.extensions)
+        context, text = self._context(sound, issuer), self.policies.texts.get(policy.extensions)
         # A policy that names subjectAltName decides about it, also where it comes to nothing.
         own_names = text.names(SUBJECT_ALTERNATIVE_NAME, context.variables)
         honoured = limits.honour_names and not own_names
@@ -178,6 +180,16 @@ class Decisions:
             policy_extensions=said,
         )
 
+    async def _prepare(self, policy: Policy, protocol: Method) -> None:
+        """Compile a policy's text in the pool where that was not done before.
+
+        What is wrong with the policy shows when a request is decided.  Fails with Overloaded.
+        """
+        with suppress(RequestError):
+            variables = self._variables(self.issuer_for(policy, protocol))
+            if not self.policies.texts.is_ready(policy.extensions, variables):
+                await self.policies.texts.prepare(policy.extensions, variables)
+
     def _decide(
         self, method: Method, sound: SoundRequest, principal: Principal, policy: Policy, days: int | None
     ) -> Order:
@@ -201,12 +213,15 @@ class Decisions:
             issuer_names=None if names is None else names.value,
             subject_spki=sound.key.spki,
             subject_der=sound.csr.subject_der,
-            variables={
-                "ca": issuer.name,
-                "ski": issuer.key_identifier.hex(),
-                "http_url": (self._settings.public_url or "").rstrip("/"),
-            },
+            variables=self._variables(issuer),
         )
+
+    def _variables(self, issuer: IssuingCA) -> dict[str, str]:
+        return {
+            "ca": issuer.name,
+            "ski": issuer.key_identifier.hex(),
+            "http_url": (self._settings.public_url or "").rstrip("/"),
+        }
 
     def addresses(self, issuer: IssuingCA) -> Addresses | None:
         """AIA and CDP of the certificates of an issuer, when ``public_url`` is set."""
@@ -234,6 +249,7 @@ class Decisions:
         requester_key: bytes | None = None,
         stored: StoredCSR | None = None,
     ) -> Issued | Pending:
+        await self._prepare(policy, method)
         order = self._decide(method, sound, principal, policy, days)
         presented = principal.certificate
         actors = {principal.owner_id, None if presented is None else presented.owner_id}

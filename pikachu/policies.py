@@ -6,7 +6,7 @@ Pages, REST and the command line come in here.  Which policy signs is :mod:`pika
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 
 from pikachu.audit import event_by
 from pikachu.auth.permissions import administers, own_list, require_scope, sees
-from pikachu.authority import IssuingCAs
+from pikachu.authority import IssuingCA, IssuingCAs
 from pikachu.edits import Versions, repeat, require_version
 from pikachu.errors import (
     BadTemplate,
@@ -43,12 +43,11 @@ from pikachu.policy import (
     POLICY_NAME,
     PolicyBook,
     check_days,
-    compiled,
     default_version,
 )
 from pikachu.threads import uncancelled
 from pikachu.x509.profile import authority_granted
-from pikachu.x509.template import ExtensionContext
+from pikachu.x509.template import ExtensionContext, ProfileTemplate
 
 MAXIMUM_TEXT: Final = 64 * 1024
 MAXIMUM_PATTERNS: Final = 64
@@ -167,7 +166,7 @@ class Policies:
     ) -> Policy:
         async def change() -> Policy:
             if policy_id == 0:
-                before = self._fresh_default()
+                before = await self._book.fresh_default()
                 return await self._update_default(actor, merge(before), before, expected)
             before = await self._visible(actor, policy_id)
             self._require_own(actor, before)
@@ -193,7 +192,7 @@ class Policies:
         """
 
         async def change() -> Policy:
-            before = self._fresh_default()
+            before = await self._book.fresh_default()
             return await self._update_default(actor, replace(before, days=days), before, expected)
 
         require_scope(actor, Scope.ADMIN)
@@ -202,7 +201,7 @@ class Policies:
     async def _update_default(self, actor: Principal, policy: Policy, before: Policy, expected: Versions) -> Policy:
         if not administers(actor):
             raise NotAuthorized("the default policy is changed by admins only")
-        _check_text(policy.extensions)
+        await self._check_text(policy.extensions)
         check_days(policy.days)
         await self._require_default_version(expected, before)
         version = default_version(policy.days, policy.extensions)
@@ -216,12 +215,7 @@ class Policies:
                 require_version(frozenset({before.version}), current.version, _KIND, None, current.updated_at)
             return policy.days, policy.extensions
 
-        return self._changed(self._book.files.change(decide))
-
-    def _fresh_default(self) -> Policy:
-        """Return the default policy as its files say at this moment."""
-        self._book.forget()
-        return self._book.default
+        return await self._book.change_default(decide)
 
     async def _require_default_version(self, expected: Versions, current: Policy) -> None:
         """Require that a change of the default policy may replace *current*; who wrote its files is in the events.
@@ -284,9 +278,8 @@ class Policies:
         policy = await self._owned(actor, policy)
         _check_name(policy)
         check_days(policy.days)
-        _check_text(policy.extensions)
-        if not administers(actor) and (before is None or before.extensions != policy.extensions):
-            self._check_powers(policy.extensions)
+        is_checked = administers(actor) or (before is not None and before.extensions == policy.extensions)
+        await self._check_text(policy.extensions, () if is_checked else self._issuer_contexts())
         limits = _checked_limits(policy.limits)
         if limits.max_days is not None and policy.days > limits.max_days:
             raise PolicyViolation(
@@ -296,30 +289,43 @@ class Policies:
             raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
         return replace(policy, limits=limits)
 
-    def _check_powers(self, text: str) -> None:
-        """That certificates under this text have no power over those of others.
+    async def _check_text(self, text: str, issuers: Sequence[ExtensionContext] = ()) -> None:
+        """Require a text about certificates that gives them no power over those of others.
 
-        The text is read as it will be for each issuing CA: its variables can choose sections.
+        :param issuers: for which it is read: its variables can choose sections; none: it may give any power.
         """
+
+        def check(template: ProfileTemplate) -> None:
+            if "ext" not in template.usages:
+                raise BadTemplate(0, "the text has no section [ v3_ext ]: it says nothing about certificates")
+            for context in issuers:
+                for extension in template.extensions(context):
+                    power = authority_granted(extension)
+                    if power is not None:
+                        raise NotAuthorized(f"a policy with {power} is made by admins only")
+
+        if len(text) > MAXIMUM_TEXT:
+            raise MalformedRequest("the extensions are longer than 64 KiB")
+        await self._book.texts.check(text, check)
+
+    def _issuer_contexts(self) -> list[ExtensionContext]:
+        """Return the context of each issuing CA that there may be, also of those that come next."""
         current = self._issuers.current
         names = (*CA_NAMES, *(name for name in current if name not in CA_NAMES))
         issuers = [(name, current.get(name, self._issuers.default)) for name in names]
-        # Those that come next, too: what their variables will be is known beforehand.
         issuers += [(name, coming) for name in current if (coming := self._issuers.next(name)) is not None]
-        for name, issuer in issuers:
-            certificate = issuer.certificate
-            context = ExtensionContext(
-                issuer_key_identifier=certificate.key_identifier,
-                issuer_issuer_der=certificate.issuer_der,
-                issuer_serial=certificate.serial,
-                subject_spki=certificate.spki_der,
-                subject_der=certificate.subject_der,
-                variables={"ca": name, "ski": issuer.key_identifier.hex(), "http_url": self._public_url},
-            )
-            for extension in compiled(text).extensions(context):
-                power = authority_granted(extension)
-                if power is not None:
-                    raise NotAuthorized(f"a policy with {power} is made by admins only")
+        return [self._context(name, issuer) for name, issuer in issuers]
+
+    def _context(self, name: str, issuer: IssuingCA) -> ExtensionContext:
+        certificate = issuer.certificate
+        return ExtensionContext(
+            issuer_key_identifier=certificate.key_identifier,
+            issuer_issuer_der=certificate.issuer_der,
+            issuer_serial=certificate.serial,
+            subject_spki=certificate.spki_der,
+            subject_der=certificate.subject_der,
+            variables={"ca": name, "ski": issuer.key_identifier.hex(), "http_url": self._public_url},
+        )
 
     async def _owned(self, actor: Principal, policy: Policy) -> Policy:
         """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""
@@ -379,13 +385,6 @@ def _check_name(policy: Policy) -> None:
         raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name")
     if policy.use_for_scep and name in _NO_SCEP_LABELS:
         raise MalformedRequest(f"{name} can't be a label of SCEP; choose another name")
-
-
-def _check_text(text: str) -> None:
-    if len(text) > MAXIMUM_TEXT:
-        raise MalformedRequest("the extensions are longer than 64 KiB")
-    if "ext" not in compiled(text).usages:
-        raise BadTemplate(0, "the text has no section [ v3_ext ]: it says nothing about certificates")
 
 
 def _checked_limits(limits: PolicyLimits) -> PolicyLimits:

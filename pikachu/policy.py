@@ -15,31 +15,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from pikachu.errors import ConfigError, Conflict, NotFound, PikachuError, PolicyViolation
+from pikachu.errors import ConfigError, Conflict, NotFound, Overloaded, PikachuError, PolicyViolation
 from pikachu.glob_patterns import Budget, GlobPattern, glob_pattern
-from pikachu.interfaces import IClock, IPolicyStore
+from pikachu.interfaces import IClock, IPolicyStore, IWorkerPool
 from pikachu.model import Method, Policy, Principal
+from pikachu.policy_texts import PolicyTexts
+from pikachu.threads import uncancelled
 from pikachu.x509.spki import KeyDescription
-from pikachu.x509.template import ProfileTemplate, parse
+from pikachu.x509.template import parse
+
+log = Logger()
 
 DEFAULT_POLICY_NAME = "System"
 #: The built-in policy without extensions: certificates have what the CA always adds, and the request's names.
 BARE_POLICY_NAME = "None"
 POLICY_NAME = re.compile(r"[A-Za-z0-9._ -]{1,64}")
 _MAX_DAYS = 36500
-# int() refuses longer ones with an error of its own.
-_MAX_DIGITS = 1000
+# int() takes longer the more digits there are, and refuses some thousands with an error of its own.
+_MAX_DIGITS = 10
+#: More than a text of policies may have, in any encoding of its characters.
+_MAX_FILE_SIZE = 256 * 1024
 _ESCAPE = re.compile(r'\\([,+"\\<>; #])')
-
-
-@functools.lru_cache(maxsize=256)
-def compiled(text: str) -> ProfileTemplate:
-    """The parsed extension text of a policy.
-
-    :raises BadTemplate: with the line that is wrong.
-    """
-    return parse(text)
 
 
 def read_validity(text: str, where: str) -> int:
@@ -83,6 +82,22 @@ def _numbers(text: str, where: str) -> tuple[int, int]:
     return found.get("default", next(iter(found.values())))
 
 
+def _read_file(path: Path, setting: str) -> str:
+    """Return the text of a file.
+
+    :raises ConfigError: one line, where it can't be read or is too long.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_FILE_SIZE + 1)
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{setting}: {path} can't be read ({_reason(error)}); `pikachu init` makes one") from None
+    if len(content) > _MAX_FILE_SIZE:
+        raise ConfigError(f"{setting}: {path} is longer than {_MAX_FILE_SIZE // 1024} KiB; shorten it")
+    return text
+
+
 def _reason(error: OSError | UnicodeDecodeError) -> str:
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or "it can't be read"
 
@@ -114,22 +129,12 @@ class DefaultPolicyFiles:
 
         :raises ConfigError: one line that names the file.
         """
+        text = _read_file(self.extensions, "[PATHS] server_ext_cfg")
         try:
-            text = self.extensions.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"[PATHS] server_ext_cfg: {self.extensions} can't be read ({_reason(error)}); `pikachu init` makes one"
-            ) from None
-        try:
-            compiled(text)
+            parse(text)
         except PikachuError as error:
             raise ConfigError(f"[PATHS] server_ext_cfg: {self.extensions}: {error.public}") from None
-        try:
-            validity = self.validity.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(
-                f"[PATHS] validity_conf: {self.validity} can't be read ({_reason(error)}); `pikachu init` makes one"
-            ) from None
+        validity = _read_file(self.validity, "[PATHS] validity_conf")
         days = read_validity(validity, f"[PATHS] validity_conf: {self.validity}")
         newest = max(self.extensions.stat().st_mtime, self.validity.stat().st_mtime)
         changed = datetime.fromtimestamp(int(newest), UTC)
@@ -164,7 +169,7 @@ class DefaultPolicyFiles:
             except ConfigError:
                 current = None
             days, extensions = decide(current)
-            compiled(extensions)
+            parse(extensions)
             check_days(days)
             write_atomically(self.extensions, extensions)
             write_atomically(self.validity, with_validity(self._validity_text(), days))
@@ -186,15 +191,22 @@ class DefaultPolicyFiles:
 
     def _validity_text(self) -> str:
         try:
-            return self.validity.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            return _read_file(self.validity, "")
+        except ConfigError:
             return ""
 
     def stamp(self) -> tuple[int, ...]:
-        """Changes when one of the files does."""
-        # Two changes within a tick of the kernel's clock have one time; each replaces the file.
-        files = (self.extensions.stat(), self.validity.stat())
-        return tuple(value for one in files for value in (one.st_mtime_ns, one.st_ino, one.st_size))
+        """Return what changes when one of the files does, or goes."""
+        return *_stamp_of(self.extensions), *_stamp_of(self.validity)
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0, 0
+    # Two changes within a tick of the kernel's clock have one time; each replaces the file.
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def default_version(days: int, extensions: str) -> int:
@@ -215,30 +227,80 @@ class PolicyBook:
     """Finds the policy of an enrollment, and keeps what it found for a second.
 
     What another process changes is in force a second later; what this one changes, at once (``forget``).
+
+    :param pool: reads files and compiles texts.
     """
 
-    def __init__(self, store: IPolicyStore, files: DefaultPolicyFiles, clock: IClock) -> None:
+    def __init__(self, store: IPolicyStore, files: DefaultPolicyFiles, clock: IClock, pool: IWorkerPool) -> None:
         self._store = store
         self.files = files
+        self.texts = PolicyTexts(pool)
         self._clock = clock
-        self._default = files.read()
+        self._pool = pool
         self._stamp = files.stamp()
+        self._default = files.read()
+        self._reading = False
         self._looked = clock.seconds()
         self._kept: dict[tuple[object, ...], tuple[float, Policy | None]] = {}
 
     @property
     def default(self) -> Policy:
-        """The default policy; a change of its files shows within a second, a broken one leaves the last good one."""
+        """The default policy; a change of its files shows within a second or two, a broken one leaves the last good
+        one.
+        """
         now = self._clock.seconds()
-        if not 0 <= now - self._looked < 1:
+        if not 0 <= now - self._looked < 1 and not self._reading:
             self._looked = now
-            try:
-                stamp = self.files.stamp()
-                if stamp != self._stamp:
-                    self._stamp = stamp
-                    self._default = self.files.read()
-            except (OSError, ConfigError):
-                return self._default
+            self._reading = True
+            self._pool.run(self._read_changed, self._stamp).addCallbacks(self._use, self._ignore).addErrback(_failed)
+        return self._default
+
+    def _read_changed(self, stamp: tuple[int, ...]) -> tuple[tuple[int, ...], Policy | None]:
+        """Read the files where their stamp is another; called in the pool."""
+        # Looked at before the files are read: what changes meanwhile is read again.
+        now = self.files.stamp()
+        if now == stamp:
+            return now, None
+        try:
+            return now, self.files.read()
+        except (OSError, ConfigError):
+            return now, None
+
+    def _use(self, found: tuple[tuple[int, ...], Policy | None]) -> None:
+        self._reading = False
+        self._stamp, policy = found
+        if policy is not None:
+            self._default = policy
+
+    def _ignore(self, failure: Failure) -> None:
+        """Keep the last good policy where the pool has too much to do."""
+        self._reading = False
+        failure.trap(Overloaded)
+
+    @uncancelled
+    async def reload_default(self) -> None:
+        """Read the default policy's files now.  Fails with ConfigError, and leaves the last good policy then."""
+        stamp, policy = await self._pool.run(lambda: (self.files.stamp(), self.files.read()))
+        self._use((stamp, policy))
+        self.forget()
+
+    @uncancelled
+    async def fresh_default(self) -> Policy:
+        """Return the default policy as its files say at this moment, or the last good one.  Fails with Overloaded."""
+        self._use(await self._pool.run(self._read_changed, self._stamp))
+        return self._default
+
+    @uncancelled
+    async def change_default(self, decide: Callable[[Policy | None], tuple[int, str]]) -> Policy:
+        """Change the default policy's files as :meth:`DefaultPolicyFiles.change` does.
+
+        :param decide: is called in the pool.
+
+        Fails as that, and with Overloaded.
+        """
+        self._default = await self._pool.run(self.files.change, decide)
+        # The stamp is still the former one, so the files are read again: another process may have changed them since.
+        self.forget()
         return self._default
 
     @property
@@ -320,6 +382,10 @@ class PolicyBook:
             return found
 
         return look().addCallback(remember)
+
+
+def _failed(failure: Failure) -> None:
+    log.failure("reading the default policy", failure)
 
 
 def may_use(policy: Policy, principal: Principal) -> bool:

@@ -118,6 +118,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
             parsed = parse_csr(der)
             chosen = await self._chosen(principal, method, policy, issuer)
             owner_id = requester(principal, stored)
+            await self._prepare(chosen, method)
 
             def order() -> Order:
                 if stored is not None and stored.state == "rejected":
@@ -182,6 +183,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
             if request.state is not RequestState.PENDING:
                 raise Conflict("that request does not wait any more")
             policy = await self._policy_of(request)
+            await self._prepare(policy, request.method)
             order = self._order_of(request, parse_csr(request.csr), policy)
             return await self._authority.issue_approved(request, order, approver, {"policy": policy.name})
 
@@ -206,6 +208,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
                 policy = await self._policy_of(request)
             except NotFound as error:
                 return one_sided(csr, error)
+            await self._prepare(policy, request.method)
             return await self._preview(csr, lambda: self._order_of(request, csr, policy), request.owner_id, request.id)
 
         return Deferred.fromCoroutine(work())

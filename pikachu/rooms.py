@@ -49,6 +49,7 @@ class Pools:
     :param server_keys: making keys for EST serverkeygen: neither the CA's signatures nor people's own keys wait for
         those of devices.
     :param inspection: decoding what people bring, which may wait for the openssl program.
+    :param policies: reading and compiling the texts of policies.
     :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
     """
 
@@ -59,6 +60,7 @@ class Pools:
     server_keys: IWorkerPool
     inspection: IWorkerPool
     rotation: IWorkerPool
+    policies: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Those that are started and stopped with the server."""
@@ -70,6 +72,7 @@ class Pools:
             self.server_keys,
             self.inspection,
             self.rotation,
+            self.policies,
         )
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 

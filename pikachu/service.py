@@ -261,32 +261,26 @@ class PikachuService(Service):
 
     def reload(self) -> None:
         """Read TLS certificates, CA chains, the default policy and the log level again; connections stay (RUN-5)."""
-        steps: list[tuple[str, Callable[[], None]]] = [
+        steps: list[tuple[str, Callable[[], object]]] = [
             ("The log level", self._reload_level),
-            ("The default policy", self._reload_default_policy),
+            ("The default policy", self.core.policies.reload_default),
             *((f"The chain of {name}", partial(self._reload_chain, name)) for name in self._config.ca.issuers),
             *((f"TLS of {tls.section}", tls.reload) for tls in self._tls),
         ]
-        for what, step in steps:
-            self._renewed(what, step)
-        log.info("Reloaded")
+        # A step that waits for a thread holds up none of the others.
+        done = gatherResults([maybeDeferred(step).addErrback(self._not_renewed, what) for what, step in steps])
+        done.addCallback(lambda _: log.info("Reloaded"))
 
     @staticmethod
-    def _renewed(what: str, step: Callable[[], None]) -> None:
-        try:
-            step()
-        except ConfigError as error:
-            log.error("{what} stays as it was: {error}", what=what, error=str(error))
-        except Exception:  # noqa: BLE001 - what is in force stays, whatever the files hold
-            log.failure("{what} stays as it was", what=what)
+    def _not_renewed(failure: Failure, what: str) -> None:
+        """What is in force stays, whatever the files hold."""
+        if failure.check(ConfigError):
+            log.error("{what} stays as it was: {error}", what=what, error=str(failure.value))
+        else:
+            log.failure("{what} stays as it was", failure, what=what)
 
     def _reload_level(self) -> None:
         self._output.level = LEVELS[load(self._config.path, os.environ).logging.log_level.value]
-
-    def _reload_default_policy(self) -> None:
-        # Read here for its errors; the book itself keeps the last good one without a word.
-        self.core.policies.files.read()
-        self.core.policies.forget()
 
     def _reload_chain(self, name: str) -> None:
         loaded = load_file_ca(

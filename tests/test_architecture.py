@@ -30,6 +30,7 @@ LAYERS = {
     "pikachu.signers": 3,
     "pikachu.auth": 3,
     "pikachu.policy": 3,
+    "pikachu.policy_texts": 3,
     "pikachu.audit": 3,
     "pikachu.edits": 3,
     "pikachu.config": 3,

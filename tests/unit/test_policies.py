@@ -51,7 +51,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     extensions, validity = tmp_path / "ext.cnf", tmp_path / "days"
     extensions.write_text(DEFAULT_SERVER_EXTENSIONS)
     validity.write_text(DEFAULT_VALIDITY)
-    book = PolicyBook(world.store, DefaultPolicyFiles(extensions, validity), world.clock)
+    book = PolicyBook(world.store, DefaultPolicyFiles(extensions, validity), world.clock, ImmediatePool())
     signer = KeySigner(world.ca.key, world.ca.der, (world.ca.der,), ImmediatePool())
     issuers = IssuingCAs("ec", {"ec": IssuingCA(world.issuer, signer)})
     people = [world.as_person(world.add(name, role)) for name, role in (("root", Role.ADMIN), ("alice", Role.USER))]

@@ -70,9 +70,23 @@ class ProfileTemplate:
             raise BadTemplate(0, "the text has no section [ req ]: it does not configure requests")
         return compile_request(configuration, section)
 
+    def is_compiled(self, variables: Mapping[str, str]) -> bool:
+        """Return whether the extensions are compiled for these values of the variables."""
+        return self._key(variables) in self._kept
+
+    def compile(self, variables: Mapping[str, str]) -> None:
+        """Compile the extensions for these values of the variables, which a long text makes slow.
+
+        :raises BadTemplate: a variable makes an extension wrong.
+        """
+        self._compiled(variables)
+
+    def _key(self, variables: Mapping[str, str]) -> tuple[str, ...]:
+        return tuple(variables.get(name, "") for name in sorted(self.variables))
+
     def _compiled(self, variables: Mapping[str, str]) -> tuple[Compiled, ...]:
         """The extensions for these values of the variables that the text uses: one set for each issuer."""
-        key = tuple(variables.get(name, "") for name in sorted(self.variables))
+        key = self._key(variables)
         compiled = self._kept.get(key)
         if compiled is None:
             configuration = Configuration(self.text, {**_NO_VARIABLES, **variables})
