@@ -241,7 +241,7 @@ class Order:
 class CertificateAuthority:
     """The only caller of signers for certificates.
 
-    :param process: names who signs in stored intents; a server's own intents are orphans when it starts again.
+    :param process: names who signs in stored intents: a node, or a command.
     """
 
     def __init__(self, clock: IClock, store: IStore, issuers: IssuingCAs, process: str) -> None:
@@ -362,11 +362,17 @@ class CertificateAuthority:
         """
         if request.state is not RequestState.ISSUING:
             raise Conflict("this request was decided already", state=request.state)
-        since = request.decided_at or request.created_at
-        foreign = request.process != self.process and self.now() - since < ABANDONED_AFTER
-        if foreign or request.id in self._signing:
+        if request.id in self._signing or await self._may_be_signed_elsewhere(request):
             raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
         await self.abandon(request)
+
+    async def _may_be_signed_elsewhere(self, request: RequestRecord) -> bool:
+        if request.process is None or request.process == self.process:
+            return False
+        is_alive = await self._store.is_process_alive(request.process)
+        if is_alive is not None:
+            return is_alive
+        return self.now() - (request.decided_at or request.created_at) < ABANDONED_AFTER
 
     async def _sign(
         self,
@@ -496,7 +502,7 @@ class CertificateAuthority:
         await self._store.abandon(request.id, event, self.now())
 
     async def give_up_orphans(self) -> list[RequestRecord]:
-        """At start: the intents that this server left when it ended, and old ones of processes that are gone."""
+        """At start: the intents of nodes that live no more, and old ones of commands."""
         orphans = await self._store.orphans(self.process, self.now() - ABANDONED_AFTER)
         for request in orphans:
             await self.abandon(request)

@@ -39,6 +39,7 @@ from pikachu.model import (
     StoredCSR,
     Token,
 )
+from pikachu.node_interfaces import INodeStore
 from pikachu.owner_interfaces import IOwnerStore
 
 P = ParamSpec("P")
@@ -234,9 +235,6 @@ class IIssuanceStore(Protocol):
         """Filters ``state``, ``method``, and ``approval`` (``true``): those that wait for a person or were decided by
         one; q over subject and principal.
         """
-
-    def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
-        """Intents without a certificate: those of *process*, and all from *before*."""
 
     def abandon(self, request_id: int, event: Event, now: datetime) -> Deferred[None]:
         """An orphaned intent → failed with its serial kept; the challenge is freed, the request may be repeated."""
@@ -552,6 +550,7 @@ class IStatisticsStore(Protocol):
 class IStore(
     ICertificateReader,
     IIssuanceStore,
+    INodeStore,
     IPolicyStore,
     IAccountStore,
     IOwnerStore,

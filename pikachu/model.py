@@ -407,7 +407,7 @@ class Intent:
     """What is about to be signed: stored before the signature, so that nothing signed is ever unknown.
 
     :param tbs: the DER TBSCertificate.
-    :param process: who is going to sign; a server's own intents are orphans when it starts again.
+    :param process: who is going to sign: a node, or a command.
     """
 
     serial: int

@@ -308,7 +308,7 @@ class Policies:
             raise MalformedRequest("the extensions are longer than 64 KiB")
         await self._book.texts.check(text, check)
 
-    def _issuer_contexts(self) -> list[ExtensionContext]:
+    def _issuer_contexts(self) -> Sequence[ExtensionContext]:
         """Return the context of each issuing CA that there may be, also of those that come next."""
         current = self._issuers.current
         names = (*CA_NAMES, *(name for name in current if name not in CA_NAMES))

@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import IO, Any
 
@@ -21,12 +22,13 @@ from pikachu.clock import SystemClock
 from pikachu.config.configuration import Configuration, Listener
 from pikachu.config.loading import load
 from pikachu.core import build, ca_files, database_url, threaded_pools
-from pikachu.errors import ConfigError, PikachuError
+from pikachu.errors import ConfigError, PikachuError, StoreUnavailable
 from pikachu.http.request import Site
 from pikachu.listener_tls import listener_tls
 from pikachu.listeners import ListenerService, TLSContextSource
 from pikachu.logs import LEVELS, LogOutput
 from pikachu.model import format_serial, utc
+from pikachu.node_interfaces import Node
 from pikachu.outlets import Outlets, limits
 from pikachu.rooms import Core
 from pikachu.signers.files import load_file_ca
@@ -38,6 +40,8 @@ log = Logger()
 # What another process changes is in OCSP answers and, after crl_delay, on the CRL within a second.
 POLL_SECONDS = 0.25
 RENEWAL_CHECK_SECONDS = 3600
+# A node whose session with PostgreSQL was lost is taken for dead by servers that start, until this has passed.
+HEARTBEAT_SECONDS = 15
 
 
 class PikachuService(Service):
@@ -60,9 +64,8 @@ class PikachuService(Service):
         self._take_lock()
         pools = threaded_pools(reactor)
         self._pools = pools
-        # Two servers of one machine on one database are told apart by their configurations.
-        process = f"server:{platform.node()}:{config.path}"
-        self.core: Core = build(config, clock, pools, reactor, process, self._warn)
+        self._node = self._register_node()
+        self.core: Core = build(config, clock, pools, reactor, self._node.process, self._warn)
         self._outlets = Outlets(self.core, clock, lambda: output.enabled("TRACE"))
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
@@ -72,6 +75,7 @@ class PikachuService(Service):
             _Loop("looking for changes", self._look, POLL_SECONDS, reactor),
             _Loop("watching the issuing CAs", self._watch_generations, POLL_SECONDS, reactor),
             _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
+            _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
         ]
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
@@ -103,16 +107,30 @@ class PikachuService(Service):
             self._lock.close()
             self._lock = None
 
-    def _give_up_orphans(self) -> None:
-        """What a server of this name had begun when it ended.
+    def _register_node(self) -> Node:
+        """Enter this server in the database, under an id that no other one has or had.
 
-        Done before anything listens, for a request that arrives would look like an orphan too.
+        :raises ConfigError: when the database does not answer.
+        """
+        store = open_store(database_url(self._config))
+        try:
+            return store.register_node(f"{platform.node()}:{self._config.path}", utc(self._clock.seconds()))
+        except PikachuError as error:
+            raise ConfigError(f"the database: {error.public}") from error
+        finally:
+            store.close()
+
+    def _give_up_orphans(self) -> None:
+        """Give up what servers had begun that live no more.
+
+        Done before anything listens: others give up nothing of this node's once it signs.
         """
         store = open_store(database_url(self._config))
         authority = CertificateAuthority(self._clock, store, self.core.issuers, self.core.authority.process)
 
         async def work() -> None:
             try:
+                store.hold_node(self._node)
                 for orphan in await authority.give_up_orphans():
                     serial = format_serial(orphan.serial or 0)
                     self._warnings.append(
@@ -161,6 +179,8 @@ class PikachuService(Service):
     def privilegedStartService(self) -> None:
         """Bind the ports, before privileges are dropped.  From now on signals are obeyed."""
         self._watch_signals()
+        # Only now: twistd may have forked since, and a session belongs to one process.
+        self.core.store.hold_node(self._node)
         for listener in self.listeners:
             listener.privilegedStartService()
 
@@ -242,6 +262,11 @@ class PikachuService(Service):
         if self._blind:
             self._blind = False
             log.info("Changes by others are seen again")
+
+    async def _keep_node(self) -> None:
+        """Stay alive in the eyes of other servers; a database that does not answer is told of elsewhere."""
+        with suppress(StoreUnavailable):
+            await self.core.store.keep_node(self._node, utc(self._clock.seconds()))
 
     async def _renew(self) -> None:
         def failed(failure: Failure, what: str) -> None:

@@ -25,6 +25,7 @@ LAYERS = {
     "pikachu.interfaces": 2,
     "pikachu.owner_interfaces": 2,
     "pikachu.audit_interfaces": 2,
+    "pikachu.node_interfaces": 2,
     "pikachu.threads": 3,
     "pikachu.storage": 3,
     "pikachu.signers": 3,

@@ -208,7 +208,7 @@ class Database:
 
         :raises StoreUnavailable: when the database does not answer.
         """
-        with self._translated(), self.reader.connect() as connection, connection.begin():
+        with self.translated(), self.reader.connect() as connection, connection.begin():
             return work(Transaction(connection, self._texts, search=self.search))
 
     def write(self, work: Callable[[Transaction], T]) -> tuple[T, list[StatusChange]]:
@@ -249,7 +249,7 @@ class Database:
 
     def _attempt(self, works: Sequence[Work]) -> Batch:
         batch = Batch()
-        with self._translated(), self.writer.connect() as connection, connection.begin():
+        with self.translated(), self.writer.connect() as connection, connection.begin():
             transaction = Transaction(connection, self._texts, search=self.search)
             try:
                 for work in works:
@@ -275,7 +275,7 @@ class Database:
 
         :raises StoreUnavailable: when it gives none.
         """
-        with self._translated(), self.reader.connect() as connection:
+        with self.translated(), self.reader.connect() as connection:
             connection.exec_driver_sql("SELECT 1").scalar()
 
     def close(self) -> None:
@@ -283,8 +283,19 @@ class Database:
         self.reader.dispose()
         self.writer.dispose()
 
+    def open_session(self) -> Connection:
+        """Open a connection of the caller's own, outside of transactions; it stays when the pools are closed.
+
+        :raises StoreUnavailable: when the database does not answer.
+        """
+        with self.translated():
+            connection = self.reader.connect().execution_options(isolation_level="AUTOCOMMIT")
+            connection.detach()
+            return connection
+
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def translated(self) -> Iterator[None]:
+        """Raise StoreUnavailable for what tells that the database does not answer."""
         try:
             yield
         except Exception as error:

@@ -34,7 +34,7 @@ from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.challenges import tell_csr
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable, to_json
-from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, orphans, request_record
+from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.schema import certificates, challenges, requests
 
 _r: Final = requests.c
@@ -513,7 +513,3 @@ class IssuancePart(StorePart):
         wait for a person or were decided by one.
         """
         return self._read(list_requests, query)
-
-    def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
-        """Intents without a certificate: those of *process*, and all from *before*."""
-        return self._read(orphans, process, before)

@@ -19,7 +19,7 @@ from pikachu.storage.database import Database, Transaction, in_memory, parse_url
 from pikachu.storage.schema import audit_head, metadata
 
 #: Every version there has been; the last is the one that this program works with.
-VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005")
+VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
 from sqlalchemy import ColumnElement, func, or_, select, text
@@ -98,13 +97,3 @@ def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
     if query.owner_id is not None:
         conditions.append(_r.owner_id == query.owner_id)
     return page(tx, query, REQUEST_COLUMNS, {"id": _r.id, "created_at": _r.id}, conditions, request_record)
-
-
-def orphans(tx: Transaction, process: str | None, before: datetime) -> list[RequestRecord]:
-    """See :meth:`pikachu.interfaces.IIssuanceStore.orphans`."""
-    since = func.coalesce(_r.decided_at, _r.created_at)
-    lost: list[ColumnElement[bool]] = [since < int(before.timestamp())]
-    if process is not None:
-        lost.append(_r.process == process)
-    rows = tx.query(select(*REQUEST_COLUMNS).where(UNISSUED, _r.state == "issuing", or_(*lost)).order_by(_r.id))
-    return [request_record(row) for row in rows]

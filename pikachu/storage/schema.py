@@ -371,6 +371,17 @@ account_certificates: Final = Table(
 )
 Index("account_certificates_account", account_certificates.c.account_id, account_certificates.c.id)
 
+# The servers that work with this database: a new row at each start.
+nodes: Final = Table(
+    "nodes",
+    metadata,
+    _id(),
+    Column("name", Text, nullable=False),
+    Column("started_at", BigInteger, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # Private keys that people keep here (KEY-4); "sealed" holds the PKCS #8 form.
 keys: Final = Table(
     "keys",

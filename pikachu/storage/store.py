@@ -23,6 +23,7 @@ from pikachu.storage.database import Batch, Database, Transaction, in_memory, pa
 from pikachu.storage.issuance import IssuancePart
 from pikachu.storage.keys import KeysPart
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
+from pikachu.storage.nodes import NodeLock, NodesPart
 from pikachu.storage.owners import OwnersPart
 from pikachu.storage.policies import PoliciesPart
 from pikachu.storage.quotas import require_quota
@@ -55,6 +56,7 @@ def _finish(tx: Transaction) -> None:
 class Store(
     CertificatesPart,
     IssuancePart,
+    NodesPart,
     RevocationPart,
     PoliciesPart,
     AccountsPart,
@@ -91,6 +93,7 @@ class Store(
         if in_memory(self._database.url):
             create(self._database)
         find_search(self._database)
+        self._node_lock = NodeLock(self._database)
         self._reader = reader
         self._writer = GroupCommit(self._database, writer, self._announce, queue)
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
@@ -153,6 +156,7 @@ class Store(
             for pool in self._pools:
                 if isinstance(pool, WorkerPool):
                     pool.stopService()
+            self._node_lock.release()
             self._database.close()
 
         return self._writer.idle().addCallback(close)

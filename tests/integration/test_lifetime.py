@@ -21,15 +21,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from pikachu.authority import Order
 from pikachu.cli.session import done, operator
 from pikachu.errors import UnknownSerial
-from pikachu.model import Method, NewRequest, RevocationReason
-from pikachu.rooms import Core
-from pikachu.x509.names import COMMON_NAME, build_name, parse_name
-from pikachu.x509.spki import describe_spki
+from pikachu.model import RevocationReason
 from tests.support.fleet import EST, FAILURES, basic, certificate_of, enroll, new_account, new_challenges
-from tests.support.pki import make_ca, make_csr, make_key, make_leaf, spki
+from tests.support.intents import begin_only
+from tests.support.pki import make_ca, make_csr, make_leaf
 from tests.support.server import (
     DEADLINE,
     Answer,
@@ -223,7 +220,8 @@ def test_orphan(server: Server) -> None:
     server.start()
     assert server.stop() == 0
     with server.core() as core:
-        serial = begin_only(core, f"server:{os.uname().nodename}:{server.files.config}")
+        (node,) = done(core.store.nodes())
+        serial = begin_only(core, node.process)
     server.start()
     line = f"The intent {serial:x} was never completed; `pikachu revoke {serial:x}` revokes it"
     wait_until(lambda: line in server.log, "the operator is told")
@@ -235,29 +233,6 @@ def test_orphan(server: Server) -> None:
     assert server.stop() == 0
     server.start()
     assert server.log.count(f"The intent {serial:x}") == 1
-
-
-def begin_only(core: Core, process: str) -> int:
-    """Store an intent, as a server of that name did that was killed before it had signed; its serial."""
-    issuer = core.issuers.default
-    key = describe_spki(spki(make_key("p256")))
-    subject = parse_name(build_name([(COMMON_NAME, "never completed")]))
-    core.authority.process = process
-    intent, _ = core.authority.prepare(Order(issuer, core.policies.default, subject, key, (), 1, False, b""))
-    request = NewRequest(
-        method=Method.EST,
-        csr=b"",
-        subject=subject.text,
-        key_type=key.text,
-        key_id=key.key_id,
-        policy=core.policies.default.name,
-        issuer=issuer.name,
-        principal="test",
-        owner_id=None,
-        created_at=core.authority.now(),
-    )
-    done(core.store.begin(request, intent, core.authority.now()))
-    return intent.serial
 
 
 def crl_serials(server: Server) -> set[int]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
+from pikachu.cli.session import done
+from pikachu.storage.migrate import migrate
 from tests.support.databases import postgresql_server
 from tests.support.fleet import basic, certificate_of, enroll, ocsp_status, on_crl
+from tests.support.intents import begin_only
 from tests.support.pki import make_csr
+from tests.support.ports import free_ports
 from tests.support.server import Client, Server, end, make_server, wait_until
 from tests.support.site import PASSWORD
 
@@ -20,10 +25,16 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """An empty database of a PostgreSQL server of this test's own."""
+def new_url() -> Iterator[Callable[[], str]]:
+    """Makes an empty database of a PostgreSQL server of these tests' own."""
     with postgresql_server() as make:
-        yield make()
+        yield make
+
+
+@pytest.fixture
+def url(new_url: Callable[[], str]) -> str:
+    """An empty database."""
+    return new_url()
 
 
 @pytest.fixture
@@ -82,3 +93,38 @@ def test_life_of_a_certificate(server: Server, url: str) -> None:
 
     assert "Traceback" not in server.log + server.console
     assert url not in server.log + server.console
+
+
+def test_two_servers_of_one_name(tmp_path: Path, new_url: Callable[[], str]) -> None:
+    """Servers of one host name and path on one database, as in containers: none gives up what another does."""
+    url = new_url()
+    migrate(url)
+    first = make_server(tmp_path / "ca", changes={("DATABASE", "url"): url})
+    ports = free_ports(len(first.ports))
+    text = first.files.config.read_text()
+    second = Server(first.files, dict(zip(first.ports, ports, strict=True)))
+    try:
+        first.start()
+        # The first one has read its configuration: the same file, with ports of its own, is the second one's.
+        for (name, port), other in zip(first.ports.items(), second.ports.values(), strict=True):
+            assert f" = {port}\n" in text, name
+            text = text.replace(f" = {port}\n", f" = {other}\n")
+        first.files.config.write_text(text)
+        with first.core() as core:
+            (node,) = done(core.store.nodes())
+            serial = begin_only(core, node.process)
+        second.start("--pidfile=")
+        with first.core() as core:
+            assert len(done(core.store.nodes())) == 2
+            later = core.authority.now() + timedelta(days=1)
+            assert done(core.store.orphans(None, later)) == [], "the first one lives"
+        told = f"The intent {serial:x} was never completed"
+        assert told not in second.log
+        first.kill()
+        assert second.stop() == 0
+        second.start("--pidfile=")
+        wait_until(lambda: told in second.log, "the operator is told")
+        assert second.stop() == 0
+    finally:
+        end(first)
+        end(second)

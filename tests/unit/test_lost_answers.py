@@ -12,7 +12,7 @@ import pytest
 
 from pikachu.authority import CertificateAuthority
 from pikachu.decisions import Issued, Pending, RegistrationSettings
-from pikachu.errors import StoreUnavailable
+from pikachu.errors import StoreUnavailable, Unavailable
 from pikachu.model import SYSTEM, Credentials, Method
 from pikachu.registration import RegistrationAuthority
 from tests.support.deferreds import failure_of, result_of
@@ -49,6 +49,31 @@ def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: s
     assert isinstance(issued, Issued)
     assert result_of(enroll()) == issued
     assert issued.record.method is Method.EST
+
+
+@pytest.mark.parametrize("is_alive", [True, False])
+def test_the_repetition_goes_to_another_node(stack: Stack, is_alive: bool) -> None:
+    """HA-1: it is signed at once where the first node lives no more, and never while it does."""
+    core = stack.core
+    first, second = (core.store.register_node("one name", core.authority.now()) for _ in range(2))
+    core.store.hold_node(first if is_alive else second)
+    faulty: Any = FaultyStore(core.store)
+    _, text = result_of(core.accounts.create_challenge(SYSTEM))
+    _, body = make_csr(challenge=text)
+
+    def enroll(store: Any, process: str) -> Deferred[Issued | Pending]:
+        authority = CertificateAuthority(stack.clock, store, core.issuers, process)
+        settings = RegistrationSettings()
+        registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, settings)
+        return registration.est_enroll(Credentials("192.0.2.1"), body, None, renew=False, demanded=lambda *_: None)
+
+    faulty.failing["complete"] = 1
+    failure_of(enroll(faulty, first.process), StoreUnavailable)
+    if is_alive:
+        stack.clock.advance(120)
+        failure_of(enroll(core.store, second.process), Unavailable)
+    else:
+        assert isinstance(result_of(enroll(core.store, second.process)), Issued)
 
 
 class _WaitingStore:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,7 +91,8 @@ def test_enrollments(desk: Desk) -> None:
     waiting = [desk.sign("long"), desk.sign("long")]
     previewed = desk.preview("long")
     result_of(desk.sign("known"))
-    assert not any(one.called for one in (*waiting, previewed))
+    assert not any(one.called for one in waiting)
+    assert not previewed.called
     # Compiled once for all of them.
     assert let_go(desk.pool) == 1
     for one in waiting:
@@ -130,12 +131,13 @@ def test_checks(desk: Desk, what: str) -> None:
     desk.policy("there", DEFAULT_EXTENSIONS)
     there = result_of(rules.find(SYSTEM, "there"))
     own = Policy(0, "own", 30, text)
-    for change in (
+    changes: tuple[Callable[[], Deferred[Policy]], ...] = (
         lambda: rules.add(SYSTEM, Policy(0, "new", 30, text, system=True)),
         lambda: rules.add(desk.alice, own),
         lambda: rules.update(SYSTEM, replace(there, extensions=text)),
         lambda: rules.update(SYSTEM, replace(rules.default(SYSTEM), extensions=text)),
-    ):
+    )
+    for change in changes:
         changing = change()
         assert not changing.called
         while desk.pool.waiting:

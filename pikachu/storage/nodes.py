@@ -1,0 +1,156 @@
+"""Nodes: the servers that work with this database, and which of them live (HA-1).
+
+A node lives as long as something that its end releases is held.  In PostgreSQL that is an advisory lock of a session
+of its own, which ends with the process, however that ends.  A SQLite database has one server, which holds the lock of
+the file: no other node lives.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, update
+
+from pikachu.errors import StoreUnavailable
+from pikachu.model import RequestRecord
+from pikachu.node_interfaces import NODE_PREFIX, Node
+from pikachu.storage.database import Database, Transaction
+from pikachu.storage.part import StorePart, insert_into, moment, storable
+from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, request_record
+from pikachu.storage.schema import nodes, requests
+
+_FORGOTTEN_AFTER: Final = timedelta(days=30)
+# The first of the two numbers of an advisory lock; the second one is the node's id.
+_LOCK_CLASS: Final = 0x504E4F44
+_n: Final = nodes.c
+_r: Final = requests.c
+_insert: Final = insert_into(nodes, "name", "started_at", "seen_at")
+_forget: Final = delete(nodes).where(_n.seen_at < bindparam("b_end"))
+_touch: Final = update(nodes).where(_n.id == bindparam("b_id")).values(seen_at=bindparam("v_seen_at"))
+_all: Final = select(*nodes.columns).order_by(_n.id)
+_locked: Final = text(
+    "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
+    " AND classid = :class AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+).bindparams(**{"class": _LOCK_CLASS})
+_lock: Final = text("SELECT pg_try_advisory_lock(:class, :id)").bindparams(**{"class": _LOCK_CLASS})
+
+
+class NodeLock:
+    """What shows that a node lives; see the module.  Its methods block, and are called by one thread at a time.
+
+    :ivar node_id: of the node that lives here.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._session: Connection | None = None
+        self.node_id: int | None = None
+
+    def hold(self, node_id: int) -> None:
+        """Take the lock, or again where its session was lost.
+
+        :raises StoreUnavailable: when the database does not answer, or a lost session still has the lock.
+        """
+        self.node_id = node_id
+        if self._database.url.get_backend_name() != "postgresql":
+            return
+        if self._session is not None and not self._works(self._session):
+            self._session = None
+        if self._session is None:
+            session = self._database.open_session()
+            with self._database.translated():
+                is_held = session.execute(_lock, {"id": node_id}).scalar()
+            if not is_held:
+                session.close()
+                raise StoreUnavailable("the database does not know yet that an earlier session has ended")
+            self._session = session
+
+    @staticmethod
+    def _works(session: Connection) -> bool:
+        try:
+            session.exec_driver_sql("SELECT 1").scalar()
+        except Exception:  # noqa: BLE001 - whatever is wrong with a session, a new one is better
+            session.invalidate()
+            session.close()
+            return False
+        return True
+
+    def release(self) -> None:
+        """End the session."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+def _live_processes(tx: Transaction, held: int | None) -> list[str] | None:
+    """Return the processes of the nodes that live; ``None`` where only a server knows that, and this is none."""
+    if tx.dialect == "postgresql":
+        return [f"{NODE_PREFIX}{row[0]}" for row in tx.query(_locked)]
+    return None if held is None else [f"{NODE_PREFIX}{held}"]
+
+
+def _orphans(tx: Transaction, held: int | None, process: str | None, before: datetime) -> list[RequestRecord]:
+    live = _live_processes(tx, held)
+    is_node = _r.process.startswith(NODE_PREFIX)
+    # Decides about processes of which it can't be known whether they live.
+    is_old = func.coalesce(_r.decided_at, _r.created_at) < int(before.timestamp())
+    lost = [and_(not_(is_node), is_old), and_(is_node, is_old if live is None else _r.process.not_in(live))]
+    if process is not None and not process.startswith(NODE_PREFIX):
+        lost.append(_r.process == process)
+    rows = tx.query(select(*REQUEST_COLUMNS).where(UNISSUED, _r.state == "issuing", or_(*lost)).order_by(_r.id))
+    return [request_record(row) for row in rows]
+
+
+def _register(tx: Transaction, name: str, now: datetime) -> Node:
+    at = int(now.timestamp())
+    tx.write(_forget, {"b_end": at - int(_FORGOTTEN_AFTER.total_seconds())})
+    identity = tx.insert(_insert, {"name": storable(name), "started_at": at, "seen_at": at})
+    return Node(identity, name, moment(at), moment(at))
+
+
+class NodesPart(StorePart):
+    """See :class:`pikachu.node_interfaces.INodeStore`."""
+
+    _database: Database
+    _node_lock: NodeLock
+
+    def register_node(self, name: str, now: datetime) -> Node:
+        """A new node; blocks.  Raises StoreUnavailable."""
+        return self._database.write(lambda tx: _register(tx, name, now))[0]
+
+    def hold_node(self, node: Node) -> None:
+        """Let others see that the node lives; blocks.  Raises StoreUnavailable."""
+        self._node_lock.hold(node.id)
+
+    def keep_node(self, node: Node, now: datetime) -> Deferred[None]:
+        """Take the lock again where it was lost, and note that the node was seen."""
+
+        def touch(tx: Transaction) -> None:
+            tx.write(_touch, {"b_id": node.id, "v_seen_at": int(now.timestamp())})
+
+        holding = self._read(lambda _: self._node_lock.hold(node.id))
+        return holding.addCallback(lambda _: self._write(touch))
+
+    def nodes(self) -> Deferred[list[Node]]:
+        """All that were seen lately."""
+
+        def work(tx: Transaction) -> list[Node]:
+            return [Node(row[0], row[1], moment(row[2]), moment(row[3])) for row in tx.rows(_all)]
+
+        return self._read(work)
+
+    def is_process_alive(self, process: str) -> Deferred[bool | None]:
+        """Whether it is a node that lives; ``None``: unknown."""
+
+        def work(tx: Transaction) -> bool | None:
+            live = _live_processes(tx, self._node_lock.node_id)
+            return None if live is None or not process.startswith(NODE_PREFIX) else process in live
+
+        return self._read(work)
+
+    def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
+        """Intents without a certificate of processes that will not complete them."""
+        return self._read(_orphans, self._node_lock.node_id, process, before)
