@@ -44,6 +44,7 @@ AS_0004: Final = (
         for name in ("version", "updated_by")
     ),
     *(f"DROP INDEX {name}" for name in ("csrs_owner", "policies_owner", "challenges_unused_owner")),
+    "DROP TABLE nodes",
     "UPDATE pikachu_schema SET version_num = '0004'",
 )
 #: And one of version 0002.
