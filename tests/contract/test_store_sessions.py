@@ -54,8 +54,10 @@ def test_life_of_a_session(db: Opened) -> None:
     found = db.get(db.store.session_by_digest(b"digest"))
     assert found == (made, replace(alice, last_login_at=NOW))
     assert db.get(db.store.session_by_digest(b"other")) is None
-    db.get(db.store.touch_session(made.id, LATER))
-    db.get(db.store.touch_session(made.id, NOW))
+    for seen_at in (LATER, NOW, LATER):
+        # Also at an earlier time: the clock may have been ahead.
+        db.get(db.store.touch_session(made.id, seen_at))
+        assert db.get(db.store.last_seen([alice.id])) == {alice.id: seen_at}
     db.get(db.store.confirm_session(made.id, LATER))
     (seen,) = db.get(db.store.sessions_of(alice.id))
     assert seen == replace(made, last_seen_at=LATER, confirmed_at=LATER)
