@@ -13,7 +13,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from pikachu.cli.session import configuration, done, opened, operator
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.place import REVOKED_NAME, VALID_NAME, Place, founded
-from pikachu.model import RevocationReason, utc
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.times import utc
 from pikachu.storage.audit import _digest
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate

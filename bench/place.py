@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.messages import certificate_request, new_p256_key
-from pikachu.x509.armour import blocks
 from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.pem_blocks import blocks
 from tests.support.ports import free_port
 
 CHECKOUT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.errors import PikachuError, entry_of
+from pikachu.core.errors import PikachuError, entry_of
 from pikachu.protocols.download import outlet as download
 from pikachu.protocols.est import resource as est
 from pikachu.protocols.ocsp import resource as ocsp
@@ -23,7 +23,7 @@ def classes(of: type[PikachuError] = PikachuError) -> Iterator[type[PikachuError
     """A class and all below it."""
     yield of
     for below in of.__subclasses__():
-        if below.__module__ == "pikachu.errors":
+        if below.__module__ == "pikachu.core.errors":
             yield from classes(below)
 
 

@@ -17,24 +17,24 @@ from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.owners import may_act, require_active
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import FailureLimiter, address_key
-from pikachu.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError
-from pikachu.interfaces import IClock, IStore
-from pikachu.model import (
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError
+from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import (
     Account,
     AccountSource,
     ChallengePassword,
     Credentials,
-    Event,
     Principal,
     PrincipalKind,
     Role,
     Scope,
     Token,
-    format_serial,
-    utc,
 )
-from pikachu.sealing import Sealer
-from pikachu.threads import uncancelled
+from pikachu.core.model.times import utc
+from pikachu.core.sealing import Sealer
 
 TOKEN_PREFIX: Final = "pik_"  # noqa: S105 - what tokens begin with
 ROLE_SCOPES: Final = MappingProxyType(

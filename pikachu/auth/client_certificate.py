@@ -14,10 +14,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from pikachu.errors import NotAuthorized, RequestError, UnknownSerial
-from pikachu.interfaces import IClock, IStore
-from pikachu.model import CertificateStatus, IssuerRecord, PresentedCertificate, format_serial, utc
-from pikachu.threads import uncancelled
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.errors import NotAuthorized, RequestError, UnknownSerial
+from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.certificates import CertificateStatus, IssuerRecord, format_serial
+from pikachu.core.model.people import PresentedCertificate
+from pikachu.core.model.times import utc
 from pikachu.x509.certificate import (
     ANY_EXTENDED_KEY_USAGE,
     AUTHORITY_KEY_IDENTIFIER,

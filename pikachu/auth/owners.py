@@ -6,8 +6,8 @@ messages when they are presented, and the store again in the transaction that wr
 
 from __future__ import annotations
 
-from pikachu.errors import Conflict, InactiveOwner
-from pikachu.model import Account, AccountState
+from pikachu.core.errors import Conflict, InactiveOwner
+from pikachu.core.model.people import Account, AccountState
 
 
 def may_act(account: Account | None) -> bool:

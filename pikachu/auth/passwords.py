@@ -27,8 +27,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from pikachu.errors import AuthenticationFailed, PolicyViolation
-from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.core.errors import AuthenticationFailed, PolicyViolation
+from pikachu.core.interfaces import IClock, IWorkerPool
 
 MAXIMUM_BYTES: Final = 1024
 REMEMBERED_SECONDS: Final = 300

@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import ROLE_SCOPES
-from pikachu.errors import AuthenticationFailed, NotAuthorized, NotFound
-from pikachu.model import ListQuery, Principal, PrincipalKind, Scope
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized, NotFound
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import Principal, PrincipalKind, Scope
 
 
 class Owned(Protocol):

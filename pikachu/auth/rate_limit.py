@@ -13,8 +13,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import RateLimited
-from pikachu.interfaces import IClock
+from pikachu.core.errors import RateLimited
+from pikachu.core.interfaces import IClock
 
 #: Failures within a minute that lock an account, and an address.
 ACCOUNT_LIMIT: Final = 10

@@ -78,12 +78,12 @@ def list_generations(arguments: Namespace) -> int:
 
 def rotate_ca(arguments: Namespace) -> int:
     """``ca rotate``."""
-    from pikachu.audit import event_by
+    from pikachu.ca.bootstrap import RootFiles
+    from pikachu.ca.rotation import Rotation, complete
     from pikachu.cli.session import configuration, done, opened, operator, warn
-    from pikachu.core import passphrase
-    from pikachu.errors import ConfigError, NotFound
-    from pikachu.founding import RootFiles
-    from pikachu.rotation import Rotation, complete
+    from pikachu.core.audit import event_by
+    from pikachu.core.errors import ConfigError, NotFound
+    from pikachu.server.composition import passphrase
     from pikachu.signers.files import load_certificates
 
     config = configuration(arguments)
@@ -122,7 +122,7 @@ def rotate_ca(arguments: Namespace) -> int:
 
 
 def _date(text: str) -> datetime:
-    from pikachu.errors import MalformedRequest
+    from pikachu.core.errors import MalformedRequest
 
     try:
         found = datetime.fromisoformat(text)

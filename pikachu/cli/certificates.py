@@ -11,7 +11,7 @@ from pikachu.cli.arguments import DAYS, IDENTIFIER, group
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
 
-# As pikachu.model.RevocationReason; that module takes longer to load (a test compares).
+# As pikachu.core.model.certificates.RevocationReason; that module takes longer to load (a test compares).
 REASONS = (
     "unspecified",
     "keyCompromise",
@@ -88,8 +88,8 @@ def add_commands(commands: Commands) -> None:
 def sign_request(arguments: Namespace) -> int:
     """``pikachu sign``."""
     from pikachu.cli.session import configuration, done, opened, operator, read_input
-    from pikachu.decisions import Pending
-    from pikachu.model import Method
+    from pikachu.core.model.certificates import Method
+    from pikachu.ra.enrollment import Pending
     from pikachu.x509.csr import decode_csr_input
     from pikachu.x509.pem import certificates_pem
 
@@ -115,7 +115,7 @@ def sign_request(arguments: Namespace) -> int:
 def revoke_certificate(arguments: Namespace) -> int:
     """``pikachu revoke``."""
     from pikachu.cli.session import configuration, done, opened, operator
-    from pikachu.model import RevocationReason, format_serial, parse_serial
+    from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
 
     serial = parse_serial(arguments.serial)
     with opened(configuration(arguments)) as core:
@@ -127,7 +127,7 @@ def revoke_certificate(arguments: Namespace) -> int:
 def release_certificate(arguments: Namespace) -> int:
     """``pikachu release``."""
     from pikachu.cli.session import configuration, done, opened, operator
-    from pikachu.model import format_serial, parse_serial
+    from pikachu.core.model.certificates import format_serial, parse_serial
 
     serial = parse_serial(arguments.serial)
     with opened(configuration(arguments)) as core:
@@ -139,7 +139,7 @@ def release_certificate(arguments: Namespace) -> int:
 def publish_crl(arguments: Namespace) -> int:
     """``pikachu crl``."""
     from pikachu.cli.session import configuration, done, opened, operator, read_input, table
-    from pikachu.errors import NotFound
+    from pikachu.core.errors import NotFound
 
     with opened(configuration(arguments)) as core:
         if arguments.brought is not None:
@@ -164,7 +164,9 @@ def list_approvals(arguments: Namespace) -> int:
     from functools import partial
 
     from pikachu.cli.session import configuration, every, opened, operator, table
-    from pikachu.model import ListQuery, RequestState, rfc3339
+    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.requests import RequestState
+    from pikachu.core.model.times import rfc3339
 
     query = ListQuery(sort="id", filters={"state": RequestState.PENDING.value})
     with opened(configuration(arguments)) as core:
@@ -178,7 +180,7 @@ def list_approvals(arguments: Namespace) -> int:
 def approve_request(arguments: Namespace) -> int:
     """``pikachu approval approve``."""
     from pikachu.cli.session import configuration, done, opened, operator
-    from pikachu.model import format_serial
+    from pikachu.core.model.certificates import format_serial
 
     with opened(configuration(arguments)) as core:
         record = done(core.registration.approve(operator(), arguments.id))
@@ -198,9 +200,10 @@ def reject_request(arguments: Namespace) -> int:
 
 def list_intents(arguments: Namespace) -> int:
     """``pikachu intents``."""
-    from pikachu.authority import ABANDONED_AFTER
+    from pikachu.ca.issuance import ABANDONED_AFTER
     from pikachu.cli.session import configuration, done, opened, table
-    from pikachu.model import format_serial, rfc3339
+    from pikachu.core.model.certificates import format_serial
+    from pikachu.core.model.times import rfc3339
 
     with opened(configuration(arguments)) as core:
         orphans = done(core.store.orphans(None, core.authority.now() - ABANDONED_AFTER))

@@ -93,7 +93,7 @@ def add_commands(commands: Commands) -> None:
 
 def run_init(arguments: Namespace) -> int:
     """Make what is missing."""
-    from pikachu.cli.founding import Initialization
+    from pikachu.cli.bootstrap import Initialization
     from pikachu.cli.session import configuration
 
     Initialization(configuration(arguments), arguments).run()

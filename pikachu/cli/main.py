@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from pikachu import __version__
-from pikachu.cli import ca, certificates, init, observing, people, policies, rekey
+from pikachu.cli import accounts as people
+from pikachu.cli import ca, certificates, init, observing, policies, rekey
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(chosen: Namespace) -> int:
-    from pikachu.errors import ConfigError, PikachuError
+    from pikachu.core.errors import ConfigError, PikachuError
 
     try:
         code: int = chosen.run(chosen)

@@ -62,7 +62,7 @@ def add_commands(commands: Commands) -> None:
 def add_policy(arguments: Namespace) -> int:
     """``pikachu policy add``."""
     from pikachu.cli.session import configuration, done, opened, operator, owner_id, read_text
-    from pikachu.model import Approval, Policy, PolicyLimits
+    from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 
     limits = PolicyLimits(
         keys=tuple(key.strip() for key in arguments.keys.split(",")) if arguments.keys else (),
@@ -99,7 +99,7 @@ def list_policies(arguments: Namespace) -> int:
     from functools import partial
 
     from pikachu.cli.session import configuration, every_owned, opened, operator, table
-    from pikachu.model import ListQuery
+    from pikachu.core.model.lists import ListQuery
 
     actor = operator()
     with opened(configuration(arguments)) as core:

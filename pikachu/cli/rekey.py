@@ -40,7 +40,7 @@ def run_rekey(arguments: Namespace) -> int:
     from pathlib import Path
 
     from pikachu.cli.session import configuration
-    from pikachu.errors import ConfigError
+    from pikachu.core.errors import ConfigError
     from pikachu.storage.lock import lock_database
 
     config = configuration(arguments)
@@ -64,10 +64,10 @@ def _rekey(config: Configuration, arguments: Namespace) -> None:
 
     from pikachu.cli.session import CommandClock, done, operator, warn
     from pikachu.config.features import require_features
-    from pikachu.core import database_url, present_secret_key
-    from pikachu.errors import Conflict
-    from pikachu.model import utc
-    from pikachu.rekeying import next_file, prepare, promote, reseal
+    from pikachu.core.errors import Conflict
+    from pikachu.core.model.times import utc
+    from pikachu.operations.rekey import next_file, prepare, promote, reseal
+    from pikachu.server.composition import database_url, present_secret_key
     from pikachu.storage.store import open_store
 
     require_features(config)

@@ -17,11 +17,12 @@ from twisted.python.failure import Failure
 
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
-from pikachu.core import SafetySettings, build, immediate_pools
-from pikachu.errors import MalformedRequest
-from pikachu.interfaces import IDelayedCall
-from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Role, Scope
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.interfaces import IDelayedCall
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.people import Principal, PrincipalKind, Role, Scope
+from pikachu.server.application import Core
+from pikachu.server.composition import SafetySettings, build, immediate_pools
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
 from pikachu.cms.ber import bounded
-from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.errors import MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
 
 RSA_ENCRYPTION: Final = "1.2.840.113549.1.1.1"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 
 MAX_DEPTH: Final = 32

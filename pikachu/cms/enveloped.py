@@ -42,7 +42,7 @@ from pikachu.cms.algorithms import (
 from pikachu.cms.ber import MAX_ELEMENTS, bounded, normalise
 from pikachu.cms.identity import CertificateIdentity
 from pikachu.cms.signed import DATA, content_info, signer_identifier
-from pikachu.errors import MalformedRequest, MessageCheckFailed, UnknownRecipient, UnsupportedAlgorithm
+from pikachu.core.errors import MalformedRequest, MessageCheckFailed, UnknownRecipient, UnsupportedAlgorithm
 from pikachu.x509 import der
 
 ENVELOPED_DATA: Final = "1.2.840.113549.1.7.3"

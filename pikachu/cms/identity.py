@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 
 from pikachu.cms.ber import bounded
-from pikachu.errors import BadPublicKey, MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.errors import BadPublicKey, MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.loading.public_keys import MESSAGES, PublicKey, load_public_key, read_public_key
 

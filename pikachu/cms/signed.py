@@ -29,7 +29,7 @@ from pikachu.cms.algorithms import (
 )
 from pikachu.cms.ber import bounded, normalise
 from pikachu.cms.identity import CertificateIdentity, identify
-from pikachu.errors import MalformedRequest, MessageCheckFailed, UnsupportedAlgorithm
+from pikachu.core.errors import MalformedRequest, MessageCheckFailed, UnsupportedAlgorithm
 from pikachu.x509 import der
 
 DATA: Final = "1.2.840.113549.1.7.1"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pikachu.config.configuration import Configuration, Listener
 from pikachu.config.sections import ISSUER_NAMES
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 
 
 class Report:

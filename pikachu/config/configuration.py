@@ -24,7 +24,7 @@ from pikachu.config.sections import (
     TrustedHTTPSSection,
     VaultSection,
 )
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.config.configuration import Configuration
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 
 _OFF: Final = frozenset({"false", "no", "off", "0"})
 

@@ -35,7 +35,7 @@ from pikachu.config.sections import (
     VaultSection,
     keys,
 )
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 
 S = TypeVar("S", bound=Section)
 

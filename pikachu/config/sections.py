@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
-from pikachu.belongings import Quotas
 from pikachu.config.choices import (
     Base64Wrap,
     ForeignIssuer,
@@ -47,6 +46,7 @@ from pikachu.config.kinds import (
     optional,
     size,
 )
+from pikachu.core.model.objects import Quotas
 
 T = TypeVar("T")
 

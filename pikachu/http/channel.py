@@ -13,10 +13,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
+from pikachu.core.interfaces import IDelayedCall
 from pikachu.http.peer import peer_common_name
 from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, phrase
 from pikachu.http.turns import WriteSide
-from pikachu.interfaces import IDelayedCall
 
 if TYPE_CHECKING:
     from pikachu.http.request import BoundedRequest, Site

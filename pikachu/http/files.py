@@ -13,8 +13,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.errors import NotFound, StoreUnavailable
-from pikachu.interfaces import IWorkerPool
+from pikachu.core.errors import NotFound, StoreUnavailable
+from pikachu.core.interfaces import IWorkerPool
 
 _KNOWN: Final = 1000
 _PIECE: Final = 1024 * 1024

@@ -9,7 +9,7 @@ import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 
 #: No page's form has as many.
 MAXIMUM_FIELDS: Final = 500

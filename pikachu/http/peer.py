@@ -11,10 +11,10 @@ from OpenSSL import SSL, crypto
 
 from pikachu.auth.client_certificate import MAXIMUM_INTERMEDIATES
 from pikachu.cms.identity import identify
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.names import COMMON_NAME
-from pikachu.x509.text.words import name_of
+from pikachu.x509.text.descriptions import name_of
 
 EXPORTER_LABEL: Final = b"EXPORTER-Channel-Binding"
 _MAPPED: Final = "::ffff:"

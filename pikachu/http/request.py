@@ -25,12 +25,12 @@ from twisted.web import server
 from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource
 
+from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.http.channel import Channel
+from pikachu.http.fast_path import QuickPath
 from pikachu.http.peer import peer_address
-from pikachu.http.quick import QuickPath
 from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
 from pikachu.http.turns import TurnScheduler
-from pikachu.interfaces import IClock, IDelayedCall
 
 CLIENT_GONE: Final = 499
 
@@ -208,7 +208,7 @@ class Site(server.Site):
     """A tree of resources with limits, an access log, and an orderly end.
 
     :param clock: drives every timeout.
-    :param quick: answers some requests without the machinery; see :mod:`pikachu.http.quick`.
+    :param quick: answers some requests without the machinery; see :mod:`pikachu.http.fast_path`.
     :ivar in_flight: requests that wait for their answer.
     """
 

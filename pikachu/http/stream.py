@@ -15,9 +15,9 @@ from typing import Final
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
+from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import phrase
-from pikachu.interfaces import IClock, IDelayedCall
 
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 #: Seconds between comments that keep proxies from thinking that nobody is there, and tell us when nobody is.

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 
-from pikachu.interfaces import IClock, IDelayedCall
+from pikachu.core.interfaces import IClock, IDelayedCall
 
 # Time that steps may take in one turn, in seconds; the step that exceeds it is the last one.
 MAX_TURN_SECONDS: Final = 0.01

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pikachu.errors import BadPublicKey, ConfigError, MalformedRequest, PikachuError
+from pikachu.core.errors import BadPublicKey, ConfigError, MalformedRequest, PikachuError
 from pikachu.x509 import der
-from pikachu.x509.armour import blocks
 from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, parse_certificate
 from pikachu.x509.keys import PrivateKey, load_private_key, public_key_matches
+from pikachu.x509.pem_blocks import blocks
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
-from pikachu.x509.text.words import name_text
+from pikachu.x509.text.descriptions import name_text
 
 Warn = Callable[[str], None]
 

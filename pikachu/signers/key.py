@@ -10,8 +10,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from pikachu.errors import SignerUnavailable
-from pikachu.interfaces import IWorkerPool, ToBeSigned
+from pikachu.core.errors import SignerUnavailable
+from pikachu.core.interfaces import IWorkerPool, ToBeSigned
 from pikachu.x509.certificate import assemble, parse_certificate
 from pikachu.x509.keys import PrivateKey, describe_private_key
 from pikachu.x509.signature import request_algorithm, signature_algorithm
@@ -57,7 +57,7 @@ def is_quick(private_key: PrivateKey) -> bool:
 
 
 class KeySigner:
-    """An issuing key; see :class:`pikachu.interfaces.ISigner`.
+    """An issuing key; see :class:`pikachu.core.interfaces.ISigner`.
 
     :param chain: DER certificates from the issuer to the root, both included.
     :param pool: where signatures are made that take longer than a hop to a thread.
@@ -116,7 +116,7 @@ def _sign_or_unavailable(private_key: PrivateKey, data: bytes) -> bytes:
 
 
 class RSADecrypter:
-    """An RSA key that opens CMS envelopes; see :class:`pikachu.interfaces.IDecrypter`."""
+    """An RSA key that opens CMS envelopes; see :class:`pikachu.core.interfaces.IDecrypter`."""
 
     def __init__(self, private_key: rsa.RSAPrivateKey, certificate: bytes, pool: IWorkerPool) -> None:
         self._private_key = private_key

@@ -11,21 +11,17 @@ from twisted.internet.defer import Deferred
 from sqlalchemy import bindparam, delete, func, insert, literal_column, null, select, update
 
 from pikachu.auth.owners import may_act, require_active, require_usable
-from pikachu.belongings import OwnerRevocation
-from pikachu.errors import Conflict, MalformedRequest, NotFound
-from pikachu.model import Account, AccountSource, AccountState, Event, ListQuery, Page, Role, Scope, Token
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.objects import OwnerRevocation
+from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
 from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, seconds, storable
-from pikachu.storage.schema import (
-    account_certificates,
-    accounts,
-    challenges,
-    sessions,
-    tokens,
-)
+from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 
 #: What becomes of an account, seen in the transaction that writes it, and what is recorded; ``None``: nothing changes.
 Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
@@ -320,7 +316,7 @@ def _remove_token(tx: Transaction, token_id: int, decide: Callable[[Token], Even
 
 
 class AccountsPart(StorePart):
-    """See :class:`pikachu.interfaces.IAccountStore`."""
+    """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
     def account(self, account_id: int) -> Deferred[Account]:
         """The account of that id; NotFound."""

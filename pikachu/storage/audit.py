@@ -17,9 +17,11 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, Select, bindparam, false, func, or_, select, union_all, update
 
-from pikachu.audit_interfaces import CHAIN_START, ChainPosition
-from pikachu.errors import Conflict, NotFound
-from pikachu.model import Event, EventRecord, ListQuery, Page
+from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.model.events import Event, EventRecord
+from pikachu.core.model.lists import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import (
     COUNTED,
@@ -33,7 +35,6 @@ from pikachu.storage.lists import (
 )
 from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable, to_json
 from pikachu.storage.schema import audit_events, audit_head
-from pikachu.threads import uncancelled
 
 _CHUNK: Final = 2000
 # Free text is looked for anywhere in this many of the newest events, and at the beginning of all resource names.
@@ -258,7 +259,7 @@ def _verify_next(tx: Transaction, position: ChainPosition) -> tuple[ChainPositio
 
 
 class AuditPart(StorePart):
-    """See :class:`pikachu.interfaces.IAuditStore`."""
+    """See :class:`pikachu.core.interfaces.IAuditStore`."""
 
     def add_event(self, event: Event, now: datetime) -> Deferred[None]:
         """Record *event* by itself."""

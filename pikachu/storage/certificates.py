@@ -44,19 +44,18 @@ from sqlalchemy import (
     tuple_,
 )
 
-from pikachu.errors import MalformedRequest, NotFound, UnknownSerial
-from pikachu.model import (
+from pikachu.core.errors import MalformedRequest, NotFound, UnknownSerial
+from pikachu.core.model.certificates import (
     CertificateRecord,
     CertificateStatus,
     CRLRecord,
-    ListQuery,
     Method,
-    Page,
     RevocationReason,
     StatusChange,
     StatusRecord,
     format_serial,
 )
+from pikachu.core.model.lists import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import begins_with, checked, contains, decode_cursor, one_of, page
 from pikachu.storage.part import StorePart, maybe_moment, moment, row_id
@@ -517,7 +516,7 @@ def _last(tx: Transaction, issuer_id: int) -> CRLRecord | None:
 
 
 class CertificatesPart(StorePart):
-    """See :class:`pikachu.interfaces.ICertificateReader`."""
+    """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
     def certificate(self, certificate_id: int) -> Deferred[CertificateRecord]:
         """The certificate of that id; fails with NotFound."""

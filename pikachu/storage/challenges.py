@@ -11,8 +11,11 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, bindparam, delete, or_, select, text, update
 
-from pikachu.errors import Conflict, NotFound
-from pikachu.model import ChallengePassword, Event, ListQuery, Page, StoredCSR
+from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.people import ChallengePassword
+from pikachu.core.model.requests import StoredCSR
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
@@ -227,7 +230,7 @@ def _reject_csr(tx: Transaction, csr_id: int, event: Event, now: datetime) -> St
 
 
 class ChallengesPart(StorePart):
-    """See :class:`pikachu.interfaces.IAccountStore`."""
+    """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
     def add_challenge(
         self,

@@ -22,8 +22,8 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.elements import CompilerElement
 
-from pikachu.errors import ConfigError, PikachuError, StoreUnavailable
-from pikachu.model import StatusChange
+from pikachu.core.errors import ConfigError, PikachuError, StoreUnavailable
+from pikachu.core.model.certificates import StatusChange
 from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
 
 T = TypeVar("T")

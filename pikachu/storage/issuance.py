@@ -13,21 +13,12 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, Update, and_, bindparam, func, literal_column, null, or_, select, update
 
-from pikachu.errors import Conflict, InactiveOwner, IssuanceFailed, NotFound, PolicyViolation
-from pikachu.interfaces import Begun, Repeated
-from pikachu.model import (
-    CertificateRecord,
-    Event,
-    Intent,
-    ListQuery,
-    Method,
-    NewRequest,
-    Page,
-    RequestRecord,
-    RequestState,
-    RevocationReason,
-    format_serial,
-)
+from pikachu.core.errors import Conflict, InactiveOwner, IssuanceFailed, NotFound, PolicyViolation
+from pikachu.core.interfaces import Begun, Repeated
+from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, format_serial
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
@@ -250,7 +241,7 @@ def _repetition(tx: Transaction, dedupe: bytes, now: datetime) -> Repeated | Non
 
 
 def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: datetime) -> Begun | Repeated:
-    """See :meth:`pikachu.interfaces.IIssuanceStore.begin`."""
+    """See :meth:`pikachu.core.interfaces.IIssuanceStore.begin`."""
     at = int(now.timestamp())
     outdated = None
     if request.dedupe is not None:
@@ -371,7 +362,7 @@ def _reject_request(
 def complete(
     tx: Transaction, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
 ) -> CertificateRecord:
-    """See :meth:`pikachu.interfaces.IIssuanceStore.complete`."""
+    """See :meth:`pikachu.core.interfaces.IIssuanceStore.complete`."""
     row = tx.row(_to_complete, {"b_id": row_id(request_id)})
     if row is None or row[0] != "issuing":
         raise IssuanceFailed("the certificate could not be recorded", request_id=request_id)
@@ -460,7 +451,7 @@ def _by_digest(tx: Transaction, transaction: bytes) -> Repeated | None:
 
 
 class IssuancePart(StorePart):
-    """See :class:`pikachu.interfaces.IIssuanceStore`."""
+    """See :class:`pikachu.core.interfaces.IIssuanceStore`."""
 
     def begin(self, request: NewRequest, intent: Intent | None, now: datetime) -> Deferred[Begun | Repeated]:
         """Record the request and its intent, reserve its challenge password; Conflict, PolicyViolation,

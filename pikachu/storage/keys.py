@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import bindparam, delete, func, or_, select
 
-from pikachu.belongings import KeyUse, StoredKey
-from pikachu.errors import NotFound
-from pikachu.model import Event, ListQuery, Page
+from pikachu.core.errors import NotFound
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.objects import KeyUse, StoredKey
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
@@ -99,7 +100,7 @@ def _remove(tx: Transaction, key_id: int, decide: Callable[[StoredKey, KeyUse], 
 
 
 class KeysPart(StorePart):
-    """See :class:`pikachu.interfaces.IKeyStore`."""
+    """See :class:`pikachu.core.interfaces.IKeyStore`."""
 
     def add_key(
         self,

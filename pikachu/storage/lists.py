@@ -15,8 +15,8 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import ColumnElement, Select, String, Table, and_, func, literal, or_, select, tuple_
 from sqlalchemy.sql.elements import KeyedColumnElement
 
-from pikachu.errors import MalformedRequest
-from pikachu.model import ListQuery, Page
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.lists import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 
 
 def lock_database(path: Path) -> IO[str]:

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Connection, Text, column, exc, insert, inspect, select, table
 from sqlalchemy.engine import URL
 
-from pikachu.errors import ConfigError, StoreUnavailable
+from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.storage.database import Database, Transaction, in_memory, parse_url
 from pikachu.storage.schema import audit_head, metadata
 

@@ -14,9 +14,9 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, update
 
-from pikachu.errors import StoreUnavailable
-from pikachu.model import RequestRecord
-from pikachu.node_interfaces import NODE_PREFIX, Node
+from pikachu.core.errors import StoreUnavailable
+from pikachu.core.model.requests import RequestRecord
+from pikachu.core.node_interfaces import NODE_PREFIX, Node
 from pikachu.storage.database import Database, Transaction
 from pikachu.storage.part import StorePart, insert_into, moment, storable
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, request_record
@@ -112,7 +112,7 @@ def _register(tx: Transaction, name: str, now: datetime) -> Node:
 
 
 class NodesPart(StorePart):
-    """See :class:`pikachu.node_interfaces.INodeStore`."""
+    """See :class:`pikachu.core.node_interfaces.INodeStore`."""
 
     _database: Database
     _node_lock: NodeLock

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import bindparam, delete, literal_column, select
 
-from pikachu.belongings import OwnerRevocation
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.objects import OwnerRevocation
 from pikachu.storage.database import Transaction
 from pikachu.storage.part import StorePart, insert_into, row_id
 from pikachu.storage.schema import certificates, owner_revocations, requests
@@ -57,7 +57,7 @@ def is_revocation_ordered(tx: Transaction, account_id: int) -> bool:
 
 
 class OwnersPart(StorePart):
-    """See :class:`pikachu.owner_interfaces.IOwnerStore`."""
+    """See :class:`pikachu.core.owner_interfaces.IOwnerStore`."""
 
     def owner_revocations(self) -> Deferred[list[OwnerRevocation]]:
         """The orders that are not carried out yet."""

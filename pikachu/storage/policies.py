@@ -12,8 +12,11 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
-from pikachu.errors import Conflict, EditConflict, NotFound
-from pikachu.model import Approval, Event, ListQuery, Method, Page, Policy, PolicyLimits
+from pikachu.core.errors import Conflict, EditConflict, NotFound
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
@@ -159,7 +162,7 @@ def _list(tx: Transaction, query: ListQuery) -> Page[Policy]:
 
 
 class PoliciesPart(StorePart):
-    """See :class:`pikachu.interfaces.IPolicyStore`."""
+    """See :class:`pikachu.core.interfaces.IPolicyStore`."""
 
     def policy(self, policy_id: int) -> Deferred[Policy]:
         """The policy of that id; NotFound."""

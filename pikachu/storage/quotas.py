@@ -7,9 +7,9 @@ from typing import Final
 
 from sqlalchemy import bindparam, func, select
 
-from pikachu.belongings import Quotas
-from pikachu.errors import QuotaExceeded
-from pikachu.model import Role
+from pikachu.core.errors import QuotaExceeded
+from pikachu.core.model.objects import Quotas
+from pikachu.core.model.people import Role
 from pikachu.storage.database import Transaction
 from pikachu.storage.part import row_id
 from pikachu.storage.schema import accounts, challenges, csrs, keys, policies, templates, tokens

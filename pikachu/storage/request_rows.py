@@ -6,7 +6,9 @@ from typing import Final
 
 from sqlalchemy import ColumnElement, func, or_, select, text
 
-from pikachu.model import ListQuery, Method, Page, RequestRecord, RequestState
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page
 from pikachu.storage.part import maybe_moment, moment
@@ -76,7 +78,7 @@ def request_record(row: Row) -> RequestRecord:
 
 
 def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
-    """See :meth:`pikachu.interfaces.IIssuanceStore.requests`."""
+    """See :meth:`pikachu.core.interfaces.IIssuanceStore.requests`."""
     checked(query, ("state", "method", "approval"))
     conditions: list[ColumnElement[bool]] = []
     anywhere = any_contains(query, _r.subject, _r.principal)

@@ -10,16 +10,16 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, bindparam, case, delete, exists, select, text, true, union_all, update
 
-from pikachu.errors import Conflict, UnknownSerial
-from pikachu.model import (
+from pikachu.core.errors import Conflict, UnknownSerial
+from pikachu.core.model.certificates import (
     CertificateRecord,
     CRLRecord,
-    Event,
     IssuerRecord,
     RevocationReason,
     StatusChange,
     format_serial,
 )
+from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
 from pikachu.storage.database import Row, Transaction
@@ -212,7 +212,7 @@ def _issuer_record(row: Row) -> IssuerRecord:
 def register_issuer(
     tx: Transaction, name: str, key_identifier: bytes, certificate: bytes, now: datetime
 ) -> IssuerRecord:
-    """See :meth:`pikachu.interfaces.IIssuanceStore.register_issuer`."""
+    """See :meth:`pikachu.core.interfaces.IIssuanceStore.register_issuer`."""
     row = tx.row(_issuer, {"b_key": key_identifier})
     if row is None:
         values = {
@@ -302,7 +302,7 @@ def prove_writable(tx: Transaction) -> None:
 
 
 class RevocationPart(StorePart):
-    """See :class:`pikachu.interfaces.IIssuanceStore`."""
+    """See :class:`pikachu.core.interfaces.IIssuanceStore`."""
 
     def revoke(
         self, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event

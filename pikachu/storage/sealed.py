@@ -9,9 +9,9 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import Table, bindparam, delete, select, text, update
 
-from pikachu.errors import Conflict, SecretKeyChanged
-from pikachu.interfaces import Reseal, Resealing, Sealed
-from pikachu.model import Event
+from pikachu.core.errors import Conflict, SecretKeyChanged
+from pikachu.core.interfaces import Reseal, Resealing, Sealed
+from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.part import StorePart
@@ -98,7 +98,7 @@ def _reseal_one(tx: Transaction, place: _Place, row: Row, reseal: Reseal, drop: 
 
 
 class SealedPart(StorePart):
-    """See :class:`pikachu.interfaces.ISealedStore`."""
+    """See :class:`pikachu.core.interfaces.ISealedStore`."""
 
     def reseal(self, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False) -> Deferred[Resealing]:
         """Seal everything anew, in one transaction: all of it or nothing.

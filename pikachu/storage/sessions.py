@@ -11,9 +11,11 @@ from twisted.internet.defer import Deferred
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from pikachu.auth.owners import may_act, require_usable
-from pikachu.belongings import AccountCertificate, Session
-from pikachu.errors import Conflict, NotFound
-from pikachu.model import Account, Event, format_serial
+from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.events import Event
+from pikachu.core.model.objects import AccountCertificate, Session
+from pikachu.core.model.people import Account
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
@@ -197,7 +199,7 @@ def _by_certificate(tx: Transaction, fingerprint: bytes) -> Account | None:
 
 
 class SessionsPart(StorePart):
-    """See :class:`pikachu.interfaces.ISessionStore`."""
+    """See :class:`pikachu.core.interfaces.ISessionStore`."""
 
     def add_session(
         self, digest: bytes, account: Account, confirmed: bool, address: str, agent: str, event: Event, now: datetime

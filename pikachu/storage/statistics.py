@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, func, literal_column, select, text
 
-from pikachu.figures import DAYS_AHEAD, Batch, Counts, Issued
+from pikachu.core.model.counts import DAYS_AHEAD, Batch, Counts, Issued
 from pikachu.storage.database import Transaction
 from pikachu.storage.part import StorePart
 from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, requests
@@ -144,7 +144,7 @@ def _owners(tx: Transaction, after: int, until: int) -> dict[int | None, int]:
 
 
 class StatisticsPart(StorePart):
-    """See :class:`pikachu.interfaces.IStatisticsStore`."""
+    """See :class:`pikachu.core.interfaces.IStatisticsStore`."""
 
     def count(self, owner_id: int | None, now: datetime) -> Deferred[Counts]:
         """Of that owner, or of all."""

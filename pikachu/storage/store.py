@@ -1,4 +1,4 @@
-"""The whole database, as :class:`pikachu.interfaces.IStore` describes it."""
+"""The whole database, as :class:`pikachu.core.interfaces.IStore` describes it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from twisted.logger import Logger
 
 from sqlalchemy import bindparam, insert
 
-from pikachu.belongings import Quotas
-from pikachu.errors import ConfigError, StoreUnavailable
-from pikachu.interfaces import IWorkerPool, Sealed
-from pikachu.model import IssuerRecord, StatusChange
+from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
+from pikachu.core.errors import ConfigError, StoreUnavailable
+from pikachu.core.interfaces import IWorkerPool, Sealed
+from pikachu.core.model.certificates import IssuerRecord, StatusChange
+from pikachu.core.model.objects import Quotas
 from pikachu.storage.accounts import AccountsPart
 from pikachu.storage.audit import AuditPart, store_events
 from pikachu.storage.certificates import CertificatesPart, subject_search
@@ -33,7 +34,6 @@ from pikachu.storage.sessions import SessionsPart
 from pikachu.storage.statistics import StatisticsPart
 from pikachu.storage.templates import TemplatesPart
 from pikachu.storage.writer import GroupCommit
-from pikachu.threads import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
 
 log = Logger()
 P = ParamSpec("P")

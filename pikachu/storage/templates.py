@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import bindparam, delete, or_, select, update
 
-from pikachu.belongings import CertificateTemplate
-from pikachu.errors import EditConflict, NotFound
-from pikachu.model import Event, ListQuery, Page
+from pikachu.core.errors import EditConflict, NotFound
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.objects import CertificateTemplate
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
@@ -125,7 +126,7 @@ def _list(tx: Transaction, query: ListQuery) -> Page[CertificateTemplate]:
 
 
 class TemplatesPart(StorePart):
-    """See :class:`pikachu.interfaces.ITemplateStore`."""
+    """See :class:`pikachu.core.interfaces.ITemplateStore`."""
 
     def template(self, template_id: int) -> Deferred[CertificateTemplate]:
         """The one of that id; NotFound."""

@@ -14,10 +14,10 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from pikachu.errors import Overloaded
-from pikachu.interfaces import IWorkerPool
+from pikachu.core.concurrency import shield
+from pikachu.core.errors import Overloaded
+from pikachu.core.interfaces import IWorkerPool
 from pikachu.storage.database import Batch, Database, Transaction, Work
-from pikachu.threads import shield
 
 T = TypeVar("T")
 

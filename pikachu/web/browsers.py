@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pikachu.errors import NotAuthorized
+from pikachu.core.errors import NotAuthorized
 from pikachu.http.request import BoundedRequest
 
 #: The cookie that holds the secret of a session.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.cms.signed import degenerate
-from pikachu.errors import MalformedRequest
-from pikachu.model import CertificateRecord, format_serial
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.x509.pem import certificates_pem
 
 

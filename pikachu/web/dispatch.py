@@ -16,9 +16,9 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.routing import RequestRedirect
 
-from pikachu.errors import Overloaded, PikachuError
+from pikachu.core.errors import Overloaded, PikachuError
+from pikachu.core.interfaces import IClock
 from pikachu.http.request import BoundedRequest, log_failure
-from pikachu.interfaces import IClock
 from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, status_problem, unexpected_problem
 
 log = Logger()

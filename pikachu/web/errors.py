@@ -8,7 +8,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from pikachu.errors import (
+from pikachu.core.errors import (
     AuthenticationFailed,
     BadCSR,
     BadPublicKey,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pikachu.errors import NotFound
+from pikachu.core.errors import NotFound
 
 _GREATEST: Final = 2**63 - 1
 

@@ -20,9 +20,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
-from pikachu.errors import BadTemplate, MalformedRequest
+from pikachu.core.errors import BadTemplate, MalformedRequest
+from pikachu.inventory.template_files import MAXIMUM_SOURCE, Variable, VariableKind
 from pikachu.x509.template import VARIABLES
-from pikachu.x509_templates import MAXIMUM_SOURCE, Variable, VariableKind
 
 MAXIMUM_VARIABLES: Final = 64
 MAXIMUM_VALUE: Final = 1024

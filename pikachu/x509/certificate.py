@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pikachu.errors import MalformedRequest, TooLarge
+from pikachu.core.errors import MalformedRequest, TooLarge
 from pikachu.x509 import der
-from pikachu.x509.armour import blocks, decode_base64
 from pikachu.x509.extension import Extension, encode_extensions, parse_extensions
+from pikachu.x509.pem_blocks import blocks, decode_base64
 
 BASIC_CONSTRAINTS = "2.5.29.19"
 KEY_USAGE = "2.5.29.15"

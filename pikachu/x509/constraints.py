@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import MalformedRequest, PolicyViolation
+from pikachu.core.errors import MalformedRequest, PolicyViolation
 from pikachu.x509 import der
 from pikachu.x509.certificate import BASIC_CONSTRAINTS, SUBJECT_ALTERNATIVE_NAME, Certificate
 from pikachu.x509.extension import Extension

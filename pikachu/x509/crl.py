@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from pikachu.errors import MalformedRequest
-from pikachu.model import RevocationReason
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509 import der
 
 CRL_NUMBER: Final = "2.5.29.20"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from pikachu.errors import BadCSR, MalformedRequest, TooLarge
+from pikachu.core.errors import BadCSR, MalformedRequest, TooLarge
 from pikachu.x509 import der
-from pikachu.x509.armour import blocks, decode_base64
 from pikachu.x509.extension import Extension, parse_extensions
 from pikachu.x509.names import Name, name_from, string_value
+from pikachu.x509.pem_blocks import blocks, decode_base64
 from pikachu.x509.san import DEFAULT_LIMIT, GeneralName, parse_san
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import KeyDescription, describe_spki

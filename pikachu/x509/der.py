@@ -1,6 +1,6 @@
 """Writing and strictly reading DER (X.690), for the few structures that this CA makes by itself.
 
-Writers take and give ``bytes``; the reader raises :class:`pikachu.errors.MalformedRequest`
+Writers take and give ``bytes``; the reader raises :class:`pikachu.core.errors.MalformedRequest`
 for anything that is not DER, never looks past the end, and never recurses.
 """
 
@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 
 BOOLEAN = 0x01
 INTEGER = 0x02

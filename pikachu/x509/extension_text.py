@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from pikachu.errors import MalformedRequest, PikachuError
+from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_time
 from pikachu.x509.extension import Extension

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
-from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.errors import MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
 
 # A million times takes some 0.3 s.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from pikachu.errors import BadCSR, MalformedRequest
+from pikachu.core.errors import BadCSR, MalformedRequest
 from pikachu.x509 import der
 
 COMMON_NAME: Final = "2.5.4.3"

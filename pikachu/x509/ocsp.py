@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509 import der
 
 SHA1: Final = "1.3.14.3.2.26"

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
 
-from pikachu.errors import UnsupportedAlgorithm
+from pikachu.core.errors import UnsupportedAlgorithm
 from pikachu.x509.keys import PrivateKey, passphrase_octets
 from pikachu.x509.loading.certificates import load_certificate
 

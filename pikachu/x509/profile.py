@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pikachu.errors import PolicyViolation
+from pikachu.core.errors import PolicyViolation
 from pikachu.x509 import der
 from pikachu.x509.certificate import (
     AUTHORITY_KEY_IDENTIFIER,

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import PikachuError
+from pikachu.core.errors import PikachuError
 from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CertificationRequest
 from pikachu.x509.extension_text import extension_text, object_name
 from pikachu.x509.names import Name
 from pikachu.x509.signature import parse_algorithm
 from pikachu.x509.spki import describe_spki
-from pikachu.x509.text.words import value_text
+from pikachu.x509.text.descriptions import value_text
 
 HIDDEN: Final = "(not shown)"
 _EXTENSIONS: Final = (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)

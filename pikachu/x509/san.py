@@ -12,7 +12,7 @@ from typing import Final
 
 import idna
 
-from pikachu.errors import BadCSR, MalformedRequest
+from pikachu.core.errors import BadCSR, MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.names import MAXIMUM_SIZE, comparable, escape_value, name_from, name_from_text, string_value
 

@@ -16,7 +16,7 @@ from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
-from pikachu.errors import MalformedRequest, PikachuError, ProofOfPossessionFailed, UnsupportedAlgorithm
+from pikachu.core.errors import MalformedRequest, PikachuError, ProofOfPossessionFailed, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.spki import ED25519, ML_DSA_44, ML_DSA_65, ML_DSA_87, KeyDescription, KeyFamily, PublicKey
 

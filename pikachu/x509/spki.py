@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
-from pikachu.errors import BadPublicKey
+from pikachu.core.errors import BadPublicKey
 from pikachu.x509.loading.public_keys import (
     CURVES,
     EC_PUBLIC_KEY,

@@ -11,7 +11,8 @@ import pytest
 from cryptography import x509
 from playwright.sync_api import Browser, expect
 
-from pikachu.model import Method, Scope
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import Scope
 from pikachu.x509.pem import pem
 from tests.support.browser import NARROW, WIDE, Window, window
 from tests.support.deferreds import result_of

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
-from pikachu.certificate_requests import RequestSource
-from pikachu.decisions import Issued
-from pikachu.model import SYSTEM, Method
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import SYSTEM
+from pikachu.inventory.csrs import RequestSource
+from pikachu.ra.enrollment import Issued
 from pikachu.web.ui.csrs import EXAMPLE
 from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
 from tests.support.browser import NARROW, WIDE, Window, window

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, expect
 
-from pikachu.model import SYSTEM, AccountState, Role
+from pikachu.core.model.people import SYSTEM, AccountState, Role
 from tests.support.browser import NARROW, WIDE, Window, window
 from tests.support.deferreds import result_of
 from tests.support.server import Server, running_server

@@ -10,7 +10,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import pkcs7
 from playwright.sync_api import Browser, expect
 
-from pikachu.model import SYSTEM, Approval, ListQuery, Policy
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.policies import Approval, Policy
 from pikachu.x509.pem import pem
 from tests.support.browser import NARROW, WIDE, window
 from tests.support.deferreds import result_of

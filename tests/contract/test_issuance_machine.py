@@ -25,19 +25,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pikachu.decisions import Issued, Pending
-from pikachu.errors import AuthenticationFailed, Conflict, NotAuthorized, StoreUnavailable
-from pikachu.model import (
-    SYSTEM,
-    AccountState,
-    Approval,
-    CertificateStatus,
-    Credentials,
-    Event,
-    Policy,
-    RevocationReason,
-    Role,
-)
+from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, StoreUnavailable
+from pikachu.core.model.certificates import CertificateStatus, RevocationReason
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import SYSTEM, AccountState, Credentials, Role
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.ra.enrollment import Issued, Pending
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultySigner, FaultyStore
 from tests.support.pki import make_csr

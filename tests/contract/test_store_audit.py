@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy import event as database_event
 
-from pikachu.audit_interfaces import ChainPosition
-from pikachu.errors import Conflict
+from pikachu.core.audit_interfaces import ChainPosition
+from pikachu.core.errors import Conflict
 from tests.support.databases import NOW, Opened, event, opened
 
 #: Too many for two transactions.

@@ -20,14 +20,15 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 import pikachu.storage.migrate as migrations
-from pikachu.errors import ConfigError, IssuanceFailed, Overloaded, StoreUnavailable
-from pikachu.interfaces import Begun
-from pikachu.model import ListQuery, RevocationReason, StatusChange
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.errors import ConfigError, IssuanceFailed, Overloaded, StoreUnavailable
+from pikachu.core.interfaces import Begun
+from pikachu.core.model.certificates import RevocationReason, StatusChange
+from pikachu.core.model.lists import ListQuery
 from pikachu.storage.database import Batch, Database
 from pikachu.storage.migrate import HEAD, VERSIONS, SchemaState, migrate, schema_state
 from pikachu.storage.schema import metadata
 from pikachu.storage.store import Store, open_store
-from pikachu.threads import ImmediatePool
 from tests.support.databases import NOW, event, opened
 
 P = ParamSpec("P")

@@ -12,9 +12,12 @@ from twisted.internet.defer import Deferred, DeferredList
 
 import pytest
 
-from pikachu.belongings import CertificateTemplate, Quotas
-from pikachu.errors import EditConflict, NotAuthorized, NotFound, QuotaExceeded
-from pikachu.model import Account, AccountState, Event, ListQuery, Policy, Role
+from pikachu.core.errors import EditConflict, NotAuthorized, NotFound, QuotaExceeded
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.objects import CertificateTemplate, Quotas
+from pikachu.core.model.people import Account, AccountState, Role
+from pikachu.core.model.policies import Policy
 from tests.support.databases import AS_0004, NOW, Opened, event, execute, opened
 
 LIMIT = 3

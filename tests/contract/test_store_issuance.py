@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from pikachu.errors import Conflict, IssuanceFailed, NotFound, PolicyViolation, UnknownSerial
-from pikachu.interfaces import Begun, Repeated
-from pikachu.model import ListQuery, Method, RequestState, RevocationReason
+from pikachu.core.errors import Conflict, IssuanceFailed, NotFound, PolicyViolation, UnknownSerial
+from pikachu.core.interfaces import Begun, Repeated
+from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.requests import RequestState
 from tests.support.databases import NOW, Opened, event
 
 

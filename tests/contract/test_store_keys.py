@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from pikachu.belongings import KeyUse, StoredKey
-from pikachu.errors import Conflict, MalformedRequest, NotFound, SecretKeyChanged
-from pikachu.interfaces import Resealed, Sealed
-from pikachu.model import AccountState, Event, ListQuery, Role
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, SecretKeyChanged
+from pikachu.core.interfaces import Resealed, Sealed
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.objects import KeyUse, StoredKey
+from pikachu.core.model.people import AccountState, Role
 from pikachu.storage.store import open_store
 from tests.support.databases import NOW, Opened, event, opened
 

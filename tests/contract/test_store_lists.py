@@ -13,21 +13,11 @@ from twisted.internet.defer import Deferred
 
 import pytest
 
-from pikachu.errors import Conflict, MalformedRequest, NotFound, PikachuError, UnknownSerial
-from pikachu.model import (
-    AccountSource,
-    AccountState,
-    CertificateRecord,
-    ListQuery,
-    Method,
-    Page,
-    Policy,
-    PolicyLimits,
-    RevocationReason,
-    Role,
-    Scope,
-    StatusChange,
-)
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, UnknownSerial
+from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.people import AccountSource, AccountState, Role, Scope
+from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.storage.store import open_store
 from pikachu.x509.crl import crl_entry
 from tests.support.databases import NOW, Opened, event, opened

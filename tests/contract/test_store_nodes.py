@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from pikachu.errors import StoreUnavailable
+from pikachu.core.errors import StoreUnavailable
 from tests.support.databases import NOW, Opened, opened, wait_until
 
 #: A server that holds its place until it is killed.

@@ -11,9 +11,12 @@ from twisted.internet.defer import Deferred
 
 import pytest
 
-from pikachu.errors import Conflict, InactiveOwner
-from pikachu.interfaces import Begun
-from pikachu.model import Account, AccountState, CertificateRecord, Event, ListQuery, Role
+from pikachu.core.errors import Conflict, InactiveOwner
+from pikachu.core.interfaces import Begun
+from pikachu.core.model.certificates import CertificateRecord
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import Account, AccountState, Role
 from pikachu.storage.migrate import SchemaState, migrate
 from tests.support.databases import AS_0002, NOW, Opened, event, execute, opened
 

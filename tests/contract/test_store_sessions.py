@@ -13,15 +13,17 @@ from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.accounts import Accounts, AccountSettings
+from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.belongings import Session
-from pikachu.errors import Conflict, NotFound
-from pikachu.model import SYSTEM, Account, AccountState, Event, ListQuery, Role, Scope
-from pikachu.sealing import Sealer
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.objects import Session
+from pikachu.core.model.people import SYSTEM, Account, AccountState, Role, Scope
+from pikachu.core.sealing import Sealer
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store
-from pikachu.threads import ImmediatePool
 from tests.support.databases import NOW, Opened
 from tests.support.deferreds import result_of
 from tests.support.people import CHEAP, HeldPool, holdings_of

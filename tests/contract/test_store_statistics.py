@@ -6,8 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from pikachu.figures import DAYS_AHEAD, Counts
-from pikachu.model import AccountState, Event, ListQuery, RevocationReason, Role
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.counts import DAYS_AHEAD, Counts
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import AccountState, Role
 from pikachu.storage import audit, statistics
 from tests.support.databases import NOW, Opened, event
 from tests.support.owners import add_owner

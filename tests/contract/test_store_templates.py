@@ -7,9 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from pikachu.belongings import CertificateTemplate
-from pikachu.errors import MalformedRequest, NotFound
-from pikachu.model import AccountState, Event, ListQuery, Role
+from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.people import AccountState, Role
 from tests.support.databases import NOW, Opened, event
 
 LATER = NOW + timedelta(hours=1)

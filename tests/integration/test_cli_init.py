@@ -16,14 +16,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from pikachu.cli.founding import Initialization
+from pikachu.ca.bootstrap import write_new
+from pikachu.cli.bootstrap import Initialization
 from pikachu.cli.main import parser
 from pikachu.cli.session import done, opened
 from pikachu.config.loading import load
-from pikachu.founding import write_new
-from pikachu.model import SYSTEM, ListQuery
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM
+from pikachu.inventory.template_files import SHIPPED_FOLDER
 from pikachu.x509.keys import load_private_key
-from pikachu.x509_templates import SHIPPED_FOLDER
 from tests.support.lint import check_certificate, findings
 from tests.support.site import PASSWORD, SMALL, Site, empty_site, founded_site
 

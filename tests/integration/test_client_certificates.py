@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from pikachu.model import AccountState, Event, Role
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import AccountState, Role
 from tests.support.bound import SERVERS_ONLY, Bound, bound_server
 from tests.support.databases import wait_until
 from tests.support.deferreds import result_of

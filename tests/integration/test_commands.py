@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.model import SYSTEM, AccountState, Role
+from pikachu.core.model.people import SYSTEM, AccountState, Role
 from tests.support.deferreds import result_of
 from tests.support.interop import require
 from tests.support.server import Client, Server, running_server

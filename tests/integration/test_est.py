@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from pikachu.model import Approval, ListQuery
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.policies import Approval
 from tests.support.deferreds import result_of
 from tests.support.est import PKCS10, basic, certificates_in
 from tests.support.est_live import LiveEST, live_est

@@ -22,8 +22,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from pikachu.cli.session import done, operator
-from pikachu.errors import UnknownSerial
-from pikachu.model import RevocationReason
+from pikachu.core.errors import UnknownSerial
+from pikachu.core.model.certificates import RevocationReason
 from tests.support.fleet import EST, FAILURES, basic, certificate_of, enroll, new_account, new_challenges
 from tests.support.intents import begin_only
 from tests.support.pki import make_ca, make_csr, make_leaf
@@ -95,7 +95,7 @@ def test_stop_finishes_requests(server: Server) -> None:
         assert b"\r\nConnection: close\r\n" in answer
     assert process.wait(DEADLINE) == 0
     assert not (server.folder / "twistd.pid").exists()
-    assert server.log.count("pikachu.service: Stopped\n") == 1
+    assert server.log.count("pikachu.server.service: Stopped\n") == 1
     assert "Traceback" not in server.log
 
 

@@ -28,11 +28,11 @@ import pytest_twisted
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
 
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 from pikachu.http.peer import channel_bindings, peer_certificate, peer_common_name
 from pikachu.http.request import BoundedRequest, Site
 from pikachu.http.responses import send
-from pikachu.listeners import ClientCertificates, ListenerService, TLSContextSource
+from pikachu.server.listeners import ClientCertificates, ListenerService, TLSContextSource
 from tests.support import pki
 from tests.support.connections import TLS, Plain
 from tests.support.ports import free_port

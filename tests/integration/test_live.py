@@ -16,7 +16,9 @@ from urllib.parse import urlencode
 import pytest
 
 from pikachu.cli.session import done
-from pikachu.model import SYSTEM, AccountState, Event, Role, utc
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import SYSTEM, AccountState, Role
+from pikachu.core.model.times import utc
 from tests.support.rest import csr_pem
 from tests.support.server import Client, Server, running_server, wait_until
 

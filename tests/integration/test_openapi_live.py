@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.model import SYSTEM, AccountState, Role
+from pikachu.core.model.people import SYSTEM, AccountState, Role
 from tests.support.deferreds import result_of
 from tests.support.server import Server, running_server
 

@@ -19,7 +19,8 @@ from cryptography import x509
 from cryptography.x509 import ocsp
 
 from pikachu.cli.session import done, every, operator
-from pikachu.model import ListQuery, RevocationReason
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.lists import ListQuery
 from tests.support import scep_client
 from tests.support.fleet import (
     basic,

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.ca.service_certificates import OCSP
 from pikachu.cli.session import done, opened, operator
 from pikachu.config.loading import load
-from pikachu.core import database_url
-from pikachu.model import ListQuery
-from pikachu.rekeying import next_file, prepare, promote, reseal
-from pikachu.rooms import Core
-from pikachu.service_credentials import OCSP
+from pikachu.core.model.lists import ListQuery
+from pikachu.operations.rekey import next_file, prepare, promote, reseal
+from pikachu.server.application import Core
+from pikachu.server.composition import database_url
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
 from pikachu.x509.keys import describe_private_key, load_private_key

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pikachu.cli.session import done
-from pikachu.model import SYSTEM, AccountState, Role
+from pikachu.core.model.people import SYSTEM, AccountState, Role
 from tests.support.rest import csr_pem
 from tests.support.server import Answer, Server, running_server
 

@@ -15,9 +15,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.model import utc
-from pikachu.rotation import Announcement, locked
-from pikachu.service import POLL_SECONDS
+from pikachu.ca.rotation import Announcement, locked
+from pikachu.core.model.times import utc
+from pikachu.server.service import POLL_SECONDS
 from tests.support.pki import Identity, make_csr
 from tests.support.rotation import (
     CA,

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 
 from pikachu.cli.session import done, operator
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from tests.support.lint import check_chain
 from tests.support.scep_client import CertRep, SCEPClient, csr, new_client, rsa_key, verify_signed
 from tests.support.server import Server, running_server, wait_until

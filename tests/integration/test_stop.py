@@ -15,8 +15,8 @@ from twisted.logger import LogLevel, capturedLogs
 
 import pytest
 
-from pikachu.logs import LEVELS, LogOutput
-from pikachu.service import PikachuService
+from pikachu.server.log_output import LEVELS, LogOutput
+from pikachu.server.service import PikachuService
 from pikachu.storage.lock import lock_database
 from tests.support.server import DEADLINE, make_server
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from pikachu.model import Policy, PolicyLimits
+from pikachu.core.model.policies import Policy, PolicyLimits
 from tests.support.est import PASSWORD, PREFIX
 from tests.support.est_live import LiveEST, live_est, run
 from tests.support.interop import require

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pikachu.model import Approval
+from pikachu.core.model.policies import Approval
 from tests.support.est import PASSWORD
 from tests.support.est_live import LiveEST, live_est, run
 from tests.support.interop import require

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.certificate_requests import RequestSource
-from pikachu.decisions import Issued
-from pikachu.model import SYSTEM, Method
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import SYSTEM
+from pikachu.inventory.csrs import RequestSource
+from pikachu.ra.enrollment import Issued
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
 from tests.support.interop import require
 from tests.support.stack import Stack, build_core
-from tests.unit.test_key_store import REQUEST
+from tests.unit.inventory.test_keys import REQUEST
 
 pytestmark = pytest.mark.interop
 

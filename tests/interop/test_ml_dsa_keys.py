@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.certificate_requests import RequestSource
 from pikachu.cli.main import main
-from pikachu.errors import MalformedRequest, UnsupportedAlgorithm
-from pikachu.model import SYSTEM
+from pikachu.core.errors import MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.model.people import SYSTEM
+from pikachu.inventory.csrs import RequestSource
 from pikachu.x509.keys import describe_private_key, load_private_key
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
 from tests.support.est_live import run
 from tests.support.openssl35 import openssl35
 from tests.support.stack import Stack, build_core, make_files
-from tests.unit.test_key_store import REQUEST
+from tests.unit.inventory.test_keys import REQUEST
 
 pytestmark = pytest.mark.interop
 

@@ -15,7 +15,7 @@ from pikachu.cms.algorithms import LEGACY, MODERN, Cipher, Digest, rsa_signature
 from pikachu.cms.enveloped import envelop, open_envelope, parse_enveloped_data, recipient_for
 from pikachu.cms.identity import identify
 from pikachu.cms.signed import degenerate, parse_signed_data, prepare
-from pikachu.errors import UnsupportedAlgorithm
+from pikachu.core.errors import UnsupportedAlgorithm
 from pikachu.protocols.scep.messages import FailInfo, MessageType, Reply, decode
 from pikachu.x509.pem import pem
 from tests.support.interop import require

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from pikachu.cli.main import main
-from pikachu.model import Approval
+from pikachu.core.model.policies import Approval
 from tests.support.deferreds import result_of
 from tests.support.interop import require
 from tests.support.pki import make_ca

@@ -14,7 +14,7 @@ from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509.certificate import EXTENDED_KEY_USAGE
 from pikachu.x509.der import oid, sequence
 from pikachu.x509.extension import Extension

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pikachu.inventory.template_files import SHIPPED_FOLDER
 from pikachu.web.x509_rendering import JinjaText
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension, parse_extensions
 from pikachu.x509.template import ExtensionContext, certification_request_info, parse
-from pikachu.x509_templates import SHIPPED_FOLDER
 from tests.support.interop import require
 from tests.support.template_texts import EXTENSIONS, REQUESTS, WHOLE_TEXTS
 

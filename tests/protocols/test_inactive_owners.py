@@ -7,7 +7,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from pikachu.model import SYSTEM, AccountState, Approval, ListQuery, RevocationReason
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, AccountState
+from pikachu.core.model.policies import Approval
 from tests.support.deferreds import result_of
 from tests.support.ways_in import WAYS, Person, Server, Way, every_way
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from cryptography import x509
 
-from pikachu.model import SYSTEM, AccountState, Event, Role
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import SYSTEM, AccountState, Role
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of

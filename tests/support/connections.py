@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransportWithDisconnection
 
 from OpenSSL import SSL
 
-from pikachu.listeners import TLSFactory
+from pikachu.server.listeners import TLSFactory
 
 PEER = IPv4Address("TCP", "192.0.2.7", 40000)
 

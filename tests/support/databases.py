@@ -23,9 +23,11 @@ from twisted.python.failure import Failure
 
 from sqlalchemy import create_engine, text
 
-from pikachu.belongings import Quotas
-from pikachu.interfaces import Begun
-from pikachu.model import CertificateRecord, Event, Intent, IssuerRecord, Method, NewRequest
+from pikachu.core.interfaces import Begun
+from pikachu.core.model.certificates import CertificateRecord, IssuerRecord, Method
+from pikachu.core.model.events import Event
+from pikachu.core.model.objects import Quotas
+from pikachu.core.model.requests import Intent, NewRequest
 from pikachu.storage.database import parse_url
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store, open_store

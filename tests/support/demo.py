@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pikachu.certificate_requests import RequestSource
-from pikachu.certificate_templates import TemplateDraft
-from pikachu.model import (
-    SYSTEM,
-    Account,
-    AccountState,
-    Approval,
-    Method,
-    Policy,
-    Principal,
-    RevocationReason,
-    Role,
-)
-from pikachu.rooms import Core
+from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.inventory.csrs import RequestSource
+from pikachu.inventory.templates import TemplateDraft
+from pikachu.server.application import Core
 from pikachu.web.ui.csrs import EXAMPLE
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of

@@ -20,27 +20,19 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL, crypto
 
 from pikachu.auth.authenticator import account_principal
+from pikachu.core.model.certificates import CertificateRecord
+from pikachu.core.model.events import Event, EventRecord
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, AccountState, Principal, PrincipalKind, Role, Scope
+from pikachu.core.model.policies import Policy
+from pikachu.core.model.requests import RequestRecord
 from pikachu.http.peer import EXPORTER_LABEL
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
-from pikachu.listener_tls import tls_source
-from pikachu.listeners import ClientCertificates, TLSContextSource
-from pikachu.model import (
-    SYSTEM,
-    AccountState,
-    CertificateRecord,
-    Event,
-    EventRecord,
-    ListQuery,
-    Policy,
-    Principal,
-    PrincipalKind,
-    RequestRecord,
-    Role,
-    Scope,
-)
 from pikachu.protocols.est.resource import ESTResource
+from pikachu.server.listener_tls import tls_source
+from pikachu.server.listeners import ClientCertificates, TLSContextSource
 from pikachu.x509.certificate import EXTENDED_KEY_USAGE, SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.extension import Extension
 from tests.support.connections import TLS

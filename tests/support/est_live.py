@@ -13,18 +13,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.model import (
-    SYSTEM,
-    AccountState,
-    CertificateRecord,
-    Event,
-    ListQuery,
-    Policy,
-    Principal,
-    RequestRecord,
-    RevocationReason,
-    Role,
-)
+from pikachu.core.model.certificates import CertificateRecord, RevocationReason
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
+from pikachu.core.model.policies import Policy
+from pikachu.core.model.requests import RequestRecord
 from tests.support.deferreds import result_of
 from tests.support.est import ADMIN, PASSWORD, PREFIX
 from tests.support.lint import check_certificate

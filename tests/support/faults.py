@@ -7,8 +7,8 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from pikachu.errors import PikachuError, StoreUnavailable
-from pikachu.interfaces import ISigner, ToBeSigned
+from pikachu.core.errors import PikachuError, StoreUnavailable
+from pikachu.core.interfaces import ISigner, ToBeSigned
 
 
 class FaultyStore:

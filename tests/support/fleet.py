@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509 import ocsp
 
 from pikachu.cli.session import done, operator
-from pikachu.model import AccountState, Role
-from pikachu.rooms import Core
+from pikachu.core.model.people import AccountState, Role
+from pikachu.server.application import Core
 from tests.support.pki import Identity, make_csr
 from tests.support.server import Answer, Client, Server
 

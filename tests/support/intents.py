@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pikachu.authority import Order
+from pikachu.ca.issuance import Order
 from pikachu.cli.session import done
-from pikachu.model import Method, NewRequest
-from pikachu.rooms import Core
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.requests import NewRequest
+from pikachu.server.application import Core
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.spki import describe_spki
 from tests.support.pki import make_key, spki

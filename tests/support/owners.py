@@ -6,8 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from pikachu.errors import NotFound
-from pikachu.model import AccountState, Event, ListQuery, Role
+from pikachu.core.errors import NotFound
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import AccountState, Role
 
 _ALL = ListQuery(limit=1000)
 

@@ -13,36 +13,27 @@ from twisted.internet.task import Clock
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.accounts import Accounts, AccountSettings
+from pikachu.accounts.accounts import Accounts, AccountSettings
+from pikachu.accounts.holdings import Holdings
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
-from pikachu.authority import CertificateAuthority, IssuingCA, IssuingCAs
-from pikachu.certificate_requests import CertificateRequests
-from pikachu.certificate_templates import CertificateTemplates
-from pikachu.holdings import Holdings
-from pikachu.interfaces import Begun
-from pikachu.key_store import Keys
-from pikachu.model import (
-    SYSTEM,
-    Account,
-    AccountState,
-    Event,
-    EventRecord,
-    Intent,
-    IssuerRecord,
-    ListQuery,
-    Method,
-    NewRequest,
-    Principal,
-    Role,
-    utc,
-)
-from pikachu.sealing import Sealer
+from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.interfaces import Begun
+from pikachu.core.model.certificates import IssuerRecord, Method
+from pikachu.core.model.events import Event, EventRecord
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
+from pikachu.core.model.requests import Intent, NewRequest
+from pikachu.core.model.times import utc
+from pikachu.core.sealing import Sealer
+from pikachu.inventory.csrs import CertificateRequests
+from pikachu.inventory.keys import Keys
+from pikachu.inventory.templates import CertificateTemplates
 from pikachu.signers.key import KeySigner
 from pikachu.storage.store import Store, open_store
-from pikachu.threads import ImmediatePool
 from pikachu.x509.certificate import Certificate, parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.pki import DAY, Identity, make_ca, make_leaf

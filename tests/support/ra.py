@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.decisions import Pending
-from pikachu.model import SYSTEM, Approval, Method, Policy, StoredCSR
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.core.model.requests import StoredCSR
+from pikachu.ra.enrollment import Pending
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr
 from tests.support.stack import DEFAULT_EXTENSIONS

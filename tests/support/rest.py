@@ -10,11 +10,11 @@ from typing import Any
 
 from twisted.internet.task import Clock
 
+from pikachu.core.model.people import SYSTEM, Account, AccountState, Role, Scope
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.tree import Tree
-from pikachu.model import SYSTEM, Account, AccountState, Role, Scope
+from pikachu.server.rest import api_tree
 from pikachu.web.api.application import RESTResource
-from pikachu.web.api.tree import api_tree
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr

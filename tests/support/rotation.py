@@ -16,9 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.auth.authenticator import account_principal
+from pikachu.ca.rotation import Announcement
 from pikachu.cli.session import done, operator
-from pikachu.model import SYSTEM, AccountState, RevocationReason, Role
-from pikachu.rotation import Announcement
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.people import SYSTEM, AccountState, Role
 from pikachu.x509.pem import pem
 from tests.support.est import PASSWORD, PKCS10, PREFIX, basic, certificates_in
 from tests.support.pki import Identity, make_csr

@@ -16,8 +16,8 @@ from pikachu.auth.authenticator import account_principal
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
-from pikachu.outlets import scep_server
 from pikachu.protocols.scep.resource import put_scep
+from pikachu.server.sites import scep_server
 from tests.support import scep_client
 from tests.support.deferreds import result_of
 from tests.support.est import EST

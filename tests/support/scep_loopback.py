@@ -18,7 +18,7 @@ from pikachu.cms.algorithms import AllowedAlgorithms, Digest, rsa_signature_algo
 from pikachu.cms.enveloped import open_envelope, recipient_for
 from pikachu.cms.identity import identify
 from pikachu.cms.signed import Unsigned
-from pikachu.errors import PikachuError, UnsupportedAlgorithm
+from pikachu.core.errors import PikachuError, UnsupportedAlgorithm
 from pikachu.protocols.scep.messages import FailInfo, MessageType, PKIMessage, Reply, csr_in, decode
 from pikachu.protocols.scep.query import Operation, capabilities, parse_query
 

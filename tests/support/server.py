@@ -19,8 +19,8 @@ from typing import Any, Final, Self
 import psutil
 
 from pikachu.cli.session import opened
-from pikachu.core import SafetySettings
-from pikachu.rooms import Core
+from pikachu.server.application import Core
+from pikachu.server.composition import SafetySettings
 from tests.support.people import CHEAP
 from tests.support.pki import Identity
 from tests.support.ports import free_ports

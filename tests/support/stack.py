@@ -17,16 +17,18 @@ from typing import Any, Final
 from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 
-from pikachu.authority import IssuingCA, Order
+from pikachu.ca.issuance import IssuingCA, Order
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
-from pikachu.core import SafetySettings, build
-from pikachu.http.quick import QuickPath
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
+from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.requests import NewRequest
+from pikachu.http.fast_path import QuickPath
 from pikachu.http.request import Limits, Site
-from pikachu.model import SYSTEM, CertificateRecord, Method, NewRequest, RevocationReason, StatusChange
-from pikachu.rooms import Core, Pools
+from pikachu.server.application import Core, Pools
+from pikachu.server.composition import SafetySettings, build
 from pikachu.storage.migrate import migrate
-from pikachu.threads import ImmediatePool
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.profile import Addresses, leaf_extensions

@@ -17,7 +17,7 @@ from twisted.internet.task import Clock
 
 from playwright.sync_api import Browser
 
-from pikachu.web.ui.tree import ui_tree
+from pikachu.server.pages import ui_tree
 from tests.support.browser import NARROW, WIDE, Theme, Window, chromium, window
 from tests.support.demo import PASSWORD, Demo, fill
 from tests.support.server import Server, running_server

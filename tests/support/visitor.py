@@ -10,11 +10,11 @@ from urllib.parse import urlencode
 
 from twisted.internet.task import Clock
 
+from pikachu.core.model.people import SYSTEM, Account, AccountState, Role
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.tree import Tree
-from pikachu.model import SYSTEM, Account, AccountState, Role
+from pikachu.server.pages import ui_tree
 from pikachu.web.ui.application import UIResource
-from pikachu.web.ui.tree import ui_tree
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
 from tests.support.stack import Response, Stack, ask

@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.listeners import ClientCertificates
-from pikachu.model import SYSTEM, Account, AccountState, Event, Principal, RequestRecord, Role
-from pikachu.outlets import Outlets, limits
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
+from pikachu.core.model.requests import RequestRecord
+from pikachu.server.listeners import ClientCertificates
+from pikachu.server.sites import Outlets, limits
 from pikachu.web.browsers import SESSION
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.pem import pem

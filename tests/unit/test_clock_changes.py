@@ -15,15 +15,15 @@ import pytest
 from cryptography import x509
 
 from pikachu.auth.rate_limit import FailureLimiter, Quota
-from pikachu.authority import IssuingCA
-from pikachu.clock import SystemClock, use_monotonic_timers
-from pikachu.errors import RateLimited
-from pikachu.model import utc
-from pikachu.service_credentials import OCSP, SCEP_RA, Purpose
+from pikachu.ca.issuance import IssuingCA
+from pikachu.ca.service_certificates import OCSP, SCEP_RA, Purpose
+from pikachu.core.clock import SystemClock, use_monotonic_timers
+from pikachu.core.errors import RateLimited
+from pikachu.core.model.times import utc
 from tests.support.clocks import SteppedClock
 from tests.support.deferreds import result_of
 from tests.support.stack import Stack, build_core, open_stack
-from tests.unit.test_validation import ask, told
+from tests.unit.va.test_ocsp import ask, told
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 AHEAD = {"seconds": 30, "minutes": 600, "hours": 5 * HOUR, "days": 20 * DAY, "months": 200 * DAY}

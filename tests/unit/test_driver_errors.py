@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from sqlalchemy import exc
 
-from pikachu.errors import StoreUnavailable
-from pikachu.model import Event
-from pikachu.outlets import Outlets
+from pikachu.core.errors import StoreUnavailable
+from pikachu.core.model.events import Event
+from pikachu.server.sites import Outlets
 from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
 from tests.support.databases import NOW
 from tests.support.deferreds import failure_of

@@ -18,13 +18,16 @@ from twisted.internet.task import Clock
 import pytest
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.certificate_templates import TemplateDraft
-from pikachu.core import build
-from pikachu.errors import Conflict, EditConflict, NotAuthorized, NotFound, PikachuError
-from pikachu.interfaces import Begun
-from pikachu.model import SYSTEM, AccountState, Event, ListQuery, Policy, Principal, Role
-from pikachu.rooms import Core, Pools
-from pikachu.threads import ImmediatePool
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.errors import Conflict, EditConflict, NotAuthorized, NotFound, PikachuError
+from pikachu.core.interfaces import Begun
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
+from pikachu.core.model.policies import Policy
+from pikachu.inventory.templates import TemplateDraft
+from pikachu.server.application import Core, Pools
+from pikachu.server.composition import build
 from tests.support.databases import NOW, Calls, Opened
 from tests.support.pki import make_csr
 from tests.support.stack import FAST, make_files

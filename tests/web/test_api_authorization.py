@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from pikachu.model import SYSTEM, Approval, Role, Scope, utc
-from pikachu.policy import DEFAULT_POLICY_NAME
+from pikachu.core.model.people import SYSTEM, Role, Scope
+from pikachu.core.model.policies import Approval
+from pikachu.core.model.times import utc
+from pikachu.ra.policies import DEFAULT_POLICY_NAME
 from tests.support.deferreds import result_of
 from tests.support.pki import DAY, make_leaf
 from tests.support.rest import REST, csr_pem, make_rest

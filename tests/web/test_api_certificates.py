@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from pikachu.model import Scope
+from pikachu.core.model.people import Scope
 from pikachu.x509.pem import pem
 from tests.support.pki import make_csr
 from tests.support.rest import REST, csr_pem

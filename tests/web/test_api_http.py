@@ -11,8 +11,8 @@ from twisted.python.failure import Failure
 
 import pytest
 
-from pikachu.errors import IssuanceFailed, SignerUnavailable
-from pikachu.interfaces import ISigner, ToBeSigned
+from pikachu.core.errors import IssuanceFailed, SignerUnavailable
+from pikachu.core.interfaces import ISigner, ToBeSigned
 from pikachu.web.dispatch import TIME_LIMIT
 from tests.support.connections import Plain
 from tests.support.reference_work import BATCH, costs_at_most

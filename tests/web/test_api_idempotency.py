@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.errors import Conflict, PolicyViolation
+from pikachu.core.errors import Conflict, PolicyViolation
 from pikachu.web.api.idempotency import Repetitions
 from pikachu.web.api.routes import Answer
 from pikachu.web.errors import HTTPProblem

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from tests.support.rest import REST
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from pikachu.model import Scope
+from pikachu.core.model.people import Scope
 from pikachu.x509.crl import crl_pem
 from tests.support.pki import brought, make_csr
 from tests.support.rest import REST, csr_pem, make_rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from tests.support.rest import REST
 
 

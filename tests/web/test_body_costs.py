@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.web.api.bodies import MAXIMUM_DIGITS, MAXIMUM_VALUES, parse_json
 from tests.support.reference_work import BATCH, cost_in_signatures
 

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.certificate_requests import RequestSource
 from pikachu.cli.main import main
-from pikachu.decisions import Issued, Pending
-from pikachu.model import SYSTEM, Approval, EventRecord, ListQuery, Method, Policy, Principal, RevocationReason
+from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.events import EventRecord
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, Principal
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.inventory.csrs import RequestSource
+from pikachu.ra.enrollment import Issued, Pending
 from pikachu.x509.crl import crl_pem
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of

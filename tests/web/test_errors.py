@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import MalformedRequest, PikachuError, RateLimited, Unavailable
-from pikachu.model import PolicyLimits, Role
+from pikachu.core.errors import MalformedRequest, PikachuError, RateLimited, Unavailable
+from pikachu.core.model.people import Role
+from pikachu.core.model.policies import PolicyLimits
 from pikachu.web.api.bodies import decode_body, encode, plain
 from pikachu.web.errors import OUTCOMES, problem_of
 
@@ -23,7 +24,7 @@ def all_of(kind: type[PikachuError]) -> Iterator[type[PikachuError]]:
         yield from all_of(one)
 
 
-@pytest.mark.parametrize("kind", [one for one in all_of(PikachuError) if one.__module__ == "pikachu.errors"])
+@pytest.mark.parametrize("kind", [one for one in all_of(PikachuError) if one.__module__ == "pikachu.core.errors"])
 def test_every_error_has_a_row(kind: type[PikachuError]) -> None:
     """API-2: each class of failures has a status, a title and a type of its own."""
     outcome = OUTCOMES[kind]

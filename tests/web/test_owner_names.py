@@ -8,9 +8,11 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy import Engine, event
 
-from pikachu.certificate_templates import TemplateDraft
 from pikachu.cli.main import main
-from pikachu.model import SYSTEM, AccountState, Approval, Method, Policy, Principal, Role
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.inventory.templates import TemplateDraft
 from pikachu.web.ui.csrs import EXAMPLE
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.web.api.tree import api_routes
+from pikachu.server.rest import api_routes
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, make_pages, text_of
 

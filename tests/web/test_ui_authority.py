@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pikachu.cli.main import main
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509.crl import crl_pem
 from tests.support.deferreds import result_of
 from tests.support.pki import brought, make_ca

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.model import SYSTEM
+from pikachu.core.model.people import SYSTEM
 from pikachu.web.ui.pages import Who
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of

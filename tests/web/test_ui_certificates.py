@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from tests.support.stack import Leaf
 from tests.support.visitor import Pages, Visitor, text_of
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pikachu.model import ListQuery, Method, NewRequest
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.requests import NewRequest
 from tests.support.deferreds import result_of
 from tests.support.visitor import Pages, Visitor, asks_again, text_of
 

@@ -6,7 +6,8 @@ import json
 import re
 from typing import Any
 
-from pikachu.model import SYSTEM, AccountState, RevocationReason, Role
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.people import SYSTEM, AccountState, Role
 from pikachu.web.ui.dashboard import STREAMS, WATCHED
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of

@@ -6,7 +6,9 @@ import csv
 import io
 import sqlite3
 
-from pikachu.model import Event, RevocationReason, utc
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.events import Event
+from pikachu.core.model.times import utc
 from tests.support.deferreds import result_of
 from tests.support.visitor import Pages, text_of
 

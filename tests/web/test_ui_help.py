@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pikachu.assistant import MAXIMUM_QUESTION
+from pikachu.help.assistant import MAXIMUM_QUESTION
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, make_pages, text_of

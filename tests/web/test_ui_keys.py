@@ -9,10 +9,11 @@ import pytest
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.certificate_templates import TemplateDraft
-from pikachu.decisions import Issued
-from pikachu.key_store import CHOICES
-from pikachu.model import ListQuery, Method
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.lists import ListQuery
+from pikachu.inventory.keys import CHOICES
+from pikachu.inventory.templates import TemplateDraft
+from pikachu.ra.enrollment import Issued
 from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
 from pikachu.x509.keys import describe_private_key, load_private_key
 from pikachu.x509.pem import pem

@@ -20,7 +20,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     made = make_pages(stack)
     (stack.files.folder / "pikachu.log").write_text(
         "2026-03-04T05:06:07.008Z INFO pikachu.http.request: GET /<script>alert(1)</script>\n"
-        "2026-03-04T05:06:08.008Z WARNING pikachu.core: something\x1b[31m odd\n"
+        "2026-03-04T05:06:08.008Z WARNING pikachu.server.composition: something\x1b[31m odd\n"
         "2026-03-04T05:06:09.008Z INFO pikachu.http.request: GET /logs/lines?q= 200\n"
         "2026-03-04T05:06:10.008Z ERROR pikachu.storage: the last one\n",
         encoding="utf-8",

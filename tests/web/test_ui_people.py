@@ -7,7 +7,10 @@ from html import escape
 
 import pytest
 
-from pikachu.model import SYSTEM, AccountSource, AccountState, Event, ListQuery, Role, Scope, utc
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, AccountSource, AccountState, Role, Scope
+from pikachu.core.model.times import utc
 from pikachu.web.browsers import SESSION
 from tests.support.deferreds import result_of
 from tests.support.pki import DAY, make_key, make_leaf

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from pikachu.certificate_templates import TemplateDraft
-from pikachu.model import SYSTEM, Approval, ListQuery, PolicyLimits
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.policies import Approval, PolicyLimits
+from pikachu.inventory.templates import TemplateDraft
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, asks_again, make_pages, text_of

@@ -11,7 +11,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pikachu.model import SYSTEM, CertificateRecord, ListQuery, Policy, RevocationReason
+from pikachu.core.model.certificates import CertificateRecord, RevocationReason
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.policies import Policy
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of

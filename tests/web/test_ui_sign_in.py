@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from pikachu.model import SYSTEM, AccountState, ListQuery
-from pikachu.sessions import CONFIRMED, MAXIMUM_AGE
+from pikachu.accounts.sessions import CONFIRMED, MAXIMUM_AGE
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, AccountState
 from pikachu.web.browsers import SESSION
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.certificate_templates import TemplateDraft
-from pikachu.errors import BadTemplate, MalformedRequest
-from pikachu.model import SYSTEM, ListQuery
+from pikachu.core.errors import BadTemplate, MalformedRequest
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM
+from pikachu.inventory.templates import TemplateDraft
 from pikachu.web.ui.numbered import numbered
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core

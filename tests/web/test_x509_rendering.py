@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.certificate_templates import CertificateTemplates
-from pikachu.errors import AuthenticationFailed, BadTemplate, Conflict, MalformedRequest, NotAuthorized, NotFound
-from pikachu.model import ANONYMOUS, Principal, Role, Scope
-from pikachu.threads import ImmediatePool
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.errors import AuthenticationFailed, BadTemplate, Conflict, MalformedRequest, NotAuthorized, NotFound
+from pikachu.core.model.people import ANONYMOUS, Principal, Role, Scope
+from pikachu.inventory.template_files import SHIPPED_FOLDER, Variable, VariableKind, X509Templates
+from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.x509_rendering import JinjaText
 from pikachu.x509.template import parse
-from pikachu.x509_templates import SHIPPED_FOLDER, Variable, VariableKind, X509Templates
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, make_world
 from tests.support.reference_work import BATCH, cost_in_signatures

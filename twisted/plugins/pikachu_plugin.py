@@ -2,4 +2,6 @@
 
 from twisted.application.service import ServiceMaker
 
-pikachu = ServiceMaker("Pikachu CA", "pikachu.tap", "A certificate authority: EST, SCEP, OCSP, CRL, REST.", "pikachu")
+pikachu = ServiceMaker(
+    "Pikachu CA", "pikachu.server.tap", "A certificate authority: EST, SCEP, OCSP, CRL, REST.", "pikachu"
+)

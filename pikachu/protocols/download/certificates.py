@@ -9,15 +9,15 @@ from typing import Final
 
 from twisted.web.resource import Resource
 
-from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.errors import NotFound
+from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.core.errors import NotFound
+from pikachu.core.interfaces import IClock
+from pikachu.core.model.times import utc
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import send_download
-from pikachu.interfaces import IClock
-from pikachu.model import utc
 from pikachu.protocols.download.crl import CRLDownloads
 from pikachu.protocols.download.outlet import PEM, Download, attachment, below, only_segment
-from pikachu.publication import ROOT
+from pikachu.va.crl_publisher import ROOT
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.pem import certificates_pem
 

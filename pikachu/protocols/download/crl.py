@@ -16,15 +16,15 @@ from typing import Final, NamedTuple
 from twisted.internet.defer import TimeoutError as TooSlow
 from twisted.web.resource import Resource
 
-from pikachu.authority import IssuingCA, IssuingCAs
-from pikachu.errors import MalformedRequest, NotFound, StoreUnavailable, Unavailable
+from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.core.errors import MalformedRequest, NotFound, StoreUnavailable, Unavailable
+from pikachu.core.interfaces import IClock, IWorkerPool
+from pikachu.core.model.times import utc
 from pikachu.http.files import Dates, Description, FileLibrary, Joined, OpenFile
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import Content, http_date, send_download
-from pikachu.interfaces import IClock, IWorkerPool
-from pikachu.model import utc
 from pikachu.protocols.download.outlet import PEM, Download, only_segment
-from pikachu.publication import ROOT, CRLPublisher
+from pikachu.va.crl_publisher import ROOT, CRLPublisher
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.crl import read_dates
 

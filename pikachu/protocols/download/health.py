@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from twisted.web.resource import Resource
 
-from pikachu.errors import NotFound
+from pikachu.core.errors import NotFound
 from pikachu.http.request import BoundedRequest
+from pikachu.operations.readiness import OK, UNAVAILABLE, Readiness, overall
 from pikachu.protocols.download.outlet import Download, below, send_json
-from pikachu.readiness import OK, UNAVAILABLE, Readiness, overall
 
 
 class Alive(Download):

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 from twisted.logger import Logger
 
-from pikachu.errors import (
+from pikachu.core.errors import (
     AuthenticationFailed,
     Conflict,
     NotAuthorized,

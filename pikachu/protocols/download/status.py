@@ -6,11 +6,12 @@ from typing import Final
 
 from twisted.web.resource import Resource
 
-from pikachu.errors import MalformedRequest, NotFound
+from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
+from pikachu.core.model.times import rfc3339
 from pikachu.http.request import BoundedRequest
-from pikachu.model import RevocationReason, format_serial, parse_serial, rfc3339
 from pikachu.protocols.download.outlet import Download, below, only_segment, send_json
-from pikachu.validation import CertificateStatusReader
+from pikachu.va.ocsp import CertificateStatusReader
 
 _MOST: Final = 10_000
 # Of a row's id: what a 64-bit column holds.

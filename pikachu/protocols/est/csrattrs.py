@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import BadCSR, MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.errors import BadCSR, MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, CertificationRequest
 from pikachu.x509.extension import Extension, encode_extensions

@@ -15,9 +15,9 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from pikachu.cms.signed import degenerate
-from pikachu.errors import AuthenticationFailed, MalformedRequest, NotFound, UnsupportedAlgorithm
-from pikachu.x509.armour import decode_base64
+from pikachu.core.errors import AuthenticationFailed, MalformedRequest, NotFound, UnsupportedAlgorithm
 from pikachu.x509.csr import CertificationRequest
+from pikachu.x509.pem_blocks import decode_base64
 
 PKCS10_TYPE: Final = "application/pkcs10"
 CERTS_ONLY_TYPE: Final = "application/pkcs7-mime; smime-type=certs-only"

@@ -10,8 +10,7 @@ from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import NOT_DONE_YET
 
-from pikachu.decisions import Issued, Pending
-from pikachu.errors import (
+from pikachu.core.errors import (
     AuthenticationFailed,
     BadCSR,
     MalformedRequest,
@@ -24,12 +23,13 @@ from pikachu.errors import (
     Unavailable,
     entry_of,
 )
+from pikachu.core.interfaces import IWorkerPool
+from pikachu.core.model.people import Credentials
+from pikachu.core.model.policies import Policy
 from pikachu.http.peer import channel_bindings, peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import ProtocolResource, serve
 from pikachu.http.responses import not_allowed, send, text_error
-from pikachu.interfaces import IWorkerPool
-from pikachu.model import Credentials, Policy
 from pikachu.protocols.est.csrattrs import Demands, demandable_key, encode_csrattrs
 from pikachu.protocols.est.messages import (
     CERTS_ONLY_TYPE,
@@ -46,7 +46,8 @@ from pikachu.protocols.est.messages import (
     refuse_key_encryption,
     wraps_base64,
 )
-from pikachu.registration import RegistrationAuthority
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.enrollment import Issued, Pending
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_info
 from pikachu.x509.spki import KeyDescription, describe_spki

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from pikachu.errors import MalformedRequest, TooLarge
+from pikachu.core.errors import MalformedRequest, TooLarge
 from pikachu.x509 import der
 from pikachu.x509.ocsp import (
     ACCEPTABLE_RESPONSES,

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import IResource, Resource
 
-from pikachu.errors import (
+from pikachu.core.errors import (
     IssuanceFailed,
     MalformedRequest,
     NotAuthorized,
@@ -23,14 +23,14 @@ from pikachu.errors import (
     Unavailable,
     entry_of,
 )
+from pikachu.core.interfaces import IClock
+from pikachu.core.model.times import utc
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.http.resources import ProtocolResource
 from pikachu.http.responses import not_modified, send, text_error
-from pikachu.interfaces import IClock
-from pikachu.model import utc
-from pikachu.protocols.ocsp.kept import KeptAnswers
 from pikachu.protocols.ocsp.messages import NOT_CACHEABLE, cache_headers, decode_get, decode_request
-from pikachu.validation import OCSPAnswer, OCSPResponder
+from pikachu.protocols.ocsp.response_cache import KeptAnswers
+from pikachu.va.ocsp import OCSPAnswer, OCSPResponder
 from pikachu.x509.ocsp import ResponseStatus, error_response
 
 log = Logger()
@@ -117,7 +117,7 @@ class OCSPResource(ProtocolResource):
     # --- the quick path -----------------------------------------------------------------
 
     def quick(self, method: bytes, target: bytes, body: bytes) -> bytes | None:
-        """A whole HTTP answer when it takes no waiting; see :class:`pikachu.http.quick.IQuickResponder`."""
+        """A whole HTTP answer when it takes no waiting; see :class:`pikachu.http.fast_path.IQuickResponder`."""
         if method == b"GET":
             key = target
         elif target == self._path or target == self._path + b"/":

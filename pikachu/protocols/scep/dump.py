@@ -12,7 +12,7 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.interfaces import IClock, IWorkerPool
+from pikachu.core.interfaces import IClock, IWorkerPool
 
 log = Logger()
 

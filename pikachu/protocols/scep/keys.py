@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pikachu.authority import IssuingCA, IssuingCAs
+from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.service_certificates import SCEP_RA, Credential, ServiceCredentials
 from pikachu.cms.identity import CertificateIdentity, identify
-from pikachu.errors import NotFound
-from pikachu.interfaces import IDecrypter, ISigner
-from pikachu.service_credentials import SCEP_RA, Credential, ServiceCredentials
+from pikachu.core.errors import NotFound
+from pikachu.core.interfaces import IDecrypter, ISigner
 from pikachu.x509.certificate import parse_certificate
 
 

@@ -26,7 +26,7 @@ from pikachu.cms.ber import bounded
 from pikachu.cms.enveloped import EnvelopedData, envelop, not_readable, parse_enveloped_data
 from pikachu.cms.identity import CertificateIdentity
 from pikachu.cms.signed import SIGNING_TIME, SignedData, SignerInfo, Unsigned, degenerate, parse_signed_data, prepare
-from pikachu.errors import MalformedRequest, MessageCheckFailed
+from pikachu.core.errors import MalformedRequest, MessageCheckFailed
 from pikachu.x509 import der
 
 MESSAGE_TYPE: Final = "2.16.840.1.113733.1.9.2"

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 
 _MAX_PARAMETERS: Final = 16
 # Clients break lines in base64 or use the URL alphabet, and software between us and them turns "+" into a space.

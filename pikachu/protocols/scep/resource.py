@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from twisted.logger import Logger
 from twisted.web.resource import IResource, Resource
 
-from pikachu.errors import (
+from pikachu.core.errors import (
     MalformedRequest,
     NotFound,
     PikachuError,

@@ -23,13 +23,12 @@ from twisted.python.failure import Failure
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pikachu.authority import CertificateAuthority, IssuingCA
+from pikachu.ca.issuance import CertificateAuthority, IssuingCA
 from pikachu.cms.algorithms import AllowedAlgorithms, Cipher, allowed_algorithms
 from pikachu.cms.enveloped import open_envelope, recipient_for
 from pikachu.cms.identity import CertificateIdentity, identify
 from pikachu.cms.signed import Unsigned, degenerate
-from pikachu.decisions import Issued, Pending
-from pikachu.errors import (
+from pikachu.core.errors import (
     BadTime,
     MessageCheckFailed,
     NotAuthorized,
@@ -42,8 +41,8 @@ from pikachu.errors import (
     UnsupportedAlgorithm,
     entry_of,
 )
-from pikachu.interfaces import ICertificateReader, IWorkerPool
-from pikachu.model import SERIAL_END
+from pikachu.core.interfaces import ICertificateReader, IWorkerPool
+from pikachu.core.model.certificates import SERIAL_END
 from pikachu.protocols.scep.dump import MessageDump
 from pikachu.protocols.scep.keys import MessageKeyring, MessageKeys
 from pikachu.protocols.scep.messages import (
@@ -59,9 +58,10 @@ from pikachu.protocols.scep.messages import (
     next_ca_certificates,
 )
 from pikachu.protocols.scep.query import capabilities
-from pikachu.publication import CRLPublisher
-from pikachu.registration import RegistrationAuthority
-from pikachu.scep_registration import SCEPEnrollment
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.enrollment import Issued, Pending
+from pikachu.ra.scep import SCEPEnrollment
+from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.names import names_equal
 
 log = Logger()

@@ -18,13 +18,13 @@ from twisted.web.resource import IResource, Resource
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
+from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import Authenticator, account_principal
-from pikachu.errors import AuthenticationFailed, EditConflict, TooLarge
+from pikachu.core.errors import AuthenticationFailed, EditConflict, TooLarge
+from pikachu.core.interfaces import IClock
+from pikachu.core.model.people import ANONYMOUS, Principal
 from pikachu.http.peer import peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest
-from pikachu.interfaces import IClock
-from pikachu.model import ANONYMOUS, Principal
-from pikachu.sessions import Sessions
 from pikachu.web.api.bodies import decode_body
 from pikachu.web.api.idempotency import Repetitions, checked_key
 from pikachu.web.api.preconditions import if_match

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from pikachu.errors import NotFound
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import Method, RequestRecord, RequestState, Scope
-from pikachu.registration import RegistrationAuthority
-from pikachu.rooms import Core
+from pikachu.core.errors import NotFound
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import Scope
+from pikachu.core.model.requests import RequestRecord, RequestState
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.server.application import Core
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import Answer, Call, Routes, listed, route
 

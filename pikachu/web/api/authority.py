@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.authorities import CA, Authorities, Generation
-from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import EventRecord, Scope, format_serial, parse_serial, rfc3339
-from pikachu.rooms import Core
-from pikachu.validation import CertificateStatusReader
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import format_serial, parse_serial
+from pikachu.core.model.events import EventRecord
+from pikachu.core.model.people import Scope
+from pikachu.core.model.times import rfc3339
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.server.application import Core
+from pikachu.va.ca_directory import CA, Authorities, Generation
+from pikachu.va.ocsp import CertificateStatusReader
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, listed, route
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.text.certificate import certificate_text

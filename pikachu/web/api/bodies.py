@@ -17,8 +17,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pikachu.errors import MalformedRequest
-from pikachu.model import rfc3339
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.times import rfc3339
 
 T = TypeVar("T")
 

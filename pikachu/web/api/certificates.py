@@ -8,21 +8,20 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-from pikachu.authority import IssuingCAs
-from pikachu.decisions import Pending
-from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import (
+from pikachu.ca.issuance import IssuingCAs
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import (
     CertificateRecord,
     CertificateStatus,
     Method,
-    Principal,
     RevocationReason,
-    Scope,
     format_serial,
 )
-from pikachu.registration import RegistrationAuthority
-from pikachu.rooms import Core
+from pikachu.core.model.people import Principal, Scope
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.enrollment import Pending
+from pikachu.server.application import Core
 from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.previews import PreviewDocument, preview_document

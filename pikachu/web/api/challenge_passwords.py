@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pikachu.accounts import Accounts
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import ChallengePassword, Scope, format_serial
-from pikachu.rooms import Core
+from pikachu.accounts.accounts import Accounts
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.people import ChallengePassword, Scope
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.server.application import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
 

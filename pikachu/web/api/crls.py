@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pikachu.authorities import Authorities, CRLState, Generation
-from pikachu.model import Scope
-from pikachu.rooms import Core
+from pikachu.core.model.people import Scope
+from pikachu.server.application import Core
+from pikachu.va.ca_directory import Authorities, CRLState, Generation
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, route
 

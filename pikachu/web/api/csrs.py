@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.certificate_requests import CertificateRequests, RequestSource
-from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import Scope, StoredCSR
-from pikachu.registration import RegistrationAuthority
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.people import Scope
+from pikachu.core.model.requests import StoredCSR
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.csrs import CertificateRequests, RequestSource
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.server.application import Core
 from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route

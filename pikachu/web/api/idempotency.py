@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.errors import Conflict, MalformedRequest
-from pikachu.interfaces import IClock
-from pikachu.threads import start
+from pikachu.core.concurrency import start
+from pikachu.core.errors import Conflict, MalformedRequest
+from pikachu.core.interfaces import IClock
 from pikachu.web.api.routes import Answer
 from pikachu.web.errors import HTTPProblem
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pikachu.model import Scope
-from pikachu.recognition import Kind
-from pikachu.rooms import Core
+from pikachu.core.model.people import Scope
+from pikachu.inspection.recognition import Kind
+from pikachu.server.application import Core
 from pikachu.web.api.routes import Answer, Call, Routes, route
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.belongings import StoredKey
-from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.key_store import Keys, key_name, parts_of_type
-from pikachu.model import Scope, format_serial
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.objects import StoredKey
+from pikachu.core.model.people import Scope
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.keys import Keys, key_name, parts_of_type
+from pikachu.server.application import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
 from pikachu.x509.pem import pem

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import Approval, Policy, PolicyLimits, Scope
-from pikachu.policies import Policies
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.people import Scope
+from pikachu.core.model.policies import Approval, Policy, PolicyLimits
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.ra.policy_administration import Policies
+from pikachu.server.application import Core
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route, tagged
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pikachu.errors import PikachuError
-from pikachu.previews import Asked, Given, Preview
+from pikachu.core.errors import PikachuError
+from pikachu.ra.preview import Asked, Given, Preview
 from pikachu.web.errors import problem_of
 
 

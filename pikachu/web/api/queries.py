@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
-from pikachu.errors import MalformedRequest
-from pikachu.model import ListQuery
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.lists import ListQuery
 
 LIST_NAMES: Final = ("limit", "cursor", "q", "sort")
 MAXIMUM_LIMIT: Final = 1000

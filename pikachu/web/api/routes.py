@@ -15,11 +15,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.auth.authenticator import ROLE_SCOPES
-from pikachu.edits import Versions
-from pikachu.errors import AuthenticationFailed, NotAuthorized
+from pikachu.core.edits import Versions
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.people import Principal, PrincipalKind, Scope
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import PROBLEM_JSON, send
-from pikachu.model import ListQuery, Page, Principal, PrincipalKind, Scope
 from pikachu.web.api.bodies import Nothing, encode
 from pikachu.web.api.preconditions import entity_tag
 from pikachu.web.api.queries import LIST_NAMES, list_query

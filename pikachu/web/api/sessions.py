@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.belongings import AccountCertificate, Session
-from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory
-from pikachu.model import Page, format_serial
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.lists import Page
+from pikachu.core.model.objects import AccountCertificate, Session
+from pikachu.inventory.certificates import Inventory
+from pikachu.server.application import Core
 from pikachu.web.api.queries import whole_number
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
 from pikachu.x509.certificate import decode_certificate_input, parse_certificate

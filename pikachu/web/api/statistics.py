@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.errors import Overloaded
-from pikachu.model import Scope
-from pikachu.rooms import Core
+from pikachu.core.errors import Overloaded
+from pikachu.core.model.people import Scope
+from pikachu.server.application import Core
 from pikachu.web.api.routes import Answer, Call, Routes, route
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.belongings import CertificateTemplate
-from pikachu.certificate_templates import CertificateTemplates, TemplateDraft, usages_of
-from pikachu.errors import MalformedRequest
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import Scope
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.people import Scope
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
+from pikachu.inventory.templates import CertificateTemplates, TemplateDraft, usages_of
+from pikachu.server.application import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, listed, route, tagged
 from pikachu.web.x509_rendering import JinjaText
-from pikachu.x509_templates import VariableKind, X509Template, X509Templates
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pikachu.account_fields import version_of
-from pikachu.accounts import Accounts
-from pikachu.errors import MalformedRequest, NotFound
-from pikachu.inventory import Inventory, OwnerNames
-from pikachu.model import Account, AccountSource, AccountState, RevocationReason, Role, Scope, Token
-from pikachu.rooms import Core
+from pikachu.accounts.account_fields import version_of
+from pikachu.accounts.accounts import Accounts
+from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
+from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.server.application import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route, tagged
 

@@ -6,19 +6,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pikachu.auth.authenticator import ROLE_SCOPES
-from pikachu.errors import MalformedRequest, PikachuError
-from pikachu.model import AccountSource, CertificateRecord, ListQuery, Scope, Token, format_serial
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.model.certificates import CertificateRecord, format_serial
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import AccountSource, Scope, Token
+from pikachu.server.application import Core
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
-from pikachu.x509.certificate import (
-    ANY_EXTENDED_KEY_USAGE,
-    CLIENT_AUTH,
-    decode_certificate_input,
-    parse_certificate,
-)
+from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, decode_certificate_input, parse_certificate
 
 #: API tokens that are shown, and own certificates that are offered.
 SHOWN: Final = 100

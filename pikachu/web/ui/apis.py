@@ -8,13 +8,13 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pikachu.config.choices import SCEPRegistrationAuthority
-from pikachu.rooms import Core
+from pikachu.server.application import Core
+from pikachu.server.rest import api_routes
 from pikachu.web.api.openapi import describe
-from pikachu.web.api.tree import api_routes
 from pikachu.web.ui.commands import Place, sections
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.reference import reference
-from pikachu.web.ui.replies import Html, Reply
+from pikachu.web.ui.responses import Html, Reply
 
 _PORT: Final = re.compile(r":\d+$")
 _STANDARD: Final = {"http": 80, "https": 443}

@@ -21,13 +21,13 @@ from twisted.web.server import NOT_DONE_YET
 from werkzeug.exceptions import HTTPException
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.errors import AuthenticationFailed, NotAuthorized, PikachuError
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized, PikachuError
+from pikachu.core.interfaces import IClock
 from pikachu.http.forms import form_fields
 from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import TEXT, send
-from pikachu.interfaces import IClock
-from pikachu.rooms import Core
+from pikachu.server.application import Core
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import Problem, problem_of, status_problem
@@ -36,7 +36,7 @@ from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
 from pikachu.web.ui.pages import Page, PasswordNeeded, Visit, Who
 from pikachu.web.ui.rendering import Renderer
-from pikachu.web.ui.replies import Download, Html, Octets, See
+from pikachu.web.ui.responses import Download, Html, Octets, See
 
 HTML: Final = b"text/html; charset=utf-8"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import PikachuError
-from pikachu.model import Method, RequestRecord, RequestState
-from pikachu.registration import RegistrationAuthority
-from pikachu.rooms import Core
+from pikachu.core.errors import PikachuError
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.requests import RequestRecord, RequestState
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.server.application import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 

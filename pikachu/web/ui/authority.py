@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from pikachu.authorities import DECODED_ENTRIES, CRLState, Generation
-from pikachu.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.model import CertificateRecord, CertificateStatus, ListQuery, Principal
-from pikachu.model import Page as ListPage
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.people import Principal
+from pikachu.server.application import Core
+from pikachu.va.ca_directory import DECODED_ENTRIES, CRLState, Generation
 from pikachu.web.ui.certificates import CertificateRows, utc_text
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.text.certificate import certificate_text
-from pikachu.x509.text.words import algorithm_text
+from pikachu.x509.text.descriptions import algorithm_text
 
 GENERATION_KINDS: Final = {
     Generation.CURRENT: "good",

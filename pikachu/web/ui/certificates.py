@@ -8,26 +8,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pikachu.errors import Conflict, PikachuError
-from pikachu.model import (
+from pikachu.core.errors import Conflict, PikachuError
+from pikachu.core.model.certificates import (
     CertificateRecord,
     CertificateStatus,
     Method,
-    Principal,
     RevocationReason,
     format_serial,
 )
-from pikachu.rooms import Core
+from pikachu.core.model.people import Principal
+from pikachu.server.application import Core
 from pikachu.web.certificate_files import certificate_file
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.responses import Download, Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.names import parse_name
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.text.certificate import certificate_text
-from pikachu.x509.text.words import algorithm_text, shown
+from pikachu.x509.text.descriptions import algorithm_text, shown
 
 HOLD: Final = RevocationReason.CERTIFICATE_HOLD
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pikachu.errors import PikachuError
-from pikachu.model import ChallengePassword, format_serial, rfc3339
-from pikachu.rooms import Core
+from pikachu.core.errors import PikachuError
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.people import ChallengePassword
+from pikachu.core.model.times import rfc3339
+from pikachu.server.application import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 

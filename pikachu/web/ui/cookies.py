@@ -6,8 +6,8 @@ import base64
 import binascii
 from typing import Final
 
-from pikachu.errors import SecretKeyChanged
-from pikachu.sealing import Sealer
+from pikachu.core.errors import SecretKeyChanged
+from pikachu.core.sealing import Sealer
 
 #: What a form is bound to before there is a session.
 VISITOR: Final = "__Host-pikachu-visitor"

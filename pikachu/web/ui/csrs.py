@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pikachu.belongings import StoredKey
-from pikachu.certificate_requests import RequestPreview, RequestSource
-from pikachu.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.model import ListQuery, StoredCSR, rfc3339
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.objects import StoredKey
+from pikachu.core.model.requests import StoredCSR
+from pikachu.core.model.times import rfc3339
+from pikachu.inventory.csrs import RequestPreview, RequestSource
+from pikachu.server.application import Core
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.responses import Download, Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem

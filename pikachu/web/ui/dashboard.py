@@ -19,22 +19,26 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from pikachu.belongings import Session
-from pikachu.errors import Overloaded, PikachuError
+from pikachu.core.errors import Overloaded, PikachuError
+from pikachu.core.interfaces import IClock, IDelayedCall
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.events import EventRecord
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.objects import Session
+from pikachu.core.model.people import Principal
+from pikachu.core.model.times import rfc3339, utc
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import text_error
 from pikachu.http.stream import EventStream
-from pikachu.interfaces import IClock, IDelayedCall
-from pikachu.inventory import Inventory
-from pikachu.live import News
-from pikachu.model import EventRecord, ListQuery, Method, Principal, rfc3339, utc
-from pikachu.rooms import Core
-from pikachu.statistics import Overview
+from pikachu.inventory.certificates import Inventory
+from pikachu.operations.event_feed import News
+from pikachu.operations.statistics import Overview
+from pikachu.server.application import Core
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply
+from pikachu.web.ui.responses import Html, Reply
 
-#: How many pages of one account may listen, whose share of all that may (pikachu.live) stays small however often it
+#: How many pages of one account may listen, whose share of all that may (pikachu.operations.event_feed) stays small however often it
 #: signs in, and how often it is looked whether the session of each lasts.
 STREAMS: Final = 16
 WATCHED: Final = 15.0

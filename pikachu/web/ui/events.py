@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from pikachu.model import EventRecord, ListQuery, rfc3339
-from pikachu.model import Page as ListPage
-from pikachu.rooms import Core
+from pikachu.core.model.events import EventRecord
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.times import rfc3339
+from pikachu.server.application import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import Column, Filter, Table
 
 #: Kinds of resources that have a filter of their own; all others are *Other*.

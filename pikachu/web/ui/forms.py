@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pikachu.edits import Versions
-from pikachu.errors import ConfirmationRequired, MalformedRequest
+from pikachu.core.edits import Versions
+from pikachu.core.errors import ConfirmationRequired, MalformedRequest
 
 _NUMBER: Final = re.compile("[0-9]{1,9}")
 _VERSION: Final = re.compile("[0-9]{1,18}")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from pikachu.assistant import MAXIMUM_QUESTION
-from pikachu.errors import PikachuError
-from pikachu.rooms import Core
+from pikachu.core.errors import PikachuError
+from pikachu.help.assistant import MAXIMUM_QUESTION
+from pikachu.server.application import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply
+from pikachu.web.ui.responses import Html, Reply
 
 _LONGEST: int = 200
 _EXAMPLES = (

@@ -8,14 +8,14 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from pikachu.errors import PikachuError
-from pikachu.inspection import Inspected
-from pikachu.recognition import Kind, Value
-from pikachu.rooms import Core
+from pikachu.core.errors import PikachuError
+from pikachu.inspection.recognition import Kind, Value
+from pikachu.inspection.service import Inspected
+from pikachu.server.application import Core
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.rendering import moment
-from pikachu.web.ui.replies import Html, Reply
+from pikachu.web.ui.responses import Html, Reply
 
 _TEMPLATE: Final = "inspect/page.html"
 _SECRET: Final = frozenset({Kind.PRIVATE_KEY, Kind.PKCS12})

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.belongings import StoredKey
-from pikachu.errors import MalformedRequest, PikachuError
-from pikachu.key_store import CHOICES, key_name, parts_of_type
-from pikachu.model import CertificateRecord, format_serial, rfc3339
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.model.certificates import CertificateRecord, format_serial
+from pikachu.core.model.objects import StoredKey
+from pikachu.core.model.times import rfc3339
+from pikachu.inventory.keys import CHOICES, key_name, parts_of_type
+from pikachu.server.application import Core
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.responses import Download, Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.pem import pem
 

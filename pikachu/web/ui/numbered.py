@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import BadTemplate, PikachuError
+from pikachu.core.errors import BadTemplate, PikachuError
 
 _WHOLE: Final = 120
 _AROUND: Final = 12

@@ -7,12 +7,12 @@ from itertools import groupby
 from typing import Final
 from urllib.parse import urlencode
 
-from pikachu.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.log_files import LogLine
-from pikachu.operation import Operation
-from pikachu.rooms import Core
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.operations.log_reader import LogLine
+from pikachu.operations.server_view import Operation
+from pikachu.server.application import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Octets, Reply
+from pikachu.web.ui.responses import Html, Octets, Reply
 
 _SIZES: Final = (50, 100, 200, 500, 1000, 2000)
 _DEFAULT_SIZE: Final = 200

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
-from pikachu.belongings import Session
-from pikachu.errors import AuthenticationFailed, NotAuthorized
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized
+from pikachu.core.model.objects import Session
+from pikachu.core.model.people import ANONYMOUS, Account, Principal
 from pikachu.http.request import BoundedRequest
-from pikachu.model import ANONYMOUS, Account, Principal
 from pikachu.web.ids import id_of
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.replies import Reply
+from pikachu.web.ui.responses import Reply
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pikachu.errors import EditConflict, MalformedRequest, PikachuError
-from pikachu.model import Approval, ListQuery, Policy, PolicyLimits, rfc3339
-from pikachu.model import Page as ListPage
-from pikachu.policies import KEY_LIMITS
-from pikachu.rooms import Core
+from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.policies import Approval, Policy, PolicyLimits
+from pikachu.core.model.times import rfc3339
+from pikachu.ra.policy_administration import KEY_LIMITS
+from pikachu.server.application import Core
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 

@@ -7,29 +7,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pikachu.authority import IssuingCAs
-from pikachu.certificate_requests import CertificateRequests
-from pikachu.decisions import Pending
-from pikachu.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.model import (
-    Approval,
-    CertificateRecord,
-    ListQuery,
-    Method,
-    Policy,
-    Principal,
-    StoredCSR,
-)
-from pikachu.model import Page as ListPage
-from pikachu.policies import Policies
-from pikachu.policy import BARE_POLICY_NAME, DEFAULT_POLICY_NAME
-from pikachu.previews import Preview
-from pikachu.registration import RegistrationAuthority
-from pikachu.rooms import Core
+from pikachu.ca.issuance import IssuingCAs
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.model.certificates import CertificateRecord, Method
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.people import Principal
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.core.model.requests import StoredCSR
+from pikachu.inventory.csrs import CertificateRequests
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.enrollment import Pending
+from pikachu.ra.policies import BARE_POLICY_NAME, DEFAULT_POLICY_NAME
+from pikachu.ra.policy_administration import Policies
+from pikachu.ra.preview import Preview
+from pikachu.server.application import Core
 from pikachu.web.ui.certificates import CertificateRows, Row
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.names import parse_name

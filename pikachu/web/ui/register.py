@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pikachu.errors import PikachuError
-from pikachu.model import AccountState
-from pikachu.rooms import Core
+from pikachu.core.errors import PikachuError
+from pikachu.core.model.people import AccountState
+from pikachu.server.application import Core
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 
 
 class RegisterPages(Pages):

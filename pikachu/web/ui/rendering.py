@@ -12,7 +12,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup, escape
 
 from pikachu import __version__
-from pikachu.model import rfc3339
+from pikachu.core.model.times import rfc3339
 from pikachu.web.ui.static import StaticFiles
 
 FOLDER: Final = Path(__file__).parents[2] / "templates" / "html"

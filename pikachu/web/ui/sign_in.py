@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pikachu.errors import NotAuthorized, PikachuError
+from pikachu.core.errors import NotAuthorized, PikachuError
 from pikachu.http.peer import peer_intermediates, required_certificate
-from pikachu.rooms import Core
+from pikachu.server.application import Core
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.application import own_path
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 
 
 class SignInPages(Pages):

@@ -22,12 +22,12 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
-from pikachu.errors import MalformedRequest, PikachuError
+from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.lists import Page as ListPage
 from pikachu.http.request import BoundedRequest, log_failure
-from pikachu.model import ListQuery
-from pikachu.model import Page as ListPage
 from pikachu.web.ui.pages import Visit
-from pikachu.web.ui.replies import Html, Reply
+from pikachu.web.ui.responses import Html, Reply
 
 T = TypeVar("T")
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.belongings import CertificateTemplate
-from pikachu.certificate_templates import MANUALLY, PROFILE_TYPES, TemplateDraft, usages_of
-from pikachu.errors import EditConflict, PikachuError
-from pikachu.model import rfc3339
-from pikachu.rooms import Core
+from pikachu.core.errors import EditConflict, PikachuError
+from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.times import rfc3339
+from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, TemplateDraft, usages_of
+from pikachu.server.application import Core
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Download, Html, Reply, See
+from pikachu.web.ui.responses import Download, Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 _SAMPLE: Final = """\

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from pikachu.account_fields import version_of
-from pikachu.accounts import Accounts
-from pikachu.errors import EditConflict, MalformedRequest, NotFound, PikachuError
-from pikachu.holdings import BATCH
-from pikachu.model import Account, AccountSource, AccountState, Principal, RevocationReason, Role
-from pikachu.rooms import Core
-from pikachu.sessions import Sessions
+from pikachu.accounts.account_fields import version_of
+from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.holdings import BATCH
+from pikachu.accounts.sessions import Sessions
+from pikachu.core.errors import EditConflict, MalformedRequest, NotFound, PikachuError
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.people import Account, AccountSource, AccountState, Principal, Role
+from pikachu.server.application import Core
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.certificates import REASON_LABELS
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.rendering import duration
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import Column, Filter, Table
 
 SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}

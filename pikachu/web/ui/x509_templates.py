@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from pikachu.certificate_templates import PROFILE_TYPES, TemplateDraft
-from pikachu.errors import PikachuError
-from pikachu.model import ListQuery
-from pikachu.model import Page as ListPage
-from pikachu.rooms import Core
+from pikachu.core.errors import PikachuError
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.lists import Page as ListPage
+from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
+from pikachu.inventory.templates import PROFILE_TYPES, TemplateDraft
+from pikachu.server.application import Core
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.replies import Html, Reply, See
+from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import Column, Table
 from pikachu.web.x509_rendering import JinjaText
-from pikachu.x509_templates import VariableKind, X509Template, X509Templates
 
 # Fields of variables begin so: a variable may have the name of another field.
 _FIELD: Final = "v-"

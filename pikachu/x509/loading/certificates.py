@@ -5,7 +5,7 @@ from __future__ import annotations
 from cryptography import x509
 from OpenSSL import crypto
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.loading.public_keys import MESSAGES, RSABounds, read_public_key
 

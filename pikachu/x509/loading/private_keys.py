@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
-from pikachu.errors import BadPublicKey, MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.errors import BadPublicKey, MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der, ml_dsa
 from pikachu.x509.loading.public_keys import (
     EC_PUBLIC_KEY,

@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm as PycaUnsupported
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 
-from pikachu.errors import BadPublicKey, MalformedRequest
+from pikachu.core.errors import BadPublicKey, MalformedRequest
 from pikachu.x509 import der
 
 PublicKey: TypeAlias = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final
 
-from pikachu.errors import BadTemplate
+from pikachu.core.errors import BadTemplate
 
 MAXIMUM_TEXT: Final = 64 * 1024
 """Octets of a text at most."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import BadTemplate, MalformedRequest
+from pikachu.core.errors import BadTemplate, MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension
 from pikachu.x509.template import asn1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pikachu.errors import BadTemplate
+from pikachu.core.errors import BadTemplate
 from pikachu.x509.extension import Extension
 from pikachu.x509.template.configuration import Configuration, Section
 from pikachu.x509.template.context import VARIABLES, ExtensionContext

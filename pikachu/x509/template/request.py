@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from pikachu.errors import BadTemplate
+from pikachu.core.errors import BadTemplate
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension, encode_extensions
 from pikachu.x509.template.configuration import Configuration, Field, Section, quoted, suggestion

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import BadTemplate
+from pikachu.core.errors import BadTemplate
 from pikachu.x509 import der
 from pikachu.x509.template.configuration import Configuration, Section, quoted, suggestion
 from pikachu.x509.template.object_names import LONG, SHORT

@@ -1,7 +1,7 @@
 """Certificates, requests, CRLs and what else people bring, as text in the manner of the ``openssl`` program.
 
 Nothing here judges: what this authority would refuse is shown as well as anything else.  What can't be read at all
-raises :class:`pikachu.errors.MalformedRequest`; the size of a text is bounded, whatever went in.
+raises :class:`pikachu.core.errors.MalformedRequest`; the size of a text is bounded, whatever went in.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
+from pikachu.x509.text.descriptions import algorithm_text, first, moment_text, name_text, number_text
 from pikachu.x509.text.lines import Lines
-from pikachu.x509.text.parts import add_extensions, add_signature, extensions_in, signed_parts
 from pikachu.x509.text.public_key import add_public_key
-from pikachu.x509.text.words import algorithm_text, first, moment_text, name_text, number_text
+from pikachu.x509.text.sections import add_extensions, add_signature, extensions_in, signed_parts
 
 _UNIQUE_IDENTIFIERS = {0x81: "Issuer Unique ID", 0x82: "Subject Unique ID"}
 

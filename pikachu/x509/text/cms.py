@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.text.certificate import certificate_text
 from pikachu.x509.text.crl import crl_text
-from pikachu.x509.text.lines import Lines
-from pikachu.x509.text.words import (
+from pikachu.x509.text.descriptions import (
     algorithm_name,
     algorithm_text,
     first,
@@ -19,6 +18,7 @@ from pikachu.x509.text.words import (
     serial_hex,
     value_text,
 )
+from pikachu.x509.text.lines import Lines
 
 _TYPES: Final = {
     "1.2.840.113549.1.7.1": "data",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import islice
 from typing import Final
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.crl import parse_crl_summary
+from pikachu.x509.text.descriptions import algorithm_text, first, moment_text, name_text, serial_hex
 from pikachu.x509.text.lines import Lines
-from pikachu.x509.text.parts import add_extensions, add_signature, extensions_in, signed_parts
-from pikachu.x509.text.words import algorithm_text, first, moment_text, name_text, serial_hex
+from pikachu.x509.text.sections import add_extensions, add_signature, extensions_in, signed_parts
 
 _TIMES: Final = (der.UTC_TIME, der.GENERALIZED_TIME)
 

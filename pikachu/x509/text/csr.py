@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS
 from pikachu.x509.extension import Extension
 from pikachu.x509.extension_text import object_name
+from pikachu.x509.text.descriptions import first, name_text, value_text
 from pikachu.x509.text.lines import Lines
-from pikachu.x509.text.parts import add_extensions, add_signature, extensions_in, signed_parts
 from pikachu.x509.text.public_key import add_public_key
-from pikachu.x509.text.words import first, name_text, value_text
+from pikachu.x509.text.sections import add_extensions, add_signature, extensions_in, signed_parts
 
 _MAXIMUM_ATTRIBUTES: Final = 64
 _MAXIMUM_VALUES: Final = 16

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.crl import REASON_CODE
@@ -15,9 +15,9 @@ from pikachu.x509.extension import Extension
 from pikachu.x509.extension_text import extension_text
 from pikachu.x509.ocsp import NONCE
 from pikachu.x509.text.certificate import certificate_text
+from pikachu.x509.text.descriptions import algorithm_text, first, moment_text, name_text, serial_hex
 from pikachu.x509.text.lines import Lines
-from pikachu.x509.text.parts import add_extensions, add_signature, extensions_in
-from pikachu.x509.text.words import algorithm_text, first, moment_text, name_text, serial_hex
+from pikachu.x509.text.sections import add_extensions, add_signature, extensions_in
 
 _MAXIMUM_SHOWN: Final = 100
 _MAXIMUM_CERTIFICATES: Final = 8

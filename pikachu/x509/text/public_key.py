@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.spki import EC_PUBLIC_KEY, ED25519, ML_DSA_44, ML_DSA_65, ML_DSA_87, RSA_ENCRYPTION
+from pikachu.x509.text.descriptions import algorithm_name, value_text
 from pikachu.x509.text.lines import Lines
-from pikachu.x509.text.words import algorithm_name, value_text
 
 # By the curve's OID: bits, and NIST's name of it.
 _CURVES: Final = {

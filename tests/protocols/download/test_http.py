@@ -15,21 +15,22 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.authority import IssuingCA
+from pikachu.ca.issuance import IssuingCA
 from pikachu.cli.main import main
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.times import rfc3339, utc
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.responses import Part, _Slices
 from pikachu.http.tree import Tree
-from pikachu.model import RevocationReason, rfc3339, utc
 from pikachu.protocols.download.crl import cache_fields, crl_dates
-from pikachu.protocols.download.resources import download_tree
+from pikachu.server.downloads import download_tree
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
 from tests.support.pki import brought, make_ca
 from tests.support.stack import Response, Stack, ask, build_core
-from tests.unit.test_validation import signer_of
+from tests.unit.va.test_ocsp import signer_of
 
 DAY = 86400
 SOME_CRL = brought(make_ca("p256", "Some CA"))

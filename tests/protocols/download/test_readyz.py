@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred, fail, succeed
 
 import pytest
 
-from pikachu.errors import ConfigError, StoreUnavailable
+from pikachu.ca.service_certificates import OCSP
+from pikachu.core.errors import ConfigError, StoreUnavailable
+from pikachu.core.model.events import Event
 from pikachu.http.tree import Tree
-from pikachu.model import Event
-from pikachu.protocols.download.resources import download_tree
-from pikachu.readiness import Check
-from pikachu.service_credentials import OCSP
+from pikachu.operations.readiness import Check
+from pikachu.server.downloads import download_tree
 from tests.support.clocks import SteppedClock
 from tests.support.databases import NOW
 from tests.support.deferreds import result_of

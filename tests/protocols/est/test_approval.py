@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.listeners import ClientCertificates
-from pikachu.model import Approval
+from pikachu.core.model.policies import Approval
+from pikachu.server.listeners import ClientCertificates
 from tests.protocols.est.refusals import refused
 from tests.support.est import EST, channel_binding, est_server, est_site
 from tests.support.pki import make_csr

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.model import Approval, ListQuery, Policy, Principal
-from pikachu.rooms import Pools
-from pikachu.threads import ImmediatePool
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import Principal
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.server.application import Pools
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of

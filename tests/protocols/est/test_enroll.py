@@ -9,8 +9,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from pikachu.listeners import ClientCertificates
-from pikachu.model import AccountState, CertificateStatus
+from pikachu.core.model.certificates import CertificateStatus
+from pikachu.core.model.people import AccountState
+from pikachu.server.listeners import ClientCertificates
 from tests.protocols.est.refusals import refused
 from tests.support.deferreds import result_of
 from tests.support.est import EST, basic, certificates_in, est_server, path

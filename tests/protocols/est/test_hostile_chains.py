@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from OpenSSL import SSL
 
-from pikachu.listeners import ClientCertificates
+from pikachu.server.listeners import ClientCertificates
 from tests.protocols.est.refusals import refused
 from tests.support import hostile_keys, pki
 from tests.support.est import EST

@@ -8,12 +8,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.authority import IssuingCA
-from pikachu.model import PolicyLimits, Role
+from pikachu.ca.issuance import IssuingCA
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.model.people import Role
+from pikachu.core.model.policies import PolicyLimits
 from pikachu.protocols.est.csrattrs import parse_csrattrs
 from pikachu.protocols.est.messages import decode_body
 from pikachu.signers.key import KeySigner
-from pikachu.threads import ImmediatePool
 from pikachu.x509.csr import CHALLENGE_PASSWORD
 from pikachu.x509.spki import EC_PUBLIC_KEY, RSA_ENCRYPTION
 from tests.protocols.est.refusals import refused

@@ -9,8 +9,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
-from pikachu.listeners import ClientCertificates
-from pikachu.model import SYSTEM, PolicyLimits, RevocationReason
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.policies import PolicyLimits
+from pikachu.server.listeners import ClientCertificates
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME
 from tests.protocols.est.refusals import refused
 from tests.support.deferreds import result_of

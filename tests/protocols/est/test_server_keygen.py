@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_private_key
 
-from pikachu.model import PolicyLimits
+from pikachu.core.model.policies import PolicyLimits
 from pikachu.protocols.est.messages import ASYMMETRIC_DECRYPT_KEY_IDENTIFIER, DECRYPT_KEY_IDENTIFIER
 from pikachu.x509 import der
 from pikachu.x509.keys import load_private_key

@@ -11,8 +11,8 @@ from queue import SimpleQueue
 
 import pytest
 
-from pikachu.rooms import Pools
-from pikachu.threads import ImmediatePool, WorkerPool
+from pikachu.core.concurrency import ImmediatePool, WorkerPool
+from pikachu.server.application import Pools
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain
 from tests.support.est import EST, PKCS10, basic, est_server, path

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from pikachu.http.quick import QuickPath
+from pikachu.core.model.times import utc
+from pikachu.http.fast_path import QuickPath
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
-from pikachu.model import utc
 from pikachu.protocols.ocsp.resource import OCSPResource
 from pikachu.x509.ocsp import SHA1
 from tests.support import ocsp

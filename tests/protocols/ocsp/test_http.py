@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pikachu.model import RevocationReason, utc
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.times import utc
 from pikachu.x509 import der
 from pikachu.x509.ocsp import NONCE, SHA1, SHA256, SHA384, SHA512
 from tests.protocols.ocsp.server import OCSPServer

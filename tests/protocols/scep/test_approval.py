@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pikachu.model import Approval
+from pikachu.core.model.policies import Approval
 from tests.support.deferreds import result_of
 from tests.support.est import ADMIN
 from tests.support.faults import FaultySigner

@@ -9,18 +9,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pikachu.errors import SignerUnavailable
-from pikachu.model import RevocationReason
+from pikachu.core.errors import SignerUnavailable
+from pikachu.core.model.certificates import RevocationReason
 from tests.support.faults import FaultySigner, FaultyStore
-from tests.support.scep import (
-    BAD_ALG,
-    BAD_MESSAGE_CHECK,
-    BAD_REQUEST,
-    FAILURE,
-    SCEP,
-    SUCCESS,
-    scep_server_in,
-)
+from tests.support.scep import BAD_ALG, BAD_MESSAGE_CHECK, BAD_REQUEST, FAILURE, SCEP, SUCCESS, scep_server_in
 from tests.support.scep_client import SCEPClient, csr, rsa_key, self_signed
 
 

@@ -13,15 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.reference_work import BATCH, costs_at_most
-from tests.support.scep import (
-    BAD_ALG,
-    BAD_CERT_ID,
-    BAD_MESSAGE_CHECK,
-    BAD_REQUEST,
-    FAILURE,
-    SCEP,
-    scep_server_in,
-)
+from tests.support.scep import BAD_ALG, BAD_CERT_ID, BAD_MESSAGE_CHECK, BAD_REQUEST, FAILURE, SCEP, scep_server_in
 from tests.support.scep_client import (
     CONTENT_TYPE,
     DATA,

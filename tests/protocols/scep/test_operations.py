@@ -8,8 +8,8 @@ import pytest
 from asn1crypto import cms
 from cryptography import x509
 
-from pikachu.errors import ConfigError
-from pikachu.model import RevocationReason
+from pikachu.core.errors import ConfigError
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509 import der
 from tests.support.deferreds import result_of
 from tests.support.pki import make_ca

@@ -19,24 +19,23 @@ from hypothesis import strategies as st
 from pikachu.auth.authenticator import Authenticator, new_challenge, new_token, token_digest
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
-from pikachu.errors import AuthenticationFailed, Conflict, NotAuthorized, RateLimited
-from pikachu.interfaces import Begun
-from pikachu.model import (
+from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, RateLimited
+from pikachu.core.interfaces import Begun
+from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import (
     ANONYMOUS,
     SYSTEM,
     AccountState,
     Credentials,
-    Event,
-    ListQuery,
-    Method,
-    NewRequest,
     Principal,
     PrincipalKind,
-    RevocationReason,
     Role,
     Scope,
 )
-from pikachu.sealing import Sealer
+from pikachu.core.model.requests import NewRequest
+from pikachu.core.sealing import Sealer
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import ADDRESS, CHEAP, PASSWORD, HeldPool, World, certificate_of, make_world
 from tests.support.pki import DAY, make_ca, make_leaf

@@ -10,8 +10,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pikachu.errors import NotAuthorized
-from pikachu.model import Event, RevocationReason
+from pikachu.core.errors import NotAuthorized
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.events import Event
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, certificate_of, make_world
 from tests.support.pki import DAY, Identity, digest_for, make_ca, make_key, make_leaf, make_name

@@ -18,8 +18,8 @@ from pikachu.auth.passwords import (
     Argon2Parameters,
     PasswordHasher,
 )
-from pikachu.errors import AuthenticationFailed, Overloaded, PolicyViolation
-from pikachu.threads import ImmediatePool
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.errors import AuthenticationFailed, Overloaded, PolicyViolation
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import CHEAP, CountingPool
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.auth.rate_limit import MAXIMUM_KEYS, MAXIMUM_LOCK, QUIET, FailureLimiter, address_key
-from pikachu.errors import RateLimited
+from pikachu.core.errors import RateLimited
 
 
 def make_limiter(limit: int = 3, window: float = 60, lock: float = 30) -> tuple[FailureLimiter, Clock]:

@@ -11,7 +11,7 @@ from pikachu import __version__
 from pikachu.cli.certificates import REASONS
 from pikachu.cli.init import CURVES, KEY_NAMES
 from pikachu.cli.main import main, parser
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509 import keys
 
 COMMANDS = (

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pikachu.cms.ber import MAX_DEPTH, MAX_ELEMENTS, normalise
 from pikachu.cms.enveloped import parse_enveloped_data
 from pikachu.cms.signed import parse_signed_data
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.protocols.scep.messages import decode
 from tests.support.reference_work import BATCH, costs_at_most
 from tests.support.scep_client import as_ber, octets, tlv

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pikachu.cms.algorithms import LEGACY, MODERN, WITH_SHA1_3DES, AllowedAlgorithms, Cipher
-from pikachu.cms.enveloped import (
-    NOT_READABLE,
-    envelop,
-    open_envelope,
-    parse_enveloped_data,
-    recipient_for,
-)
+from pikachu.cms.enveloped import NOT_READABLE, envelop, open_envelope, parse_enveloped_data, recipient_for
 from pikachu.cms.identity import identify
-from pikachu.errors import MalformedRequest, MessageCheckFailed, RequestError, UnknownRecipient, UnsupportedAlgorithm
+from pikachu.core.errors import (
+    MalformedRequest,
+    MessageCheckFailed,
+    RequestError,
+    UnknownRecipient,
+    UnsupportedAlgorithm,
+)
 from pikachu.protocols.scep.messages import csr_in
 from tests.support import scep_client as client
 from tests.support.scep_client import as_ber, octets, rsa_key, self_signed, tlv

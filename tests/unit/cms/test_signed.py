@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pikachu.cms.algorithms import LEGACY, MODERN, WITH_SHA1_3DES, Digest, allowed_algorithms, rsa_signature_algorithm
 from pikachu.cms.identity import identify
 from pikachu.cms.signed import ASYMMETRIC_KEY_PACKAGE, DATA, degenerate, parse_signed_data, prepare
-from pikachu.errors import MalformedRequest, MessageCheckFailed, RequestError, UnsupportedAlgorithm
+from pikachu.core.errors import MalformedRequest, MessageCheckFailed, RequestError, UnsupportedAlgorithm
 from pikachu.x509 import der
 from tests.support import scep_client as client
 from tests.support.reference_work import BATCH, costs_at_most

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pikachu.config.loading import load
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 from tests.unit.config.conftest import Load
 from tests.unit.config.samples import OLD_LAYOUT, SECRET_KEY, with_changes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pikachu.config.features import FEATURES, require_features
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 from tests.support.stack import make_files, open_stack
 from tests.unit.config.conftest import Load
 from tests.unit.config.samples import with_changes

@@ -12,7 +12,7 @@ from pikachu.config.choices import Base64Wrap, LDAPSecurity, LogLevel, Mode, Vau
 from pikachu.config.kinds import Secret
 from pikachu.config.loading import load, parse
 from pikachu.config.sections import SECTIONS, keys
-from pikachu.errors import ConfigError
+from pikachu.core.errors import ConfigError
 from tests.unit.config.conftest import Load
 from tests.unit.config.samples import OLD_LAYOUT, SECRET_KEY, with_changes
 

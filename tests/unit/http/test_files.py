@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import NotFound, Overloaded, StoreUnavailable
+from pikachu.core.concurrency import ImmediatePool
+from pikachu.core.errors import NotFound, Overloaded, StoreUnavailable
 from pikachu.http.files import Dates, Description, FileLibrary, Joined, OpenFile
-from pikachu.threads import ImmediatePool
 from tests.support.deferreds import failure_of, result_of
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)

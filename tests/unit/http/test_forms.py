@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.http.forms import MAXIMUM_FIELDS, form_fields
 from tests.support.reference_work import BATCH, cost_in_signatures
 

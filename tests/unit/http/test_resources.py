@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.errors import Overloaded, PikachuError, PolicyViolation
+from pikachu.core.errors import Overloaded, PikachuError, PolicyViolation
 from pikachu.http.request import BoundedRequest, Site
 from pikachu.http.resources import ProtocolResource
 from pikachu.http.responses import send, text_error

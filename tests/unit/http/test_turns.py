@@ -15,11 +15,11 @@ from twisted.web.server import NOT_DONE_YET
 
 import pytest
 
-from pikachu.http.quick import QuickPath
+from pikachu.core.model.times import utc
+from pikachu.http.fast_path import QuickPath
 from pikachu.http.request import BoundedRequest, Limits, Site
 from pikachu.http.responses import send, send_download
 from pikachu.http.tree import Tree
-from pikachu.model import utc
 from tests.support.connections import Plain
 from tests.unit.http.test_request import Waiting
 

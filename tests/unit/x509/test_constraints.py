@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.errors import MalformedRequest, PolicyViolation
+from pikachu.core.errors import MalformedRequest, PolicyViolation
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.constraints import check_names, check_path_length, read_name_constraints
 from pikachu.x509.names import parse_name

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import MalformedRequest
-from pikachu.model import RevocationReason
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509 import crl, der
 from tests.support import pki
 from tests.support.interop import require

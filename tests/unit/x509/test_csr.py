@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import (
+from pikachu.core.errors import (
     BadCSR,
     BadPublicKey,
     MalformedRequest,

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pikachu.cms.identity import identify
-from pikachu.errors import BadPublicKey, MalformedRequest, RequestError, UnsupportedAlgorithm
+from pikachu.core.errors import BadPublicKey, MalformedRequest, RequestError, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.keys import KEY_NAMES, describe_private_key, describe_spki, generate_private_key, load_private_key
 from pikachu.x509.loading.certificates import check_certificate_key, load_certificate, load_tls_certificate

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pikachu.errors import (
+from pikachu.core.errors import (
     BadPublicKey,
     MalformedRequest,
     MessageCheckFailed,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pikachu.errors import BadCSR, MalformedRequest, PolicyViolation, RequestError
+from pikachu.core.errors import BadCSR, MalformedRequest, PolicyViolation, RequestError
 from pikachu.x509 import der
 from pikachu.x509.constraints import NameConstraints, check_names
 from pikachu.x509.csr import MAXIMUM_SIZE as CSR_SIZE

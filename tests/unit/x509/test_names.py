@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import BadCSR, MalformedRequest, RequestError
+from pikachu.core.errors import BadCSR, MalformedRequest, RequestError
 from pikachu.x509 import der
 from pikachu.x509.names import build_name, name_from_text, names_equal, parse_name
 from tests.support.interop import require

@@ -20,7 +20,7 @@ from cryptography.x509 import ocsp as pyca
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.protocols.ocsp.messages import decode_request
 from pikachu.x509 import der, ocsp
 from tests.support import pki

@@ -7,7 +7,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import BadCSR, MalformedRequest, RequestError
+from pikachu.core.errors import BadCSR, MalformedRequest, RequestError
 from pikachu.x509 import der
 from pikachu.x509.names import name_from_text
 from pikachu.x509.san import (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import BadCSR, MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.errors import BadCSR, MalformedRequest, UnsupportedAlgorithm
 from pikachu.protocols.est.csrattrs import (
     EXTENSION_TEMPLATE,
     LIBEST_LIMIT,

@@ -13,13 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.cms.signed import degenerate
-from pikachu.errors import (
-    AuthenticationFailed,
-    MalformedRequest,
-    NotFound,
-    TooLarge,
-    UnsupportedAlgorithm,
-)
+from pikachu.core.errors import AuthenticationFailed, MalformedRequest, NotFound, TooLarge, UnsupportedAlgorithm
 from pikachu.protocols.est.messages import (
     ASYMMETRIC_DECRYPT_KEY_IDENTIFIER,
     DECRYPT_KEY_IDENTIFIER,

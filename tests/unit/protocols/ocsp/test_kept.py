@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pikachu.protocols.ocsp.kept import KeptAnswers
-from pikachu.validation import OCSPAnswer
+from pikachu.protocols.ocsp.response_cache import KeptAnswers
+from pikachu.va.ocsp import OCSPAnswer
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 

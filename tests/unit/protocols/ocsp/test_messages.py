@@ -19,7 +19,7 @@ from cryptography.x509 import ocsp as pyca
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import MalformedRequest, TooLarge
+from pikachu.core.errors import MalformedRequest, TooLarge
 from pikachu.protocols.ocsp.messages import (
     MAX_GET,
     NOT_CACHEABLE,

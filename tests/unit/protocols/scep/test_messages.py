@@ -15,7 +15,7 @@ from pikachu.cms.algorithms import LEGACY, MODERN, AllowedAlgorithms, Cipher, Di
 from pikachu.cms.enveloped import NOT_READABLE, open_envelope, recipient_for
 from pikachu.cms.identity import identify
 from pikachu.cms.signed import Unsigned, parse_signed_data
-from pikachu.errors import (
+from pikachu.core.errors import (
     MalformedRequest,
     MessageCheckFailed,
     PikachuError,

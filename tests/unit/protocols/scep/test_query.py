@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.protocols.scep.query import Operation, SCEPQuery, capabilities, parse_query
 
 DATA = bytes(range(256))  # its base64 has "+", "/" and "="

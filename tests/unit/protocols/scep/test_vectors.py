@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pikachu.cms.algorithms import LEGACY, MODERN, AllowedAlgorithms, Cipher, Digest
 from pikachu.cms.enveloped import open_envelope, recipient_for
 from pikachu.cms.identity import identify
-from pikachu.errors import UnsupportedAlgorithm
+from pikachu.core.errors import UnsupportedAlgorithm
 from pikachu.protocols.scep.messages import MessageType, csr_in, decode, issuer_and_subject_in
 from pikachu.protocols.scep.query import Operation, parse_query
 from tests.support.scep_client import as_ber

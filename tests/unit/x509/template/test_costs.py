@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from pikachu.errors import BadTemplate
+from pikachu.core.errors import BadTemplate
 from pikachu.x509.template import ExtensionContext, parse
 from pikachu.x509.template.configuration import MAXIMUM_TEXT
 from pikachu.x509.template.distinguished_name import attribute_type

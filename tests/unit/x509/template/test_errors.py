@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pikachu.errors import BadTemplate
+from pikachu.core.errors import BadTemplate
 from pikachu.x509.template import parse
 from tests.support.reference_work import BATCH, costs_at_most
 

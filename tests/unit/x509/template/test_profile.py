@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pikachu.errors import BadTemplate, MalformedRequest
+from pikachu.core.errors import BadTemplate, MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension
 from pikachu.x509.template import ExtensionContext, certification_request_info, parse

@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives import serialization
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.errors import MalformedRequest
-from pikachu.model import RevocationReason
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.x509 import der
 from pikachu.x509.crl import assemble_crl, crl_entry, tbs_cert_list
 from pikachu.x509.text import certificate_text, crl_text, csr_text

@@ -1,0 +1,109 @@
+"""Revokes what an account holds when the account is suspended or deleted."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.core.concurrency import start, uncancelled
+from pikachu.core.errors import UnknownSerial
+from pikachu.core.interfaces import IClock, IDelayedCall, IStore
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.objects import OwnerRevocation
+from pikachu.core.model.people import Principal, PrincipalKind
+
+log = Logger()
+
+#: Certificates that are revoked at a time, each in a transaction of its own; so many are waited for.
+BATCH: Final = 64
+#: Delay before an order that failed is tried again, in seconds.
+RETRY_SECONDS: Final = 30.0
+
+
+class Holdings:
+    """The valid certificates of accounts.
+
+    An order to revoke them is stored with what it follows from, and forgotten when it is carried out.
+    """
+
+    def __init__(self, store: IStore, authority: CertificateAuthority, clock: IClock) -> None:
+        self._store = store
+        self._authority = authority
+        self._clock = clock
+        self._stopping = False
+        self._under_way: list[Deferred[None]] = []
+        self._retries: list[IDelayedCall] = []
+
+    async def count(self, account_id: int) -> int:
+        """Return how many valid certificates an account holds: exact to 10,000; 10,001 means more."""
+        query = ListQuery(limit=1, owner_id=account_id, filters={"status": "valid"}, count=True)
+        return (await self._store.certificates(query, self._authority.now())).total or 0
+
+    async def revoke(self, order: OwnerRevocation) -> None:
+        """Carry out a stored order: at once when the account holds few certificates, else in the background.
+
+        A failure is logged and tried again, so that what the order follows from is done all the same.
+        """
+        few = await self.count(order.account_id) <= BATCH
+        done = self._begin(order)
+        if few:
+            await done
+
+    @uncancelled
+    async def resume(self) -> None:
+        """Go on with the orders that an earlier run of the server has left."""
+        for order in await self._store.owner_revocations():
+            self._begin(order)
+
+    @uncancelled
+    async def stop(self) -> None:
+        """Begin nothing more, and wait for what is being written; the next start goes on with the rest."""
+        self._stopping = True
+        for retry in self._retries:
+            if retry.active():
+                retry.cancel()
+        await DeferredList(self._under_way)
+
+    def _begin(self, order: OwnerRevocation) -> Deferred[None]:
+        self._under_way = [one for one in self._under_way if not one.called]
+        done = start(self._carry_out(order)).addErrback(self._failed, order)
+        self._under_way.append(done)
+        return done
+
+    def _failed(self, failure: Failure, order: OwnerRevocation) -> None:
+        log.error(
+            "The certificates of account {account} are not all revoked; trying again: {error}",
+            account=order.account_id,
+            error=failure.getErrorMessage(),
+        )
+        if not self._stopping:
+            self._retries = [one for one in self._retries if one.active()]
+            self._retries.append(self._clock.callLater(RETRY_SECONDS, self._begin, order))
+
+    async def _carry_out(self, order: OwnerRevocation) -> None:
+        actor = Principal(PrincipalKind.ACCOUNT, order.actor, owner_id=order.actor_id)
+        # What is being signed first: it is a certificate by the time that the certificates have been looked through,
+        # or its serial is revoked before it is one.
+        await self._revoke(await self._store.intended_serials(order.account_id), order, actor)
+        after = revoked = 0
+        while not self._stopping:
+            found = await self._store.valid_serials(order.account_id, self._authority.now(), after, BATCH)
+            await self._revoke([serial for _, serial in found], order, actor)
+            revoked += len(found)
+            if len(found) < BATCH:
+                await self._store.end_owner_revocation(order.account_id)
+                log.info("Revoked {count} certificates of account {account}", count=revoked, account=order.account_id)
+                return
+            after = found[-1][0]
+
+    async def _revoke(self, serials: list[int], order: OwnerRevocation, actor: Principal) -> None:
+        """Revoke each in a transaction of its own; those that wait together are committed together."""
+        revoking = [self._authority.revoke(serial, order.reason, actor) for serial in serials]
+        for _, result in await DeferredList(revoking, consumeErrors=True):
+            # One that was deleted from the lists meanwhile is nothing that can be revoked.
+            if isinstance(result, Failure) and not result.check(UnknownSerial):
+                result.raiseException()

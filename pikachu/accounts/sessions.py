@@ -1,0 +1,313 @@
+"""The rules about being signed in (USR-3): how sessions begin, how long they last, what ends them.
+
+The browser holds 256 random bits; the database their digest.  A session ends when its user was not seen for
+``max_idle_time``, twelve hours after it began, by a log-out, and at once when the account is suspended or deleted or
+its password changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from pikachu.auth.authenticator import Authenticator, account_principal
+from pikachu.auth.owners import may_act
+from pikachu.auth.permissions import administers, require_scope, require_whole_account
+from pikachu.core.audit import event_by
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolation
+from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.events import Event
+from pikachu.core.model.objects import AccountCertificate, Session
+from pikachu.core.model.people import Account, Principal, Scope
+from pikachu.core.model.times import utc
+from pikachu.core.sealing import Sealer
+from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, Certificate
+from pikachu.x509.names import parse_name
+
+#: However busy, a session lasts no longer than this.
+MAXIMUM_AGE: Final = timedelta(hours=12)
+#: How long a password that was asked for again is remembered (DECISIONS 49).
+CONFIRMED: Final = timedelta(minutes=5)
+#: Client certificates that sign in one account.
+MAXIMUM_CERTIFICATES: Final = 20
+_SEEN_EVERY: Final = timedelta(seconds=15)
+_SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
+_MAXIMUM_AGENT: Final = 200
+_AT_ONCE: Final = 200
+
+
+class Sessions:
+    """Who is signed in.
+
+    Methods fail with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+
+    :param maximum_idle: seconds without a request that end a session.
+    """
+
+    def __init__(
+        self, store: IStore, authenticator: Authenticator, sealer: Sealer, clock: IClock, maximum_idle: int
+    ) -> None:
+        self._store = store
+        self._authenticator = authenticator
+        self._sealer = sealer
+        self._clock = clock
+        self.maximum_idle = timedelta(seconds=maximum_idle)
+
+    # --- beginning ------------------------------------------------------------------------
+
+    @uncancelled
+    async def login(self, username: str, password: str, address: str, agent: str) -> tuple[Session, str]:
+        """A new session of the active account of that name and password, and its secret.
+
+        Fails as ``Authenticator.basic`` does: in one way for every cause; and with Conflict when the account was
+        suspended or given another password meanwhile.
+        """
+        account = await self._authenticator.verified(username, password, address)
+        return await self._begin(account, address, agent, "password")
+
+    @uncancelled
+    async def login_by_certificate(
+        self, der: bytes, address: str, agent: str, intermediates: tuple[bytes, ...] = ()
+    ) -> tuple[Session, str]:
+        """A new session of the account that the TLS client certificate *der* was bound to.
+
+        Fails with NotAuthorized for a certificate that is not valid here, or signs in nobody, and with RateLimited.
+        """
+        account = await self._authenticator.verified_certificate(der, address, intermediates)
+        return await self._begin(account, address, agent, "client certificate")
+
+    async def _begin(
+        self, account: Account, address: str, agent: str, by: str, *, confirmed: bool = False
+    ) -> tuple[Session, str]:
+        # To sign in is not yet to ask for what shows secrets: the first such page asks for the password (CFG-11).
+        secret = secrets.token_urlsafe(32)
+        event = _event("login", account, account_principal(account, address), by=by)
+        session = await self._store.add_session(
+            _digest(secret), account, confirmed, address, agent[:_MAXIMUM_AGENT], event, self._now()
+        )
+        return session, secret
+
+    @uncancelled
+    async def renew(self, account: Account, address: str, agent: str) -> tuple[Session, str]:
+        """A new session for who has just changed the own password, which ended all others."""
+        return await self._begin(account, address, agent, "password", confirmed=True)
+
+    # --- going on -------------------------------------------------------------------------
+
+    @uncancelled
+    async def find(self, secret: str, *, seen: bool = True) -> tuple[Session, Account] | None:
+        """The session of that secret and its account, as long as both last.
+
+        :param seen: its user is there, so that it goes on; a script that asks by itself does not show that.
+        """
+        if not _SECRET.fullmatch(secret):
+            return None
+        found = await self._store.session_by_digest(_digest(secret))
+        if found is None:
+            return None
+        session, account = found
+        now = self._now()
+        if not self._lasts(session, now):
+            try:
+                await self._store.end_session(session.id, _idle_event(session, account), now)
+            except NotFound:
+                # Another request has ended it meanwhile.
+                return None
+            return None
+        if not may_act(account):
+            return None
+        if seen and abs(now - session.last_seen_at) >= _SEEN_EVERY:
+            await self._store.touch_session(session.id, now)
+            session = replace(session, last_seen_at=now)
+        return session, account
+
+    @uncancelled
+    async def still(self, session: Session) -> Account | None:
+        """The account of a session that still lasts; nobody is marked as seen."""
+        now = self._now()
+        for one in await self._store.sessions_of(session.account_id):
+            if one.id == session.id and self._lasts(one, now):
+                account = await self._store.account(session.account_id)
+                return account if may_act(account) else None
+        return None
+
+    def _lasts(self, session: Session, now: datetime) -> bool:
+        return _is_within(session.last_seen_at, self.maximum_idle, now) and _is_within(
+            session.created_at, MAXIMUM_AGE, now
+        )
+
+    def csrf(self, secret: str) -> str:
+        """What a form of the browser with that secret carries (UI-5): nobody else can know it."""
+        return self._sealer.digest("csrf", secret.encode()).hex()[:40]
+
+    # --- the password again ---------------------------------------------------------------
+
+    def is_confirmed(self, session: Session) -> bool:
+        """Whether the password was asked for within the last five minutes."""
+        return session.confirmed_at is not None and _is_within(session.confirmed_at, CONFIRMED, self._now())
+
+    @uncancelled
+    async def confirm(self, actor: Principal, session: Session, password: str) -> None:
+        """Ask for the password again.  Fails as ``Authenticator.confirm`` does."""
+        await self._authenticator.confirm(actor, password)
+        await self._store.confirm_session(session.id, self._now())
+
+    # --- ending ---------------------------------------------------------------------------
+
+    @uncancelled
+    async def logout(self, session: Session, account: Account) -> None:
+        """The session ends; nothing, when it has ended already."""
+        event = _event("logout", account, account_principal(account, session.address))
+        try:
+            await self._store.end_session(session.id, event, self._now())
+        except NotFound:
+            return
+
+    @uncancelled
+    async def of_account(self, actor: Principal, account_id: int) -> list[Session]:
+        """One's own sessions that last, newest first, or anybody's for admins.  Fails with NotFound."""
+        self._require_own(actor, account_id)
+        now = self._now()
+        return [session for session in await self._store.sessions_of(account_id) if self._lasts(session, now)]
+
+    @uncancelled
+    async def end(self, actor: Principal, account_id: int, session_id: int) -> None:
+        """End one of one's own sessions.  Fails with NotFound."""
+        self._require_own(actor, account_id)
+        account = await self._store.account(account_id)
+        if session_id not in {session.id for session in await self._store.sessions_of(account_id)}:
+            raise NotFound("there is no such session")
+        await self._store.end_session(session_id, _event("logout", account, actor), self._now())
+
+    @uncancelled
+    async def force_logout(self, actor: Principal, account_id: int) -> int:
+        """Sign an account out everywhere (USR-4); how many sessions ended.  Admins only.  Fails with NotFound."""
+        require_scope(actor, Scope.ADMIN)
+        account = await self._store.account(account_id)
+        return await self._store.end_sessions(account_id, _event("force logout", account, actor), self._now())
+
+    def idle(self, actor: Principal, account_ids: Iterable[int]) -> Deferred[dict[int, timedelta]]:
+        """For how long those accounts that are signed in were not seen.  Admins only."""
+
+        async def work() -> dict[int, timedelta]:
+            require_scope(actor, Scope.ADMIN)
+            now = self._now()
+            seen = await self._store.last_seen(account_ids)
+            return {one: abs(now - at) for one, at in seen.items() if _is_within(at, self.maximum_idle, now)}
+
+        return Deferred.fromCoroutine(work())
+
+    @uncancelled
+    async def forget_idle(self) -> int:
+        """End the sessions whose users have gone without a word; how many."""
+        ended, last, now = 0, _AT_ONCE, self._now()
+        while last == _AT_ONCE:
+            last = await self._store.end_idle_sessions(now - self.maximum_idle, _idle_event, now, _AT_ONCE)
+            ended += last
+        return ended
+
+    # --- client certificates --------------------------------------------------------------
+
+    @uncancelled
+    async def certificates(self, actor: Principal, account_id: int) -> list[AccountCertificate]:
+        """The client certificates that sign in one's own account, or anybody's for admins."""
+        self._require_own(actor, account_id)
+        return await self._store.account_certificates(account_id)
+
+    @uncancelled
+    async def certificate(self, actor: Principal, certificate_id: int) -> AccountCertificate:
+        """One that signs in one's own account, or anybody's for admins.  Fails with NotFound."""
+        own = require_whole_account(actor)
+        found = await self._store.account_certificate(certificate_id)
+        if found.account_id != own and not administers(actor):
+            raise NotFound("there is no such certificate of an account")
+        return found
+
+    @uncancelled
+    async def bind(self, actor: Principal, account_id: int, certificate: Certificate) -> AccountCertificate:
+        """Have a client certificate sign in one's own account, or anybody's for admins.
+
+        Whether it is one of this authority's or one that it trusts, and not revoked, is looked at each time that it is
+        used.  Fails with NotFound, with PolicyViolation when it is not valid now or not for clients, with NotAuthorized
+        when it is somebody else's, and with Conflict when it signs in an account already.
+        """
+        self._require_own(actor, account_id)
+        account = await self._store.account(account_id)
+        now = self._now()
+        if not certificate.not_before <= now <= certificate.not_after:
+            raise PolicyViolation("this certificate is not valid now; choose one that is")
+        purposes = certificate.extended_key_usage
+        if purposes is not None and not purposes & {CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE}:
+            raise PolicyViolation("this certificate is not meant for clients: its extendedKeyUsage lacks clientAuth")
+        if not administers(actor):
+            await self._require_owned(account_id, certificate)
+        if len(await self._store.account_certificates(account_id)) >= MAXIMUM_CERTIFICATES:
+            raise Conflict(f"an account has at most {MAXIMUM_CERTIFICATES} client certificates; take one away first")
+        serial, subject = format_serial(certificate.serial), parse_name(certificate.subject_der).text
+        event = _event("bind certificate", account, actor, serial=serial, subject=subject)
+        return await self._store.bind_certificate(
+            account_id,
+            hashlib.sha256(certificate.der).digest(),
+            subject,
+            certificate.serial,
+            certificate.not_after,
+            event,
+            now,
+        )
+
+    async def _require_owned(self, account_id: int, certificate: Certificate) -> None:
+        """That nobody takes what this authority has issued for somebody else; what it has not is anybody's."""
+        try:
+            record = await self._store.certificate_by_serial(certificate.serial)
+        except NotFound:
+            return
+        if record.der == certificate.der and record.owner_id != account_id:
+            raise NotAuthorized("this certificate was issued for somebody else; an admin can bind it")
+
+    @uncancelled
+    async def unbind(self, actor: Principal, certificate_id: int) -> None:
+        """It signs in nobody any more.  Fails with NotFound."""
+
+        def decide(certificate: AccountCertificate, account: Account) -> Event:
+            serial = format_serial(certificate.serial)
+            return _event("unbind certificate", account, actor, serial=serial, subject=certificate.subject)
+
+        # A certificate stays bound to one account until it is unbound.
+        await self.certificate(actor, certificate_id)
+        await self._store.unbind_certificate(certificate_id, decide, self._now())
+
+    @staticmethod
+    def _require_own(actor: Principal, account_id: int) -> None:
+        """Sessions and certificates are a person's own: a token with less than all scopes has no business there."""
+        if require_whole_account(actor) != account_id and not administers(actor):
+            raise NotFound("there is no such account")
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
+
+
+def _digest(secret: str) -> bytes:
+    # Nobody guesses 256 random bits, so a plain digest will do, as for tokens.
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _is_within(at: datetime, period: timedelta, now: datetime) -> bool:
+    """Return whether *at* is near enough; a time of a clock that was ahead must not make anything last for years."""
+    return abs(now - at) <= period
+
+
+def _idle_event(session: Session, account: Account) -> Event:
+    return _event("logout", account, account_principal(account, session.address), reason="idle too long")
+
+
+def _event(type_: str, account: Account, actor: Principal, **details: object) -> Event:
+    return replace(event_by(actor, type_, "user", account.username, account.id, **details), about_account=True)

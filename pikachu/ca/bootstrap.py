@@ -1,0 +1,407 @@
+"""Making a certificate authority where there is none yet (INIT-1): keys, CA certificates and the first files.
+
+Nothing that exists is ever replaced.  Each file comes into being whole, the key before its certificate, so that a
+run that was killed is completed by the next one: a key without a certificate is used again.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from twisted.internet.defer import Deferred
+
+from pikachu.ca.issuance import BACKDATE, CertificateAuthority, IssuingCA, Order
+from pikachu.core.errors import ConfigError, PikachuError
+from pikachu.core.model.certificates import CertificateRecord, Method
+from pikachu.core.model.people import Principal
+from pikachu.core.model.policies import Policy
+from pikachu.core.model.requests import NewRequest
+from pikachu.signers.files import CAFiles, check_issued_by, load_certificates, load_key
+from pikachu.signers.key import sign_now
+from pikachu.x509 import der
+from pikachu.x509.certificate import (
+    BASIC_CONSTRAINTS,
+    CRL_SIGN,
+    DIGITAL_SIGNATURE,
+    EXTENDED_KEY_USAGE,
+    KEY_CERT_SIGN,
+    KEY_USAGE,
+    SERVER_AUTH,
+    SUBJECT_ALTERNATIVE_NAME,
+    SUBJECT_KEY_IDENTIFIER,
+    Certificate,
+    assemble,
+    end_of_validity,
+    tbs_certificate,
+)
+from pikachu.x509.extension import Extension
+from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_pem
+from pikachu.x509.names import COMMON_NAME, COUNTRY, build_name, parse_name
+from pikachu.x509.pem import certificates_pem
+from pikachu.x509.profile import Addresses, authority_key_identifier, crl_distribution_point, leaf_extensions
+from pikachu.x509.san import GeneralName, encode_san
+from pikachu.x509.signature import signature_algorithm
+from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
+
+PRIVATE_FILE: Final = 0o600
+PUBLIC_FILE: Final = 0o644
+PRIVATE_FOLDER: Final = 0o700
+PUBLIC_FOLDER: Final = 0o755
+
+DEFAULT_VALIDITY: Final = "# Days that a certificate under the default policy is valid.\n365\n"
+
+_ORGANIZATION: Final = "2.5.4.10"
+
+Write = Callable[[Path, bytes, int], None]
+Report = Callable[[str, Path], None]
+
+
+def make_folder(path: Path, mode: int) -> None:
+    """Make a folder where there is none, whatever the umask; folders above it get 0755.
+
+    :raises ConfigError: when that can't be done.
+    """
+    if path.is_dir():
+        return
+    if path.parent != path:
+        make_folder(path.parent, PUBLIC_FOLDER)
+    try:
+        path.mkdir(mode=mode, exist_ok=True)
+        path.chmod(mode)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder {path} can't be made: {error.strerror}; mend the owner of {path.parent}"
+        ) from None
+
+
+def new_secret_key() -> bytes:
+    """A SECRET_KEY of 384 random bits, as its file holds it."""
+    return f"{secrets.token_urlsafe(48)}\n".encode()
+
+
+def write_new(path: Path, content: bytes, mode: int) -> None:
+    """Make a file, whole and on the disk, or leave none; one that exists is never replaced.
+
+    :raises ConfigError: when it exists by now, or can't be written.
+    """
+    temporary = _temporary(path)
+    try:
+        # What a killed run left half-written goes first: O_EXCL never writes into somebody else's file.
+        temporary.unlink(missing_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                os.fchmod(stream.fileno(), mode)
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            _give_name(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} can't be written: {error.strerror}; mend the owner or mode of {path.parent}"
+        ) from None
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.new")
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    """A link fails where the name is taken; a rename would replace, and is for file systems without links."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS) or path.exists():
+            raise
+        temporary.rename(path)
+
+
+def ca_subject(common_name: str, organization: str | None = None, country: str | None = None) -> bytes:
+    """The DER name of a CA.
+
+    :raises BadCSR: when a part is too long or has characters that are not allowed.
+    """
+    parts = [(COUNTRY, country), (_ORGANIZATION, organization), (COMMON_NAME, common_name)]
+    return build_name((oid, text) for oid, text in parts if text)
+
+
+def _ca_extensions(
+    ski: bytes, authority: Extension, path_length: int, usage: Sequence[int], crl_url: str | None
+) -> tuple[Extension, ...]:
+    found = [
+        Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True), der.integer(path_length))),
+        Extension(KEY_USAGE, True, der.named_bits(usage)),
+        Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(ski)),
+        authority,
+    ]
+    if crl_url is not None:
+        found.append(crl_distribution_point(crl_url))
+    return tuple(found)
+
+
+def _new_serial() -> int:
+    return secrets.randbits(159) | 1 << 158
+
+
+def root_certificate(key: PrivateKey, subject_der: bytes, days: int, now: datetime) -> bytes:
+    """The DER of a self-signed root: pathlen 1, keyCertSign and cRLSign (RFC 5280 section 4.2.1)."""
+    described = describe_private_key(key)
+    algorithm = signature_algorithm(described).der
+    own = Extension("2.5.29.35", False, der.sequence(der.implicit(0, described.ski)))
+    tbs = tbs_certificate(
+        serial=_new_serial(),
+        algorithm=algorithm,
+        issuer_der=subject_der,
+        not_before=now - BACKDATE,
+        not_after=end_of_validity(now, days),
+        subject_der=subject_der,
+        spki_der=described.spki,
+        extensions=_ca_extensions(described.ski, own, 1, (KEY_CERT_SIGN, CRL_SIGN), None),
+    )
+    return assemble(tbs, algorithm, sign_now(key, tbs))
+
+
+def issuing_certificate(
+    key: PrivateKey,
+    subject_der: bytes,
+    issuer_key: PrivateKey,
+    issuer: Certificate,
+    days: int,
+    now: datetime,
+    crl_url: str | None = None,
+) -> bytes:
+    """The DER of an issuing CA's certificate: pathlen 0, keyCertSign, cRLSign and digitalSignature.
+
+    It ends with its issuer at the latest.
+
+    :param crl_url: where the issuer's CRL is; ``None`` names none.
+    """
+    described = describe_private_key(key)
+    algorithm = signature_algorithm(describe_private_key(issuer_key)).der
+    tbs = tbs_certificate(
+        serial=_new_serial(),
+        algorithm=algorithm,
+        issuer_der=issuer.subject_der,
+        not_before=max(now - BACKDATE, issuer.not_before),
+        not_after=min(end_of_validity(now, days), issuer.not_after),
+        subject_der=subject_der,
+        spki_der=described.spki,
+        extensions=_ca_extensions(
+            described.ski,
+            authority_key_identifier(issuer),
+            0,
+            (DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN),
+            crl_url,
+        ),
+    )
+    return assemble(tbs, algorithm, sign_now(issuer_key, tbs))
+
+
+@dataclass(frozen=True, slots=True)
+class RootFiles:
+    """Where the root lies.
+
+    :param key: ``None``: it is kept elsewhere.
+    """
+
+    key: Path | None
+    certificate: Path
+    passphrase: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CAPlan:
+    """What a new CA is like.
+
+    :param algorithm: one of ``pikachu.x509.keys.KEY_NAMES``.
+    :param days: validity; an issuing CA ends with the root at the latest.
+    """
+
+    subject_der: bytes
+    algorithm: str
+    days: int
+
+
+class Founder:
+    """Makes the files that are missing.
+
+    :param permissions: what to do with keys that others can read: ``refuse`` or ``warn``.
+    :param report: told ``made`` or ``left`` and the file.
+    :param write: makes one file; see :func:`write_new`.
+    """
+
+    def __init__(
+        self, now: datetime, permissions: str, report: Report, warn: Callable[[str], None], write: Write = write_new
+    ) -> None:
+        self._now = now
+        self._permissions = permissions
+        self._report = report
+        self._warn = warn
+        self._write = write
+
+    def file(self, path: Path, content: Callable[[], bytes], mode: int, folder_mode: int) -> None:
+        """Make a file with that content where there is none."""
+        if path.exists():
+            # A run that was killed may have left the name under which the file was written.
+            _temporary(path).unlink(missing_ok=True)
+            self._report("left", path)
+            return
+        make_folder(path.parent, folder_mode)
+        self._write(path, content(), mode)
+        self._report("made", path)
+
+    def secret_key(self, path: Path) -> None:
+        """Make a SECRET_KEY of 384 random bits."""
+        self.file(path, new_secret_key, PRIVATE_FILE, PRIVATE_FOLDER)
+
+    def default_policy(self, extensions: Path, validity: Path) -> None:
+        """Make ``server_ext_cfg`` and ``validity_conf`` (POL-2)."""
+        self.file(extensions, DEFAULT_SERVER_EXTENSIONS.encode, PUBLIC_FILE, PRIVATE_FOLDER)
+        self.file(validity, DEFAULT_VALIDITY.encode, PUBLIC_FILE, PRIVATE_FOLDER)
+
+    def key(self, path: Path, setting: str, algorithm: str, passphrase: bytes | None = None) -> PrivateKey:
+        """The key of that file, made where there is none; encrypted when there is a passphrase.
+
+        :raises ConfigError: when it can't be read or written.
+        """
+        self.file(
+            path,
+            lambda: private_key_pem(generate_private_key(algorithm), passphrase).encode(),
+            PRIVATE_FILE,
+            PRIVATE_FOLDER,
+        )
+        return load_key(path, setting, passphrase, self._permissions, self._warn)
+
+    def root(self, files: RootFiles, plan: CAPlan) -> None:
+        """Make the root.
+
+        :raises ConfigError: when its key has no place.
+        """
+        if files.certificate.exists():
+            if files.key is not None and files.key.exists():
+                self._report("left", files.key)
+            self._report("left", files.certificate)
+            return
+        if files.key is None:
+            raise ConfigError(
+                f"[CA] ROOT_KEY_PATH: not set, and {files.certificate} does not exist; name a file, so that "
+                f"`pikachu init` can make the root, or copy your root's certificate to {files.certificate}"
+            )
+        key = self.key(files.key, "[CA] ROOT_KEY_PATH", plan.algorithm, files.passphrase)
+        self.file(
+            files.certificate,
+            lambda: certificates_pem([root_certificate(key, plan.subject_der, plan.days, self._now)]).encode(),
+            PUBLIC_FILE,
+            PRIVATE_FOLDER,
+        )
+
+    def issuing_ca(self, files: CAFiles, plan: CAPlan, root: RootFiles, crl_base: str | None) -> None:
+        """Make an issuing CA below the root: key, certificate, chain.
+
+        :param crl_base: the public address whose ``/crl/`` has the root's CRL.
+        :raises ConfigError: when the root's key is not here, or a certificate stands there without its key.
+        """
+        if files.certificate.exists():
+            if not files.key.exists():
+                raise ConfigError(
+                    f"{files.setting('KEY')}: {files.key} does not exist, but its certificate {files.certificate} "
+                    "does; copy the key there, or remove the certificate, so that `pikachu init` makes both"
+                )
+            self._report("left", files.key)
+            self._report("left", files.certificate)
+        else:
+            if root.key is None or not root.key.exists():
+                raise ConfigError(
+                    f"{files.setting('CERT')}: {files.certificate} does not exist, and the root's key is not here to "
+                    "make it; copy your issuing CA's files there, or name the root's key in [CA] ROOT_KEY_PATH"
+                )
+            root_key = load_key(root.key, "[CA] ROOT_KEY_PATH", root.passphrase, self._permissions, self._warn)
+            issuer = load_certificates(root.certificate, "[CA] ROOT_CERT_PATH")[0]
+            url = None if crl_base is None else f"{crl_base.rstrip('/')}/crl/{issuer.key_identifier.hex()}.crl"
+            key = self.key(files.key, files.setting("KEY"), plan.algorithm, files.passphrase)
+
+            def certificate() -> bytes:
+                made = issuing_certificate(key, plan.subject_der, root_key, issuer, plan.days, self._now, url)
+                return certificates_pem([made]).encode()
+
+            self.file(files.certificate, certificate, PUBLIC_FILE, PRIVATE_FOLDER)
+        if files.chain is not None:
+            self._chain(files, files.chain, root)
+
+    def _chain(self, files: CAFiles, chain: Path, root: RootFiles) -> None:
+        def content() -> bytes:
+            certificate = load_certificates(files.certificate, files.setting("CERT"))[0]
+            issuer = load_certificates(root.certificate, "[CA] ROOT_CERT_PATH")[0]
+            try:
+                check_issued_by(certificate, issuer)
+            except PikachuError:
+                raise ConfigError(
+                    f"{files.setting('CHAIN')}: {chain} does not exist, and {root.certificate} has not issued "
+                    f"{files.certificate}; put the chain up to the root there"
+                ) from None
+            return certificates_pem([certificate.der, issuer.der]).encode()
+
+        self.file(chain, content, PUBLIC_FILE, PRIVATE_FOLDER)
+
+
+def issue_server_certificate(
+    authority: CertificateAuthority,
+    issuer: IssuingCA,
+    key: PrivateKey,
+    common_name: str,
+    names: Sequence[GeneralName],
+    days: int,
+    addresses: Addresses | None,
+    actor: Principal,
+) -> Deferred[CertificateRecord]:
+    """A certificate for the server's own HTTPS; it goes the same way as every other.
+
+    :param names: of the subjectAltName.
+    """
+    described = describe_private_key(key)
+    subject = parse_name(build_name([(COMMON_NAME, common_name)]))
+    extensions = leaf_extensions(
+        policy=(Extension(EXTENDED_KEY_USAGE, False, der.sequence(der.oid(SERVER_AUTH))),),
+        requested_names=Extension(SUBJECT_ALTERNATIVE_NAME, False, encode_san(names)),
+        subject_der=subject.der,
+        key=described,
+        issuer=issuer.certificate,
+        addresses=addresses,
+    )
+    policy = Policy(0, "CA", days, "")
+    order = Order(issuer, policy, subject, described, extensions, days, False, b"")
+    request = NewRequest(
+        method=Method.CLI,
+        csr=b"",
+        subject=subject.text,
+        key_type=described.text,
+        key_id=described.key_id,
+        policy=policy.name,
+        issuer=issuer.name,
+        principal=actor.name,
+        owner_id=None,
+        created_at=authority.now(),
+    )
+    return authority.issue(request, order, {"subject": subject.text, "for": "HTTPS"})
+
+
+def has_ended(path: Path, now: datetime) -> bool:
+    """Whether the first certificate of a file is past its end; ``False`` where it can't be read."""
+    try:
+        return load_certificates(path, "")[0].not_after + timedelta(seconds=1) <= now
+    except ConfigError:
+        return False

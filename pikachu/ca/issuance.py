@@ -1,0 +1,547 @@
+"""The certificate authority (CA): issues, revokes, and loses nothing on the way (docs/issuance.md).
+
+Steps 6 to 9 of a request's way are here.  Before a signature is made, what will be signed is stored; a
+certificate is handed out only after it was checked and stored together with its audit event.  From the first
+write on, nothing that the client does can stop it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pikachu.core.audit import address_details, event_by
+from pikachu.core.concurrency import start
+from pikachu.core.errors import Conflict, IssuanceFailed, NotFound, PikachuError, PolicyViolation, Unavailable
+from pikachu.core.interfaces import Begun, IClock, IDecrypter, ISigner, IStore, Repeated, ToBeSigned
+from pikachu.core.model.certificates import CertificateRecord, IssuerRecord, Method, RevocationReason, format_serial
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import SYSTEM, Principal
+from pikachu.core.model.policies import Policy
+from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
+from pikachu.core.model.times import utc
+from pikachu.x509.certificate import Certificate, end_of_validity, parse_certificate, parts_of, tbs_certificate
+from pikachu.x509.constraints import NameConstraints, check_names, check_path_length, read_name_constraints
+from pikachu.x509.extension import Extension
+from pikachu.x509.names import Name, parse_name
+from pikachu.x509.profile import service_extensions
+from pikachu.x509.signature import verify_signature
+from pikachu.x509.spki import KeyDescription, describe_spki
+
+log = Logger()
+
+# A certificate begins a little before it is made, for devices whose clock is slow.
+BACKDATE = timedelta(minutes=5)
+# An intent of another process that is this old has no signer any more.
+ABANDONED_AFTER = timedelta(seconds=60)
+
+
+class IssuingCA:
+    """One generation of an issuing CA: its key, its certificate and its row in the database.
+
+    :param decrypter: opens messages for its certificate, where its key is RSA and can do that (SCEP-2).
+    :ivar name: ``ec``, ``rsa`` or ``mldsa``.
+    :ivar rollover: DER certificates with which this generation's key and the one before vouch for each other.
+    """
+
+    def __init__(self, record: IssuerRecord, signer: ISigner, decrypter: IDecrypter | None = None) -> None:
+        self.record = record
+        self.signer = signer
+        self.decrypter = decrypter
+        self.rollover: tuple[bytes, ...] = ()
+        self._chain = signer.chain
+        self._above: tuple[tuple[Certificate, ...], tuple[NameConstraints, ...]] | None = None
+        self.certificate: Certificate = parse_certificate(signer.certificate)
+        self.key = describe_spki(self.certificate.spki_der)
+
+    @property
+    def name(self) -> str:
+        """``ec``, ``rsa`` or ``mldsa``."""
+        return self.record.name
+
+    @property
+    def id(self) -> int:
+        """Of its row in the database."""
+        return self.record.id
+
+    @property
+    def key_identifier(self) -> bytes:
+        """Its subjectKeyIdentifier."""
+        return self.certificate.key_identifier
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """DER, from itself to the root."""
+        return self._chain
+
+    def replace_chain(self, chain: tuple[bytes, ...]) -> None:
+        """Put another way from the same certificate to a root into service."""
+        self._chain = chain
+        self._above = None
+
+    def check(self, subject: Name, extensions: Sequence[Extension]) -> None:
+        """That a certificate with these names and extensions may stand below this chain.
+
+        :raises PolicyViolation: when it may not.
+        :raises IssuanceFailed: when the name constraints in the chain can't be read.
+        """
+        if self._above is None:
+            try:
+                certificates = tuple(parse_certificate(der) for der in self._chain)
+                constraints = (read_name_constraints(certificate) for certificate in certificates)
+                self._above = certificates, tuple(one for one in constraints if one is not None)
+            except PikachuError as error:
+                raise IssuanceFailed(f"the chain of {self.name} can't be read", error=error.public) from error
+        certificates, limits = self._above
+        check_path_length(certificates, extensions)
+        check_names(limits, subject, extensions)
+
+
+class IssuingCAs:
+    """All issuing CAs in service: the current generation of each name, those before, and those that come next.
+
+    :param default: the name that ``[CA] mode`` picks.
+    """
+
+    def __init__(self, default: str, current: Mapping[str, IssuingCA]) -> None:
+        if default not in current:
+            raise ValueError(f"the default issuing CA {default!r} is not among {sorted(current)}")
+        self._default = default
+        self._current = dict(current)
+        self._others: list[IssuingCA] = []
+        self._next: dict[str, IssuingCA] = {}
+        self._subscribers: list[Callable[[IssuingCA], None]] = []
+
+    def subscribe(self, callback: Callable[[IssuingCA], None]) -> None:
+        """Call *callback* with each generation that comes into service or becomes the current one, after the change."""
+        self._subscribers.append(callback)
+
+    @property
+    def default(self) -> IssuingCA:
+        """The one for certificates whose policy names none."""
+        return self._current[self._default]
+
+    @property
+    def current(self) -> Mapping[str, IssuingCA]:
+        """By name."""
+        return self._current
+
+    def named(self, name: str) -> IssuingCA:
+        """The current one of that name.
+
+        :raises NotFound: when none is configured.
+        """
+        found = self._current.get(name)
+        if found is None:
+            raise NotFound(f"there is no issuing CA named {name!r}; there are {', '.join(sorted(self._current))}")
+        return found
+
+    def all(self) -> list[IssuingCA]:
+        """Every generation in service: all answer OCSP and publish a CRL."""
+        return [*self._current.values(), *self._next.values(), *self._others]
+
+    def generations(self, name: str, now: datetime) -> list[IssuingCA]:
+        """The generations of that name whose certificates may be valid, newest first; empty for an unknown name.
+
+        An announced generation is one of them: whoever trusts it before the switch accepts its first certificate.
+        """
+        former = sorted(
+            (other for other in self._others if other.name == name),
+            key=lambda other: (other.certificate.not_before, other.id),
+            reverse=True,
+        )
+        newest = (self._next.get(name), self._current.get(name), *former)
+        return [issuer for issuer in newest if issuer is not None and issuer.certificate.not_after > now]
+
+    def by_id(self, issuer_id: int) -> IssuingCA | None:
+        """By the id of its row."""
+        return next((issuer for issuer in self.all() if issuer.id == issuer_id), None)
+
+    def by_key_identifier(self, key_identifier: bytes) -> IssuingCA | None:
+        """By its subjectKeyIdentifier."""
+        return next((issuer for issuer in self.all() if issuer.key_identifier == key_identifier), None)
+
+    def add_other(self, issuer: IssuingCA) -> None:
+        """Take a former generation, or the root, into service."""
+        self._others.append(issuer)
+        self._notify(issuer)
+
+    def add_next(self, issuer: IssuingCA) -> None:
+        """Announce the generation that will follow the current one of its name."""
+        self._next[issuer.name] = issuer
+        self._notify(issuer)
+
+    def next(self, name: str) -> IssuingCA | None:
+        """The generation that will follow, where one is announced."""
+        return self._next.get(name)
+
+    def switch_to(self, issuer: IssuingCA) -> None:
+        """Make a generation the current one of its name; the one before stays in service."""
+        self._others = [other for other in self._others if other is not issuer]
+        self._next.pop(issuer.name, None)
+        former = self._current.get(issuer.name)
+        if former is not None:
+            self._others.append(former)
+        self._current[issuer.name] = issuer
+        self._notify(issuer)
+
+    def _notify(self, issuer: IssuingCA) -> None:
+        for callback in self._subscribers:
+            try:
+                callback(issuer)
+            except Exception:  # noqa: BLE001 - the generation is in service, and the other subscribers have to learn of it
+                log.failure("after a change of the generations of {issuer}", issuer=issuer.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the RA has decided to have signed.
+
+    :param subject: of the certificate.
+    :param days: validity; *explicit*: somebody asked for just this many.
+    :param extensions: for the issuer that signs, as ``leaf_extensions`` gives them.
+    :param internal: for the CA's own services, whose names are nobody's and stand for no one.
+    :param policy_extensions: what the policy's text comes to: where *extensions* are from.
+    """
+
+    issuer: IssuingCA
+    policy: Policy
+    subject: Name
+    key: KeyDescription
+    extensions: tuple[Extension, ...]
+    days: int
+    explicit: bool
+    csr: bytes
+    internal: bool = False
+    policy_extensions: tuple[Extension, ...] = ()
+
+
+class CertificateAuthority:
+    """The only caller of signers for certificates.
+
+    :param process: names who signs in stored intents: a node, or a command.
+    """
+
+    def __init__(self, clock: IClock, store: IStore, issuers: IssuingCAs, process: str) -> None:
+        self._clock = clock
+        self._store: IStore = store
+        self.issuers = issuers
+        self.process = process
+        self._under_way: dict[bytes, list[Deferred[CertificateRecord]]] = {}
+        # The ids of requests that are between their intent and their end here.
+        self._signing: set[int] = set()
+
+    def now(self) -> datetime:
+        """The time, in whole seconds."""
+        return utc(self._clock.seconds())
+
+    # --- issuing ------------------------------------------------------------------------
+
+    def prepare(self, order: Order) -> tuple[Intent, ToBeSigned]:
+        """What is about to be signed, with a serial of 159 random bits.
+
+        :raises PolicyViolation: when an explicit validity passes the CA's own end, or the CAs above do not allow it.
+        """
+        issuer = order.issuer
+        if not order.internal:
+            issuer.check(order.subject, order.extensions)
+        now = self.now()
+        not_before = max(now - BACKDATE, issuer.certificate.not_before)
+        not_after = end_of_validity(now, order.days)
+        if not_after > issuer.certificate.not_after:
+            if order.explicit:
+                left = (issuer.certificate.not_after - now).days
+                raise PolicyViolation(
+                    f"the certificate would outlive the issuing CA, which ends on "
+                    f"{issuer.certificate.not_after:%Y-%m-%d}; ask for at most {left} days"
+                )
+            not_after = issuer.certificate.not_after
+        if now >= issuer.certificate.not_after:
+            raise PolicyViolation(f"the issuing CA {issuer.name} has expired")
+        serial = secrets.randbits(159) | 1 << 158
+        tbs = tbs_certificate(
+            serial=serial,
+            algorithm=issuer.signer.algorithm,
+            issuer_der=issuer.certificate.subject_der,
+            not_before=not_before,
+            not_after=not_after,
+            subject_der=order.subject.der,
+            spki_der=order.key.spki,
+            extensions=order.extensions,
+        )
+        intent = Intent(
+            serial=serial,
+            issuer_id=issuer.id,
+            tbs=tbs,
+            subject=order.subject.text,
+            common_name=order.subject.common_name,
+            key_type=order.key.text,
+            key_id=order.key.key_id,
+            not_before=not_before,
+            not_after=not_after,
+            policy=order.policy.name,
+            process=self.process,
+        )
+        return intent, ToBeSigned(tbs, serial, not_before, not_after, order.csr)
+
+    def issue(self, request: NewRequest, order: Order, details: Mapping[str, object]) -> Deferred[CertificateRecord]:
+        """Record, sign, check, store.  A repetition of a request gives the certificate that it got before.
+
+        Fails with Conflict, PolicyViolation, Unavailable, IssuanceFailed.  Cancelling it stops nothing.
+        """
+        return start(self._issue(request, order, details))
+
+    async def _issue(self, request: NewRequest, order: Order, details: Mapping[str, object]) -> CertificateRecord:
+        waiting = None if request.dedupe is None else self._under_way.get(request.dedupe)
+        if waiting is not None:
+            turn: Deferred[CertificateRecord] = Deferred()
+            waiting.append(turn)
+            return await turn
+        if request.dedupe is None:
+            return await self._begin_and_sign(request, order, details)
+        self._under_way[request.dedupe] = waiting = []
+        try:
+            record = await self._begin_and_sign(request, order, details)
+        except BaseException as error:
+            del self._under_way[request.dedupe]
+            for other in waiting:
+                other.errback(error)
+            raise
+        del self._under_way[request.dedupe]
+        for other in waiting:
+            other.callback(record)
+        return record
+
+    async def _begin_and_sign(
+        self, request: NewRequest, order: Order, details: Mapping[str, object]
+    ) -> CertificateRecord:
+        intent, to_be_signed = self.prepare(order)
+        begun = await self._store.begin(request, intent, self.now())
+        if isinstance(begun, Repeated):
+            if begun.certificate is not None:
+                return begun.certificate
+            await self.give_up_stale(begun.request)
+            begun = await self._store.begin(request, intent, self.now())
+            if not isinstance(begun, Begun):
+                raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
+        return await self._sign(begun.request_id, request, order, to_be_signed, details, request.actor_id)
+
+    def is_under_way(self, dedupe: bytes) -> bool:
+        """Whether this process is signing for the request of that digest: :meth:`issue` gives a repetition of it the
+        same certificate.
+        """
+        return dedupe in self._under_way
+
+    async def give_up_stale(self, request: RequestRecord) -> None:
+        """Free a repeated request whose first try will never end: its process is gone, or its commit failed.
+
+        :raises Unavailable: when somebody may be signing it now.
+        :raises Conflict: when it is not being issued.
+        """
+        if request.state is not RequestState.ISSUING:
+            raise Conflict("this request was decided already", state=request.state)
+        if request.id in self._signing or await self._may_be_signed_elsewhere(request):
+            raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
+        await self.abandon(request)
+
+    async def _may_be_signed_elsewhere(self, request: RequestRecord) -> bool:
+        if request.process is None or request.process == self.process:
+            return False
+        is_alive = await self._store.is_process_alive(request.process)
+        if is_alive is not None:
+            return is_alive
+        return self.now() - (request.decided_at or request.created_at) < ABANDONED_AFTER
+
+    async def _sign(
+        self,
+        request_id: int,
+        request: NewRequest | RequestRecord,
+        order: Order,
+        to_be_signed: ToBeSigned,
+        details: Mapping[str, object],
+        actor_id: int | None,
+    ) -> CertificateRecord:
+        self._signing.add(request_id)
+        try:
+            return await self._sign_and_store(request_id, request, order, to_be_signed, details, actor_id)
+        finally:
+            self._signing.discard(request_id)
+
+    async def _sign_and_store(
+        self,
+        request_id: int,
+        request: NewRequest | RequestRecord,
+        order: Order,
+        to_be_signed: ToBeSigned,
+        details: Mapping[str, object],
+        actor_id: int | None,
+    ) -> CertificateRecord:
+        serial, issuer, method = format_serial(to_be_signed.serial), order.issuer, request.method
+
+        def event(kind: str, **more: object) -> Event:
+            fields = {
+                **details,
+                **address_details(request.address),
+                "serial": serial,
+                "subject": order.subject.text,
+                "issuer": issuer.name,
+                "issued_via": method.value,
+                **more,
+            }
+            return Event(kind, "certificate", serial, request.principal, fields, request.owner_id, actor_id)
+
+        try:
+            certificate = await issuer.signer.sign_certificate(to_be_signed)
+            check_issued(certificate, to_be_signed, issuer)
+        except Exception as error:
+            reason = error.public if isinstance(error, PikachuError) else "the signer failed unexpectedly"
+            log.error("Certificate {serial} was not issued: {error}", serial=serial, error=reason)
+            try:
+                await self._store.fail(request_id, reason, event("fail", reason=reason), self.now())
+            except PikachuError as second:
+                # The intent stays, for a repetition or the next start to give up; the client is told the first cause.
+                log.error("The failure of {serial} was not stored: {error}", serial=serial, error=second.public)
+            raise
+        record = await self._store.complete(request_id, certificate, method, event("create"), self.now())
+        log.info(
+            "Issued {serial} by {issuer} to {subject} via {method} for {actor}",
+            serial=serial,
+            issuer=issuer.name,
+            subject=record.subject,
+            method=method.value,
+            actor=request.principal,
+        )
+        return record
+
+    def issue_approved(
+        self, request: RequestRecord, order: Order, approver: Principal, details: Mapping[str, object]
+    ) -> Deferred[CertificateRecord]:
+        """Sign what waited for a person; from then on as :meth:`issue`."""
+
+        async def work() -> CertificateRecord:
+            intent, to_be_signed = self.prepare(order)
+            event = event_by(
+                approver,
+                "approve",
+                "request",
+                str(request.id),
+                request.owner_id,
+                subject=request.subject,
+                policy=request.policy,
+            )
+            await self._store.approve(request.id, intent, approver.name, event, self.now())
+            told = {**details, "approved_by": approver.name}
+            return await self._sign(request.id, request, order, to_be_signed, told, None)
+
+        return start(work())
+
+    def issue_service(
+        self,
+        issuer: IssuingCA,
+        subject_der: bytes,
+        key: KeyDescription,
+        *,
+        usage: Iterable[int],
+        extended_usage: Iterable[str],
+        no_check: bool,
+        days: int,
+    ) -> Deferred[CertificateRecord]:
+        """A certificate for a key of this program's own: an OCSP responder or a SCEP RA.
+
+        It goes the same way as every other: intent, signature, check, one transaction.
+        """
+        extensions = service_extensions(
+            key=key, issuer=issuer.certificate, usage=usage, purposes=extended_usage, no_check=no_check
+        )
+        policy = Policy(0, "CA", days, "")
+        order = Order(issuer, policy, parse_name(subject_der), key, extensions, days, False, b"", internal=True)
+        request = NewRequest(
+            method=Method.CA,
+            csr=b"",
+            subject=order.subject.text,
+            key_type=key.text,
+            key_id=key.key_id,
+            policy=policy.name,
+            issuer=issuer.name,
+            principal=SYSTEM.name,
+            owner_id=None,
+            created_at=self.now(),
+        )
+        return self.issue(request, order, {"subject": order.subject.text})
+
+    # --- orphans ------------------------------------------------------------------------
+
+    async def abandon(self, request: RequestRecord) -> None:
+        """Give up an intent that no certificate followed; its serial stays known, and can be revoked."""
+        serial = format_serial(request.serial or 0)
+        log.warn("No certificate followed the intent {serial} ({subject})", serial=serial, subject=request.subject)
+        told = {"serial": serial, "subject": request.subject, "process": request.process}
+        event = Event("abandon", "request", serial, SYSTEM.name, told, request.owner_id)
+        await self._store.abandon(request.id, event, self.now())
+
+    async def give_up_orphans(self) -> list[RequestRecord]:
+        """At start: the intents of nodes that live no more, and old ones of commands."""
+        orphans = await self._store.orphans(self.process, self.now() - ABANDONED_AFTER)
+        for request in orphans:
+            await self.abandon(request)
+        return orphans
+
+    # --- revoking -----------------------------------------------------------------------
+
+    def revoke(self, serial: int, reason: RevocationReason, actor: Principal) -> Deferred[CertificateRecord]:
+        """Revoke, or put on hold.  Repeating it changes nothing.  Fails with UnknownSerial."""
+
+        async def work() -> CertificateRecord:
+            event = _certificate_event(actor, "revoke", serial, reason=reason.wire_name)
+            record, changed = await self._store.revoke(serial, self.now(), reason, event)
+            if changed:
+                log.info("Revoked {serial}: {reason}", serial=format_serial(serial), reason=reason.wire_name)
+            return record
+
+        return start(work())
+
+    def release(self, serial: int, actor: Principal) -> Deferred[CertificateRecord]:
+        """Release from hold.  Fails with UnknownSerial, Conflict."""
+        return start(self._release(serial, actor))
+
+    async def _release(self, serial: int, actor: Principal) -> CertificateRecord:
+        record = await self._store.release(serial, _certificate_event(actor, "release", serial), self.now())
+        log.info("Released {serial} from hold", serial=format_serial(serial))
+        return record
+
+    def delete(self, record: CertificateRecord, actor: Principal) -> Deferred[None]:
+        """Hide a certificate from lists; one that is revoked stays revoked (CRT-6)."""
+        return start(self._delete(record, _certificate_event(actor, "delete", record.serial)))
+
+    async def _delete(self, record: CertificateRecord, event: Event) -> None:
+        await self._store.delete_certificate(record.id, event, self.now())
+
+
+def _certificate_event(actor: Principal, type_: str, serial: int, **details: object) -> Event:
+    """Return an event about a certificate; the store adds its subject and its owner."""
+    return event_by(actor, type_, "certificate", format_serial(serial), None, **details)
+
+
+def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA) -> None:
+    """Step 8: the certificate is what was intended, inside the CA's validity, and signed by the issuer's key.
+
+    :raises IssuanceFailed: when it is not.
+    """
+    try:
+        tbs, algorithm, signature = parts_of(certificate)
+    except PikachuError as error:
+        raise IssuanceFailed("the signer gave no certificate", error=error.public) from error
+    # Every field is in these bytes: what was decided before the intent was stored holds for the certificate.
+    if tbs != to_be_signed.tbs:
+        raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
+    if to_be_signed.not_after > issuer.certificate.not_after or to_be_signed.not_before < issuer.certificate.not_before:
+        raise IssuanceFailed("the certificate would be valid when its CA is not; it was not handed out")
+    try:
+        verify_signature(issuer.key, algorithm, signature, tbs)
+    except PikachuError as error:
+        raise IssuanceFailed("the signer gave a signature that does not verify", error=error.public) from error

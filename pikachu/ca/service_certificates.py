@@ -1,0 +1,223 @@
+"""Keys and certificates that the CA issues to itself and renews by itself: OCSP responders and SCEP RAs.
+
+They lie in the database, the key sealed under SECRET_KEY, so that every node answers with the same one and a
+restart changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from pikachu.ca.issuance import CertificateAuthority, IssuingCA
+from pikachu.core.concurrency import start
+from pikachu.core.errors import PikachuError
+from pikachu.core.interfaces import IStore, IWorkerPool
+from pikachu.core.sealing import Sealer
+from pikachu.signers.key import KeySigner, RSADecrypter
+from pikachu.x509.certificate import DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, OCSP_SIGNING, parse_certificate
+from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, load_private_key, private_key_info
+from pikachu.x509.names import COMMON_NAME, build_name
+from pikachu.x509.spki import KeyDescription, KeyFamily
+
+log = Logger()
+
+# A renewal that failed is not tried again at each request: it costs a key.
+_RETRY = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a credential is for.
+
+    :param label: in the subject, before the issuing CA's name.
+    :param days: its validity; it is renewed when less than *renew_days* are left.
+    """
+
+    name: str
+    label: str
+    usage: tuple[int, ...]
+    extended_usage: tuple[str, ...]
+    days: int
+    renew_days: int
+    no_check: bool
+    key_type: Callable[[KeyDescription], str]
+
+
+def responder_key_type(issuer: KeyDescription) -> str:
+    """Of the issuer's family, which its clients know, and quick: RSA-2048, P-256 or ML-DSA-44."""
+    if issuer.family is KeyFamily.RSA:
+        return "rsa2048"
+    return "mldsa44" if issuer.family is KeyFamily.ML_DSA else "prime256v1"
+
+
+# RFC 6960 section 4.2.2.2: issued by the CA itself, id-kp-OCSPSigning, nocheck since it is short-lived.
+OCSP = Purpose("ocsp", "OCSP responder", (DIGITAL_SIGNATURE,), (OCSP_SIGNING,), 30, 12, True, responder_key_type)
+# RFC 8894 section 2.1.2: an RA decrypts and signs for a CA that can't.
+SCEP_RA = Purpose("ra", "SCEP RA", (DIGITAL_SIGNATURE, KEY_ENCIPHERMENT), (), 365, 60, False, lambda issuer: "rsa2048")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A key of the CA's own, ready to sign (and, when RSA, to decrypt)."""
+
+    signer: KeySigner
+    decrypter: RSADecrypter | None
+    key: KeyDescription
+    not_before: datetime
+    not_after: datetime
+
+    def is_valid(self, now: datetime) -> bool:
+        """Return whether a client whose clock is right accepts it."""
+        return self.not_before <= now < self.not_after
+
+
+class ServiceCredentials:
+    """Gives the credential of a purpose for an issuing CA; makes and renews it when needed.
+
+    :param pool: where keys are generated and slow signatures made.
+    """
+
+    def __init__(self, store: IStore, authority: CertificateAuthority, sealer: Sealer, pool: IWorkerPool) -> None:
+        self._store = store
+        self._authority = authority
+        self._sealer = sealer
+        self._pool = pool
+        self._ready: dict[tuple[int, str], Credential] = {}
+        self._waiting: dict[tuple[int, str], list[Deferred[Credential]]] = {}
+        self._failed_at: dict[tuple[int, str], datetime] = {}
+
+    def at_once(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
+        """The credential when it is at hand and far from its end, or its renewal has just failed."""
+        key = (issuer.id, purpose.name)
+        found = self._ready.get(key)
+        if found is None or not self._is_due(found, purpose, issuer):
+            return found
+        failed_at = self._failed_at.get(key)
+        now = self._authority.now()
+        # A failure in the future is one from before the clock was set back.
+        waits = failed_at is not None and timedelta(0) <= now - failed_at < _RETRY
+        return found if waits and found.is_valid(now) else None
+
+    def newest(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
+        """Return the credential that is in service, as far as it was needed."""
+        return self._ready.get((issuer.id, purpose.name))
+
+    def get(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[Credential]:
+        """The credential, made or renewed first when it has to be.
+
+        A renewal that fails leaves the old one in service as long as it is valid.
+        """
+        return start(self._get(issuer, purpose))
+
+    async def _get(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
+        ready = self.at_once(issuer, purpose)
+        if ready is not None:
+            return ready
+        key = (issuer.id, purpose.name)
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            turn: Deferred[Credential] = Deferred()
+            waiting.append(turn)
+            return await turn
+        self._waiting[key] = waiting = []
+        try:
+            made = await self._load_or_make(issuer, purpose)
+        except BaseException as error:
+            del self._waiting[key]
+            for other in waiting:
+                other.errback(error)
+            raise
+        self._ready[key] = made
+        del self._waiting[key]
+        for other in waiting:
+            other.callback(made)
+        return made
+
+    def _is_due(self, credential: Credential, purpose: Purpose, issuer: IssuingCA) -> bool:
+        now = self._authority.now()
+        left = credential.not_after - now
+        if left <= timedelta(0):
+            return True
+        # None can begin before the CA itself does.
+        if now < credential.not_before and issuer.certificate.not_before < credential.not_before:
+            return True
+        # Near the CA's own end no later certificate can be made.
+        return left < timedelta(days=purpose.renew_days) and credential.not_after < issuer.certificate.not_after
+
+    async def _load_or_make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
+        kept = self._ready.get((issuer.id, purpose.name))
+        if kept is None:
+            stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
+            if stored is not None:
+                kept = self._open(issuer, purpose, *stored)
+        if kept is not None and not self._is_due(kept, purpose, issuer):
+            return kept
+        now = self._authority.now()
+        if kept is not None and now < kept.not_before:
+            log.error(
+                "The {purpose} certificate of {issuer} is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC, and this "
+                "machine's clock is behind that. Issuing a new one; check the clock and its synchronization.",
+                purpose=purpose.label,
+                issuer=issuer.name,
+                begin=kept.not_before,
+            )
+        try:
+            return await self._make(issuer, purpose)
+        except PikachuError as error:
+            if kept is not None and kept.is_valid(now):
+                self._failed_at[issuer.id, purpose.name] = now
+                log.error(
+                    "The {purpose} of {issuer} was not renewed: {error}",
+                    purpose=purpose.label,
+                    issuer=issuer.name,
+                    error=error.public,
+                )
+                return kept
+            raise
+
+    def _open(self, issuer: IssuingCA, purpose: Purpose, certificate: bytes, sealed: bytes) -> Credential:
+        private_key = load_private_key(self._sealer.open(f"service key {purpose.name}", sealed))
+        return self._credential(issuer, private_key, certificate)
+
+    def _credential(self, issuer: IssuingCA, private_key: PrivateKey, certificate: bytes) -> Credential:
+        signer = KeySigner(private_key, certificate, (certificate, *issuer.chain), self._pool)
+        decrypter = (
+            RSADecrypter(private_key, certificate, self._pool) if isinstance(private_key, rsa.RSAPrivateKey) else None
+        )
+        parsed = parse_certificate(certificate)
+        return Credential(signer, decrypter, describe_private_key(private_key), parsed.not_before, parsed.not_after)
+
+    async def _make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
+        private_key = await self._pool.run(generate_private_key, purpose.key_type(issuer.key))
+        subject = build_name([(COMMON_NAME, f"{purpose.label} of {issuer.name}, {issuer.key_identifier.hex()[:16]}")])
+        record = await self._authority.issue_service(
+            issuer,
+            subject,
+            describe_private_key(private_key),
+            usage=purpose.usage,
+            extended_usage=purpose.extended_usage,
+            no_check=purpose.no_check,
+            days=purpose.days,
+        )
+        sealed = self._sealer.seal(f"service key {purpose.name}", private_key_info(private_key))
+        await self._store.put_service_credential(
+            issuer.key_identifier, purpose.name, record.der, sealed, self._authority.now()
+        )
+        return self._credential(issuer, private_key, record.der)
+
+    def former(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[list[Credential]]:
+        """All credentials of that purpose that are still valid, the newest first: a client may use one of before."""
+
+        async def work() -> list[Credential]:
+            stored = await self._store.service_credentials(issuer.key_identifier, purpose.name)
+            opened: Iterable[Credential] = (self._open(issuer, purpose, *pair) for pair in stored[:3])
+            return [credential for credential in opened if credential.not_after > self._authority.now()]
+
+        return start(work())

@@ -1,0 +1,194 @@
+"""``pikachu user``, ``pikachu token`` and ``pikachu challenge``."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from pikachu.cli.arguments import IDENTIFIER, group, minutes, whole_number
+
+if TYPE_CHECKING:
+    from pikachu.cli.arguments import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    """Declare them."""
+    _add_user_commands(group(commands, "user", "accounts"))
+    _add_token_commands(group(commands, "token", "API tokens"))
+    _add_challenge_commands(group(commands, "challenge", "challenge passwords for devices"))
+
+
+def _add_user_commands(users: Commands) -> None:
+    add = users.add_parser("add", help="make an account")
+    add.add_argument("name", metavar="NAME", help="1 to 64 letters, digits and . _ @ -")
+    add.add_argument("--email", required=True, metavar="E")
+    add.add_argument("--role", choices=("admin", "user"), default="user", help="default: %(default)s")
+    add.add_argument("--state", choices=("active", "pending"), default="active", help="default: %(default)s")
+    add.add_argument(
+        "--password-file", required=True, metavar="FILE", help="its first line is the password; - reads standard input"
+    )
+    add.set_defaults(run=add_user)
+    listing = users.add_parser(
+        "list", help="print id, name, e-mail, role, state, source and creation of each, with tabs between"
+    )
+    listing.set_defaults(run=list_users)
+
+
+def _add_token_commands(tokens: Commands) -> None:
+    create = tokens.add_parser("create", help="make a token; prints it, and nothing else")
+    create.add_argument("--user", required=True, metavar="NAME")
+    create.add_argument("--name", required=True, metavar="LABEL", help="by which it is listed")
+    create.add_argument("--days", type=whole_number(1, 3650), metavar="N", help="its life (default: 365)")
+    create.add_argument(
+        "--scope",
+        action="append",
+        choices=("read", "enroll", "revoke", "admin"),
+        help="what it may do; may be repeated (default: all that the role has)",
+    )
+    create.set_defaults(run=create_token)
+    listing = tokens.add_parser(
+        "list", help="print id, user, label, scopes, expiry and last use of each, with tabs between"
+    )
+    listing.add_argument("--user", metavar="NAME", help="this user's only")
+    listing.set_defaults(run=list_tokens)
+    revoke = tokens.add_parser("revoke", help="end a token")
+    revoke.add_argument("id", type=IDENTIFIER, metavar="ID", help="as `pikachu token list` prints it")
+    revoke.set_defaults(run=revoke_token)
+
+
+def _add_challenge_commands(challenges: Commands) -> None:
+    create = challenges.add_parser("create", help="make a one-time password; prints it, and nothing else")
+    create.add_argument("--user", required=True, metavar="NAME", help="who owns what is enrolled with it")
+    create.add_argument(
+        "--validity",
+        type=minutes,
+        metavar="TIME",
+        help="2m, 60m, 4d; a bare number is minutes (default: as config.ini says)",
+    )
+    create.set_defaults(run=create_challenge)
+    listing = challenges.add_parser(
+        "list", help="print id, user, first digits, state and expiry of each, with tabs between"
+    )
+    listing.add_argument("--user", metavar="NAME", help="this user's only")
+    listing.set_defaults(run=list_challenges)
+
+
+def add_user(arguments: Namespace) -> int:
+    """``pikachu user add``."""
+    from pikachu.cli.session import configuration, done, opened, operator, read_password
+    from pikachu.core.model.people import AccountState, Role
+
+    password = read_password(arguments.password_file)
+    role, state = Role(arguments.role), AccountState(arguments.state)
+    with opened(configuration(arguments)) as core:
+        account = done(core.accounts.add_user(operator(), arguments.name, arguments.email, role, state, password))
+    print(f"added {account.username}")
+    return 0
+
+
+def list_users(arguments: Namespace) -> int:
+    """``pikachu user list``."""
+    from functools import partial
+
+    from pikachu.cli.session import configuration, every, opened, operator, table
+    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.times import rfc3339
+
+    with opened(configuration(arguments)) as core:
+        table(
+            (one.id, one.username, one.email, one.role, one.state, one.source, rfc3339(one.created_at))
+            for one in every(partial(core.accounts.list_accounts, operator()), ListQuery(sort="id"))
+        )
+    return 0
+
+
+def create_token(arguments: Namespace) -> int:
+    """``pikachu token create``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.core.model.people import Scope
+
+    scopes = None if arguments.scope is None else frozenset(Scope(scope) for scope in arguments.scope)
+    actor = operator()
+    with opened(configuration(arguments)) as core:
+        account = done(core.accounts.find(actor, arguments.user))
+        _, text = done(core.accounts.create_token(actor, account.id, arguments.name, scopes, arguments.days))
+    print(text)
+    return 0
+
+
+def list_tokens(arguments: Namespace) -> int:
+    """``pikachu token list``."""
+    from functools import partial
+
+    from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table
+    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.times import rfc3339
+
+    with opened(configuration(arguments)) as core:
+        query = ListQuery(sort="id", owner_id=owner_id(core, arguments.user))
+        table(
+            (
+                one.id,
+                owner,
+                one.name,
+                ",".join(sorted(one.scopes)),
+                one.expires_at and rfc3339(one.expires_at),
+                one.last_used_at and rfc3339(one.last_used_at),
+            )
+            for one, owner in every_owned(
+                core, partial(core.accounts.list_tokens, operator()), query, lambda one: one.account_id
+            )
+        )
+    return 0
+
+
+def revoke_token(arguments: Namespace) -> int:
+    """``pikachu token revoke``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+
+    with opened(configuration(arguments)) as core:
+        done(core.accounts.revoke_token(operator(), arguments.id))
+    print(f"revoked token {arguments.id}")
+    return 0
+
+
+def create_challenge(arguments: Namespace) -> int:
+    """``pikachu challenge create``."""
+    from pikachu.cli.session import configuration, done, opened, operator
+
+    actor = operator()
+    with opened(configuration(arguments)) as core:
+        account = done(core.accounts.find(actor, arguments.user))
+        _, text = done(core.accounts.create_challenge(actor, account.id, arguments.validity))
+    print(text)
+    return 0
+
+
+def list_challenges(arguments: Namespace) -> int:
+    """``pikachu challenge list``."""
+    from functools import partial
+
+    from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table
+    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.times import rfc3339, utc
+
+    with opened(configuration(arguments)) as core:
+        query = ListQuery(sort="id", owner_id=owner_id(core, arguments.user))
+        now = utc(core.clock.seconds())
+        table(
+            (
+                one.id,
+                owner,
+                one.prefix,
+                "consumed"
+                if one.consumed_at or one.reserved_by
+                else "expired"
+                if one.expires_at <= now
+                else "available",
+                rfc3339(one.expires_at),
+            )
+            for one, owner in every_owned(
+                core, partial(core.accounts.list_challenges, operator()), query, lambda one: one.owner_id
+            )
+        )
+    return 0

@@ -1,0 +1,329 @@
+"""What ``pikachu init`` does with a configuration: in which order, and what it says."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pikachu.ca.bootstrap import (
+    PRIVATE_FOLDER,
+    PUBLIC_FILE,
+    PUBLIC_FOLDER,
+    CAPlan,
+    Founder,
+    RootFiles,
+    Write,
+    ca_subject,
+    has_ended,
+    issue_server_certificate,
+    make_folder,
+    write_new,
+)
+from pikachu.cli.session import CommandClock, done, opened, operator, read_password, warn
+from pikachu.config.configuration import Configuration
+from pikachu.config.features import require_features
+from pikachu.config.sections import IssuerFiles
+from pikachu.core.errors import ConfigError, NotFound, PikachuError
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import AccountState, Role
+from pikachu.core.model.times import utc
+from pikachu.inventory.template_files import X509Templates
+from pikachu.server.application import Core
+from pikachu.server.composition import ca_files, database_url, passphrase
+from pikachu.signers.files import CAFiles
+from pikachu.storage.migrate import SchemaState, migrate
+from pikachu.web.x509_rendering import JinjaText
+from pikachu.x509.pem import certificates_pem
+from pikachu.x509.san import GeneralName, name_from_san_text
+
+ADMIN: Final = "admin"
+_LOCAL: Final = ("localhost", "127.0.0.1", "::1")
+_ALWAYS_HERE: Final = ("ec", "rsa")
+
+
+class Initialization:
+    """One run of ``pikachu init``.
+
+    :param arguments: as ``pikachu.cli.init`` declares them.
+    :param write: makes one file.
+    """
+
+    def __init__(self, config: Configuration, arguments: Namespace, write: Write = write_new) -> None:
+        self._config = config
+        self._arguments = arguments
+        self._write = write
+        self._clock = CommandClock()
+        self._founder = Founder(
+            utc(self._clock.seconds()), config.ca.key_permissions.value, self._report, warn, write=write
+        )
+
+    def run(self) -> None:
+        """Make what is missing; every line of the report is on standard output.
+
+        :raises ConfigError: one line.
+        :raises PikachuError: one line.
+        """
+        config = self._config
+        require_features(config)
+        for line in (*config.warnings, *config.risks):
+            warn(line)
+        wanted = self._wanted_password()
+        names = self._names()
+        with _alone(config.path):
+            if isinstance(config.secret_key_source, Path):
+                self._founder.secret_key(config.secret_key_source)
+            if not config.vault.enabled:
+                self._authorities()
+            self._founder.default_policy(config.paths.server_ext_cfg, config.paths.validity_conf)
+            self._folders()
+            self._database()
+            with opened(config) as core:
+                self._https(core, names)
+                self._templates(core)
+                self._admin(core, wanted)
+
+    def _report(self, what: str, path: Path) -> None:
+        self._say(what, _shown(path))
+
+    def _say(self, what: str, name: str) -> None:
+        if what != "left" or not self._arguments.quiet:
+            print(f"{what}  {name}", flush=True)
+
+    # --- authorities --------------------------------------------------------------------
+
+    def _authorities(self) -> None:
+        config, arguments = self._config, self._arguments
+        missing = self._issuers()
+        # A key in a token is not made here.
+        issuers = {name: files for name, files in missing.items() if name not in config.pkcs11.key_labels}
+        if config.ca.root_cert_path is None:
+            for files in issuers.values():
+                if not files.certificate.exists():
+                    raise ConfigError(
+                        f"[CA] ROOT_CERT_PATH: not set, and {files.certificate} does not exist; "
+                        "name the root's certificate, so that `pikachu init` can make both"
+                    )
+            return
+        root = RootFiles(
+            config.ca.root_key_path,
+            config.ca.root_cert_path,
+            _passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE"),
+        )
+        if not root.certificate.exists():
+            for files in issuers.values():
+                if files.certificate.exists():
+                    raise ConfigError(
+                        f"[CA] ROOT_CERT_PATH: {root.certificate} does not exist, but the issuing CA "
+                        f"{files.certificate} does; copy the certificate of its root there"
+                    )
+        self._founder.root(root, self._plan(arguments.root_name, arguments.root_algorithm, arguments.root_days))
+        algorithms = {
+            "ec": arguments.ec_algorithm,
+            "rsa": f"rsa{arguments.rsa_bits}",
+            "mldsa": f"mldsa{arguments.mldsa or '65'}",
+        }
+        for name, files in issuers.items():
+            plan = self._plan(getattr(arguments, f"{name}_name"), algorithms[name], arguments.sub_days)
+            self._founder.issuing_ca(files, plan, root, config.ca.public_url)
+
+    def _plan(self, common_name: str, algorithm: str, days: int) -> CAPlan:
+        subject = ca_subject(common_name, self._arguments.organization, self._arguments.country)
+        return CAPlan(subject, algorithm, days)
+
+    def _issuers(self) -> dict[str, CAFiles]:
+        """The files of each issuing CA that is configured, and of the ML-DSA one when it is asked for."""
+        config = self._config
+        found: dict[str, CAFiles] = {}
+        for name, files in config.ca.issuers.items():
+            _passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE_{name.upper()}")
+            found[name] = ca_files(config, files)
+        if self._arguments.mldsa is not None and "mldsa" not in found:
+            if config.ca.root_cert_path is None:
+                raise ConfigError("[CA] ROOT_CERT_PATH: not set, but an ML-DSA CA needs a root; name its certificate")
+            folder = config.ca.root_cert_path.parent
+            suggested = IssuerFiles(
+                "mldsa", folder / "subca_mldsa.key", folder / "subca_mldsa.crt", folder / "chain_mldsa.pem", None
+            )
+            found["mldsa"] = ca_files(config, suggested)
+            self._tell_mldsa(suggested)
+        return found
+
+    def _tell_mldsa(self, files: IssuerFiles) -> None:
+        settings = (
+            ("SUBCA_KEY_PATH_MLDSA", files.key),
+            ("SUBCA_CERT_PATH_MLDSA", files.certificate),
+            ("CHAIN_FILE_PATH_MLDSA", files.chain),
+        )
+        print(f"The ML-DSA CA is in service with these lines in [CA] of {self._config.path}:")
+        for key, path in settings:
+            print(f"  {key} = {_relative(path, self._config.path.parent)}")
+
+    # --- the rest -----------------------------------------------------------------------
+
+    def _folders(self) -> None:
+        paths = self._config.paths
+        for folder in (paths.crl_path.parent, paths.crl_dir):
+            if folder is not None:
+                make_folder(folder, PUBLIC_FOLDER)
+        if self._config.logging.log_file is not None:
+            make_folder(self._config.logging.log_file.parent, PRIVATE_FOLDER)
+
+    def _database(self) -> None:
+        config = self._config
+        if config.database.url is None:
+            make_folder(config.paths.db_path.parent, PRIVATE_FOLDER)
+        state = migrate(database_url(config))
+        said = {SchemaState.EMPTY: "made", SchemaState.OLDER: "migrated", SchemaState.CURRENT: "left"}[state]
+        if config.database.url is None:
+            self._say(said, _shown(config.paths.db_path))
+        else:
+            self._say(said, "the database of [DATABASE] url")
+
+    def _https(self, core: Core, names: tuple[GeneralName, ...]) -> None:
+        config = self._config
+        pairs: dict[Path, tuple[Path, str]] = {}
+        if config.https.port and config.https.ssl_cert and config.https.ssl_key:
+            pairs[config.https.ssl_cert] = (config.https.ssl_key, "[HTTPS] ssl_key")
+        trusted = config.trusted_https
+        if trusted.trusted_port and trusted.trusted_ssl_cert and trusted.trusted_ssl_key:
+            pairs.setdefault(trusted.trusted_ssl_cert, (trusted.trusted_ssl_key, "[TRUSTED_HTTPS] trusted_ssl_key"))
+        for certificate, (key, setting) in pairs.items():
+            self._server_certificate(core, certificate, key, setting, names)
+
+    def _server_certificate(
+        self, core: Core, certificate: Path, key: Path, setting: str, names: tuple[GeneralName, ...]
+    ) -> None:
+        if certificate.exists():
+            if not key.exists():
+                raise ConfigError(
+                    f"{setting}: {key} does not exist, but the certificate {certificate} does; copy the key there, or "
+                    "remove the certificate, so that `pikachu init` makes both"
+                )
+            self._report("left", key)
+            self._report("left", certificate)
+            if has_ended(certificate, utc(self._clock.seconds())):
+                warn(f"{certificate} has expired; remove it and run `pikachu init` for a new one")
+            return
+        private_key = self._founder.key(key, setting, "prime256v1")
+        issuer = core.issuers.current.get("ec", core.issuers.default)
+
+        def content() -> bytes:
+            record = done(
+                issue_server_certificate(
+                    core.authority,
+                    issuer,
+                    private_key,
+                    _common_name(names),
+                    names,
+                    self._arguments.https_days,
+                    core.registration.addresses(issuer),
+                    operator(),
+                )
+            )
+            # Clients have the root: it is not sent (RFC 8446 section 4.4.2).
+            return certificates_pem([record.der, *issuer.chain[:-1]]).encode()
+
+        self._founder.file(certificate, content, PUBLIC_FILE, PRIVATE_FOLDER)
+
+    def _names(self) -> tuple[GeneralName, ...]:
+        """Of the HTTPS certificate.
+
+        :raises PikachuError: when a name that was given is none.
+        """
+        given: list[str] = self._arguments.hostname
+        names = [_general_name(name) for name in given]
+        if not given:
+            try:
+                names.append(_general_name(socket.gethostname()))
+            except PikachuError:
+                warn(f"the machine's name {socket.gethostname()!r} is no DNS name; name one with --hostname")
+        names += [_general_name(name) for name in _LOCAL]
+        return tuple({name.text: name for name in names}.values())
+
+    def _wanted_password(self) -> str | None:
+        name: str | None = self._arguments.admin_password_file
+        return None if name is None else read_password(name)
+
+    def _admin(self, core: Core, wanted: str | None) -> None:
+        actor = operator()
+        admins = done(core.accounts.list_accounts(actor, ListQuery(limit=1, filters={"role": "admin"})))
+        try:
+            done(core.accounts.find(actor, ADMIN))
+        except NotFound:
+            if not admins.items:
+                self._make_admin(core, wanted)
+                return
+            self._say("left", "the administrators")
+            return
+        self._say("left", f"the account {ADMIN}")
+
+    def _make_admin(self, core: Core, wanted: str | None) -> None:
+        password = wanted
+        if password is None:
+            length = max(20, self._config.default.password_min_length)
+            password = secrets.token_urlsafe(length)[:length]
+            # Told before it counts: a run that is killed between leaves no account that nobody can enter.
+            print(f"admin password: {password}", flush=True)
+        done(core.accounts.add_user(operator(), ADMIN, "admin@localhost", Role.ADMIN, AccountState.ACTIVE, password))
+        self._say("made", f"the account {ADMIN}")
+
+    def _templates(self, core: Core) -> None:
+        """Those that the program comes with, each once: what an admin has deleted stays deleted."""
+        actor = operator()
+        files = X509Templates(core.templates, JinjaText, None, core.pools.files)
+        made = 0
+        for file in done(files.list(actor)):
+            known = ListQuery(limit=1, filters={"resource_type": "template", "resource_name": file.title})
+            if not done(core.store.events(known)).items:
+                done(files.render(actor, file.name, {}, file.title, file.profile_type, system=True))
+                made += 1
+        if made:
+            self._say("made", f"{made} certificate templates")
+        else:
+            self._say("left", "the certificate templates")
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let a second ``pikachu init`` with the same configuration wait."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _passphrase(path: Path | None, setting: str) -> bytes | None:
+    if path is not None and not path.exists():
+        raise ConfigError(f"{setting}: {path} does not exist; write the passphrase in its first line, mode 0600")
+    return passphrase(path, setting)
+
+
+def _general_name(text: str) -> GeneralName:
+    try:
+        return name_from_san_text(f"IP:{text}")
+    except PikachuError:
+        return name_from_san_text(f"DNS:{text}")
+
+
+def _common_name(names: tuple[GeneralName, ...]) -> str:
+    """The first name that fits into a common name (RFC 5280 appendix A.1: 64 characters)."""
+    return next(name.text.partition(":")[2] for name in names if len(name.text.partition(":")[2]) <= 64)
+
+
+def _relative(path: Path | None, folder: Path) -> str:
+    if path is None:
+        return ""
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def _shown(path: Path) -> str:
+    return _relative(path, Path.cwd())

@@ -1,0 +1,172 @@
+"""Issued certificates, their status, issuers and CRLs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from pikachu.core.errors import MalformedRequest
+
+
+class Method(StrEnum):
+    """How a certificate was asked for; ``CA`` marks those that the authority issues to itself."""
+
+    UI = "UI"
+    API = "API"
+    CLI = "CLI"
+    EST = "EST"
+    SCEP = "SCEP"
+    CA = "CA"
+
+
+class CertificateStatus(StrEnum):
+    """Computed, never stored: a hold counts as revoked, and revoked beats expired."""
+
+    VALID = "valid"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+
+
+class RevocationReason(IntEnum):
+    """CRLReason (RFC 5280 section 5.3.1)."""
+
+    UNSPECIFIED = 0
+    KEY_COMPROMISE = 1
+    CA_COMPROMISE = 2
+    AFFILIATION_CHANGED = 3
+    SUPERSEDED = 4
+    CESSATION_OF_OPERATION = 5
+    CERTIFICATE_HOLD = 6
+    PRIVILEGE_WITHDRAWN = 9
+    AA_COMPROMISE = 10
+
+    @property
+    def wire_name(self) -> str:
+        """The name that RFC 5280 gives it, such as ``keyCompromise``."""
+        return _REASON_NAMES[self]
+
+    @classmethod
+    def from_name(cls, name: str) -> RevocationReason:
+        """The reason of that RFC 5280 name.
+
+        :raises MalformedRequest: when there is none, or it can't be given by a user (7, removeFromCRL).
+        """
+        for reason, known in _REASON_NAMES.items():
+            if known == name:
+                return reason
+        choices = ", ".join(_REASON_NAMES.values())
+        raise MalformedRequest(f"unknown revocation reason; use one of {choices}", reason=name)
+
+
+_REASON_NAMES: Final = {
+    RevocationReason.UNSPECIFIED: "unspecified",
+    RevocationReason.KEY_COMPROMISE: "keyCompromise",
+    RevocationReason.CA_COMPROMISE: "cACompromise",
+    RevocationReason.AFFILIATION_CHANGED: "affiliationChanged",
+    RevocationReason.SUPERSEDED: "superseded",
+    RevocationReason.CESSATION_OF_OPERATION: "cessationOfOperation",
+    RevocationReason.CERTIFICATE_HOLD: "certificateHold",
+    RevocationReason.PRIVILEGE_WITHDRAWN: "privilegeWithdrawn",
+    RevocationReason.AA_COMPROMISE: "aACompromise",
+}
+
+
+def format_serial(serial: int) -> str:
+    """Lower-case hex without 0x and leading zeros."""
+    return f"{serial:x}"
+
+
+SERIAL_END: Final = 1 << 168
+
+
+"""No serial number of a certificate known here is this large: some CAs' have 21 octets with the sign."""
+
+
+def parse_serial(text: str) -> int:
+    """The serial that *text* writes in hex, with or without 0x and colons.
+
+    :raises MalformedRequest: when it writes none of at most 20 octets.
+    """
+    digits = text.strip().removeprefix("0x").removeprefix("0X").replace(":", "")
+    if not re.fullmatch("[0-9A-Fa-f]{1,42}", digits) or (serial := int(digits, 16)) == 0:
+        raise MalformedRequest("a serial number is 1 to 40 hexadecimal digits")
+    return serial
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerRecord:
+    """A generation of an issuing CA that the database knows.
+
+    :param name: ``ec``, ``rsa`` or ``mldsa``; generations of one CA share it.
+    :param key_identifier: its subjectKeyIdentifier.
+    """
+
+    id: int
+    name: str
+    key_identifier: bytes
+    certificate: bytes
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRecord:
+    """A certificate that was issued, and what is known of it."""
+
+    id: int
+    serial: int
+    issuer_id: int
+    subject: str
+    common_name: str
+    key_type: str
+    key_id: bytes
+    not_before: datetime
+    not_after: datetime
+    method: Method
+    owner_id: int | None
+    policy: str
+    der: bytes
+    created_at: datetime
+    revoked_at: datetime | None = None
+    reason: RevocationReason | None = None
+    deleted_at: datetime | None = None
+
+    def status(self, now: datetime) -> CertificateStatus:
+        """What the certificate is worth at *now*."""
+        if self.revoked_at is not None:
+            return CertificateStatus.REVOKED
+        return CertificateStatus.EXPIRED if self.not_after < now else CertificateStatus.VALID
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRecord:
+    """What OCSP needs to know of one certificate."""
+
+    serial: int
+    not_after: datetime
+    revoked_at: datetime | None
+    reason: RevocationReason | None
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StatusChange:
+    """One line of the log of revocations and releases; *id* rises strictly over all processes."""
+
+    id: int
+    issuer_id: int
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class CRLRecord:
+    """A CRL that was published."""
+
+    issuer_id: int
+    number: int
+    this_update: datetime
+    next_update: datetime
+    entries: int
+    last_change: int

@@ -1,0 +1,65 @@
+"""Enrollment policies and their limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Approval(StrEnum):
+    """Whether a person looks at each enrollment."""
+
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyLimits:
+    """POL-4: what a policy restricts.  Empty tuples and ``None`` restrict nothing beyond the CA's own rules.
+
+    :param keys: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44`` …; ``RSA`` alone means any size.
+    :param subject: pattern with ``*`` and ``?`` that the whole RFC 4514 subject must match.
+    :param names: such patterns; each subjectAltName (``DNS:a.example.com``) must match one.
+    :param honour_names: whether the request's subjectAltName is copied.
+    :param own_subject: a client certificate may enroll its own subject only.
+    :param linked: EST requests must carry the TLS channel binding.
+    :param same_key: a renewal may keep its key.
+    """
+
+    keys: tuple[str, ...] = ()
+    subject: str | None = None
+    names: tuple[str, ...] = ()
+    honour_names: bool = True
+    max_days: int | None = None
+    own_subject: bool = False
+    linked: bool = False
+    same_key: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """An enrollment policy.
+
+    :param id: 0 for the default policy, which lives in files (POL-2).
+    :param days: validity.
+    :param extensions: OpenSSL-style text (``pikachu.x509.template``).
+    :param issuer: name of the issuing CA, or ``None`` for the default of the protocol.
+    :param version: another one after each change; the default policy's is made of its texts.
+    """
+
+    id: int
+    name: str
+    days: int
+    extensions: str
+    system: bool = False
+    use_for_est: bool = False
+    use_for_scep: bool = False
+    owner_id: int | None = None
+    issuer: str | None = None
+    approval: Approval = Approval.AUTOMATIC
+    limits: PolicyLimits = PolicyLimits()
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    version: int = 0
+    updated_by: str | None = None

@@ -1,0 +1,108 @@
+"""ChatPikachu without a language model (UI-11): answers from the guide, and a few facts that the visitor may see.
+
+It looks words up and composes nothing; it reads, and can change nothing.  What is asked is kept nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pikachu.auth.permissions import require_scope
+from pikachu.ca.issuance import IssuingCAs
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.people import Principal, Scope
+from pikachu.help.guide import Hit, Manual, words
+from pikachu.operations.readiness import UNAVAILABLE, Readiness, State
+from pikachu.operations.statistics import Overview, Statistics
+
+MAXIMUM_QUESTION: Final = 500
+_PASSAGES: Final = 3
+# A passage that fits so much worse than the best one is left out.
+_SHARE: Final = 0.4
+
+
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(words(text))
+
+
+_COUNTS: Final = _stems("many number count statistics total valid revoked expired certificates certificate")
+_MANY: Final = _stems("many number count statistics total")
+_ENDS: Final = _stems("expire expires expiring end ends ending soon renew renewal until")
+_CAS: Final = _stems("ca cas issuer issuing authority")
+_WAITING: Final = _stems("wait waits waiting pending approval approvals approve")
+_HEALTH: Final = _stems("health healthy ready status running database vault ldap signer")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found.
+
+    :param facts: sentences about the present state.
+    :param passages: of the guide, the best first.
+    """
+
+    question: str
+    facts: tuple[str, ...]
+    passages: tuple[Hit, ...]
+
+
+class Assistant:
+    """Answers questions."""
+
+    def __init__(self, manual: Manual, statistics: Statistics, readiness: Readiness, issuers: IssuingCAs) -> None:
+        self._manual = manual
+        self._statistics = statistics
+        self._readiness = readiness
+        self._issuers = issuers
+
+    @uncancelled
+    async def answer(self, actor: Principal, question: str) -> Answer:
+        """What the guide says, and what *actor* may know of the present state.
+
+        Fails with AuthenticationFailed, NotAuthorized, and MalformedRequest for what is no question.
+        """
+        require_scope(actor, Scope.READ)
+        question = question.strip()
+        if not question:
+            raise MalformedRequest("type a question first")
+        if len(question) > MAXIMUM_QUESTION:
+            raise MalformedRequest(f"a question has at most {MAXIMUM_QUESTION} characters")
+        asked = _stems(question)
+        facts: list[str] = []
+        if asked & (_COUNTS | _WAITING):
+            facts += _counted(await self._statistics.overview(actor), asked)
+        if asked & _CAS and asked & (_ENDS | _stems("valid")):
+            facts += [
+                f"The issuing CA {issuer.name} ends on {issuer.certificate.not_after:%Y-%m-%d}."
+                for issuer in self._issuers.current.values()
+            ]
+        if asked & _HEALTH:
+            facts += _healthy(await self._readiness.glance())
+        hits = self._manual.search(question, _PASSAGES)
+        return Answer(question, tuple(facts), tuple(hit for hit in hits if hit.score >= _SHARE * hits[0].score))
+
+
+def _counted(overview: Overview, asked: frozenset[str]) -> list[str]:
+    counts = overview.counts
+    if counts is None:
+        return []
+    whose = "There are" if overview.everything else "You have"
+    facts = []
+    if asked & _MANY or len(asked & _COUNTS) >= 2:
+        facts.append(
+            f"{whose} {counts.valid:,} valid, {counts.revoked:,} revoked and {counts.expired:,} expired certificates "
+            f"(as of {counts.at:%H:%M:%S} UTC)."
+        )
+    if asked & _ENDS and not asked & _CAS:
+        facts.append(f"{overview.within(7):,} end within 7 days, {overview.within(30):,} within 30 days.")
+    if asked & _WAITING:
+        facts.append(f"{counts.waiting:,} {'requests wait' if overview.everything else 'of your requests wait'}.")
+    return facts
+
+
+def _healthy(states: Mapping[str, State]) -> list[str]:
+    facts = ["State: " + ", ".join(f"{name} {one.state}" for name, one in states.items()) + "."]
+    return facts + [f"{name}: {one.message}" for name, one in states.items() if one.state == UNAVAILABLE]

@@ -1,0 +1,239 @@
+"""The user guide (UI-10): Markdown pages that are shipped with the program, as HTML and as something to search.
+
+What the pages say is the project's own, yet HTML in them is only text and links lead to this server or to https.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pikachu.core.errors import NotFound
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+FOLDER: Final = Path(__file__).parent / "guide"
+_WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.#-]*[a-z0-9]|[a-z0-9]")
+# Words that every page has, and that questions are made of.
+_STOP: Final = frozenset(
+    (
+        *("a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "has"),
+        *("have", "how", "i", "if", "in", "is", "it", "its", "me", "my", "of", "on", "or", "our"),
+        *("should", "so", "that", "the", "their", "there", "this", "to", "was", "we", "what", "when", "where", "which"),
+        *("who", "why", "will", "with", "would", "you", "your"),
+    )
+)
+_ENDINGS: Final = ("ations", "ation", "ings", "ing", "ies", "ers", "er", "ed", "es", "als", "al", "s", "e", "y")
+_HEADING_WEIGHT: Final = 4
+_TITLE_WEIGHT: Final = 2
+_EXCERPT: Final = 260
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with what stands below it; a page's beginning is one with the page's title.
+
+    :param anchor: empty at the beginning of a page.
+    :param text: without marks, in paragraphs.
+    """
+
+    slug: str
+    title: str
+    anchor: str
+    heading: str
+    text: str
+
+    @property
+    def path(self) -> str:
+        """Where it is."""
+        return f"/help/{self.slug}" + (f"#{self.anchor}" if self.anchor else "")
+
+
+@dataclass(frozen=True, slots=True)
+class GuidePage:
+    """A page of the guide; *html* is without the title."""
+
+    slug: str
+    title: str
+    html: str
+    sections: tuple[Section, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A section that a search has found; *excerpt* is the part that fits best."""
+
+    section: Section
+    excerpt: str
+    score: float
+
+
+class Manual:
+    """All pages; they are read when somebody wants the first, for commands of ``pikachu`` want none.
+
+    :param folder: of files ``NN-name.md``, in the order of their names.
+    """
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        self._folder = folder
+
+    @cached_property
+    def pages(self) -> tuple[GuidePage, ...]:
+        """All of them, in order."""
+        return tuple(_read(path) for path in sorted(self._folder.glob("*.md")))
+
+    @cached_property
+    def _by_slug(self) -> dict[str, GuidePage]:
+        return {page.slug: page for page in self.pages}
+
+    @cached_property
+    def _sections(self) -> tuple[Section, ...]:
+        return tuple(section for page in self.pages for section in page.sections)
+
+    @cached_property
+    def _weights(self) -> list[Counter[str]]:
+        return [_weights(section) for section in self._sections]
+
+    def page(self, slug: str) -> GuidePage:
+        """The page of that name.
+
+        :raises NotFound: when there is none.
+        """
+        if slug not in self._by_slug:
+            raise NotFound("the guide has no such page")
+        return self._by_slug[slug]
+
+    def search(self, question: str, limit: int = 10) -> list[Hit]:
+        """The sections that fit a question or some words best, the best first."""
+        asked = set(words(question))
+        if not asked:
+            return []
+        lengths = [sum(weights.values()) for weights in self._weights]
+        average = sum(lengths) / max(1, len(lengths))
+        scores = [0.0] * len(self._sections)
+        for word in asked:
+            counts = [_matches(word, weights) for weights in self._weights]
+            having = sum(1 for count in counts if count)
+            rarity = math.log(1 + (len(counts) - having + 0.5) / (having + 0.5))
+            for index, count in enumerate(counts):
+                if count:
+                    # BM25: a word counts for more where few have it, and repeating it counts for less and less.
+                    scores[index] += rarity * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * lengths[index] / average))
+        ranked = sorted(zip(scores, self._sections, strict=True), key=lambda one: -one[0])
+        return [Hit(section, _excerpt(section, asked), score) for score, section in ranked[:limit] if score > 0]
+
+
+def words(text: str) -> list[str]:
+    """The words that count, without their endings."""
+    found = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
+    return [_stem(word) for word in found]
+
+
+def _stem(word: str) -> str:
+    for ending in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= 4:
+            return word.removesuffix(ending)
+    return word
+
+
+def _weights(section: Section) -> Counter[str]:
+    found = Counter(words(section.text))
+    for weight, text in ((_HEADING_WEIGHT, section.heading), (_TITLE_WEIGHT, section.title)):
+        for word in words(text):
+            found[word] += weight
+    return found
+
+
+def _matches(word: str, weights: Counter[str]) -> float:
+    """How often *word* is there; words that begin with it count half."""
+    count = float(weights.get(word, 0))
+    if len(word) >= 4:
+        count += 0.5 * sum(number for other, number in weights.items() if other != word and other.startswith(word))
+    return count
+
+
+def _excerpt(section: Section, asked: set[str]) -> str:
+    parts = [part for paragraph in section.text.split("\n") for part in re.split(r"(?<=[.:;]) ", paragraph) if part]
+    if not parts:
+        return ""
+    best = max(range(len(parts)), key=lambda index: (len(asked & set(words(parts[index]))), -index))
+    text = parts[best]
+    for part in parts[best + 1 :]:
+        if len(text) + len(part) > _EXCERPT:
+            break
+        text = f"{text} {part}"
+    return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1].rsplit(" ", 1)[0] + "\u2026"
+
+
+# --- Markdown --------------------------------------------------------------------------------
+
+
+def _markdown() -> MarkdownIt:
+    # Here, for it takes a tenth of a second, which no command of ``pikachu`` shall.
+    from markdown_it import MarkdownIt
+
+    found = MarkdownIt("commonmark", {"html": False}).enable("table")
+
+    def table_open(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>\n'
+
+    def table_close(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        return "</table></div>\n"
+
+    def code(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
+        text = tokens[index].content.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        return f'<pre tabindex="0"><code>{text}</code></pre>\n'
+
+    found.add_render_rule("table_open", table_open)
+    found.add_render_rule("table_close", table_close)
+    found.add_render_rule("code_block", code)
+    found.add_render_rule("fence", code)
+    return found
+
+
+def _anchor(heading: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
+def _read(path: Path) -> GuidePage:
+    slug = path.stem.partition("-")[2]
+    markdown = _markdown()
+    tokens = markdown.parse(path.read_text(encoding="utf-8"))
+    title = tokens[1].content
+    body = tokens[3:]
+    sections: list[Section] = []
+    anchor, heading, paragraphs = "", title, list[str]()
+
+    def end() -> None:
+        sections.append(Section(slug, title, anchor, heading, "\n".join(paragraphs)))
+
+    cells: list[str] = []
+    for index, token in enumerate(body):
+        inside = index > 0 and body[index - 1].type == "heading_open"
+        if token.type == "heading_open":
+            end()
+            heading = _plain(body[index + 1])
+            anchor, paragraphs = _anchor(heading), []
+            token.attrSet("id", anchor)
+        elif token.type == "tr_close":
+            paragraphs.append(": ".join(cells))
+            cells = []
+        elif token.type == "inline" and not inside:
+            (cells if body[index - 1].type in {"td_open", "th_open"} else paragraphs).append(_plain(token))
+        elif token.type in {"code_block", "fence"}:
+            paragraphs.append(token.content.strip())
+    end()
+    return GuidePage(slug, title, markdown.renderer.render(body, markdown.options, {}), tuple(sections))
+
+
+def _plain(token: Token) -> str:
+    """The text of a paragraph without its marks."""
+    return "".join(" " if child.type in {"softbreak", "hardbreak"} else child.content for child in token.children or ())

@@ -1,0 +1,212 @@
+"""Reading PKCS#12 (RFC 7292) within fixed bounds of cost: its bags, and who opens them.
+
+pyca/cryptography reads such files too, but hashes a passphrase as often as the file wants.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import dataclass, field
+from typing import Final
+
+from pikachu.core.errors import MalformedRequest, UnsupportedAlgorithm
+from pikachu.x509 import der
+from pikachu.x509.key_encryption import PKCS12_MAC, bmp_passphrase, decrypt_pkcs8, pkcs12_derive
+
+DATA: Final = "1.2.840.113549.1.7.1"
+ENCRYPTED_DATA: Final = "1.2.840.113549.1.7.6"
+KEY_BAG: Final = "1.2.840.113549.1.12.10.1.1"
+SHROUDED_KEY_BAG: Final = "1.2.840.113549.1.12.10.1.2"
+CERTIFICATE_BAG: Final = "1.2.840.113549.1.12.10.1.3"
+FRIENDLY_NAME: Final = "1.2.840.113549.1.9.20"
+LOCAL_KEY_ID: Final = "1.2.840.113549.1.9.21"
+_X509_CERTIFICATE: Final = "1.2.840.113549.1.9.22.1"
+_DIGESTS: Final = {
+    "1.3.14.3.2.26": "sha1",
+    "2.16.840.1.101.3.4.2.4": "sha224",
+    "2.16.840.1.101.3.4.2.1": "sha256",
+    "2.16.840.1.101.3.4.2.2": "sha384",
+    "2.16.840.1.101.3.4.2.3": "sha512",
+}
+_MAXIMUM_CONTENTS: Final = 8
+_MAXIMUM_BAGS: Final = 64
+_WRONG: Final = "the passphrase does not open the PKCS#12 file"
+
+
+@dataclass(frozen=True, slots=True)
+class Bag:
+    """A SafeBag.
+
+    :ivar value: the DER inside: of a certificate bag the certificate itself.
+    :ivar friendly_name: as it was given, or ``""``.
+    """
+
+    oid: str
+    value: bytes = field(repr=False)
+    friendly_name: str
+    local_key_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One part of a file.
+
+    :ivar encryption: the AlgorithmIdentifier; ``None`` where it is not encrypted.
+    :ivar octets: the SafeContents, as they stand there.
+    """
+
+    oid: str
+    encryption: der.Element | None
+    octets: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class MAC:
+    """What protects the whole."""
+
+    algorithm: der.Element
+    digest: bytes
+    salt: bytes
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A PFX."""
+
+    mac: MAC | None
+    signed: bytes = field(repr=False)
+    contents: tuple[Content, ...]
+
+
+def read_file(data: bytes) -> File:
+    """The parts of a DER PFX; nothing is opened.
+
+    :raises MalformedRequest: it is none.
+    :raises UnsupportedAlgorithm: its integrity is protected by a signature.
+    """
+    parts = der.parse(data, der.SEQUENCE).sub()
+    if not 2 <= len(parts) <= 3 or parts[0].integer() != 3:
+        raise MalformedRequest("this is not a PKCS#12 file")
+    oid, safe = _content_info(parts[1])
+    if oid != DATA or safe is None:
+        raise UnsupportedAlgorithm("a PKCS#12 file that is protected by a signature is not read here")
+    signed = safe.expect(der.OCTET_STRING).content
+    contents = der.parse(signed, der.SEQUENCE).sub()
+    if len(contents) > _MAXIMUM_CONTENTS:
+        raise MalformedRequest("the PKCS#12 file has too many parts")
+    return File(_mac(parts[2]) if len(parts) == 3 else None, signed, tuple(_content(one) for one in contents))
+
+
+def _content_info(element: der.Element) -> tuple[str, der.Element | None]:
+    parts = element.expect(der.SEQUENCE).sub()
+    if not 1 <= len(parts) <= 2:
+        raise MalformedRequest("this is not a PKCS#12 file")
+    return parts[0].oid(), der.parse(parts[1].expect(0xA0).content) if len(parts) == 2 else None
+
+
+def _mac(element: der.Element) -> MAC:
+    parts = element.expect(der.SEQUENCE).sub()
+    if not 2 <= len(parts) <= 3:
+        raise MalformedRequest("the MAC of the PKCS#12 file is malformed")
+    information = parts[0].expect(der.SEQUENCE).sub()
+    if len(information) != 2:
+        raise MalformedRequest("the MAC of the PKCS#12 file is malformed")
+    iterations = parts[2].integer() if len(parts) == 3 else 1
+    salt = parts[1].expect(der.OCTET_STRING).content
+    return MAC(information[0], information[1].expect(der.OCTET_STRING).content, salt, iterations)
+
+
+def _content(element: der.Element) -> Content:
+    oid, inside = _content_info(element)
+    if inside is None:
+        return Content(oid, None, b"")
+    if oid == DATA:
+        return Content(oid, None, inside.expect(der.OCTET_STRING).content)
+    if oid != ENCRYPTED_DATA:
+        return Content(oid, None, b"")
+    fields = inside.expect(der.SEQUENCE).sub()
+    encrypted = fields[1].expect(der.SEQUENCE).sub() if len(fields) > 1 else []
+    if len(encrypted) != 3:
+        raise MalformedRequest("an encrypted part of the PKCS#12 file is malformed")
+    octets = encrypted[2].content
+    if encrypted[2].tag == 0xA0:
+        octets = b"".join(piece.expect(der.OCTET_STRING).content for piece in encrypted[2].children())
+    return Content(oid, encrypted[1].expect(der.SEQUENCE), octets)
+
+
+def check_passphrase(file: File, passphrase: str) -> bool:
+    """Whether the MAC of the file was made with *passphrase*; ``False`` when there is none or it is of another kind.
+
+    :raises MalformedRequest: it was not.
+    :raises UnsupportedAlgorithm: checking costs too much.
+    """
+    mac = file.mac
+    oid = "" if mac is None else next(mac.algorithm.children()).oid()
+    if mac is None or oid not in _DIGESTS:
+        return False
+    digest = _DIGESTS[oid]
+    for secret in _secrets(passphrase):
+        key = pkcs12_derive(digest, secret, mac.salt, mac.iterations, PKCS12_MAC, len(mac.digest))
+        if hmac.compare_digest(hmac.new(key, file.signed, digest).digest(), mac.digest):
+            return True
+    raise MalformedRequest(_WRONG)
+
+
+def _secrets(passphrase: str) -> list[bytes]:
+    """The passphrase as RFC 7292 appendix B.1 writes it; an empty one is written in two ways."""
+    try:
+        written = bmp_passphrase(passphrase)
+    except MalformedRequest:
+        raise MalformedRequest(_WRONG) from None
+    return [written] if passphrase else [written, b""]
+
+
+def open_content(content: Content, passphrase: str) -> tuple[Bag, ...]:
+    """The bags in a part of the file.
+
+    :raises MalformedRequest: the passphrase is wrong, or these are no bags.
+    :raises UnsupportedAlgorithm: it is encrypted in a way that is not accepted.
+    """
+    if content.oid == DATA:
+        return _bags(content.octets)
+    if content.encryption is None:
+        raise UnsupportedAlgorithm("a part of the PKCS#12 file is encrypted for a certificate")
+    try:
+        plain = decrypt_pkcs8(content.encryption, content.octets, passphrase.encode("utf-8", "surrogatepass"))
+        return _bags(plain)
+    except MalformedRequest:
+        raise MalformedRequest(_WRONG) from None
+
+
+def _bags(contents: bytes) -> tuple[Bag, ...]:
+    found: list[Bag] = []
+    for element in der.parse(contents, der.SEQUENCE).children():
+        if len(found) == _MAXIMUM_BAGS:
+            raise MalformedRequest("the PKCS#12 file has too many bags")
+        found.append(_bag(element))
+    return tuple(found)
+
+
+def _bag(element: der.Element) -> Bag:
+    parts = element.expect(der.SEQUENCE).sub()
+    if not 2 <= len(parts) <= 3:
+        raise MalformedRequest("a bag of the PKCS#12 file is malformed")
+    oid = parts[0].oid()
+    inside = der.parse(parts[1].expect(0xA0).content)
+    value = inside.whole
+    if oid == CERTIFICATE_BAG:
+        held = inside.expect(der.SEQUENCE).sub()
+        if len(held) != 2:
+            raise MalformedRequest("a certificate's bag of the PKCS#12 file is malformed")
+        if held[0].oid() == _X509_CERTIFICATE:
+            value = der.parse(held[1].expect(0xA0).content, der.OCTET_STRING).content
+    name, key_id = "", b""
+    for attribute in parts[2].expect(der.SET).children() if len(parts) == 3 else ():
+        pair = attribute.expect(der.SEQUENCE).sub()
+        values = pair[1].expect(der.SET).sub() if len(pair) == 2 else []
+        if values and pair[0].oid() == FRIENDLY_NAME:
+            name = values[0].expect(der.BMP_STRING).content.decode("utf-16-be", "replace")
+        elif values and pair[0].oid() == LOCAL_KEY_ID:
+            key_id = values[0].content
+    return Bag(oid, value, name, key_id)

@@ -1,0 +1,164 @@
+"""Finding the objects in what was given, and telling their kinds by their structure."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from pikachu.cms.ber import normalise
+from pikachu.core.errors import MalformedRequest, TooLarge
+from pikachu.inspection.recognition.kinds import Found, Kind
+from pikachu.x509 import der
+from pikachu.x509.pem_blocks import blocks, decode_base64
+
+MAXIMUM_INPUT: Final = 1024 * 1024
+MAXIMUM_OBJECTS: Final = 20
+_BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 #]{1,40})-----")
+# Blocks that say nothing by themselves; openssl writes them before an EC key.
+_PASSED_OVER: Final = frozenset({"EC PARAMETERS", "DH PARAMETERS", "X9.42 DH PARAMETERS"})
+_FOREIGN: Final = {
+    "OPENSSH PRIVATE KEY": "an OpenSSH private key; convert a copy by ssh-keygen -p -m PKCS8 -f FILE",
+    "PGP PUBLIC KEY BLOCK": "an OpenPGP key, which is no X.509 object",
+    "PGP PRIVATE KEY BLOCK": "an OpenPGP key, which is no X.509 object",
+    "PGP MESSAGE": "an OpenPGP message, which is no X.509 object",
+    "SSH2 PUBLIC KEY": "an SSH public key; convert it by ssh-keygen -e -m PKCS8 -f FILE",
+}
+_PLAIN: Final = (
+    "CERTIFICATE, CERTIFICATE REQUEST, X509 CRL, PKCS7, CMS, PRIVATE KEY and PUBLIC KEY blocks, "
+    "or base64 or binary DER, can be inspected"
+)
+_TIMES: Final = (der.UTC_TIME, der.GENERALIZED_TIME)
+
+
+def read(data: bytes) -> list[Found]:
+    """The objects in *data*: PEM blocks with anything around them, base64 of DER, or DER (BER for messages).
+
+    :raises MalformedRequest: there is none, too many, or none of a kind that is known.
+    :raises TooLarge: more than :data:`MAXIMUM_INPUT`.
+    """
+    if len(data) > MAXIMUM_INPUT:
+        raise TooLarge(f"at most {MAXIMUM_INPUT // 1024} KiB can be inspected at once")
+    # Windows' editors save text as UTF-16.
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode("utf-8")
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    if not data.strip():
+        raise MalformedRequest(f"there is nothing to inspect: {_PLAIN}")
+    text = b"-----BEGIN " in data
+    if data[:1] == b"\x30":
+        try:
+            return [_recognised("DER", data)]
+        except MalformedRequest:
+            # A text that begins with the digit 0.
+            if not text:
+                raise
+    if text:
+        return _pem(data)
+    try:
+        binary = decode_base64(data)
+    except MalformedRequest:
+        raise MalformedRequest(f"this is neither PEM nor base64 nor DER: {_PLAIN}") from None
+    return [_recognised("base64", binary)]
+
+
+def _pem(data: bytes) -> list[Found]:
+    labels = [match.decode("ascii") for match in _BEGIN.findall(data)]
+    wanted = [label for label in dict.fromkeys(labels) if label not in _PASSED_OVER and label not in _FOREIGN]
+    if len(wanted) > MAXIMUM_OBJECTS:
+        raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
+    found: list[Found] = []
+    for block in blocks(data, wanted):
+        if len(found) == MAXIMUM_OBJECTS:
+            raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
+        if block.headers and b"ENCRYPTED" in block.text and block.label.endswith("PRIVATE KEY"):
+            found.append(Found(Kind.PRIVATE_KEY, "PEM", block.text))
+            continue
+        content = block.der()
+        if block.label == "TRUSTED CERTIFICATE":
+            # OpenSSL's own: what it trusts the certificate for comes behind it.
+            content = der.element_at(content, 0, len(content)).whole
+        found.append(_recognised("PEM", content))
+    if not found:
+        foreign = next((_FOREIGN[label] for label in labels if label in _FOREIGN), None)
+        raise MalformedRequest(f"this is {foreign}" if foreign else f"no PEM block that is known: {_PLAIN}")
+    return found
+
+
+def _recognised(form: str, data: bytes) -> Found:
+    try:
+        return Found(kind_of(data), form, data)
+    except MalformedRequest as error:
+        # Messages and PKCS#12 files come in BER too.
+        try:
+            normal = normalise(data)
+        except MalformedRequest:
+            raise error from None
+        if normal == data:
+            raise
+        return Found(kind_of(normal), form, normal)
+
+
+def kind_of(data: bytes) -> Kind:
+    """The kind of the DER object *data*, by its structure.
+
+    :raises MalformedRequest: it is none of those that are known.
+    """
+    whole = der.parse(data)
+    parts = _first(whole, 12) if whole.tag == der.SEQUENCE else []
+    tags = tuple(part.tag for part in parts)
+    kind: Kind | None = None
+    if tags[:1] == (der.INTEGER,):
+        kind = _numbered(tags)
+    elif tags[:1] == (der.OBJECT_IDENTIFIER,):
+        kind = Kind.PKCS7 if tags[1:] in ((0xA0,), ()) else None
+    elif tags[:1] == (der.ENUMERATED,):
+        kind = Kind.OCSP_RESPONSE
+    elif tags == (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING):
+        kind = _signed(parts[0])
+    elif tags == (der.SEQUENCE, der.BIT_STRING):
+        kind = Kind.PUBLIC_KEY
+    elif tags == (der.SEQUENCE, der.OCTET_STRING):
+        kind = Kind.PRIVATE_KEY
+    elif tags in ((der.SEQUENCE,), (der.SEQUENCE, 0xA0)) and _is_ocsp_request(parts[0]):
+        kind = Kind.OCSP_REQUEST
+    if kind is None:
+        raise MalformedRequest("this is ASN.1 data, but none of the kinds that can be inspected")
+    return kind
+
+
+def _first(element: der.Element, most: int) -> list[der.Element]:
+    """Up to *most* of the elements inside."""
+    return [child for _, child in zip(range(most), element.children(), strict=False)]
+
+
+def _numbered(tags: tuple[int, ...]) -> Kind | None:
+    """What begins with a version or with a number."""
+    if tags[1:2] == (der.SEQUENCE,):
+        # PrivateKeyInfo has an OCTET STRING as its third part, a PFX perhaps a MacData.
+        return Kind.PRIVATE_KEY if tags[2:3] == (der.OCTET_STRING,) else Kind.PKCS12
+    if tags[1:2] == (der.OCTET_STRING,):
+        return Kind.PRIVATE_KEY
+    if tags == (der.INTEGER, der.INTEGER):
+        return Kind.PUBLIC_KEY
+    return Kind.PRIVATE_KEY if tags[:9] == (der.INTEGER,) * 9 else None
+
+
+def _signed(body: der.Element) -> Kind:
+    """What is signed: certificate, request and CRL differ in where their times and keys stand."""
+    fields = _first(body, 6)
+    tags = tuple(field.tag for field in fields)
+    if tags[:1] == (der.INTEGER,):
+        if tags[1:3] == (der.SEQUENCE, der.SEQUENCE) and tags[3:] in ((), (0xA0,)):
+            return Kind.CSR
+        tags = tags[1:]
+    return Kind.CRL if tags[2:3] and tags[2] in _TIMES else Kind.CERTIFICATE
+
+
+def _is_ocsp_request(body: der.Element) -> bool:
+    fields = [field for field in _first(body, 4) if field.tag not in (0xA0, 0xA1, 0xA2)]
+    if len(fields) != 1 or fields[0].tag != der.SEQUENCE:
+        return False
+    requests = _first(fields[0], 1)
+    parts = _first(requests[0], 1) if requests and requests[0].tag == der.SEQUENCE else []
+    identifier = _first(parts[0], 4) if parts and parts[0].tag == der.SEQUENCE else []
+    return [part.tag for part in identifier] == [der.SEQUENCE, der.OCTET_STRING, der.OCTET_STRING, der.INTEGER]

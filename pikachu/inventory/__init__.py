@@ -1,0 +1,1 @@
+"""What is stored and listed: certificates, keys, CSRs, certificate templates and their files."""

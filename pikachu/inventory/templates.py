@@ -1,0 +1,249 @@
+"""The rules about stored certificate templates: what one may say, who sees and changes it (TPL-1, TPL-3).
+
+Pages and REST come in here.  A template that belongs to nobody is everybody's to see and the admins' to change.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredLock
+
+from pikachu.auth.permissions import administers, own_list, require_scope
+from pikachu.core.audit import event_by
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.edits import Versions, repeat, require_version
+from pikachu.core.errors import MalformedRequest, NotAuthorized, NotFound
+from pikachu.core.interfaces import IClock, IStore, IWorkerPool
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.times import utc
+from pikachu.x509.template import parse
+
+#: The origin of what was not rendered from a file.
+MANUALLY: Final = "manually"
+#: What is suggested; any other text will do.
+PROFILE_TYPES: Final = (
+    "Root CA",
+    "Sub CA",
+    "TLS server",
+    "TLS client",
+    "OCSP responder",
+    "MQTT broker",
+    "Device",
+    "Code signing",
+    "Other",
+)
+_MAXIMUM_NAME: Final = 128
+_MAXIMUM_TYPE: Final = 64
+_UNKNOWN: Final = "there is no such certificate template"
+_KIND: Final = "certificate template"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateDraft:
+    """A certificate template that somebody wants to keep.
+
+    :param system: for everybody, and nobody's (admins only).
+    :param origin: ``manually``, or the ``.j2`` file that it was rendered from.
+    """
+
+    name: str
+    profile_type: str
+    content: str
+    system: bool = False
+    origin: str = MANUALLY
+
+
+class CertificateTemplates:
+    """What people do with certificate templates.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
+    reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+
+    :param pool: where texts are read: a long one takes a while.
+    """
+
+    def __init__(self, store: IStore, clock: IClock, pool: IWorkerPool) -> None:
+        self._store = store
+        self._clock = clock
+        self._pool = pool
+        # Those of this process come one after the other; others' are noticed when they write.
+        self._changes = DeferredLock()
+
+    @uncancelled
+    async def validate(self, actor: Principal, content: str) -> frozenset[str]:
+        """The usages of a text: ``req``, ``ext`` or both.  Fails with BadTemplate and its line."""
+        require_scope(actor, Scope.READ)
+        return await self._usages(content)
+
+    @uncancelled
+    async def get(self, actor: Principal, template_id: int) -> CertificateTemplate:
+        """One's own or everybody's, or any for admins.  Fails with NotFound."""
+        require_scope(actor, Scope.READ)
+        return await self._visible(actor, template_id)
+
+    @uncancelled
+    async def list(self, actor: Principal, query: ListQuery) -> Page[CertificateTemplate]:
+        """One's own and everybody's; for admins all, or those of ``query.owner_id`` and everybody's.
+
+        Filters: ``usage`` (``req`` or ``ext``), ``profile_type``.
+        """
+        return await self._store.templates(own_list(actor, query))
+
+    @uncancelled
+    async def add(self, actor: Principal, draft: TemplateDraft) -> CertificateTemplate:
+        """A new template of the actor's, or with ``system`` of everybody's (admins only).
+
+        Fails with MalformedRequest, QuotaExceeded, and with BadTemplate and its line.
+        """
+        require_scope(actor, Scope.ENROLL)
+        template = await self._checked(actor, draft, actor.owner_id)
+        event = self._event(actor, "create", template)
+        return await self._store.add_template(template, event, self._now())
+
+    @uncancelled
+    async def update(
+        self,
+        actor: Principal,
+        template_id: int,
+        *,
+        name: str | None = None,
+        profile_type: str | None = None,
+        content: str | None = None,
+        system: bool | None = None,
+        expected: Versions = None,
+    ) -> CertificateTemplate:
+        """Change one's own, or any for admins; ``None`` leaves something as it is.  Its origin stays.
+
+        :param expected: the versions that may be changed.
+
+        Fails as :meth:`add`, with NotFound, and with EditConflict.
+        """
+
+        async def change() -> CertificateTemplate:
+            before = await self._visible(actor, template_id)
+            _require_own(actor, before)
+            require_version(expected, before.version, _KIND, before.updated_by, before.updated_at)
+            draft = TemplateDraft(
+                before.name if name is None else name,
+                before.profile_type if profile_type is None else profile_type,
+                before.content if content is None else content,
+                before.owner_id is None if system is None else system,
+                before.origin,
+            )
+            owner_id = actor.owner_id if before.owner_id is None else before.owner_id
+            template = replace(await self._checked(actor, draft, owner_id), id=before.id, version=before.version)
+            return await self._store.update_template(template, self._event(actor, "update", template), self._now())
+
+        _require_scopes(actor)
+        return await self._changes.run(lambda: Deferred.fromCoroutine(repeat(change, expected)))
+
+    @uncancelled
+    async def delete(self, actor: Principal, template_id: int, *, expected: Versions = None) -> None:
+        """Remove one's own, or any for admins; requests and policies made with it stay.
+
+        :param expected: the versions that may be deleted.
+
+        Fails with NotFound, EditConflict.
+        """
+
+        def decide(template: CertificateTemplate) -> Event:
+            _require_visible(actor, template)
+            _require_own(actor, template)
+            require_version(expected, template.version, _KIND, template.updated_by, template.updated_at)
+            return self._event(actor, "delete", template)
+
+        _require_scopes(actor)
+        await self._store.delete_template(template_id, decide, self._now())
+
+    # --- who may ------------------------------------------------------------------------
+
+    async def _visible(self, actor: Principal, template_id: int) -> CertificateTemplate:
+        found = await self._store.template(template_id)
+        _require_visible(actor, found)
+        return found
+
+    # --- what a template may say --------------------------------------------------------
+
+    async def _checked(self, actor: Principal, draft: TemplateDraft, owner_id: int | None) -> CertificateTemplate:
+        """The template of *draft*.
+
+        :param owner_id: whose it is, unless it is everybody's.
+        """
+        if draft.system and not administers(actor):
+            raise NotAuthorized("a certificate template for everybody is made by admins only")
+        if not draft.system and owner_id is None:
+            raise MalformedRequest("a certificate template is everybody's or a user's; say which")
+        name = _line(draft.name, "a template's name", _MAXIMUM_NAME)
+        profile_type = _line(draft.profile_type, "a profile type", _MAXIMUM_TYPE)
+        usages = await self._usages(draft.content)
+        now = self._now()
+        return CertificateTemplate(
+            0,
+            name,
+            profile_type,
+            draft.origin,
+            draft.content,
+            "req" in usages,
+            "ext" in usages,
+            None if draft.system else owner_id,
+            now,
+            now,
+        )
+
+    async def _usages(self, content: str) -> frozenset[str]:
+        return await self._pool.run(functools.partial(_usages_of, content))
+
+    def _event(self, actor: Principal, type_: str, template: CertificateTemplate) -> Event:
+        return event_by(
+            actor,
+            type_,
+            "template",
+            template.name,
+            template.owner_id,
+            profile_type=template.profile_type,
+            origin=template.origin,
+            usages=usages_of(template),
+            system=template.owner_id is None,
+        )
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
+
+
+def usages_of(template: CertificateTemplate) -> tuple[str, ...]:
+    """``req``, ``ext`` or both."""
+    flags = (("req", template.for_requests), ("ext", template.for_extensions))
+    return tuple(usage for usage, given in flags if given)
+
+
+def _require_scopes(actor: Principal) -> None:
+    require_scope(actor, Scope.READ)
+    require_scope(actor, Scope.ENROLL)
+
+
+def _require_visible(actor: Principal, template: CertificateTemplate) -> None:
+    if template.owner_id not in (None, actor.owner_id) and not administers(actor):
+        raise NotFound(_UNKNOWN)
+
+
+def _require_own(actor: Principal, template: CertificateTemplate) -> None:
+    if template.owner_id is None and not administers(actor):
+        raise NotAuthorized("a certificate template for everybody is changed by admins only; copy it instead")
+
+
+def _usages_of(content: str) -> frozenset[str]:
+    return parse(content).usages
+
+
+def _line(text: str, what: str, maximum: int) -> str:
+    text = text.strip()
+    if not 1 <= len(text) <= maximum or not text.isprintable():
+        raise MalformedRequest(f"{what} is 1 to {maximum} printable characters")
+    return text

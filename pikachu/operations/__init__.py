@@ -1,0 +1,1 @@
+"""What operators watch: statistics, readiness, the feed of events, audit verification, log and configuration."""

@@ -1,0 +1,96 @@
+"""Verification of the whole audit chain (AUD-3) for an admin: one run at a time, which may take minutes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pikachu.auth.permissions import require_scope
+from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
+from pikachu.core.errors import Conflict, PikachuError
+from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.times import utc
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A run through the chain.
+
+    :param position: how far the chain is verified.
+    :param seconds: how long the run took; ``None`` while it goes on.
+    :param wrong: what is wrong with the chain; empty when nothing is.
+    :param failure: why the run did not reach the end; empty when it did.  The next one goes on where it stopped.
+    """
+
+    actor: str
+    begun_at: datetime
+    position: ChainPosition = CHAIN_START
+    seconds: float | None = None
+    wrong: str = ""
+    failure: str = ""
+
+    @property
+    def looked_at(self) -> int:
+        """Return how many events are verified so far."""
+        return self.position.count
+
+
+class ChainVerification:
+    """Begins runs, and keeps what the last one has found."""
+
+    def __init__(self, store: IStore, clock: IClock) -> None:
+        self._store = store
+        self._clock = clock
+        self._last: Look | None = None
+
+    def last(self, actor: Principal) -> Look | None:
+        """The run that goes on, or the last one since the server began.
+
+        :raises NotAuthorized: for all but admins.
+        """
+        require_scope(actor, Scope.ADMIN)
+        return self._last
+
+    def begin(self, actor: Principal) -> bool:
+        """Verify the chain, unless a run goes on already; whether one has begun.
+
+        A run that the database broke off is continued: events before its position are not read again.
+
+        :raises NotAuthorized: for all but admins.
+        """
+        require_scope(actor, Scope.ADMIN)
+        if self._last is not None and self._last.seconds is None:
+            return False
+        begun = self._clock.seconds()
+        after = self._last.position if self._last is not None and self._last.failure else CHAIN_START
+        self._last = Look(actor.name, utc(begun), after)
+        run = self._store.verify_events(self._progress, after)
+        run.addErrback(self._broken).addBoth(self._ended, begun)
+        return True
+
+    def _progress(self, position: ChainPosition) -> None:
+        assert self._last is not None  # noqa: S101 - a run has begun
+        self._last = replace(self._last, position=position)
+
+    def _broken(self, failure: Failure) -> None:
+        assert self._last is not None  # noqa: S101 - a run has begun
+        error = failure.value
+        if isinstance(error, Conflict):
+            log.critical("{error}", error=error.public)
+            self._last = replace(self._last, wrong=error.public)
+            return
+        if not isinstance(error, PikachuError):
+            log.failure("verifying the audit chain", failure)
+        public = error.public if isinstance(error, PikachuError) else "an internal error; see the log"
+        self._last = replace(self._last, failure=public)
+
+    def _ended(self, _: object, begun: float) -> None:
+        assert self._last is not None  # noqa: S101 - a run has begun
+        self._last = replace(self._last, seconds=self._clock.seconds() - begun)
+        log.info("The audit chain was verified up to event {count}", count=self._last.looked_at)

@@ -1,0 +1,216 @@
+"""Whether the server can do its work, for ``/readyz``, dashboards and the assistant (RUN-8).
+
+What is checked stands in :mod:`pikachu.operations.readiness_checks`; here is how often.  However many ask, each check runs once at
+a time, and one that hangs is not started a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import TimeoutError as TooSlow
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.errors import PikachuError
+from pikachu.core.interfaces import IClock
+
+log = Logger()
+
+OK: Final = "ok"
+DEGRADED: Final = "degraded"
+DISABLED: Final = "disabled"
+UNAVAILABLE: Final = "unavailable"
+#: Started, and there was no result yet.
+CHECKING: Final = "checking"
+#: Seconds that a check may take.
+TIMEOUT_SECONDS: Final = 2.0
+# How long results are given to others, what a dashboard is content with, and how long it waits for something newer.
+_CACHE_SECONDS: Final = 1.0
+_GLANCE_CACHE_SECONDS: Final = 10.0
+_GLANCE_MAX_WAIT_SECONDS: Final = 0.05
+# A state that lasts is logged again after this time.
+_LOG_INTERVAL_SECONDS: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that the server needs.
+
+    :param run: succeeds with None, or with a message where something else has taken over; fails with a PikachuError
+        whose message says what is wrong and what to do.
+    :param interval: seconds for which a result counts.
+    """
+
+    run: Callable[[], Deferred[str | None]]
+    interval: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The result of a check, for everybody: the message names no path and no address."""
+
+    state: str
+    message: str
+
+
+_DISABLED: Final = State(DISABLED, "Not configured.")
+_CHECKING: Final = State(CHECKING, "The first check is running.")
+
+
+def overall(states: Mapping[str, State]) -> str:
+    """Return what all states come to."""
+    found = {one.state for one in states.values()}
+    return UNAVAILABLE if UNAVAILABLE in found else DEGRADED if DEGRADED in found else OK
+
+
+class _Probe:
+    """A check with its newest result; it runs once at a time."""
+
+    def __init__(self, name: str, clock: IClock) -> None:
+        self._name = name
+        self._clock = clock
+        self._result: State | None = None
+        self._finished_at = 0.0
+        self._waiting: list[Deferred[State]] | None = None
+        self._logged: tuple[State, float] | None = None
+
+    def state(self, check: Check) -> Deferred[State]:
+        """Return a result that is new enough, and *unavailable* when there is none in time."""
+        turn: Deferred[State] = Deferred()
+        age = self._clock.seconds() - self._finished_at
+        if self._result is not None and self._waiting is None and 0 <= age < check.interval:
+            turn.callback(self._result)
+            return turn
+        running = self._waiting is not None
+        self._waiting = [*(self._waiting or ()), turn]
+        if not running:
+            Deferred.fromCoroutine(self._run(check)).addCallbacks(self._finish, self._fail)
+        # Cancelling ends the wait, not the check.
+        return turn.addTimeout(TIMEOUT_SECONDS, self._clock).addErrback(self._too_slow)  # type: ignore[arg-type]
+
+    async def _run(self, check: Check) -> State:
+        message = await check.run()
+        return State(OK, "Ready.") if message is None else State(DEGRADED, message)
+
+    def _finish(self, state: State) -> None:
+        self._result, self._finished_at = state, self._clock.seconds()
+        waiting, self._waiting = self._waiting or [], None
+        if state.state in (OK, DEGRADED):
+            self._log(state)
+        for turn in waiting:
+            if not turn.called:
+                turn.callback(state)
+
+    def _fail(self, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, PikachuError):
+            state = State(UNAVAILABLE, error.public)
+            self._log(state, **error.context)
+        else:
+            state = State(UNAVAILABLE, "The check failed; the log has the reason.")
+            log.failure("Not ready: {name}", failure, name=self._name)
+        self._finish(state)
+
+    def _too_slow(self, failure: Failure) -> State:
+        failure.trap(TooSlow)
+        state = State(UNAVAILABLE, f"There was no answer within {TIMEOUT_SECONDS:g} seconds.")
+        self._log(state)
+        return state
+
+    def _log(self, state: State, **context: object) -> None:
+        """Log changes; what lasts, now and then."""
+        now = self._clock.seconds()
+        if self._logged is None:
+            last, at = State(OK, "Ready."), now
+        else:
+            last, at = self._logged
+        if state == last and 0 <= now - at < _LOG_INTERVAL_SECONDS:
+            return
+        self._logged = (state, now)
+        if state.state == UNAVAILABLE:
+            log.error("Not ready: {name}: {reason} {context}", name=self._name, reason=state.message, context=context)
+        elif state != last:
+            log.info("{name} is {state}: {reason}", name=self._name, state=state.state, reason=state.message)
+
+
+class Readiness:
+    """Runs all checks.
+
+    :param checks: by name; None: not configured.
+    :param varying: the checks of things that come and go, such as generations of CAs.
+    """
+
+    def __init__(
+        self,
+        clock: IClock,
+        checks: Mapping[str, Check | None],
+        varying: Callable[[], Mapping[str, Check]] = dict,
+    ) -> None:
+        self._clock = clock
+        self._checks = dict(checks)
+        self._varying = varying
+        self._probes: dict[str, _Probe] = {}
+        self._states = {name: _DISABLED if check is None else _CHECKING for name, check in self._all().items()}
+        self._finished_at: float | None = None
+        self._waiting: list[Deferred[dict[str, State]]] | None = None
+
+    def with_checks(self, checks: Mapping[str, Check | None]) -> Readiness:
+        """Return the same with further checks, or others in the place of those of their names."""
+        return Readiness(self._clock, {**self._checks, **checks}, self._varying)
+
+    def _all(self) -> dict[str, Check | None]:
+        return {**self._checks, **self._varying()}
+
+    def _is_newer(self, seconds: float) -> bool:
+        """Return whether the results are newer than that."""
+        return self._finished_at is not None and 0 <= self._clock.seconds() - self._finished_at < seconds
+
+    @uncancelled
+    async def states(self) -> dict[str, State]:
+        """Return the state of each, checked now or a second ago."""
+        if self._waiting is None and self._is_newer(_CACHE_SECONDS):
+            return self._states
+        turn: Deferred[dict[str, State]] = Deferred()
+        if self._waiting is not None:
+            self._waiting.append(turn)
+            return await turn
+        self._waiting = []
+        checks = self._all()
+        self._probes = {name: self._probes.get(name) or _Probe(name, self._clock) for name in checks}
+        results = await gatherResults([self._state(name, check) for name, check in checks.items()])
+        self._states = dict(zip(checks, results, strict=True))
+        self._finished_at = self._clock.seconds()
+        waiting, self._waiting = self._waiting, None
+        for one in waiting:
+            one.callback(self._states)
+        return self._states
+
+    def _state(self, name: str, check: Check | None) -> Deferred[State]:
+        if check is not None:
+            return self._probes[name].state(check)
+        disabled: Deferred[State] = Deferred()
+        disabled.callback(_DISABLED)
+        return disabled
+
+    @uncancelled
+    async def glance(self) -> dict[str, State]:
+        """Return the state of each as it was a moment ago, for those who can't wait for what does not answer."""
+        if self._waiting is not None or self._is_newer(_GLANCE_CACHE_SECONDS):
+            return self._states
+        turn: Deferred[None] = Deferred()
+
+        def wake(_: object = None) -> None:
+            if not turn.called:
+                turn.callback(None)
+
+        self.states().addBoth(wake)
+        limit = self._clock.callLater(_GLANCE_MAX_WAIT_SECONDS, wake)
+        await turn
+        if limit.active():
+            limit.cancel()
+        return self._states

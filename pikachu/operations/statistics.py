@@ -1,0 +1,287 @@
+"""What a dashboard shows (UI-3): counts of what is one's own, or for admins of everything.
+
+Counting a million certificates takes a fraction of a second in a thread of the store, so a count is kept for a while.
+Who asks waits a moment for a new one, and else gets the one before, which says when it was made.  What certificates
+are (key, method, day) never changes: the first look goes through all of them, newest first and a bounded number at a
+time, and later ones count what is new.  One count at a time is made, whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pikachu.auth.permissions import administers, require_scope
+from pikachu.core.concurrency import start, uncancelled
+from pikachu.core.interfaces import IClock, IDelayedCall, IStore
+from pikachu.core.model.counts import Batch, Counts, Issued
+from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.times import utc
+
+log = Logger()
+
+#: How many days issuing is shown for.
+DAYS_BACK: Final = 30
+# What is issued is looked at so many rows at a time: a twentieth of a second, and others have their turn.
+ROWS: Final = 10_000
+# Seconds: how long who asks waits for a new count; how soon after one the next is made when something has changed, and
+# when nothing has (certificates expire, and other processes write).
+PATIENCE: Final = 0.08
+SOONEST: Final = 0.5
+LATEST: Final = 30.0
+# A count that took long is kept for so many times as long.
+_REST: Final = 10
+_SCOPES: Final = 500
+_DAY: Final = 86400
+_EPOCH: Final = date(1970, 1, 1)
+_BEYOND: Final = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """How many certificates were issued on a day (UTC), by method."""
+
+    date: date
+    methods: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a dashboard shows.
+
+    :param everything: whether it is about all certificates and not one's own.
+    :param counts: ``None`` while the first count is under way.
+    :param days: the last ``DAYS_BACK`` days, oldest first.
+    :param keys: key type → certificates issued with such a key, most first.
+    :param complete: whether *keys* is about all certificates; else the first look at them goes on.
+    :param looked_at: how many certificates *keys* is about.
+    """
+
+    everything: bool
+    counts: Counts | None
+    days: tuple[Day, ...]
+    keys: dict[str, int]
+    complete: bool
+    looked_at: int
+
+    @property
+    def weeks(self) -> tuple[int, ...]:
+        """How many valid certificates end in each of the next 13 weeks."""
+        ending = () if self.counts is None else self.counts.ending
+        return tuple(sum(ending[day : day + 7]) for day in range(0, len(ending), 7))
+
+    def within(self, days: int) -> int:
+        """How many valid certificates end in the next *days* days."""
+        return 0 if self.counts is None else sum(self.counts.ending[:days])
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What is known of one owner's certificates, or of all."""
+
+    owner_id: int | None
+    counts: Counts | None = None
+    counted_at: float = 0.0
+    cost: float = 0.0
+    # The newest event when the last count began.
+    event: int = -1
+    keys: Counter[str] = field(default_factory=Counter)
+    days: Counter[tuple[int, str]] = field(default_factory=Counter)
+    # The ids between which certificates were looked at.
+    oldest: int = _BEYOND
+    newest: int = 0
+    complete: bool = False
+    looked_at: int = 0
+    # Who waits for the count that is under way, and whether somebody gave up waiting.
+    waiting: list[Deferred[None]] = field(default_factory=list)
+    counting: bool = False
+    late: bool = False
+    looking_back: bool = False
+    due: IDelayedCall | None = None
+
+    def add(self, batch: Batch) -> None:
+        """Count what was looked at."""
+        for one in batch.issued:
+            self._add_one(one)
+        if batch.last:
+            self.oldest = min(self.oldest, batch.first)
+            self.newest = max(self.newest, batch.last)
+
+    def _add_one(self, one: Issued) -> None:
+        self.keys[one.key_type] += one.count
+        self.days[one.day, one.method] += one.count
+        self.looked_at += one.count
+
+    def forget_before(self, day: int) -> None:
+        """Days that are shown no more."""
+        for key in [key for key in self.days if key[0] < day]:
+            del self.days[key]
+
+
+class Statistics:
+    """Counts, each kept for a while.
+
+    :param store: also tells of events, after which counts are made anew.
+    """
+
+    def __init__(self, store: IStore, clock: IClock) -> None:
+        self._store = store
+        self._clock = clock
+        self._scopes: OrderedDict[int | None, _Scope] = OrderedDict()
+        self._turn = DeferredLock()
+        self._newest_event = 0
+        self._listeners: list[Callable[[int | None], None]] = []
+        store.watch_events(self.noticed)
+
+    def noticed(self, event_id: int) -> None:
+        """There is an event of that id, of this process or another: what was counted before it may be outdated."""
+        self._newest_event = max(self._newest_event, event_id)
+
+    def listen(self, callback: Callable[[int | None], None]) -> None:
+        """Call *callback* with the owner (``None``: all) of a count that is newer than what who asked was given."""
+        self._listeners.append(callback)
+
+    @uncancelled
+    async def overview(self, actor: Principal) -> Overview:
+        """What *actor* may know: an admin's is about everything, a user's about what is theirs.
+
+        Fails with AuthenticationFailed for an anonymous actor, with NotAuthorized without the scope, and with
+        StoreUnavailable when nothing was counted before.
+        """
+        require_scope(actor, Scope.READ)
+        # No account has the id 0.
+        scope = self._scope(None if administers(actor) else actor.owner_id or 0)
+        changed = scope.event < self._newest_event
+        if scope.counting or scope.counts is None or self._remaining(scope, changed=changed) <= 0:
+            await self._fresh(scope)
+        elif changed and (scope.due is None or not scope.due.active()):
+            scope.due = self._clock.callLater(self._remaining(scope, changed=True), self._overdue, scope)
+        return self._shown(scope)
+
+    def _scope(self, owner_id: int | None) -> _Scope:
+        scope = self._scopes.setdefault(owner_id, _Scope(owner_id))
+        self._scopes.move_to_end(owner_id)
+        if len(self._scopes) > _SCOPES:
+            self._scopes.popitem(last=False)
+        return scope
+
+    def _shown(self, scope: _Scope) -> Overview:
+        today = int(self._clock.seconds()) // _DAY
+        days: dict[int, dict[str, int]] = {day: {} for day in range(today - DAYS_BACK + 1, today + 1)}
+        for (day, method), count in sorted(scope.days.items()):
+            if day in days:
+                days[day][method] = count
+        return Overview(
+            scope.owner_id is None,
+            scope.counts,
+            tuple(Day(_EPOCH + timedelta(days=day), methods) for day, methods in days.items()),
+            dict(scope.keys.most_common()),
+            scope.complete,
+            scope.looked_at,
+        )
+
+    # --- when ---------------------------------------------------------------------------
+
+    def _remaining(self, scope: _Scope, *, changed: bool) -> float:
+        """Seconds until the next count is due."""
+        kept = max(SOONEST if changed else LATEST, _REST * scope.cost)
+        return min(kept, scope.counted_at + kept - self._clock.seconds())
+
+    def _overdue(self, scope: _Scope) -> None:
+        """Somebody was given an outdated count: make the one that they are told of."""
+        scope.late = True
+        self._begin(scope)
+
+    def _fresh(self, scope: _Scope) -> Deferred[None]:
+        """Fires when a count is made, or patience has ended; fails when there is none at all."""
+        turn: Deferred[None] = Deferred()
+        scope.waiting.append(turn)
+        self._begin(scope)
+        if turn.called:
+            return turn
+
+        def give_up() -> None:
+            scope.waiting.remove(turn)
+            scope.late = True
+            turn.callback(None)
+
+        limit = self._clock.callLater(PATIENCE, give_up)
+
+        def ended(result: Failure | None) -> Failure | None:
+            if limit.active():
+                limit.cancel()
+            return result
+
+        return turn.addBoth(ended)
+
+    # --- counting -----------------------------------------------------------------------
+
+    def _begin(self, scope: _Scope) -> None:
+        if scope.counting:
+            return
+        scope.counting = True
+
+        def ended(result: Failure | None) -> None:
+            scope.counting = False
+            waiting, scope.waiting = scope.waiting, []
+            if isinstance(result, Failure):
+                log.warn("Nothing was counted: {error}", error=result.getErrorMessage())
+            elif not scope.complete and not scope.looking_back:
+                scope.looking_back = True
+                start(self._look_back(scope)).addErrback(self._stopped_looking, scope)
+            for turn in waiting:
+                if isinstance(result, Failure) and scope.counts is None:
+                    turn.errback(result)
+                else:
+                    turn.callback(None)
+            if scope.late and not isinstance(result, Failure):
+                scope.late = False
+                self._tell(scope)
+
+        self._turn.run(self._count, scope).addBoth(ended)
+
+    async def _count(self, scope: _Scope) -> None:
+        event = self._newest_event
+        now = utc(self._clock.seconds())
+        begun = self._clock.seconds()
+        counts = await self._store.count(scope.owner_id, now)
+        scope.cost = max(0.0, self._clock.seconds() - begun)
+        if scope.looked_at:
+            more = True
+            while more:
+                batch = await self._store.issued_after(scope.owner_id, scope.newest, ROWS)
+                scope.add(batch)
+                more = batch.full
+        else:
+            batch = await self._store.issued_before(scope.owner_id, _BEYOND, ROWS)
+            scope.add(batch)
+            scope.complete = not batch.full
+        scope.forget_before(int(begun) // _DAY - DAYS_BACK)
+        scope.counts, scope.counted_at, scope.event = counts, begun, event
+
+    async def _look_back(self, scope: _Scope) -> None:
+        """Go through all that was issued before what was looked at first."""
+        while not scope.complete:
+            batch = await self._turn.run(self._store.issued_before, scope.owner_id, scope.oldest, ROWS)
+            scope.add(batch)
+            scope.forget_before(int(self._clock.seconds()) // _DAY - DAYS_BACK)
+            scope.complete = not batch.full
+        scope.looking_back = False
+        self._tell(scope)
+
+    @staticmethod
+    def _stopped_looking(failure: Failure, scope: _Scope) -> None:
+        """It goes on after the next count."""
+        scope.looking_back = False
+        log.warn("Not all certificates were looked at: {error}", error=failure.getErrorMessage())
+
+    def _tell(self, scope: _Scope) -> None:
+        for listener in tuple(self._listeners):
+            listener(scope.owner_id)

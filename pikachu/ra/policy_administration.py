@@ -1,0 +1,396 @@
+"""The rules about enrollment policies: what one may say, and who may see and change it (POL-1, POL-2, POL-4).
+
+Pages, REST and the command line come in here.  Which policy signs is :mod:`pikachu.ra.policies`'s business.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredLock
+
+from pikachu.auth.permissions import administers, own_list, require_scope, sees
+from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.core.audit import event_by
+from pikachu.core.concurrency import uncancelled
+from pikachu.core.edits import Versions, repeat, require_version
+from pikachu.core.errors import (
+    BadTemplate,
+    Conflict,
+    EditConflict,
+    MalformedRequest,
+    NotAuthorized,
+    NotFound,
+    PolicyViolation,
+)
+from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.policies import Policy, PolicyLimits
+from pikachu.core.model.times import utc
+from pikachu.ra.policies import (
+    BARE_POLICY_NAME,
+    DEFAULT_POLICY_NAME,
+    POLICY_NAME,
+    PolicyBook,
+    check_days,
+    default_version,
+)
+from pikachu.x509.profile import authority_granted
+from pikachu.x509.template import ExtensionContext, ProfileTemplate
+
+MAXIMUM_TEXT: Final = 64 * 1024
+MAXIMUM_PATTERNS: Final = 64
+MAXIMUM_PATTERN: Final = 256
+
+#: Issuing CAs that there may be.
+CA_NAMES: Final = ("ec", "rsa", "mldsa")
+KEY_LIMITS: Final = (
+    "RSA",
+    "EC",
+    "PQC",
+    "Ed25519",
+    "EC/prime256v1",
+    "EC/secp384r1",
+    "EC/secp521r1",
+    "EC/secp256k1",
+    "PQC/mldsa44",
+    "PQC/mldsa65",
+    "PQC/mldsa87",
+)
+_RSA_LIMIT: Final = re.compile(r"RSA/[1-9][0-9]{3,4}")
+
+# A label must not be read as an operation (RFC 7030 section 3.2.2), nor as SCEP's customary program name.
+_NO_EST_LABELS: Final = frozenset(
+    {"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs", "crls"}
+)
+_NO_SCEP_LABELS: Final = frozenset({"pkiclient.exe"})
+_UNKNOWN: Final = "there is no such policy"
+_KIND: Final = "policy"
+_EVENTS_SEARCHED: Final = 25
+
+
+class Policies:
+    """What people do with policies.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
+    reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+
+    :param public_url: what ``${http_url}`` in policies stands for.
+    """
+
+    def __init__(
+        self, store: IStore, book: PolicyBook, issuers: IssuingCAs, clock: IClock, public_url: str | None = None
+    ) -> None:
+        self._public_url = (public_url or "").rstrip("/")
+        self._store = store
+        self._book = book
+        self._issuers = issuers
+        self._clock = clock
+        # Those of this process come one after the other; others' are noticed when they write.
+        self._changes = DeferredLock()
+
+    def default(self, actor: Principal) -> Policy:
+        """The default policy, which everyone sees.
+
+        :raises AuthenticationFailed: for an anonymous *actor*.
+        """
+        require_scope(actor, Scope.READ)
+        return self._book.default
+
+    @uncancelled
+    async def get(self, actor: Principal, policy_id: int) -> Policy:
+        """One's own or a system policy, or any for admins; 0 is the default one.  Fails with NotFound."""
+        require_scope(actor, Scope.READ)
+        return await self._visible(actor, policy_id)
+
+    @uncancelled
+    async def find(self, actor: Principal, name: str) -> Policy:
+        """The same by name.  Fails with NotFound."""
+        require_scope(actor, Scope.READ)
+        if name == DEFAULT_POLICY_NAME:
+            return self._book.default
+        found = await self._store.policy_by_name(name) if POLICY_NAME.fullmatch(name) else None
+        if found is None or not _sees(actor, found):
+            raise NotFound(_UNKNOWN)
+        return found
+
+    @uncancelled
+    async def list(self, actor: Principal, query: ListQuery) -> Page[Policy]:
+        """One's own and the system's; for admins all, or those of ``query.owner_id``.  The default one is not in it."""
+        return await self._store.policies(own_list(actor, query))
+
+    @uncancelled
+    async def add(self, actor: Principal, policy: Policy) -> Policy:
+        """A new policy; its id and times count for nothing.
+
+        Without the system flag it belongs to ``policy.owner_id``, else to the actor; others' and system ones are made
+        by admins only, and so are those that give away what is the CA's own: certifying, signing CRLs, OCSP answers.
+
+        Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), QuotaExceeded, and Conflict
+        that names who has the name or the flag.
+        """
+        policy = await self._checked(actor, policy)
+        event = self._event(actor, "create", policy)
+        return self._changed(await self._store.add_policy(policy, event, self._now()))
+
+    @uncancelled
+    async def update(self, actor: Principal, policy: Policy, *, expected: Versions = None) -> Policy:
+        """Replace the policy of that id, one's own or any for admins; for 0, validity and extensions in their files.
+
+        :param expected: the versions that it may replace.
+
+        Fails as :meth:`add`, with NotFound, and with EditConflict.
+        """
+        return await self._update(actor, policy.id, lambda _: policy, expected)
+
+    @uncancelled
+    async def change(
+        self, actor: Principal, policy_id: int, merge: Callable[[Policy], Policy], *, expected: Versions = None
+    ) -> Policy:
+        """Replace a policy by what *merge* makes of it, maybe more than once, as :meth:`update` does."""
+        return await self._update(actor, policy_id, merge, expected)
+
+    async def _update(
+        self, actor: Principal, policy_id: int, merge: Callable[[Policy], Policy], expected: Versions
+    ) -> Policy:
+        async def change() -> Policy:
+            if policy_id == 0:
+                before = await self._book.fresh_default()
+                return await self._update_default(actor, merge(before), before, expected)
+            before = await self._visible(actor, policy_id)
+            self._require_own(actor, before)
+            require_version(expected, before.version, _KIND, before.updated_by, before.updated_at)
+            policy = merge(before)
+            if policy.owner_id is None and not policy.system:
+                policy = replace(policy, owner_id=before.owner_id)
+            policy = replace(await self._checked(actor, policy, before), version=before.version)
+            event = self._event(actor, "update", policy)
+            return self._changed(await self._store.update_policy(policy, event, self._now()))
+
+        require_scope(actor, Scope.READ)
+        return await self._one_by_one(change, expected)
+
+    def _one_by_one(self, change: Callable[[], Coroutine[Any, Any, Policy]], expected: Versions) -> Deferred[Policy]:
+        return self._changes.run(lambda: Deferred.fromCoroutine(repeat(change, expected)))
+
+    @uncancelled
+    async def set_default_validity(self, actor: Principal, days: int, *, expected: Versions = None) -> Policy:
+        """Change the validity of the default policy (RA-4), which prefills the form for signing; admins only.
+
+        Fails with PolicyViolation (days), EditConflict.
+        """
+
+        async def change() -> Policy:
+            before = await self._book.fresh_default()
+            return await self._update_default(actor, replace(before, days=days), before, expected)
+
+        require_scope(actor, Scope.ADMIN)
+        return await self._one_by_one(change, expected)
+
+    async def _update_default(self, actor: Principal, policy: Policy, before: Policy, expected: Versions) -> Policy:
+        if not administers(actor):
+            raise NotAuthorized("the default policy is changed by admins only")
+        await self._check_text(policy.extensions)
+        check_days(policy.days)
+        await self._require_default_version(expected, before)
+        version = default_version(policy.days, policy.extensions)
+        default = replace(before, days=policy.days, extensions=policy.extensions, version=version)
+        # Recorded first: a change that nobody recorded would be worse than a record of one that failed.
+        await self._store.add_event(self._event(actor, "update", default), self._now())
+
+        def decide(current: Policy | None) -> tuple[int, str]:
+            # Files that can't be read are repaired by what is written now.
+            if current is not None:
+                require_version(frozenset({before.version}), current.version, _KIND, None, current.updated_at)
+            return policy.days, policy.extensions
+
+        return await self._book.change_default(decide)
+
+    async def _require_default_version(self, expected: Versions, current: Policy) -> None:
+        """Require that a change of the default policy may replace *current*; who wrote its files is in the events.
+
+        Fails with EditConflict.
+        """
+        if expected is None or current.version in expected:
+            return
+        recorded = {"resource_type": "policy", "resource_name": DEFAULT_POLICY_NAME, "type": "update"}
+        events = (await self._store.events(ListQuery(limit=_EVENTS_SEARCHED, filters=recorded))).items
+        by = next((one for one in events if one.event.details.get("version") == current.version), None)
+        if by is None:
+            raise EditConflict.of(_KIND, None, current.updated_at)
+        raise EditConflict.of(_KIND, by.event.actor, by.at)
+
+    @uncancelled
+    async def delete(self, actor: Principal, policy_id: int, *, expected: Versions = None) -> None:
+        """Remove a policy, one's own or any for admins; what it signed stays.
+
+        :param expected: the versions that may be deleted.
+
+        Fails with NotFound, EditConflict, and Conflict for the default one.
+        """
+
+        def decide(policy: Policy) -> Event:
+            if not _sees(actor, policy):
+                raise NotFound(_UNKNOWN)
+            self._require_own(actor, policy)
+            require_version(expected, policy.version, _KIND, policy.updated_by, policy.updated_at)
+            return self._event(actor, "delete", policy)
+
+        require_scope(actor, Scope.READ)
+        if policy_id == 0:
+            raise Conflict("the default policy can't be deleted; change it instead")
+        await self._store.delete_policy(policy_id, decide, self._now())
+        self._book.forget()
+
+    # --- who may ------------------------------------------------------------------------
+
+    async def _visible(self, actor: Principal, policy_id: int) -> Policy:
+        require_scope(actor, Scope.READ)
+        if policy_id == 0:
+            return self._book.default
+        found = await self._store.policy(policy_id)
+        if not _sees(actor, found):
+            raise NotFound(_UNKNOWN)
+        return found
+
+    @staticmethod
+    def _require_own(actor: Principal, policy: Policy) -> None:
+        if administers(actor):
+            return
+        require_scope(actor, Scope.ENROLL)
+        if policy.system or policy.owner_id != actor.owner_id:
+            raise NotAuthorized("a system policy is changed by admins only")
+
+    # --- what a policy may say ----------------------------------------------------------
+
+    async def _checked(self, actor: Principal, policy: Policy, before: Policy | None = None) -> Policy:
+        policy = await self._owned(actor, policy)
+        _check_name(policy)
+        check_days(policy.days)
+        is_checked = administers(actor) or (before is not None and before.extensions == policy.extensions)
+        await self._check_text(policy.extensions, () if is_checked else self._issuer_contexts())
+        limits = _checked_limits(policy.limits)
+        if limits.max_days is not None and policy.days > limits.max_days:
+            raise PolicyViolation(
+                f"the validity of {policy.days} days exceeds the policy's own maximum of {limits.max_days}"
+            )
+        if policy.issuer is not None and policy.issuer not in self._issuers.current:
+            raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
+        return replace(policy, limits=limits)
+
+    async def _check_text(self, text: str, issuers: Sequence[ExtensionContext] = ()) -> None:
+        """Require a text about certificates that gives them no power over those of others.
+
+        :param issuers: for which it is read: its variables can choose sections; none: it may give any power.
+        """
+
+        def check(template: ProfileTemplate) -> None:
+            if "ext" not in template.usages:
+                raise BadTemplate(0, "the text has no section [ v3_ext ]: it says nothing about certificates")
+            for context in issuers:
+                for extension in template.extensions(context):
+                    power = authority_granted(extension)
+                    if power is not None:
+                        raise NotAuthorized(f"a policy with {power} is made by admins only")
+
+        if len(text) > MAXIMUM_TEXT:
+            raise MalformedRequest("the extensions are longer than 64 KiB")
+        await self._book.texts.check(text, check)
+
+    def _issuer_contexts(self) -> Sequence[ExtensionContext]:
+        """Return the context of each issuing CA that there may be, also of those that come next."""
+        current = self._issuers.current
+        names = (*CA_NAMES, *(name for name in current if name not in CA_NAMES))
+        issuers = [(name, current.get(name, self._issuers.default)) for name in names]
+        issuers += [(name, coming) for name in current if (coming := self._issuers.next(name)) is not None]
+        return [self._context(name, issuer) for name, issuer in issuers]
+
+    def _context(self, name: str, issuer: IssuingCA) -> ExtensionContext:
+        certificate = issuer.certificate
+        return ExtensionContext(
+            issuer_key_identifier=certificate.key_identifier,
+            issuer_issuer_der=certificate.issuer_der,
+            issuer_serial=certificate.serial,
+            subject_spki=certificate.spki_der,
+            subject_der=certificate.subject_der,
+            variables={"ca": name, "ski": issuer.key_identifier.hex(), "http_url": self._public_url},
+        )
+
+    async def _owned(self, actor: Principal, policy: Policy) -> Policy:
+        """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""
+        require_scope(actor, Scope.ENROLL)
+        if policy.system:
+            if not administers(actor):
+                raise NotAuthorized("a system policy is made by admins only")
+            return replace(policy, owner_id=None)
+        owner_id = actor.owner_id if policy.owner_id is None else policy.owner_id
+        if owner_id is None:
+            raise MalformedRequest("a policy is the system's or a user's; say which")
+        if owner_id != actor.owner_id:
+            if not administers(actor):
+                raise NotAuthorized("a policy for somebody else is made by admins only")
+            await self._store.account(owner_id)
+        return replace(policy, owner_id=owner_id)
+
+    # --- what follows -------------------------------------------------------------------
+
+    def _changed(self, policy: Policy) -> Policy:
+        self._book.forget()
+        return policy
+
+    def _event(self, actor: Principal, type_: str, policy: Policy) -> Event:
+        details: dict[str, object] = {
+            "days": policy.days,
+            "system": policy.system,
+            "est": policy.use_for_est,
+            "scep": policy.use_for_scep,
+            "approval": policy.approval.value,
+        }
+        if policy.id == 0 and type_ == "update":
+            # By this it is known later who wrote the files.
+            details["version"] = policy.version
+        if policy.issuer is not None:
+            details["issuer"] = policy.issuer
+        return event_by(actor, type_, "policy", policy.name, policy.owner_id, **details)
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
+
+
+def _sees(actor: Principal, policy: Policy) -> bool:
+    """Like ``may_use``, but an admin's token without that scope sees what a user would."""
+    return policy.system or sees(actor, policy.owner_id)
+
+
+def _check_name(policy: Policy) -> None:
+    name = policy.name
+    if not POLICY_NAME.fullmatch(name) or name.strip(" .") == "" or name != name.strip():
+        raise MalformedRequest("a policy's name is 1 to 64 letters, digits and the characters . _ - and space")
+    if name.lower() == DEFAULT_POLICY_NAME.lower():
+        raise Conflict(f"{DEFAULT_POLICY_NAME} is the name of the default policy; choose another one")
+    if name.lower() == BARE_POLICY_NAME.lower():
+        raise Conflict(f"{BARE_POLICY_NAME} is the name of the policy without extensions; choose another one")
+    if policy.use_for_est and name in _NO_EST_LABELS:
+        raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name")
+    if policy.use_for_scep and name in _NO_SCEP_LABELS:
+        raise MalformedRequest(f"{name} can't be a label of SCEP; choose another name")
+
+
+def _checked_limits(limits: PolicyLimits) -> PolicyLimits:
+    for key in limits.keys:
+        if key not in KEY_LIMITS and not _RSA_LIMIT.fullmatch(key):
+            raise MalformedRequest(f"allowed keys are {', '.join(KEY_LIMITS)}, or RSA/2048 and the like")
+    for pattern in (*limits.names, *(() if limits.subject is None else (limits.subject,))):
+        if not 1 <= len(pattern) <= MAXIMUM_PATTERN or not pattern.isprintable():
+            raise MalformedRequest(f"a pattern is 1 to {MAXIMUM_PATTERN} printable characters")
+    if len(limits.names) > MAXIMUM_PATTERNS:
+        raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} patterns of names")
+    if limits.max_days is not None:
+        check_days(limits.max_days)
+    return replace(limits, keys=tuple(dict.fromkeys(limits.keys)), names=tuple(dict.fromkeys(limits.names)))

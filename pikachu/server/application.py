@@ -1,0 +1,117 @@
+"""The rooms below HTTP, put together: what ``pikachu.server.composition`` builds and outlets are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.holdings import Holdings
+from pikachu.accounts.sessions import Sessions
+from pikachu.auth.authenticator import Authenticator
+from pikachu.ca.generations import Generations
+from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
+from pikachu.ca.service_certificates import ServiceCredentials
+from pikachu.config.configuration import Configuration
+from pikachu.core.concurrency import WorkerPool
+from pikachu.core.interfaces import IClock, IWorkerPool
+from pikachu.core.sealing import Sealer
+from pikachu.help.assistant import Assistant
+from pikachu.help.guide import Manual
+from pikachu.inspection.service import Inspection
+from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.csrs import CertificateRequests
+from pikachu.inventory.keys import Keys
+from pikachu.inventory.templates import CertificateTemplates
+from pikachu.operations.audit_verification import ChainVerification
+from pikachu.operations.event_feed import Live
+from pikachu.operations.readiness import Readiness
+from pikachu.operations.server_view import Operation
+from pikachu.operations.statistics import Statistics
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.policies import PolicyBook
+from pikachu.ra.policy_administration import Policies
+from pikachu.storage.store import Store
+from pikachu.va.ca_directory import Authorities
+from pikachu.va.crl_publisher import CRLPublisher
+from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder
+from pikachu.x509.certificate import Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Where work goes that would block the reactor: each kind has threads of its own.
+
+    :param signing: signatures that take longer than a hop to a thread.
+    :param passwords: Argon2, which takes 30 ms and 64 MiB each.
+    :param files: CRLs: assembling, hashing, writing.
+    :param keys: making keys, which takes seconds, and what is done with those that people keep here: whoever makes
+        many must not keep the CA from signing.
+    :param server_keys: making keys for EST serverkeygen: neither the CA's signatures nor people's own keys wait for
+        those of devices.
+    :param inspection: decoding what people bring, which may wait for the openssl program.
+    :param policies: reading and compiling the texts of policies.
+    :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
+    """
+
+    signing: IWorkerPool
+    passwords: IWorkerPool
+    files: IWorkerPool
+    keys: IWorkerPool
+    server_keys: IWorkerPool
+    inspection: IWorkerPool
+    rotation: IWorkerPool
+    policies: IWorkerPool
+
+    def services(self) -> list[WorkerPool]:
+        """Those that are started and stopped with the server."""
+        pools = (
+            self.signing,
+            self.passwords,
+            self.files,
+            self.keys,
+            self.server_keys,
+            self.inspection,
+            self.rotation,
+            self.policies,
+        )
+        return [pool for pool in pools if isinstance(pool, WorkerPool)]
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """RA, CA and VA with what they use."""
+
+    config: Configuration
+    clock: IClock
+    pools: Pools
+    store: Store
+    sealer: Sealer
+    issuers: IssuingCAs
+    authority: CertificateAuthority
+    policies: PolicyBook
+    authenticator: Authenticator
+    accounts: Accounts
+    holdings: Holdings
+    sessions: Sessions
+    registration: RegistrationAuthority
+    credentials: ServiceCredentials
+    responder: OCSPResponder
+    publisher: CRLPublisher
+    statuses: CertificateStatusReader
+    manufacturers: tuple[Certificate, ...]
+    root: Certificate | None
+    policy_rules: Policies
+    generations: Generations
+    templates: CertificateTemplates
+    statistics: Statistics
+    readiness: Readiness
+    live: Live
+    inventory: Inventory
+    authorities: Authorities
+    keys: Keys
+    requests: CertificateRequests
+    verification: ChainVerification
+    manual: Manual
+    assistant: Assistant
+    inspection: Inspection
+    operation: Operation

@@ -1,0 +1,485 @@
+"""Builds the rooms below HTTP from a configuration: for the server, and for each command of ``pikachu``.
+
+Everything here that can fail does so at once, with a ConfigError of one line, before anything listens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from pikachu.accounts.accounts import Accounts, AccountSettings
+from pikachu.accounts.holdings import Holdings
+from pikachu.accounts.sessions import Sessions
+from pikachu.auth.authenticator import Authenticator
+from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
+from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
+from pikachu.ca.generations import Generations
+from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.ca.service_certificates import ServiceCredentials
+from pikachu.config.choices import ForeignIssuer
+from pikachu.config.configuration import Configuration
+from pikachu.config.features import require_features
+from pikachu.config.kinds import Secret
+from pikachu.config.sections import IssuerFiles
+from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool
+from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
+from pikachu.core.interfaces import IClock, IWorkerPool
+from pikachu.core.model.times import utc
+from pikachu.core.sealing import Sealer
+from pikachu.help.assistant import Assistant
+from pikachu.help.guide import Manual
+from pikachu.inspection.openssl_program import OpenSSL
+from pikachu.inspection.service import Inspection
+from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.csrs import CertificateRequests
+from pikachu.inventory.keys import Keys
+from pikachu.inventory.templates import CertificateTemplates
+from pikachu.operations.audit_verification import ChainVerification
+from pikachu.operations.event_feed import Live
+from pikachu.operations.readiness import Readiness
+from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks
+from pikachu.operations.rekey import next_file, open_sealed
+from pikachu.operations.server_view import Operation
+from pikachu.operations.statistics import Statistics
+from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.enrollment import RegistrationSettings
+from pikachu.ra.policies import DefaultPolicyFiles, PolicyBook
+from pikachu.ra.policy_administration import Policies
+from pikachu.server.application import Core, Pools
+from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, load_trust_anchors, read_file
+from pikachu.signers.key import KeySigner
+from pikachu.storage.store import Store, open_store
+from pikachu.va.ca_directory import Authorities
+from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
+from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
+from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.keys import public_key_matches
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SafetySettings:
+    """Protection that takes time; tests of other things lower it.
+
+    :param argon2: the cost of new password hashes.
+    :param fsync: whether a commit waits until the disk has it.
+    """
+
+    argon2: Argon2Parameters = field(default_factory=Argon2Parameters)
+    fsync: bool = True
+
+
+def threaded_pools(reactor: IThreadCaller) -> Pools:
+    """The server's pools."""
+    processors = os.cpu_count() or 1
+    return Pools(
+        WorkerPool("signing", reactor, processors, queue=2000),
+        WorkerPool("passwords", reactor, max(1, processors // 2), queue=200),
+        WorkerPool("files", reactor, 2, queue=100),
+        WorkerPool("keys", reactor, max(1, processors // 2), queue=50),
+        # An RSA-4096 key takes half a second or more, and devices give up after some ten seconds.
+        WorkerPool("server-keys", reactor, max(1, processors // 2), queue=20),
+        WorkerPool("inspection", reactor, 2, queue=20),
+        WorkerPool("rotation", reactor, 1, queue=10),
+        WorkerPool("policies", reactor, 1, queue=200),
+    )
+
+
+def immediate_pools() -> Pools:
+    """For commands: everything is done at once."""
+    pool = ImmediatePool()
+    return Pools(pool, pool, pool, pool, pool, pool, pool, pool)
+
+
+def database_url(config: Configuration) -> str:
+    """The SQLAlchemy URL of the database."""
+    if config.database.url is not None:
+        return config.database.url.reveal()
+    return f"sqlite:///{config.paths.db_path}"
+
+
+def secret_key(config: Configuration, warn: Warn) -> bytes:
+    """SECRET_KEY, from the configuration or its file.
+
+    :raises ConfigError: when the file is missing, too short, or readable by others, or is being replaced.
+    """
+    source = config.secret_key_source
+    if isinstance(source, Path) and next_file(source).exists():
+        raise ConfigError(
+            f"[DEFAULT] secret_key_file: {next_file(source)} is there: `pikachu rekey` is at work or was interrupted; "
+            "run it again to complete it"
+        )
+    return present_secret_key(config, warn)
+
+
+def check_sealed(store: Store, sealer: Sealer, warn: Warn) -> None:
+    """Warn where what is stored was sealed under another SECRET_KEY."""
+    for value in store.newest_sealed():
+        try:
+            open_sealed(sealer, value)
+        except SecretKeyChanged:
+            warn(
+                f"[DEFAULT] SECRET_KEY: a stored {value.kind} was sealed under another one and can't be used; put that "
+                "one back (`pikachu rekey` changes it without losing a key)"
+            )
+
+
+def present_secret_key(config: Configuration, warn: Warn) -> bytes:
+    """The same, whether or not a new one lies beside it.
+
+    :raises ConfigError: when the file is missing, too short, or readable by others.
+    """
+    source = config.secret_key_source
+    if isinstance(source, Secret):
+        return source.reveal().encode()
+    setting = "[DEFAULT] secret_key_file"
+    content = read_file(source, setting).strip()
+    check_permissions(source, setting, config.ca.key_permissions.value, warn)
+    if len(content) < 16:
+        raise ConfigError(f"{setting}: {source} holds fewer than 16 characters; remove it and run `pikachu init`")
+    return content
+
+
+def passphrase(path: Path | None, setting: str) -> bytes | None:
+    """The first line of a passphrase file."""
+    if path is None:
+        return None
+    lines = read_file(path, setting).splitlines()
+    if not lines or not lines[0]:
+        raise ConfigError(f"{setting}: {path} is empty; its first line is the passphrase")
+    return lines[0]
+
+
+def ca_files(config: Configuration, files: IssuerFiles) -> CAFiles:
+    """Where an issuing CA of files lies.
+
+    :raises ConfigError: when the key or the certificate is not configured.
+    """
+    suffix = f"_{files.name.upper()}"
+    if files.key is None or files.certificate is None:
+        missing = "KEY" if files.key is None else "CERT"
+        raise ConfigError(f"[CA] SUBCA_{missing}_PATH{suffix} is not set; name both the key and the certificate")
+    return CAFiles(
+        files.name,
+        files.key,
+        files.certificate,
+        files.chain,
+        config.ca.root_cert_path,
+        passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE{suffix}"),
+        suffix,
+    )
+
+
+def check_folders(config: Configuration) -> None:
+    """That what a server makes while it runs can be written where the configuration says.
+
+    Nothing is made here: twistd may be about to become another user.
+
+    :raises ConfigError: one line for the first folder that can't be written.
+    """
+    folders = [("[PATHS] crl_path", config.paths.crl_path.parent)]
+    if config.paths.crl_dir is not None:
+        folders.append(("[PATHS] crl_dir", config.paths.crl_dir))
+    if config.scep.enabled and config.scep.dump_dir is not None:
+        folders.append(("[SCEP] dump_dir", config.scep.dump_dir))
+    for setting, folder in folders:
+        nearest = next(one for one in (folder, *folder.parents) if os.path.lexists(one))
+        if not nearest.is_dir():
+            raise ConfigError(f"{setting}: {nearest} is not a folder; remove it, or name another one")
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise ConfigError(f"{setting}: {nearest} can't be written; mend its owner or mode, or name another folder")
+
+
+def growing_folders(config: Configuration) -> dict[str, Path]:
+    """Return the folders whose disk may fill up, by what they hold."""
+    folders = {"the CRLs": config.paths.crl_dir or config.paths.crl_path.parent}
+    if config.database.url is None:
+        folders["the database"] = config.paths.db_path.parent
+    if config.logging.log_file is not None:
+        folders["the log"] = config.logging.log_file.parent
+    return folders
+
+
+def load_generations(
+    config: Configuration, store: Store, pools: Pools, clock: IClock, warn: Warn
+) -> tuple[Generations, IssuingCAs]:
+    """Every issuing CA that is configured, checked (INIT-4), with its former and its announced generations.
+
+    :raises ConfigError: one line for the first thing that is wrong.
+    """
+    files = {name: ca_files(config, one) for name, one in config.ca.issuers.items()}
+    generations = Generations(files, config.ca.key_permissions.value, store, pools.signing, pools.rotation, clock, warn)
+    found = generations.load()
+    mode = config.ca.mode.value.lower()
+    if mode not in found:
+        raise ConfigError(
+            f"[CA] mode: {config.ca.mode.value} is chosen, but [CA] SUBCA_KEY_PATH_{mode.upper()} and "
+            f"SUBCA_CERT_PATH_{mode.upper()} are not set; set them, or choose another mode"
+        )
+    issuers = IssuingCAs(mode, found)
+    generations.add_others(issuers)
+    return generations, issuers
+
+
+def load_root_certificate(config: Configuration, issuers: IssuingCAs) -> Certificate | None:
+    """The root's certificate, which is offered as the trust anchor; ``None`` where none is named.
+
+    :raises ConfigError: when no issuing CA's chain ends in its key.
+    """
+    path = config.ca.root_cert_path
+    if path is None:
+        return None
+    certificate = load_certificates(path, "[CA] ROOT_CERT_PATH")[0]
+    # A root that was renewed keeps its name and its key.
+    ends = [parse_certificate(issuer.chain[-1]) for issuer in issuers.all()]
+    if not any((end.subject_der, end.spki_der) == (certificate.subject_der, certificate.spki_der) for end in ends):
+        raise ConfigError(
+            f"[CA] ROOT_CERT_PATH: {path} is not the root of any issuing CA; name the certificate that their chains "
+            "end in"
+        )
+    return certificate
+
+
+def load_root(
+    config: Configuration,
+    certificate: Certificate | None,
+    store: Store,
+    pool: IWorkerPool,
+    clock: IClock,
+    warn: Warn,
+) -> IssuingCA | None:
+    """The root with its key, when that is here: its CRL is made here then.
+
+    :raises ConfigError: when the key and the certificate don't belong together.
+    """
+    path = config.ca.root_key_path
+    if path is None or certificate is None or not path.exists():
+        return None
+    setting = "[CA] ROOT_KEY_PATH"
+    key = load_key(
+        path,
+        setting,
+        passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE"),
+        config.ca.key_permissions.value,
+        warn,
+    )
+    if not public_key_matches(key, certificate.spki_der):
+        raise ConfigError(f"{setting}: {path} is not the key of {config.ca.root_cert_path}")
+    now = utc(clock.seconds())
+    record = store.register_issuer("root", certificate.key_identifier, certificate.der, now)
+    return IssuingCA(record, KeySigner(key, certificate.der, (certificate.der,), pool))
+
+
+def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
+    """The further CAs of ``client_ca``: a file, or all files of a folder.
+
+    :raises ConfigError: when one can't be read.
+    """
+    path = config.trusted_https.client_ca
+    setting = "[TRUSTED_HTTPS] client_ca"
+    if path is None:
+        return ()
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.suffix in {".pem", ".crt", ".cer", ".der"})
+        return tuple(certificate for one in files for certificate in load_trust_anchors(one, setting))
+    return tuple(load_trust_anchors(path, setting))
+
+
+def build(
+    config: Configuration,
+    clock: IClock,
+    pools: Pools,
+    reactor: IThreadCaller | None,
+    process: str,
+    warn: Warn,
+    safety: SafetySettings | None = None,
+) -> Core:
+    """Open the database, load the keys, and put the rooms together.
+
+    :param reactor: whose threads the database works in; ``None``: in the caller's own.
+    :param process: names who signs, in stored intents.
+    :param warn: told of what works but should be mended.
+    :raises ConfigError: one line.
+    """
+    chosen = safety or SafetySettings()
+    opened: list[Store] = []
+
+    def open_database() -> Store:
+        store = open_store(database_url(config), reactor, fsync=chosen.fsync, quotas=config.limits.quotas)
+        opened.append(store)
+        return store
+
+    try:
+        return _assemble(config, clock, pools, open_database, process, warn, chosen.argon2)
+    except BaseException:
+        # Nobody is given the store, so nobody else could close it.
+        for store in opened:
+            store.release_connections()
+        raise
+
+
+def _assemble(
+    config: Configuration,
+    clock: IClock,
+    pools: Pools,
+    open_database: Callable[[], Store],
+    process: str,
+    warn: Warn,
+    argon2: Argon2Parameters,
+) -> Core:
+    require_features(config)
+    sealer = Sealer(secret_key(config, warn))
+    manufacturers = load_manufacturers(config)
+    store = open_database()
+    try:
+        check_sealed(store, sealer, warn)
+        generations, issuers = load_generations(config, store, pools, clock, warn)
+        root_certificate = load_root_certificate(config, issuers)
+        root = load_root(config, root_certificate, store, pools.signing, clock, warn)
+    except PikachuError as error:
+        raise ConfigError(f"the database: {error.public}") from error
+    if root is not None:
+        issuers.add_other(root)
+    authority = CertificateAuthority(clock, store, issuers, process)
+    policy_files = DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf)
+    policies = PolicyBook(store, policy_files, clock, pools.policies)
+    hasher = PasswordHasher(pools.passwords, clock, argon2)
+    authenticator = Authenticator(
+        store,
+        hasher,
+        ClientCertificateAuthenticator(
+            store,
+            lambda: [(issuer.record, issuer.certificate) for issuer in issuers.all()],
+            lambda: manufacturers,
+            clock,
+        ),
+        FailureLimiter(clock, ACCOUNT_LIMIT),
+        FailureLimiter(clock, ADDRESS_LIMIT),
+        sealer,
+        clock,
+    )
+    holdings = Holdings(store, authority, clock)
+    accounts = Accounts(
+        store,
+        hasher,
+        sealer,
+        clock,
+        AccountSettings(
+            password_min_length=config.default.password_min_length,
+            auto_approve=config.default.auto_approve,
+            challenge_validity=timedelta(seconds=config.scep.challenge_password_validity),
+        ),
+        holdings,
+    )
+    registration = RegistrationAuthority(
+        store,
+        authority,
+        policies,
+        authenticator,
+        RegistrationSettings(
+            public_url=config.ca.public_url,
+            anonymous_est=config.est.anonymous_enroll,
+            est_linked=config.est.require_linking,
+            scep_challenge=config.scep.challenge_password_enabled,
+            retry_after=config.est.retry_after,
+        ),
+    )
+    credentials = ServiceCredentials(store, authority, sealer, pools.signing)
+    responder = OCSPResponder(
+        clock,
+        store,
+        issuers,
+        credentials,
+        OCSPSettings(
+            validity=config.ocsp.ocsp_validity,
+            delegated=config.ocsp.ocsp_delegated,
+            foreign_unknown=config.ocsp.foreign_issuer is ForeignIssuer.UNKNOWN,
+            cache_bytes=config.ocsp.cache_size,
+        ),
+    )
+    publisher = CRLPublisher(
+        clock,
+        store,
+        issuers,
+        pools.files,
+        CRLSettings(
+            validity=config.crl.crl_validity,
+            delay=config.crl.crl_delay,
+            folder=config.paths.crl_dir or config.paths.crl_path.parent,
+            broker_path=config.paths.crl_path,
+        ),
+    )
+    # What follows from a change, of this process or of another.
+    store.subscribe(responder.forget)
+    store.subscribe(publisher.changed)
+    issuers.subscribe(responder.generation_changed)
+    issuers.subscribe(publisher.generation_changed)
+    statistics = Statistics(store, clock)
+    checks = ServerChecks(
+        clock=clock,
+        database=DatabaseProbes(store.check, store.check_write, store.sealed_samples),
+        sealer=sealer,
+        issuers=issuers,
+        credentials=credentials,
+        responder=responder if config.ocsp.enabled else None,
+        publisher=publisher,
+        signing=pools.signing,
+        files=pools.files,
+        folders=growing_folders(config),
+        min_free_bytes=config.default.min_free_space,
+    )
+    readiness = Readiness(clock, checks.standing(), checks.of_issuers)
+    manual = Manual()
+    keys = Keys(store, sealer, issuers, pools.keys, clock)
+    templates = CertificateTemplates(store, clock, pools.files)
+    return Core(
+        config,
+        clock,
+        pools,
+        store,
+        sealer,
+        issuers,
+        authority,
+        policies,
+        authenticator,
+        accounts,
+        holdings,
+        Sessions(store, authenticator, sealer, clock, config.default.max_idle_time),
+        registration,
+        credentials,
+        responder,
+        publisher,
+        CertificateStatusReader(clock, store),
+        manufacturers,
+        root_certificate,
+        Policies(store, policies, issuers, clock, config.ca.public_url),
+        generations,
+        templates,
+        statistics,
+        readiness,
+        Live(store, statistics, clock),
+        Inventory(store, authority),
+        Authorities(
+            store,
+            issuers,
+            generations,
+            publisher,
+            root_certificate,
+            pools.files,
+            clock,
+            issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
+        ),
+        keys,
+        CertificateRequests(store, keys, templates, pools.keys, clock),
+        ChainVerification(store, clock),
+        manual,
+        Assistant(manual, statistics, readiness, issuers),
+        Inspection(clock, store, pools.inspection, OpenSSL()),
+        Operation(config, pools.files),
+    )

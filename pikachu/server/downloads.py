@@ -1,0 +1,35 @@
+"""What anyone may read, on the HTTP and HTTPS listeners."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from twisted.web.resource import IResource
+
+from pikachu.operations.readiness import Check
+from pikachu.protocols.download.certificates import CACertificates, Downloads
+from pikachu.protocols.download.crl import CRLDownloads, CRLResource
+from pikachu.protocols.download.health import Alive, Ready
+from pikachu.protocols.download.status import ExpiredResource, StatusResource
+from pikachu.server.application import Core
+
+_NOTHING: Mapping[str, Check | None] = MappingProxyType({})
+
+
+def download_tree(core: Core, checks: Mapping[str, Check | None] = _NOTHING) -> dict[bytes, IResource]:
+    """The resources by the first segment of their paths.
+
+    :param checks: further ones for ``/readyz``, or in place of those made here, by name: ``database``, ``signer``,
+        ``vault``, ``ldap``.
+    """
+    crls = CRLDownloads(core.clock, core.issuers, core.publisher, core.root, core.pools.files)
+    return {
+        b"crl": CRLResource(crls),
+        b"ca": CACertificates(core.clock, core.issuers, core.root),
+        b"downloads": Downloads(core.clock, core.issuers, crls, core.manufacturers),
+        b"status": StatusResource(core.statuses),
+        b"expired": ExpiredResource(core.statuses),
+        b"healthz": Alive(),
+        b"readyz": Ready(core.readiness.with_checks(checks) if checks else core.readiness),
+    }

@@ -1,0 +1,382 @@
+# mypy: allow-untyped-calls
+"""Listening, in the clear and with TLS: what can't work is said in one line, and TLS can be renewed while running."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.logger import Logger
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
+from zope.interface import implementer
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from pikachu.auth.client_certificate import MAXIMUM_INTERMEDIATES
+from pikachu.core.errors import ConfigError, PikachuError
+from pikachu.core.interfaces import IClock
+from pikachu.x509.loading.certificates import check_certificate_key, load_tls_certificate
+
+_log = Logger(namespace="pikachu.server.listeners")
+
+# TLS 1.2: forward secrecy and authenticated encryption only (RFC 9325 section 4.2).  TLS 1.3 has nothing else.
+CIPHERS: Final = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+_OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.OP_NO_RENEGOTIATION
+_EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
+_PURPOSE: Final = 26  # X509_V_ERR_INVALID_PURPOSE
+_PRIVILEGED: Final = 1024
+
+
+# Bytes of TLS that one connection may have decrypted in one turn of the reactor.
+TLS_READ_SIZE: Final = 8 * 1024
+
+
+class ClientCertificates(Enum):
+    """What a listener wants of its clients."""
+
+    NONE = "none"
+    OPTIONAL = "optional"
+    REQUIRED = "required"
+
+
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """A listener's certificate with its chain, and its key."""
+
+    chain: Sequence[x509.Certificate]
+    key: crypto.PKey
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class TLSContextSource:
+    """The TLS settings of one listener, read from files.
+
+    On a port where a client certificate is optional, any certificate completes the handshake: possession of its key
+    is proven, and whether it means anything is the application's to judge, which can say so (403).  Where one is
+    required, its chain must lead to one of *authorities*; an expired one, or one that is not for clients, is again
+    let through to be refused in words.
+
+    :param section: of the configuration, for messages.
+    :param certificate: (key in the configuration, path) of a PEM file: the certificate, then its chain.
+    :param key: (key in the configuration, path) of a PEM file.
+    :param authorities: gives the DER certificates that clients' may chain to; their names are sent to clients.
+    :param passphrase: of the key file.
+    :ivar section: as given.
+    :raises ConfigError: one line.
+    """
+
+    def __init__(
+        self,
+        section: str,
+        certificate: tuple[str, Path],
+        key: tuple[str, Path],
+        clock: IClock,
+        *,
+        clients: ClientCertificates = ClientCertificates.NONE,
+        authorities: Callable[[], Sequence[bytes]] = tuple,
+        passphrase: bytes = b"",
+    ) -> None:
+        self.section = section
+        self._certificate = certificate
+        self._key = key
+        self._clock = clock
+        self._clients = clients
+        self._authorities = authorities
+        self._passphrase = passphrase
+        self._identity = self._load_identity()
+        self._context = self._make_context(self._identity)
+
+    def reload(self) -> None:
+        """Read the files again; connections that exist keep what they have.
+
+        :raises ConfigError: and what was in force stays.
+        """
+        identity = self._load_identity()
+        self._context = self._make_context(identity)
+        self._identity = identity
+
+    def trust_new_authorities(self) -> None:
+        """Accept the certificates of authorities that have come since; no file is read, so nothing in one can fail."""
+        if self._clients is not ClientCertificates.NONE:
+            self._context = self._make_context(self._identity)
+
+    def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802 - Twisted's name
+        """The TLS side of a new connection."""
+        return SSL.Connection(self._context, None)
+
+    def _make_context(self, identity: _Identity) -> SSL.Context:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(_OPTIONS)
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+        context.set_cipher_list(CIPHERS)
+        # Sessions live in tickets, which cost this server no memory.
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_session_id(f"pikachu {self.section}".encode("ascii", "replace")[:32])
+        context.set_alpn_select_callback(_choose_protocol)
+        self._use_identity(context, identity)
+        if self._clients is not ClientCertificates.NONE:
+            self._ask_clients(context)
+        return context
+
+    def _load_identity(self) -> _Identity:
+        name, path = self._certificate
+        try:
+            chain = x509.load_pem_x509_certificates(self._read(name, path))
+        except ValueError:
+            raise self._error(name, f"{path} does not hold a certificate in PEM") from None
+        key_name, key_path = self._key
+        try:
+            key = crypto.load_privatekey(crypto.FILETYPE_PEM, self._read(key_name, key_path), self._passphrase)
+        except crypto.Error:
+            reason = "does not hold a private key in PEM, or its passphrase is another one"
+            raise self._error(key_name, f"{key_path} {reason}") from None
+        begin, end = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
+        now = datetime.fromtimestamp(self._clock.seconds(), UTC)
+        if now < begin:
+            _log.error(
+                "[{section}] {name}: the certificate in {path} is not valid before {begin}, and this machine's clock "
+                "is behind that; check the clock and its synchronization, or issue another certificate",
+                section=self.section,
+                name=name,
+                path=str(path),
+                begin=f"{begin:%Y-%m-%d %H:%M:%S} UTC",
+            )
+        if end <= now:
+            _log.warn(
+                "[{section}] {name}: the certificate in {path} expired on {end}; renew it",
+                section=self.section,
+                name=name,
+                path=str(path),
+                end=f"{end:%Y-%m-%d}",
+            )
+        return _Identity(chain, key)
+
+    def _use_identity(self, context: SSL.Context, identity: _Identity) -> None:
+        (name, path), (key_name, key_path) = self._certificate, self._key
+        try:
+            context.use_certificate(identity.chain[0])
+            for certificate in identity.chain[1:]:
+                context.add_extra_chain_cert(certificate)
+        except SSL.Error as error:
+            raise self._error(name, f"{path} can't be used for TLS ({_reason(error)})") from None
+        try:
+            with warnings.catch_warnings():
+                # pyOpenSSL would rather have pyca's key objects, but does not take them for ML-DSA.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.use_privatekey(identity.key)
+            context.check_privatekey()
+        except SSL.Error:
+            raise self._error(key_name, f"{key_path} is not the key of the certificate in {path}") from None
+
+    def _read(self, name: str, path: Path) -> bytes:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise self._error(name, f"{path} does not exist; `pikachu init` makes it") from None
+        except OSError as error:
+            reason = error.strerror or "it can't be read"
+            raise self._error(name, f"{path} can't be read ({reason}); `ls -l {path}` shows who may") from None
+
+    def _error(self, name: str, what: str) -> ConfigError:
+        return ConfigError(f"[{self.section}] {name}: {what}")
+
+    def _ask_clients(self, context: SSL.Context) -> None:
+        mode = SSL.VERIFY_PEER
+        if self._clients is ClientCertificates.REQUIRED:
+            context.set_verify(mode | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _verify_required)
+        else:
+            context.set_verify(mode, _verify_optional)
+        store = context.get_cert_store()
+        if store is None:
+            raise AssertionError("a context has a store")
+        # An issuing CA is trusted by itself; its root need not be here.
+        store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+        context.set_verify_depth(MAXIMUM_INTERMEDIATES)
+        for der in self._authorities():
+            try:
+                authority = load_tls_certificate(der)
+            except (PikachuError, crypto.Error) as error:
+                reason = error.public if isinstance(error, PikachuError) else "OpenSSL can't read it"
+                raise self._error("client_ca", f"a CA's certificate can't be used for TLS: {reason}") from None
+            store.add_cert(authority)
+            with warnings.catch_warnings():
+                # pyca's certificates, which pyOpenSSL prefers, can't hold all that OpenSSL reads.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.add_client_ca(authority)
+
+
+def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:
+    return b"http/1.1" if b"http/1.1" in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _verify_optional(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    return _may_verify(certificate, depth)
+
+
+def _verify_required(connection: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    return (bool(ok) or (depth == 0 and error in (_EXPIRED, _PURPOSE))) and _may_verify(certificate, depth)
+
+
+def _may_verify(certificate: crypto.X509, depth: int) -> bool:
+    """Look at the key of a CA in the client's chain; OpenSSL calls this before it verifies a signature with it."""
+    if depth == 0:
+        # The application judges the client's own certificate, in words.
+        return True
+    try:
+        check_certificate_key(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate))
+    except PikachuError:
+        return False
+    return True
+
+
+def _reason(error: SSL.Error) -> str:
+    parts = error.args[0] if error.args else ()
+    return str(parts[0][-1]) if parts else "unknown reason"
+
+
+class _TLSTransport(BufferingTLSTransport):
+    """TLS that is read in small portions: what is read in one turn of the reactor is decrypted in that turn."""
+
+    def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
+        """Limit what is read at a time; a record may hold a single byte."""
+        transport.bufferSize = TLS_READ_SIZE
+        super().makeConnection(transport)
+
+
+class TLSFactory(TLSMemoryBIOFactory):
+    """TLS around the connections of a listener."""
+
+    protocol = _TLSTransport
+
+
+class ListenerService(Service):
+    """One listener; it binds before privileges are dropped, and a port that can't be had is an error.
+
+    :param setting: the port's setting as messages name it, such as ``[HTTPS] port``.
+    :param port: 1 to 65535; the caller leaves out a listener that is turned off.
+    :param interface: an IP address; empty for all addresses, IPv6 and IPv4.
+    :param drain_timeout: seconds that requests in flight get when the service stops.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        setting: str,
+        port: int,
+        factory: IProtocolFactory,
+        reactor: Any,
+        *,
+        interface: str = "",
+        tls: TLSContextSource | None = None,
+        drain_timeout: float = 30.0,
+    ) -> None:
+        self.setName(f"listener {name}")
+        self.tls = tls
+        self._title = name
+        self._setting = setting
+        self._port = port
+        self._site = factory
+        self._factory = factory if tls is None else TLSFactory(tls, False, factory, reactor)
+        self._reactor = reactor
+        self._interface = interface
+        self._drain_timeout = drain_timeout
+        self.ports: list[IListeningPort] = []
+
+    def probe(self) -> None:
+        """Find out whether the address can be bound, and leave it unbound.
+
+        Called while the configuration is checked, it turns a busy port into one clean line before anything starts.
+
+        :raises ConfigError: as :meth:`privilegedStartService`.
+        """
+        host = self._interface or "0.0.0.0"  # noqa: S104 - all addresses is what was asked for
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, self._port))
+                probe.listen(1)
+        except OSError as error:
+            raise self._error(error) from None
+
+    def privilegedStartService(self) -> None:
+        """Bind.
+
+        :raises ConfigError: one line that names setting, address and port, what is wrong, and what mends it.
+        """
+        if self.ports:
+            return
+        try:
+            self.ports = self._listen()
+        except CannotListenError as error:
+            raise self._error(error.socketError) from None
+        for port in self.ports:
+            where: Any = port.getHost()
+            _log.info("{name} listens on {host} port {port}", name=self._title, host=where.host, port=where.port)
+
+    def startService(self) -> None:
+        """Bind, when nobody called :meth:`privilegedStartService`."""
+        self.privilegedStartService()
+        super().startService()
+
+    def _listen(self) -> list[IListeningPort]:
+        if self._interface:
+            return [self._bind(self._interface)]
+        try:
+            both = self._bind("::")
+        except CannotListenError as error:
+            if getattr(error.socketError, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                return [self._bind("0.0.0.0")]  # noqa: S104 - all addresses is what was asked for
+            raise
+        only_v6 = both.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+        return [both, self._bind("0.0.0.0")] if only_v6 else [both]  # noqa: S104 - as above
+
+    def _bind(self, interface: str) -> Any:
+        return self._reactor.listenTCP(self._port, self._factory, backlog=512, interface=interface)
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more, and finish what is in flight; fails when a port could not be closed."""
+        super().stopService()
+        ports, self.ports = self.ports, []
+        drain = getattr(self._site, "drain", None)
+
+        async def work() -> None:
+            closed = gatherResults([maybeDeferred(port.stopListening) for port in ports], consumeErrors=True)
+            try:
+                await closed
+            finally:
+                # Requests in flight get their time, whatever became of the ports.
+                if drain is not None and ports:
+                    await drain(self._drain_timeout)
+
+        return Deferred.fromCoroutine(work())
+
+    def _error(self, error: object) -> ConfigError:
+        host, port = self._interface or "all addresses", self._port
+        number = getattr(error, "errno", None)
+        if number in (errno.EACCES, errno.EPERM) and port < _PRIVILEGED:
+            what = (
+                f"ports below {_PRIVILEGED} need a privilege; run "
+                "`sudo setcap cap_net_bind_service=+ep $(readlink -f $(command -v python3))`, use the systemd unit, "
+                f"or set a port from {_PRIVILEGED}"
+            )
+        elif number == errno.EADDRINUSE:
+            what = f"the port is in use; `ss -ltnp 'sport = :{port}'` shows by whom: stop it, or set another port"
+        elif number == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+            what = "this machine does not have that address; `ip address` shows its own: set [DEFAULT] listen to one"
+        else:
+            what = f"{getattr(error, 'strerror', None) or error}; set another port or address"
+        return ConfigError(f"{self._setting} = {port}: can't listen on {host} port {port}: {what}")

@@ -1,0 +1,357 @@
+"""The server: the rooms of :mod:`pikachu.server.composition`, and the listeners that lead into them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import IO, Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
+from twisted.internet.task import LoopingCall
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.config.configuration import Configuration, Listener
+from pikachu.config.loading import load
+from pikachu.core.clock import SystemClock
+from pikachu.core.errors import ConfigError, PikachuError, StoreUnavailable
+from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.times import utc
+from pikachu.core.node_interfaces import Node
+from pikachu.http.request import Site
+from pikachu.server.application import Core
+from pikachu.server.composition import build, ca_files, database_url, threaded_pools
+from pikachu.server.listener_tls import listener_tls
+from pikachu.server.listeners import ListenerService, TLSContextSource
+from pikachu.server.log_output import LEVELS, LogOutput
+from pikachu.server.sites import Outlets, limits
+from pikachu.signers.files import load_file_ca
+from pikachu.storage.lock import lock_database
+from pikachu.storage.store import open_store
+
+log = Logger()
+
+# What another process changes is in OCSP answers and, after crl_delay, on the CRL within a second.
+POLL_SECONDS = 0.25
+RENEWAL_CHECK_SECONDS = 3600
+# A node whose session with PostgreSQL was lost is taken for dead by servers that start, until this has passed.
+HEARTBEAT_SECONDS = 15
+
+
+class PikachuService(Service):
+    """Everything, built at once and started together.
+
+    :param reactor: drives it; passed in by the one module that may import it.
+    :param is_only_log: *output* is the application's log, not one beside twistd's own.
+    :raises ConfigError: one line for what can't work.
+    """
+
+    def __init__(self, config: Configuration, reactor: Any, output: LogOutput, *, is_only_log: bool = False) -> None:
+        Service.setName(self, "pikachu")
+        self._config = config
+        self._reactor = reactor
+        self._clock = clock = SystemClock(reactor)
+        self._output = output
+        self._is_only_log = is_only_log
+        self._warnings: list[str] = [*config.warnings, *config.risks]
+        self._lock: IO[str] | None = None
+        self._take_lock()
+        pools = threaded_pools(reactor)
+        self._pools = pools
+        self._node = self._register_node()
+        self.core: Core = build(config, clock, pools, reactor, self._node.process, self._warn)
+        self._outlets = Outlets(self.core, clock, lambda: output.enabled("TRACE"))
+        # The last change of another process that is known here; ``None`` until the CRLs were looked at.
+        self._seen: int | None = None
+        self._blind = False
+        # Work that is repeated, with the seconds between; one that takes long holds up no other.
+        self._loops = [
+            _Loop("looking for changes", self._look, POLL_SECONDS, reactor),
+            _Loop("watching the issuing CAs", self._watch_generations, POLL_SECONDS, reactor),
+            _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
+            _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
+        ]
+        self._tls: list[TLSContextSource] = []
+        self.listeners = [self._listener(one) for one in config.listeners]
+        for listener in self.listeners:
+            listener.probe()
+        self._give_up_orphans()
+        # twistd may fork after this: connections to the database are opened anew by who uses them.
+        self.core.store.release_connections()
+
+    def _warn(self, text: str) -> None:
+        """Told at the start when the log is there, and later at once."""
+        if self.running:
+            log.warn("{warning}", warning=text)
+        else:
+            self._warnings.append(text)
+
+    def _take_lock(self) -> None:
+        """One server for a SQLite database: two would each take the other's intents for orphans.
+
+        It is held by the open file, so also by the process that twistd forks, and until that ends.
+        """
+        path = self._config.paths.db_path
+        if self._config.database.url is not None or not path.exists():
+            return
+        self._lock = lock_database(path)
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _register_node(self) -> Node:
+        """Enter this server in the database, under an id that no other one has or had.
+
+        :raises ConfigError: when the database does not answer.
+        """
+        store = open_store(database_url(self._config))
+        try:
+            return store.register_node(f"{platform.node()}:{self._config.path}", utc(self._clock.seconds()))
+        except PikachuError as error:
+            raise ConfigError(f"the database: {error.public}") from error
+        finally:
+            store.close()
+
+    def _give_up_orphans(self) -> None:
+        """Give up what servers had begun that live no more.
+
+        Done before anything listens: others give up nothing of this node's once it signs.
+        """
+        store = open_store(database_url(self._config))
+        authority = CertificateAuthority(self._clock, store, self.core.issuers, self.core.authority.process)
+
+        async def work() -> None:
+            try:
+                store.hold_node(self._node)
+                for orphan in await authority.give_up_orphans():
+                    serial = format_serial(orphan.serial or 0)
+                    self._warnings.append(
+                        f"The intent {serial} was never completed; `pikachu revoke {serial}` revokes it"
+                    )
+            finally:
+                await store.close()
+
+        def failed(failure: Failure) -> None:
+            failures.append(failure)
+
+        failures: list[Failure] = []
+        Deferred.fromCoroutine(work()).addErrback(failed)
+        if failures:
+            raise ConfigError(f"the database: {failures[0].getErrorMessage()}")
+
+    # --- listeners ----------------------------------------------------------------------
+
+    def _listener(self, listener: Listener) -> ListenerService:
+        config, core = self._config, self.core
+        resource, quick = self._outlets.of(listener.name)
+        site = Site(resource, self._clock, limits(config), quick)
+        tls = listener_tls(core, listener.name)
+        if tls is not None:
+            self._tls.append(tls)
+        return ListenerService(
+            listener.name,
+            listener.setting,
+            listener.port,
+            site,
+            self._reactor,
+            interface=listener.address,
+            tls=tls,
+            drain_timeout=float(core.config.default.shutdown_timeout),
+        )
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Take the application's log as well, unless the command line gave it to somebody else."""
+        if self._is_only_log and isinstance(parent, Componentized):
+            parent.setComponent(ILogObserver, self._output)
+            self._output.bridge()
+        Service.setServiceParent(self, parent)
+
+    # --- life ---------------------------------------------------------------------------
+
+    def privilegedStartService(self) -> None:
+        """Bind the ports, before privileges are dropped.  From now on signals are obeyed."""
+        self._watch_signals()
+        # Only now: twistd may have forked since, and a session belongs to one process.
+        self.core.store.hold_node(self._node)
+        for listener in self.listeners:
+            listener.privilegedStartService()
+
+    def startService(self) -> None:
+        """Start the threads, and what is done once and again."""
+        Service.startService(self)
+        for pool in self._pools.services():
+            pool.startService()
+        for listener in self.listeners:
+            listener.startService()
+        for warning in self._warnings:
+            log.warn("{warning}", warning=warning)
+        self._reactor.callWhenRunning(self._begin)
+
+    def _watch_signals(self) -> None:
+        # twistd ends as if a signal had killed it, but a server that was told to stop has done well (RUN-5).  Python's
+        # own answer to Ctrl+C would break off a start half-way, with threads that nobody ends.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._reactor.callFromThread(self._terminate))
+        signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+
+    def _begin(self) -> None:
+        # The reactor has set its own meanwhile.
+        self._watch_signals()
+        for loop in self._loops:
+            loop.start()
+        _step("revoking what accounts held", self.core.holdings.resume)
+
+    def _terminate(self) -> None:
+        if self.running:
+            log.info("Told to stop")
+            self._reactor.stop()
+
+    def stopService(self) -> Deferred[None]:
+        """Accept no more, finish what is in flight, then close the database and end the threads.
+
+        A step that fails is logged, and the next ones are done all the same.
+        """
+        Service.stopService(self)
+
+        async def work() -> None:
+            # All listeners at the same time: each waits for its requests.
+            await gatherResults([_step(f"stopping the {one.name}", one.stopService) for one in self.listeners])
+            for loop in self._loops:
+                await _step(f"the end of {loop.what}", loop.stop)
+            await _step("the end of revoking what accounts held", self.core.holdings.stop)
+            await _step("stopping the CRL publisher", self.core.publisher.stop)
+            await _step("the last CRL", self.core.publisher.idle)
+            await _step("closing the database", self.core.store.close)
+            for pool in self._pools.services():
+                await _step(f"ending the threads for {pool.pool_name}", pool.stopService)
+            await _step("unlocking the database", self._unlock)
+            log.info("Stopped")
+
+        return Deferred.fromCoroutine(work())
+
+    # --- changes ------------------------------------------------------------------------
+
+    async def _watch_generations(self) -> None:
+        """Issuing CAs that were announced, or have taken over, here or by another process (VLT-4)."""
+        await self.core.generations.update(self.core.issuers)
+
+    async def _look(self) -> None:
+        """What another process has revoked or released.  Whatever goes wrong, the next look comes."""
+        try:
+            if self._seen is None:
+                self._seen = await self.core.store.latest_change()
+                # What was answered before this look may rest on a state that others have changed since.
+                self.core.responder.forget_all()
+                await self.core.publisher.begin()
+            self._seen = await self.core.store.announce_changes(self._seen)
+        except PikachuError as error:
+            if self.running and not self._blind:
+                log.error(
+                    "Changes by others can't be seen: {error} {context}", error=error.public, context=error.context
+                )
+            self._blind = True
+            return
+        if self._blind:
+            self._blind = False
+            log.info("Changes by others are seen again")
+
+    async def _keep_node(self) -> None:
+        """Stay alive in the eyes of other servers; a database that does not answer is told of elsewhere."""
+        with suppress(StoreUnavailable):
+            await self.core.store.keep_node(self._node, utc(self._clock.seconds()))
+
+    async def _renew(self) -> None:
+        def failed(failure: Failure, what: str) -> None:
+            if self.running:
+                log.error("{what} certificates: {failure}", what=what, failure=failure.getErrorMessage())
+
+        def forgotten(failure: Failure) -> None:
+            if self.running:
+                log.error("Sessions of who has gone: {failure}", failure=failure.getErrorMessage())
+
+        await self.core.responder.prepare().addErrback(failed, "OCSP responder")
+        if self._outlets.scep is not None:
+            await Deferred.fromCoroutine(self._outlets.scep.prepare()).addErrback(failed, "SCEP RA")
+        await self.core.sessions.forget_idle().addErrback(forgotten)
+
+    # --- SIGHUP -------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read TLS certificates, CA chains, the default policy and the log level again; connections stay (RUN-5)."""
+        steps: list[tuple[str, Callable[[], object]]] = [
+            ("The log level", self._reload_level),
+            ("The default policy", self.core.policies.reload_default),
+            *((f"The chain of {name}", partial(self._reload_chain, name)) for name in self._config.ca.issuers),
+            *((f"TLS of {tls.section}", tls.reload) for tls in self._tls),
+        ]
+        # A step that waits for a thread holds up none of the others.
+        done = gatherResults([maybeDeferred(step).addErrback(self._not_renewed, what) for what, step in steps])
+        done.addCallback(lambda _: log.info("Reloaded"))
+
+    @staticmethod
+    def _not_renewed(failure: Failure, what: str) -> None:
+        """What is in force stays, whatever the files hold."""
+        if failure.check(ConfigError):
+            log.error("{what} stays as it was: {error}", what=what, error=str(failure.value))
+        else:
+            log.failure("{what} stays as it was", failure, what=what)
+
+    def _reload_level(self) -> None:
+        self._output.level = LEVELS[load(self._config.path, os.environ).logging.log_level.value]
+
+    def _reload_chain(self, name: str) -> None:
+        loaded = load_file_ca(
+            ca_files(self._config, self._config.ca.issuers[name]),
+            self._config.ca.key_permissions.value,
+            utc(self._clock.seconds()),
+            self._warn,
+        )
+        issuer = self.core.issuers.named(name)
+        if loaded.certificate.key_identifier == issuer.key_identifier:
+            issuer.replace_chain(tuple(certificate.der for certificate in loaded.chain))
+
+
+class _Loop:
+    """Work that is repeated until the server stops; a failure is logged, and the next time comes all the same."""
+
+    def __init__(self, what: str, work: Callable[[], Coroutine[Any, Any, None]], seconds: float, reactor: Any) -> None:
+        self.what = what
+        self._work = work
+        self._seconds = seconds
+        self._calls = LoopingCall(self._begin)
+        self._calls.clock = reactor
+        # Stopping the loop does not wait for what it has begun last.
+        self._under_way: Deferred[None] = succeed(None)
+
+    def start(self) -> None:
+        """Begin at once."""
+        self._calls.start(self._seconds)
+
+    def _begin(self) -> Deferred[None]:
+        self._under_way = _step(self.what, lambda: Deferred.fromCoroutine(self._work()))
+        return self._under_way
+
+    def stop(self) -> Deferred[None]:
+        """Begin no more; fires when what was begun has ended."""
+        if self._calls.running:
+            self._calls.stop()
+        return self._under_way
+
+
+def _step(what: str, work: Callable[[], object]) -> Deferred[None]:
+    """Do *work*, and wait for it where it gives a Deferred; never fails."""
+
+    def failed(failure: Failure) -> None:
+        log.failure("{what} failed", failure=failure, what=what)
+
+    done: Deferred[object] = maybeDeferred(work)
+    return done.addCallback(lambda _: None).addErrback(failed)

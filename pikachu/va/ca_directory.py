@@ -1,0 +1,339 @@
+"""The rules about the CAs themselves: their certificates and generations, their CRLs, and who may have one made.
+
+What a CA is and whom it has revoked is public (DECISIONS 50); making a CRL and bringing an offline root's is for
+admins.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from pikachu.auth.permissions import require_scope
+from pikachu.ca.generations import Generations
+from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.core.audit import event_by
+from pikachu.core.audit_interfaces import IAuditStore
+from pikachu.core.concurrency import start, uncancelled
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RequestError, StoreUnavailable
+from pikachu.core.interfaces import IClock, IWorkerPool
+from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.times import utc
+from pikachu.va.crl_files import PublishedCRL, decode_crl
+from pikachu.va.crl_publisher import ROOT, CRLPublisher
+from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.crl import parse_crl_summary
+from pikachu.x509.names import parse_name
+from pikachu.x509.spki import describe_spki
+from pikachu.x509.text.crl import crl_text
+
+log = Logger()
+T = TypeVar("T")
+
+#: Of a CRL's entries so many are decoded.
+DECODED_ENTRIES: Final = 100
+_TEXTS_KEPT: Final = 16
+
+
+class Generation(StrEnum):
+    """Where a CA's key stands among those of its name."""
+
+    CURRENT = "current"
+    NEXT = "next"
+    FORMER = "former"
+    ROOT = "root"
+    ABOVE = "above"
+
+
+@dataclass(frozen=True, slots=True)
+class CA:
+    """A CA of a chain of ours: one key with its certificate.
+
+    :ivar name: ``ec``, ``rsa``, ``mldsa`` or ``root``; of another CA above ours its key identifier.
+    :ivar address: names this key in paths: *name* for the current key of a name, else its key identifier.
+    :ivar chain: DER, from itself to the root.
+    :ivar default: new certificates come from it where nothing else is said.
+    :ivar makes_crls: its key is here.
+    :ivar switch_at: when a next generation becomes the current one.
+    :ivar work: what its key does now, for a reader.
+    """
+
+    name: str
+    address: str
+    generation: Generation
+    certificate: Certificate
+    chain: tuple[bytes, ...]
+    default: bool
+    makes_crls: bool
+    switch_at: datetime | None
+    work: tuple[str, ...]
+
+    @property
+    def subject(self) -> str:
+        """Its name in a certificate, as RFC 4514 text."""
+        return parse_name(self.certificate.subject_der).text
+
+    @property
+    def issuer(self) -> str:
+        """Who has certified it."""
+        return parse_name(self.certificate.issuer_der).text
+
+    @property
+    def key(self) -> str:
+        """The type of its key."""
+        return describe_spki(self.certificate.spki_der).text
+
+    @property
+    def key_identifier(self) -> str:
+        """Its subjectKeyIdentifier, hex."""
+        return self.certificate.key_identifier.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class CRLState:
+    """A CA and the newest of its CRLs.
+
+    :ivar crl: ``None`` where none was published yet.
+    """
+
+    ca: CA
+    crl: PublishedCRL | None
+
+
+class Authorities:
+    """What there is to know of the CAs, and their CRLs.
+
+    :param root: of all issuing CAs, where it is known.
+    :param scep_ca: the name of the issuing CA that SCEP uses; ``None`` where there is no SCEP.
+    """
+
+    def __init__(
+        self,
+        store: IAuditStore,
+        issuers: IssuingCAs,
+        generations: Generations,
+        publisher: CRLPublisher,
+        root: Certificate | None,
+        pool: IWorkerPool,
+        clock: IClock,
+        scep_ca: str | None,
+    ) -> None:
+        self._store = store
+        self._issuers = issuers
+        self._generations = generations
+        self._publisher = publisher
+        self._root = root
+        self._pool = pool
+        self._clock = clock
+        self._scep_ca = scep_ca
+        self._known: dict[bytes, PublishedCRL] = {}
+        self._texts: OrderedDict[str, str] = OrderedDict()
+
+    # --- CAs ------------------------------------------------------------------------------
+
+    def all(self) -> list[CA]:
+        """Every generation of every issuing CA, then the CAs above them; the default one first."""
+        found = [self._issuing(issuer) for issuer in self._issuers.all() if issuer.name != ROOT]
+        order = list(Generation)
+        found.sort(key=lambda ca: (not ca.default, ca.name, order.index(ca.generation), ca.certificate.not_before))
+        return [*found, *self._above()]
+
+    def one(self, address: str) -> CA:
+        """The CA of that name (its current key), or of that key identifier.
+
+        :raises NotFound: when there is none.
+        """
+        for ca in self.all():
+            if address in (ca.address, ca.key_identifier):
+                return ca
+        raise NotFound("there is no CA of that name")
+
+    def _issuing(self, issuer: IssuingCA) -> CA:
+        name = issuer.name
+        current = self._issuers.current.get(name) is issuer
+        coming = self._issuers.next(name) is issuer
+        generation = Generation.CURRENT if current else Generation.NEXT if coming else Generation.FORMER
+        switch_at = None
+        if coming:
+            files = self._generations.files(name)
+            announced = None if files is None else files.announced()
+            switch_at = None if announced is None else announced.switch_at
+        default = issuer is self._issuers.default
+        return CA(
+            name,
+            name if current else issuer.key_identifier.hex(),
+            generation,
+            issuer.certificate,
+            issuer.chain,
+            default,
+            True,
+            switch_at,
+            self._work(name, generation, default=default),
+        )
+
+    def _work(self, name: str, generation: Generation, *, default: bool) -> tuple[str, ...]:
+        if generation is Generation.NEXT:
+            return ("its own CRL and OCSP answers; certificates from the switch on",)
+        if generation is Generation.FORMER:
+            return ("its own CRL and OCSP answers, until the last of its certificates has expired",)
+        which = "names no CA" if default else f"names the CA {name}"
+        found = [f"certificates under every policy that {which}"]
+        if name == self._scep_ca:
+            found.append("what is enrolled by SCEP, unless the policy names another CA")
+        return (*found, "its own CRL and OCSP answers")
+
+    def _above(self) -> list[CA]:
+        found: dict[bytes, CA] = {}
+        for issuer in self._issuers.all():
+            for place, der in enumerate(issuer.chain):
+                certificate = parse_certificate(der)
+                if place == 0 and issuer.name != ROOT:
+                    continue
+                identifier = certificate.key_identifier
+                here = self._issuers.by_key_identifier(identifier) is not None
+                is_root = self._root is not None and self._root.key_identifier == identifier
+                name = ROOT if is_root else identifier.hex()
+                work = ("the certificates of the issuing CAs", "its own CRL" if here else "its own CRL, elsewhere")
+                found.setdefault(
+                    identifier,
+                    CA(
+                        name,
+                        name,
+                        Generation.ROOT if certificate.self_issued else Generation.ABOVE,
+                        self._root if is_root and self._root is not None else certificate,
+                        issuer.chain[place:],
+                        False,
+                        here,
+                        None,
+                        work,
+                    ),
+                )
+        return list(found.values())
+
+    # --- CRLs -----------------------------------------------------------------------------
+
+    def crls(self) -> Deferred[list[CRLState]]:
+        """Every CA with its newest CRL; fails with StoreUnavailable."""
+
+        async def work() -> list[CRLState]:
+            return [await self._state(ca) for ca in self.all()]
+
+        return start(work())
+
+    def crl(self, address: str) -> Deferred[CRLState]:
+        """One CA with its newest CRL; fails with NotFound and StoreUnavailable."""
+
+        async def work() -> CRLState:
+            return await self._state(self.one(address))
+
+        return start(work())
+
+    async def _state(self, ca: CA) -> CRLState:
+        identifier = ca.certificate.key_identifier
+        issuer = self._issuers.by_key_identifier(identifier)
+        known = self._known.get(identifier)
+        if issuer is not None:
+            with suppress(NotFound):
+                known = self._publisher.published(issuer)
+        try:
+            found = await self._pool.run(self._publisher.folder.newest, ca.certificate, known)
+        except OSError as error:
+            raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
+        except RequestError as error:
+            log.warn("What lies in the place of the CRL of {ca} is none: {error}", ca=ca.name, error=error.public)
+            found = None
+        if found is not None:
+            self._known[identifier] = found
+        return CRLState(ca, found)
+
+    def crl_text(self, address: str) -> Deferred[str]:
+        """The newest CRL of a CA decoded, with its first hundred entries; fails with NotFound and StoreUnavailable."""
+
+        def read(crl: PublishedCRL) -> str:
+            text = self._texts.get(crl.etag)
+            return crl_text(crl.der_path.read_bytes(), DECODED_ENTRIES) if text is None else text
+
+        async def work() -> str:
+            state = await self.crl(address)
+            text = await self._reading(state, read)
+            assert state.crl is not None  # noqa: S101 - it was read
+            self._texts[state.crl.etag] = text
+            if len(self._texts) > _TEXTS_KEPT:
+                self._texts.popitem(last=False)
+            return text
+
+        return start(work())
+
+    def crl_pem(self, state: CRLState, most: int) -> Deferred[str | None]:
+        """The PEM of a CA's newest CRL, or ``None`` when it has more than *most* octets; fails with NotFound and
+        StoreUnavailable.
+        """
+
+        def read(crl: PublishedCRL) -> str | None:
+            return None if crl.pem_path.stat().st_size > most else crl.pem_path.read_text("ascii")
+
+        return self._reading(state, read)
+
+    def _reading(self, state: CRLState, read: Callable[[PublishedCRL], T]) -> Deferred[T]:
+        async def work() -> T:
+            if state.crl is None:
+                raise NotFound("this CA has published no CRL yet")
+            try:
+                return await self._pool.run(read, state.crl)
+            except OSError as error:
+                raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
+
+        return start(work())
+
+    @uncancelled
+    async def make_crl(self, actor: Principal, address: str) -> CRLState:
+        """Have a CA publish a CRL now; for admins.  Fails with NotFound, with Conflict when the CA's key is elsewhere,
+        and with SignerUnavailable and StoreUnavailable.
+        """
+        require_scope(actor, Scope.ADMIN)
+        ca = self.one(address)
+        issuer = self._issuers.by_key_identifier(ca.certificate.key_identifier)
+        if issuer is None:
+            raise Conflict("the key of this CA is elsewhere; make the CRL there, and upload it here")
+        published = await self._publisher.make(issuer)
+        event = event_by(
+            actor,
+            "create",
+            "CRL",
+            ca.key_identifier,
+            None,
+            issuer=ca.name,
+            number=published.number,
+            entries=published.entries,
+        )
+        await self._store.add_event(event, utc(self._clock.seconds()))
+        return CRLState(ca, published)
+
+    @uncancelled
+    async def upload_crl(self, actor: Principal, data: bytes, address: str | None = None) -> CRLState:
+        """Publish the CRL that a CA whose key is elsewhere has made; for admins.
+
+        :param data: DER or PEM.
+        :param address: of the CA that it has to be of, where one is named.
+        :return: fails as :meth:`pikachu.va.crl_publisher.CRLPublisher.upload` does.
+        """
+        require_scope(actor, Scope.ADMIN)
+        expected = None if address is None else self.one(address)
+        if expected is not None and expected.makes_crls:
+            raise Conflict("this CA's CRL is made here")
+        if expected is not None:
+            summary = await self._pool.run(lambda: parse_crl_summary(decode_crl(data)))
+            if summary.issuer_der != expected.certificate.subject_der:
+                raise MalformedRequest("this is another CA's CRL")
+        published = await self._publisher.upload(actor, data)
+        ca = self.one(published.der_path.stem)
+        self._known[ca.certificate.key_identifier] = published
+        return CRLState(ca, published)

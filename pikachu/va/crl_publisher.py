@@ -1,0 +1,572 @@
+"""CRLs: made on each revocation and on schedule, numbered strictly upwards, published atomically (RFC 5280 section 5).
+
+A CRL's entries were encoded when their certificates were revoked.  For each issuer their concatenation is kept and
+only what is new is appended, so that a revocation costs the same with ten entries as with a million; the list
+itself is put together, signed and written in a worker thread (:mod:`pikachu.va.crl_files`).  For MQTT brokers the PEM
+of the default CA is at ``crl_path`` too, the others beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from pikachu.auth.permissions import require_scope
+from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.core.audit import event_by
+from pikachu.core.concurrency import start
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
+from pikachu.core.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
+from pikachu.core.model.certificates import CRLRecord, StatusChange
+from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.times import utc
+from pikachu.va.crl_files import (
+    CRLBundle,
+    CRLFolder,
+    Identity,
+    PublishedCRL,
+    check_replaceable,
+    decode_crl,
+    is_armoured,
+)
+from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
+from pikachu.x509.signature import verify_signature
+
+log = Logger()
+
+# The name under which the root is in service when its key is here.
+ROOT = "root"
+_RETRY = 10.0
+# How often the age of a CRL is checked: the machine's clock may be set at any time.
+_CHECK_INTERVAL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class CRLSettings:
+    """What the configuration says about CRLs.
+
+    :param validity: seconds from thisUpdate to nextUpdate.
+    :param delay: seconds by which a revocation waits for others before a CRL is made.
+    :param folder: where every issuer's CRLs are.
+    :param broker_path: ``crl_path``; ``None`` writes none.
+    """
+
+    validity: int
+    delay: float
+    folder: Path
+    broker_path: Path | None
+
+
+@dataclass(slots=True)
+class _List:
+    """What is known of one issuer's CRL; *body* and *count* are ``None`` until they are first needed."""
+
+    body: bytearray | None = None
+    count: int = 0
+    last_change: int = 0
+    published: PublishedCRL | None = None
+    due: IDelayedCall | None = None
+    urgent: bool = False
+    making: bool = False
+    waiting: list[Deferred[PublishedCRL]] = field(default_factory=list)
+    idle: list[Deferred[None]] = field(default_factory=list)
+    wanted: int = 0
+    number: int = 0
+    # The newest file that was found in place of the published one, and whether entries were dropped too early.
+    on_disk: PublishedCRL | None = None
+    relist: bool = False
+
+
+class CRLPublisher:
+    """Makes and publishes the CRL of every issuing CA in service."""
+
+    def __init__(
+        self, clock: IClock, store: IStore, issuers: IssuingCAs, pool: IWorkerPool, settings: CRLSettings
+    ) -> None:
+        self._clock = clock
+        self._store = store
+        self._issuers = issuers
+        self._pool = pool
+        self._settings = settings
+        self._folder = CRLFolder(settings.folder)
+        self._lists: dict[int, _List] = {}
+        self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
+        self._stopped = False
+
+    def subscribe(self, told: Callable[[IssuingCA, PublishedCRL], None]) -> None:
+        """Call *told* after each publication."""
+        self._subscribers.append(told)
+
+    def paths(self, issuer: IssuingCA) -> tuple[Path, Path]:
+        """(DER, PEM) of an issuer's CRL."""
+        return self._folder.paths(issuer.key_identifier)
+
+    @property
+    def folder(self) -> CRLFolder:
+        """Where all CRLs are."""
+        return self._folder
+
+    def published(self, issuer: IssuingCA) -> PublishedCRL:
+        """The newest CRL of an issuer.
+
+        :raises NotFound: when none was made yet.
+        """
+        known = self._lists.get(issuer.id)
+        if known is None or known.published is None:
+            raise NotFound("this CA has published no CRL yet")
+        return known.published
+
+    def first(self, issuer: IssuingCA) -> Deferred[None]:
+        """Fires when an issuer has published, at once when it has; cancel it to wait no longer."""
+        state = self._list(issuer)
+        if state.published is not None:
+            return succeed(None)
+
+        def told(publisher: IssuingCA, _: PublishedCRL) -> None:
+            if publisher is issuer:
+                self._subscribers.remove(told)
+                waiting.callback(None)
+
+        waiting: Deferred[None] = Deferred(lambda _: self._subscribers.remove(told))
+        self._subscribers.append(told)
+        return waiting
+
+    def _list(self, issuer: IssuingCA) -> _List:
+        return self._lists.setdefault(issuer.id, _List())
+
+    # --- when ---------------------------------------------------------------------------
+
+    def begin(self) -> Deferred[None]:
+        """At start: take over what is published, and make what is missing, outdated or about to run out."""
+
+        async def work() -> None:
+            for issuer in self._issuers.all():
+                if self._clock.seconds() > issuer.certificate.not_after.timestamp():
+                    continue
+                try:
+                    await self._take_over(issuer)
+                except PikachuError as error:
+                    _log_not_made(issuer, Failure(error))
+                    self._later(issuer, _RETRY)
+
+        return start(work())
+
+    async def _take_over(self, issuer: IssuingCA) -> None:
+        state = self._list(issuer)
+        record = await self._store.last_crl(issuer.id)
+        state.published = await self._pool.run(self._read_published, issuer, record)
+        state.number = 0 if state.published is None else state.published.number
+        state.relist = record is not None and record.this_update > utc(self._clock.seconds())
+        if state.published is None or state.published.last_change < 0:
+            await self.make(issuer)
+            return
+        since = await self._store.crl_entries(issuer.id, state.published.last_change)
+        if since is None or since[1]:
+            await self.make(issuer)
+        else:
+            state.last_change = state.published.last_change
+            self._check(issuer)
+
+    def _read_published(self, issuer: IssuingCA, record: CRLRecord | None) -> PublishedCRL | None:
+        """In a thread: the CRL as it lies there, when it is one that this issuer has signed."""
+        try:
+            found = self._folder.read(issuer.certificate)
+        except (OSError, PikachuError) as error:
+            path = self.paths(issuer)[0]
+            log.warn("{path} is not used: {error}", path=str(path), error=str(error))
+            return None
+        if found is None or record is None or record.number != found.number:
+            return found
+        if not is_armoured(found.pem_path, found.der_path):
+            return found
+        if not all(bundle.is_current() for bundle in self._bundles(issuer)):
+            return found
+        return replace(found, last_change=record.last_change)
+
+    def _bundles(self, issuer: IssuingCA) -> list[CRLBundle]:
+        """The files for programs that read one: the CRLs of all generations, so that a switch refuses nobody."""
+        broker = self._settings.broker_path
+        if broker is None:
+            return []
+        if issuer.name == ROOT:
+            return [self._root_bundle(broker, issuer.key_identifier)]
+        generations = self._issuers.generations(issuer.name, utc(self._clock.seconds()))
+        name = "" if issuer.name == self._issuers.default.name else f"-{issuer.name}"
+        members = tuple(self.paths(generation)[1] for generation in generations)
+        return [CRLBundle(broker.with_name(f"{broker.stem}{name}{broker.suffix}"), members)]
+
+    def _root_bundle(self, broker: Path, key_identifier: bytes) -> CRLBundle:
+        path = broker.with_name(f"{broker.stem}-{ROOT}{broker.suffix}")
+        return CRLBundle(path, (self._folder.paths(key_identifier)[1],))
+
+    def generation_changed(self, issuer: IssuingCA) -> None:
+        """Publish a CRL of a generation that has come into service or has become the current one."""
+        if not self._stopped:
+            self._due(issuer)
+
+    def changed(self, changes: Iterable[StatusChange]) -> None:
+        """Revocations and releases, of this process or another: a CRL follows after the settled delay."""
+        for change in changes:
+            issuer = self._issuers.by_id(change.issuer_id)
+            if issuer is None:
+                continue
+            state = self._list(issuer)
+            if change.id <= max(state.last_change, state.wanted):
+                continue
+            state.wanted = change.id
+            # What comes while a list is made is looked at when that one is done.
+            if not state.making and not state.urgent:
+                self._later(issuer, self._settings.delay)
+
+    def _later(self, issuer: IssuingCA, delay: float) -> None:
+        self._call(issuer, delay, self._due, urgent=True)
+
+    def _call(self, issuer: IssuingCA, delay: float, what: Callable[[IssuingCA], None], *, urgent: bool) -> None:
+        state = self._list(issuer)
+        if state.due is not None and state.due.active():
+            state.due.cancel()
+        if self._stopped:
+            return
+        state.urgent = urgent
+        state.due = self._clock.callLater(delay, what, issuer)
+
+    def _due(self, issuer: IssuingCA) -> None:
+        self._list(issuer).urgent = False
+        self.make(issuer).addErrback(lambda failure: _log_not_made(issuer, failure))
+
+    def _schedule(self, issuer: IssuingCA) -> None:
+        """The next one on schedule: when a quarter of the validity is left."""
+        published = self._list(issuer).published
+        if published is None:
+            return
+        quarter = (published.next_update - published.this_update) / 4
+        delay = (published.next_update - quarter).timestamp() - self._clock.seconds()
+        self._call(issuer, min(max(delay, 0.0), _CHECK_INTERVAL_SECONDS), self._check, urgent=False)
+
+    def _check(self, issuer: IssuingCA) -> None:
+        """Publish again when it is due, and where the clock is behind the CRL; else check once more later."""
+        published = self._list(issuer).published
+        if published is not None and not self._is_ahead(issuer, published):
+            quarter = (published.next_update - published.this_update) / 4
+            if utc(self._clock.seconds()) < published.next_update - quarter:
+                self._schedule(issuer)
+                self._check_file(issuer)
+                return
+        self._due(issuer)
+
+    def _is_ahead(self, issuer: IssuingCA, crl: PublishedCRL) -> bool:
+        """Return whether the clock is behind a CRL: clients refuse it, for as long as the clock had been ahead."""
+        if crl.this_update <= utc(self._clock.seconds()):
+            return False
+        log.error(
+            "CRL {number} of {issuer} is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC, and this machine's clock is "
+            "behind that. Publishing a new CRL; check the clock and its synchronization.",
+            number=crl.number,
+            issuer=issuer.name,
+            begin=crl.this_update,
+        )
+        self._list(issuer).relist = True
+        return True
+
+    def _check_file(self, issuer: IssuingCA) -> None:
+        """Publish again where the file is gone, or is another process's whose clock is ahead of this one's."""
+        state = self._list(issuer)
+
+        def checked(found: PublishedCRL | None) -> None:
+            state.on_disk = found
+            if self._stopped or state.making or state.urgent:
+                return
+            if found is None or self._is_ahead(issuer, found):
+                self._due(issuer)
+
+        def failed(failure: Failure) -> None:
+            failure.trap(OSError, PikachuError)
+            checked(None)
+
+        known = self.newest(issuer)
+        self._pool.run(self._folder.newest, issuer.certificate, known).addCallbacks(checked, failed)
+
+    async def current(self, issuer: IssuingCA) -> PublishedCRL:
+        """Return the CRL that clients get now: the one in the file, which may be another process's.
+
+        :raises NotFound: when there is none.
+        """
+        state = self._list(issuer)
+        try:
+            found = await self._pool.run(self._folder.newest, issuer.certificate, self.newest(issuer))
+        except OSError as error:
+            raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
+        if found is None:
+            raise NotFound("this CA has published no CRL yet")
+        state.on_disk = found
+        return found
+
+    def newest(self, issuer: IssuingCA) -> PublishedCRL | None:
+        """Return the CRL that was published or seen last."""
+        state = self._list(issuer)
+        return state.published if state.on_disk is None else state.on_disk
+
+    def prove_writable(self, issuer: IssuingCA) -> None:
+        """In a thread: check that the next CRL can be written.
+
+        :raises StoreUnavailable: where it can't.
+        """
+        bundles = (bundle.path for bundle in self._bundles(issuer))
+        for path in (*self.paths(issuer), *bundles):
+            try:
+                check_replaceable(path)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"The CRL of {issuer.name} can't be written: {error.strerror}. Check its folder.", path=str(path)
+                ) from None
+
+    def stop(self) -> None:
+        """Cancel what is scheduled, and schedule nothing more; see :meth:`idle`."""
+        self._stopped = True
+        for state in self._lists.values():
+            if state.due is not None and state.due.active():
+                state.due.cancel()
+
+    def idle(self) -> Deferred[None]:
+        """Fires when no CRL is being made; never fails."""
+
+        def wait(state: _List) -> Deferred[None]:
+            turn: Deferred[None] = Deferred()
+            state.idle.append(turn)
+            return turn
+
+        making = [wait(state) for state in self._lists.values() if state.making]
+        return gatherResults(making).addCallback(lambda _: None)
+
+    # --- how ----------------------------------------------------------------------------
+
+    def make(self, issuer: IssuingCA) -> Deferred[PublishedCRL]:
+        """Make and publish a CRL now.  A failure leaves the one before in place, and is tried again soon.
+
+        Fails with SignerUnavailable, StoreUnavailable, or NotFound when the CA has expired.
+        """
+        state = self._list(issuer)
+        turn: Deferred[PublishedCRL] = Deferred()
+        # One that is being made may lack what the caller has just changed: the next is for all who wait.
+        state.waiting.append(turn)
+        if not state.making:
+            self._begin_making(issuer, state)
+        return turn
+
+    def _begin_making(self, issuer: IssuingCA, state: _List) -> None:
+        state.making = True
+        turns, state.waiting = state.waiting, []
+
+        def done(result: PublishedCRL | Failure) -> None:
+            if isinstance(result, Failure):
+                for turn in turns:
+                    turn.errback(result)
+            else:
+                self._tell(issuer, result)
+                for turn in turns:
+                    turn.callback(result)
+            state.making = False
+            if state.waiting:
+                self._begin_making(issuer, state)
+                return
+            idle, state.idle = state.idle, []
+            for one in idle:
+                one.callback(None)
+            if isinstance(result, Failure):
+                if not result.check(NotFound):
+                    self._later(issuer, _RETRY)
+            elif state.wanted > state.last_change:
+                self._later(issuer, self._settings.delay)
+            else:
+                self._schedule(issuer)
+
+        start(self._make(issuer, state)).addBoth(done)
+
+    def _tell(self, issuer: IssuingCA, crl: PublishedCRL) -> None:
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(issuer, crl)
+            except Exception:  # noqa: BLE001 - the CRL is published, whatever a listener does
+                log.failure("after publishing the CRL of {issuer}", issuer=issuer.name)
+
+    async def _make(self, issuer: IssuingCA, state: _List) -> PublishedCRL:
+        while (published := await self._make_one(issuer, state)) is None:
+            # Another process has published meanwhile: what it knew and we didn't must be in ours.
+            pass
+        state.published, state.on_disk = published, None
+        await self._store.record_crl(
+            CRLRecord(
+                issuer.id,
+                published.number,
+                published.this_update,
+                published.next_update,
+                published.entries,
+                published.last_change,
+            )
+        )
+        log.info(
+            "Published CRL {number} of {issuer} with {entries} entries",
+            number=published.number,
+            issuer=issuer.name,
+            entries=published.entries,
+        )
+        return published
+
+    async def _make_one(self, issuer: IssuingCA, state: _List) -> PublishedCRL | None:
+        """``None`` when another one was published meanwhile."""
+        if self._clock.seconds() >= issuer.certificate.not_after.timestamp():
+            raise NotFound(f"the issuing CA {issuer.name} has expired and signs no CRL any more")
+        # Before the entries are read: who publishes after that may know of more.
+        seen, above = await self._pool.run(self._folder.look, issuer.certificate, state.published)
+        await self._gather(issuer, state)
+        # After the entries, so that none of them was revoked later than the list was made.
+        now = utc(self._clock.seconds())
+        number = await self._store.next_crl_number(issuer.id, max(above, state.number))
+        state.number = number
+        next_update = min(now + timedelta(seconds=self._settings.validity), issuer.certificate.not_after)
+        tbs = await self._pool.run(
+            tbs_cert_list,
+            algorithm=issuer.signer.algorithm,
+            issuer_der=issuer.certificate.subject_der,
+            this_update=now,
+            next_update=next_update,
+            entries=state.body or b"",
+            number=number,
+            authority_key_identifier=issuer.key_identifier,
+        )
+        signature = await issuer.signer.sign(tbs)
+        crl = PublishedCRL(number, now, next_update, state.count, state.last_change, "", *self.paths(issuer), 0)
+        return await self._pool.run(self._write, issuer, tbs, signature, crl, seen)
+
+    async def _gather(self, issuer: IssuingCA, state: _List) -> None:
+        """Bring the kept entries up to date."""
+        published = state.published
+        if state.relist:
+            # While the clock was ahead, certificates that are valid by now's clock counted as expired.
+            while await self._store.relist_unexpired(issuer.id, utc(self._clock.seconds())):
+                pass
+            state.relist, state.body = False, None
+        elif published is not None:
+            # An entry has to be on one CRL that was made after its certificate's end (RFC 5280 section 3.3).
+            dropped = await self._store.drop_listed_expired(issuer.id, published.this_update, published.last_change)
+            if dropped:
+                state.body = None
+        found = None
+        if state.body is not None:
+            found = await self._store.crl_entries(issuer.id, state.last_change)
+        if found is None:
+            state.body = None
+            found = await self._store.crl_entries(issuer.id, 0)
+            if found is None:
+                raise StoreUnavailable("the entries of the CRL can't be read")
+        last_change, count, entries = found
+        if state.body is None:
+            state.body, state.count = bytearray(entries), count
+        elif count:
+            state.body += entries
+            state.count += count
+        state.last_change = max(last_change, state.last_change)
+
+    def _write(
+        self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL, seen: Identity
+    ) -> PublishedCRL | None:
+        """In a thread: check the signature, then replace the files."""
+        try:
+            verify_signature(issuer.key, issuer.signer.algorithm, signature, tbs)
+        except PikachuError as error:
+            raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
+        der = assemble_crl(tbs, issuer.signer.algorithm, signature)
+        try:
+            return self._folder.publish(der, crl, partial(self._bundles, issuer), seen)
+        except OSError as error:
+            raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
+
+    # --- CRLs of CAs whose key is elsewhere ---------------------------------------------
+
+    def accept_upload(self, data: bytes) -> Deferred[PublishedCRL]:
+        """Publish a CRL that was made elsewhere: of an offline root, or another CA above ours.
+
+        :param data: DER or PEM.
+        :return: fails with MalformedRequest when it is not a full CRL in force of such a CA, with Conflict when a
+            newer one is published or the CA's key is here, and with StoreUnavailable.
+        """
+
+        def publish() -> PublishedCRL:
+            der = decode_crl(data)
+            subject = parse_crl_summary(der).issuer_der
+            found = [ca for ca in self.authorities_above() if ca.subject_der == subject]
+            if not found:
+                if any(issuer.certificate.subject_der == subject for issuer in self._issuers.all()):
+                    raise Conflict("this CA's CRL is made here")
+                raise MalformedRequest("no CA above the issuing CAs has made this CRL")
+            refusal: PikachuError | None = None
+            for ca in found:
+                try:
+                    return self._folder.take_upload(der, ca, utc(self._clock.seconds()), self._uploaded_bundles(ca))
+                except MalformedRequest as error:
+                    refusal = error
+            raise refusal or MalformedRequest("no CA above the issuing CAs has made this CRL")
+
+        def unwritable(failure: Failure) -> Failure:
+            error = failure.value
+            if isinstance(error, OSError):
+                raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
+            return failure
+
+        return self._pool.run(publish).addErrback(unwritable)
+
+    def upload(self, actor: Principal, data: bytes) -> Deferred[PublishedCRL]:
+        """As :meth:`accept_upload`, by an admin, with an audit event; fails with NotAuthorized besides."""
+
+        async def work() -> PublishedCRL:
+            require_scope(actor, Scope.ADMIN)
+            published = await self.accept_upload(data)
+            event = event_by(
+                actor,
+                "upload",
+                "CRL",
+                published.der_path.stem,
+                None,
+                number=published.number,
+                entries=published.entries,
+            )
+            await self._store.add_event(event, utc(self._clock.seconds()))
+            log.info("CRL {number} was brought by {actor}", number=published.number, actor=actor.name)
+            return published
+
+        return start(work())
+
+    def authorities_above(self) -> list[Certificate]:
+        """The CAs that stand above the issuing CAs and whose key is not here."""
+        found: dict[bytes, Certificate] = {}
+        for issuer in self._issuers.all():
+            for der in issuer.chain[1:]:
+                certificate = parse_certificate(der)
+                if self._issuers.by_key_identifier(certificate.key_identifier) is None:
+                    found[certificate.key_identifier] = certificate
+        return list(found.values())
+
+    def _uploaded_bundles(self, ca: Certificate) -> list[CRLBundle]:
+        broker = self._settings.broker_path
+        if broker is None or not ca.self_issued:
+            return []
+        return [self._root_bundle(broker, ca.key_identifier)]
+
+
+def _log_not_made(issuer: IssuingCA, failure: Failure) -> None:
+    error = failure.value
+    context = error.context if isinstance(error, PikachuError) else {}
+    log.error(
+        "The CRL of {issuer} was not made: {error} {context}",
+        issuer=issuer.name,
+        error=failure.getErrorMessage(),
+        context=context,
+    )

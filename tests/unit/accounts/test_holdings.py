@@ -1,0 +1,135 @@
+"""Suspending or deleting an account revokes what it holds, where the administrator says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pikachu.accounts.holdings import BATCH
+from pikachu.auth.authenticator import account_principal
+from pikachu.core.errors import Conflict, MalformedRequest
+from pikachu.core.model.certificates import CertificateStatus, Method, RevocationReason
+from pikachu.core.model.events import Event
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, Account, AccountState, Role
+from pikachu.ra.enrollment import Issued
+from tests.support.deferreds import failure_of, result_of
+from tests.support.faults import FaultySigner
+from tests.support.pki import make_csr, make_key
+from tests.support.stack import Leaf, Stack, build_core
+
+WITHDRAWN = RevocationReason.PRIVILEGE_WITHDRAWN
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    made = build_core(tmp_path / "server")
+    yield made
+    made.close()
+
+
+def add(stack: Stack, name: str) -> Account:
+    core = stack.core
+    event = Event("add", "user", name, "test", about_account=True)
+    return result_of(
+        core.store.add_account(
+            name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, None, event, core.authority.now()
+        )
+    )
+
+
+def issue(stack: Stack, account: Account, count: int = 1) -> list[Leaf]:
+    """Issue certificates for one key, which the account may have certified again."""
+    key = make_key("p256", 500 + account.id)
+    return [stack.issue(f"device-{one}", owner_id=account.id, key=key) for one in range(count)]
+
+
+def statuses(stack: Stack, leaves: list[Leaf]) -> set[CertificateStatus]:
+    core = stack.core
+    found = [result_of(core.store.certificate_by_serial(one.serial)) for one in leaves]
+    return {one.status(core.authority.now()) for one in found}
+
+
+@pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1, 2 * BATCH])
+@pytest.mark.parametrize("how", ["suspend", "delete", "update"])
+def test_all_valid_ones_are_revoked(stack: Stack, how: str, count: int) -> None:
+    """With the actor in each event, and nothing of anybody else's."""
+    accounts = stack.core.accounts
+    alice, bob = add(stack, "alice"), add(stack, "bob")
+    leaves, others = issue(stack, alice, count), issue(stack, bob, 2)
+    assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == count
+    if how == "suspend":
+        result_of(accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    elif how == "delete":
+        result_of(accounts.delete(SYSTEM, alice.id, WITHDRAWN))
+    else:
+        result_of(accounts.update(SYSTEM, alice.id, state=AccountState.PENDING, revoke=WITHDRAWN))
+    assert statuses(stack, leaves) <= {CertificateStatus.REVOKED}
+    assert statuses(stack, others) == {CertificateStatus.VALID}
+    events = result_of(stack.core.store.events(ListQuery(limit=1000, filters={"type": "revoke"}))).items
+    assert [one.event.actor for one in events] == [SYSTEM.name] * count
+    assert {one.event.details["reason"] for one in events} <= {"privilegeWithdrawn"}
+    assert result_of(stack.core.store.owner_revocations()) == []
+    assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == 0
+
+
+def test_only_where_it_is_asked_for(stack: Stack) -> None:
+    alice = add(stack, "alice")
+    leaves = issue(stack, alice, 2)
+    result_of(stack.core.accounts.suspend(SYSTEM, alice.id))
+    assert statuses(stack, leaves) == {CertificateStatus.VALID}
+    # Later, of an account that is suspended already.
+    result_of(stack.core.accounts.update(SYSTEM, alice.id, state=AccountState.SUSPENDED, revoke=WITHDRAWN))
+    assert statuses(stack, leaves) == {CertificateStatus.REVOKED}
+
+
+def test_not_of_an_account_that_is_active(stack: Stack) -> None:
+    alice = add(stack, "alice")
+    leaves = issue(stack, alice)
+    failure_of(stack.core.accounts.update(SYSTEM, alice.id, revoke=WITHDRAWN), MalformedRequest)
+    assert statuses(stack, leaves) == {CertificateStatus.VALID}
+
+
+def test_what_is_revoked_deleted_or_expired_stays_so(stack: Stack) -> None:
+    alice = add(stack, "alice")
+    revoked, hidden, kept = issue(stack, alice, 3)
+    stack.revoke(revoked, RevocationReason.SUPERSEDED)
+    stack.delete(hidden)
+    result_of(stack.core.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    assert result_of(stack.core.store.certificate_by_serial(revoked.serial)).reason is RevocationReason.SUPERSEDED
+    assert statuses(stack, [kept]) == {CertificateStatus.REVOKED}
+
+
+def test_a_restart_goes_on(stack: Stack) -> None:
+    """The order is stored with the suspension, and until it is carried out the account stays inactive."""
+    core = stack.core
+    alice = add(stack, "alice")
+    leaves = issue(stack, alice, 3)
+    result_of(core.holdings.stop())
+    result_of(core.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    assert statuses(stack, leaves) == {CertificateStatus.VALID}
+    assert "still being revoked" in failure_of(core.accounts.activate(SYSTEM, alice.id), Conflict).public
+    again = stack.restart()
+    result_of(again.core.holdings.resume())
+    assert statuses(again, leaves) == {CertificateStatus.REVOKED}
+    result_of(again.core.accounts.activate(SYSTEM, alice.id))
+    stack.core = again.core
+
+
+def test_what_is_being_signed_is_revoked(stack: Stack) -> None:
+    """Its serial is revoked before it is a certificate, which is then stored as a revoked one."""
+    core = stack.core
+    alice = add(stack, "alice")
+    signer = FaultySigner(core.issuers.default.signer)
+    signer.held = []
+    core.issuers.default.signer = signer
+    csr = make_csr(subject="device", key=make_key("p256", 600))[1]
+    signing = core.registration.sign(account_principal(alice, "192.0.2.7"), csr, Method.API)
+    result_of(core.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    signer.release()
+    issued = result_of(signing)
+    assert isinstance(issued, Issued)
+    assert issued.record.revoked_at is not None
+    assert issued.record.owner_id == alice.id

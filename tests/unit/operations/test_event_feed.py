@@ -1,0 +1,139 @@
+"""Who is told of what (UI-3, DECISIONS 50)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pikachu.core.errors import AuthenticationFailed, NotAuthorized, Overloaded
+from pikachu.core.model.events import Event
+from pikachu.core.model.people import ANONYMOUS, Principal, PrincipalKind, Role, Scope
+from pikachu.core.model.times import utc
+from pikachu.operations import event_feed as live
+from pikachu.operations.event_feed import News
+from pikachu.storage.store import open_store
+from tests.support.deferreds import result_of
+from tests.support.stack import Stack, build_core
+
+USER = Principal(PrincipalKind.ACCOUNT, "alice", 1, Role.USER, frozenset({Scope.READ, Scope.ENROLL, Scope.REVOKE}))
+ADMIN = Principal(PrincipalKind.ACCOUNT, "root", 2, Role.ADMIN, frozenset(Scope))
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    made = build_core(tmp_path)
+    yield made
+    made.close()
+
+
+def listen(stack: Stack, actor: Principal) -> list[News]:
+    """What *actor* is told from now on."""
+    told: list[News] = []
+    stack.core.live.listen(actor, told.append)
+    return told
+
+
+def write(stack: Stack, owner_id: int | None, name: str = "thing") -> None:
+    """One event."""
+    event = Event("update", "thing", name, "someone", owner_id=owner_id)
+    result_of(stack.core.store.add_event(event, utc(stack.clock.seconds())))
+
+
+def test_each_hears_of_their_own(stack: Stack) -> None:
+    """A user hears of what is theirs, an admin of everything; what others do is not there for a user."""
+    alice, bob, root = listen(stack, USER), listen(stack, replace(USER, owner_id=3)), listen(stack, ADMIN)
+    weak = listen(stack, replace(ADMIN, scopes=frozenset({Scope.READ})))
+    nobody = listen(stack, replace(USER, owner_id=None))
+    stack.issue("a.example.com", owner_id=1)
+    assert alice == []
+    stack.clock.advance(0.3)
+    assert [record.event.type for record in alice[0].events] == ["create"]
+    assert alice[0].own
+    assert len(root) == 1
+    assert not root[0].own
+    stack.clock.advance(5)
+    write(stack, None)
+    stack.clock.advance(0.3)
+    assert (len(alice), len(bob), len(root), len(weak), len(nobody)) == (1, 0, 2, 0, 0)
+
+
+def test_a_burst_is_told_once(stack: Stack) -> None:
+    """However much happens, a listener is told at most once a second, of the newest few."""
+    root = listen(stack, ADMIN)
+    alice = listen(stack, USER)
+    for number in range(30):
+        write(stack, 1 if number == 0 else 3, f"thing {number}")
+    stack.clock.advance(0.3)
+    assert [record.event.resource_name for record in root[0].events] == [f"thing {n}" for n in range(29, 19, -1)]
+    assert [record.event.resource_name for record in alice[0].events] == ["thing 0"]
+    write(stack, 3, "later")
+    stack.clock.advance(0.5)
+    assert len(root) == 1
+    stack.clock.advance(0.6)
+    assert [record.event.resource_name for record in root[1].events] == ["later"]
+
+
+def test_what_other_processes_do(stack: Stack) -> None:
+    """Commits of others are found while somebody listens, and nobody asks when nobody does."""
+    other = open_store(stack.core.store._database.url.render_as_string(hide_password=False))
+    try:
+        told: list[News] = []
+        stop = stack.core.live.listen(USER, told.append)
+        result_of(other.add_event(Event("update", "thing", "theirs", "someone", owner_id=1), utc(0)))
+        for _ in range(8):
+            stack.clock.advance(0.25)
+        assert [record.event.resource_name for record in told[0].events] == ["theirs"]
+        write(stack, 1)
+        stop()
+        stop()
+        stack.clock.advance(10)
+        assert len(told) == 1
+        assert not stack.clock.getDelayedCalls()
+        # What was done meanwhile is no news to who comes later.
+        again = listen(stack, USER)
+        stack.clock.advance(0.3)
+        assert again == []
+        write(stack, 1, "new")
+        stack.clock.advance(1.3)
+        assert [record.event.resource_name for record in again[0].events] == ["new"]
+    finally:
+        result_of(other.close())
+
+
+def test_a_listener_that_fails_harms_nobody(stack: Stack) -> None:
+    """The others are told."""
+
+    def fail(news: News) -> None:
+        raise RuntimeError
+
+    stack.core.live.listen(USER, fail)
+    told = listen(stack, USER)
+    write(stack, 1)
+    stack.clock.advance(0.3)
+    assert len(told) == 1
+
+
+def test_who_may_listen(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is signed in and may read; and not too many."""
+    with pytest.raises(AuthenticationFailed):
+        stack.core.live.listen(ANONYMOUS, lambda news: None)
+    with pytest.raises(NotAuthorized):
+        stack.core.live.listen(replace(USER, scopes=frozenset({Scope.REVOKE})), lambda news: None)
+    monkeypatch.setattr(live, "LISTENERS", 1)
+    listen(stack, USER)
+    with pytest.raises(Overloaded):
+        listen(stack, USER)
+
+
+def test_a_new_count_is_told(stack: Stack) -> None:
+    """Who was shown an outdated count hears of the new one."""
+    root, alice = listen(stack, ADMIN), listen(stack, USER)
+    result_of(stack.core.statistics.overview(ADMIN))
+    write(stack, None)
+    result_of(stack.core.statistics.overview(ADMIN))
+    stack.clock.advance(0.6)
+    assert [bool(news.events) for news in root] == [True, False] or [bool(n.events) for n in root] == [False, True]
+    assert alice == []

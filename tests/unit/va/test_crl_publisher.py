@@ -1,0 +1,774 @@
+"""CRLs as they are published (VA-2, VA-3)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable, Coroutine, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pikachu.cli.main import main
+from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, SignerUnavailable, StoreUnavailable
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
+from pikachu.core.model.times import utc
+from pikachu.va.crl_files import CRLFolder, PublishedCRL, decode_crl
+from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
+from pikachu.x509.crl import crl_entry
+from tests.support.deferreds import failure_of, result_of
+from tests.support.pki import brought, make_ca
+from tests.support.stack import Stack, build_core, open_stack
+from tests.unit.va.test_ocsp import signer_of
+
+DAY = 86400
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    """An EC CA below a root whose key is here; both have published their first CRL."""
+    made = build_core(tmp_path / "ca")
+    result_of(made.core.publisher.begin())
+    yield made
+    made.close()
+
+
+def crl_of(stack: Stack, name: str | None = None) -> x509.CertificateRevocationList:
+    """The CRL that is published, verified."""
+    issuer = stack.issuer() if name is None else next(one for one in stack.core.issuers.all() if one.name == name)
+    der_path, pem_path = stack.core.publisher.paths(issuer)
+    crl = x509.load_der_x509_crl(der_path.read_bytes())
+    key: Any = x509.load_der_x509_certificate(issuer.certificate.der).public_key()
+    assert crl.is_signature_valid(key)
+    assert crl.issuer.public_bytes() == issuer.certificate.subject_der
+    aki = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    assert aki.key_identifier == issuer.key_identifier
+    pem = pem_path.read_bytes()
+    assert pem.endswith(b"-----END X509 CRL-----\n")
+    assert x509.load_pem_x509_crl(pem) == crl
+    return crl
+
+
+def number_of(crl: x509.CertificateRevocationList) -> int:
+    """cRLNumber, which is not critical."""
+    extension = crl.extensions.get_extension_for_class(x509.CRLNumber)
+    assert not extension.critical
+    return extension.value.crl_number
+
+
+def serials(crl: x509.CertificateRevocationList) -> list[int]:
+    """What is on it."""
+    return [entry.serial_number for entry in crl]
+
+
+def settle(stack: Stack) -> None:
+    """Let the delay of revocations go by."""
+    stack.clock.advance(1)
+
+
+def make(stack: Stack) -> PublishedCRL:
+    """A CRL now."""
+    return result_of(stack.core.publisher.make(stack.issuer()))
+
+
+# --- what is on it -----------------------------------------------------------------------
+
+
+def test_an_empty_crl_has_no_list(stack: Stack) -> None:
+    """Version 2, and the field is absent."""
+    crl = crl_of(stack)
+    assert len(crl) == 0
+    assert number_of(crl) == 1
+    assert crl.next_update_utc is not None
+    assert crl.next_update_utc - crl.last_update_utc == timedelta(days=7)
+    # Two times follow the issuer, then the extensions, without an empty SEQUENCE between them.
+    assert b"\x30\x00\xa0" not in crl.tbs_certlist_bytes
+
+
+def test_reasons_and_dates(stack: Stack) -> None:
+    """Unspecified is left out; no entry is later than the list."""
+    revoked: dict[int, RevocationReason] = {}
+    for reason in RevocationReason:
+        leaf = stack.issue()
+        stack.revoke(leaf, reason)
+        revoked[leaf.serial] = reason
+        stack.clock.advance(0.01)
+    settle(stack)
+    crl = crl_of(stack)
+    assert len(crl) == len(revoked)
+    for entry in crl:
+        assert entry.revocation_date_utc <= crl.last_update_utc
+        reason = revoked[entry.serial_number]
+        if reason is RevocationReason.UNSPECIFIED:
+            assert not list(entry.extensions)
+        else:
+            assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == reason.wire_name
+
+
+def test_hold_and_release(stack: Stack) -> None:
+    """A full CRL drops what was released; a hold may become final."""
+    held, final = stack.issue(), stack.issue()
+    for leaf in (held, final):
+        stack.revoke(leaf, RevocationReason.CERTIFICATE_HOLD)
+    settle(stack)
+    assert serials(crl_of(stack)) == [held.serial, final.serial]
+    stack.release(held)
+    stack.revoke(final, RevocationReason.KEY_COMPROMISE)
+    settle(stack)
+    (entry,) = crl_of(stack)
+    assert entry.serial_number == final.serial
+    reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
+    assert reason is x509.ReasonFlags.key_compromise
+
+
+def test_an_entry_stays_for_one_list_after_its_certificate_has_ended(stack: Stack) -> None:
+    """RFC 5280 section 3.3."""
+    short, long = stack.issue(days=1), stack.issue(days=100)
+    stack.revoke(short)
+    stack.revoke(long)
+    settle(stack)
+    stack.clock.advance(2 * DAY)
+    make(stack)
+    assert serials(crl_of(stack)) == [short.serial, long.serial]
+    make(stack)
+    assert serials(crl_of(stack)) == [long.serial]
+    assert result_of(stack.core.statuses.status(short.serial)).status == "revoked"
+
+
+def test_what_is_revoked_after_its_end_is_listed_once(stack: Stack) -> None:
+    """Also when a list was made between the end and the revocation."""
+    leaf = stack.issue(days=1)
+    stack.clock.advance(3 * DAY)
+    make(stack)
+    stack.clock.advance(DAY)
+    stack.revoke(leaf)
+    settle(stack)
+    assert serials(crl_of(stack)) == [leaf.serial]
+    stack.clock.advance(1)
+    make(stack)
+    assert serials(crl_of(stack)) == []
+
+
+# --- when it is made ---------------------------------------------------------------------
+
+
+def test_revocations_that_come_together_share_a_list(stack: Stack) -> None:
+    """VA-3: 100 within the delay are one CRL."""
+    leaves = [stack.issue() for _ in range(100)]
+    before = number_of(crl_of(stack))
+    for leaf in leaves:
+        stack.revoke(leaf)
+        stack.clock.advance(0.004)
+    settle(stack)
+    crl = crl_of(stack)
+    assert (number_of(crl), len(crl)) == (before + 1, 100)
+    stack.clock.advance(10)
+    assert number_of(crl_of(stack)) == before + 1
+
+
+def test_a_steady_stream_is_not_put_off_for_ever(stack: Stack) -> None:
+    """The delay counts from the first that waits."""
+    first = stack.issue()
+    stack.revoke(first)
+    for _ in range(10):
+        stack.revoke(stack.issue())
+        stack.clock.advance(0.1)
+    assert first.serial in serials(crl_of(stack))
+
+
+def test_on_schedule(stack: Stack) -> None:
+    """When a quarter is left, though nothing has changed."""
+    assert number_of(crl_of(stack)) == 1
+    stack.clock.pump([3600.0] * (24 * 5))
+    assert number_of(crl_of(stack)) == 1
+    stack.clock.pump([3600.0] * 10)
+    crl = crl_of(stack)
+    assert number_of(crl) == 2
+    assert crl.next_update_utc is not None
+    assert crl.next_update_utc > utc(stack.clock.seconds()) + timedelta(days=6)
+    stack.clock.pump([3600.0] * (24 * 30))
+    assert 6 <= number_of(crl_of(stack)) <= 8
+
+
+def test_after_downtime_it_is_made_up_for_once(stack: Stack) -> None:
+    """One list, not one for each that was missed."""
+    stack.close()
+    stack.clock.advance(40 * DAY)
+    again = open_stack(stack.files, stack.clock)
+    result_of(again.core.publisher.begin())
+    settle(again)
+    assert number_of(crl_of(again)) == 2
+    again.clock.advance(60)
+    assert number_of(crl_of(again)) == 2
+    again.close()
+
+
+def test_a_restart_alone_makes_none(stack: Stack) -> None:
+    """What is published and good is taken over, and the next revocation is appended to it."""
+    first, second = stack.issue(), stack.issue()
+    stack.revoke(first)
+    settle(stack)
+    again = stack.restart()
+    result_of(again.core.publisher.begin())
+    assert again.core.publisher.published(again.issuer()).number == 2
+    again.revoke(second)
+    settle(again)
+    crl = crl_of(again)
+    assert (number_of(crl), serials(crl)) == (3, [first.serial, second.serial])
+    again.close()
+
+
+def test_what_was_revoked_while_no_server_ran(stack: Stack) -> None:
+    """It is on a list at start."""
+    leaf = stack.issue()
+    stack.close()
+    command = open_stack(stack.files, stack.clock)
+    command.core.publisher.stop()
+    command.revoke(leaf)
+    command.close()
+    again = open_stack(stack.files, stack.clock)
+    result_of(again.core.publisher.begin())
+    assert serials(crl_of(again)) == [leaf.serial]
+    again.close()
+
+
+def test_another_process_revokes(stack: Stack) -> None:
+    """The server sees the change in the log, and makes the list."""
+    leaf = stack.issue()
+    seen = result_of(stack.core.store.latest_change())
+    elsewhere = Clock()
+    elsewhere.advance(stack.clock.seconds())
+    other = open_stack(stack.files, elsewhere, process="command")
+    other.revoke(leaf)
+    other.close()
+    changes = result_of(stack.core.store.changes_since(seen))
+    stack.core.publisher.changed(changes)
+    settle(stack)
+    assert serials(crl_of(stack)) == [leaf.serial]
+
+
+def test_a_ca_that_has_ended_signs_no_more(stack: Stack) -> None:
+    """And nothing is tried again and again."""
+    leaf = stack.issue()
+    stack.clock.rightNow += 3700 * DAY
+    failure_of(stack.core.publisher.make(stack.issuer()), NotFound)
+    stack.revoke(leaf)
+    stack.clock.advance(1)
+    assert not stack.clock.getDelayedCalls()
+
+
+def test_next_update_ends_with_the_ca(stack: Stack) -> None:
+    """Nobody can verify a list after its issuer's end."""
+    end = stack.issuer().certificate.not_after
+    stack.core.publisher.stop()
+    stack.clock.rightNow = end.timestamp() - 2 * DAY
+    assert make(stack).next_update == end
+
+
+# --- numbers -----------------------------------------------------------------------------
+
+
+def test_a_crash_between_number_and_file(stack: Stack) -> None:
+    """The number is not used again, the old list stays."""
+    store = stack.core.store
+    before = stack.core.publisher.paths(stack.issuer())[0].read_bytes()
+    lost = result_of(store.next_crl_number(stack.issuer().id, 0))
+    again = stack.restart()
+    result_of(again.core.publisher.begin())
+    assert again.core.publisher.paths(again.issuer())[0].read_bytes() == before
+    assert make(again).number > lost
+    again.close()
+
+
+@pytest.mark.parametrize("keep_database", [True, False])
+def test_an_older_database_beside_a_newer_file(stack: Stack, keep_database: bool) -> None:
+    """Numbers rise above what is published, also when the database knows less."""
+    stack.close()
+    folder = stack.files.folder
+    saved = folder / "saved"
+    saved.mkdir()
+    for path in folder.glob("pikachu.sqlite*"):
+        shutil.copy(path, saved)
+    running = open_stack(stack.files, stack.clock)
+    result_of(running.core.publisher.begin())
+    for _ in range(5):
+        newest = make(running).number
+    running.close()
+    for path in folder.glob("pikachu.sqlite*"):
+        path.unlink()
+    for path in saved.iterdir():
+        shutil.copy(path, folder)
+    again = open_stack(stack.files, stack.clock)
+    if keep_database:
+        result_of(again.core.publisher.begin())
+    else:
+        # Without a look at what is published, as a command does.
+        make(again)
+    assert number_of(crl_of(again)) > newest
+    again.close()
+
+
+def test_two_publishers(stack: Stack) -> None:
+    """Distinct numbers, and the file never goes back."""
+    other = open_stack(stack.files, stack.clock, process="other")
+    result_of(other.core.publisher.begin())
+    numbers = []
+    for number in range(6):
+        which = (stack, other)[number % 2]
+        which.revoke(which.issue())
+        numbers.append(make(which).number)
+        assert number_of(crl_of(stack)) == numbers[-1]
+        assert len(crl_of(stack)) == number + 1
+    assert sorted(set(numbers)) == numbers
+    other.close()
+
+
+class _Held:
+    """A pool that does its work when it is let go."""
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], None]] = []
+
+    def run(self, work: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+
+        def go() -> None:
+            try:
+                value = work(*args, **kwargs)
+            except Exception:
+                result.errback()
+            else:
+                result.callback(value)
+
+        self.work.append(go)
+        return result
+
+    def go(self) -> None:
+        self.work.pop(0)()
+
+
+def _slow_publisher(stack: Stack) -> tuple[CRLPublisher, _Held]:
+    pool = _Held()
+    folder = stack.core.publisher.folder.path
+    settings = CRLSettings(7 * DAY, 0.5, folder, stack.core.config.paths.crl_path)
+    return CRLPublisher(stack.clock, stack.core.store, stack.core.issuers, pool, settings), pool
+
+
+def test_the_slower_of_two_publishers_does_not_undo_the_other(stack: Stack) -> None:
+    """It has taken the lower number and comes to write last: it makes another, with what both knew."""
+    slow, pool = _slow_publisher(stack)
+    made: list[PublishedCRL] = []
+    slow.make(stack.issuer()).addCallback(made.append)
+    # Number in the file, then the TBSCertList; what waits next is to be written.
+    pool.go()
+    pool.go()
+    leaf = stack.issue()
+    stack.revoke(leaf)
+    fast = make(stack)
+    while pool.work:
+        pool.go()
+    assert made[0].number > fast.number
+    crl = crl_of(stack)
+    assert (number_of(crl), serials(crl)) == (made[0].number, [leaf.serial])
+    slow.stop()
+
+
+class _Late:
+    """A store whose CRL numbers are given by somebody else."""
+
+    def __init__(self, store: Any, numbers: Callable[[int, int], Coroutine[Any, Any, int]]) -> None:
+        self._store = store
+        self._numbers = numbers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def next_crl_number(self, issuer_id: int, above: int) -> Deferred[int]:
+        return Deferred.fromCoroutine(self._numbers(issuer_id, above))
+
+
+def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: Stack) -> None:
+    """It has read the entries before a revocation, and takes its number after the other has published."""
+    slow, pool = _slow_publisher(stack)
+    made: list[PublishedCRL] = []
+    numbers = stack.core.store.next_crl_number
+    waiting: list[Deferred[None]] = []
+
+    async def later(issuer_id: int, above: int) -> int:
+        if not waiting:
+            waiting.append(Deferred())
+            await waiting[0]
+        return await numbers(issuer_id, above)
+
+    store: Any = _Late(stack.core.store, later)
+    slow = CRLPublisher(stack.clock, store, stack.core.issuers, pool, slow._settings)
+    slow.make(stack.issuer()).addCallback(made.append)
+    pool.go()
+    leaf = stack.issue()
+    stack.revoke(leaf)
+    fast = make(stack)
+    waiting[0].callback(None)
+    while pool.work:
+        pool.go()
+    assert made[0].number > fast.number
+    assert serials(crl_of(stack)) == [leaf.serial]
+    slow.stop()
+
+
+def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
+    """Only the number of what the issuer has signed counts."""
+    foreign = make_ca(name="Somebody else")
+    path = stack.core.publisher.paths(stack.issuer())[0]
+    path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
+    leaf = stack.issue()
+    stack.revoke(leaf)
+    settle(stack)
+    assert serials(crl_of(stack)) == [leaf.serial]
+    path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
+    settings = CRLSettings(7 * DAY, 0.5, path.parent, stack.core.config.paths.crl_path)
+    again = CRLPublisher(stack.clock, stack.core.store, stack.core.issuers, stack.core.pools.files, settings)
+    result_of(again.begin())
+    assert serials(crl_of(stack)) == [leaf.serial]
+    again.stop()
+
+
+def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
+    """What has just been revoked is on the list that one was told of."""
+    slow, pool = _slow_publisher(stack)
+    stack.core.store.subscribe(slow.changed)
+    made: list[PublishedCRL] = []
+    slow.make(stack.issuer()).addCallback(made.append)
+    leaf = stack.issue()
+    pool.go()
+    stack.core.publisher.stop()
+    stack.revoke(leaf)
+    for _ in range(3):
+        slow.make(stack.issuer()).addCallback(made.append)
+    while pool.work:
+        pool.go()
+    assert len(made) == 4
+    assert made[1] is made[2] is made[3]
+    assert made[0].number < made[1].number
+    assert serials(crl_of(stack)) == [leaf.serial]
+    slow.stop()
+
+
+# --- failures ----------------------------------------------------------------------------
+
+
+def test_a_signer_that_fails(stack: Stack) -> None:
+    """The old list stays and is tried again; who waits is told."""
+    leaf = stack.issue()
+    path = stack.core.publisher.paths(stack.issuer())[0]
+    before = path.read_bytes()
+    signer = signer_of(stack, stack.files.issuers["ec"])
+    stack.issuer().signer = signer
+    signer.broken = True
+    stack.revoke(leaf)
+    settle(stack)
+    failure_of(stack.core.publisher.make(stack.issuer()), SignerUnavailable)
+    assert path.read_bytes() == before
+    signer.broken = False
+    stack.clock.advance(11)
+    assert serials(crl_of(stack)) == [leaf.serial]
+
+
+def test_a_signature_that_does_not_verify(stack: Stack) -> None:
+    """It is not published."""
+    path = stack.core.publisher.paths(stack.issuer())[0]
+    before = path.read_bytes()
+    stack.issuer().signer = signer_of(stack, stack.files.root)
+    failure_of(stack.core.publisher.make(stack.issuer()), SignerUnavailable)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old list stays, nothing is left lying about, and the next try succeeds."""
+    leaf = stack.issue()
+    folder = stack.core.publisher.folder.path
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        failure = failure_of(stack.core.publisher.make(stack.issuer()), StoreUnavailable)
+        assert "No space left" in failure.public
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    stack.revoke(leaf)
+    stack.clock.advance(11)
+    assert serials(crl_of(stack)) == [leaf.serial]
+
+
+def test_one_failure_at_start_does_not_stop_the_others(tmp_path: Path) -> None:
+    """Each CA has a list of its own."""
+    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
+    ec = stack.core.issuers.named("ec")
+    ec.signer = signer_of(stack, stack.files.issuers["ec"])
+    ec.signer.broken = True
+    result_of(stack.core.publisher.begin())
+    assert {issuer.name for issuer in stack.core.issuers.all() if stack.core.publisher.paths(issuer)[0].exists()} == {
+        "rsa",
+        "root",
+    }
+    ec.signer.broken = False
+    stack.clock.advance(11)
+    assert number_of(crl_of(stack, "ec")) >= 1
+    stack.close()
+
+
+def test_a_file_that_is_no_crl_of_ours(stack: Stack) -> None:
+    """It is replaced at start."""
+    stack.close()
+    der_path, _ = stack.core.publisher.paths(stack.issuer())
+    for content in (b"", b"garbage", der_path.read_bytes()[:-1] + b"\x00"):
+        der_path.write_bytes(content)
+        again = open_stack(stack.files, stack.clock)
+        result_of(again.core.publisher.begin())
+        crl_of(again)
+        again.close()
+
+
+def test_a_listener_that_fails(stack: Stack) -> None:
+    """The CRL is published all the same."""
+    told: list[int] = []
+
+    def broken(issuer: object, crl: PublishedCRL) -> None:
+        told.append(crl.number)
+        raise RuntimeError("no broker")
+
+    stack.core.publisher.subscribe(broken)
+    assert [make(stack).number, make(stack).number] == told
+
+
+# --- files -------------------------------------------------------------------------------
+
+
+def test_where_brokers_look(tmp_path: Path) -> None:
+    """The default CA's PEM at crl_path, the others beside it; readable by all, nothing else there."""
+    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"), changes={("PATHS", "crl_dir"): "lists"})
+    result_of(stack.core.publisher.begin())
+    folder = stack.files.folder / "crl"
+    names = {"ec": "ca.crl", "rsa": "ca-rsa.crl", "root": "ca-root.crl"}
+    assert {path.name for path in folder.iterdir()} == set(names.values())
+    for issuer in stack.core.issuers.all():
+        path = folder / names[issuer.name]
+        assert path.read_bytes() == stack.core.publisher.paths(issuer)[1].read_bytes()
+        assert path.stat().st_mode & 0o777 == 0o644
+    stack.close()
+
+
+def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
+    """At the next start."""
+    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
+    result_of(stack.core.publisher.begin())
+    stack.close()
+    config = stack.files.config
+    config.write_text(config.read_text().replace("mode = EC", "mode = RSA"))
+    again = open_stack(stack.files, stack.clock)
+    result_of(again.core.publisher.begin())
+    crl = x509.load_pem_x509_crl((stack.files.folder / "crl" / "ca.crl").read_bytes())
+    assert crl.issuer.public_bytes() == again.issuer("rsa").certificate.subject_der
+    again.close()
+
+
+def rotate(stack: Stack, name: str, *arguments: str) -> None:
+    """``pikachu ca rotate``, as another process would; the server takes it over."""
+    assert main(["ca", "rotate", name, "--config", str(stack.files.config), *arguments]) == 0
+    result_of(stack.core.generations.update(stack.core.issuers))
+
+
+def crls_at(path: Path) -> list[x509.CertificateRevocationList]:
+    """The CRLs of a PEM file."""
+    end = b"-----END X509 CRL-----\n"
+    return [x509.load_pem_x509_crl(block + end) for block in path.read_bytes().split(end)[:-1]]
+
+
+@pytest.mark.parametrize(("name", "file"), [("ec", "ca.crl"), ("rsa", "ca-rsa.crl")])
+def test_brokers_get_every_generation(tmp_path: Path, name: str, file: str) -> None:
+    """DECISIONS 26: after a rotation the file lists the revoked of each generation, whichever publishes."""
+    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
+    result_of(stack.core.publisher.begin())
+    path = stack.files.folder / "crl" / file
+    old = stack.issue(ca=name)
+    stack.revoke(old)
+    settle(stack)
+    assert [serials(crl) for crl in crls_at(path)] == [[old.serial]]
+    rotate(stack, name)
+    assert [serials(crl) for crl in crls_at(path)] == [[], [old.serial]]
+    rotate(stack, name, "--now")
+    new = stack.issue(ca=name)
+    stack.revoke(new)
+    settle(stack)
+    assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
+    assert path.stat().st_mode & 0o777 == 0o644
+    # The former generation publishes by itself; a restart changes nothing, and repairs what was changed by others.
+    former = stack.core.issuers.generations(name, utc(stack.clock.seconds()))[1]
+    result_of(stack.core.publisher.make(former))
+    whole = path.read_bytes()
+    again = stack.restart()
+    result_of(again.core.publisher.begin())
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[: len(whole) // 2])
+    again = again.restart()
+    result_of(again.core.publisher.begin())
+    assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
+    again.close()
+
+
+def test_a_publisher_that_waits_for_its_turn_knows_the_newest_generations(stack: Stack) -> None:
+    """A CRL that was begun before an announcement does not take the next generation out of the file."""
+    slow, pool = _slow_publisher(stack)
+    slow.make(stack.issuer())
+    pool.go()
+    pool.go()
+    rotate(stack, "ec")
+    stack.core.publisher.stop()
+    while pool.work:
+        pool.go()
+    assert len(crls_at(stack.core.config.paths.crl_path)) == 2
+    slow.stop()
+
+
+def test_a_reader_sees_one_list_or_the_other(stack: Stack) -> None:
+    """Who has opened the file reads on in what was there."""
+    der_path, _ = stack.core.publisher.paths(stack.issuer())
+    before = der_path.read_bytes()
+    with der_path.open("rb") as reading:
+        head = reading.read(20)
+        make(stack)
+        assert head + reading.read() == before
+    assert der_path.read_bytes() != before
+
+
+@pytest.mark.slow
+def test_twenty_thousand_entries(stack: Stack) -> None:
+    """VA-3: one more costs no re-reading of the others."""
+    leaf = stack.issue()
+    stack.revoke(leaf)
+    database: Any = stack.core.store._database
+
+    def fill(tx: Any) -> None:
+        connection = tx.connection
+        for number in range(20_000):
+            connection.exec_driver_sql(
+                "INSERT INTO crl_entries (serial, issuer_id, change_id, not_after, entry) VALUES (?, ?, 1, ?, ?)",
+                (f"{number + 10:x}", stack.issuer().id, 9_999_999_999, crl_entry(number + 10, utc(0), None)),
+            )
+
+    database.write(fill)
+    assert make(stack).entries == 20_001
+    stack.revoke(stack.issue())
+    settle(stack)
+    assert len(crl_of(stack)) == 20_002
+
+
+# --- CRLs that are brought ---------------------------------------------------------------
+
+
+@pytest.fixture
+def offline(tmp_path: Path) -> Iterator[Stack]:
+    """A CA whose root is kept elsewhere."""
+    made = build_core(tmp_path / "offline", root_key=False)
+    result_of(made.core.publisher.begin())
+    yield made
+    made.close()
+
+
+def test_a_roots_crl_is_brought(offline: Stack) -> None:
+    """In DER or PEM; it lies where CDPs and brokers look."""
+    root = offline.files.root
+    publisher = offline.core.publisher
+    crl = brought(root, revoked=77)
+    published = result_of(publisher.accept_upload(crl))
+    assert (published.number, published.entries) == (5, 1)
+    assert published.der_path.name == f"{root.key_identifier.hex()}.crl"
+    assert published.der_path.read_bytes() == crl
+    pem = x509.load_der_x509_crl(brought(root, 6)).public_bytes(Encoding.PEM)
+    assert result_of(publisher.accept_upload(pem)).number == 6
+    assert published.pem_path.read_bytes() == pem
+    assert (offline.files.folder / "crl" / "ca-root.crl").read_bytes() == pem
+    # The same once more is no step back.
+    assert result_of(publisher.accept_upload(pem)).number == 6
+
+
+def test_what_is_refused(offline: Stack) -> None:
+    """Of another CA, older, ended or damaged; what was there stays."""
+    root = offline.files.root
+    publisher = offline.core.publisher
+    good = brought(root, 9)
+    path = result_of(publisher.accept_upload(good)).der_path
+    stranger = make_ca("p256", "Stranger")
+    impostor = make_ca("p256", "Test root")
+    refused: dict[str, tuple[bytes, type[Exception]]] = {
+        "a lower number": (brought(root, 8), Conflict),
+        "an earlier one": (brought(root, 9, begins=timedelta(hours=-9)), Conflict),
+        "no number": (brought(root, None), MalformedRequest),
+        "another CA": (brought(stranger, 10), MalformedRequest),
+        "another key": (brought(root, 10, signer=impostor), MalformedRequest),
+        "an impostor": (brought(impostor, 10), MalformedRequest),
+        "a delta": (brought(root, 10, delta=True), MalformedRequest),
+        "expired": (brought(root, 10, begins=timedelta(days=-1), ends=timedelta(minutes=-5)), MalformedRequest),
+        "not begun": (brought(root, 10, begins=timedelta(days=1)), MalformedRequest),
+        "our own": (publisher.paths(offline.issuer())[0].read_bytes(), Conflict),
+        "garbage": (b"garbage", MalformedRequest),
+        "cut short": (good[:-3], MalformedRequest),
+        "empty": (b"", MalformedRequest),
+    }
+    for what, (data, kind) in refused.items():
+        try:
+            failure_of(publisher.accept_upload(data), kind)
+        except AssertionError as error:
+            raise AssertionError(what) from error
+    assert path.read_bytes() == good
+
+
+def test_a_root_that_is_here_makes_its_own(stack: Stack) -> None:
+    """An upload would contradict it."""
+    failure_of(stack.core.publisher.accept_upload(brought(stack.files.root)), Conflict)
+    assert number_of(crl_of(stack, "root")) == 1
+
+
+def test_one_crl_only() -> None:
+    """PEM with none or two of them."""
+    ca = make_ca("p256")
+    pem = x509.load_der_x509_crl(brought(ca)).public_bytes(Encoding.PEM)
+    assert decode_crl(b"text before\n" + pem) == brought(ca)[:0] + decode_crl(pem)
+    for text in (pem + pem, ca.pem):
+        with pytest.raises(MalformedRequest):
+            decode_crl(text)
+
+
+def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> None:
+    """Neither what is brought nor what is made can be kept, and the error says so."""
+    blocked = tmp_path / "blocked"
+    blocked.write_text("not a folder")
+    settings = CRLSettings(DAY, 0.5, blocked, None)
+    core = offline.core
+    publisher = CRLPublisher(offline.clock, core.store, core.issuers, core.pools.files, settings)
+    failure_of(publisher.accept_upload(brought(offline.files.root)), StoreUnavailable)
+    failure_of(publisher.make(offline.issuer()), StoreUnavailable)
+    publisher.stop()
+    assert CRLFolder(blocked).look(offline.issuer().certificate, None) == ((0, 0, 0), 0)
+
+
+def test_who_may_bring_a_crl(offline: Stack) -> None:
+    """VA-2: admins only, and it is in the audit log."""
+    user = Principal(PrincipalKind.ACCOUNT, "user", 1, Role.USER, frozenset({Scope.READ, Scope.ENROLL}))
+    data = brought(offline.files.root)
+    failure_of(offline.core.publisher.upload(user, data), NotAuthorized)
+    published = result_of(offline.core.publisher.upload(SYSTEM, data))
+    assert published.number == 5
+    newest = result_of(offline.core.store.events(ListQuery(limit=1))).items[0].event
+    assert (newest.type, newest.resource_type, newest.details["number"]) == ("upload", "CRL", 5)
