@@ -33,29 +33,63 @@ from pikachu.web.ui.x509_templates import X509TemplatesPages
 def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
     """The pages, which serve every path that is nobody else's, and what is mounted at ``/static``."""
     static = StaticFiles()
-    account = AccountPages(core)
+    account = AccountPages(
+        accounts=core.accounts,
+        authenticator=core.authenticator,
+        sessions=core.sessions,
+        inventory=core.inventory,
+        clock=core.clock,
+        files_pool=core.pools.files,
+        config=core.config,
+    )
     parts: list[Pages] = [
-        SignInPages(core),
-        KeysPages(core),
-        CSRsPages(core),
-        RegisterPages(core),
+        SignInPages(sessions=core.sessions),
+        KeysPages(keys=core.keys, inventory=core.inventory),
+        CSRsPages(requests=core.requests, keys=core.keys, templates=core.templates, inventory=core.inventory),
+        RegisterPages(accounts=core.accounts, sessions=core.sessions, config=core.config),
         account,
-        UsersPages(core, account),
-        RAPages(core),
-        ApprovalsPages(core),
-        DashboardPages(core),
-        EventsPages(core),
-        HelpPages(core),
-        ChatPages(core),
-        CertificatesPages(core),
-        RevocationPages(core),
-        AuthorityPages(core),
-        TemplatesPages(core),
-        X509TemplatesPages(core),
-        PoliciesPages(core),
-        ChallengePasswordsPages(core),
-        InspectionPages(core),
-        APIsPages(core),
-        OperationPages(core),
+        UsersPages(accounts=core.accounts, sessions=core.sessions, config=core.config, account_pages=account),
+        RAPages(
+            registration=core.registration,
+            requests=core.requests,
+            policy_rules=core.policy_rules,
+            issuers=core.issuers,
+            inventory=core.inventory,
+            authority=core.authority,
+        ),
+        ApprovalsPages(registration=core.registration, inventory=core.inventory),
+        DashboardPages(inventory=core.inventory),
+        EventsPages(inventory=core.inventory, verification=core.verification),
+        HelpPages(manual=core.manual),
+        ChatPages(assistant=core.assistant),
+        CertificatesPages(
+            inventory=core.inventory,
+            issuers=core.issuers,
+            keys=core.keys,
+            files_pool=core.pools.files,
+            authority=core.authority,
+        ),
+        RevocationPages(
+            inventory=core.inventory, authorities=core.authorities, authority=core.authority, issuers=core.issuers
+        ),
+        AuthorityPages(authorities=core.authorities, authority=core.authority),
+        TemplatesPages(templates=core.templates, inventory=core.inventory),
+        X509TemplatesPages(templates=core.templates, config=core.config, files_pool=core.pools.files),
+        PoliciesPages(
+            policy_rules=core.policy_rules, templates=core.templates, issuers=core.issuers, inventory=core.inventory
+        ),
+        ChallengePasswordsPages(
+            accounts=core.accounts, authority=core.authority, inventory=core.inventory, config=core.config
+        ),
+        InspectionPages(inspection=core.inspection),
+        APIsPages(config=core.config, issuers=core.issuers, manufacturers=core.manufacturers, routes=routes),
+        OperationPages(operation=core.operation),
     ]
-    return UIResource(core, clock, [one for part in parts for one in part.pages()], Renderer(static)), static
+    return UIResource(
+        sessions=core.sessions,
+        sealer=core.sealer,
+        inventory=core.inventory,
+        clock=clock,
+        pages=[one for part in parts for one in part.pages()],
+        renderer=Renderer(static),
+    ), static

@@ -25,23 +25,27 @@ def api_routes(core: Core) -> list[Route]:
     """Every route of REST."""
     inventory = core.inventory
     parts: list[Routes] = [
-        CertificatesAPI(core, inventory),
-        ApprovalsAPI(core, inventory),
-        CSRsAPI(core, inventory),
-        KeysAPI(core, inventory),
-        PoliciesAPI(core, inventory),
-        TemplatesAPI(core, inventory),
-        X509TemplatesAPI(core, inventory),
-        ChallengePasswordsAPI(core, inventory),
-        UsersAPI(core),
-        TokensAPI(core, inventory),
-        SessionsAPI(core),
-        AccountCertificatesAPI(core, inventory),
-        AuthorityAPI(core),
-        CRLsAPI(core),
-        EventsAPI(core, inventory),
-        StatisticsAPI(core),
-        InspectionAPI(core),
+        CertificatesAPI(
+            registration=core.registration, issuers=core.issuers, authority=core.authority, inventory=inventory
+        ),
+        ApprovalsAPI(registration=core.registration, inventory=inventory),
+        CSRsAPI(registration=core.registration, requests=core.requests, inventory=inventory),
+        KeysAPI(keys=core.keys, inventory=inventory),
+        PoliciesAPI(policy_rules=core.policy_rules, inventory=inventory),
+        TemplatesAPI(templates=core.templates, inventory=inventory),
+        X509TemplatesAPI(
+            templates=core.templates, config=core.config, files_pool=core.pools.files, inventory=inventory
+        ),
+        ChallengePasswordsAPI(accounts=core.accounts, authority=core.authority, inventory=inventory),
+        UsersAPI(accounts=core.accounts, sessions=core.sessions),
+        TokensAPI(accounts=core.accounts, inventory=inventory),
+        SessionsAPI(sessions=core.sessions),
+        AccountCertificatesAPI(sessions=core.sessions, inventory=inventory),
+        AuthorityAPI(authorities=core.authorities, statuses=core.statuses),
+        CRLsAPI(authorities=core.authorities),
+        EventsAPI(inventory=inventory),
+        StatisticsAPI(statistics=core.statistics),
+        InspectionAPI(inspection=core.inspection),
     ]
     routes = [route for part in parts for route in part.routes()]
     return [*routes, *OpenAPI(routes).routes()]

@@ -11,7 +11,6 @@ from pikachu.core.model.people import Scope
 from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.inventory.certificates import Inventory, OwnerNames
 from pikachu.ra.authority import RegistrationAuthority
-from pikachu.server.application import Core
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import Answer, Call, Routes, listed, route
 
@@ -50,8 +49,8 @@ class Rejection:
 class ApprovalsAPI(Routes):
     """Requests that wait for a person."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._registration: RegistrationAuthority = core.registration
+    def __init__(self, *, registration: RegistrationAuthority, inventory: Inventory) -> None:
+        self._registration: RegistrationAuthority = registration
         self._inventory = inventory
 
     @route(

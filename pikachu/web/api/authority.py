@@ -12,7 +12,6 @@ from pikachu.core.model.events import EventRecord
 from pikachu.core.model.people import Scope
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import Inventory, OwnerNames
-from pikachu.server.application import Core
 from pikachu.va.ca_directory import CA, Authorities, Generation
 from pikachu.va.ocsp import CertificateStatusReader
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, listed, route
@@ -75,9 +74,9 @@ class EventDocument:
 class AuthorityAPI(Routes):
     """What anyone may know."""
 
-    def __init__(self, core: Core) -> None:
-        self._authorities: Authorities = core.authorities
-        self._statuses: CertificateStatusReader = core.statuses
+    def __init__(self, *, authorities: Authorities, statuses: CertificateStatusReader) -> None:
+        self._authorities: Authorities = authorities
+        self._statuses: CertificateStatusReader = statuses
 
     @route(
         "GET",
@@ -144,7 +143,7 @@ def _ca(ca: CA) -> IssuingCADocument:
 class EventsAPI(Routes):
     """The audit log."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
+    def __init__(self, *, inventory: Inventory) -> None:
         self._inventory = inventory
 
     @route(

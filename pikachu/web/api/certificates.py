@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import (
     CertificateRecord,
@@ -21,7 +21,6 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.inventory.certificates import Inventory, OwnerNames
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import Pending
-from pikachu.server.application import Core
 from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.previews import PreviewDocument, preview_document
@@ -85,10 +84,17 @@ class Revocation:
 class CertificatesAPI(Routes):
     """What was issued."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._registration: RegistrationAuthority = core.registration
-        self._issuers: IssuingCAs = core.issuers
-        self._now: Callable[[], datetime] = core.authority.now
+    def __init__(
+        self,
+        *,
+        registration: RegistrationAuthority,
+        issuers: IssuingCAs,
+        authority: CertificateAuthority,
+        inventory: Inventory,
+    ) -> None:
+        self._registration: RegistrationAuthority = registration
+        self._issuers: IssuingCAs = issuers
+        self._now: Callable[[], datetime] = authority.now
         self._inventory = inventory
 
     @route(

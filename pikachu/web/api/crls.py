@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.core.model.people import Scope
-from pikachu.server.application import Core
 from pikachu.va.ca_directory import Authorities, CRLState, Generation
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, route
@@ -54,8 +53,8 @@ class CRLUpload:
 class CRLsAPI(Routes):
     """Certificate revocation lists."""
 
-    def __init__(self, core: Core) -> None:
-        self._authorities: Authorities = core.authorities
+    def __init__(self, *, authorities: Authorities) -> None:
+        self._authorities: Authorities = authorities
 
     @route(
         "GET",

@@ -11,7 +11,6 @@ from pikachu.core.model.requests import StoredCSR
 from pikachu.inventory.certificates import Inventory, OwnerNames
 from pikachu.inventory.csrs import CertificateRequests, RequestSource
 from pikachu.ra.authority import RegistrationAuthority
-from pikachu.server.application import Core
 from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
@@ -90,9 +89,11 @@ class CSRDocument(CSRSummary):
 class CSRsAPI(Routes):
     """Stored requests."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._registration: RegistrationAuthority = core.registration
-        self._requests: CertificateRequests = core.requests
+    def __init__(
+        self, *, registration: RegistrationAuthority, requests: CertificateRequests, inventory: Inventory
+    ) -> None:
+        self._registration: RegistrationAuthority = registration
+        self._requests: CertificateRequests = requests
         self._inventory = inventory
 
     @route(

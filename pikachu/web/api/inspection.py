@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pikachu.core.model.people import Scope
 from pikachu.inspection.recognition import Kind
-from pikachu.server.application import Core
+from pikachu.inspection.service import Inspection
 from pikachu.web.api.routes import Answer, Call, Routes, route
 
 
@@ -31,8 +31,8 @@ class InspectionResult:
 class InspectionAPI(Routes):
     """Decodes what is sent; nothing of it is kept."""
 
-    def __init__(self, core: Core) -> None:
-        self._inspection = core.inspection
+    def __init__(self, *, inspection: Inspection) -> None:
+        self._inspection = inspection
 
     @route(
         "POST",

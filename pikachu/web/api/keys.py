@@ -11,7 +11,6 @@ from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import Inventory, OwnerNames
 from pikachu.inventory.keys import Keys, key_name, parts_of_type
-from pikachu.server.application import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
 from pikachu.x509.pem import pem
@@ -81,8 +80,8 @@ class PFXProtection:
 class KeysAPI(Routes):
     """Stored keys."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._keys: Keys = core.keys
+    def __init__(self, *, keys: Keys, inventory: Inventory) -> None:
+        self._keys: Keys = keys
         self._inventory = inventory
 
     @route(

@@ -11,7 +11,6 @@ from pikachu.core.model.people import Scope
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.inventory.certificates import Inventory, OwnerNames
 from pikachu.ra.policy_administration import Policies
-from pikachu.server.application import Core
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route, tagged
 
 
@@ -74,8 +73,8 @@ _NULLABLE: Final = ("owner_id", "issuer")
 class PoliciesAPI(Routes):
     """Enrollment policies."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._policies: Policies = core.policy_rules
+    def __init__(self, *, policy_rules: Policies, inventory: Inventory) -> None:
+        self._policies: Policies = policy_rules
         self._inventory = inventory
 
     @route(

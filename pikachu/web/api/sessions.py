@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pikachu.accounts.sessions import Sessions
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.lists import Page
 from pikachu.core.model.objects import AccountCertificate, Session
 from pikachu.inventory.certificates import Inventory
-from pikachu.server.application import Core
 from pikachu.web.api.queries import whole_number
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
 from pikachu.x509.certificate import decode_certificate_input, parse_certificate
@@ -55,8 +55,8 @@ class BoundCertificate:
 class SessionsAPI(Routes):
     """Sessions of the pages."""
 
-    def __init__(self, core: Core) -> None:
-        self._sessions = core.sessions
+    def __init__(self, *, sessions: Sessions) -> None:
+        self._sessions = sessions
 
     @route(
         "GET",
@@ -90,8 +90,8 @@ class SessionsAPI(Routes):
 class AccountCertificatesAPI(Routes):
     """Client certificates that sign in."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._sessions = core.sessions
+    def __init__(self, *, sessions: Sessions, inventory: Inventory) -> None:
+        self._sessions = sessions
         self._inventory = inventory
 
     @route(

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pikachu.core.errors import Overloaded
 from pikachu.core.model.people import Scope
-from pikachu.server.application import Core
+from pikachu.operations.statistics import Statistics
 from pikachu.web.api.routes import Answer, Call, Routes, route
 
 
@@ -55,8 +55,8 @@ class StatisticsDocument:
 class StatisticsAPI(Routes):
     """Counts."""
 
-    def __init__(self, core: Core) -> None:
-        self._statistics = core.statistics
+    def __init__(self, *, statistics: Statistics) -> None:
+        self._statistics = statistics
 
     @route(
         "GET",

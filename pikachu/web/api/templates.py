@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pikachu.config.configuration import Configuration
 from pikachu.core.errors import MalformedRequest
+from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.objects import CertificateTemplate
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import Inventory, OwnerNames
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
 from pikachu.inventory.templates import CertificateTemplates, TemplateDraft, usages_of
-from pikachu.server.application import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, listed, route, tagged
 from pikachu.web.x509_rendering import JinjaText
@@ -116,8 +117,8 @@ class RenderBody:
 class TemplatesAPI(Routes):
     """Certificate templates."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._templates: CertificateTemplates = core.templates
+    def __init__(self, *, templates: CertificateTemplates, inventory: Inventory) -> None:
+        self._templates: CertificateTemplates = templates
         self._inventory = inventory
 
     @route(
@@ -239,8 +240,10 @@ class TemplatesAPI(Routes):
 class X509TemplatesAPI(Routes):
     """Jinja templates that certificate templates are made of; admins only."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._files = X509Templates(core.templates, JinjaText, core.config.paths.x509_templates, core.pools.files)
+    def __init__(
+        self, *, templates: CertificateTemplates, config: Configuration, files_pool: IWorkerPool, inventory: Inventory
+    ) -> None:
+        self._files = X509Templates(templates, JinjaText, config.paths.x509_templates, files_pool)
         self._inventory = inventory
 
     @route(

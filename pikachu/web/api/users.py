@@ -7,11 +7,11 @@ from datetime import datetime
 
 from pikachu.accounts.account_fields import version_of
 from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.sessions import Sessions
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
 from pikachu.inventory.certificates import Inventory, OwnerNames
-from pikachu.server.application import Core
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route, tagged
 
@@ -107,9 +107,9 @@ class NewTokenDocument(TokenSummary):
 class UsersAPI(Routes):
     """Accounts."""
 
-    def __init__(self, core: Core) -> None:
-        self._accounts: Accounts = core.accounts
-        self._sessions = core.sessions
+    def __init__(self, *, accounts: Accounts, sessions: Sessions) -> None:
+        self._accounts: Accounts = accounts
+        self._sessions = sessions
 
     @route(
         "POST",
@@ -228,8 +228,8 @@ class UsersAPI(Routes):
 class TokensAPI(Routes):
     """API tokens."""
 
-    def __init__(self, core: Core, inventory: Inventory) -> None:
-        self._accounts: Accounts = core.accounts
+    def __init__(self, *, accounts: Accounts, inventory: Inventory) -> None:
+        self._accounts: Accounts = accounts
         self._inventory = inventory
 
     @route(

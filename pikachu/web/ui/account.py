@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from pikachu.auth.authenticator import ROLE_SCOPES
+from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.sessions import Sessions
+from pikachu.auth.authenticator import ROLE_SCOPES, Authenticator
+from pikachu.config.configuration import Configuration
 from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import AccountSource, Scope, Token
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
@@ -31,14 +35,24 @@ SCOPES: Final = (
 class AccountPages(Pages):
     """``/account``."""
 
-    def __init__(self, core: Core) -> None:
-        self._accounts = core.accounts
-        self._authenticator = core.authenticator
-        self._sessions = core.sessions
-        self._inventory = core.inventory
-        self._clock = core.clock
-        self._files = core.pools.files
-        self._minimum = core.config.default.password_min_length
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        authenticator: Authenticator,
+        sessions: Sessions,
+        inventory: Inventory,
+        clock: IClock,
+        files_pool: IWorkerPool,
+        config: Configuration,
+    ) -> None:
+        self._accounts = accounts
+        self._authenticator = authenticator
+        self._sessions = sessions
+        self._inventory = inventory
+        self._clock = clock
+        self._files = files_pool
+        self._minimum = config.default.password_min_length
 
     @page("GET", "/account", who=Who.USER)
     async def view(self, visit: Visit) -> Reply:

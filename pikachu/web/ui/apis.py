@@ -7,14 +7,15 @@ import shlex
 from typing import Final
 from urllib.parse import urlsplit
 
+from pikachu.ca.issuance import IssuingCAs
 from pikachu.config.choices import SCEPRegistrationAuthority
-from pikachu.server.application import Core
-from pikachu.server.rest import api_routes
+from pikachu.config.configuration import Configuration
 from pikachu.web.api.openapi import describe
 from pikachu.web.ui.commands import Place, sections
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.reference import reference
 from pikachu.web.ui.responses import Html, Reply
+from pikachu.x509.certificate import Certificate
 
 _PORT: Final = re.compile(r":\d+$")
 _STANDARD: Final = {"http": 80, "https": 443}
@@ -23,11 +24,18 @@ _STANDARD: Final = {"http": 80, "https": 443}
 class APIsPages(Pages):
     """Made for the name by which the visitor has reached this server, and its configured ports."""
 
-    def __init__(self, core: Core) -> None:
-        self._config = core.config
-        self._issuers = core.issuers
-        self._manufacturers = bool(core.manufacturers)
-        self._document = describe(api_routes(core))
+    def __init__(
+        self,
+        *,
+        config: Configuration,
+        issuers: IssuingCAs,
+        manufacturers: tuple[Certificate, ...],
+        routes: Sequence[Route],
+    ) -> None:
+        self._config = config
+        self._issuers = issuers
+        self._manufacturers = bool(manufacturers)
+        self._document = describe(routes)
 
     @page("GET", "/apis", who=Who.USER)
     async def apis(self, visit: Visit) -> Reply:

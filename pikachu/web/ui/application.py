@@ -20,14 +20,16 @@ from twisted.web.server import NOT_DONE_YET
 
 from werkzeug.exceptions import HTTPException
 
+from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized, PikachuError
 from pikachu.core.interfaces import IClock
+from pikachu.core.sealing import Sealer
 from pikachu.http.forms import form_fields
 from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import TEXT, send
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import Problem, problem_of, status_problem
@@ -99,12 +101,21 @@ class UIResource(Resource):
 
     isLeaf = True
 
-    def __init__(self, core: Core, clock: IClock, pages: Iterable[Page], renderer: Renderer) -> None:
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        sealer: Sealer,
+        inventory: Inventory,
+        clock: IClock,
+        pages: Iterable[Page],
+        renderer: Renderer,
+    ) -> None:
         Resource.__init__(self)
         self.pages = tuple(pages)
-        self._sessions = core.sessions
-        self._sealer = core.sealer
-        self._inventory = core.inventory
+        self._sessions = sessions
+        self._sealer = sealer
+        self._inventory = inventory
         self._clock = clock
         self._renderer = renderer
         self._klein = self._application().resource()

@@ -9,8 +9,8 @@ from typing import Final
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.requests import RequestRecord, RequestState
+from pikachu.inventory.certificates import Inventory
 from pikachu.ra.authority import RegistrationAuthority
-from pikachu.server.application import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
@@ -55,9 +55,9 @@ APPROVALS: Final[Table[Row]] = Table(
 class ApprovalsPages(Pages):
     """The list, one request with both sides, and the two decisions."""
 
-    def __init__(self, core: Core) -> None:
-        self._registration: RegistrationAuthority = core.registration
-        self._inventory = core.inventory
+    def __init__(self, *, registration: RegistrationAuthority, inventory: Inventory) -> None:
+        self._registration: RegistrationAuthority = registration
+        self._inventory = inventory
 
     @page("GET", "/ra/approvals", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

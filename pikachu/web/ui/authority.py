@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.people import Principal
-from pikachu.server.application import Core
-from pikachu.va.ca_directory import DECODED_ENTRIES, CRLState, Generation
+from pikachu.inventory.certificates import Inventory
+from pikachu.va.ca_directory import DECODED_ENTRIES, Authorities, CRLState, Generation
 from pikachu.web.ui.certificates import CertificateRows, utc_text
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply, See
@@ -33,11 +34,13 @@ GENERATION_KINDS: Final = {
 class RevocationPages(Pages):
     """VA."""
 
-    def __init__(self, core: Core) -> None:
-        self._inventory = core.inventory
-        self._authorities = core.authorities
-        self._rows = CertificateRows(core)
-        self._now = core.authority.now
+    def __init__(
+        self, *, inventory: Inventory, authorities: Authorities, authority: CertificateAuthority, issuers: IssuingCAs
+    ) -> None:
+        self._inventory = inventory
+        self._authorities = authorities
+        self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
+        self._now = authority.now
         self._table: Table[CertificateRecord] = Table(
             "revoked-certificates",
             (
@@ -50,7 +53,7 @@ class RevocationPages(Pages):
                 Column("user", "User", text=lambda row: row.owner, admins=True),
                 Column("actions", "Actions"),
             ),
-            (Filter("issuer", "Issuing CA", tuple((name, name) for name in sorted(core.issuers.current))),),
+            (Filter("issuer", "Issuing CA", tuple((name, name) for name in sorted(issuers.current))),),
             default_sort="-revoked_at",
             empty="Nothing is revoked.",
             empty_link=("/certificates", "Certificates"),
@@ -135,9 +138,9 @@ class RevocationPages(Pages):
 class AuthorityPages(Pages):
     """CA."""
 
-    def __init__(self, core: Core) -> None:
-        self._authorities = core.authorities
-        self._now = core.authority.now
+    def __init__(self, *, authorities: Authorities, authority: CertificateAuthority) -> None:
+        self._authorities = authorities
+        self._now = authority.now
 
     @page("GET", "/ca", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

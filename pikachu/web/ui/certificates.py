@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.core.errors import Conflict, PikachuError
+from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.certificates import (
     CertificateRecord,
     CertificateStatus,
@@ -17,7 +19,8 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.people import Principal
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.keys import Keys
 from pikachu.web.certificate_files import certificate_file
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Download, Html, Reply, See
@@ -102,10 +105,10 @@ def utc_text(moment: datetime | None) -> str:
 class CertificateRows:
     """Makes rows of records."""
 
-    def __init__(self, core: Core) -> None:
-        self._inventory = core.inventory
-        self._issuers = core.issuers
-        self._now = core.authority.now
+    def __init__(self, *, inventory: Inventory, issuers: IssuingCAs, authority: CertificateAuthority) -> None:
+        self._inventory = inventory
+        self._issuers = issuers
+        self._now = authority.now
 
     async def of(self, actor: Principal, records: Sequence[CertificateRecord]) -> list[Row]:
         """With the names of owners and issuing CAs."""
@@ -128,13 +131,21 @@ class CertificateRows:
 class CertificatesPages(Pages):
     """Certificates."""
 
-    def __init__(self, core: Core) -> None:
-        self._inventory = core.inventory
-        self._issuers = core.issuers
-        self._keys = core.keys
-        self._pool = core.pools.files
-        self._rows = CertificateRows(core)
-        issuing = sorted(core.issuers.current)
+    def __init__(
+        self,
+        *,
+        inventory: Inventory,
+        issuers: IssuingCAs,
+        keys: Keys,
+        files_pool: IWorkerPool,
+        authority: CertificateAuthority,
+    ) -> None:
+        self._inventory = inventory
+        self._issuers = issuers
+        self._keys = keys
+        self._pool = files_pool
+        self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
+        issuing = sorted(issuers.current)
         self._table: Table[CertificateRecord] = Table(
             "certificates",
             (

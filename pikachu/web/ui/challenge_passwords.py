@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pikachu.accounts.accounts import Accounts
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.config.configuration import Configuration
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
@@ -62,11 +65,13 @@ TABLE: Final[Table[Row]] = Table(
 class ChallengePasswordsPages(Pages):
     """One-time passwords."""
 
-    def __init__(self, core: Core) -> None:
-        self._accounts = core.accounts
-        self._authority = core.authority
-        self._inventory = core.inventory
-        self._validity = timedelta(seconds=core.config.scep.challenge_password_validity)
+    def __init__(
+        self, *, accounts: Accounts, authority: CertificateAuthority, inventory: Inventory, config: Configuration
+    ) -> None:
+        self._accounts = accounts
+        self._authority = authority
+        self._inventory = inventory
+        self._validity = timedelta(seconds=config.scep.challenge_password_validity)
 
     @page("GET", "/challenge-passwords", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

@@ -12,8 +12,10 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.requests import StoredCSR
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.csrs import RequestPreview, RequestSource
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.csrs import CertificateRequests, RequestPreview, RequestSource
+from pikachu.inventory.keys import Keys
+from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Download, Html, Reply, See
@@ -108,11 +110,13 @@ class Draft:
 class CSRsPages(Pages):
     """Stored requests."""
 
-    def __init__(self, core: Core) -> None:
-        self._requests = core.requests
-        self._keys = core.keys
-        self._templates = core.templates
-        self._inventory = core.inventory
+    def __init__(
+        self, *, requests: CertificateRequests, keys: Keys, templates: CertificateTemplates, inventory: Inventory
+    ) -> None:
+        self._requests = requests
+        self._keys = keys
+        self._templates = templates
+        self._inventory = inventory
 
     @page("GET", "/csrs", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

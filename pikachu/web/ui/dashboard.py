@@ -33,7 +33,6 @@ from pikachu.http.stream import EventStream
 from pikachu.inventory.certificates import Inventory
 from pikachu.operations.event_feed import News
 from pikachu.operations.statistics import Overview
-from pikachu.server.application import Core
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply
@@ -62,9 +61,9 @@ class End:
 class DashboardPages(Pages):
     """``/`` and what its script asks for."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, *, inventory: Inventory) -> None:
         self._core = core
-        self._inventory = core.inventory
+        self._inventory = inventory
         # By account: how many listen.
         self._streams: Counter[int] = Counter()
 
@@ -142,7 +141,7 @@ class _Listening(Resource):
     isLeaf = True
 
     def __init__(
-        self, core: Core, inventory: Inventory, actor: Principal, session: Session, streams: Counter[int]
+        self, *, clock: IClock, inventory: Inventory, actor: Principal, session: Session, streams: Counter[int]
     ) -> None:
         Resource.__init__(self)
         self._core = core
@@ -150,7 +149,7 @@ class _Listening(Resource):
         self._actor = actor
         self._session = session
         self._streams = streams
-        self._clock: IClock = core.clock
+        self._clock: IClock = clock
         self._stream: EventStream | None = None
         self._stop: Callable[[], None] | None = None
         self._watch_due: IDelayedCall | None = None

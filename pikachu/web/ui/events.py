@@ -11,7 +11,8 @@ from pikachu.core.model.events import EventRecord
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.times import rfc3339
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
+from pikachu.operations.audit_verification import ChainVerification
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply, See
 from pikachu.web.ui.tables import Column, Filter, Table
@@ -120,9 +121,9 @@ def _detail(record: EventRecord, name: str) -> str:
 class EventsPages(Pages):
     """``/events``, ``/users/events`` and ``/account/events``."""
 
-    def __init__(self, core: Core) -> None:
-        self._inventory = core.inventory
-        self._verification = core.verification
+    def __init__(self, *, inventory: Inventory, verification: ChainVerification) -> None:
+        self._inventory = inventory
+        self._verification = verification
 
     @page("GET", "/events", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

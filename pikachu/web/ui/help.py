@@ -5,8 +5,8 @@ from __future__ import annotations
 from markupsafe import Markup
 
 from pikachu.core.errors import PikachuError
-from pikachu.help.assistant import MAXIMUM_QUESTION
-from pikachu.server.application import Core
+from pikachu.help.assistant import MAXIMUM_QUESTION, Assistant
+from pikachu.help.guide import Manual
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply
 
@@ -22,8 +22,8 @@ _EXAMPLES = (
 class HelpPages(Pages):
     """``/help`` and ``/help/<name>``: for everybody, since it tells nothing of this server's own."""
 
-    def __init__(self, core: Core) -> None:
-        self._manual = core.manual
+    def __init__(self, *, manual: Manual) -> None:
+        self._manual = manual
         # Now, and not while the first reader and everybody else waits.
         self._manual.search("start")
 
@@ -46,8 +46,8 @@ class HelpPages(Pages):
 class ChatPages(Pages):
     """``/chat``."""
 
-    def __init__(self, core: Core) -> None:
-        self._assistant = core.assistant
+    def __init__(self, *, assistant: Assistant) -> None:
+        self._assistant = assistant
 
     @page("GET", "/chat", who=Who.USER)
     async def ask(self, visit: Visit) -> Reply:

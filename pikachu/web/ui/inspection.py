@@ -10,8 +10,7 @@ from markupsafe import Markup, escape
 
 from pikachu.core.errors import PikachuError
 from pikachu.inspection.recognition import Kind, Value
-from pikachu.inspection.service import Inspected
-from pikachu.server.application import Core
+from pikachu.inspection.service import Inspected, Inspection
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.rendering import moment
@@ -40,8 +39,8 @@ _OCTETS: Final = frozenset(
 class InspectionPages(Pages):
     """Nothing that is brought here is stored or logged."""
 
-    def __init__(self, core: Core) -> None:
-        self._inspection = core.inspection
+    def __init__(self, *, inspection: Inspection) -> None:
+        self._inspection = inspection
 
     @page("GET", "/inspect", who=Who.USER)
     async def form(self, visit: Visit) -> Reply:

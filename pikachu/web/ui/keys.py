@@ -10,8 +10,8 @@ from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.keys import CHOICES, key_name, parts_of_type
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.keys import CHOICES, Keys, key_name, parts_of_type
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Download, Html, Reply, See
@@ -57,9 +57,9 @@ TABLE: Final[Table[StoredKey]] = Table(
 class KeysPages(Pages):
     """Stored keys."""
 
-    def __init__(self, core: Core) -> None:
-        self._keys = core.keys
-        self._inventory = core.inventory
+    def __init__(self, *, keys: Keys, inventory: Inventory) -> None:
+        self._keys = keys
+        self._inventory = inventory
 
     @page("GET", "/keys", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

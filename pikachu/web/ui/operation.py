@@ -10,7 +10,6 @@ from urllib.parse import urlencode
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.operations.log_reader import LogLine
 from pikachu.operations.server_view import Operation
-from pikachu.server.application import Core
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Octets, Reply
 
@@ -25,8 +24,8 @@ _OWN: Final = "/logs/lines"
 class OperationPages(Pages):
     """The configuration in force and the end of the log."""
 
-    def __init__(self, core: Core) -> None:
-        self._operation: Operation = core.operation
+    def __init__(self, *, operation: Operation) -> None:
+        self._operation: Operation = operation
 
     @page("GET", "/config", who=Who.ADMIN)
     async def config(self, visit: Visit) -> Reply:

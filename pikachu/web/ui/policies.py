@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.core.model.times import rfc3339
-from pikachu.ra.policy_administration import KEY_LIMITS
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.templates import CertificateTemplates
+from pikachu.ra.policy_administration import KEY_LIMITS, Policies
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
@@ -96,11 +98,13 @@ TABLE: Final[Table[Row]] = Table(
 class PoliciesPages(Pages):
     """Enrollment policies."""
 
-    def __init__(self, core: Core) -> None:
-        self._policies = core.policy_rules
-        self._templates = core.templates
-        self._issuers = core.issuers
-        self._inventory = core.inventory
+    def __init__(
+        self, *, policy_rules: Policies, templates: CertificateTemplates, issuers: IssuingCAs, inventory: Inventory
+    ) -> None:
+        self._policies = policy_rules
+        self._templates = templates
+        self._issuers = issuers
+        self._inventory = inventory
 
     @page("GET", "/policies", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.lists import ListQuery
@@ -15,13 +15,13 @@ from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import StoredCSR
+from pikachu.inventory.certificates import Inventory
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import Pending
 from pikachu.ra.policies import BARE_POLICY_NAME, DEFAULT_POLICY_NAME
 from pikachu.ra.policy_administration import Policies
 from pikachu.ra.preview import Preview
-from pikachu.server.application import Core
 from pikachu.web.ui.certificates import CertificateRows, Row
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import Pages, Visit, Who, page
@@ -103,13 +103,22 @@ class Draft:
 class RAPages(Pages):
     """The form, what it would give, and what was signed here."""
 
-    def __init__(self, core: Core) -> None:
-        self._registration: RegistrationAuthority = core.registration
-        self._requests: CertificateRequests = core.requests
-        self._policies: Policies = core.policy_rules
-        self._issuers: IssuingCAs = core.issuers
-        self._rows = CertificateRows(core)
-        self._inventory = core.inventory
+    def __init__(
+        self,
+        *,
+        registration: RegistrationAuthority,
+        requests: CertificateRequests,
+        policy_rules: Policies,
+        issuers: IssuingCAs,
+        inventory: Inventory,
+        authority: CertificateAuthority,
+    ) -> None:
+        self._registration: RegistrationAuthority = registration
+        self._requests: CertificateRequests = requests
+        self._policies: Policies = policy_rules
+        self._issuers: IssuingCAs = issuers
+        self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
+        self._inventory = inventory
 
     # --- pages ----------------------------------------------------------------------------
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.sessions import Sessions
+from pikachu.config.configuration import Configuration
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.people import AccountState
-from pikachu.server.application import Core
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import Pages, Visit, Who, page
@@ -14,11 +16,11 @@ from pikachu.web.ui.responses import Html, Reply, See
 class RegisterPages(Pages):
     """``/register``."""
 
-    def __init__(self, core: Core) -> None:
-        self._accounts = core.accounts
-        self._sessions = core.sessions
-        self._minimum = core.config.default.password_min_length
-        self._auto_approve = core.config.default.auto_approve
+    def __init__(self, *, accounts: Accounts, sessions: Sessions, config: Configuration) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
+        self._minimum = config.default.password_min_length
+        self._auto_approve = config.default.auto_approve
 
     @page("GET", "/register", who=Who.ANYONE)
     async def form(self, visit: Visit) -> Reply:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from pikachu.accounts.sessions import Sessions
 from pikachu.core.errors import NotAuthorized, PikachuError
 from pikachu.http.peer import peer_intermediates, required_certificate
-from pikachu.server.application import Core
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.application import own_path
 from pikachu.web.ui.cookies import cookie
@@ -15,8 +15,8 @@ from pikachu.web.ui.responses import Html, Reply, See
 class SignInPages(Pages):
     """``/login``, ``/logout`` and ``/confirm``."""
 
-    def __init__(self, core: Core) -> None:
-        self._sessions = core.sessions
+    def __init__(self, *, sessions: Sessions) -> None:
+        self._sessions = sessions
 
     @page("GET", "/login", who=Who.ANYONE)
     async def form(self, visit: Visit) -> Reply:

@@ -9,8 +9,8 @@ from typing import Final
 from pikachu.core.errors import EditConflict, PikachuError
 from pikachu.core.model.objects import CertificateTemplate
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, TemplateDraft, usages_of
-from pikachu.server.application import Core
+from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, CertificateTemplates, TemplateDraft, usages_of
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Download, Html, Reply, See
@@ -77,9 +77,9 @@ TABLE: Final[Table[Row]] = Table(
 class TemplatesPages(Pages):
     """Certificate templates."""
 
-    def __init__(self, core: Core) -> None:
-        self._templates = core.templates
-        self._inventory = core.inventory
+    def __init__(self, *, templates: CertificateTemplates, inventory: Inventory) -> None:
+        self._templates = templates
+        self._inventory = inventory
 
     @page("GET", "/templates", who=Who.USER)
     async def list(self, visit: Visit) -> Reply:

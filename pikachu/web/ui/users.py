@@ -11,10 +11,10 @@ from pikachu.accounts.account_fields import version_of
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.holdings import BATCH
 from pikachu.accounts.sessions import Sessions
+from pikachu.config.configuration import Configuration
 from pikachu.core.errors import EditConflict, MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Principal, Role
-from pikachu.server.application import Core
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.certificates import REASON_LABELS
 from pikachu.web.ui.pages import Pages, Visit, Who, page
@@ -141,11 +141,13 @@ ACTIONS: Final[dict[str, Action]] = {
 class UsersPages(Pages):
     """``/users``."""
 
-    def __init__(self, core: Core, account_pages: AccountPages) -> None:
-        self._accounts = core.accounts
-        self._sessions = core.sessions
+    def __init__(
+        self, *, accounts: Accounts, sessions: Sessions, config: Configuration, account_pages: AccountPages
+    ) -> None:
+        self._accounts = accounts
+        self._sessions = sessions
         self._account_pages = account_pages
-        self._minimum = core.config.default.password_min_length
+        self._minimum = config.default.password_min_length
 
     @page("GET", "/users", who=Who.ADMIN)
     async def list(self, visit: Visit) -> Reply:

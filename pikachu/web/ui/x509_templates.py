@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from pikachu.config.configuration import Configuration
 from pikachu.core.errors import PikachuError
+from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
-from pikachu.inventory.templates import PROFILE_TYPES, TemplateDraft
-from pikachu.server.application import Core
+from pikachu.inventory.templates import PROFILE_TYPES, CertificateTemplates, TemplateDraft
 from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply, See
@@ -37,10 +38,10 @@ TABLE: Final[Table[X509Template]] = Table(
 class X509TemplatesPages(Pages):
     """Files that certificate templates are made of."""
 
-    def __init__(self, core: Core) -> None:
-        self._files = X509Templates(core.templates, JinjaText, core.config.paths.x509_templates, core.pools.files)
-        self._templates = core.templates
-        self._folder = core.config.paths.x509_templates
+    def __init__(self, *, templates: CertificateTemplates, config: Configuration, files_pool: IWorkerPool) -> None:
+        self._files = X509Templates(templates, JinjaText, config.paths.x509_templates, files_pool)
+        self._templates = templates
+        self._folder = config.paths.x509_templates
 
     @page("GET", "/x509-templates", who=Who.ADMIN)
     async def list(self, visit: Visit) -> Reply:
