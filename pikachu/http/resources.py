@@ -23,9 +23,9 @@ Refusal: TypeAlias = Callable[[BoundedRequest, PikachuError], None]
 class ProtocolResource(Resource):
     """A leaf of the tree that answers with coroutines.
 
-    What the coroutine raises of :class:`pikachu.core.errors.PikachuError` goes to :meth:`refuse`, the outlet's one table of
-    answers.  Everything else is logged with an id, and the client is told that id.  When the client hangs up, the
-    coroutine is cancelled; issuance shields itself (:func:`pikachu.core.concurrency.shield`).
+    What the coroutine raises of :class:`pikachu.core.errors.PikachuError` goes to :meth:`refuse`, the one
+    table of answers.  Everything else is logged with an id, and the client is told that id.  When the client hangs
+    up, the coroutine is cancelled; issuance shields itself (:func:`pikachu.core.concurrency.shield`).
 
     :cvar methods: HTTP method → coroutine method's name, such as ``{b"GET": "answer_get"}``.  HEAD is served where
         GET is, by the same coroutine.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from pikachu.core.interfaces import IClock
+from collections.abc import Sequence
+
 from pikachu.server.application import Core
+from pikachu.web.api.routes import Route
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.apis import APIsPages
 from pikachu.web.ui.application import UIResource
@@ -30,8 +32,11 @@ from pikachu.web.ui.users import UsersPages
 from pikachu.web.ui.x509_templates import X509TemplatesPages
 
 
-def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
-    """The pages, which serve every path that is nobody else's, and what is mounted at ``/static``."""
+def ui_tree(core: Core, routes: Sequence[Route]) -> tuple[UIResource, StaticFiles]:
+    """The pages, which serve every path that is nobody else's, and what is mounted at ``/static``.
+
+    :param routes: of REST, which a page documents.
+    """
     static = StaticFiles()
     account = AccountPages(
         accounts=core.accounts,
@@ -58,7 +63,15 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
             authority=core.authority,
         ),
         ApprovalsPages(registration=core.registration, inventory=core.inventory),
-        DashboardPages(inventory=core.inventory),
+        DashboardPages(
+            statistics=core.statistics,
+            readiness=core.readiness,
+            inventory=core.inventory,
+            issuers=core.issuers,
+            sessions=core.sessions,
+            live=core.live,
+            clock=core.clock,
+        ),
         EventsPages(inventory=core.inventory, verification=core.verification),
         HelpPages(manual=core.manual),
         ChatPages(assistant=core.assistant),
@@ -89,7 +102,7 @@ def ui_tree(core: Core, clock: IClock) -> tuple[UIResource, StaticFiles]:
         sessions=core.sessions,
         sealer=core.sealer,
         inventory=core.inventory,
-        clock=clock,
+        clock=core.clock,
         pages=[one for part in parts for one in part.pages()],
         renderer=Renderer(static),
     ), static

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pikachu.server.application import Core
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.approvals import ApprovalsAPI
@@ -51,6 +53,6 @@ def api_routes(core: Core) -> list[Route]:
     return [*routes, *OpenAPI(routes).routes()]
 
 
-def api_tree(core: Core) -> RESTResource:
+def api_tree(core: Core, routes: Sequence[Route]) -> RESTResource:
     """The resource of ``/api`` and of ``/requests``: one object, to be mounted at both, on HTTPS only."""
-    return RESTResource(api_routes(core), core.authenticator, core.sessions, core.clock)
+    return RESTResource(routes, core.authenticator, core.sessions, core.clock)

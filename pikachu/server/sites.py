@@ -23,7 +23,7 @@ from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
 from pikachu.server.application import Core
 from pikachu.server.downloads import download_tree
 from pikachu.server.pages import ui_tree
-from pikachu.server.rest import api_tree
+from pikachu.server.rest import api_routes, api_tree
 
 # Of what anyone may read, what machines ask for in the clear.
 IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
@@ -42,8 +42,9 @@ class Outlets:
         self._is_traced = is_traced
         self._config = config
         self._downloads = download_tree(core)
-        self._api = api_tree(core)
-        self._pages, self._static = ui_tree(core, clock)
+        routes = api_routes(core)
+        self._api = api_tree(core, routes)
+        self._pages, self._static = ui_tree(core, routes)
         self.scep = scep_server(core) if config.scep.enabled else None
         self._ocsp: OCSPResource | None = None
         if config.ocsp.enabled:

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from pikachu.core.model.people import SYSTEM, Account, AccountState, Role, Scope
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.tree import Tree
-from pikachu.server.rest import api_tree
+from pikachu.server.rest import api_routes, api_tree
 from pikachu.web.api.application import RESTResource
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
@@ -113,7 +113,7 @@ class REST:
 
 def open_rest(stack: Stack) -> REST:
     """A site over the REST API of *stack*, without people."""
-    resource = api_tree(stack.core)
+    resource = api_tree(stack.core, api_routes(stack.core))
     tree = Tree()
     tree.putChild(b"api", resource)
     tree.putChild(b"requests", resource)

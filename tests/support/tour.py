@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from twisted.internet.task import Clock
-
 from playwright.sync_api import Browser
 
 from pikachu.server.pages import ui_tree
+from pikachu.server.rest import api_routes
 from tests.support.browser import NARROW, WIDE, Theme, Window, chromium, window
 from tests.support.demo import PASSWORD, Demo, fill
 from tests.support.server import Server, running_server
@@ -67,7 +66,7 @@ def tour(folder: Path) -> Iterator[Tour]:
     """A server that runs, in use."""
     with running_server(folder, ("p256", "rsa2048", "mldsa44")) as server, server.core() as core:
         demo = fill(core)
-        resource, _ = ui_tree(core, Clock())
+        resource, _ = ui_tree(core, api_routes(core))
         routes = [page.path for page in resource.pages if page.method == "GET" and page.path not in NO_PAGES]
         yield Tour(server, demo, tuple(dict.fromkeys(routes)))
 

@@ -14,6 +14,7 @@ from pikachu.core.model.people import SYSTEM, Account, AccountState, Role
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.tree import Tree
 from pikachu.server.pages import ui_tree
+from pikachu.server.rest import api_routes
 from pikachu.web.ui.application import UIResource
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
@@ -136,7 +137,7 @@ def asks_again(response: Response) -> bool:
 
 def make_pages(stack: Stack) -> Pages:
     """The pages over *stack*, with alice, bob and the admin root."""
-    resource, static = ui_tree(stack.core, stack.clock)
+    resource, static = ui_tree(stack.core, api_routes(stack.core))
     tree = Tree(resource)
     tree.putChild(b"static", static)
     limits = Limits(rules=(PathRule(b"/", BODY_LIMIT),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from pikachu.ca.issuance import IssuingCAs
 from pikachu.config.choices import SCEPRegistrationAuthority
 from pikachu.config.configuration import Configuration
 from pikachu.web.api.openapi import describe
+from pikachu.web.api.routes import Route
 from pikachu.web.ui.commands import Place, sections
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.reference import reference

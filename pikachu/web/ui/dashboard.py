@@ -19,6 +19,8 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
+from pikachu.accounts.sessions import Sessions
+from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.errors import Overloaded, PikachuError
 from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.core.model.certificates import Method
@@ -31,14 +33,15 @@ from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import text_error
 from pikachu.http.stream import EventStream
 from pikachu.inventory.certificates import Inventory
-from pikachu.operations.event_feed import News
-from pikachu.operations.statistics import Overview
+from pikachu.operations.event_feed import Live, News
+from pikachu.operations.readiness import Readiness
+from pikachu.operations.statistics import Overview, Statistics
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
 from pikachu.web.ui.pages import Pages, Visit, Who, page
 from pikachu.web.ui.responses import Html, Reply
 
-#: How many pages of one account may listen, whose share of all that may (pikachu.operations.event_feed) stays small however often it
-#: signs in, and how often it is looked whether the session of each lasts.
+#: How many pages of one account may listen, whose share of all that may (pikachu.operations.event_feed) stays small
+#: however often it signs in, and how often it is looked whether the session of each lasts.
 STREAMS: Final = 16
 WATCHED: Final = 15.0
 _RECENT: Final = 8
@@ -61,9 +64,24 @@ class End:
 class DashboardPages(Pages):
     """``/`` and what its script asks for."""
 
-    def __init__(self, *, inventory: Inventory) -> None:
-        self._core = core
+    def __init__(
+        self,
+        *,
+        statistics: Statistics,
+        readiness: Readiness,
+        inventory: Inventory,
+        issuers: IssuingCAs,
+        sessions: Sessions,
+        live: Live,
+        clock: IClock,
+    ) -> None:
+        self._statistics = statistics
+        self._readiness = readiness
         self._inventory = inventory
+        self._issuers = issuers
+        self._sessions = sessions
+        self._live = live
+        self._clock = clock
         # By account: how many listen.
         self._streams: Counter[int] = Counter()
 
@@ -84,15 +102,24 @@ class DashboardPages(Pages):
         assert session is not None  # noqa: S101 - Who.USER sees to it
         if self._streams[session.account_id] >= STREAMS:
             raise Overloaded("too many pages of this account listen; close some", retry_after=60)
-        return _Listening(self._core, self._inventory, visit.principal, session, self._streams)
+        return _Listening(
+            statistics=self._statistics,
+            inventory=self._inventory,
+            sessions=self._sessions,
+            live=self._live,
+            clock=self._clock,
+            actor=visit.principal,
+            session=session,
+            streams=self._streams,
+        )
 
     async def _panels(self, actor: Principal) -> dict[str, object]:
-        overview = await self._core.statistics.overview(actor)
+        overview = await self._statistics.overview(actor)
         recent = await self._inventory.events(actor, ListQuery(limit=_RECENT))
-        now = utc(self._core.clock.seconds())
+        now = utc(self._clock.seconds())
         ends = [
             End(issuer.name, issuer.certificate.not_after, (issuer.certificate.not_after - now).days < 90)
-            for issuer in self._core.issuers.current.values()
+            for issuer in self._issuers.current.values()
         ]
         return {
             "overview": overview,
@@ -100,7 +127,7 @@ class DashboardPages(Pages):
             "charts": _charts(overview),
             "recent": recent.items,
             "newest": recent.items[0].id if recent.items else 0,
-            "health": await self._core.readiness.glance(),
+            "health": await self._readiness.glance(),
             "ends": ends,
         }
 
@@ -141,10 +168,21 @@ class _Listening(Resource):
     isLeaf = True
 
     def __init__(
-        self, *, clock: IClock, inventory: Inventory, actor: Principal, session: Session, streams: Counter[int]
+        self,
+        *,
+        statistics: Statistics,
+        inventory: Inventory,
+        sessions: Sessions,
+        live: Live,
+        clock: IClock,
+        actor: Principal,
+        session: Session,
+        streams: Counter[int],
     ) -> None:
         Resource.__init__(self)
-        self._core = core
+        self._statistics = statistics
+        self._sessions = sessions
+        self._live = live
         self._inventory = inventory
         self._actor = actor
         self._session = session
@@ -160,7 +198,7 @@ class _Listening(Resource):
             text_error(request, HTTPStatus.METHOD_NOT_ALLOWED, "allowed here: GET", {b"Allow": b"GET"})
             return NOT_DONE_YET
         try:
-            self._stop = self._core.live.listen(self._actor, self._tell)
+            self._stop = self._live.listen(self._actor, self._tell)
         except PikachuError as error:
             text_error(request, HTTPStatus.SERVICE_UNAVAILABLE, error.public, {b"Retry-After": b"60"})
             return NOT_DONE_YET
@@ -199,7 +237,7 @@ class _Listening(Resource):
         async def work() -> None:
             if news.own and not await self._lasts():
                 return
-            counts = (await self._core.statistics.overview(self._actor)).counts
+            counts = (await self._statistics.overview(self._actor)).counts
             told: dict[str, object] = {"events": [_told(record) for record in news.events]}
             if counts is not None:
                 told["certificates"] = {
@@ -218,7 +256,7 @@ class _Listening(Resource):
 
     async def _lasts(self) -> bool:
         """Whether who listens is still signed in, in the same role; else this ends."""
-        account = await self._core.sessions.still(self._session)
+        account = await self._sessions.still(self._session)
         if account is not None and account.role is self._actor.role:
             return True
         self._send("end", {})
