@@ -18,14 +18,14 @@ from pikachu.core.model.certificates import RevocationReason
 
 def main() -> None:
     """Print seconds and the number of entries, as JSON."""
-    with opened(configuration(Namespace(config=Path(sys.argv[1])))) as core:
-        issuer = core.issuers.named("ec")
+    with opened(configuration(Namespace(config=Path(sys.argv[1])))) as app:
+        issuer = app.issuers.named("ec")
         begun = time.perf_counter()
-        done(core.publisher.make(issuer))
+        done(app.publisher.make(issuer))
         first = time.perf_counter() - begun
-        done(core.authority.revoke(int(sys.argv[2], 16), RevocationReason.SUPERSEDED, operator()))
+        done(app.authority.revoke(int(sys.argv[2], 16), RevocationReason.SUPERSEDED, operator()))
         begun = time.perf_counter()
-        published = done(core.publisher.make(issuer))
+        published = done(app.publisher.make(issuer))
         following = time.perf_counter() - begun
     print(json.dumps({"first": first, "following": following, "entries": published.entries}))
 

@@ -19,12 +19,12 @@ from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge,
 from pikachu.auth.owners import require_usable
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.permissions import (
-    administers,
-    own_list,
+    get_visible,
+    is_admin,
     require_scope,
     require_visible,
     require_whole_account,
-    visible,
+    scope_to_owner,
 )
 from pikachu.auth.rate_limit import Quota, address_key
 from pikachu.core.audit import event_by
@@ -206,7 +206,7 @@ class Accounts:
 
         Fails with NotFound.
         """
-        if not administers(actor):
+        if not is_admin(actor):
             require_scope(actor, Scope.READ)
         return await self._holdings.count((await self._visible_account(actor, account_id)).id)
 
@@ -391,7 +391,7 @@ class Accounts:
         self, actor: Principal, account_id: int, decide: Decide, revoke: RevocationReason | None = None
     ) -> Account:
         """Decide in the transaction that writes, so that what others change meanwhile is neither missed nor undone."""
-        if account_id != actor.owner_id and not administers(actor):
+        if account_id != actor.owner_id and not is_admin(actor):
             raise NotFound(_NO_ACCOUNT)
         order = _revocation(actor, account_id, revoke)
         account = await self._store.change_account(account_id, decide, self._now(), order)
@@ -400,7 +400,7 @@ class Accounts:
         return account
 
     async def _visible_account(self, actor: Principal, account_id: int) -> Account:
-        if account_id == actor.owner_id or administers(actor):
+        if account_id == actor.owner_id or is_admin(actor):
             return await self._store.account(account_id)
         raise NotFound(_NO_ACCOUNT)
 
@@ -423,7 +423,7 @@ class Accounts:
         Fails with NotFound, MalformedRequest, NotAuthorized (a restricted token makes no tokens), and Conflict when
         the account has a token of that name.
         """
-        if account_id != require_whole_account(actor) and not administers(actor):
+        if account_id != require_whole_account(actor) and not is_admin(actor):
             raise NotFound(_NO_ACCOUNT)
         name = checked_name(name, "a token's name", 64)
         lifetime = self._settings.token_days if days is None else days
@@ -447,14 +447,14 @@ class Accounts:
     @uncancelled
     async def list_tokens(self, actor: Principal, query: ListQuery) -> Page[Token]:
         """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.tokens(own_list(actor, query))
+        return await self._store.tokens(scope_to_owner(actor, query))
 
     @uncancelled
     async def token(self, actor: Principal, token_id: int) -> Token:
         """One of one's own, or any for admins; never its text.  Fails with NotFound."""
         own = _own_id(actor, Scope.READ)
         found = await self._store.token(token_id)
-        if found.account_id != own and not administers(actor):
+        if found.account_id != own and not is_admin(actor):
             raise NotFound("there is no such token")
         return found
 
@@ -463,7 +463,7 @@ class Accounts:
         """The token ends; one's own, or any for admins.  Fails with NotFound."""
 
         def decide(token: Token) -> Event:
-            if token.account_id != own and not administers(actor):
+            if token.account_id != own and not is_admin(actor):
                 raise NotFound("there is no such token")
             return event_by(actor, "delete", "token", token.name, token.account_id)
 
@@ -515,7 +515,7 @@ class Accounts:
     @uncancelled
     async def list_challenges(self, actor: Principal, query: ListQuery) -> Page[ChallengePassword]:
         """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.challenges(own_list(actor, query), self._now())
+        return await self._store.challenges(scope_to_owner(actor, query), self._now())
 
     @uncancelled
     async def delete_challenge(self, actor: Principal, challenge_id: int) -> None:
@@ -543,7 +543,7 @@ class Accounts:
 
     async def _visible_challenge(self, actor: Principal, challenge_id: int, scope: Scope) -> ChallengePassword:
         require_scope(actor, scope)
-        return await visible(actor, self._store.challenge(challenge_id), _CHALLENGE)
+        return await get_visible(actor, self._store.challenge(challenge_id), _CHALLENGE)
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())

@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.owners import may_act
-from pikachu.auth.permissions import administers, require_scope, require_whole_account
+from pikachu.auth.permissions import is_admin, require_scope, require_whole_account
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolation
@@ -35,7 +35,7 @@ from pikachu.x509.names import parse_name
 
 #: However busy, a session lasts no longer than this.
 MAXIMUM_AGE: Final = timedelta(hours=12)
-#: How long a password that was asked for again is remembered (DECISIONS 49).
+#: How long a password that was asked for again is remembered.
 CONFIRMED: Final = timedelta(minutes=5)
 #: Client certificates that sign in one account.
 MAXIMUM_CERTIFICATES: Final = 20
@@ -228,7 +228,7 @@ class Sessions:
         """One that signs in one's own account, or anybody's for admins.  Fails with NotFound."""
         own = require_whole_account(actor)
         found = await self._store.account_certificate(certificate_id)
-        if found.account_id != own and not administers(actor):
+        if found.account_id != own and not is_admin(actor):
             raise NotFound("there is no such certificate of an account")
         return found
 
@@ -248,7 +248,7 @@ class Sessions:
         purposes = certificate.extended_key_usage
         if purposes is not None and not purposes & {CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE}:
             raise PolicyViolation("this certificate is not meant for clients: its extendedKeyUsage lacks clientAuth")
-        if not administers(actor):
+        if not is_admin(actor):
             await self._require_owned(account_id, certificate)
         if len(await self._store.account_certificates(account_id)) >= MAXIMUM_CERTIFICATES:
             raise Conflict(f"an account has at most {MAXIMUM_CERTIFICATES} client certificates; take one away first")
@@ -288,7 +288,7 @@ class Sessions:
     @staticmethod
     def _require_own(actor: Principal, account_id: int) -> None:
         """Sessions and certificates are a person's own: a token with less than all scopes has no business there."""
-        if require_whole_account(actor) != account_id and not administers(actor):
+        if require_whole_account(actor) != account_id and not is_admin(actor):
             raise NotFound("there is no such account")
 
     def _now(self) -> datetime:

@@ -53,17 +53,17 @@ def require_whole_account(actor: Principal) -> int:
     return actor.owner_id or 0
 
 
-def administers(actor: Principal) -> bool:
+def is_admin(actor: Principal) -> bool:
     """Whether *actor* is an admin who acts as one: a token without that scope has what a user has."""
     return actor.is_admin and Scope.ADMIN in actor.scopes
 
 
-def sees(actor: Principal, owner_id: int | None) -> bool:
+def can_view(actor: Principal, owner_id: int | None) -> bool:
     """Whether *actor* may see what belongs to *owner_id*; what belongs to nobody is for admins."""
-    return administers(actor) or (owner_id is not None and owner_id == actor.owner_id)
+    return is_admin(actor) or (owner_id is not None and owner_id == actor.owner_id)
 
 
-def own_list(actor: Principal, query: ListQuery) -> ListQuery:
+def scope_to_owner(actor: Principal, query: ListQuery) -> ListQuery:
     """*query* for what *actor* may see: whoever does not administer sees what is their own.
 
     :raises AuthenticationFailed: as :func:`require_scope`, which is asked for reading.
@@ -71,10 +71,10 @@ def own_list(actor: Principal, query: ListQuery) -> ListQuery:
     """
     require_scope(actor, Scope.READ)
     # No account has the id 0, and the program itself owns nothing.
-    return query if administers(actor) else replace(query, owner_id=actor.owner_id or 0)
+    return query if is_admin(actor) else replace(query, owner_id=actor.owner_id or 0)
 
 
-async def visible(actor: Principal, reading: Deferred[T], what: str) -> T:
+async def get_visible(actor: Principal, reading: Deferred[T], what: str) -> T:
     """What *reading* gives, where *actor* may see it; what is hidden and what is not there look alike.
 
     Fails with NotFound.
@@ -92,5 +92,5 @@ def require_visible(actor: Principal, found: Owned, what: str) -> None:
 
     :raises NotFound: when they may not.
     """
-    if not sees(actor, found.owner_id):
+    if not can_view(actor, found.owner_id):
         raise NotFound(f"there is no such {what}")

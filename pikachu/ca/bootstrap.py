@@ -17,7 +17,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.ca.issuance import BACKDATE, CertificateAuthority, IssuingCA, Order
+from pikachu.ca.issuance import BACKDATE, CertificateAuthority, IssuanceRequest, IssuingCA
 from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.people import Principal
@@ -236,7 +236,7 @@ class CAPlan:
     days: int
 
 
-class Founder:
+class Bootstrap:
     """Makes the files that are missing.
 
     :param permissions: what to do with keys that others can read: ``refuse`` or ``warn``.
@@ -383,7 +383,7 @@ def issue_server_certificate(
         addresses=addresses,
     )
     policy = Policy(0, "CA", days, "")
-    order = Order(issuer, policy, subject, described, extensions, days, False, b"")
+    order = IssuanceRequest(issuer, policy, subject, described, extensions, days, False, b"")
     request = NewRequest(
         method=Method.CLI,
         csr=b"",

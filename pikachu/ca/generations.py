@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pikachu.ca.bootstrap import PUBLIC_FILE, write_new
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs, Order
+from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, IssuingCA, IssuingCAs
 from pikachu.ca.rotation import RotationFiles, complete
 from pikachu.core.concurrency import start
 from pikachu.core.errors import ConfigError, PikachuError
@@ -286,7 +286,7 @@ async def _link(authority: CertificateAuthority, signing: IssuingCA, about: Issu
         created_at=authority.now(),
     )
     # Internal: path lengths don't count self-issued certificates (RFC 5280 section 4.2.1.9).
-    order = Order(signing, policy, subject, about.key, extensions, days, False, b"", internal=True)
+    order = IssuanceRequest(signing, policy, subject, about.key, extensions, days, False, b"", internal=True)
     told = {"subject": subject.text, "for": "rotation"}
     return (await authority.issue(request, order, told)).der
 

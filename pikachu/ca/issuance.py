@@ -199,7 +199,7 @@ class IssuingCAs:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class IssuanceRequest:
     """What the RA has decided to have signed.
 
     :param subject: of the certificate.
@@ -242,7 +242,7 @@ class CertificateAuthority:
 
     # --- issuing ------------------------------------------------------------------------
 
-    def prepare(self, order: Order) -> tuple[Intent, ToBeSigned]:
+    def prepare(self, order: IssuanceRequest) -> tuple[Intent, ToBeSigned]:
         """What is about to be signed, with a serial of 159 random bits.
 
         :raises PolicyViolation: when an explicit validity passes the CA's own end, or the CAs above do not allow it.
@@ -289,14 +289,18 @@ class CertificateAuthority:
         )
         return intent, ToBeSigned(tbs, serial, not_before, not_after, order.csr)
 
-    def issue(self, request: NewRequest, order: Order, details: Mapping[str, object]) -> Deferred[CertificateRecord]:
+    def issue(
+        self, request: NewRequest, order: IssuanceRequest, details: Mapping[str, object]
+    ) -> Deferred[CertificateRecord]:
         """Record, sign, check, store.  A repetition of a request gives the certificate that it got before.
 
         Fails with Conflict, PolicyViolation, Unavailable, IssuanceFailed.  Cancelling it stops nothing.
         """
         return start(self._issue(request, order, details))
 
-    async def _issue(self, request: NewRequest, order: Order, details: Mapping[str, object]) -> CertificateRecord:
+    async def _issue(
+        self, request: NewRequest, order: IssuanceRequest, details: Mapping[str, object]
+    ) -> CertificateRecord:
         waiting = None if request.dedupe is None else self._under_way.get(request.dedupe)
         if waiting is not None:
             turn: Deferred[CertificateRecord] = Deferred()
@@ -318,7 +322,7 @@ class CertificateAuthority:
         return record
 
     async def _begin_and_sign(
-        self, request: NewRequest, order: Order, details: Mapping[str, object]
+        self, request: NewRequest, order: IssuanceRequest, details: Mapping[str, object]
     ) -> CertificateRecord:
         intent, to_be_signed = self.prepare(order)
         begun = await self._store.begin(request, intent, self.now())
@@ -361,7 +365,7 @@ class CertificateAuthority:
         self,
         request_id: int,
         request: NewRequest | RequestRecord,
-        order: Order,
+        order: IssuanceRequest,
         to_be_signed: ToBeSigned,
         details: Mapping[str, object],
         actor_id: int | None,
@@ -376,7 +380,7 @@ class CertificateAuthority:
         self,
         request_id: int,
         request: NewRequest | RequestRecord,
-        order: Order,
+        order: IssuanceRequest,
         to_be_signed: ToBeSigned,
         details: Mapping[str, object],
         actor_id: int | None,
@@ -419,7 +423,7 @@ class CertificateAuthority:
         return record
 
     def issue_approved(
-        self, request: RequestRecord, order: Order, approver: Principal, details: Mapping[str, object]
+        self, request: RequestRecord, order: IssuanceRequest, approver: Principal, details: Mapping[str, object]
     ) -> Deferred[CertificateRecord]:
         """Sign what waited for a person; from then on as :meth:`issue`."""
 
@@ -459,7 +463,9 @@ class CertificateAuthority:
             key=key, issuer=issuer.certificate, usage=usage, purposes=extended_usage, no_check=no_check
         )
         policy = Policy(0, "CA", days, "")
-        order = Order(issuer, policy, parse_name(subject_der), key, extensions, days, False, b"", internal=True)
+        order = IssuanceRequest(
+            issuer, policy, parse_name(subject_der), key, extensions, days, False, b"", internal=True
+        )
         request = NewRequest(
             method=Method.CA,
             csr=b"",

@@ -78,7 +78,7 @@ class Credential:
         return self.not_before <= now < self.not_after
 
 
-class ServiceCredentials:
+class ServiceCertificates:
     """Gives the credential of a purpose for an issuing CA; makes and renews it when needed.
 
     :param pool: where keys are generated and slow signatures made.
@@ -93,7 +93,7 @@ class ServiceCredentials:
         self._waiting: dict[tuple[int, str], list[Deferred[Credential]]] = {}
         self._failed_at: dict[tuple[int, str], datetime] = {}
 
-    def at_once(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
+    def try_get(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
         """The credential when it is at hand and far from its end, or its renewal has just failed."""
         key = (issuer.id, purpose.name)
         found = self._ready.get(key)
@@ -117,7 +117,7 @@ class ServiceCredentials:
         return start(self._get(issuer, purpose))
 
     async def _get(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
-        ready = self.at_once(issuer, purpose)
+        ready = self.try_get(issuer, purpose)
         if ready is not None:
             return ready
         key = (issuer.id, purpose.name)

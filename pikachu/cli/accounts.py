@@ -80,8 +80,8 @@ def add_user(arguments: Namespace) -> int:
 
     password = read_password(arguments.password_file)
     role, state = Role(arguments.role), AccountState(arguments.state)
-    with opened(configuration(arguments)) as core:
-        account = done(core.accounts.add_user(operator(), arguments.name, arguments.email, role, state, password))
+    with opened(configuration(arguments)) as app:
+        account = done(app.accounts.add_user(operator(), arguments.name, arguments.email, role, state, password))
     print(f"added {account.username}")
     return 0
 
@@ -94,10 +94,10 @@ def list_users(arguments: Namespace) -> int:
     from pikachu.core.model.lists import ListQuery
     from pikachu.core.model.times import rfc3339
 
-    with opened(configuration(arguments)) as core:
+    with opened(configuration(arguments)) as app:
         table(
             (one.id, one.username, one.email, one.role, one.state, one.source, rfc3339(one.created_at))
-            for one in every(partial(core.accounts.list_accounts, operator()), ListQuery(sort="id"))
+            for one in every(partial(app.accounts.list_accounts, operator()), ListQuery(sort="id"))
         )
     return 0
 
@@ -109,9 +109,9 @@ def create_token(arguments: Namespace) -> int:
 
     scopes = None if arguments.scope is None else frozenset(Scope(scope) for scope in arguments.scope)
     actor = operator()
-    with opened(configuration(arguments)) as core:
-        account = done(core.accounts.find(actor, arguments.user))
-        _, text = done(core.accounts.create_token(actor, account.id, arguments.name, scopes, arguments.days))
+    with opened(configuration(arguments)) as app:
+        account = done(app.accounts.find(actor, arguments.user))
+        _, text = done(app.accounts.create_token(actor, account.id, arguments.name, scopes, arguments.days))
     print(text)
     return 0
 
@@ -124,8 +124,8 @@ def list_tokens(arguments: Namespace) -> int:
     from pikachu.core.model.lists import ListQuery
     from pikachu.core.model.times import rfc3339
 
-    with opened(configuration(arguments)) as core:
-        query = ListQuery(sort="id", owner_id=owner_id(core, arguments.user))
+    with opened(configuration(arguments)) as app:
+        query = ListQuery(sort="id", owner_id=owner_id(app, arguments.user))
         table(
             (
                 one.id,
@@ -136,7 +136,7 @@ def list_tokens(arguments: Namespace) -> int:
                 one.last_used_at and rfc3339(one.last_used_at),
             )
             for one, owner in every_owned(
-                core, partial(core.accounts.list_tokens, operator()), query, lambda one: one.account_id
+                app, partial(app.accounts.list_tokens, operator()), query, lambda one: one.account_id
             )
         )
     return 0
@@ -146,8 +146,8 @@ def revoke_token(arguments: Namespace) -> int:
     """``pikachu token revoke``."""
     from pikachu.cli.session import configuration, done, opened, operator
 
-    with opened(configuration(arguments)) as core:
-        done(core.accounts.revoke_token(operator(), arguments.id))
+    with opened(configuration(arguments)) as app:
+        done(app.accounts.revoke_token(operator(), arguments.id))
     print(f"revoked token {arguments.id}")
     return 0
 
@@ -157,9 +157,9 @@ def create_challenge(arguments: Namespace) -> int:
     from pikachu.cli.session import configuration, done, opened, operator
 
     actor = operator()
-    with opened(configuration(arguments)) as core:
-        account = done(core.accounts.find(actor, arguments.user))
-        _, text = done(core.accounts.create_challenge(actor, account.id, arguments.validity))
+    with opened(configuration(arguments)) as app:
+        account = done(app.accounts.find(actor, arguments.user))
+        _, text = done(app.accounts.create_challenge(actor, account.id, arguments.validity))
     print(text)
     return 0
 
@@ -172,9 +172,9 @@ def list_challenges(arguments: Namespace) -> int:
     from pikachu.core.model.lists import ListQuery
     from pikachu.core.model.times import rfc3339, utc
 
-    with opened(configuration(arguments)) as core:
-        query = ListQuery(sort="id", owner_id=owner_id(core, arguments.user))
-        now = utc(core.clock.seconds())
+    with opened(configuration(arguments)) as app:
+        query = ListQuery(sort="id", owner_id=owner_id(app, arguments.user))
+        now = utc(app.clock.seconds())
         table(
             (
                 one.id,
@@ -188,7 +188,7 @@ def list_challenges(arguments: Namespace) -> int:
                 rfc3339(one.expires_at),
             )
             for one, owner in every_owned(
-                core, partial(core.accounts.list_challenges, operator()), query, lambda one: one.owner_id
+                app, partial(app.accounts.list_challenges, operator()), query, lambda one: one.owner_id
             )
         )
     return 0

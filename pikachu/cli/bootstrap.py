@@ -16,8 +16,8 @@ from pikachu.ca.bootstrap import (
     PRIVATE_FOLDER,
     PUBLIC_FILE,
     PUBLIC_FOLDER,
+    Bootstrap,
     CAPlan,
-    Founder,
     RootFiles,
     Write,
     ca_subject,
@@ -35,7 +35,7 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import AccountState, Role
 from pikachu.core.model.times import utc
 from pikachu.inventory.template_files import X509Templates
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.server.composition import ca_files, database_url, passphrase
 from pikachu.signers.files import CAFiles
 from pikachu.storage.migrate import SchemaState, migrate
@@ -60,7 +60,7 @@ class Initialization:
         self._arguments = arguments
         self._write = write
         self._clock = CommandClock()
-        self._founder = Founder(
+        self._founder = Bootstrap(
             utc(self._clock.seconds()), config.ca.key_permissions.value, self._report, warn, write=write
         )
 
@@ -84,10 +84,10 @@ class Initialization:
             self._founder.default_policy(config.paths.server_ext_cfg, config.paths.validity_conf)
             self._folders()
             self._database()
-            with opened(config) as core:
-                self._https(core, names)
-                self._templates(core)
-                self._admin(core, wanted)
+            with opened(config) as app:
+                self._https(app, names)
+                self._templates(app)
+                self._admin(app, wanted)
 
     def _report(self, what: str, path: Path) -> None:
         self._say(what, _shown(path))
@@ -186,7 +186,7 @@ class Initialization:
         else:
             self._say(said, "the database of [DATABASE] url")
 
-    def _https(self, core: Core, names: tuple[GeneralName, ...]) -> None:
+    def _https(self, app: Application, names: tuple[GeneralName, ...]) -> None:
         config = self._config
         pairs: dict[Path, tuple[Path, str]] = {}
         if config.https.port and config.https.ssl_cert and config.https.ssl_key:
@@ -195,10 +195,10 @@ class Initialization:
         if trusted.trusted_port and trusted.trusted_ssl_cert and trusted.trusted_ssl_key:
             pairs.setdefault(trusted.trusted_ssl_cert, (trusted.trusted_ssl_key, "[TRUSTED_HTTPS] trusted_ssl_key"))
         for certificate, (key, setting) in pairs.items():
-            self._server_certificate(core, certificate, key, setting, names)
+            self._server_certificate(app, certificate, key, setting, names)
 
     def _server_certificate(
-        self, core: Core, certificate: Path, key: Path, setting: str, names: tuple[GeneralName, ...]
+        self, app: Application, certificate: Path, key: Path, setting: str, names: tuple[GeneralName, ...]
     ) -> None:
         if certificate.exists():
             if not key.exists():
@@ -212,18 +212,18 @@ class Initialization:
                 warn(f"{certificate} has expired; remove it and run `pikachu init` for a new one")
             return
         private_key = self._founder.key(key, setting, "prime256v1")
-        issuer = core.issuers.current.get("ec", core.issuers.default)
+        issuer = app.issuers.current.get("ec", app.issuers.default)
 
         def content() -> bytes:
             record = done(
                 issue_server_certificate(
-                    core.authority,
+                    app.authority,
                     issuer,
                     private_key,
                     _common_name(names),
                     names,
                     self._arguments.https_days,
-                    core.registration.addresses(issuer),
+                    app.registration.addresses(issuer),
                     operator(),
                 )
             )
@@ -251,37 +251,37 @@ class Initialization:
         name: str | None = self._arguments.admin_password_file
         return None if name is None else read_password(name)
 
-    def _admin(self, core: Core, wanted: str | None) -> None:
+    def _admin(self, app: Application, wanted: str | None) -> None:
         actor = operator()
-        admins = done(core.accounts.list_accounts(actor, ListQuery(limit=1, filters={"role": "admin"})))
+        admins = done(app.accounts.list_accounts(actor, ListQuery(limit=1, filters={"role": "admin"})))
         try:
-            done(core.accounts.find(actor, ADMIN))
+            done(app.accounts.find(actor, ADMIN))
         except NotFound:
             if not admins.items:
-                self._make_admin(core, wanted)
+                self._make_admin(app, wanted)
                 return
             self._say("left", "the administrators")
             return
         self._say("left", f"the account {ADMIN}")
 
-    def _make_admin(self, core: Core, wanted: str | None) -> None:
+    def _make_admin(self, app: Application, wanted: str | None) -> None:
         password = wanted
         if password is None:
             length = max(20, self._config.default.password_min_length)
             password = secrets.token_urlsafe(length)[:length]
             # Told before it counts: a run that is killed between leaves no account that nobody can enter.
             print(f"admin password: {password}", flush=True)
-        done(core.accounts.add_user(operator(), ADMIN, "admin@localhost", Role.ADMIN, AccountState.ACTIVE, password))
+        done(app.accounts.add_user(operator(), ADMIN, "admin@localhost", Role.ADMIN, AccountState.ACTIVE, password))
         self._say("made", f"the account {ADMIN}")
 
-    def _templates(self, core: Core) -> None:
+    def _templates(self, app: Application) -> None:
         """Those that the program comes with, each once: what an admin has deleted stays deleted."""
         actor = operator()
-        files = X509Templates(core.templates, JinjaText, None, core.pools.files)
+        files = X509Templates(app.templates, JinjaText, None, app.pools.files)
         made = 0
         for file in done(files.list(actor)):
             known = ListQuery(limit=1, filters={"resource_type": "template", "resource_name": file.title})
-            if not done(core.store.events(known)).items:
+            if not done(app.store.events(known)).items:
                 done(files.render(actor, file.name, {}, file.title, file.profile_type, system=True))
                 made += 1
         if made:

@@ -47,15 +47,15 @@ def list_generations(arguments: Namespace) -> int:
     """``ca list``."""
     from pikachu.cli.session import configuration, opened, table
 
-    with opened(configuration(arguments)) as core:
+    with opened(configuration(arguments)) as app:
         rows = []
-        for issuer in sorted(core.issuers.all(), key=lambda one: (one.name, one.certificate.not_before, one.id)):
+        for issuer in sorted(app.issuers.all(), key=lambda one: (one.name, one.certificate.not_before, one.id)):
             state, switch = "former", None
-            if core.issuers.current.get(issuer.name) is issuer:
+            if app.issuers.current.get(issuer.name) is issuer:
                 state = "current"
-            elif core.issuers.next(issuer.name) is issuer:
+            elif app.issuers.next(issuer.name) is issuer:
                 state = "next"
-                files = core.generations.files(issuer.name)
+                files = app.generations.files(issuer.name)
                 announced = None if files is None else files.announced()
                 switch = None if announced is None else f"{announced.switch_at:%Y-%m-%dT%H:%M:%SZ}"
             elif issuer.name == "root":
@@ -88,12 +88,12 @@ def rotate_ca(arguments: Namespace) -> int:
 
     config = configuration(arguments)
     permissions = config.ca.key_permissions.value
-    with opened(config) as core:
-        files = core.generations.files(arguments.name)
+    with opened(config) as app:
+        files = app.generations.files(arguments.name)
         if files is None:
-            known = ", ".join(sorted(core.issuers.current))
+            known = ", ".join(sorted(app.issuers.current))
             raise NotFound(f"there is no issuing CA named {arguments.name!r} with its key in a file; there are {known}")
-        now = core.authority.now()
+        now = app.authority.now()
         switch_at = now if arguments.now else _date(arguments.at) if arguments.at else now + timedelta(days=30)
         rotation = Rotation(files, permissions, now, warn)
         if arguments.csr_only:
@@ -108,11 +108,11 @@ def rotate_ca(arguments: Namespace) -> int:
             root = RootFiles(config.ca.root_key_path, config.ca.root_cert_path, root_passphrase)
             rotation.certify(root, arguments.days, config.ca.public_url)
         coming = rotation.load()
-        done(core.generations.link(core.authority, arguments.name, coming))
+        done(app.generations.link(app.authority, arguments.name, coming))
         identifier = coming.certificate.key_identifier.hex()
         switch = f"{switch_at:%Y-%m-%dT%H:%M:%SZ}"
         event = event_by(operator(), "rotate", "issuer", arguments.name, None, next=identifier, switch_at=switch)
-        done(core.store.add_event(event, now))
+        done(app.store.add_event(event, now))
         rotation.announce(switch_at)
         if complete(files, permissions, now, warn):
             print(f"{arguments.name}: {identifier} signs now")

@@ -94,9 +94,9 @@ def sign_request(arguments: Namespace) -> int:
     from pikachu.x509.pem import certificates_pem
 
     csr = decode_csr_input(read_input(arguments.csr))
-    with opened(configuration(arguments)) as core:
+    with opened(configuration(arguments)) as app:
         result = done(
-            core.registration.sign(
+            app.registration.sign(
                 operator(),
                 csr,
                 Method.CLI,
@@ -118,8 +118,8 @@ def revoke_certificate(arguments: Namespace) -> int:
     from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
 
     serial = parse_serial(arguments.serial)
-    with opened(configuration(arguments)) as core:
-        done(core.authority.revoke(serial, RevocationReason.from_name(arguments.reason), operator()))
+    with opened(configuration(arguments)) as app:
+        done(app.authority.revoke(serial, RevocationReason.from_name(arguments.reason), operator()))
     print(f"revoked {format_serial(serial)}")
     return 0
 
@@ -130,8 +130,8 @@ def release_certificate(arguments: Namespace) -> int:
     from pikachu.core.model.certificates import format_serial, parse_serial
 
     serial = parse_serial(arguments.serial)
-    with opened(configuration(arguments)) as core:
-        done(core.authority.release(serial, operator()))
+    with opened(configuration(arguments)) as app:
+        done(app.authority.release(serial, operator()))
     print(f"released {format_serial(serial)}")
     return 0
 
@@ -141,20 +141,20 @@ def publish_crl(arguments: Namespace) -> int:
     from pikachu.cli.session import configuration, done, opened, operator, read_input, table
     from pikachu.core.errors import NotFound
 
-    with opened(configuration(arguments)) as core:
+    with opened(configuration(arguments)) as app:
         if arguments.brought is not None:
-            crl = done(core.publisher.upload(operator(), read_input(arguments.brought)))
+            crl = done(app.publisher.upload(operator(), read_input(arguments.brought)))
             table([("root", crl.number, crl.der_path)])
             return 0
-        now = core.authority.now()
+        now = app.authority.now()
         name = arguments.issuer
-        issuers = [one for one in core.issuers.all() if name is None or one.name == name]
+        issuers = [one for one in app.issuers.all() if name is None or one.name == name]
         if not issuers:
-            known = ", ".join(sorted({one.name for one in core.issuers.all()}))
+            known = ", ".join(sorted({one.name for one in app.issuers.all()}))
             raise NotFound(f"there is no issuing CA named {name!r}; there are {known}")
         for issuer in issuers:
             if name is not None or issuer.certificate.not_after > now:
-                crl = done(core.publisher.make(issuer))
+                crl = done(app.publisher.make(issuer))
                 table([(issuer.name, crl.number, crl.der_path)])
     return 0
 
@@ -169,10 +169,10 @@ def list_approvals(arguments: Namespace) -> int:
     from pikachu.core.model.times import rfc3339
 
     query = ListQuery(sort="id", filters={"state": RequestState.PENDING.value})
-    with opened(configuration(arguments)) as core:
+    with opened(configuration(arguments)) as app:
         table(
             (one.id, rfc3339(one.created_at), one.method, one.policy, one.principal, one.subject)
-            for one in every(partial(core.inventory.approvals, operator()), query)
+            for one in every(partial(app.inventory.approvals, operator()), query)
         )
     return 0
 
@@ -182,8 +182,8 @@ def approve_request(arguments: Namespace) -> int:
     from pikachu.cli.session import configuration, done, opened, operator
     from pikachu.core.model.certificates import format_serial
 
-    with opened(configuration(arguments)) as core:
-        record = done(core.registration.approve(operator(), arguments.id))
+    with opened(configuration(arguments)) as app:
+        record = done(app.registration.approve(operator(), arguments.id))
     print(format_serial(record.serial))
     return 0
 
@@ -192,8 +192,8 @@ def reject_request(arguments: Namespace) -> int:
     """``pikachu approval reject``."""
     from pikachu.cli.session import configuration, done, opened, operator
 
-    with opened(configuration(arguments)) as core:
-        done(core.registration.reject(operator(), arguments.id, arguments.reason))
+    with opened(configuration(arguments)) as app:
+        done(app.registration.reject(operator(), arguments.id, arguments.reason))
     print(f"rejected {arguments.id}")
     return 0
 
@@ -205,7 +205,7 @@ def list_intents(arguments: Namespace) -> int:
     from pikachu.core.model.certificates import format_serial
     from pikachu.core.model.times import rfc3339
 
-    with opened(configuration(arguments)) as core:
-        orphans = done(core.store.orphans(None, core.authority.now() - ABANDONED_AFTER))
+    with opened(configuration(arguments)) as app:
+        orphans = done(app.store.orphans(None, app.authority.now() - ABANDONED_AFTER))
         table((format_serial(one.serial or 0), rfc3339(one.created_at), one.process, one.subject) for one in orphans)
     return 0

@@ -48,8 +48,8 @@ def verify_events(arguments: Namespace) -> int:
     """``pikachu audit verify``."""
     from pikachu.cli.session import configuration, done, opened
 
-    with opened(configuration(arguments)) as core:
-        count = done(core.store.verify_events())
+    with opened(configuration(arguments)) as app:
+        count = done(app.store.verify_events())
     print(f"{count} events, none changed or removed")
     return 0
 

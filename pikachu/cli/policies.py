@@ -75,7 +75,7 @@ def add_policy(arguments: Namespace) -> int:
         same_key=not arguments.new_key,
     )
     text = read_text(arguments.extensions)
-    with opened(configuration(arguments)) as core:
+    with opened(configuration(arguments)) as app:
         policy = Policy(
             0,
             arguments.name,
@@ -84,12 +84,12 @@ def add_policy(arguments: Namespace) -> int:
             system=arguments.system,
             use_for_est=arguments.est,
             use_for_scep=arguments.scep,
-            owner_id=owner_id(core, arguments.user),
+            owner_id=owner_id(app, arguments.user),
             issuer=arguments.issuer,
             approval=Approval.MANUAL if arguments.manual else Approval.AUTOMATIC,
             limits=limits,
         )
-        added = done(core.policy_rules.add(operator(), policy))
+        added = done(app.policy_administration.add(operator(), policy))
     print(f"added {added.name}")
     return 0
 
@@ -102,12 +102,12 @@ def list_policies(arguments: Namespace) -> int:
     from pikachu.core.model.lists import ListQuery
 
     actor = operator()
-    with opened(configuration(arguments)) as core:
-        rules = core.policy_rules
+    with opened(configuration(arguments)) as app:
+        rules = app.policy_administration
         query = ListQuery(sort="id")
         policies = (
             (rules.default(actor), None),
-            *every_owned(core, partial(rules.list, actor), query, lambda one: one.owner_id),
+            *every_owned(app, partial(rules.list, actor), query, lambda one: one.owner_id),
         )
         table(
             (
@@ -132,8 +132,8 @@ def show_policy(arguments: Namespace) -> int:
     """``pikachu policy show``."""
     from pikachu.cli.session import configuration, done, opened, operator
 
-    with opened(configuration(arguments)) as core:
-        policy = done(core.policy_rules.find(operator(), arguments.name))
+    with opened(configuration(arguments)) as app:
+        policy = done(app.policy_administration.find(operator(), arguments.name))
     print(policy.extensions, end="" if policy.extensions.endswith("\n") else "\n")
     return 0
 
@@ -143,8 +143,8 @@ def delete_policy(arguments: Namespace) -> int:
     from pikachu.cli.session import configuration, done, opened, operator
 
     actor = operator()
-    with opened(configuration(arguments)) as core:
-        policy = done(core.policy_rules.find(actor, arguments.name))
-        done(core.policy_rules.delete(actor, policy.id))
+    with opened(configuration(arguments)) as app:
+        policy = done(app.policy_administration.find(actor, arguments.name))
+        done(app.policy_administration.delete(actor, policy.id))
     print(f"deleted {policy.name}")
     return 0

@@ -21,7 +21,7 @@ from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IDelayedCall
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.people import Principal, PrincipalKind, Role, Scope
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.server.composition import SafetySettings, build, immediate_pools
 
 P = ParamSpec("P")
@@ -80,16 +80,16 @@ def operator() -> Principal:
 
 
 @contextmanager
-def opened(config: Configuration, safety: SafetySettings | None = None) -> Iterator[Core]:
+def opened(config: Configuration, safety: SafetySettings | None = None) -> Iterator[Application]:
     """Every room, beside a running server or without one; each Deferred has fired when it is returned.
 
     :raises ConfigError: one line.
     """
-    core = build(config, CommandClock(), immediate_pools(), None, f"cli:{os.getpid()}", warn, safety)
+    app = build(config, CommandClock(), immediate_pools(), None, f"cli:{os.getpid()}", warn, safety)
     try:
-        yield core
+        yield app
     finally:
-        done(core.store.close())
+        done(app.store.close())
 
 
 def done(promise: Deferred[T]) -> T:
@@ -121,14 +121,14 @@ def every_page(read: Callable[[ListQuery], Deferred[Page[T]]], query: ListQuery)
 
 
 def every_owned(
-    core: Core,
+    app: Application,
     read: Callable[[ListQuery], Deferred[Page[T]]],
     query: ListQuery,
     owner_of: Callable[[T], int | None],
 ) -> Iterator[tuple[T, str | None]]:
     """Yield all rows of a list with their owners' names, which take one query a page."""
     for items in every_page(read, query):
-        names = done(core.inventory.owner_names(operator(), map(owner_of, items)))
+        names = done(app.inventory.owner_names(operator(), map(owner_of, items)))
         for item in items:
             owner = owner_of(item)
             yield item, None if owner is None else names.get(owner, f"#{owner}")
@@ -180,9 +180,9 @@ def read_password(name: str) -> str:
     return line
 
 
-def owner_id(core: Core, name: str | None) -> int | None:
+def owner_id(app: Application, name: str | None) -> int | None:
     """The id of the account of that name; ``None`` for ``None``.
 
     :raises NotFound: when there is none.
     """
-    return None if name is None else done(core.accounts.find(operator(), name)).id
+    return None if name is None else done(app.accounts.find(operator(), name)).id

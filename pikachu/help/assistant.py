@@ -14,7 +14,7 @@ from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.people import Principal, Scope
-from pikachu.help.guide import Hit, Manual, words
+from pikachu.help.guide import Guide, Hit, words
 from pikachu.operations.readiness import UNAVAILABLE, Readiness, State
 from pikachu.operations.statistics import Overview, Statistics
 
@@ -52,8 +52,8 @@ class Answer:
 class Assistant:
     """Answers questions."""
 
-    def __init__(self, manual: Manual, statistics: Statistics, readiness: Readiness, issuers: IssuingCAs) -> None:
-        self._manual = manual
+    def __init__(self, guide: Guide, statistics: Statistics, readiness: Readiness, issuers: IssuingCAs) -> None:
+        self._manual = guide
         self._statistics = statistics
         self._readiness = readiness
         self._issuers = issuers

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-FOLDER: Final = Path(__file__).parent / "guide"
+FOLDER: Final = Path(__file__).parents[1] / "guide"
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.#-]*[a-z0-9]|[a-z0-9]")
 # Words that every page has, and that questions are made of.
 _STOP: Final = frozenset(
@@ -76,7 +76,7 @@ class Hit:
     score: float
 
 
-class Manual:
+class Guide:
     """All pages; they are read when somebody wants the first, for commands of ``pikachu`` want none.
 
     :param folder: of files ``NN-name.md``, in the order of their names.

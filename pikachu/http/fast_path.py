@@ -38,7 +38,7 @@ _LENGTH: Final = re.compile(rb"(?:^|\n)content-length:([^\r\n]*)\r", re.IGNORECA
 _CONNECTION: Final = re.compile(rb"(?:^|\n)connection:([^\r\n]*)\r", re.IGNORECASE)
 
 
-class IQuickResponder(Protocol):
+class IFastResponder(Protocol):
     """Answers from memory, at once."""
 
     def quick(self, method: bytes, target: bytes, body: bytes) -> bytes | None:
@@ -74,7 +74,7 @@ class Served(NamedTuple):
     close: bool
 
 
-class QuickPath:
+class FastPath:
     """Recognises requests that a responder may answer at once.
 
     Reading a header takes several microseconds, but most clients send the same one byte by byte again, so what a
@@ -91,7 +91,7 @@ class QuickPath:
 
     def __init__(
         self,
-        responder: IQuickResponder,
+        responder: IFastResponder,
         prefixes: Sequence[bytes],
         clock: IClock,
         listener: str,

@@ -42,7 +42,7 @@ def peer_certificate(transport: object) -> bytes | None:
 def required_certificate(transport: object) -> bytes | None:
     """The peer's certificate on a port where the handshake fails without one; ``None`` everywhere else.
 
-    Only there people sign in with it (DECISIONS 9): elsewhere browsers are not asked, or it is for devices.
+    Only there people sign in with it: elsewhere browsers are not asked, or it is for devices.
     """
     connection = tls_connection(transport)
     if connection is None or not connection.get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:

@@ -27,7 +27,7 @@ from twisted.web.resource import IResource
 
 from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.http.channel import Channel
-from pikachu.http.fast_path import QuickPath
+from pikachu.http.fast_path import FastPath
 from pikachu.http.peer import peer_address
 from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
 from pikachu.http.turns import TurnScheduler
@@ -218,7 +218,7 @@ class Site(server.Site):
     noisy = False
 
     def __init__(
-        self, resource: IResource, clock: IClock, limits: Limits | None = None, quick: QuickPath | None = None
+        self, resource: IResource, clock: IClock, limits: Limits | None = None, quick: FastPath | None = None
     ) -> None:
         self.limits = limits or Limits()
         self.clock = clock

@@ -30,7 +30,7 @@ class Tree(Resource):
         return rendered
 
 
-class Above(Resource):
+class ParentDirectory(Resource):
     """One leaf for an address and what lies below it, another for the files there: names with a suffix."""
 
     isLeaf = True

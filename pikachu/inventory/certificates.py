@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import own_list, require_scope, sees
+from pikachu.auth.permissions import can_view, require_scope, scope_to_owner
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import NotFound
@@ -37,7 +37,7 @@ class _Name:
     text: str | None
 
 
-class Inventory:
+class CertificateQueries:
     """What people see and do with what this authority has issued.
 
     All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do
@@ -54,7 +54,7 @@ class Inventory:
     @uncancelled
     async def certificates(self, actor: Principal, query: ListQuery) -> Page[CertificateRecord]:
         """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.certificates(own_list(actor, query), self._authority.now())
+        return await self._store.certificates(scope_to_owner(actor, query), self._authority.now())
 
     @uncancelled
     async def certificate(self, actor: Principal, certificate_id: int) -> CertificateRecord:
@@ -81,7 +81,7 @@ class Inventory:
     async def _visible(self, actor: Principal, certificate_id: int, scope: Scope) -> CertificateRecord:
         require_scope(actor, scope)
         found = await self._store.certificate(certificate_id)
-        if not sees(actor, found.owner_id):
+        if not can_view(actor, found.owner_id):
             raise NotFound("there is no such certificate")
         return found
 
@@ -92,14 +92,14 @@ class Inventory:
         """Requests that wait for a person or were decided by one: one's own; for admins those of ``query.owner_id``, or
         all; filter ``state``.
         """
-        query = own_list(actor, query)
+        query = scope_to_owner(actor, query)
         return await self._store.requests(replace(query, filters={**query.filters, "approval": "true"}))
 
     @uncancelled
     async def waiting(self, actor: Principal) -> int:
         """How many requests wait: of one's own, for admins of all; exact to 10,000."""
         query = ListQuery(limit=1, filters={"state": RequestState.PENDING.value}, count=True)
-        return (await self._store.requests(own_list(actor, query))).total or 0
+        return (await self._store.requests(scope_to_owner(actor, query))).total or 0
 
     @uncancelled
     async def approval(self, actor: Principal, request_id: int, scope: Scope = Scope.READ) -> RequestRecord:
@@ -109,7 +109,7 @@ class Inventory:
         """
         require_scope(actor, scope)
         found = await self._store.request(request_id)
-        if found.method is Method.CA or not sees(actor, found.owner_id):
+        if found.method is Method.CA or not can_view(actor, found.owner_id):
             raise NotFound("there is no such request")
         return found
 
@@ -118,14 +118,14 @@ class Inventory:
     @uncancelled
     async def events(self, actor: Principal, query: ListQuery) -> Page[EventRecord]:
         """Events about what is one's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.events(own_list(actor, query))
+        return await self._store.events(scope_to_owner(actor, query))
 
     @uncancelled
     async def event(self, actor: Principal, event_id: int) -> EventRecord:
         """One about what is one's own, or any for admins.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         found = await self._store.event(event_id)
-        if not sees(actor, found.event.owner_id):
+        if not can_view(actor, found.event.owner_id):
             raise NotFound("there is no such event")
         return found
 

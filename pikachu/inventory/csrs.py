@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pikachu.auth.permissions import own_list, require_scope, require_visible, visible
+from pikachu.auth.permissions import get_visible, require_scope, require_visible, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
@@ -142,12 +142,12 @@ class CertificateRequests:
     async def get(self, actor: Principal, csr_id: int) -> StoredCSR:
         """One of one's own, or any for admins (CSR-3).  Fails with NotFound."""
         require_scope(actor, Scope.READ)
-        return await visible(actor, self._store.csr(csr_id), _KIND)
+        return await get_visible(actor, self._store.csr(csr_id), _KIND)
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[StoredCSR]:
         """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.csrs(own_list(actor, query))
+        return await self._store.csrs(scope_to_owner(actor, query))
 
     @uncancelled
     async def delete(self, actor: Principal, csr_id: int) -> None:

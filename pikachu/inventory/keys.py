@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import own_list, require_scope, require_visible, require_whole_account, sees
+from pikachu.auth.permissions import can_view, require_scope, require_visible, require_whole_account, scope_to_owner
 from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -151,7 +151,7 @@ class Keys:
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[StoredKey]:
         """One's own; for admins those of ``query.owner_id``, or all; filter ``type``."""
-        return await self._store.keys(own_list(actor, query))
+        return await self._store.keys(scope_to_owner(actor, query))
 
     @uncancelled
     async def use(self, actor: Principal, key_id: int) -> KeyUse:
@@ -228,7 +228,7 @@ class Keys:
         Fails with NotFound, MalformedRequest (passphrase), UnsupportedAlgorithm (ML-DSA), Overloaded.
         """
         require_whole_account(actor)
-        if not sees(actor, record.owner_id):
+        if not can_view(actor, record.owner_id):
             raise NotFound("there is no such certificate")
         found = await self._key_of(actor, record)
         if found is None:
@@ -258,7 +258,7 @@ class Keys:
     async def _key_of(self, actor: Principal, record: CertificateRecord) -> StoredKey | None:
         require_scope(actor, Scope.READ)
         for found in await self._store.keys_of_public(record.key_id):
-            if sees(actor, found.owner_id):
+            if can_view(actor, found.owner_id):
                 return found
         return None
 

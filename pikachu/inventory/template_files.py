@@ -22,7 +22,7 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.inventory.templates import CertificateTemplates, TemplateDraft
 
 #: Those that come with the program.
-SHIPPED_FOLDER: Final = Path(__file__).parent / "templates" / "x509"
+SHIPPED_FOLDER: Final = Path(__file__).parents[1] / "templates" / "x509"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cnf\.j2")
 _SUFFIX: Final = ".cnf.j2"
 _MAXIMUM_TITLE: Final = 64

@@ -12,7 +12,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredLock
 
-from pikachu.auth.permissions import administers, own_list, require_scope
+from pikachu.auth.permissions import is_admin, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.edits import Versions, repeat, require_version
@@ -94,7 +94,7 @@ class CertificateTemplates:
 
         Filters: ``usage`` (``req`` or ``ext``), ``profile_type``.
         """
-        return await self._store.templates(own_list(actor, query))
+        return await self._store.templates(scope_to_owner(actor, query))
 
     @uncancelled
     async def add(self, actor: Principal, draft: TemplateDraft) -> CertificateTemplate:
@@ -176,7 +176,7 @@ class CertificateTemplates:
 
         :param owner_id: whose it is, unless it is everybody's.
         """
-        if draft.system and not administers(actor):
+        if draft.system and not is_admin(actor):
             raise NotAuthorized("a certificate template for everybody is made by admins only")
         if not draft.system and owner_id is None:
             raise MalformedRequest("a certificate template is everybody's or a user's; say which")
@@ -229,12 +229,12 @@ def _require_scopes(actor: Principal) -> None:
 
 
 def _require_visible(actor: Principal, template: CertificateTemplate) -> None:
-    if template.owner_id not in (None, actor.owner_id) and not administers(actor):
+    if template.owner_id not in (None, actor.owner_id) and not is_admin(actor):
         raise NotFound(_UNKNOWN)
 
 
 def _require_own(actor: Principal, template: CertificateTemplate) -> None:
-    if template.owner_id is None and not administers(actor):
+    if template.owner_id is None and not is_admin(actor):
         raise NotAuthorized("a certificate template for everybody is changed by admins only; copy it instead")
 
 

@@ -19,7 +19,7 @@ log = Logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class VerificationRun:
     """A run through the chain.
 
     :param position: how far the chain is verified.
@@ -41,15 +41,15 @@ class Look:
         return self.position.count
 
 
-class ChainVerification:
+class AuditVerification:
     """Begins runs, and keeps what the last one has found."""
 
     def __init__(self, store: IStore, clock: IClock) -> None:
         self._store = store
         self._clock = clock
-        self._last: Look | None = None
+        self._last: VerificationRun | None = None
 
-    def last(self, actor: Principal) -> Look | None:
+    def last(self, actor: Principal) -> VerificationRun | None:
         """The run that goes on, or the last one since the server began.
 
         :raises NotAuthorized: for all but admins.
@@ -69,7 +69,7 @@ class ChainVerification:
             return False
         begun = self._clock.seconds()
         after = self._last.position if self._last is not None and self._last.failure else CHAIN_START
-        self._last = Look(actor.name, utc(begun), after)
+        self._last = VerificationRun(actor.name, utc(begun), after)
         run = self._store.verify_events(self._progress, after)
         run.addErrback(self._broken).addBoth(self._ended, begun)
         return True

@@ -13,7 +13,7 @@ from typing import Final
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.auth.permissions import administers, require_scope
+from pikachu.auth.permissions import is_admin, require_scope
 from pikachu.core.concurrency import start
 from pikachu.core.errors import Overloaded
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
@@ -25,16 +25,16 @@ from pikachu.operations.statistics import Statistics
 log = Logger()
 
 #: Seconds after an event until it is told, at most one telling in each; and between looks for events of others.
-GATHERED: Final = 0.25
-EVERY: Final = 1.0
+BATCH_DELAY: Final = 0.25
+MIN_INTERVAL: Final = 1.0
 POLL: Final = 1.5
 #: How many may listen at a time, and how many of one's events one telling has.
 LISTENERS: Final = 500
-TOLD: Final = 10
+MAX_EVENTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Notification:
     """What has happened.
 
     :param events: that the listener may see, newest first, the newest few of them; none: there is a new count.
@@ -49,7 +49,7 @@ class News:
 class _Listener:
     owner_id: int | None
     everything: bool
-    tell: Callable[[News], None]
+    tell: Callable[[Notification], None]
 
     @property
     def scope(self) -> int | None:
@@ -58,7 +58,7 @@ class _Listener:
         return None if self.everything else self.owner_id or 0
 
 
-class Live:
+class EventFeed:
     """Tells listeners of events and of new counts."""
 
     def __init__(self, store: IStore, statistics: Statistics, clock: IClock) -> None:
@@ -74,9 +74,9 @@ class Live:
         self._poll_due: IDelayedCall | None = None
         self._looking = False
         store.watch_events(self._noticed)
-        statistics.listen(self._counted)
+        statistics.subscribe(self._counted)
 
-    def listen(self, actor: Principal, tell: Callable[[News], None]) -> Callable[[], None]:
+    def subscribe(self, actor: Principal, tell: Callable[[Notification], None]) -> Callable[[], None]:
         """Have *tell* called with what *actor* may see; what is given ends that.
 
         :raises AuthenticationFailed: for an anonymous actor.
@@ -86,7 +86,7 @@ class Live:
         require_scope(actor, Scope.READ)
         if len(self._listeners) >= LISTENERS:
             raise Overloaded("too many browsers listen; the page is right when it is loaded again", retry_after=60)
-        listener = _Listener(actor.owner_id, administers(actor), tell)
+        listener = _Listener(actor.owner_id, is_admin(actor), tell)
         self._listeners.append(listener)
         if self._poll_due is None:
             self._poll()
@@ -127,13 +127,13 @@ class Live:
 
     def _look_soon(self) -> None:
         if self._look_due is None and not self._looking:
-            delay = max(GATHERED, min(EVERY, self._next_look - self._clock.seconds()))
+            delay = max(BATCH_DELAY, min(MIN_INTERVAL, self._next_look - self._clock.seconds()))
             self._look_due = self._clock.callLater(delay, self._look)
 
     def _look(self) -> None:
         self._look_due = None
         self._looking = True
-        self._next_look = self._clock.seconds() + EVERY
+        self._next_look = self._clock.seconds() + MIN_INTERVAL
 
         def ended(_: object) -> None:
             self._looking = False
@@ -150,21 +150,21 @@ class Live:
         for scope in {listener.scope for listener in self._listeners}:
             if scope is not None and scope not in owners:
                 continue
-            page = await self._store.events(ListQuery(limit=TOLD, owner_id=scope))
+            page = await self._store.events(ListQuery(limit=MAX_EVENTS, owner_id=scope))
             events = tuple(record for record in page.items if record.id > after)
             for listener in tuple(self._listeners):
                 if listener.scope == scope and events:
-                    self._tell(listener, News(events, own=listener.owner_id in owners))
+                    self._tell(listener, Notification(events, own=listener.owner_id in owners))
         if self._told is not None:
             self._told = until
 
     def _counted(self, owner_id: int | None) -> None:
         for listener in tuple(self._listeners):
             if listener.scope == owner_id:
-                self._tell(listener, News(()))
+                self._tell(listener, Notification(()))
 
     @staticmethod
-    def _tell(listener: _Listener, news: News) -> None:
+    def _tell(listener: _Listener, news: Notification) -> None:
         try:
             listener.tell(news)
         except Exception:  # noqa: BLE001 - one listener's failure is not the others'

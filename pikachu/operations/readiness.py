@@ -1,7 +1,7 @@
 """Whether the server can do its work, for ``/readyz``, dashboards and the assistant (RUN-8).
 
-What is checked stands in :mod:`pikachu.operations.readiness_checks`; here is how often.  However many ask, each check runs once at
-a time, and one that hangs is not started a second time.
+:mod:`pikachu.operations.readiness_checks` has the checks; this module says how often they run.  However many ask,
+each check runs once at a time, and one that hangs is not started a second time.
 """
 
 from __future__ import annotations

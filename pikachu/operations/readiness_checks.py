@@ -11,7 +11,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
-from pikachu.ca.service_certificates import OCSP, ServiceCredentials
+from pikachu.ca.service_certificates import OCSP, ServiceCertificates
 from pikachu.core.errors import NotFound, SecretKeyChanged, StoreUnavailable, Unavailable
 from pikachu.core.interfaces import IClock, IWorkerPool, Sealed
 from pikachu.core.model.times import utc
@@ -55,7 +55,7 @@ class ServerChecks:
         database: DatabaseProbes,
         sealer: Sealer,
         issuers: IssuingCAs,
-        credentials: ServiceCredentials,
+        credentials: ServiceCertificates,
         responder: OCSPResponder | None,
         publisher: CRLPublisher,
         signing: IWorkerPool,

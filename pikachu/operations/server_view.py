@@ -31,7 +31,7 @@ class ExplainedSetting:
     comment: str
 
 
-class Operation:
+class ServerView:
     """For admins.
 
     :param pool: where files are read.

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.auth.permissions import administers, require_scope
+from pikachu.auth.permissions import is_admin, require_scope
 from pikachu.core.concurrency import start, uncancelled
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
 from pikachu.core.model.counts import Batch, Counts, Issued
@@ -33,11 +33,11 @@ DAYS_BACK: Final = 30
 ROWS: Final = 10_000
 # Seconds: how long who asks waits for a new count; how soon after one the next is made when something has changed, and
 # when nothing has (certificates expire, and other processes write).
-PATIENCE: Final = 0.08
-SOONEST: Final = 0.5
-LATEST: Final = 30.0
+MAX_WAIT: Final = 0.08
+MIN_INTERVAL: Final = 0.5
+MAX_INTERVAL: Final = 30.0
 # A count that took long is kept for so many times as long.
-_REST: Final = 10
+_COST_FACTOR: Final = 10
 _SCOPES: Final = 500
 _DAY: Final = 86400
 _EPOCH: Final = date(1970, 1, 1)
@@ -144,7 +144,7 @@ class Statistics:
         """There is an event of that id, of this process or another: what was counted before it may be outdated."""
         self._newest_event = max(self._newest_event, event_id)
 
-    def listen(self, callback: Callable[[int | None], None]) -> None:
+    def subscribe(self, callback: Callable[[int | None], None]) -> None:
         """Call *callback* with the owner (``None``: all) of a count that is newer than what who asked was given."""
         self._listeners.append(callback)
 
@@ -157,7 +157,7 @@ class Statistics:
         """
         require_scope(actor, Scope.READ)
         # No account has the id 0.
-        scope = self._scope(None if administers(actor) else actor.owner_id or 0)
+        scope = self._scope(None if is_admin(actor) else actor.owner_id or 0)
         changed = scope.event < self._newest_event
         if scope.counting or scope.counts is None or self._remaining(scope, changed=changed) <= 0:
             await self._fresh(scope)
@@ -191,7 +191,7 @@ class Statistics:
 
     def _remaining(self, scope: _Scope, *, changed: bool) -> float:
         """Seconds until the next count is due."""
-        kept = max(SOONEST if changed else LATEST, _REST * scope.cost)
+        kept = max(MIN_INTERVAL if changed else MAX_INTERVAL, _COST_FACTOR * scope.cost)
         return min(kept, scope.counted_at + kept - self._clock.seconds())
 
     def _overdue(self, scope: _Scope) -> None:
@@ -212,7 +212,7 @@ class Statistics:
             scope.late = True
             turn.callback(None)
 
-        limit = self._clock.callLater(PATIENCE, give_up)
+        limit = self._clock.callLater(MAX_WAIT, give_up)
 
         def ended(result: Failure | None) -> Failure | None:
             if limit.active():

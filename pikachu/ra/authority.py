@@ -14,8 +14,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.auth.permissions import require_scope, sees
-from pikachu.ca.issuance import Order
+from pikachu.auth.permissions import can_view, require_scope
+from pikachu.ca.issuance import IssuanceRequest
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RequestError
@@ -23,7 +23,7 @@ from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import RequestRecord, RequestState, StoredCSR
-from pikachu.ra.enrollment import Issued, Pending, SoundRequest, check_request, requester
+from pikachu.ra.enrollment import Issued, Pending, VerifiedRequest, check_request, requester
 from pikachu.ra.est import ESTRegistration
 from pikachu.ra.preview import Preview, one_sided, preview_of
 from pikachu.ra.scep import SCEPRegistration
@@ -114,7 +114,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
             owner_id = requester(principal, stored)
             await self._prepare(chosen, method)
 
-            def order() -> Order:
+            def order() -> IssuanceRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
                 return self._decide(method, check_request(parsed), principal, chosen, days)
@@ -124,7 +124,11 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         return Deferred.fromCoroutine(work())
 
     async def _preview(
-        self, csr: CertificationRequest, decide: Callable[[], Order], owner_id: int | None, request_id: int = 0
+        self,
+        csr: CertificationRequest,
+        decide: Callable[[], IssuanceRequest],
+        owner_id: int | None,
+        request_id: int = 0,
     ) -> Preview:
         try:
             order = decide()
@@ -140,7 +144,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         if isinstance(csr, bytes):
             return None, csr
         stored = await self._store.csr(csr)
-        if not sees(principal, stored.owner_id):
+        if not can_view(principal, stored.owner_id):
             raise NotFound("there is no such certificate signing request")
         return stored, stored.der
 
@@ -191,7 +195,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         async def work() -> Preview | None:
             require_scope(principal, Scope.READ)
             request = await self._store.request(request_id)
-            if request.method is Method.CA or not sees(principal, request.owner_id):
+            if request.method is Method.CA or not can_view(principal, request.owner_id):
                 raise NotFound("there is no such request")
             if not request.csr:
                 return None
@@ -207,9 +211,9 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
 
         return Deferred.fromCoroutine(work())
 
-    def _order_of(self, request: RequestRecord, csr: CertificationRequest, policy: Policy) -> Order:
+    def _order_of(self, request: RequestRecord, csr: CertificationRequest, policy: Policy) -> IssuanceRequest:
         # The signature was verified when the request came in; a legacy digest must not stop it now.
-        sound = SoundRequest(csr, describe_spki(csr.spki_der))
+        sound = VerifiedRequest(csr, describe_spki(csr.spki_der))
         return self._order(sound, policy, request.method, request.validity_days)
 
     def reject(self, approver: Principal, request_id: int, reason: str) -> Deferred[RequestRecord]:

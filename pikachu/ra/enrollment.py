@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.auth.authenticator import Authenticator
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA, Order
+from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, IssuingCA
 from pikachu.core.concurrency import start
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, PolicyViolation, RequestError
 from pikachu.core.interfaces import Begun, IStore, Repeated
@@ -20,7 +20,7 @@ from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.people import Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import NewRequest, RequestState, StoredCSR
-from pikachu.ra.policies import PolicyBook, check_days, check_limits
+from pikachu.ra.policies import PolicyResolver, check_days, check_limits
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.csr import CertificationRequest, verify_csr
 from pikachu.x509.extension import Extension
@@ -70,14 +70,14 @@ class RegistrationSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class SoundRequest:
+class VerifiedRequest:
     """A request that passed every check but the policy's."""
 
     csr: CertificationRequest
     key: KeyDescription
 
 
-class Together:
+class SingleFlight:
     """Does once what several ask for at the same time, and gives its result to all of them."""
 
     def __init__(self) -> None:
@@ -102,14 +102,14 @@ class Together:
                 turn.callback(result)
 
 
-class Decisions:
+class EnrollmentService:
     """The part of the registration authority that EST, SCEP, REST and the command line share."""
 
     def __init__(
         self,
         store: IStore,
         authority: CertificateAuthority,
-        policies: PolicyBook,
+        policies: PolicyResolver,
         authenticator: Authenticator,
         settings: RegistrationSettings,
     ) -> None:
@@ -118,8 +118,8 @@ class Decisions:
         self.policies = policies
         self._authenticator = authenticator
         self._settings = settings
-        self._est_together = Together()
-        self._scep_together = Together()
+        self._est_together = SingleFlight()
+        self._scep_together = SingleFlight()
 
     def issuer_for(self, policy: Policy, protocol: Method) -> IssuingCA:
         """The CA that signs under a policy: the one it names, for SCEP ``rsa`` where configured, else the default."""
@@ -130,7 +130,7 @@ class Decisions:
             return issuers.named("rsa")
         return issuers.default
 
-    def _order(self, sound: SoundRequest, policy: Policy, protocol: Method, days: int | None) -> Order:
+    def _order(self, sound: VerifiedRequest, policy: Policy, protocol: Method, days: int | None) -> IssuanceRequest:
         issuer = self.issuer_for(policy, protocol)
         limits = policy.limits
         names = [name.text for name in sound.csr.names] if limits.honour_names else []
@@ -155,7 +155,7 @@ class Decisions:
             issuer=issuer.certificate,
             addresses=self.addresses(issuer),
         )
-        return Order(
+        return IssuanceRequest(
             issuer,
             policy,
             sound.csr.name,
@@ -178,8 +178,8 @@ class Decisions:
                 await self.policies.texts.prepare(policy.extensions, variables)
 
     def _decide(
-        self, method: Method, sound: SoundRequest, principal: Principal, policy: Policy, days: int | None
-    ) -> Order:
+        self, method: Method, sound: VerifiedRequest, principal: Principal, policy: Policy, days: int | None
+    ) -> IssuanceRequest:
         """What *principal* gets for a sound request: what a preview shows, and what is signed."""
         certificate = principal.certificate
         if (
@@ -190,7 +190,7 @@ class Decisions:
             raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
         return self._order(sound, policy, method, days)
 
-    def _context(self, sound: SoundRequest, issuer: IssuingCA) -> ExtensionContext:
+    def _context(self, sound: VerifiedRequest, issuer: IssuingCA) -> ExtensionContext:
         certificate = issuer.certificate
         names = certificate.extension(SUBJECT_ALTERNATIVE_NAME)
         return ExtensionContext(
@@ -224,7 +224,7 @@ class Decisions:
     async def _proceed(
         self,
         method: Method,
-        sound: SoundRequest,
+        sound: VerifiedRequest,
         principal: Principal,
         policy: Policy,
         *,
@@ -319,13 +319,13 @@ class Decisions:
         return None
 
 
-def check_request(csr: CertificationRequest, *, allow_sha1: bool = False, allow_md5: bool = False) -> SoundRequest:
+def check_request(csr: CertificationRequest, *, allow_sha1: bool = False, allow_md5: bool = False) -> VerifiedRequest:
     """Step 2: proof of possession, the key, and the names; nothing of policy.
 
     :raises BadCSR: or one of its kind, UnsupportedAlgorithm, PolicyViolation for names nobody may have.
     """
     key = verify_csr(csr, allow_sha1=allow_sha1, allow_md5=allow_md5)
-    return SoundRequest(csr, key)
+    return VerifiedRequest(csr, key)
 
 
 def requested_names(csr: CertificationRequest) -> bytes | None:

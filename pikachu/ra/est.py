@@ -22,7 +22,7 @@ from pikachu.core.errors import (
 from pikachu.core.model.certificates import CertificateStatus, Method
 from pikachu.core.model.people import Credentials, PresentedCertificate, Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
-from pikachu.ra.enrollment import Decisions, Issued, Pending, SoundRequest, check_request, requested_names
+from pikachu.ra.enrollment import EnrollmentService, Issued, Pending, VerifiedRequest, check_request, requested_names
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_csr_input, parse_csr
 from pikachu.x509.names import names_equal
@@ -36,7 +36,7 @@ _NO_CREDENTIALS = "enrolling needs a client certificate, a password or a challen
 Demanded: TypeAlias = Callable[[Policy, CertificationRequest, KeyDescription], None]
 
 
-class ESTRegistration(Decisions):
+class ESTRegistration(EnrollmentService):
     """The registration authority towards EST."""
 
     def est_enroll(
@@ -151,7 +151,7 @@ class ESTRegistration(Decisions):
             raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
 
     async def _check_reenrollment(
-        self, presented: PresentedCertificate | None, sound: SoundRequest, policy: Policy
+        self, presented: PresentedCertificate | None, sound: VerifiedRequest, policy: Policy
     ) -> None:
         """EST-3: the certificate being renewed authenticates, and its names stay (RFC 7030 section 4.2.2)."""
         if presented is None or not presented.own:
@@ -219,7 +219,7 @@ class ESTRegistration(Decisions):
 
         async def work() -> Issued | Pending:
             key = describe_spki(spki)
-            sound = SoundRequest(csr, key)
+            sound = VerifiedRequest(csr, key)
             return await self._proceed(Method.EST, sound, principal, policy, label=label)
 
         return start(work())

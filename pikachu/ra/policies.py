@@ -33,7 +33,7 @@ log = Logger()
 
 DEFAULT_POLICY_NAME = "System"
 #: The built-in policy without extensions: certificates have what the CA always adds, and the request's names.
-BARE_POLICY_NAME = "None"
+NO_EXTENSIONS_POLICY = "None"
 POLICY_NAME = re.compile(r"[A-Za-z0-9._ -]{1,64}")
 _MAX_DAYS = 36500
 # int() takes longer the more digits there are, and refuses some thousands with an error of its own.
@@ -225,7 +225,7 @@ def check_days(days: int) -> None:
         raise PolicyViolation(f"a validity is 1 to {_MAX_DAYS} days")
 
 
-class PolicyBook:
+class PolicyResolver:
     """Finds the policy of an enrollment, and keeps what it found for a second.
 
     What another process changes is in force a second later; what this one changes, at once (``forget``).
@@ -308,7 +308,7 @@ class PolicyBook:
     @property
     def bare(self) -> Policy:
         """The policy without extensions of its own; its validity is the default one."""
-        return Policy(id=-1, name=BARE_POLICY_NAME, days=self.default.days, extensions="[ v3_ext ]\n", system=True)
+        return Policy(id=-1, name=NO_EXTENSIONS_POLICY, days=self.default.days, extensions="[ v3_ext ]\n", system=True)
 
     def forget(self) -> None:
         """Policies were changed: look again."""
@@ -333,7 +333,7 @@ class PolicyBook:
         if named is not None:
             if named == DEFAULT_POLICY_NAME:
                 return self.default
-            if named == BARE_POLICY_NAME:
+            if named == NO_EXTENSIONS_POLICY:
                 return self.bare
             policy = await self._by_name(named)
             if policy is None or not may_use(policy, principal):

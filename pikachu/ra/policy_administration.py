@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredLock
 
-from pikachu.auth.permissions import administers, own_list, require_scope, sees
+from pikachu.auth.permissions import can_view, is_admin, require_scope, scope_to_owner
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -34,10 +34,10 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.times import utc
 from pikachu.ra.policies import (
-    BARE_POLICY_NAME,
     DEFAULT_POLICY_NAME,
+    NO_EXTENSIONS_POLICY,
     POLICY_NAME,
-    PolicyBook,
+    PolicyResolver,
     check_days,
     default_version,
 )
@@ -75,7 +75,7 @@ _KIND: Final = "policy"
 _EVENTS_SEARCHED: Final = 25
 
 
-class Policies:
+class PolicyAdministration:
     """What people do with policies.
 
     All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
@@ -85,7 +85,7 @@ class Policies:
     """
 
     def __init__(
-        self, store: IStore, book: PolicyBook, issuers: IssuingCAs, clock: IClock, public_url: str | None = None
+        self, store: IStore, book: PolicyResolver, issuers: IssuingCAs, clock: IClock, public_url: str | None = None
     ) -> None:
         self._public_url = (public_url or "").rstrip("/")
         self._store = store
@@ -123,7 +123,7 @@ class Policies:
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[Policy]:
         """One's own and the system's; for admins all, or those of ``query.owner_id``.  The default one is not in it."""
-        return await self._store.policies(own_list(actor, query))
+        return await self._store.policies(scope_to_owner(actor, query))
 
     @uncancelled
     async def add(self, actor: Principal, policy: Policy) -> Policy:
@@ -194,7 +194,7 @@ class Policies:
         return await self._one_by_one(change, expected)
 
     async def _update_default(self, actor: Principal, policy: Policy, before: Policy, expected: Versions) -> Policy:
-        if not administers(actor):
+        if not is_admin(actor):
             raise NotAuthorized("the default policy is changed by admins only")
         await self._check_text(policy.extensions)
         check_days(policy.days)
@@ -261,7 +261,7 @@ class Policies:
 
     @staticmethod
     def _require_own(actor: Principal, policy: Policy) -> None:
-        if administers(actor):
+        if is_admin(actor):
             return
         require_scope(actor, Scope.ENROLL)
         if policy.system or policy.owner_id != actor.owner_id:
@@ -273,7 +273,7 @@ class Policies:
         policy = await self._owned(actor, policy)
         _check_name(policy)
         check_days(policy.days)
-        is_checked = administers(actor) or (before is not None and before.extensions == policy.extensions)
+        is_checked = is_admin(actor) or (before is not None and before.extensions == policy.extensions)
         await self._check_text(policy.extensions, () if is_checked else self._issuer_contexts())
         limits = _checked_limits(policy.limits)
         if limits.max_days is not None and policy.days > limits.max_days:
@@ -326,14 +326,14 @@ class Policies:
         """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""
         require_scope(actor, Scope.ENROLL)
         if policy.system:
-            if not administers(actor):
+            if not is_admin(actor):
                 raise NotAuthorized("a system policy is made by admins only")
             return replace(policy, owner_id=None)
         owner_id = actor.owner_id if policy.owner_id is None else policy.owner_id
         if owner_id is None:
             raise MalformedRequest("a policy is the system's or a user's; say which")
         if owner_id != actor.owner_id:
-            if not administers(actor):
+            if not is_admin(actor):
                 raise NotAuthorized("a policy for somebody else is made by admins only")
             await self._store.account(owner_id)
         return replace(policy, owner_id=owner_id)
@@ -365,7 +365,7 @@ class Policies:
 
 def _sees(actor: Principal, policy: Policy) -> bool:
     """Like ``may_use``, but an admin's token without that scope sees what a user would."""
-    return policy.system or sees(actor, policy.owner_id)
+    return policy.system or can_view(actor, policy.owner_id)
 
 
 def _check_name(policy: Policy) -> None:
@@ -374,8 +374,8 @@ def _check_name(policy: Policy) -> None:
         raise MalformedRequest("a policy's name is 1 to 64 letters, digits and the characters . _ - and space")
     if name.lower() == DEFAULT_POLICY_NAME.lower():
         raise Conflict(f"{DEFAULT_POLICY_NAME} is the name of the default policy; choose another one")
-    if name.lower() == BARE_POLICY_NAME.lower():
-        raise Conflict(f"{BARE_POLICY_NAME} is the name of the policy without extensions; choose another one")
+    if name.lower() == NO_EXTENSIONS_POLICY.lower():
+        raise Conflict(f"{NO_EXTENSIONS_POLICY} is the name of the policy without extensions; choose another one")
     if policy.use_for_est and name in _NO_EST_LABELS:
         raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name")
     if policy.use_for_scep and name in _NO_SCEP_LABELS:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pikachu.ca.issuance import Order
+from pikachu.ca.issuance import IssuanceRequest
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import ToBeSigned
 from pikachu.core.model.policies import Approval
@@ -110,7 +110,7 @@ class Preview:
     refusal: PikachuError | None = None
 
 
-def preview_of(csr: CertificationRequest, order: Order, to_be_signed: ToBeSigned, now: datetime) -> Preview:
+def preview_of(csr: CertificationRequest, order: IssuanceRequest, to_be_signed: ToBeSigned, now: datetime) -> Preview:
     """What *csr* asks for, and what the order that was made of it gives."""
     asked = [_with_outcome(extension, order) for extension in csr.extensions]
     return Preview(_asked(csr, asked), _given(csr, order, to_be_signed, now))
@@ -165,7 +165,7 @@ def _asked_extension(extension: Extension, outcome: str = "", why: str = "") -> 
     )
 
 
-def _with_outcome(asked: Extension, order: Order) -> AskedExtension:
+def _with_outcome(asked: Extension, order: IssuanceRequest) -> AskedExtension:
     given = next((one for one in order.extensions if one.oid == asked.oid), None)
     from_policy = any(one.oid == asked.oid for one in order.policy_extensions)
     if given == asked:
@@ -182,7 +182,7 @@ def _with_outcome(asked: Extension, order: Order) -> AskedExtension:
     )
 
 
-def _given_extension(given: Extension, csr: CertificationRequest, order: Order) -> GivenExtension:
+def _given_extension(given: Extension, csr: CertificationRequest, order: IssuanceRequest) -> GivenExtension:
     said = next((one for one in order.policy_extensions if one.oid == given.oid), None)
     asked = csr.extension(given.oid)
     if said is not None:
@@ -198,7 +198,7 @@ def _given_extension(given: Extension, csr: CertificationRequest, order: Order) 
     return GivenExtension(given.oid, object_name(given.oid), given.critical, extension_text(given), origin, why)
 
 
-def _given(csr: CertificationRequest, order: Order, to_be_signed: ToBeSigned, now: datetime) -> Given:
+def _given(csr: CertificationRequest, order: IssuanceRequest, to_be_signed: ToBeSigned, now: datetime) -> Given:
     issuer = order.issuer
     remarks = []
     if to_be_signed.not_after < end_of_validity(now, order.days):

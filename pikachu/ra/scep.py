@@ -13,7 +13,7 @@ from pikachu.core.errors import AuthenticationFailed, BadCSR, NotAuthorized, Not
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import ANONYMOUS, Principal
 from pikachu.core.model.policies import Approval
-from pikachu.ra.enrollment import Decisions, Issued, Pending, SoundRequest, check_request
+from pikachu.ra.enrollment import EnrollmentService, Issued, Pending, VerifiedRequest, check_request
 from pikachu.x509.csr import CertificationRequest, parse_csr
 from pikachu.x509.names import names_equal
 
@@ -41,7 +41,7 @@ class SCEPEnrollment:
     allow_md5: bool = False
 
 
-class SCEPRegistration(Decisions):
+class SCEPRegistration(EnrollmentService):
     """The registration authority towards SCEP."""
 
     def scep_enroll(self, enrollment: SCEPEnrollment) -> Deferred[Issued | Pending]:
@@ -64,7 +64,7 @@ class SCEPRegistration(Decisions):
         return await self._scep_together.run(repeat, decide)
 
     async def _scep_decide(
-        self, enrollment: SCEPEnrollment, sound: SoundRequest, signer_key: bytes, repeat: bytes
+        self, enrollment: SCEPEnrollment, sound: VerifiedRequest, signer_key: bytes, repeat: bytes
     ) -> Issued | Pending:
         if enrollment.self_signed:
             if enrollment.renewal:
@@ -139,7 +139,7 @@ class SCEPRegistration(Decisions):
         return Deferred.fromCoroutine(work())
 
 
-def _check_scep_request(enrollment: SCEPEnrollment) -> tuple[CertificationRequest, SoundRequest]:
+def _check_scep_request(enrollment: SCEPEnrollment) -> tuple[CertificationRequest, VerifiedRequest]:
     """Step 2 for what was decrypted from a message.
 
     Who sends somebody else's message again, changed and signed anew, must not learn how it decrypts.  Only who names

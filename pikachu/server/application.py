@@ -10,28 +10,28 @@ from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.generations import Generations
 from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
-from pikachu.ca.service_certificates import ServiceCredentials
+from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
 from pikachu.core.concurrency import WorkerPool
 from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
-from pikachu.help.guide import Manual
+from pikachu.help.guide import Guide
 from pikachu.inspection.service import Inspection
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.templates import CertificateTemplates
-from pikachu.operations.audit_verification import ChainVerification
-from pikachu.operations.event_feed import Live
+from pikachu.operations.audit_verification import AuditVerification
+from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.readiness import Readiness
-from pikachu.operations.server_view import Operation
+from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.authority import RegistrationAuthority
-from pikachu.ra.policies import PolicyBook
-from pikachu.ra.policy_administration import Policies
+from pikachu.ra.policies import PolicyResolver
+from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.storage.store import Store
-from pikachu.va.ca_directory import Authorities
+from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder
 from pikachu.x509.certificate import Certificate
@@ -78,7 +78,7 @@ class Pools:
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
+class Application:
     """RA, CA and VA with what they use."""
 
     config: Configuration
@@ -88,30 +88,30 @@ class Core:
     sealer: Sealer
     issuers: IssuingCAs
     authority: CertificateAuthority
-    policies: PolicyBook
+    policies: PolicyResolver
     authenticator: Authenticator
     accounts: Accounts
     holdings: Holdings
     sessions: Sessions
     registration: RegistrationAuthority
-    credentials: ServiceCredentials
+    credentials: ServiceCertificates
     responder: OCSPResponder
     publisher: CRLPublisher
     statuses: CertificateStatusReader
     manufacturers: tuple[Certificate, ...]
     root: Certificate | None
-    policy_rules: Policies
+    policy_administration: PolicyAdministration
     generations: Generations
     templates: CertificateTemplates
     statistics: Statistics
     readiness: Readiness
-    live: Live
-    inventory: Inventory
-    authorities: Authorities
+    event_feed: EventFeed
+    inventory: CertificateQueries
+    ca_directory: CADirectory
     keys: Keys
     requests: CertificateRequests
-    verification: ChainVerification
-    manual: Manual
+    verification: AuditVerification
+    guide: Guide
     assistant: Assistant
     inspection: Inspection
-    operation: Operation
+    operation: ServerView

@@ -20,7 +20,7 @@ from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.ca.generations import Generations
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
-from pikachu.ca.service_certificates import ServiceCredentials
+from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
 from pikachu.config.features import require_features
@@ -32,29 +32,29 @@ from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
-from pikachu.help.guide import Manual
+from pikachu.help.guide import Guide
 from pikachu.inspection.openssl_program import OpenSSL
 from pikachu.inspection.service import Inspection
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.templates import CertificateTemplates
-from pikachu.operations.audit_verification import ChainVerification
-from pikachu.operations.event_feed import Live
+from pikachu.operations.audit_verification import AuditVerification
+from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks
 from pikachu.operations.rekey import next_file, open_sealed
-from pikachu.operations.server_view import Operation
+from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import RegistrationSettings
-from pikachu.ra.policies import DefaultPolicyFiles, PolicyBook
-from pikachu.ra.policy_administration import Policies
-from pikachu.server.application import Core, Pools
+from pikachu.ra.policies import DefaultPolicyFiles, PolicyResolver
+from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.server.application import Application, Pools
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, load_trust_anchors, read_file
 from pikachu.signers.key import KeySigner
 from pikachu.storage.store import Store, open_store
-from pikachu.va.ca_directory import Authorities
+from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
 from pikachu.x509.certificate import Certificate, parse_certificate
@@ -299,7 +299,7 @@ def build(
     process: str,
     warn: Warn,
     safety: SafetySettings | None = None,
-) -> Core:
+) -> Application:
     """Open the database, load the keys, and put the rooms together.
 
     :param reactor: whose threads the database works in; ``None``: in the caller's own.
@@ -332,7 +332,7 @@ def _assemble(
     process: str,
     warn: Warn,
     argon2: Argon2Parameters,
-) -> Core:
+) -> Application:
     require_features(config)
     sealer = Sealer(secret_key(config, warn))
     manufacturers = load_manufacturers(config)
@@ -348,7 +348,7 @@ def _assemble(
         issuers.add_other(root)
     authority = CertificateAuthority(clock, store, issuers, process)
     policy_files = DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf)
-    policies = PolicyBook(store, policy_files, clock, pools.policies)
+    policies = PolicyResolver(store, policy_files, clock, pools.policies)
     hasher = PasswordHasher(pools.passwords, clock, argon2)
     authenticator = Authenticator(
         store,
@@ -390,7 +390,7 @@ def _assemble(
             retry_after=config.est.retry_after,
         ),
     )
-    credentials = ServiceCredentials(store, authority, sealer, pools.signing)
+    credentials = ServiceCertificates(store, authority, sealer, pools.signing)
     responder = OCSPResponder(
         clock,
         store,
@@ -435,10 +435,10 @@ def _assemble(
         min_free_bytes=config.default.min_free_space,
     )
     readiness = Readiness(clock, checks.standing(), checks.of_issuers)
-    manual = Manual()
+    guide = Guide()
     keys = Keys(store, sealer, issuers, pools.keys, clock)
     templates = CertificateTemplates(store, clock, pools.files)
-    return Core(
+    return Application(
         config,
         clock,
         pools,
@@ -458,14 +458,14 @@ def _assemble(
         CertificateStatusReader(clock, store),
         manufacturers,
         root_certificate,
-        Policies(store, policies, issuers, clock, config.ca.public_url),
+        PolicyAdministration(store, policies, issuers, clock, config.ca.public_url),
         generations,
         templates,
         statistics,
         readiness,
-        Live(store, statistics, clock),
-        Inventory(store, authority),
-        Authorities(
+        EventFeed(store, statistics, clock),
+        CertificateQueries(store, authority),
+        CADirectory(
             store,
             issuers,
             generations,
@@ -477,9 +477,9 @@ def _assemble(
         ),
         keys,
         CertificateRequests(store, keys, templates, pools.keys, clock),
-        ChainVerification(store, clock),
-        manual,
-        Assistant(manual, statistics, readiness, issuers),
+        AuditVerification(store, clock),
+        guide,
+        Assistant(guide, statistics, readiness, issuers),
         Inspection(clock, store, pools.inspection, OpenSSL()),
-        Operation(config, pools.files),
+        ServerView(config, pools.files),
     )

@@ -12,24 +12,24 @@ from pikachu.protocols.download.certificates import CACertificates, Downloads
 from pikachu.protocols.download.crl import CRLDownloads, CRLResource
 from pikachu.protocols.download.health import Alive, Ready
 from pikachu.protocols.download.status import ExpiredResource, StatusResource
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 
 _NOTHING: Mapping[str, Check | None] = MappingProxyType({})
 
 
-def download_tree(core: Core, checks: Mapping[str, Check | None] = _NOTHING) -> dict[bytes, IResource]:
+def download_tree(app: Application, checks: Mapping[str, Check | None] = _NOTHING) -> dict[bytes, IResource]:
     """The resources by the first segment of their paths.
 
     :param checks: further ones for ``/readyz``, or in place of those made here, by name: ``database``, ``signer``,
         ``vault``, ``ldap``.
     """
-    crls = CRLDownloads(core.clock, core.issuers, core.publisher, core.root, core.pools.files)
+    crls = CRLDownloads(app.clock, app.issuers, app.publisher, app.root, app.pools.files)
     return {
         b"crl": CRLResource(crls),
-        b"ca": CACertificates(core.clock, core.issuers, core.root),
-        b"downloads": Downloads(core.clock, core.issuers, crls, core.manufacturers),
-        b"status": StatusResource(core.statuses),
-        b"expired": ExpiredResource(core.statuses),
+        b"ca": CACertificates(app.clock, app.issuers, app.root),
+        b"downloads": Downloads(app.clock, app.issuers, crls, app.manufacturers),
+        b"status": StatusResource(app.statuses),
+        b"expired": ExpiredResource(app.statuses),
         b"healthz": Alive(),
-        b"readyz": Ready(core.readiness.with_checks(checks) if checks else core.readiness),
+        b"readyz": Ready(app.readiness.with_checks(checks) if checks else app.readiness),
     }

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.server.listeners import ClientCertificates, TLSContextSource
 from pikachu.va.crl_publisher import ROOT
 
 
-def listener_tls(core: Core, listener: str) -> TLSContextSource | None:
+def listener_tls(app: Application, listener: str) -> TLSContextSource | None:
     """Return the settings of ``https`` or ``trusted_https``; ``None`` for listeners without TLS.
 
     :raises ConfigError: one line.
     """
-    https, trusted = core.config.https, core.config.trusted_https
+    https, trusted = app.config.https, app.config.trusted_https
     if listener == "https":
         assert https.ssl_cert is not None  # noqa: S101 - the configuration's checks require both
         assert https.ssl_key is not None  # noqa: S101
         clients = ClientCertificates.OPTIONAL if https.request_client_certificate else ClientCertificates.NONE
-        return tls_source(core, "HTTPS", ("ssl_cert", https.ssl_cert), ("ssl_key", https.ssl_key), clients)
+        return tls_source(app, "HTTPS", ("ssl_cert", https.ssl_cert), ("ssl_key", https.ssl_key), clients)
     if listener == "trusted_https":
         certificate = trusted.trusted_ssl_cert or https.ssl_cert
         key = trusted.trusted_ssl_key or https.ssl_key
         assert certificate is not None  # noqa: S101 - the configuration's checks require both
         assert key is not None  # noqa: S101
         return tls_source(
-            core,
+            app,
             "TRUSTED_HTTPS",
             ("trusted_ssl_cert", certificate),
             ("trusted_ssl_key", key),
@@ -36,14 +36,14 @@ def listener_tls(core: Core, listener: str) -> TLSContextSource | None:
 
 
 def tls_source(
-    core: Core, section: str, certificate: tuple[str, Path], key: tuple[str, Path], clients: ClientCertificates
+    app: Application, section: str, certificate: tuple[str, Path], key: tuple[str, Path], clients: ClientCertificates
 ) -> TLSContextSource:
     """Return TLS settings that follow the rotation of issuing CAs; see :class:`TLSContextSource`."""
 
     def authorities() -> list[bytes]:
-        issuing = [issuer.certificate.der for issuer in core.issuers.all() if issuer.name != ROOT]
-        return [*issuing, *(manufacturer.der for manufacturer in core.manufacturers)]
+        issuing = [issuer.certificate.der for issuer in app.issuers.all() if issuer.name != ROOT]
+        return [*issuing, *(manufacturer.der for manufacturer in app.manufacturers)]
 
-    source = TLSContextSource(section, certificate, key, core.clock, clients=clients, authorities=authorities)
-    core.issuers.subscribe(lambda _: source.trust_new_authorities())
+    source = TLSContextSource(section, certificate, key, app.clock, clients=clients, authorities=authorities)
+    app.issuers.subscribe(lambda _: source.trust_new_authorities())
     return source

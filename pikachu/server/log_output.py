@@ -1,6 +1,7 @@
 """The log: one line per event, to a file that rotates and to standard output, as text or JSON.
 
-Modules say ``Logger(namespace="pikachu.…")`` of twisted.logger, and :func:`pikachu.core.tracing.trace` for what is below its lowest level.
+Modules say ``Logger(namespace="pikachu.…")`` of twisted.logger, and :func:`pikachu.core.tracing.trace` for what is
+below its lowest level.
 Secrets are kept out of events by those who write them; the patterns here are only the last net.
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.web.api.routes import Route
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.apis import APIsPages
@@ -32,77 +32,80 @@ from pikachu.web.ui.users import UsersPages
 from pikachu.web.ui.x509_templates import X509TemplatesPages
 
 
-def ui_tree(core: Core, routes: Sequence[Route]) -> tuple[UIResource, StaticFiles]:
+def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, StaticFiles]:
     """The pages, which serve every path that is nobody else's, and what is mounted at ``/static``.
 
     :param routes: of REST, which a page documents.
     """
     static = StaticFiles()
     account = AccountPages(
-        accounts=core.accounts,
-        authenticator=core.authenticator,
-        sessions=core.sessions,
-        inventory=core.inventory,
-        clock=core.clock,
-        files_pool=core.pools.files,
-        config=core.config,
+        accounts=app.accounts,
+        authenticator=app.authenticator,
+        sessions=app.sessions,
+        inventory=app.inventory,
+        clock=app.clock,
+        files_pool=app.pools.files,
+        config=app.config,
     )
     parts: list[Pages] = [
-        SignInPages(sessions=core.sessions),
-        KeysPages(keys=core.keys, inventory=core.inventory),
-        CSRsPages(requests=core.requests, keys=core.keys, templates=core.templates, inventory=core.inventory),
-        RegisterPages(accounts=core.accounts, sessions=core.sessions, config=core.config),
+        SignInPages(sessions=app.sessions),
+        KeysPages(keys=app.keys, inventory=app.inventory),
+        CSRsPages(requests=app.requests, keys=app.keys, templates=app.templates, inventory=app.inventory),
+        RegisterPages(accounts=app.accounts, sessions=app.sessions, config=app.config),
         account,
-        UsersPages(accounts=core.accounts, sessions=core.sessions, config=core.config, account_pages=account),
+        UsersPages(accounts=app.accounts, sessions=app.sessions, config=app.config, account_pages=account),
         RAPages(
-            registration=core.registration,
-            requests=core.requests,
-            policy_rules=core.policy_rules,
-            issuers=core.issuers,
-            inventory=core.inventory,
-            authority=core.authority,
+            registration=app.registration,
+            requests=app.requests,
+            policy_administration=app.policy_administration,
+            issuers=app.issuers,
+            inventory=app.inventory,
+            authority=app.authority,
         ),
-        ApprovalsPages(registration=core.registration, inventory=core.inventory),
+        ApprovalsPages(registration=app.registration, inventory=app.inventory),
         DashboardPages(
-            statistics=core.statistics,
-            readiness=core.readiness,
-            inventory=core.inventory,
-            issuers=core.issuers,
-            sessions=core.sessions,
-            live=core.live,
-            clock=core.clock,
+            statistics=app.statistics,
+            readiness=app.readiness,
+            inventory=app.inventory,
+            issuers=app.issuers,
+            sessions=app.sessions,
+            event_feed=app.event_feed,
+            clock=app.clock,
         ),
-        EventsPages(inventory=core.inventory, verification=core.verification),
-        HelpPages(manual=core.manual),
-        ChatPages(assistant=core.assistant),
+        EventsPages(inventory=app.inventory, verification=app.verification),
+        HelpPages(guide=app.guide),
+        ChatPages(assistant=app.assistant),
         CertificatesPages(
-            inventory=core.inventory,
-            issuers=core.issuers,
-            keys=core.keys,
-            files_pool=core.pools.files,
-            authority=core.authority,
+            inventory=app.inventory,
+            issuers=app.issuers,
+            keys=app.keys,
+            files_pool=app.pools.files,
+            authority=app.authority,
         ),
         RevocationPages(
-            inventory=core.inventory, authorities=core.authorities, authority=core.authority, issuers=core.issuers
+            inventory=app.inventory, ca_directory=app.ca_directory, authority=app.authority, issuers=app.issuers
         ),
-        AuthorityPages(authorities=core.authorities, authority=core.authority),
-        TemplatesPages(templates=core.templates, inventory=core.inventory),
-        X509TemplatesPages(templates=core.templates, config=core.config, files_pool=core.pools.files),
+        AuthorityPages(ca_directory=app.ca_directory, authority=app.authority),
+        TemplatesPages(templates=app.templates, inventory=app.inventory),
+        X509TemplatesPages(templates=app.templates, config=app.config, files_pool=app.pools.files),
         PoliciesPages(
-            policy_rules=core.policy_rules, templates=core.templates, issuers=core.issuers, inventory=core.inventory
+            policy_administration=app.policy_administration,
+            templates=app.templates,
+            issuers=app.issuers,
+            inventory=app.inventory,
         ),
         ChallengePasswordsPages(
-            accounts=core.accounts, authority=core.authority, inventory=core.inventory, config=core.config
+            accounts=app.accounts, authority=app.authority, inventory=app.inventory, config=app.config
         ),
-        InspectionPages(inspection=core.inspection),
-        APIsPages(config=core.config, issuers=core.issuers, manufacturers=core.manufacturers, routes=routes),
-        OperationPages(operation=core.operation),
+        InspectionPages(inspection=app.inspection),
+        APIsPages(config=app.config, issuers=app.issuers, manufacturers=app.manufacturers, routes=routes),
+        OperationPages(operation=app.operation),
     ]
     return UIResource(
-        sessions=core.sessions,
-        sealer=core.sealer,
-        inventory=core.inventory,
-        clock=core.clock,
+        sessions=app.sessions,
+        sealer=app.sealer,
+        inventory=app.inventory,
+        clock=app.clock,
         pages=[one for part in parts for one in part.pages()],
         renderer=Renderer(static),
     ), static

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.approvals import ApprovalsAPI
 from pikachu.web.api.authority import AuthorityAPI, EventsAPI
@@ -23,36 +23,34 @@ from pikachu.web.api.templates import TemplatesAPI, X509TemplatesAPI
 from pikachu.web.api.users import TokensAPI, UsersAPI
 
 
-def api_routes(core: Core) -> list[Route]:
+def api_routes(app: Application) -> list[Route]:
     """Every route of REST."""
-    inventory = core.inventory
+    inventory = app.inventory
     parts: list[Routes] = [
         CertificatesAPI(
-            registration=core.registration, issuers=core.issuers, authority=core.authority, inventory=inventory
+            registration=app.registration, issuers=app.issuers, authority=app.authority, inventory=inventory
         ),
-        ApprovalsAPI(registration=core.registration, inventory=inventory),
-        CSRsAPI(registration=core.registration, requests=core.requests, inventory=inventory),
-        KeysAPI(keys=core.keys, inventory=inventory),
-        PoliciesAPI(policy_rules=core.policy_rules, inventory=inventory),
-        TemplatesAPI(templates=core.templates, inventory=inventory),
-        X509TemplatesAPI(
-            templates=core.templates, config=core.config, files_pool=core.pools.files, inventory=inventory
-        ),
-        ChallengePasswordsAPI(accounts=core.accounts, authority=core.authority, inventory=inventory),
-        UsersAPI(accounts=core.accounts, sessions=core.sessions),
-        TokensAPI(accounts=core.accounts, inventory=inventory),
-        SessionsAPI(sessions=core.sessions),
-        AccountCertificatesAPI(sessions=core.sessions, inventory=inventory),
-        AuthorityAPI(authorities=core.authorities, statuses=core.statuses),
-        CRLsAPI(authorities=core.authorities),
+        ApprovalsAPI(registration=app.registration, inventory=inventory),
+        CSRsAPI(registration=app.registration, requests=app.requests, inventory=inventory),
+        KeysAPI(keys=app.keys, inventory=inventory),
+        PoliciesAPI(policy_administration=app.policy_administration, inventory=inventory),
+        TemplatesAPI(templates=app.templates, inventory=inventory),
+        X509TemplatesAPI(templates=app.templates, config=app.config, files_pool=app.pools.files, inventory=inventory),
+        ChallengePasswordsAPI(accounts=app.accounts, authority=app.authority, inventory=inventory),
+        UsersAPI(accounts=app.accounts, sessions=app.sessions),
+        TokensAPI(accounts=app.accounts, inventory=inventory),
+        SessionsAPI(sessions=app.sessions),
+        AccountCertificatesAPI(sessions=app.sessions, inventory=inventory),
+        AuthorityAPI(ca_directory=app.ca_directory, statuses=app.statuses),
+        CRLsAPI(ca_directory=app.ca_directory),
         EventsAPI(inventory=inventory),
-        StatisticsAPI(statistics=core.statistics),
-        InspectionAPI(inspection=core.inspection),
+        StatisticsAPI(statistics=app.statistics),
+        InspectionAPI(inspection=app.inspection),
     ]
     routes = [route for part in parts for route in part.routes()]
     return [*routes, *OpenAPI(routes).routes()]
 
 
-def api_tree(core: Core, routes: Sequence[Route]) -> RESTResource:
+def api_tree(app: Application, routes: Sequence[Route]) -> RESTResource:
     """The resource of ``/api`` and of ``/requests``: one object, to be mounted at both, on HTTPS only."""
-    return RESTResource(routes, core.authenticator, core.sessions, core.clock)
+    return RESTResource(routes, app.authenticator, app.sessions, app.clock)

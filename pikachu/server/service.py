@@ -26,12 +26,12 @@ from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Node
 from pikachu.http.request import Site
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.server.composition import build, ca_files, database_url, threaded_pools
 from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
-from pikachu.server.sites import Outlets, limits
+from pikachu.server.sites import Sites, limits
 from pikachu.signers.files import load_file_ca
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
@@ -66,8 +66,8 @@ class PikachuService(Service):
         pools = threaded_pools(reactor)
         self._pools = pools
         self._node = self._register_node()
-        self.core: Core = build(config, clock, pools, reactor, self._node.process, self._warn)
-        self._outlets = Outlets(self.core, clock, lambda: output.enabled("TRACE"))
+        self.app: Application = build(config, clock, pools, reactor, self._node.process, self._warn)
+        self._sites = Sites(self.app, clock, lambda: output.enabled("TRACE"))
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
         self._blind = False
@@ -84,7 +84,7 @@ class PikachuService(Service):
             listener.probe()
         self._give_up_orphans()
         # twistd may fork after this: connections to the database are opened anew by who uses them.
-        self.core.store.release_connections()
+        self.app.store.release_connections()
 
     def _warn(self, text: str) -> None:
         """Told at the start when the log is there, and later at once."""
@@ -127,7 +127,7 @@ class PikachuService(Service):
         Done before anything listens: others give up nothing of this node's once it signs.
         """
         store = open_store(database_url(self._config))
-        authority = CertificateAuthority(self._clock, store, self.core.issuers, self.core.authority.process)
+        authority = CertificateAuthority(self._clock, store, self.app.issuers, self.app.authority.process)
 
         async def work() -> None:
             try:
@@ -151,10 +151,10 @@ class PikachuService(Service):
     # --- listeners ----------------------------------------------------------------------
 
     def _listener(self, listener: Listener) -> ListenerService:
-        config, core = self._config, self.core
-        resource, quick = self._outlets.of(listener.name)
+        config, app = self._config, self.app
+        resource, quick = self._sites.of(listener.name)
         site = Site(resource, self._clock, limits(config), quick)
-        tls = listener_tls(core, listener.name)
+        tls = listener_tls(app, listener.name)
         if tls is not None:
             self._tls.append(tls)
         return ListenerService(
@@ -165,7 +165,7 @@ class PikachuService(Service):
             self._reactor,
             interface=listener.address,
             tls=tls,
-            drain_timeout=float(core.config.default.shutdown_timeout),
+            drain_timeout=float(app.config.default.shutdown_timeout),
         )
 
     def setServiceParent(self, parent: Any) -> None:
@@ -181,7 +181,7 @@ class PikachuService(Service):
         """Bind the ports, before privileges are dropped.  From now on signals are obeyed."""
         self._watch_signals()
         # Only now: twistd may have forked since, and a session belongs to one process.
-        self.core.store.hold_node(self._node)
+        self.app.store.hold_node(self._node)
         for listener in self.listeners:
             listener.privilegedStartService()
 
@@ -208,7 +208,7 @@ class PikachuService(Service):
         self._watch_signals()
         for loop in self._loops:
             loop.start()
-        _step("revoking what accounts held", self.core.holdings.resume)
+        _step("revoking what accounts held", self.app.holdings.resume)
 
     def _terminate(self) -> None:
         if self.running:
@@ -227,10 +227,10 @@ class PikachuService(Service):
             await gatherResults([_step(f"stopping the {one.name}", one.stopService) for one in self.listeners])
             for loop in self._loops:
                 await _step(f"the end of {loop.what}", loop.stop)
-            await _step("the end of revoking what accounts held", self.core.holdings.stop)
-            await _step("stopping the CRL publisher", self.core.publisher.stop)
-            await _step("the last CRL", self.core.publisher.idle)
-            await _step("closing the database", self.core.store.close)
+            await _step("the end of revoking what accounts held", self.app.holdings.stop)
+            await _step("stopping the CRL publisher", self.app.publisher.stop)
+            await _step("the last CRL", self.app.publisher.idle)
+            await _step("closing the database", self.app.store.close)
             for pool in self._pools.services():
                 await _step(f"ending the threads for {pool.pool_name}", pool.stopService)
             await _step("unlocking the database", self._unlock)
@@ -242,17 +242,17 @@ class PikachuService(Service):
 
     async def _watch_generations(self) -> None:
         """Issuing CAs that were announced, or have taken over, here or by another process (VLT-4)."""
-        await self.core.generations.update(self.core.issuers)
+        await self.app.generations.update(self.app.issuers)
 
     async def _look(self) -> None:
         """What another process has revoked or released.  Whatever goes wrong, the next look comes."""
         try:
             if self._seen is None:
-                self._seen = await self.core.store.latest_change()
+                self._seen = await self.app.store.latest_change()
                 # What was answered before this look may rest on a state that others have changed since.
-                self.core.responder.forget_all()
-                await self.core.publisher.begin()
-            self._seen = await self.core.store.announce_changes(self._seen)
+                self.app.responder.forget_all()
+                await self.app.publisher.begin()
+            self._seen = await self.app.store.announce_changes(self._seen)
         except PikachuError as error:
             if self.running and not self._blind:
                 log.error(
@@ -267,7 +267,7 @@ class PikachuService(Service):
     async def _keep_node(self) -> None:
         """Stay alive in the eyes of other servers; a database that does not answer is told of elsewhere."""
         with suppress(StoreUnavailable):
-            await self.core.store.keep_node(self._node, utc(self._clock.seconds()))
+            await self.app.store.keep_node(self._node, utc(self._clock.seconds()))
 
     async def _renew(self) -> None:
         def failed(failure: Failure, what: str) -> None:
@@ -278,10 +278,10 @@ class PikachuService(Service):
             if self.running:
                 log.error("Sessions of who has gone: {failure}", failure=failure.getErrorMessage())
 
-        await self.core.responder.prepare().addErrback(failed, "OCSP responder")
-        if self._outlets.scep is not None:
-            await Deferred.fromCoroutine(self._outlets.scep.prepare()).addErrback(failed, "SCEP RA")
-        await self.core.sessions.forget_idle().addErrback(forgotten)
+        await self.app.responder.prepare().addErrback(failed, "OCSP responder")
+        if self._sites.scep is not None:
+            await Deferred.fromCoroutine(self._sites.scep.prepare()).addErrback(failed, "SCEP RA")
+        await self.app.sessions.forget_idle().addErrback(forgotten)
 
     # --- SIGHUP -------------------------------------------------------------------------
 
@@ -289,7 +289,7 @@ class PikachuService(Service):
         """Read TLS certificates, CA chains, the default policy and the log level again; connections stay (RUN-5)."""
         steps: list[tuple[str, Callable[[], object]]] = [
             ("The log level", self._reload_level),
-            ("The default policy", self.core.policies.reload_default),
+            ("The default policy", self.app.policies.reload_default),
             *((f"The chain of {name}", partial(self._reload_chain, name)) for name in self._config.ca.issuers),
             *((f"TLS of {tls.section}", tls.reload) for tls in self._tls),
         ]
@@ -315,7 +315,7 @@ class PikachuService(Service):
             utc(self._clock.seconds()),
             self._warn,
         )
-        issuer = self.core.issuers.named(name)
+        issuer = self.app.issuers.named(name)
         if loaded.certificate.key_identifier == issuer.key_identifier:
             issuer.replace_chain(tuple(certificate.der for certificate in loaded.chain))
 

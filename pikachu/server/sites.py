@@ -10,17 +10,17 @@ from twisted.web.resource import IResource
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import ConfigError
 from pikachu.core.interfaces import IClock
-from pikachu.http.fast_path import QuickPath
+from pikachu.http.fast_path import FastPath
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Limits, PathRule
-from pikachu.http.tree import Above, Tree
+from pikachu.http.tree import ParentDirectory, Tree
 from pikachu.protocols.est.resource import ESTResource
 from pikachu.protocols.ocsp.resource import OCSPResource
 from pikachu.protocols.scep.dump import MessageDump
 from pikachu.protocols.scep.keys import MessageKeyring, RAMode
 from pikachu.protocols.scep.resource import put_scep
 from pikachu.protocols.scep.server import SCEPServer, SCEPSettings
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.server.downloads import download_tree
 from pikachu.server.pages import ui_tree
 from pikachu.server.rest import api_routes, api_tree
@@ -29,31 +29,31 @@ from pikachu.server.rest import api_routes, api_tree
 IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
 
 
-class Outlets:
+class Sites:
     """The protocols over one core; each is made once, and mounted where a listener serves it.
 
     :param is_traced: whether events of level TRACE are logged.
     :raises ConfigError: when SCEP can't work as configured.
     """
 
-    def __init__(self, core: Core, clock: IClock, is_traced: Callable[[], bool]) -> None:
-        config = core.config
+    def __init__(self, app: Application, clock: IClock, is_traced: Callable[[], bool]) -> None:
+        config = app.config
         self._clock = clock
         self._is_traced = is_traced
         self._config = config
-        self._downloads = download_tree(core)
-        routes = api_routes(core)
-        self._api = api_tree(core, routes)
-        self._pages, self._static = ui_tree(core, routes)
-        self.scep = scep_server(core) if config.scep.enabled else None
+        self._downloads = download_tree(app)
+        routes = api_routes(app)
+        self._api = api_tree(app, routes)
+        self._pages, self._static = ui_tree(app, routes)
+        self.scep = scep_server(app) if config.scep.enabled else None
         self._ocsp: OCSPResource | None = None
         if config.ocsp.enabled:
-            self._ocsp = OCSPResource(core.responder, clock, config.ocsp.max_certificates)
+            self._ocsp = OCSPResource(app.responder, clock, config.ocsp.max_certificates)
         self._est: ESTResource | None = None
         if config.est.enabled:
-            self._est = ESTResource(core.registration, core.pools.server_keys, config.est.base64_wrap.value)
+            self._est = ESTResource(app.registration, app.pools.server_keys, config.est.base64_wrap.value)
 
-    def of(self, listener: str) -> tuple[IResource, QuickPath | None]:
+    def of(self, listener: str) -> tuple[IResource, FastPath | None]:
         """The tree of ``http``, ``scep``, ``https`` or ``trusted_https``, and its quick path."""
         if listener == "scep":
             tree = Tree()
@@ -73,16 +73,16 @@ class Outlets:
             tree.putChild(name, self._downloads[name])
         if listener in ("https", "trusted_https"):
             # The pages about CAs stand above and beside their files.
-            tree.putChild(b"ca", Above(self._pages, self._downloads[b"ca"]))
+            tree.putChild(b"ca", ParentDirectory(self._pages, self._downloads[b"ca"]))
         if self._ocsp is not None:
             tree.putChild(b"ocsp", self._ocsp)
         self._put_scep(tree)
         return tree, self._quick_path(listener)
 
-    def _quick_path(self, listener: str) -> QuickPath | None:
+    def _quick_path(self, listener: str) -> FastPath | None:
         if self._ocsp is None:
             return None
-        return QuickPath(self._ocsp, (b"POST /ocsp", b"GET /ocsp/"), self._clock, listener, self._is_traced)
+        return FastPath(self._ocsp, (b"POST /ocsp", b"GET /ocsp/"), self._clock, listener, self._is_traced)
 
     def _put_scep(self, tree: Tree) -> None:
         if self.scep is not None:
@@ -95,31 +95,31 @@ class Outlets:
             tree.putChild(b".well-known", known)
 
 
-def scep_server(core: Core) -> SCEPServer:
+def scep_server(app: Application) -> SCEPServer:
     """SCEP over a core.
 
     :raises ConfigError: when no key may do its work.
     """
-    section = core.config.scep
+    section = app.config.scep
     mode = RAMode(section.ra.value)
-    issuer = core.issuers.current.get("rsa", core.issuers.default)
+    issuer = app.issuers.current.get("rsa", app.issuers.default)
     if mode is RAMode.NEVER and issuer.decrypter is None:
         raise ConfigError(
             f"[SCEP] ra: never is chosen, but the key of the issuing CA {issuer.name} can't decrypt; "
             "configure an RSA issuing CA with its key in a file, or choose auto"
         )
-    dump = None if section.dump_dir is None else MessageDump(section.dump_dir, core.pools.files, core.clock)
+    dump = None if section.dump_dir is None else MessageDump(section.dump_dir, app.pools.files, app.clock)
     server = SCEPServer(
-        core.registration,
-        core.authority,
-        MessageKeyring(core.issuers, core.credentials, mode),
-        core.store,
-        core.publisher,
-        core.pools.files,
+        app.registration,
+        app.authority,
+        MessageKeyring(app.issuers, app.credentials, mode),
+        app.store,
+        app.publisher,
+        app.pools.files,
         SCEPSettings(sha1_3des=section.allow_sha1_3des, legacy=section.legacy),
         dump,
     )
-    core.issuers.subscribe(server.generation_changed)
+    app.issuers.subscribe(server.generation_changed)
     return server
 
 

@@ -49,7 +49,7 @@ def sign_request(private_key: PrivateKey, info: bytes, digest: str | None) -> by
     return assemble(info, algorithm.der, sign_now(private_key, info, algorithm.hash))
 
 
-def is_quick(private_key: PrivateKey) -> bool:
+def signs_inline(private_key: PrivateKey) -> bool:
     """Whether a signature costs less than a hop to a thread (P-256 and Ed25519: about 0.03 ms)."""
     if isinstance(private_key, ec.EllipticCurvePrivateKey):
         return private_key.curve.name == "secp256r1"
@@ -70,7 +70,7 @@ class KeySigner:
         self._certificate = certificate
         self._chain = chain
         self._pool = pool
-        self._inline = is_quick(private_key)
+        self._inline = signs_inline(private_key)
         self._algorithm = signature_algorithm(describe_spki(parse_certificate(certificate).spki_der)).der
 
     @property
@@ -103,7 +103,7 @@ class KeySigner:
         except (ValueError, RuntimeError) as error:
             return fail(SignerUnavailable("the issuing key does not sign now", error=repr(error)))
 
-    def sign_at_once(self, data: bytes) -> bytes | None:
+    def try_sign(self, data: bytes) -> bytes | None:
         """The signature, or ``None`` where it would take long enough to be worth a thread."""
         return sign_now(self._private_key, data) if self._inline and len(data) <= _LITTLE else None
 

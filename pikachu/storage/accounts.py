@@ -20,7 +20,7 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
-from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, seconds, storable
+from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, seconds, storable
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 
 #: What becomes of an account, seen in the transaction that writes it, and what is recorded; ``None``: nothing changes.
@@ -315,7 +315,7 @@ def _remove_token(tx: Transaction, token_id: int, decide: Callable[[Token], Even
     write_event(tx, event, now)
 
 
-class AccountsPart(StorePart):
+class AccountStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
     def account(self, account_id: int) -> Deferred[Account]:

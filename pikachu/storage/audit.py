@@ -33,7 +33,7 @@ from pikachu.storage.lists import (
     page,
     table_columns,
 )
-from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable, to_json
+from pikachu.storage.part import StoreSection, insert_into, moment, row_id, storable, to_json
 from pikachu.storage.schema import audit_events, audit_head
 
 _CHUNK: Final = 2000
@@ -258,7 +258,7 @@ def _verify_next(tx: Transaction, position: ChainPosition) -> tuple[ChainPositio
     return verified, True
 
 
-class AuditPart(StorePart):
+class AuditStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAuditStore`."""
 
     def add_event(self, event: Event, now: datetime) -> Deferred[None]:

@@ -58,7 +58,7 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import begins_with, checked, contains, decode_cursor, one_of, page
-from pikachu.storage.part import StorePart, maybe_moment, moment, row_id
+from pikachu.storage.part import StoreSection, maybe_moment, moment, row_id
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
 
 _FEW: Final = 5000
@@ -515,7 +515,7 @@ def _last(tx: Transaction, issuer_id: int) -> CRLRecord | None:
     return CRLRecord(row[0], row[1], moment(row[2]), moment(row[3]), row[4], row[5])
 
 
-class CertificatesPart(StorePart):
+class CertificateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
     def certificate(self, certificate_id: int) -> Deferred[CertificateRecord]:

@@ -20,7 +20,7 @@ from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, begins_with, checked, one_of, page, table_columns
-from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable
+from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, storable
 from pikachu.storage.schema import challenges, csrs
 
 _ch: Final = challenges.c
@@ -199,7 +199,7 @@ def _mark(tx: Transaction, csr: StoredCSR, state: str, certificate_id: int | Non
     tx.write(_mark_csr, {"b_id": csr.id, "v_state": state, "v_certificate_id": certificate_id})
 
 
-def tell_csr(
+def describe_csr(
     tx: Transaction, csr_id: int, state: str, certificate_id: int | None, decision: Event, now: datetime
 ) -> None:
     """What was decided about a request that was handed in from here: on its row, if that is still there, with an event
@@ -229,7 +229,7 @@ def _reject_csr(tx: Transaction, csr_id: int, event: Event, now: datetime) -> St
     return _find_csr(tx, csr_id)
 
 
-class ChallengesPart(StorePart):
+class ChallengePasswordStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
     def add_challenge(

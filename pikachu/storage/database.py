@@ -182,7 +182,7 @@ class Batch:
     last_event: int | None = None
 
 
-class _Spoiled(Exception):
+class _StatementFailed(Exception):
     """A work failed after it had written; nothing of its transaction may stay."""
 
 
@@ -231,7 +231,7 @@ class Database:
             return self._attempt(works)
         except StoreUnavailable:
             return Batch([(False, _failure())] * len(works))
-        except _Spoiled as spoiled:
+        except _StatementFailed as spoiled:
             if len(works) == 1:
                 return Batch([(False, Failure(spoiled.__cause__))])
         batch = Batch()
@@ -264,7 +264,7 @@ class Database:
             except Exception as error:
                 if outage_of(error) is not None:
                     raise
-                raise _Spoiled from (defect_of(error) if is_of_driver(error) else error)
+                raise _StatementFailed from (defect_of(error) if is_of_driver(error) else error)
         batch.changes = transaction.changes
         if transaction.events and transaction.head is not None:
             batch.last_event = transaction.head[0]

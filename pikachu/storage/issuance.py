@@ -22,9 +22,9 @@ from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, Reque
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
-from pikachu.storage.challenges import tell_csr
+from pikachu.storage.challenges import describe_csr
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable, to_json
+from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, storable, to_json
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.schema import certificates, challenges, requests
 
@@ -355,7 +355,7 @@ def _reject_request(
     _free_challenge(tx, request)
     write_event(tx, event, now)
     if request.csr_id is not None:
-        tell_csr(tx, request.csr_id, "rejected", None, event, now)
+        describe_csr(tx, request.csr_id, "rejected", None, event, now)
     return _find(tx, request_id)
 
 
@@ -415,7 +415,7 @@ def complete(
         tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
     write_event(tx, event, now)
     if csr_id is not None:
-        tell_csr(tx, csr_id, "signed", certificate_id, event, now)
+        describe_csr(tx, csr_id, "signed", certificate_id, event, now)
     return CertificateRecord(
         certificate_id,
         int(serial, 16),
@@ -450,7 +450,7 @@ def _by_digest(tx: Transaction, transaction: bytes) -> Repeated | None:
     return None if row is None else _repeated(tx, request_record(row))
 
 
-class IssuancePart(StorePart):
+class IssuanceStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IIssuanceStore`."""
 
     def begin(self, request: NewRequest, intent: Intent | None, now: datetime) -> Deferred[Begun | Repeated]:

@@ -17,7 +17,7 @@ from pikachu.core.model.objects import KeyUse, StoredKey
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import StorePart, insert_into, moment, row_id, storable
+from pikachu.storage.part import StoreSection, insert_into, moment, row_id, storable
 from pikachu.storage.schema import certificates, csrs, keys
 
 _k: Final = keys.c
@@ -99,7 +99,7 @@ def _remove(tx: Transaction, key_id: int, decide: Callable[[StoredKey, KeyUse], 
     write_event(tx, event, now)
 
 
-class KeysPart(StorePart):
+class KeyStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IKeyStore`."""
 
     def add_key(

@@ -18,7 +18,7 @@ from pikachu.core.errors import StoreUnavailable
 from pikachu.core.model.requests import RequestRecord
 from pikachu.core.node_interfaces import NODE_PREFIX, Node
 from pikachu.storage.database import Database, Transaction
-from pikachu.storage.part import StorePart, insert_into, moment, storable
+from pikachu.storage.part import StoreSection, insert_into, moment, storable
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, request_record
 from pikachu.storage.schema import nodes, requests
 
@@ -111,7 +111,7 @@ def _register(tx: Transaction, name: str, now: datetime) -> Node:
     return Node(identity, name, moment(at), moment(at))
 
 
-class NodesPart(StorePart):
+class NodesPart(StoreSection):
     """See :class:`pikachu.core.node_interfaces.INodeStore`."""
 
     _database: Database

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, delete, literal_column, select
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.objects import OwnerRevocation
 from pikachu.storage.database import Transaction
-from pikachu.storage.part import StorePart, insert_into, row_id
+from pikachu.storage.part import StoreSection, insert_into, row_id
 from pikachu.storage.schema import certificates, owner_revocations, requests
 
 _o: Final = owner_revocations.c
@@ -56,7 +56,7 @@ def is_revocation_ordered(tx: Transaction, account_id: int) -> bool:
     return tx.row(_order, {"b_id": account_id}) is not None
 
 
-class OwnersPart(StorePart):
+class OwnersPart(StoreSection):
     """See :class:`pikachu.core.owner_interfaces.IOwnerStore`."""
 
     def owner_revocations(self) -> Deferred[list[OwnerRevocation]]:

@@ -22,7 +22,7 @@ RequireQuota: TypeAlias = Callable[[Transaction, str, int | None], None]
 _GREATEST_ID: Final = 2**63 - 1
 
 
-class StorePart:
+class StoreSection:
     """A part of the store; :class:`pikachu.storage.store.Store` says how it reads and writes."""
 
     def _read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

@@ -20,7 +20,7 @@ from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import RequireQuota, StorePart, moment, row_id, storable, to_json
+from pikachu.storage.part import RequireQuota, StoreSection, moment, row_id, storable, to_json
 from pikachu.storage.schema import policies
 
 _p: Final = policies.c
@@ -161,7 +161,7 @@ def _list(tx: Transaction, query: ListQuery) -> Page[Policy]:
     return page(tx, query, table_columns(policies), sorts, conditions, _record)
 
 
-class PoliciesPart(StorePart):
+class PolicyStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IPolicyStore`."""
 
     def policy(self, policy_id: int) -> Deferred[Policy]:

@@ -23,7 +23,7 @@ from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StorePart, insert_into, moment
+from pikachu.storage.part import StoreSection, insert_into, moment
 from pikachu.storage.schema import (
     certificates,
     crl_entries,
@@ -301,7 +301,7 @@ def prove_writable(tx: Transaction) -> None:
     tx.write(_delete_credential, {"b_id": tx.insert(_insert_credential, values)})
 
 
-class RevocationPart(StorePart):
+class RevocationStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IIssuanceStore`."""
 
     def revoke(

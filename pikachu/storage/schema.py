@@ -347,7 +347,7 @@ sessions: Final = Table(
     Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
-    # When the password was last asked for (DECISIONS 49); NULL: not by a password.
+    # When the password was last asked for; NULL: not by a password.
     Column("confirmed_at", BigInteger),
     Column("address", Text, nullable=False),
     Column("agent", Text, nullable=False),

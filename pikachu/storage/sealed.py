@@ -14,7 +14,7 @@ from pikachu.core.interfaces import Reseal, Resealing, Sealed
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StorePart
+from pikachu.storage.part import StoreSection
 from pikachu.storage.schema import challenges, keys, service_credentials
 
 _CHUNK: Final = 500
@@ -97,7 +97,7 @@ def _reseal_one(tx: Transaction, place: _Place, row: Row, reseal: Reseal, drop: 
         result.changed[kind] = result.changed.get(kind, 0) + 1
 
 
-class SealedPart(StorePart):
+class SealedStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ISealedStore`."""
 
     def reseal(self, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False) -> Deferred[Resealing]:

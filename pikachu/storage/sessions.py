@@ -19,7 +19,7 @@ from pikachu.core.model.people import Account
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StorePart, insert_into, maybe_moment, moment, row_id, storable
+from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, storable
 from pikachu.storage.schema import account_certificates, accounts, sessions
 
 _s: Final = sessions.c
@@ -198,7 +198,7 @@ def _by_certificate(tx: Transaction, fingerprint: bytes) -> Account | None:
     return None if row is None else find_account(tx, row[1])
 
 
-class SessionsPart(StorePart):
+class SessionStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ISessionStore`."""
 
     def add_session(

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, fu
 
 from pikachu.core.model.counts import DAYS_AHEAD, Batch, Counts, Issued
 from pikachu.storage.database import Transaction
-from pikachu.storage.part import StorePart
+from pikachu.storage.part import StoreSection
 from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, requests
 
 _DAY: Final = 86400
@@ -143,7 +143,7 @@ def _owners(tx: Transaction, after: int, until: int) -> dict[int | None, int]:
     return {row[0]: row[1] for row in tx.rows(_event_owners, {"b_id": after, "b_to": until})}
 
 
-class StatisticsPart(StorePart):
+class StatisticsStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IStatisticsStore`."""
 
     def count(self, owner_id: int | None, now: datetime) -> Deferred[Counts]:

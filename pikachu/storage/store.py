@@ -16,23 +16,23 @@ from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool, Sealed
 from pikachu.core.model.certificates import IssuerRecord, StatusChange
 from pikachu.core.model.objects import Quotas
-from pikachu.storage.accounts import AccountsPart
-from pikachu.storage.audit import AuditPart, store_events
-from pikachu.storage.certificates import CertificatesPart, subject_search
-from pikachu.storage.challenges import ChallengesPart
+from pikachu.storage.accounts import AccountStore
+from pikachu.storage.audit import AuditStore, store_events
+from pikachu.storage.certificates import CertificateStore, subject_search
+from pikachu.storage.challenges import ChallengePasswordStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
-from pikachu.storage.issuance import IssuancePart
-from pikachu.storage.keys import KeysPart
+from pikachu.storage.issuance import IssuanceStore
+from pikachu.storage.keys import KeyStore
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.nodes import NodeLock, NodesPart
 from pikachu.storage.owners import OwnersPart
-from pikachu.storage.policies import PoliciesPart
+from pikachu.storage.policies import PolicyStore
 from pikachu.storage.quotas import require_quota
-from pikachu.storage.revocation import RevocationPart, prove_writable, register_issuer
-from pikachu.storage.sealed import SealedPart, newest_sealed
-from pikachu.storage.sessions import SessionsPart
-from pikachu.storage.statistics import StatisticsPart
-from pikachu.storage.templates import TemplatesPart
+from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
+from pikachu.storage.sealed import SealedStore, newest_sealed
+from pikachu.storage.sessions import SessionStore
+from pikachu.storage.statistics import StatisticsStore
+from pikachu.storage.templates import TemplateStore
 from pikachu.storage.writer import GroupCommit
 
 log = Logger()
@@ -54,20 +54,20 @@ def _finish(tx: Transaction) -> None:
 
 
 class Store(
-    CertificatesPart,
-    IssuancePart,
+    CertificateStore,
+    IssuanceStore,
     NodesPart,
-    RevocationPart,
-    PoliciesPart,
-    AccountsPart,
+    RevocationStore,
+    PolicyStore,
+    AccountStore,
     OwnersPart,
-    ChallengesPart,
-    TemplatesPart,
-    SessionsPart,
-    KeysPart,
-    SealedPart,
-    AuditPart,
-    StatisticsPart,
+    ChallengePasswordStore,
+    TemplateStore,
+    SessionStore,
+    KeyStore,
+    SealedStore,
+    AuditStore,
+    StatisticsStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 

@@ -18,7 +18,7 @@ from pikachu.core.model.objects import CertificateTemplate
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import RequireQuota, StorePart, insert_into, moment, row_id, storable
+from pikachu.storage.part import RequireQuota, StoreSection, insert_into, moment, row_id, storable
 from pikachu.storage.schema import templates
 
 _t: Final = templates.c
@@ -125,7 +125,7 @@ def _list(tx: Transaction, query: ListQuery) -> Page[CertificateTemplate]:
     return page(tx, query, table_columns(templates), sorts, conditions, _record)
 
 
-class TemplatesPart(StorePart):
+class TemplateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ITemplateStore`."""
 
     def template(self, template_id: int) -> Deferred[CertificateTemplate]:

@@ -1,6 +1,6 @@
 """The rules about the CAs themselves: their certificates and generations, their CRLs, and who may have one made.
 
-What a CA is and whom it has revoked is public (DECISIONS 50); making a CRL and bringing an offline root's is for
+What a CA is and whom it has revoked is public; making a CRL and bringing an offline root's is for
 admins.
 """
 
@@ -108,7 +108,7 @@ class CRLState:
     crl: PublishedCRL | None
 
 
-class Authorities:
+class CADirectory:
     """What there is to know of the CAs, and their CRLs.
 
     :param root: of all issuing CAs, where it is known.

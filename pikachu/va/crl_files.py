@@ -269,7 +269,7 @@ def is_copy(path: Path, of: Path) -> bool:
         return False
 
 
-def is_armoured(path: Path, der_path: Path) -> bool:
+def is_pem(path: Path, der_path: Path) -> bool:
     """Whether *path* holds the PEM of the CRL at *der_path*."""
     try:
         with path.open("rb") as stream:

@@ -34,7 +34,7 @@ from pikachu.va.crl_files import (
     PublishedCRL,
     check_replaceable,
     decode_crl,
-    is_armoured,
+    is_pem,
 )
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
@@ -185,7 +185,7 @@ class CRLPublisher:
             return None
         if found is None or record is None or record.number != found.number:
             return found
-        if not is_armoured(found.pem_path, found.der_path):
+        if not is_pem(found.pem_path, found.der_path):
             return found
         if not all(bundle.is_current() for bundle in self._bundles(issuer)):
             return found

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
-from pikachu.ca.service_certificates import OCSP, ServiceCredentials
+from pikachu.ca.service_certificates import OCSP, ServiceCertificates
 from pikachu.core.errors import (
     IssuanceFailed,
     MalformedRequest,
@@ -125,7 +125,7 @@ class OCSPResponder:
         clock: IClock,
         store: ICertificateReader,
         issuers: IssuingCAs,
-        credentials: ServiceCredentials,
+        credentials: ServiceCertificates,
         settings: OCSPSettings,
     ) -> None:
         self._clock = clock
@@ -164,7 +164,7 @@ class OCSPResponder:
 
     # --- answering ----------------------------------------------------------------------
 
-    def answer_at_once(self, cert_ids: tuple[CertID, ...], nonce: bytes | None) -> OCSPAnswer | None:
+    def cached_answer(self, cert_ids: tuple[CertID, ...], nonce: bytes | None) -> OCSPAnswer | None:
         """The answer, when all that it takes is in memory and the signature is a quick one; else ``None``."""
         if len(cert_ids) != 1:
             return None
@@ -187,7 +187,7 @@ class OCSPResponder:
         if responder is None or responder.not_after.timestamp() <= now:
             return None
         tbs, this_update, next_update = self._to_be_signed(responder, [(cert_id, status)], nonce, now)
-        signature = responder.signer.sign_at_once(tbs)
+        signature = responder.signer.try_sign(tbs)
         if signature is None:
             return None
         return self._finish(
@@ -207,7 +207,7 @@ class OCSPResponder:
             if not self._settings.foreign_unknown:
                 raise NotAuthorized("the certificate is of another authority")
             issuer = self._issuers.default
-        at_once = self.answer_at_once(cert_ids, nonce)
+        at_once = self.cached_answer(cert_ids, nonce)
         if at_once is not None:
             return at_once
         responder = await self._responder(issuer)
@@ -365,7 +365,7 @@ class OCSPResponder:
     def _responder_at_once(self, issuer: IssuingCA) -> _Responder | None:
         if not self._settings.delegated:
             return self._own(issuer)
-        credential = self._credentials.at_once(issuer, OCSP)
+        credential = self._credentials.try_get(issuer, OCSP)
         if credential is None:
             return None
         return self._delegated(issuer, credential.signer, credential.key.key_octets, credential.not_after)

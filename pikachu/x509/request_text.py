@@ -35,7 +35,7 @@ class RequestedExtension:
 class RequestAttribute:
     """An attribute other than the extensions.
 
-    :param values: as text; that of a challenge password is not shown (DECISIONS 16).
+    :param values: as text; that of a challenge password is not shown.
     """
 
     oid: str

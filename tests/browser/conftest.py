@@ -22,9 +22,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running_server(tmp_path_factory.mktemp("server"), ("p256", "rsa2048")) as running:
-        with running.core() as core:
+        with running.application() as app:
             for name, role in (("alice", Role.USER), ("bob", Role.USER), ("root", Role.ADMIN)):
-                adding = core.accounts.add_user(
+                adding = app.accounts.add_user(
                     SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, f"password of {name}"
                 )
                 result_of(adding)

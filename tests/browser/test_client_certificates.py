@@ -1,4 +1,4 @@
-"""Signing in with a client certificate, on the trusted port (DECISIONS 9 and 35)."""
+"""Signing in with a client certificate, on the trusted port."""
 
 from __future__ import annotations
 

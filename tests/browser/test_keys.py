@@ -127,11 +127,11 @@ def test_secrets_are_asked_for(browser: Browser, server: Server, tmp_path: Path)
         dialog.get_by_label("The same passphrase again").fill("correct horse")
         file = saved(one, dialog.get_by_role("button", name="Download"), tmp_path / "key.pem")
         assert file.read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
-        with server.core() as core:
-            key = result_of(core.store.key(number))
-            csr = result_of(core.requests.generate(SYSTEM, "", RequestSource(number, text=EXAMPLE)))
-            owner = result_of(core.authenticator.basic("alice", "password of alice", "192.0.2.1"))
-            issued = result_of(core.registration.sign(owner, csr.der, Method.UI))
+        with server.application() as app:
+            key = result_of(app.store.key(number))
+            csr = result_of(app.requests.generate(SYSTEM, "", RequestSource(number, text=EXAMPLE)))
+            owner = result_of(app.authenticator.basic("alice", "password of alice", "192.0.2.1"))
+            issued = result_of(app.registration.sign(owner, csr.der, Method.UI))
             assert isinstance(issued, Issued)
             assert issued.record.key_id == key.key_id
         one.open(f"/certificates/{issued.record.id}")

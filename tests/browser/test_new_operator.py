@@ -109,8 +109,8 @@ def test_new_operator(browser: Browser, server: Server, tmp_path: Path, size: tu
     """A key, a request from a template, its certificate and chain; revoked, seen in VA, found in Events."""
     person = f"{role}-{size[0]}"
     name = f"{person}.example.com"
-    with server.core() as core:
-        adding = core.accounts.add_user(SYSTEM, person, f"a@{name}", role, AccountState.ACTIVE, "a new password")
+    with server.application() as app:
+        adding = app.accounts.add_user(SYSTEM, person, f"a@{name}", role, AccountState.ACTIVE, "a new password")
         result_of(adding)
     with window(browser, server, size, accept_downloads=True) as one:
         one.sign_in(person, "a new password")

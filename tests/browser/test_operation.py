@@ -20,8 +20,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """With a log file, and the admin root."""
     changes = {("LOGGING", "log_file"): "pikachu.log"}
     with running_server(tmp_path_factory.mktemp("server"), ("p256",), changes=changes) as running:
-        with running.core() as core:
-            adding = core.accounts.add_user(
+        with running.application() as app:
+            adding = app.accounts.add_user(
                 SYSTEM, "root", "root@example.com", Role.ADMIN, AccountState.ACTIVE, "password of root"
             )
             result_of(adding)

@@ -50,8 +50,8 @@ def test_paste_check_sign(browser: Browser, server: Server, size: tuple[int, int
 
 def test_upload_and_policy(browser: Browser, server: Server, tmp_path: Path) -> None:
     """A file in DER; the validity follows the policy; what is refused says why, and stays in the form."""
-    with server.core() as core:
-        result_of(core.policy_rules.add(SYSTEM, Policy(0, "short", 7, DEFAULT_EXTENSIONS, system=True)))
+    with server.application() as app:
+        result_of(app.policy_administration.add(SYSTEM, Policy(0, "short", 7, DEFAULT_EXTENSIONS, system=True)))
     path = tmp_path / "device.csr"
     path.write_bytes(make_csr("mldsa44", "pqc.example.com")[1])
     with window(browser, server) as one:
@@ -74,15 +74,15 @@ def test_upload_and_policy(browser: Browser, server: Server, tmp_path: Path) -> 
 def test_est_waits_for_approval(browser: Browser, server: Server, size: tuple[int, int]) -> None:
     """EST-4: 202 until an admin approves on the page; then the client's next request gets the certificate."""
     label = f"manual-{size[0]}"
-    with server.core() as core:
-        account = result_of(core.store.account_by_name("alice"))
+    with server.application() as app:
+        account = result_of(app.store.account_by_name("alice"))
         assert account is not None
         # One policy per owner holds the flag.
-        for one_policy in result_of(core.policy_rules.list(SYSTEM, ListQuery(limit=1000))).items:
+        for one_policy in result_of(app.policy_administration.list(SYSTEM, ListQuery(limit=1000))).items:
             if one_policy.use_for_est:
-                result_of(core.policy_rules.delete(SYSTEM, one_policy.id))
+                result_of(app.policy_administration.delete(SYSTEM, one_policy.id))
         own = Policy(0, label, 7, DEFAULT_EXTENSIONS, owner_id=account.id, use_for_est=True, approval=Approval.MANUAL)
-        result_of(core.policy_rules.add(SYSTEM, own))
+        result_of(app.policy_administration.add(SYSTEM, own))
     common_name = f"{label}.example.com"
     csr = make_csr("p256", common_name, [f"DNS:{common_name}"])[1]
     login = base64.b64encode(b"alice:password of alice").decode()
@@ -124,10 +124,10 @@ def test_est_waits_for_approval(browser: Browser, server: Server, size: tuple[in
 
 def test_reject(browser: Browser, server: Server) -> None:
     """A stored request is turned down, without scripts."""
-    with server.core() as core:
-        principal = result_of(core.authenticator.basic("alice", "password of alice", "127.0.0.1"))
+    with server.application() as app:
+        principal = result_of(app.authenticator.basic("alice", "password of alice", "127.0.0.1"))
         csr = make_csr("p256", "unwanted.example.com")[1]
-        stored = result_of(core.requests.store(principal, "unwanted", csr))
+        stored = result_of(app.requests.store(principal, "unwanted", csr))
     with window(browser, server, NARROW, java_script_enabled=False) as one:
         one.sign_in("root", "password of root")
         one.open(f"/ra?csr={stored.id}")
@@ -135,5 +135,5 @@ def test_reject(browser: Browser, server: Server) -> None:
         one.page.get_by_label("Reason").fill("not ours")
         one.page.get_by_role("button", name="Reject").click()
         expect(one.page.locator("p[role=status]")).to_contain_text("was rejected")
-    with server.core() as core:
-        assert result_of(core.store.csr(stored.id)).state == "rejected"
+    with server.application() as app:
+        assert result_of(app.store.csr(stored.id)).state == "rejected"

@@ -82,22 +82,22 @@ class Issuance(RuleBasedStateMachine):
     def begin(self) -> None:
         """A server with an account whose enrollments an administrator has to approve."""
         self.open(open_stack(make_files(Path(self.folder.name))))
-        core = self.stack.core
+        app = self.stack.app
         account = result_of(
-            core.accounts.add_user(
+            app.accounts.add_user(
                 SYSTEM, "owner", "owner@example.com", Role.USER, AccountState.ACTIVE, "correct horse battery"
             )
         )
         self.owner = account.id
         policy = replace(
-            core.policies.default,
+            app.policies.default,
             name="manual",
             system=False,
             owner_id=account.id,
             use_for_est=True,
             approval=Approval.MANUAL,
         )
-        result_of(core.store.add_policy(policy, Event("create", "policy", "manual", "test"), core.authority.now()))
+        result_of(app.store.add_policy(policy, Event("create", "policy", "manual", "test"), app.authority.now()))
         for manual in (False, False, True) * 3:
             self.new_challenge_for(manual=manual)
 
@@ -105,14 +105,14 @@ class Issuance(RuleBasedStateMachine):
         """Take a process into service, as the server does at its start."""
         self.stacks.append(stack)
         self.stack = stack
-        orphans = result_of(Deferred.fromCoroutine(stack.core.authority.give_up_orphans()))
+        orphans = result_of(Deferred.fromCoroutine(stack.app.authority.give_up_orphans()))
         self.orphans += [orphan.serial for orphan in orphans if orphan.serial is not None]
-        self.store = FaultyStore(stack.core.store)
-        stack.core.authority._store = self.store
-        issuer = stack.core.issuers.default
+        self.store = FaultyStore(stack.app.store)
+        stack.app.authority._store = self.store
+        issuer = stack.app.issuers.default
         self.signer = FaultySigner(issuer.signer)
         issuer.signer = self.signer
-        result_of(stack.core.publisher.begin())
+        result_of(stack.app.publisher.begin())
 
     def teardown(self) -> None:
         """Close every process that there was."""
@@ -129,7 +129,7 @@ class Issuance(RuleBasedStateMachine):
 
     def new_challenge_for(self, *, manual: bool) -> None:
         """A challenge password of the account, or of nobody."""
-        made = self.stack.core.accounts.create_challenge(SYSTEM, self.owner if manual else None, VALIDITY)
+        made = self.stack.app.accounts.create_challenge(SYSTEM, self.owner if manual else None, VALIDITY)
         record, text = result_of(made)
         self.free[text] = manual
         self.ids[text] = record.id
@@ -138,7 +138,7 @@ class Issuance(RuleBasedStateMachine):
         """simpleenroll, from an address of its own: failures are counted by address."""
         number = next(_numbers)
         credentials = Credentials(address=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
-        return self.stack.core.registration.est_enroll(
+        return self.stack.app.registration.est_enroll(
             credentials, enrollment.csr, None, renew=False, demanded=nothing_demanded
         )
 
@@ -218,13 +218,13 @@ class Issuance(RuleBasedStateMachine):
         """The device gets what the administrator's approval made."""
         enrollment = data.draw(st.sampled_from(self.waiting))
         assert enrollment.request is not None
-        record = result_of(self.stack.core.registration.approve(SYSTEM, enrollment.request))
+        record = result_of(self.stack.app.registration.approve(SYSTEM, enrollment.request))
         self.waiting.remove(enrollment)
         result = result_of(self.send(enrollment))
         assert isinstance(result, Issued)
         assert result.record.serial == record.serial
         self.given(enrollment, result)
-        failure_of(self.stack.core.registration.approve(SYSTEM, enrollment.request), Conflict)
+        failure_of(self.stack.app.registration.approve(SYSTEM, enrollment.request), Conflict)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -232,7 +232,7 @@ class Issuance(RuleBasedStateMachine):
         """Its challenge password is free again."""
         enrollment = data.draw(st.sampled_from(self.waiting))
         assert enrollment.request is not None
-        result_of(self.stack.core.registration.reject(SYSTEM, enrollment.request, "no"))
+        result_of(self.stack.app.registration.reject(SYSTEM, enrollment.request, "no"))
         self.waiting.remove(enrollment)
         failure_of(self.send(enrollment), NotAuthorized)
         self.free[enrollment.challenge] = enrollment.manual
@@ -264,7 +264,7 @@ class Issuance(RuleBasedStateMachine):
         serial = self.some(data, lambda worth: True)
         if serial is None:
             return
-        released = self.stack.core.authority.release(serial, SYSTEM)
+        released = self.stack.app.authority.release(serial, SYSTEM)
         if self.worth[serial] == HELD:
             result_of(released)
             self.worth[serial] = GOOD
@@ -278,8 +278,8 @@ class Issuance(RuleBasedStateMachine):
         serial = self.some(data, lambda worth: True)
         if serial is None:
             return
-        record = result_of(self.stack.core.store.certificate_by_serial(serial))
-        result_of(self.stack.core.authority.delete(record, SYSTEM))
+        record = result_of(self.stack.app.store.certificate_by_serial(serial))
+        result_of(self.stack.app.authority.delete(record, SYSTEM))
         self.deleted.add(serial)
 
     @precondition(lambda self: set(self.orphans) - self.worth.keys())
@@ -308,7 +308,7 @@ class Issuance(RuleBasedStateMachine):
 
     def crash(self) -> None:
         """The process is gone; its files are as they are."""
-        self.stack.core.publisher.stop()
+        self.stack.app.publisher.stop()
         self.open(open_stack(self.stack.files, self.stack.clock))
 
     @precondition(lambda self: any(not manual for manual in self.free.values()))
@@ -346,7 +346,7 @@ class Issuance(RuleBasedStateMachine):
         if not self.stacks:
             return
         for serial, worth in self.worth.items():
-            answer = result_of(self.stack.core.statuses.status(serial))
+            answer = result_of(self.stack.app.statuses.status(serial))
             if worth == GOOD:
                 expected = None if serial in self.deleted else CertificateStatus.VALID
             else:
@@ -360,7 +360,7 @@ class Issuance(RuleBasedStateMachine):
             return
         self.stack.clock.advance(0.6)
         issuer = self.stack.issuer()
-        path = self.stack.core.publisher.paths(issuer)[0]
+        path = self.stack.app.publisher.paths(issuer)[0]
         crl = x509.load_der_x509_crl(path.read_bytes())
         assert {entry.serial_number for entry in crl} == {s for s, worth in self.worth.items() if worth != GOOD}
         number = crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
@@ -374,7 +374,7 @@ class Issuance(RuleBasedStateMachine):
             return
         in_doubt = {enrollment.challenge for enrollment in (*self.lost, *self.waiting)}
         for text, challenge_id in self.ids.items():
-            record = result_of(self.stack.core.store.challenge(challenge_id))
+            record = result_of(self.stack.app.store.challenge(challenge_id))
             if text not in in_doubt:
                 assert record.consumed_serial == self.consumed.get(text)
                 assert (text in self.free) is (record.consumed_serial is None)
@@ -383,7 +383,7 @@ class Issuance(RuleBasedStateMachine):
     def the_audit_chain_holds(self) -> None:
         """No event is changed or missing."""
         if self.stacks:
-            assert result_of(self.stack.core.store.verify_events()) > 0
+            assert result_of(self.stack.app.store.verify_events()) > 0
 
 
 @pytest.mark.slow

@@ -190,7 +190,7 @@ def test_crash_between_begin_and_complete(database_url: str) -> None:
 
 PROCESS = """
 import sys
-from pikachu.model import RevocationReason
+from pikachu.core.model.certificates import RevocationReason
 from tests.support.databases import NOW, event, opened
 with opened(sys.argv[1]) as db:
     sys.stdin.readline()

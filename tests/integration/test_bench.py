@@ -103,17 +103,17 @@ def test_a_server_that_answers_nothing() -> None:
 
 def test_filled_rows_are_read_through_the_store(place: Place) -> None:
     """A record of the filling differs from one that was enrolled in its own values only."""
-    with opened(configuration(Namespace(config=place.config))) as core:
-        sample = done(core.store.certificate_by_serial(place.samples["valid"]))
-        now = core.authority.now()
+    with opened(configuration(Namespace(config=place.config))) as app:
+        sample = done(app.store.certificate_by_serial(place.samples["valid"]))
+        now = app.authority.now()
         for identity, serial in serials(place.database, 30):
-            record = done(core.store.certificate(identity))
+            record = done(app.store.certificate(identity))
             assert record.serial == serial
             _is_like(record, sample)
-            assert done(core.store.status(record.issuer_id, serial)) is not None
+            assert done(app.store.status(record.issuer_id, serial)) is not None
             named = ListQuery(q=record.common_name)
-            assert record in done(core.store.certificates(named, now)).items
-        assert done(core.store.verify_events()) > _COUNT + _REVOKED
+            assert record in done(app.store.certificates(named, now)).items
+        assert done(app.store.verify_events()) > _COUNT + _REVOKED
 
 
 def _is_like(record: CertificateRecord, sample: CertificateRecord) -> None:
@@ -132,16 +132,16 @@ def _is_like(record: CertificateRecord, sample: CertificateRecord) -> None:
 
 def test_filled_revocations_are_on_the_crl(place: Place) -> None:
     """CRLs are made of them, and the log of changes names them."""
-    with opened(configuration(Namespace(config=place.config))) as core:
-        issuer = core.issuers.named("ec")
-        published = done(core.publisher.make(issuer))
+    with opened(configuration(Namespace(config=place.config))) as app:
+        issuer = app.issuers.named("ec")
+        published = done(app.publisher.make(issuer))
         revoked = done(
-            core.store.certificates(ListQuery(limit=1000, filters={"status": "revoked"}), core.authority.now())
+            app.store.certificates(ListQuery(limit=1000, filters={"status": "revoked"}), app.authority.now())
         )
         # The sample is one more.
         assert published.entries == len(revoked.items) == _REVOKED + 1
-        assert len(done(core.store.changes_since(0))) == _REVOKED + 1
-        found = done(core.store.crl_entries(issuer.id, 0))
+        assert len(done(app.store.changes_since(0))) == _REVOKED + 1
+        found = done(app.store.crl_entries(issuer.id, 0))
         assert found is not None
         for record in revoked.items:
             assert record.revoked_at is not None

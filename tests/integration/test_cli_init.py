@@ -140,15 +140,15 @@ def test_a_second_run_leaves_everything(founded: Site) -> None:
 def test_shipped_certificate_templates(founded: Site) -> None:
     """TPL-3: one of each shipped file, for everybody; one that was deleted is not made again."""
     shipped = [one.name for one in SHIPPED_FOLDER.glob("*.cnf.j2")]
-    with opened(load(founded.path("config.ini"), {})) as core:
-        found = done(core.templates.list(SYSTEM, ListQuery(limit=100))).items
+    with opened(load(founded.path("config.ini"), {})) as app:
+        found = done(app.templates.list(SYSTEM, ListQuery(limit=100))).items
         assert sorted(one.origin for one in found) == sorted(shipped)
         assert {one.owner_id for one in found} == {None}
         assert "TLS server request" in {one.name for one in found}
-        done(core.templates.delete(SYSTEM, found[0].id))
+        done(app.templates.delete(SYSTEM, found[0].id))
     assert "left  the certificate templates" in founded.do("init")
-    with opened(load(founded.path("config.ini"), {})) as core:
-        assert len(done(core.templates.list(SYSTEM, ListQuery(limit=100))).items) == len(shipped) - 1
+    with opened(load(founded.path("config.ini"), {})) as app:
+        assert len(done(app.templates.list(SYSTEM, ListQuery(limit=100))).items) == len(shipped) - 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Client certificates of people: they call REST, and sign in on the trusted port (API-1, DECISIONS 9 and 35)."""
+"""Client certificates of people: they call REST, and sign in on the trusted port (API-1)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_another_site_changes_nothing(bound: Bound, headers: dict[str, str]) -> 
 
 
 def test_signing_in(bound: Bound) -> None:
-    """DECISIONS 9: on the trusted port only; never without the form's hidden field."""
+    """On the trusted port only; never without the form's hidden field."""
     alice, _ = bound.bind("alice")
     offered, answer = sign_in(bound, alice)
     assert offered
@@ -156,21 +156,21 @@ def test_foreign(bound: Bound) -> None:
 def test_idle_sessions_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> None:
     """USR-3: a server ends, when it starts and every hour, the sessions of who has gone."""
     server = make_server(tmp_path_factory.mktemp("idle"))
-    with server.core() as core:
+    with server.application() as app:
         event = Event("add", "user", "alice", "test")
-        now = core.authority.now()
-        adding = core.store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, event, now)
+        now = app.authority.now()
+        adding = app.store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, event, now)
         alice = result_of(adding)
         for number, age in enumerate((0, 3600, 7200)):
             at = now - timedelta(seconds=age)
-            result_of(core.store.add_session(bytes([number]), alice, True, "192.0.2.7", "", event, at))
+            result_of(app.store.add_session(bytes([number]), alice, True, "192.0.2.7", "", event, at))
     server.start()
     try:
 
         def left() -> int:
             time.sleep(0.05)
-            with server.core() as core:
-                return len(result_of(core.store.sessions_of(alice.id)))
+            with server.application() as app:
+                return len(result_of(app.store.sessions_of(alice.id)))
 
         wait_until(lambda: left() == 1)
     finally:

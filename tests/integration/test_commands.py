@@ -74,13 +74,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the commands are run; with a token and a challenge password of alice's."""
     place = tmp_path_factory.mktemp("commands")
-    with server.core() as core:
+    with server.application() as app:
         alice = result_of(
-            core.accounts.add_user(SYSTEM, "alice", "alice@example.com", Role.USER, AccountState.ACTIVE, PASSWORD)
+            app.accounts.add_user(SYSTEM, "alice", "alice@example.com", Role.USER, AccountState.ACTIVE, PASSWORD)
         )
         principal = account_principal(alice, "127.0.0.1")
-        _, token = result_of(core.accounts.create_token(SYSTEM, alice.id, "commands", None, 1))
-        challenge, text = result_of(core.accounts.create_challenge(principal))
+        _, token = result_of(app.accounts.create_token(SYSTEM, alice.id, "commands", None, 1))
+        challenge, text = result_of(app.accounts.create_challenge(principal))
         assert challenge
     (place / "token").write_text(f"Authorization: Bearer {token}\n", encoding="ascii")
     (place / "challenge").write_text(f"{text}\n", encoding="ascii")
@@ -90,9 +90,9 @@ def folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_reference(server: Server, folder: Path) -> None:
     """API-2: every question of the REST reference that is about no single object is answered."""
     require("curl", "bash")
-    with server.core() as core:
-        adding = core.accounts.add_user(SYSTEM, "admin", "admin@example.com", Role.ADMIN, AccountState.ACTIVE, PASSWORD)
-        _, token = result_of(core.accounts.create_token(SYSTEM, result_of(adding).id, "reference", None, 1))
+    with server.application() as app:
+        adding = app.accounts.add_user(SYSTEM, "admin", "admin@example.com", Role.ADMIN, AccountState.ACTIVE, PASSWORD)
+        _, token = result_of(app.accounts.create_token(SYSTEM, result_of(adding).id, "reference", None, 1))
     (folder / "root.crt").write_bytes(server.files.root.pem)
     with server.client() as client:
         browser = Browser(client, f"localhost:{server.ports['https']}")

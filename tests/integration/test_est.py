@@ -112,9 +112,9 @@ def test_one_challenge_for_a_hundred(tmp_path: Path) -> None:
         statuses = [answer.status for answer in at_once(lambda csr: enroll(est, csr), requests)]
         assert statuses.count(200) == 1, statuses
         assert set(statuses) <= {200, 401, 429}
-        with est.server.core() as core:
-            page = result_of(core.store.certificates(ListQuery(limit=100, q="hundred"), core.authority.now()))
-            (challenge,) = result_of(core.accounts.list_challenges(owner, ListQuery())).items
+        with est.server.application() as app:
+            page = result_of(app.store.certificates(ListQuery(limit=100, q="hundred"), app.authority.now()))
+            (challenge,) = result_of(app.accounts.list_challenges(owner, ListQuery())).items
         assert len(page.items) == 1
         assert challenge.consumed_serial == page.items[0].serial
 
@@ -177,6 +177,6 @@ def test_clients_that_leave(est: LiveEST) -> None:
     client.connection.request("POST", est.path("simpleenroll"), body, {**PKCS10, **basic("alice")})
     client.close()
     found = certificate(enroll(est, csr, user="alice"))
-    with est.server.core() as core:
-        page = result_of(core.store.certificates(ListQuery(limit=100, q="leaves"), core.authority.now()))
+    with est.server.application() as app:
+        page = result_of(app.store.certificates(ListQuery(limit=100, q="leaves"), app.authority.now()))
     assert [record.serial for record in page.items] == [found.serial_number]

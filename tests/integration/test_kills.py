@@ -56,12 +56,12 @@ class Operator(threading.Thread):
     def run(self) -> None:
         """Revoke one at a time."""
         try:
-            with self._server.core() as core:
+            with self._server.application() as app:
                 while not self._records.stop.wait(0.1):
                     if not self._records.acknowledged:
                         continue
                     serial = self._random.choice(self._records.acknowledged).serial
-                    done(core.authority.revoke(serial, RevocationReason.KEY_COMPROMISE, operator()))
+                    done(app.authority.revoke(serial, RevocationReason.KEY_COMPROMISE, operator()))
                     self.revoked.add(serial)
         except BaseException as error:
             self._records.problems.append(f"operator: {error!r}")
@@ -138,8 +138,8 @@ def test_kills(tmp_path: Path, kills: int, record_property: Callable[[str, objec
     server = make_server(tmp_path, changes={("CRL", "crl_delay"): "0.2s"})
     challenges = new_challenges(server, 700)
     unused = list(challenges)
-    with server.core() as core:
-        new_account(core, "fleet", PASSWORD)
+    with server.application() as app:
+        new_account(app, "fleet", PASSWORD)
     records = Records()
     try:
         identity = new_identity(server.start())
@@ -188,10 +188,10 @@ def check_certificates(server: Server, acknowledged: list[Acknowledged]) -> None
     """Each is in the database, byte by byte; no serial was given twice; the audit chain holds."""
     serials = [one.serial for one in acknowledged]
     assert len(set(serials)) == len(serials)
-    with server.core() as core:
+    with server.application() as app:
         for one in acknowledged:
-            assert done(core.store.certificate_by_serial(one.serial)).der == one.der
-        assert done(core.store.verify_events()) > len(acknowledged)
+            assert done(app.store.certificate_by_serial(one.serial)).der == one.der
+        assert done(app.store.verify_events()) > len(acknowledged)
     with closing(sqlite3.connect(server.folder / "pikachu.sqlite")) as database:
         (twice,) = database.execute("SELECT count(*) - count(DISTINCT serial) FROM certificates").fetchone()
         (check,) = database.execute("PRAGMA integrity_check").fetchone()
@@ -203,9 +203,9 @@ def check_challenges(server: Server, acknowledged: list[Acknowledged], at_least:
     """CHP-2: each that was used was consumed by the certificate that its device has, and by no other."""
     spent = {one.challenge: one.serial for one in acknowledged if one.challenge}
     assert len(spent) > at_least
-    with server.core() as core:
-        for challenge in every(lambda query: core.accounts.list_challenges(operator(), query), ListQuery(limit=500)):
-            text = done(core.accounts.reveal_challenge(operator(), challenge.id))
+    with server.application() as app:
+        for challenge in every(lambda query: app.accounts.list_challenges(operator(), query), ListQuery(limit=500)):
+            text = done(app.accounts.reveal_challenge(operator(), challenge.id))
             if text in spent:
                 assert challenge.consumed_serial == spent[text]
     with closing(sqlite3.connect(server.folder / "pikachu.sqlite")) as database:
@@ -218,11 +218,11 @@ def check_challenges(server: Server, acknowledged: list[Acknowledged], at_least:
 def revoke_orphans(server: Server) -> set[int]:
     """Every intent that the log names has no certificate and can be revoked; their serials."""
     found = {int(text, 16) for text in _NEVER_COMPLETED.findall(server.log)}
-    with server.core() as core:
+    with server.application() as app:
         for serial in found:
             with pytest.raises(PikachuError):
-                done(core.store.certificate_by_serial(serial))
-            done(core.authority.revoke(serial, RevocationReason.UNSPECIFIED, operator()))
+                done(app.store.certificate_by_serial(serial))
+            done(app.authority.revoke(serial, RevocationReason.UNSPECIFIED, operator()))
     return found
 
 

@@ -129,8 +129,8 @@ def test_stop_waits_for_no_idle_client(tmp_path: Path) -> None:
 
 def test_stop_finishes_enrollments(server: Server) -> None:
     """RUN-5: enrollments that wait for threads end with a certificate that is in the database, or were not accepted."""
-    with server.core() as core:
-        new_account(core, "waiting", PASSWORD)
+    with server.application() as app:
+        new_account(app, "waiting", PASSWORD)
     server.start()
     answers: list[Answer] = []
     refused: list[int] = []
@@ -160,11 +160,11 @@ def test_stop_finishes_enrollments(server: Server) -> None:
     assert len(answers) + len(refused) == len(clients)
     given = [certificate_of(answer) for answer in answers if answer.status == 200]
     assert len(given) > 1
-    with server.core() as core:
+    with server.application() as app:
         for certificate in given:
-            found = done(core.store.certificate_by_serial(certificate.serial_number))
+            found = done(app.store.certificate_by_serial(certificate.serial_number))
             assert found.der == certificate.public_bytes(Encoding.DER)
-        assert done(core.store.orphans(None, core.authority.now() + timedelta(days=1))) == []
+        assert done(app.store.orphans(None, app.authority.now() + timedelta(days=1))) == []
     assert PASSWORD not in server.log
 
 
@@ -219,16 +219,16 @@ def test_orphan(server: Server) -> None:
     """An intent that no certificate followed is listed at the start, and its serial can be revoked."""
     server.start()
     assert server.stop() == 0
-    with server.core() as core:
-        (node,) = done(core.store.nodes())
-        serial = begin_only(core, node.process)
+    with server.application() as app:
+        (node,) = done(app.store.nodes())
+        serial = begin_only(app, node.process)
     server.start()
     line = f"The intent {serial:x} was never completed; `pikachu revoke {serial:x}` revokes it"
     wait_until(lambda: line in server.log, "the operator is told")
-    with server.core() as core:
+    with server.application() as app:
         with pytest.raises(UnknownSerial):
-            done(core.store.certificate_by_serial(serial))
-        done(core.authority.revoke(serial, RevocationReason.UNSPECIFIED, operator()))
+            done(app.store.certificate_by_serial(serial))
+        done(app.authority.revoke(serial, RevocationReason.UNSPECIFIED, operator()))
     wait_until(lambda: serial in crl_serials(server), "it is on the CRL")
     assert server.stop() == 0
     server.start()

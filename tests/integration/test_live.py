@@ -91,10 +91,10 @@ class Listener:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     with running_server(tmp_path) as running:
-        with running.core() as core:
+        with running.application() as app:
             for name, role in (("alice", Role.USER), ("bob", Role.USER), ("root", Role.ADMIN)):
                 done(
-                    core.accounts.add_user(
+                    app.accounts.add_user(
                         SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, f"password of {name}"
                     )
                 )
@@ -105,10 +105,10 @@ def test_events_arrive(server: Server) -> None:
     """What the server does and what another process does is told within seconds, to who may see it; a stop waits for
     no listener.
     """
-    with server.core() as core:
-        account = done(core.store.account_by_name("alice"))
+    with server.application() as app:
+        account = done(app.store.account_by_name("alice"))
         assert account is not None
-        token = done(core.accounts.create_token(SYSTEM, account.id, "test"))[1]
+        token = done(app.accounts.create_token(SYSTEM, account.id, "test"))[1]
     listeners = {name: Listener(server, name) for name in ("alice", "bob", "root")}
     for one in listeners.values():
         one.sign_in()
@@ -122,9 +122,9 @@ def test_events_arrive(server: Server) -> None:
     wait_until(lambda: serial in listeners["alice"].names() and serial in listeners["root"].names(), "the issuance")
     assert time.monotonic() - begun < 5
     assert listeners["alice"].of("changed")[-1]["certificates"]["valid"] == 1
-    with server.core() as core:
+    with server.application() as app:
         event = Event("update", "thing", "of another process", "someone", owner_id=account.id)
-        done(core.store.add_event(event, utc(time.time())))
+        done(app.store.add_event(event, utc(time.time())))
     wait_until(lambda: "of another process" in listeners["alice"].names(), "an event of another process")
     # His own log-in may be told to him, and nothing else.
     assert listeners["bob"].names() <= {"bob"}
@@ -140,10 +140,10 @@ def test_a_forced_logout(server: Server) -> None:
     alice = Listener(server, "alice")
     alice.sign_in()
     alice.listen()
-    with server.core() as core:
-        account = done(core.store.account_by_name("alice"))
+    with server.application() as app:
+        account = done(app.store.account_by_name("alice"))
         assert account is not None
-        done(core.sessions.force_logout(SYSTEM, account.id))
+        done(app.sessions.force_logout(SYSTEM, account.id))
     alice.close()
     assert alice.of("end")
     assert server.ask("https", "/live/panels", headers={"Cookie": alice.cookie}).status == 302

@@ -42,14 +42,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> object:
 @pytest.mark.parametrize("role", list(Role))
 def test_document_and_server_agree(server: Server, role: Role, phases: str, examples: int) -> None:
     """No answer that the document does not tell of, none of 500, and nothing without its token."""
-    with server.core() as core:
+    with server.application() as app:
         # Ids that are tried first belong to nobody that is needed here.
         for number in range(20):
             name = f"{role.value}{number}"
             account = result_of(
-                core.accounts.add_user(SYSTEM, name, "a@example.com", role, AccountState.ACTIVE, "password")
+                app.accounts.add_user(SYSTEM, name, "a@example.com", role, AccountState.ACTIVE, "password")
             )
-            _, token = result_of(core.accounts.create_token(SYSTEM, account.id, "fuzz", None, 1))
+            _, token = result_of(app.accounts.create_token(SYSTEM, account.id, "fuzz", None, 1))
     done = subprocess.run(
         [
             str(SCHEMATHESIS),

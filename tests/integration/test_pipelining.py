@@ -267,8 +267,8 @@ def test_leaving_in_the_middle(busy: Busy, request_bytes: bytes, listener: str) 
 def test_requests_answered_from_memory_are_counted_in_the_log(tmp_path: Path) -> None:
     """RUN-7: a line a second and listener with exact counts, the last one when the server stops; at TRACE each one."""
     with running_server(tmp_path / "server", changes={("LOGGING", "log_level"): "TRACE"}) as server:
-        with server.core() as core:
-            leaf = Stack(server.files, core, Clock()).issue("device.example.com")
+        with server.application() as app:
+            leaf = Stack(server.files, app, Clock()).issue("device.example.com")
         issuer = parse_certificate(server.files.issuers["ec"].der)
         asked = base64.b64encode(ocsp.request(ocsp.cert_id(issuer, leaf.serial)))
         # The first one may find the responder unprepared, and is answered on the way that has a line for each request.

@@ -110,14 +110,14 @@ def test_two_servers_of_one_name(tmp_path: Path, new_url: Callable[[], str]) -> 
             assert f" = {port}\n" in text, name
             text = text.replace(f" = {port}\n", f" = {other}\n")
         first.files.config.write_text(text)
-        with first.core() as core:
-            (node,) = done(core.store.nodes())
-            serial = begin_only(core, node.process)
+        with first.application() as app:
+            (node,) = done(app.store.nodes())
+            serial = begin_only(app, node.process)
         second.start("--pidfile=")
-        with first.core() as core:
-            assert len(done(core.store.nodes())) == 2
-            later = core.authority.now() + timedelta(days=1)
-            assert done(core.store.orphans(None, later)) == [], "the first one lives"
+        with first.application() as app:
+            assert len(done(app.store.nodes())) == 2
+            later = app.authority.now() + timedelta(days=1)
+            assert done(app.store.orphans(None, later)) == [], "the first one lives"
         told = f"The intent {serial:x} was never completed"
         assert told not in second.log
         first.kill()

@@ -100,12 +100,12 @@ def test_one_password(tmp_path: Path, protocols: Sequence[Callable[..., Callable
         issued = results["EST 200"] + results[f"SCEP {SUCCESS}"]
         assert issued == 1, results
         assert set(results) <= {"EST 200", "EST 401", "EST 409", "EST 429", f"SCEP {SUCCESS}", "SCEP 2"}, results
-        with server.core() as core:
-            made = every(lambda query: core.store.certificates(query, core.authority.now()), ListQuery())
+        with server.application() as app:
+            made = every(lambda query: app.store.certificates(query, app.authority.now()), ListQuery())
             (certificate,) = [one for one in made if one.method.value in ("EST", "SCEP")]
-            (consumed,) = every(lambda query: core.accounts.list_challenges(operator(), query), ListQuery())
+            (consumed,) = every(lambda query: app.accounts.list_challenges(operator(), query), ListQuery())
             assert consumed.consumed_serial == certificate.serial
-            done(core.store.verify_events())
+            done(app.store.verify_events())
         assert server.stop() == 0
         assert challenge not in server.log + server.console
         assert "Traceback" not in server.log
@@ -127,8 +127,8 @@ def test_other_processes(tmp_path: Path) -> None:
         certificate, serial = identity.certificate, identity.certificate.serial_number
         assert status_of(client, certificate, server) is ocsp.OCSPCertStatus.GOOD
         wait_until(lambda: client.ask("/crl/ec.crl").status == 200, "there is a CRL")
-        with server.core() as core:
-            done(core.authority.revoke(serial, RevocationReason.CERTIFICATE_HOLD, operator()))
+        with server.application() as app:
+            done(app.authority.revoke(serial, RevocationReason.CERTIFICATE_HOLD, operator()))
             began = time.monotonic()
             wait_until(lambda: status_of(client, certificate, server) is ocsp.OCSPCertStatus.REVOKED, "OCSP knows it")
             known = time.monotonic() - began
@@ -138,7 +138,7 @@ def test_other_processes(tmp_path: Path) -> None:
             _, csr = make_csr(subject="other")
             with server.client("trusted_https", identity) as trusted:
                 assert enroll(trusted, csr).status == 403
-            done(core.authority.release(serial, operator()))
+            done(app.authority.release(serial, operator()))
         wait_until(
             lambda: status_of(client, certificate, server) is ocsp.OCSPCertStatus.GOOD, "OCSP knows of the release"
         )
@@ -152,8 +152,8 @@ def test_other_processes(tmp_path: Path) -> None:
 def test_many_changes_of_others(tmp_path: Path) -> None:
     """More changes at once than are read at a time."""
     with running_server(tmp_path, changes={("CRL", "crl_delay"): "0.2s"}) as server, server.client("http") as client:
-        with server.core() as core:
-            new_account(core, "many", PASSWORD)
+        with server.application() as app:
+            new_account(app, "many", PASSWORD)
         made = []
         with server.client() as https:
             for number in range(20):
@@ -163,12 +163,12 @@ def test_many_changes_of_others(tmp_path: Path) -> None:
         for certificate in made:
             assert status_of(client, certificate, server) is ocsp.OCSPCertStatus.GOOD
         serials = [certificate.serial_number for certificate in made]
-        with server.core() as core:
+        with server.application() as app:
             for serial in serials * 30:
-                done(core.authority.revoke(serial, RevocationReason.CERTIFICATE_HOLD, operator()))
-                done(core.authority.release(serial, operator()))
+                done(app.authority.revoke(serial, RevocationReason.CERTIFICATE_HOLD, operator()))
+                done(app.authority.release(serial, operator()))
             for serial in serials:
-                done(core.authority.revoke(serial, RevocationReason.SUPERSEDED, operator()))
+                done(app.authority.revoke(serial, RevocationReason.SUPERSEDED, operator()))
         for certificate in made:
             wait_until(
                 lambda certificate=certificate: (  # type: ignore[misc]
@@ -276,8 +276,8 @@ def test_no_secret_in_the_log(tmp_path: Path) -> None:
     with running_server(tmp_path, ("p256", "rsa2048"), changes={("LOGGING", "log_level"): "TRACE"}) as server:
         good, unused = new_challenges(server, 2)
         wrong = "0123456789ABCDEF0123456789ABCDEF"
-        with server.core() as core:
-            new_account(core, "careful", PASSWORD)
+        with server.application() as app:
+            new_account(app, "careful", PASSWORD)
         with server.client() as client, contextlib.ExitStack() as stack:
             assert enroll(client, make_csr(challenge=good)[1]).status == 200
             assert enroll(client, make_csr(challenge=good)[1]).status == 401

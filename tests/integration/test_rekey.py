@@ -18,7 +18,7 @@ from pikachu.cli.session import done, opened, operator
 from pikachu.config.loading import load
 from pikachu.core.model.lists import ListQuery
 from pikachu.operations.rekey import next_file, prepare, promote, reseal
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.server.composition import database_url
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
@@ -36,10 +36,10 @@ class Kept:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.challenges = [site.do("challenge", "create", "--user", "admin") for _ in range(2)]
-        with self.core() as core:
+        with self.application() as app:
             for kind in ("ed25519", "prime256v1", "mldsa44"):
-                done(core.keys.generate(operator(), kind, kind))
-            done(core.credentials.get(core.issuers.default, OCSP))
+                done(app.keys.generate(operator(), kind, kind))
+            done(app.credentials.get(app.issuers.default, OCSP))
 
     @property
     def secret(self) -> Path:
@@ -47,25 +47,25 @@ class Kept:
         return self.site.path("var/pki/secret_key")
 
     @contextmanager
-    def core(self) -> Iterator[Core]:
+    def application(self) -> Iterator[Application]:
         """Every room, as a command has it."""
-        with opened(load(self.site.path("config.ini"), {})) as core:
-            yield core
+        with opened(load(self.site.path("config.ini"), {})) as app:
+            yield app
 
     def check(self) -> None:
         """That everything opens with the SECRET_KEY that is in force, and is found by it."""
-        with self.core() as core:
-            kept = done(core.keys.list(operator(), ListQuery())).items
+        with self.application() as app:
+            kept = done(app.keys.list(operator(), ListQuery())).items
             assert {key.name for key in kept} >= {"ed25519", "prime256v1", "mldsa44"}
             for key in kept:
-                text = done(core.keys.private_pem(operator(), key.id))
+                text = done(app.keys.private_pem(operator(), key.id))
                 assert describe_private_key(load_private_key(text)).spki == key.spki
-            stored = done(core.accounts.list_challenges(operator(), ListQuery())).items
-            assert {done(core.accounts.reveal_challenge(operator(), one.id)) for one in stored} == set(self.challenges)
+            stored = done(app.accounts.list_challenges(operator(), ListQuery())).items
+            assert {done(app.accounts.reveal_challenge(operator(), one.id)) for one in stored} == set(self.challenges)
             for text in self.challenges:
-                assert done(core.authenticator.challenge_id(text)) is not None
-            assert len(done(core.credentials.former(core.issuers.default, OCSP))) == 1
-            done(core.store.verify_events())
+                assert done(app.authenticator.challenge_id(text)) is not None
+            assert len(done(app.credentials.former(app.issuers.default, OCSP))) == 1
+            done(app.store.verify_events())
 
 
 @pytest.fixture
@@ -86,8 +86,8 @@ def test_rekey(kept: Kept) -> None:
     kept.check()
     kept.site.do("rekey")
     kept.check()
-    with kept.core() as core:
-        events = done(core.store.events(ListQuery(filters={"resource_type": "configuration"}))).items
+    with kept.application() as app:
+        events = done(app.store.events(ListQuery(filters={"resource_type": "configuration"}))).items
     assert [(one.event.type, one.event.resource_name) for one in events] == [("update", "SECRET_KEY")] * 2
     assert former.decode().strip() not in repr(events)
 
@@ -160,8 +160,8 @@ def test_another_secret_key_is_told_of(kept: Kept) -> None:
     kept.site.do("rekey", "--drop-unreadable")
     assert "3 of kind key did not open and were removed" in kept.site.err
     assert kept.site.rows("challenge", "list") == []
-    with kept.core() as core:
-        assert done(core.keys.list(operator(), ListQuery())).items == ()
+    with kept.application() as app:
+        assert done(app.keys.list(operator(), ListQuery())).items == ()
 
 
 def test_a_key_in_the_configuration(kept: Kept) -> None:

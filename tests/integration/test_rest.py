@@ -22,11 +22,11 @@ class API:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        with server.core() as core:
+        with server.application() as app:
             account = done(
-                core.accounts.add_user(SYSTEM, "root", "r@example.com", Role.ADMIN, AccountState.ACTIVE, "long enough")
+                app.accounts.add_user(SYSTEM, "root", "r@example.com", Role.ADMIN, AccountState.ACTIVE, "long enough")
             )
-            self.token: str = done(core.accounts.create_token(SYSTEM, account.id, "test"))[1]
+            self.token: str = done(app.accounts.create_token(SYSTEM, account.id, "test"))[1]
 
     def ask(self, method: str, path: str, body: object = None, listener: str = "https", **headers: str) -> Answer:
         fields = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}

@@ -120,9 +120,9 @@ def test_two_switches_between_two_looks(rotated: RotatedServer) -> None:
     process.send_signal(signal.SIGSTOP)
     try:
         rotated.server.run("ca", "rotate", CA, "--now")
-        with rotated.server.core() as core:
-            middle = x509.load_der_x509_certificate(core.issuers.named(CA).certificate.der)
-            leaf = Stack(rotated.server.files, core, Clock()).issue()
+        with rotated.server.application() as app:
+            middle = x509.load_der_x509_certificate(app.issuers.named(CA).certificate.der)
+            leaf = Stack(rotated.server.files, app, Clock()).issue()
         rotated.server.run("ca", "rotate", CA, "--now")
     finally:
         process.send_signal(signal.SIGCONT)
@@ -138,8 +138,8 @@ def test_two_switches_between_two_looks(rotated: RotatedServer) -> None:
 def files_locked(rotated: RotatedServer) -> Iterator[None]:
     """Another process holds the lock on the CA's files while a switch is due."""
     rotated.announce()
-    with rotated.server.core() as core:
-        files = core.generations.files(CA)
+    with rotated.server.application() as app:
+        files = app.generations.files(CA)
         assert files is not None
         with locked(files):
             files.announce(Announcement(utc(0)))

@@ -24,8 +24,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def challenge(server: Server) -> str:
-    with server.core() as core:
-        return done(core.accounts.create_challenge(operator()))[1]
+    with server.application() as app:
+        return done(app.accounts.create_challenge(operator()))[1]
 
 
 def send(server: Server, client: SCEPClient, message: bytes, listener: str = "scep") -> CertRep:
@@ -130,9 +130,9 @@ def test_rotation_while_it_runs(server: Server) -> None:
     check_chain(new, [now, server.files.root.der])
     old_ca = x509.load_der_x509_certificate(before)
     ski = old_ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
-    with server.core() as core:
+    with server.application() as app:
         done(
-            core.authority.revoke(
+            app.authority.revoke(
                 x509.load_der_x509_certificate(old).serial_number, RevocationReason.SUPERSEDED, operator()
             )
         )

@@ -91,6 +91,6 @@ def test_a_listener_that_does_not_stop(tmp_path: Path, failing: Callable[[], Def
     assert all("listener" in event["what"] for event in failures)
     assert logged[-1]["log_format"] == "Stopped"
     closed: list[Any] = []
-    service.core.store.check().addErrback(closed.append)
+    service.app.store.check().addErrback(closed.append)
     assert closed
     lock_database(database).close()

@@ -41,28 +41,28 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_openssl_reads_what_is_made(stack: Stack, tmp_path: Path, kind: str) -> None:
     """Private key open and encrypted, request, and PKCS#12 with the whole chain."""
-    core = stack.core
-    key = result_of(core.keys.generate(SYSTEM, "key", kind))
+    app = stack.app
+    key = result_of(app.keys.generate(SYSTEM, "key", kind))
     public = tmp_path / "public.pem"
     public.write_text(pem("PUBLIC KEY", key.spki))
     for passphrase in (None, "correct horse"):
         private = tmp_path / "private.pem"
-        private.write_text(result_of(core.keys.private_pem(SYSTEM, key.id, passphrase)))
+        private.write_text(result_of(app.keys.private_pem(SYSTEM, key.id, passphrase)))
         read = openssl("pkey", "-in", private, "-passin", f"pass:{passphrase or ''}", "-pubout")
         assert read == public.read_text()
     parsed = openssl("asn1parse", "-in", private)
     assert "PBES2" in parsed
     assert "aes-256-cbc" in parsed
-    csr = result_of(core.requests.generate(SYSTEM, "", RequestSource(key.id, text=REQUEST)))
+    csr = result_of(app.requests.generate(SYSTEM, "", RequestSource(key.id, text=REQUEST)))
     request = tmp_path / "request.pem"
     request.write_text(pem("CERTIFICATE REQUEST", csr.der))
     told = openssl("req", "-in", request, "-verify", "-noout", "-text")
     assert "verify OK" in told
     assert "DNS:device.example.com, IP Address:192.0.2.1" in told
-    issued = result_of(core.registration.sign(SYSTEM, csr.der, Method.UI))
+    issued = result_of(app.registration.sign(SYSTEM, csr.der, Method.UI))
     assert isinstance(issued, Issued)
     pfx = tmp_path / "file.pfx"
-    pfx.write_bytes(result_of(core.keys.pfx(SYSTEM, issued.record, "correct horse")))
+    pfx.write_bytes(result_of(app.keys.pfx(SYSTEM, issued.record, "correct horse")))
     opened = openssl("pkcs12", "-in", pfx, "-passin", "pass:correct horse", "-nodes", "-info")
     assert opened.count("BEGIN CERTIFICATE") == 3
     assert "BEGIN PRIVATE KEY" in opened

@@ -144,13 +144,13 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 @KINDS
 def test_openssl_reads_what_is_made(keys: Keys, stack: Stack, kind: str) -> None:
     """Private keys, open and encrypted, and requests."""
-    core = stack.core
-    key = result_of(core.keys.generate(SYSTEM, "key", kind))
+    app = stack.app
+    key = result_of(app.keys.generate(SYSTEM, "key", kind))
     for passphrase in (None, "correct horse"):
-        (keys.folder / "private.pem").write_text(result_of(core.keys.private_pem(SYSTEM, key.id, passphrase)))
+        (keys.folder / "private.pem").write_text(result_of(app.keys.private_pem(SYSTEM, key.id, passphrase)))
         read = keys.public("private.pem", "-passin", f"pass:{passphrase or ''}")
         assert read == pem("PUBLIC KEY", key.spki)
-    csr = result_of(core.requests.generate(SYSTEM, "", RequestSource(key.id, text=REQUEST)))
+    csr = result_of(app.requests.generate(SYSTEM, "", RequestSource(key.id, text=REQUEST)))
     (keys.folder / "request.pem").write_text(pem("CERTIFICATE REQUEST", csr.der))
     text = keys.openssl("req", "-in", "request.pem", "-verify", "-noout", "-text")
     assert "verify OK" in text

@@ -81,7 +81,7 @@ def exchanges(scep: SCEP) -> Iterator[tuple[str, Exchange]]:
         return Exchange(response.body, by, status)
 
     yield "GetCRL before there is one", exchange(client.get_crl(subject, 1), (FAILURE, BAD_CERT_ID))
-    result_of(scep.stack.core.publisher.make(issuer))
+    result_of(scep.stack.app.publisher.make(issuer))
     enroll = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
     yield "PKCSReq", exchange(enroll, success)
     yield "repeated PKCSReq", exchange(enroll, success)
@@ -177,8 +177,8 @@ def test_openssl_verifies_the_next_ca(tmp_path: Path, kind: str) -> None:
     with scep_server_in(tmp_path / "server", (kind,)) as scep:
         current = scep.stack.issuer()
         assert main(["ca", "rotate", current.name, "--config", str(scep.stack.files.config)]) == 0
-        result_of(scep.stack.core.generations.update(scep.stack.core.issuers))
-        coming = scep.stack.core.issuers.next(current.name)
+        result_of(scep.stack.app.generations.update(scep.stack.app.issuers))
+        coming = scep.stack.app.issuers.next(current.name)
         assert coming is not None
         reply = scep.get_scep("GetNextCACert").body
     verify_signed(reply, current.certificate.der)

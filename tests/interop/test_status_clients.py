@@ -69,14 +69,14 @@ class Site:
     @contextlib.contextmanager
     def stack(self) -> Iterator[Stack]:
         """Another process on the same database, which the server has to notice."""
-        with self.server.core() as core:
-            yield Stack(self.server.files, core, Clock())
+        with self.server.application() as app:
+            yield Stack(self.server.files, app, Clock())
 
     def issue(self, ca: str = "ec", common_name: str = "device.example.com") -> tuple[Leaf, Path, Path]:
         """A certificate that names this server's responder and CRL, with the paths of certificate and key."""
         with self.stack() as stack:
             issuer = stack.issuer(ca)
-            addresses = stack.core.registration.addresses(issuer)
+            addresses = stack.app.registration.addresses(issuer)
             leaf = stack.issue(common_name, ca=ca, addresses=addresses, extensions=[CLIENT_AND_SERVER])
         self.number += 1
         certificate, key = self.folder / f"{self.number}.crt", self.folder / f"{self.number}.key"

@@ -54,15 +54,15 @@ def active(person: Person) -> None:
 
 
 def suspended(person: Person) -> None:
-    result_of(person.server.stack.core.accounts.suspend(SYSTEM, person.account.id))
+    result_of(person.server.stack.app.accounts.suspend(SYSTEM, person.account.id))
 
 
 def pending(person: Person) -> None:
-    result_of(person.server.stack.core.accounts.deactivate(SYSTEM, person.account.id))
+    result_of(person.server.stack.app.accounts.deactivate(SYSTEM, person.account.id))
 
 
 def deleted(person: Person) -> None:
-    result_of(person.server.stack.core.accounts.delete(SYSTEM, person.account.id))
+    result_of(person.server.stack.app.accounts.delete(SYSTEM, person.account.id))
 
 
 def registered_again(person: Person) -> None:
@@ -73,7 +73,7 @@ def registered_again(person: Person) -> None:
 
 def activated_again(person: Person) -> None:
     suspended(person)
-    result_of(person.server.stack.core.accounts.activate(SYSTEM, person.account.id))
+    result_of(person.server.stack.app.accounts.activate(SYSTEM, person.account.id))
 
 
 def on_hold(person: Person) -> None:
@@ -154,6 +154,6 @@ def check_cell(person: Person, way: Way, state: str) -> None:
 
 
 def _owned(server: Server, owner_id: int) -> int:
-    core = server.stack.core
+    app = server.stack.app
     query = ListQuery(limit=1000, owner_id=owner_id)
-    return len(result_of(core.store.certificates(query, core.authority.now())).items)
+    return len(result_of(app.store.certificates(query, app.authority.now())).items)

@@ -1,4 +1,4 @@
-"""People with client certificates at a real server (API-1, DECISIONS 35)."""
+"""People with client certificates at a real server (API-1)."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ class Bound:
 
     def add(self, name: str, role: Role = Role.USER) -> int:
         """An account with a token."""
-        with self.server.core() as core:
-            adding = core.accounts.add_user(
+        with self.server.application() as app:
+            adding = app.accounts.add_user(
                 SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, f"password of {name}"
             )
             self.ids[name] = result_of(adding).id
-            self.tokens[name] = result_of(core.accounts.create_token(SYSTEM, self.ids[name], "test"))[1]
+            self.tokens[name] = result_of(app.accounts.create_token(SYSTEM, self.ids[name], "test"))[1]
         return self.ids[name]
 
     def issue(self, who: str, policy: str | None = None) -> tuple[Identity, int]:
@@ -92,10 +92,10 @@ class Bound:
         """As if the rules had let it be bound."""
         leaf = parse_certificate(identity.der)
         digest, event = hashlib.sha256(leaf.der).digest(), Event("bind certificate", "user", who, "test")
-        with self.server.core() as core:
-            now = core.authority.now()
+        with self.server.application() as app:
+            now = app.authority.now()
             result_of(
-                core.store.bind_certificate(self.ids[who], digest, "CN=x", leaf.serial, leaf.not_after, event, now)
+                app.store.bind_certificate(self.ids[who], digest, "CN=x", leaf.serial, leaf.not_after, event, now)
             )
 
     def events(self, kind: str) -> list[dict[str, Any]]:

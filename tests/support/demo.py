@@ -9,7 +9,7 @@ from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, 
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.inventory.csrs import RequestSource
 from pikachu.inventory.templates import TemplateDraft
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.web.ui.csrs import EXAMPLE
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
@@ -32,12 +32,12 @@ class Demo:
     ids: dict[str, int] = field(default_factory=dict)
     names: dict[str, dict[str, str]] = field(default_factory=dict)
 
-    def principal(self, core: Core, name: str) -> Principal:
+    def principal(self, app: Application, name: str) -> Principal:
         """Somebody, as when signed in."""
-        return result_of(core.authenticator.basic(name, PASSWORD, "192.0.2.10"))
+        return result_of(app.authenticator.basic(name, PASSWORD, "192.0.2.10"))
 
 
-def fill(core: Core) -> Demo:
+def fill(app: Application) -> Demo:
     """Use *core* for everything that there is a page for."""
     demo = Demo()
     for name, role, state in (
@@ -47,23 +47,23 @@ def fill(core: Core) -> Demo:
         ("waiting_user", Role.USER, AccountState.PENDING),
         ("former_user", Role.USER, AccountState.ACTIVE),
     ):
-        adding = core.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, state, PASSWORD)
+        adding = app.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, state, PASSWORD)
         demo.accounts[name] = result_of(adding)
-    result_of(core.accounts.suspend(SYSTEM, demo.accounts["former_user"].id))
-    admin = demo.principal(core, "administrator")
-    user = demo.principal(core, "fleet_operator")
-    _policies(core, demo, admin, user)
-    _certificates(core, demo, admin, user)
+    result_of(app.accounts.suspend(SYSTEM, demo.accounts["former_user"].id))
+    admin = demo.principal(app, "administrator")
+    user = demo.principal(app, "fleet_operator")
+    _policies(app, demo, admin, user)
+    _certificates(app, demo, admin, user)
     for _ in range(3):
-        challenge, _ = result_of(core.accounts.create_challenge(user))
+        challenge, _ = result_of(app.accounts.create_challenge(user))
         demo.ids["challenge-passwords"] = challenge.id
     csr = make_csr("p256", "sensor-77.example.com", ["DNS:sensor-77.example.com"], slot=99)[1]
-    demo.ids["csrs"] = result_of(core.requests.store(user, "sensor 77", csr)).id
+    demo.ids["csrs"] = result_of(app.requests.store(user, "sensor 77", csr)).id
     for name, kind in (("gateway", "rsa2048"), ("sensor 78", "prime256v1"), ("sensor 79", "mldsa65")):
-        demo.ids["keys"] = result_of(core.keys.generate(user, name, kind)).id
-        made = core.requests.generate(user, name, RequestSource(demo.ids["keys"], text=EXAMPLE))
+        demo.ids["keys"] = result_of(app.keys.generate(user, name, kind)).id
+        made = app.requests.generate(user, name, RequestSource(demo.ids["keys"], text=EXAMPLE))
         demo.ids["requests"] = result_of(made).id
-    token, _ = result_of(core.accounts.create_token(user, demo.accounts["fleet_operator"].id, "inventory script"))
+    token, _ = result_of(app.accounts.create_token(user, demo.accounts["fleet_operator"].id, "inventory script"))
     demo.ids["tokens"] = token.id
     demo.ids["users"] = demo.accounts["second_user"].id
     demo.ids["events"] = 3
@@ -75,41 +75,41 @@ def fill(core: Core) -> Demo:
     demo.ids["ra/approvals"] = demo.ids["approvals"]
     demo.ids["ra/csrs"] = demo.ids["csrs"]
     template = TemplateDraft("fleet gateways", "TLS client", DEFAULT_EXTENSIONS)
-    demo.ids["templates"] = result_of(core.templates.add(user, template)).id
-    _bound_certificate(core, demo, user)
+    demo.ids["templates"] = result_of(app.templates.add(user, template)).id
+    _bound_certificate(app, demo, user)
     demo.names["va"] = {"ca": "ec"}
     return demo
 
 
-def _bound_certificate(core: Core, demo: Demo, user: Principal) -> None:
-    record = result_of(core.store.certificate(demo.ids["certificates"]))
-    bound = result_of(core.sessions.bind(user, demo.accounts["fleet_operator"].id, parse_certificate(record.der)))
+def _bound_certificate(app: Application, demo: Demo, user: Principal) -> None:
+    record = result_of(app.store.certificate(demo.ids["certificates"]))
+    bound = result_of(app.sessions.bind(user, demo.accounts["fleet_operator"].id, parse_certificate(record.der)))
     demo.ids["account/certificates"] = bound.id
 
 
-def _policies(core: Core, demo: Demo, admin: Principal, user: Principal) -> None:
+def _policies(app: Application, demo: Demo, admin: Principal, user: Principal) -> None:
     fleet = Policy(0, "fleet", 90, DEFAULT_EXTENSIONS, system=True, use_for_est=True, use_for_scep=True)
     checked = Policy(0, "checked by a person", 30, DEFAULT_EXTENSIONS, system=True, approval=Approval.MANUAL)
     own = Policy(0, "gateways", 365, DEFAULT_EXTENSIONS)
-    result_of(core.policy_rules.add(admin, fleet))
-    result_of(core.policy_rules.add(admin, checked))
-    demo.ids["policies"] = result_of(core.policy_rules.add(user, own)).id
+    result_of(app.policy_administration.add(admin, fleet))
+    result_of(app.policy_administration.add(admin, checked))
+    demo.ids["policies"] = result_of(app.policy_administration.add(user, own)).id
 
 
-def _certificates(core: Core, demo: Demo, admin: Principal, user: Principal) -> None:
+def _certificates(app: Application, demo: Demo, admin: Principal, user: Principal) -> None:
     for number in range(32):
         who = user if number % 3 else admin
         method = (Method.UI, Method.API, Method.EST, Method.SCEP)[number % 4]
         name = f"device-{number:03}.example.com"
         csr = make_csr(_KINDS[number % len(_KINDS)], name, [f"DNS:{name}"], slot=100 + number)[1]
-        issued = result_of(core.registration.sign(who, csr, method, days=5 + number * 11))
+        issued = result_of(app.registration.sign(who, csr, method, days=5 + number * 11))
         record = getattr(issued, "record", None)
         assert record is not None
         if number % 7 == 3:
             reason = (RevocationReason.KEY_COMPROMISE, RevocationReason.CERTIFICATE_HOLD)[number % 2]
-            result_of(core.authority.revoke(record.serial, reason, who))
+            result_of(app.authority.revoke(record.serial, reason, who))
         elif who is user:
             demo.ids["certificates"] = record.id
     waiting = make_csr("p256", "gateway-1.example.com", ["DNS:gateway-1.example.com"], slot=98)[1]
-    pending = result_of(core.registration.sign(user, waiting, Method.UI, policy="checked by a person"))
+    pending = result_of(app.registration.sign(user, waiting, Method.UI, policy="checked by a person"))
     demo.ids["approvals"] = int(getattr(pending, "request_id", 0))

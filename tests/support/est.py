@@ -51,7 +51,7 @@ PKCS10 = {"Content-Type": "application/pkcs10"}
 def est_site(stack: Stack, wrapping: str = "auto") -> Site:
     """What the server's HTTPS listeners serve of EST."""
     tree, known = Tree(NotFoundResource()), Resource()
-    known.putChild(b"est", ESTResource(stack.core.registration, stack.core.pools.server_keys, wrapping))
+    known.putChild(b"est", ESTResource(stack.app.registration, stack.app.pools.server_keys, wrapping))
     tree.putChild(b".well-known", known)
     return stack.site(tree, limits=Limits(rules=(PathRule(b"/.well-known/est/", 64 * 1024),)))
 
@@ -86,43 +86,43 @@ class EST:
 
     def account(self, username: str, role: Role = Role.USER, state: AccountState = AccountState.ACTIVE) -> Principal:
         """A new account."""
-        made = self.stack.core.accounts.add_user(SYSTEM, username, f"{username}@example.com", role, state, PASSWORD)
+        made = self.stack.app.accounts.add_user(SYSTEM, username, f"{username}@example.com", role, state, PASSWORD)
         return account_principal(result_of(made), "192.0.2.7")
 
     def challenge(self, owner: Principal) -> str:
         """The text of a new challenge password."""
-        return result_of(self.stack.core.accounts.create_challenge(owner))[1]
+        return result_of(self.stack.app.accounts.create_challenge(owner))[1]
 
     def policy(self, name: str, **values: Any) -> Policy:
         """A new policy, by default a system one for EST that has the default extensions."""
-        core = self.stack.core
-        policy = replace(core.policies.default, name=name, use_for_est=True, days=30)
+        app = self.stack.app
+        policy = replace(app.policies.default, name=name, use_for_est=True, days=30)
         policy = replace(policy, **values)
-        made = result_of(core.store.add_policy(policy, Event("create", "policy", name, "test"), core.authority.now()))
-        core.policies.forget()
+        made = result_of(app.store.add_policy(policy, Event("create", "policy", name, "test"), app.authority.now()))
+        app.policies.forget()
         return made
 
     def events(self, kind: str) -> list[EventRecord]:
         """What was recorded, the oldest first."""
         query = ListQuery(limit=1000, sort="id", filters={"type": kind})
-        return list(result_of(self.stack.core.store.events(query)).items)
+        return list(result_of(self.stack.app.store.events(query)).items)
 
     def approvals(self) -> list[RequestRecord]:
         """The requests that wait, the newest first."""
         query = ListQuery(limit=1000, filters={"state": "pending"})
-        return list(result_of(self.stack.core.inventory.approvals(ADMIN, query)).items)
+        return list(result_of(self.stack.app.inventory.approvals(ADMIN, query)).items)
 
     def approve(self, request_id: int) -> CertificateRecord:
         """As an administrator."""
-        return result_of(self.stack.core.registration.approve(ADMIN, request_id))
+        return result_of(self.stack.app.registration.approve(ADMIN, request_id))
 
     def reject(self, request_id: int) -> RequestRecord:
         """As an administrator."""
-        return result_of(self.stack.core.registration.reject(ADMIN, request_id, "no"))
+        return result_of(self.stack.app.registration.reject(ADMIN, request_id, "no"))
 
     def issued(self) -> int:
         """How many certificates there are."""
-        page = result_of(self.stack.core.store.certificates(ListQuery(limit=1000), self.stack.core.authority.now()))
+        page = result_of(self.stack.app.store.certificates(ListQuery(limit=1000), self.stack.app.authority.now()))
         return len(page.items)
 
     def identity(
@@ -211,9 +211,9 @@ class EST:
     def source(self, clients: ClientCertificates) -> TLSContextSource:
         """The TLS settings of a listener that wants that of its clients."""
         if clients not in self.sources:
-            folder, core = self.stack.files.folder, self.stack.core
+            folder, app = self.stack.files.folder, self.stack.app
             self.sources[clients] = tls_source(
-                core, "HTTPS", ("ssl_cert", folder / "https.crt"), ("ssl_key", folder / "https.key"), clients
+                app, "HTTPS", ("ssl_cert", folder / "https.crt"), ("ssl_key", folder / "https.key"), clients
             )
         return self.sources[clients]
 

@@ -47,49 +47,49 @@ class LiveEST:
 
     def account(self, username: str) -> Principal:
         """A new account with the usual password."""
-        with self.server.core() as core:
-            made = core.accounts.add_user(
+        with self.server.application() as app:
+            made = app.accounts.add_user(
                 SYSTEM, username, f"{username}@example.com", Role.USER, AccountState.ACTIVE, PASSWORD
             )
             return account_principal(result_of(made), "127.0.0.1")
 
     def challenge(self, owner: Principal) -> str:
         """The text of a new challenge password."""
-        with self.server.core() as core:
-            return result_of(core.accounts.create_challenge(owner))[1]
+        with self.server.application() as app:
+            return result_of(app.accounts.create_challenge(owner))[1]
 
     def policy(self, name: str, **values: Any) -> Policy:
         """A new policy for EST with the default extensions."""
-        with self.server.core() as core:
-            policy = replace(replace(core.policies.default, name=name, use_for_est=True, days=30), **values)
+        with self.server.application() as app:
+            policy = replace(replace(app.policies.default, name=name, use_for_est=True, days=30), **values)
             event = Event("create", "policy", name, "test")
-            return result_of(core.store.add_policy(policy, event, core.authority.now()))
+            return result_of(app.store.add_policy(policy, event, app.authority.now()))
 
     def approvals(self) -> list[RequestRecord]:
         """The requests that wait."""
-        with self.server.core() as core:
+        with self.server.application() as app:
             query = ListQuery(limit=1000, filters={"state": "pending"})
-            return list(result_of(core.inventory.approvals(ADMIN, query)).items)
+            return list(result_of(app.inventory.approvals(ADMIN, query)).items)
 
     def approve(self, request_id: int) -> CertificateRecord:
         """As an administrator."""
-        with self.server.core() as core:
-            return result_of(core.registration.approve(ADMIN, request_id))
+        with self.server.application() as app:
+            return result_of(app.registration.approve(ADMIN, request_id))
 
     def reject(self, request_id: int) -> None:
         """As an administrator."""
-        with self.server.core() as core:
-            result_of(core.registration.reject(ADMIN, request_id, "no"))
+        with self.server.application() as app:
+            result_of(app.registration.reject(ADMIN, request_id, "no"))
 
     def revoke(self, serial: int) -> None:
         """As an administrator."""
-        with self.server.core() as core:
-            result_of(core.authority.revoke(serial, RevocationReason.UNSPECIFIED, ADMIN))
+        with self.server.application() as app:
+            result_of(app.authority.revoke(serial, RevocationReason.UNSPECIFIED, ADMIN))
 
     def record(self, serial: int) -> CertificateRecord:
         """What is stored of a certificate."""
-        with self.server.core() as core:
-            return result_of(core.store.certificate_by_serial(serial))
+        with self.server.application() as app:
+            return result_of(app.store.certificate_by_serial(serial))
 
     def check(self, certificate: x509.Certificate, ca: str = "ec") -> None:
         """Fail the test unless the CA issued it, it is without fault, and it is stored."""

@@ -17,7 +17,7 @@ from cryptography.x509 import ocsp
 
 from pikachu.cli.session import done, operator
 from pikachu.core.model.people import AccountState, Role
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from tests.support.pki import Identity, make_csr
 from tests.support.server import Answer, Client, Server
 
@@ -70,13 +70,13 @@ def new_identity(
 
 def new_challenges(server: Server, count: int) -> list[str]:
     """The texts of new challenge passwords, made by another process as far as the server can tell."""
-    with server.core() as core:
-        return [done(core.accounts.create_challenge(operator()))[1] for _ in range(count)]
+    with server.application() as app:
+        return [done(app.accounts.create_challenge(operator()))[1] for _ in range(count)]
 
 
-def new_account(core: Core, username: str, password: str, role: Role = Role.USER) -> int:
+def new_account(app: Application, username: str, password: str, role: Role = Role.USER) -> int:
     """The id of a new account."""
-    made = core.accounts.add_user(operator(), username, f"{username}@example.com", role, AccountState.ACTIVE, password)
+    made = app.accounts.add_user(operator(), username, f"{username}@example.com", role, AccountState.ACTIVE, password)
     return done(made).id
 
 

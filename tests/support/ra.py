@@ -18,13 +18,13 @@ MANUAL = "looked at"
 
 def waiting_request(pages: Pages, name: str = "alice", common_name: str = "device.example.com") -> int:
     """The id of a request of *name*'s that waits for approval, under a policy that is made when it is not there."""
-    core = pages.stack.core
-    if result_of(core.store.policy_by_name(MANUAL)) is None:
+    app = pages.stack.app
+    if result_of(app.store.policy_by_name(MANUAL)) is None:
         policy = Policy(0, MANUAL, 20, DEFAULT_EXTENSIONS, system=True, approval=Approval.MANUAL)
-        result_of(core.policy_rules.add(SYSTEM, policy))
+        result_of(app.policy_administration.add(SYSTEM, policy))
     actor = account_principal(pages.accounts[name], "192.0.2.3")
     _, csr = make_csr("p256", common_name, [f"DNS:{common_name}"])
-    waiting = result_of(core.registration.sign(actor, csr, Method.API, policy=MANUAL))
+    waiting = result_of(app.registration.sign(actor, csr, Method.API, policy=MANUAL))
     assert isinstance(waiting, Pending)
     return waiting.request_id
 
@@ -33,4 +33,4 @@ def stored_request(pages: Pages, name: str = "alice", common_name: str = "device
     """A request that *name* keeps."""
     actor = account_principal(pages.accounts[name], "192.0.2.3")
     _, csr = make_csr("p256", common_name, [f"DNS:{common_name}"])
-    return result_of(pages.stack.core.requests.store(actor, common_name, csr))
+    return result_of(pages.stack.app.requests.store(actor, common_name, csr))

@@ -46,7 +46,7 @@ class REST:
     def add(self, name: str, role: Role = Role.USER) -> Account:
         """An active account with a token of all scopes."""
         account = result_of(
-            self.stack.core.accounts.add_user(
+            self.stack.app.accounts.add_user(
                 SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, f"password of {name}"
             )
         )
@@ -58,9 +58,7 @@ class REST:
         """A further token of that account; without scopes, of all."""
         label = f"token {next(self.count)}"
         _, text = result_of(
-            self.stack.core.accounts.create_token(
-                SYSTEM, self.accounts[name].id, label, frozenset(scopes) or None, days
-            )
+            self.stack.app.accounts.create_token(SYSTEM, self.accounts[name].id, label, frozenset(scopes) or None, days)
         )
         return text
 
@@ -113,7 +111,7 @@ class REST:
 
 def open_rest(stack: Stack) -> REST:
     """A site over the REST API of *stack*, without people."""
-    resource = api_tree(stack.core, api_routes(stack.core))
+    resource = api_tree(stack.app, api_routes(stack.app))
     tree = Tree()
     tree.putChild(b"api", resource)
     tree.putChild(b"requests", resource)

@@ -74,8 +74,8 @@ class RotatedServer:
         """Let the date of the announced switch come: the server switches by itself."""
 
         def move_date() -> None:
-            with self.server.core() as core:
-                files = core.generations.files(CA)
+            with self.server.application() as app:
+                files = app.generations.files(CA)
                 assert files is not None
                 files.announce(Announcement(datetime.now(UTC) + timedelta(seconds=1)))
 
@@ -114,9 +114,9 @@ class RotatedServer:
         return self.server.ask(listener, f"{PREFIX}/{operation}", "POST", base64.b64encode(request), fields, identity)
 
     def _enroll_scep(self, common_name: str) -> Identity:
-        with self.server.core() as core:
-            alice = done(core.accounts.find(operator(), "alice"))
-            challenge = done(core.accounts.create_challenge(account_principal(alice, "127.0.0.1")))[1]
+        with self.server.application() as app:
+            alice = done(app.accounts.find(operator(), "alice"))
+            challenge = done(app.accounts.create_challenge(account_principal(alice, "127.0.0.1")))[1]
         client = new_client(self.get("/scep?operation=GetCACert", "scep"))
         message = client.pkcs_req(csr(client.key, common_name, challenge))
         answer = self.server.ask("scep", "/scep?operation=PKIOperation", "POST", message)
@@ -134,9 +134,9 @@ class RotatedServer:
 
     def revoke(self, identity: Identity) -> None:
         """Have another process revoke a certificate, and wait until the CRL of its issuer lists it."""
-        with self.server.core() as core:
+        with self.server.application() as app:
             serial = identity.certificate.serial_number
-            done(core.authority.revoke(serial, RevocationReason.SUPERSEDED, operator()))
+            done(app.authority.revoke(serial, RevocationReason.SUPERSEDED, operator()))
         wait_until(lambda: self.is_listed(identity), "the CRL lists the certificate")
 
     def is_listed(self, identity: Identity) -> bool:
@@ -172,11 +172,11 @@ def rotated_server(folder: Path, **settings: Any) -> Iterator[RotatedServer]:
     """A running server; *settings* as ``tests.support.server.running_server`` takes them."""
     with running_server(folder / "server", ("rsa2048",), **settings) as server:
         made = RotatedServer(server, folder)
-        with server.core() as core:
+        with server.application() as app:
             account = done(
-                core.accounts.add_user(SYSTEM, "alice", "alice@example.com", Role.USER, AccountState.ACTIVE, PASSWORD)
+                app.accounts.add_user(SYSTEM, "alice", "alice@example.com", Role.USER, AccountState.ACTIVE, PASSWORD)
             )
-            made.token = done(core.accounts.create_token(SYSTEM, account.id, "test"))[1]
+            made.token = done(app.accounts.create_token(SYSTEM, account.id, "test"))[1]
         yield made
 
 

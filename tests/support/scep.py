@@ -33,8 +33,8 @@ BAD_ALG, BAD_MESSAGE_CHECK, BAD_REQUEST, BAD_TIME, BAD_CERT_ID = "0", "1", "2", 
 def scep_site(stack: Stack) -> Site:
     """What a listener serves of SCEP."""
     tree = Tree(NotFoundResource())
-    put_scep(tree, scep_server(stack.core))
-    rules = (PathRule(b"/scep", stack.core.config.scep.body_limit), PathRule(b"/cgi-bin/", 64 * 1024))
+    put_scep(tree, scep_server(stack.app))
+    rules = (PathRule(b"/scep", stack.app.config.scep.body_limit), PathRule(b"/cgi-bin/", 64 * 1024))
     return stack.site(tree, limits=Limits(rules=rules))
 
 
@@ -86,7 +86,7 @@ class SCEP(EST):
 
     def admin_challenge(self) -> str:
         """A new challenge password of the account ``keeper``."""
-        found = result_of(self.stack.core.store.account_by_name("keeper"))
+        found = result_of(self.stack.app.store.account_by_name("keeper"))
         owner = self.account("keeper") if found is None else account_principal(found, "192.0.2.7")
         return self.challenge(owner)
 
@@ -107,7 +107,7 @@ class SCEP(EST):
         assert reply.status == SUCCESS, reply.fail_info_text
         (found,) = reply.certificates
         key = x509.load_der_x509_certificate(found).extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
-        issuer = next(one for one in self.stack.core.issuers.all() if one.key_identifier == key.value.key_identifier)
+        issuer = next(one for one in self.stack.app.issuers.all() if one.key_identifier == key.value.key_identifier)
         check_certificate(found, issuer.chain)
         return found
 

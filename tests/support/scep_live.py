@@ -29,17 +29,17 @@ def run(folder: Path, *command: str, codes: tuple[int, ...] = (0,)) -> str:
 
 def challenge(server: Server) -> str:
     """A new challenge password."""
-    with server.core() as core:
-        return done(core.accounts.create_challenge(operator()))[1]
+    with server.application() as app:
+        return done(app.accounts.create_challenge(operator()))[1]
 
 
 def manual(server: Server) -> None:
     """Let a person look at each enrollment."""
-    with server.core() as core:
+    with server.application() as app:
         policy = Policy(
-            0, "looked at", 30, core.policies.default.extensions, True, use_for_scep=True, approval=Approval.MANUAL
+            0, "looked at", 30, app.policies.default.extensions, True, use_for_scep=True, approval=Approval.MANUAL
         )
-        done(core.store.add_policy(policy, Event("create", "policy", policy.name, "test"), core.authority.now()))
+        done(app.store.add_policy(policy, Event("create", "policy", policy.name, "test"), app.authority.now()))
     # A running server looks for changed policies once a second.
     time.sleep(1.1)
 
@@ -48,10 +48,10 @@ def approve(server: Server) -> None:
     """Approve what waits, once something does."""
 
     def waiting() -> bool:
-        with server.core() as core:
-            page = done(core.inventory.approvals(operator(), ListQuery(filters={"state": "pending"})))
+        with server.application() as app:
+            page = done(app.inventory.approvals(operator(), ListQuery(filters={"state": "pending"})))
             for request in page.items:
-                done(core.registration.approve(operator(), request.id))
+                done(app.registration.approve(operator(), request.id))
             return bool(page.items)
 
     wait_until(waiting, "a request waits")

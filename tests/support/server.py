@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 import psutil
 
 from pikachu.cli.session import opened
-from pikachu.server.application import Core
+from pikachu.server.application import Application
 from pikachu.server.composition import SafetySettings
 from tests.support.people import CHEAP
 from tests.support.pki import Identity
@@ -244,13 +244,13 @@ class Server:
         return done.stdout
 
     @contextlib.contextmanager
-    def core(self) -> Iterator[Core]:
+    def application(self) -> Iterator[Application]:
         """The rooms as a command has them: a second process on the same database, as far as the server can tell.
 
         Passwords that are set here cost little, also when the server verifies them.
         """
-        with opened(self.files.load(), SafetySettings(argon2=CHEAP)) as core:
-            yield core
+        with opened(self.files.load(), SafetySettings(argon2=CHEAP)) as app:
+            yield app
 
 
 def make_server(

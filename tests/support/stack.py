@@ -17,16 +17,16 @@ from typing import Any, Final
 from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 
-from pikachu.ca.issuance import IssuingCA, Order
+from pikachu.ca.issuance import IssuanceRequest, IssuingCA
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.requests import NewRequest
-from pikachu.http.fast_path import QuickPath
+from pikachu.http.fast_path import FastPath
 from pikachu.http.request import Limits, Site
-from pikachu.server.application import Core, Pools
+from pikachu.server.application import Application, Pools
 from pikachu.server.composition import SafetySettings, build
 from pikachu.storage.migrate import migrate
 from pikachu.x509.extension import Extension
@@ -174,13 +174,13 @@ class Stack:
     """
 
     files: Files
-    core: Core
+    app: Application
     clock: Clock
     changes: list[StatusChange] = field(default_factory=list)
 
     def issuer(self, name: str | None = None) -> IssuingCA:
         """The current issuing CA of that name; the default one."""
-        return self.core.issuers.default if name is None else self.core.issuers.named(name)
+        return self.app.issuers.default if name is None else self.app.issuers.named(name)
 
     def issue(
         self,
@@ -199,12 +199,12 @@ class Stack:
         :param addresses: for AIA and CDP.
         :param extensions: of the policy.
         """
-        add_owner(self.core.store, result_of, owner_id, self.core.authority.now())
+        add_owner(self.app.store, result_of, owner_id, self.app.authority.now())
         issuer = self.issuer(ca)
         key = key or make_key(key_type, 1)
         described = describe_spki(spki(key))
         subject = parse_name(build_name([(COMMON_NAME, common_name)]))
-        policy = self.core.policies.default
+        policy = self.app.policies.default
         made = leaf_extensions(
             policy=tuple(extensions),
             requested_names=None,
@@ -213,7 +213,7 @@ class Stack:
             issuer=issuer.certificate,
             addresses=addresses,
         )
-        order = Order(issuer, policy, subject, described, made, days, False, b"")
+        order = IssuanceRequest(issuer, policy, subject, described, made, days, False, b"")
         request = NewRequest(
             method=Method.EST,
             csr=b"",
@@ -224,31 +224,31 @@ class Stack:
             issuer=issuer.name,
             principal="test",
             owner_id=owner_id,
-            created_at=self.core.authority.now(),
+            created_at=self.app.authority.now(),
         )
-        return Leaf(result_of(self.core.authority.issue(request, order, {})), key)
+        return Leaf(result_of(self.app.authority.issue(request, order, {})), key)
 
     def revoke(self, leaf: Leaf | int, reason: RevocationReason = RevocationReason.UNSPECIFIED) -> CertificateRecord:
         """Revoke a certificate, or a serial."""
         serial = leaf if isinstance(leaf, int) else leaf.serial
-        return result_of(self.core.authority.revoke(serial, reason, SYSTEM))
+        return result_of(self.app.authority.revoke(serial, reason, SYSTEM))
 
     def release(self, leaf: Leaf) -> CertificateRecord:
         """Release from hold."""
-        return result_of(self.core.authority.release(leaf.serial, SYSTEM))
+        return result_of(self.app.authority.release(leaf.serial, SYSTEM))
 
     def delete(self, leaf: Leaf) -> None:
         """Delete from the lists."""
-        result_of(self.core.authority.delete(leaf.record, SYSTEM))
+        result_of(self.app.authority.delete(leaf.record, SYSTEM))
 
-    def site(self, resource: IResource, quick: QuickPath | None = None, limits: Limits | None = None) -> Site:
+    def site(self, resource: IResource, quick: FastPath | None = None, limits: Limits | None = None) -> Site:
         """A site over *resource*."""
         return Site(resource, self.clock, limits, quick)
 
     def close(self) -> None:
         """As the server when it ends."""
-        self.core.publisher.stop()
-        result_of(self.core.store.close())
+        self.app.publisher.stop()
+        result_of(self.app.store.close())
 
     def restart(self) -> Stack:
         """End, and begin again with the same files at the same time."""
@@ -279,9 +279,9 @@ def open_stack(
     def refuse(text: str) -> None:
         raise AssertionError(f"unexpected warning: {text}")
 
-    core = build(files.load(), clock, pools, None, process, warn or refuse, FAST)
-    stack = Stack(files, core, clock)
-    core.store.subscribe(stack.changes.extend)
+    app = build(files.load(), clock, pools, None, process, warn or refuse, FAST)
+    stack = Stack(files, app, clock)
+    app.store.subscribe(stack.changes.extend)
     return stack
 
 

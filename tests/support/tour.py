@@ -64,9 +64,9 @@ class Tour:
 @contextlib.contextmanager
 def tour(folder: Path) -> Iterator[Tour]:
     """A server that runs, in use."""
-    with running_server(folder, ("p256", "rsa2048", "mldsa44")) as server, server.core() as core:
-        demo = fill(core)
-        resource, _ = ui_tree(core, api_routes(core))
+    with running_server(folder, ("p256", "rsa2048", "mldsa44")) as server, server.application() as app:
+        demo = fill(app)
+        resource, _ = ui_tree(app, api_routes(app))
         routes = [page.path for page in resource.pages if page.method == "GET" and page.path not in NO_PAGES]
         yield Tour(server, demo, tuple(dict.fromkeys(routes)))
 

@@ -35,7 +35,7 @@ class Pages:
 
     def add(self, name: str, role: Role = Role.USER, state: AccountState = AccountState.ACTIVE) -> Account:
         """An account."""
-        adding = self.stack.core.accounts.add_user(
+        adding = self.stack.app.accounts.add_user(
             SYSTEM, name, f"{name}@example.com", role, state, f"password of {name}"
         )
         self.accounts[name] = result_of(adding)
@@ -137,7 +137,7 @@ def asks_again(response: Response) -> bool:
 
 def make_pages(stack: Stack) -> Pages:
     """The pages over *stack*, with alice, bob and the admin root."""
-    resource, static = ui_tree(stack.core, api_routes(stack.core))
+    resource, static = ui_tree(stack.app, api_routes(stack.app))
     tree = Tree(resource)
     tree.putChild(b"static", static)
     limits = Limits(rules=(PathRule(b"/", BODY_LIMIT),))

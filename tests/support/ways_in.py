@@ -18,7 +18,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
 from pikachu.core.model.requests import RequestRecord
 from pikachu.server.listeners import ClientCertificates
-from pikachu.server.sites import Outlets, limits
+from pikachu.server.sites import Sites, limits
 from pikachu.web.browsers import SESSION
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.pem import pem
@@ -46,12 +46,12 @@ class Server(SCEP):
 
     def add(self, username: str, role: Role = Role.USER) -> Account:
         """Add an active account."""
-        core = self.stack.core
+        app = self.stack.app
         event = Event("add", "user", username, "test", about_account=True)
         email = f"{username}@example.com"
         return result_of(
-            core.store.add_account(
-                username, email, role, AccountState.ACTIVE, self.password_hash, event, core.authority.now()
+            app.store.add_account(
+                username, email, role, AccountState.ACTIVE, self.password_hash, event, app.authority.now()
             )
         )
 
@@ -61,10 +61,10 @@ def every_way(folder: Path) -> Iterator[Server]:
     """Run a server with an RSA issuing CA, which EST and SCEP share."""
     stack = build_core(folder, key_types=("rsa2048",))
     try:
-        tree, fast_path = Outlets(stack.core, stack.clock, lambda: False).of("trusted_https")
+        tree, fast_path = Sites(stack.app, stack.clock, lambda: False).of("trusted_https")
         server = Server(stack, stack.site(tree, fast_path, limits(stack.files.load())))
         made = result_of(
-            stack.core.accounts.add_user(SYSTEM, "root", "root@example.com", Role.ADMIN, AccountState.ACTIVE, PASSWORD)
+            stack.app.accounts.add_user(SYSTEM, "root", "root@example.com", Role.ADMIN, AccountState.ACTIVE, PASSWORD)
         )
         server.root, server.password_hash = made, made.password_hash or ""
         yield server
@@ -123,13 +123,13 @@ class Person:
     def bound_identity(self, account: Account | None = None) -> Identity:
         """Issue a client certificate and bind it to the account, or to another one as an administrator can."""
         found = self.identity()
-        core = self.server.stack.core
-        result_of(core.sessions.bind(SYSTEM, (account or self.account).id, parse_certificate(found.der)))
+        app = self.server.stack.app
+        result_of(app.sessions.bind(SYSTEM, (account or self.account).id, parse_certificate(found.der)))
         return found
 
     def _keep(self, der: bytes, key: Any) -> None:
         serial = parse_certificate(der).serial
-        self.leaves.append(Leaf(result_of(self.server.stack.core.store.certificate_by_serial(serial)), key))
+        self.leaves.append(Leaf(result_of(self.server.stack.app.store.certificate_by_serial(serial)), key))
 
     # --- what is asked -------------------------------------------------------------------
 
@@ -261,7 +261,7 @@ def _approve(person: Person) -> Attempt:
 
 def _token(server: Server, account: Account | None) -> dict[str, str]:
     assert account is not None
-    made = server.stack.core.accounts.create_token(SYSTEM, account.id, f"token {next(_numbers)}")
+    made = server.stack.app.accounts.create_token(SYSTEM, account.id, f"token {next(_numbers)}")
     return {"Authorization": f"Bearer {result_of(made)[1]}"}
 
 
@@ -283,15 +283,15 @@ def _to_another(way: Callable[[Person, Account | None], Attempt]) -> Callable[[P
 
 def _rest_for_owner(person: Person) -> Attempt:
     """An administrator signs a CSR that the person keeps here."""
-    core = person.server.stack.core
-    kept = result_of(core.requests.store(person.principal, person.username, person.csr()))
+    app = person.server.stack.app
+    kept = result_of(app.requests.store(person.principal, person.username, person.csr()))
     token = _token(person.server, person.server.root)
     return lambda: http(person.rest("/certificates", token, body={"csr_id": kept.id}))
 
 
 def _page_by_session(person: Person) -> Attempt:
-    core = person.server.stack.core
-    _, secret = result_of(core.sessions.renew(person.account, ADDRESS, "browser"))
+    app = person.server.stack.app
+    _, secret = result_of(app.sessions.renew(person.account, ADDRESS, "browser"))
     headers = {"Cookie": f"{SESSION}={secret}", "Accept": "text/html"}
     return lambda: http(person.server.send("/certificates", "GET", headers=headers))
 

@@ -35,7 +35,7 @@ IDS = [f"{length}, {'restarted' if restart else 'running'}" for length, restart 
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """An EC and an RSA CA below a root; the first CRLs are published."""
     made = build_core(tmp_path / "ca", SteppedClock(), ("p256", "rsa2048"))
-    result_of(made.core.publisher.begin())
+    result_of(made.app.publisher.begin())
     yield made
     made.close()
 
@@ -50,7 +50,7 @@ def go_on(stack: Stack, restart: bool) -> Stack:
     """Let some minutes go by, or restart."""
     if restart:
         again = stack.restart()
-        result_of(again.core.publisher.begin())
+        result_of(again.app.publisher.begin())
         return again
     for _ in range(3):
         stack.clock.advance(MINUTE)
@@ -60,8 +60,8 @@ def go_on(stack: Stack, restart: bool) -> Stack:
 def crls(stack: Stack) -> list[x509.CertificateRevocationList]:
     """All that is published: DER, PEM, and the copies for brokers."""
     found = []
-    for issuer in stack.core.issuers.all():
-        der, pem = stack.core.publisher.paths(issuer)
+    for issuer in stack.app.issuers.all():
+        der, pem = stack.app.publisher.paths(issuer)
         found.append(x509.load_der_x509_crl(der.read_bytes()))
         found.append(x509.load_pem_x509_crl(pem.read_bytes()))
     found += [x509.load_pem_x509_crl(path.read_bytes()) for path in (stack.files.folder / "crl").glob("ca*.crl")]
@@ -75,16 +75,16 @@ def number(crl: x509.CertificateRevocationList) -> int:
 
 def number_of(stack: Stack, issuer: IssuingCA) -> int:
     """cRLNumber of the CRL in an issuer's file."""
-    return number(x509.load_der_x509_crl(stack.core.publisher.paths(issuer)[0].read_bytes()))
+    return number(x509.load_der_x509_crl(stack.app.publisher.paths(issuer)[0].read_bytes()))
 
 
 @pytest.mark.parametrize(("length", "restart"), CASES, ids=IDS)
 def test_no_crl_stays_in_the_future(stack: Stack, length: str, restart: bool) -> None:
     """VA-2: each is published again at once, with a greater number; the log has the reason."""
     step(stack, AHEAD[length])
-    for issuer in stack.core.issuers.all():
-        result_of(stack.core.publisher.make(issuer))
-    numbers = {issuer.id: number_of(stack, issuer) for issuer in stack.core.issuers.all()}
+    for issuer in stack.app.issuers.all():
+        result_of(stack.app.publisher.make(issuer))
+    numbers = {issuer.id: number_of(stack, issuer) for issuer in stack.app.issuers.all()}
     step(stack, -AHEAD[length])
     with capturedLogs() as events:
         again = go_on(stack, restart)
@@ -95,16 +95,16 @@ def test_no_crl_stays_in_the_future(stack: Stack, length: str, restart: bool) ->
         assert crl.next_update_utc > now
     # Some seconds have gone by before anybody looks.
     if AHEAD[length] > MINUTE or restart:
-        for issuer in again.core.issuers.all():
+        for issuer in again.app.issuers.all():
             assert number_of(again, issuer) > numbers[issuer.id]
         errors = [one for one in events if one["log_level"] is LogLevel.error and "clock" in one["log_format"]]
         assert len(errors) == len(numbers)
     # It is said and done once.
-    numbers = {issuer.id: number_of(again, issuer) for issuer in again.core.issuers.all()}
+    numbers = {issuer.id: number_of(again, issuer) for issuer in again.app.issuers.all()}
     with capturedLogs() as events:
         go_on(again, restart=False)
     assert not [one for one in events if one["log_level"] is LogLevel.error]
-    assert numbers == {issuer.id: number_of(again, issuer) for issuer in again.core.issuers.all()}
+    assert numbers == {issuer.id: number_of(again, issuer) for issuer in again.app.issuers.all()}
     if restart:
         again.close()
 
@@ -117,17 +117,17 @@ def test_no_service_certificate_stays_in_the_future(stack: Stack, length: str, r
     """OCSP-2: clients refuse a responder that is not yet valid; the one of the wrong time is replaced."""
     issuer = stack.issuer("ec")
     step(stack, AHEAD[length])
-    late = result_of(stack.core.credentials.get(issuer, purpose))
+    late = result_of(stack.app.credentials.get(issuer, purpose))
     step(stack, -AHEAD[length])
     again = go_on(stack, restart)
     with capturedLogs() as events:
-        early = result_of(again.core.credentials.get(again.issuer("ec"), purpose))
+        early = result_of(again.app.credentials.get(again.issuer("ec"), purpose))
     assert early.signer.certificate != late.signer.certificate
     assert early.is_valid(utc(again.clock.seconds()))
     errors = [one for one in events if one["log_level"] is LogLevel.error]
     assert len(errors) == 1
     assert "clock" in errors[0]["log_format"]
-    assert result_of(again.core.credentials.get(again.issuer("ec"), purpose)) is early
+    assert result_of(again.app.credentials.get(again.issuer("ec"), purpose)) is early
     if restart:
         again.close()
 
@@ -160,21 +160,21 @@ def test_what_was_revoked_stays_on_the_crl(stack: Stack) -> None:
     assert listed == {short.serial, long.serial, hold.serial}
     step(stack, 80 * DAY)
     for _ in range(3):
-        result_of(stack.core.publisher.make(stack.issuer()))
+        result_of(stack.app.publisher.make(stack.issuer()))
         stack.clock.advance(1)
     assert serials(stack) == {long.serial}
     step(stack, -80 * DAY)
     go_on(stack, restart=False)
     assert serials(stack) == listed
     again = stack.restart()
-    result_of(again.core.publisher.begin())
+    result_of(again.app.publisher.begin())
     assert serials(again) == listed
     again.close()
 
 
 def serials(stack: Stack) -> set[int]:
     """What the default CA's CRL lists."""
-    der_path, _ = stack.core.publisher.paths(stack.issuer())
+    der_path, _ = stack.app.publisher.paths(stack.issuer())
     return {one.serial_number for one in x509.load_der_x509_crl(der_path.read_bytes())}
 
 
@@ -183,7 +183,7 @@ def test_a_crl_of_another_node_whose_clock_is_ahead(stack: Stack) -> None:
     other_clock = SteppedClock()
     other_clock.step(3 * HOUR)
     other = open_stack(stack.files, other_clock, process="other")
-    late = result_of(other.core.publisher.make(other.issuer()))
+    late = result_of(other.app.publisher.make(other.issuer()))
     go_on(stack, restart=False)
     found = result_of_current(stack)
     assert found.number > late.number
@@ -193,11 +193,11 @@ def test_a_crl_of_another_node_whose_clock_is_ahead(stack: Stack) -> None:
 
 def result_of_current(stack: Stack) -> Any:
     """The CRL that clients get."""
-    return result_of(Deferred.fromCoroutine(stack.core.publisher.current(stack.issuer())))
+    return result_of(Deferred.fromCoroutine(stack.app.publisher.current(stack.issuer())))
 
 
 def test_a_crl_file_that_is_gone_is_written_again(stack: Stack) -> None:
-    der, pem = stack.core.publisher.paths(stack.issuer())
+    der, pem = stack.app.publisher.paths(stack.issuer())
     before = number_of(stack, stack.issuer())
     der.unlink()
     go_on(stack, restart=False)
@@ -207,10 +207,10 @@ def test_a_crl_file_that_is_gone_is_written_again(stack: Stack) -> None:
 
 def test_a_clock_behind_the_ca_itself(stack: Stack) -> None:
     """By years: no certificate can begin before its issuer, so none is made again and again."""
-    before = result_of(stack.core.credentials.get(stack.issuer(), OCSP))
+    before = result_of(stack.app.credentials.get(stack.issuer(), OCSP))
     years = stack.clock.seconds() - stack.issuer().certificate.not_before.timestamp() + 900 * DAY
     step(stack, -years)
-    made = {result_of(stack.core.credentials.get(stack.issuer(), OCSP)).signer.certificate for _ in range(3)}
+    made = {result_of(stack.app.credentials.get(stack.issuer(), OCSP)).signer.certificate for _ in range(3)}
     assert len(made) == 1
     assert made != {before.signer.certificate}
     go_on(stack, restart=False)

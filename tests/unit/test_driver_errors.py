@@ -17,7 +17,7 @@ from sqlalchemy import exc
 
 from pikachu.core.errors import StoreUnavailable
 from pikachu.core.model.events import Event
-from pikachu.server.sites import Outlets
+from pikachu.server.sites import Sites
 from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
 from tests.support.databases import NOW
 from tests.support.deferreds import failure_of
@@ -133,14 +133,14 @@ def rename_tables(stack: Stack) -> None:
 
 def overwrite(stack: Stack) -> None:
     """Damage the file."""
-    stack.core.store.release_connections()
+    stack.app.store.release_connections()
     path = stack.files.folder / "pikachu.sqlite"
     path.write_bytes(b"\xa5" * path.stat().st_size)
 
 
 def put_folder(stack: Stack) -> None:
     """Put a folder in the file's place."""
-    stack.core.store.release_connections()
+    stack.app.store.release_connections()
     path = stack.files.folder / "pikachu.sqlite"
     path.unlink()
     path.mkdir()
@@ -159,7 +159,7 @@ class Outlet:
 
     def ask(self, stack: Stack) -> Response:
         """Send it to a site with everything on it."""
-        site = stack.site(*Outlets(stack.core, stack.clock, lambda: False).of("https"))
+        site = stack.site(*Sites(stack.app, stack.clock, lambda: False).of("https"))
         return ask(site, stack.clock, self.target, self.method, self.body(stack), self.headers)
 
     def status(self, response: Response) -> int:
@@ -224,9 +224,9 @@ def test_each_outlet(stack: Stack, break_it: Callable[[Stack], None], status: in
 
 def test_the_store_of_a_full_disk(stack: Stack) -> None:
     """The cause is in what the log gets, and not in what clients get."""
-    with stack.core.store._database.writer.connect() as connection:
+    with stack.app.store._database.writer.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
-    store = stack.core.store
+    store = stack.app.store
     added = store.add_csr("name", bytes(1 << 20), "CN=name", "EC", None, Event("create", "CSR", "name", "x"), NOW)
     error = failure_of(added, StoreUnavailable)
     assert "SQLITE_FULL" in str(error.context)

@@ -26,7 +26,7 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
 from pikachu.core.model.policies import Policy
 from pikachu.inventory.templates import TemplateDraft
-from pikachu.server.application import Core, Pools
+from pikachu.server.application import Application, Pools
 from pikachu.server.composition import build
 from tests.support.databases import NOW, Calls, Opened
 from tests.support.pki import make_csr
@@ -39,15 +39,15 @@ OTHER = "[ v3_ext ]\nextendedKeyUsage = serverAuth\n"
 class World:
     """A composition whose database has threads."""
 
-    def __init__(self, core: Core, calls: Calls) -> None:
-        self.core = core
-        self.db = Opened(core.store, "", calls)
+    def __init__(self, app: Application, calls: Calls) -> None:
+        self.app = app
+        self.db = Opened(app.store, "", calls)
         self.alice = self.add("alice", Role.USER)
         self.root = self.add("root", Role.ADMIN)
 
     def add(self, name: str, role: Role) -> Principal:
         """An account, signed in."""
-        adding = self.core.accounts.add_user(
+        adding = self.app.accounts.add_user(
             SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, f"password of {name}"
         )
         return account_principal(self.db.get(adding), "192.0.2.1")
@@ -55,7 +55,7 @@ class World:
     def events(self, **filters: str) -> list[Event]:
         """The events of a kind, oldest first."""
         query = ListQuery(limit=1000, sort="id", filters=filters)
-        return [one.event for one in self.db.get(self.core.store.events(query)).items]
+        return [one.event for one in self.db.get(self.app.store.events(query)).items]
 
     def both(self, first: Deferred[Any], second: Deferred[Any]) -> tuple[Any, Any]:
         """What two works, of which the second began before the first had ended, end with: results or exceptions."""
@@ -70,49 +70,49 @@ def world(tmp_path: Path) -> Iterator[World]:
     clock.advance(int(time.time()))
     calls, pool = Calls(), ImmediatePool()
     pools = Pools(*[pool] * len(Pools.__dataclass_fields__))
-    core = build(make_files(tmp_path).load(), clock, pools, calls, "test", lambda _: None, FAST)
-    made = World(core, calls)
+    app = build(make_files(tmp_path).load(), clock, pools, calls, "test", lambda _: None, FAST)
+    made = World(app, calls)
     yield made
-    core.publisher.stop()
+    app.publisher.stop()
     made.db.close()
 
 
 @pytest.mark.parametrize("deletes_first", [True, False])
 def test_a_challenge_password_is_reserved_or_deleted(world: World, deletes_first: bool) -> None:
     """A request never waits with a challenge password that is gone: its rejection could not give it back."""
-    made, _ = world.db.get(world.core.accounts.create_challenge(world.alice))
+    made, _ = world.db.get(world.app.accounts.create_challenge(world.alice))
     request = world.db.request(challenge_id=made.id, owner_id=world.alice.owner_id)
     if deletes_first:
-        deleting = world.core.accounts.delete_challenge(world.alice, made.id)
-        beginning = world.core.store.begin(request, None, NOW)
+        deleting = world.app.accounts.delete_challenge(world.alice, made.id)
+        beginning = world.app.store.begin(request, None, NOW)
     else:
-        beginning = world.core.store.begin(request, None, NOW)
-        deleting = world.core.accounts.delete_challenge(world.alice, made.id)
+        beginning = world.app.store.begin(request, None, NOW)
+        deleting = world.app.accounts.delete_challenge(world.alice, made.id)
     deleted, begun = world.both(deleting, beginning)
     deletions = world.events(type="delete", resource_type="challenge password")
     if isinstance(begun, Begun):
         assert isinstance(deleted, Conflict)
-        assert world.db.get(world.core.store.challenge(made.id)).reserved_by == begun.request_id
+        assert world.db.get(world.app.store.challenge(made.id)).reserved_by == begun.request_id
         assert deletions == []
     else:
         assert isinstance(begun, PikachuError)
         assert deleted is None
         with pytest.raises(NotFound):
-            world.db.get(world.core.store.challenge(made.id))
+            world.db.get(world.app.store.challenge(made.id))
         assert [(one.resource_name, one.owner_id) for one in deletions] == [(made.prefix, world.alice.owner_id)]
-        assert world.db.get(world.core.store.requests(ListQuery())).items == ()
+        assert world.db.get(world.app.store.requests(ListQuery())).items == ()
 
 
 SHARE: dict[str, tuple[Callable[[World], Deferred[Any]], Callable[[World, Any], Deferred[Any]]]] = {
     "policy": (
-        lambda world: world.core.policy_rules.add(world.alice, Policy(0, "mine", 30, EXTENSIONS)),
-        lambda world, one: world.core.store.update_policy(
+        lambda world: world.app.policy_administration.add(world.alice, Policy(0, "mine", 30, EXTENSIONS)),
+        lambda world, one: world.app.store.update_policy(
             replace(one, system=True, owner_id=None), Event("update", "policy", "mine", "root"), NOW
         ),
     ),
     "template": (
-        lambda world: world.core.templates.add(world.alice, TemplateDraft("mine", "Device", EXTENSIONS)),
-        lambda world, one: world.core.store.update_template(
+        lambda world: world.app.templates.add(world.alice, TemplateDraft("mine", "Device", EXTENSIONS)),
+        lambda world, one: world.app.store.update_template(
             replace(one, owner_id=None), Event("update", "template", "mine", "root"), NOW
         ),
     ),
@@ -120,11 +120,11 @@ SHARE: dict[str, tuple[Callable[[World], Deferred[Any]], Callable[[World, Any], 
 
 
 def rules(world: World, kind: str) -> Any:
-    return world.core.policy_rules if kind == "policy" else world.core.templates
+    return world.app.policy_administration if kind == "policy" else world.app.templates
 
 
 def stored(world: World, kind: str, identity: int) -> Any:
-    store = world.core.store
+    store = world.app.store
     reading: Deferred[Any] = store.policy(identity) if kind == "policy" else store.template(identity)
     return world.db.get(reading)
 
@@ -151,9 +151,9 @@ def test_what_becomes_everybodys_is_not_changed_by_its_former_owner(world: World
     add, share = SHARE[kind]
     made = world.db.get(add(world))
     if kind == "policy":
-        changing: Deferred[Any] = world.core.policy_rules.update(world.alice, replace(made, days=7))
+        changing: Deferred[Any] = world.app.policy_administration.update(world.alice, replace(made, days=7))
     else:
-        changing = world.core.templates.update(world.alice, made.id, content=OTHER)
+        changing = world.app.templates.update(world.alice, made.id, content=OTHER)
     changed, shared = world.both(changing, share(world, made))
     assert isinstance(changed, NotAuthorized)
     assert stored(world, kind, made.id) == shared
@@ -165,13 +165,13 @@ def test_changes_of_other_fields_in_another_process_stay(world: World, kind: str
     made = world.db.get(SHARE[kind][0](world))
     event = Event("update", kind, "mine", "root")
     if kind == "policy":
-        changing: Deferred[Any] = world.core.policy_rules.change(
+        changing: Deferred[Any] = world.app.policy_administration.change(
             world.alice, made.id, lambda one: replace(one, name="new")
         )
-        writing: Deferred[Any] = world.core.store.update_policy(replace(made, days=7), event, NOW)
+        writing: Deferred[Any] = world.app.store.update_policy(replace(made, days=7), event, NOW)
     else:
-        changing = world.core.templates.update(world.alice, made.id, name="new")
-        writing = world.core.store.update_template(replace(made, profile_type="Other"), event, NOW)
+        changing = world.app.templates.update(world.alice, made.id, name="new")
+        writing = world.app.store.update_template(replace(made, profile_type="Other"), event, NOW)
     changed, written = world.both(changing, writing)
     assert changed == replace(written, name="new", version=3, updated_by="alice", updated_at=changed.updated_at)
 
@@ -183,11 +183,13 @@ def test_a_named_version_is_refused_once(world: World, kind: str) -> None:
     expected = frozenset({made.version})
     event = Event("update", kind, "mine", "root")
     if kind == "policy":
-        changing: Deferred[Any] = world.core.policy_rules.update(world.alice, replace(made, days=7), expected=expected)
-        writing: Deferred[Any] = world.core.store.update_policy(replace(made, days=8), event, NOW)
+        changing: Deferred[Any] = world.app.policy_administration.update(
+            world.alice, replace(made, days=7), expected=expected
+        )
+        writing: Deferred[Any] = world.app.store.update_policy(replace(made, days=8), event, NOW)
     else:
-        changing = world.core.templates.update(world.alice, made.id, name="new", expected=expected)
-        writing = world.core.store.update_template(replace(made, name="other"), event, NOW)
+        changing = world.app.templates.update(world.alice, made.id, name="new", expected=expected)
+        writing = world.app.store.update_template(replace(made, name="other"), event, NOW)
     changed, written = world.both(changing, writing)
     assert isinstance(changed, EditConflict)
     assert changed.public.startswith("root changed this")
@@ -196,23 +198,23 @@ def test_a_named_version_is_refused_once(world: World, kind: str) -> None:
 
 def test_files_that_another_process_writes(world: World) -> None:
     """The default policy is changed on what its files say when they are written."""
-    changing = world.core.policy_rules.change(world.root, 0, lambda one: replace(one, days=5))
+    changing = world.app.policy_administration.change(world.root, 0, lambda one: replace(one, days=5))
     # It waits for its event to be recorded.
-    world.core.policies.files.write(365, OTHER)
+    world.app.policies.files.write(365, OTHER)
     changed = world.db.get(changing)
     assert (changed.days, changed.extensions) == (5, OTHER)
-    assert world.core.policies.files.read() == changed
+    assert world.app.policies.files.read() == changed
     seen = changed.version
-    changing = world.core.policy_rules.update(world.root, replace(changed, days=6), expected=frozenset({seen}))
-    world.core.policies.files.write(5, EXTENSIONS)
+    changing = world.app.policy_administration.update(world.root, replace(changed, days=6), expected=frozenset({seen}))
+    world.app.policies.files.write(5, EXTENSIONS)
     with pytest.raises(EditConflict):
         world.db.get(changing)
-    assert world.core.policies.files.read().extensions == EXTENSIONS
+    assert world.app.policies.files.read().extensions == EXTENSIONS
 
 
 def test_files_that_another_process_is_writing(world: World) -> None:
     """The lock is never waited for."""
-    files = world.core.policies.files
+    files = world.app.policies.files
 
     def decide(_: Policy | None) -> tuple[int, str]:
         with pytest.raises(Conflict, match="Another process is changing the default policy"):
@@ -225,9 +227,9 @@ def test_files_that_another_process_is_writing(world: World) -> None:
 
 def test_files_that_cannot_be_read_are_repaired(world: World) -> None:
     """The last good policy is what a page shows; what is saved there replaces the broken files."""
-    files = world.core.policies.files
+    files = world.app.policies.files
     files.extensions.write_text("nonsense")
-    rules = world.core.policy_rules
+    rules = world.app.policy_administration
     shown = world.db.get(rules.get(world.root, 0))
     saving = rules.update(world.root, replace(shown, days=9), expected=frozenset({shown.version}))
     assert world.db.get(saving).days == 9
@@ -236,32 +238,32 @@ def test_files_that_cannot_be_read_are_repaired(world: World) -> None:
 
 def test_an_admin_ends_a_token(world: World) -> None:
     """Its owner sees the event, which names the token."""
-    token, _ = world.db.get(world.core.accounts.create_token(world.alice, world.alice.owner_id or 0, "ci"))
-    world.db.get(world.core.accounts.revoke_token(world.root, token.id))
+    token, _ = world.db.get(world.app.accounts.create_token(world.alice, world.alice.owner_id or 0, "ci"))
+    world.db.get(world.app.accounts.revoke_token(world.root, token.id))
     (event,) = world.events(type="delete", resource_type="token")
     assert (event.resource_name, event.owner_id, event.actor) == ("ci", world.alice.owner_id, "root")
 
 
 def test_two_delete_one_object(world: World) -> None:
     """One does, one learns that it is gone; there is one event, of what was deleted."""
-    core = world.core
+    app = world.app
     kinds: dict[str, tuple[Deferred[Any], Callable[[Principal, int], Deferred[None]], str]] = {
-        "key": (core.keys.generate(world.alice, "k", "ed25519"), core.keys.delete, "k"),
-        "policy": (SHARE["policy"][0](world), core.policy_rules.delete, "mine"),
-        "template": (SHARE["template"][0](world), core.templates.delete, "mine"),
+        "key": (app.keys.generate(world.alice, "k", "ed25519"), app.keys.delete, "k"),
+        "policy": (SHARE["policy"][0](world), app.policy_administration.delete, "mine"),
+        "template": (SHARE["template"][0](world), app.templates.delete, "mine"),
         "CSR": (
-            core.requests.store(world.alice, "r", make_csr("p256", "device.example.com")[1]),
-            core.requests.delete,
+            app.requests.store(world.alice, "r", make_csr("p256", "device.example.com")[1]),
+            app.requests.delete,
             "r",
         ),
         "token": (
-            core.accounts.create_token(world.alice, world.alice.owner_id or 0, "t").addCallback(lambda made: made[0]),
-            core.accounts.revoke_token,
+            app.accounts.create_token(world.alice, world.alice.owner_id or 0, "t").addCallback(lambda made: made[0]),
+            app.accounts.revoke_token,
             "t",
         ),
         "challenge password": (
-            core.accounts.create_challenge(world.alice).addCallback(lambda made: made[0]),
-            core.accounts.delete_challenge,
+            app.accounts.create_challenge(world.alice).addCallback(lambda made: made[0]),
+            app.accounts.delete_challenge,
             "",
         ),
     }

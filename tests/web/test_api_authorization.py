@@ -205,7 +205,7 @@ class World:
                 rest.call("DELETE", f"/account-certificates/{bound['id']}", who="alice")
             new = self.made("/account-certificates", {"pem": client_pem(rest)})
         elif path.startswith("/sessions/"):
-            adding = rest.stack.core.sessions.login("alice", "password of alice", "192.0.2.7", "a browser")
+            adding = rest.stack.app.sessions.login("alice", "password of alice", "192.0.2.7", "a browser")
             new = result_of(adding)[0].id
             # An admin names whose it is.
             path += f"?user_id={rest.accounts['alice'].id}"
@@ -256,7 +256,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Alice owns, Bob is another, root administers."""
     stack = build_core(tmp_path_factory.mktemp("core"))
     rest = make_rest(stack)
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     callers = {
         "nobody": None,
         "wrong token": "pik_" + base64.urlsafe_b64encode(bytes(32)).decode().rstrip("="),
@@ -378,5 +378,5 @@ def test_demoted_admins_tokens_lose_their_scope(world: World) -> None:
     rest = world.rest
     rest.add("dave", Role.ADMIN)
     rest.good("GET", "/users", who="dave")
-    result_of(rest.stack.core.accounts.change_role(SYSTEM, rest.accounts["dave"].id, Role.USER))
+    result_of(rest.stack.app.accounts.change_role(SYSTEM, rest.accounts["dave"].id, Role.USER))
     rest.bad(403, "GET", "/users", who="dave")

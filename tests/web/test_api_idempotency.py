@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 import pytest
 
 from pikachu.core.errors import Conflict, PolicyViolation
-from pikachu.web.api.idempotency import Repetitions
+from pikachu.web.api.idempotency import IdempotencyCache
 from pikachu.web.api.routes import Answer
 from pikachu.web.errors import HTTPProblem
 from tests.support.deferreds import failure_of, result_of
@@ -86,7 +86,7 @@ class TestRepetitions:
 
     def test_concurrent(self) -> None:
         """A hundred at once: the work is done once, and all get its answer."""
-        memory, go, begun = Repetitions(Clock()), Deferred[None](), []
+        memory, go, begun = IdempotencyCache(Clock()), Deferred[None](), []
 
         async def work() -> Answer:
             begun.append(1)
@@ -105,7 +105,7 @@ class TestRepetitions:
 
     def test_concurrent_failure(self) -> None:
         """Where the first fails the next one tries."""
-        memory, turns, begun = Repetitions(Clock()), [Deferred[None](), succeed(None)], []
+        memory, turns, begun = IdempotencyCache(Clock()), [Deferred[None](), succeed(None)], []
 
         async def work() -> Answer:
             begun.append(1)
@@ -120,7 +120,7 @@ class TestRepetitions:
     def test_bounds(self) -> None:
         """The oldest are forgotten first, by number and by octets; all after a day."""
         clock = Clock()
-        memory, begun = Repetitions(clock, maximum=10, maximum_octets=1000), []
+        memory, begun = IdempotencyCache(clock, maximum=10, maximum_octets=1000), []
 
         async def work() -> Answer:
             begun.append(1)
@@ -149,7 +149,7 @@ class TestRepetitions:
 
     def test_refusals(self) -> None:
         """Another request with a key, and one whose answer is not shown again."""
-        memory = Repetitions(Clock())
+        memory = IdempotencyCache(Clock())
 
         async def work() -> Answer:
             return Answer(201, {}, secret=True)

@@ -1,4 +1,4 @@
-"""REST: inspection (UI-7, INT-2, DECISIONS 33)."""
+"""REST: inspection (UI-7, INT-2)."""
 
 from __future__ import annotations
 

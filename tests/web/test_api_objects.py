@@ -288,7 +288,7 @@ def test_crls(rest: REST) -> None:
 
 
 def test_an_offline_roots_crl(tmp_path: Path) -> None:
-    """DECISIONS 26: an admin brings it, in PEM."""
+    """An admin brings it, in PEM."""
     stack = build_core(tmp_path, root_key=False)
     rest = make_rest(stack)
     pem = crl_pem(brought(stack.files.root, 9)).decode()

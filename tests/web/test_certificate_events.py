@@ -63,33 +63,33 @@ class World:
 
     def certificate(self, reason: RevocationReason | None = None) -> int:
         """The id of a certificate of alice's, that may be on hold."""
-        issued = result_of(self.stack.core.registration.sign(self.alice, self.csr(), Method.UI))
+        issued = result_of(self.stack.app.registration.sign(self.alice, self.csr(), Method.UI))
         assert isinstance(issued, Issued)
         if reason is not None:
-            result_of(self.stack.core.authority.revoke(issued.record.serial, reason, SYSTEM))
+            result_of(self.stack.app.authority.revoke(issued.record.serial, reason, SYSTEM))
         return issued.record.id
 
     def serial(self, certificate_id: int) -> str:
         """The serial number of a certificate."""
-        return f"{result_of(self.stack.core.store.certificate(certificate_id)).serial:x}"
+        return f"{result_of(self.stack.app.store.certificate(certificate_id)).serial:x}"
 
     def waiting(self) -> int:
         """The id of a request of alice's that waits for approval."""
-        waiting = result_of(self.stack.core.registration.sign(self.alice, self.csr(), Method.UI, policy=MANUAL))
+        waiting = result_of(self.stack.app.registration.sign(self.alice, self.csr(), Method.UI, policy=MANUAL))
         assert isinstance(waiting, Pending)
         return waiting.request_id
 
     def kept(self) -> int:
         """The id of a CSR of alice's."""
-        return result_of(self.stack.core.requests.store(self.alice, "a CSR", self.csr())).id
+        return result_of(self.stack.app.requests.store(self.alice, "a CSR", self.csr())).id
 
     def with_key(self) -> int:
         """The id of a certificate whose key is kept here."""
-        core = self.stack.core
-        key = result_of(core.keys.generate(self.alice, "a key", "prime256v1"))
+        app = self.stack.app
+        key = result_of(app.keys.generate(self.alice, "a key", "prime256v1"))
         text = f"[req]\nprompt = no\ndistinguished_name = dn\n[dn]\nCN = {NAME}\n"
-        made = result_of(core.requests.generate(self.alice, "a CSR", RequestSource(key.id, text=text)))
-        issued = result_of(core.registration.sign(self.alice, made.id, Method.UI))
+        made = result_of(app.requests.generate(self.alice, "a CSR", RequestSource(key.id, text=text)))
+        issued = result_of(app.registration.sign(self.alice, made.id, Method.UI))
         assert isinstance(issued, Issued)
         return issued.record.id
 
@@ -99,17 +99,17 @@ class World:
 
     def events(self) -> list[EventRecord]:
         """What was recorded, the oldest first."""
-        return list(result_of(self.stack.core.store.events(ListQuery(limit=1000, sort="id"))).items)
+        return list(result_of(self.stack.app.store.events(ListQuery(limit=1000, sort="id"))).items)
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     """A server with all protocols, whose root is offline."""
     stack = build_core(tmp_path, key_types=("rsa2048",), root_key=False)
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     pages, rest = make_pages(stack), open_rest(stack)
-    manual = Policy(0, MANUAL, 30, stack.core.policies.default.extensions, system=True, approval=Approval.MANUAL)
-    result_of(stack.core.policy_rules.add(SYSTEM, manual))
+    manual = Policy(0, MANUAL, 30, stack.app.policies.default.extensions, system=True, approval=Approval.MANUAL)
+    result_of(stack.app.policy_administration.add(SYSTEM, manual))
     rest.accounts = pages.accounts
     rest.tokens["root"] = rest.token("root")
     # Whoever asks first for the state of OCSP has its responder's certificate issued.
@@ -193,7 +193,7 @@ def _sign_api(world: World) -> Act:
 
 def _est(operation: str) -> Callable[[World], Act]:
     def prepare(world: World) -> Act:
-        challenge = result_of(world.stack.core.accounts.create_challenge(world.alice))[1]
+        challenge = result_of(world.stack.app.accounts.create_challenge(world.alice))[1]
         request = make_csr("p256", NAME, challenge=challenge)[1]
         return lambda: _done(world.est.enroll(request, operation))
 
@@ -206,7 +206,7 @@ def _scep_client(world: World) -> SCEPClient:
 
 def _scep(world: World) -> Act:
     client = _scep_client(world)
-    challenge = result_of(world.stack.core.accounts.create_challenge(world.alice))[1]
+    challenge = result_of(world.stack.app.accounts.create_challenge(world.alice))[1]
     message = client.pkcs_req(csr(client.key, NAME, challenge))
     return lambda: world.scep.leaf(world.scep.ask_scep(client, message))
 
@@ -301,7 +301,7 @@ def test_events(world: World, name: str) -> None:
 
 def test_approved(world: World) -> None:
     """What a person approves is issued to whom asked for it, from where they asked."""
-    result_of(world.stack.core.registration.approve(SYSTEM, world.waiting()))
+    result_of(world.stack.app.registration.approve(SYSTEM, world.waiting()))
     event = world.events()[-1].event
     assert (event.type, event.resource_type, event.actor) == ("create", "certificate", "alice")
     assert event.details["subject"] == SUBJECT

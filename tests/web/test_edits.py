@@ -93,7 +93,7 @@ class TestREST:
         now = tag(changed)
         assert now != seen
         assert tag(rest.call("GET", path, who="root")) == now
-        events = len(result_of(rest.stack.core.store.events(ListQuery(limit=1000))).items)
+        events = len(result_of(rest.stack.app.store.events(ListQuery(limit=1000))).items)
         methods: list[tuple[str, dict[str, Any] | None]] = [("PATCH", kind.change("mine"))]
         if kind.put is not None:
             methods.append(("PUT", kind.put("mine")))
@@ -107,7 +107,7 @@ class TestREST:
                 if kind.names_changer:
                     assert re.match(r"root changed this .* on 20..-..-.. at ..:..:.. UTC, ", problem["detail"])
         assert tag(rest.call("GET", path, who="root")) == now
-        assert len(result_of(rest.stack.core.store.events(ListQuery(limit=1000))).items) == events
+        assert len(result_of(rest.stack.app.store.events(ListQuery(limit=1000))).items) == events
         if kind.put is not None:
             replaced = rest.call("PUT", path, kind.put("mine"), who="root", headers={"If-Match": f'"0", {now}'})
             assert replaced.status == 200, replaced.body
@@ -278,7 +278,7 @@ def test_two_admins_edit_one_account(pages: Pages, root: Visitor) -> None:
     wrong = root.post(path, {**mine, "email": "no address"})
     assert version(wrong.body.decode()) == seen
     assert root.post(path, {**mine, "version": version(page)}).status == 303
-    account = result_of(pages.stack.core.store.account(pages.accounts["bob"].id))
+    account = result_of(pages.stack.app.store.account(pages.accounts["bob"].id))
     assert (account.email, account.role) == ("bob@example.com", "admin")
 
 

@@ -61,21 +61,21 @@ def transactions() -> Iterator[list[object]]:
 
 def add_owner(stack: Stack, number: int) -> None:
     """Add an account that owns one object of each kind."""
-    core, name = stack.core, f"owner{number:02}"
-    adding = core.accounts.add_user(
+    app, name = stack.app, f"owner{number:02}"
+    adding = app.accounts.add_user(
         SYSTEM, name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, f"password of {name}"
     )
     account = result_of(adding)
-    owner: Principal = result_of(core.authenticator.basic(name, f"password of {name}", "192.0.2.10"))
+    owner: Principal = result_of(app.authenticator.basic(name, f"password of {name}", "192.0.2.10"))
     for slot, policy in ((number, None), (100 + number, WAITING)):
         csr = make_csr("p256", f"{name}-{slot}.example.com", slot=200 + slot)[1]
-        result_of(core.registration.sign(owner, csr, Method.UI, policy=policy))
-    result_of(core.accounts.create_challenge(owner))
-    result_of(core.accounts.create_token(owner, account.id, "script"))
-    result_of(core.requests.store(owner, "a CSR", make_csr("p256", name, slot=400 + number)[1]))
-    result_of(core.keys.generate(owner, "a key", "prime256v1"))
-    result_of(core.policy_rules.add(owner, Policy(0, f"of {name}", 30, DEFAULT_EXTENSIONS)))
-    result_of(core.templates.add(owner, TemplateDraft("a template", "CSR", EXAMPLE)))
+        result_of(app.registration.sign(owner, csr, Method.UI, policy=policy))
+    result_of(app.accounts.create_challenge(owner))
+    result_of(app.accounts.create_token(owner, account.id, "script"))
+    result_of(app.requests.store(owner, "a CSR", make_csr("p256", name, slot=400 + number)[1]))
+    result_of(app.keys.generate(owner, "a key", "prime256v1"))
+    result_of(app.policy_administration.add(owner, Policy(0, f"of {name}", 30, DEFAULT_EXTENSIONS)))
+    result_of(app.templates.add(owner, TemplateDraft("a template", "CSR", EXAMPLE)))
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def site(stack: Stack) -> Pages:
     """The pages, with two owners of everything."""
     pages = make_pages(stack)
     waiting = Policy(0, WAITING, 30, DEFAULT_EXTENSIONS, system=True, approval=Approval.MANUAL)
-    result_of(stack.core.policy_rules.add(SYSTEM, waiting))
+    result_of(stack.app.policy_administration.add(SYSTEM, waiting))
     for number in range(2):
         add_owner(stack, number)
     return pages

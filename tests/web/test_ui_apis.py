@@ -115,7 +115,7 @@ def test_reference_has_every_operation(pages: Pages) -> None:
     """API-2: each route with its summary, parameters, answers and a command that a shell can read."""
     page = visit(pages, "ca.example.com", "/apis/reference")
     said = text_of(page)
-    routes = api_routes(pages.stack.core)
+    routes = api_routes(pages.stack.app)
     for route in routes:
         assert re.sub(r"<(\w+)>", r"{\1}", route.path) in said
         assert route.summary in said

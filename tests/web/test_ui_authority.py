@@ -1,4 +1,4 @@
-"""Pages of revocation and of the CAs (VA-1, UI-6, DECISIONS 26)."""
+"""Pages of revocation and of the CAs (VA-1, UI-6)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.visitor import Pages, make_pages, text_of
 def pages(tmp_path: Path) -> Iterator[Pages]:
     """Two issuing CAs below a root whose key is here."""
     stack = build_core(tmp_path, key_types=("p256", "rsa2048"))
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     yield make_pages(stack)
     stack.close()
 
@@ -30,7 +30,7 @@ def pages(tmp_path: Path) -> Iterator[Pages]:
 def offline(tmp_path: Path) -> Iterator[Pages]:
     """The root's key is elsewhere."""
     stack = build_core(tmp_path / "offline", root_key=False)
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     yield make_pages(stack)
     stack.close()
 
@@ -101,14 +101,14 @@ def test_make_a_crl(pages: Pages) -> None:
 
 def test_a_crl_that_runs_out(pages: Pages) -> None:
     """What nobody could renew is said to be out of date."""
-    pages.stack.core.publisher.stop()
+    pages.stack.app.publisher.stop()
     pages.stack.clock.advance(8 * 86400)
     assert "Out of date" in text_of(pages.visitor("root").get("/va"))
     assert "Out of date" in text_of(pages.visitor("root").get("/ca"))
 
 
 def test_upload(offline: Pages) -> None:
-    """DECISIONS 26: an admin brings an offline root's CRL, as a file or pasted."""
+    """An admin brings an offline root's CRL, as a file or pasted."""
     root, alice = offline.visitor("root"), offline.visitor("alice")
     assert "/va/upload" in root.get("/va")
     assert "/va/upload" not in alice.get("/va")
@@ -165,11 +165,11 @@ def test_ca(pages: Pages) -> None:
 def test_generations(pages: Pages) -> None:
     """UI-6, VLT-4: the next key with the date of its switch, then the former one, each with a page and a CRL."""
     stack, alice = pages.stack, pages.visitor("alice")
-    issuers = stack.core.issuers
+    issuers = stack.app.issuers
 
     def rotate(*arguments: str) -> None:
         assert main(["ca", "rotate", "rsa", "--config", str(stack.files.config), *arguments]) == 0
-        result_of(stack.core.generations.update(issuers))
+        result_of(stack.app.generations.update(issuers))
 
     before = issuers.named("rsa")
     rotate()

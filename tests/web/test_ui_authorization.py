@@ -15,7 +15,7 @@ import pytest
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.model.people import SYSTEM
-from pikachu.web.ui.pages import Who
+from pikachu.web.ui.pages import Audience
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request
@@ -58,7 +58,7 @@ def policies(after: str = "") -> Callable[[Pages, Visitor], str]:
 def event_path(pages: Pages, owner: Visitor) -> str:
     """An event about what is alice's."""
     pages.stack.issue("event.example.com", owner_id=pages.accounts["alice"].id)
-    return f"/events/{result_of(pages.stack.core.store.newest_event())}"
+    return f"/events/{result_of(pages.stack.app.store.newest_event())}"
 
 
 def stored_key(action: str) -> Callable[[Pages, Visitor], str]:
@@ -66,7 +66,7 @@ def stored_key(action: str) -> Callable[[Pages, Visitor], str]:
 
     def make(pages: Pages, owner: Visitor) -> str:
         principal = account_principal(pages.accounts["alice"], "192.0.2.1")
-        return f"/keys/{result_of(pages.stack.core.keys.generate(principal, 'mine', 'ed25519')).id}{action}"
+        return f"/keys/{result_of(pages.stack.app.keys.generate(principal, 'mine', 'ed25519')).id}{action}"
 
     return make
 
@@ -85,14 +85,14 @@ def own_certificate(action: str) -> Callable[[Pages, Visitor], str]:
 
 def token(pages: Pages, _: Visitor) -> str:
     """The page that asks whether a token of alice's shall end."""
-    making = pages.stack.core.accounts.create_token(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
+    making = pages.stack.app.accounts.create_token(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
     return f"/account/tokens/{result_of(making)[0].id}/end"
 
 
 def bound_certificate(pages: Pages, _: Visitor) -> str:
     """The page that asks whether a client certificate shall sign alice in no more."""
     leaf = parse_certificate(pages.stack.issue(owner_id=pages.accounts["alice"].id).der)
-    bound = result_of(pages.stack.core.sessions.bind(SYSTEM, pages.accounts["alice"].id, leaf))
+    bound = result_of(pages.stack.app.sessions.bind(SYSTEM, pages.accounts["alice"].id, leaf))
     return f"/account/certificates/{bound.id}/unbind"
 
 
@@ -188,60 +188,60 @@ TABLE: dict[str, Expected] = {
 }
 
 #: POST pages: who gets past the door.
-POSTS: dict[str, Who] = {
-    "POST /login": Who.ANYONE,
-    "POST /login/certificate": Who.ANYONE,
-    "POST /logout": Who.ANYONE,
-    "POST /inspect": Who.USER,
-    "POST /confirm": Who.USER,
-    "POST /register": Who.ANYONE,
-    "POST /account/email": Who.USER,
-    "POST /account/password": Who.USER,
-    "POST /account/sessions/<id>/end": Who.USER,
-    "POST /account/tokens": Who.USER,
-    "POST /account/tokens/<id>/end": Who.USER,
-    "POST /account/certificates": Who.USER,
-    "POST /account/certificates/<id>/unbind": Who.USER,
-    "POST /users": Who.ADMIN,
-    "POST /users/<id>/edit": Who.ADMIN,
-    "POST /users/<id>/password": Who.ADMIN,
-    "POST /users/<id>/delete": Who.ADMIN,
-    "POST /users/<id>/<name>": Who.ADMIN,
-    "POST /users/<id>/sessions/<number>/end": Who.ADMIN,
-    "POST /generate": Who.USER,
-    "POST /keys/<id>/private": Who.USER,
-    "POST /keys/<id>/download": Who.USER,
-    "POST /keys/<id>/delete": Who.USER,
-    "POST /certificates/<id>/pfx": Who.USER,
-    "POST /csrs/upload": Who.USER,
-    "POST /csrs/generate": Who.USER,
-    "POST /csrs/preview": Who.USER,
-    "POST /csrs/<id>/delete": Who.USER,
-    "POST /ra": Who.USER,
-    "POST /ra/sign": Who.USER,
-    "POST /ra/validity": Who.ADMIN,
-    "POST /ra/csrs/<id>/reject": Who.ADMIN,
-    "POST /ra/approvals/<id>/approve": Who.ADMIN,
-    "POST /ra/approvals/<id>/reject": Who.ADMIN,
-    "POST /templates/new": Who.USER,
-    "POST /templates/<id>/edit": Who.USER,
-    "POST /templates/<id>/delete": Who.USER,
-    "POST /x509-templates/<name>": Who.ADMIN,
-    "POST /policies/new": Who.USER,
-    "POST /policies/<id>/edit": Who.USER,
-    "POST /policies/<id>/delete": Who.USER,
-    "POST /challenge-passwords": Who.USER,
-    "POST /challenge-passwords/<id>/reveal": Who.USER,
-    "POST /challenge-passwords/<id>/delete": Who.USER,
-    "POST /challenge-passwords/delete-expired": Who.USER,
-    "POST /challenge-passwords/delete-expired-system": Who.ADMIN,
-    "POST /events/verification": Who.ADMIN,
-    "POST /chat": Who.USER,
-    "POST /certificates/<id>/revoke": Who.USER,
-    "POST /certificates/<id>/release": Who.USER,
-    "POST /certificates/<id>/delete": Who.USER,
-    "POST /va/crl/<ca>": Who.ADMIN,
-    "POST /va/upload": Who.ADMIN,
+POSTS: dict[str, Audience] = {
+    "POST /login": Audience.ANYONE,
+    "POST /login/certificate": Audience.ANYONE,
+    "POST /logout": Audience.ANYONE,
+    "POST /inspect": Audience.USER,
+    "POST /confirm": Audience.USER,
+    "POST /register": Audience.ANYONE,
+    "POST /account/email": Audience.USER,
+    "POST /account/password": Audience.USER,
+    "POST /account/sessions/<id>/end": Audience.USER,
+    "POST /account/tokens": Audience.USER,
+    "POST /account/tokens/<id>/end": Audience.USER,
+    "POST /account/certificates": Audience.USER,
+    "POST /account/certificates/<id>/unbind": Audience.USER,
+    "POST /users": Audience.ADMIN,
+    "POST /users/<id>/edit": Audience.ADMIN,
+    "POST /users/<id>/password": Audience.ADMIN,
+    "POST /users/<id>/delete": Audience.ADMIN,
+    "POST /users/<id>/<name>": Audience.ADMIN,
+    "POST /users/<id>/sessions/<number>/end": Audience.ADMIN,
+    "POST /generate": Audience.USER,
+    "POST /keys/<id>/private": Audience.USER,
+    "POST /keys/<id>/download": Audience.USER,
+    "POST /keys/<id>/delete": Audience.USER,
+    "POST /certificates/<id>/pfx": Audience.USER,
+    "POST /csrs/upload": Audience.USER,
+    "POST /csrs/generate": Audience.USER,
+    "POST /csrs/preview": Audience.USER,
+    "POST /csrs/<id>/delete": Audience.USER,
+    "POST /ra": Audience.USER,
+    "POST /ra/sign": Audience.USER,
+    "POST /ra/validity": Audience.ADMIN,
+    "POST /ra/csrs/<id>/reject": Audience.ADMIN,
+    "POST /ra/approvals/<id>/approve": Audience.ADMIN,
+    "POST /ra/approvals/<id>/reject": Audience.ADMIN,
+    "POST /templates/new": Audience.USER,
+    "POST /templates/<id>/edit": Audience.USER,
+    "POST /templates/<id>/delete": Audience.USER,
+    "POST /x509-templates/<name>": Audience.ADMIN,
+    "POST /policies/new": Audience.USER,
+    "POST /policies/<id>/edit": Audience.USER,
+    "POST /policies/<id>/delete": Audience.USER,
+    "POST /challenge-passwords": Audience.USER,
+    "POST /challenge-passwords/<id>/reveal": Audience.USER,
+    "POST /challenge-passwords/<id>/delete": Audience.USER,
+    "POST /challenge-passwords/delete-expired": Audience.USER,
+    "POST /challenge-passwords/delete-expired-system": Audience.ADMIN,
+    "POST /events/verification": Audience.ADMIN,
+    "POST /chat": Audience.USER,
+    "POST /certificates/<id>/revoke": Audience.USER,
+    "POST /certificates/<id>/release": Audience.USER,
+    "POST /certificates/<id>/delete": Audience.USER,
+    "POST /va/crl/<ca>": Audience.ADMIN,
+    "POST /va/upload": Audience.ADMIN,
 }
 
 
@@ -309,7 +309,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def test_all_pages_stand_in_the_table(world: World) -> None:
     """A new page has to say here who may use it."""
-    declared = {f"{page.method} {page.path}": page.who for page in world.pages.resource.pages}
+    declared = {f"{page.method} {page.path}": page.audience for page in world.pages.resource.pages}
     assert {name for name in declared if name.startswith("GET")} == {*TABLE, *STREAMS}
     assert {name: who for name, who in declared.items() if name.startswith("POST")} == POSTS
 
@@ -344,7 +344,7 @@ def test_post(world: World, route: str) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     for caller in CALLERS:
         response = world.callers[caller].request("POST", path, b"", headers)
-        if who is not Who.ANYONE and caller == "nobody":
+        if who is not Audience.ANYONE and caller == "nobody":
             assert response.status == 303
             assert response.headers["Location"].startswith("/login")
         else:

@@ -27,7 +27,7 @@ def password(page: str) -> str:
 def viewed(pages: Pages) -> list[str]:
     """Who looked at somebody else's."""
     query = ListQuery(limit=10, filters={"type": "view"})
-    return [one.event.actor for one in result_of(pages.stack.core.store.events(query)).items]
+    return [one.event.actor for one in result_of(pages.stack.app.store.events(query)).items]
 
 
 def test_generate(pages: Pages, alice: Visitor) -> None:
@@ -51,7 +51,7 @@ def test_generate(pages: Pages, alice: Visitor) -> None:
 
 
 def test_others(pages: Pages, alice: Visitor, root: Visitor) -> None:
-    """CHP-1, DECISIONS 48: an admin sees whose it is, and the text after a click, which is recorded; others nothing."""
+    """CHP-1: an admin sees whose it is, and the text after a click, which is recorded; others nothing."""
     path = generate(alice)
     text = password(alice.get(path))
     bob = pages.visitor("bob")
@@ -71,7 +71,7 @@ def test_others(pages: Pages, alice: Visitor, root: Visitor) -> None:
 
 def test_statuses(pages: Pages, alice: Visitor) -> None:
     """CHP-1: Available, Consumed, Expired, also as filters."""
-    store = pages.stack.core.store
+    store = pages.stack.app.store
     for _ in range(2):
         generate(alice)
     pages.clock.advance(3601)
@@ -85,7 +85,7 @@ def test_statuses(pages: Pages, alice: Visitor) -> None:
     challenge = result_of(store.challenge(int(path.rpartition("/")[2])))
     assert challenge.prefix in text_of(alice.get(f"/challenge-passwords?q={challenge.prefix[:4].lower()}"))
     # A request that waits for approval holds it: it can't be used again, nor deleted.
-    now = pages.stack.core.authority.now()
+    now = pages.stack.app.authority.now()
     subject = ("CN=x", "EC/prime256v1", bytes(32), "default", "ec", "alice", challenge.owner_id, now)
     result_of(store.begin(NewRequest(Method.SCEP, b"csr", *subject, challenge_id=challenge.id), None, now))
     assert "Consumed alice" in text_of(alice.get("/challenge-passwords?status=consumed"))

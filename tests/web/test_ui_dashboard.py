@@ -1,4 +1,4 @@
-"""The dashboard and what it is told (UI-3, DECISIONS 50)."""
+"""The dashboard and what it is told (UI-3)."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_listener_is_told(pages: Pages) -> None:
     pages.clock.advance(2)
     greetings = {one: events_of(connection.received()) for one, connection in listening.items()}
     assert [name for name, _ in greetings["alice"]] == ["hello"]
-    assert greetings["root"][0][1]["newest"] == result_of(pages.stack.core.store.newest_event())
+    assert greetings["root"][0][1]["newest"] == result_of(pages.stack.app.store.newest_event())
     issue(pages, "alice", "new.example.com")
     news = told(pages, listening["alice"])
     assert [name for name, _ in news] == ["changed"]
@@ -115,12 +115,12 @@ def test_a_listener_ends_with_the_session(pages: Pages) -> None:
     alice.sign_in("alice")
     connection = alice.listen("/live")
     told(pages, connection)
-    result_of(pages.stack.core.accounts.suspend(SYSTEM, pages.accounts["alice"].id))
+    result_of(pages.stack.app.accounts.suspend(SYSTEM, pages.accounts["alice"].id))
     assert [name for name, _ in told(pages, connection)] == ["end"]
     bob = pages.visitor("bob")
     connection = bob.listen("/live")
     told(pages, connection)
-    result_of(pages.stack.core.accounts.change_role(SYSTEM, pages.accounts["bob"].id, Role.ADMIN))
+    result_of(pages.stack.app.accounts.change_role(SYSTEM, pages.accounts["bob"].id, Role.ADMIN))
     assert [name for name, _ in told(pages, connection)] == ["end"]
 
 
@@ -128,7 +128,7 @@ def test_watching_is_not_being_there(pages: Pages) -> None:
     """USR-3: a page that keeps itself up to date does not keep its session from ending."""
     bob = pages.visitor("bob")
     connection = bob.listen("/live")
-    maximum = pages.stack.core.sessions.maximum_idle.total_seconds()
+    maximum = pages.stack.app.sessions.maximum_idle.total_seconds()
     for _ in range(int(maximum // 60)):
         pages.clock.advance(60)
         connection.received()
@@ -164,7 +164,7 @@ def test_page_paths(pages: Pages) -> None:
 
 def test_accounts_that_wait(pages: Pages) -> None:
     """An admin sees that somebody waits."""
-    adding = pages.stack.core.accounts.add_user(
+    adding = pages.stack.app.accounts.add_user(
         SYSTEM, "newcomer", "n@example.com", Role.USER, AccountState.PENDING, "long enough"
     )
     result_of(adding)

@@ -17,8 +17,8 @@ def write(pages: Pages, type_: str, resource: str, name: str, owner: str | None 
     """An event; its id."""
     owner_id = None if owner is None else pages.accounts[owner].id
     event = Event(type_, resource, name, "someone", details, owner_id=owner_id)
-    result_of(pages.stack.core.store.add_event(event, utc(pages.clock.seconds())))
-    return result_of(pages.stack.core.store.newest_event())
+    result_of(pages.stack.app.store.add_event(event, utc(pages.clock.seconds())))
+    return result_of(pages.stack.app.store.newest_event())
 
 
 def rows(page: str) -> int:
@@ -93,7 +93,7 @@ def test_view(pages: Pages) -> None:
     assert "<b>bold" not in page
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)" in page
-    record = result_of(pages.stack.core.store.event(identity))
+    record = result_of(pages.stack.app.store.event(identity))
     assert record.hash.hex() in page
     assert record.previous.hex() in page
 
@@ -122,7 +122,7 @@ def test_the_chain_is_verified(pages: Pages) -> None:
     root = pages.visitor("root")
     assert "Nobody has looked" in root.get("/events/verification")
     page = text_of(root.follow(root.post("/events/verification")))
-    count = result_of(pages.stack.core.store.newest_event())
+    count = result_of(pages.stack.app.store.newest_event())
     assert f"{count} events, none changed or removed" in page
     assert "By root" in page
     database = sqlite3.connect(pages.stack.files.folder / "pikachu.sqlite")

@@ -27,7 +27,7 @@ def test_everybody_may_read(pages: Pages) -> None:
     """The guide is there before anybody has signed in."""
     visitor = pages.visitor()
     index = visitor.get("/help")
-    for page in pages.stack.core.manual.pages:
+    for page in pages.stack.app.guide.pages:
         assert f'href="/help/{page.slug}"' in index
         assert text_of(visitor.get(f"/help/{page.slug}")).startswith(page.title)
     visitor.get("/help/nothing", status=404)
@@ -71,10 +71,10 @@ def test_chat(pages: Pages) -> None:
 def test_chat_is_honest(pages: Pages) -> None:
     """What it does not know it says so; what is no question is refused; nothing is kept."""
     alice = pages.visitor("alice")
-    before = result_of(pages.stack.core.store.newest_event())
+    before = result_of(pages.stack.app.store.newest_event())
     assert "The guide has nothing that fits" in ask(alice, "xyzzyplugh")
     assert "type a question first" in ask(alice, "  ", 400)
     assert "a question has at most" in ask(alice, "x" * (MAXIMUM_QUESTION + 1), 400)
     response = alice.post("/chat", {"question": "<script>alert(1)</script>"})
     assert b"<script>alert" not in response.body
-    assert result_of(pages.stack.core.store.newest_event()) == before
+    assert result_of(pages.stack.app.store.newest_event()) == before

@@ -69,7 +69,7 @@ def shown_pem(page: str, label: str) -> str:
 
 def event_types(pages: Pages) -> list[str]:
     query = ListQuery(sort="id", filters={"resource_type": "key"})
-    return [one.event.type for one in result_of(pages.stack.core.store.events(query)).items]
+    return [one.event.type for one in result_of(pages.stack.app.store.events(query)).items]
 
 
 # --- keys ------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_wrong_forms_are_shown_again(alice: Visitor) -> None:
 
 
 def test_private_key_is_asked_for_explicitly(pages: Pages, alice: Visitor) -> None:
-    """KEY-3, DECISIONS 49: a click of its own, after the password; recorded when it is seen and not before."""
+    """KEY-3: a click of its own, after the password; recorded when it is seen and not before."""
     path = new_key(alice)
     public = shown_pem(alice.get(path), "PUBLIC KEY")
     pages.clock.advance(301)
@@ -216,7 +216,7 @@ def test_new_request(alice: Visitor, family: str) -> None:
 def test_request_by_a_stored_template(pages: Pages, alice: Visitor) -> None:
     """CSR-1, CSR-2: the template is chosen from the list, and the view names it."""
     principal = account_principal(pages.accounts["alice"], "192.0.2.1")
-    templates = pages.stack.core.templates
+    templates = pages.stack.app.templates
     mine = result_of(templates.add(principal, TemplateDraft("devices", "Device", REQUEST)))
     result_of(templates.add(principal, TemplateDraft("server", "TLS server", "[ v3_ext ]\nkeyUsage = cRLSign\n")))
     key = new_key(alice)
@@ -276,8 +276,8 @@ def certificate(pages: Pages, visitor: Visitor, family: str) -> int:
     """The id of a certificate of alice's whose key is kept here."""
     path = new_request(visitor, new_key(visitor, family))
     principal = account_principal(pages.accounts["alice"], "192.0.2.1")
-    csr = result_of(pages.stack.core.requests.get(principal, int(path.rpartition("/")[2])))
-    issued = result_of(pages.stack.core.registration.sign(principal, csr.der, Method.UI))
+    csr = result_of(pages.stack.app.requests.get(principal, int(path.rpartition("/")[2])))
+    issued = result_of(pages.stack.app.registration.sign(principal, csr.der, Method.UI))
     assert isinstance(issued, Issued)
     return issued.record.id
 

@@ -30,7 +30,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
 
 
 def test_config_asks_for_the_password(pages: Pages) -> None:
-    """CFG-11, DECISIONS 49: first the password, then the page."""
+    """CFG-11: first the password, then the page."""
     root = pages.visitor("root")
     pages.clock.advance(301)
     response = root.request("GET", "/config")

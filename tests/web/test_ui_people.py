@@ -27,13 +27,13 @@ FORM = {
 
 
 def state_of(pages: Pages, name: str) -> AccountState:
-    return result_of(pages.stack.core.accounts.find(SYSTEM, name)).state
+    return result_of(pages.stack.app.accounts.find(SYSTEM, name)).state
 
 
 def events(pages: Pages, name: str) -> list[str]:
     """What was recorded of the account, newest first."""
     query = ListQuery(limit=1000, filters={"resource_name": name, "about_account": "true"})
-    return [record.event.type for record in result_of(pages.stack.core.store.events(query)).items]
+    return [record.event.type for record in result_of(pages.stack.app.store.events(query)).items]
 
 
 def signed_in(visitor: Visitor) -> bool:
@@ -54,7 +54,7 @@ def test_registration_waits_for_an_admin(pages: Pages) -> None:
     assert visitor.sign_in("person_1", FORM["password"]).status == 401
     admin = pages.visitor("root")
     assert "pending" in text_of(admin.get("/users"))
-    account = result_of(pages.stack.core.accounts.find(SYSTEM, "person_1"))
+    account = result_of(pages.stack.app.accounts.find(SYSTEM, "person_1"))
     assert "becomes active" in text_of(admin.get(f"/users/{account.id}/approve"))
     assert "person_1 is approved" in text_of(admin.follow(admin.post(f"/users/{account.id}/approve")))
     assert visitor.sign_in("person_1", FORM["password"]).status == 303
@@ -148,13 +148,13 @@ def test_change_email(pages: Pages) -> None:
 
 
 def test_directory_accounts(pages: Pages) -> None:
-    """DECISIONS 51: no Change Password and no Reset."""
-    store, now = pages.stack.core.store, utc(pages.clock.seconds())
+    """No Change Password and no Reset."""
+    store, now = pages.stack.app.store, utc(pages.clock.seconds())
     event = Event("add", "user", "dora", "test")
     dora = result_of(
         store.add_account("dora", "d@example.com", Role.USER, AccountState.ACTIVE, None, event, now, AccountSource.LDAP)
     )
-    _, secret = result_of(pages.stack.core.sessions.renew(dora, "192.0.2.7", ""))
+    _, secret = result_of(pages.stack.app.sessions.renew(dora, "192.0.2.7", ""))
     visitor = pages.visitor()
     visitor.cookies[SESSION] = secret
     text = visitor.get("/account")
@@ -200,7 +200,7 @@ def test_api_tokens(pages: Pages) -> None:
     assert response.status == 201
     assert "<script>alert" not in response.body.decode()
     (text,) = set(re.findall(r"pik_[A-Za-z0-9_-]{43}", response.body.decode()))
-    principal = result_of(pages.stack.core.authenticator.token(text, "192.0.2.7"))
+    principal = result_of(pages.stack.app.authenticator.token(text, "192.0.2.7"))
     assert principal.scopes == {Scope.READ}
     shown = visitor.get("/account")
     assert text not in shown
@@ -235,7 +235,7 @@ def test_tokens_that_are_refused(pages: Pages, form: dict[str, str], status: int
 
 @pytest.mark.parametrize("path", ["/account/tokens", "/account/certificates"])
 def test_the_password_before_what_lasts(pages: Pages, path: str) -> None:
-    """DECISIONS 49: with a token or a bound certificate REST gives private keys: a session alone makes none."""
+    """With a token or a bound certificate REST gives private keys: a session alone makes none."""
     visitor = pages.visitor("alice")
     own = pages.stack.issue("alice.example.com", owner_id=pages.accounts["alice"].id)
     form = {"name": "lasting", "scope": "read", "days": "30", "certificate": str(own.record.id)}
@@ -396,7 +396,7 @@ def test_what_belongs_to_a_user(pages: Pages) -> None:
     """USR-4: an admin sees sessions and tokens of others, and ends them."""
     pages.visitor("bob")
     bob = pages.accounts["bob"]
-    result_of(pages.stack.core.accounts.create_token(SYSTEM, bob.id, HOSTILE))
+    result_of(pages.stack.app.accounts.create_token(SYSTEM, bob.id, HOSTILE))
     admin = pages.visitor("root")
     text = admin.get(f"/users/{bob.id}")
     assert "<script>alert" not in text
@@ -418,7 +418,7 @@ def held(pages: Pages, name: str, count: int) -> list[int]:
 
 def revoked(pages: Pages, ids: list[int]) -> list[bool]:
     """Which certificates are revoked."""
-    return [result_of(pages.stack.core.store.certificate(one)).revoked_at is not None for one in ids]
+    return [result_of(pages.stack.app.store.certificate(one)).revoked_at is not None for one in ids]
 
 
 def test_suspending_offers_to_revoke(pages: Pages) -> None:

@@ -104,7 +104,7 @@ class TestForms:
         assert asks_again(alice.post(f"{path}/delete", {"confirm": ""}))
         assert "was deleted" in alice.follow(alice.post(f"{path}/delete", {"confirm": "delete"}))
         alice.get(path, status=404)
-        events = result_of(pages.stack.core.store.events(ListQuery(limit=3, filters={"resource_type": "policy"})))
+        events = result_of(pages.stack.app.store.events(ListQuery(limit=3, filters={"resource_type": "policy"})))
         assert [one.event.type for one in events.items] == ["delete", "update", "create"]
 
     def test_limits(self, pages: Pages, alice: Visitor) -> None:
@@ -122,7 +122,7 @@ class TestForms:
         del sent["honour_names"], sent["same_key"]
         path = make(alice, sent)
         account = pages.accounts["alice"]
-        policy = result_of(pages.stack.core.store.policy(int(path.rpartition("/")[2])))
+        policy = result_of(pages.stack.app.store.policy(int(path.rpartition("/")[2])))
         expected = PolicyLimits(
             keys=("RSA/3072",),
             subject="CN=*.example.com,O=Acme",
@@ -177,7 +177,7 @@ class TestForms:
         assert ("wrong-line" in page) == reason.startswith("line")
 
     def test_two_can_t_hold_a_flag(self, alice: Visitor) -> None:
-        """DECISIONS 17: the second is refused with the name of the first."""
+        """The second is refused with the name of the first."""
         first = fields(use_for_est="1")
         path = make(alice, first)
         response = alice.post("/policies/new", fields(use_for_est="1"))
@@ -188,7 +188,7 @@ class TestForms:
     def test_load_a_template(self, pages: Pages, alice: Visitor) -> None:
         """POL-1: the text of an ext template comes into the form, without a script, and what was typed stays."""
         text = "[ v3_ext ]\nnsComment = loaded\n"
-        templates = pages.stack.core.templates
+        templates = pages.stack.app.templates
         loaded = result_of(templates.add(SYSTEM, TemplateDraft("for policies", "Device", text, True)))
         request = "[ req ]\nprompt = no\ndistinguished_name = dn\n[ dn ]\nCN = x\n"
         other = result_of(templates.add(SYSTEM, TemplateDraft("for requests", "Device", request, True)))
@@ -235,7 +235,7 @@ class TestForms:
 class TestDefault:
     def test_edit(self, pages: Pages, alice: Visitor, root: Visitor) -> None:
         """POL-2: admins edit validity and extensions, which stand in the files at once; nobody deletes it."""
-        paths = pages.stack.core.config.paths
+        paths = pages.stack.app.config.paths
         assert alice.post("/policies/0/edit", {"days": "3", "extensions": EXTENSIONS}).status == 403
         assert 'href="/policies/0/edit"' not in alice.get("/policies/0")
         form = root.get("/policies/0/edit")

@@ -28,7 +28,7 @@ from tests.support.visitor import Pages, Visitor, make_pages, text_of
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
     stack = build_core(tmp_path_factory.mktemp("core"), key_types=("p256", "rsa2048", "mldsa44"))
     made = make_pages(stack)
-    rules = stack.core.policy_rules
+    rules = stack.app.policy_administration
     result_of(rules.add(SYSTEM, Policy(0, "servers", 90, DEFAULT_EXTENSIONS, system=True)))
     for name in ("alice", "bob"):
         own = Policy(0, f"only {name}", 60, DEFAULT_EXTENSIONS, owner_id=made.accounts[name].id)
@@ -49,7 +49,7 @@ def value(page: str, name: str) -> str:
 
 
 def newest(pages: Pages) -> CertificateRecord:
-    return result_of(pages.stack.core.store.certificates(ListQuery(limit=1), pages.stack.core.authority.now())).items[0]
+    return result_of(pages.stack.app.store.certificates(ListQuery(limit=1), pages.stack.app.authority.now())).items[0]
 
 
 def sign(visitor: Visitor, csr: str, **more: str) -> Response:
@@ -89,7 +89,7 @@ class TestCheck:
         assert value(page, "days") == "30"
         assert re.search(r'value="servers"[^>]* selected', page)
         certificates = result_of(
-            pages.stack.core.store.certificates(ListQuery(q="both.example.com"), pages.stack.core.authority.now())
+            pages.stack.app.store.certificates(ListQuery(q="both.example.com"), pages.stack.app.authority.now())
         )
         assert not certificates.items
 
@@ -159,7 +159,7 @@ class TestSign:
     @pytest.mark.parametrize("key_type", ["p256", "rsa2048", "ed25519", "mldsa44", "mldsa87"])
     @pytest.mark.parametrize("issuer", ["", "ec", "rsa", "mldsa"])
     def test_keys_and_issuers(self, pages: Pages, alice: Visitor, key_type: str, issuer: str) -> None:
-        """Every kind of key, by every issuing CA; the event tells that it was a page (DECISIONS 50)."""
+        """Every kind of key, by every issuing CA; the event tells that it was a page."""
         name = f"{key_type}-{issuer or 'any'}.example.com"
         csr = csr_text(name, key_type, slot=5)
         response = sign(alice, csr, issuer=issuer, policy="servers")
@@ -168,7 +168,7 @@ class TestSign:
         assert record.common_name == name
         assert (record.method.value, record.owner_id) == ("UI", pages.accounts["alice"].id)
         assert record.issuer_id == pages.stack.issuer(issuer or None).id
-        event = result_of(pages.stack.core.store.events(ListQuery(limit=1))).items[0].event
+        event = result_of(pages.stack.app.store.events(ListQuery(limit=1))).items[0].event
         assert (event.type, event.resource_type, event.details["issued_via"]) == ("create", "certificate", "UI")
         assert record.common_name in text_of(alice.get("/ra"))
 
@@ -178,12 +178,12 @@ class TestSign:
             assert sign(alice, csr_text(), policy=policy, days=str(days)).status == 303
             record = newest(pages)
             assert record.policy == policy
-            assert (record.not_after - pages.stack.core.authority.now()).days == days - 1
+            assert (record.not_after - pages.stack.app.authority.now()).days == days - 1
             purposes = x509.load_der_x509_certificate(record.der).extensions
             assert (policy == "None") != any(isinstance(one.value, x509.ExtendedKeyUsage) for one in purposes)
 
     def test_a_validity_past_the_end(self, pages: Pages, alice: Visitor, root: Visitor) -> None:
-        """DECISIONS 21: the policy's is shortened though the form repeats it; a wish is refused."""
+        """The policy's is shortened though the form repeats it; a wish is refused."""
         assert root.post("/ra/validity", {"default_days": "30000"}, page="/ra").status == 303
         try:
             assert value(alice.get("/ra"), "days") == "30000"
@@ -227,7 +227,7 @@ class TestStoredRequests:
         assert sign(root, csr, csr_id=str(stored.id)).status == 303
         record = newest(pages)
         assert record.owner_id == pages.accounts["alice"].id
-        after = result_of(pages.stack.core.store.csr(stored.id))
+        after = result_of(pages.stack.app.store.csr(stored.id))
         assert (after.state, after.certificate_id) == ("signed", record.id)
         assert f'<option value="{stored.id}"' not in alice.get("/ra")
         again = alice.get(f"/ra?csr={stored.id}")
@@ -239,7 +239,7 @@ class TestStoredRequests:
         stored = stored_request(pages)
         assert sign(alice, csr_text("new.example.com"), csr_id=str(stored.id)).status == 303
         assert newest(pages).common_name == "new.example.com"
-        assert result_of(pages.stack.core.store.csr(stored.id)).state == "pending"
+        assert result_of(pages.stack.app.store.csr(stored.id)).state == "pending"
 
     def test_others(self, pages: Pages, root: Visitor) -> None:
         """CRT-7: what is somebody else's is not found, nor in the list; admins see whose it is."""
@@ -258,7 +258,7 @@ class TestStoredRequests:
         assert "marked as rejected" in root.get(path)
         assert root.post(path, {"reason": "x" * 501}).status == 400
         assert "was rejected" in root.follow(root.post(path, {"reason": "not ours"}))
-        assert result_of(pages.stack.core.store.csr(stored.id)).state == "rejected"
+        assert result_of(pages.stack.app.store.csr(stored.id)).state == "rejected"
         assert root.post(path).status == 409
         root.get("/ra/csrs/1000000/reject", status=404)
 
@@ -269,7 +269,7 @@ def test_default_validity(pages: Pages, alice: Visitor, root: Visitor) -> None:
     assert "an admin can change it" in alice.get("/ra")
     assert alice.post("/ra/validity", {"default_days": "9"}).status == 403
     assert "17 days now" in root.follow(root.post("/ra/validity", {"default_days": "17"}))
-    assert pages.stack.core.policies.files.validity.read_text() == "17\n"
+    assert pages.stack.app.policies.files.validity.read_text() == "17\n"
     assert value(alice.get("/ra"), "days") == "17"
     for wrong, status in (("0", 422), ("x", 400), ("", 400), ("36501", 422)):
         assert root.post("/ra/validity", {"default_days": wrong}).status == status
@@ -347,9 +347,9 @@ class TestApprovals:
     def test_policy_gone(self, pages: Pages, root: Visitor) -> None:
         """What can't be approved any more says why, and can be rejected."""
         request = waiting_request(pages, common_name="orphan.example.com")
-        policy = result_of(pages.stack.core.store.policy_by_name(MANUAL))
+        policy = result_of(pages.stack.app.store.policy_by_name(MANUAL))
         assert policy is not None
-        result_of(pages.stack.core.policy_rules.delete(SYSTEM, policy.id))
+        result_of(pages.stack.app.policy_administration.delete(SYSTEM, policy.id))
         page = root.get(f"/ra/approvals/{request}")
         assert "was deleted; reject it" in text_of(page)
         assert "/approve" not in page

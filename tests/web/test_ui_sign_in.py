@@ -33,11 +33,11 @@ def pages(shared: Pages) -> Pages:
 def events(pages: Pages, name: str) -> list[str]:
     """What was recorded of the account, newest first."""
     query = ListQuery(limit=1000, filters={"resource_name": name, "about_account": "true"})
-    return [record.event.type for record in result_of(pages.stack.core.store.events(query)).items]
+    return [record.event.type for record in result_of(pages.stack.app.store.events(query)).items]
 
 
 def test_start_leads_to_login(pages: Pages) -> None:
-    """DECISIONS 44: an anonymous visitor of / gets 302, never an error."""
+    """An anonymous visitor of / gets 302, never an error."""
     response = pages.visitor().request("GET", "/")
     assert (response.status, response.headers["Location"]) == (302, "/login")
 
@@ -88,7 +88,7 @@ def test_pending_and_suspended_accounts_stay_out(pages: Pages) -> None:
     visitor = pages.visitor("carol1")
     visitor.get("/")
     account = pages.accounts["carol1"]
-    result_of(pages.stack.core.accounts.suspend(SYSTEM, account.id))
+    result_of(pages.stack.app.accounts.suspend(SYSTEM, account.id))
     assert visitor.request("GET", "/").status == 302
     assert pages.visitor().sign_in("carol1").status == 401
 
@@ -108,7 +108,7 @@ def test_lock(pages: Pages) -> None:
 
 def test_idle_and_age(pages: Pages) -> None:
     """USR-3: max_idle_time ends a session, and however busy it is, half a day does."""
-    idle = pages.stack.core.sessions.maximum_idle
+    idle = pages.stack.app.sessions.maximum_idle
     visitor = pages.visitor("alice")
     pages.clock.advance(idle.total_seconds() - 1)
     visitor.get("/")
@@ -196,11 +196,11 @@ def test_coming_back(pages: Pages) -> None:
 
 
 def test_confirmation_lasts_five_minutes(pages: Pages) -> None:
-    """DECISIONS 49; having signed in is not enough (CFG-11)."""
+    """Having signed in is not enough (CFG-11)."""
     visitor = pages.visitor("alice")
-    sessions = pages.stack.core.sessions
+    sessions = pages.stack.app.sessions
     account = pages.accounts["alice"]
-    principal = result_of(pages.stack.core.authenticator.basic("alice", "password of alice", ""))
+    principal = result_of(pages.stack.app.authenticator.basic("alice", "password of alice", ""))
     (session, *_) = result_of(sessions.of_account(principal, account.id))
     assert not sessions.is_confirmed(session)
     visitor.confirm("alice")

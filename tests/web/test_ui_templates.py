@@ -54,7 +54,7 @@ class TestList:
     def test_own_and_shipped(self, pages: Pages, alice: Visitor, root: Visitor) -> None:
         """TPL-3: name, originating template, profile type, created, user (N/A for shipped ones), badges, actions."""
         shipped = TemplateDraft("shipped", "Device", REQUEST + EXTENSIONS, True, "device.cnf.j2")
-        result_of(pages.stack.core.templates.add(SYSTEM, shipped))
+        result_of(pages.stack.app.templates.add(SYSTEM, shipped))
         make(alice, name="mine")
         seen = alice.get("/templates")
         assert row(seen, "mine").startswith("mine manually TLS server 20")
@@ -105,7 +105,7 @@ class TestForms:
         assert "deleted" in alice.follow(alice.post(f"{path}/delete", {"confirm": "delete"}))
         alice.get(path, status=404)
         query = ListQuery(limit=3, filters={"resource_type": "template"})
-        events = [one.event.type for one in result_of(pages.stack.core.store.events(query)).items]
+        events = [one.event.type for one in result_of(pages.stack.app.store.events(query)).items]
         assert events == ["delete", "update", "create"]
 
     def test_the_error_stands_beside_its_line(self, alice: Visitor) -> None:

@@ -230,7 +230,7 @@ class TestValues:
         assert value.strip().encode() in parse(text).request().subject_der
 
     def test_variables_of_the_ca_may_be_named(self) -> None:
-        """DECISIONS 19: ``${http_url}`` in a value is the CA's, filled in when it signs."""
+        """``${http_url}`` in a value is the CA's, filled in when it signs."""
         source = "[ v3_ext ]\nauthorityInfoAccess = caIssuers;URI:{{ url | default('${http_url}/ca.cer') }}\n"
         assert "URI:${http_url}/ca.cer" in JinjaText(source).render({})
         assert parse(JinjaText(source).render({"url": "${http_url}/other"})).variables == {"http_url"}

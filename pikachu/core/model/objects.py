@@ -1,6 +1,6 @@
 """What people keep here, as values: sessions, client certificates that sign in, keys, certificate templates.
 
-Times are aware UTC datetimes with whole seconds, as in :mod:`pikachu.model`.
+Times are aware UTC datetimes with whole seconds, as in the other modules here.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def parse_csrattrs(data: bytes) -> tuple[CSRAttribute, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Demands:
+class RequiredAttributes:
     """What a policy demands of an EST request.
 
     :ivar linked: the TLS channel binding as challengePassword (RFC 7030 section 3.5).
@@ -152,7 +152,7 @@ class Demands:
             raise BadCSR(f"the request lacks what is demanded: {', '.join(missing)}")
 
 
-def demandable_key(keys: tuple[str, ...]) -> str | None:
+def requirable_key(keys: tuple[str, ...]) -> str | None:
     """The one type of key that is allowed, where there is just one and it says all: ``RSA`` alone says no size.
 
     :param keys: types such as ``RSA/3072``; empty allows all.

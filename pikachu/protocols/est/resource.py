@@ -30,7 +30,7 @@ from pikachu.http.peer import channel_bindings, peer_certificate, peer_intermedi
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import ProtocolResource, serve
 from pikachu.http.responses import not_allowed, send, text_error
-from pikachu.protocols.est.csrattrs import Demands, demandable_key, encode_csrattrs
+from pikachu.protocols.est.csrattrs import RequiredAttributes, encode_csrattrs, requirable_key
 from pikachu.protocols.est.messages import (
     CERTS_ONLY_TYPE,
     CSRATTRS_TYPE,
@@ -138,8 +138,10 @@ class ESTResource(ProtocolResource):
         body = encode_body(encode_csrattrs(attributes), wrap=self._wraps(request))
         send(request, 200, _CSRATTRS, body, _BASE64)
 
-    def _demands(self, policy: Policy) -> Demands:
-        return Demands(linked=self._registration.demands_linking(policy), key=demandable_key(policy.limits.keys))
+    def _demands(self, policy: Policy) -> RequiredAttributes:
+        return RequiredAttributes(
+            linked=self._registration.demands_linking(policy), key=requirable_key(policy.limits.keys)
+        )
 
     def _demanded(self, policy: Policy, csr: CertificationRequest, key: KeyDescription) -> None:
         """What csrattrs demands is there."""

@@ -29,7 +29,7 @@ from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.http.resources import ProtocolResource
 from pikachu.http.responses import not_modified, send, text_error
 from pikachu.protocols.ocsp.messages import NOT_CACHEABLE, cache_headers, decode_get, decode_request
-from pikachu.protocols.ocsp.response_cache import KeptAnswers
+from pikachu.protocols.ocsp.response_cache import ResponseCache
 from pikachu.va.ocsp import OCSPAnswer, OCSPResponder
 from pikachu.x509.ocsp import ResponseStatus, error_response
 
@@ -64,7 +64,7 @@ class OCSPResource(ProtocolResource):
         self._clock = clock
         self._max_certificates = max_certificates
         self._path = path
-        self._kept = {method: KeptAnswers(responder.cache_bytes // 2) for method in (b"GET", b"POST")}
+        self._kept = {method: ResponseCache(responder.cache_bytes // 2) for method in (b"GET", b"POST")}
 
     def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
         """All paths below are base64; it may hold slashes."""
@@ -117,7 +117,7 @@ class OCSPResource(ProtocolResource):
     # --- the quick path -----------------------------------------------------------------
 
     def quick(self, method: bytes, target: bytes, body: bytes) -> bytes | None:
-        """A whole HTTP answer when it takes no waiting; see :class:`pikachu.http.fast_path.IQuickResponder`."""
+        """A whole HTTP answer when it takes no waiting; see :class:`pikachu.http.fast_path.IFastResponder`."""
         if method == b"GET":
             key = target
         elif target == self._path or target == self._path + b"/":
@@ -134,7 +134,7 @@ class OCSPResource(ProtocolResource):
             asked = decode_request(data, self._max_certificates)
         except RequestError:
             return None
-        answer = self._responder.answer_at_once(asked.cert_ids, asked.nonce)
+        answer = self._responder.cached_answer(asked.cert_ids, asked.nonce)
         if answer is None:
             return None
         whole = self._whole(answer, method == b"GET")

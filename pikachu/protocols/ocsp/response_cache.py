@@ -11,7 +11,7 @@ from pikachu.va.ocsp import OCSPAnswer
 _OVERHEAD: Final = 400
 
 
-class KeptAnswers:
+class ResponseCache:
     """A bounded memory of answers; the one kept first goes first.
 
     An answer is given out only while the OCSP answer in it is fresh, so a revocation ends it at once.

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
-from pikachu.ca.service_certificates import SCEP_RA, Credential, ServiceCredentials
+from pikachu.ca.service_certificates import SCEP_RA, Credential, ServiceCertificates
 from pikachu.cms.identity import CertificateIdentity, identify
 from pikachu.core.errors import NotFound
 from pikachu.core.interfaces import IDecrypter, ISigner
@@ -63,7 +63,7 @@ class MessageKeyring:
     asked for the certificates a while ago.
     """
 
-    def __init__(self, issuers: IssuingCAs, credentials: ServiceCredentials, mode: RAMode) -> None:
+    def __init__(self, issuers: IssuingCAs, credentials: ServiceCertificates, mode: RAMode) -> None:
         self._issuers = issuers
         self._credentials = credentials
         self._mode = mode
@@ -74,13 +74,13 @@ class MessageKeyring:
         """What GetCACert names.
 
         Fails with NotFound where only an RA could do it and there may be none, and like
-        :meth:`ServiceCredentials.get`.
+        :meth:`ServiceCertificates.get`.
         """
         if self._acts_itself(issuer) and issuer.decrypter is not None:
             return self._remembered(issuer.certificate.der) or self._remember(_of_ca(issuer, issuer.decrypter))
         if self._mode is RAMode.NEVER:
             raise NotFound(f"the key of the CA {issuer.name} can't decrypt, and [SCEP] ra is never: no SCEP here")
-        credential = self._credentials.at_once(issuer, SCEP_RA) or await self._credentials.get(issuer, SCEP_RA)
+        credential = self._credentials.try_get(issuer, SCEP_RA) or await self._credentials.get(issuer, SCEP_RA)
         return self._remembered(credential.signer.certificate) or self._remember(_of_ra(credential))
 
     def _acts_itself(self, issuer: IssuingCA) -> bool:

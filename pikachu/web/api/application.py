@@ -26,10 +26,10 @@ from pikachu.core.model.people import ANONYMOUS, Principal
 from pikachu.http.peer import peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest
 from pikachu.web.api.bodies import decode_body
-from pikachu.web.api.idempotency import Repetitions, checked_key
+from pikachu.web.api.idempotency import IdempotencyCache, checked_key
 from pikachu.web.api.preconditions import if_match
 from pikachu.web.api.queries import parse_query
-from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Route, Sent
+from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Route, SentAnswer
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import HTTPProblem, status_problem
@@ -61,17 +61,17 @@ class RESTResource(Resource):
         self._authenticator = authenticator
         self._sessions = sessions
         self._clock = clock
-        self._repetitions = Repetitions(clock)
+        self._repetitions = IdempotencyCache(clock)
         self._klein = self._application().resource()
 
     def render(self, request: BoundedRequest) -> int:
         """Hand the request to Klein, unless it would stumble over it."""
         if not take_whole_path(request):
             problem = status_problem(HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
-            return Sent.problem(problem).render(request)
+            return SentAnswer.problem(problem).render(request)
         if not _METHOD.fullmatch(request.method):
             problem = status_problem(HTTPStatus.NOT_IMPLEMENTED, "this method is served nowhere here")
-            return Sent.problem(problem).render(request)
+            return SentAnswer.problem(problem).render(request)
         request.named_host = request.getHeader(b"Host")
         # Routes don't depend on it, but Klein and Werkzeug stumble over some of what clients call this server.
         request.requestHeaders.setRawHeaders(b"Host", [b"api"])
@@ -110,10 +110,10 @@ class RESTResource(Resource):
             return await route.handler(None, call)
 
         if key is None or principal.owner_id is None:
-            return Sent.answer(await work())
+            return SentAnswer.answer(await work())
         fingerprint = hashlib.sha256(b"%s\n%s\n%s" % (request.method, request.uri, data)).digest()
         account_key = (principal.owner_id, key)
-        return Sent.answer(await self._repetitions.once(account_key, fingerprint, work, durable=route.durable))
+        return SentAnswer.answer(await self._repetitions.once(account_key, fingerprint, work, durable=route.durable))
 
     async def _principal(self, route: Route, request: BoundedRequest) -> Principal:
         """Who asks: whose token it is, else whose the TLS client certificate is, where it was bound to an account."""
@@ -121,13 +121,13 @@ class RESTResource(Resource):
             return ANONYMOUS
         values = request.requestHeaders.getRawHeaders(b"Authorization") or []
         if not values:
-            return await self._unbidden(route, request)
+            return await self._ambient_credentials(route, request)
         scheme, _, token = values[0].decode("latin-1").strip().partition(" ")
         if len(values) > 1 or scheme.lower() != "bearer":
             raise AuthenticationFailed(NO_CREDENTIALS)
         return await self._authenticator.token(token.strip(), request.address)
 
-    async def _unbidden(self, route: Route, request: BoundedRequest) -> Principal:
+    async def _ambient_credentials(self, route: Route, request: BoundedRequest) -> Principal:
         """Who asks by what a browser sends by itself, so another site's page may have made it do so."""
         account = None
         der = peer_certificate(request.transport)
@@ -161,7 +161,7 @@ def _json_octets(request: BoundedRequest) -> bytes:
 
 
 def _unrouted(request: Any, failure: Failure) -> Any:
-    return Sent.problem(unrouted_problem(failure))
+    return SentAnswer.problem(unrouted_problem(failure))
 
 
 def _failed(request: Any, failure: Failure) -> Any:
@@ -171,7 +171,7 @@ def _failed(request: Any, failure: Failure) -> Any:
     if isinstance(failure.value, EditConflict):
         detail = f"{problem.detail} GET it again, and repeat your change with its new ETag."
         problem = replace(problem, status=int(HTTPStatus.PRECONDITION_FAILED), detail=detail)
-    return Sent.problem(problem)
+    return SentAnswer.problem(problem)
 
 
 def _challenge(request: BoundedRequest) -> bytes:

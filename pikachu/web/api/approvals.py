@@ -9,7 +9,7 @@ from pikachu.core.errors import NotFound
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Scope
 from pikachu.core.model.requests import RequestRecord, RequestState
-from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import Answer, Call, Routes, listed, route
@@ -49,7 +49,7 @@ class Rejection:
 class ApprovalsAPI(Routes):
     """Requests that wait for a person."""
 
-    def __init__(self, *, registration: RegistrationAuthority, inventory: Inventory) -> None:
+    def __init__(self, *, registration: RegistrationAuthority, inventory: CertificateQueries) -> None:
         self._registration: RegistrationAuthority = registration
         self._inventory = inventory
 

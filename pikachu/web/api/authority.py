@@ -11,8 +11,8 @@ from pikachu.core.model.certificates import format_serial, parse_serial
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.people import Scope
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.certificates import Inventory, OwnerNames
-from pikachu.va.ca_directory import CA, Authorities, Generation
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
+from pikachu.va.ca_directory import CA, CADirectory, Generation
 from pikachu.va.ocsp import CertificateStatusReader
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, listed, route
 from pikachu.x509.pem import certificates_pem
@@ -74,8 +74,8 @@ class EventDocument:
 class AuthorityAPI(Routes):
     """What anyone may know."""
 
-    def __init__(self, *, authorities: Authorities, statuses: CertificateStatusReader) -> None:
-        self._authorities: Authorities = authorities
+    def __init__(self, *, ca_directory: CADirectory, statuses: CertificateStatusReader) -> None:
+        self._ca_directory: CADirectory = ca_directory
         self._statuses: CertificateStatusReader = statuses
 
     @route(
@@ -95,13 +95,13 @@ class AuthorityAPI(Routes):
         asked = call.query.get("generation", Generation.CURRENT)
         if asked not in (*Generation, "all"):
             raise MalformedRequest(f"generation is one of {', '.join(Generation)}, all")
-        found = [ca for ca in self._authorities.all() if asked in (ca.generation, "all")]
+        found = [ca for ca in self._ca_directory.all() if asked in (ca.generation, "all")]
         return Answer(200, Listed(tuple(_ca(ca) for ca in found), None))
 
     @route("GET", "/cas/<name>", scope=Access.ANYONE, summary="One CA with its chain", answer=IssuingCADocument)
     async def get(self, call: Call) -> Answer:
         """By its name (ec, rsa, mldsa, root) or the key identifier of one of its generations, in hex."""
-        return Answer(200, _ca(self._authorities.one(call.path["name"])))
+        return Answer(200, _ca(self._ca_directory.one(call.path["name"])))
 
     @route("GET", "/status/<serial>", scope=Access.ANYONE, summary="What a certificate is worth", answer=Status)
     async def status(self, call: Call) -> Answer:
@@ -143,7 +143,7 @@ def _ca(ca: CA) -> IssuingCADocument:
 class EventsAPI(Routes):
     """The audit log."""
 
-    def __init__(self, *, inventory: Inventory) -> None:
+    def __init__(self, *, inventory: CertificateQueries) -> None:
         self._inventory = inventory
 
     @route(

@@ -25,7 +25,7 @@ T = TypeVar("T")
 MAXIMUM_MEMBERS: Final = 64
 MAXIMUM_VALUES: Final = 5_000
 """Objects, lists, texts and members in one body: each costs up to half a microsecond of everybody's time."""
-MAXIMUM_DIGITS: Final = 20
+MAXIMUM_DIGITS: Final = 1000
 _SHOWN_NAME: Final = 40
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 

@@ -18,7 +18,7 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.people import Principal, Scope
-from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import Pending
 from pikachu.web.api.approvals import Approval, approval_document
@@ -90,7 +90,7 @@ class CertificatesAPI(Routes):
         registration: RegistrationAuthority,
         issuers: IssuingCAs,
         authority: CertificateAuthority,
-        inventory: Inventory,
+        inventory: CertificateQueries,
     ) -> None:
         self._registration: RegistrationAuthority = registration
         self._issuers: IssuingCAs = issuers

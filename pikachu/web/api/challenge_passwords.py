@@ -10,7 +10,7 @@ from pikachu.accounts.accounts import Accounts
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword, Scope
-from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
 
@@ -69,7 +69,7 @@ class Deleted:
 class ChallengePasswordsAPI(Routes):
     """One-time passwords."""
 
-    def __init__(self, *, accounts: Accounts, authority: CertificateAuthority, inventory: Inventory) -> None:
+    def __init__(self, *, accounts: Accounts, authority: CertificateAuthority, inventory: CertificateQueries) -> None:
         self._accounts: Accounts = accounts
         self._now: Callable[[], datetime] = authority.now
         self._inventory = inventory

@@ -1,4 +1,4 @@
-"""``/crls``: what the CAs have revoked, made here or brought from an offline root (VA-1, VA-2, DECISIONS 26)."""
+"""``/crls``: what the CAs have revoked, made here or brought from an offline root (VA-1, VA-2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.core.model.people import Scope
-from pikachu.va.ca_directory import Authorities, CRLState, Generation
+from pikachu.va.ca_directory import CADirectory, CRLState, Generation
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, route
 
@@ -53,8 +53,8 @@ class CRLUpload:
 class CRLsAPI(Routes):
     """Certificate revocation lists."""
 
-    def __init__(self, *, authorities: Authorities) -> None:
-        self._authorities: Authorities = authorities
+    def __init__(self, *, ca_directory: CADirectory) -> None:
+        self._ca_directory: CADirectory = ca_directory
 
     @route(
         "GET",
@@ -67,13 +67,13 @@ class CRLsAPI(Routes):
     )
     async def list(self, call: Call) -> Answer:
         """All of them on one page: there are few."""
-        states = await self._authorities.crls()
+        states = await self._ca_directory.crls()
         return Answer(200, Listed(tuple(_summary(state) for state in states), None))
 
     @route("GET", "/crls/<ca>", scope=Access.ANYONE, summary="The newest CRL of one CA", answer=CRLDocument)
     async def get(self, call: Call) -> Answer:
         """By name or key identifier; 404 where none was published yet."""
-        return Answer(200, await self._document(await self._authorities.crl(call.path["ca"])))
+        return Answer(200, await self._document(await self._ca_directory.crl(call.path["ca"])))
 
     @route(
         "POST",
@@ -89,13 +89,13 @@ class CRLsAPI(Routes):
         text = call.take(CRLUpload).crl
         address = call.path["ca"]
         if text is None:
-            state = await self._authorities.make_crl(call.principal, address)
+            state = await self._ca_directory.make_crl(call.principal, address)
         else:
-            state = await self._authorities.upload_crl(call.principal, text.encode(), address)
+            state = await self._ca_directory.upload_crl(call.principal, text.encode(), address)
         return Answer(201, await self._document(state))
 
     async def _document(self, state: CRLState) -> CRLDocument:
-        pem = await self._authorities.crl_pem(state, _MAXIMUM_PEM)
+        pem = await self._ca_directory.crl_pem(state, _MAXIMUM_PEM)
         return extended(CRLDocument, _summary(state), pem=pem)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.people import Scope
 from pikachu.core.model.requests import StoredCSR
-from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.csrs import CertificateRequests, RequestSource
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.web.api.approvals import Rejection
@@ -90,7 +90,7 @@ class CSRsAPI(Routes):
     """Stored requests."""
 
     def __init__(
-        self, *, registration: RegistrationAuthority, requests: CertificateRequests, inventory: Inventory
+        self, *, registration: RegistrationAuthority, requests: CertificateRequests, inventory: CertificateQueries
     ) -> None:
         self._registration: RegistrationAuthority = registration
         self._requests: CertificateRequests = requests

@@ -63,7 +63,7 @@ class _UnderWay:
     waiting: list[Deferred[None]] = field(default_factory=list)
 
 
-class Repetitions:
+class IdempotencyCache:
     """Remembers what was answered to which key."""
 
     def __init__(self, clock: IClock, maximum: int = MAXIMUM_KEYS, maximum_octets: int = MAXIMUM_ANSWERS) -> None:

@@ -9,7 +9,7 @@ from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.people import Scope
-from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.keys import Keys, key_name, parts_of_type
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
@@ -80,7 +80,7 @@ class PFXProtection:
 class KeysAPI(Routes):
     """Stored keys."""
 
-    def __init__(self, *, keys: Keys, inventory: Inventory) -> None:
+    def __init__(self, *, keys: Keys, inventory: CertificateQueries) -> None:
         self._keys: Keys = keys
         self._inventory = inventory
 

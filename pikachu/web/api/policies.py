@@ -9,8 +9,8 @@ from typing import Final
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.people import Scope
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
-from pikachu.inventory.certificates import Inventory, OwnerNames
-from pikachu.ra.policy_administration import Policies
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
+from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route, tagged
 
 
@@ -73,8 +73,8 @@ _NULLABLE: Final = ("owner_id", "issuer")
 class PoliciesAPI(Routes):
     """Enrollment policies."""
 
-    def __init__(self, *, policy_rules: Policies, inventory: Inventory) -> None:
-        self._policies: Policies = policy_rules
+    def __init__(self, *, policy_administration: PolicyAdministration, inventory: CertificateQueries) -> None:
+        self._policies: PolicyAdministration = policy_administration
         self._inventory = inventory
 
     @route(

@@ -61,7 +61,7 @@ class Answer:
         return self if self.body is None or isinstance(self.body, bytes) else replace(self, body=encode(self.body))
 
 
-class Sent(Resource):
+class SentAnswer(Resource):
     """An answer on its way: Klein renders it and leaves the end of the request to it, however long that takes."""
 
     isLeaf = True
@@ -75,7 +75,7 @@ class Sent(Resource):
         self._headers = {**self._FIELDS, **headers}
 
     @classmethod
-    def answer(cls, answer: Answer) -> Sent:
+    def answer(cls, answer: Answer) -> SentAnswer:
         """What a handler gave."""
         body = answer.written().body
         if isinstance(body, bytes):
@@ -83,7 +83,7 @@ class Sent(Resource):
         return cls(answer.status, None, b"", answer.headers)
 
     @classmethod
-    def problem(cls, problem: Problem) -> Sent:
+    def problem(cls, problem: Problem) -> SentAnswer:
         """A failure (RFC 9457)."""
         body = json.dumps(problem.document(), separators=(",", ":")).encode() + b"\n"
         return cls(problem.status, PROBLEM_JSON, body, problem.headers)

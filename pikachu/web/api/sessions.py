@@ -10,7 +10,7 @@ from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.lists import Page
 from pikachu.core.model.objects import AccountCertificate, Session
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.api.queries import whole_number
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
 from pikachu.x509.certificate import decode_certificate_input, parse_certificate
@@ -90,7 +90,7 @@ class SessionsAPI(Routes):
 class AccountCertificatesAPI(Routes):
     """Client certificates that sign in."""
 
-    def __init__(self, *, sessions: Sessions, inventory: Inventory) -> None:
+    def __init__(self, *, sessions: Sessions, inventory: CertificateQueries) -> None:
         self._sessions = sessions
         self._inventory = inventory
 

@@ -10,7 +10,7 @@ from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.objects import CertificateTemplate
 from pikachu.core.model.people import Scope
-from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
 from pikachu.inventory.templates import CertificateTemplates, TemplateDraft, usages_of
 from pikachu.web.api.bodies import extended
@@ -117,7 +117,7 @@ class RenderBody:
 class TemplatesAPI(Routes):
     """Certificate templates."""
 
-    def __init__(self, *, templates: CertificateTemplates, inventory: Inventory) -> None:
+    def __init__(self, *, templates: CertificateTemplates, inventory: CertificateQueries) -> None:
         self._templates: CertificateTemplates = templates
         self._inventory = inventory
 
@@ -241,7 +241,12 @@ class X509TemplatesAPI(Routes):
     """Jinja templates that certificate templates are made of; admins only."""
 
     def __init__(
-        self, *, templates: CertificateTemplates, config: Configuration, files_pool: IWorkerPool, inventory: Inventory
+        self,
+        *,
+        templates: CertificateTemplates,
+        config: Configuration,
+        files_pool: IWorkerPool,
+        inventory: CertificateQueries,
     ) -> None:
         self._files = X509Templates(templates, JinjaText, config.paths.x509_templates, files_pool)
         self._inventory = inventory
@@ -293,7 +298,7 @@ class X509TemplatesAPI(Routes):
         return created(f"/templates/{made.id}", await _document(self._inventory, call, made))
 
 
-async def _document(inventory: Inventory, call: Call, template: CertificateTemplate) -> TemplateDocument:
+async def _document(inventory: CertificateQueries, call: Call, template: CertificateTemplate) -> TemplateDocument:
     names = await inventory.owner_names(call.principal, [template.owner_id])
     return extended(TemplateDocument, _summary(template, names), content=template.content)
 

@@ -11,7 +11,7 @@ from pikachu.accounts.sessions import Sessions
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
-from pikachu.inventory.certificates import Inventory, OwnerNames
+from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route, tagged
 
@@ -228,7 +228,7 @@ class UsersAPI(Routes):
 class TokensAPI(Routes):
     """API tokens."""
 
-    def __init__(self, *, accounts: Accounts, inventory: Inventory) -> None:
+    def __init__(self, *, accounts: Accounts, inventory: CertificateQueries) -> None:
         self._accounts: Accounts = accounts
         self._inventory = inventory
 

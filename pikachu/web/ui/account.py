@@ -14,11 +14,11 @@ from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import AccountSource, Scope, Token
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, decode_certificate_input, parse_certificate
 
 #: API tokens that are shown, and own certificates that are offered.
@@ -41,7 +41,7 @@ class AccountPages(Pages):
         accounts: Accounts,
         authenticator: Authenticator,
         sessions: Sessions,
-        inventory: Inventory,
+        inventory: CertificateQueries,
         clock: IClock,
         files_pool: IWorkerPool,
         config: Configuration,
@@ -54,21 +54,21 @@ class AccountPages(Pages):
         self._files = files_pool
         self._minimum = config.default.password_min_length
 
-    @page("GET", "/account", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/account", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """All of it."""
         return await self._view(visit)
 
-    async def _view(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    async def _view(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         account = visit.signed_in()
         context = {
             "local": account.source is AccountSource.LOCAL,
             "email": visit.form.text("email") if error is not None else account.email,
             **await self.belongings(visit, account.id),
         }
-        return Html.form("people/account.html", context, error)
+        return HtmlPage.form("people/account.html", context, error)
 
-    async def belongings(self, visit: Visit, account_id: int) -> Mapping[str, Any]:
+    async def belongings(self, visit: PageRequest, account_id: int) -> Mapping[str, Any]:
         """What ``people/parts.html`` shows of an account: sessions, tokens and certificates."""
         actor = visit.principal
         tokens = await self._accounts.list_tokens(actor, ListQuery(limit=SHOWN, owner_id=account_id))
@@ -80,24 +80,24 @@ class AccountPages(Pages):
             "certificates": await self._sessions.certificates(actor, account_id),
         }
 
-    @page("POST", "/account/email", who=Who.USER)
-    async def change_email(self, visit: Visit) -> Reply:
+    @page("POST", "/account/email", audience=Audience.USER)
+    async def change_email(self, visit: PageRequest) -> PageReply:
         """Another address."""
         try:
             await self._accounts.change_email(visit.principal, visit.form.text("email"))
         except PikachuError as error:
             return await self._view(visit, error)
-        return See("/account", notice="The e-mail address is changed.")
+        return Redirect("/account", notice="The e-mail address is changed.")
 
     # --- the password ---------------------------------------------------------------------
 
-    @page("GET", "/account/password", who=Who.USER)
-    async def ask_password(self, visit: Visit) -> Reply:
+    @page("GET", "/account/password", audience=Audience.USER)
+    async def ask_password(self, visit: PageRequest) -> PageReply:
         """The form."""
         return self._password_form(visit)
 
-    @page("POST", "/account/password", who=Who.USER)
-    async def change_password(self, visit: Visit) -> Reply:
+    @page("POST", "/account/password", audience=Audience.USER)
+    async def change_password(self, visit: PageRequest) -> PageReply:
         """Ask for the present one; all other sessions end, and this one goes on under a new secret."""
         try:
             password = visit.form.whole_text("password")
@@ -109,34 +109,34 @@ class AccountPages(Pages):
             return self._password_form(visit, error)
         _, secret = await self._sessions.renew(account, visit.address, visit.agent)
         visit.cookies.append(cookie(SESSION, secret))
-        return See("/account", notice="The password is changed. All other sessions have ended.")
+        return Redirect("/account", notice="The password is changed. All other sessions have ended.")
 
-    def _password_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    def _password_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         local = visit.signed_in().source is AccountSource.LOCAL
         context = {"minimum": self._minimum, "local": local}
-        return Html.form("people/password.html", context, error)
+        return HtmlPage.form("people/password.html", context, error)
 
     # --- sessions -------------------------------------------------------------------------
 
-    @page("POST", "/account/sessions/<id>/end", who=Who.USER)
-    async def end_session(self, visit: Visit) -> Reply:
+    @page("POST", "/account/sessions/<id>/end", audience=Audience.USER)
+    async def end_session(self, visit: PageRequest) -> PageReply:
         """One browser is signed out."""
         await self._sessions.end(visit.principal, visit.signed_in().id, visit.id)
-        return See("/account", notice="The session has ended.")
+        return Redirect("/account", notice="The session has ended.")
 
     # --- API tokens -----------------------------------------------------------------------
 
-    @page("GET", "/account/tokens/new", who=Who.USER)
-    async def new_token(self, visit: Visit) -> Reply:
-        """The form; what a token can do needs no password any more, so it is asked for now (DECISIONS 49)."""
+    @page("GET", "/account/tokens/new", audience=Audience.USER)
+    async def new_token(self, visit: PageRequest) -> PageReply:
+        """The form; what a token can do needs no password any more, so it is asked for now."""
         visit.require_confirmation()
         return self._token_form(visit)
 
-    @page("POST", "/account/tokens", who=Who.USER)
-    async def make_token(self, visit: Visit) -> Reply:
+    @page("POST", "/account/tokens", audience=Audience.USER)
+    async def make_token(self, visit: PageRequest) -> PageReply:
         """USR-6: its text is shown here, and never again."""
         if not visit.confirmed:
-            return See("/account/tokens/new")
+            return Redirect("/account/tokens/new")
         try:
             chosen = visit.form.texts("scope")
             scopes = frozenset(scope for scope in Scope if scope.value in chosen)
@@ -149,9 +149,9 @@ class AccountPages(Pages):
         except PikachuError as error:
             return self._token_form(visit, error)
         host = visit.host or "localhost"
-        return Html("people/token_made.html", {"token": token, "text": text, "host": host}, 201)
+        return HtmlPage("people/token_made.html", {"token": token, "text": text, "host": host}, 201)
 
-    def _token_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    def _token_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         possible = ROLE_SCOPES[visit.signed_in().role]
         chosen = possible if error is None else set(visit.form.texts("scope"))
         context = {
@@ -159,35 +159,35 @@ class AccountPages(Pages):
             "name": visit.form.values.get("name", "")[:64],
             "days": visit.form.values.get("days", "90")[:9],
         }
-        return Html.form("people/token_new.html", context, error)
+        return HtmlPage.form("people/token_new.html", context, error)
 
-    @page("GET", "/account/tokens/<id>/end", who=Who.USER)
-    async def ask_token(self, visit: Visit) -> Reply:
+    @page("GET", "/account/tokens/<id>/end", audience=Audience.USER)
+    async def ask_token(self, visit: PageRequest) -> PageReply:
         """What will happen."""
         token = await self._accounts.token(visit.principal, visit.id)
         back = _back(visit, token.account_id)
-        return Html("people/token_end.html", {"token": token, "scopes": scopes_text(token), "back": back})
+        return HtmlPage("people/token_end.html", {"token": token, "scopes": scopes_text(token), "back": back})
 
-    @page("POST", "/account/tokens/<id>/end", who=Who.USER)
-    async def end_token(self, visit: Visit) -> Reply:
+    @page("POST", "/account/tokens/<id>/end", audience=Audience.USER)
+    async def end_token(self, visit: PageRequest) -> PageReply:
         """It is refused from now on."""
         token = await self._accounts.token(visit.principal, visit.id)
         await self._accounts.revoke_token(visit.principal, visit.id)
-        return See(_back(visit, token.account_id), notice=f"The token {token.name} has ended.")
+        return Redirect(_back(visit, token.account_id), notice=f"The token {token.name} has ended.")
 
     # --- client certificates --------------------------------------------------------------
 
-    @page("GET", "/account/certificates/new", who=Who.USER)
-    async def new_certificate(self, visit: Visit) -> Reply:
+    @page("GET", "/account/certificates/new", audience=Audience.USER)
+    async def new_certificate(self, visit: PageRequest) -> PageReply:
         """The form, with one's own certificates that can be bound; like a token, one opens more than a session does."""
         visit.require_confirmation()
         return await self._certificate_form(visit)
 
-    @page("POST", "/account/certificates", who=Who.USER)
-    async def bind(self, visit: Visit) -> Reply:
+    @page("POST", "/account/certificates", audience=Audience.USER)
+    async def bind(self, visit: PageRequest) -> PageReply:
         """One of one's own, or any in PEM."""
         if not visit.confirmed:
-            return See("/account/certificates/new")
+            return Redirect("/account/certificates/new")
         try:
             pasted = visit.form.text("pem")
             if pasted:
@@ -199,9 +199,11 @@ class AccountPages(Pages):
             await self._sessions.bind(visit.principal, visit.signed_in().id, parse_certificate(der))
         except PikachuError as error:
             return await self._certificate_form(visit, error)
-        return See("/account", notice="The certificate signs you in from now on, on the trusted port and for REST.")
+        return Redirect(
+            "/account", notice="The certificate signs you in from now on, on the trusted port and for REST."
+        )
 
-    async def _certificate_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    async def _certificate_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         query = ListQuery(limit=SHOWN, owner_id=visit.signed_in().id, filters={"status": "valid"})
         own = await self._inventory.certificates(visit.principal, query)
         context = {
@@ -209,20 +211,20 @@ class AccountPages(Pages):
             "chosen": visit.form.values.get("certificate", ""),
             "pem": visit.form.values.get("pem", "")[:20_000],
         }
-        return Html.form("people/certificate_bind.html", context, error)
+        return HtmlPage.form("people/certificate_bind.html", context, error)
 
-    @page("GET", "/account/certificates/<id>/unbind", who=Who.USER)
-    async def ask_certificate(self, visit: Visit) -> Reply:
+    @page("GET", "/account/certificates/<id>/unbind", audience=Audience.USER)
+    async def ask_certificate(self, visit: PageRequest) -> PageReply:
         """What will happen."""
         bound = await self._sessions.certificate(visit.principal, visit.id)
-        return Html("people/certificate_unbind.html", {"bound": bound, "back": _back(visit, bound.account_id)})
+        return HtmlPage("people/certificate_unbind.html", {"bound": bound, "back": _back(visit, bound.account_id)})
 
-    @page("POST", "/account/certificates/<id>/unbind", who=Who.USER)
-    async def unbind(self, visit: Visit) -> Reply:
+    @page("POST", "/account/certificates/<id>/unbind", audience=Audience.USER)
+    async def unbind(self, visit: PageRequest) -> PageReply:
         """It signs in nobody any more."""
         bound = await self._sessions.certificate(visit.principal, visit.id)
         await self._sessions.unbind(visit.principal, visit.id)
-        return See(_back(visit, bound.account_id), notice="The certificate signs in nobody any more.")
+        return Redirect(_back(visit, bound.account_id), notice="The certificate signs in nobody any more.")
 
 
 def scopes_text(token: Token) -> str:
@@ -230,7 +232,7 @@ def scopes_text(token: Token) -> str:
     return ", ".join(scope.value for scope in Scope if scope in token.scopes)
 
 
-def _back(visit: Visit, account_id: int) -> str:
+def _back(visit: PageRequest, account_id: int) -> str:
     """Where what belongs to an account is shown."""
     return "/account" if visit.signed_in().id == account_id else f"/users/{account_id}"
 

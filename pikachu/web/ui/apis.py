@@ -13,10 +13,10 @@ from pikachu.config.choices import SCEPRegistrationAuthority
 from pikachu.config.configuration import Configuration
 from pikachu.web.api.openapi import describe
 from pikachu.web.api.routes import Route
-from pikachu.web.ui.commands import Place, sections
-from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.commands import Location, sections
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.reference import reference
-from pikachu.web.ui.responses import Html, Reply
+from pikachu.web.ui.responses import HtmlPage, PageReply
 from pikachu.x509.certificate import Certificate
 
 _PORT: Final = re.compile(r":\d+$")
@@ -39,18 +39,18 @@ class APIsPages(Pages):
         self._manufacturers = bool(manufacturers)
         self._document = describe(routes)
 
-    @page("GET", "/apis", who=Who.USER)
-    async def apis(self, visit: Visit) -> Reply:
+    @page("GET", "/apis", audience=Audience.USER)
+    async def apis(self, visit: PageRequest) -> PageReply:
         """UI-8."""
         place = self._place(visit)
-        return Html("apis/list.html", {"sections": sections(place), "place": place})
+        return HtmlPage("apis/list.html", {"sections": sections(place), "place": place})
 
-    @page("GET", "/apis/reference", who=Who.USER)
-    async def reference(self, visit: Visit) -> Reply:
+    @page("GET", "/apis/reference", audience=Audience.USER)
+    async def reference(self, visit: PageRequest) -> PageReply:
         """API-2: needs no other site."""
-        return Html("apis/reference.html", {"reference": reference(self._document, self._place(visit).https)})
+        return HtmlPage("apis/reference.html", {"reference": reference(self._document, self._place(visit).https)})
 
-    def _place(self, visit: Visit) -> Place:
+    def _place(self, visit: PageRequest) -> Location:
         config = self._config
         public = config.ca.public_url or ""
         if shlex.quote(public) != public:
@@ -59,7 +59,7 @@ class APIsPages(Pages):
         ports = {one.name: one.port for one in config.listeners}
         issuer = self._issuers.current.get("rsa", self._issuers.default)
         mode = config.scep.ra
-        return Place(
+        return Location(
             http=public.rstrip("/") or _url("http", host, ports.get("http", 0)),
             scep=_url("http", host, ports.get("scep", 0)),
             https=_url("https", host, ports.get("https", 0)),

@@ -29,16 +29,16 @@ from pikachu.http.forms import form_fields
 from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import TEXT, send
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import Problem, problem_of, status_problem
 from pikachu.web.ui.cookies import NOTICE, VISITOR, cookie, open_notice, seal_notice
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
-from pikachu.web.ui.pages import Page, PasswordNeeded, Visit, Who
+from pikachu.web.ui.pages import Audience, Page, PageRequest, PasswordNeeded
 from pikachu.web.ui.rendering import Renderer
-from pikachu.web.ui.responses import Download, Html, Octets, See
+from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect
 
 HTML: Final = b"text/html; charset=utf-8"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
@@ -65,7 +65,7 @@ def own_path(text: str, otherwise: str = "/") -> str:
     return text if _OWN_PATH.fullmatch(text) and "\\" not in text else otherwise
 
 
-class Shown(Resource):
+class RenderedPage(Resource):
     """An answer on its way: Klein renders it and leaves the end of the request to it."""
 
     isLeaf = True
@@ -106,7 +106,7 @@ class UIResource(Resource):
         *,
         sessions: Sessions,
         sealer: Sealer,
-        inventory: Inventory,
+        inventory: CertificateQueries,
         clock: IClock,
         pages: Iterable[Page],
         renderer: Renderer,
@@ -160,19 +160,21 @@ class UIResource(Resource):
                 _check_csrf(visit)
             reply = await page.serve(None, visit)
         except AuthenticationFailed as error:
-            if visit.session is None and page.who is not Who.ANYONE:
+            if visit.session is None and page.audience is not Audience.ANYONE:
                 return _to_login(request, page, new_cookies)
             return self._problem_page(request, problem_of(error), visit)
         except PasswordNeeded:
             back = visit.target if page.method == "GET" else request.path.decode("ascii", "replace")
-            return Shown(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": _location("/confirm?next=", back)})
+            return RenderedPage(
+                HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": _location("/confirm?next=", back)}
+            )
         except PikachuError:
             return self._problem_page(request, failure_problem(request, Failure()), visit)
         return self._reply(visit, reply, cookies, new_cookies)
 
     async def _visit(
         self, request: BoundedRequest, path: Mapping[str, str], cookies: Mapping[str, str], *, seen: bool = True
-    ) -> tuple[Visit, list[bytes]]:
+    ) -> tuple[PageRequest, list[bytes]]:
         """Who visits, and the cookies that the browser is to keep from now on."""
         query = _query(request.uri)
         form = Form(_sent(request) if request.method == b"POST" else None)
@@ -182,7 +184,7 @@ class UIResource(Resource):
             session, account = found
             principal = account_principal(account, request.address)
             return (
-                Visit(
+                PageRequest(
                     request,
                     path,
                     query,
@@ -201,32 +203,32 @@ class UIResource(Resource):
         if not _VISITOR_SECRET.fullmatch(visitor):
             visitor = secrets.token_urlsafe(32)
             new.append(cookie(VISITOR, visitor))
-        return Visit(request, path, query, form, csrf=self._sessions.csrf(visitor)), new
+        return PageRequest(request, path, query, form, csrf=self._sessions.csrf(visitor)), new
 
-    def _reply(self, visit: Visit, reply: object, cookies: Mapping[str, str], new: list[bytes]) -> IResource:
+    def _reply(self, visit: PageRequest, reply: object, cookies: Mapping[str, str], new: list[bytes]) -> IResource:
         new = [*new, *visit.cookies]
         match reply:
-            case Html():
+            case HtmlPage():
                 notice = open_notice(self._sealer, cookies[NOTICE]) if cookies.get(NOTICE) else ""
                 if NOTICE in cookies:
                     new.append(cookie(NOTICE, "", seconds=0))
                 body = self._renderer.render(reply.template, {**self._context(visit, notice), **reply.context})
-                return Shown(reply.status, HTML, body, cookies=new)
-            case See():
+                return RenderedPage(reply.status, HTML, body, cookies=new)
+            case Redirect():
                 if reply.notice:
                     new.append(cookie(NOTICE, seal_notice(self._sealer, reply.notice), seconds=60))
                 location = own_path(reply.location).encode("ascii")
-                return Shown(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new)
+                return RenderedPage(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new)
             case Download():
                 headers = {b"Content-Disposition": reply.disposition}
-                return Shown(HTTPStatus.OK, reply.content_type, reply.body, headers, new)
-            case Octets():
-                return Shown(reply.status, reply.content_type, reply.body, cookies=new)
+                return RenderedPage(HTTPStatus.OK, reply.content_type, reply.body, headers, new)
+            case RawBody():
+                return RenderedPage(reply.status, reply.content_type, reply.body, cookies=new)
             case Resource():
                 return reply
         raise TypeError(f"a page gave {type(reply).__name__}")
 
-    def _context(self, visit: Visit | None, notice: str = "") -> dict[str, object]:
+    def _context(self, visit: PageRequest | None, notice: str = "") -> dict[str, object]:
         account = None if visit is None else visit.account
         path = "" if visit is None else visit.request.path.decode("ascii", "replace")
         admin = visit is not None and visit.principal.is_admin
@@ -243,12 +245,12 @@ class UIResource(Resource):
 
     # --- failures -------------------------------------------------------------------------
 
-    def _problem_page(self, request: BoundedRequest, problem: Problem, visit: Visit | None) -> Shown:
+    def _problem_page(self, request: BoundedRequest, problem: Problem, visit: PageRequest | None) -> RenderedPage:
         if not accepts_html(request) and visit is not None and visit.session is None:
             # A program that has lost its way, not a person.
-            return Shown(problem.status, TEXT, f"{problem.detail}\n".encode(), problem.headers)
+            return RenderedPage(problem.status, TEXT, f"{problem.detail}\n".encode(), problem.headers)
         context = {**self._context(visit), "problem": problem}
-        return Shown(problem.status, HTML, self._renderer.render("error.html", context), problem.headers)
+        return RenderedPage(problem.status, HTML, self._renderer.render("error.html", context), problem.headers)
 
     def _unrouted(self, request: Any, failure: Failure) -> Any:
         return self._with_visit(request, unrouted_problem(failure))
@@ -269,13 +271,13 @@ class UIResource(Resource):
         return self._problem_page(request, failure_problem(request, failure), None)
 
 
-def _to_login(request: BoundedRequest, page: Page, cookies: Iterable[bytes]) -> Shown:
+def _to_login(request: BoundedRequest, page: Page, cookies: Iterable[bytes]) -> RenderedPage:
     """Whoever is not signed in is asked to; a form that was sent is lost, so it is not come back to."""
     path = request.path.decode("ascii", "replace")
     back = request.uri.decode("ascii", "replace") if page.method == "GET" else path
     location = b"/login" if back == "/" else _location("/login?next=", back)
     status = HTTPStatus.FOUND if page.method == "GET" else HTTPStatus.SEE_OTHER
-    return Shown(status, b"text/plain", b"", {b"Location": location}, cookies)
+    return RenderedPage(status, b"text/plain", b"", {b"Location": location}, cookies)
 
 
 def _location(prefix: str, back: str) -> bytes:
@@ -302,7 +304,7 @@ def _sent(request: BoundedRequest) -> dict[bytes, list[bytes]]:
     return form_fields(kinds[0], request.content.read())
 
 
-def _check_csrf(visit: Visit) -> None:
+def _check_csrf(visit: PageRequest) -> None:
     sent = visit.form.text("csrf")
     if not hmac.compare_digest(sent.encode(), visit.csrf.encode()):
         raise NotAuthorized("this form is out of date; go back, load the page again and send it once more")

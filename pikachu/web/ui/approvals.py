@@ -9,10 +9,10 @@ from typing import Final
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.requests import RequestRecord, RequestState
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.authority import RegistrationAuthority
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 
@@ -55,12 +55,12 @@ APPROVALS: Final[Table[Row]] = Table(
 class ApprovalsPages(Pages):
     """The list, one request with both sides, and the two decisions."""
 
-    def __init__(self, *, registration: RegistrationAuthority, inventory: Inventory) -> None:
+    def __init__(self, *, registration: RegistrationAuthority, inventory: CertificateQueries) -> None:
         self._registration: RegistrationAuthority = registration
         self._inventory = inventory
 
-    @page("GET", "/ra/approvals", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/ra/approvals", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """One's own; for admins all."""
         return await APPROVALS.reply(
             visit,
@@ -69,41 +69,41 @@ class ApprovalsPages(Pages):
             prepare=self._prepare(visit),
         )
 
-    @page("GET", "/ra/approvals/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/ra/approvals/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """What it asks for, what it would get, who asked and from where."""
         return await self._page(visit, "ra/approval.html")
 
-    @page("GET", "/ra/approvals/<id>/approve", who=Who.ADMIN)
-    async def approval(self, visit: Visit) -> Reply:
+    @page("GET", "/ra/approvals/<id>/approve", audience=Audience.ADMIN)
+    async def approval(self, visit: PageRequest) -> PageReply:
         """Asks once more."""
         return await self._page(visit, "ra/approve.html")
 
-    @page("POST", "/ra/approvals/<id>/approve", who=Who.ADMIN)
-    async def approve(self, visit: Visit) -> Reply:
+    @page("POST", "/ra/approvals/<id>/approve", audience=Audience.ADMIN)
+    async def approve(self, visit: PageRequest) -> PageReply:
         """Sign it."""
         try:
             record = await self._registration.approve(visit.principal, visit.id)
         except PikachuError as error:
             return await self._page(visit, "ra/approve.html", error)
         notice = f"The request was approved: certificate {record.id} was issued."
-        return See(f"/ra/approvals/{visit.id}", notice=notice)
+        return Redirect(f"/ra/approvals/{visit.id}", notice=notice)
 
-    @page("GET", "/ra/approvals/<id>/reject", who=Who.ADMIN)
-    async def rejection(self, visit: Visit) -> Reply:
+    @page("GET", "/ra/approvals/<id>/reject", audience=Audience.ADMIN)
+    async def rejection(self, visit: PageRequest) -> PageReply:
         """Asks why."""
         return await self._page(visit, "ra/reject.html")
 
-    @page("POST", "/ra/approvals/<id>/reject", who=Who.ADMIN)
-    async def reject(self, visit: Visit) -> Reply:
+    @page("POST", "/ra/approvals/<id>/reject", audience=Audience.ADMIN)
+    async def reject(self, visit: PageRequest) -> PageReply:
         """Turn it down."""
         try:
             await self._registration.reject(visit.principal, visit.id, visit.form.text("reason"))
         except PikachuError as error:
             return await self._page(visit, "ra/reject.html", error)
-        return See(f"/ra/approvals/{visit.id}", notice="The request was rejected.")
+        return Redirect(f"/ra/approvals/{visit.id}", notice="The request was rejected.")
 
-    async def _page(self, visit: Visit, template: str, error: PikachuError | None = None) -> Reply:
+    async def _page(self, visit: PageRequest, template: str, error: PikachuError | None = None) -> PageReply:
         record = await self._inventory.approval(visit.principal, visit.id)
         names = await self._inventory.owner_names(visit.principal, [record.owner_id])
         context = {
@@ -113,9 +113,9 @@ class ApprovalsPages(Pages):
             "waits": record.state is RequestState.PENDING,
             "form": visit.form,
         }
-        return Html.form(template, context, error)
+        return HtmlPage.form(template, context, error)
 
-    def _prepare(self, visit: Visit) -> Callable[[Sequence[RequestRecord]], Awaitable[Sequence[Row]]]:
+    def _prepare(self, visit: PageRequest) -> Callable[[Sequence[RequestRecord]], Awaitable[Sequence[Row]]]:
         async def prepare(records: Sequence[RequestRecord]) -> Sequence[Row]:
             names = await self._inventory.owner_names(visit.principal, [record.owner_id for record in records])
             return [Row(record, names.get(record.owner_id, NOBODY)) for record in records]

@@ -11,11 +11,11 @@ from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.people import Principal
-from pikachu.inventory.certificates import Inventory
-from pikachu.va.ca_directory import DECODED_ENTRIES, Authorities, CRLState, Generation
+from pikachu.inventory.certificates import CertificateQueries
+from pikachu.va.ca_directory import DECODED_ENTRIES, CADirectory, CRLState, Generation
 from pikachu.web.ui.certificates import CertificateRows, utc_text
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.pem import certificates_pem
@@ -35,10 +35,15 @@ class RevocationPages(Pages):
     """VA."""
 
     def __init__(
-        self, *, inventory: Inventory, authorities: Authorities, authority: CertificateAuthority, issuers: IssuingCAs
+        self,
+        *,
+        inventory: CertificateQueries,
+        ca_directory: CADirectory,
+        authority: CertificateAuthority,
+        issuers: IssuingCAs,
     ) -> None:
         self._inventory = inventory
-        self._authorities = authorities
+        self._ca_directory = ca_directory
         self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
         self._now = authority.now
         self._table: Table[CertificateRecord] = Table(
@@ -60,10 +65,10 @@ class RevocationPages(Pages):
             search="Name, subject or serial",
         )
 
-    @page("GET", "/va", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/va", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """The CRL of each CA, the revoked certificates that one sees, and the default CA's CRL decoded."""
-        states = await self._authorities.crls()
+        states = await self._ca_directory.crls()
         default = next(state for state in states if state.ca.default)
         return await self._table.reply(
             visit,
@@ -82,76 +87,76 @@ class RevocationPages(Pages):
         return await self._inventory.certificates(actor, replace(query, filters=filters))
 
     async def _text(self, state: CRLState) -> str:
-        return "" if state.crl is None else await self._authorities.crl_text(state.ca.address)
+        return "" if state.crl is None else await self._ca_directory.crl_text(state.ca.address)
 
-    @page("GET", "/va/crl/<ca>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/va/crl/<ca>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """One CA's CRL, decoded."""
-        return await self._crl(await self._authorities.crl(visit.path["ca"]))
+        return await self._crl(await self._ca_directory.crl(visit.path["ca"]))
 
-    async def _crl(self, state: CRLState, error: PikachuError | None = None) -> Html:
+    async def _crl(self, state: CRLState, error: PikachuError | None = None) -> HtmlPage:
         context = {
             "state": state,
             "text": await self._text(state),
             "now": self._now(),
             "decoded": DECODED_ENTRIES,
         }
-        return Html.form("authority/crl.html", context, error)
+        return HtmlPage.form("authority/crl.html", context, error)
 
-    @page("POST", "/va/crl/<ca>", who=Who.ADMIN)
-    async def make(self, visit: Visit) -> Reply:
+    @page("POST", "/va/crl/<ca>", audience=Audience.ADMIN)
+    async def make(self, visit: PageRequest) -> PageReply:
         """Make one now."""
         address = visit.path["ca"]
         try:
-            state = await self._authorities.make_crl(visit.principal, address)
+            state = await self._ca_directory.make_crl(visit.principal, address)
         except NotFound:
             raise
         except PikachuError as error:
-            return await self._crl(await self._authorities.crl(address), error)
+            return await self._crl(await self._ca_directory.crl(address), error)
         assert state.crl is not None  # noqa: S101 - it was made
-        return See(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.name} was published.")
+        return Redirect(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.name} was published.")
 
-    @page("GET", "/va/upload", who=Who.ADMIN)
-    async def ask_upload(self, visit: Visit) -> Reply:
-        """DECISIONS 26: the CRL of a CA whose key is elsewhere."""
+    @page("GET", "/va/upload", audience=Audience.ADMIN)
+    async def ask_upload(self, visit: PageRequest) -> PageReply:
+        """The CRL of a CA whose key is elsewhere."""
         return self._upload_form(visit)
 
-    @page("POST", "/va/upload", who=Who.ADMIN)
-    async def upload(self, visit: Visit) -> Reply:
+    @page("POST", "/va/upload", audience=Audience.ADMIN)
+    async def upload(self, visit: PageRequest) -> PageReply:
         """As a file or pasted."""
         data = visit.form.octets("file") or visit.form.octets("crl").strip()
         try:
             if not data:
                 raise MalformedRequest("choose a file, or paste the CRL")
-            state = await self._authorities.upload_crl(visit.principal, data)
+            state = await self._ca_directory.upload_crl(visit.principal, data)
         except PikachuError as error:
             return self._upload_form(visit, error)
         assert state.crl is not None  # noqa: S101 - it was published
-        return See(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.subject} was published.")
+        return Redirect(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.subject} was published.")
 
-    def _upload_form(self, visit: Visit, error: PikachuError | None = None) -> Html:
-        above = [ca for ca in self._authorities.all() if not ca.makes_crls]
+    def _upload_form(self, visit: PageRequest, error: PikachuError | None = None) -> HtmlPage:
+        above = [ca for ca in self._ca_directory.all() if not ca.makes_crls]
         context = {"above": above, "pasted": visit.form.values.get("crl", "")}
-        return Html.form("authority/upload.html", context, error)
+        return HtmlPage.form("authority/upload.html", context, error)
 
 
 class AuthorityPages(Pages):
     """CA."""
 
-    def __init__(self, *, authorities: Authorities, authority: CertificateAuthority) -> None:
-        self._authorities = authorities
+    def __init__(self, *, ca_directory: CADirectory, authority: CertificateAuthority) -> None:
+        self._ca_directory = ca_directory
         self._now = authority.now
 
-    @page("GET", "/ca", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/ca", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """All issuing CAs with their generations, and the CAs above them."""
-        states = await self._authorities.crls()
-        return Html("authority/ca.html", {"states": states, "kinds": GENERATION_KINDS, "now": self._now()})
+        states = await self._ca_directory.crls()
+        return HtmlPage("authority/ca.html", {"states": states, "kinds": GENERATION_KINDS, "now": self._now()})
 
-    @page("GET", "/ca/<name>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/ca/<name>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """One of them, decoded."""
-        state = await self._authorities.crl(visit.path["name"])
+        state = await self._ca_directory.crl(visit.path["name"])
         certificate = state.ca.certificate
         context = {
             "state": state,
@@ -161,4 +166,4 @@ class AuthorityPages(Pages):
             "text": certificate_text(certificate.der),
             "pem": certificates_pem([certificate.der]),
         }
-        return Html("authority/view.html", context)
+        return HtmlPage("authority/view.html", context)

@@ -19,11 +19,11 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.people import Principal
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import Keys
 from pikachu.web.certificate_files import certificate_file
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Download, Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
@@ -105,7 +105,7 @@ def utc_text(moment: datetime | None) -> str:
 class CertificateRows:
     """Makes rows of records."""
 
-    def __init__(self, *, inventory: Inventory, issuers: IssuingCAs, authority: CertificateAuthority) -> None:
+    def __init__(self, *, inventory: CertificateQueries, issuers: IssuingCAs, authority: CertificateAuthority) -> None:
         self._inventory = inventory
         self._issuers = issuers
         self._now = authority.now
@@ -134,7 +134,7 @@ class CertificatesPages(Pages):
     def __init__(
         self,
         *,
-        inventory: Inventory,
+        inventory: CertificateQueries,
         issuers: IssuingCAs,
         keys: Keys,
         files_pool: IWorkerPool,
@@ -170,8 +170,8 @@ class CertificatesPages(Pages):
             search="Name, subject or serial",
         )
 
-    @page("GET", "/certificates", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/certificates", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """CRT-1."""
         actor = visit.principal
         return await self._table.reply(
@@ -181,15 +181,15 @@ class CertificatesPages(Pages):
             prepare=lambda records: self._rows.of(actor, records),
         )
 
-    @page("GET", "/certificates/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/certificates/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """CRT-2: what it says, decoded and as PEM."""
         row = await self._row(visit)
         record = row.record
         certificate = parse_certificate(record.der)
         text = await self._pool.run(certificate_text, record.der)
         algorithm = algorithm_text(der.parse(certificate.signature_algorithm_der, der.SEQUENCE))
-        return Html(
+        return HtmlPage(
             "certificates/view.html",
             {
                 "row": row,
@@ -202,8 +202,8 @@ class CertificatesPages(Pages):
             },
         )
 
-    @page("GET", "/certificates/<id>/download", who=Who.USER)
-    async def download(self, visit: Visit) -> Reply:
+    @page("GET", "/certificates/<id>/download", audience=Audience.USER)
+    async def download(self, visit: PageRequest) -> PageReply:
         """CRT-3."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         issuer = self._issuers.by_id(record.issuer_id)
@@ -213,18 +213,18 @@ class CertificatesPages(Pages):
 
     # --- revoking -------------------------------------------------------------------------
 
-    @page("GET", "/certificates/<id>/revoke", who=Who.USER)
-    async def ask_revoke(self, visit: Visit) -> Reply:
+    @page("GET", "/certificates/<id>/revoke", audience=Audience.USER)
+    async def ask_revoke(self, visit: PageRequest) -> PageReply:
         """CRT-5: what it does, the reasons, the word to type."""
         return _revoke_form(await self._row(visit), RevocationReason.UNSPECIFIED.wire_name)
 
-    @page("POST", "/certificates/<id>/revoke", who=Who.USER)
-    async def revoke(self, visit: Visit) -> Reply:
+    @page("POST", "/certificates/<id>/revoke", audience=Audience.USER)
+    async def revoke(self, visit: PageRequest) -> PageReply:
         """Revoke, or put on hold."""
         row = await self._row(visit)
         chosen = visit.form.text("reason", RevocationReason.UNSPECIFIED.wire_name)
         try:
-            visit.form.typed("revoke")
+            visit.form.require_confirmation("revoke")
             reason = RevocationReason.from_name(chosen)
             if row.record.revoked_at is not None and not row.on_hold:
                 raise Conflict("this certificate is revoked already")
@@ -233,53 +233,53 @@ class CertificatesPages(Pages):
             return _revoke_form(row, chosen, error)
         done = "put on hold" if reason is HOLD else "revoked"
         notice = f"The certificate {row.name} was {done}. OCSP and the CRL say so from now on."
-        return See(f"/certificates/{row.record.id}", notice)
+        return Redirect(f"/certificates/{row.record.id}", notice)
 
-    @page("GET", "/certificates/<id>/release", who=Who.USER)
-    async def ask_release(self, visit: Visit) -> Reply:
+    @page("GET", "/certificates/<id>/release", audience=Audience.USER)
+    async def ask_release(self, visit: PageRequest) -> PageReply:
         """CRT-5: only what is on hold."""
         return _form("release", await self._row(visit))
 
-    @page("POST", "/certificates/<id>/release", who=Who.USER)
-    async def release(self, visit: Visit) -> Reply:
+    @page("POST", "/certificates/<id>/release", audience=Audience.USER)
+    async def release(self, visit: PageRequest) -> PageReply:
         """From hold."""
         row = await self._row(visit)
         try:
             await self._inventory.release(visit.principal, row.record.id)
         except PikachuError as error:
             return _form("release", row, error)
-        return See(f"/certificates/{row.record.id}", f"The certificate {row.name} was released from hold.")
+        return Redirect(f"/certificates/{row.record.id}", f"The certificate {row.name} was released from hold.")
 
     # --- deleting -------------------------------------------------------------------------
 
-    @page("GET", "/certificates/<id>/delete", who=Who.USER)
-    async def ask_delete(self, visit: Visit) -> Reply:
+    @page("GET", "/certificates/<id>/delete", audience=Audience.USER)
+    async def ask_delete(self, visit: PageRequest) -> PageReply:
         """CRT-6: what stays, and the word to type."""
         return _form("delete", await self._row(visit))
 
-    @page("POST", "/certificates/<id>/delete", who=Who.USER)
-    async def delete(self, visit: Visit) -> Reply:
+    @page("POST", "/certificates/<id>/delete", audience=Audience.USER)
+    async def delete(self, visit: PageRequest) -> PageReply:
         """Hide it; what is revoked stays revoked."""
         row = await self._row(visit)
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
             await self._inventory.delete(visit.principal, row.record.id)
         except PikachuError as error:
             return _form("delete", row, error)
-        return See("/certificates", f"The certificate {row.name} was deleted.")
+        return Redirect("/certificates", f"The certificate {row.name} was deleted.")
 
     # --- what pages share -----------------------------------------------------------------
 
-    async def _row(self, visit: Visit) -> Row:
+    async def _row(self, visit: PageRequest) -> Row:
         record = await self._inventory.certificate(visit.principal, visit.id)
         return (await self._rows.of(visit.principal, [record]))[0]
 
 
-def _form(name: str, row: Row, error: PikachuError | None = None, **more: object) -> Html:
-    return Html.form(f"certificates/{name}.html", {"row": row, **more}, error)
+def _form(name: str, row: Row, error: PikachuError | None = None, **more: object) -> HtmlPage:
+    return HtmlPage.form(f"certificates/{name}.html", {"row": row, **more}, error)
 
 
-def _revoke_form(row: Row, chosen: str, error: PikachuError | None = None) -> Html:
+def _revoke_form(row: Row, chosen: str, error: PikachuError | None = None) -> HtmlPage:
     """:param chosen: the name of a reason."""
     reasons = [
         (reason.wire_name, f"{label} ({reason.wire_name})")

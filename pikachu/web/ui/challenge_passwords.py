@@ -14,9 +14,9 @@ from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.certificates import Inventory
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.inventory.certificates import CertificateQueries
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 
@@ -66,15 +66,20 @@ class ChallengePasswordsPages(Pages):
     """One-time passwords."""
 
     def __init__(
-        self, *, accounts: Accounts, authority: CertificateAuthority, inventory: Inventory, config: Configuration
+        self,
+        *,
+        accounts: Accounts,
+        authority: CertificateAuthority,
+        inventory: CertificateQueries,
+        config: Configuration,
     ) -> None:
         self._accounts = accounts
         self._authority = authority
         self._inventory = inventory
         self._validity = timedelta(seconds=config.scep.challenge_password_validity)
 
-    @page("GET", "/challenge-passwords", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/challenge-passwords", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """One's own; for admins all."""
         return await TABLE.reply(
             visit,
@@ -84,78 +89,78 @@ class ChallengePasswordsPages(Pages):
             validity=self._validity,
         )
 
-    @page("POST", "/challenge-passwords", who=Who.USER)
-    async def generate(self, visit: Visit) -> Reply:
+    @page("POST", "/challenge-passwords", audience=Audience.USER)
+    async def generate(self, visit: PageRequest) -> PageReply:
         """A new one of the visitor's own; the next page shows it, and can be loaded again without making another."""
         made, _ = await self._accounts.create_challenge(visit.principal)
-        return See(f"/challenge-passwords/{made.id}", notice="A challenge password was generated.")
+        return Redirect(f"/challenge-passwords/{made.id}", notice="A challenge password was generated.")
 
-    @page("GET", "/challenge-passwords/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/challenge-passwords/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """One's own with its text; that of others after a click, which is recorded."""
         row = await self._row(visit)
         own = row.challenge.owner_id == visit.principal.owner_id
         text = await self._accounts.reveal_challenge(visit.principal, visit.id) if own else ""
-        return Html("challenges/view.html", {"row": row, "text": text})
+        return HtmlPage("challenges/view.html", {"row": row, "text": text})
 
-    @page("POST", "/challenge-passwords/<id>/reveal", who=Who.USER)
-    async def reveal(self, visit: Visit) -> Reply:
+    @page("POST", "/challenge-passwords/<id>/reveal", audience=Audience.USER)
+    async def reveal(self, visit: PageRequest) -> PageReply:
         """The text, also of somebody else's for admins."""
         text = await self._accounts.reveal_challenge(visit.principal, visit.id)
-        return Html("challenges/view.html", {"row": await self._row(visit), "text": text})
+        return HtmlPage("challenges/view.html", {"row": await self._row(visit), "text": text})
 
-    @page("GET", "/challenge-passwords/<id>/delete", who=Who.USER)
-    async def ask(self, visit: Visit) -> Reply:
+    @page("GET", "/challenge-passwords/<id>/delete", audience=Audience.USER)
+    async def ask(self, visit: PageRequest) -> PageReply:
         """What will happen, and the word to be typed."""
         return await self._delete_form(visit)
 
-    @page("POST", "/challenge-passwords/<id>/delete", who=Who.USER)
-    async def delete(self, visit: Visit) -> Reply:
+    @page("POST", "/challenge-passwords/<id>/delete", audience=Audience.USER)
+    async def delete(self, visit: PageRequest) -> PageReply:
         """Delete it."""
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
             await self._accounts.delete_challenge(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return See("/challenge-passwords", notice="The challenge password was deleted.")
+        return Redirect("/challenge-passwords", notice="The challenge password was deleted.")
 
-    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
-        return Html.form("challenges/delete.html", {"row": await self._row(visit)}, error)
+    async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
+        return HtmlPage.form("challenges/delete.html", {"row": await self._row(visit)}, error)
 
-    @page("GET", "/challenge-passwords/delete-expired", who=Who.USER)
-    async def ask_expired(self, visit: Visit) -> Reply:
+    @page("GET", "/challenge-passwords/delete-expired", audience=Audience.USER)
+    async def ask_expired(self, visit: PageRequest) -> PageReply:
         """The question before all expired ones of one's own go."""
-        return Html("challenges/delete_expired.html", {"everybody": False})
+        return HtmlPage("challenges/delete_expired.html", {"everybody": False})
 
-    @page("POST", "/challenge-passwords/delete-expired", who=Who.USER)
-    async def delete_expired(self, visit: Visit) -> Reply:
+    @page("POST", "/challenge-passwords/delete-expired", audience=Audience.USER)
+    async def delete_expired(self, visit: PageRequest) -> PageReply:
         """Delete all expired ones of one's own."""
         return await self._delete_expired(visit, everybody=False)
 
-    @page("GET", "/challenge-passwords/delete-expired-system", who=Who.ADMIN)
-    async def ask_expired_system(self, visit: Visit) -> Reply:
+    @page("GET", "/challenge-passwords/delete-expired-system", audience=Audience.ADMIN)
+    async def ask_expired_system(self, visit: PageRequest) -> PageReply:
         """The question before all expired ones of everybody go."""
-        return Html("challenges/delete_expired.html", {"everybody": True})
+        return HtmlPage("challenges/delete_expired.html", {"everybody": True})
 
-    @page("POST", "/challenge-passwords/delete-expired-system", who=Who.ADMIN)
-    async def delete_expired_system(self, visit: Visit) -> Reply:
+    @page("POST", "/challenge-passwords/delete-expired-system", audience=Audience.ADMIN)
+    async def delete_expired_system(self, visit: PageRequest) -> PageReply:
         """Delete all expired ones of everybody."""
         return await self._delete_expired(visit, everybody=True)
 
-    async def _delete_expired(self, visit: Visit, *, everybody: bool) -> Reply:
+    async def _delete_expired(self, visit: PageRequest, *, everybody: bool) -> PageReply:
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
         except PikachuError as error:
-            return Html.form("challenges/delete_expired.html", {"everybody": everybody}, error)
+            return HtmlPage.form("challenges/delete_expired.html", {"everybody": everybody}, error)
         count = await self._accounts.delete_expired_challenges(visit.principal, everybody=everybody)
         what = "challenge password was" if count == 1 else "challenge passwords were"
-        return See("/challenge-passwords", notice=f"{count} expired {what} deleted.")
+        return Redirect("/challenge-passwords", notice=f"{count} expired {what} deleted.")
 
-    async def _row(self, visit: Visit) -> Row:
+    async def _row(self, visit: PageRequest) -> Row:
         (row,) = await self._rows(visit, [await self._accounts.challenge(visit.principal, visit.id)])
         return row
 
-    async def _rows(self, visit: Visit, items: Sequence[ChallengePassword]) -> Sequence[Row]:
+    async def _rows(self, visit: PageRequest, items: Sequence[ChallengePassword]) -> Sequence[Row]:
         names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
         now = self._authority.now()
         return [Row(one, names.get(one.owner_id, NOBODY), _status(one, now)) for one in items]

@@ -17,7 +17,7 @@ _BEARER: Final = "--header @token"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a server is reached, and what it serves.
 
     :param http: base URL of plain HTTP; ``""`` where that listener is off, and likewise the others.
@@ -86,7 +86,7 @@ def _openssl(text: str) -> Command:
     return Command("openssl", f"openssl {text}")
 
 
-def sections(place: Place) -> Sequence[Section]:
+def sections(place: Location) -> Sequence[Section]:
     """All endpoints of a server, in the order in which somebody tries them."""
     made = [Section("trust", "CA certificates", _TRUST, tuple(_trust(place)))]
     if place.est:
@@ -122,7 +122,7 @@ _ABOUT_REST: Final = (
 _ABOUT_STATUS: Final = "For monitoring, and for applications that ask about one serial number."
 
 
-def _trust(place: Place) -> Iterator[Endpoint]:
+def _trust(place: Location) -> Iterator[Endpoint]:
     # The root's certificate can't be verified before it is there: plain HTTP is as good.
     base = place.http or place.https
     insecure = "" if place.http else "--insecure "
@@ -167,7 +167,7 @@ def _trust(place: Place) -> Iterator[Endpoint]:
         )
 
 
-def _est(place: Place) -> Iterator[Endpoint]:
+def _est(place: Location) -> Iterator[Endpoint]:
     url, user = f"{place.https}{_EST}", f"--user {shlex.quote(place.account)}"
     server = place.https.removeprefix("https://")
     server = server if server.rpartition(":")[2].isdecimal() else f"{server}:443"
@@ -236,7 +236,7 @@ def _est(place: Place) -> Iterator[Endpoint]:
     )
 
 
-def _scep(place: Place) -> Iterator[Endpoint]:
+def _scep(place: Location) -> Iterator[Endpoint]:
     url, issuer = f"{place.clear}/scep", place.scep_issuer
     insecure = "--cacert root.crt " if url.startswith("https://") else ""
     yield Endpoint(
@@ -288,7 +288,7 @@ def _with_challenge() -> str:
     )
 
 
-def _ocsp(place: Place) -> Iterator[Endpoint]:
+def _ocsp(place: Location) -> Iterator[Endpoint]:
     base = place.http or place.https
     question = f"-issuer {place.issuer}.crt -cert device.crt"
     yield Endpoint(
@@ -313,7 +313,7 @@ def _ocsp(place: Place) -> Iterator[Endpoint]:
     )
 
 
-def _crl(place: Place) -> Iterator[Endpoint]:
+def _crl(place: Location) -> Iterator[Endpoint]:
     base = place.http or place.https
     trust = "" if place.http else "--cacert root.crt "
     yield Endpoint(
@@ -340,7 +340,7 @@ def _crl(place: Place) -> Iterator[Endpoint]:
         )
 
 
-def _rest(place: Place) -> Iterator[Endpoint]:
+def _rest(place: Location) -> Iterator[Endpoint]:
     url = f"{place.https}/api/v1"
     trust = f"--cacert root.crt {_BEARER}"
     json = f"{trust} --header 'Content-Type: application/json'"
@@ -406,7 +406,7 @@ def _rest(place: Place) -> Iterator[Endpoint]:
     )
 
 
-def _status(place: Place) -> Iterator[Endpoint]:
+def _status(place: Location) -> Iterator[Endpoint]:
     serial = "$(openssl x509 -in device.crt -noout -serial | cut -d= -f2)"
     yield Endpoint(
         "GET",

@@ -12,13 +12,13 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.requests import StoredCSR
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests, RequestPreview, RequestSource
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Download, Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
@@ -111,15 +111,20 @@ class CSRsPages(Pages):
     """Stored requests."""
 
     def __init__(
-        self, *, requests: CertificateRequests, keys: Keys, templates: CertificateTemplates, inventory: Inventory
+        self,
+        *,
+        requests: CertificateRequests,
+        keys: Keys,
+        templates: CertificateTemplates,
+        inventory: CertificateQueries,
     ) -> None:
         self._requests = requests
         self._keys = keys
         self._templates = templates
         self._inventory = inventory
 
-    @page("GET", "/csrs", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/csrs", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """CSR-2."""
 
         async def rows(items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
@@ -131,13 +136,13 @@ class CSRsPages(Pages):
 
     # --- made elsewhere -------------------------------------------------------------------
 
-    @page("GET", "/csrs/upload", who=Who.USER)
-    async def ask_upload(self, visit: Visit) -> Reply:
+    @page("GET", "/csrs/upload", audience=Audience.USER)
+    async def ask_upload(self, visit: PageRequest) -> PageReply:
         """CSR-1: a file, or a text."""
-        return Html("csrs/upload.html", {"form": {}})
+        return HtmlPage("csrs/upload.html", {"form": {}})
 
-    @page("POST", "/csrs/upload", who=Who.USER)
-    async def upload(self, visit: Visit) -> Reply:
+    @page("POST", "/csrs/upload", audience=Audience.USER)
+    async def upload(self, visit: PageRequest) -> PageReply:
         """CSR-1."""
         form = visit.form
         try:
@@ -147,19 +152,19 @@ class CSRsPages(Pages):
             stored = await self._requests.store(visit.principal, form.text("name"), data)
         except PikachuError as error:
             typed = {name: value for name, value in form.values.items() if name in ("name", "csr")}
-            return Html.form("csrs/upload.html", {"form": typed}, error)
-        return See(f"/csrs/{stored.id}", notice="The request was stored.")
+            return HtmlPage.form("csrs/upload.html", {"form": typed}, error)
+        return Redirect(f"/csrs/{stored.id}", notice="The request was stored.")
 
     # --- made here ------------------------------------------------------------------------
 
-    @page("GET", "/csrs/generate", who=Who.USER)
-    async def new(self, visit: Visit) -> Reply:
+    @page("GET", "/csrs/generate", audience=Audience.USER)
+    async def new(self, visit: PageRequest) -> PageReply:
         """CSR-1: with ``?key=ID`` and ``?template=ID`` these are chosen."""
         draft = Draft(key=visit.query.get("key", ""), template=visit.query.get("template", ""))
         return await self._form(visit, draft)
 
-    @page("POST", "/csrs/generate", who=Who.USER)
-    async def generate(self, visit: Visit) -> Reply:
+    @page("POST", "/csrs/generate", audience=Audience.USER)
+    async def generate(self, visit: PageRequest) -> PageReply:
         """Make it; or, for who has no scripts, show the preview."""
         draft = Draft.of(visit.form)
         if visit.form.text("action") == "preview":
@@ -168,15 +173,15 @@ class CSRsPages(Pages):
             stored = await self._requests.generate(visit.principal, draft.name, draft.source)
         except PikachuError as error:
             return await self._form(visit, draft, error)
-        return See(f"/csrs/{stored.id}", notice="The request was made.")
+        return Redirect(f"/csrs/{stored.id}", notice="The request was made.")
 
-    @page("POST", "/csrs/preview", who=Who.USER)
-    async def preview(self, visit: Visit) -> Reply:
+    @page("POST", "/csrs/preview", audience=Audience.USER)
+    async def preview(self, visit: PageRequest) -> PageReply:
         """The preview alone, while somebody types."""
         preview, error = await self._preview(visit, Draft.of(visit.form))
-        return Html("csrs/preview.html", {"preview": preview, "wrong": error})
+        return HtmlPage("csrs/preview.html", {"preview": preview, "wrong": error})
 
-    async def _form(self, visit: Visit, draft: Draft, error: PikachuError | None = None) -> Reply:
+    async def _form(self, visit: PageRequest, draft: Draft, error: PikachuError | None = None) -> PageReply:
         keys = await self._offered_keys(visit, draft)
         if not draft.key and keys:
             draft = replace(draft, key=str(keys[0].id))
@@ -190,9 +195,9 @@ class CSRsPages(Pages):
             "preview": preview,
             "wrong": None if error is not None else wrong,
         }
-        return Html.form("csrs/generate.html", context, error)
+        return HtmlPage.form("csrs/generate.html", context, error)
 
-    async def _offered_keys(self, visit: Visit, draft: Draft) -> Sequence[StoredKey]:
+    async def _offered_keys(self, visit: PageRequest, draft: Draft) -> Sequence[StoredKey]:
         """The newest ones, with the one that is chosen."""
         found = (await self._keys.list(visit.principal, ListQuery(limit=_OFFERED))).items
         if draft.key and draft.key not in {str(key.id) for key in found}:
@@ -201,7 +206,7 @@ class CSRsPages(Pages):
                 found = (await self._keys.get(visit.principal, _number(draft.key)), *found)
         return found
 
-    async def _preview(self, visit: Visit, draft: Draft) -> tuple[RequestPreview | None, PikachuError | None]:
+    async def _preview(self, visit: PageRequest, draft: Draft) -> tuple[RequestPreview | None, PikachuError | None]:
         if not draft.key:
             return None, None
         try:
@@ -211,8 +216,8 @@ class CSRsPages(Pages):
 
     # --- one ------------------------------------------------------------------------------
 
-    @page("GET", "/csrs/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/csrs/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """CSR-2: what it asks for, its key, its template."""
         row = await self._row(visit)
         context = {
@@ -222,34 +227,34 @@ class CSRsPages(Pages):
             "pem": pem(_LABEL, row.csr.der),
             "text": csr_text(row.csr.der),
         }
-        return Html("csrs/view.html", context)
+        return HtmlPage("csrs/view.html", context)
 
-    @page("GET", "/csrs/<id>/download", who=Who.USER)
-    async def download(self, visit: Visit) -> Reply:
+    @page("GET", "/csrs/<id>/download", audience=Audience.USER)
+    async def download(self, visit: PageRequest) -> PageReply:
         """CSR-3 for browsers."""
         stored = await self._requests.get(visit.principal, visit.id)
         return Download(pem(_LABEL, stored.der).encode(), b"application/x-pem-file", f"request-{stored.id}.csr")
 
-    @page("GET", "/csrs/<id>/delete", who=Who.USER)
-    async def ask_delete(self, visit: Visit) -> Reply:
+    @page("GET", "/csrs/<id>/delete", audience=Audience.USER)
+    async def ask_delete(self, visit: PageRequest) -> PageReply:
         """What will happen."""
         return await self._delete_form(visit)
 
-    @page("POST", "/csrs/<id>/delete", who=Who.USER)
-    async def delete(self, visit: Visit) -> Reply:
+    @page("POST", "/csrs/<id>/delete", audience=Audience.USER)
+    async def delete(self, visit: PageRequest) -> PageReply:
         """What was signed from it stays."""
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
             await self._requests.delete(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return See("/csrs", notice="The request was deleted.")
+        return Redirect("/csrs", notice="The request was deleted.")
 
-    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         context = {"row": await self._row(visit)}
-        return Html.form("csrs/delete.html", context, error)
+        return HtmlPage.form("csrs/delete.html", context, error)
 
-    async def _key(self, visit: Visit, csr: StoredCSR) -> StoredKey | None:
+    async def _key(self, visit: PageRequest, csr: StoredCSR) -> StoredKey | None:
         """The stored key that it was made with, as far as it is still there to be seen."""
         if csr.key_id is None:
             return None
@@ -258,10 +263,10 @@ class CSRsPages(Pages):
         except NotFound:
             return None
 
-    async def _row(self, visit: Visit) -> CSRRow:
+    async def _row(self, visit: PageRequest) -> CSRRow:
         return (await self._rows(visit, [await self._requests.get(visit.principal, visit.id)]))[0]
 
-    async def _rows(self, visit: Visit, items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
+    async def _rows(self, visit: PageRequest, items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
         names = await self._inventory.owner_names(visit.principal, [csr.owner_id for csr in items])
         return [CSRRow(csr, _STATES.get(csr.state, "mute"), names.get(csr.owner_id, NOBODY)) for csr in items]
 

@@ -32,13 +32,13 @@ from pikachu.core.model.times import rfc3339, utc
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import text_error
 from pikachu.http.stream import EventStream
-from pikachu.inventory.certificates import Inventory
-from pikachu.operations.event_feed import Live, News
+from pikachu.inventory.certificates import CertificateQueries
+from pikachu.operations.event_feed import EventFeed, Notification
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply
 
 #: How many pages of one account may listen, whose share of all that may (pikachu.operations.event_feed) stays small
 #: however often it signs in, and how often it is looked whether the session of each lasts.
@@ -69,10 +69,10 @@ class DashboardPages(Pages):
         *,
         statistics: Statistics,
         readiness: Readiness,
-        inventory: Inventory,
+        inventory: CertificateQueries,
         issuers: IssuingCAs,
         sessions: Sessions,
-        live: Live,
+        event_feed: EventFeed,
         clock: IClock,
     ) -> None:
         self._statistics = statistics
@@ -80,23 +80,23 @@ class DashboardPages(Pages):
         self._inventory = inventory
         self._issuers = issuers
         self._sessions = sessions
-        self._live = live
+        self._event_feed = event_feed
         self._clock = clock
         # By account: how many listen.
         self._streams: Counter[int] = Counter()
 
-    @page("GET", "/", who=Who.USER)
-    async def show(self, visit: Visit) -> Reply:
+    @page("GET", "/", audience=Audience.USER)
+    async def show(self, visit: PageRequest) -> PageReply:
         """The whole page; an anonymous visitor is led to ``/login``."""
-        return Html("dashboard/page.html", await self._panels(visit.principal))
+        return HtmlPage("dashboard/page.html", await self._panels(visit.principal))
 
-    @page("GET", "/live/panels", who=Who.USER, quiet=True)
-    async def panels(self, visit: Visit) -> Reply:
+    @page("GET", "/live/panels", audience=Audience.USER, quiet=True)
+    async def panels(self, visit: PageRequest) -> PageReply:
         """What changes of it."""
-        return Html("dashboard/panels.html", await self._panels(visit.principal))
+        return HtmlPage("dashboard/panels.html", await self._panels(visit.principal))
 
-    @page("GET", "/live", who=Who.USER, quiet=True)
-    async def live(self, visit: Visit) -> Reply:
+    @page("GET", "/live", audience=Audience.USER, quiet=True)
+    async def live(self, visit: PageRequest) -> PageReply:
         """Server-sent events: ``changed`` with what is new, ``end`` when the session has ended."""
         session = visit.session
         assert session is not None  # noqa: S101 - Who.USER sees to it
@@ -106,7 +106,7 @@ class DashboardPages(Pages):
             statistics=self._statistics,
             inventory=self._inventory,
             sessions=self._sessions,
-            live=self._live,
+            event_feed=self._event_feed,
             clock=self._clock,
             actor=visit.principal,
             session=session,
@@ -171,9 +171,9 @@ class _Listening(Resource):
         self,
         *,
         statistics: Statistics,
-        inventory: Inventory,
+        inventory: CertificateQueries,
         sessions: Sessions,
-        live: Live,
+        event_feed: EventFeed,
         clock: IClock,
         actor: Principal,
         session: Session,
@@ -182,7 +182,7 @@ class _Listening(Resource):
         Resource.__init__(self)
         self._statistics = statistics
         self._sessions = sessions
-        self._live = live
+        self._event_feed = event_feed
         self._inventory = inventory
         self._actor = actor
         self._session = session
@@ -198,7 +198,7 @@ class _Listening(Resource):
             text_error(request, HTTPStatus.METHOD_NOT_ALLOWED, "allowed here: GET", {b"Allow": b"GET"})
             return NOT_DONE_YET
         try:
-            self._stop = self._live.listen(self._actor, self._tell)
+            self._stop = self._event_feed.subscribe(self._actor, self._tell)
         except PikachuError as error:
             text_error(request, HTTPStatus.SERVICE_UNAVAILABLE, error.public, {b"Retry-After": b"60"})
             return NOT_DONE_YET
@@ -233,7 +233,7 @@ class _Listening(Resource):
 
         Deferred.fromCoroutine(work()).addErrback(self._failed)
 
-    def _tell(self, news: News) -> None:
+    def _tell(self, news: Notification) -> None:
         async def work() -> None:
             if news.own and not await self._lasts():
                 return

@@ -11,10 +11,10 @@ from pikachu.core.model.events import EventRecord
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.certificates import Inventory
-from pikachu.operations.audit_verification import ChainVerification
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.inventory.certificates import CertificateQueries
+from pikachu.operations.audit_verification import AuditVerification
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
 
 #: Kinds of resources that have a filter of their own; all others are *Other*.
@@ -121,12 +121,12 @@ def _detail(record: EventRecord, name: str) -> str:
 class EventsPages(Pages):
     """``/events``, ``/users/events`` and ``/account/events``."""
 
-    def __init__(self, *, inventory: Inventory, verification: ChainVerification) -> None:
+    def __init__(self, *, inventory: CertificateQueries, verification: AuditVerification) -> None:
         self._inventory = inventory
         self._verification = verification
 
-    @page("GET", "/events", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/events", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """AUD-1: what was done to objects; a user sees what is about their own."""
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
@@ -136,11 +136,11 @@ class EventsPages(Pages):
 
         return await EVENTS.reply(visit, fetch, "events/list.html", excerpt=excerpt)
 
-    @page("GET", "/events/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/events/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """All that is known of one."""
         record = await self._inventory.event(visit.principal, visit.id)
-        return Html(
+        return HtmlPage(
             "events/view.html",
             {
                 "record": record,
@@ -149,8 +149,8 @@ class EventsPages(Pages):
             },
         )
 
-    @page("GET", "/users/events", who=Who.ADMIN)
-    async def of_users(self, visit: Visit) -> Reply:
+    @page("GET", "/users/events", audience=Audience.ADMIN)
+    async def of_users(self, visit: PageRequest) -> PageReply:
         """AUD-2: what became of accounts, and who came in."""
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
@@ -158,8 +158,8 @@ class EventsPages(Pages):
 
         return await USER_EVENTS.reply(visit, fetch, "events/users.html", detail=_detail, excerpt=excerpt)
 
-    @page("GET", "/account/events", who=Who.USER)
-    async def of_account(self, visit: Visit) -> Reply:
+    @page("GET", "/account/events", audience=Audience.USER)
+    async def of_account(self, visit: PageRequest) -> PageReply:
         """AUD-2: the same of one's own account."""
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
@@ -169,16 +169,16 @@ class EventsPages(Pages):
 
         return await ACCOUNT_EVENTS.reply(visit, fetch, "events/users.html", detail=_detail, excerpt=excerpt)
 
-    @page("POST", "/events/verification", who=Who.ADMIN)
-    async def verify(self, visit: Visit) -> Reply:
+    @page("POST", "/events/verification", audience=Audience.ADMIN)
+    async def verify(self, visit: PageRequest) -> PageReply:
         """Begin to look through the chain; whoever asks meanwhile sees how far that is."""
         self._verification.begin(visit.principal)
-        return See("/events/verification")
+        return Redirect("/events/verification")
 
-    @page("GET", "/events/verification", who=Who.ADMIN)
-    async def verification(self, visit: Visit) -> Reply:
+    @page("GET", "/events/verification", audience=Audience.ADMIN)
+    async def verification(self, visit: PageRequest) -> PageReply:
         """AUD-3: what the last look through the chain has found."""
-        return Html("events/verification.html", {"look": self._verification.last(visit.principal)})
+        return HtmlPage("events/verification.html", {"look": self._verification.last(visit.principal)})
 
 
 def _about_accounts(query: ListQuery, **more: str) -> ListQuery:

@@ -88,7 +88,7 @@ class Form:
             raise MalformedRequest("This form has expired. Reload it and submit it again.")
         return frozenset({int(text)})
 
-    def typed(self, word: str) -> None:
+    def require_confirmation(self, word: str) -> None:
         """That *word* was typed to confirm something dangerous.
 
         :raises ConfirmationRequired: it was not.

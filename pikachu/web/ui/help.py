@@ -6,9 +6,9 @@ from markupsafe import Markup
 
 from pikachu.core.errors import PikachuError
 from pikachu.help.assistant import MAXIMUM_QUESTION, Assistant
-from pikachu.help.guide import Manual
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply
+from pikachu.help.guide import Guide
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply
 
 _LONGEST: int = 200
 _EXAMPLES = (
@@ -22,25 +22,25 @@ _EXAMPLES = (
 class HelpPages(Pages):
     """``/help`` and ``/help/<name>``: for everybody, since it tells nothing of this server's own."""
 
-    def __init__(self, *, manual: Manual) -> None:
-        self._manual = manual
+    def __init__(self, *, guide: Guide) -> None:
+        self._manual = guide
         # Now, and not while the first reader and everybody else waits.
         self._manual.search("start")
 
-    @page("GET", "/help", who=Who.ANYONE)
-    async def index(self, visit: Visit) -> Reply:
+    @page("GET", "/help", audience=Audience.ANYONE)
+    async def index(self, visit: PageRequest) -> PageReply:
         """What there is to read; with ``?q=`` what fits the words."""
         query = visit.query.get("q", "").strip()[:_LONGEST]
         hits = self._manual.search(query) if query else []
-        return Html("help/index.html", {"pages": self._manual.pages, "q": query, "hits": hits})
+        return HtmlPage("help/index.html", {"pages": self._manual.pages, "q": query, "hits": hits})
 
-    @page("GET", "/help/<name>", who=Who.ANYONE)
-    async def read(self, visit: Visit) -> Reply:
+    @page("GET", "/help/<name>", audience=Audience.ANYONE)
+    async def read(self, visit: PageRequest) -> PageReply:
         """One page."""
         found = self._manual.page(visit.path["name"])
         # What Markdown gives is HTML already, and safe: HTML in the sources is only text.
         html = Markup(found.html)  # noqa: S704
-        return Html("help/page.html", {"pages": self._manual.pages, "shown": found, "html": html})
+        return HtmlPage("help/page.html", {"pages": self._manual.pages, "shown": found, "html": html})
 
 
 class ChatPages(Pages):
@@ -49,13 +49,13 @@ class ChatPages(Pages):
     def __init__(self, *, assistant: Assistant) -> None:
         self._assistant = assistant
 
-    @page("GET", "/chat", who=Who.USER)
-    async def ask(self, visit: Visit) -> Reply:
+    @page("GET", "/chat", audience=Audience.USER)
+    async def ask(self, visit: PageRequest) -> PageReply:
         """The question."""
         return _chat(None, "")
 
-    @page("POST", "/chat", who=Who.USER)
-    async def answer(self, visit: Visit) -> Reply:
+    @page("POST", "/chat", audience=Audience.USER)
+    async def answer(self, visit: PageRequest) -> PageReply:
         """UI-11: what the guide says, and a few facts; nothing is kept."""
         question = visit.form.text("question")
         try:
@@ -64,11 +64,11 @@ class ChatPages(Pages):
             return _chat(None, question, error)
 
 
-def _chat(answer: object, question: str, error: PikachuError | None = None) -> Html:
+def _chat(answer: object, question: str, error: PikachuError | None = None) -> HtmlPage:
     context = {
         "answer": answer,
         "question": question,
         "longest": MAXIMUM_QUESTION,
         "examples": _EXAMPLES,
     }
-    return Html.form("help/chat.html", context, error)
+    return HtmlPage.form("help/chat.html", context, error)

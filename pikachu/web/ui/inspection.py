@@ -12,9 +12,9 @@ from pikachu.core.errors import PikachuError
 from pikachu.inspection.recognition import Kind, Value
 from pikachu.inspection.service import Inspected, Inspection
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.rendering import moment
-from pikachu.web.ui.responses import Html, Reply
+from pikachu.web.ui.responses import HtmlPage, PageReply
 
 _TEMPLATE: Final = "inspect/page.html"
 _SECRET: Final = frozenset({Kind.PRIVATE_KEY, Kind.PKCS12})
@@ -42,13 +42,13 @@ class InspectionPages(Pages):
     def __init__(self, *, inspection: Inspection) -> None:
         self._inspection = inspection
 
-    @page("GET", "/inspect", who=Who.USER)
-    async def form(self, visit: Visit) -> Reply:
+    @page("GET", "/inspect", audience=Audience.USER)
+    async def form(self, visit: PageRequest) -> PageReply:
         """The empty form, which *Clear* leads to."""
-        return Html(_TEMPLATE, {"data": "", "result": None})
+        return HtmlPage(_TEMPLATE, {"data": "", "result": None})
 
-    @page("POST", "/inspect", who=Who.USER)
-    async def inspect(self, visit: Visit) -> Reply:
+    @page("POST", "/inspect", audience=Audience.USER)
+    async def inspect(self, visit: PageRequest) -> PageReply:
         """What it is, in our words and in openssl's."""
         data, again = _given(visit.form)
         try:
@@ -56,11 +56,11 @@ class InspectionPages(Pages):
             result = await self._inspection.inspect(visit.principal, data, passphrase, compare=True)
         except PikachuError as error:
             context: dict[str, object] = {"data": again, "result": None}
-            return Html.form(_TEMPLATE, context, error)
+            return HtmlPage.form(_TEMPLATE, context, error)
         if result.kind in _SECRET and not result.locked:
             # What is secret does not stay on the screen.
             again = ""
-        return Html(_TEMPLATE, {"data": again, "result": result, "facts": shown_facts(result)})
+        return HtmlPage(_TEMPLATE, {"data": again, "result": result, "facts": shown_facts(result)})
 
 
 def _given(form: Form) -> tuple[bytes, str]:

@@ -10,11 +10,11 @@ from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import CHOICES, Keys, key_name, parts_of_type
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Download, Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.pem import pem
 
@@ -57,12 +57,12 @@ TABLE: Final[Table[StoredKey]] = Table(
 class KeysPages(Pages):
     """Stored keys."""
 
-    def __init__(self, *, keys: Keys, inventory: Inventory) -> None:
+    def __init__(self, *, keys: Keys, inventory: CertificateQueries) -> None:
         self._keys = keys
         self._inventory = inventory
 
-    @page("GET", "/keys", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/keys", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """KEY-2."""
 
         async def rows(items: Sequence[StoredKey]) -> Sequence[KeyRow]:
@@ -72,13 +72,13 @@ class KeysPages(Pages):
             visit, lambda query: self._keys.list(visit.principal, query), "keys/list.html", prepare=rows
         )
 
-    @page("GET", "/generate", who=Who.USER)
-    async def new(self, visit: Visit) -> Reply:
+    @page("GET", "/generate", audience=Audience.USER)
+    async def new(self, visit: PageRequest) -> PageReply:
         """The form; it shows the choices of the type that is selected (KEY-1)."""
         return _new_form(_NO_FORM)
 
-    @page("POST", "/generate", who=Who.USER)
-    async def generate(self, visit: Visit) -> Reply:
+    @page("POST", "/generate", audience=Audience.USER)
+    async def generate(self, visit: PageRequest) -> PageReply:
         """KEY-1."""
         form = visit.form
         try:
@@ -87,45 +87,45 @@ class KeysPages(Pages):
             made = await self._keys.generate(visit.principal, form.text("name"), kind)
         except PikachuError as error:
             return _new_form(form, error)
-        return See(f"/keys/{made.id}", notice="The key was made.")
+        return Redirect(f"/keys/{made.id}", notice="The key was made.")
 
-    @page("GET", "/keys/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/keys/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """KEY-3: everything but the private half."""
         row = await self._row(visit)
         use = await self._keys.use(visit.principal, row.key.id)
-        return Html("keys/view.html", {"row": row, "use": use, "public": pem("PUBLIC KEY", row.key.spki)})
+        return HtmlPage("keys/view.html", {"row": row, "use": use, "public": pem("PUBLIC KEY", row.key.spki)})
 
-    @page("GET", "/keys/<id>/public", who=Who.USER)
-    async def public(self, visit: Visit) -> Reply:
+    @page("GET", "/keys/<id>/public", audience=Audience.USER)
+    async def public(self, visit: PageRequest) -> PageReply:
         """The public half as a file."""
         key = await self._keys.get(visit.principal, visit.id)
         return Download(pem("PUBLIC KEY", key.spki).encode(), PEM_FILE, f"{key.name}-public.pem")
 
-    @page("GET", "/keys/<id>/private", who=Who.USER)
-    async def ask_private(self, visit: Visit) -> Reply:
+    @page("GET", "/keys/<id>/private", audience=Audience.USER)
+    async def ask_private(self, visit: PageRequest) -> PageReply:
         """What will be recorded, before the private key is shown."""
         row = await self._row(visit)
         visit.require_confirmation()
-        return Html("keys/private.html", {"row": row, "text": ""})
+        return HtmlPage("keys/private.html", {"row": row, "text": ""})
 
-    @page("POST", "/keys/<id>/private", who=Who.USER)
-    async def show_private(self, visit: Visit) -> Reply:
+    @page("POST", "/keys/<id>/private", audience=Audience.USER)
+    async def show_private(self, visit: PageRequest) -> PageReply:
         """KEY-3: by an explicit click."""
         row = await self._row(visit)
         visit.require_confirmation()
         text = await self._keys.private_pem(visit.principal, row.key.id)
-        return Html("keys/private.html", {"row": row, "text": text})
+        return HtmlPage("keys/private.html", {"row": row, "text": text})
 
-    @page("GET", "/keys/<id>/download", who=Who.USER)
-    async def ask_download(self, visit: Visit) -> Reply:
+    @page("GET", "/keys/<id>/download", audience=Audience.USER)
+    async def ask_download(self, visit: PageRequest) -> PageReply:
         """The passphrase for the file."""
         row = await self._row(visit)
         visit.require_confirmation()
-        return Html("keys/download.html", {"row": row})
+        return HtmlPage("keys/download.html", {"row": row})
 
-    @page("POST", "/keys/<id>/download", who=Who.USER)
-    async def download(self, visit: Visit) -> Reply:
+    @page("POST", "/keys/<id>/download", audience=Audience.USER)
+    async def download(self, visit: PageRequest) -> PageReply:
         """KEY-4: PKCS#8 in PEM, encrypted when a passphrase was given."""
         row = await self._row(visit)
         visit.require_confirmation()
@@ -133,40 +133,40 @@ class KeysPages(Pages):
             passphrase = _passphrase(visit.form) or None
             text = await self._keys.private_pem(visit.principal, row.key.id, passphrase, downloaded=True)
         except PikachuError as error:
-            return Html.form("keys/download.html", {"row": row}, error)
+            return HtmlPage.form("keys/download.html", {"row": row}, error)
         return Download(text.encode(), PEM_FILE, f"{row.key.name}.pem")
 
-    @page("GET", "/keys/<id>/delete", who=Who.USER)
-    async def ask_delete(self, visit: Visit) -> Reply:
+    @page("GET", "/keys/<id>/delete", audience=Audience.USER)
+    async def ask_delete(self, visit: PageRequest) -> PageReply:
         """KEY-5: what uses it."""
         return await self._delete_form(visit)
 
-    @page("POST", "/keys/<id>/delete", who=Who.USER)
-    async def delete(self, visit: Visit) -> Reply:
+    @page("POST", "/keys/<id>/delete", audience=Audience.USER)
+    async def delete(self, visit: PageRequest) -> PageReply:
         """KEY-5."""
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
             await self._keys.delete(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return See("/keys", notice="The key was deleted.")
+        return Redirect("/keys", notice="The key was deleted.")
 
-    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         row = await self._row(visit)
         use = await self._keys.use(visit.principal, row.key.id)
-        return Html.form("keys/delete.html", {"row": row, "use": use}, error)
+        return HtmlPage.form("keys/delete.html", {"row": row, "use": use}, error)
 
     # --- PKCS#12 --------------------------------------------------------------------------
 
-    @page("GET", "/certificates/<id>/pfx", who=Who.USER)
-    async def ask_pfx(self, visit: Visit) -> Reply:
+    @page("GET", "/certificates/<id>/pfx", audience=Audience.USER)
+    async def ask_pfx(self, visit: PageRequest) -> PageReply:
         """CRT-4: the passphrase for the file."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         visit.require_confirmation()
         return await self._pfx_form(visit, record)
 
-    @page("POST", "/certificates/<id>/pfx", who=Who.USER)
-    async def pfx(self, visit: Visit) -> Reply:
+    @page("POST", "/certificates/<id>/pfx", audience=Audience.USER)
+    async def pfx(self, visit: PageRequest) -> PageReply:
         """CRT-4."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         visit.require_confirmation()
@@ -177,21 +177,23 @@ class KeysPages(Pages):
         name = record.common_name or format_serial(record.serial)
         return Download(body, b"application/x-pkcs12", f"{name}.pfx")
 
-    async def _pfx_form(self, visit: Visit, record: CertificateRecord, error: PikachuError | None = None) -> Reply:
+    async def _pfx_form(
+        self, visit: PageRequest, record: CertificateRecord, error: PikachuError | None = None
+    ) -> PageReply:
         context = {
             "record": record,
             "name": record.common_name or format_serial(record.serial),
             "kept": await self._keys.has_key(visit.principal, record),
             "possible": parts_of_type(record.key_type)[0] != "PQC",
         }
-        return Html.form("keys/pfx.html", context, error)
+        return HtmlPage.form("keys/pfx.html", context, error)
 
     # --- rows -----------------------------------------------------------------------------
 
-    async def _row(self, visit: Visit) -> KeyRow:
+    async def _row(self, visit: PageRequest) -> KeyRow:
         return (await self._rows(visit, [await self._keys.get(visit.principal, visit.id)]))[0]
 
-    async def _rows(self, visit: Visit, items: Sequence[StoredKey]) -> Sequence[KeyRow]:
+    async def _rows(self, visit: PageRequest, items: Sequence[StoredKey]) -> Sequence[KeyRow]:
         names = await self._inventory.owner_names(visit.principal, [key.owner_id for key in items])
         found = []
         for key in items:
@@ -201,13 +203,13 @@ class KeysPages(Pages):
         return found
 
 
-def _new_form(form: Form, error: PikachuError | None = None) -> Reply:
+def _new_form(form: Form, error: PikachuError | None = None) -> PageReply:
     families = [
         (family, _KIND_LABELS.get(family, ""), [(choice, choice) for choice in choices])
         for family, choices in CHOICES.items()
     ]
     context = {"families": families, "form": form.values}
-    return Html.form("keys/new.html", context, error)
+    return HtmlPage.form("keys/new.html", context, error)
 
 
 def _passphrase(form: Form) -> str:

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.operations.log_reader import LogLine
-from pikachu.operations.server_view import Operation
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Octets, Reply
+from pikachu.operations.server_view import ServerView
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, RawBody
 
 _SIZES: Final = (50, 100, 200, 500, 1000, 2000)
 _DEFAULT_SIZE: Final = 200
@@ -24,11 +24,11 @@ _OWN: Final = "/logs/lines"
 class OperationPages(Pages):
     """The configuration in force and the end of the log."""
 
-    def __init__(self, *, operation: Operation) -> None:
-        self._operation: Operation = operation
+    def __init__(self, *, operation: ServerView) -> None:
+        self._operation: ServerView = operation
 
-    @page("GET", "/config", who=Who.ADMIN)
-    async def config(self, visit: Visit) -> Reply:
+    @page("GET", "/config", audience=Audience.ADMIN)
+    async def config(self, visit: PageRequest) -> PageReply:
         """CFG-11: secrets are masked, and the password is asked for all the same."""
         visit.require_confirmation()
         settings = self._operation.settings(visit.principal)
@@ -38,10 +38,10 @@ class OperationPages(Pages):
             "file": self._operation.file(visit.principal),
             "warnings": self._operation.warnings(visit.principal),
         }
-        return Html("operation/config.html", context)
+        return HtmlPage("operation/config.html", context)
 
-    @page("GET", "/logs", who=Who.ADMIN)
-    async def logs(self, visit: Visit) -> Reply:
+    @page("GET", "/logs", audience=Audience.ADMIN)
+    async def logs(self, visit: PageRequest) -> PageReply:
         """UI-9: what the script does every few seconds, the form does when it is sent."""
         keyword = visit.query.get("q", "").strip()
         size = _number(visit, "lines", _DEFAULT_SIZE)
@@ -62,22 +62,22 @@ class OperationPages(Pages):
             # No log file is a setting like others.
             context["error"] = error
         except PikachuError as error:
-            return Html.form("operation/logs.html", context, error)
-        return Html("operation/logs.html", context)
+            return HtmlPage.form("operation/logs.html", context, error)
+        return HtmlPage("operation/logs.html", context)
 
-    @page("GET", _OWN, who=Who.ADMIN, quiet=True)
-    async def lines(self, visit: Visit) -> Reply:
+    @page("GET", _OWN, audience=Audience.ADMIN, quiet=True)
+    async def lines(self, visit: PageRequest) -> PageReply:
         """The lines as JSON, for the script of the page."""
         keyword = visit.query.get("q", "").strip()
         found = await self._lines(visit, _number(visit, "lines", _DEFAULT_SIZE), keyword)
         document = [{"text": line.text, "level": line.level} for line in found]
-        return Octets(json.dumps({"lines": document}).encode(), b"application/json")
+        return RawBody(json.dumps({"lines": document}).encode(), b"application/json")
 
-    async def _lines(self, visit: Visit, size: int, keyword: str) -> list[LogLine]:
+    async def _lines(self, visit: PageRequest, size: int, keyword: str) -> list[LogLine]:
         return await self._operation.log(visit.principal, size, keyword, without=_OWN)
 
 
-def _number(visit: Visit, name: str, default: int) -> int:
+def _number(visit: PageRequest, name: str, default: int) -> int:
     text = visit.query.get(name, "").strip()
     if not text:
         return default

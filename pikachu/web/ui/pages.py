@@ -17,12 +17,12 @@ from pikachu.core.model.people import ANONYMOUS, Account, Principal
 from pikachu.http.request import BoundedRequest
 from pikachu.web.ids import id_of
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.responses import Reply
+from pikachu.web.ui.responses import PageReply
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 
 
-class Who(Enum):
+class Audience(Enum):
     """Who may see a page."""
 
     ANYONE = "anyone"
@@ -31,11 +31,11 @@ class Who(Enum):
 
 
 class PasswordNeeded(Exception):
-    """The password has to be asked for again before this page is shown (DECISIONS 49)."""
+    """The password has to be asked for again before this page is shown."""
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class PageRequest:
     """One request for a page.
 
     :param principal: who asks: all that the account's role has, or ANONYMOUS.
@@ -109,7 +109,7 @@ class Visit:
         return self.account
 
 
-Serve: TypeAlias = Callable[[Any, Visit], Awaitable[Reply]]
+Serve: TypeAlias = Callable[[Any, PageRequest], Awaitable[PageReply]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class Page:
 
     method: str
     path: str
-    who: Who
+    audience: Audience
     name: str
     serve: Serve
     quiet: bool = False
@@ -129,22 +129,22 @@ class Page:
         :raises AuthenticationFailed: for an anonymous one.
         :raises NotAuthorized: for a user, where only admins may.
         """
-        if self.who is Who.ANYONE:
+        if self.audience is Audience.ANYONE:
             return
         if principal.role is None:
             raise AuthenticationFailed("sign in first")
-        if self.who is Who.ADMIN and not principal.is_admin:
+        if self.audience is Audience.ADMIN and not principal.is_admin:
             raise NotAuthorized("this page is for admins only")
 
 
-def page(method: str, path: str, *, who: Who, quiet: bool = False) -> Callable[[Serve], Page]:
+def page(method: str, path: str, *, audience: Audience, quiet: bool = False) -> Callable[[Serve], Page]:
     """Decorator that makes a page of a coroutine method ``(self, visit) -> Reply``.
 
     :param quiet: a script asks for it by itself: that somebody is there it does not show (USR-3, automatic log-out).
     """
 
     def declare(serve: Serve) -> Page:
-        return Page(method, path, who, serve.__qualname__.replace("Pages.", "."), serve, quiet)
+        return Page(method, path, audience, serve.__qualname__.replace("Pages.", "."), serve, quiet)
 
     return declare
 

@@ -12,13 +12,13 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.templates import CertificateTemplates
-from pikachu.ra.policy_administration import KEY_LIMITS, Policies
+from pikachu.ra.policy_administration import KEY_LIMITS, PolicyAdministration
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.numbered import numbered
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 
@@ -99,15 +99,20 @@ class PoliciesPages(Pages):
     """Enrollment policies."""
 
     def __init__(
-        self, *, policy_rules: Policies, templates: CertificateTemplates, issuers: IssuingCAs, inventory: Inventory
+        self,
+        *,
+        policy_administration: PolicyAdministration,
+        templates: CertificateTemplates,
+        issuers: IssuingCAs,
+        inventory: CertificateQueries,
     ) -> None:
-        self._policies = policy_rules
+        self._policies = policy_administration
         self._templates = templates
         self._issuers = issuers
         self._inventory = inventory
 
-    @page("GET", "/policies", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/policies", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """One's own and the system's; for admins all."""
 
         async def fetch(query: ListQuery) -> ListPage[Policy]:
@@ -120,8 +125,8 @@ class PoliciesPages(Pages):
 
         return await TABLE.reply(visit, fetch, "policies/list.html", prepare=lambda items: self._rows(visit, items))
 
-    @page("GET", "/policies/new", who=Who.USER)
-    async def new(self, visit: Visit) -> Reply:
+    @page("GET", "/policies/new", audience=Audience.USER)
+    async def new(self, visit: PageRequest) -> PageReply:
         """The form; with ``?template=ID`` the extensions are those of a certificate template."""
         policy = Policy(0, "", self._policies.default(visit.principal).days, DEFAULT_SERVER_EXTENSIONS)
         values, names, keys = _values(policy)
@@ -131,8 +136,8 @@ class PoliciesPages(Pages):
             return await self._form(visit, values, names, keys, error)
         return await self._form(visit, values, names, keys)
 
-    @page("POST", "/policies/new", who=Who.USER)
-    async def create(self, visit: Visit) -> Reply:
+    @page("POST", "/policies/new", audience=Audience.USER)
+    async def create(self, visit: PageRequest) -> PageReply:
         """Make it, or only load a template into the form."""
         if visit.form.text("action") == "load":
             return await self._loaded(visit, None)
@@ -140,21 +145,21 @@ class PoliciesPages(Pages):
             made = await self._policies.add(visit.principal, _policy(visit.form, Policy(0, "", 0, "")))
         except PikachuError as error:
             return await self._again(visit, error, None)
-        return See(f"/policies/{made.id}", notice=f"The policy {made.name} was made.")
+        return Redirect(f"/policies/{made.id}", notice=f"The policy {made.name} was made.")
 
-    @page("GET", "/policies/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/policies/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """All that it says."""
-        return Html("policies/view.html", {"row": await self._row(visit)})
+        return HtmlPage("policies/view.html", {"row": await self._row(visit)})
 
-    @page("GET", "/policies/<id>/edit", who=Who.USER)
-    async def edit(self, visit: Visit) -> Reply:
+    @page("GET", "/policies/<id>/edit", audience=Audience.USER)
+    async def edit(self, visit: PageRequest) -> PageReply:
         """The form with what it is now; of the default one, validity and extensions."""
         row = await self._row(visit)
         return await self._form(visit, *_values(row.policy), row=row)
 
-    @page("POST", "/policies/<id>/edit", who=Who.USER)
-    async def update(self, visit: Visit) -> Reply:
+    @page("POST", "/policies/<id>/edit", audience=Audience.USER)
+    async def update(self, visit: PageRequest) -> PageReply:
         """Change it, or only load a template into the form."""
         row = await self._row(visit)
         if visit.form.text("action") == "load":
@@ -172,29 +177,29 @@ class PoliciesPages(Pages):
             return await self._again(visit, error, await self._row(visit))
         except PikachuError as error:
             return await self._again(visit, error, row)
-        return See(f"/policies/{changed.id}", notice=f"The policy {changed.name} was saved.")
+        return Redirect(f"/policies/{changed.id}", notice=f"The policy {changed.name} was saved.")
 
-    @page("GET", "/policies/<id>/delete", who=Who.USER)
-    async def ask(self, visit: Visit) -> Reply:
+    @page("GET", "/policies/<id>/delete", audience=Audience.USER)
+    async def ask(self, visit: PageRequest) -> PageReply:
         """What will happen, and the word to be typed."""
         return await self._delete_form(visit)
 
-    @page("POST", "/policies/<id>/delete", who=Who.USER)
-    async def delete(self, visit: Visit) -> Reply:
+    @page("POST", "/policies/<id>/delete", audience=Audience.USER)
+    async def delete(self, visit: PageRequest) -> PageReply:
         """Delete it."""
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
             await self._policies.delete(visit.principal, visit.id, expected=visit.form.versions())
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return See("/policies", notice="The policy was deleted.")
+        return Redirect("/policies", notice="The policy was deleted.")
 
-    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
-        return Html.form("policies/delete.html", {"row": await self._row(visit)}, error)
+    async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
+        return HtmlPage.form("policies/delete.html", {"row": await self._row(visit)}, error)
 
     # --- the form -----------------------------------------------------------------------
 
-    async def _load(self, visit: Visit, values: dict[str, str], template_id: str) -> None:
+    async def _load(self, visit: PageRequest, values: dict[str, str], template_id: str) -> None:
         """Put the text of an ``ext`` template among *values*; an empty id changes nothing."""
         if not template_id:
             return
@@ -206,7 +211,7 @@ class PoliciesPages(Pages):
         values["extensions"] = template.content
         values["template"] = str(template.id)
 
-    async def _loaded(self, visit: Visit, row: Row | None) -> Reply:
+    async def _loaded(self, visit: PageRequest, row: Row | None) -> PageReply:
         values = _typed(visit.form)
         names, keys = visit.form.whole_text("names"), visit.form.texts("keys")
         try:
@@ -217,7 +222,7 @@ class PoliciesPages(Pages):
             return await self._form(visit, values, names, keys, error, row=row)
         return await self._form(visit, values, names, keys, row=row)
 
-    async def _again(self, visit: Visit, error: PikachuError, row: Row | None) -> Reply:
+    async def _again(self, visit: PageRequest, error: PikachuError, row: Row | None) -> PageReply:
         values = _typed(visit.form)
         if row is not None and isinstance(error, EditConflict):
             # Saved once more, it replaces what is shown beside it.
@@ -226,14 +231,14 @@ class PoliciesPages(Pages):
 
     async def _form(
         self,
-        visit: Visit,
+        visit: PageRequest,
         values: Mapping[str, str],
         names: str,
         keys: Sequence[str],
         error: PikachuError | None = None,
         *,
         row: Row | None = None,
-    ) -> Reply:
+    ) -> PageReply:
         query = ListQuery(limit=_TEMPLATES_OFFERED, sort="name", filters={"usage": "ext"})
         templates = (await self._templates.list(visit.principal, query)).items
         issuers = [(name, name.upper()) for name in self._issuers.current]
@@ -250,15 +255,15 @@ class PoliciesPages(Pages):
             "key_choices": [*KEY_CHOICES, *(key for key in keys if key not in KEY_CHOICES)],
             "families": _FAMILIES,
         }
-        return Html.form("policies/form.html", context, error)
+        return HtmlPage.form("policies/form.html", context, error)
 
     # --- rows ---------------------------------------------------------------------------
 
-    async def _row(self, visit: Visit) -> Row:
+    async def _row(self, visit: PageRequest) -> Row:
         (row,) = await self._rows(visit, [await self._policies.get(visit.principal, visit.id)])
         return row
 
-    async def _rows(self, visit: Visit, items: Sequence[Policy]) -> Sequence[Row]:
+    async def _rows(self, visit: PageRequest, items: Sequence[Policy]) -> Sequence[Row]:
         actor = visit.principal
         names = await self._inventory.owner_names(actor, [one.owner_id for one in items])
         return [

@@ -15,17 +15,17 @@ from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import StoredCSR
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import Pending
-from pikachu.ra.policies import BARE_POLICY_NAME, DEFAULT_POLICY_NAME
-from pikachu.ra.policy_administration import Policies
+from pikachu.ra.policies import DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY
+from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.preview import Preview
 from pikachu.web.ui.certificates import CertificateRows, Row
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.names import parse_name
@@ -108,22 +108,22 @@ class RAPages(Pages):
         *,
         registration: RegistrationAuthority,
         requests: CertificateRequests,
-        policy_rules: Policies,
+        policy_administration: PolicyAdministration,
         issuers: IssuingCAs,
-        inventory: Inventory,
+        inventory: CertificateQueries,
         authority: CertificateAuthority,
     ) -> None:
         self._registration: RegistrationAuthority = registration
         self._requests: CertificateRequests = requests
-        self._policies: Policies = policy_rules
+        self._policies: PolicyAdministration = policy_administration
         self._issuers: IssuingCAs = issuers
         self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
         self._inventory = inventory
 
     # --- pages ----------------------------------------------------------------------------
 
-    @page("GET", "/ra", who=Who.USER)
-    async def form(self, visit: Visit) -> Reply:
+    @page("GET", "/ra", audience=Audience.USER)
+    async def form(self, visit: PageRequest) -> PageReply:
         """The empty form, or with ``?csr=ID`` a request that is kept here."""
         if visit.query.get("format") == "csv":
             return await ISSUED.reply(visit, self._fetch(visit), "ra/sign.html", prepare=self._prepare(visit))
@@ -134,8 +134,8 @@ class RAPages(Pages):
             draft = replace(draft, csr=pem("CERTIFICATE REQUEST", stored.der), csr_id=str(stored.id))
         return await self._page(visit, draft)
 
-    @page("POST", "/ra", who=Who.USER)
-    async def check(self, visit: Visit) -> Reply:
+    @page("POST", "/ra", audience=Audience.USER)
+    async def check(self, visit: PageRequest) -> PageReply:
         """What the request asks for and what it would get; nothing is signed."""
         try:
             draft = Draft.of(visit.form)
@@ -144,8 +144,8 @@ class RAPages(Pages):
             return await self._page(visit, _as_sent(visit.form), error=error)
         return await self._page(visit, draft, preview=preview)
 
-    @page("POST", "/ra/sign", who=Who.USER)
-    async def sign(self, visit: Visit) -> Reply:
+    @page("POST", "/ra/sign", audience=Audience.USER)
+    async def sign(self, visit: PageRequest) -> PageReply:
         """Sign it; where that is refused, why."""
         draft = _as_sent(visit.form)
         preview = None
@@ -167,26 +167,28 @@ class RAPages(Pages):
         except PikachuError as error:
             return await self._page(visit, draft, preview=preview, error=error)
         if isinstance(result, Pending):
-            return See(f"/ra/approvals/{result.request_id}", notice="The request waits until an admin approves it.")
-        return See(f"/certificates/{result.record.id}", notice="The certificate was issued.")
+            return Redirect(
+                f"/ra/approvals/{result.request_id}", notice="The request waits until an admin approves it."
+            )
+        return Redirect(f"/certificates/{result.record.id}", notice="The certificate was issued.")
 
-    @page("POST", "/ra/validity", who=Who.ADMIN)
-    async def validity(self, visit: Visit) -> Reply:
+    @page("POST", "/ra/validity", audience=Audience.ADMIN)
+    async def validity(self, visit: PageRequest) -> PageReply:
         """RA-4."""
         try:
             days, expected = visit.form.number("default_days"), visit.form.versions()
             policy = await self._policies.set_default_validity(visit.principal, days, expected=expected)
         except PikachuError as error:
             return await self._page(visit, Draft(), error=error)
-        return See("/ra", notice=f"The default validity is {policy.days} days now.")
+        return Redirect("/ra", notice=f"The default validity is {policy.days} days now.")
 
-    @page("GET", "/ra/csrs/<id>/reject", who=Who.ADMIN)
-    async def rejection(self, visit: Visit) -> Reply:
+    @page("GET", "/ra/csrs/<id>/reject", audience=Audience.ADMIN)
+    async def rejection(self, visit: PageRequest) -> PageReply:
         """Asks why."""
         return await self._rejection(visit)
 
-    @page("POST", "/ra/csrs/<id>/reject", who=Who.ADMIN)
-    async def reject(self, visit: Visit) -> Reply:
+    @page("POST", "/ra/csrs/<id>/reject", audience=Audience.ADMIN)
+    async def reject(self, visit: PageRequest) -> PageReply:
         """Turn a stored request down."""
         try:
             stored = await self._registration.reject_csr(visit.principal, visit.id, visit.form.text("reason"))
@@ -194,13 +196,13 @@ class RAPages(Pages):
             raise
         except PikachuError as error:
             return await self._rejection(visit, error)
-        return See("/ra", notice=f"The request {stored.name} was rejected.")
+        return Redirect("/ra", notice=f"The request {stored.name} was rejected.")
 
     # --- what they show -------------------------------------------------------------------
 
     async def _page(
-        self, visit: Visit, draft: Draft, *, preview: Preview | None = None, error: PikachuError | None = None
-    ) -> Reply:
+        self, visit: PageRequest, draft: Draft, *, preview: Preview | None = None, error: PikachuError | None = None
+    ) -> PageReply:
         actor = visit.principal
         query = ISSUED.query(visit)
         issued = await self._fetch(visit)(query)
@@ -220,18 +222,18 @@ class RAPages(Pages):
             "placeholder": _BEGINNING,
             "table": ISSUED.show(visit, query, issued, await self._prepare(visit)(issued.items)),
         }
-        return Html.form("ra/sign.html", context, error)
+        return HtmlPage.form("ra/sign.html", context, error)
 
-    async def _rejection(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    async def _rejection(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         stored = await self._requests.get(visit.principal, visit.id)
-        return Html.form("ra/reject_csr.html", {"stored": stored, "form": visit.form}, error)
+        return HtmlPage.form("ra/reject_csr.html", {"stored": stored, "form": visit.form}, error)
 
-    def _fetch(self, visit: Visit) -> Callable[[ListQuery], Awaitable[ListPage[CertificateRecord]]]:
+    def _fetch(self, visit: PageRequest) -> Callable[[ListQuery], Awaitable[ListPage[CertificateRecord]]]:
         return lambda query: self._inventory.certificates(
             visit.principal, replace(query, filters={**query.filters, "method": Method.UI.value})
         )
 
-    def _prepare(self, visit: Visit) -> Callable[[Sequence[CertificateRecord]], Awaitable[Sequence[Row]]]:
+    def _prepare(self, visit: PageRequest) -> Callable[[Sequence[CertificateRecord]], Awaitable[Sequence[Row]]]:
         return lambda records: self._rows.of(visit.principal, records)
 
     async def _pending(self, actor: Principal, chosen: StoredCSR | None) -> list[tuple[str, str]]:
@@ -263,7 +265,7 @@ class RAPages(Pages):
         ]
         built_in = [
             Source(default.name, f"{default.name}: the default policy, {default.days} days", default.days),
-            Source(BARE_POLICY_NAME, f"{BARE_POLICY_NAME}: only what the CA always adds", default.days),
+            Source(NO_EXTENSIONS_POLICY, f"{NO_EXTENSIONS_POLICY}: only what the CA always adds", default.days),
         ]
         groups = [("Built in", built_in), ("System policies", system), ("My own", own), ("Other users'", others)]
         return [group for group in groups if group[1]]
@@ -279,7 +281,7 @@ class RAPages(Pages):
 
     # --- what was sent --------------------------------------------------------------------
 
-    async def _checked(self, visit: Visit, draft: Draft) -> tuple[Preview, Draft]:
+    async def _checked(self, visit: PageRequest, draft: Draft) -> tuple[Preview, Draft]:
         """What would be given, and the draft with its request as PEM."""
         actor = visit.principal
         handed_in = await self._handed_in(actor, draft)
@@ -314,14 +316,14 @@ class RAPages(Pages):
         """The validity that somebody asks for.
 
         The policy's own number, which the form is filled with, is nobody's wish: it is shortened to the end of the
-        issuing CA, where another one is refused (DECISIONS 21).
+        issuing CA, where another one is refused.
         """
         if not draft.days:
             return None
         if not (draft.days.isascii() and draft.days.isdecimal() and len(draft.days) <= 9):
             raise MalformedRequest("validity is a whole number of days")
         days = int(draft.days)
-        if draft.policy in (DEFAULT_POLICY_NAME, BARE_POLICY_NAME):
+        if draft.policy in (DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY):
             return None if days == self._policies.default(actor).days else days
         return None if days == (await self._policies.find(actor, draft.policy)).days else days
 

@@ -9,8 +9,8 @@ from pikachu.core.errors import PikachuError
 from pikachu.core.model.people import AccountState
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 
 
 class RegisterPages(Pages):
@@ -22,13 +22,13 @@ class RegisterPages(Pages):
         self._minimum = config.default.password_min_length
         self._auto_approve = config.default.auto_approve
 
-    @page("GET", "/register", who=Who.ANYONE)
-    async def form(self, visit: Visit) -> Reply:
+    @page("GET", "/register", audience=Audience.ANYONE)
+    async def form(self, visit: PageRequest) -> PageReply:
         """The form; whoever is signed in has an account."""
-        return See("/account") if visit.session is not None else self._form()
+        return Redirect("/account") if visit.session is not None else self._form()
 
-    @page("POST", "/register", who=Who.ANYONE)
-    async def register(self, visit: Visit) -> Reply:
+    @page("POST", "/register", audience=Audience.ANYONE)
+    async def register(self, visit: PageRequest) -> PageReply:
         """The new account waits for an admin, unless approval is automatic: then its user is signed in."""
         username, email = visit.form.text("username"), visit.form.text("email")
         try:
@@ -36,18 +36,18 @@ class RegisterPages(Pages):
             confirmation = visit.form.whole_text("confirmation")
             account = await self._accounts.register(username, email, password, confirmation, visit.address)
             if account.state is not AccountState.ACTIVE:
-                return Html("people/registered.html", {"account": account}, 201)
+                return HtmlPage("people/registered.html", {"account": account}, 201)
             _, secret = await self._sessions.login(username, password, visit.address, visit.agent)
         except PikachuError as error:
             return self._form(username, email, error)
         visit.cookies.append(cookie(SESSION, secret))
-        return See("/", notice=f"Welcome, {account.username}.")
+        return Redirect("/", notice=f"Welcome, {account.username}.")
 
-    def _form(self, username: str = "", email: str = "", error: PikachuError | None = None) -> Reply:
+    def _form(self, username: str = "", email: str = "", error: PikachuError | None = None) -> PageReply:
         context = {
             "username": username[:64],
             "email": email[:254],
             "minimum": self._minimum,
             "auto_approve": self._auto_approve,
         }
-        return Html.form("people/register.html", context, error)
+        return HtmlPage.form("people/register.html", context, error)

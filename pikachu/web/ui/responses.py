@@ -15,7 +15,7 @@ from pikachu.web.errors import outcome_of
 
 
 @dataclass(frozen=True, slots=True)
-class Html:
+class HtmlPage:
     """A page.
 
     :param template: below ``templates/html/``.
@@ -27,13 +27,13 @@ class Html:
     status: int = HTTPStatus.OK
 
     @classmethod
-    def form(cls, template: str, context: Mapping[str, object], error: PikachuError | None = None) -> Html:
+    def form(cls, template: str, context: Mapping[str, object], error: PikachuError | None = None) -> HtmlPage:
         """A page with a form: empty, or once more with what was sent and, as ``error``, why that was refused."""
         return cls(template, {**context, "error": error}, HTTPStatus.OK if error is None else outcome_of(error).status)
 
 
 @dataclass(frozen=True, slots=True)
-class See:
+class Redirect:
     """Another page is to be looked at (303); the address is one of this server's own.
 
     :param notice: shown there, once.
@@ -59,7 +59,7 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True)
-class Octets:
+class RawBody:
     """Something else than a page, for scripts of pages."""
 
     body: bytes
@@ -68,4 +68,4 @@ class Octets:
 
 
 #: A resource answers by itself: for what is sent bit by bit.
-Reply: TypeAlias = Html | See | Download | Octets | Resource
+PageReply: TypeAlias = HtmlPage | Redirect | Download | RawBody | Resource

@@ -8,8 +8,8 @@ from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.application import own_path
 from pikachu.web.ui.cookies import cookie
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 
 
 class SignInPages(Pages):
@@ -18,14 +18,14 @@ class SignInPages(Pages):
     def __init__(self, *, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    @page("GET", "/login", who=Who.ANYONE)
-    async def form(self, visit: Visit) -> Reply:
+    @page("GET", "/login", audience=Audience.ANYONE)
+    async def form(self, visit: PageRequest) -> PageReply:
         """The form; whoever is signed in is led on."""
         following = own_path(visit.query.get("next", "/"))
-        return See(following) if visit.session is not None else self._form(visit, following)
+        return Redirect(following) if visit.session is not None else self._form(visit, following)
 
-    @page("POST", "/login", who=Who.ANYONE)
-    async def login(self, visit: Visit) -> Reply:
+    @page("POST", "/login", audience=Audience.ANYONE)
+    async def login(self, visit: PageRequest) -> PageReply:
         """Begin a session under a new secret."""
         following = own_path(visit.form.text("next", "/"))
         username = visit.form.text("username")
@@ -36,8 +36,8 @@ class SignInPages(Pages):
             return self._form(visit, following, username, error)
         return await self._begun(visit, secret, following)
 
-    @page("POST", "/login/certificate", who=Who.ANYONE)
-    async def login_by_certificate(self, visit: Visit) -> Reply:
+    @page("POST", "/login/certificate", audience=Audience.ANYONE)
+    async def login_by_certificate(self, visit: PageRequest) -> PageReply:
         """Begin a session of the account that the TLS client certificate was bound to."""
         following = own_path(visit.form.text("next", "/"))
         transport = visit.request.transport
@@ -52,40 +52,42 @@ class SignInPages(Pages):
             return self._form(visit, following, "", error)
         return await self._begun(visit, secret, following)
 
-    async def _begun(self, visit: Visit, secret: str, following: str) -> Reply:
+    async def _begun(self, visit: PageRequest, secret: str, following: str) -> PageReply:
         if visit.session is not None:
             await self._sessions.logout(visit.session, visit.signed_in())
         visit.cookies.append(cookie(SESSION, secret))
-        return See(following)
+        return Redirect(following)
 
-    def _form(self, visit: Visit, following: str, username: str = "", error: PikachuError | None = None) -> Reply:
+    def _form(
+        self, visit: PageRequest, following: str, username: str = "", error: PikachuError | None = None
+    ) -> PageReply:
         context = {
             "next": following,
             "username": username,
             "has_certificate": required_certificate(visit.request.transport) is not None,
         }
-        return Html.form("people/login.html", context, error)
+        return HtmlPage.form("people/login.html", context, error)
 
-    @page("GET", "/logout", who=Who.ANYONE)
-    async def ask_logout(self, visit: Visit) -> Reply:
+    @page("GET", "/logout", audience=Audience.ANYONE)
+    async def ask_logout(self, visit: PageRequest) -> PageReply:
         """The question: a link on another site must not end a session (INT-4, UI-5)."""
-        return See("/login") if visit.session is None else Html("people/logout.html")
+        return Redirect("/login") if visit.session is None else HtmlPage("people/logout.html")
 
-    @page("POST", "/logout", who=Who.ANYONE)
-    async def logout(self, visit: Visit) -> Reply:
+    @page("POST", "/logout", audience=Audience.ANYONE)
+    async def logout(self, visit: PageRequest) -> PageReply:
         """End the session."""
         if visit.session is not None:
             await self._sessions.logout(visit.session, visit.signed_in())
         visit.cookies.append(cookie(SESSION, "", seconds=0))
-        return See("/login", notice="You are signed out.")
+        return Redirect("/login", notice="You are signed out.")
 
-    @page("GET", "/confirm", who=Who.USER)
-    async def ask(self, visit: Visit) -> Reply:
+    @page("GET", "/confirm", audience=Audience.USER)
+    async def ask(self, visit: PageRequest) -> PageReply:
         """The question for the password."""
-        return Html("people/confirm.html", {"next": own_path(visit.query.get("next", "/"))})
+        return HtmlPage("people/confirm.html", {"next": own_path(visit.query.get("next", "/"))})
 
-    @page("POST", "/confirm", who=Who.USER)
-    async def confirm(self, visit: Visit) -> Reply:
+    @page("POST", "/confirm", audience=Audience.USER)
+    async def confirm(self, visit: PageRequest) -> PageReply:
         """Remember that it was given."""
         following = own_path(visit.form.text("next", "/"))
         assert visit.session is not None  # noqa: S101 - Who.USER
@@ -93,5 +95,5 @@ class SignInPages(Pages):
             password = visit.form.whole_text("password")
             await self._sessions.confirm(visit.principal, visit.session, password)
         except PikachuError as error:
-            return Html.form("people/confirm.html", {"next": following}, error)
-        return See(following)
+            return HtmlPage.form("people/confirm.html", {"next": following}, error)
+        return Redirect(following)

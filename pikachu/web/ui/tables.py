@@ -26,16 +26,16 @@ from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.http.request import BoundedRequest, log_failure
-from pikachu.web.ui.pages import Visit
-from pikachu.web.ui.responses import Html, Reply
+from pikachu.web.ui.pages import PageRequest
+from pikachu.web.ui.responses import HtmlPage, PageReply
 
 T = TypeVar("T")
 
 SIZES: Final = (10, 25, 50, 100)
 DEFAULT_SIZE: Final = 25
-#: Lists are counted exactly up to here (DECISIONS 47).
+#: Lists are counted exactly up to here.
 COUNTED: Final = 10_000
-#: In the column User of what belongs to nobody, or to somebody who is gone (DECISIONS 11).
+#: In the column User of what belongs to nobody, or to somebody who is gone.
 NOBODY: Final = "N/A"
 _CSV_ROWS: Final = 1000
 _NUMBER: Final = re.compile("[0-9]{1,9}")
@@ -86,7 +86,7 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ListView:
     """One page of a list, for ``macros.html``."""
 
     table: Table[Any]
@@ -134,7 +134,7 @@ class Table(Generic[T]):
     searchable: bool = True
     sizes: tuple[int, ...] = field(default=SIZES)
 
-    def query(self, visit: Visit) -> ListQuery:
+    def query(self, visit: PageRequest) -> ListQuery:
         """What the URL asks for; what it can't mean is as if it were not there."""
         given = visit.query
         sorts = {column.sort for column in self._columns(visit) if column.sort}
@@ -156,13 +156,13 @@ class Table(Generic[T]):
 
     async def reply(
         self,
-        visit: Visit,
+        visit: PageRequest,
         fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]],
         template: str,
         *,
         prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None = None,
         **context: object,
-    ) -> Reply:
+    ) -> PageReply:
         """The page of the list, whose state ``table`` is in the template's context; with ``?format=csv`` all of it.
 
         :param prepare: makes what is shown of what was fetched, such as with owners' names.
@@ -179,9 +179,9 @@ class Table(Generic[T]):
             query = replace(query, cursor=None)
             page = await fetch(query)
         items = page.items if prepare is None else await prepare(page.items)
-        return Html(template, {"table": self.show(visit, query, page, items), **context})
+        return HtmlPage(template, {"table": self.show(visit, query, page, items), **context})
 
-    def show(self, visit: Visit, query: ListQuery, page: ListPage[Any], items: Sequence[Any]) -> Shown:
+    def show(self, visit: PageRequest, query: ListQuery, page: ListPage[Any], items: Sequence[Any]) -> ListView:
         """One page of the list as it is shown."""
         path = visit.request.path.decode("ascii", "replace")
         state: dict[str, str] = dict(query.filters)
@@ -198,7 +198,7 @@ class Table(Generic[T]):
         at = visit.query.get("at", "")
         first = int(at) if query.cursor is not None and _NUMBER.fullmatch(at) and int(at) > 0 else 1
         before = max(1, first - query.limit)
-        return Shown(
+        return ListView(
             table=self,
             path=path,
             items=items,
@@ -214,7 +214,7 @@ class Table(Generic[T]):
             filters=self.filters,
         )
 
-    def _columns(self, visit: Visit) -> list[Column]:
+    def _columns(self, visit: PageRequest) -> list[Column]:
         return [column for column in self.columns if visit.principal.is_admin or not column.admins]
 
     @staticmethod
@@ -228,7 +228,7 @@ class Table(Generic[T]):
         following = f"-{column.sort}" if order == "ascending" or (not order and column.sort == "id") else column.sort
         return Heading(column.label, column.name, link(sort=following), order)
 
-    def csv_columns(self, visit: Visit) -> list[Column]:
+    def csv_columns(self, visit: PageRequest) -> list[Column]:
         """The columns that CSV has."""
         return [column for column in self._columns(visit) if column.text is not None]
 
@@ -242,7 +242,7 @@ class CSVResource(Resource):
     def __init__(
         self,
         table: Table[Any],
-        visit: Visit,
+        visit: PageRequest,
         query: ListQuery,
         fetch: Callable[[ListQuery], Awaitable[ListPage[Any]]],
         prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None,

@@ -9,11 +9,11 @@ from typing import Final
 from pikachu.core.errors import EditConflict, PikachuError
 from pikachu.core.model.objects import CertificateTemplate
 from pikachu.core.model.times import rfc3339
-from pikachu.inventory.certificates import Inventory
+from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, CertificateTemplates, TemplateDraft, usages_of
 from pikachu.web.ui.numbered import numbered
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Download, Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 _SAMPLE: Final = """\
@@ -77,12 +77,12 @@ TABLE: Final[Table[Row]] = Table(
 class TemplatesPages(Pages):
     """Certificate templates."""
 
-    def __init__(self, *, templates: CertificateTemplates, inventory: Inventory) -> None:
+    def __init__(self, *, templates: CertificateTemplates, inventory: CertificateQueries) -> None:
         self._templates = templates
         self._inventory = inventory
 
-    @page("GET", "/templates", who=Who.USER)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/templates", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
         """One's own and everybody's; for admins all."""
         return await TABLE.reply(
             visit,
@@ -91,8 +91,8 @@ class TemplatesPages(Pages):
             prepare=lambda items: self._rows(visit, items),
         )
 
-    @page("GET", "/templates/new", who=Who.USER)
-    async def new(self, visit: Visit) -> Reply:
+    @page("GET", "/templates/new", audience=Audience.USER)
+    async def new(self, visit: PageRequest) -> PageReply:
         """The form: empty, or with ``?copy=ID`` as another template."""
         copied = visit.query.get("copy", "")
         values = {"name": "", "profile_type": "", "content": _SAMPLE}
@@ -102,8 +102,8 @@ class TemplatesPages(Pages):
             values = {"name": name, "profile_type": other.profile_type, "content": other.content}
         return self._form(visit, values)
 
-    @page("POST", "/templates/new", who=Who.USER)
-    async def create(self, visit: Visit) -> Reply:
+    @page("POST", "/templates/new", audience=Audience.USER)
+    async def create(self, visit: PageRequest) -> PageReply:
         """Keep it, or only check its text."""
         try:
             content = visit.form.whole_text("content")
@@ -114,28 +114,28 @@ class TemplatesPages(Pages):
             made = await self._templates.add(visit.principal, draft)
         except PikachuError as error:
             return self._form(visit, visit.form.values, error)
-        return See(f"/templates/{made.id}", notice="The certificate template was saved.")
+        return Redirect(f"/templates/{made.id}", notice="The certificate template was saved.")
 
-    @page("GET", "/templates/<id>", who=Who.USER)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/templates/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
         """Type, origin and the text."""
-        return Html("templates/view.html", {"row": await self._row(visit)})
+        return HtmlPage("templates/view.html", {"row": await self._row(visit)})
 
-    @page("GET", "/templates/<id>/download", who=Who.USER)
-    async def download(self, visit: Visit) -> Reply:
+    @page("GET", "/templates/<id>/download", audience=Audience.USER)
+    async def download(self, visit: PageRequest) -> PageReply:
         """The text as a file that ``openssl`` reads."""
         found = await self._templates.get(visit.principal, visit.id)
         return Download(found.content.encode("utf-8"), b"text/plain; charset=utf-8", f"{found.name}.cnf")
 
-    @page("GET", "/templates/<id>/edit", who=Who.USER)
-    async def edit(self, visit: Visit) -> Reply:
+    @page("GET", "/templates/<id>/edit", audience=Audience.USER)
+    async def edit(self, visit: PageRequest) -> PageReply:
         """The form with what it is now."""
         row = await self._row(visit)
         template = row.template
         return self._form(visit, _values(template), row=row)
 
-    @page("POST", "/templates/<id>/edit", who=Who.USER)
-    async def update(self, visit: Visit) -> Reply:
+    @page("POST", "/templates/<id>/edit", audience=Audience.USER)
+    async def update(self, visit: PageRequest) -> PageReply:
         """Change it, or only check its text."""
         row = await self._row(visit)
         form = visit.form
@@ -156,31 +156,31 @@ class TemplatesPages(Pages):
             return self._conflict(visit, error, await self._row(visit))
         except PikachuError as error:
             return self._form(visit, form.values, error, row=row)
-        return See(f"/templates/{visit.id}", notice="The certificate template was saved.")
+        return Redirect(f"/templates/{visit.id}", notice="The certificate template was saved.")
 
-    @page("GET", "/templates/<id>/delete", who=Who.USER)
-    async def ask(self, visit: Visit) -> Reply:
+    @page("GET", "/templates/<id>/delete", audience=Audience.USER)
+    async def ask(self, visit: PageRequest) -> PageReply:
         """What will happen, and the word to be typed."""
         return await self._delete_form(visit)
 
-    @page("POST", "/templates/<id>/delete", who=Who.USER)
-    async def delete(self, visit: Visit) -> Reply:
+    @page("POST", "/templates/<id>/delete", audience=Audience.USER)
+    async def delete(self, visit: PageRequest) -> PageReply:
         """Delete it."""
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
             await self._templates.delete(visit.principal, visit.id, expected=visit.form.versions())
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return See("/templates", notice="The certificate template was deleted.")
+        return Redirect("/templates", notice="The certificate template was deleted.")
 
-    async def _delete_form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
-        return Html.form("templates/delete.html", {"row": await self._row(visit)}, error)
+    async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
+        return HtmlPage.form("templates/delete.html", {"row": await self._row(visit)}, error)
 
-    async def _checked(self, visit: Visit, content: str, row: Row | None) -> Reply:
+    async def _checked(self, visit: PageRequest, content: str, row: Row | None) -> PageReply:
         usages = await self._templates.validate(visit.principal, content)
         return self._form(visit, visit.form.values, row=row, usages=[one for one in ("req", "ext") if one in usages])
 
-    def _conflict(self, visit: Visit, error: EditConflict, row: Row) -> Reply:
+    def _conflict(self, visit: PageRequest, error: EditConflict, row: Row) -> PageReply:
         """Return the form as it was sent beside what is saved now; saved once more, it replaces that."""
         saved, sent = _values(row.template), visit.form.values
         fields = [(label, saved[name]) for name, label in _LABELS.items() if saved[name] != sent.get(name, "").strip()]
@@ -190,14 +190,14 @@ class TemplatesPages(Pages):
 
     def _form(
         self,
-        visit: Visit,
+        visit: PageRequest,
         values: dict[str, str],
         error: PikachuError | None = None,
         *,
         row: Row | None = None,
         usages: Sequence[str] = (),
         saved: Sequence[tuple[str, str]] | None = None,
-    ) -> Reply:
+    ) -> PageReply:
         """The form with *values*.
 
         :param usages: of a text that was found right.
@@ -211,13 +211,13 @@ class TemplatesPages(Pages):
             "usages": usages,
             "types": PROFILE_TYPES,
         }
-        return Html.form("templates/form.html", context, error)
+        return HtmlPage.form("templates/form.html", context, error)
 
-    async def _row(self, visit: Visit) -> Row:
+    async def _row(self, visit: PageRequest) -> Row:
         (row,) = await self._rows(visit, [await self._templates.get(visit.principal, visit.id)])
         return row
 
-    async def _rows(self, visit: Visit, items: Sequence[CertificateTemplate]) -> Sequence[Row]:
+    async def _rows(self, visit: PageRequest, items: Sequence[CertificateTemplate]) -> Sequence[Row]:
         names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
         actor = visit.principal
         return [

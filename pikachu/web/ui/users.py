@@ -17,9 +17,9 @@ from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Principal, Role
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.certificates import REASON_LABELS
-from pikachu.web.ui.pages import Pages, Visit, Who, page
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.rendering import duration
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
 
 SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
@@ -149,8 +149,8 @@ class UsersPages(Pages):
         self._account_pages = account_pages
         self._minimum = config.default.password_min_length
 
-    @page("GET", "/users", who=Who.ADMIN)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/users", audience=Audience.ADMIN)
+    async def list(self, visit: PageRequest) -> PageReply:
         """Everybody."""
 
         async def prepare(found: Sequence[Account]) -> Sequence[Row]:
@@ -167,13 +167,13 @@ class UsersPages(Pages):
 
     # --- adding ---------------------------------------------------------------------------
 
-    @page("GET", "/users/new", who=Who.ADMIN)
-    async def new(self, visit: Visit) -> Reply:
+    @page("GET", "/users/new", audience=Audience.ADMIN)
+    async def new(self, visit: PageRequest) -> PageReply:
         """The form."""
         return self._form(visit)
 
-    @page("POST", "/users", who=Who.ADMIN)
-    async def add(self, visit: Visit) -> Reply:
+    @page("POST", "/users", audience=Audience.ADMIN)
+    async def add(self, visit: PageRequest) -> PageReply:
         """A local account that starts pending."""
         try:
             password = self._twice(visit)
@@ -188,9 +188,9 @@ class UsersPages(Pages):
         except PikachuError as error:
             return self._form(visit, error)
         notice = f"The user {account.username} is added, and may log in as soon as the account is approved."
-        return See(f"/users/{account.id}", notice=notice)
+        return Redirect(f"/users/{account.id}", notice=notice)
 
-    def _form(self, visit: Visit, error: PikachuError | None = None) -> Reply:
+    def _form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         filled = visit.form.values
         context = {
             "username": filled.get("username", "")[:64],
@@ -199,10 +199,10 @@ class UsersPages(Pages):
             "roles": ROLES,
             "minimum": self._minimum,
         }
-        return Html.form("users/new.html", context, error)
+        return HtmlPage.form("users/new.html", context, error)
 
     @staticmethod
-    def _twice(visit: Visit) -> str:
+    def _twice(visit: PageRequest) -> str:
         password = visit.form.whole_text("password")
         if password != visit.form.whole_text("confirmation"):
             raise MalformedRequest("the two passwords differ; type the same one twice")
@@ -210,8 +210,8 @@ class UsersPages(Pages):
 
     # --- one user -------------------------------------------------------------------------
 
-    @page("GET", "/users/<id>", who=Who.ADMIN)
-    async def view(self, visit: Visit) -> Reply:
+    @page("GET", "/users/<id>", audience=Audience.ADMIN)
+    async def view(self, visit: PageRequest) -> PageReply:
         """All of an account, and what can become of it."""
         account = await self._accounts.account(visit.principal, visit.id)
         idle = await self._sessions.idle(visit.principal, [account.id])
@@ -228,23 +228,23 @@ class UsersPages(Pages):
             "maximum_idle": self._sessions.maximum_idle,
             **await self._account_pages.belongings(visit, account.id),
         }
-        return Html("users/view.html", context)
+        return HtmlPage("users/view.html", context)
 
-    async def _account(self, visit: Visit) -> Account:
+    async def _account(self, visit: PageRequest) -> Account:
         """The account that is to be changed.  Fails with NotFound, also for one that is deleted."""
         account = await self._accounts.account(visit.principal, visit.id)
         if account.state is AccountState.DELETED:
             raise NotFound("This account is deleted.")
         return account
 
-    @page("GET", "/users/<id>/edit", who=Who.ADMIN)
-    async def ask_edit(self, visit: Visit) -> Reply:
+    @page("GET", "/users/<id>/edit", audience=Audience.ADMIN)
+    async def ask_edit(self, visit: PageRequest) -> PageReply:
         """The form for e-mail and role."""
         account = await self._account(visit)
         return self._edit(account, account.email, account.role.value, str(version_of(account)))
 
-    @page("POST", "/users/<id>/edit", who=Who.ADMIN)
-    async def edit(self, visit: Visit) -> Reply:
+    @page("POST", "/users/<id>/edit", audience=Audience.ADMIN)
+    async def edit(self, visit: PageRequest) -> PageReply:
         """Both at once; another role takes effect at once."""
         account = await self._account(visit)
         email = visit.form.text("email")
@@ -259,11 +259,11 @@ class UsersPages(Pages):
             return self._edit(account, email, sent.get("role", ""), sent.get("version", ""), error)
         if account.id == visit.signed_in().id:
             # Who has given up the role of an admin sees no users any more.
-            return See("/account", notice="Your account is changed.")
-        return See(f"/users/{account.id}", notice=f"The account of {account.username} is changed.")
+            return Redirect("/account", notice="Your account is changed.")
+        return Redirect(f"/users/{account.id}", notice=f"The account of {account.username} is changed.")
 
     @staticmethod
-    def _edit(account: Account, email: str, role: str, version: str, error: PikachuError | None = None) -> Reply:
+    def _edit(account: Account, email: str, role: str, version: str, error: PikachuError | None = None) -> PageReply:
         saved = None
         if isinstance(error, EditConflict):
             saved = [("E-mail", account.email), ("Role", account.role.value), ("State", account.state.value)]
@@ -275,53 +275,53 @@ class UsersPages(Pages):
             "role": role,
             "roles": ROLES,
         }
-        return Html.form("users/edit.html", context, error)
+        return HtmlPage.form("users/edit.html", context, error)
 
-    @page("GET", "/users/<id>/password", who=Who.ADMIN)
-    async def ask_password(self, visit: Visit) -> Reply:
+    @page("GET", "/users/<id>/password", audience=Audience.ADMIN)
+    async def ask_password(self, visit: PageRequest) -> PageReply:
         """The form for a new password."""
         return self._password(await self._account(visit))
 
-    @page("POST", "/users/<id>/password", who=Who.ADMIN)
-    async def reset_password(self, visit: Visit) -> Reply:
+    @page("POST", "/users/<id>/password", audience=Audience.ADMIN)
+    async def reset_password(self, visit: PageRequest) -> PageReply:
         """It ends all sessions of the account."""
         account = await self._account(visit)
         try:
             await self._accounts.reset_password(visit.principal, account.id, self._twice(visit))
         except PikachuError as error:
             return self._password(account, error)
-        return See(f"/users/{account.id}", notice=f"The password of {account.username} is reset.")
+        return Redirect(f"/users/{account.id}", notice=f"The password of {account.username} is reset.")
 
-    def _password(self, account: Account, error: PikachuError | None = None) -> Reply:
+    def _password(self, account: Account, error: PikachuError | None = None) -> PageReply:
         context = {
             "account": account,
             "local": account.source is AccountSource.LOCAL,
             "minimum": self._minimum,
         }
-        return Html.form("users/password.html", context, error)
+        return HtmlPage.form("users/password.html", context, error)
 
-    @page("GET", "/users/<id>/delete", who=Who.ADMIN)
-    async def ask_delete(self, visit: Visit) -> Reply:
+    @page("GET", "/users/<id>/delete", audience=Audience.ADMIN)
+    async def ask_delete(self, visit: PageRequest) -> PageReply:
         """What will happen."""
         return await self._delete(visit, await self._account(visit))
 
-    @page("POST", "/users/<id>/delete", who=Who.ADMIN)
-    async def delete(self, visit: Visit) -> Reply:
+    @page("POST", "/users/<id>/delete", audience=Audience.ADMIN)
+    async def delete(self, visit: PageRequest) -> PageReply:
         """After the word was typed."""
         account = await self._account(visit)
         try:
-            visit.form.typed("delete")
+            visit.form.require_confirmation("delete")
             revoke = _revocation(visit)
             valid = await self._accounts.valid_certificates(visit.principal, account.id)
             await self._accounts.delete(visit.principal, account.id, revoke)
         except PikachuError as error:
             return await self._delete(visit, account, error)
-        return See("/users", notice=f"The user {account.username} is deleted.{_revoked(revoke, valid)}")
+        return Redirect("/users", notice=f"The user {account.username} is deleted.{_revoked(revoke, valid)}")
 
-    async def _delete(self, visit: Visit, account: Account, error: PikachuError | None = None) -> Reply:
-        return Html.form("users/delete.html", {"account": account, **await self._holdings(visit, account)}, error)
+    async def _delete(self, visit: PageRequest, account: Account, error: PikachuError | None = None) -> PageReply:
+        return HtmlPage.form("users/delete.html", {"account": account, **await self._holdings(visit, account)}, error)
 
-    async def _holdings(self, visit: Visit, account: Account) -> dict[str, object]:
+    async def _holdings(self, visit: PageRequest, account: Account) -> dict[str, object]:
         valid = await self._accounts.valid_certificates(visit.principal, account.id)
         return {
             "valid": valid,
@@ -330,39 +330,41 @@ class UsersPages(Pages):
             "chosen": visit.form.text("revoke"),
         }
 
-    @page("GET", "/users/<id>/<name>", who=Who.ADMIN)
-    async def ask(self, visit: Visit) -> Reply:
+    @page("GET", "/users/<id>/<name>", audience=Audience.ADMIN)
+    async def ask(self, visit: PageRequest) -> PageReply:
         """What will happen: approve, activate, suspend, deactivate, logout."""
         action = _action(visit)
         return await self._ask(visit, await self._account(visit), action)
 
-    @page("POST", "/users/<id>/<name>", who=Who.ADMIN)
-    async def act(self, visit: Visit) -> Reply:
+    @page("POST", "/users/<id>/<name>", audience=Audience.ADMIN)
+    async def act(self, visit: PageRequest) -> PageReply:
         """Do it."""
         action = _action(visit)
         account = await self._account(visit)
         try:
             revoke = _revocation(visit) if action.revocable else None
             if revoke is not None:
-                visit.form.typed("revoke")
+                visit.form.require_confirmation("revoke")
             valid = 0 if revoke is None else await self._accounts.valid_certificates(visit.principal, account.id)
             await action.work(self._accounts, self._sessions, visit.principal, account.id, revoke)
         except PikachuError as error:
             return await self._ask(visit, account, action, error)
-        return See(f"/users/{account.id}", notice=f"{account.username} {action.done}.{_revoked(revoke, valid)}")
+        return Redirect(f"/users/{account.id}", notice=f"{account.username} {action.done}.{_revoked(revoke, valid)}")
 
-    async def _ask(self, visit: Visit, account: Account, action: Action, error: PikachuError | None = None) -> Reply:
+    async def _ask(
+        self, visit: PageRequest, account: Account, action: Action, error: PikachuError | None = None
+    ) -> PageReply:
         holdings = await self._holdings(visit, account) if action.revocable else {"valid": 0}
-        return Html.form("users/act.html", {"account": account, "action": action, **holdings}, error)
+        return HtmlPage.form("users/act.html", {"account": account, "action": action, **holdings}, error)
 
-    @page("POST", "/users/<id>/sessions/<number>/end", who=Who.ADMIN)
-    async def end_session(self, visit: Visit) -> Reply:
+    @page("POST", "/users/<id>/sessions/<number>/end", audience=Audience.ADMIN)
+    async def end_session(self, visit: PageRequest) -> PageReply:
         """One browser of theirs is signed out."""
         await self._sessions.end(visit.principal, visit.id, visit.number("number"))
-        return See(f"/users/{visit.id}", notice="The session has ended.")
+        return Redirect(f"/users/{visit.id}", notice="The session has ended.")
 
 
-def _revocation(visit: Visit) -> RevocationReason | None:
+def _revocation(visit: PageRequest) -> RevocationReason | None:
     """The reason with which to revoke what the account holds; ``None``: leave it valid."""
     name = visit.form.text("revoke")
     return RevocationReason.from_name(name) if name else None
@@ -381,14 +383,14 @@ def _revoked(reason: RevocationReason | None, valid: int) -> str:
     return f" Revoked {_count(valid)}." if valid <= BATCH else f" Revoking {_count(valid)} in the background."
 
 
-def _role(visit: Visit) -> Role:
+def _role(visit: PageRequest) -> Role:
     text = visit.form.text("role")
     if text not in set(Role):
         raise MalformedRequest("a role is user or admin")
     return Role(text)
 
 
-def _action(visit: Visit) -> Action:
+def _action(visit: PageRequest) -> Action:
     found = ACTIONS.get(visit.path["name"])
     if found is None:
         raise NotFound("there is nothing at this address")

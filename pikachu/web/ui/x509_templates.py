@@ -12,8 +12,8 @@ from pikachu.core.model.lists import Page as ListPage
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
 from pikachu.inventory.templates import PROFILE_TYPES, CertificateTemplates, TemplateDraft
 from pikachu.web.ui.numbered import numbered
-from pikachu.web.ui.pages import Pages, Visit, Who, page
-from pikachu.web.ui.responses import Html, Reply, See
+from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Table
 from pikachu.web.x509_rendering import JinjaText
 
@@ -43,8 +43,8 @@ class X509TemplatesPages(Pages):
         self._templates = templates
         self._folder = config.paths.x509_templates
 
-    @page("GET", "/x509-templates", who=Who.ADMIN)
-    async def list(self, visit: Visit) -> Reply:
+    @page("GET", "/x509-templates", audience=Audience.ADMIN)
+    async def list(self, visit: PageRequest) -> PageReply:
         """Shipped files and the operator's own."""
 
         async def fetch(query: ListQuery) -> ListPage[X509Template]:
@@ -52,16 +52,16 @@ class X509TemplatesPages(Pages):
 
         return await TABLE.reply(visit, fetch, "x509/list.html", folder=self._folder)
 
-    @page("GET", "/x509-templates/<name>", who=Who.ADMIN)
-    async def form(self, visit: Visit) -> Reply:
+    @page("GET", "/x509-templates/<name>", audience=Audience.ADMIN)
+    async def form(self, visit: PageRequest) -> PageReply:
         """Its variables with their defaults."""
         file = await self._files.get(visit.principal, visit.path["name"])
         defaults = {_FIELD + one.name: one.default or "" for one in file.variables}
         values = {"name": file.title, "profile_type": file.profile_type, "system": "", **defaults}
-        return Html("x509/render.html", self._context(file, values))
+        return HtmlPage("x509/render.html", self._context(file, values))
 
-    @page("POST", "/x509-templates/<name>", who=Who.ADMIN)
-    async def render(self, visit: Visit) -> Reply:
+    @page("POST", "/x509-templates/<name>", audience=Audience.ADMIN)
+    async def render(self, visit: PageRequest) -> PageReply:
         """Keep what it becomes as a certificate template, or only show it."""
         form, actor = visit.form, visit.principal
         file = await self._files.get(actor, visit.path["name"])
@@ -75,12 +75,12 @@ class X509TemplatesPages(Pages):
             text = await self._files.text(actor, file.name, values)
             if form.text("action") == "preview":
                 await self._templates.validate(actor, text)
-                return Html("x509/render.html", self._context(file, shown, text=text))
+                return HtmlPage("x509/render.html", self._context(file, shown, text=text))
             draft = TemplateDraft(form.text("name"), form.text("profile_type"), text, form.flag("system"), file.name)
             made = await self._templates.add(actor, draft)
         except PikachuError as error:
-            return Html.form("x509/render.html", self._context(file, shown, error, text), error)
-        return See(f"/templates/{made.id}", notice=f"Rendered from {file.name}.")
+            return HtmlPage.form("x509/render.html", self._context(file, shown, error, text), error)
+        return Redirect(f"/templates/{made.id}", notice=f"Rendered from {file.name}.")
 
     @staticmethod
     def _context(

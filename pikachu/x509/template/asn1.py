@@ -12,7 +12,7 @@ from pikachu.x509.template.configuration import quoted
 from pikachu.x509.template.values import (
     MAXIMUM_DEPTH,
     Item,
-    Place,
+    Location,
     Source,
     boolean,
     hexadecimal,
@@ -115,7 +115,7 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-def generate(text: str, source: Source, place: Place) -> bytes:
+def generate(text: str, source: Source, place: Location) -> bytes:
     """The DER of an ``ASN1:`` value, such as ``UTF8:hello`` or ``EXP:0,SEQUENCE:section``.
 
     :raises BadTemplate: with the line of the field that is wrong.
@@ -140,7 +140,7 @@ def _encode(node: _Node) -> bytes:
     return encoded
 
 
-def _node(text: str, source: Source, place: Place, depth: int) -> _Node:
+def _node(text: str, source: Source, place: Location, depth: int) -> _Node:
     source.spend(place, len(text))
     wraps: list[_Wrap] = []
     implicit: bytes | None = None
@@ -193,16 +193,16 @@ def _node(text: str, source: Source, place: Place, depth: int) -> _Node:
     return node
 
 
-def _children(name: str, source: Source, place: Place, depth: int) -> list[_Node]:
+def _children(name: str, source: Source, place: Location, depth: int) -> list[_Node]:
     if depth >= MAXIMUM_DEPTH:
         raise place.error(f"more than {MAXIMUM_DEPTH} sections inside each other, or a section that contains itself")
     return [
-        _node(known.value, source, Place(place.what, known.line), depth + 1)
+        _node(known.value, source, Location(place.what, known.line), depth + 1)
         for known in source.section(name, place).fields.values()
     ]
 
 
-def _tag(text: str, place: Place, constructed: int) -> bytes:
+def _tag(text: str, place: Location, constructed: int) -> bytes:
     """The identifier octets that a tag such as ``1`` or ``3A`` says (X.690 section 8.1.2)."""
     match = _TAGGING.fullmatch(text.strip(" \t"))
     if match is None:
@@ -217,7 +217,7 @@ def _tag(text: str, place: Place, constructed: int) -> bytes:
     return bytes((first | 0x1F, *reversed(octets)))
 
 
-def _content(tag: int, value: str, form: str, place: Place) -> bytes:
+def _content(tag: int, value: str, form: str, place: Location) -> bytes:
     if tag in (der.OCTET_STRING, der.BIT_STRING):
         return _octets(tag, value, form, place)
     if tag == der.NULL:
@@ -248,7 +248,7 @@ def _is_time(value: str, pattern: str) -> bool:
     return True
 
 
-def _octets(tag: int, value: str, form: str, place: Place) -> bytes:
+def _octets(tag: int, value: str, form: str, place: Location) -> bytes:
     if form == "BITLIST":
         if tag != der.BIT_STRING:
             raise place.error("the format BITLIST is for BITSTRING")
@@ -265,7 +265,7 @@ def _octets(tag: int, value: str, form: str, place: Place) -> bytes:
     return b"\x00" + octets if tag == der.BIT_STRING else octets
 
 
-def _characters(tag: int, value: str, form: str, place: Place) -> bytes:
+def _characters(tag: int, value: str, form: str, place: Location) -> bytes:
     if form not in ("ASCII", "UTF8"):
         raise place.error(f"the format {form} does not fit that ASN.1 type")
     if form == "ASCII" and not value.isascii():

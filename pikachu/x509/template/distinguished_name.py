@@ -10,7 +10,7 @@ from typing import Final
 from pikachu.x509 import der
 from pikachu.x509.template.configuration import quoted
 from pikachu.x509.template.object_names import LONG, SHORT
-from pikachu.x509.template.values import Place, object_identifier
+from pikachu.x509.template.values import Location, object_identifier
 
 EMPTY: Final = b"\x30\x00"
 
@@ -77,7 +77,7 @@ class NameEntry:
 
     key: str
     value: str
-    place: Place
+    place: Location
 
 
 def attribute_type(key: str) -> tuple[str, bool]:
@@ -90,7 +90,7 @@ def attribute_type(key: str) -> tuple[str, bool]:
     return (name[1:], True) if name.startswith("+") else (name, False)
 
 
-def attribute_oid(kind: str, place: Place) -> str:
+def attribute_oid(kind: str, place: Location) -> str:
     """The OID of an attribute type.
 
     :raises BadTemplate: the type is not known.
@@ -98,7 +98,7 @@ def attribute_oid(kind: str, place: Place) -> str:
     return object_identifier(kind, place, "attribute type", _TYPES)
 
 
-def encode_string(oid: str, value: str, mask: int, place: Place, *, secret: bool = False) -> bytes:
+def encode_string(oid: str, value: str, mask: int, place: Location, *, secret: bool = False) -> bytes:
     """A value of an attribute type, in the first string type of OpenSSL's order that is allowed and can hold it.
 
     :param secret: keep the value out of error messages.

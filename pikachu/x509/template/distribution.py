@@ -7,7 +7,7 @@ from typing import Final
 from pikachu.x509 import der
 from pikachu.x509.template.configuration import quoted
 from pikachu.x509.template.general_names import general_name, name_fragment, names_of
-from pikachu.x509.template.values import Item, Place, Source, ascii_octets, base_name, integer, object_identifier
+from pikachu.x509.template.values import Item, Location, Source, ascii_octets, base_name, integer, object_identifier
 
 _VISIBLE_STRING: Final = 0x1A
 _REASONS: Final = (
@@ -33,7 +33,7 @@ _TEXT_PREFIXES: Final = {
 _MAXIMUM_NOTICE: Final = 200
 
 
-def crl_distribution_points(value: str, source: Source, place: Place) -> bytes:
+def crl_distribution_points(value: str, source: Source, place: Location) -> bytes:
     """CRLDistributionPoints: ``URI:…`` items, or names of sections with the full form."""
     points = []
     for item in source.items(value, place):
@@ -45,7 +45,7 @@ def crl_distribution_points(value: str, source: Source, place: Place) -> bytes:
     return der.sequence(*points)
 
 
-def _point(items: list[Item], place: Place, source: Source) -> bytes:
+def _point(items: list[Item], place: Location, source: Source) -> bytes:
     found: dict[str, bytes] = {}
     for item in items:
         text = item.text()
@@ -70,7 +70,7 @@ def _point(items: list[Item], place: Place, source: Source) -> bytes:
     )
 
 
-def _reasons(text: str, source: Source, place: Place) -> bytes:
+def _reasons(text: str, source: Source, place: Location) -> bytes:
     bits = set()
     for item in source.items(text, place):
         if item.name not in _REASONS or item.value is not None:
@@ -79,7 +79,7 @@ def _reasons(text: str, source: Source, place: Place) -> bytes:
     return der.parse(der.named_bits(bits)).content
 
 
-def certificate_policies(value: str, source: Source, place: Place) -> bytes:
+def certificate_policies(value: str, source: Source, place: Location) -> bytes:
     """CertificatePolicies: OIDs and ``@section`` items; ``ia5org`` before them is for their user notices."""
     policies = []
     organization_tag = _VISIBLE_STRING
@@ -128,7 +128,7 @@ def _policy(reference: Item, organization_tag: int, source: Source) -> tuple[str
     return oid, qualifiers
 
 
-def _notice(items: list[Item], place: Place, organization_tag: int, source: Source) -> bytes:
+def _notice(items: list[Item], place: Location, organization_tag: int, source: Source) -> bytes:
     text = b""
     organization = numbers = None
     for item in items:
@@ -148,7 +148,7 @@ def _notice(items: list[Item], place: Place, organization_tag: int, source: Sour
     return der.sequence(reference, text)
 
 
-def _display_text(value: str, place: Place) -> bytes:
+def _display_text(value: str, place: Location) -> bytes:
     prefix, colon, rest = value.partition(":")
     tag = _TEXT_PREFIXES.get(prefix) if colon else None
     text = value if tag is None else rest

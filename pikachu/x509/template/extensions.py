@@ -19,7 +19,7 @@ from pikachu.x509.template.general_names import general_name
 from pikachu.x509.template.object_names import SHORT
 from pikachu.x509.template.values import (
     Item,
-    Place,
+    Location,
     Source,
     ascii_octets,
     base_name,
@@ -63,7 +63,7 @@ _TLS_FEATURES: Final = {"status_request": 5, "status_request_v2": 17}
 _NO_CHECK: Final = frozenset(("", "ignored", "null", "true", "yes"))
 
 
-def _basic_constraints(value: str, source: Source, place: Place) -> bytes:
+def _basic_constraints(value: str, source: Source, place: Location) -> bytes:
     found: dict[str, Item] = {}
     for item in source.items(value, place):
         if item.name not in ("CA", "pathlen"):
@@ -83,10 +83,10 @@ def _basic_constraints(value: str, source: Source, place: Place) -> bytes:
     return der.tlv(der.SEQUENCE, parts)
 
 
-def _bits(names: tuple[tuple[str, str], ...]) -> Callable[[str, Source, Place], bytes]:
+def _bits(names: tuple[tuple[str, str], ...]) -> Callable[[str, Source, Location], bytes]:
     numbers = {name: number for number, both in enumerate(names) for name in both}
 
-    def build(value: str, source: Source, place: Place) -> bytes:
+    def build(value: str, source: Source, place: Location) -> bytes:
         bits = set()
         for item in source.items(value, place):
             if item.name not in numbers or item.value:
@@ -97,7 +97,7 @@ def _bits(names: tuple[tuple[str, str], ...]) -> Callable[[str, Source, Place], 
     return build
 
 
-def _extended_key_usage(value: str, source: Source, place: Place) -> bytes:
+def _extended_key_usage(value: str, source: Source, place: Location) -> bytes:
     purposes = []
     for item in source.items(value, place):
         # In a section the purposes are the values; the names only differ.
@@ -109,7 +109,7 @@ def _extended_key_usage(value: str, source: Source, place: Place) -> bytes:
     return der.sequence(*purposes)
 
 
-def _subject_key_identifier(value: str, source: Source, place: Place) -> Value:
+def _subject_key_identifier(value: str, source: Source, place: Location) -> Value:
     if value == "none":
         return lambda _: None
     if value == "hash":
@@ -128,7 +128,7 @@ def key_identifier(spki_der: bytes) -> bytes:
     return hashlib.sha1(parts[1].expect(der.BIT_STRING).content[1:], usedforsecurity=False).digest()
 
 
-def _authority_key_identifier(value: str, source: Source, place: Place) -> Value:
+def _authority_key_identifier(value: str, source: Source, place: Location) -> Value:
     if source.for_request:
         raise place.error("a request has no issuer yet; leave it to the extensions of the certificate")
     items = source.items(value, place)
@@ -159,7 +159,7 @@ def _authority_key_identifier(value: str, source: Source, place: Place) -> Value
     return build
 
 
-def _alternative_names(value: str, source: Source, place: Place) -> Value:
+def _alternative_names(value: str, source: Source, place: Location) -> Value:
     """subjectAltName: names, and ``email:copy`` (in a request also ``email:move``) where the addresses go."""
     parts: list[bytes | None] = []
     for item in source.items(value, place):
@@ -181,7 +181,7 @@ def _alternative_names(value: str, source: Source, place: Place) -> Value:
     return build
 
 
-def _issuer_alternative_names(value: str, source: Source, place: Place) -> Value:
+def _issuer_alternative_names(value: str, source: Source, place: Location) -> Value:
     parts: list[bytes | None] = []
     for item in source.items(value, place):
         if base_name(item.name) == "issuer" and item.value == "copy":
@@ -202,7 +202,7 @@ def _issuer_alternative_names(value: str, source: Source, place: Place) -> Value
     return build
 
 
-def _information_access(value: str, source: Source, place: Place) -> bytes:
+def _information_access(value: str, source: Source, place: Location) -> bytes:
     descriptions = []
     for item in source.items(value, place):
         method, semicolon, kind = item.name.partition(";")
@@ -213,7 +213,7 @@ def _information_access(value: str, source: Source, place: Place) -> bytes:
     return der.sequence(*descriptions)
 
 
-def _name_constraints(value: str, source: Source, place: Place) -> bytes:
+def _name_constraints(value: str, source: Source, place: Location) -> bytes:
     permitted: list[bytes] = []
     excluded: list[bytes] = []
     for item in source.items(value, place):
@@ -230,7 +230,7 @@ def _name_constraints(value: str, source: Source, place: Place) -> bytes:
     return der.tlv(der.SEQUENCE, parts)
 
 
-def _policy_constraints(value: str, source: Source, place: Place) -> bytes:
+def _policy_constraints(value: str, source: Source, place: Location) -> bytes:
     known = ("requireExplicitPolicy", "inhibitPolicyMapping")
     found: dict[str, bytes] = {}
     for item in source.items(value, place):
@@ -243,7 +243,7 @@ def _policy_constraints(value: str, source: Source, place: Place) -> bytes:
     return der.sequence(*(found[name] for name in known if name in found))
 
 
-def _policy_mappings(value: str, source: Source, place: Place) -> bytes:
+def _policy_mappings(value: str, source: Source, place: Location) -> bytes:
     return der.sequence(
         *(
             der.sequence(
@@ -255,11 +255,11 @@ def _policy_mappings(value: str, source: Source, place: Place) -> bytes:
     )
 
 
-def _inhibit_any_policy(value: str, source: Source, place: Place) -> bytes:
+def _inhibit_any_policy(value: str, source: Source, place: Location) -> bytes:
     return der.integer(integer(value, place))
 
 
-def _tls_feature(value: str, source: Source, place: Place) -> bytes:
+def _tls_feature(value: str, source: Source, place: Location) -> bytes:
     features = []
     for item in source.items(value, place):
         name = item.name if item.value is None else item.value
@@ -274,20 +274,20 @@ def _tls_feature(value: str, source: Source, place: Place) -> bytes:
     return der.sequence(*features)
 
 
-def _no_check(value: str, source: Source, place: Place) -> bytes:
+def _no_check(value: str, source: Source, place: Location) -> bytes:
     if value.lower() not in _NO_CHECK:
         raise place.error(f"it has no value; write noCheck = ignored instead of {quoted(value)}")
     return der.null()
 
 
-def _netscape_text(value: str, source: Source, place: Place) -> bytes:
+def _netscape_text(value: str, source: Source, place: Location) -> bytes:
     return der.tlv(der.IA5_STRING, ascii_octets(value, place))
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
     oid: str
-    build: Callable[[str, Source, Place], Value]
+    build: Callable[[str, Source, Location], Value]
 
 
 _KINDS: Final = {
@@ -368,7 +368,7 @@ def compile_extension(known: Field, source: Source) -> Compiled:
     :raises BadTemplate: with the line that is wrong.
     """
     name = known.name
-    place = Place(name, known.line)
+    place = Location(name, known.line)
     value = known.value
     critical = value.startswith("critical,")
     if critical:
@@ -391,7 +391,7 @@ def compile_extension(known: Field, source: Source) -> Compiled:
     return Compiled(oid, critical, known.line, None, result)
 
 
-def _generic(oid: str, value: str, source: Source, place: Place) -> bytes:
+def _generic(oid: str, value: str, source: Source, place: Location) -> bytes:
     form, _, text = value.partition(":")
     text = text.lstrip(" \t")
     if form == "ASN1":

@@ -9,7 +9,7 @@ from pikachu.x509 import der
 from pikachu.x509.template import asn1
 from pikachu.x509.template.configuration import quoted
 from pikachu.x509.template.distinguished_name import MASKS, NameEntry, encode_name, encode_rdns
-from pikachu.x509.template.values import Item, Place, Source, ascii_octets, base_name, object_identifier
+from pikachu.x509.template.values import Item, Location, Source, ascii_octets, base_name, object_identifier
 
 _TEXT_TAGS: Final = {"email": 1, "DNS": 2, "URI": 6}
 KINDS: Final = ("email", "DNS", "URI", "RID", "IP", "dirName", "otherName")
@@ -45,7 +45,7 @@ def general_name(item: Item, source: Source, *, constraint: bool = False) -> byt
     return _other_name(value, source, place)
 
 
-def _address(text: str, place: Place) -> IPv4Address | IPv6Address:
+def _address(text: str, place: Location) -> IPv4Address | IPv6Address:
     try:
         if "%" in text:
             raise ValueError
@@ -54,7 +54,7 @@ def _address(text: str, place: Place) -> IPv4Address | IPv6Address:
         raise place.error(f"{quoted(text)} is no IP address") from None
 
 
-def _network(text: str, place: Place) -> bytes:
+def _network(text: str, place: Location) -> bytes:
     address, slash, mask = text.partition("/")
     if not slash or mask.isdecimal():
         raise place.error(f"{quoted(text)} needs a mask, such as 10.0.0.0/255.0.0.0")
@@ -64,7 +64,7 @@ def _network(text: str, place: Place) -> bytes:
     return first.packed + second.packed
 
 
-def _other_name(value: str, source: Source, place: Place) -> bytes:
+def _other_name(value: str, source: Source, place: Location) -> bytes:
     kind, semicolon, content = value.partition(";")
     if not semicolon:
         raise place.error("an otherName is written otherName:OID;TYPE:value")
@@ -72,7 +72,7 @@ def _other_name(value: str, source: Source, place: Place) -> bytes:
     return der.explicit(0, oid + der.explicit(0, asn1.generate(content, source, place)))
 
 
-def _entries(section: str, source: Source, place: Place) -> list[NameEntry]:
+def _entries(section: str, source: Source, place: Location) -> list[NameEntry]:
     entries = []
     for item in source.section_items(section, place):
         value = item.text()
@@ -83,12 +83,12 @@ def _entries(section: str, source: Source, place: Place) -> list[NameEntry]:
     return entries
 
 
-def directory_name(section: str, source: Source, place: Place) -> bytes:
+def directory_name(section: str, source: Source, place: Location) -> bytes:
     """The DER Name that a section writes."""
     return encode_name(_entries(section, source, place), MASKS["utf8only"])
 
 
-def name_fragment(section: str, source: Source, place: Place) -> bytes:
+def name_fragment(section: str, source: Source, place: Location) -> bytes:
     """The one RelativeDistinguishedName that a section writes (a SET OF)."""
     rdns = encode_rdns(_entries(section, source, place), MASKS["utf8only"])
     if len(rdns) != 1:
@@ -96,7 +96,7 @@ def name_fragment(section: str, source: Source, place: Place) -> bytes:
     return rdns[0]
 
 
-def names_of(value: str, source: Source, place: Place) -> bytes:
+def names_of(value: str, source: Source, place: Location) -> bytes:
     """The encoded GeneralNames, without the SEQUENCE around them, that a list or ``@section`` writes.
 
     :raises BadTemplate: one is wrong.

@@ -21,7 +21,7 @@ from pikachu.x509.template.distinguished_name import (
     without_email_addresses,
 )
 from pikachu.x509.template.extensions import Compiled, compile_extension
-from pikachu.x509.template.values import Place, Source, integer
+from pikachu.x509.template.values import Location, Source, integer
 
 EXTENSION_REQUEST: Final = "1.2.840.113549.1.9.14"
 _CHALLENGE_PASSWORD: Final = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID
@@ -108,7 +108,7 @@ class _RequestReader:
         named = self._key("distinguished_name")
         if named is None:
             raise BadTemplate(self._section.line, "req: distinguished_name is missing; it names the subject's section")
-        names = self._source.section(named.value, Place("distinguished_name", named.line))
+        names = self._source.section(named.value, Location("distinguished_name", named.line))
         entries = self._entries(names, prompt)
         subject = encode_name(entries, mask)
         if subject == EMPTY:
@@ -126,14 +126,14 @@ class _RequestReader:
         if known is None:
             return MASKS["utf8only"]
         if known.value not in MASKS:
-            raise Place("string_mask", known.line).unknown("value", known.value, MASKS)
+            raise Location("string_mask", known.line).unknown("value", known.value, MASKS)
         return MASKS[known.value]
 
     def _digest(self) -> str | None:
         known = self._key("default_md")
         if known is None or known.value in ("default", "null", "none"):
             return None
-        place = Place("default_md", known.line)
+        place = Location("default_md", known.line)
         name = known.value.lower().replace("sha2-", "sha").replace("sha-", "sha")
         if name in _WEAK_DIGESTS:
             raise place.error(f"{quoted(known.value)} is too weak; write sha256")
@@ -151,7 +151,7 @@ class _RequestReader:
             if prompt:
                 fields = section.fields
                 chosen = fields.get(known.name + "_value") or fields.get(known.name + "_default")
-            place = Place(known.name, known.line if chosen is None else chosen.line)
+            place = Location(known.name, known.line if chosen is None else chosen.line)
             if chosen is None or (prompt and not chosen.value):
                 self._check_type(known.name, place)
                 continue
@@ -161,7 +161,7 @@ class _RequestReader:
             entries.append(NameEntry(known.name, chosen.value, place))
         return entries
 
-    def _check_type(self, key: str, place: Place) -> None:
+    def _check_type(self, key: str, place: Location) -> None:
         """OpenSSL skips types that it does not know; a slip would lose an attribute."""
         attribute_oid(attribute_type(key)[0], place)
 
@@ -170,11 +170,11 @@ class _RequestReader:
             bound = section.fields.get(key + suffix)
             if bound is None or chosen.name == key:
                 continue
-            limit = integer(bound.value, Place(key + suffix, bound.line), negative=True)
+            limit = integer(bound.value, Location(key + suffix, bound.line), negative=True)
             if limit >= 0 and wrong(len(chosen.value), limit):
-                raise Place(chosen.name, chosen.line).error(f"its length is outside {key}{suffix} = {limit}")
+                raise Location(chosen.name, chosen.line).error(f"its length is outside {key}{suffix} = {limit}")
 
-    def _check_octets(self, chosen: Field, place: Place) -> None:
+    def _check_octets(self, chosen: Field, place: Location) -> None:
         if self._text("utf8") == "no" and not chosen.value.isascii():
             raise place.error("characters outside ASCII need utf8 = yes in [ req ]")
 
@@ -182,7 +182,7 @@ class _RequestReader:
         named = self._key("attributes")
         if named is None:
             return ()
-        section = self._source.section(named.value, Place("attributes", named.line))
+        section = self._source.section(named.value, Location("attributes", named.line))
         found: dict[str, bytes] = {}
         for entry in self._entries(section, prompt):
             kind = attribute_type(entry.key)[0] if prompt else entry.key
@@ -198,7 +198,7 @@ class _RequestReader:
         named = self._key("req_extensions")
         if named is None:
             return ()
-        section = self._source.section(named.value, Place("req_extensions", named.line))
+        section = self._source.section(named.value, Location("req_extensions", named.line))
         return compile_extensions(section, self._source)
 
 

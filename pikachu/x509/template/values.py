@@ -27,7 +27,7 @@ _FALSE: Final = frozenset(("FALSE", "false", "N", "n", "NO", "no"))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """What an error is about and where: the name of an extension or section, and the line."""
 
     what: str
@@ -51,7 +51,7 @@ class Item:
 
     name: str
     value: str | None
-    place: Place
+    place: Location
 
     def text(self) -> str:
         """Its value.
@@ -77,7 +77,7 @@ class Source:
         self._names = 0
         self._octets = 0
 
-    def spend(self, place: Place, octets: int) -> None:
+    def spend(self, place: Location, octets: int) -> None:
         """Count one more name of so many octets.
 
         :raises BadTemplate: at the bound.
@@ -87,7 +87,7 @@ class Source:
         if self._names > MAXIMUM_NAMES or self._octets > _MAXIMUM_OCTETS:
             raise place.error(f"the text has more than {MAXIMUM_NAMES} names, or they are too long")
 
-    def section(self, name: str, place: Place) -> Section:
+    def section(self, name: str, place: Location) -> Section:
         """The section that a value refers to.
 
         :raises BadTemplate: there is none.
@@ -98,21 +98,21 @@ class Source:
             raise place.error(f"there is no section [ {quoted(name)[1:-1]} ]{suggestion(name, known)}")
         return section
 
-    def section_items(self, name: str, place: Place) -> list[Item]:
+    def section_items(self, name: str, place: Location) -> list[Item]:
         """The fields of the section that a value refers to.
 
         :raises BadTemplate: there is none, or it is empty.
         """
         items = []
         for known in self.section(name, place).fields.values():
-            at = Place(place.what, known.line)
+            at = Location(place.what, known.line)
             self.spend(at, len(known.value))
             items.append(Item(known.name, known.value, at))
         if not items:
             raise place.error(f"the section [ {quoted(name)[1:-1]} ] is empty")
         return items
 
-    def items(self, value: str, place: Place) -> list[Item]:
+    def items(self, value: str, place: Location) -> list[Item]:
         """The list that a value is: ``@section``, or ``name:value, name:value``.
 
         :raises BadTemplate: it is empty or malformed.
@@ -121,7 +121,7 @@ class Source:
             return self.section_items(value[1:], place)
         return self.inline(value, place)
 
-    def inline(self, value: str, place: Place) -> list[Item]:
+    def inline(self, value: str, place: Location) -> list[Item]:
         """The ``name:value`` pairs between commas.
 
         :raises BadTemplate: one is empty, or there is none.
@@ -141,7 +141,7 @@ class Source:
         return items
 
 
-def _stripped(text: str, place: Place) -> str:
+def _stripped(text: str, place: Location) -> str:
     """The text without white space around it.
 
     :raises BadTemplate: OpenSSL keeps the space after a single character, and makes another value of it.
@@ -162,7 +162,7 @@ def boolean(item: Item) -> bool:
     raise item.place.error(f"{quoted(text)} is neither TRUE nor FALSE")
 
 
-def integer(text: str, place: Place, *, negative: bool = False) -> int:
+def integer(text: str, place: Location, *, negative: bool = False) -> int:
     """A decimal or, after ``0x``, hexadecimal number."""
     if not _INTEGER.fullmatch(text):
         raise place.error(f"{quoted(text)} is no whole number")
@@ -172,14 +172,14 @@ def integer(text: str, place: Place, *, negative: bool = False) -> int:
     return value
 
 
-def hexadecimal(text: str, place: Place) -> bytes:
+def hexadecimal(text: str, place: Location) -> bytes:
     """Pairs of hexadecimal digits, with or without colons between them."""
     if not _HEX.fullmatch(text):
         raise place.error(f"{quoted(text)} is not written in pairs of hexadecimal digits")
     return bytes.fromhex(text.replace(":", ""))
 
 
-def object_identifier(text: str, place: Place, kind: str = "name", known: Iterable[str] = ()) -> str:
+def object_identifier(text: str, place: Location, kind: str = "name", known: Iterable[str] = ()) -> str:
     """The OID that *text* names or is, dotted.
 
     :param known: what to suggest from; by default all short names.
@@ -196,7 +196,7 @@ def object_identifier(text: str, place: Place, kind: str = "name", known: Iterab
     raise place.unknown(kind, text, known or SHORT)
 
 
-def ascii_octets(text: str, place: Place) -> bytes:
+def ascii_octets(text: str, place: Location) -> bytes:
     """The octets of an IA5String."""
     if not text.isascii():
         raise place.error(f"{quoted(text)} has characters outside ASCII")

@@ -42,7 +42,7 @@ class Server:
     def __init__(self, stack: Stack, **checks: Any) -> None:
         self.stack = stack
         tree = Tree(NotFoundResource())
-        for name, resource in download_tree(stack.core, checks).items():
+        for name, resource in download_tree(stack.app, checks).items():
             tree.putChild(name, resource)
         self.site: Site = stack.site(tree)
 
@@ -56,7 +56,7 @@ class Server:
 def server(tmp_path: Path) -> Iterator[Server]:
     """An EC and an RSA CA below a root whose key is here; CRLs are published."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     yield Server(stack)
     stack.close()
 
@@ -207,7 +207,7 @@ def test_before_the_first_crl(tmp_path: Path) -> None:
     transport: Any = connections[0].transport
     transport.loseConnection()
     stack.clock.advance(4)
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     for connection in connections[1:]:
         response = Response.parse(connection.received())
         assert (response.status, response.body.count(b"BEGIN X509 CRL")) == (200, 2)
@@ -223,14 +223,14 @@ def test_when_the_first_crl_does_not_come(tmp_path: Path) -> None:
     stack.clock.advance(6)
     response = Response.parse(connection.received())
     assert (response.status, response.headers["Retry-After"]) == (503, "5")
-    assert stack.core.publisher._subscribers == []
+    assert stack.app.publisher._subscribers == []
     stack.close()
 
 
 def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
     """Its CRL is the one that was brought; until then 404, also for the chain."""
     stack = build_core(tmp_path / "ca", root_key=False)
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     server = Server(stack)
     key = stack.files.root.key_identifier.hex()
     for path in ("/crl/root.crl", f"/crl/{key}.crl", "/crl/ec-chain.pem"):
@@ -238,7 +238,7 @@ def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
         assert response.status == 404
         assert b"upload" in response.body
     crl = brought(stack.files.root)
-    result_of(stack.core.publisher.accept_upload(crl))
+    result_of(stack.app.publisher.accept_upload(crl))
     assert server.get("/crl/root.crl").body == server.get(f"/crl/{key}.crl").body == crl
     assert server.get("/crl/ec-chain.pem").body.count(b"BEGIN X509 CRL") == 2
     stack.close()
@@ -246,8 +246,8 @@ def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
 
 def test_caches_hold_no_crl_beyond_its_end(server: Server) -> None:
     """Also when publishing has stopped."""
-    server.stack.core.publisher.stop()
-    end = server.stack.core.publisher.published(server.stack.issuer()).next_update
+    server.stack.app.publisher.stop()
+    end = server.stack.app.publisher.published(server.stack.issuer()).next_update
     server.stack.clock.rightNow = end.timestamp() - 100
     response = server.get("/crl/ec.crl")
     assert response.headers["Cache-Control"] == "max-age=99, public"
@@ -280,8 +280,8 @@ def test_the_list_of_a_former_key(server: Server) -> None:
     stack = server.stack
     before, leaf = hex_of(stack), stack.issue()
     identity = make_ca("p256", "Test ec CA", issuer=stack.files.root, path_length=0)
-    record = stack.core.store.register_issuer("ec", identity.key_identifier, identity.der, utc(stack.clock.seconds()))
-    stack.core.issuers.switch_to(IssuingCA(record, signer_of(stack, identity)))
+    record = stack.app.store.register_issuer("ec", identity.key_identifier, identity.der, utc(stack.clock.seconds()))
+    stack.app.issuers.switch_to(IssuingCA(record, signer_of(stack, identity)))
     stack.revoke(leaf)
     stack.clock.advance(1)
     former = x509.load_der_x509_crl(server.get(f"/crl/{before}.crl").body)
@@ -299,18 +299,18 @@ def _blocks(text: bytes, label: str) -> list[bytes]:
 
 
 def test_bundles_hold_every_generation(tmp_path: Path) -> None:
-    """DECISIONS 26: PEM bundles hold the CRLs and certificates of all generations, newest first; DER holds one."""
+    """PEM bundles hold the CRLs and certificates of all generations, newest first; DER holds one."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
     server = Server(stack)
     try:
-        result_of(stack.core.publisher.begin())
+        result_of(stack.app.publisher.begin())
         oldest = hex_of(stack)
         for arguments in (["--now"], ["--now"], []):
             assert main(["ca", "rotate", "ec", "--config", str(stack.files.config), *arguments]) == 0
-            result_of(stack.core.generations.update(stack.core.issuers))
-        coming = stack.core.issuers.next("ec")
+            result_of(stack.app.generations.update(stack.app.issuers))
+        coming = stack.app.issuers.next("ec")
         assert coming is not None
-        generations = stack.core.issuers.generations("ec", utc(stack.clock.seconds()))
+        generations = stack.app.issuers.generations("ec", utc(stack.clock.seconds()))
         assert (generations[0], generations[1], generations[3].key_identifier.hex()) == (coming, stack.issuer(), oldest)
         names = [issuer.key_identifier.hex() for issuer in generations]
         crls = [server.get(f"/crl/{name}.pem").body for name in names]
@@ -331,7 +331,7 @@ def test_bundles_hold_every_generation(tmp_path: Path) -> None:
         # Another CA's are its own; each request sees what was published last.
         assert len(_blocks(server.get("/crl/rsa.pem").body, "X509 CRL")) == 1
         etag = server.get("/crl/ec.pem").headers["ETag"]
-        result_of(stack.core.publisher.make(generations[3]))
+        result_of(stack.app.publisher.make(generations[3]))
         assert server.get("/crl/ec.pem").headers["ETag"] != etag
         assert (stack.files.folder / "crl" / "ca.crl").read_bytes() == server.get("/crl/ec.pem").body
         # A generation whose own end has come is left out.

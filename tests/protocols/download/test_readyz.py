@@ -29,7 +29,7 @@ DAY = 86400
 def built(folder: Path, changes: Changes | None = None) -> Stack:
     """An EC and an RSA CA below a root whose key is here; CRLs are published."""
     stack = build_core(folder / "ca", SteppedClock(), ("p256", "rsa2048"), changes=changes)
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     return stack
 
 
@@ -43,7 +43,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 def readyz(stack: Stack, **checks: Check | None) -> tuple[int, dict[str, Any]]:
     """The answer."""
     tree = Tree()
-    for name, resource in download_tree(stack.core, checks).items():
+    for name, resource in download_tree(stack.app, checks).items():
         tree.putChild(name, resource)
     response = ask(stack.site(tree), stack.clock, "/readyz")
     assert response.headers["Cache-Control"] == "no-store"
@@ -79,7 +79,7 @@ def test_ready(stack: Stack) -> None:
 
 def fill_database(stack: Stack) -> None:
     """No page can be added, as on a full disk."""
-    store = stack.core.store
+    store = stack.app.store
 
     def pragma(text: str) -> int:
         with store._database.writer.connect() as connection:
@@ -96,7 +96,7 @@ def fill_database(stack: Stack) -> None:
 
 def damage_database(stack: Stack) -> None:
     """It is no database any more."""
-    stack.core.store.release_connections()
+    stack.app.store.release_connections()
     path = stack.files.folder / "pikachu.sqlite"
     for other in stack.files.folder.glob("pikachu.sqlite-*"):
         other.unlink()
@@ -112,7 +112,7 @@ def take_tables(stack: Stack) -> None:
 
 def close_database(stack: Stack) -> None:
     """It is closed."""
-    result_of(stack.core.store.close())
+    result_of(stack.app.store.close())
 
 
 def replace_folder(stack: Stack) -> None:
@@ -131,26 +131,26 @@ def block_copy(stack: Stack) -> None:
 
 def damage_crl(stack: Stack) -> None:
     """Another CA's CRL in the place of one."""
-    der, _ = stack.core.publisher.paths(stack.issuer("rsa"))
-    other, _ = stack.core.publisher.paths(stack.issuer("ec"))
+    der, _ = stack.app.publisher.paths(stack.issuer("rsa"))
+    other, _ = stack.app.publisher.paths(stack.issuer("ec"))
     der.write_bytes(other.read_bytes())
 
 
 def remove_crl(stack: Stack) -> None:
     """A CRL is gone."""
-    stack.core.publisher.paths(stack.issuer("rsa"))[0].unlink()
+    stack.app.publisher.paths(stack.issuer("rsa"))[0].unlink()
 
 
 def let_crls_expire(stack: Stack) -> None:
     """Nothing publishes."""
-    stack.core.publisher.stop()
+    stack.app.publisher.stop()
     stack.clock.advance(8 * DAY)
 
 
 def set_clock_back(stack: Stack) -> None:
     """By so little that the CRLs are not yet looked at, and by more than certificates begin early."""
     clock: Any = stack.clock
-    stack.core.publisher.stop()
+    stack.app.publisher.stop()
     clock.step(-20 * 60)
 
 
@@ -180,7 +180,7 @@ BREAKAGES: list[tuple[Callable[[Stack], None], set[str], str]] = [
 @pytest.mark.parametrize(("break_it", "names", "says"), BREAKAGES, ids=[one.__name__ for one, *_ in BREAKAGES])
 def test_what_is_broken(stack: Stack, break_it: Callable[[Stack], None], names: set[str], says: str) -> None:
     assert failing(stack) == {}
-    stack.core.publisher.stop()
+    stack.app.publisher.stop()
     break_it(stack)
     found = failing(stack)
     assert names <= set(found)
@@ -202,7 +202,7 @@ def test_another_secret_key(tmp_path: Path) -> None:
     (stack.files.folder / "secret_key").write_text("another secret key of some length\n", encoding="ascii")
     warnings: list[str] = []
     again = open_stack(stack.files, stack.clock, warn=warnings.append)
-    result_of(again.core.publisher.begin())
+    result_of(again.app.publisher.begin())
     assert set(failing(again)) == {"secret_key", *ALL_OCSP}
     assert warnings
     again.close()
@@ -225,7 +225,7 @@ def test_free_space(tmp_path: Path) -> None:
 def test_before_the_first_crls(tmp_path: Path) -> None:
     stack = build_core(tmp_path / "ca", SteppedClock(), ("p256",))
     assert set(failing(stack)) == {"crl ec", "crl root"}
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     assert failing(stack) == {}
     stack.close()
 
@@ -234,9 +234,9 @@ def test_it_gets_better(stack: Stack) -> None:
     """What is broken and mended is told as such; a clock that was ahead mends itself."""
     clock: Any = stack.clock
     clock.step(3 * 3600)
-    for issuer in stack.core.issuers.all():
-        result_of(stack.core.publisher.make(issuer))
-    result_of(stack.core.responder.prepare())
+    for issuer in stack.app.issuers.all():
+        result_of(stack.app.publisher.make(issuer))
+    result_of(stack.app.responder.prepare())
     clock.step(-3 * 3600)
     assert {"clock", *ALL_CRLS} <= set(failing(stack))
     clock.advance(60)
@@ -251,14 +251,14 @@ def test_ocsp_turned_off(tmp_path: Path) -> None:
 
 def test_probes_leave_nothing(stack: Stack) -> None:
     """The database has no row more, and the folder of CRLs no file."""
-    result_of(stack.core.responder.prepare())
+    result_of(stack.app.responder.prepare())
     folder = stack.files.folder / "crl"
-    rows = result_of(stack.core.store.service_credentials(stack.issuer().key_identifier, OCSP.name))
+    rows = result_of(stack.app.store.service_credentials(stack.issuer().key_identifier, OCSP.name))
     files = sorted(folder.iterdir())
     for _ in range(5):
         assert failing(stack) == {}
-    assert result_of(stack.core.store.service_credentials(b"", "probe")) == []
-    assert result_of(stack.core.store.service_credentials(stack.issuer().key_identifier, OCSP.name)) == rows
+    assert result_of(stack.app.store.service_credentials(b"", "probe")) == []
+    assert result_of(stack.app.store.service_credentials(stack.issuer().key_identifier, OCSP.name)) == rows
     assert sorted(folder.iterdir()) == files
 
 

@@ -35,9 +35,9 @@ def test_challenge(est: EST, alice: Principal) -> None:
     text = est.challenge(alice)
     _, csr = make_csr(challenge=text)
     found = est.certificate(est.enroll(csr))
-    record = result_of(est.stack.core.store.certificate_by_serial(found.serial_number))
+    record = result_of(est.stack.app.store.certificate_by_serial(found.serial_number))
     assert record.owner_id == alice.owner_id
-    (challenge,) = result_of(est.stack.core.accounts.list_challenges(alice, ListQuery())).items
+    (challenge,) = result_of(est.stack.app.accounts.list_challenges(alice, ListQuery())).items
     assert challenge.consumed_serial == found.serial_number
     event = est.events("create")[-1].event
     assert event.actor == f"challenge password {text[:8]}"
@@ -86,7 +86,7 @@ def test_with_a_password(est: EST, alice: Principal) -> None:
     """Who is authenticated otherwise may also spend one; its owner owns the certificate."""
     _, csr = make_csr(challenge=est.challenge(alice))
     found = est.certificate(est.enroll(csr, user="alice"))
-    assert result_of(est.stack.core.store.certificate_by_serial(found.serial_number)).owner_id == alice.owner_id
+    assert result_of(est.stack.app.store.certificate_by_serial(found.serial_number)).owner_id == alice.owner_id
     assert est.certificate(est.enroll(csr, user="alice")) == found
     _, wrong = make_csr(challenge="0" * 32)
     refused(est.enroll(wrong, user="alice"), 400)

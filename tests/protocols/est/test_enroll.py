@@ -31,10 +31,10 @@ def test_basic(est: EST) -> None:
     assert names.get_values_for_type(x509.DNSName) == ["device.example.com"]
     assert response.headers["Content-Transfer-Encoding"] == "base64"
     assert response.headers["Cache-Control"] == "no-store"
-    record = result_of(est.stack.core.store.certificate_by_serial(found.serial_number))
-    alice = result_of(est.stack.core.store.account_by_name("alice"))
+    record = result_of(est.stack.app.store.certificate_by_serial(found.serial_number))
+    alice = result_of(est.stack.app.store.account_by_name("alice"))
     assert alice is not None
-    assert (record.owner_id, record.method, record.status(est.stack.core.authority.now())) == (
+    assert (record.owner_id, record.method, record.status(est.stack.app.authority.now())) == (
         alice.id,
         "EST",
         CertificateStatus.VALID,
@@ -189,7 +189,7 @@ def test_anonymous_enroll(tmp_path: Path) -> None:
     with est_server(tmp_path, changes={("EST", "anonymous_enroll"): "true"}) as est:
         _, csr = make_csr()
         found = est.certificate(est.enroll(csr))
-        record = result_of(est.stack.core.store.certificate_by_serial(found.serial_number))
+        record = result_of(est.stack.app.store.certificate_by_serial(found.serial_number))
         assert record.owner_id is None
         assert est.events("create")[-1].event.actor == "anonymous"
         refused(est.send(path("simpleenroll"), body=b"garbage"), 400)
@@ -206,7 +206,7 @@ def test_client_certificate(est: EST, clients: ClientCertificates) -> None:
     device = est.identity(owner_id=alice.owner_id)
     _, csr = make_csr(subject="another.example.com")
     found = est.certificate(est.enroll(csr, tls=est.connect(device, clients=clients)))
-    record = result_of(est.stack.core.store.certificate_by_serial(found.serial_number))
+    record = result_of(est.stack.app.store.certificate_by_serial(found.serial_number))
     assert record.owner_id == alice.owner_id
     event = est.events("create")[-1].event
     assert event.details["authenticated_by"] == "client certificate"

@@ -64,10 +64,10 @@ def test_cacerts_during_a_rollover(est: EST) -> None:
     """The CA that follows is there before it signs."""
     root = est.stack.files.root
     coming = make_ca("p256", "Test ec CA", issuer=root, path_length=0)
-    core = est.stack.core
-    record = core.store.register_issuer("ec", coming.key_identifier, coming.der, core.authority.now())
+    app = est.stack.app
+    record = app.store.register_issuer("ec", coming.key_identifier, coming.der, app.authority.now())
     signer = KeySigner(coming.key, coming.der, (coming.der, root.der), ImmediatePool())
-    core.issuers.add_next(IssuingCA(record, signer))
+    app.issuers.add_next(IssuingCA(record, signer))
     found = {one.public_bytes(Encoding.DER) for one in certificates_in(est.get("cacerts").body)}
     assert found == {est.stack.files.issuers["ec"].der, coming.der, root.der}
 

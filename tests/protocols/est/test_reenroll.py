@@ -40,7 +40,7 @@ def test_renewal(est: EST, clients: ClientCertificates, same: bool) -> None:
     found = est.certificate(renew(est, device, csr, clients))
     assert found.public_key() == key.public_key()
     assert found != device.certificate
-    record = result_of(est.stack.core.store.certificate_by_serial(found.serial_number))
+    record = result_of(est.stack.app.store.certificate_by_serial(found.serial_number))
     assert record.owner_id == owner.owner_id
     purposes = found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     assert ExtendedKeyUsageOID.CLIENT_AUTH in set(purposes)
@@ -117,7 +117,7 @@ def test_revoked(est: EST, operation: str, reason: RevocationReason) -> None:
     assert "revoked" in refused(est.enroll(make_csr()[1], operation, tls=tls), 403)
     assert "revoked" in refused(est.enroll(make_csr()[1], operation, user="alice", tls=est.connect(device)), 403)
     if reason is RevocationReason.CERTIFICATE_HOLD:
-        result_of(est.stack.core.authority.release(device.certificate.serial_number, SYSTEM))
+        result_of(est.stack.app.authority.release(device.certificate.serial_number, SYSTEM))
         assert est.enroll(make_csr()[1], operation, tls=tls).status == 200
 
 
@@ -142,8 +142,8 @@ def test_not_for_clients(est: EST, clients: ClientCertificates) -> None:
 def test_deleted(est: EST) -> None:
     """A certificate that was deleted is not known any more."""
     device = est.identity()
-    record = result_of(est.stack.core.store.certificate_by_serial(device.certificate.serial_number))
-    result_of(est.stack.core.authority.delete(record, SYSTEM))
+    record = result_of(est.stack.app.store.certificate_by_serial(device.certificate.serial_number))
+    result_of(est.stack.app.authority.delete(record, SYSTEM))
     refused(renew(est, device, make_csr()[1]), 403)
 
 
@@ -189,7 +189,7 @@ def test_manufacturers_certificate(tmp_path: Path, clients: ClientCertificates, 
             tls = est.connect(born, clients=clients, version=version)
             assert est.get_on(tls, "cacerts").status == 200
             found = est.certificate(est.enroll(make_csr()[1], tls=tls))
-            record = result_of(est.stack.core.store.certificate_by_serial(found.serial_number))
+            record = result_of(est.stack.app.store.certificate_by_serial(found.serial_number))
             assert record.owner_id is None
             _, csr = make_csr(subject="serial 1", sans=["DNS:device.example.com"])
             refused(est.enroll(csr, "simplereenroll", tls=tls), 403)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from pikachu.core.model.times import utc
-from pikachu.http.fast_path import QuickPath
+from pikachu.http.fast_path import FastPath
 from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
@@ -22,13 +22,13 @@ class OCSPServer:
 
     def __init__(self, stack: Stack, max_certificates: int = 50) -> None:
         self.stack = stack
-        core = stack.core
-        self.resource = OCSPResource(core.responder, stack.clock, max_certificates)
+        app = stack.app
+        self.resource = OCSPResource(app.responder, stack.clock, max_certificates)
         tree = Tree(NotFoundResource())
         tree.putChild(b"ocsp", self.resource)
         limits = Limits(rules=(PathRule(b"/ocsp", 10 * 1024),))
         self.site: Site = stack.site(tree, limits=limits)
-        self.quick = QuickPath(self.resource, (b"POST /ocsp", b"GET /ocsp/"), stack.clock, "http")
+        self.quick = FastPath(self.resource, (b"POST /ocsp", b"GET /ocsp/"), stack.clock, "http")
         self.quick_site: Site = stack.site(tree, self.quick, limits)
 
     def cert_id(self, serial: int | Leaf, ca: str | None = None, algorithm: str = SHA1, *, null: bool = True) -> bytes:

@@ -366,7 +366,7 @@ def test_max_age_stays_short_of_the_end(tmp_path: Path) -> None:
 def test_when_the_database_is_gone(server: OCSPServer) -> None:
     """tryLater, five octets; never good."""
     leaf = server.stack.issue()
-    server.stack.core.store.close()
+    server.stack.app.store.close()
     response = server.post(ocsp.request(server.cert_id(leaf)))
     assert response.body == bytes.fromhex("30030a0103")
     assert ocsp.status_of(response.body) == TRY_LATER

@@ -105,7 +105,7 @@ def test_waiting_survives_a_restart(scep: SCEP) -> None:
         again.approve(request.id)
         again.leaf(poll(again, client))
     finally:
-        scep.stack.core = again.stack.core
+        scep.stack.app = again.stack.app
 
 
 def test_renewals_wait_too(scep: SCEP) -> None:
@@ -128,7 +128,7 @@ def test_while_it_is_being_signed(scep: SCEP) -> None:
     client = scep.client()
     message = waiting(scep, client, scep.admin_challenge())
     signer.held = []
-    approved = scep.stack.core.registration.approve(ADMIN, scep.approvals()[0].id)
+    approved = scep.stack.app.registration.approve(ADMIN, scep.approvals()[0].id)
     assert poll(scep, client).status == PENDING
     assert scep.ask_scep(client, message).status == PENDING
     signer.release()

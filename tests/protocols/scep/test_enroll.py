@@ -146,7 +146,7 @@ def test_a_retransmission_after_a_restart(scep: SCEP) -> None:
         assert again.leaf(again.ask_scep(client, message)) == before
         assert again.issued() == 1
     finally:
-        scep.stack.core = again.stack.core
+        scep.stack.app = again.stack.app
 
 
 def test_a_new_throw_away_certificate_for_each_copy(scep: SCEP) -> None:
@@ -233,9 +233,9 @@ def test_a_foreign_certificate_does_not_renew(scep: SCEP, tmp_path: Path) -> Non
     """Issued by another CA, one with the same names even."""
     with scep_server_in(tmp_path / "other") as other:
         foreign = other.enrolled(other.client())
-        core = other.stack.core
+        app = other.stack.app
         record = other.stack.issue("device", key=rsa_key(1))
-        assert core.issuers.default.certificate.subject_der == scep.stack.issuer().certificate.subject_der
+        assert app.issuers.default.certificate.subject_der == scep.stack.issuer().certificate.subject_der
     for certificate in (foreign.certificate, record.der):
         client = replace(scep.client(), certificate=certificate)
         assert renewed(scep, client) == BAD_REQUEST
@@ -317,9 +317,9 @@ def test_odd_serial_numbers_of_throw_away_certificates(scep: SCEP) -> None:
 @pytest.mark.parametrize("after", [False, True])
 def test_a_database_that_does_not_answer(scep: SCEP, method: str, after: bool) -> None:
     """503 with Retry-After, since a FAILURE would be final; the same message gets its certificate later, once."""
-    core = scep.stack.core
-    store = FaultyStore(core.store)
-    core.authority._store = store
+    app = scep.stack.app
+    store = FaultyStore(app.store)
+    app.authority._store = store
     store.failing[method], store.after = 1, after
     client = scep.client()
     message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))

@@ -63,7 +63,7 @@ def test_the_ra_certificate_stays(ra: SCEP) -> None:
     once = ra.restart()
     assert once.recipient() == client.recipient
     again = once.restart()
-    ra.stack.core = again.stack.core
+    ra.stack.app = again.stack.app
     again.stack.clock.advance(320 * 86400)
     assert again.recipient() != client.recipient
     # The client knows the former certificate, so that signs the answer.
@@ -236,7 +236,7 @@ def test_get_crl(kind: str, request: pytest.FixtureRequest) -> None:
     serial = x509.load_der_x509_certificate(owner.certificate).serial_number
     scep.stack.revoke(serial, RevocationReason.SUPERSEDED)
     issuer = scep.stack.issuer()
-    result_of(scep.stack.core.publisher.make(issuer))
+    result_of(scep.stack.app.publisher.make(issuer))
     for number in (serial, 1, -1):
         reply = scep.ask_scep(owner, owner.get_crl(issuer.certificate.subject_der, number))
         assert reply.certificates == []

@@ -31,11 +31,11 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def add(stack: Stack, name: str) -> Account:
-    core = stack.core
+    app = stack.app
     event = Event("add", "user", name, "test", about_account=True)
     return result_of(
-        core.store.add_account(
-            name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, None, event, core.authority.now()
+        app.store.add_account(
+            name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, None, event, app.authority.now()
         )
     )
 
@@ -47,16 +47,16 @@ def issue(stack: Stack, account: Account, count: int = 1) -> list[Leaf]:
 
 
 def statuses(stack: Stack, leaves: list[Leaf]) -> set[CertificateStatus]:
-    core = stack.core
-    found = [result_of(core.store.certificate_by_serial(one.serial)) for one in leaves]
-    return {one.status(core.authority.now()) for one in found}
+    app = stack.app
+    found = [result_of(app.store.certificate_by_serial(one.serial)) for one in leaves]
+    return {one.status(app.authority.now()) for one in found}
 
 
 @pytest.mark.parametrize("count", [0, 1, BATCH, BATCH + 1, 2 * BATCH])
 @pytest.mark.parametrize("how", ["suspend", "delete", "update"])
 def test_all_valid_ones_are_revoked(stack: Stack, how: str, count: int) -> None:
     """With the actor in each event, and nothing of anybody else's."""
-    accounts = stack.core.accounts
+    accounts = stack.app.accounts
     alice, bob = add(stack, "alice"), add(stack, "bob")
     leaves, others = issue(stack, alice, count), issue(stack, bob, 2)
     assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == count
@@ -68,27 +68,27 @@ def test_all_valid_ones_are_revoked(stack: Stack, how: str, count: int) -> None:
         result_of(accounts.update(SYSTEM, alice.id, state=AccountState.PENDING, revoke=WITHDRAWN))
     assert statuses(stack, leaves) <= {CertificateStatus.REVOKED}
     assert statuses(stack, others) == {CertificateStatus.VALID}
-    events = result_of(stack.core.store.events(ListQuery(limit=1000, filters={"type": "revoke"}))).items
+    events = result_of(stack.app.store.events(ListQuery(limit=1000, filters={"type": "revoke"}))).items
     assert [one.event.actor for one in events] == [SYSTEM.name] * count
     assert {one.event.details["reason"] for one in events} <= {"privilegeWithdrawn"}
-    assert result_of(stack.core.store.owner_revocations()) == []
+    assert result_of(stack.app.store.owner_revocations()) == []
     assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == 0
 
 
 def test_only_where_it_is_asked_for(stack: Stack) -> None:
     alice = add(stack, "alice")
     leaves = issue(stack, alice, 2)
-    result_of(stack.core.accounts.suspend(SYSTEM, alice.id))
+    result_of(stack.app.accounts.suspend(SYSTEM, alice.id))
     assert statuses(stack, leaves) == {CertificateStatus.VALID}
     # Later, of an account that is suspended already.
-    result_of(stack.core.accounts.update(SYSTEM, alice.id, state=AccountState.SUSPENDED, revoke=WITHDRAWN))
+    result_of(stack.app.accounts.update(SYSTEM, alice.id, state=AccountState.SUSPENDED, revoke=WITHDRAWN))
     assert statuses(stack, leaves) == {CertificateStatus.REVOKED}
 
 
 def test_not_of_an_account_that_is_active(stack: Stack) -> None:
     alice = add(stack, "alice")
     leaves = issue(stack, alice)
-    failure_of(stack.core.accounts.update(SYSTEM, alice.id, revoke=WITHDRAWN), MalformedRequest)
+    failure_of(stack.app.accounts.update(SYSTEM, alice.id, revoke=WITHDRAWN), MalformedRequest)
     assert statuses(stack, leaves) == {CertificateStatus.VALID}
 
 
@@ -97,37 +97,37 @@ def test_what_is_revoked_deleted_or_expired_stays_so(stack: Stack) -> None:
     revoked, hidden, kept = issue(stack, alice, 3)
     stack.revoke(revoked, RevocationReason.SUPERSEDED)
     stack.delete(hidden)
-    result_of(stack.core.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
-    assert result_of(stack.core.store.certificate_by_serial(revoked.serial)).reason is RevocationReason.SUPERSEDED
+    result_of(stack.app.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    assert result_of(stack.app.store.certificate_by_serial(revoked.serial)).reason is RevocationReason.SUPERSEDED
     assert statuses(stack, [kept]) == {CertificateStatus.REVOKED}
 
 
 def test_a_restart_goes_on(stack: Stack) -> None:
     """The order is stored with the suspension, and until it is carried out the account stays inactive."""
-    core = stack.core
+    app = stack.app
     alice = add(stack, "alice")
     leaves = issue(stack, alice, 3)
-    result_of(core.holdings.stop())
-    result_of(core.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    result_of(app.holdings.stop())
+    result_of(app.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
     assert statuses(stack, leaves) == {CertificateStatus.VALID}
-    assert "still being revoked" in failure_of(core.accounts.activate(SYSTEM, alice.id), Conflict).public
+    assert "still being revoked" in failure_of(app.accounts.activate(SYSTEM, alice.id), Conflict).public
     again = stack.restart()
-    result_of(again.core.holdings.resume())
+    result_of(again.app.holdings.resume())
     assert statuses(again, leaves) == {CertificateStatus.REVOKED}
-    result_of(again.core.accounts.activate(SYSTEM, alice.id))
-    stack.core = again.core
+    result_of(again.app.accounts.activate(SYSTEM, alice.id))
+    stack.app = again.app
 
 
 def test_what_is_being_signed_is_revoked(stack: Stack) -> None:
     """Its serial is revoked before it is a certificate, which is then stored as a revoked one."""
-    core = stack.core
+    app = stack.app
     alice = add(stack, "alice")
-    signer = FaultySigner(core.issuers.default.signer)
+    signer = FaultySigner(app.issuers.default.signer)
     signer.held = []
-    core.issuers.default.signer = signer
+    app.issuers.default.signer = signer
     csr = make_csr(subject="device", key=make_key("p256", 600))[1]
-    signing = core.registration.sign(account_principal(alice, "192.0.2.7"), csr, Method.API)
-    result_of(core.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    signing = app.registration.sign(account_principal(alice, "192.0.2.7"), csr, Method.API)
+    result_of(app.accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
     signer.release()
     issued = result_of(signing)
     assert isinstance(issued, Issued)

@@ -175,7 +175,7 @@ def test_a_restricted_token_binds_no_certificate(people: People) -> None:
 
 
 def test_a_bound_certificate_signs_in(people: People) -> None:
-    """DECISIONS 35: only one that was bound, as long as it is bound; without the password's confirmation."""
+    """Only one that was bound, as long as it is bound; without the password's confirmation."""
     leaf = people.world.issue(owner_id=people.alice.id)
     assert "signs in no account" in people.refused(leaf)
     alice = people.person(people.alice)

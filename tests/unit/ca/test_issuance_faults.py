@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 import pytest
 
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs, Order
+from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, IssuingCA, IssuingCAs
 from pikachu.core.errors import (
     IssuanceFailed,
     PolicyViolation,
@@ -41,16 +41,16 @@ class Bench:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        real = stack.core.issuers.default
+        real = stack.app.issuers.default
         self.signer = FaultySigner(real.signer)
         self.issuer = IssuingCA(real.record, self.signer)
-        self.store = FaultyStore(stack.core.store)
+        self.store = FaultyStore(stack.app.store)
         self.authority = CertificateAuthority(
             stack.clock, self.store, IssuingCAs("ec", {"ec": self.issuer}), "server:test"
         )
         described = describe_spki(spki(make_key("p256", 1)))
         subject = parse_name(build_name([(COMMON_NAME, "device.example.com")]))
-        policy = stack.core.policies.default
+        policy = stack.app.policies.default
         extensions = leaf_extensions(
             policy=(),
             requested_names=None,
@@ -59,8 +59,8 @@ class Bench:
             issuer=self.issuer.certificate,
             addresses=None,
         )
-        self.order = Order(self.issuer, policy, subject, described, extensions, 30, False, b"csr")
-        accounts = stack.core.accounts
+        self.order = IssuanceRequest(self.issuer, policy, subject, described, extensions, 30, False, b"csr")
+        accounts = stack.app.accounts
         self.challenge, self.text = result_of(accounts.create_challenge(SYSTEM))
 
     def request(self) -> NewRequest:
@@ -88,14 +88,14 @@ class Bench:
     def known(self, serial: int) -> bool:
         """Whether an operator can revoke it, so that it is not unknown."""
         try:
-            result_of(self.stack.core.authority.revoke(serial, RevocationReason.UNSPECIFIED, SYSTEM))
+            result_of(self.stack.app.authority.revoke(serial, RevocationReason.UNSPECIFIED, SYSTEM))
         except UnknownSerial:
             return False
         return True
 
     def issued(self) -> list[CertificateRecord]:
         """The certificates of devices."""
-        page = result_of(self.stack.core.store.certificates(ListQuery(limit=100), utc(self.stack.clock.seconds())))
+        page = result_of(self.stack.app.store.certificates(ListQuery(limit=100), utc(self.stack.clock.seconds())))
         return [record for record in page.items if record.method is not Method.CA]
 
 
@@ -113,7 +113,7 @@ def test_a_failed_begin_signs_nothing(bench: Bench) -> None:
     failure_of(bench.issue(), StoreUnavailable)
     assert bench.signer.signed == []
     record = result_of(bench.issue())
-    assert result_of(bench.stack.core.store.challenge(bench.challenge.id)).consumed_serial == record.serial
+    assert result_of(bench.stack.app.store.challenge(bench.challenge.id)).consumed_serial == record.serial
 
 
 def test_a_lost_begin_is_found_again(bench: Bench) -> None:
@@ -132,7 +132,7 @@ def test_a_failed_signature_frees_everything(bench: Bench) -> None:
     bench.signer.error = SignerUnavailable("the key does not answer")
     failure_of(bench.issue(), SignerUnavailable)
     assert bench.issued() == []
-    assert result_of(bench.stack.core.store.challenge(bench.challenge.id)).reserved_by is None
+    assert result_of(bench.stack.app.store.challenge(bench.challenge.id)).reserved_by is None
     result_of(bench.issue())
 
 
@@ -252,7 +252,7 @@ def test_a_failure_that_can_not_be_stored_hides_nothing(bench: Bench) -> None:
 def test_an_unexpected_fault_of_the_signer_frees_everything(bench: Bench) -> None:
     bench.signer.error = RuntimeError("nobody thought of this")  # type: ignore[assignment]
     failure_of(bench.issue(), RuntimeError)
-    assert result_of(bench.stack.core.store.challenge(bench.challenge.id)).reserved_by is None
+    assert result_of(bench.stack.app.store.challenge(bench.challenge.id)).reserved_by is None
 
 
 def test_what_is_no_certificate_is_no_fault_of_the_client(bench: Bench) -> None:
@@ -264,7 +264,7 @@ def test_what_is_being_signed_here_is_not_given_up(bench: Bench) -> None:
     """A repetition that comes in another way, such as that of a request which was approved just now, waits."""
     bench.signer.held = []
     first = bench.issue()
-    orphan = result_of(bench.stack.core.store.repeated(b"d" * 32, bench.authority.now()))
+    orphan = result_of(bench.stack.app.store.repeated(b"d" * 32, bench.authority.now()))
     assert orphan is not None
     failure_of(Deferred.fromCoroutine(bench.authority.give_up_stale(orphan.request)), Unavailable)
     bench.signer.release()

@@ -34,9 +34,9 @@ def watch(event, arguments):
             os._exit(9)
         left -= 1
 from pikachu.config.loading import load
-from pikachu.core import ca_files
-from pikachu.rotation import RotationFiles, complete
-from pikachu.model import utc
+from pikachu.server.composition import ca_files
+from pikachu.ca.rotation import RotationFiles, complete
+from pikachu.core.model.times import utc
 import time
 from pathlib import Path
 config = load(Path(sys.argv[1]), os.environ)
@@ -51,7 +51,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     """A CA with an RSA key, whose root's key is here too."""
     made = build_core(tmp_path / "ca", key_types=("rsa2048",))
     opened = [made]
-    made.core.publisher.begin()
+    made.app.publisher.begin()
     yield made
     opened[0].close()
 
@@ -63,23 +63,23 @@ def rotate(stack: Stack, *arguments: str) -> int:
 
 def followed(stack: Stack) -> Stack:
     """As a running server does twice a second."""
-    result_of(stack.core.generations.update(stack.core.issuers))
+    result_of(stack.app.generations.update(stack.app.issuers))
     return stack
 
 
 def key_of(stack: Stack, name: str = "rsa") -> bytes:
-    return stack.core.issuers.named(name).key_identifier
+    return stack.app.issuers.named(name).key_identifier
 
 
 def test_announced_and_switched(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """VLT-4: made by the root here, announced to SCEP and EST clients, in force from its date on."""
-    core, old = stack.core, stack.core.issuers.named("rsa")
+    app, old = stack.app, stack.app.issuers.named("rsa")
     scep = SCEP(stack, scep_site(stack))
     before = scep.enrolled(scep.client())
     assert rotate(stack) == 0
-    assert core.issuers.next("rsa") is None
+    assert app.issuers.next("rsa") is None
     followed(stack)
-    coming = core.issuers.next("rsa")
+    coming = app.issuers.next("rsa")
     assert coming is not None
     assert key_of(stack) == old.key_identifier
     assert coming.certificate.subject_der == old.certificate.subject_der
@@ -99,7 +99,7 @@ def test_announced_and_switched(stack: Stack, capsys: pytest.CaptureFixture[str]
     # The command took its date from the real clock, which went on since the stack was made.
     stack.clock.advance(86400 + 3600)
     assert key_of(followed(stack)) == coming.key_identifier
-    assert core.issuers.next("rsa") is None
+    assert app.issuers.next("rsa") is None
     assert scep.get_scep("GetNextCACert").status == 404
     assert scep.ca_certificates() == [coming.certificate.der]
     # A client that knows the former CA certificate is answered by the former key, with a new certificate.
@@ -123,12 +123,12 @@ def test_what_was_issued_before_stays_served(stack: Stack) -> None:
     stack.revoke(revoked)
     again = stack.restart()
     try:
-        result_of(again.core.publisher.begin())
-        former = again.core.issuers.by_key_identifier(old.key_identifier)
+        result_of(again.app.publisher.begin())
+        former = again.app.issuers.by_key_identifier(old.key_identifier)
         assert former is not None
         assert former is not again.issuer()
         new = again.issue("new")
-        crl_path = again.core.publisher.published(former).der_path
+        crl_path = again.app.publisher.published(former).der_path
         crl = x509.load_der_x509_crl(crl_path.read_bytes())
         assert crl.is_signature_valid(x509.load_der_x509_certificate(old.certificate.der).public_key())  # type: ignore[arg-type]
         assert [one.serial_number for one in crl] == [revoked.serial]
@@ -138,7 +138,7 @@ def test_what_was_issued_before_stays_served(stack: Stack) -> None:
         again.clock.advance(3651 * 86400)
     finally:
         again.close()
-        stack.core = open_stack(stack.files).core
+        stack.app = open_stack(stack.files).app
 
 
 def test_a_subscriber_that_fails(stack: Stack) -> None:
@@ -148,11 +148,11 @@ def test_a_subscriber_that_fails(stack: Stack) -> None:
     def broken(issuer: IssuingCA) -> None:
         raise RuntimeError("no broker")
 
-    stack.core.issuers.subscribe(broken)
-    stack.core.issuers.subscribe(lambda issuer: seen.append(issuer.key_identifier))
+    stack.app.issuers.subscribe(broken)
+    stack.app.issuers.subscribe(lambda issuer: seen.append(issuer.key_identifier))
     old = key_of(stack)
     assert rotate(stack) == 0
-    coming = followed(stack).core.issuers.next("rsa")
+    coming = followed(stack).app.issuers.next("rsa")
     assert coming is not None
     assert rotate(stack, "--now") == 0
     assert key_of(followed(stack)) == coming.key_identifier != old
@@ -164,13 +164,13 @@ def test_rollover_certificates(stack: Stack) -> None:
     old = x509.load_der_x509_certificate(stack.issuer().certificate.der)
     rotate(stack)
     followed(stack)
-    coming = stack.core.issuers.next("rsa")
+    coming = stack.app.issuers.next("rsa")
     assert coming is not None
     new = x509.load_der_x509_certificate(coming.certificate.der)
 
     def check() -> None:
         found = [
-            x509.load_der_x509_certificate(one) for one in result_of(stack.core.registration.est_certificates(None))
+            x509.load_der_x509_certificate(one) for one in result_of(stack.app.registration.est_certificates(None))
         ]
         assert old in found or stack.issuer() is coming
         assert new in found
@@ -206,7 +206,7 @@ def test_an_offline_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         answer.write_bytes(wrong.pem)
         assert main([*arguments, "--certificate", str(answer)]) == 1
         assert "is not for the key" in capsys.readouterr().err
-        files = stack.core.generations.files("ec")
+        files = stack.app.generations.files("ec")
         assert files is not None
         key = load_pem_private_key(files.next.key.read_bytes(), None)
         signed = make_ca("p256", "Test ec CA", issuer=stack.files.root, path_length=0, key=key)  # type: ignore[arg-type]
@@ -230,18 +230,18 @@ def test_rotating_twice(stack: Stack) -> None:
     assert len(set(keys)) == 3
     again = stack.restart()
     try:
-        assert {one.key_identifier for one in again.core.issuers.all() if one.name == "rsa"} == set(keys)
+        assert {one.key_identifier for one in again.app.issuers.all() if one.name == "rsa"} == set(keys)
         assert key_of(again) == keys[-1]
         modes = {path.stat().st_mode & 0o777 for path in stack.files.folder.glob("rsa.key*")}
         assert modes == {0o600}
     finally:
-        stack.core = again.core
+        stack.app = again.app
 
 
 def test_the_date_can_be_moved(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     """Run again, the command announces the same generation for another date."""
     assert rotate(stack, "--at", "2099-01-01") == 0
-    coming = followed(stack).core.issuers.next("rsa")
+    coming = followed(stack).app.issuers.next("rsa")
     assert coming is not None
     capsys.readouterr()
     assert rotate(stack, "--at", "2098-06-01T12:00:00Z") == 0
@@ -256,7 +256,7 @@ def test_killed_at_any_step(stack: Stack, tmp_path: Path) -> None:
     """A process that dies between two renames leaves what the next start completes, and no generation is lost."""
     old = key_of(stack)
     rotate(stack, "--at", "2099-01-01")
-    coming = followed(stack).core.issuers.next("rsa")
+    coming = followed(stack).app.issuers.next("rsa")
     assert coming is not None
     announced = stack.files.folder / "rsa.crt.rotation"
     announced.write_text(announced.read_text().replace("2099", "2020"))
@@ -270,7 +270,7 @@ def test_killed_at_any_step(stack: Stack, tmp_path: Path) -> None:
         again = open_stack(files, stack.clock)
         try:
             assert key_of(again) == coming.key_identifier
-            assert again.core.issuers.by_key_identifier(old) is not None
+            assert again.app.issuers.by_key_identifier(old) is not None
             check_certificate(again.issue("after").der, again.issuer().chain)
             assert not (folder / "rsa.crt.rotation").exists()
             assert not list(folder.glob("*.next"))
@@ -291,18 +291,18 @@ def test_a_broken_next_generation(stack: Stack) -> None:
     warnings: list[str] = []
     stack.clock.advance(31 * 86400)
     again = open_stack(stack.files, stack.clock, warn=warnings.append)
-    stack.core = again.core
+    stack.app = again.app
     assert key_of(again) == old
     assert any("is not the key of the certificate" in one for one in warnings)
     told = len(warnings)
     for _ in range(3):
-        result_of(again.core.generations.update(again.core.issuers))
+        result_of(again.app.generations.update(again.app.issuers))
     assert len(warnings) <= told + 1
 
 
 def test_an_unreadable_announcement(stack: Stack) -> None:
     """One line that names the file."""
-    files = stack.core.generations.files("rsa")
+    files = stack.app.generations.files("rsa")
     assert files is not None
     for text in ("", "{}", "[]", '{"switch_at": 5}', '{"switch_at": "2026-01-01T00:00:00"}', "\0"):
         files.announcement.write_text(text)

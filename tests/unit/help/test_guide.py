@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from pikachu.core.errors import NotFound
-from pikachu.help.guide import Manual
+from pikachu.help.guide import Guide
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def manual() -> Manual:
-    return Manual()
+def manual() -> Guide:
+    return Guide()
 
 
-def test_all_pages_are_there(manual: Manual) -> None:
+def test_all_pages_are_there(manual: Guide) -> None:
     """Every file of docs/guide is a page with a title, in order."""
     files = sorted((ROOT / "docs" / "guide").glob("*.md"))
     assert [page.slug for page in manual.pages] == [path.stem.partition("-")[2] for path in files]
@@ -42,7 +42,7 @@ def test_all_pages_are_there(manual: Manual) -> None:
         ("openapi", "/help/rest"),
     ],
 )
-def test_search(manual: Manual, question: str, path: str) -> None:
+def test_search(manual: Guide, question: str, path: str) -> None:
     """The section that answers comes first."""
     hits = manual.search(question)
     assert hits[0].section.path == path
@@ -51,7 +51,7 @@ def test_search(manual: Manual, question: str, path: str) -> None:
 
 
 @pytest.mark.parametrize("question", ["", "the of and", "?!", "xyzzyplugh", "\0", "<<>>" * 100])
-def test_nothing_found(manual: Manual, question: str) -> None:
+def test_nothing_found(manual: Guide, question: str) -> None:
     """What is not there is not made up."""
     assert manual.search(question) == []
 
@@ -62,7 +62,7 @@ def test_html_is_safe(tmp_path: Path) -> None:
         "# Bad <b>title</b>\n\n<script>alert(1)</script> [x](javascript:alert(1)) [ok](https://example.com)\n\n"
         "## A & B\n\n    <pre> & </pre>\n\n| a | b |\n|---|---|\n| <i> | `<u>` |\n\n```\n<em>\n```\n"
     )
-    page = Manual(tmp_path).page("bad")
+    page = Guide(tmp_path).page("bad")
     assert not re.search(r"<(script|b|i|u|em)>", page.html)
     assert 'href="javascript' not in page.html
     assert 'href="https://example.com"' in page.html
@@ -71,7 +71,7 @@ def test_html_is_safe(tmp_path: Path) -> None:
     assert page.sections[1].path == "/help/bad#a-b"
 
 
-def test_what_it_names_is_there(manual: Manual) -> None:
+def test_what_it_names_is_there(manual: Guide) -> None:
     """Commands, settings and links of the guide exist."""
     text = "\n".join(path.read_text() for path in sorted((ROOT / "docs" / "guide").glob("*.md")))
     sample = (ROOT / "config.ini").read_text()

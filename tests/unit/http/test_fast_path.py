@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.http.fast_path import QuickPath
+from pikachu.http.fast_path import FastPath
 from pikachu.http.request import BoundedRequest, Site
 from pikachu.http.responses import send
 from pikachu.server.log_output import LEVELS, event_level
@@ -56,7 +56,7 @@ class Stage:
         self.clock.advance(1_800_000_000)
         self.responder = Responder()
         self.traced = False
-        self.path = QuickPath(self.responder, [b"POST /ocsp", b"GET /ocsp/"], self.clock, "http", lambda: self.traced)
+        self.path = FastPath(self.responder, [b"POST /ocsp", b"GET /ocsp/"], self.clock, "http", lambda: self.traced)
         self.site = Site(Ordinary(), self.clock, quick=self.path)
 
     def connect(self) -> Plain:

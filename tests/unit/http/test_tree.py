@@ -9,7 +9,7 @@ from twisted.web.test.requesthelper import DummyRequest
 
 import pytest
 
-from pikachu.http.tree import Above
+from pikachu.http.tree import ParentDirectory
 
 
 class Named(Resource):
@@ -41,4 +41,4 @@ class Named(Resource):
 def test_pages_beside_files(below: list[bytes], answers: bytes) -> None:
     """UI-6: names with a suffix are files, all else is pages."""
     request: Any = DummyRequest(below)
-    assert Above(Named(b"page"), Named(b"file")).render(request) == answers
+    assert ParentDirectory(Named(b"page"), Named(b"file")).render(request) == answers

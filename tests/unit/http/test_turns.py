@@ -16,7 +16,7 @@ from twisted.web.server import NOT_DONE_YET
 import pytest
 
 from pikachu.core.model.times import utc
-from pikachu.http.fast_path import QuickPath
+from pikachu.http.fast_path import FastPath
 from pikachu.http.request import BoundedRequest, Limits, Site
 from pikachu.http.responses import send, send_download
 from pikachu.http.tree import Tree
@@ -79,7 +79,7 @@ class Stage:
         root.putChild(b"echo", Echo())
         root.putChild(b"wait", self.waiting)
         root.putChild(b"file", Download())
-        quick = QuickPath(Status(), (b"POST /ocsp", b"GET /ocsp/"), self.clock, "http")
+        quick = FastPath(Status(), (b"POST /ocsp", b"GET /ocsp/"), self.clock, "http")
         self.site = Site(root, self.clock, Limits(), quick)
 
     def connect(self) -> Plain:

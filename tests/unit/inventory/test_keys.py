@@ -73,18 +73,18 @@ class People:
 
     @property
     def keys(self) -> Keys:
-        return self.stack.core.keys
+        return self.stack.app.keys
 
     @property
     def requests(self) -> CertificateRequests:
-        return self.stack.core.requests
+        return self.stack.app.requests
 
     def key(self, kind: str = "prime256v1", actor: Principal | None = None) -> StoredKey:
         return result_of(self.keys.generate(actor or self.alice, f"my {kind}", kind))
 
     def events(self, resource_type: str = "key") -> list[EventRecord]:
         query = ListQuery(limit=1000, sort="id", filters={"resource_type": resource_type})
-        return list(result_of(self.stack.core.store.events(query)).items)
+        return list(result_of(self.stack.app.store.events(query)).items)
 
     def restricted(self, actor: Principal, *scopes: Scope) -> Principal:
         return replace(actor, scopes=frozenset(scopes))
@@ -96,9 +96,7 @@ def people(tmp_path: Path) -> Iterator[People]:
 
     def person(name: str, role: Role = Role.USER) -> Principal:
         account = result_of(
-            stack.core.accounts.add_user(
-                SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, "correct horse"
-            )
+            stack.app.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, "correct horse")
         )
         return account_principal(account, "192.0.2.7")
 
@@ -132,7 +130,7 @@ def test_a_key_is_made_and_sealed(people: People, kind: str) -> None:
     described = describe_private_key(load_private_key(text))
     assert (described.text, described.spki, described.key_id) == (key.key_type, key.spki, key.key_id)
     database = (people.stack.files.folder / "pikachu.sqlite").read_bytes()
-    plain = people.stack.core.sealer.open("key", key.sealed)
+    plain = people.stack.app.sealer.open("key", key.sealed)
     assert plain not in key.sealed
     assert plain[-24:] not in database
     event = people.events()[0].event
@@ -194,12 +192,12 @@ def test_deletion_tells_of_use(people: People) -> None:
     """KEY-5: how many requests and certificates use it; both stay when it goes."""
     key = people.key()
     csr = result_of(people.requests.generate(people.alice, "", RequestSource(key.id, text=REQUEST)))
-    issued = result_of(people.stack.core.registration.sign(people.alice, csr.der, Method.UI))
+    issued = result_of(people.stack.app.registration.sign(people.alice, csr.der, Method.UI))
     assert isinstance(issued, Issued)
     assert result_of(people.keys.use(people.alice, key.id)) == KeyUse(1, 1)
     result_of(people.keys.delete(people.alice, key.id))
     failure_of(people.keys.get(people.alice, key.id), NotFound)
-    assert result_of(people.stack.core.requests.get(people.alice, csr.id)) == csr
+    assert result_of(people.stack.app.requests.get(people.alice, csr.id)) == csr
     event = people.events()[-1].event
     assert (event.type, event.details["requests"], event.details["certificates"]) == ("delete", 1, 1)
 
@@ -207,8 +205,8 @@ def test_deletion_tells_of_use(people: People) -> None:
 def test_another_secret_key(people: People) -> None:
     """KEY-4: what was sealed under another SECRET_KEY gives an error that says so; lists and deletion go on."""
     key = people.key()
-    core = people.stack.core
-    keys = Keys(core.store, Sealer(b"another secret key"), core.issuers, ImmediatePool(), people.stack.clock)
+    app = people.stack.app
+    keys = Keys(app.store, Sealer(b"another secret key"), app.issuers, ImmediatePool(), people.stack.clock)
     for call in (keys.private_pem, keys.opened):
         error = failure_of(call(people.alice, key.id), SecretKeyChanged)
         assert "SECRET_KEY" in error.public
@@ -268,7 +266,7 @@ def test_digests(people: People) -> None:
 
 def test_stored_template(people: People) -> None:
     """CSR-1: a stored template is named in the request; one of somebody else is not found."""
-    templates, key = people.stack.core.templates, people.key()
+    templates, key = people.stack.app.templates, people.key()
     mine = result_of(templates.add(people.alice, TemplateDraft("devices", "Device", REQUEST)))
     stored = result_of(people.requests.generate(people.alice, "", RequestSource(key.id, mine.id)))
     assert (stored.name, stored.template) == ("device.example.com", "devices")
@@ -310,7 +308,7 @@ def test_bad_texts(people: People) -> None:
 
 def certificate(people: People, key: StoredKey) -> Issued:
     csr = result_of(people.requests.generate(people.alice, "", RequestSource(key.id, text=REQUEST)))
-    issued = result_of(people.stack.core.registration.sign(people.alice, csr.der, Method.UI))
+    issued = result_of(people.stack.app.registration.sign(people.alice, csr.der, Method.UI))
     assert isinstance(issued, Issued)
     return issued
 
@@ -354,7 +352,7 @@ def test_pfx_is_refused(people: People) -> None:
 def test_making_many_keys(people: People) -> None:
     """KEY-1: keys wait for threads of their own, and nobody's keys fill all places there."""
     pool, stack = HeldPool(), people.stack
-    keys = Keys(stack.core.store, stack.core.sealer, stack.core.issuers, pool, stack.clock)
+    keys = Keys(stack.app.store, stack.app.sealer, stack.app.issuers, pool, stack.clock)
     making = [keys.generate(people.alice, f"key {number}", "prime256v1") for number in range(AT_ONCE)]
     failure_of(keys.generate(people.alice, "one more", "prime256v1"), Overloaded)
     making.append(keys.generate(people.bob, "bob's", "prime256v1"))

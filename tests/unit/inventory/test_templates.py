@@ -91,7 +91,7 @@ def test_usages_are_those_of_the_text(desk: Desk, content: str, usages: tuple[st
     ],
 )
 def test_a_wrong_text_is_not_kept(desk: Desk, content: str, line: int) -> None:
-    """TPL-3, DECISIONS 23: it is validated before it is saved, and the error names its line."""
+    """TPL-3: it is validated before it is saved, and the error names its line."""
     mine = result_of(desk.rules.add(desk.alice, draft()))
     for refused in (
         desk.rules.validate(desk.alice, content),

@@ -15,7 +15,7 @@ import pytest
 from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
 from pikachu.core.errors import NotAuthorized, StoreUnavailable
 from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
-from pikachu.operations.audit_verification import ChainVerification
+from pikachu.operations.audit_verification import AuditVerification
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import open_store
 from tests.support.databases import NOW, Calls, Opened, event
@@ -35,7 +35,7 @@ def db(tmp_path: Path) -> Iterator[Opened]:
 def test_one_look_at_a_time(db: Opened) -> None:
     """Who asks while somebody looks sees how far that is; afterwards a new look can begin."""
     clock = Clock()
-    verification = ChainVerification(db.store, clock)
+    verification = AuditVerification(db.store, clock)
     assert verification.last(SYSTEM) is None
     for _ in range(3):
         db.get(db.store.add_event(event(), NOW))
@@ -55,7 +55,7 @@ def test_one_look_at_a_time(db: Opened) -> None:
 
 def test_without_a_database(db: Opened) -> None:
     """A look that can't be made to its end says nothing about the chain."""
-    verification = ChainVerification(db.store, Clock())
+    verification = AuditVerification(db.store, Clock())
     db.get(db.store.close())
     verification.begin(SYSTEM)
     look = verification.last(SYSTEM)
@@ -66,7 +66,7 @@ def test_without_a_database(db: Opened) -> None:
 def test_admins_only(db: Opened) -> None:
     """Nobody else begins one or sees what was found."""
     user = Principal(PrincipalKind.ACCOUNT, "alice", 1, Role.USER, frozenset({Scope.READ}))
-    verification = ChainVerification(db.store, Clock())
+    verification = AuditVerification(db.store, Clock())
     for actor in (user, replace(user, role=Role.ADMIN)):
         with pytest.raises(NotAuthorized):
             verification.begin(actor)
@@ -102,7 +102,7 @@ MIDDLE = ChainPosition(2000, b"middle")
 def test_interrupted() -> None:
     """A run that the database broke off is continued by the next one; the one after begins at the beginning."""
     store: Any = Interrupted()
-    verification = ChainVerification(store, Clock())
+    verification = AuditVerification(store, Clock())
     assert verification.begin(SYSTEM)
     broken = verification.last(SYSTEM)
     assert broken is not None

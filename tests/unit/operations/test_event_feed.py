@@ -1,4 +1,4 @@
-"""Who is told of what (UI-3, DECISIONS 50)."""
+"""Who is told of what (UI-3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.people import ANONYMOUS, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.times import utc
 from pikachu.operations import event_feed as live
-from pikachu.operations.event_feed import News
+from pikachu.operations.event_feed import Notification
 from pikachu.storage.store import open_store
 from tests.support.deferreds import result_of
 from tests.support.stack import Stack, build_core
@@ -29,24 +29,24 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     made.close()
 
 
-def listen(stack: Stack, actor: Principal) -> list[News]:
+def subscribe(stack: Stack, actor: Principal) -> list[Notification]:
     """What *actor* is told from now on."""
-    told: list[News] = []
-    stack.core.live.listen(actor, told.append)
+    told: list[Notification] = []
+    stack.app.event_feed.subscribe(actor, told.append)
     return told
 
 
 def write(stack: Stack, owner_id: int | None, name: str = "thing") -> None:
     """One event."""
     event = Event("update", "thing", name, "someone", owner_id=owner_id)
-    result_of(stack.core.store.add_event(event, utc(stack.clock.seconds())))
+    result_of(stack.app.store.add_event(event, utc(stack.clock.seconds())))
 
 
 def test_each_hears_of_their_own(stack: Stack) -> None:
     """A user hears of what is theirs, an admin of everything; what others do is not there for a user."""
-    alice, bob, root = listen(stack, USER), listen(stack, replace(USER, owner_id=3)), listen(stack, ADMIN)
-    weak = listen(stack, replace(ADMIN, scopes=frozenset({Scope.READ})))
-    nobody = listen(stack, replace(USER, owner_id=None))
+    alice, bob, root = subscribe(stack, USER), subscribe(stack, replace(USER, owner_id=3)), subscribe(stack, ADMIN)
+    weak = subscribe(stack, replace(ADMIN, scopes=frozenset({Scope.READ})))
+    nobody = subscribe(stack, replace(USER, owner_id=None))
     stack.issue("a.example.com", owner_id=1)
     assert alice == []
     stack.clock.advance(0.3)
@@ -62,8 +62,8 @@ def test_each_hears_of_their_own(stack: Stack) -> None:
 
 def test_a_burst_is_told_once(stack: Stack) -> None:
     """However much happens, a listener is told at most once a second, of the newest few."""
-    root = listen(stack, ADMIN)
-    alice = listen(stack, USER)
+    root = subscribe(stack, ADMIN)
+    alice = subscribe(stack, USER)
     for number in range(30):
         write(stack, 1 if number == 0 else 3, f"thing {number}")
     stack.clock.advance(0.3)
@@ -78,10 +78,10 @@ def test_a_burst_is_told_once(stack: Stack) -> None:
 
 def test_what_other_processes_do(stack: Stack) -> None:
     """Commits of others are found while somebody listens, and nobody asks when nobody does."""
-    other = open_store(stack.core.store._database.url.render_as_string(hide_password=False))
+    other = open_store(stack.app.store._database.url.render_as_string(hide_password=False))
     try:
-        told: list[News] = []
-        stop = stack.core.live.listen(USER, told.append)
+        told: list[Notification] = []
+        stop = stack.app.event_feed.subscribe(USER, told.append)
         result_of(other.add_event(Event("update", "thing", "theirs", "someone", owner_id=1), utc(0)))
         for _ in range(8):
             stack.clock.advance(0.25)
@@ -93,7 +93,7 @@ def test_what_other_processes_do(stack: Stack) -> None:
         assert len(told) == 1
         assert not stack.clock.getDelayedCalls()
         # What was done meanwhile is no news to who comes later.
-        again = listen(stack, USER)
+        again = subscribe(stack, USER)
         stack.clock.advance(0.3)
         assert again == []
         write(stack, 1, "new")
@@ -106,11 +106,11 @@ def test_what_other_processes_do(stack: Stack) -> None:
 def test_a_listener_that_fails_harms_nobody(stack: Stack) -> None:
     """The others are told."""
 
-    def fail(news: News) -> None:
+    def fail(news: Notification) -> None:
         raise RuntimeError
 
-    stack.core.live.listen(USER, fail)
-    told = listen(stack, USER)
+    stack.app.event_feed.subscribe(USER, fail)
+    told = subscribe(stack, USER)
     write(stack, 1)
     stack.clock.advance(0.3)
     assert len(told) == 1
@@ -119,21 +119,21 @@ def test_a_listener_that_fails_harms_nobody(stack: Stack) -> None:
 def test_who_may_listen(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is signed in and may read; and not too many."""
     with pytest.raises(AuthenticationFailed):
-        stack.core.live.listen(ANONYMOUS, lambda news: None)
+        stack.app.event_feed.subscribe(ANONYMOUS, lambda news: None)
     with pytest.raises(NotAuthorized):
-        stack.core.live.listen(replace(USER, scopes=frozenset({Scope.REVOKE})), lambda news: None)
+        stack.app.event_feed.subscribe(replace(USER, scopes=frozenset({Scope.REVOKE})), lambda news: None)
     monkeypatch.setattr(live, "LISTENERS", 1)
-    listen(stack, USER)
+    subscribe(stack, USER)
     with pytest.raises(Overloaded):
-        listen(stack, USER)
+        subscribe(stack, USER)
 
 
 def test_a_new_count_is_told(stack: Stack) -> None:
     """Who was shown an outdated count hears of the new one."""
-    root, alice = listen(stack, ADMIN), listen(stack, USER)
-    result_of(stack.core.statistics.overview(ADMIN))
+    root, alice = subscribe(stack, ADMIN), subscribe(stack, USER)
+    result_of(stack.app.statistics.overview(ADMIN))
     write(stack, None)
-    result_of(stack.core.statistics.overview(ADMIN))
+    result_of(stack.app.statistics.overview(ADMIN))
     stack.clock.advance(0.6)
     assert [bool(news.events) for news in root] == [True, False] or [bool(n.events) for n in root] == [False, True]
     assert alice == []

@@ -11,7 +11,7 @@ import pytest
 
 from pikachu.core.errors import AuthenticationFailed, MalformedRequest, NotAuthorized, NotFound
 from pikachu.core.model.people import ANONYMOUS, Principal, PrincipalKind, Role, Scope
-from pikachu.operations.server_view import MAXIMUM_LINES, Operation
+from pikachu.operations.server_view import MAXIMUM_LINES, ServerView
 from tests.support.deferreds import failure_of, result_of
 from tests.support.stack import Stack, build_core
 
@@ -38,7 +38,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 def test_settings(stack: Stack) -> None:
     """Each with its value, its origin and its default; no secret is among them."""
-    found = {(one.setting.section, one.setting.key): one for one in stack.core.operation.settings(ADMIN)}
+    found = {(one.setting.section, one.setting.key): one for one in stack.app.operation.settings(ADMIN)}
     assert found["LOGGING", "log_file"].setting.origin == "file"
     assert found["LOGGING", "log_file"].setting.value == str(stack.files.folder / "pikachu.log")
     assert found["HTTPS", "port"].setting.value == "443"
@@ -47,12 +47,12 @@ def test_settings(stack: Stack) -> None:
     assert found["HTTPS", "port"].comment
     assert found["LDAP", "ADMIN_PASSWORD"].setting.value == "********"
     assert SECRET not in str(found)
-    assert stack.core.operation.file(ADMIN) == str(stack.files.config)
+    assert stack.app.operation.file(ADMIN) == str(stack.files.config)
 
 
 def test_log(stack: Stack) -> None:
     """The last lines, and those with a keyword."""
-    operation = stack.core.operation
+    operation = stack.app.operation
     lines = result_of(Deferred.fromCoroutine(operation.log(ADMIN, 2)))
     assert [one.text for one in lines] == ["two", "three"]
     assert [one.text for one in result_of(Deferred.fromCoroutine(operation.log(ADMIN, 9, "ONE")))] == ["one"]
@@ -65,8 +65,8 @@ def test_log(stack: Stack) -> None:
 def test_without_a_log_file(tmp_path: Path) -> None:
     """It is said where the log goes."""
     made = build_core(tmp_path, changes={("LOGGING", "log_file"): ""})
-    assert "standard output" in failure_of(Deferred.fromCoroutine(made.core.operation.log(ADMIN, 1)), NotFound).public
-    assert made.core.operation.log_file(ADMIN) is None
+    assert "standard output" in failure_of(Deferred.fromCoroutine(made.app.operation.log(ADMIN, 1)), NotFound).public
+    assert made.app.operation.log_file(ADMIN) is None
     made.close()
 
 
@@ -75,7 +75,7 @@ def test_without_a_log_file(tmp_path: Path) -> None:
 )
 def test_who_may(stack: Stack, actor: Principal, error: type[AuthenticationFailed | NotAuthorized]) -> None:
     """Admins who act as such."""
-    operation: Operation = stack.core.operation
+    operation: ServerView = stack.app.operation
     asked: list[Callable[[Principal], object]] = [
         operation.settings,
         operation.warnings,

@@ -36,11 +36,11 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 def overview(stack: Stack, actor: Principal = ADMIN) -> Overview:
     """What is shown, after the time in which a count is kept."""
     stack.clock.advance(1)
-    return result_of(stack.core.statistics.overview(actor))
+    return result_of(stack.app.statistics.overview(actor))
 
 
 def test_each_sees_their_own(stack: Stack) -> None:
-    """UI-3, DECISIONS 50: a user's figures are about what is theirs; an admin's about everything."""
+    """UI-3: a user's figures are about what is theirs; an admin's about everything."""
     stack.issue("mine.example.com", owner_id=1, days=5)
     stack.issue("other.example.com", owner_id=3, days=20)
     stack.revoke(stack.issue("bad.example.com", owner_id=3))
@@ -67,8 +67,8 @@ def test_each_sees_their_own(stack: Stack) -> None:
 
 def test_who_may_not(stack: Stack) -> None:
     """An anonymous visitor, and a token that may not read, learn nothing."""
-    failure_of(stack.core.statistics.overview(ANONYMOUS), AuthenticationFailed)
-    failure_of(stack.core.statistics.overview(replace(USER, scopes=frozenset({Scope.ENROLL}))), NotAuthorized)
+    failure_of(stack.app.statistics.overview(ANONYMOUS), AuthenticationFailed)
+    failure_of(stack.app.statistics.overview(replace(USER, scopes=frozenset({Scope.ENROLL}))), NotAuthorized)
 
 
 def test_days_and_keys(stack: Stack) -> None:
@@ -99,7 +99,7 @@ def test_many_are_looked_at_bit_by_bit(stack: Stack, monkeypatch: pytest.MonkeyP
     for number in range(7):
         stack.issue(f"{number}.example.com")
     told: list[int | None] = []
-    stack.core.statistics.listen(told.append)
+    stack.app.statistics.subscribe(told.append)
     # Nothing takes time here, so all is done at once.
     assert overview(stack).looked_at in (2, 7)
     assert told == [None]
@@ -116,19 +116,19 @@ def test_a_count_is_kept_for_a_while(stack: Stack) -> None:
     counts = []
     for seconds in (0.0, 0.4, 0.0, 29.5, 1.0):
         stack.clock.advance(seconds)
-        counts.append(result_of(stack.core.statistics.overview(ADMIN)).counts)
+        counts.append(result_of(stack.app.statistics.overview(ADMIN)).counts)
     assert counts[0] is counts[1] is counts[2] is counts[3]
     assert counts[4] is not counts[3]
     told: list[int | None] = []
-    stack.core.statistics.listen(told.append)
+    stack.app.statistics.subscribe(told.append)
     stack.issue("a.example.com")
-    soon = result_of(stack.core.statistics.overview(ADMIN))
+    soon = result_of(stack.app.statistics.overview(ADMIN))
     # Too soon after the last: who asks is told when there is a newer one.
     assert soon.counts is counts[4]
     assert told == []
     stack.clock.advance(0.6)
     assert told == [None]
-    after = result_of(stack.core.statistics.overview(ADMIN)).counts
+    after = result_of(stack.app.statistics.overview(ADMIN)).counts
     assert after is not None
     assert after.valid == 1
 
@@ -168,7 +168,7 @@ def slow(tmp_path: Path) -> Iterator[Slow]:
 def test_nobody_waits_long(slow: Slow) -> None:
     """A page comes within a tenth of a second, with what is known, and hears of the count when that is done."""
     told: list[int | None] = []
-    slow.statistics.listen(told.append)
+    slow.statistics.subscribe(told.append)
     first = slow.ask()
     assert not first
     slow.clock.advance(0.1)
@@ -215,7 +215,7 @@ def test_without_a_database(slow: Slow) -> None:
 
 def test_approvals_and_accounts_wait(stack: Stack) -> None:
     """Admins see which accounts wait for them."""
-    accounts = stack.core.accounts
+    accounts = stack.app.accounts
     result_of(accounts.add_user(SYSTEM, "someone", "a@example.com", Role.USER, AccountState.PENDING, "long enough"))
     found = overview(stack).counts
     assert found is not None
@@ -227,7 +227,7 @@ def test_few_scopes_are_kept(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(statistics, "_SCOPES", 3)
     stack.issue("a.example.com", owner_id=4)
     for owner_id in (4, 5, 6, 7, 4):
-        found = result_of(stack.core.statistics.overview(replace(USER, owner_id=owner_id))).counts
+        found = result_of(stack.app.statistics.overview(replace(USER, owner_id=owner_id))).counts
         assert found is not None
         assert found.valid == (owner_id == 4)
 

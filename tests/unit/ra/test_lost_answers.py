@@ -32,11 +32,11 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 @pytest.mark.parametrize(("step", "after"), [("begin", True), ("complete", False), ("complete", True)])
 def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: str, after: bool) -> None:
     """The device sends the same bytes again; its challenge password is held by its own first try."""
-    core = stack.core
-    store: Any = FaultyStore(core.store)
-    authority = CertificateAuthority(stack.clock, store, core.issuers, "server:test")
-    registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, RegistrationSettings())
-    _, text = result_of(core.accounts.create_challenge(SYSTEM))
+    app = stack.app
+    store: Any = FaultyStore(app.store)
+    authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
+    registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, RegistrationSettings())
+    _, text = result_of(app.accounts.create_challenge(SYSTEM))
     _, body = make_csr(challenge=text)
 
     def enroll() -> Deferred[Issued | Pending]:
@@ -55,26 +55,26 @@ def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: s
 @pytest.mark.parametrize("is_alive", [True, False])
 def test_the_repetition_goes_to_another_node(stack: Stack, is_alive: bool) -> None:
     """HA-1: it is signed at once where the first node lives no more, and never while it does."""
-    core = stack.core
-    first, second = (core.store.register_node("one name", core.authority.now()) for _ in range(2))
-    core.store.hold_node(first if is_alive else second)
-    faulty: Any = FaultyStore(core.store)
-    _, text = result_of(core.accounts.create_challenge(SYSTEM))
+    app = stack.app
+    first, second = (app.store.register_node("one name", app.authority.now()) for _ in range(2))
+    app.store.hold_node(first if is_alive else second)
+    faulty: Any = FaultyStore(app.store)
+    _, text = result_of(app.accounts.create_challenge(SYSTEM))
     _, body = make_csr(challenge=text)
 
     def enroll(store: Any, process: str) -> Deferred[Issued | Pending]:
-        authority = CertificateAuthority(stack.clock, store, core.issuers, process)
+        authority = CertificateAuthority(stack.clock, store, app.issuers, process)
         settings = RegistrationSettings()
-        registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, settings)
+        registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, settings)
         return registration.est_enroll(Credentials("192.0.2.1"), body, None, renew=False, demanded=lambda *_: None)
 
     faulty.failing["complete"] = 1
     failure_of(enroll(faulty, first.process), StoreUnavailable)
     if is_alive:
         stack.clock.advance(120)
-        failure_of(enroll(core.store, second.process), Unavailable)
+        failure_of(enroll(app.store, second.process), Unavailable)
     else:
-        assert isinstance(result_of(enroll(core.store, second.process)), Issued)
+        assert isinstance(result_of(enroll(app.store, second.process)), Issued)
 
 
 class _WaitingStore:
@@ -111,10 +111,10 @@ class _WaitingStore:
 
 def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
     """API-2: it waits for the certificate of the first, and is not turned away."""
-    core = stack.core
-    store: Any = _WaitingStore(core.store)
-    authority = CertificateAuthority(stack.clock, store, core.issuers, "server:test")
-    registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, RegistrationSettings())
+    app = stack.app
+    store: Any = _WaitingStore(app.store)
+    authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
+    registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, RegistrationSettings())
     _, csr = make_csr()
 
     def sign() -> Deferred[Issued | Pending]:
@@ -130,10 +130,10 @@ def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
 
 def test_a_repetition_that_reads_just_before_the_first_ends(stack: Stack) -> None:
     """API-2: what it has read of the first is out of date when it hears it; it gets the certificate all the same."""
-    core = stack.core
-    store: Any = _WaitingStore(core.store)
-    authority = CertificateAuthority(stack.clock, store, core.issuers, "server:test")
-    registration = RegistrationAuthority(store, authority, core.policies, core.authenticator, RegistrationSettings())
+    app = stack.app
+    store: Any = _WaitingStore(app.store)
+    authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
+    registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, RegistrationSettings())
     _, csr = make_csr()
 
     def sign() -> Deferred[Issued | Pending]:

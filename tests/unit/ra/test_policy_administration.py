@@ -24,8 +24,8 @@ from pikachu.core.errors import (
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import ANONYMOUS, Principal, Role, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
-from pikachu.ra.policies import DefaultPolicyFiles, PolicyBook
-from pikachu.ra.policy_administration import Policies
+from pikachu.ra.policies import DefaultPolicyFiles, PolicyResolver
+from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.signers.key import KeySigner
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 from tests.support.deferreds import failure_of, result_of
@@ -40,8 +40,8 @@ class Desk:
     """The rules, and people who use them."""
 
     world: World
-    rules: Policies
-    book: PolicyBook
+    rules: PolicyAdministration
+    book: PolicyResolver
     admin: Principal
     alice: Principal
     bob: Principal
@@ -53,12 +53,12 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     extensions, validity = tmp_path / "ext.cnf", tmp_path / "days"
     extensions.write_text(DEFAULT_SERVER_EXTENSIONS)
     validity.write_text(DEFAULT_VALIDITY)
-    book = PolicyBook(world.store, DefaultPolicyFiles(extensions, validity), world.clock, ImmediatePool())
+    book = PolicyResolver(world.store, DefaultPolicyFiles(extensions, validity), world.clock, ImmediatePool())
     signer = KeySigner(world.ca.key, world.ca.der, (world.ca.der,), ImmediatePool())
     issuers = IssuingCAs("ec", {"ec": IssuingCA(world.issuer, signer)})
     people = [world.as_person(world.add(name, role)) for name, role in (("root", Role.ADMIN), ("alice", Role.USER))]
     people.append(world.as_person(world.add("bob")))
-    yield Desk(world, Policies(world.store, book, issuers, world.clock), book, *people)
+    yield Desk(world, PolicyAdministration(world.store, book, issuers, world.clock), book, *people)
     result_of(world.store.close())
 
 
@@ -259,7 +259,9 @@ def test_plain_policies_are_anybody_s(desk: Desk) -> None:
         "extendedKeyUsage = serverAuth\nsubjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid:always\n"
         "authorityInfoAccess = OCSP;URI:${http_url}/ocsp\n"
     )
-    rules = Policies(desk.world.store, desk.book, desk.rules._issuers, desk.world.clock, "http://pki.example.com/")
+    rules = PolicyAdministration(
+        desk.world.store, desk.book, desk.rules._issuers, desk.world.clock, "http://pki.example.com/"
+    )
     assert result_of(rules.add(desk.alice, draft(extensions=text))).extensions == text
 
 

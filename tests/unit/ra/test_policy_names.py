@@ -29,7 +29,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 def user(stack: Stack, name: str) -> Principal:
     """An account without rights but its own."""
     account = result_of(
-        stack.core.accounts.add_user(SYSTEM, name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, "secret-1")
+        stack.app.accounts.add_user(SYSTEM, name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, "secret-1")
     )
     return Principal(
         PrincipalKind.ACCOUNT, name, account.id, Role.USER, frozenset({Scope.READ, Scope.ENROLL, Scope.REVOKE})
@@ -38,7 +38,7 @@ def user(stack: Stack, name: str) -> Principal:
 
 def test_an_approval_takes_no_other_owner_policy_of_the_same_name(stack: Stack) -> None:
     """POL-3: a policy that was deleted and made again by somebody else is another one."""
-    rules, registration = stack.core.policy_rules, stack.core.registration
+    rules, registration = stack.app.policy_administration, stack.app.registration
     asker, other = user(stack, "asker"), user(stack, "other")
     text = "[ v3_ext ]\nextendedKeyUsage = clientAuth\n"
     made = result_of(rules.add(SYSTEM, Policy(0, "fleet", 30, text, system=True, approval=Approval.MANUAL)))
@@ -52,9 +52,9 @@ def test_an_approval_takes_no_other_owner_policy_of_the_same_name(stack: Stack) 
 
 def test_a_policy_that_names_alternative_names_decides_about_them(stack: Stack) -> None:
     """TPL-2: ``email:copy`` that finds no address leaves no room for the names that the request asks for."""
-    stack.core.policies.files.write(365, "[ v3_ext ]\nsubjectAltName = email:copy\n")
-    stack.core.policies.forget()
+    stack.app.policies.files.write(365, "[ v3_ext ]\nsubjectAltName = email:copy\n")
+    stack.app.policies.forget()
     _, csr = make_csr("p256", "device.example.com", sans=["DNS:other.example.com"])
-    issued = result_of(stack.core.registration.sign(SYSTEM, csr, Method.CLI))
+    issued = result_of(stack.app.registration.sign(SYSTEM, csr, Method.CLI))
     assert isinstance(issued, Issued)
     assert parse_certificate(issued.record.der).extension(SUBJECT_ALTERNATIVE_NAME) is None

@@ -51,14 +51,14 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.pool = HeldPool()
         self.stack: Stack = build_core(folder, pools=pools(self.pool), key_types=("p256", "rsa2048"))
-        adding = self.stack.core.accounts.add_user(
+        adding = self.stack.app.accounts.add_user(
             SYSTEM, "alice", "alice@example.com", Role.USER, AccountState.ACTIVE, "a password"
         )
         self.alice: Principal = account_principal(result_of(adding), "192.0.2.3")
 
     def policy(self, name: str, extensions: str) -> None:
         """Store a system policy."""
-        adding = self.stack.core.policy_rules.add(SYSTEM, Policy(0, name, 30, extensions, system=True))
+        adding = self.stack.app.policy_administration.add(SYSTEM, Policy(0, name, 30, extensions, system=True))
         assert not adding.called
         assert let_go(self.pool) == 1
         result_of(adding)
@@ -66,12 +66,12 @@ class Desk:
     def sign(self, policy: str, issuer: str | None = None) -> Deferred[Issued | Pending]:
         """Enroll a new key."""
         csr = make_csr("p256", "device.example.com")[1]
-        return self.stack.core.registration.sign(self.alice, csr, Method.API, policy=policy, issuer=issuer)
+        return self.stack.app.registration.sign(self.alice, csr, Method.API, policy=policy, issuer=issuer)
 
     def preview(self, policy: str) -> Deferred[Preview]:
         """Preview the same."""
         csr = make_csr("p256", "device.example.com")[1]
-        return self.stack.core.registration.preview(self.alice, csr, Method.API, policy=policy)
+        return self.stack.app.registration.preview(self.alice, csr, Method.API, policy=policy)
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ CHECKS = {
 def test_checks(desk: Desk, what: str) -> None:
     """Whoever stores, changes or installs a text waits for the pool; its faults are told as before."""
     text, error = CHECKS[what]
-    rules = desk.stack.core.policy_rules
+    rules = desk.stack.app.policy_administration
     desk.policy("there", DEFAULT_EXTENSIONS)
     there = result_of(rules.find(SYSTEM, "there"))
     own = Policy(0, "own", 30, text)
@@ -154,14 +154,14 @@ def test_checks(desk: Desk, what: str) -> None:
 
 def test_changed_files(desk: Desk) -> None:
     """Files that somebody else changed are read in the pool; until then the former policy counts."""
-    core = desk.stack.core
-    before = core.policies.default
-    core.policies.files.extensions.write_text(LONG)
+    app = desk.stack.app
+    before = app.policies.default
+    app.policies.files.extensions.write_text(LONG)
     desk.stack.clock.advance(2)
-    assert core.policies.default == before
-    assert core.policies.default == before
+    assert app.policies.default == before
+    assert app.policies.default == before
     assert let_go(desk.pool) == 1
-    assert core.policies.default.extensions == LONG
+    assert app.policies.default.extensions == LONG
 
 
 @pytest.mark.parametrize("text", ["9" * 11, "9" * 4000, "9" * 1_000_000, "0" * 5000 + "1", "\u0669" * 5000])
@@ -174,7 +174,7 @@ def test_long_numbers(text: str) -> None:
 @pytest.mark.parametrize("name", ["extensions", "validity"])
 def test_long_files(desk: Desk, name: str) -> None:
     """A file of any length is refused, with what to do."""
-    files = desk.stack.core.policies.files
+    files = desk.stack.app.policies.files
     path: Path = getattr(files, name)
     with path.open("wb") as stream:
         stream.truncate(1 << 32)

@@ -1,4 +1,4 @@
-"""Looking before signing (RA-3), and what becomes of requests that are kept here (RA-1, DECISIONS 52)."""
+"""Looking before signing (RA-3), and what becomes of requests that are kept here (RA-1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.ra.enrollment import Issued, Pending
-from pikachu.ra.policies import BARE_POLICY_NAME
+from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.preview import Given, Preview
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.extension_text import extension_text
@@ -52,9 +52,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     changes = {("CA", "public_url"): "http://ca.example.com"}
     made = build_core(tmp_path_factory.mktemp("core"), key_types=("p256", "rsa2048", "mldsa44"), changes=changes)
     for name, text in TEXTS.items():
-        result_of(made.core.policy_rules.add(SYSTEM, Policy(0, name, 30, text, system=True)))
+        result_of(made.app.policy_administration.add(SYSTEM, Policy(0, name, 30, text, system=True)))
     unhonoured = Policy(0, "unhonoured", 30, TEXTS["server"], system=True, limits=PolicyLimits(honour_names=False))
-    result_of(made.core.policy_rules.add(SYSTEM, unhonoured))
+    result_of(made.app.policy_administration.add(SYSTEM, unhonoured))
     yield made
     made.close()
 
@@ -70,31 +70,31 @@ def desk(tmp_path: Path) -> Iterator[Stack]:
 def person(stack: Stack, name: str, role: Role = Role.USER) -> Principal:
     """Somebody who has signed in."""
     account = result_of(
-        stack.core.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, "secret-1")
+        stack.app.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, "secret-1")
     )
     return account_principal(account, "192.0.2.9")
 
 
 def preview(stack: Stack, csr: bytes | int, actor: Principal = SYSTEM, **more: Any) -> Preview:
-    return result_of(stack.core.registration.preview(actor, csr, Method.UI, **more))
+    return result_of(stack.app.registration.preview(actor, csr, Method.UI, **more))
 
 
 def sign(stack: Stack, csr: bytes | int, actor: Principal = SYSTEM, **more: Any) -> CertificateRecord:
-    issued = result_of(stack.core.registration.sign(actor, csr, Method.UI, **more))
+    issued = result_of(stack.app.registration.sign(actor, csr, Method.UI, **more))
     assert isinstance(issued, Issued)
     return issued.record
 
 
 def events(stack: Stack, resource_type: str) -> list[Any]:
     query = ListQuery(limit=100, sort="id", filters={"resource_type": resource_type})
-    return [one.event for one in result_of(stack.core.store.events(query)).items]
+    return [one.event for one in result_of(stack.app.store.events(query)).items]
 
 
 def counts(stack: Stack) -> tuple[int | None, int | None, int | None]:
     """How many requests, certificates and events there are."""
-    store = stack.core.store
+    store = stack.app.store
     query = ListQuery(limit=1, count=True)
-    certificates = result_of(store.certificates(query, stack.core.authority.now()))
+    certificates = result_of(store.certificates(query, stack.app.authority.now()))
     return result_of(store.requests(query)).total, certificates.total, result_of(store.events(query)).total
 
 
@@ -114,7 +114,7 @@ CSRS = {
 
 
 @pytest.mark.parametrize("issuer", [None, "ec", "rsa", "mldsa"])
-@pytest.mark.parametrize("policy", [None, BARE_POLICY_NAME, "unhonoured", *TEXTS])
+@pytest.mark.parametrize("policy", [None, NO_EXTENSIONS_POLICY, "unhonoured", *TEXTS])
 @pytest.mark.parametrize("asked", CSRS)
 def test_what_is_shown_is_what_is_signed(stack: Stack, asked: str, policy: str | None, issuer: str | None) -> None:
     """RA-3: extensions, names, validity and issuing CA of the certificate are those of the preview, or both refuse."""
@@ -126,7 +126,7 @@ def test_what_is_shown_is_what_is_signed(stack: Stack, asked: str, policy: str |
     if shown.refusal is not None:
         assert shown.given is None
         failure = failure_of(
-            stack.core.registration.sign(SYSTEM, csr, Method.UI, policy=policy, issuer=issuer), type(shown.refusal)
+            stack.app.registration.sign(SYSTEM, csr, Method.UI, policy=policy, issuer=issuer), type(shown.refusal)
         )
         assert failure.public == shown.refusal.public
         return
@@ -159,7 +159,7 @@ def test_where_it_comes_from(stack: Stack) -> None:
     """RA-3: what is granted, replaced and dropped, and whose word each extension of the certificate is."""
     purposes = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.CODE_SIGNING])
     _, csr = make_csr("p256", "device.example.com", ["DNS:a.example.com"], extensions=[purposes])
-    bare = preview(stack, csr, policy=BARE_POLICY_NAME)
+    bare = preview(stack, csr, policy=NO_EXTENSIONS_POLICY)
     assert outcome(bare, SAN)[0] == "granted"
     assert outcome(bare, PURPOSES)[0] == "dropped"
     assert origins(bare.given) | {SAN: "request", KEY_USAGE: "CA"} == origins(bare.given)
@@ -176,8 +176,8 @@ def test_where_it_comes_from(stack: Stack) -> None:
 
 
 def test_no_extension_source(stack: Stack) -> None:
-    """RA-1: with none, the certificate has what the CA always adds (DECISIONS 19) and the names asked for."""
-    record = sign(stack, make_csr("p256", sans=["DNS:device.example.com"])[1], policy=BARE_POLICY_NAME)
+    """RA-1: with none, the certificate has what the CA always adds and the names asked for."""
+    record = sign(stack, make_csr("p256", sans=["DNS:device.example.com"])[1], policy=NO_EXTENSIONS_POLICY)
     found = x509.load_der_x509_certificate(record.der).extensions
     assert {type(one.value) for one in found} == {
         x509.BasicConstraints,
@@ -188,12 +188,12 @@ def test_no_extension_source(stack: Stack) -> None:
         x509.AuthorityInformationAccess,
         x509.CRLDistributionPoints,
     }
-    assert record.policy == BARE_POLICY_NAME
-    failure_of(stack.core.policy_rules.add(SYSTEM, Policy(0, "none", 1, "[ v3_ext ]\n", system=True)), Conflict)
+    assert record.policy == NO_EXTENSIONS_POLICY
+    failure_of(stack.app.policy_administration.add(SYSTEM, Policy(0, "none", 1, "[ v3_ext ]\n", system=True)), Conflict)
 
 
 def test_a_challenge_password_is_not_shown(stack: Stack) -> None:
-    """DECISIONS 16: that there is one is told, and that it counts for nothing; its text nowhere."""
+    """That there is one is told, and that it counts for nothing; its text nowhere."""
     shown = preview(stack, make_csr("p256", challenge="a secret word")[1])
     assert [one.name for one in shown.asked.attributes] == ["challengePassword"]
     assert "secret" not in repr(shown)
@@ -216,13 +216,13 @@ class TestRefusals:
         assert "1024 bits" in shown.asked.key
 
     def test_validity_past_the_end_of_the_ca(self, stack: Stack) -> None:
-        """DECISIONS 21: refused where it was asked for; shortened, and said so, where it is the policy's."""
+        """Refused where it was asked for; shortened, and said so, where it is the policy's."""
         csr = make_csr()[1]
         shown = preview(stack, csr, days=30000)
         assert isinstance(shown.refusal, PolicyViolation)
         assert "outlive the issuing CA" in shown.refusal.public
         long = Policy(0, "long", 30000, TEXTS["server"], system=True)
-        result_of(stack.core.policy_rules.add(SYSTEM, long))
+        result_of(stack.app.policy_administration.add(SYSTEM, long))
         given = preview(stack, csr, policy="long").given
         assert given is not None
         assert given.not_after == stack.issuer().certificate.not_after
@@ -236,7 +236,9 @@ class TestRefusals:
         """POL-4."""
         limits = PolicyLimits(keys=("RSA",), max_days=40)
         result_of(
-            stack.core.policy_rules.add(SYSTEM, Policy(0, "rsa only", 30, TEXTS["server"], system=True, limits=limits))
+            stack.app.policy_administration.add(
+                SYSTEM, Policy(0, "rsa only", 30, TEXTS["server"], system=True, limits=limits)
+            )
         )
         assert "RSA" in str(preview(stack, make_csr()[1], policy="rsa only").refusal)
         csr = make_csr("rsa2048", slot=4)[1]
@@ -244,19 +246,19 @@ class TestRefusals:
         assert "40 days" in str(preview(stack, csr, policy="rsa only", days=41).refusal)
 
     def test_somebody_elses_key(self, stack: Stack) -> None:
-        """DECISIONS 22: what the database knows refuses here as it does when signing."""
+        """What the database knows refuses here as it does when signing."""
         carol, dave = person(stack, "carol1"), person(stack, "dave1")
         key, csr = make_csr()
         sign(stack, csr, carol)
         _, other = make_csr(subject="other.example.com", key=key)
         shown = preview(stack, other, dave)
         assert isinstance(shown.refusal, PolicyViolation)
-        failure_of(stack.core.registration.sign(dave, other, Method.UI), PolicyViolation)
+        failure_of(stack.app.registration.sign(dave, other, Method.UI), PolicyViolation)
         assert preview(stack, other, carol).refusal is None
 
     def test_what_is_not_there(self, stack: Stack) -> None:
         """Unknown policies, issuing CAs and stored requests are not found; no request at all can't be read."""
-        registration = stack.core.registration
+        registration = stack.app.registration
         csr = make_csr()[1]
         failure_of(registration.preview(SYSTEM, csr, Method.UI, policy="nothing"), NotFound)
         failure_of(registration.preview(SYSTEM, csr, Method.UI, issuer="nothing"), NotFound)
@@ -266,9 +268,7 @@ class TestRefusals:
     def test_unreadable_extension(self, stack: Stack) -> None:
         """An extension of the request that is none is refused before anything is shown."""
         wrong = x509.UnrecognizedExtension(x509.ObjectIdentifier(KEY_USAGE), b"\x30\x00")
-        failure_of(
-            stack.core.registration.preview(SYSTEM, make_csr(extensions=[wrong])[1], Method.UI), MalformedRequest
-        )
+        failure_of(stack.app.registration.preview(SYSTEM, make_csr(extensions=[wrong])[1], Method.UI), MalformedRequest)
 
 
 class TestStoredRequests:
@@ -277,11 +277,11 @@ class TestStoredRequests:
     def test_signed(self, desk: Stack) -> None:
         """It is marked, with its certificate; an admin's signature leaves the certificate to who keeps the request."""
         alice, root = person(desk, "alice"), person(desk, "root", Role.ADMIN)
-        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
+        stored = result_of(desk.app.requests.store(alice, "mine", make_csr()[1]))
         assert preview(desk, stored.id, root).given is not None
         record = sign(desk, stored.id, root)
         assert record.owner_id == alice.owner_id
-        after = result_of(desk.core.requests.get(alice, stored.id))
+        after = result_of(desk.app.requests.get(alice, stored.id))
         assert (after.state, after.certificate_id) == ("signed", record.id)
         event = events(desk, "CSR")[-1]
         assert (event.type, event.actor, event.owner_id) == ("sign", "root", alice.owner_id)
@@ -289,15 +289,15 @@ class TestStoredRequests:
 
     def test_others_do_not_see_it(self, desk: Stack) -> None:
         alice, bob = person(desk, "alice"), person(desk, "bob")
-        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
-        failure_of(desk.core.registration.sign(bob, stored.id, Method.UI), NotFound)
-        failure_of(desk.core.registration.preview(bob, stored.id, Method.UI), NotFound)
+        stored = result_of(desk.app.requests.store(alice, "mine", make_csr()[1]))
+        failure_of(desk.app.registration.sign(bob, stored.id, Method.UI), NotFound)
+        failure_of(desk.app.registration.preview(bob, stored.id, Method.UI), NotFound)
 
     def test_rejected(self, desk: Stack) -> None:
         """By an admin, once, with a reason in the event; it is not signed any more."""
         alice, root = person(desk, "alice"), person(desk, "root", Role.ADMIN)
-        registration = desk.core.registration
-        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
+        registration = desk.app.registration
+        stored = result_of(desk.app.requests.store(alice, "mine", make_csr()[1]))
         failure_of(registration.reject_csr(alice, stored.id, ""), NotAuthorized)
         failure_of(registration.reject_csr(root, stored.id, "a\nb"), MalformedRequest)
         assert result_of(registration.reject_csr(root, stored.id, " no ")).state == "rejected"
@@ -310,15 +310,15 @@ class TestStoredRequests:
         """EST-4: under a manual policy it waits; what is decided then is told to it."""
         alice, root = person(desk, "alice"), person(desk, "root", Role.ADMIN)
         manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
-        result_of(desk.core.policy_rules.add(root, manual))
-        registration = desk.core.registration
-        stored = [result_of(desk.core.requests.store(alice, f"r{number}", make_csr()[1])) for number in range(2)]
+        result_of(desk.app.policy_administration.add(root, manual))
+        registration = desk.app.registration
+        stored = [result_of(desk.app.requests.store(alice, f"r{number}", make_csr()[1])) for number in range(2)]
         assert preview(desk, stored[0].id, alice, policy="manual").given.needs_approval  # type: ignore[union-attr]
         waiting = [result_of(registration.sign(alice, one.id, Method.UI, policy="manual")) for one in stored]
         first, second = (one.request_id for one in waiting if isinstance(one, Pending))
         record = result_of(registration.approve(root, first))
         result_of(registration.reject(root, second, "no"))
-        states = [result_of(desk.core.requests.get(alice, one.id)) for one in stored]
+        states = [result_of(desk.app.requests.get(alice, one.id)) for one in stored]
         assert [(one.state, one.certificate_id) for one in states] == [("signed", record.id), ("rejected", None)]
         assert [one.type for one in events(desk, "CSR")[-2:]] == ["sign", "reject"]
         assert events(desk, "request")[-1].owner_id == alice.owner_id
@@ -326,21 +326,21 @@ class TestStoredRequests:
     def test_deleted_meanwhile(self, desk: Stack) -> None:
         """What waits does not need it any more."""
         manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
-        result_of(desk.core.policy_rules.add(SYSTEM, manual))
+        result_of(desk.app.policy_administration.add(SYSTEM, manual))
         alice = person(desk, "alice")
-        stored = result_of(desk.core.requests.store(alice, "mine", make_csr()[1]))
-        waiting = result_of(desk.core.registration.sign(alice, stored.id, Method.UI, policy="manual"))
+        stored = result_of(desk.app.requests.store(alice, "mine", make_csr()[1]))
+        waiting = result_of(desk.app.registration.sign(alice, stored.id, Method.UI, policy="manual"))
         assert isinstance(waiting, Pending)
-        result_of(desk.core.requests.delete(alice, stored.id))
-        assert result_of(desk.core.registration.approve(SYSTEM, waiting.request_id)).owner_id == alice.owner_id
+        result_of(desk.app.requests.delete(alice, stored.id))
+        assert result_of(desk.app.registration.approve(SYSTEM, waiting.request_id)).owner_id == alice.owner_id
 
 
 def test_approvals_are_previewed(desk: Stack) -> None:
     """EST-4: who may approve sees both sides first; what was issued since is that."""
     alice, bob = person(desk, "alice"), person(desk, "bob")
     manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
-    policy = result_of(desk.core.policy_rules.add(SYSTEM, manual))
-    registration = desk.core.registration
+    policy = result_of(desk.app.policy_administration.add(SYSTEM, manual))
+    registration = desk.app.registration
     waiting = [
         result_of(registration.sign(alice, make_csr(subject=name)[1], Method.API, policy="manual"))
         for name in ("a.example.com", "b.example.com", "c.example.com")
@@ -360,7 +360,7 @@ def test_approvals_are_previewed(desk: Stack) -> None:
     rejected = result_of(registration.preview_approval(SYSTEM, second))
     assert rejected is not None
     assert (rejected.asked.subject, rejected.given) == ("CN=b.example.com", None)
-    result_of(desk.core.policy_rules.delete(SYSTEM, policy.id))
+    result_of(desk.app.policy_administration.delete(SYSTEM, policy.id))
     orphan = result_of(registration.preview_approval(SYSTEM, third))
     assert orphan is not None
     assert isinstance(orphan.refusal, NotFound)
@@ -368,9 +368,9 @@ def test_approvals_are_previewed(desk: Stack) -> None:
 
 def test_default_validity(desk: Stack) -> None:
     """RA-4: an admin changes it in its file; further lines and the extensions stay."""
-    rules, files = desk.core.policy_rules, desk.core.policies.files
+    rules, files = desk.app.policy_administration, desk.app.policies.files
     files.validity.write_text("# days\nshort = 7\ndefault = 365 # a year\n")
-    desk.core.policies.forget()
+    desk.app.policies.forget()
     assert rules.default(person(desk, "alice")).days == 365
     extensions = files.extensions.read_text()
     assert result_of(rules.set_default_validity(SYSTEM, 90)).days == 90
@@ -378,7 +378,7 @@ def test_default_validity(desk: Stack) -> None:
     assert files.extensions.read_text() == extensions
     given = preview(desk, make_csr()[1]).given
     assert given is not None
-    assert given.not_after - desk.core.authority.now() == timedelta(days=90, seconds=-1)
+    assert given.not_after - desk.app.authority.now() == timedelta(days=90, seconds=-1)
     assert events(desk, "policy")[-1].details["days"] == 90
     failure_of(rules.set_default_validity(person(desk, "bob"), 5), NotAuthorized)
     failure_of(rules.set_default_validity(SYSTEM, 0), PolicyViolation)
@@ -396,18 +396,18 @@ def test_default_validity(desk: Stack) -> None:
 )
 def test_validity_file(desk: Stack, before: str, after: str) -> None:
     """POL-2: a bare number, or lines of which one counts."""
-    desk.core.policies.files.validity.write_text(before)
-    desk.core.policies.forget()
-    assert result_of(desk.core.policy_rules.set_default_validity(SYSTEM, 90)).days == 90
-    assert desk.core.policies.files.validity.read_text() == after
+    desk.app.policies.files.validity.write_text(before)
+    desk.app.policies.forget()
+    assert result_of(desk.app.policy_administration.set_default_validity(SYSTEM, 90)).days == 90
+    assert desk.app.policies.files.validity.read_text() == after
 
 
 @pytest.mark.parametrize("kind", [PrincipalKind.CHALLENGE, PrincipalKind.CLIENT_CERTIFICATE])
 def test_only_accounts_have_things_signed_here(desk: Stack, kind: PrincipalKind) -> None:
     """RA-1: a device that may enroll does so by EST and SCEP; it neither signs nor sees what its owner keeps."""
     owner = person(desk, "alice")
-    kept = result_of(desk.core.requests.store(owner, "", make_csr()[1]))
+    kept = result_of(desk.app.requests.store(owner, "", make_csr()[1]))
     device = Principal(kind, "device", owner_id=owner.owner_id, scopes=frozenset({Scope.ENROLL}))
-    failure_of(desk.core.registration.sign(device, kept.id, Method.UI), NotAuthorized)
-    failure_of(desk.core.registration.sign(device, kept.der, Method.UI), NotAuthorized)
-    failure_of(desk.core.registration.preview(device, kept.id, Method.UI), NotAuthorized)
+    failure_of(desk.app.registration.sign(device, kept.id, Method.UI), NotAuthorized)
+    failure_of(desk.app.registration.sign(device, kept.der, Method.UI), NotAuthorized)
+    failure_of(desk.app.registration.preview(device, kept.id, Method.UI), NotAuthorized)

@@ -21,7 +21,7 @@ from tests.support.stack import Stack, build_core, open_stack
 
 def principal(stack: Stack, name: str, role: Role) -> Principal:
     """Somebody with an account."""
-    adding = stack.core.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, "long enough")
+    adding = stack.app.accounts.add_user(SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, "long enough")
     return account_principal(result_of(adding), "192.0.2.1")
 
 
@@ -42,7 +42,7 @@ def offline(tmp_path: Path) -> Iterator[Stack]:
 
 def test_all(stack: Stack) -> None:
     """UI-6: the issuing CAs and the root, with what each does; the default one first."""
-    found = stack.core.authorities.all()
+    found = stack.app.ca_directory.all()
     assert [(ca.name, ca.address, ca.generation) for ca in found] == [
         ("ec", "ec", Generation.CURRENT),
         ("rsa", "rsa", Generation.CURRENT),
@@ -53,15 +53,15 @@ def test_all(stack: Stack) -> None:
     assert all(ca.makes_crls for ca in found)
     assert "SCEP" in " ".join(found[1].work)
     assert "SCEP" not in " ".join(found[0].work)
-    assert stack.core.authorities.one(found[0].key_identifier) == found[0]
+    assert stack.app.ca_directory.one(found[0].key_identifier) == found[0]
     for address in ("", "ecc", "ROOT", "00"):
         with pytest.raises(NotFound):
-            stack.core.authorities.one(address)
+            stack.app.ca_directory.one(address)
 
 
 def test_offline_root(offline: Stack) -> None:
-    """DECISIONS 26: its CRL is brought by an admin."""
-    rooms = offline.core.authorities
+    """Its CRL is brought by an admin."""
+    rooms = offline.app.ca_directory
     admin, user = principal(offline, "root1", Role.ADMIN), principal(offline, "alice", Role.USER)
     root = rooms.one("root")
     assert (root.generation, root.makes_crls) == (Generation.ROOT, False)
@@ -83,7 +83,7 @@ def test_offline_root(offline: Stack) -> None:
 
 def test_crls(stack: Stack) -> None:
     """VA-1: number, dates, entries and text of the newest CRL, also of one that another process has made."""
-    rooms = stack.core.authorities
+    rooms = stack.app.ca_directory
     assert [state.crl for state in result_of(rooms.crls())] == [None, None, None]
     leaf = stack.issue()
     stack.revoke(leaf, RevocationReason.KEY_COMPROMISE)
@@ -98,7 +98,7 @@ def test_crls(stack: Stack) -> None:
     assert pem.startswith("-----BEGIN X509 CRL-----\n")
     assert result_of(rooms.crl_pem(state, 10)) is None
     other = open_stack(stack.files, stack.clock, process="command")
-    made = result_of(other.core.publisher.make(other.issuer("ec")))
+    made = result_of(other.app.publisher.make(other.issuer("ec")))
     other.close()
     again = result_of(rooms.crl("ec"))
     assert again.crl is not None
@@ -107,7 +107,7 @@ def test_crls(stack: Stack) -> None:
 
 def test_make(stack: Stack) -> None:
     """An admin has a CRL made at once, and the audit log tells of it."""
-    rooms = stack.core.authorities
+    rooms = stack.app.ca_directory
     admin, user = principal(stack, "root1", Role.ADMIN), principal(stack, "alice", Role.USER)
     failure_of(rooms.make_crl(user, "ec"), NotAuthorized)
     failure_of(rooms.make_crl(admin, "none"), NotFound)
@@ -115,5 +115,5 @@ def test_make(stack: Stack) -> None:
     assert first is not None
     assert second is not None
     assert second.number > first.number
-    event = result_of(stack.core.inventory.events(admin, ListQuery(filters={"resource_type": "CRL"}))).items[0].event
+    event = result_of(stack.app.inventory.events(admin, ListQuery(filters={"resource_type": "CRL"}))).items[0].event
     assert (event.type, event.actor, event.details["number"]) == ("create", "root1", second.number)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.va.crl_files import CRLBundle, CRLFolder, PublishedCRL, is_armoured, is_copy, replace_file, replace_files
+from pikachu.va.crl_files import CRLBundle, CRLFolder, PublishedCRL, is_copy, is_pem, replace_file, replace_files
 from pikachu.x509.crl import crl_pem
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -102,10 +102,10 @@ def test_whether_the_pem_is_that_of_the_der(tmp_path: Path, change: object) -> N
     """What was changed by another hand is noticed, and made anew."""
     der_path, pem_path = tmp_path / "ca.crl", tmp_path / "ca.pem"
     der_path.write_bytes(os.urandom(100_000))
-    assert not is_armoured(pem_path, der_path)
+    assert not is_pem(pem_path, der_path)
     pem = crl_pem(der_path.read_bytes())
     pem_path.write_bytes(pem)
-    assert is_armoured(pem_path, der_path)
+    assert is_pem(pem_path, der_path)
     assert callable(change)
     pem_path.write_bytes(change(pem))
-    assert not is_armoured(pem_path, der_path)
+    assert not is_pem(pem_path, der_path)

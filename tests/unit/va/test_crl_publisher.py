@@ -38,15 +38,15 @@ DAY = 86400
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """An EC CA below a root whose key is here; both have published their first CRL."""
     made = build_core(tmp_path / "ca")
-    result_of(made.core.publisher.begin())
+    result_of(made.app.publisher.begin())
     yield made
     made.close()
 
 
 def crl_of(stack: Stack, name: str | None = None) -> x509.CertificateRevocationList:
     """The CRL that is published, verified."""
-    issuer = stack.issuer() if name is None else next(one for one in stack.core.issuers.all() if one.name == name)
-    der_path, pem_path = stack.core.publisher.paths(issuer)
+    issuer = stack.issuer() if name is None else next(one for one in stack.app.issuers.all() if one.name == name)
+    der_path, pem_path = stack.app.publisher.paths(issuer)
     crl = x509.load_der_x509_crl(der_path.read_bytes())
     key: Any = x509.load_der_x509_certificate(issuer.certificate.der).public_key()
     assert crl.is_signature_valid(key)
@@ -78,7 +78,7 @@ def settle(stack: Stack) -> None:
 
 def make(stack: Stack) -> PublishedCRL:
     """A CRL now."""
-    return result_of(stack.core.publisher.make(stack.issuer()))
+    return result_of(stack.app.publisher.make(stack.issuer()))
 
 
 # --- what is on it -----------------------------------------------------------------------
@@ -142,7 +142,7 @@ def test_an_entry_stays_for_one_list_after_its_certificate_has_ended(stack: Stac
     assert serials(crl_of(stack)) == [short.serial, long.serial]
     make(stack)
     assert serials(crl_of(stack)) == [long.serial]
-    assert result_of(stack.core.statuses.status(short.serial)).status == "revoked"
+    assert result_of(stack.app.statuses.status(short.serial)).status == "revoked"
 
 
 def test_what_is_revoked_after_its_end_is_listed_once(stack: Stack) -> None:
@@ -205,7 +205,7 @@ def test_after_downtime_it_is_made_up_for_once(stack: Stack) -> None:
     stack.close()
     stack.clock.advance(40 * DAY)
     again = open_stack(stack.files, stack.clock)
-    result_of(again.core.publisher.begin())
+    result_of(again.app.publisher.begin())
     settle(again)
     assert number_of(crl_of(again)) == 2
     again.clock.advance(60)
@@ -219,8 +219,8 @@ def test_a_restart_alone_makes_none(stack: Stack) -> None:
     stack.revoke(first)
     settle(stack)
     again = stack.restart()
-    result_of(again.core.publisher.begin())
-    assert again.core.publisher.published(again.issuer()).number == 2
+    result_of(again.app.publisher.begin())
+    assert again.app.publisher.published(again.issuer()).number == 2
     again.revoke(second)
     settle(again)
     crl = crl_of(again)
@@ -233,11 +233,11 @@ def test_what_was_revoked_while_no_server_ran(stack: Stack) -> None:
     leaf = stack.issue()
     stack.close()
     command = open_stack(stack.files, stack.clock)
-    command.core.publisher.stop()
+    command.app.publisher.stop()
     command.revoke(leaf)
     command.close()
     again = open_stack(stack.files, stack.clock)
-    result_of(again.core.publisher.begin())
+    result_of(again.app.publisher.begin())
     assert serials(crl_of(again)) == [leaf.serial]
     again.close()
 
@@ -245,14 +245,14 @@ def test_what_was_revoked_while_no_server_ran(stack: Stack) -> None:
 def test_another_process_revokes(stack: Stack) -> None:
     """The server sees the change in the log, and makes the list."""
     leaf = stack.issue()
-    seen = result_of(stack.core.store.latest_change())
+    seen = result_of(stack.app.store.latest_change())
     elsewhere = Clock()
     elsewhere.advance(stack.clock.seconds())
     other = open_stack(stack.files, elsewhere, process="command")
     other.revoke(leaf)
     other.close()
-    changes = result_of(stack.core.store.changes_since(seen))
-    stack.core.publisher.changed(changes)
+    changes = result_of(stack.app.store.changes_since(seen))
+    stack.app.publisher.changed(changes)
     settle(stack)
     assert serials(crl_of(stack)) == [leaf.serial]
 
@@ -261,7 +261,7 @@ def test_a_ca_that_has_ended_signs_no_more(stack: Stack) -> None:
     """And nothing is tried again and again."""
     leaf = stack.issue()
     stack.clock.rightNow += 3700 * DAY
-    failure_of(stack.core.publisher.make(stack.issuer()), NotFound)
+    failure_of(stack.app.publisher.make(stack.issuer()), NotFound)
     stack.revoke(leaf)
     stack.clock.advance(1)
     assert not stack.clock.getDelayedCalls()
@@ -270,7 +270,7 @@ def test_a_ca_that_has_ended_signs_no_more(stack: Stack) -> None:
 def test_next_update_ends_with_the_ca(stack: Stack) -> None:
     """Nobody can verify a list after its issuer's end."""
     end = stack.issuer().certificate.not_after
-    stack.core.publisher.stop()
+    stack.app.publisher.stop()
     stack.clock.rightNow = end.timestamp() - 2 * DAY
     assert make(stack).next_update == end
 
@@ -280,12 +280,12 @@ def test_next_update_ends_with_the_ca(stack: Stack) -> None:
 
 def test_a_crash_between_number_and_file(stack: Stack) -> None:
     """The number is not used again, the old list stays."""
-    store = stack.core.store
-    before = stack.core.publisher.paths(stack.issuer())[0].read_bytes()
+    store = stack.app.store
+    before = stack.app.publisher.paths(stack.issuer())[0].read_bytes()
     lost = result_of(store.next_crl_number(stack.issuer().id, 0))
     again = stack.restart()
-    result_of(again.core.publisher.begin())
-    assert again.core.publisher.paths(again.issuer())[0].read_bytes() == before
+    result_of(again.app.publisher.begin())
+    assert again.app.publisher.paths(again.issuer())[0].read_bytes() == before
     assert make(again).number > lost
     again.close()
 
@@ -300,7 +300,7 @@ def test_an_older_database_beside_a_newer_file(stack: Stack, keep_database: bool
     for path in folder.glob("pikachu.sqlite*"):
         shutil.copy(path, saved)
     running = open_stack(stack.files, stack.clock)
-    result_of(running.core.publisher.begin())
+    result_of(running.app.publisher.begin())
     for _ in range(5):
         newest = make(running).number
     running.close()
@@ -310,7 +310,7 @@ def test_an_older_database_beside_a_newer_file(stack: Stack, keep_database: bool
         shutil.copy(path, folder)
     again = open_stack(stack.files, stack.clock)
     if keep_database:
-        result_of(again.core.publisher.begin())
+        result_of(again.app.publisher.begin())
     else:
         # Without a look at what is published, as a command does.
         make(again)
@@ -321,7 +321,7 @@ def test_an_older_database_beside_a_newer_file(stack: Stack, keep_database: bool
 def test_two_publishers(stack: Stack) -> None:
     """Distinct numbers, and the file never goes back."""
     other = open_stack(stack.files, stack.clock, process="other")
-    result_of(other.core.publisher.begin())
+    result_of(other.app.publisher.begin())
     numbers = []
     for number in range(6):
         which = (stack, other)[number % 2]
@@ -359,9 +359,9 @@ class _Held:
 
 def _slow_publisher(stack: Stack) -> tuple[CRLPublisher, _Held]:
     pool = _Held()
-    folder = stack.core.publisher.folder.path
-    settings = CRLSettings(7 * DAY, 0.5, folder, stack.core.config.paths.crl_path)
-    return CRLPublisher(stack.clock, stack.core.store, stack.core.issuers, pool, settings), pool
+    folder = stack.app.publisher.folder.path
+    settings = CRLSettings(7 * DAY, 0.5, folder, stack.app.config.paths.crl_path)
+    return CRLPublisher(stack.clock, stack.app.store, stack.app.issuers, pool, settings), pool
 
 
 def test_the_slower_of_two_publishers_does_not_undo_the_other(stack: Stack) -> None:
@@ -401,7 +401,7 @@ def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: 
     """It has read the entries before a revocation, and takes its number after the other has published."""
     slow, pool = _slow_publisher(stack)
     made: list[PublishedCRL] = []
-    numbers = stack.core.store.next_crl_number
+    numbers = stack.app.store.next_crl_number
     waiting: list[Deferred[None]] = []
 
     async def later(issuer_id: int, above: int) -> int:
@@ -410,8 +410,8 @@ def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: 
             await waiting[0]
         return await numbers(issuer_id, above)
 
-    store: Any = _Late(stack.core.store, later)
-    slow = CRLPublisher(stack.clock, store, stack.core.issuers, pool, slow._settings)
+    store: Any = _Late(stack.app.store, later)
+    slow = CRLPublisher(stack.clock, store, stack.app.issuers, pool, slow._settings)
     slow.make(stack.issuer()).addCallback(made.append)
     pool.go()
     leaf = stack.issue()
@@ -428,15 +428,15 @@ def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: 
 def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
     """Only the number of what the issuer has signed counts."""
     foreign = make_ca(name="Somebody else")
-    path = stack.core.publisher.paths(stack.issuer())[0]
+    path = stack.app.publisher.paths(stack.issuer())[0]
     path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
     leaf = stack.issue()
     stack.revoke(leaf)
     settle(stack)
     assert serials(crl_of(stack)) == [leaf.serial]
     path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
-    settings = CRLSettings(7 * DAY, 0.5, path.parent, stack.core.config.paths.crl_path)
-    again = CRLPublisher(stack.clock, stack.core.store, stack.core.issuers, stack.core.pools.files, settings)
+    settings = CRLSettings(7 * DAY, 0.5, path.parent, stack.app.config.paths.crl_path)
+    again = CRLPublisher(stack.clock, stack.app.store, stack.app.issuers, stack.app.pools.files, settings)
     result_of(again.begin())
     assert serials(crl_of(stack)) == [leaf.serial]
     again.stop()
@@ -445,12 +445,12 @@ def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
 def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
     """What has just been revoked is on the list that one was told of."""
     slow, pool = _slow_publisher(stack)
-    stack.core.store.subscribe(slow.changed)
+    stack.app.store.subscribe(slow.changed)
     made: list[PublishedCRL] = []
     slow.make(stack.issuer()).addCallback(made.append)
     leaf = stack.issue()
     pool.go()
-    stack.core.publisher.stop()
+    stack.app.publisher.stop()
     stack.revoke(leaf)
     for _ in range(3):
         slow.make(stack.issuer()).addCallback(made.append)
@@ -469,14 +469,14 @@ def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
 def test_a_signer_that_fails(stack: Stack) -> None:
     """The old list stays and is tried again; who waits is told."""
     leaf = stack.issue()
-    path = stack.core.publisher.paths(stack.issuer())[0]
+    path = stack.app.publisher.paths(stack.issuer())[0]
     before = path.read_bytes()
     signer = signer_of(stack, stack.files.issuers["ec"])
     stack.issuer().signer = signer
     signer.broken = True
     stack.revoke(leaf)
     settle(stack)
-    failure_of(stack.core.publisher.make(stack.issuer()), SignerUnavailable)
+    failure_of(stack.app.publisher.make(stack.issuer()), SignerUnavailable)
     assert path.read_bytes() == before
     signer.broken = False
     stack.clock.advance(11)
@@ -485,17 +485,17 @@ def test_a_signer_that_fails(stack: Stack) -> None:
 
 def test_a_signature_that_does_not_verify(stack: Stack) -> None:
     """It is not published."""
-    path = stack.core.publisher.paths(stack.issuer())[0]
+    path = stack.app.publisher.paths(stack.issuer())[0]
     before = path.read_bytes()
     stack.issuer().signer = signer_of(stack, stack.files.root)
-    failure_of(stack.core.publisher.make(stack.issuer()), SignerUnavailable)
+    failure_of(stack.app.publisher.make(stack.issuer()), SignerUnavailable)
     assert path.read_bytes() == before
 
 
 def test_a_full_disk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """The old list stays, nothing is left lying about, and the next try succeeds."""
     leaf = stack.issue()
-    folder = stack.core.publisher.folder.path
+    folder = stack.app.publisher.folder.path
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(descriptor: int) -> None:
@@ -503,7 +503,7 @@ def test_a_full_disk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        failure = failure_of(stack.core.publisher.make(stack.issuer()), StoreUnavailable)
+        failure = failure_of(stack.app.publisher.make(stack.issuer()), StoreUnavailable)
         assert "No space left" in failure.public
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     stack.revoke(leaf)
@@ -514,11 +514,11 @@ def test_a_full_disk(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_failure_at_start_does_not_stop_the_others(tmp_path: Path) -> None:
     """Each CA has a list of its own."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
-    ec = stack.core.issuers.named("ec")
+    ec = stack.app.issuers.named("ec")
     ec.signer = signer_of(stack, stack.files.issuers["ec"])
     ec.signer.broken = True
-    result_of(stack.core.publisher.begin())
-    assert {issuer.name for issuer in stack.core.issuers.all() if stack.core.publisher.paths(issuer)[0].exists()} == {
+    result_of(stack.app.publisher.begin())
+    assert {issuer.name for issuer in stack.app.issuers.all() if stack.app.publisher.paths(issuer)[0].exists()} == {
         "rsa",
         "root",
     }
@@ -531,11 +531,11 @@ def test_one_failure_at_start_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_file_that_is_no_crl_of_ours(stack: Stack) -> None:
     """It is replaced at start."""
     stack.close()
-    der_path, _ = stack.core.publisher.paths(stack.issuer())
+    der_path, _ = stack.app.publisher.paths(stack.issuer())
     for content in (b"", b"garbage", der_path.read_bytes()[:-1] + b"\x00"):
         der_path.write_bytes(content)
         again = open_stack(stack.files, stack.clock)
-        result_of(again.core.publisher.begin())
+        result_of(again.app.publisher.begin())
         crl_of(again)
         again.close()
 
@@ -548,7 +548,7 @@ def test_a_listener_that_fails(stack: Stack) -> None:
         told.append(crl.number)
         raise RuntimeError("no broker")
 
-    stack.core.publisher.subscribe(broken)
+    stack.app.publisher.subscribe(broken)
     assert [make(stack).number, make(stack).number] == told
 
 
@@ -558,13 +558,13 @@ def test_a_listener_that_fails(stack: Stack) -> None:
 def test_where_brokers_look(tmp_path: Path) -> None:
     """The default CA's PEM at crl_path, the others beside it; readable by all, nothing else there."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"), changes={("PATHS", "crl_dir"): "lists"})
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     folder = stack.files.folder / "crl"
     names = {"ec": "ca.crl", "rsa": "ca-rsa.crl", "root": "ca-root.crl"}
     assert {path.name for path in folder.iterdir()} == set(names.values())
-    for issuer in stack.core.issuers.all():
+    for issuer in stack.app.issuers.all():
         path = folder / names[issuer.name]
-        assert path.read_bytes() == stack.core.publisher.paths(issuer)[1].read_bytes()
+        assert path.read_bytes() == stack.app.publisher.paths(issuer)[1].read_bytes()
         assert path.stat().st_mode & 0o777 == 0o644
     stack.close()
 
@@ -572,12 +572,12 @@ def test_where_brokers_look(tmp_path: Path) -> None:
 def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
     """At the next start."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     stack.close()
     config = stack.files.config
     config.write_text(config.read_text().replace("mode = EC", "mode = RSA"))
     again = open_stack(stack.files, stack.clock)
-    result_of(again.core.publisher.begin())
+    result_of(again.app.publisher.begin())
     crl = x509.load_pem_x509_crl((stack.files.folder / "crl" / "ca.crl").read_bytes())
     assert crl.issuer.public_bytes() == again.issuer("rsa").certificate.subject_der
     again.close()
@@ -586,7 +586,7 @@ def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
 def rotate(stack: Stack, name: str, *arguments: str) -> None:
     """``pikachu ca rotate``, as another process would; the server takes it over."""
     assert main(["ca", "rotate", name, "--config", str(stack.files.config), *arguments]) == 0
-    result_of(stack.core.generations.update(stack.core.issuers))
+    result_of(stack.app.generations.update(stack.app.issuers))
 
 
 def crls_at(path: Path) -> list[x509.CertificateRevocationList]:
@@ -597,9 +597,9 @@ def crls_at(path: Path) -> list[x509.CertificateRevocationList]:
 
 @pytest.mark.parametrize(("name", "file"), [("ec", "ca.crl"), ("rsa", "ca-rsa.crl")])
 def test_brokers_get_every_generation(tmp_path: Path, name: str, file: str) -> None:
-    """DECISIONS 26: after a rotation the file lists the revoked of each generation, whichever publishes."""
+    """After a rotation the file lists the revoked of each generation, whichever publishes."""
     stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
-    result_of(stack.core.publisher.begin())
+    result_of(stack.app.publisher.begin())
     path = stack.files.folder / "crl" / file
     old = stack.issue(ca=name)
     stack.revoke(old)
@@ -614,15 +614,15 @@ def test_brokers_get_every_generation(tmp_path: Path, name: str, file: str) -> N
     assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
     assert path.stat().st_mode & 0o777 == 0o644
     # The former generation publishes by itself; a restart changes nothing, and repairs what was changed by others.
-    former = stack.core.issuers.generations(name, utc(stack.clock.seconds()))[1]
-    result_of(stack.core.publisher.make(former))
+    former = stack.app.issuers.generations(name, utc(stack.clock.seconds()))[1]
+    result_of(stack.app.publisher.make(former))
     whole = path.read_bytes()
     again = stack.restart()
-    result_of(again.core.publisher.begin())
+    result_of(again.app.publisher.begin())
     assert path.read_bytes() == whole
     path.write_bytes(whole[: len(whole) // 2])
     again = again.restart()
-    result_of(again.core.publisher.begin())
+    result_of(again.app.publisher.begin())
     assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
     again.close()
 
@@ -634,16 +634,16 @@ def test_a_publisher_that_waits_for_its_turn_knows_the_newest_generations(stack:
     pool.go()
     pool.go()
     rotate(stack, "ec")
-    stack.core.publisher.stop()
+    stack.app.publisher.stop()
     while pool.work:
         pool.go()
-    assert len(crls_at(stack.core.config.paths.crl_path)) == 2
+    assert len(crls_at(stack.app.config.paths.crl_path)) == 2
     slow.stop()
 
 
 def test_a_reader_sees_one_list_or_the_other(stack: Stack) -> None:
     """Who has opened the file reads on in what was there."""
-    der_path, _ = stack.core.publisher.paths(stack.issuer())
+    der_path, _ = stack.app.publisher.paths(stack.issuer())
     before = der_path.read_bytes()
     with der_path.open("rb") as reading:
         head = reading.read(20)
@@ -657,7 +657,7 @@ def test_twenty_thousand_entries(stack: Stack) -> None:
     """VA-3: one more costs no re-reading of the others."""
     leaf = stack.issue()
     stack.revoke(leaf)
-    database: Any = stack.core.store._database
+    database: Any = stack.app.store._database
 
     def fill(tx: Any) -> None:
         connection = tx.connection
@@ -681,7 +681,7 @@ def test_twenty_thousand_entries(stack: Stack) -> None:
 def offline(tmp_path: Path) -> Iterator[Stack]:
     """A CA whose root is kept elsewhere."""
     made = build_core(tmp_path / "offline", root_key=False)
-    result_of(made.core.publisher.begin())
+    result_of(made.app.publisher.begin())
     yield made
     made.close()
 
@@ -689,7 +689,7 @@ def offline(tmp_path: Path) -> Iterator[Stack]:
 def test_a_roots_crl_is_brought(offline: Stack) -> None:
     """In DER or PEM; it lies where CDPs and brokers look."""
     root = offline.files.root
-    publisher = offline.core.publisher
+    publisher = offline.app.publisher
     crl = brought(root, revoked=77)
     published = result_of(publisher.accept_upload(crl))
     assert (published.number, published.entries) == (5, 1)
@@ -706,7 +706,7 @@ def test_a_roots_crl_is_brought(offline: Stack) -> None:
 def test_what_is_refused(offline: Stack) -> None:
     """Of another CA, older, ended or damaged; what was there stays."""
     root = offline.files.root
-    publisher = offline.core.publisher
+    publisher = offline.app.publisher
     good = brought(root, 9)
     path = result_of(publisher.accept_upload(good)).der_path
     stranger = make_ca("p256", "Stranger")
@@ -736,7 +736,7 @@ def test_what_is_refused(offline: Stack) -> None:
 
 def test_a_root_that_is_here_makes_its_own(stack: Stack) -> None:
     """An upload would contradict it."""
-    failure_of(stack.core.publisher.accept_upload(brought(stack.files.root)), Conflict)
+    failure_of(stack.app.publisher.accept_upload(brought(stack.files.root)), Conflict)
     assert number_of(crl_of(stack, "root")) == 1
 
 
@@ -755,8 +755,8 @@ def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> Non
     blocked = tmp_path / "blocked"
     blocked.write_text("not a folder")
     settings = CRLSettings(DAY, 0.5, blocked, None)
-    core = offline.core
-    publisher = CRLPublisher(offline.clock, core.store, core.issuers, core.pools.files, settings)
+    app = offline.app
+    publisher = CRLPublisher(offline.clock, app.store, app.issuers, app.pools.files, settings)
     failure_of(publisher.accept_upload(brought(offline.files.root)), StoreUnavailable)
     failure_of(publisher.make(offline.issuer()), StoreUnavailable)
     publisher.stop()
@@ -767,8 +767,8 @@ def test_who_may_bring_a_crl(offline: Stack) -> None:
     """VA-2: admins only, and it is in the audit log."""
     user = Principal(PrincipalKind.ACCOUNT, "user", 1, Role.USER, frozenset({Scope.READ, Scope.ENROLL}))
     data = brought(offline.files.root)
-    failure_of(offline.core.publisher.upload(user, data), NotAuthorized)
-    published = result_of(offline.core.publisher.upload(SYSTEM, data))
+    failure_of(offline.app.publisher.upload(user, data), NotAuthorized)
+    published = result_of(offline.app.publisher.upload(SYSTEM, data))
     assert published.number == 5
-    newest = result_of(offline.core.store.events(ListQuery(limit=1))).items[0].event
+    newest = result_of(offline.app.store.events(ListQuery(limit=1))).items[0].event
     assert (newest.type, newest.resource_type, newest.details["number"]) == ("upload", "CRL", 5)

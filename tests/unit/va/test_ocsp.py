@@ -13,7 +13,7 @@ from twisted.logger import capturedLogs
 import pytest
 
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
-from pikachu.ca.service_certificates import OCSP, ServiceCredentials
+from pikachu.ca.service_certificates import OCSP, ServiceCertificates
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import IssuanceFailed, MalformedRequest, NotAuthorized, SignerUnavailable, StoreUnavailable
 from pikachu.core.interfaces import ToBeSigned
@@ -52,7 +52,7 @@ def ids(stack: Stack, *leaves: Leaf | int, algorithm: str = SHA1, null: bool = T
 
 def ask(stack: Stack, *leaves: Leaf | int, nonce: bytes | None = None, algorithm: str = SHA1) -> OCSPAnswer:
     """An answer of the responder."""
-    return result_of(stack.core.responder.answer(ids(stack, *leaves, algorithm=algorithm), nonce))
+    return result_of(stack.app.responder.answer(ids(stack, *leaves, algorithm=algorithm), nonce))
 
 
 def told(stack: Stack, answer: OCSPAnswer) -> ocsp.Answer:
@@ -69,7 +69,7 @@ class _Reader:
     """A store whose answers about status come when they are let go."""
 
     def __init__(self, stack: Stack) -> None:
-        self.store = stack.core.store
+        self.store = stack.app.store
         self.held: list[tuple[Deferred[StatusRecord | None], StatusRecord | None]] = []
 
     def __getattr__(self, name: str) -> Any:
@@ -110,7 +110,7 @@ class _Signer(KeySigner):
             return failed
         return super().sign_certificate(to_be_signed)
 
-    def sign_at_once(self, data: bytes) -> bytes | None:
+    def try_sign(self, data: bytes) -> bytes | None:
         return None
 
 
@@ -140,7 +140,7 @@ def test_a_revocation_shows_before_it_is_reported(stack: Stack) -> None:
     def when_done(record: object) -> None:
         seen.append((good.dropped, status(stack, leaf)))
 
-    result_of(stack.core.authority.revoke(leaf.serial, RevocationReason.UNSPECIFIED, SYSTEM).addCallback(when_done))
+    result_of(stack.app.authority.revoke(leaf.serial, RevocationReason.UNSPECIFIED, SYSTEM).addCallback(when_done))
     assert seen == [(True, "revoked")]
 
 
@@ -170,11 +170,11 @@ def test_a_revocation_while_the_status_is_read(stack: Stack) -> None:
     responder = OCSPResponder(
         stack.clock,
         reader,
-        stack.core.issuers,
-        stack.core.credentials,
+        stack.app.issuers,
+        stack.app.credentials,
         OCSPSettings(),
     )
-    stack.core.store.subscribe(responder.forget)
+    stack.app.store.subscribe(responder.forget)
     leaf = stack.issue()
     answers: list[OCSPAnswer] = []
     responder.answer(ids(stack, leaf), None).addCallback(answers.append)
@@ -184,7 +184,7 @@ def test_a_revocation_while_the_status_is_read(stack: Stack) -> None:
     assert not answers, "it has to look again"
     reader.let_go()
     assert told(stack, answers[0]).status == "revoked"
-    assert responder.answer_at_once(ids(stack, leaf), None) is answers[0]
+    assert responder.cached_answer(ids(stack, leaf), None) is answers[0]
 
 
 def test_a_revocation_while_the_answer_is_signed(stack: Stack) -> None:
@@ -197,7 +197,7 @@ def test_a_revocation_while_the_answer_is_signed(stack: Stack) -> None:
     signer.held = []
     answers: list[OCSPAnswer] = []
     for nonce in (None, b"n" * 16):
-        other.core.responder.answer(ids(other, leaf), nonce).addCallback(answers.append)
+        other.app.responder.answer(ids(other, leaf), nonce).addCallback(answers.append)
     other.revoke(leaf)
     while signer.held:
         signer.held.pop(0)()
@@ -208,14 +208,14 @@ def test_a_revocation_while_the_answer_is_signed(stack: Stack) -> None:
 def test_another_process_revokes(stack: Stack) -> None:
     """Its changes come through the log of the database."""
     leaf = stack.issue()
-    seen = result_of(stack.core.store.latest_change())
+    seen = result_of(stack.app.store.latest_change())
     assert status(stack, leaf) == "good"
     other = open_stack(stack.files, stack.clock, process="other")
     other.revoke(leaf)
     other.close()
-    changes = result_of(stack.core.store.changes_since(seen))
+    changes = result_of(stack.app.store.changes_since(seen))
     assert [change.serial for change in changes] == [leaf.serial]
-    stack.core.responder.forget(changes)
+    stack.app.responder.forget(changes)
     assert status(stack, leaf) == "revoked"
 
 
@@ -224,7 +224,7 @@ def test_another_process_revokes(stack: Stack) -> None:
 
 def test_unknown_serials_take_no_memory(stack: Stack) -> None:
     """10,000 of them are answered, none is kept; one that is issued later is good at once."""
-    responder = stack.core.responder
+    responder = stack.app.responder
     leaf = stack.issue()
     ask(stack, leaf)
     before = responder.kept
@@ -241,7 +241,7 @@ def test_answers_are_bounded_in_octets(stack: Stack) -> None:
     other = build_core(stack.files.folder.parent / "other", changes={("OCSP", "cache_size"): "20K"})
     leaves = [other.issue() for _ in range(40)]
     answers = [ask(other, leaf) for leaf in leaves]
-    number, octets = other.core.responder.kept
+    number, octets = other.app.responder.kept
     assert 5 < number < 30
     assert octets <= 20 * 1024
     assert answers[0].dropped
@@ -256,7 +256,7 @@ def test_nothing_is_kept_where_there_is_no_memory_for_it(stack: Stack) -> None:
     other = build_core(stack.files.folder.parent / "other", changes={("OCSP", "cache_size"): "0"})
     leaf = other.issue()
     assert status(other, leaf) == "good"
-    assert other.core.responder.kept == (0, 0)
+    assert other.app.responder.kept == (0, 0)
     other.close()
 
 
@@ -265,7 +265,7 @@ def test_answers_with_a_nonce_are_not_kept(stack: Stack) -> None:
     leaf = stack.issue()
     first = ask(stack, leaf, nonce=b"n" * 16)
     assert not first.cacheable
-    assert stack.core.responder.kept[0] == 0
+    assert stack.app.responder.kept[0] == 0
     assert told(stack, first).nonce == b"n" * 16
 
 
@@ -304,8 +304,8 @@ def test_a_clock_that_is_set_back(stack: Stack) -> None:
 def test_the_delegated_responder(tmp_path: Path, key_type: str) -> None:
     """OCSP-2: of the issuer's family, issued by it, kept over a restart, sealed."""
     stack = build_core(tmp_path / "ca", key_types=[key_type])
-    result_of(stack.core.responder.prepare())
-    first = result_of(stack.core.credentials.get(stack.issuer(), OCSP))
+    result_of(stack.app.responder.prepare())
+    first = result_of(stack.app.credentials.get(stack.issuer(), OCSP))
     certificate = parse_certificate(first.signer.certificate)
     assert first.key.text in {"EC/prime256v1", "RSA/2048", "PQC/mldsa44"}
     assert certificate.not_after - utc(stack.clock.seconds()) <= timedelta(days=31)
@@ -313,7 +313,7 @@ def test_the_delegated_responder(tmp_path: Path, key_type: str) -> None:
     stored = (stack.files.folder / "pikachu.sqlite-wal").read_bytes()
     assert b"PRIVATE KEY" not in stored
     again = stack.restart()
-    second = result_of(again.core.credentials.get(again.issuer(), OCSP))
+    second = result_of(again.app.credentials.get(again.issuer(), OCSP))
     assert second.signer.certificate == first.signer.certificate
     again.close()
 
@@ -347,7 +347,7 @@ def test_a_renewal_that_fails(stack: Stack) -> None:
     signer = replace_signer(stack)
     signer.broken = True
     stack.clock.advance(20 * DAY)
-    requests = result_of(stack.core.store.orphans(None, utc(stack.clock.seconds())))
+    requests = result_of(stack.app.store.orphans(None, utc(stack.clock.seconds())))
     with capturedLogs() as logs:
         for number in range(20):
             answer = told(stack, ask(stack, leaf, nonce=b"%016d" % number))
@@ -358,8 +358,8 @@ def test_a_renewal_that_fails(stack: Stack) -> None:
     answer = told(stack, ask(stack, leaf))
     assert answer.singles[0].next_update == answer.responder.not_after
     stack.clock.advance(2 * DAY)
-    failure_of(stack.core.responder.answer(ids(stack, leaf), None), SignerUnavailable)
-    assert stack.core.responder.answer_at_once(ids(stack, leaf), None) is None
+    failure_of(stack.app.responder.answer(ids(stack, leaf), None), SignerUnavailable)
+    assert stack.app.responder.cached_answer(ids(stack, leaf), None) is None
     signer.broken = False
     assert told(stack, ask(stack, leaf)).responder.der != old
 
@@ -379,8 +379,8 @@ def test_many_ask_while_the_responder_is_made(stack: Stack) -> None:
             return result
 
     pool = Later()
-    core = stack.core
-    credentials = ServiceCredentials(core.store, core.authority, core.sealer, pool)
+    app = stack.app
+    credentials = ServiceCertificates(app.store, app.authority, app.sealer, pool)
     found: list[Any] = []
     for _ in range(5):
         credentials.get(stack.issuer(), OCSP).addCallback(found.append)
@@ -396,16 +396,16 @@ def test_a_key_that_was_rolled_over(stack: Stack) -> None:
     before = stack.issue()
     root = stack.files.root
     identity = make_ca("p256", "Test ec CA", issuer=root, path_length=0)
-    record = stack.core.store.register_issuer("ec", identity.key_identifier, identity.der, utc(stack.clock.seconds()))
+    record = stack.app.store.register_issuer("ec", identity.key_identifier, identity.der, utc(stack.clock.seconds()))
     new = IssuingCA(record, signer_of(stack, identity))
-    stack.core.issuers.switch_to(new)
+    stack.app.issuers.switch_to(new)
     after = stack.issue()
     assert old.certificate.subject_der == new.certificate.subject_der
     now = utc(stack.clock.seconds())
     for issuer, leaf, stranger in ((old, before, after), (new, after, before)):
         for serial, expected in ((leaf.serial, "good"), (stranger.serial, "unknown")):
             asked = decode_request(ocsp.request(ocsp.cert_id(issuer.certificate, serial))).cert_ids
-            answer = result_of(stack.core.responder.answer(asked, None))
+            answer = result_of(stack.app.responder.answer(asked, None))
             assert ocsp.verify(answer.der, issuer.certificate, now).status == expected
 
 
@@ -413,15 +413,15 @@ def test_two_cas_with_one_name(tmp_path: Path) -> None:
     """CertIDs are told apart by the hash of the key."""
     stack = build_core(tmp_path / "ca")
     other = make_ca("rsa2048", "Test ec CA", issuer=stack.files.root, path_length=0, slot=20)
-    record = stack.core.store.register_issuer("rsa", other.key_identifier, other.der, utc(stack.clock.seconds()))
+    record = stack.app.store.register_issuer("rsa", other.key_identifier, other.der, utc(stack.clock.seconds()))
     twin = IssuingCA(record, signer_of(stack, other))
-    issuers: IssuingCAs = stack.core.issuers
+    issuers: IssuingCAs = stack.app.issuers
     issuers.add_other(twin)
-    stack.core.responder.refresh_issuers()
+    stack.app.responder.refresh_issuers()
     leaf = stack.issue()
     now = utc(stack.clock.seconds())
     asked = decode_request(ocsp.request(ocsp.cert_id(twin.certificate, leaf.serial))).cert_ids
-    answer = result_of(stack.core.responder.answer(asked, None))
+    answer = result_of(stack.app.responder.answer(asked, None))
     assert ocsp.verify(answer.der, twin.certificate, now).status == "unknown"
     assert status(stack, leaf) == "good"
     stack.close()
@@ -435,13 +435,13 @@ def test_failures_have_names(stack: Stack) -> None:
     leaf = stack.issue()
     foreign = make_ca("p256", "Elsewhere")
     asked = decode_request(ocsp.request(ocsp.cert_id(parse_certificate(foreign.der), leaf.serial))).cert_ids
-    failure_of(stack.core.responder.answer(asked, None), NotAuthorized)
-    assert stack.core.responder.answer_at_once(asked, None) is None
+    failure_of(stack.app.responder.answer(asked, None), NotAuthorized)
+    assert stack.app.responder.cached_answer(asked, None) is None
     stack.clock.advance(3700 * DAY)
-    failure_of(stack.core.responder.answer(ids(stack, leaf), None), IssuanceFailed)
-    result_of(stack.core.store.close())
+    failure_of(stack.app.responder.answer(ids(stack, leaf), None), IssuanceFailed)
+    result_of(stack.app.store.close())
     stack.clock.rightNow -= 3700 * DAY
-    failure_of(stack.core.responder.answer(ids(stack, 5), None), StoreUnavailable)
+    failure_of(stack.app.responder.answer(ids(stack, 5), None), StoreUnavailable)
 
 
 # --- status for people -------------------------------------------------------------------
@@ -449,7 +449,7 @@ def test_failures_have_names(stack: Stack) -> None:
 
 def test_status_of_a_serial(stack: Stack) -> None:
     """CRT-8: hold counts as revoked, revoked beats expired, deleted is not found."""
-    statuses = stack.core.statuses
+    statuses = stack.app.statuses
     valid, held, deleted, gone = stack.issue(), stack.issue(days=1), stack.issue(), stack.issue(days=1)
     stack.revoke(held, RevocationReason.CERTIFICATE_HOLD)
     stack.delete(deleted)
@@ -461,7 +461,7 @@ def test_status_of_a_serial(stack: Stack) -> None:
 
 def test_expired_ids(stack: Stack) -> None:
     """CRT-8: ascending, in pages."""
-    statuses = stack.core.statuses
+    statuses = stack.app.statuses
     short = [stack.issue(days=1).record.id for _ in range(5)]
     stack.issue(days=9)
     assert result_of(statuses.expired_ids(0, 10)) == []
@@ -479,10 +479,10 @@ def test_everything_is_forgotten_at_once(tmp_path: Path) -> None:
     leaf = stack.issue()
     hashes = IssuerHashes(stack.issuer().certificate.subject_der, public_key_bits(stack.issuer().certificate.spki_der))
     asked = (hashes.cert_id(leaf.serial),)
-    kept = result_of(stack.core.responder.answer(asked, None))
-    assert stack.core.responder.answer_at_once(asked, None) is kept
-    stack.core.responder.forget_all()
+    kept = result_of(stack.app.responder.answer(asked, None))
+    assert stack.app.responder.cached_answer(asked, None) is kept
+    stack.app.responder.forget_all()
     assert kept.dropped
-    assert stack.core.responder.answer_at_once(asked, None) is None
-    assert stack.core.responder.kept[0] == 0
+    assert stack.app.responder.cached_answer(asked, None) is None
+    assert stack.app.responder.kept[0] == 0
     stack.close()

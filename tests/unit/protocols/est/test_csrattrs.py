@@ -14,7 +14,7 @@ from pikachu.protocols.est.csrattrs import (
     LIBEST_LIMIT,
     REQUEST_TEMPLATE,
     CSRAttribute,
-    Demands,
+    RequiredAttributes,
     encode_csrattrs,
     parse_csrattrs,
 )
@@ -42,7 +42,7 @@ def test_rfc_7030_vector() -> None:
 
 def test_nothing_demanded() -> None:
     """Answered by 204."""
-    assert Demands().attributes() == ()
+    assert RequiredAttributes().attributes() == ()
     assert encode_csrattrs(()) == b"\x30\x00"
     assert parse_csrattrs(b"\x30\x00") == ()
 
@@ -67,18 +67,18 @@ def test_nothing_demanded() -> None:
 )
 def test_key_types(key: str, expected: list[CSRAttribute]) -> None:
     """The key type with its parameter, the signature algorithm as a bare OID."""
-    assert list(Demands(key=key).attributes()) == expected
+    assert list(RequiredAttributes(key=key).attributes()) == expected
 
 
 @pytest.mark.parametrize("key", ["", "RSA", "RSA/x", "EC/foo", "DSA/2048"])
 def test_key_types_that_do_not_exist(key: str) -> None:
     with pytest.raises(UnsupportedAlgorithm):
-        Demands(key=key).attributes()
+        RequiredAttributes(key=key).attributes()
 
 
 def test_linking_and_extensions() -> None:
     """The challengePassword OID when linking is demanded; whole Extensions in one attribute."""
-    link, asked = Demands(linked=True, extensions=(KEY_USAGE,)).attributes()
+    link, asked = RequiredAttributes(linked=True, extensions=(KEY_USAGE,)).attributes()
     assert link == CSRAttribute(CHALLENGE_PASSWORD)
     assert asked.oid == EXTENSION_REQUEST
     assert [parse_extensions(value) for value in asked.values] == [(KEY_USAGE,)]
@@ -86,7 +86,7 @@ def test_linking_and_extensions() -> None:
 
 def test_template() -> None:
     """What only RFC 9908's template can say, byte for byte."""
-    demands = Demands(
+    demands = RequiredAttributes(
         key="EC/prime256v1", extensions=(KEY_USAGE,), extension_types=("2.5.29.17",), subject_types=("2.5.4.3",)
     )
     *_, template = demands.attributes()
@@ -101,13 +101,13 @@ def test_template() -> None:
         ),
     )
     for key in ("RSA/2048", "PQC/mldsa44", None):
-        assert Demands(key=key, subject_types=("2.5.4.3",)).attributes()[-1].oid == REQUEST_TEMPLATE
+        assert RequiredAttributes(key=key, subject_types=("2.5.4.3",)).attributes()[-1].oid == REQUEST_TEMPLATE
 
 
 def test_libest_can_read_it() -> None:
     """Base64 of at most 1024 characters; the template is what goes."""
     large = Extension("1.2.3", False, der.octet_string(bytes(500)))
-    attributes = Demands(extensions=(large,), extension_types=("2.5.29.17",)).attributes()
+    attributes = RequiredAttributes(extensions=(large,), extension_types=("2.5.29.17",)).attributes()
     assert [found.oid for found in attributes] == [EXTENSION_REQUEST]
     assert len(base64.b64encode(encode_csrattrs(attributes))) <= 1024
     assert LIBEST_LIMIT * 4 // 3 == 1024
@@ -115,7 +115,7 @@ def test_libest_can_read_it() -> None:
 
 def test_requests_are_compared() -> None:
     """The answer names all that is missing."""
-    demands = Demands(
+    demands = RequiredAttributes(
         linked=True,
         key="EC/secp384r1",
         extensions=(KEY_USAGE,),
@@ -127,12 +127,12 @@ def test_requests_are_compared() -> None:
         demands.check(csr, verify_csr(csr))
     for part in ("challengePassword", "EC/secp384r1", "keyUsage", "subjectAltName", "1.2.3.4", "2.5.4.10"):
         assert part in caught.value.public
-    Demands().check(csr, verify_csr(csr))
+    RequiredAttributes().check(csr, verify_csr(csr))
     asked = extension_request(
         extension(KEY_USAGE.oid, KEY_USAGE.value), extension("2.5.29.17", der.sequence(dns(b"a.example")))
     )
     good = parse_csr(request("CN=x,O=y", [asked, attribute(CHALLENGE_PASSWORD, der.utf8_string("x"))]))
-    Demands(
+    RequiredAttributes(
         linked=True,
         key="EC/prime256v1",
         extensions=(KEY_USAGE,),
@@ -141,7 +141,7 @@ def test_requests_are_compared() -> None:
     ).check(good, verify_csr(good))
     other = parse_csr(request(attributes=[san(dns(b"a.example"))]))
     with pytest.raises(BadCSR, match="keyUsage"):
-        Demands(extensions=(KEY_USAGE,)).check(other, verify_csr(other))
+        RequiredAttributes(extensions=(KEY_USAGE,)).check(other, verify_csr(other))
 
 
 @pytest.mark.parametrize(

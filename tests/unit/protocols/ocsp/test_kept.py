@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from pikachu.protocols.ocsp.response_cache import KeptAnswers
+from pikachu.protocols.ocsp.response_cache import ResponseCache
 from pikachu.va.ocsp import OCSPAnswer
 
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -17,7 +17,7 @@ def answer(made_at: float = 100, refresh_at: float = 200) -> OCSPAnswer:
 
 def test_an_answer_is_given_while_it_is_fresh() -> None:
     """Not before it was made, not when a new one is due, not when its headers would be wrong."""
-    kept = KeptAnswers(10_000)
+    kept = ResponseCache(10_000)
     kept.put(b"key", answer(), b"whole", 150)
     assert kept.get(b"key", 100) == kept.get(b"key", 149.9) == b"whole"
     assert kept.get(b"other", 100) is None
@@ -29,7 +29,7 @@ def test_an_answer_is_given_while_it_is_fresh() -> None:
 
 def test_a_dropped_answer_is_gone() -> None:
     """A change of status ends it, wherever it is kept."""
-    kept = KeptAnswers(10_000)
+    kept = ResponseCache(10_000)
     dropped = answer()
     kept.put(b"key", dropped, b"whole", 150)
     dropped.dropped = True
@@ -39,7 +39,7 @@ def test_a_dropped_answer_is_gone() -> None:
 
 def test_memory_is_bounded() -> None:
     """By octets, whatever the sizes; the oldest goes first; the same key counts once."""
-    kept = KeptAnswers(10_000)
+    kept = ResponseCache(10_000)
     for number in range(1000):
         kept.put(b"%d" % (number % 400), answer(), b"w" * (number % 700), 150)
         assert kept.octets <= 10_000
@@ -55,6 +55,6 @@ def test_memory_is_bounded() -> None:
 def test_no_memory_at_all() -> None:
     """``cache_size = 0``, and one that is larger than all there is."""
     for limit in (0, 100):
-        kept = KeptAnswers(limit)
+        kept = ResponseCache(limit)
         kept.put(b"key", answer(), b"w" * 200, 150)
         assert (len(kept), kept.octets) == (0, 0)
