@@ -36,5 +36,9 @@ class Ready(Download):
             raise NotFound("nothing here")
         states = await self._readiness.states()
         status = overall(states)
-        checks = {name: {"state": one.state, "message": one.message} for name, one in states.items()}
-        send_json(request, {"status": status, "checks": checks}, 503 if status == UNAVAILABLE else 200)
+        document = {
+            "status": status,
+            "checks": {name: one.state for name, one in states.items()},
+            "messages": {name: one.message for name, one in states.items()},
+        }
+        send_json(request, document, 503 if status == UNAVAILABLE else 200)
