@@ -1,7 +1,6 @@
-"""The rules about the CAs themselves: their certificates and generations, their CRLs, and who may have one made.
+"""The CAs, their generations and their CRLs, with the access rules for them.
 
-What a CA is and whom it has revoked is public; making a CRL and bringing an offline root's is for
-admins.
+CA certificates and CRLs are public; only administrators may publish a CRL or upload that of an offline root.
 """
 
 from __future__ import annotations
@@ -38,13 +37,13 @@ from pikachu.x509.text.crl import crl_text
 log = Logger()
 T = TypeVar("T")
 
-#: Of a CRL's entries so many are decoded.
+#: Maximum number of CRL entries shown decoded.
 DECODED_ENTRIES: Final = 100
-_TEXTS_KEPT: Final = 16
+_MAX_TEXTS: Final = 16
 
 
 class Generation(StrEnum):
-    """Where a CA's key stands among those of its name."""
+    """The position of a key among the generations of its CA."""
 
     CURRENT = "current"
     NEXT = "next"
@@ -55,15 +54,15 @@ class Generation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CA:
-    """A CA of a chain of ours: one key with its certificate.
+    """An issuing CA or a CA above it: one key with its certificate.
 
-    :ivar name: ``ec``, ``rsa``, ``mldsa`` or ``root``; of another CA above ours its key identifier.
-    :ivar address: names this key in paths: *name* for the current key of a name, else its key identifier.
-    :ivar chain: DER, from itself to the root.
-    :ivar default: new certificates come from it where nothing else is said.
-    :ivar makes_crls: its key is here.
-    :ivar switch_at: when a next generation becomes the current one.
-    :ivar work: what its key does now, for a reader.
+    :ivar name: ``ec``, ``rsa``, ``mldsa`` or ``root``; the key identifier for any other CA above the issuing CAs.
+    :ivar address: the segment for this key in URL paths: *name* for the current key, otherwise its key identifier.
+    :ivar chain: DER certificates, from this CA to the root.
+    :ivar default: whether it issues new certificates when nothing else selects a CA.
+    :ivar makes_crls: whether its key is on this server.
+    :ivar switch_at: when the next generation becomes the current one.
+    :ivar work: the current uses of its key, as text.
     """
 
     name: str
@@ -78,30 +77,30 @@ class CA:
 
     @property
     def subject(self) -> str:
-        """Its name in a certificate, as RFC 4514 text."""
+        """The subject as RFC 4514 text."""
         return parse_name(self.certificate.subject_der).text
 
     @property
     def issuer(self) -> str:
-        """Who has certified it."""
+        """The issuer as RFC 4514 text."""
         return parse_name(self.certificate.issuer_der).text
 
     @property
     def key(self) -> str:
-        """The type of its key."""
+        """The key type."""
         return describe_spki(self.certificate.spki_der).text
 
     @property
     def key_identifier(self) -> str:
-        """Its subjectKeyIdentifier, hex."""
+        """The subjectKeyIdentifier in hex."""
         return self.certificate.key_identifier.hex()
 
 
 @dataclass(frozen=True, slots=True)
 class CRLState:
-    """A CA and the newest of its CRLs.
+    """A CA and its newest CRL.
 
-    :ivar crl: ``None`` where none was published yet.
+    :ivar crl: ``None`` when none has been published yet.
     """
 
     ca: CA
@@ -109,10 +108,10 @@ class CRLState:
 
 
 class CADirectory:
-    """What there is to know of the CAs, and their CRLs.
+    """The directory of all CAs and their CRLs.
 
-    :param root: of all issuing CAs, where it is known.
-    :param scep_ca: the name of the issuing CA that SCEP uses; ``None`` where there is no SCEP.
+    :param root: the root certificate of all issuing CAs, if known.
+    :param scep_ca: the name of the issuing CA that SCEP uses; ``None`` when SCEP is off.
     """
 
     def __init__(
@@ -140,14 +139,14 @@ class CADirectory:
     # --- CAs ------------------------------------------------------------------------------
 
     def all(self) -> list[CA]:
-        """Every generation of every issuing CA, then the CAs above them; the default one first."""
-        found = [self._issuing(issuer) for issuer in self._issuers.all() if issuer.name != ROOT]
+        """Return every generation of every issuing CA, the default CA first, then the CAs above them."""
+        issuing = [self._issuing(issuer) for issuer in self._issuers.all() if issuer.name != ROOT]
         order = list(Generation)
-        found.sort(key=lambda ca: (not ca.default, ca.name, order.index(ca.generation), ca.certificate.not_before))
-        return [*found, *self._above()]
+        issuing.sort(key=lambda ca: (not ca.default, ca.name, order.index(ca.generation), ca.certificate.not_before))
+        return [*issuing, *self._above()]
 
     def one(self, address: str) -> CA:
-        """The CA of that name (its current key), or of that key identifier.
+        """Return the CA of that name (its current key) or key identifier.
 
         :raises NotFound: when there is none.
         """
@@ -158,18 +157,18 @@ class CADirectory:
 
     def _issuing(self, issuer: IssuingCA) -> CA:
         name = issuer.name
-        current = self._issuers.current.get(name) is issuer
-        coming = self._issuers.next(name) is issuer
-        generation = Generation.CURRENT if current else Generation.NEXT if coming else Generation.FORMER
+        is_current = self._issuers.current.get(name) is issuer
+        is_next = self._issuers.next(name) is issuer
+        generation = Generation.CURRENT if is_current else Generation.NEXT if is_next else Generation.FORMER
         switch_at = None
-        if coming:
+        if is_next:
             files = self._generations.files(name)
             announced = None if files is None else files.announced()
             switch_at = None if announced is None else announced.switch_at
         default = issuer is self._issuers.default
         return CA(
             name,
-            name if current else issuer.key_identifier.hex(),
+            name if is_current else issuer.key_identifier.hex(),
             generation,
             issuer.certificate,
             issuer.chain,
@@ -184,44 +183,44 @@ class CADirectory:
             return ("its own CRL and OCSP answers; certificates from the switch on",)
         if generation is Generation.FORMER:
             return ("its own CRL and OCSP answers, until the last of its certificates has expired",)
-        which = "names no CA" if default else f"names the CA {name}"
-        found = [f"certificates under every policy that {which}"]
+        policies = "names no CA" if default else f"names the CA {name}"
+        uses = [f"certificates under every policy that {policies}"]
         if name == self._scep_ca:
-            found.append("what is enrolled by SCEP, unless the policy names another CA")
-        return (*found, "its own CRL and OCSP answers")
+            uses.append("what is enrolled by SCEP, unless the policy names another CA")
+        return (*uses, "its own CRL and OCSP answers")
 
     def _above(self) -> list[CA]:
-        found: dict[bytes, CA] = {}
+        cas: dict[bytes, CA] = {}
         for issuer in self._issuers.all():
-            for place, der in enumerate(issuer.chain):
+            for index, der in enumerate(issuer.chain):
                 certificate = parse_certificate(der)
-                if place == 0 and issuer.name != ROOT:
+                if index == 0 and issuer.name != ROOT:
                     continue
                 identifier = certificate.key_identifier
-                here = self._issuers.by_key_identifier(identifier) is not None
+                has_key = self._issuers.by_key_identifier(identifier) is not None
                 is_root = self._root is not None and self._root.key_identifier == identifier
                 name = ROOT if is_root else identifier.hex()
-                work = ("the certificates of the issuing CAs", "its own CRL" if here else "its own CRL, elsewhere")
-                found.setdefault(
+                work = ("the certificates of the issuing CAs", "its own CRL" if has_key else "its own CRL, elsewhere")
+                cas.setdefault(
                     identifier,
                     CA(
                         name,
                         name,
                         Generation.ROOT if certificate.self_issued else Generation.ABOVE,
                         self._root if is_root and self._root is not None else certificate,
-                        issuer.chain[place:],
+                        issuer.chain[index:],
                         False,
-                        here,
+                        has_key,
                         None,
                         work,
                     ),
                 )
-        return list(found.values())
+        return list(cas.values())
 
     # --- CRLs -----------------------------------------------------------------------------
 
     def crls(self) -> Deferred[list[CRLState]]:
-        """Every CA with its newest CRL; fails with StoreUnavailable."""
+        """Return every CA with its newest CRL; fails with StoreUnavailable."""
 
         async def work() -> list[CRLState]:
             return [await self._state(ca) for ca in self.all()]
@@ -229,7 +228,7 @@ class CADirectory:
         return start(work())
 
     def crl(self, address: str) -> Deferred[CRLState]:
-        """One CA with its newest CRL; fails with NotFound and StoreUnavailable."""
+        """Return one CA with its newest CRL; fails with NotFound and StoreUnavailable."""
 
         async def work() -> CRLState:
             return await self._state(self.one(address))
@@ -244,18 +243,18 @@ class CADirectory:
             with suppress(NotFound):
                 known = self._publisher.published(issuer)
         try:
-            found = await self._pool.run(self._publisher.folder.newest, ca.certificate, known)
+            newest = await self._pool.run(self._publisher.folder.newest, ca.certificate, known)
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
         except RequestError as error:
             log.warn("What lies in the place of the CRL of {ca} is none: {error}", ca=ca.name, error=error.public)
-            found = None
-        if found is not None:
-            self._known[identifier] = found
-        return CRLState(ca, found)
+            newest = None
+        if newest is not None:
+            self._known[identifier] = newest
+        return CRLState(ca, newest)
 
     def crl_text(self, address: str) -> Deferred[str]:
-        """The newest CRL of a CA decoded, with its first hundred entries; fails with NotFound and StoreUnavailable."""
+        """Return a CA's newest CRL decoded, up to :data:`DECODED_ENTRIES`; fails with NotFound and StoreUnavailable."""
 
         def read(crl: PublishedCRL) -> str:
             text = self._texts.get(crl.etag)
@@ -263,26 +262,27 @@ class CADirectory:
 
         async def work() -> str:
             state = await self.crl(address)
-            text = await self._reading(state, read)
+            text = await self._read_crl(state, read)
             assert state.crl is not None  # noqa: S101 - it was read
             self._texts[state.crl.etag] = text
-            if len(self._texts) > _TEXTS_KEPT:
+            if len(self._texts) > _MAX_TEXTS:
                 self._texts.popitem(last=False)
             return text
 
         return start(work())
 
-    def crl_pem(self, state: CRLState, most: int) -> Deferred[str | None]:
-        """The PEM of a CA's newest CRL, or ``None`` when it has more than *most* octets; fails with NotFound and
-        StoreUnavailable.
+    def crl_pem(self, state: CRLState, max_size: int) -> Deferred[str | None]:
+        """Return the PEM of a CA's newest CRL, or None when it exceeds *max_size* bytes.
+
+        Fails with NotFound and StoreUnavailable.
         """
 
         def read(crl: PublishedCRL) -> str | None:
-            return None if crl.pem_path.stat().st_size > most else crl.pem_path.read_text("ascii")
+            return None if crl.pem_path.stat().st_size > max_size else crl.pem_path.read_text("ascii")
 
-        return self._reading(state, read)
+        return self._read_crl(state, read)
 
-    def _reading(self, state: CRLState, read: Callable[[PublishedCRL], T]) -> Deferred[T]:
+    def _read_crl(self, state: CRLState, read: Callable[[PublishedCRL], T]) -> Deferred[T]:
         async def work() -> T:
             if state.crl is None:
                 raise NotFound("this CA has published no CRL yet")
@@ -295,8 +295,10 @@ class CADirectory:
 
     @uncancelled
     async def make_crl(self, actor: Principal, address: str) -> CRLState:
-        """Have a CA publish a CRL now; for admins.  Fails with NotFound, with Conflict when the CA's key is elsewhere,
-        and with SignerUnavailable and StoreUnavailable.
+        """Publish a CRL of a CA now; for administrators.
+
+        Fails with NotFound, with Conflict when the CA's key is not on this server, with SignerUnavailable and
+        StoreUnavailable.
         """
         require_scope(actor, Scope.ADMIN)
         ca = self.one(address)
@@ -319,10 +321,10 @@ class CADirectory:
 
     @uncancelled
     async def upload_crl(self, actor: Principal, data: bytes, address: str | None = None) -> CRLState:
-        """Publish the CRL that a CA whose key is elsewhere has made; for admins.
+        """Publish an uploaded CRL of a CA whose key is not on this server; for administrators.
 
         :param data: DER or PEM.
-        :param address: of the CA that it has to be of, where one is named.
+        :param address: the address of the expected CA; ``None`` accepts any CA.
         :return: fails as :meth:`pikachu.va.crl_publisher.CRLPublisher.upload` does.
         """
         require_scope(actor, Scope.ADMIN)

@@ -1,8 +1,8 @@
-"""CRLs in files: written so that a reader sees the former or the new one, whole, and never an older one.
+"""CRL files: replaced atomically, so that a reader sees the old or the new CRL, complete, and never an older one.
 
 Each issuer has ``<key identifier>.crl`` (DER) and ``<key identifier>.pem`` in one folder.  Several processes may
-publish there: a lock file makes them take turns, and what is there with a higher number stays.  Everything here
-blocks, and is called in a worker thread.
+publish there: a lock file serializes them, and a CRL with a higher number is never replaced.  Everything here blocks
+and is called in a worker thread.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from pikachu.x509.spki import describe_spki
 
 Identity = tuple[int, int, int]
 
-# What a file grows by before that much of it is put on the disk.
-_STEP: Final = 8 << 20
-_PIECE: Final = 1 << 20
-_LOCK: Final = ".lock"
+# Number of bytes written between two fsyncs.
+_SYNC_BYTES: Final = 8 << 20
+_READ_BYTES: Final = 1 << 20
+_LOCK_NAME: Final = ".lock"
 _PEM_LABEL: Final = "X509 CRL"
-_NOTHING: Final[Identity] = (0, 0, 0)
+_NO_FILE: Final[Identity] = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedCRL:
-    """A CRL as it lies in its files.
+    """A CRL on disk.
 
-    :ivar last_change: the newest status change that it knows of; -1 where nobody knows.
-    :ivar etag: SHA-256 of the DER, hex.
-    :ivar size: of the DER, in octets.
-    :ivar identity: of the DER file: changes when another one is put in its place.
+    :ivar last_change: the id of the newest status change that it includes; -1 when unknown.
+    :ivar etag: SHA-256 of the DER, in hex.
+    :ivar size: size of the DER in bytes.
+    :ivar identity: identity of the DER file; it changes when the file is replaced.
     """
 
     number: int
@@ -58,21 +58,21 @@ class PublishedCRL:
     der_path: Path
     pem_path: Path
     size: int
-    identity: Identity = _NOTHING
+    identity: Identity = _NO_FILE
 
 
 @dataclass(frozen=True, slots=True)
 class CRLBundle:
-    """A PEM file for programs that read one file: the CRLs of all generations of a CA.
+    """A PEM file with the CRLs of all generations of a CA, for programs that read one file.
 
-    :ivar members: the PEM files of those CRLs, in order; one that is not there is left out.
+    :ivar members: the PEM files of those CRLs, in order; missing files are skipped.
     """
 
     path: Path
     members: tuple[Path, ...]
 
     def is_current(self) -> bool:
-        """Whether the file has just the members' content.  Blocks."""
+        """Return whether the file contains exactly the members' content.  Blocks."""
         if len(self.members) == 1:
             return is_copy(self.path, self.members[0])
         try:
@@ -82,43 +82,43 @@ class CRLBundle:
             return False
 
     def pieces(self, published: Path | None = None, der: bytes = b"") -> Iterator[bytes]:
-        """The content in pieces.  Blocks.
+        """Yield the content in pieces.  Blocks.
 
-        :param published: the member in whose place *der* is being published.
+        :param published: the member that *der* is about to replace.
         """
         for member in self.members:
-            yield from crl_pem_pieces(der) if member == published else _pieces_of(member)
+            yield from crl_pem_pieces(der) if member == published else _read_pieces(member)
 
 
 @dataclass(frozen=True, slots=True)
 class CRLFolder:
-    """Where CRLs are published."""
+    """The directory in which CRLs are published."""
 
     path: Path
 
     def paths(self, key_identifier: bytes) -> tuple[Path, Path]:
-        """(DER, PEM) of the CRL of an issuer's key."""
+        """Return the paths (DER, PEM) of the CRL of an issuer's key."""
         stem = key_identifier.hex()
         return self.path / f"{stem}.crl", self.path / f"{stem}.pem"
 
     def look(self, issuer: Certificate, known: PublishedCRL | None) -> tuple[Identity, int]:
-        """(which file is there, its number): the database may be an older copy.
+        """Return the identity of the file on disk and its CRL number: the database may be an older copy.
 
-        :param known: what was published last; the number is 0 while that is there, and where there is no CRL that
-            *issuer* has signed.
+        :param known: the CRL published last; the number is 0 if it is still on disk, or if there is no CRL signed by
+            *issuer*.
         """
-        identity = _NOTHING
+        identity = _NO_FILE
         try:
             identity = _identity_at(self.paths(issuer.key_identifier)[0])
             if known is not None and identity == known.identity:
                 return identity, 0
-            found = self.read(issuer)
+            crl = self.read(issuer)
         except (OSError, PikachuError):
             return identity, 0
-        return identity, 0 if found is None else found.number
+        return identity, 0 if crl is None else crl.number
 
     def read(self, issuer: Certificate) -> PublishedCRL | None:
-        """The CRL that is there.
+        """Return the CRL on disk, or None.
 
         :raises PikachuError: when it is not one that *issuer* has signed.
         :raises OSError: when it can't be read.
@@ -133,7 +133,7 @@ class CRLFolder:
         return _published(data, check_signed(data, issuer), (der_path, pem_path), identity)
 
     def newest(self, issuer: Certificate, known: PublishedCRL | None) -> PublishedCRL | None:
-        """The CRL that is there; it is not read when it is still *known*.
+        """Return the CRL on disk, or None; the file is not read again while it is still *known*.
 
         :raises PikachuError: when it is not one that *issuer* has signed.
         :raises OSError: when it can't be read.
@@ -143,33 +143,33 @@ class CRLFolder:
         return self.read(issuer)
 
     def publish(
-        self, der: bytes, crl: PublishedCRL, bundles: Callable[[], Sequence[CRLBundle]], seen: Identity
+        self, der: bytes, crl: PublishedCRL, bundles: Callable[[], Sequence[CRLBundle]], expected: Identity
     ) -> PublishedCRL | None:
         """Replace the files, the DER last.
 
-        :param bundles: gives those that hold this CRL too, as they are when the other publishers have finished.
-        :param seen: which file was there before the CRL's entries were read.
-        :return: ``None`` when another one is there by now: it may have entries that this one lacks, whatever their
-            numbers are.
-        :raises OSError: and what was there stays.
+        :param bundles: returns the bundles that contain this CRL; called once the lock is held.
+        :param expected: identity of the file on disk before the CRL's entries were read.
+        :return: ``None`` when another CRL is on disk by now: it may have entries that this one lacks, whatever its
+            number.
+        :raises OSError: and the previous files stay.
         """
-        with self._turn():
-            if _identity_at(crl.der_path) != seen:
+        with self._locked():
+            if _identity_at(crl.der_path) != expected:
                 return None
-            _place(der, crl.der_path, crl.pem_path, bundles())
+            _write_all(der, crl.der_path, crl.pem_path, bundles())
             identity = _identity_at(crl.der_path)
         return replace(crl, etag=hashlib.sha256(der).hexdigest(), size=len(der), identity=identity)
 
     def take_upload(
         self, data: bytes, issuer: Certificate, now: datetime, bundles: Sequence[CRLBundle]
     ) -> PublishedCRL:
-        """Publish a CRL that was made elsewhere, by the CA *issuer*.
+        """Publish an uploaded CRL of the CA *issuer*.
 
         :param data: DER; see :func:`decode_crl`.
-        :param bundles: which hold this CRL too.
-        :raises MalformedRequest: when it is not a full CRL of that CA that is in force.
-        :raises Conflict: when a newer one is there.
-        :raises OSError: and what was there stays.
+        :param bundles: the bundles that contain this CRL.
+        :raises MalformedRequest: when it is not a current full CRL of that CA.
+        :raises Conflict: when a newer CRL is published.
+        :raises OSError: and the previous files stay.
         """
         summary = check_signed(data, issuer)
         if summary.number is None or summary.next_update is None:
@@ -183,22 +183,27 @@ class CRLFolder:
         if summary.next_update <= now:
             raise MalformedRequest(f"the CRL ran out on {summary.next_update:%Y-%m-%d}; make a new one")
         der_path, pem_path = paths = self.paths(issuer.key_identifier)
-        with self._turn():
+        with self._locked():
             try:
-                there = self.read(issuer)
+                published = self.read(issuer)
             except PikachuError:
-                there = None
-            if there is not None and (summary.number, summary.this_update) < (there.number, there.this_update):
-                raise Conflict(f"a newer CRL of this CA is published, number {there.number}; this is {summary.number}")
-            _place(data, der_path, pem_path, bundles)
+                published = None
+            if published is not None and (summary.number, summary.this_update) < (
+                published.number,
+                published.this_update,
+            ):
+                raise Conflict(
+                    f"a newer CRL of this CA is published, number {published.number}; this is {summary.number}"
+                )
+            _write_all(data, der_path, pem_path, bundles)
             return _published(data, summary, paths, _identity_at(der_path))
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Wait for other processes that publish here."""
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock against other processes that publish here."""
         self.path.mkdir(parents=True, exist_ok=True)
-        # Reading is enough for a lock, and is allowed too where another user made the file.
-        lock = os.open(self.path / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Opened for reading only: that suffices for a lock, also when another user created the file.
+        lock = os.open(self.path / _LOCK_NAME, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -207,22 +212,22 @@ class CRLFolder:
 
 
 def decode_crl(data: bytes) -> bytes:
-    """The DER of a CRL in PEM or DER.
+    """Return the DER of a CRL in PEM or DER.
 
-    :raises MalformedRequest: when it is neither, or more than one.
+    :raises MalformedRequest: when the data is neither, or contains more than one CRL.
     """
     if data[:1] == b"\x30":
         return data
-    found = blocks(data, (_PEM_LABEL,))
-    if len(found) != 1:
+    pem_blocks = blocks(data, (_PEM_LABEL,))
+    if len(pem_blocks) != 1:
         raise MalformedRequest("this is not one CRL in PEM or DER")
-    return found[0].der()
+    return pem_blocks[0].der()
 
 
 def check_signed(data: bytes, issuer: Certificate) -> CRLSummary:
-    """What stands in a DER CRL that *issuer* has signed.
+    """Return the fields of a DER CRL after verifying that *issuer* signed it.
 
-    :raises MalformedRequest: when it is none, or another CA's.
+    :raises MalformedRequest: when it is not a CRL, or another CA's.
     :raises PikachuError: when the signature does not verify.
     """
     summary = parse_crl_summary(data)
@@ -249,20 +254,20 @@ def _published(data: bytes, summary: CRLSummary, paths: tuple[Path, Path], ident
     )
 
 
-def file_identity(found: os.stat_result) -> Identity:
-    """What tells a file from the one that stood in its place before; files here are replaced, never written to."""
-    return found.st_ino, found.st_mtime_ns, found.st_size
+def file_identity(status: os.stat_result) -> Identity:
+    """Return the identity of a file; it changes with each replacement, and files here are never modified in place."""
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _identity_at(path: Path) -> Identity:
     try:
         return file_identity(path.stat())
     except FileNotFoundError:
-        return _NOTHING
+        return _NO_FILE
 
 
 def is_copy(path: Path, of: Path) -> bool:
-    """Whether *path* has the content of the file *of*."""
+    """Return whether *path* has the content of the file *of*."""
     try:
         return path.samefile(of) or filecmp.cmp(path, of, shallow=False)
     except OSError:
@@ -270,7 +275,7 @@ def is_copy(path: Path, of: Path) -> bool:
 
 
 def is_pem(path: Path, der_path: Path) -> bool:
-    """Whether *path* holds the PEM of the CRL at *der_path*."""
+    """Return whether *path* contains the PEM of the CRL at *der_path*."""
     try:
         with path.open("rb") as stream:
             return all(
@@ -280,14 +285,14 @@ def is_pem(path: Path, der_path: Path) -> bool:
         return False
 
 
-def _place(der: bytes, der_path: Path, pem_path: Path, bundles: Sequence[CRLBundle]) -> None:
-    """Put a CRL in all its places, the DER last.
+def _write_all(der: bytes, der_path: Path, pem_path: Path, bundles: Sequence[CRLBundle]) -> None:
+    """Write a CRL to all its files, the DER last.
 
-    :raises OSError: and what was there stays, unless it was renaming that failed.
+    :raises OSError: and the previous files stay, unless a rename failed.
     """
     for path in (pem_path, *(bundle.path for bundle in bundles)):
         path.parent.mkdir(parents=True, exist_ok=True)
-    # A bundle of this CRL alone can be the same file.
+    # A bundle with this CRL alone can share the file.
     copies = [bundle.path for bundle in bundles if bundle.members == (pem_path,)]
     replace_files(
         ([pem_path, *copies], lambda: crl_pem_pieces(der)),
@@ -296,37 +301,37 @@ def _place(der: bytes, der_path: Path, pem_path: Path, bundles: Sequence[CRLBund
     )
 
 
-def _pieces_of(path: Path) -> Iterator[bytes]:
-    """A file's content in pieces; nothing where there is no such file."""
+def _read_pieces(path: Path) -> Iterator[bytes]:
+    """Yield a file's content in pieces; nothing if it does not exist."""
     try:
         stream = path.open("rb")
     except FileNotFoundError:
         return
     with stream:
-        while piece := stream.read(_PIECE):
+        while piece := stream.read(_READ_BYTES):
             yield piece
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put *content* at *path*; see :func:`replace_files`."""
+    """Write *content* to *path* atomically; see :func:`replace_files`."""
     replace_files(([path], lambda: [content]))
 
 
 def replace_files(*contents: tuple[Sequence[Path], Callable[[], Iterable[bytes]]]) -> None:
-    """Put contents at paths; a reader of each sees the former or the new one, whole, also after a power cut.
+    """Replace files atomically: a reader of each sees the old or the new content, complete, also after a power failure.
 
-    All is on the disk before the first path changes; then they change in the order given.
+    All contents are fsynced before the first path changes; the paths then change in argument order.
 
-    :param contents: some paths, and what gives the pieces of their common content.  The paths get one file where the
-        file system lets them share it.
-    :raises OSError: and the former ones stay, unless it was renaming that failed.
+    :param contents: pairs of paths and a function that yields their common content.  The paths are hard links to one
+        file if the file system allows it.
+    :raises OSError: and the previous files stay, unless a rename failed.
     """
     written: list[tuple[Path, Path]] = []
     try:
         for paths, pieces in contents:
             first: Path | None = None
             for path in paths:
-                temporary = None if first is None else _linked(first, path)
+                temporary = None if first is None else _link(first, path)
                 if temporary is None:
                     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
                     temporary = Path(name)
@@ -346,7 +351,7 @@ def replace_files(*contents: tuple[Sequence[Path], Callable[[], Iterable[bytes]]
 
 
 def check_replaceable(path: Path) -> None:
-    """Check that :func:`replace_files` can put something at *path*, as far as the folder says.
+    """Check that :func:`replace_files` can write to *path*, as far as the directory shows.
 
     :raises OSError: when it can't.
     """
@@ -356,8 +361,8 @@ def check_replaceable(path: Path) -> None:
         stream.write(bytes(4096))
 
 
-def _linked(file: Path, path: Path) -> Path | None:
-    """Another name of *file*, beside *path*; ``None`` where it can't have one."""
+def _link(file: Path, path: Path) -> Path | None:
+    """Return a hard link to *file* beside *path*, or None where links are not possible."""
     name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with suppress(OSError):
         os.link(file, name)
@@ -366,22 +371,22 @@ def _linked(file: Path, path: Path) -> Path | None:
 
 
 def _write(handle: int, pieces: Iterable[bytes]) -> None:
-    """Write a new file, close it, and have it on the disk.
+    """Write, fsync and close a new file.
 
-    Large ones go there step by step: else the commits of a database on the same disk wait for all of it at once.
+    Large files are fsynced in steps: otherwise the commits of a database on the same disk wait for all of it at once.
     """
     with os.fdopen(handle, "wb", buffering=0) as stream:
         os.fchmod(handle, 0o644)
-        waiting = 0
+        unsynced = 0
         for piece in pieces:
             view = memoryview(piece)
             while view:
-                count = stream.write(view[:_STEP]) or 0
+                count = stream.write(view[:_SYNC_BYTES]) or 0
                 view = view[count:]
-                waiting += count
-                if waiting >= _STEP:
+                unsynced += count
+                if unsynced >= _SYNC_BYTES:
                     os.fsync(handle)
-                    waiting = 0
+                    unsynced = 0
         os.fsync(handle)
 
 

@@ -1,8 +1,8 @@
-"""CRLs: made on each revocation and on schedule, numbered strictly upwards, published atomically (RFC 5280 section 5).
+"""Publication of CRLs: on revocation and on schedule, strictly increasing numbers, atomic (RFC 5280 section 5).
 
-A CRL's entries were encoded when their certificates were revoked.  For each issuer their concatenation is kept and
-only what is new is appended, so that a revocation costs the same with ten entries as with a million; the list
-itself is put together, signed and written in a worker thread (:mod:`pikachu.va.crl_files`).  For MQTT brokers the PEM
+A CRL's entries are encoded when their certificates are revoked.  The publisher caches their concatenation for each
+issuer and appends only new entries, so that a revocation costs the same with ten entries as with a million; the list
+itself is assembled, signed and written in a worker thread (:mod:`pikachu.va.crl_files`).  For MQTT brokers the PEM
 of the default CA is at ``crl_path`` too, the others beside it.
 """
 
@@ -51,12 +51,12 @@ _CHECK_INTERVAL_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CRLSettings:
-    """What the configuration says about CRLs.
+    """The configuration of CRL publication.
 
     :param validity: seconds from thisUpdate to nextUpdate.
-    :param delay: seconds by which a revocation waits for others before a CRL is made.
-    :param folder: where every issuer's CRLs are.
-    :param broker_path: ``crl_path``; ``None`` writes none.
+    :param delay: seconds between a revocation and the CRL that lists it, so that one CRL covers several revocations.
+    :param folder: the directory of all issuers' CRLs.
+    :param broker_path: ``crl_path``; ``None`` writes no broker file.
     """
 
     validity: int
@@ -67,7 +67,7 @@ class CRLSettings:
 
 @dataclass(slots=True)
 class _List:
-    """What is known of one issuer's CRL; *body* and *count* are ``None`` until they are first needed."""
+    """The publication state of one issuer's CRL; *body* is ``None`` until the entries are first read."""
 
     body: bytearray | None = None
     count: int = 0
@@ -80,13 +80,13 @@ class _List:
     idle: list[Deferred[None]] = field(default_factory=list)
     wanted: int = 0
     number: int = 0
-    # The newest file that was found in place of the published one, and whether entries were dropped too early.
+    # The newest CRL read from disk in place of the published one, and whether entries were dropped too early.
     on_disk: PublishedCRL | None = None
     relist: bool = False
 
 
 class CRLPublisher:
-    """Makes and publishes the CRL of every issuing CA in service."""
+    """Publishes the CRL of every issuing CA in service."""
 
     def __init__(
         self, clock: IClock, store: IStore, issuers: IssuingCAs, pool: IWorkerPool, settings: CRLSettings
@@ -101,23 +101,23 @@ class CRLPublisher:
         self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
         self._stopped = False
 
-    def subscribe(self, told: Callable[[IssuingCA, PublishedCRL], None]) -> None:
-        """Call *told* after each publication."""
-        self._subscribers.append(told)
+    def subscribe(self, subscriber: Callable[[IssuingCA, PublishedCRL], None]) -> None:
+        """Call *subscriber* after each publication."""
+        self._subscribers.append(subscriber)
 
     def paths(self, issuer: IssuingCA) -> tuple[Path, Path]:
-        """(DER, PEM) of an issuer's CRL."""
+        """Return the paths (DER, PEM) of an issuer's CRL."""
         return self._folder.paths(issuer.key_identifier)
 
     @property
     def folder(self) -> CRLFolder:
-        """Where all CRLs are."""
+        """The directory of all CRLs."""
         return self._folder
 
     def published(self, issuer: IssuingCA) -> PublishedCRL:
-        """The newest CRL of an issuer.
+        """Return the newest CRL of an issuer.
 
-        :raises NotFound: when none was made yet.
+        :raises NotFound: when none has been published yet.
         """
         known = self._lists.get(issuer.id)
         if known is None or known.published is None:
@@ -125,18 +125,18 @@ class CRLPublisher:
         return known.published
 
     def first(self, issuer: IssuingCA) -> Deferred[None]:
-        """Fires when an issuer has published, at once when it has; cancel it to wait no longer."""
+        """Fire once an issuer has published a CRL, possibly at once; cancel the Deferred to stop waiting."""
         state = self._list(issuer)
         if state.published is not None:
             return succeed(None)
 
-        def told(publisher: IssuingCA, _: PublishedCRL) -> None:
+        def notify(publisher: IssuingCA, _: PublishedCRL) -> None:
             if publisher is issuer:
-                self._subscribers.remove(told)
+                self._subscribers.remove(notify)
                 waiting.callback(None)
 
-        waiting: Deferred[None] = Deferred(lambda _: self._subscribers.remove(told))
-        self._subscribers.append(told)
+        waiting: Deferred[None] = Deferred(lambda _: self._subscribers.remove(notify))
+        self._subscribers.append(notify)
         return waiting
 
     def _list(self, issuer: IssuingCA) -> _List:
@@ -145,7 +145,7 @@ class CRLPublisher:
     # --- when ---------------------------------------------------------------------------
 
     def begin(self) -> Deferred[None]:
-        """At start: take over what is published, and make what is missing, outdated or about to run out."""
+        """Adopt published CRLs at start, and publish those that are missing, outdated or about to expire."""
 
         async def work() -> None:
             for issuer in self._issuers.all():
@@ -176,23 +176,23 @@ class CRLPublisher:
             self._check(issuer)
 
     def _read_published(self, issuer: IssuingCA, record: CRLRecord | None) -> PublishedCRL | None:
-        """In a thread: the CRL as it lies there, when it is one that this issuer has signed."""
+        """Return the CRL on disk if this issuer signed it, else None.  Blocks: called in a worker thread."""
         try:
-            found = self._folder.read(issuer.certificate)
+            crl = self._folder.read(issuer.certificate)
         except (OSError, PikachuError) as error:
             path = self.paths(issuer)[0]
             log.warn("{path} is not used: {error}", path=str(path), error=str(error))
             return None
-        if found is None or record is None or record.number != found.number:
-            return found
-        if not is_pem(found.pem_path, found.der_path):
-            return found
+        if crl is None or record is None or record.number != crl.number:
+            return crl
+        if not is_pem(crl.pem_path, crl.der_path):
+            return crl
         if not all(bundle.is_current() for bundle in self._bundles(issuer)):
-            return found
-        return replace(found, last_change=record.last_change)
+            return crl
+        return replace(crl, last_change=record.last_change)
 
     def _bundles(self, issuer: IssuingCA) -> list[CRLBundle]:
-        """The files for programs that read one: the CRLs of all generations, so that a switch refuses nobody."""
+        """Return the single-file bundles with the CRLs of all generations: certificates verify across a key switch."""
         broker = self._settings.broker_path
         if broker is None:
             return []
@@ -208,12 +208,12 @@ class CRLPublisher:
         return CRLBundle(path, (self._folder.paths(key_identifier)[1],))
 
     def generation_changed(self, issuer: IssuingCA) -> None:
-        """Publish a CRL of a generation that has come into service or has become the current one."""
+        """Publish a CRL for a generation that entered service or became the current one."""
         if not self._stopped:
             self._due(issuer)
 
     def changed(self, changes: Iterable[StatusChange]) -> None:
-        """Revocations and releases, of this process or another: a CRL follows after the settled delay."""
+        """Schedule a CRL after revocations and releases, by this process or another, with the configured delay."""
         for change in changes:
             issuer = self._issuers.by_id(change.issuer_id)
             if issuer is None:
@@ -222,28 +222,28 @@ class CRLPublisher:
             if change.id <= max(state.last_change, state.wanted):
                 continue
             state.wanted = change.id
-            # What comes while a list is made is looked at when that one is done.
+            # Changes that arrive while a CRL is being made are handled when it is finished.
             if not state.making and not state.urgent:
                 self._later(issuer, self._settings.delay)
 
     def _later(self, issuer: IssuingCA, delay: float) -> None:
         self._call(issuer, delay, self._due, urgent=True)
 
-    def _call(self, issuer: IssuingCA, delay: float, what: Callable[[IssuingCA], None], *, urgent: bool) -> None:
+    def _call(self, issuer: IssuingCA, delay: float, function: Callable[[IssuingCA], None], *, urgent: bool) -> None:
         state = self._list(issuer)
         if state.due is not None and state.due.active():
             state.due.cancel()
         if self._stopped:
             return
         state.urgent = urgent
-        state.due = self._clock.callLater(delay, what, issuer)
+        state.due = self._clock.callLater(delay, function, issuer)
 
     def _due(self, issuer: IssuingCA) -> None:
         self._list(issuer).urgent = False
         self.make(issuer).addErrback(lambda failure: _log_not_made(issuer, failure))
 
     def _schedule(self, issuer: IssuingCA) -> None:
-        """The next one on schedule: when a quarter of the validity is left."""
+        """Schedule the next CRL for when a quarter of the validity is left."""
         published = self._list(issuer).published
         if published is None:
             return
@@ -252,7 +252,7 @@ class CRLPublisher:
         self._call(issuer, min(max(delay, 0.0), _CHECK_INTERVAL_SECONDS), self._check, urgent=False)
 
     def _check(self, issuer: IssuingCA) -> None:
-        """Publish again when it is due, and where the clock is behind the CRL; else check once more later."""
+        """Publish again when the CRL is due or dated ahead of the clock; otherwise schedule the next check."""
         published = self._list(issuer).published
         if published is not None and not self._is_ahead(issuer, published):
             quarter = (published.next_update - published.this_update) / 4
@@ -263,7 +263,7 @@ class CRLPublisher:
         self._due(issuer)
 
     def _is_ahead(self, issuer: IssuingCA, crl: PublishedCRL) -> bool:
-        """Return whether the clock is behind a CRL: clients refuse it, for as long as the clock had been ahead."""
+        """Return whether a CRL is dated ahead of the clock: clients reject it until its thisUpdate."""
         if crl.this_update <= utc(self._clock.seconds()):
             return False
         log.error(
@@ -277,14 +277,14 @@ class CRLPublisher:
         return True
 
     def _check_file(self, issuer: IssuingCA) -> None:
-        """Publish again where the file is gone, or is another process's whose clock is ahead of this one's."""
+        """Publish again if the file is missing, or was written by a process whose clock is ahead of this one."""
         state = self._list(issuer)
 
-        def checked(found: PublishedCRL | None) -> None:
-            state.on_disk = found
+        def checked(crl: PublishedCRL | None) -> None:
+            state.on_disk = crl
             if self._stopped or state.making or state.urgent:
                 return
-            if found is None or self._is_ahead(issuer, found):
+            if crl is None or self._is_ahead(issuer, crl):
                 self._due(issuer)
 
         def failed(failure: Failure) -> None:
@@ -295,29 +295,29 @@ class CRLPublisher:
         self._pool.run(self._folder.newest, issuer.certificate, known).addCallbacks(checked, failed)
 
     async def current(self, issuer: IssuingCA) -> PublishedCRL:
-        """Return the CRL that clients get now: the one in the file, which may be another process's.
+        """Return the CRL that clients get now: the one on disk, which another process may have published.
 
         :raises NotFound: when there is none.
         """
         state = self._list(issuer)
         try:
-            found = await self._pool.run(self._folder.newest, issuer.certificate, self.newest(issuer))
+            crl = await self._pool.run(self._folder.newest, issuer.certificate, self.newest(issuer))
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
-        if found is None:
+        if crl is None:
             raise NotFound("this CA has published no CRL yet")
-        state.on_disk = found
-        return found
+        state.on_disk = crl
+        return crl
 
     def newest(self, issuer: IssuingCA) -> PublishedCRL | None:
-        """Return the CRL that was published or seen last."""
+        """Return the CRL last published here or read from disk."""
         state = self._list(issuer)
         return state.published if state.on_disk is None else state.on_disk
 
     def prove_writable(self, issuer: IssuingCA) -> None:
-        """In a thread: check that the next CRL can be written.
+        """Check that the next CRL can be written.  Blocks: called in a worker thread.
 
-        :raises StoreUnavailable: where it can't.
+        :raises StoreUnavailable: when it can't.
         """
         bundles = (bundle.path for bundle in self._bundles(issuer))
         for path in (*self.paths(issuer), *bundles):
@@ -329,19 +329,19 @@ class CRLPublisher:
                 ) from None
 
     def stop(self) -> None:
-        """Cancel what is scheduled, and schedule nothing more; see :meth:`idle`."""
+        """Cancel scheduled publications and schedule no more; see :meth:`idle`."""
         self._stopped = True
         for state in self._lists.values():
             if state.due is not None and state.due.active():
                 state.due.cancel()
 
     def idle(self) -> Deferred[None]:
-        """Fires when no CRL is being made; never fails."""
+        """Fire when no CRL is being made; never fails."""
 
         def wait(state: _List) -> Deferred[None]:
-            turn: Deferred[None] = Deferred()
-            state.idle.append(turn)
-            return turn
+            waiting: Deferred[None] = Deferred()
+            state.idle.append(waiting)
+            return waiting
 
         making = [wait(state) for state in self._lists.values() if state.making]
         return gatherResults(making).addCallback(lambda _: None)
@@ -349,37 +349,37 @@ class CRLPublisher:
     # --- how ----------------------------------------------------------------------------
 
     def make(self, issuer: IssuingCA) -> Deferred[PublishedCRL]:
-        """Make and publish a CRL now.  A failure leaves the one before in place, and is tried again soon.
+        """Sign and publish a CRL now.  A failure leaves the previous one in place, and is retried soon.
 
         Fails with SignerUnavailable, StoreUnavailable, or NotFound when the CA has expired.
         """
         state = self._list(issuer)
-        turn: Deferred[PublishedCRL] = Deferred()
-        # One that is being made may lack what the caller has just changed: the next is for all who wait.
-        state.waiting.append(turn)
+        waiting: Deferred[PublishedCRL] = Deferred()
+        # A CRL already being made may lack the caller's change, so all waiting callers get the next one.
+        state.waiting.append(waiting)
         if not state.making:
             self._begin_making(issuer, state)
-        return turn
+        return waiting
 
     def _begin_making(self, issuer: IssuingCA, state: _List) -> None:
         state.making = True
-        turns, state.waiting = state.waiting, []
+        waiters, state.waiting = state.waiting, []
 
         def done(result: PublishedCRL | Failure) -> None:
             if isinstance(result, Failure):
-                for turn in turns:
-                    turn.errback(result)
+                for waiter in waiters:
+                    waiter.errback(result)
             else:
-                self._tell(issuer, result)
-                for turn in turns:
-                    turn.callback(result)
+                self._notify(issuer, result)
+                for waiter in waiters:
+                    waiter.callback(result)
             state.making = False
             if state.waiting:
                 self._begin_making(issuer, state)
                 return
             idle, state.idle = state.idle, []
-            for one in idle:
-                one.callback(None)
+            for idle_waiter in idle:
+                idle_waiter.callback(None)
             if isinstance(result, Failure):
                 if not result.check(NotFound):
                     self._later(issuer, _RETRY)
@@ -390,16 +390,16 @@ class CRLPublisher:
 
         start(self._make(issuer, state)).addBoth(done)
 
-    def _tell(self, issuer: IssuingCA, crl: PublishedCRL) -> None:
+    def _notify(self, issuer: IssuingCA, crl: PublishedCRL) -> None:
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(issuer, crl)
-            except Exception:  # noqa: BLE001 - the CRL is published, whatever a listener does
+            except Exception:  # noqa: BLE001 - the CRL is published, whatever a subscriber does
                 log.failure("after publishing the CRL of {issuer}", issuer=issuer.name)
 
     async def _make(self, issuer: IssuingCA, state: _List) -> PublishedCRL:
         while (published := await self._make_one(issuer, state)) is None:
-            # Another process has published meanwhile: what it knew and we didn't must be in ours.
+            # Another process has published meanwhile: this CRL must include the changes that process knew.
             pass
         state.published, state.on_disk = published, None
         await self._store.record_crl(
@@ -421,15 +421,15 @@ class CRLPublisher:
         return published
 
     async def _make_one(self, issuer: IssuingCA, state: _List) -> PublishedCRL | None:
-        """``None`` when another one was published meanwhile."""
+        """Publish one CRL; return None when another process published one meanwhile."""
         if self._clock.seconds() >= issuer.certificate.not_after.timestamp():
             raise NotFound(f"the issuing CA {issuer.name} has expired and signs no CRL any more")
-        # Before the entries are read: who publishes after that may know of more.
-        seen, above = await self._pool.run(self._folder.look, issuer.certificate, state.published)
+        # Before the entries are read: a process that publishes later may have more of them.
+        identity, number_on_disk = await self._pool.run(self._folder.look, issuer.certificate, state.published)
         await self._gather(issuer, state)
-        # After the entries, so that none of them was revoked later than the list was made.
+        # After the entries, so that no revocation date is later than thisUpdate.
         now = utc(self._clock.seconds())
-        number = await self._store.next_crl_number(issuer.id, max(above, state.number))
+        number = await self._store.next_crl_number(issuer.id, max(number_on_disk, state.number))
         state.number = number
         next_update = min(now + timedelta(seconds=self._settings.validity), issuer.certificate.not_after)
         tbs = await self._pool.run(
@@ -444,30 +444,30 @@ class CRLPublisher:
         )
         signature = await issuer.signer.sign(tbs)
         crl = PublishedCRL(number, now, next_update, state.count, state.last_change, "", *self.paths(issuer), 0)
-        return await self._pool.run(self._write, issuer, tbs, signature, crl, seen)
+        return await self._pool.run(self._write, issuer, tbs, signature, crl, identity)
 
     async def _gather(self, issuer: IssuingCA, state: _List) -> None:
-        """Bring the kept entries up to date."""
+        """Update the cached entries."""
         published = state.published
         if state.relist:
-            # While the clock was ahead, certificates that are valid by now's clock counted as expired.
+            # While the clock was ahead, certificates that are still valid counted as expired.
             while await self._store.relist_unexpired(issuer.id, utc(self._clock.seconds())):
                 pass
             state.relist, state.body = False, None
         elif published is not None:
-            # An entry has to be on one CRL that was made after its certificate's end (RFC 5280 section 3.3).
+            # An entry must stay until one CRL was issued after its certificate's expiry (RFC 5280 section 3.3).
             dropped = await self._store.drop_listed_expired(issuer.id, published.this_update, published.last_change)
             if dropped:
                 state.body = None
-        found = None
+        result = None
         if state.body is not None:
-            found = await self._store.crl_entries(issuer.id, state.last_change)
-        if found is None:
+            result = await self._store.crl_entries(issuer.id, state.last_change)
+        if result is None:
             state.body = None
-            found = await self._store.crl_entries(issuer.id, 0)
-            if found is None:
+            result = await self._store.crl_entries(issuer.id, 0)
+            if result is None:
                 raise StoreUnavailable("the entries of the CRL can't be read")
-        last_change, count, entries = found
+        last_change, count, entries = result
         if state.body is None:
             state.body, state.count = bytearray(entries), count
         elif count:
@@ -476,39 +476,39 @@ class CRLPublisher:
         state.last_change = max(last_change, state.last_change)
 
     def _write(
-        self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL, seen: Identity
+        self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL, identity: Identity
     ) -> PublishedCRL | None:
-        """In a thread: check the signature, then replace the files."""
+        """Verify the signature, then replace the files.  Blocks: called in a worker thread."""
         try:
             verify_signature(issuer.key, issuer.signer.algorithm, signature, tbs)
         except PikachuError as error:
             raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
         der = assemble_crl(tbs, issuer.signer.algorithm, signature)
         try:
-            return self._folder.publish(der, crl, partial(self._bundles, issuer), seen)
+            return self._folder.publish(der, crl, partial(self._bundles, issuer), identity)
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
 
-    # --- CRLs of CAs whose key is elsewhere ---------------------------------------------
+    # --- CRLs of offline CAs ------------------------------------------------------------
 
     def accept_upload(self, data: bytes) -> Deferred[PublishedCRL]:
-        """Publish a CRL that was made elsewhere: of an offline root, or another CA above ours.
+        """Publish an uploaded CRL of an offline root or another CA above the issuing CAs.
 
         :param data: DER or PEM.
-        :return: fails with MalformedRequest when it is not a full CRL in force of such a CA, with Conflict when a
-            newer one is published or the CA's key is here, and with StoreUnavailable.
+        :return: fails with MalformedRequest when it is not a current full CRL of such a CA, with Conflict when a newer
+            one is published or the CA's key is on this server, and with StoreUnavailable.
         """
 
         def publish() -> PublishedCRL:
             der = decode_crl(data)
             subject = parse_crl_summary(der).issuer_der
-            found = [ca for ca in self.authorities_above() if ca.subject_der == subject]
-            if not found:
+            candidates = [ca for ca in self.authorities_above() if ca.subject_der == subject]
+            if not candidates:
                 if any(issuer.certificate.subject_der == subject for issuer in self._issuers.all()):
                     raise Conflict("this CA's CRL is made here")
                 raise MalformedRequest("no CA above the issuing CAs has made this CRL")
             refusal: PikachuError | None = None
-            for ca in found:
+            for ca in candidates:
                 try:
                     return self._folder.take_upload(der, ca, utc(self._clock.seconds()), self._uploaded_bundles(ca))
                 except MalformedRequest as error:
@@ -524,7 +524,7 @@ class CRLPublisher:
         return self._pool.run(publish).addErrback(unwritable)
 
     def upload(self, actor: Principal, data: bytes) -> Deferred[PublishedCRL]:
-        """As :meth:`accept_upload`, by an admin, with an audit event; fails with NotAuthorized besides."""
+        """Publish an administrator's upload, with an audit event; fails as :meth:`accept_upload`, or NotAuthorized."""
 
         async def work() -> PublishedCRL:
             require_scope(actor, Scope.ADMIN)
@@ -545,14 +545,14 @@ class CRLPublisher:
         return start(work())
 
     def authorities_above(self) -> list[Certificate]:
-        """The CAs that stand above the issuing CAs and whose key is not here."""
-        found: dict[bytes, Certificate] = {}
+        """Return the CAs above the issuing CAs whose key is not on this server."""
+        certificates: dict[bytes, Certificate] = {}
         for issuer in self._issuers.all():
             for der in issuer.chain[1:]:
                 certificate = parse_certificate(der)
                 if self._issuers.by_key_identifier(certificate.key_identifier) is None:
-                    found[certificate.key_identifier] = certificate
-        return list(found.values())
+                    certificates[certificate.key_identifier] = certificate
+        return list(certificates.values())
 
     def _uploaded_bundles(self, ca: Certificate) -> list[CRLBundle]:
         broker = self._settings.broker_path

@@ -1,8 +1,8 @@
-"""The validation authority (VA): what a certificate is worth, as OCSP and the status pages tell it.
+"""The validation authority (VA): certificate status for OCSP and the status pages.
 
-It reads the database and holds keys of its own (delegated responders); it never enters the code of RA and CA.
-Answers without a nonce are signed once and kept until the status changes, they are half as old as they may
-get, or the memory for them is full.
+It reads the database and uses keys of its own (delegated responders); it never enters the code of RA and CA.
+Responses without a nonce are signed once and cached until the status changes, half of their validity has passed, or
+the cache is full.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ from pikachu.x509.spki import describe_spki
 
 log = Logger()
 
-# Clients' clocks differ: an answer begins a little before it is made.
+# thisUpdate lies a little in the past, since clients' clocks differ.
 BACKDATE = timedelta(minutes=5)
-_STATUSES_KEPT = 100_000
+_MAX_STATUSES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class OCSPSettings:
-    """What the configuration says about OCSP.
+    """The configuration of the OCSP responder.
 
     :param validity: seconds from thisUpdate to nextUpdate.
-    :param delegated: answer with a responder certificate; else with the issuing key itself.
-    :param foreign_unknown: answer ``unknown`` for issuers that are not ours, instead of ``unauthorized``.
-    :param cache_bytes: how much memory signed answers may take.
+    :param delegated: sign with a responder certificate; otherwise with the issuing key itself.
+    :param foreign_unknown: answer ``unknown`` for the certificates of other CAs, instead of ``unauthorized``.
+    :param cache_bytes: maximum size of the cached responses, in bytes.
     """
 
     validity: int = 7 * 86400
@@ -73,10 +73,10 @@ class OCSPSettings:
 class OCSPAnswer:
     """A signed OCSPResponse.
 
-    :ivar cacheable: by HTTP caches; not when it holds a nonce or several certificates.
-    :ivar made_at: seconds since 1970.
-    :ivar refresh_at: seconds since 1970 at which a new one is due.
-    :ivar dropped: the status has changed: it must not be given to anyone any more.
+    :ivar cacheable: whether HTTP caches may store it; not with a nonce or several certificates.
+    :ivar made_at: time of signing, in seconds since 1970.
+    :ivar refresh_at: time at which a new response is due, in seconds since 1970.
+    :ivar dropped: the status has changed, so the response must not be sent any more.
     """
 
     der: bytes
@@ -88,7 +88,7 @@ class OCSPAnswer:
     dropped: bool = False
 
     def is_fresh(self, now: float) -> bool:
-        """Whether it may be given to another client; not when the clock was set back behind its beginning."""
+        """Return whether the response may be sent again; not when the clock was set back to before its signing."""
         return self.made_at <= now < self.refresh_at and not self.dropped
 
 
@@ -101,15 +101,18 @@ class _Status:
 
 
 @dataclass(slots=True, eq=False)
-class _Look:
-    """A look into the database that is under way; what it finds is worth nothing once a change came in between."""
+class _Query:
+    """A status query in progress.
+
+    :ivar stale: the status has changed since the query began, so its result must not be used.
+    """
 
     stale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Responder:
-    """Who signs for one issuing CA."""
+    """The OCSP signer of one issuing CA."""
 
     signer: KeySigner
     responder_id: bytes
@@ -135,15 +138,15 @@ class OCSPResponder:
         self._settings = settings
         self._by_key: dict[tuple[str, bytes, bytes], tuple[IssuingCA, IssuerHashes]] = {}
         self._statuses: OrderedDict[tuple[int, int], _Status] = OrderedDict()
-        self._looks: dict[tuple[int, int], set[_Look]] = {}
+        self._queries: dict[tuple[int, int], set[_Query]] = {}
         self._answers: OrderedDict[bytes, tuple[tuple[int, int], OCSPAnswer]] = OrderedDict()
         self._answer_bytes = 0
-        self._asked: dict[tuple[int, int], set[bytes]] = {}
+        self._cert_ids: dict[tuple[int, int], set[bytes]] = {}
         self._responders: dict[tuple[int, bytes], _Responder] = {}
         self.refresh_issuers()
 
     def refresh_issuers(self) -> None:
-        """The set of issuing CAs has changed."""
+        """Index the issuing CAs by their hashes again; called when the set of CAs has changed."""
         by_key = {}
         for issuer in self._issuers.all():
             hashes = IssuerHashes(issuer.certificate.subject_der, public_key_bits(issuer.certificate.spki_der))
@@ -152,7 +155,7 @@ class OCSPResponder:
         self._by_key = by_key
 
     def generation_changed(self, issuer: IssuingCA) -> None:
-        """Answer for a generation that has come into service, and make its responder certificate."""
+        """Answer for a generation that entered service, and issue its responder certificate."""
         self.refresh_issuers()
 
         def failed(failure: Failure) -> None:
@@ -165,25 +168,25 @@ class OCSPResponder:
     # --- answering ----------------------------------------------------------------------
 
     def cached_answer(self, cert_ids: tuple[CertID, ...], nonce: bytes | None) -> OCSPAnswer | None:
-        """The answer, when all that it takes is in memory and the signature is a quick one; else ``None``."""
+        """Return a cached or quickly signed response, or None when it needs the database or a slow signature."""
         if len(cert_ids) != 1:
             return None
         cert_id = cert_ids[0]
         now = self._clock.seconds()
         if nonce is None:
-            kept = self._answers.get(cert_id.der)
-            if kept is not None and kept[1].is_fresh(now):
+            cached = self._answers.get(cert_id.der)
+            if cached is not None and cached[1].is_fresh(now):
                 self._answers.move_to_end(cert_id.der)
-                return kept[1]
-        found = self._by_key.get(cert_id.issuer_key)
-        if found is None:
+                return cached[1]
+        known = self._by_key.get(cert_id.issuer_key)
+        if known is None:
             return None
-        issuer = found[0]
+        issuer = known[0]
         key = (issuer.id, cert_id.serial)
         status = self._statuses.get(key)
         if status is None:
             return None
-        responder = self._responder_at_once(issuer)
+        responder = self._cached_responder(issuer)
         if responder is None or responder.not_after.timestamp() <= now:
             return None
         tbs, this_update, next_update = self._to_be_signed(responder, [(cert_id, status)], nonce, now)
@@ -195,9 +198,9 @@ class OCSPResponder:
         )
 
     def answer(self, cert_ids: tuple[CertID, ...], nonce: bytes | None) -> Deferred[OCSPAnswer]:
-        """The answer to a request.
+        """Return the response to a request.
 
-        Fails with NotAuthorized when none of the certificates is of an issuer in service, and with Unavailable.
+        Fails with NotAuthorized when no issuer in service issued any of the certificates, and with Unavailable.
         """
         return Deferred.fromCoroutine(self._answer(cert_ids, nonce))
 
@@ -207,77 +210,77 @@ class OCSPResponder:
             if not self._settings.foreign_unknown:
                 raise NotAuthorized("the certificate is of another authority")
             issuer = self._issuers.default
-        at_once = self.cached_answer(cert_ids, nonce)
-        if at_once is not None:
-            return at_once
+        cached = self.cached_answer(cert_ids, nonce)
+        if cached is not None:
+            return cached
         responder = await self._responder(issuer)
         while True:
-            # A change while a signature is under way makes the answer worthless: look again.
-            looks = []
+            # A status change during the signature makes the response wrong: query again.
+            queries = []
             statuses = []
             try:
                 for cert_id in cert_ids:
-                    found = self._by_key.get(cert_id.issuer_key)
-                    if found is None or found[0] is not issuer:
+                    known = self._by_key.get(cert_id.issuer_key)
+                    if known is None or known[0] is not issuer:
                         statuses.append(_Status(UNKNOWN))
                         continue
                     key = (issuer.id, cert_id.serial)
-                    look = _Look()
-                    looks.append((key, look))
-                    self._looks.setdefault(key, set()).add(look)
-                    statuses.append(await self._look_up(key, look))
+                    query = _Query()
+                    queries.append((key, query))
+                    self._queries.setdefault(key, set()).add(query)
+                    statuses.append(await self._look_up(key, query))
                 now = self._clock.seconds()
-                asked = list(zip(cert_ids, statuses, strict=True))
-                tbs, this_update, next_update = self._to_be_signed(responder, asked, nonce, now)
+                requested = list(zip(cert_ids, statuses, strict=True))
+                tbs, this_update, next_update = self._to_be_signed(responder, requested, nonce, now)
                 signature = await responder.signer.sign(tbs)
-                if any(look.stale for _, look in looks):
+                if any(query.stale for _, query in queries):
                     continue
             finally:
-                for key, look in looks:
-                    waiting = self._looks.get(key)
+                for key, query in queries:
+                    waiting = self._queries.get(key)
                     if waiting is not None:
-                        waiting.discard(look)
+                        waiting.discard(query)
                         if not waiting:
-                            del self._looks[key]
-            keep = looks[0][0] if nonce is None and len(cert_ids) == 1 and looks else None
-            if keep is not None and statuses[0].status == UNKNOWN:
-                # Anybody can ask for any number of serials that were never issued.
-                keep = None
-            return self._finish(responder, tbs, signature, (this_update, next_update, now), keep, cert_ids[0].der)
+                            del self._queries[key]
+            cache_key = queries[0][0] if nonce is None and len(cert_ids) == 1 and queries else None
+            if cache_key is not None and statuses[0].status == UNKNOWN:
+                # Clients can request any number of serials that were never issued, so those are not cached.
+                cache_key = None
+            return self._finish(responder, tbs, signature, (this_update, next_update, now), cache_key, cert_ids[0].der)
 
-    async def _look_up(self, key: tuple[int, int], look: _Look) -> _Status:
-        kept = self._statuses.get(key)
-        if kept is not None:
+    async def _look_up(self, key: tuple[int, int], query: _Query) -> _Status:
+        cached = self._statuses.get(key)
+        if cached is not None:
             self._statuses.move_to_end(key)
-            return kept
+            return cached
         if not 0 < key[1] < SERIAL_END:
             return _Status(UNKNOWN)
         record = await self._store.status(*key)
         status = _Status(_status_of(record))
-        if record is not None and status.status != UNKNOWN and not look.stale:
+        if record is not None and status.status != UNKNOWN and not query.stale:
             self._statuses[key] = status
-            if len(self._statuses) > _STATUSES_KEPT:
+            if len(self._statuses) > _MAX_STATUSES:
                 self._statuses.popitem(last=False)
         return status
 
     def _to_be_signed(
-        self, responder: _Responder, asked: Iterable[tuple[CertID, _Status]], nonce: bytes | None, now: float
+        self, responder: _Responder, requested: Iterable[tuple[CertID, _Status]], nonce: bytes | None, now: float
     ) -> tuple[bytes, datetime, datetime]:
-        moment = utc(now)
-        this_update = moment - BACKDATE
-        next_update = min(moment + timedelta(seconds=self._settings.validity), responder.not_after)
-        if next_update <= moment:
+        produced_at = utc(now)
+        this_update = produced_at - BACKDATE
+        next_update = min(produced_at + timedelta(seconds=self._settings.validity), responder.not_after)
+        if next_update <= produced_at:
             raise IssuanceFailed("there is no valid certificate left to sign OCSP answers with")
         singles = []
-        for cert_id, status in asked:
-            kept = status.singles.get(cert_id.der)
-            if kept is None or kept[0] != this_update:
-                kept = (this_update, single_response(cert_id.der, status.status, this_update, next_update))
+        for cert_id, status in requested:
+            cached = status.singles.get(cert_id.der)
+            if cached is None or cached[0] != this_update:
+                cached = (this_update, single_response(cert_id.der, status.status, this_update, next_update))
                 if len(status.singles) > 8:
                     status.singles.clear()
-                status.singles[cert_id.der] = kept
-            singles.append(kept[1])
-        return response_data(responder.responder_id, moment, singles, nonce=nonce), this_update, next_update
+                status.singles[cert_id.der] = cached
+            singles.append(cached[1])
+        return response_data(responder.responder_id, produced_at, singles, nonce=nonce), this_update, next_update
 
     def _finish(
         self,
@@ -285,72 +288,72 @@ class OCSPResponder:
         tbs: bytes,
         signature: bytes,
         period: tuple[datetime, datetime, float],
-        keep: tuple[int, int] | None,
+        cache_key: tuple[int, int] | None,
         cert_id: bytes,
     ) -> OCSPAnswer:
         der = assemble(tbs, responder.signer.algorithm, signature, responder.certificates)
         this_update, next_update, now = period
         half = now + (next_update.timestamp() - now) / 2
-        answer = OCSPAnswer(der, this_update, next_update, keep is not None, now, half)
-        if keep is not None:
-            self._keep(cert_id, keep, answer)
+        answer = OCSPAnswer(der, this_update, next_update, cache_key is not None, now, half)
+        if cache_key is not None:
+            self._cache(cert_id, cache_key, answer)
         return answer
 
-    # --- keeping ------------------------------------------------------------------------
+    # --- cache --------------------------------------------------------------------------
 
-    def _keep(self, cert_id: bytes, key: tuple[int, int], answer: OCSPAnswer) -> None:
+    def _cache(self, cert_id: bytes, key: tuple[int, int], answer: OCSPAnswer) -> None:
         self._drop(cert_id)
         self._answers[cert_id] = (key, answer)
         self._answer_bytes += len(answer.der) + 500
-        self._asked.setdefault(key, set()).add(cert_id)
+        self._cert_ids.setdefault(key, set()).add(cert_id)
         while self._answer_bytes > self._settings.cache_bytes:
             self._drop(next(iter(self._answers)))
 
     def _drop(self, cert_id: bytes) -> None:
-        kept = self._answers.pop(cert_id, None)
-        if kept is None:
+        cached = self._answers.pop(cert_id, None)
+        if cached is None:
             return
-        key, answer = kept
+        key, answer = cached
         answer.dropped = True
         self._answer_bytes -= len(answer.der) + 500
-        asked = self._asked[key]
-        asked.discard(cert_id)
-        if not asked:
-            del self._asked[key]
+        cert_ids = self._cert_ids[key]
+        cert_ids.discard(cert_id)
+        if not cert_ids:
+            del self._cert_ids[key]
 
     def forget_all(self) -> None:
-        """Any status may have changed."""
+        """Empty the cache, since any status may have changed."""
         self._statuses.clear()
-        for looks in self._looks.values():
-            for look in looks:
-                look.stale = True
+        for queries in self._queries.values():
+            for query in queries:
+                query.stale = True
         for cert_id in tuple(self._answers):
             self._drop(cert_id)
 
     def forget(self, changes: Iterable[StatusChange]) -> None:
-        """Revocations and releases: what was signed before is given to nobody any more."""
+        """Drop the cached responses of certificates that were revoked or released."""
         for change in changes:
             key = (change.issuer_id, change.serial)
             self._statuses.pop(key, None)
-            for look in self._looks.get(key, ()):
-                look.stale = True
-            for cert_id in tuple(self._asked.get(key, ())):
+            for query in self._queries.get(key, ()):
+                query.stale = True
+            for cert_id in tuple(self._cert_ids.get(key, ())):
                 self._drop(cert_id)
 
     @property
     def cache_bytes(self) -> int:
-        """How much memory signed answers may take."""
+        """Maximum size of the cached responses, in bytes."""
         return self._settings.cache_bytes
 
     @property
-    def kept(self) -> tuple[int, int]:
-        """(signed answers kept, bytes they take)."""
+    def cache_usage(self) -> tuple[int, int]:
+        """The number of cached responses and their size in bytes."""
         return len(self._answers), self._answer_bytes
 
     # --- responders ---------------------------------------------------------------------
 
     def prove(self, issuer: IssuingCA) -> Deferred[None]:
-        """Sign an answer that nobody asked for, and verify it.  Fails with Unavailable and IssuanceFailed."""
+        """Sign and verify an empty response as a readiness check.  Fails with Unavailable and IssuanceFailed."""
 
         async def work() -> None:
             responder = await self._responder(issuer)
@@ -362,49 +365,51 @@ class OCSPResponder:
 
         return Deferred.fromCoroutine(work())
 
-    def _responder_at_once(self, issuer: IssuingCA) -> _Responder | None:
+    def _cached_responder(self, issuer: IssuingCA) -> _Responder | None:
         if not self._settings.delegated:
-            return self._own(issuer)
+            return self._own_responder(issuer)
         credential = self._credentials.try_get(issuer, OCSP)
         if credential is None:
             return None
-        return self._delegated(issuer, credential.signer, credential.key.key_octets, credential.not_after)
+        return self._delegated_responder(issuer, credential.signer, credential.key.key_octets, credential.not_after)
 
     async def _responder(self, issuer: IssuingCA) -> _Responder:
         if not self._settings.delegated:
-            own = self._own(issuer)
+            own = self._own_responder(issuer)
             if own is not None:
                 return own
         try:
             credential = await self._credentials.get(issuer, OCSP)
         except RequestError as error:
-            # Nobody has asked for anything wrong: this CA can't certify a responder any more.
+            # The client's request is valid: this CA can't certify a responder any more.
             raise IssuanceFailed(f"no OCSP responder for {issuer.name}: {error.public}") from error
-        return self._delegated(issuer, credential.signer, credential.key.key_octets, credential.not_after)
+        return self._delegated_responder(issuer, credential.signer, credential.key.key_octets, credential.not_after)
 
-    def _own(self, issuer: IssuingCA) -> _Responder | None:
+    def _own_responder(self, issuer: IssuingCA) -> _Responder | None:
         signer = issuer.signer
         if not isinstance(signer, KeySigner):
             return None
-        return self._made(issuer, signer, issuer.key.key_octets, (), issuer.certificate.not_after)
+        return self._get_or_create_responder(issuer, signer, issuer.key.key_octets, (), issuer.certificate.not_after)
 
-    def _delegated(self, issuer: IssuingCA, signer: KeySigner, bits: bytes, not_after: datetime) -> _Responder:
-        return self._made(issuer, signer, bits, (signer.certificate,), not_after)
+    def _delegated_responder(
+        self, issuer: IssuingCA, signer: KeySigner, bits: bytes, not_after: datetime
+    ) -> _Responder:
+        return self._get_or_create_responder(issuer, signer, bits, (signer.certificate,), not_after)
 
-    def _made(
+    def _get_or_create_responder(
         self, issuer: IssuingCA, signer: KeySigner, bits: bytes, certificates: tuple[bytes, ...], not_after: datetime
     ) -> _Responder:
         key = (issuer.id, signer.certificate)
-        made = self._responders.get(key)
-        if made is None:
+        responder = self._responders.get(key)
+        if responder is None:
             for other in [other for other in self._responders if other[0] == issuer.id]:
                 del self._responders[other]
-            made = _Responder(signer, responder_by_key(_sha1(bits)), certificates, not_after)
-            self._responders[key] = made
-        return made
+            responder = _Responder(signer, responder_by_key(_sha1(bits)), certificates, not_after)
+            self._responders[key] = responder
+        return responder
 
     def prepare(self) -> Deferred[None]:
-        """Make the responder certificates that are missing, so that the first client does not wait for them."""
+        """Issue missing responder certificates, so that the first client does not wait for them."""
 
         async def work() -> None:
             for issuer in self._issuers.all():
@@ -418,7 +423,7 @@ def _sha1(data: bytes) -> bytes:
 
 
 def _status_of(record: StatusRecord | None) -> bytes:
-    """CertStatus; a certificate that was deleted without having been revoked is unknown (CRT-6)."""
+    """Return the DER CertStatus; a certificate deleted without having been revoked is unknown (CRT-6)."""
     if record is None:
         return UNKNOWN
     if record.revoked_at is not None:
@@ -428,7 +433,7 @@ def _status_of(record: StatusRecord | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class StatusAnswer:
-    """What ``/status/<serial>`` tells (CRT-8); *record* is ``None`` when there is no such certificate."""
+    """The answer of ``/status/<serial>`` (CRT-8); *record* is ``None`` when there is no such certificate."""
 
     serial: int
     status: CertificateStatus | None
@@ -436,14 +441,14 @@ class StatusAnswer:
 
 
 class CertificateStatusReader:
-    """Status and lists for people and scripts, from the read-only side of the database."""
+    """Reads certificate status and lists for people and scripts, over the read-only database connection."""
 
     def __init__(self, clock: IClock, store: ICertificateReader) -> None:
         self._clock = clock
         self._store = store
 
     def status(self, serial: int) -> Deferred[StatusAnswer]:
-        """What a serial is worth; one that was deleted without having been revoked is not there."""
+        """Return the status of a serial; a certificate deleted without having been revoked is not reported."""
 
         async def work() -> StatusAnswer:
             try:
@@ -457,7 +462,7 @@ class CertificateStatusReader:
         return Deferred.fromCoroutine(work())
 
     def expired_ids(self, after: int, limit: int) -> Deferred[list[int]]:
-        """Ids of expired certificates above *after*, ascending.
+        """Return the ids of expired certificates above *after*, ascending.
 
         :raises MalformedRequest: when the limit is not 1 to 10,000.
         """

@@ -227,12 +227,12 @@ def test_unknown_serials_take_no_memory(stack: Stack) -> None:
     responder = stack.app.responder
     leaf = stack.issue()
     ask(stack, leaf)
-    before = responder.kept
+    before = responder.cache_usage
     for serial in range(1, 10_001):
         result_of(responder.answer(ids(stack, serial), None))
-    assert responder.kept == before
+    assert responder.cache_usage == before
     assert len(responder._statuses) == 1
-    assert not responder._looks
+    assert not responder._queries
 
 
 def test_answers_are_bounded_in_octets(stack: Stack) -> None:
@@ -241,7 +241,7 @@ def test_answers_are_bounded_in_octets(stack: Stack) -> None:
     other = build_core(stack.files.folder.parent / "other", changes={("OCSP", "cache_size"): "20K"})
     leaves = [other.issue() for _ in range(40)]
     answers = [ask(other, leaf) for leaf in leaves]
-    number, octets = other.app.responder.kept
+    number, octets = other.app.responder.cache_usage
     assert 5 < number < 30
     assert octets <= 20 * 1024
     assert answers[0].dropped
@@ -256,7 +256,7 @@ def test_nothing_is_kept_where_there_is_no_memory_for_it(stack: Stack) -> None:
     other = build_core(stack.files.folder.parent / "other", changes={("OCSP", "cache_size"): "0"})
     leaf = other.issue()
     assert status(other, leaf) == "good"
-    assert other.app.responder.kept == (0, 0)
+    assert other.app.responder.cache_usage == (0, 0)
     other.close()
 
 
@@ -265,7 +265,7 @@ def test_answers_with_a_nonce_are_not_kept(stack: Stack) -> None:
     leaf = stack.issue()
     first = ask(stack, leaf, nonce=b"n" * 16)
     assert not first.cacheable
-    assert stack.app.responder.kept[0] == 0
+    assert stack.app.responder.cache_usage[0] == 0
     assert told(stack, first).nonce == b"n" * 16
 
 
@@ -484,5 +484,5 @@ def test_everything_is_forgotten_at_once(tmp_path: Path) -> None:
     stack.app.responder.forget_all()
     assert kept.dropped
     assert stack.app.responder.cached_answer(asked, None) is None
-    assert stack.app.responder.kept[0] == 0
+    assert stack.app.responder.cache_usage[0] == 0
     stack.close()
