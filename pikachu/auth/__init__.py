@@ -1,1 +1,1 @@
-"""Who is asking: passwords, tokens, client certificates, challenge passwords."""
+"""Authentication and authorization: passwords, tokens, client certificates, challenge passwords, permissions."""

@@ -1,6 +1,6 @@
-"""From evidence to a principal: passwords, tokens, client certificates, challenge passwords.
+"""Authentication by password, token, client certificate and challenge password.
 
-Whoever fails is counted (``pikachu.auth.rate_limit``) and recorded; what they typed is not.
+Failures are counted (``pikachu.auth.rate_limit``) and recorded, without the credentials.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from pikachu.core.model.people import (
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
 
-TOKEN_PREFIX: Final = "pik_"  # noqa: S105 - what tokens begin with
+TOKEN_PREFIX: Final = "pik_"  # noqa: S105 - the prefix of every token
 ROLE_SCOPES: Final = MappingProxyType(
     {
         Role.ADMIN: frozenset(Scope),
@@ -44,7 +44,7 @@ ROLE_SCOPES: Final = MappingProxyType(
     }
 )
 ACCOUNT_NAME: Final = re.compile("[A-Za-z0-9._@-]{1,64}")
-_USED_EVERY: Final = timedelta(minutes=1)
+_TOUCH_INTERVAL: Final = timedelta(minutes=1)
 _ENROLL_ONLY: Final = frozenset({Scope.ENROLL})
 _TOKEN: Final = re.compile(r"pik_[A-Za-z0-9_-]{43}")
 _CHALLENGE: Final = re.compile("[0-9A-F]{32}")
@@ -54,31 +54,31 @@ _WRONG_CHALLENGE: Final = "the challenge password is wrong, used or expired"
 
 
 def new_token() -> tuple[str, bytes]:
-    """A token of 256 random bits, and its digest."""
+    """Return a token of 256 random bits, and its digest."""
     text = TOKEN_PREFIX + secrets.token_urlsafe(32)
     return text, token_digest(text)
 
 
 def token_digest(text: str) -> bytes:
-    """What is stored of a token: SHA-256 will do, since nobody guesses 256 random bits."""
+    """Return the stored digest of a token; SHA-256 suffices, since 256 random bits can't be guessed."""
     return hashlib.sha256(text.encode()).digest()
 
 
 def new_challenge(sealer: Sealer) -> tuple[str, bytes]:
-    """A challenge password of 128 random bits in upper-case hex, and the digest by which it is looked up."""
+    """Return a challenge password of 128 random bits in upper-case hex, and its lookup digest."""
     text = secrets.token_hex(16).upper()
     return text, challenge_lookup(sealer, text)
 
 
 def challenge_lookup(sealer: Sealer, normalised: str) -> bytes:
-    """The digest by which a challenge password is found."""
+    """Return the lookup digest of a challenge password."""
     return sealer.digest("challenge", normalised.encode())
 
 
 def account_principal(account: Account, address: str, scopes: frozenset[Scope] | None = None) -> Principal:
-    """Who asks, where *account* is known to be behind it.
+    """Return the principal of an authenticated *account*.
 
-    :param scopes: what a token allows; of them only those stay that the role has.  ``None``: all of the role.
+    :param scopes: the scopes of a token, reduced to those of the role; ``None`` grants all scopes of the role.
     """
     allowed = ROLE_SCOPES[account.role]
     return Principal(
@@ -92,11 +92,12 @@ def account_principal(account: Account, address: str, scopes: frozenset[Scope] |
 
 
 class Authenticator:
-    """Every way to prove who one is.  Its Deferreds run to their end even when they are cancelled, so that hanging
-    up early hides no failure from the count.
+    """Authenticates principals by every supported method.
 
-    :param by_account: limits failures per user name, whether or not there is such an account.
-    :param by_address: limits failures per address, of all kinds together.
+    Its Deferreds complete even when cancelled, so that disconnecting early hides no failure from the count.
+
+    :param by_account: limits failures per user name, whether or not the account exists.
+    :param by_address: limits failures per address, for all methods together.
     """
 
     def __init__(
@@ -119,10 +120,11 @@ class Authenticator:
 
     @uncancelled
     async def est(self, credentials: Credentials) -> Principal:
-        """The TLS client certificate, else HTTP Basic, else ANONYMOUS; a challenge password in the
-        request is for :meth:`challenge`.
+        """Authenticate an EST client by TLS client certificate, else by HTTP Basic, else as ANONYMOUS.
 
-        Fails like :meth:`client_certificate` and :meth:`basic`: evidence that proves nothing is never passed over.
+        A challenge password in the CSR is verified by :meth:`challenge`.
+
+        Fails like :meth:`client_certificate` and :meth:`basic`: invalid credentials are never ignored.
         """
         if credentials.peer_certificate is not None:
             return await self.client_certificate(
@@ -134,23 +136,23 @@ class Authenticator:
 
     @uncancelled
     async def basic(self, username: str, password: str, address: str) -> Principal:
-        """The active local account of that name and password.
+        """Authenticate an active local account by user name and password.
 
-        Fails with AuthenticationFailed, in one way and after the same work for every cause, with RateLimited,
-        Overloaded and StoreUnavailable.
+        Fails with AuthenticationFailed, with one message and after the same work for every cause, and with
+        RateLimited, Overloaded and StoreUnavailable.
         """
         return account_principal(await self._account(username, password, address), address)
 
     @uncancelled
     async def verified(self, username: str, password: str, address: str) -> Account:
-        """Like :meth:`basic`, as the account itself: for who begins a session, which is recorded with the session."""
+        """Authenticate as :meth:`basic` does, but return the account: for signing in, which records the session."""
         return await self._account(username, password, address)
 
     @uncancelled
     async def confirm(self, principal: Principal, password: str) -> None:
-        """Succeeds when it is the password of the account that *principal* acts for.
+        """Verify the password of the account that *principal* acts for.
 
-        Fails like :meth:`basic`, and with NotAuthorized for what is no account.
+        Fails like :meth:`basic`, and with NotAuthorized for a principal without an account.
         """
         if principal.kind is not PrincipalKind.ACCOUNT or principal.owner_id is None:
             raise NotAuthorized("only an account has a password")
@@ -158,7 +160,7 @@ class Authenticator:
         await self._account(account.username, password, principal.address)
 
     async def _account(self, username: str, password: str, address: str) -> Account:
-        # Accounts are told apart without case.
+        # User names are case-insensitive.
         name_key, source = username[:65].lower(), address_key(address)
         self._check(name_key, source)
         account = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
@@ -168,7 +170,7 @@ class Authenticator:
             await self._hasher.verify(account.password_hash if account is not None and local else None, password)
         except AuthenticationFailed:
             reason = "wrong password" if account is not None else "no such account"
-        # Of many guesses sent at once, those that come after the lock learn nothing, not even from a hit.
+        # Of many simultaneous guesses, those after the lock must not learn whether they were right.
         self._check(name_key, source)
         if reason is None and account is not None and local and may_act(account):
             self._by_account.succeeded(name_key)
@@ -185,41 +187,41 @@ class Authenticator:
 
     @uncancelled
     async def token(self, text: str, address: str) -> Principal:
-        """The active account whose API token *text* is; scopes are those that both token and role have.
+        """Authenticate an active account by API token; the scopes are those of both token and role.
 
         Fails with AuthenticationFailed, RateLimited and StoreUnavailable.
         """
         source = address_key(address)
         self._by_address.check(source)
-        # The digest is looked up, so what the database compares is nothing that a caller can choose bit by bit.
-        found = await self._store.token_by_digest(token_digest(text)) if _TOKEN.fullmatch(text) else None
+        # Looked up by digest, so that a caller can't choose the compared bytes and time the comparison.
+        row = await self._store.token_by_digest(token_digest(text)) if _TOKEN.fullmatch(text) else None
         account = None
-        if found is None:
+        if row is None:
             reason = "no such token"
         else:
-            token, account = found
+            token, account = row
             if token.expires_at is not None and token.expires_at <= self._now():
                 reason = f"the token {token.name} has expired"
             elif not may_act(account):
                 reason = f"the account is {account.state}"
             else:
-                self._used(token)
+                self._touch(token)
                 return account_principal(account, address, token.scopes)
         locked = self._by_address.failed(source)
         await self._record_failure("token", account, address, reason, locked)
         raise AuthenticationFailed(_WRONG_TOKEN, reason=reason, address=address)
 
-    def _used(self, token: Token) -> None:
-        """Remember it to the minute; a request waits for that no more than it fails with it."""
+    def _touch(self, token: Token) -> None:
+        """Store the time of use, at most once a minute; the request neither waits for it nor fails with it."""
         now = self._now()
-        if token.last_used_at is None or abs(now - token.last_used_at) >= _USED_EVERY:
+        if token.last_used_at is None or abs(now - token.last_used_at) >= _TOUCH_INTERVAL:
             self._store.touch_token(token.id, now).addErrback(lambda failure: failure.trap(PikachuError) and None)
 
     @uncancelled
     async def client_certificate(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Principal:
-        """Who holds the key of the TLS client certificate *der*.
+        """Authenticate the holder of the TLS client certificate *der*.
 
-        :param intermediates: what the peer sent with it.
+        :param intermediates: DER certificates that the peer sent with it.
 
         Fails with NotAuthorized and StoreUnavailable.
         """
@@ -227,9 +229,9 @@ class Authenticator:
 
     @uncancelled
     async def bound_account(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Account | None:
-        """The active account that the TLS client certificate *der* signs in; ``None`` when it was bound to none.
+        """Return the active account to which the TLS client certificate *der* is bound, or None.
 
-        Fails with NotAuthorized for one that was bound, but is not valid here any more or whose account is not active.
+        Fails with NotAuthorized for a bound certificate that is no longer valid or whose account is not active.
         """
         account = await self._store.account_by_certificate(hashlib.sha256(der).digest())
         if account is None:
@@ -240,8 +242,7 @@ class Authenticator:
 
     @uncancelled
     async def verified_certificate(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Account:
-        """Like :meth:`bound_account`, for who begins a session: one that signs in nobody is a failure too, and failures
-        are counted and recorded.
+        """Return the bound account for signing in; an unbound certificate is a failure, and failures are counted.
 
         Fails with NotAuthorized, RateLimited and StoreUnavailable.
         """
@@ -253,14 +254,15 @@ class Authenticator:
                 raise NotAuthorized("this client certificate signs in no account; bind it on the page Account first")
         except NotAuthorized as error:
             locked = self._by_address.failed(source)
-            whose = await self._store.account_by_certificate(hashlib.sha256(der).digest())
-            await self._record_failure("client certificate", whose, address, error.public, locked)
+            owner = await self._store.account_by_certificate(hashlib.sha256(der).digest())
+            await self._record_failure("client certificate", owner, address, error.public, locked)
             raise
         return account
 
     @uncancelled
     async def message_signer(self, der: bytes, address: str) -> Principal:
-        """Who signed a SCEP message with the key of *der*: one of this authority's own certificates (SCEP-3).
+        """Authenticate the signer of a SCEP message by *der*, a certificate issued by this authority (SCEP-3).
+
         Its extendedKeyUsage does not matter.
 
         Fails with NotAuthorized and StoreUnavailable.
@@ -285,10 +287,10 @@ class Authenticator:
 
     @uncancelled
     async def challenge(self, text: str, address: str) -> Principal:
-        """Who was given the challenge password *text*; it must be neither spent, reserved nor expired, and its
-        owner still active.  Nothing is consumed here: the store reserves it with the request.
+        """Authenticate by challenge password; it must not be used, reserved or expired, and its owner must be active.
 
-        It is looked up by its keyed digest, so no comparison depends on how much of a guess is right.
+        Nothing is consumed here: the store reserves it together with the request.  The lookup uses a keyed digest, so
+        no comparison depends on how much of a guess is right.
         Fails with AuthenticationFailed, RateLimited and StoreUnavailable.
         """
         source = address_key(address)
@@ -321,10 +323,9 @@ class Authenticator:
 
     @uncancelled
     async def challenge_id(self, text: str) -> int | None:
-        """The id of the challenge password *text*, usable or not.
+        """Return the id of the challenge password *text*, usable or not, or None.
 
-        It authenticates nobody.  A client that repeats a request whose challenge password is spent by now is recognised
-        by it.
+        This authenticates nobody; it recognizes a client that repeats a request whose challenge password is now used.
         """
         challenge = await self._challenge(text)
         return None if challenge is None else challenge.id
@@ -352,9 +353,11 @@ class Authenticator:
                 return f"its owner is {error.context['state']}"
         return None
 
-    async def _record_failure(self, by: str, account: Account | None, address: str, reason: str, locked: int) -> None:
-        """A name that is no account's is not recorded: it may be a password in the wrong field."""
-        details: dict[str, object] = {"ip": address, "by": by, "reason": reason}
+    async def _record_failure(
+        self, method: str, account: Account | None, address: str, reason: str, locked: int
+    ) -> None:
+        """Record a failed authentication; an unknown name is left out, as it may be a password in the wrong field."""
+        details: dict[str, object] = {"ip": address, "by": method, "reason": reason}
         if locked:
             details["locked_seconds"] = locked
         if account is None:
@@ -370,7 +373,7 @@ class Authenticator:
 
 
 def _normalise(text: str) -> str | None:
-    """A challenge password as it was made, where *text* can be one: people and devices change its case."""
+    """Return *text* in the form of a challenge password, or None; people and devices change its case."""
     if len(text) > 64:
         return None
     normalised = text.strip().upper()

@@ -1,8 +1,8 @@
-"""Client certificates: this authority's own, which its database must know, and those of ``client_ca``.
+"""Client certificates: those issued by this authority, which its database must know, and those of ``client_ca``.
 
-The TLS handshake, or the signature of a SCEP message, has proved that the peer holds the key; here it is decided
-whether the certificate is worth anything.  Everything is refused that is not positively known to be good, with a
-reason of its own (403, not 401: other credentials of the same kind would do).
+The TLS handshake, or the signature of a SCEP message, has proved possession of the key; this module decides whether
+the certificate is trusted.  A certificate not positively known to be good is refused, each cause with its own reason
+(403, not 401: other credentials of the same kind would be accepted).
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ REMEMBERED_INTERMEDIATES: Final = 64
 _CERTIFICATE_POLICIES: Final = "2.5.29.32"
 _FOREIGN: Final = "the client certificate was not issued by this authority or one that it trusts"
 
-# What a critical extension may be: those that are looked at here, and those that restrict nothing that matters
-# to a login.  Anything else critical refuses the path (RFC 5280 sections 6.1.4 (o) and 6.1.5 (f)).
-_UNDERSTOOD: Final = frozenset(
+# Critical extensions that are processed here or do not restrict authentication.  Any other critical extension makes
+# the path invalid (RFC 5280 sections 6.1.4 (o) and 6.1.5 (f)).
+_PROCESSED_EXTENSIONS: Final = frozenset(
     {
         BASIC_CONSTRAINTS,
         KEY_USAGE,
@@ -58,10 +58,10 @@ _UNDERSTOOD: Final = frozenset(
 
 
 class ClientCertificateAuthenticator:
-    """Decides what a presented certificate is worth.
+    """Validates presented client certificates.
 
-    :param issuers: every generation of the issuing CAs, as they are now.
-    :param trust_anchors: the certificates of ``client_ca``, as they are now; each is an anchor of its own.
+    :param issuers: returns the current generations of all issuing CAs.
+    :param trust_anchors: returns the current certificates of ``client_ca``; each is a trust anchor.
     """
 
     def __init__(
@@ -75,26 +75,26 @@ class ClientCertificateAuthenticator:
         self._issuers = issuers
         self._trust_anchors = trust_anchors
         self._clock = clock
-        # A device comes back with the same certificate; its signature is verified once.
+        # Devices present the same certificate again and again; its signature is verified once.
         self._signatures = _VerifiedSignatures()
-        # In a resumed TLS session no intermediates are sent: those that once led to an anchor are kept.
+        # A resumed TLS session sends no intermediates, so those that once led to a trust anchor are cached.
         self._intermediates: OrderedDict[bytes, Certificate] = OrderedDict()
 
     @uncancelled
     async def authenticate(
         self, der: bytes, intermediates: Sequence[bytes] = (), *, client_auth: bool = True
     ) -> PresentedCertificate:
-        """The certificate *der*, checked.
+        """Return the validated certificate *der*.
 
-        :param intermediates: what the peer sent with it, to find a way to a trust anchor; at most eight are used.
-        :param client_auth: whether it must be fit for TLS clients: an extendedKeyUsage that names neither
-            clientAuth nor anyExtendedKeyUsage refuses it; an absent one restricts nothing (RFC 5280 section
-            4.2.1.12).  The signer of a SCEP message need not be.
+        :param intermediates: DER certificates that the peer sent with it, for building the path; at most eight are
+            used.
+        :param client_auth: require that an extendedKeyUsage, if present, contains clientAuth or anyExtendedKeyUsage
+            (RFC 5280 section 4.2.1.12); not required of the signer of a SCEP message.
 
-        Fails with NotAuthorized: foreign, unknown or deleted, revoked, expired, not yet valid, unfit, or one whose
-        owner is not active.
+        Fails with NotAuthorized for a certificate that is foreign, unknown, deleted, revoked, expired, not yet valid or
+        not for clients, or whose owner is not active.
         """
-        certificate = _read(der)
+        certificate = _parse(der)
         now = utc(self._clock.seconds())
         issuer_id = self._own_issuer(certificate)
         if issuer_id is not None:
@@ -111,17 +111,19 @@ class ClientCertificateAuthenticator:
 
     def _own_issuer(self, certificate: Certificate) -> int | None:
         for record, issuer in self._issuers():
-            # Either will do: a CA that was renamed keeps its key, and what that key has signed is ours.
-            named = issuer.key_identifier == certificate.authority_key_identifier
-            if (named or issuer.subject_der == certificate.issuer_der) and self._signatures.holds(
+            # Either suffices: a renamed CA keeps its key, and certificates signed with that key are this authority's.
+            names_key = issuer.key_identifier == certificate.authority_key_identifier
+            if (names_key or issuer.subject_der == certificate.issuer_der) and self._signatures.verify(
                 certificate, issuer.spki_der
             ):
                 return record.id
         return None
 
     async def _check_own(self, certificate: Certificate, issuer_id: int, now: datetime) -> int | None:
-        """Its owner.  What one of our keys has signed is never looked up among the trust anchors instead: that
-        would let a revoked or deleted certificate in again where ``client_ca`` holds our own root.
+        """Check a certificate of this authority and return its owner.
+
+        It is never validated against the trust anchors instead: where ``client_ca`` contains this authority's root,
+        that would accept revoked and deleted certificates.
         """
         serial = format_serial(certificate.serial)
         try:
@@ -137,76 +139,83 @@ class ClientCertificateAuthenticator:
         return record.owner_id
 
     async def _check_former(self, certificate: Certificate) -> None:
-        """A CA that is in service no more is foreign, and trusted where ``client_ca`` holds a root above it; what the
-        database knows of its certificates still counts.
+        """Check a foreign certificate against the database, in case a CA no longer in service issued it.
+
+        Such a CA is trusted where ``client_ca`` contains a root above it, but revocations in the database still count.
         """
         try:
             record = await self._store.certificate_by_serial(certificate.serial, deleted=True)
         except UnknownSerial:
             return
-        # A revoked intent has no certificate; its serial was ours alone.
+        # A revoked intent has no certificate; its serial number belongs to this authority alone.
         if record.der in (certificate.der, b"") and (record.revoked_at is not None or record.deleted_at is not None):
             raise NotAuthorized("the client certificate is revoked", serial=format_serial(certificate.serial))
         if record.der == certificate.der:
             await self._store.require_active_owner(record.owner_id)
 
     def _check_foreign(self, certificate: Certificate, intermediates: Sequence[bytes], now: datetime) -> None:
-        """A path from *certificate* to a trust anchor (RFC 5280 section 6.1, without policies and names)."""
+        """Validate a path from *certificate* to a trust anchor (RFC 5280 section 6.1, without policies and names)."""
         anchors = self._trust_anchors()
         if not anchors:
             raise NotAuthorized(_FOREIGN)
-        unused = [found for der in intermediates[:MAXIMUM_INTERMEDIATES] if (found := _read_issuer(der)) is not None]
-        unused += self._intermediates.values()
+        candidates = [
+            candidate
+            for der in intermediates[:MAXIMUM_INTERMEDIATES]
+            if (candidate := _parse_intermediate(der)) is not None
+        ]
+        candidates += self._intermediates.values()
         path = []
         current = certificate
-        # The number of CA certificates below the one that is looked at, self-issued ones not counted.
+        # The number of CA certificates below the current issuer, self-issued ones not counted.
         depth = 0
         while True:
             if any(self._is_issued_by(current, anchor, depth, now) for anchor in anchors):
                 break
-            above = next((found for found in unused if self._is_issued_by(current, found, depth, now)), None)
-            if above is None:
+            issuer = next(
+                (candidate for candidate in candidates if self._is_issued_by(current, candidate, depth, now)), None
+            )
+            if issuer is None:
                 raise NotAuthorized(_FOREIGN)
-            unused = [found for found in unused if found is not above]
-            path.append(above)
-            depth += not above.self_issued
-            current = above
+            candidates = [candidate for candidate in candidates if candidate is not issuer]
+            path.append(issuer)
+            depth += not issuer.self_issued
+            current = issuer
         _check_validity(certificate, now)
         if not _is_understood(certificate):
             raise NotAuthorized("the client certificate has a critical extension that is not understood here")
-        for above in path:
-            self._intermediates[above.der] = above
-            self._intermediates.move_to_end(above.der)
+        for issuer in path:
+            self._intermediates[issuer.der] = issuer
+            self._intermediates.move_to_end(issuer.der)
         while len(self._intermediates) > REMEMBERED_INTERMEDIATES:
             self._intermediates.popitem(last=False)
 
     def _is_issued_by(self, certificate: Certificate, issuer: Certificate, depth: int, now: datetime) -> bool:
         return (
-            _names(certificate, issuer)
+            _names_issuer(certificate, issuer)
             and issuer.is_ca
             and (issuer.key_usage is None or KEY_CERT_SIGN in issuer.key_usage)
             and (issuer.path_length is None or issuer.path_length >= depth)
             and issuer.not_before <= now <= issuer.not_after
             and _is_understood(issuer)
-            and self._signatures.holds(certificate, issuer.spki_der)
+            and self._signatures.verify(certificate, issuer.spki_der)
         )
 
 
 class _VerifiedSignatures:
-    """Which certificates are known to be signed with which keys.  Only successes are remembered, as digests."""
+    """A cache of verified signatures, as digests of key and certificate; failures are not cached."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
-    def holds(self, certificate: Certificate, spki_der: bytes) -> bool:
-        """Whether the key *spki_der* has signed *certificate*."""
+    def verify(self, certificate: Certificate, spki_der: bytes) -> bool:
+        """Return whether the key *spki_der* has signed *certificate*."""
         entry = hashlib.sha256(spki_der).digest() + hashlib.sha256(certificate.der).digest()
         if entry in self._known:
             self._known.move_to_end(entry)
             return True
         try:
             verify_signature(
-                _describe(spki_der), certificate.signature_algorithm_der, certificate.signature, certificate.tbs
+                _describe_key(spki_der), certificate.signature_algorithm_der, certificate.signature, certificate.tbs
             )
         except RequestError:
             return False
@@ -217,41 +226,41 @@ class _VerifiedSignatures:
 
 
 @functools.lru_cache(maxsize=64)
-def _describe(spki_der: bytes) -> KeyDescription:
+def _describe_key(spki_der: bytes) -> KeyDescription:
     return describe_spki(spki_der)
 
 
-# A connection's requests all come with the same one.
+# All requests of a connection present the same certificate.
 @functools.lru_cache(maxsize=256)
-def _read(der: bytes) -> Certificate:
+def _parse(der: bytes) -> Certificate:
     try:
         certificate = parse_certificate(der)
-        # What is looked at below is decoded here, so that nothing malformed is met half-way.
+        # Decoded here, so that malformed extensions are detected before validation begins.
         _ = certificate.authority_key_identifier, certificate.extended_key_usage
     except RequestError as error:
         raise NotAuthorized("the client certificate can't be read", reason=error.public) from error
     return certificate
 
 
-def _read_issuer(der: bytes) -> Certificate | None:
-    """An intermediate that the peer sent, where it can be one."""
+def _parse_intermediate(der: bytes) -> Certificate | None:
+    """Return an intermediate sent by the peer, or None when it is not a usable CA certificate."""
     try:
-        certificate = _read(der)
-        _describe(certificate.spki_der)
+        certificate = _parse(der)
+        _describe_key(certificate.spki_der)
         _ = certificate.key_identifier, certificate.path_length, certificate.key_usage
         return certificate if certificate.is_ca else None
     except RequestError:
         return None
 
 
-def _names(certificate: Certificate, issuer: Certificate) -> bool:
-    """Whether *certificate* says that *issuer* issued it."""
+def _names_issuer(certificate: Certificate, issuer: Certificate) -> bool:
+    """Return whether *certificate* names *issuer* as its issuer."""
     identifier = certificate.authority_key_identifier
     return certificate.issuer_der == issuer.subject_der and identifier in (None, issuer.key_identifier)
 
 
 def _is_understood(certificate: Certificate) -> bool:
-    return all(not extension.critical or extension.oid in _UNDERSTOOD for extension in certificate.extensions)
+    return all(not extension.critical or extension.oid in _PROCESSED_EXTENSIONS for extension in certificate.extensions)
 
 
 def _check_validity(certificate: Certificate, now: datetime) -> None:

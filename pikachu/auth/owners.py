@@ -1,7 +1,7 @@
-"""The one rule about owners: an account that is not active owns nothing that authenticates or enrolls.
+"""The rule about owners: objects of an account that is not active neither authenticate nor enroll.
 
-Every way in asks here: passwords, tokens, sessions, challenge passwords, client certificates and the signers of SCEP
-messages when they are presented, and the store again in the transaction that writes what they have led to.
+Every authentication method applies it (passwords, tokens, sessions, challenge passwords, client certificates, signers
+of SCEP messages), and the store applies it again in the transaction that writes the result.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pikachu.core.model.people import Account, AccountState
 
 
 def may_act(account: Account | None) -> bool:
-    """Return whether *account* may sign in, enroll, or vouch for what it owns; ``None`` stands for a missing one."""
+    """Return whether *account* may sign in, enroll, or authorize what it owns; ``None`` is a missing account."""
     return account is not None and account.state is AccountState.ACTIVE
 
 
@@ -28,10 +28,11 @@ def require_active(account: Account | None) -> None:
         )
 
 
-def require_usable(account: Account, what: str) -> None:
-    """Require that *account* may act, of a person who wants to give it *what*.
+def require_usable(account: Account, kind: str) -> None:
+    """Require that *account* may act, before a user assigns it an object.
 
+    :param kind: the kind of object, for the error message.
     :raises Conflict: when it is pending, suspended or deleted.
     """
     if not may_act(account):
-        raise Conflict(f"the account is {account.state}; only an active one has {what}")
+        raise Conflict(f"the account is {account.state}; only an active one has {kind}")

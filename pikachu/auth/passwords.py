@@ -1,14 +1,13 @@
-"""Passwords: Argon2id (RFC 9106) in a worker pool, and a short memory of what has just been verified.
+"""Passwords: Argon2id (RFC 9106) in a worker pool, and a cache of recent successful verifications.
 
-The memory: a device that enrolls by HTTP Basic sends its password with each request, and each verification
-costs tens of milliseconds of a core.  A successful verification is therefore remembered for five minutes.
-That is safe because
+A device that enrolls with HTTP Basic sends its password with each request, and each verification costs tens of
+milliseconds of a core.  A successful verification is therefore cached for five minutes.  That is safe because
 
-* only successes are remembered, so a guess always costs a whole verification, and a fast answer tells
-  nothing that the answer itself does not;
-* the key of an entry is a BLAKE2 digest, under a random key of this process, of the stored hash and the
-  password: no password is kept, and a memory dump without that key does not help to guess one;
-* the stored hash is part of the key: when the password changes, the entries of the former are never met again;
+* only successes are cached, so a guess always costs a whole verification, and a fast answer reveals no more than the
+  answer itself;
+* a cache key is a BLAKE2 digest, keyed with a random key of this process, of the stored hash and the password: no
+  password is stored, and a memory dump without that key does not help to guess one;
+* the stored hash is part of the cache key: after a password change, the entries of the old password never match;
 * whether the account is active is decided by the caller at each request, not here.
 """
 
@@ -52,7 +51,7 @@ class Argon2Parameters:
 class PasswordHasher:
     """Hashes and verifies passwords.
 
-    :param pool: of its own, so that many logins delay nothing but each other.
+    :param pool: a pool for hashing only, so that many sign-ins delay only each other.
     """
 
     def __init__(self, pool: IWorkerPool, clock: IClock, parameters: Argon2Parameters | None = None) -> None:
@@ -60,38 +59,38 @@ class PasswordHasher:
         self._pool = pool
         self._clock = clock
         self._argon2 = argon2.PasswordHasher(cost.time_cost, cost.memory_cost, cost.parallelism)
-        self._nobody = _unmatchable(cost)
+        self._dummy_hash = _unmatchable(cost)
         self._key = secrets.token_bytes(32)
         self._verified: OrderedDict[bytes, float] = OrderedDict()
 
     def hash(self, password: str) -> Deferred[str]:
-        """The encoded Argon2id hash.
+        """Return the encoded Argon2id hash.
 
         Fails with PolicyViolation when *password* has more than 1024 bytes, and with Overloaded.
         """
-        octets = _octets(password)
-        if octets is None:
+        data = _encode(password)
+        if data is None:
             return fail(PolicyViolation(f"a password may have at most {MAXIMUM_BYTES} bytes; choose a shorter one"))
-        return self._pool.run(self._argon2.hash, octets)
+        return self._pool.run(self._argon2.hash, data)
 
     def verify(self, password_hash: str | None, password: str) -> Deferred[None]:
-        """Succeeds when *password* is the one that was hashed.
+        """Verify *password* against its hash.
 
-        :param password_hash: ``None`` where there is no such account or it has no password: the answer takes
-            as long as for a wrong password.
+        :param password_hash: ``None`` when the account does not exist or has no password: verification then takes as
+            long as for a wrong password.
 
         Fails with AuthenticationFailed, and with Overloaded.
         """
-        octets = _octets(password)
-        if octets is None:
+        data = _encode(password)
+        if data is None:
             return fail(AuthenticationFailed("wrong username or password", reason="password too long"))
-        stored = self._nobody if password_hash is None else password_hash
-        entry = hashlib.blake2b(stored.encode() + b"\0" + octets, key=self._key, digest_size=32).digest()
+        stored = self._dummy_hash if password_hash is None else password_hash
+        entry = hashlib.blake2b(stored.encode() + b"\0" + data, key=self._key, digest_size=32).digest()
         now = self._clock.seconds()
         until = self._verified.get(entry)
         if until is not None and 0 < until - now <= REMEMBERED_SECONDS:
             return succeed(None)
-        return self._pool.run(self._verify, stored, octets).addCallback(self._remember, entry)
+        return self._pool.run(self._verify, stored, data).addCallback(self._cache, entry)
 
     def _verify(self, stored: str, password: bytes) -> None:
         try:
@@ -99,11 +98,11 @@ class PasswordHasher:
         except (VerificationError, InvalidHashError) as error:
             raise AuthenticationFailed("wrong username or password") from error
 
-    def _remember(self, result: None, entry: bytes) -> None:
+    def _cache(self, result: None, entry: bytes) -> None:
         now = self._clock.seconds()
         self._verified[entry] = now + REMEMBERED_SECONDS
         self._verified.move_to_end(entry)
-        # Entries stand in the order of their ends.
+        # Entries are in order of expiry.
         while self._verified:
             oldest, until = next(iter(self._verified.items()))
             if until > now and len(self._verified) <= REMEMBERED_ENTRIES:
@@ -111,15 +110,15 @@ class PasswordHasher:
             del self._verified[oldest]
 
 
-def _octets(password: str) -> bytes | None:
-    """The UTF-8 bytes, in NFC (RFC 8265 section 4.2.2); ``None`` when they are too many."""
+def _encode(password: str) -> bytes | None:
+    """Return the UTF-8 bytes in NFC (RFC 8265 section 4.2.2), or None when the password is too long."""
     if len(password) > MAXIMUM_BYTES:
         return None
-    octets = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
-    return octets if len(octets) <= MAXIMUM_BYTES else None
+    data = unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+    return data if len(data) <= MAXIMUM_BYTES else None
 
 
 def _unmatchable(cost: Argon2Parameters) -> str:
-    """An encoded hash that costs what the others cost, and that no known password has: its digest is random."""
+    """Return an encoded hash of the same cost that no known password matches: its digest is random."""
     salt, digest = (base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (16, 32))
     return f"$argon2id$v=19$m={cost.memory_cost},t={cost.time_cost},p={cost.parallelism}${salt}${digest}"

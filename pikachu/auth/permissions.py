@@ -1,4 +1,4 @@
-"""What role and scopes let a principal do; every rule about people asks here (API-1, USR-6)."""
+"""Authorization by role, scope and ownership; every access rule uses these functions (API-1, USR-6)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from pikachu.core.model.people import Principal, PrincipalKind, Scope
 
 
 class Owned(Protocol):
-    """What belongs to an account, or to nobody."""
+    """An object that an account owns, or that has no owner."""
 
     @property
     def owner_id(self) -> int | None:
-        """Whose it is."""
+        """The id of the owning account; ``None`` without an owner."""
 
 
 T = TypeVar("T", bound=Owned)
 
 
 def require_scope(actor: Principal, scope: Scope) -> None:
-    """That *actor* acts for an account, and may do what *scope* is for.
+    """Require that *actor* acts for an account and has *scope*.
 
-    :raises AuthenticationFailed: when it is anonymous.
-    :raises NotAuthorized: when it acts for no account, or lacks the scope or the role.
+    :raises AuthenticationFailed: when the actor is anonymous.
+    :raises NotAuthorized: when the actor acts for no account, or lacks the scope or the role.
     """
     if actor.kind is PrincipalKind.ANONYMOUS:
         raise AuthenticationFailed("sign in first")
@@ -41,11 +41,12 @@ def require_scope(actor: Principal, scope: Scope) -> None:
 
 
 def require_whole_account(actor: Principal) -> int:
-    """The account of *actor*, 0 for the program itself, where nothing of what its role allows is kept from it: a
-    restricted token must not make itself a better one.
+    """Return the account id of *actor* (0 for the program itself), requiring all scopes of its role.
 
-    :raises AuthenticationFailed: when it is anonymous.
-    :raises NotAuthorized: when it acts for no account, or for less than all of it.
+    A restricted token must not be able to create a more powerful one.
+
+    :raises AuthenticationFailed: when the actor is anonymous.
+    :raises NotAuthorized: when the actor acts for no account, or lacks a scope of its role.
     """
     require_scope(actor, Scope.READ)
     if actor.role is None or not actor.scopes >= ROLE_SCOPES[actor.role]:
@@ -54,43 +55,45 @@ def require_whole_account(actor: Principal) -> int:
 
 
 def is_admin(actor: Principal) -> bool:
-    """Whether *actor* is an admin who acts as one: a token without that scope has what a user has."""
+    """Return whether *actor* has the admin role and scope; a token without that scope has a user's rights."""
     return actor.is_admin and Scope.ADMIN in actor.scopes
 
 
 def can_view(actor: Principal, owner_id: int | None) -> bool:
-    """Whether *actor* may see what belongs to *owner_id*; what belongs to nobody is for admins."""
+    """Return whether *actor* may see objects of *owner_id*; only administrators see objects without an owner."""
     return is_admin(actor) or (owner_id is not None and owner_id == actor.owner_id)
 
 
 def scope_to_owner(actor: Principal, query: ListQuery) -> ListQuery:
-    """*query* for what *actor* may see: whoever does not administer sees what is their own.
+    """Restrict *query* to the objects of *actor*, unless the actor is an administrator.
 
-    :raises AuthenticationFailed: as :func:`require_scope`, which is asked for reading.
-    :raises NotAuthorized: likewise.
+    :raises AuthenticationFailed: when the actor is anonymous.
+    :raises NotAuthorized: when the actor lacks the read scope.
     """
     require_scope(actor, Scope.READ)
     # No account has the id 0, and the program itself owns nothing.
     return query if is_admin(actor) else replace(query, owner_id=actor.owner_id or 0)
 
 
-async def get_visible(actor: Principal, reading: Deferred[T], what: str) -> T:
-    """What *reading* gives, where *actor* may see it; what is hidden and what is not there look alike.
+async def get_visible(actor: Principal, reading: Deferred[T], kind: str) -> T:
+    """Return the result of *reading* if *actor* may see it; hidden and missing objects give the same error.
+
+    :param kind: the kind of object, for the error message.
 
     Fails with NotFound.
     """
     try:
-        found = await reading
+        item = await reading
     except NotFound:
-        raise NotFound(f"there is no such {what}") from None
-    require_visible(actor, found, what)
-    return found
+        raise NotFound(f"there is no such {kind}") from None
+    require_visible(actor, item, kind)
+    return item
 
 
-def require_visible(actor: Principal, found: Owned, what: str) -> None:
-    """Require that *actor* may see *found*; the error is that of an object that does not exist.
+def require_visible(actor: Principal, item: Owned, kind: str) -> None:
+    """Require that *actor* may see *item*; the error is that of an object that does not exist.
 
     :raises NotFound: when they may not.
     """
-    if not can_view(actor, found.owner_id):
-        raise NotFound(f"there is no such {what}")
+    if not can_view(actor, item.owner_id):
+        raise NotFound(f"there is no such {kind}")

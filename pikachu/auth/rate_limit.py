@@ -1,7 +1,7 @@
-"""Slowing down whoever guesses: failures are counted, per account and per address, and too many lock for a while.
+"""Rate limits against guessing: failures are counted per account and per address, and too many lock the key.
 
-Successes and plain work cost nothing here, so a fleet that enrolls at once is never slowed.
-Memory is bounded: the keys that failed longest ago are forgotten first.
+Successful requests are not counted, so a fleet that enrolls simultaneously is never slowed down.
+Memory is bounded: the keys whose last failure is oldest are evicted first.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from pikachu.core.errors import RateLimited
 from pikachu.core.interfaces import IClock
 
-#: Failures within a minute that lock an account, and an address.
+#: Number of failures within a minute that locks an account, and an address.
 ACCOUNT_LIMIT: Final = 10
 ADDRESS_LIMIT: Final = 30
 MAXIMUM_KEYS: Final = 10_000
@@ -36,7 +36,7 @@ class _Failures:
 class FailureLimiter:
     """Counts failures per key.
 
-    :param limit: so many failures within *window* seconds lock the key.
+    :param limit: number of failures within *window* seconds that locks the key.
     :param lock: seconds of the first lock; each further one lasts twice as long, at most 15 minutes, until the
         key has been quiet for an hour.
     """
@@ -49,47 +49,47 @@ class FailureLimiter:
         self._failures: OrderedDict[str, _Failures] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
+        """Return the number of stored keys."""
         return len(self._failures)
 
     def check(self, *keys: str) -> None:
-        """Nothing, unless one of *keys* is locked.
+        """Require that none of *keys* is locked.
 
-        :raises RateLimited: with the seconds until the last of them is free again.
+        :raises RateLimited: with the seconds until the last lock ends.
         """
         now = self._clock.seconds()
-        wait = max((found.locked_until - now for key in keys if (found := self._find(key, now))), default=0.0)
+        wait = max((failures.locked_until - now for key in keys if (failures := self._find(key, now))), default=0.0)
         if wait > 0:
             seconds = math.ceil(wait)
             raise RateLimited(f"too many failures; try again in {seconds} seconds", retry_after=seconds)
 
     def _find(self, key: str, now: float) -> _Failures | None:
-        """Return the failures of a key, unless it was quiet for long or the clock was set back behind them."""
-        found = self._failures.get(key)
-        return found if found is not None and 0 <= now - found.last <= QUIET else None
+        """Return the failures of a key, unless they are too old or the clock was set back before them."""
+        failures = self._failures.get(key)
+        return failures if failures is not None and 0 <= now - failures.last <= QUIET else None
 
     def failed(self, *keys: str) -> int:
-        """Count a failure of each key; the seconds of the longest lock that this one began, else 0."""
+        """Count a failure of each key; return the seconds of the longest lock that this started, or 0."""
         return max((self._count(key) for key in keys), default=0)
 
     def _count(self, key: str) -> int:
         now = self._clock.seconds()
-        found = self._find(key, now)
-        if found is None:
-            found = self._failures[key] = _Failures(since=now)
-        elif now - found.since >= self._window:
-            found.since, found.count = now, 0
-        found.last = now
-        found.count += 1
+        failures = self._find(key, now)
+        if failures is None:
+            failures = self._failures[key] = _Failures(since=now)
+        elif now - failures.since >= self._window:
+            failures.since, failures.count = now, 0
+        failures.last = now
+        failures.count += 1
         self._failures.move_to_end(key)
         if len(self._failures) > MAXIMUM_KEYS:
             self._failures.popitem(last=False)
-        if found.count < self._limit:
+        if failures.count < self._limit:
             return 0
-        length = min(self._lock * 2.0 ** min(found.locks, 16), MAXIMUM_LOCK)
-        found.locked_until = now + length
-        found.locks += 1
-        found.since, found.count = found.locked_until, 0
+        length = min(self._lock * 2.0 ** min(failures.locks, 16), MAXIMUM_LOCK)
+        failures.locked_until = now + length
+        failures.locks += 1
+        failures.since, failures.count = failures.locked_until, 0
         return math.ceil(length)
 
     def succeeded(self, *keys: str) -> None:
@@ -99,9 +99,9 @@ class FailureLimiter:
 
 
 class Quota:
-    """So many of something within a time, for each key; what is refused does not count.
+    """A limit of actions per key within a time window; refused actions do not count.
 
-    Memory is bounded: the keys that came longest ago are forgotten first.
+    Memory is bounded: the least recently used keys are evicted first.
     """
 
     def __init__(self, clock: IClock, limit: int, window: float) -> None:
@@ -111,20 +111,20 @@ class Quota:
         self._taken: OrderedDict[str, list[float]] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many keys are remembered."""
+        """Return the number of stored keys."""
         return len(self._taken)
 
     def take(self, key: str) -> None:
-        """Count one.
+        """Count one action.
 
-        :raises RateLimited: with the seconds until there is room again.
+        :raises RateLimited: with the seconds until the next action is allowed.
         """
         now = self._clock.seconds()
-        taken = [at for at in self._taken.get(key, ()) if 0 <= now - at < self._window]
-        if len(taken) >= self._limit:
-            seconds = math.ceil(taken[0] + self._window - now)
+        times = [time for time in self._taken.get(key, ()) if 0 <= now - time < self._window]
+        if len(times) >= self._limit:
+            seconds = math.ceil(times[0] + self._window - now)
             raise RateLimited(f"too many from your address; try again in {seconds} seconds", retry_after=seconds)
-        self._taken[key] = [*taken, now]
+        self._taken[key] = [*times, now]
         self._taken.move_to_end(key)
         if len(self._taken) > MAXIMUM_KEYS:
             self._taken.popitem(last=False)
@@ -132,7 +132,7 @@ class Quota:
 
 @functools.lru_cache(maxsize=1024)
 def address_key(address: str) -> str:
-    """What stands for *address* in the limits: an IPv6 host has a whole /64 to choose from, so that is one key."""
+    """Return the rate limit key of *address*: an IPv6 host can use a whole /64, so that is one key."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
