@@ -1,5 +1,5 @@
-"""The certification authority (CA): issues and revokes, and loses nothing on the way (docs/issuance.md).
+"""The certification authority (CA): durable issuance and revocation (docs/issuance.md).
 
-Begin with ``issuance``; ``generations`` and ``rotation`` are about changing CA keys, ``bootstrap`` about making
-a CA where there is none, ``service_certificates`` about what the CA issues to itself.
+Begin with ``issuance``; ``generations`` and ``rotation`` are about CA key rotation, ``bootstrap`` about creating a CA,
+``service_certificates`` about the certificates that the CA issues to its own services.
 """

@@ -1,7 +1,7 @@
-"""Making a certificate authority where there is none yet (INIT-1): keys, CA certificates and the first files.
+"""Bootstrap of a certification authority (INIT-1): keys, CA certificates and the first files.
 
-Nothing that exists is ever replaced.  Each file comes into being whole, the key before its certificate, so that a
-run that was killed is completed by the next one: a key without a certificate is used again.
+Existing files are never replaced.  Each file is created atomically, the key before its certificate, so that the next
+run completes one that was killed: a key without a certificate is used again.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ Report = Callable[[str, Path], None]
 
 
 def make_folder(path: Path, mode: int) -> None:
-    """Make a folder where there is none, whatever the umask; folders above it get 0755.
+    """Create a missing folder with *mode*, whatever the umask; missing parents get 0755.
 
-    :raises ConfigError: when that can't be done.
+    :raises ConfigError: when it can't be created.
     """
     if path.is_dir():
         return
@@ -82,18 +82,18 @@ def make_folder(path: Path, mode: int) -> None:
 
 
 def new_secret_key() -> bytes:
-    """A SECRET_KEY of 384 random bits, as its file holds it."""
+    """Return the file content for a SECRET_KEY of 384 random bits."""
     return f"{secrets.token_urlsafe(48)}\n".encode()
 
 
 def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Make a file, whole and on the disk, or leave none; one that exists is never replaced.
+    """Create and fsync a file atomically; an existing file is never replaced.
 
-    :raises ConfigError: when it exists by now, or can't be written.
+    :raises ConfigError: when it exists, or can't be written.
     """
     temporary = _temporary(path)
     try:
-        # What a killed run left half-written goes first: O_EXCL never writes into somebody else's file.
+        # Remove what a killed run left, since O_EXCL refuses an existing file.
         temporary.unlink(missing_ok=True)
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
@@ -102,7 +102,7 @@ def write_new(path: Path, content: bytes, mode: int) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
-            _give_name(temporary, path)
+            _link_new(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
         folder = os.open(path.parent, os.O_RDONLY)
@@ -120,8 +120,8 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
-def _give_name(temporary: Path, path: Path) -> None:
-    """A link fails where the name is taken; a rename would replace, and is for file systems without links."""
+def _link_new(temporary: Path, path: Path) -> None:
+    """Link a file to its final name, failing if the name exists; rename it on file systems without links."""
     try:
         os.link(temporary, path)
     except OSError as error:
@@ -131,26 +131,26 @@ def _give_name(temporary: Path, path: Path) -> None:
 
 
 def ca_subject(common_name: str, organization: str | None = None, country: str | None = None) -> bytes:
-    """The DER name of a CA.
+    """Return the DER name of a CA.
 
-    :raises BadCSR: when a part is too long or has characters that are not allowed.
+    :raises BadCSR: when an attribute is too long or contains characters that are not allowed.
     """
-    parts = [(COUNTRY, country), (_ORGANIZATION, organization), (COMMON_NAME, common_name)]
-    return build_name((oid, text) for oid, text in parts if text)
+    attributes = [(COUNTRY, country), (_ORGANIZATION, organization), (COMMON_NAME, common_name)]
+    return build_name((oid, text) for oid, text in attributes if text)
 
 
 def _ca_extensions(
     ski: bytes, authority: Extension, path_length: int, usage: Sequence[int], crl_url: str | None
 ) -> tuple[Extension, ...]:
-    found = [
+    extensions = [
         Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True), der.integer(path_length))),
         Extension(KEY_USAGE, True, der.named_bits(usage)),
         Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(ski)),
         authority,
     ]
     if crl_url is not None:
-        found.append(crl_distribution_point(crl_url))
-    return tuple(found)
+        extensions.append(crl_distribution_point(crl_url))
+    return tuple(extensions)
 
 
 def _new_serial() -> int:
@@ -158,7 +158,7 @@ def _new_serial() -> int:
 
 
 def root_certificate(key: PrivateKey, subject_der: bytes, days: int, now: datetime) -> bytes:
-    """The DER of a self-signed root: pathlen 1, keyCertSign and cRLSign (RFC 5280 section 4.2.1)."""
+    """Return the DER of a self-signed root: pathlen 1, keyCertSign and cRLSign (RFC 5280 section 4.2.1)."""
     described = describe_private_key(key)
     algorithm = signature_algorithm(described).der
     own = Extension("2.5.29.35", False, der.sequence(der.implicit(0, described.ski)))
@@ -184,11 +184,11 @@ def issuing_certificate(
     now: datetime,
     crl_url: str | None = None,
 ) -> bytes:
-    """The DER of an issuing CA's certificate: pathlen 0, keyCertSign, cRLSign and digitalSignature.
+    """Return the DER of an issuing CA's certificate: pathlen 0, keyCertSign, cRLSign and digitalSignature.
 
-    It ends with its issuer at the latest.
+    It expires no later than its issuer.
 
-    :param crl_url: where the issuer's CRL is; ``None`` names none.
+    :param crl_url: the URL of the issuer's CRL; ``None`` omits the distribution point.
     """
     described = describe_private_key(key)
     algorithm = signature_algorithm(describe_private_key(issuer_key)).der
@@ -213,9 +213,9 @@ def issuing_certificate(
 
 @dataclass(frozen=True, slots=True)
 class RootFiles:
-    """Where the root lies.
+    """The files of the root.
 
-    :param key: ``None``: it is kept elsewhere.
+    :param key: ``None`` when the root's key is offline.
     """
 
     key: Path | None
@@ -225,10 +225,10 @@ class RootFiles:
 
 @dataclass(frozen=True, slots=True)
 class CAPlan:
-    """What a new CA is like.
+    """The parameters of a new CA.
 
     :param algorithm: one of ``pikachu.x509.keys.KEY_NAMES``.
-    :param days: validity; an issuing CA ends with the root at the latest.
+    :param days: the validity; an issuing CA expires no later than the root.
     """
 
     subject_der: bytes
@@ -237,11 +237,11 @@ class CAPlan:
 
 
 class Bootstrap:
-    """Makes the files that are missing.
+    """Creates the missing files.
 
-    :param permissions: what to do with keys that others can read: ``refuse`` or ``warn``.
-    :param report: told ``made`` or ``left`` and the file.
-    :param write: makes one file; see :func:`write_new`.
+    :param permissions: action for keys that others can read: ``refuse`` or ``warn``.
+    :param report: called with ``made`` or ``left`` and the file.
+    :param write: creates one file; see :func:`write_new`.
     """
 
     def __init__(
@@ -254,9 +254,9 @@ class Bootstrap:
         self._write = write
 
     def file(self, path: Path, content: Callable[[], bytes], mode: int, folder_mode: int) -> None:
-        """Make a file with that content where there is none."""
+        """Create a file with that content unless it exists."""
         if path.exists():
-            # A run that was killed may have left the name under which the file was written.
+            # A run that was killed may have left its temporary file.
             _temporary(path).unlink(missing_ok=True)
             self._report("left", path)
             return
@@ -265,16 +265,16 @@ class Bootstrap:
         self._report("made", path)
 
     def secret_key(self, path: Path) -> None:
-        """Make a SECRET_KEY of 384 random bits."""
+        """Create the file of a SECRET_KEY of 384 random bits."""
         self.file(path, new_secret_key, PRIVATE_FILE, PRIVATE_FOLDER)
 
     def default_policy(self, extensions: Path, validity: Path) -> None:
-        """Make ``server_ext_cfg`` and ``validity_conf`` (POL-2)."""
+        """Create ``server_ext_cfg`` and ``validity_conf`` (POL-2)."""
         self.file(extensions, DEFAULT_SERVER_EXTENSIONS.encode, PUBLIC_FILE, PRIVATE_FOLDER)
         self.file(validity, DEFAULT_VALIDITY.encode, PUBLIC_FILE, PRIVATE_FOLDER)
 
     def key(self, path: Path, setting: str, algorithm: str, passphrase: bytes | None = None) -> PrivateKey:
-        """The key of that file, made where there is none; encrypted when there is a passphrase.
+        """Return the key of that file; generate it if missing, encrypted if there is a passphrase.
 
         :raises ConfigError: when it can't be read or written.
         """
@@ -287,9 +287,9 @@ class Bootstrap:
         return load_key(path, setting, passphrase, self._permissions, self._warn)
 
     def root(self, files: RootFiles, plan: CAPlan) -> None:
-        """Make the root.
+        """Create the root.
 
-        :raises ConfigError: when its key has no place.
+        :raises ConfigError: when no file is configured for its key.
         """
         if files.certificate.exists():
             if files.key is not None and files.key.exists():
@@ -310,10 +310,10 @@ class Bootstrap:
         )
 
     def issuing_ca(self, files: CAFiles, plan: CAPlan, root: RootFiles, crl_base: str | None) -> None:
-        """Make an issuing CA below the root: key, certificate, chain.
+        """Create an issuing CA below the root: key, certificate, chain.
 
-        :param crl_base: the public address whose ``/crl/`` has the root's CRL.
-        :raises ConfigError: when the root's key is not here, or a certificate stands there without its key.
+        :param crl_base: the public URL under whose ``/crl/`` the root's CRL is published.
+        :raises ConfigError: when the root's key is not on this server, or a certificate exists without its key.
         """
         if files.certificate.exists():
             if not files.key.exists():
@@ -335,8 +335,8 @@ class Bootstrap:
             key = self.key(files.key, files.setting("KEY"), plan.algorithm, files.passphrase)
 
             def certificate() -> bytes:
-                made = issuing_certificate(key, plan.subject_der, root_key, issuer, plan.days, self._now, url)
-                return certificates_pem([made]).encode()
+                issued = issuing_certificate(key, plan.subject_der, root_key, issuer, plan.days, self._now, url)
+                return certificates_pem([issued]).encode()
 
             self.file(files.certificate, certificate, PUBLIC_FILE, PRIVATE_FOLDER)
         if files.chain is not None:
@@ -368,9 +368,9 @@ def issue_server_certificate(
     addresses: Addresses | None,
     actor: Principal,
 ) -> Deferred[CertificateRecord]:
-    """A certificate for the server's own HTTPS; it goes the same way as every other.
+    """Issue a certificate for this server's HTTPS, like every other certificate.
 
-    :param names: of the subjectAltName.
+    :param names: the names in the subjectAltName.
     """
     described = describe_private_key(key)
     subject = parse_name(build_name([(COMMON_NAME, common_name)]))
@@ -400,7 +400,7 @@ def issue_server_certificate(
 
 
 def has_ended(path: Path, now: datetime) -> bool:
-    """Whether the first certificate of a file is past its end; ``False`` where it can't be read."""
+    """Return whether the first certificate of a file has expired; False when it can't be read."""
     try:
         return load_certificates(path, "")[0].not_after + timedelta(seconds=1) <= now
     except ConfigError:

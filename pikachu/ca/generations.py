@@ -1,7 +1,7 @@
-"""The generations of issuing CAs in files: those before, the current one, and the one to come (VLT-4).
+"""The former, current and announced generations of issuing CAs in files (VLT-4).
 
-Loaded at start; a running server looks again and again, since another process may have announced a generation or
-switched to it.
+They are loaded at start; a running server polls the files, since another process may announce a generation or switch
+to it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _Stamp: TypeAlias = tuple[tuple[int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What is in service of one issuing CA: a scan loads what is not."""
+    """The generations of one issuing CA in service; a scan loads only others."""
 
     stamp: _Stamp | None
     in_service: frozenset[bytes]
@@ -51,13 +51,13 @@ class _Known:
 
 @dataclass(slots=True)
 class _Scan:
-    """What the files of one issuing CA hold.
+    """The result of scanning the files of one issuing CA.
 
     :ivar current: the key identifier of the current generation; ``None`` when nothing has changed.
-    :ivar next: the key identifier of the announced one, where there is one.
-    :ivar loaded: the generations that are not in service yet, by key identifier.
-    :ivar warnings: what the files' reader has to tell.
-    :ivar error: why the files can't be used.
+    :ivar next: the key identifier of the announced generation, if any.
+    :ivar loaded: the generations not in service yet, by key identifier.
+    :ivar warnings: the warnings from loading the files.
+    :ivar error: the reason why the files can't be used, or ``None``.
     """
 
     stamp: _Stamp | None = None
@@ -69,12 +69,12 @@ class _Scan:
 
 
 class Generations:
-    """Keeps the issuing CAs in step with their files.
+    """Synchronizes the issuing CAs with their files.
 
-    :param files: of the current generations, by name.
-    :param permissions: of key files: ``refuse`` or ``warn``.
-    :param pool: where signatures are made.
-    :param watching: where a running server reads the files: locks, key derivation and the database block there.
+    :param files: the files of the current generations, by name.
+    :param permissions: action for key files that others can read: ``refuse`` or ``warn``.
+    :param pool: the pool for signatures.
+    :param watching: the pool in which a running server reads the files; locks, key derivation and the database block.
     """
 
     def __init__(
@@ -98,31 +98,31 @@ class Generations:
         self._failed: dict[str, str] = {}
 
     def files(self, name: str) -> RotationFiles | None:
-        """Where the generations of that issuing CA lie."""
+        """Return the files of that issuing CA's generations, or None."""
         return self._files.get(name)
 
     # --- loading ------------------------------------------------------------------------
 
     def load(self) -> dict[str, IssuingCA]:
-        """The current ones, after switches that are due or were begun were completed.
+        """Complete pending switches and return the current generations by name.
 
-        :raises ConfigError: one line.
+        :raises ConfigError: with a one-line reason.
         """
-        found = {}
+        current = {}
         for name, files in self._files.items():
             try:
                 complete(files, self._permissions, utc(self._clock.seconds()), self._warn)
             except ConfigError as error:
-                # What was begun leaves files that don't belong together; that is told when they are loaded.
+                # An incomplete switch leaves files that don't match; loading them reports that.
                 self._warn(str(error))
-            found[name] = self._issuer(files.ca, self._warn, files.links)
-        return found
+            current[name] = self._issuer(files.ca, self._warn, files.links)
+        return current
 
     def _issuer(self, files: CAFiles, warn: Warn, links: Path | None = None) -> IssuingCA:
         loaded = load_file_ca(files, self._permissions, utc(self._clock.seconds()), warn)
-        return self._of(files.name, loaded, links)
+        return self._create_issuer(files.name, loaded, links)
 
-    def _of(self, name: str, loaded: FileCA, links: Path | None) -> IssuingCA:
+    def _create_issuer(self, name: str, loaded: FileCA, links: Path | None) -> IssuingCA:
         now = utc(self._clock.seconds())
         certificate = loaded.certificate
         chain = tuple(one.der for one in loaded.chain)
@@ -133,14 +133,14 @@ class Generations:
             rsa_decrypter(loaded.private_key, certificate.der, self._pool),
         )
         if links is not None and links.exists():
-            found = load_certificates(links, str(links))
-            issuer.rollover = tuple(one.der for one in found if one.not_after > now)
+            rollover = load_certificates(links, str(links))
+            issuer.rollover = tuple(one.der for one in rollover if one.not_after > now)
         return issuer
 
     def add_others(self, issuers: IssuingCAs) -> None:
-        """At start: former generations, until their own end, and those that are announced.
+        """Add unexpired former and announced generations at start.
 
-        One that can't be used is warned of, and the rest is in service.
+        A generation that can't be used is logged as a warning and skipped.
         """
         now = utc(self._clock.seconds())
         for name, files in self._files.items():
@@ -160,7 +160,7 @@ class Generations:
     # --- watching -----------------------------------------------------------------------
 
     def update(self, issuers: IssuingCAs) -> Deferred[None]:
-        """Switch where that is due, and take over what another process has changed; *issuers* tells its subscribers.
+        """Complete due switches and adopt the changes of other processes; *issuers* notifies its subscribers.
 
         Fails with Overloaded.
         """
@@ -173,7 +173,7 @@ class Generations:
             for warning in scan.warnings:
                 self._warn(warning)
             if scan.error is not None:
-                # It will fail again at the next look: told once.
+                # The next scans will fail alike, so the warning is logged once.
                 if self._failed.get(name) != scan.error:
                     self._failed[name] = scan.error
                     self._warn(scan.error)
@@ -184,16 +184,16 @@ class Generations:
                 self._stamps[name] = scan.stamp
 
     def _scan(self, files: RotationFiles, known: _Known) -> _Scan:
-        """Read the files, in a thread.  Nobody waits for the lock of another process: the next look comes soon."""
+        """Read the files in a worker thread, without waiting for another process's lock: the next scan is soon."""
         scan = _Scan()
         stamp = known.stamp
         try:
             complete(files, self._permissions, utc(self._clock.seconds()), scan.warnings.append, wait=False)
-            # Before the files are read: what changes after that is looked at again.
+            # Before the files are read, so that later changes trigger another scan.
             stamp = _stamp(files)
             announced = files.announced()
             if stamp == known.stamp or (announced is not None and announced.former is not None):
-                # Nothing is new, or another process is about to replace the files.
+                # Nothing has changed, or another process is about to replace the files.
                 return scan
             self._scan_former(files, known, scan)
             scan.current = self._load_unknown(files.ca, known, scan, files.links)
@@ -201,13 +201,13 @@ class Generations:
                 scan.next = self._load_unknown(files.next, known, scan, files.next_links)
             scan.stamp = stamp
         except (PikachuError, ConfigError) as error:
-            # Files that were replaced while they were read don't belong together.
+            # Files that were replaced during the scan don't match; the next scan reads them again.
             if stamp == _stamp(files):
                 scan.error = error.public if isinstance(error, PikachuError) else str(error)
         return scan
 
     def _scan_former(self, files: RotationFiles, known: _Known, scan: _Scan) -> None:
-        """Two switches between two looks leave a former generation that was never in service here."""
+        """Load former generations: two switches between two scans leave one that was never in service here."""
         now = utc(self._clock.seconds())
         for former in files.former():
             try:
@@ -217,7 +217,7 @@ class Generations:
                 scan.warnings.append(f"a former generation of {former.name} is not in service: {error}")
 
     def _load_unknown(self, files: CAFiles, known: _Known, scan: _Scan, links: Path | None = None) -> bytes:
-        """The key identifier of the generation in *files*, which is loaded unless it is in service."""
+        """Return the key identifier of the generation in *files*; load it unless it is in service."""
         identifier = load_certificates(files.certificate, files.setting("CERT"))[0].key_identifier
         if identifier not in known.in_service and identifier not in scan.loaded:
             scan.loaded[identifier] = self._issuer(files, scan.warnings.append, links)
@@ -242,43 +242,43 @@ class Generations:
 
     # --- roll-over certificates ---------------------------------------------------------
 
-    def link(self, authority: CertificateAuthority, name: str, coming: FileCA) -> Deferred[None]:
-        """Make the certificates with which old and new key vouch for each other (RFC 4210 section 4.4, RFC 7030
-        section 4.1.3): who trusts one generation alone comes to trust the other.
+    def link(self, authority: CertificateAuthority, name: str, next_ca: FileCA) -> Deferred[None]:
+        """Issue the roll-over certificates, by which the old and the new key certify each other.
 
-        They have the CA's own name as issuer and subject, so its path length does not count them.
+        A client that trusts one generation can then verify the other (RFC 4210 section 4.4, RFC 7030 section 4.1.3).
+        They are self-issued, so path lengths do not count them.
         """
 
         async def work() -> None:
             files = self._files[name]
             if files.next_links.exists():
                 return
-            # Not announced yet: that is for the server to do, when all files of the generation are there.
-            old, new = authority.issuers.named(name), self._of(name, coming, None)
-            made = [await _link(authority, signing, about) for signing, about in ((old, new), (new, old))]
-            write_new(files.next_links, certificates_pem(made).encode("ascii"), PUBLIC_FILE)
+            # Not announced yet: the server does that once all files of the generation exist.
+            old, new = authority.issuers.named(name), self._create_issuer(name, next_ca, None)
+            certificates = [await _link(authority, signing, about) for signing, about in ((old, new), (new, old))]
+            write_new(files.next_links, certificates_pem(certificates).encode("ascii"), PUBLIC_FILE)
 
         return start(work())
 
 
-async def _link(authority: CertificateAuthority, signing: IssuingCA, about: IssuingCA) -> bytes:
-    """The key of *about* certified by *signing*; it goes the way of every certificate."""
-    own = about.certificate
+async def _link(authority: CertificateAuthority, signing: IssuingCA, subject_ca: IssuingCA) -> bytes:
+    """Return the key of *subject_ca* certified by *signing*, issued like every certificate."""
+    certificate = subject_ca.certificate
     extensions = (
         Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True), der.integer(0))),
         Extension(KEY_USAGE, True, der.named_bits((KEY_CERT_SIGN, CRL_SIGN))),
-        Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(own.key_identifier)),
+        Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(certificate.key_identifier)),
         authority_key_identifier(signing.certificate),
     )
-    days = max(1, (own.not_after - authority.now()).days)
+    days = max(1, (certificate.not_after - authority.now()).days)
     policy = Policy(0, "CA", days, "")
-    subject = parse_name(own.subject_der)
+    subject = parse_name(certificate.subject_der)
     request = NewRequest(
         method=Method.CA,
         csr=b"",
         subject=subject.text,
-        key_type=about.key.text,
-        key_id=about.key.key_id,
+        key_type=subject_ca.key.text,
+        key_id=subject_ca.key.key_id,
         policy=policy.name,
         issuer=signing.name,
         principal=SYSTEM.name,
@@ -286,19 +286,19 @@ async def _link(authority: CertificateAuthority, signing: IssuingCA, about: Issu
         created_at=authority.now(),
     )
     # Internal: path lengths don't count self-issued certificates (RFC 5280 section 4.2.1.9).
-    order = IssuanceRequest(signing, policy, subject, about.key, extensions, days, False, b"", internal=True)
-    told = {"subject": subject.text, "for": "rotation"}
-    return (await authority.issue(request, order, told)).der
+    order = IssuanceRequest(signing, policy, subject, subject_ca.key, extensions, days, False, b"", internal=True)
+    details = {"subject": subject.text, "for": "rotation"}
+    return (await authority.issue(request, order, details)).der
 
 
 def _stamp(files: RotationFiles) -> _Stamp:
-    """Changes when the current certificate or the announcement does."""
+    """Return a stamp that changes when the current certificate or the announcement does."""
     return tuple(_one_stamp(path) for path in (files.ca.certificate, files.announcement))
 
 
 def _one_stamp(path: Path) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino
+    return status.st_mtime_ns, status.st_ino

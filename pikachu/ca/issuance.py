@@ -1,8 +1,8 @@
-"""The certificate authority (CA): issues, revokes, and loses nothing on the way (docs/issuance.md).
+"""The certification authority (CA): durable issuance and revocation (docs/issuance.md).
 
-Steps 6 to 9 of a request's way are here.  Before a signature is made, what will be signed is stored; a
-certificate is handed out only after it was checked and stored together with its audit event.  From the first
-write on, nothing that the client does can stop it.
+This module contains steps 6 to 9 of issuance.  The TBSCertificate is stored before it is signed; a certificate is
+returned only after it was checked and stored together with its audit event.  From the first write on, the client
+cannot interrupt issuance.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from pikachu.x509.spki import KeyDescription, describe_spki
 
 log = Logger()
 
-# A certificate begins a little before it is made, for devices whose clock is slow.
+# notBefore lies a little in the past, for devices whose clock is slow.
 BACKDATE = timedelta(minutes=5)
-# An intent of another process that is this old has no signer any more.
+# Age from which the intent of another process counts as abandoned.
 ABANDONED_AFTER = timedelta(seconds=60)
 
 
 class IssuingCA:
     """One generation of an issuing CA: its key, its certificate and its row in the database.
 
-    :param decrypter: opens messages for its certificate, where its key is RSA and can do that (SCEP-2).
+    :param decrypter: decrypts messages for its certificate; ``None`` if its key can't (SCEP-2).
     :ivar name: ``ec``, ``rsa`` or ``mldsa``.
-    :ivar rollover: DER certificates with which this generation's key and the one before vouch for each other.
+    :ivar rollover: DER certificates by which this generation's key and the previous one certify each other.
     """
 
     def __init__(self, record: IssuerRecord, signer: ISigner, decrypter: IDecrypter | None = None) -> None:
@@ -66,28 +66,28 @@ class IssuingCA:
 
     @property
     def id(self) -> int:
-        """Of its row in the database."""
+        """The id of its row in the database."""
         return self.record.id
 
     @property
     def key_identifier(self) -> bytes:
-        """Its subjectKeyIdentifier."""
+        """The subjectKeyIdentifier."""
         return self.certificate.key_identifier
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """DER, from itself to the root."""
+        """The DER certificates from this CA to the root."""
         return self._chain
 
     def replace_chain(self, chain: tuple[bytes, ...]) -> None:
-        """Put another way from the same certificate to a root into service."""
+        """Use another chain from the same certificate to a root."""
         self._chain = chain
         self._above = None
 
     def check(self, subject: Name, extensions: Sequence[Extension]) -> None:
-        """That a certificate with these names and extensions may stand below this chain.
+        """Require that this chain permits a certificate with these names and extensions.
 
-        :raises PolicyViolation: when it may not.
+        :raises PolicyViolation: when it does not.
         :raises IssuanceFailed: when the name constraints in the chain can't be read.
         """
         if self._above is None:
@@ -103,9 +103,9 @@ class IssuingCA:
 
 
 class IssuingCAs:
-    """All issuing CAs in service: the current generation of each name, those before, and those that come next.
+    """All issuing CAs in service: the current, former and announced generations of each name.
 
-    :param default: the name that ``[CA] mode`` picks.
+    :param default: the name selected by ``[CA] mode``.
     """
 
     def __init__(self, default: str, current: Mapping[str, IssuingCA]) -> None:
@@ -118,37 +118,37 @@ class IssuingCAs:
         self._subscribers: list[Callable[[IssuingCA], None]] = []
 
     def subscribe(self, callback: Callable[[IssuingCA], None]) -> None:
-        """Call *callback* with each generation that comes into service or becomes the current one, after the change."""
+        """Call *callback* with each generation that enters service or becomes the current one, after the change."""
         self._subscribers.append(callback)
 
     @property
     def default(self) -> IssuingCA:
-        """The one for certificates whose policy names none."""
+        """The current CA for certificates whose policy names none."""
         return self._current[self._default]
 
     @property
     def current(self) -> Mapping[str, IssuingCA]:
-        """By name."""
+        """The current generations by name."""
         return self._current
 
     def named(self, name: str) -> IssuingCA:
-        """The current one of that name.
+        """Return the current generation of that name.
 
         :raises NotFound: when none is configured.
         """
-        found = self._current.get(name)
-        if found is None:
+        issuer = self._current.get(name)
+        if issuer is None:
             raise NotFound(f"there is no issuing CA named {name!r}; there are {', '.join(sorted(self._current))}")
-        return found
+        return issuer
 
     def all(self) -> list[IssuingCA]:
-        """Every generation in service: all answer OCSP and publish a CRL."""
+        """Return every generation in service; all answer OCSP requests and publish a CRL."""
         return [*self._current.values(), *self._next.values(), *self._others]
 
     def generations(self, name: str, now: datetime) -> list[IssuingCA]:
-        """The generations of that name whose certificates may be valid, newest first; empty for an unknown name.
+        """Return the unexpired generations of that name, newest first; empty for an unknown name.
 
-        An announced generation is one of them: whoever trusts it before the switch accepts its first certificate.
+        An announced generation is included: a client that trusts it before the switch accepts its first certificate.
         """
         former = sorted(
             (other for other in self._others if other.name == name),
@@ -159,15 +159,15 @@ class IssuingCAs:
         return [issuer for issuer in newest if issuer is not None and issuer.certificate.not_after > now]
 
     def by_id(self, issuer_id: int) -> IssuingCA | None:
-        """By the id of its row."""
+        """Return the generation with that row id, or None."""
         return next((issuer for issuer in self.all() if issuer.id == issuer_id), None)
 
     def by_key_identifier(self, key_identifier: bytes) -> IssuingCA | None:
-        """By its subjectKeyIdentifier."""
+        """Return the generation with that subjectKeyIdentifier, or None."""
         return next((issuer for issuer in self.all() if issuer.key_identifier == key_identifier), None)
 
     def add_other(self, issuer: IssuingCA) -> None:
-        """Take a former generation, or the root, into service."""
+        """Add a former generation, or the root, to those in service."""
         self._others.append(issuer)
         self._notify(issuer)
 
@@ -177,11 +177,11 @@ class IssuingCAs:
         self._notify(issuer)
 
     def next(self, name: str) -> IssuingCA | None:
-        """The generation that will follow, where one is announced."""
+        """Return the announced generation of that name, or None."""
         return self._next.get(name)
 
     def switch_to(self, issuer: IssuingCA) -> None:
-        """Make a generation the current one of its name; the one before stays in service."""
+        """Make a generation the current one of its name; the previous one stays in service."""
         self._others = [other for other in self._others if other is not issuer]
         self._next.pop(issuer.name, None)
         former = self._current.get(issuer.name)
@@ -194,19 +194,19 @@ class IssuingCAs:
         for callback in self._subscribers:
             try:
                 callback(issuer)
-            except Exception:  # noqa: BLE001 - the generation is in service, and the other subscribers have to learn of it
+            except Exception:  # noqa: BLE001 - the generation is in service, and the other subscribers must be notified
                 log.failure("after a change of the generations of {issuer}", issuer=issuer.name)
 
 
 @dataclass(frozen=True, slots=True)
 class IssuanceRequest:
-    """What the RA has decided to have signed.
+    """The certificate that the RA has approved for signing.
 
-    :param subject: of the certificate.
-    :param days: validity; *explicit*: somebody asked for just this many.
-    :param extensions: for the issuer that signs, as ``leaf_extensions`` gives them.
-    :param internal: for the CA's own services, whose names are nobody's and stand for no one.
-    :param policy_extensions: what the policy's text comes to: where *extensions* are from.
+    :param subject: the subject of the certificate.
+    :param days: the validity; *explicit* when the requester chose it.
+    :param extensions: the extensions for this issuer, as ``leaf_extensions`` returns them.
+    :param internal: for the CA's own services, whose names identify no subscriber.
+    :param policy_extensions: the extensions of the policy, from which *extensions* are derived.
     """
 
     issuer: IssuingCA
@@ -222,7 +222,7 @@ class IssuanceRequest:
 
 
 class CertificateAuthority:
-    """The only caller of signers for certificates.
+    """Issues, revokes and deletes certificates; the only caller of signers for certificates.
 
     :param process: names who signs in stored intents: a node, or a command.
     """
@@ -233,19 +233,19 @@ class CertificateAuthority:
         self.issuers = issuers
         self.process = process
         self._under_way: dict[bytes, list[Deferred[CertificateRecord]]] = {}
-        # The ids of requests that are between their intent and their end here.
+        # The ids of requests that this process is signing.
         self._signing: set[int] = set()
 
     def now(self) -> datetime:
-        """The time, in whole seconds."""
+        """Return the time, in whole seconds."""
         return utc(self._clock.seconds())
 
     # --- issuing ------------------------------------------------------------------------
 
     def prepare(self, order: IssuanceRequest) -> tuple[Intent, ToBeSigned]:
-        """What is about to be signed, with a serial of 159 random bits.
+        """Return the intent and TBSCertificate for a request, with a serial number of 159 random bits.
 
-        :raises PolicyViolation: when an explicit validity passes the CA's own end, or the CAs above do not allow it.
+        :raises PolicyViolation: when an explicit validity exceeds that of the CA, or the CAs above do not permit it.
         """
         issuer = order.issuer
         if not order.internal:
@@ -292,9 +292,9 @@ class CertificateAuthority:
     def issue(
         self, request: NewRequest, order: IssuanceRequest, details: Mapping[str, object]
     ) -> Deferred[CertificateRecord]:
-        """Record, sign, check, store.  A repetition of a request gives the certificate that it got before.
+        """Record, sign, check and store; a repeated request returns the certificate issued before.
 
-        Fails with Conflict, PolicyViolation, Unavailable, IssuanceFailed.  Cancelling it stops nothing.
+        Fails with Conflict, PolicyViolation, Unavailable, IssuanceFailed.  Cancelling the Deferred has no effect.
         """
         return start(self._issue(request, order, details))
 
@@ -303,9 +303,9 @@ class CertificateAuthority:
     ) -> CertificateRecord:
         waiting = None if request.dedupe is None else self._under_way.get(request.dedupe)
         if waiting is not None:
-            turn: Deferred[CertificateRecord] = Deferred()
-            waiting.append(turn)
-            return await turn
+            waiter: Deferred[CertificateRecord] = Deferred()
+            waiting.append(waiter)
+            return await waiter
         if request.dedupe is None:
             return await self._begin_and_sign(request, order, details)
         self._under_way[request.dedupe] = waiting = []
@@ -313,12 +313,12 @@ class CertificateAuthority:
             record = await self._begin_and_sign(request, order, details)
         except BaseException as error:
             del self._under_way[request.dedupe]
-            for other in waiting:
-                other.errback(error)
+            for waiter in waiting:
+                waiter.errback(error)
             raise
         del self._under_way[request.dedupe]
-        for other in waiting:
-            other.callback(record)
+        for waiter in waiting:
+            waiter.callback(record)
         return record
 
     async def _begin_and_sign(
@@ -336,15 +336,13 @@ class CertificateAuthority:
         return await self._sign(begun.request_id, request, order, to_be_signed, details, request.actor_id)
 
     def is_under_way(self, dedupe: bytes) -> bool:
-        """Whether this process is signing for the request of that digest: :meth:`issue` gives a repetition of it the
-        same certificate.
-        """
+        """Return whether this process is signing for that digest; :meth:`issue` then returns the same certificate."""
         return dedupe in self._under_way
 
     async def give_up_stale(self, request: RequestRecord) -> None:
-        """Free a repeated request whose first try will never end: its process is gone, or its commit failed.
+        """Abandon a repeated request whose first attempt will never finish: its process is gone, or its commit failed.
 
-        :raises Unavailable: when somebody may be signing it now.
+        :raises Unavailable: when a process may be signing it now.
         :raises Conflict: when it is not being issued.
         """
         if request.state is not RequestState.ISSUING:
@@ -408,7 +406,7 @@ class CertificateAuthority:
             try:
                 await self._store.fail(request_id, reason, event("fail", reason=reason), self.now())
             except PikachuError as second:
-                # The intent stays, for a repetition or the next start to give up; the client is told the first cause.
+                # The intent stays, to be abandoned on repetition or restart; the client gets the first error.
                 log.error("The failure of {serial} was not stored: {error}", serial=serial, error=second.public)
             raise
         record = await self._store.complete(request_id, certificate, method, event("create"), self.now())
@@ -425,7 +423,7 @@ class CertificateAuthority:
     def issue_approved(
         self, request: RequestRecord, order: IssuanceRequest, approver: Principal, details: Mapping[str, object]
     ) -> Deferred[CertificateRecord]:
-        """Sign what waited for a person; from then on as :meth:`issue`."""
+        """Sign a request that an administrator approved; then proceed as :meth:`issue`."""
 
         async def work() -> CertificateRecord:
             intent, to_be_signed = self.prepare(order)
@@ -455,9 +453,9 @@ class CertificateAuthority:
         no_check: bool,
         days: int,
     ) -> Deferred[CertificateRecord]:
-        """A certificate for a key of this program's own: an OCSP responder or a SCEP RA.
+        """Issue a certificate for a service key: an OCSP responder or a SCEP RA.
 
-        It goes the same way as every other: intent, signature, check, one transaction.
+        Issuance is the same as for every other certificate: intent, signature, check, one transaction.
         """
         extensions = service_extensions(
             key=key, issuer=issuer.certificate, usage=usage, purposes=extended_usage, no_check=no_check
@@ -483,11 +481,11 @@ class CertificateAuthority:
     # --- orphans ------------------------------------------------------------------------
 
     async def abandon(self, request: RequestRecord) -> None:
-        """Give up an intent that no certificate followed; its serial stays known, and can be revoked."""
+        """Abandon an intent without a certificate; its serial number stays known and can be revoked."""
         serial = format_serial(request.serial or 0)
         log.warn("No certificate followed the intent {serial} ({subject})", serial=serial, subject=request.subject)
-        told = {"serial": serial, "subject": request.subject, "process": request.process}
-        event = Event("abandon", "request", serial, SYSTEM.name, told, request.owner_id)
+        details = {"serial": serial, "subject": request.subject, "process": request.process}
+        event = Event("abandon", "request", serial, SYSTEM.name, details, request.owner_id)
         await self._store.abandon(request.id, event, self.now())
 
     async def give_up_orphans(self) -> list[RequestRecord]:
@@ -500,7 +498,7 @@ class CertificateAuthority:
     # --- revoking -----------------------------------------------------------------------
 
     def revoke(self, serial: int, reason: RevocationReason, actor: Principal) -> Deferred[CertificateRecord]:
-        """Revoke, or put on hold.  Repeating it changes nothing.  Fails with UnknownSerial."""
+        """Revoke a certificate or put it on hold; idempotent.  Fails with UnknownSerial."""
 
         async def work() -> CertificateRecord:
             event = _certificate_event(actor, "revoke", serial, reason=reason.wire_name)
@@ -512,7 +510,7 @@ class CertificateAuthority:
         return start(work())
 
     def release(self, serial: int, actor: Principal) -> Deferred[CertificateRecord]:
-        """Release from hold.  Fails with UnknownSerial, Conflict."""
+        """Release a certificate from hold.  Fails with UnknownSerial, Conflict."""
         return start(self._release(serial, actor))
 
     async def _release(self, serial: int, actor: Principal) -> CertificateRecord:
@@ -534,15 +532,15 @@ def _certificate_event(actor: Principal, type_: str, serial: int, **details: obj
 
 
 def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA) -> None:
-    """Step 8: the certificate is what was intended, inside the CA's validity, and signed by the issuer's key.
+    """Check that a certificate matches its intent, the CA's validity and the issuer's key (step 8).
 
-    :raises IssuanceFailed: when it is not.
+    :raises IssuanceFailed: when it does not.
     """
     try:
         tbs, algorithm, signature = parts_of(certificate)
     except PikachuError as error:
         raise IssuanceFailed("the signer gave no certificate", error=error.public) from error
-    # Every field is in these bytes: what was decided before the intent was stored holds for the certificate.
+    # The bytes contain every field, so all checks made before the intent was stored apply to the certificate.
     if tbs != to_be_signed.tbs:
         raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
     if to_be_signed.not_after > issuer.certificate.not_after or to_be_signed.not_before < issuer.certificate.not_before:

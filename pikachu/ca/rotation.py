@@ -1,13 +1,13 @@
-"""Changing the key of an issuing CA that lies in files (VLT-4): what lies where, making the next one, switching.
+"""Key rotation of an issuing CA in files (VLT-4): the file layout, creating the next generation, the switch.
 
-The configured paths always name the generation that signs.  Beside each of its files there may be another of the
-same name with ``.next`` at its end (the generation to come), and others with ``.former-`` and the beginning of a key
-identifier.  ``<certificate>.rotation`` announces the next one and holds the date of the switch; it is written last,
-so that what was made half-way is announced to nobody.
+The configured paths always name the generation that signs.  Beside each file there may be one of the same name with
+the suffix ``.next`` (the next generation), and others with ``.former-`` and the first digits of a key identifier.
+``<certificate>.rotation`` announces the next generation and contains the date of the switch; it is written last, so
+that an incomplete generation is never announced.
 
-A switch moves several files.  Before the first is moved, ``.rotation`` tells that the switch has begun and under
-which name the former files are kept.  Each file is linked to that name, then replaced by its ``.next``, and
-``.rotation`` goes last: whoever finds a switch that was begun can complete it, whatever was done (:func:`complete`).
+A switch moves several files.  Before the first move, ``.rotation`` records that the switch has begun and the suffix of
+the former files.  Each file is linked to its former name, then replaced by its ``.next``, and ``.rotation`` is removed
+last: any process can complete an interrupted switch, whichever step it reached (:func:`complete`).
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ Warn = Callable[[str], None]
 
 _NEXT: Final = ".next"
 _FORMER: Final = ".former-"
-_MARK: Final = 16
+_SUFFIX_DIGITS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What ``<certificate>.rotation`` says.
+    """The content of ``<certificate>.rotation``.
 
     :param switch_at: when the next generation becomes the current one.
-    :param former: the mark of the generation that is being replaced, once the switch has begun.
+    :param former: the name suffix of the generation being replaced, once the switch has begun.
     """
 
     switch_at: datetime
@@ -72,16 +72,16 @@ class Announcement:
 
 @dataclass(frozen=True, slots=True)
 class RotationFiles:
-    """Where the generations of one issuing CA lie.
+    """The files of all generations of one issuing CA.
 
-    :param ca: the files of the current one.
+    :param ca: the files of the current generation.
     """
 
     ca: CAFiles
 
     @property
     def announcement(self) -> Path:
-        """Is there when a next generation is complete."""
+        """The announcement; it exists when the next generation is complete."""
         return self._beside(self.ca.certificate, ".rotation")
 
     @property
@@ -91,27 +91,27 @@ class RotationFiles:
 
     @property
     def links(self) -> Path:
-        """Roll-over certificates: of the current key by the one before, and the other way round."""
+        """The roll-over certificates: the current key certified by the previous one, and vice versa."""
         return self._beside(self.ca.certificate, ".rollover")
 
     @property
     def next(self) -> CAFiles:
-        """The generation to come."""
+        """The files of the next generation."""
         return self._with(_NEXT)
 
     @property
     def next_links(self) -> Path:
-        """Its roll-over certificates."""
+        """The roll-over certificates of the next generation."""
         return self._beside(self.links, _NEXT)
 
     def former(self) -> list[CAFiles]:
-        """Those before, in the order of their names."""
+        """Return the files of former generations, ordered by name."""
         pattern = f"{self.ca.certificate.name}{_FORMER}*"
-        found = sorted(self.ca.certificate.parent.glob(pattern))
-        return [self._with(path.name[len(self.ca.certificate.name) :]) for path in found]
+        certificates = sorted(self.ca.certificate.parent.glob(pattern))
+        return [self._with(path.name[len(self.ca.certificate.name) :]) for path in certificates]
 
     def parts(self) -> list[Path]:
-        """The files that a switch replaces, the key first."""
+        """Return the files that a switch replaces, the key first."""
         chain = [] if self.ca.chain is None else [self.ca.chain]
         return [self.ca.key, self.ca.certificate, *chain, self.links]
 
@@ -131,24 +131,24 @@ class RotationFiles:
     # --- the announcement ---------------------------------------------------------------
 
     def announced(self) -> Announcement | None:
-        """What is announced.
+        """Return the announcement, or None when nothing is announced.
 
         :raises ConfigError: when the file can't be read.
         """
         try:
-            found = json.loads(self.announcement.read_bytes())
-            moment = datetime.fromisoformat(found["switch_at"])
-            former = found.get("former")
-            if moment.tzinfo is None or not isinstance(former, str | None):
+            content = json.loads(self.announcement.read_bytes())
+            switch_at = datetime.fromisoformat(content["switch_at"])
+            former = content.get("former")
+            if switch_at.tzinfo is None or not isinstance(former, str | None):
                 raise ValueError("not what was written")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(f"{self.announcement} can't be read: {error}; run `pikachu ca rotate` again") from None
-        return Announcement(moment.astimezone(UTC), former)
+        return Announcement(switch_at.astimezone(UTC), former)
 
     def announce(self, announcement: Announcement) -> None:
-        """Write it, whole and on the disk."""
+        """Write the announcement atomically and fsync it."""
         content = {"switch_at": rfc3339(announcement.switch_at)}
         if announcement.former is not None:
             content["former"] = announcement.former
@@ -168,7 +168,7 @@ class RotationFiles:
 def locked(files: RotationFiles, *, wait: bool = True) -> Iterator[bool]:
     """Keep other processes from changing the files of a CA.
 
-    :param wait: until another process has finished; without it the block runs all the same, and gets ``False``.
+    :param wait: wait for other processes; otherwise the block runs without the lock and gets ``False``.
     :raises ConfigError: when the folder can't be opened.
     """
     try:
@@ -201,26 +201,26 @@ def _sync(folder: Path) -> None:
 
 
 def complete(files: RotationFiles, permissions: str, now: datetime, warn: Warn, *, wait: bool = True) -> bool:
-    """Switch when that is due or was begun; return whether the files were changed.
+    """Complete a switch that is due or was begun; return whether the files were changed.
 
-    :param wait: until another process has finished; without it nothing is done while one is at work.
-    :raises ConfigError: when it can't be done; what was not begun is left as it is.
+    :param wait: wait for other processes; otherwise nothing is done while another process holds the lock.
+    :raises ConfigError: when it can't be done; a switch that was not begun leaves the files unchanged.
     """
     if not _is_due(files.announced(), now):
         return False
-    with locked(files, wait=wait) as mine:
-        # Another process may have done it meanwhile.
-        found = files.announced()
-        if not mine or found is None or not _is_due(found, now):
+    with locked(files, wait=wait) as is_locked:
+        # Another process may have completed it meanwhile.
+        announcement = files.announced()
+        if not is_locked or announcement is None or not _is_due(announcement, now):
             return False
-        if found.former is None:
+        if announcement.former is None:
             load_file_ca(files.next, permissions, now, warn)
             current = load_certificates(files.ca.certificate, files.ca.setting("CERT"))[0]
-            found = replace(found, former=current.key_identifier.hex()[:_MARK])
-            files.announce(found)
+            announcement = replace(announcement, former=current.key_identifier.hex()[:_SUFFIX_DIGITS])
+            files.announce(announcement)
         try:
             for path in files.parts():
-                _replace(path, f"{_FORMER}{found.former}")
+                _replace(path, f"{_FORMER}{announcement.former}")
             files.request.unlink(missing_ok=True)
             files.announcement.unlink()
             _sync(files.announcement.parent)
@@ -236,40 +236,40 @@ def _is_due(announcement: Announcement | None, now: datetime) -> bool:
     return announcement is not None and (announcement.former is not None or announcement.switch_at <= now)
 
 
-def _replace(path: Path, former: str) -> None:
-    """Keep a file under its former name, and put the next one in its place; done twice it changes nothing."""
-    coming, kept = path.with_name(path.name + _NEXT), path.with_name(path.name + former)
-    if not coming.exists():
+def _replace(path: Path, suffix: str) -> None:
+    """Link a file to its former name and replace it with the next one; idempotent."""
+    next_path, former_path = path.with_name(path.name + _NEXT), path.with_name(path.name + suffix)
+    if not next_path.exists():
         return
-    if path.exists() and not kept.exists():
-        _link(path, kept)
-    coming.replace(path)
+    if path.exists() and not former_path.exists():
+        _link(path, former_path)
+    next_path.replace(path)
     _sync(path.parent)
 
 
-def _link(path: Path, kept: Path) -> None:
+def _link(path: Path, former_path: Path) -> None:
     try:
-        os.link(path, kept)
+        os.link(path, former_path)
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
             raise
-        # A file system without links: the copy gets its name only when it is whole.
-        write_new(kept, path.read_bytes(), path.stat().st_mode & 0o777)
+        # A file system without links: the copy gets its name only when it is complete.
+        write_new(former_path, path.read_bytes(), path.stat().st_mode & 0o777)
 
 
 # --- the next generation -----------------------------------------------------------------
 
 
 def key_name(key: KeyDescription) -> str:
-    """What ``generate_private_key`` calls a key of that kind."""
+    """Return the key type as ``generate_private_key`` names it."""
     family, _, detail = key.text.partition("/")
     return f"rsa{detail}" if family == "RSA" else (detail or family).lower()
 
 
 class Rotation:
-    """Makes the next generation of one issuing CA; run again, it goes on where it ended.
+    """Creates the next generation of one issuing CA; run again, it resumes where it stopped.
 
-    :param permissions: of key files: ``refuse`` or ``warn``.
+    :param permissions: action for key files that others can read: ``refuse`` or ``warn``.
     """
 
     def __init__(self, files: RotationFiles, permissions: str, now: datetime, warn: Warn) -> None:
@@ -279,38 +279,38 @@ class Rotation:
         self._warn = warn
 
     def current(self) -> Certificate:
-        """The certificate of the generation that signs.
+        """Return the certificate of the current generation.
 
         :raises ConfigError: when it can't be read.
         """
         return load_certificates(self._files.ca.certificate, self._files.ca.setting("CERT"))[0]
 
     def key(self) -> PrivateKey:
-        """The next key, of the same kind as the current one; made when there is none.
+        """Return the next key, of the current one's type; generate it if there is none.
 
         :raises ConfigError: when it can't be written or read.
         """
-        coming = self._files.next
-        if not coming.key.exists():
-            made = generate_private_key(key_name(describe_spki(self.current().spki_der)))
-            write_new(coming.key, private_key_pem(made, coming.passphrase).encode("ascii"), PRIVATE_FILE)
-        return load_key(coming.key, coming.setting("KEY"), coming.passphrase, self._permissions, self._warn)
+        files = self._files.next
+        if not files.key.exists():
+            key = generate_private_key(key_name(describe_spki(self.current().spki_der)))
+            write_new(files.key, private_key_pem(key, files.passphrase).encode("ascii"), PRIVATE_FILE)
+        return load_key(files.key, files.setting("KEY"), files.passphrase, self._permissions, self._warn)
 
     def request(self) -> Path:
-        """The PKCS#10 of the next key, for a root that is kept elsewhere.
+        """Return the path of the next key's PKCS#10 for an offline root; create it if there is none.
 
         :raises ConfigError: when it can't be written.
         """
         if not self._files.request.exists():
-            made = ca_request(self.key(), self.current().subject_der)
-            write_new(self._files.request, pem("CERTIFICATE REQUEST", made).encode("ascii"), PUBLIC_FILE)
+            request = ca_request(self.key(), self.current().subject_der)
+            write_new(self._files.request, pem("CERTIFICATE REQUEST", request).encode("ascii"), PUBLIC_FILE)
         return self._files.request
 
     def certify(self, root: RootFiles, days: int | None, crl_base: str | None) -> None:
-        """Have the root's key, which is here, sign the next certificate.
+        """Issue the next certificate with the root's key on this server.
 
-        :param days: its validity; ``None``: as long as the current one's.
-        :param crl_base: where the root's CRL is served, as ``[CA] public_url`` names it.
+        :param days: its validity; ``None`` uses that of the current certificate.
+        :param crl_base: the base URL of the root's CRL, from ``[CA] public_url``.
         :raises ConfigError: when the root's key can't be used.
         """
         if self._files.next.certificate.exists():
@@ -325,68 +325,68 @@ class Rotation:
         current = self.current()
         url = None if crl_base is None else f"{crl_base.rstrip('/')}/crl/{issuer.key_identifier.hex()}.crl"
         days = days or max(1, (current.not_after - current.not_before).days)
-        made = issuing_certificate(self.key(), current.subject_der, root_key, issuer, days, self._now, url)
-        self._put(made, [issuer.der])
+        certificate = issuing_certificate(self.key(), current.subject_der, root_key, issuer, days, self._now, url)
+        self._put(certificate, [issuer.der])
 
     def take(self, certificates: list[Certificate]) -> None:
-        """Take the certificate that an offline root has signed, and those above it where they came along.
+        """Import the certificate that an offline root has issued, and the chain above it, if supplied.
 
-        :raises ConfigError: when it is not for the next key.
+        :raises ConfigError: when the certificate is not for the next key.
         """
-        coming = self._files.next
-        if not coming.key.exists():
-            raise ConfigError(f"{coming.key} does not exist; make it with `pikachu ca rotate {coming.name} --csr-only`")
+        files = self._files.next
+        if not files.key.exists():
+            raise ConfigError(f"{files.key} does not exist; make it with `pikachu ca rotate {files.name} --csr-only`")
         if not public_key_matches(self.key(), certificates[0].spki_der):
-            raise ConfigError(f"the certificate is not for the key {coming.key}")
-        above = certificates[1:]
-        if coming.root is not None:
-            above = [*above, *load_certificates(coming.root, "[CA] ROOT_CERT_PATH")]
-        if not coming.certificate.exists():
-            self._put(certificates[0].der, [one.der for one in above])
+            raise ConfigError(f"the certificate is not for the key {files.key}")
+        parents = certificates[1:]
+        if files.root is not None:
+            parents = [*parents, *load_certificates(files.root, "[CA] ROOT_CERT_PATH")]
+        if not files.certificate.exists():
+            self._put(certificates[0].der, [one.der for one in parents])
 
-    def _put(self, certificate: bytes, above: list[bytes]) -> None:
-        """The chain first: a certificate tells that the generation has all it needs."""
-        coming = self._files.next
-        if coming.chain is not None:
-            coming.chain.unlink(missing_ok=True)
-            content = certificates_pem(dict.fromkeys((certificate, *above)))
-            write_new(coming.chain, content.encode("ascii"), PUBLIC_FILE)
-        write_new(coming.certificate, certificates_pem([certificate]).encode("ascii"), PUBLIC_FILE)
+    def _put(self, certificate: bytes, parents: list[bytes]) -> None:
+        """Write the chain, then the certificate, whose presence marks the generation as complete."""
+        files = self._files.next
+        if files.chain is not None:
+            files.chain.unlink(missing_ok=True)
+            content = certificates_pem(dict.fromkeys((certificate, *parents)))
+            write_new(files.chain, content.encode("ascii"), PUBLIC_FILE)
+        write_new(files.certificate, certificates_pem([certificate]).encode("ascii"), PUBLIC_FILE)
 
     def load(self) -> FileCA:
-        """The next generation, checked as at a start; what does not pass is removed, the key is kept.
+        """Load and check the next generation as at start; an invalid certificate is removed, the key is kept.
 
-        :raises ConfigError: one line that says what is wrong.
+        :raises ConfigError: with a one-line reason.
         """
-        coming = self._files.next
+        files = self._files.next
         try:
-            return load_file_ca(coming, self._permissions, self._now, self._warn)
+            return load_file_ca(files, self._permissions, self._now, self._warn)
         except ConfigError:
-            coming.certificate.unlink(missing_ok=True)
+            files.certificate.unlink(missing_ok=True)
             raise
 
     def announce(self, switch_at: datetime) -> None:
-        """Tell everybody of the next generation and of the date.
+        """Announce the next generation and the date of the switch.
 
         :raises ConfigError: when a switch has begun.
         """
         with locked(self._files):
-            found = self._files.announced()
-            if found is not None and found.former is not None:
+            announcement = self._files.announced()
+            if announcement is not None and announcement.former is not None:
                 raise ConfigError(f"the switch of {self._files.ca.name} has begun; start the server to complete it")
             self._files.announce(Announcement(switch_at))
 
 
 def ca_request(key: PrivateKey, subject_der: bytes) -> bytes:
-    """The DER PKCS#10 of an issuing CA: basicConstraints with pathlen 0 and keyUsage are asked for (RFC 2986)."""
+    """Return the DER PKCS#10 of an issuing CA, requesting basicConstraints (pathlen 0) and keyUsage (RFC 2986)."""
     described = describe_private_key(key)
     algorithm = signature_algorithm(described).der
-    wanted = encode_extensions(
+    extensions = encode_extensions(
         (
             Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True), der.integer(0))),
             Extension(KEY_USAGE, True, der.named_bits((DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN))),
         )
     )
-    attributes = der.explicit(0, der.sequence(der.oid(EXTENSION_REQUEST), der.set_of([wanted])))
+    attributes = der.explicit(0, der.sequence(der.oid(EXTENSION_REQUEST), der.set_of([extensions])))
     info = der.sequence(der.integer(0), subject_der, described.spki, attributes)
     return assemble(info, algorithm, sign_now(key, info))

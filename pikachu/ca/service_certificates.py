@@ -1,7 +1,7 @@
-"""Keys and certificates that the CA issues to itself and renews by itself: OCSP responders and SCEP RAs.
+"""Service keys and certificates that the CA issues and renews itself: OCSP responders and SCEP RAs.
 
-They lie in the database, the key sealed under SECRET_KEY, so that every node answers with the same one and a
-restart changes nothing.
+They are stored in the database, with the key sealed under SECRET_KEY, so that every node uses the same ones, also
+after a restart.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from pikachu.x509.spki import KeyDescription, KeyFamily
 
 log = Logger()
 
-# A renewal that failed is not tried again at each request: it costs a key.
+# A failed renewal is not retried at each request, since each attempt generates a key.
 _RETRY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a credential is for.
+    """The purpose and profile of a service credential.
 
-    :param label: in the subject, before the issuing CA's name.
-    :param days: its validity; it is renewed when less than *renew_days* are left.
+    :param label: the text before the issuing CA's name in the subject.
+    :param days: the validity; it is renewed when fewer than *renew_days* are left.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Purpose:
 
 
 def responder_key_type(issuer: KeyDescription) -> str:
-    """Of the issuer's family, which its clients know, and quick: RSA-2048, P-256 or ML-DSA-44."""
+    """Return the fast key type of the issuer's family, which its clients support: RSA-2048, P-256 or ML-DSA-44."""
     if issuer.family is KeyFamily.RSA:
         return "rsa2048"
     return "mldsa44" if issuer.family is KeyFamily.ML_DSA else "prime256v1"
@@ -65,7 +65,7 @@ SCEP_RA = Purpose("ra", "SCEP RA", (DIGITAL_SIGNATURE, KEY_ENCIPHERMENT), (), 36
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A key of the CA's own, ready to sign (and, when RSA, to decrypt)."""
+    """A service key with its certificate, for signing and, if RSA, decrypting."""
 
     signer: KeySigner
     decrypter: RSADecrypter | None
@@ -74,14 +74,14 @@ class Credential:
     not_after: datetime
 
     def is_valid(self, now: datetime) -> bool:
-        """Return whether a client whose clock is right accepts it."""
+        """Return whether the certificate is valid at *now*."""
         return self.not_before <= now < self.not_after
 
 
 class ServiceCertificates:
-    """Gives the credential of a purpose for an issuing CA; makes and renews it when needed.
+    """Issues and renews the service credentials of issuing CAs on demand.
 
-    :param pool: where keys are generated and slow signatures made.
+    :param pool: the pool for key generation and slow signatures.
     """
 
     def __init__(self, store: IStore, authority: CertificateAuthority, sealer: Sealer, pool: IWorkerPool) -> None:
@@ -94,25 +94,25 @@ class ServiceCertificates:
         self._failed_at: dict[tuple[int, str], datetime] = {}
 
     def try_get(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
-        """The credential when it is at hand and far from its end, or its renewal has just failed."""
+        """Return the cached credential, or None when it must be loaded, issued or renewed first."""
         key = (issuer.id, purpose.name)
-        found = self._ready.get(key)
-        if found is None or not self._is_due(found, purpose, issuer):
-            return found
+        credential = self._ready.get(key)
+        if credential is None or not self._is_due(credential, purpose, issuer):
+            return credential
         failed_at = self._failed_at.get(key)
         now = self._authority.now()
-        # A failure in the future is one from before the clock was set back.
-        waits = failed_at is not None and timedelta(0) <= now - failed_at < _RETRY
-        return found if waits and found.is_valid(now) else None
+        # A failure in the future predates a clock that was set back.
+        failed_recently = failed_at is not None and timedelta(0) <= now - failed_at < _RETRY
+        return credential if failed_recently and credential.is_valid(now) else None
 
     def newest(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
-        """Return the credential that is in service, as far as it was needed."""
+        """Return the cached credential, or None when it has not been needed yet."""
         return self._ready.get((issuer.id, purpose.name))
 
     def get(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[Credential]:
-        """The credential, made or renewed first when it has to be.
+        """Return the credential; issue or renew it first if necessary.
 
-        A renewal that fails leaves the old one in service as long as it is valid.
+        After a failed renewal the old one stays in service as long as it is valid.
         """
         return start(self._get(issuer, purpose))
 
@@ -123,55 +123,55 @@ class ServiceCertificates:
         key = (issuer.id, purpose.name)
         waiting = self._waiting.get(key)
         if waiting is not None:
-            turn: Deferred[Credential] = Deferred()
-            waiting.append(turn)
-            return await turn
+            waiter: Deferred[Credential] = Deferred()
+            waiting.append(waiter)
+            return await waiter
         self._waiting[key] = waiting = []
         try:
-            made = await self._load_or_make(issuer, purpose)
+            credential = await self._load_or_make(issuer, purpose)
         except BaseException as error:
             del self._waiting[key]
-            for other in waiting:
-                other.errback(error)
+            for waiter in waiting:
+                waiter.errback(error)
             raise
-        self._ready[key] = made
+        self._ready[key] = credential
         del self._waiting[key]
-        for other in waiting:
-            other.callback(made)
-        return made
+        for waiter in waiting:
+            waiter.callback(credential)
+        return credential
 
     def _is_due(self, credential: Credential, purpose: Purpose, issuer: IssuingCA) -> bool:
         now = self._authority.now()
         left = credential.not_after - now
         if left <= timedelta(0):
             return True
-        # None can begin before the CA itself does.
+        # No certificate can begin before that of the CA.
         if now < credential.not_before and issuer.certificate.not_before < credential.not_before:
             return True
-        # Near the CA's own end no later certificate can be made.
+        # A certificate can't expire later than its CA.
         return left < timedelta(days=purpose.renew_days) and credential.not_after < issuer.certificate.not_after
 
     async def _load_or_make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
-        kept = self._ready.get((issuer.id, purpose.name))
-        if kept is None:
+        credential = self._ready.get((issuer.id, purpose.name))
+        if credential is None:
             stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
             if stored is not None:
-                kept = self._open(issuer, purpose, *stored)
-        if kept is not None and not self._is_due(kept, purpose, issuer):
-            return kept
+                credential = self._open(issuer, purpose, *stored)
+        if credential is not None and not self._is_due(credential, purpose, issuer):
+            return credential
         now = self._authority.now()
-        if kept is not None and now < kept.not_before:
+        if credential is not None and now < credential.not_before:
             log.error(
                 "The {purpose} certificate of {issuer} is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC, and this "
                 "machine's clock is behind that. Issuing a new one; check the clock and its synchronization.",
                 purpose=purpose.label,
                 issuer=issuer.name,
-                begin=kept.not_before,
+                begin=credential.not_before,
             )
         try:
             return await self._make(issuer, purpose)
         except PikachuError as error:
-            if kept is not None and kept.is_valid(now):
+            if credential is not None and credential.is_valid(now):
                 self._failed_at[issuer.id, purpose.name] = now
                 log.error(
                     "The {purpose} of {issuer} was not renewed: {error}",
@@ -179,7 +179,7 @@ class ServiceCertificates:
                     issuer=issuer.name,
                     error=error.public,
                 )
-                return kept
+                return credential
             raise
 
     def _open(self, issuer: IssuingCA, purpose: Purpose, certificate: bytes, sealed: bytes) -> Credential:
@@ -213,7 +213,7 @@ class ServiceCertificates:
         return self._credential(issuer, private_key, record.der)
 
     def former(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[list[Credential]]:
-        """All credentials of that purpose that are still valid, the newest first: a client may use one of before."""
+        """Return the valid credentials of that purpose, newest first: a client may still use a former one."""
 
         async def work() -> list[Credential]:
             stored = await self._store.service_credentials(issuer.key_identifier, purpose.name)
