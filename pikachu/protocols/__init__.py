@@ -1,1 +1,1 @@
-"""What devices speak: EST, SCEP, OCSP and downloads."""
+"""The protocols of devices: EST, SCEP, OCSP and downloads."""

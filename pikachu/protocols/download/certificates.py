@@ -26,8 +26,9 @@ _CACHE: Final = {b"Cache-Control": b"max-age=3600, public"}
 
 
 def chain_bundle(issuers: IssuingCAs, name: str, now: datetime) -> tuple[bytes, ...]:
-    """Return the certificates of all generations of a CA, newest first, then those above them, each once; none for an
-    unknown name.
+    """Return the certificates of all generations of a CA, newest first, then those above, without duplicates.
+
+    The result is empty for an unknown name.
     """
     generations = issuers.generations(name, now)
     own = [issuer.chain[0] for issuer in generations]
@@ -42,7 +43,7 @@ def send_certificates(
     pem: bool,
     headers: Mapping[bytes, bytes] | None = None,
 ) -> None:
-    """Answer with DER certificates as PEM, or with the one in DER."""
+    """Send certificates as PEM, or the first one as DER."""
     body = certificates_pem(certificates).encode("ascii") if pem else certificates[0]
     send_download(
         request,
@@ -65,7 +66,7 @@ class CACertificates(Download):
         self._root = root
 
     async def answer(self, request: BoundedRequest) -> None:
-        """A certificate or a chain."""
+        """Send a certificate or a chain."""
         segments = below(request)
         if len(segments) == 2 and segments[1] == "chain.pem":
             bundle = chain_bundle(self._issuers, segments[0], utc(self._clock.seconds()))
@@ -77,7 +78,7 @@ class CACertificates(Download):
         send_certificates(request, self._clock, self._chain(stem)[:1], pem=suffix == "crt")
 
     def _chain(self, name: str) -> tuple[bytes, ...]:
-        """DER, from the CA of that name to its root.
+        """Return the DER certificates from the CA of that name to its root.
 
         :raises NotFound: when there is none.
         """
@@ -92,7 +93,7 @@ class CACertificates(Download):
 
 
 class Downloads(Download):
-    """``/downloads/crl``, ``/downloads/chain`` and ``/downloads/manufacturers``: what people look for, in PEM."""
+    """``/downloads/crl``, ``/downloads/chain`` and ``/downloads/manufacturers``: PEM files for people."""
 
     def __init__(
         self, clock: IClock, issuers: IssuingCAs, crls: CRLDownloads, manufacturers: Sequence[Certificate]
@@ -104,7 +105,7 @@ class Downloads(Download):
         self._manufacturers = manufacturers
 
     async def answer(self, request: BoundedRequest) -> None:
-        """One of them."""
+        """Send the named file."""
         name = only_segment(request)
         issuer = self._issuers.default
         if name == "crl":

@@ -1,7 +1,7 @@
 """CRLs over HTTP: ``/crl/<ca>.crl``, ``.pem`` and ``-chain.pem`` (RFC 2585 section 4.2, RFC 5280 section 4.2.1.13).
 
-A CA is named ``ec``, ``rsa``, ``mldsa`` or ``root``, or by the key identifier of one of its keys, in hex: that is what
-certificates name, so that a new key changes nothing for certificates of before.
+A CA is addressed as ``ec``, ``rsa``, ``mldsa`` or ``root``, or by the key identifier of one of its keys in hex.
+Certificates contain the latter, so that a new CA key does not affect certificates issued before.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from pikachu.x509.crl import read_dates
 
 DER_TYPE: Final = b"application/pkix-crl"
 _CHAIN: Final = "-chain.pem"
-# A revocation has to reach those behind a cache soon.
+# Seconds; short, since a revocation must reach clients behind a cache soon.
 _MAX_AGE: Final = 300
-# Seconds to wait for a first list.
-_PATIENCE: Final = 5.0
-# Enough for the dates, which stand behind the issuer's name.
-_HEAD: Final = 16 * 1024
+# Seconds to wait for a first CRL.
+_MAX_WAIT: Final = 5.0
+# Bytes that contain the dates, which follow the issuer's name.
+_HEAD_SIZE: Final = 16 * 1024
 
 
 def crl_dates(data: bytes) -> Dates:
-    """The dates of a CRL in DER or PEM."""
-    head = data[:_HEAD]
+    """Return the dates of a CRL in DER or PEM."""
+    head = data[:_HEAD_SIZE]
     if head.startswith(b"-----"):
         text = head.partition(b"\n")[2].partition(b"-----")[0].translate(None, b"\r\n")
         text = text[: len(text) // 4 * 4]
@@ -54,7 +54,7 @@ def crl_dates(data: bytes) -> Dates:
         return Dates()
 
 
-class _Found(NamedTuple):
+class _CRLContent(NamedTuple):
     """A content with its strong entity tag and its dates."""
 
     content: Content
@@ -63,9 +63,9 @@ class _Found(NamedTuple):
 
 
 class CRLDownloads:
-    """Finds CRLs in their files and sends them.
+    """Sends CRLs from their files.
 
-    :param root: of all issuing CAs, for ``/crl/root.crl``.
+    :param root: the root certificate, for ``/crl/root.crl``.
     """
 
     def __init__(
@@ -83,33 +83,33 @@ class CRLDownloads:
         self._library = FileLibrary(pool, crl_dates)
 
     async def send(self, request: BoundedRequest, name: str, headers: Mapping[bytes, bytes] | None = None) -> None:
-        """Answer with the file of that name, as it stands behind ``/crl/``.
+        """Send the CRL file for the path segment *name* below ``/crl/``.
 
         :raises NotFound: when there is none.
-        :raises Unavailable: when it is still to be made, or can't be read.
+        :raises Unavailable: when it is not published yet, or can't be read.
         """
         if name.endswith(_CHAIN):
-            found = await self._joined(self._chains(name.removesuffix(_CHAIN)))
-            kind = PEM
+            crl = await self._joined(self._chains(name.removesuffix(_CHAIN)))
+            content_type = PEM
         else:
             stem, dot, suffix = name.rpartition(".")
             if not dot or suffix not in ("crl", "pem"):
                 raise NotFound("nothing here")
             if suffix == "pem":
-                found, kind = await self._joined(self._generations(stem)), PEM
+                crl, content_type = await self._joined(self._generations(stem)), PEM
             else:
-                found, kind = await self._open(self._key_identifier(stem), pem=False), DER_TYPE
+                crl, content_type = await self._open(self._key_identifier(stem), pem=False), DER_TYPE
         now = utc(self._clock.seconds())
-        fields = {**(headers or {}), **cache_fields(found.dates.next, now)}
+        fields = {**(headers or {}), **cache_fields(crl.dates.next, now)}
         try:
             send_download(
-                request, kind, found.content, etag=found.etag, now=now, last_modified=found.dates.made, headers=fields
+                request, content_type, crl.content, etag=crl.etag, now=now, last_modified=crl.dates.made, headers=fields
             )
         except OSError as error:
             raise StoreUnavailable("this file can't be read now", error=str(error)) from error
 
     def _key_identifier(self, name: str) -> bytes:
-        """Of the CA of that name, or of that key identifier.
+        """Return the key identifier of the CA with that name or key identifier.
 
         :raises NotFound: when there is none.
         """
@@ -127,17 +127,17 @@ class CRLDownloads:
         return key_identifier
 
     def _generations(self, name: str) -> list[bytes]:
-        """Of all generations of the CA of that name, newest first; a key identifier names one key.
+        """Return the key identifiers of all generations of a CA, newest first; a key identifier selects one.
 
         :raises NotFound: when there is none.
         """
-        found = self._issuers.generations(name, utc(self._clock.seconds()))
-        if name not in self._issuers.current or not found:
+        generations = self._issuers.generations(name, utc(self._clock.seconds()))
+        if name not in self._issuers.current or not generations:
             return [self._key_identifier(name)]
-        return [issuer.key_identifier for issuer in found if not self._is_to_come(issuer)]
+        return [issuer.key_identifier for issuer in generations if not self._is_unpublished_next(issuer)]
 
-    def _is_to_come(self, issuer: IssuingCA) -> bool:
-        """Whether an issuer is announced and has no CRL yet: it has no certificate either that one could be for."""
+    def _is_unpublished_next(self, issuer: IssuingCA) -> bool:
+        """Return whether an issuer is announced and has no CRL yet; it has issued no certificates either."""
         if self._issuers.next(issuer.name) is not issuer:
             return False
         try:
@@ -147,13 +147,13 @@ class CRLDownloads:
         return False
 
     def _chains(self, name: str) -> list[bytes]:
-        """The same, then those of the CAs above them."""
+        """Return the key identifiers of all generations, then those of the CAs above them."""
         generations = self._generations(name)
         issuers = (self._issuers.by_key_identifier(one) for one in generations)
         above = (parse_certificate(der) for issuer in issuers if issuer is not None for der in issuer.chain[1:])
         return list(dict.fromkeys((*generations, *(ca.key_identifier for ca in above))))
 
-    async def _open(self, key_identifier: bytes, *, pem: bool) -> _Found:
+    async def _open(self, key_identifier: bytes, *, pem: bool) -> _CRLContent:
         path = self._publisher.folder.paths(key_identifier)[1 if pem else 0]
         try:
             content, description = await self._library.open(path)
@@ -162,31 +162,31 @@ class CRLDownloads:
             if issuer is None:
                 raise NotFound("the CRL of this CA has not been brought here; an admin can upload it") from None
             content, description = await self._first(issuer, path)
-        return _Found(content, description.etag, description.dates)
+        return _CRLContent(content, description.etag, description.dates)
 
     async def _first(self, issuer: IssuingCA, path: Path) -> tuple[OpenFile, Description]:
-        """The first CRL of an issuer, which a server that has just started is making."""
+        """Wait for the first CRL of an issuer, which a newly started server is publishing."""
         try:
-            await self._publisher.first(issuer).addTimeout(_PATIENCE, self._clock)  # type: ignore[arg-type]
+            await self._publisher.first(issuer).addTimeout(_MAX_WAIT, self._clock)  # type: ignore[arg-type]
             return await self._library.open(path)
         except (TooSlow, NotFound):
             raise Unavailable("the CRL of this CA has not been made yet", retry_after=5) from None
 
-    async def _joined(self, key_identifiers: Iterable[bytes]) -> _Found:
-        """Several CRLs in one file, for programs that read one."""
-        found = [await self._open(one, pem=True) for one in key_identifiers]
-        if len(found) == 1:
-            return found[0]
-        digest = hashlib.sha256(b"".join(one.etag for one in found)).hexdigest()
-        contents = [one.content for one in found if isinstance(one.content, OpenFile)]
-        made = [one.dates.made for one in found if one.dates.made is not None]
-        ends = [one.dates.next for one in found if one.dates.next is not None]
-        dates = Dates(max(made, default=None), min(ends, default=None))
-        return _Found(Joined(contents), f'"{digest}"'.encode("ascii"), dates)
+    async def _joined(self, key_identifiers: Iterable[bytes]) -> _CRLContent:
+        """Concatenate several CRLs, for programs that read one file."""
+        crls = [await self._open(one, pem=True) for one in key_identifiers]
+        if len(crls) == 1:
+            return crls[0]
+        digest = hashlib.sha256(b"".join(one.etag for one in crls)).hexdigest()
+        contents = [one.content for one in crls if isinstance(one.content, OpenFile)]
+        this_updates = [one.dates.made for one in crls if one.dates.made is not None]
+        next_updates = [one.dates.next for one in crls if one.dates.next is not None]
+        dates = Dates(max(this_updates, default=None), min(next_updates, default=None))
+        return _CRLContent(Joined(contents), f'"{digest}"'.encode("ascii"), dates)
 
 
 def cache_fields(next_update: datetime | None, now: datetime) -> dict[bytes, bytes]:
-    """How long a cache may keep a CRL: never beyond its end."""
+    """Return the cache headers of a CRL; they never extend beyond its nextUpdate."""
     left = _MAX_AGE if next_update is None else int((next_update - now).total_seconds()) - 1
     age = max(0, min(_MAX_AGE, left))
     return {b"Cache-Control": b"max-age=%d, public" % age, b"Expires": http_date(now.timestamp() + age)}
@@ -207,5 +207,5 @@ class CRLResource(Download):
         self._downloads = downloads
 
     async def answer(self, request: BoundedRequest) -> None:
-        """One CRL, or those of a chain."""
+        """Send one CRL, or those of a chain."""
         await self._downloads.send(request, only_segment(request))

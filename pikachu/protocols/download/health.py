@@ -1,4 +1,4 @@
-"""``/healthz``: the process is alive; ``/readyz``: what it needs is there (RUN-8)."""
+"""Health checks: ``/healthz`` (the process is alive) and ``/readyz`` (its dependencies answer) (RUN-8)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Alive(Download):
         Resource.__init__(self)
 
     async def answer(self, request: BoundedRequest) -> None:
-        """Always the same, for whoever reads it."""
+        """Send the constant status."""
         if below(request):
             raise NotFound("nothing here")
         send_json(request, {"status": OK})
@@ -31,7 +31,7 @@ class Ready(Download):
         self._readiness = readiness
 
     async def answer(self, request: BoundedRequest) -> None:
-        """200, or 503 when something that is needed does not answer in time."""
+        """Send 200, or 503 when a required dependency does not answer in time."""
         if below(request):
             raise NotFound("nothing here")
         states = await self._readiness.states()

@@ -1,4 +1,4 @@
-"""What all downloads have in common: anyone may read, answers are never negotiated, failures are one line of text."""
+"""The common base of downloads: public, without content negotiation, errors as one line of text."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PEM: Final = b"application/x-pem-file"
 JSON: Final = b"application/json"
 NO_STORE: Final = {b"Cache-Control": b"no-store"}
 
-# The outlet's table (docs/errors.md).
+# The HTTP status of each error (docs/errors.md).
 STATUSES: Final[dict[type[PikachuError], int]] = {
     AuthenticationFailed: 401,
     NotAuthorized: 403,
@@ -46,12 +46,12 @@ STATUSES: Final[dict[type[PikachuError], int]] = {
 
 
 class Download(ProtocolResource):
-    """Something to read, at any path below its own."""
+    """A public resource, also for the paths below its own."""
 
     methods: ClassVar = {b"GET": "answer"}
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
-        """One line of text with the status of the table."""
+        """Send the error as one line of text, with the status from :data:`STATUSES`."""
         status = entry_of(error, STATUSES)
         headers = dict(NO_STORE)
         if isinstance(error, RateLimited | Unavailable):
@@ -62,9 +62,9 @@ class Download(ProtocolResource):
 
 
 def below(request: BoundedRequest) -> list[str]:
-    """The segments of the path below the resource, as text.
+    """Return the path segments below the resource, as text.
 
-    :raises NotFound: when there is one that nothing here can be named.
+    :raises NotFound: when a segment is not ASCII.
     """
     try:
         return [segment.decode("ascii") for segment in request.postpath or []]
@@ -73,7 +73,7 @@ def below(request: BoundedRequest) -> list[str]:
 
 
 def only_segment(request: BoundedRequest) -> str:
-    """The one segment below the resource.
+    """Return the only path segment below the resource.
 
     :raises NotFound: when there is none, or more.
     """
@@ -84,10 +84,10 @@ def only_segment(request: BoundedRequest) -> str:
 
 
 def send_json(request: BoundedRequest, value: Mapping[str, object] | list[int], status: int = 200) -> None:
-    """Answer with JSON that nobody keeps."""
+    """Send JSON that must not be cached."""
     send(request, status, JSON, json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n", NO_STORE)
 
 
 def attachment(name: str) -> dict[bytes, bytes]:
-    """The header that names a file for whom its address does not."""
+    """Return the Content-Disposition header that names the downloaded file."""
     return {b"Content-Disposition": f'attachment; filename="{name}"'.encode("ascii")}

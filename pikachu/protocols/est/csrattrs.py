@@ -1,7 +1,7 @@
-"""CSR attributes (RFC 7030 section 4.5.2, RFC 9908): what a client is told to put into its request.
+"""CSR attributes (RFC 7030 section 4.5.2, RFC 9908): the attributes that a client must put into its CSR.
 
-Written are the forms of RFC 9908: the key type as an attribute with its curve or size, the signature algorithm
-as a bare OID, and whole extensions in one extensionRequest.  The older forms are read as well.
+Encoding uses the forms of RFC 9908: the key type as an attribute with its curve or size, the signature algorithm as an
+OID without values, and whole extensions in one extensionRequest.  Decoding accepts the older forms as well.
 """
 
 from __future__ import annotations
@@ -34,54 +34,54 @@ _EXTENSION_NAMES: Final = {
 class CSRAttribute:
     """One element of CsrAttrs.
 
-    :ivar values: DER values, in DER order; none for a bare OID.
+    :ivar values: DER values, in DER order; empty for an OID without values.
     """
 
     oid: str
     values: tuple[bytes, ...] = ()
 
     def encode(self) -> bytes:
-        """Its DER."""
-        bare = der.oid(self.oid)
-        return der.sequence(bare, der.set_of(self.values)) if self.values else bare
+        """Return the DER encoding."""
+        oid = der.oid(self.oid)
+        return der.sequence(oid, der.set_of(self.values)) if self.values else oid
 
 
 def encode_csrattrs(attributes: tuple[CSRAttribute, ...]) -> bytes:
-    """DER CsrAttrs."""
+    """Encode DER CsrAttrs."""
     return der.sequence(*(attribute.encode() for attribute in attributes))
 
 
 def parse_csrattrs(data: bytes) -> tuple[CSRAttribute, ...]:
-    """The elements of DER CsrAttrs, old forms and new.
+    """Decode the elements of DER CsrAttrs, in the old and new forms.
 
-    :raises MalformedRequest: it is none, or has more than 64 elements.
+    :raises MalformedRequest: when it is not CsrAttrs, or has more than 64 elements.
     """
-    found: list[CSRAttribute] = []
+    attributes: list[CSRAttribute] = []
     for item in der.parse(data, der.SEQUENCE).children():
-        if len(found) >= _MAXIMUM_ITEMS:
+        if len(attributes) >= _MAXIMUM_ITEMS:
             raise MalformedRequest(f"there are more than {_MAXIMUM_ITEMS} CSR attributes")
         if item.tag == der.OBJECT_IDENTIFIER:
-            found.append(CSRAttribute(item.oid()))
+            attributes.append(CSRAttribute(item.oid()))
             continue
-        parts = item.expect(der.SEQUENCE).sub()
-        if len(parts) != 2:
+        elements = item.expect(der.SEQUENCE).sub()
+        if len(elements) != 2:
             raise MalformedRequest("an attribute has a type and values")
-        values = tuple(sorted(value.whole for value in parts[1].expect(der.SET).children()))
+        values = tuple(sorted(value.whole for value in elements[1].expect(der.SET).children()))
         if not values:
             raise MalformedRequest("an attribute has at least one value")
-        found.append(CSRAttribute(parts[0].oid(), values))
-    return tuple(found)
+        attributes.append(CSRAttribute(elements[0].oid(), values))
+    return tuple(attributes)
 
 
 @dataclass(frozen=True, slots=True)
 class RequiredAttributes:
-    """What a policy demands of an EST request.
+    """The attributes that a policy requires of an EST client's CSR.
 
-    :ivar linked: the TLS channel binding as challengePassword (RFC 7030 section 3.5).
-    :ivar key: a key type such as ``RSA/3072`` or ``EC/secp384r1``; ``None`` leaves the choice.
-    :ivar extensions: extensions with the values that they must have.
-    :ivar extension_types: OIDs of extensions whose values the client chooses, such as subjectAltName.
-    :ivar subject_types: OIDs of subject attributes that must be there.
+    :ivar linked: require the TLS channel binding as challengePassword (RFC 7030 section 3.5).
+    :ivar key: a required key type such as ``RSA/3072`` or ``EC/secp384r1``; ``None`` allows any.
+    :ivar extensions: required extensions with their values.
+    :ivar extension_types: OIDs of required extensions whose values the client chooses, such as subjectAltName.
+    :ivar subject_types: OIDs of required subject attributes.
     """
 
     linked: bool = False
@@ -91,32 +91,33 @@ class RequiredAttributes:
     subject_types: tuple[str, ...] = ()
 
     def attributes(self) -> tuple[CSRAttribute, ...]:
-        """The CsrAttrs that say so; empty when nothing is demanded.
+        """Return the CsrAttrs; empty when nothing is required.
 
-        What only a template can say (RFC 9908 section 3.4) is said by one, as long as libest can still read all.
+        A template (RFC 9908 section 3.4) is included where only it can express a requirement, as long as the whole
+        stays within the limit of libest.
 
-        :raises UnsupportedAlgorithm: *key* is no key type.
+        :raises UnsupportedAlgorithm: when *key* is not a key type.
         """
-        found = []
+        attributes = []
         if self.linked:
-            found.append(CSRAttribute(CHALLENGE_PASSWORD))
+            attributes.append(CSRAttribute(CHALLENGE_PASSWORD))
         if self.key is not None:
-            found.extend(_key_attributes(self.key))
+            attributes.extend(_key_attributes(self.key))
         if self.extensions:
-            found.append(CSRAttribute(EXTENSION_REQUEST, (encode_extensions(self.extensions),)))
+            attributes.append(CSRAttribute(EXTENSION_REQUEST, (encode_extensions(self.extensions),)))
         if self.extension_types or self.subject_types:
             template = CSRAttribute(REQUEST_TEMPLATE, (self._template(),))
-            if len(encode_csrattrs((*found, template))) <= LIBEST_LIMIT:
-                found.append(template)
-        return tuple(found)
+            if len(encode_csrattrs((*attributes, template))) <= LIBEST_LIMIT:
+                attributes.append(template)
+        return tuple(attributes)
 
     def _template(self) -> bytes:
-        """CertificationRequestInfoTemplate: implicit tags, absent values are the client's to fill in."""
-        parts = [der.integer(0)]
+        """Encode a CertificationRequestInfoTemplate: implicit tags; the client fills in absent values."""
+        fields = [der.integer(0)]
         if self.subject_types:
-            parts.append(der.sequence(*(der.set_of((der.sequence(der.oid(oid)),)) for oid in self.subject_types)))
+            fields.append(der.sequence(*(der.set_of((der.sequence(der.oid(oid)),)) for oid in self.subject_types)))
         if self.key is not None:
-            parts.append(der.explicit(0, _key_algorithm(self.key)))
+            fields.append(der.explicit(0, _key_algorithm(self.key)))
         templates = [
             der.sequence(
                 der.oid(extension.oid),
@@ -129,13 +130,13 @@ class RequiredAttributes:
         attributes = (
             [der.sequence(der.oid(EXTENSION_TEMPLATE), der.set_of((der.sequence(*templates),)))] if templates else []
         )
-        parts.append(der.explicit(1, b"".join(attributes)))
-        return der.sequence(*parts)
+        fields.append(der.explicit(1, b"".join(attributes)))
+        return der.sequence(*fields)
 
     def check(self, csr: CertificationRequest, key: KeyDescription) -> None:
-        """Compare a request with the demands; the value of a challengePassword is checked elsewhere.
+        """Check that a CSR has the required attributes; the value of a challengePassword is verified elsewhere.
 
-        :raises BadCSR: something is missing; the message names all of it.
+        :raises BadCSR: when attributes are missing; the message names all of them.
         """
         missing = []
         if self.linked and csr.challenge_password is None:
@@ -143,8 +144,8 @@ class RequiredAttributes:
         if self.key is not None and key.text != self.key:
             missing.append(f"a key of type {self.key}")
         for extension in self.extensions:
-            found = csr.extension(extension.oid)
-            if found is None or found.value != extension.value:
+            requested = csr.extension(extension.oid)
+            if requested is None or requested.value != extension.value:
                 missing.append(_extension_name(extension.oid))
         missing.extend(_extension_name(oid) for oid in self.extension_types if csr.extension(oid) is None)
         missing.extend(f"the subject attribute {oid}" for oid in self.subject_types if not csr.name.values(oid))
@@ -153,9 +154,9 @@ class RequiredAttributes:
 
 
 def requirable_key(keys: tuple[str, ...]) -> str | None:
-    """The one type of key that is allowed, where there is just one and it says all: ``RSA`` alone says no size.
+    """Return the only allowed key type if it is complete, else None: ``RSA`` alone has no size.
 
-    :param keys: types such as ``RSA/3072``; empty allows all.
+    :param keys: key types such as ``RSA/3072``; empty allows all.
     """
     if len(keys) != 1:
         return None
@@ -171,7 +172,7 @@ def _extension_name(oid: str) -> str:
 
 
 def _key_attributes(key_type: str) -> list[CSRAttribute]:
-    """The key type, and the signature algorithm that goes with it where that is another OID."""
+    """Return the attributes for a key type, and for its signature algorithm where that is a different OID."""
     signature = CSRAttribute(algorithm_for_key_type(key_type).oid)
     family, _, detail = key_type.partition("/")
     if family == "RSA" and detail.isdecimal():
@@ -184,7 +185,7 @@ def _key_attributes(key_type: str) -> list[CSRAttribute]:
 
 
 def _key_algorithm(key_type: str) -> bytes:
-    """The AlgorithmIdentifier inside a SubjectPublicKeyInfoTemplate; an RSA size stands in the attribute beside it."""
+    """Return the AlgorithmIdentifier of a SubjectPublicKeyInfoTemplate; the RSA size is in a separate attribute."""
     family, _, detail = key_type.partition("/")
     if detail in CURVE_OIDS:
         return der.sequence(der.oid(EC_PUBLIC_KEY), der.oid(CURVE_OIDS[detail]))

@@ -1,6 +1,6 @@
-"""EST's messages (RFC 7030, 8951, 9908): bodies, headers and paths to values and back.
+"""EST messages (RFC 7030, 8951, 9908): encoding and decoding of bodies, headers and paths.
 
-Everything here is pure: who may do what, and what HTTP says of it, is decided elsewhere.
+These functions are pure: authorization and HTTP statuses are decided elsewhere.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ ASYMMETRIC_DECRYPT_KEY_IDENTIFIER: Final = "1.2.840.113549.1.9.16.2.54"
 
 _MAXIMUM_AUTHORIZATION: Final = 4096
 _LABEL: Final = re.compile(rb"[A-Za-z0-9._ -]{1,64}")
-# Base64 has no hyphen, so this can't occur inside a part.
+# Base64 has no hyphen, so the boundary can't occur inside a part.
 _BOUNDARY: Final = "pikachu-est-key-and-certificate"
 
 
 class Operation(StrEnum):
-    """The operations that this server answers; fullcmc is not among them."""
+    """The supported operations; fullcmc is not supported."""
 
     CACERTS = "cacerts"
     CSRATTRS = "csrattrs"
@@ -44,7 +44,7 @@ class Operation(StrEnum):
 
     @property
     def method(self) -> str:
-        """The HTTP method: GET for what anyone may read, POST for what enrolls."""
+        """The HTTP method: GET for public operations, POST for enrollment."""
         return "GET" if self in (Operation.CACERTS, Operation.CSRATTRS) else "POST"
 
 
@@ -53,17 +53,17 @@ _RESERVED: Final = frozenset((*Operation, "fullcmc"))
 
 @dataclass(frozen=True, slots=True)
 class ESTPath:
-    """What a path below ``/.well-known/est`` names."""
+    """The operation and label of a path below ``/.well-known/est``."""
 
     operation: Operation
     label: str | None
 
 
 def parse_path(segments: Sequence[bytes]) -> ESTPath:
-    """The operation, and the label if there is one (RFC 7030 section 3.2.2).
+    """Parse the operation and the optional label (RFC 7030 section 3.2.2).
 
-    :param segments: what follows ``/.well-known/est/`` in the URI, split at slashes, still URL-escaped.
-    :raises NotFound: no such operation, or no name that a label can have.
+    :param segments: the percent-encoded path segments after ``/.well-known/est/``.
+    :raises NotFound: when the operation is unknown, or the label is not a valid name.
     """
     if len(segments) not in (1, 2) or any(len(segment) > 256 for segment in segments):
         raise NotFound("no such EST operation")
@@ -83,11 +83,11 @@ def parse_path(segments: Sequence[bytes]) -> ESTPath:
 
 
 def parse_basic_authorization(value: bytes | None) -> tuple[str, str] | None:
-    """The user name and the password of an Authorization header (RFC 7617); the user name may be empty.
+    """Parse the user name and password of an Authorization header (RFC 7617); the user name may be empty.
 
     :returns: ``None`` when there is no header.
-    :raises AuthenticationFailed: another scheme, or credentials that can't be read.
-    :raises MalformedRequest: more than 4096 octets.
+    :raises AuthenticationFailed: when the scheme is another one, or the credentials can't be decoded.
+    :raises MalformedRequest: when the header has more than 4096 bytes.
     """
     if value is None:
         return None
@@ -106,23 +106,23 @@ def parse_basic_authorization(value: bytes | None) -> tuple[str, str] | None:
 
 
 def is_raw(body: bytes) -> bool:
-    """Whether a request came in raw DER, which is then answered in raw DER; else it is base64 or PEM.
+    """Return whether a request body is raw DER, which gets a raw DER response; otherwise it is base64 or PEM.
 
-    Any Content-Transfer-Encoding says nothing (RFC 8951 section 3).
+    Content-Transfer-Encoding is ignored (RFC 8951 section 3).
     """
     return body[:1] == b"\x30"
 
 
 def wraps_base64(user_agent: str | None, setting: str = "auto") -> bool:
-    """Whether base64 goes out in lines of 64 columns: libest can't read one line, strongSwan reads nothing else.
+    """Return whether base64 is sent in lines of 64 columns: libest requires them, strongSwan requires a single line.
 
-    :param setting: ``auto`` decides by the User-Agent, ``always`` and ``never`` as they say.
+    :param setting: ``auto`` (depends on the User-Agent), ``always`` or ``never``.
     """
     return setting == "always" or (setting == "auto" and (user_agent or "").lower().startswith("libest"))
 
 
 def encode_body(content: bytes, *, wrap: bool = False) -> bytes:
-    """DER as a base64 body: one line, or lines of 64 columns that end in LF (RFC 8951 section 3.1)."""
+    """Encode DER as a base64 body: one line, or lines of 64 columns that end in LF (RFC 8951 section 3.1)."""
     text = base64.b64encode(content)
     if not wrap:
         return text
@@ -130,28 +130,28 @@ def encode_body(content: bytes, *, wrap: bool = False) -> bytes:
 
 
 def decode_body(body: bytes) -> bytes:
-    """The DER of a base64 body.
+    """Decode a base64 body to DER.
 
-    :raises MalformedRequest: it is not base64.
+    :raises MalformedRequest: when it is not base64.
     """
     return decode_base64(body)
 
 
 def encode_certificates(certificates: Sequence[bytes], *, raw: bool = False, wrap: bool = False) -> bytes:
-    """The body of a cacerts or enrollment answer (RFC 7030 sections 4.1.3 and 4.2.3).
+    """Encode the body of a cacerts or enrollment response (RFC 7030 sections 4.1.3 and 4.2.3).
 
-    :param certificates: DER.
-    :param raw: leave the PKCS#7 in DER, for a client that sent DER.
+    :param certificates: DER certificates.
+    :param raw: return the PKCS#7 as DER, for a client that sent DER.
     """
     content = degenerate(certificates)
     return content if raw else encode_body(content, wrap=wrap)
 
 
 def encode_server_key(private_key_info: bytes, certificate: bytes, *, wrap: bool = False) -> tuple[str, bytes]:
-    """The Content-Type and the body of a serverkeygen answer (RFC 7030 section 4.4.2): the key, then the certificate.
+    """Encode the Content-Type and body of a serverkeygen response (RFC 7030 section 4.4.2): key, then certificate.
 
     :param private_key_info: DER PrivateKeyInfo.
-    :param certificate: DER.
+    :param certificate: DER certificate.
     """
     parts = (
         (PKCS8_TYPE, private_key_info),
@@ -167,9 +167,9 @@ def encode_server_key(private_key_info: bytes, certificate: bytes, *, wrap: bool
 
 
 def refuse_key_encryption(csr: CertificationRequest) -> None:
-    """A request that wants its new key encrypted for another key is never answered in the clear.
+    """Refuse a CSR that requests encryption of the new key, which must never be sent in the clear.
 
-    :raises UnsupportedAlgorithm: it wants that.
+    :raises UnsupportedAlgorithm: when the CSR requests that.
     """
     for oid in (DECRYPT_KEY_IDENTIFIER, ASYMMETRIC_DECRYPT_KEY_IDENTIFIER):
         if csr.attribute(oid) is not None:

@@ -54,7 +54,7 @@ from pikachu.x509.spki import KeyDescription, describe_spki
 
 log = Logger()
 
-# The outlet's table (docs/errors.md); libest knows no status but 400, 401, 404, 423, 500, 502 and 504.
+# The HTTP status of each error (docs/errors.md); libest knows only 400, 401, 404, 423, 500, 502 and 504.
 STATUSES: Final[dict[type[PikachuError], int]] = {
     AuthenticationFailed: 401,
     NotAuthorized: 403,
@@ -75,7 +75,7 @@ _CSRATTRS: Final = CSRATTRS_TYPE.encode("ascii")
 
 
 def new_key_type(csr: CertificationRequest) -> str:
-    """What kind of key serverkeygen makes: that of the request's own key, RSA-2048 where that is none to use."""
+    """Return the key type for serverkeygen: that of the CSR if supported, otherwise RSA-2048."""
     try:
         key = describe_spki(csr.spki_der)
     except (BadCSR, MalformedRequest):
@@ -89,7 +89,7 @@ def new_key_type(csr: CertificationRequest) -> str:
 class ESTResource(ProtocolResource):
     """Everything below ``/.well-known/est``.
 
-    :param pool: where keys are made for serverkeygen.
+    :param pool: the pool for key generation.
     :param wrapping: ``auto``, ``always`` or ``never`` (``[EST] base64_wrap``).
     """
 
@@ -100,16 +100,16 @@ class ESTResource(ProtocolResource):
         self._wrapping = wrapping
 
     def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
-        """All paths below are ours: labels and operations."""
+        """Return this resource for all paths below it: labels and operations."""
         return self
 
     def render(self, request: BoundedRequest) -> int:
-        """Any method: which ones an operation has is known only when its path was read."""
+        """Accept any method: the allowed ones depend on the operation in the path."""
         serve(request, self.answer, self.refuse, self.time_limit)
         return NOT_DONE_YET
 
     async def answer(self, request: BoundedRequest) -> None:
-        """One operation."""
+        """Perform the operation in the path."""
         path = parse_path(request.uri.partition(b"?")[0].removeprefix(_PREFIX).split(b"/"))
         method = b"GET" if request.method == b"HEAD" else request.method
         if method != path.operation.method.encode("ascii"):
@@ -122,7 +122,7 @@ class ESTResource(ProtocolResource):
         else:
             await self._enroll(request, path)
 
-    # --- what anyone may read -----------------------------------------------------------
+    # --- public operations --------------------------------------------------------------
 
     async def _cacerts(self, request: BoundedRequest, label: str | None) -> None:
         certificates = await self._registration.est_certificates(label)
@@ -131,21 +131,21 @@ class ESTResource(ProtocolResource):
 
     async def _csrattrs(self, request: BoundedRequest, label: str | None) -> None:
         policy = await self._registration.est_policy(label)
-        attributes = self._demands(policy).attributes()
+        attributes = self._required_attributes(policy).attributes()
         if not attributes:
             send(request, 204, None, b"")
             return
         body = encode_body(encode_csrattrs(attributes), wrap=self._wraps(request))
         send(request, 200, _CSRATTRS, body, _BASE64)
 
-    def _demands(self, policy: Policy) -> RequiredAttributes:
+    def _required_attributes(self, policy: Policy) -> RequiredAttributes:
         return RequiredAttributes(
             linked=self._registration.demands_linking(policy), key=requirable_key(policy.limits.keys)
         )
 
-    def _demanded(self, policy: Policy, csr: CertificationRequest, key: KeyDescription) -> None:
-        """What csrattrs demands is there."""
-        self._demands(policy).check(csr, key)
+    def _check_required(self, policy: Policy, csr: CertificationRequest, key: KeyDescription) -> None:
+        """Check a CSR against the attributes in csrattrs."""
+        self._required_attributes(policy).check(csr, key)
 
     def _wraps(self, request: BoundedRequest) -> bool:
         agent = request.getHeader(b"user-agent")
@@ -167,8 +167,8 @@ class ESTResource(ProtocolResource):
         )
 
     async def _enroll(self, request: BoundedRequest, path: ESTPath) -> None:
-        kind = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
-        if kind not in (b"", _PKCS10):
+        content_type = (request.getHeader(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if content_type not in (b"", _PKCS10):
             text_error(request, 415, "the request's type is application/pkcs10")
             return
         credentials = self._credentials(request)
@@ -181,7 +181,7 @@ class ESTResource(ProtocolResource):
             body,
             path.label,
             renew=path.operation is Operation.SIMPLEREENROLL,
-            demanded=self._demanded,
+            demanded=self._check_required,
         )
         if isinstance(result, Pending):
             self._pending(request, result)
@@ -199,8 +199,10 @@ class ESTResource(ProtocolResource):
         spki = describe_private_key(private_key).spki
         result = await self._registration.issue_generated(principal, csr, policy, spki, label)
         assert isinstance(result, Issued)  # noqa: S101 - manual approval was refused before
-        kind, answer = encode_server_key(private_key_info(private_key), result.record.der, wrap=self._wraps(request))
-        send(request, 200, kind.encode("ascii"), answer, _NO_STORE)
+        content_type, answer = encode_server_key(
+            private_key_info(private_key), result.record.der, wrap=self._wraps(request)
+        )
+        send(request, 200, content_type.encode("ascii"), answer, _NO_STORE)
 
     @staticmethod
     def _pending(request: BoundedRequest, pending: Pending) -> None:
@@ -215,7 +217,7 @@ class ESTResource(ProtocolResource):
     # --- failures -----------------------------------------------------------------------
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
-        """One line of text with the status of the table."""
+        """Send the error as one line of text, with the status from :data:`STATUSES`."""
         status = entry_of(error, STATUSES)
         headers = dict(_NO_STORE)
         if status == 401:

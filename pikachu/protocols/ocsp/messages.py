@@ -1,7 +1,7 @@
-"""OCSP requests out of HTTP (RFC 6960 section 4.1 and appendix A.1), and the headers of answers that may be kept.
+"""Decoding of OCSP requests (RFC 6960 section 4.1 and appendix A.1), and the cache headers of responses.
 
-The reader is strict DER, written out by hand because every status check passes through it: each CertID and each
-request has exactly one encoding that is accepted, so the bytes can serve as a key for caches.
+The decoder accepts strict DER only and is hand-written for speed: each CertID and each request has exactly one accepted
+encoding, so the bytes can be cache keys.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from pikachu.x509.ocsp import (
 MAX_CERTIFICATES: Final = 50
 MAX_NONCE: Final = 128
 MAX_GET: Final = 16_384
-# Octets of what is read piece by piece though it decides little: a client needs a fraction of it.
+# Maximum sizes in bytes of fields that are costly to decode; clients need a fraction of them.
 _MAX_ALGORITHM: Final = 64
 _MAX_PREFERENCES: Final = 2048
 
-# Headers of answers that must not be kept: errors, and answers with a nonce.
+# Headers of responses that must not be cached: errors, and responses with a nonce.
 NOT_CACHEABLE: Final[Mapping[str, str]] = MappingProxyType({"Cache-Control": "no-store"})
 
 _ALGORITHMS: Final = {
@@ -45,16 +45,16 @@ _ALGORITHMS: Final = {
 _NONCE: Final = der.oid(NONCE)
 _PREFERRED: Final = der.oid(PREFERRED_SIGNATURE_ALGORITHMS)
 _ACCEPTABLE: Final = der.oid(ACCEPTABLE_RESPONSES)
-_KNOWN: Final = (_NONCE, _PREFERRED, _ACCEPTABLE)
+_KNOWN_EXTENSIONS: Final = (_NONCE, _PREFERRED, _ACCEPTABLE)
 _BASE64: Final = bytes.maketrans(b" -_", b"++/")
 
 
 class OCSPRequest(NamedTuple):
-    """What a client asks.
+    """A decoded OCSPRequest.
 
-    :param cert_ids: at least one, in the order of the request; may repeat.
+    :param cert_ids: at least one, in request order; may contain duplicates.
     :param nonce: 1 to 128 bytes, to be echoed.
-    :param signed: whether there is a signature; it has not been looked at.
+    :param signed: whether there is a signature; it has not been verified.
     :param preferred_algorithms: DER AlgorithmIdentifiers of signatures, the best one first (section 4.4.7.1).
     :param acceptable_responses: OIDs of response types (section 4.4.3).
     """
@@ -67,14 +67,14 @@ class OCSPRequest(NamedTuple):
 
 
 def decode_get(tail: bytes) -> bytes:
-    """The DER request inside the URI of a GET (RFC 6960 appendix A.1).
+    """Decode the DER request in the URI of a GET (RFC 6960 appendix A.1).
 
-    Takes what clients and the proxies between really send: slashes in front, ``//`` inside, ``+`` that became a
-    space, the URL alphabet of base64, padding left out, line ends; a query is ignored.
+    Accepts the forms that clients and proxies send: leading slashes, ``//`` inside, ``+`` turned into a space, the URL
+    alphabet of base64, missing padding, line ends.  A query is ignored.
 
-    :param tail: the raw URI after the responder's path, escapes untouched.
+    :param tail: the raw URI after the responder's path, still percent-encoded.
     :raises TooLarge: when it is longer than ``MAX_GET``.
-    :raises MalformedRequest: when it is no base64.
+    :raises MalformedRequest: when it is not base64.
     """
     if len(tail) > MAX_GET:
         raise TooLarge("the OCSP request is too long for a GET")
@@ -92,22 +92,22 @@ def decode_get(tail: bytes) -> bytes:
 
 
 def decode_request(data: bytes, max_certificates: int = MAX_CERTIFICATES) -> OCSPRequest:
-    """Read a DER OCSPRequest (RFC 6960 section 4.1.1); whom the certificates belong to is not looked at.
+    """Decode a DER OCSPRequest (RFC 6960 section 4.1.1), without checking the issuers of the certificates.
 
-    requestorName and a signature are passed over, as are extensions that are unknown and not critical.
+    requestorName, the signature and unknown non-critical extensions are skipped.
 
-    :param max_certificates: how many may be asked for at once.
-    :raises MalformedRequest: when it is none, asks for none or too many, carries a nonce that is not 1 to 128
-        bytes long (RFC 9654 section 2.1), or a critical extension that is not known here.
+    :param max_certificates: maximum number of requested certificates.
+    :raises MalformedRequest: when it is not an OCSPRequest, has no or too many CertIDs, a nonce that is not 1 to 128
+        bytes long (RFC 9654 section 2.1), or an unknown critical extension.
     """
     limit = len(data)
-    offset, end = _open(data, 0, limit, 0x30)
+    offset, end = _open_element(data, 0, limit, 0x30)
     if end != limit:
         raise MalformedRequest("bytes follow the OCSP request")
-    offset, tbs_end = _open(data, offset, limit, 0x30)
+    offset, tbs_end = _open_element(data, offset, limit, 0x30)
     signed = tbs_end != limit
     if signed:
-        _signature(data, tbs_end, limit)
+        _skip_signature(data, tbs_end, limit)
 
     tag = data[offset] if offset < tbs_end else 0
     if tag == 0xA0:
@@ -116,36 +116,36 @@ def decode_request(data: bytes, max_certificates: int = MAX_CERTIFICATES) -> OCS
         offset += 5
         tag = data[offset] if offset < tbs_end else 0
     if tag == 0xA1:
-        offset = _open(data, offset, tbs_end, 0xA1)[1]
-    offset, list_end = _open(data, offset, tbs_end, 0x30)
+        offset = _open_element(data, offset, tbs_end, 0xA1)[1]
+    offset, list_end = _open_element(data, offset, tbs_end, 0x30)
 
     cert_ids: list[CertID] = []
     while offset < list_end:
         if len(cert_ids) == max_certificates:
             raise MalformedRequest(f"an OCSP request may ask for {max_certificates} certificates at most")
-        offset, request_end = _open(data, offset, list_end, 0x30)
-        cert_id, offset = _cert_id(data, offset, request_end)
+        offset, request_end = _open_element(data, offset, list_end, 0x30)
+        cert_id, offset = _decode_cert_id(data, offset, request_end)
         cert_ids.append(cert_id)
         if offset != request_end:
-            _extensions(data, offset, request_end, 0xA0, ())
+            _decode_extensions(data, offset, request_end, 0xA0, ())
             offset = request_end
     if not cert_ids:
         raise MalformedRequest("the OCSP request asks for no certificate")
     if offset == tbs_end:
         return OCSPRequest(tuple(cert_ids), None, signed)
-    found = _extensions(data, offset, tbs_end, 0xA2, _KNOWN)
-    nonce, preferred, acceptable = found.get(_NONCE), found.get(_PREFERRED), found.get(_ACCEPTABLE)
+    extensions = _decode_extensions(data, offset, tbs_end, 0xA2, _KNOWN_EXTENSIONS)
+    nonce, preferred, acceptable = extensions.get(_NONCE), extensions.get(_PREFERRED), extensions.get(_ACCEPTABLE)
     return OCSPRequest(
         tuple(cert_ids),
-        None if nonce is None else _nonce(nonce),
+        None if nonce is None else _decode_nonce(nonce),
         signed,
         () if preferred is None else _preferred_algorithms(preferred),
         () if acceptable is None else _acceptable_responses(acceptable),
     )
 
 
-def _open(data: bytes, offset: int, limit: int, tag: int) -> tuple[int, int]:
-    """Where the content of the element at *offset* starts and ends.  Short lengths, nearly all, are read here."""
+def _open_element(data: bytes, offset: int, limit: int, tag: int) -> tuple[int, int]:
+    """Return the start and end of the content of the element at *offset*; decodes short lengths itself, for speed."""
     start = offset + 2
     if start > limit or data[offset] != tag:
         raise MalformedRequest("this is not an OCSP request")
@@ -159,15 +159,15 @@ def _open(data: bytes, offset: int, limit: int, tag: int) -> tuple[int, int]:
     return start, end
 
 
-def _cert_id(data: bytes, offset: int, limit: int) -> tuple[CertID, int]:
-    """The CertID at *offset*, and where it ends."""
-    start, end = _open(data, offset, limit, 0x30)
-    algorithm_end = _open(data, start, end, 0x30)[1]
+def _decode_cert_id(data: bytes, offset: int, limit: int) -> tuple[CertID, int]:
+    """Decode the CertID at *offset*; return it and its end."""
+    start, end = _open_element(data, offset, limit, 0x30)
+    algorithm_end = _open_element(data, start, end, 0x30)[1]
     encoded = data[start:algorithm_end]
     algorithm = _ALGORITHMS.get(encoded) or _other_algorithm(encoded)
-    name, name_end = _open(data, algorithm_end, end, 0x04)
-    key, key_end = _open(data, name_end, end, 0x04)
-    number, number_end = _open(data, key_end, end, 0x02)
+    name, name_end = _open_element(data, algorithm_end, end, 0x04)
+    key, key_end = _open_element(data, name_end, end, 0x04)
+    number, number_end = _open_element(data, key_end, end, 0x02)
     if number_end != end:
         raise MalformedRequest("bytes follow the serial number in the OCSP request")
     serial = data[number:end]
@@ -178,52 +178,52 @@ def _cert_id(data: bytes, offset: int, limit: int) -> tuple[CertID, int]:
 
 
 def _other_algorithm(encoded: bytes) -> str:
-    """The OID of a digest that this server does not know; its parameters are absent or NULL like all digests'."""
+    """Return the OID of an unknown digest algorithm; its parameters must be absent or NULL, as for all digests."""
     parts = der.parse(encoded, der.SEQUENCE).sub() if len(encoded) <= _MAX_ALGORITHM else []
     if not parts or len(parts) > 2 or (len(parts) == 2 and parts[1].whole != b"\x05\x00"):
         raise MalformedRequest("the OCSP request has a digest algorithm that is malformed")
     return parts[0].oid()
 
 
-def _extensions(data: bytes, offset: int, limit: int, tag: int, known: tuple[bytes, ...]) -> dict[bytes, bytes]:
-    """The values of the extensions (by DER OID) in the list under the explicit *tag*, which ends at *limit*.
+def _decode_extensions(data: bytes, offset: int, limit: int, tag: int, known: tuple[bytes, ...]) -> dict[bytes, bytes]:
+    """Decode the list of extensions under the explicit *tag*, which ends at *limit*; return the values by DER OID.
 
-    One that stands twice is refused (RFC 5280 section 4.2), and so is a critical one that is not *known*.
+    Repeated extensions (RFC 5280 section 4.2) and critical ones that are not *known* are refused.
     """
-    offset, end = _open(data, offset, limit, tag)
-    offset, list_end = _open(data, offset, end, 0x30)
+    offset, end = _open_element(data, offset, limit, tag)
+    offset, list_end = _open_element(data, offset, end, 0x30)
     if end != limit or list_end != end or offset == end:
         raise MalformedRequest("the extensions of the OCSP request are malformed")
-    found: dict[bytes, bytes] = {}
+    values: dict[bytes, bytes] = {}
     while offset < end:
-        start, offset = _open(data, offset, end, 0x30)
-        arcs, arcs_end = _open(data, start, offset, 0x06)
+        start, offset = _open_element(data, offset, end, 0x30)
+        arcs, arcs_end = _open_element(data, start, offset, 0x06)
         oid = data[start:arcs_end]
         value = arcs_end
-        # DER leaves FALSE out, since it is the default; some clients write it.
+        # DER omits FALSE, since it is the default; some clients encode it.
         critical = data[value : value + 3]
         if critical in (b"\x01\x01\xff", b"\x01\x01\x00"):
             value += 3
-        value, value_end = _open(data, value, offset, 0x04)
-        if value_end != offset or oid in found:
+        value, value_end = _open_element(data, value, offset, 0x04)
+        if value_end != offset or oid in values:
             raise MalformedRequest("the extensions of the OCSP request are malformed")
         if critical == b"\x01\x01\xff" and oid not in known:
             name = der.oid_text(data[arcs:arcs_end])
             raise MalformedRequest(f"the OCSP request has a critical extension that is not known here: {name}")
-        found[oid] = data[value:value_end]
-    return found
+        values[oid] = data[value:value_end]
+    return values
 
 
-def _nonce(value: bytes) -> bytes:
-    """The nonce in its extension's value: an OCTET STRING of its own (RFC 9654 section 2.1)."""
-    start, end = _open(value, 0, len(value), 0x04)
+def _decode_nonce(value: bytes) -> bytes:
+    """Decode the nonce from the value of its extension, an OCTET STRING (RFC 9654 section 2.1)."""
+    start, end = _open_element(value, 0, len(value), 0x04)
     if end != len(value) or not 1 <= end - start <= MAX_NONCE:
         raise MalformedRequest(f"the nonce of an OCSP request has 1 to {MAX_NONCE} bytes")
     return value[start:]
 
 
 def _preferred_algorithms(value: bytes) -> tuple[bytes, ...]:
-    """PreferredSignatureAlgorithms: SEQUENCE OF SEQUENCE { sigIdentifier, certIdentifier OPTIONAL }."""
+    """Decode PreferredSignatureAlgorithms: SEQUENCE OF SEQUENCE { sigIdentifier, certIdentifier OPTIONAL }."""
     algorithms = []
     for preference in _preferences(value).sub(der.SEQUENCE):
         parts = preference.sub(der.SEQUENCE)
@@ -234,39 +234,39 @@ def _preferred_algorithms(value: bytes) -> tuple[bytes, ...]:
 
 
 def _acceptable_responses(value: bytes) -> tuple[str, ...]:
-    """AcceptableResponses: SEQUENCE OF OBJECT IDENTIFIER."""
+    """Decode AcceptableResponses: SEQUENCE OF OBJECT IDENTIFIER."""
     return tuple(response.oid() for response in _preferences(value).children())
 
 
 def _preferences(value: bytes) -> der.Element:
-    """The list in the value of an extension that says what the client likes best."""
+    """Decode the SEQUENCE in the value of a client preference extension."""
     if len(value) > _MAX_PREFERENCES:
         raise MalformedRequest("the OCSP request has too many preferences")
     return der.parse(value, der.SEQUENCE)
 
 
-def _signature(data: bytes, offset: int, limit: int) -> None:
-    """Pass over the optionalSignature, which must end at *limit*: [0] { algorithm, BIT STRING, certificates }."""
-    offset, end = _open(data, offset, limit, 0xA0)
-    offset, inner_end = _open(data, offset, end, 0x30)
+def _skip_signature(data: bytes, offset: int, limit: int) -> None:
+    """Skip the optionalSignature, which must end at *limit*: [0] { algorithm, BIT STRING, certificates }."""
+    offset, end = _open_element(data, offset, limit, 0xA0)
+    offset, inner_end = _open_element(data, offset, end, 0x30)
     if end != limit or inner_end != end:
         raise MalformedRequest("bytes follow the OCSP request")
-    offset = _open(data, offset, end, 0x30)[1]
-    offset = _open(data, offset, end, 0x03)[1]
-    if offset != end and _open(data, offset, end, 0xA0)[1] != end:
+    offset = _open_element(data, offset, end, 0x30)[1]
+    offset = _open_element(data, offset, end, 0x03)[1]
+    if offset != end and _open_element(data, offset, end, 0xA0)[1] != end:
         raise MalformedRequest("the signature of the OCSP request is malformed")
 
 
 def cache_headers(
     response: bytes, this_update: datetime, next_update: datetime, now: datetime, max_age: int = 3600
 ) -> dict[str, str]:
-    """The headers of an answer without a nonce that caches may keep (RFC 5019 section 6.2, RFC 9111).
+    """Return the cache headers of a response without a nonce (RFC 5019 section 6.2, RFC 9111).
 
     :param response: the DER OCSPResponse; its SHA-256 is the strong ETag.
-    :param this_update: the latest in the response.
-    :param next_update: the earliest in the response.
-    :param max_age: seconds after which caches ask again at the latest, so that a revocation shows; always short of
-        *next_update*, and 0 from there on.
+    :param this_update: the latest thisUpdate in the response.
+    :param next_update: the earliest nextUpdate in the response.
+    :param max_age: maximum seconds until caches revalidate, so that revocations take effect; always before
+        *next_update*, and 0 from then on.
     """
     seconds = max(0, min(max_age, int((next_update - now).total_seconds()) - 1))
     return {

@@ -1,7 +1,7 @@
 """OCSP over HTTP: ``POST /ocsp`` and ``GET /ocsp/<base64>`` (RFC 6960 appendix A, RFC 5019).
 
-Every outcome but a body that is too large is HTTP 200: ``openssl ocsp`` takes any other status for a broken
-responder, also when the body is an OCSPResponse.
+Every response except to an oversized body has HTTP status 200: ``openssl ocsp`` treats any other status as a broken
+responder, even when the body is an OCSPResponse.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from pikachu.x509.ocsp import ResponseStatus, error_response
 log = Logger()
 
 CONTENT_TYPE: Final = b"application/ocsp-response"
-# Caches are told an hour; near the end of an answer it is less, and has to be told anew each time.
-_HOUR: Final = 3600
+# The max-age in seconds.  Near nextUpdate it decreases with time, so complete responses are not cached then.
+_MAX_AGE: Final = 3600
 
-# The outlet's table: what each kind of failure is in OCSP (docs/errors.md).
+# The OCSPResponseStatus of each error (docs/errors.md).
 STATUSES: Final[dict[type[PikachuError], ResponseStatus]] = {
     MalformedRequest: ResponseStatus.MALFORMED_REQUEST,
     NotAuthorized: ResponseStatus.UNAUTHORIZED,
@@ -51,9 +51,9 @@ STATUSES: Final[dict[type[PikachuError], ResponseStatus]] = {
 
 
 class OCSPResource(ProtocolResource):
-    """The responder at ``/ocsp``; also the quick path's answers from memory.
+    """The responder at ``/ocsp``, and its cached responses for the fast path.
 
-    :param path: of the responder, such as ``b"/ocsp"``.
+    :param path: the path of the responder, such as ``b"/ocsp"``.
     """
 
     methods: ClassVar = {b"GET": "answer_get", b"POST": "answer_post"}
@@ -64,29 +64,29 @@ class OCSPResource(ProtocolResource):
         self._clock = clock
         self._max_certificates = max_certificates
         self._path = path
-        self._kept = {method: ResponseCache(responder.cache_bytes // 2) for method in (b"GET", b"POST")}
+        self._caches = {method: ResponseCache(responder.cache_bytes // 2) for method in (b"GET", b"POST")}
 
     def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
-        """All paths below are base64; it may hold slashes."""
+        """Return this resource for all paths below it: base64 may contain slashes."""
         return self
 
     async def answer_post(self, request: BoundedRequest) -> None:
-        """The request is the body, whatever Content-Type says."""
+        """Answer the request in the body, whatever its Content-Type."""
         assert request.content is not None  # noqa: S101 - twisted.web sets it before rendering
         await self._answer(request, request.content.read(), cacheable=False)
 
     async def answer_get(self, request: BoundedRequest) -> None:
-        """The request is the rest of the path."""
+        """Answer the request in the rest of the path."""
         await self._answer(request, decode_get(request.uri[len(self._path) :]), cacheable=True)
 
     async def _answer(self, request: BoundedRequest, data: bytes, *, cacheable: bool) -> None:
-        asked = decode_request(data, self._max_certificates)
+        ocsp_request = decode_request(data, self._max_certificates)
         try:
-            answer = await self._responder.answer(asked.cert_ids, asked.nonce)
+            answer = await self._responder.answer(ocsp_request.cert_ids, ocsp_request.nonce)
         except Exception as error:
             if isinstance(error, PikachuError | CancelledError):
                 raise
-            # A fault of ours is an OCSP answer too, for clients that read nothing else.
+            # Clients understand only OCSPResponses, also for an internal error.
             raise IssuanceFailed(f"internal error {log_failure(Failure(), request)}") from error
         headers = self._headers(answer, cacheable)
         etag = headers.get(b"ETag")
@@ -98,13 +98,13 @@ class OCSPResource(ProtocolResource):
 
     def _headers(self, answer: OCSPAnswer, cacheable: bool) -> dict[bytes, bytes]:
         if cacheable and answer.cacheable:
-            found = cache_headers(answer.der, answer.this_update, answer.next_update, utc(self._clock.seconds()))
+            fields = cache_headers(answer.der, answer.this_update, answer.next_update, utc(self._clock.seconds()))
         else:
-            found = dict(NOT_CACHEABLE)
-        return {name.encode("ascii"): value.encode("ascii") for name, value in found.items()}
+            fields = dict(NOT_CACHEABLE)
+        return {name.encode("ascii"): value.encode("ascii") for name, value in fields.items()}
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
-        """An OCSPResponse without an answer in it; never signed."""
+        """Send an unsigned OCSPResponse with the status of the error."""
         if isinstance(error, TooLarge):
             text_error(request, 413, error.public)
             return
@@ -114,35 +114,38 @@ class OCSPResource(ProtocolResource):
         headers = {name.encode("ascii"): value.encode("ascii") for name, value in NOT_CACHEABLE.items()}
         send(request, 200, CONTENT_TYPE, error_response(status), headers)
 
-    # --- the quick path -----------------------------------------------------------------
+    # --- fast path ----------------------------------------------------------------------
 
     def quick(self, method: bytes, target: bytes, body: bytes) -> bytes | None:
-        """A whole HTTP answer when it takes no waiting; see :class:`pikachu.http.fast_path.IFastResponder`."""
+        """Return a complete HTTP response if available without waiting, else None.
+
+        See :class:`pikachu.http.fast_path.IFastResponder`.
+        """
         if method == b"GET":
             key = target
         elif target == self._path or target == self._path + b"/":
             key = body
         else:
             return None
-        kept = self._kept[method]
+        cache = self._caches[method]
         now = self._clock.seconds()
-        whole = kept.get(key, now)
-        if whole is not None:
-            return whole
+        response = cache.get(key, now)
+        if response is not None:
+            return response
         try:
             data = body if method == b"POST" else decode_get(target[len(self._path) :])
-            asked = decode_request(data, self._max_certificates)
+            ocsp_request = decode_request(data, self._max_certificates)
         except RequestError:
             return None
-        answer = self._responder.cached_answer(asked.cert_ids, asked.nonce)
+        answer = self._responder.cached_answer(ocsp_request.cert_ids, ocsp_request.nonce)
         if answer is None:
             return None
-        whole = self._whole(answer, method == b"GET")
-        if answer.cacheable and now < answer.next_update.timestamp() - _HOUR:
-            kept.put(key, answer, whole, answer.next_update.timestamp() - _HOUR)
-        return whole
+        response = self._http_response(answer, method == b"GET")
+        if answer.cacheable and now < answer.next_update.timestamp() - _MAX_AGE:
+            cache.put(key, answer, response, answer.next_update.timestamp() - _MAX_AGE)
+        return response
 
-    def _whole(self, answer: OCSPAnswer, cacheable: bool) -> bytes:
+    def _http_response(self, answer: OCSPAnswer, cacheable: bool) -> bytes:
         lines = [
             b"HTTP/1.1 200 OK",
             b"Content-Type: " + CONTENT_TYPE,

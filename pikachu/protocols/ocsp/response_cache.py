@@ -1,4 +1,4 @@
-"""Whole HTTP answers, kept by the bytes that ask for them."""
+"""A cache of complete HTTP responses by request bytes."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ from typing import Final
 
 from pikachu.va.ocsp import OCSPAnswer
 
-# What an entry takes besides its key and its answer.
+# Bytes of an entry besides its key and response.
 _OVERHEAD: Final = 400
 
 
 class ResponseCache:
-    """A bounded memory of answers; the one kept first goes first.
+    """A bounded cache of responses; the oldest entry is evicted first.
 
-    An answer is given out only while the OCSP answer in it is fresh, so a revocation ends it at once.
+    A response is returned only while its OCSP response is fresh, so a revocation invalidates it immediately.
 
-    :param limit: octets.
+    :param limit: maximum size in bytes.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._octets = 0
+        self._size = 0
         self._answers: OrderedDict[bytes, tuple[OCSPAnswer, bytes, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._answers)
 
     @property
-    def octets(self) -> int:
-        """How much memory they take."""
-        return self._octets
+    def size(self) -> int:
+        """The size of the cached responses in bytes."""
+        return self._size
 
     def get(self, key: bytes, now: float) -> bytes | None:
-        """The answer to *key*.
+        """Return the cached response to *key*, or None.
 
         :param now: seconds since 1970.
         """
-        found = self._answers.get(key)
-        if found is None:
+        entry = self._answers.get(key)
+        if entry is None:
             return None
-        answer, whole, until = found
+        answer, response, until = entry
         if answer.is_fresh(now) and now < until:
-            return whole
+            return response
         self._remove(key)
         return None
 
-    def put(self, key: bytes, answer: OCSPAnswer, whole: bytes, until: float) -> None:
-        """Keep *whole* until that time, in seconds since 1970."""
+    def put(self, key: bytes, answer: OCSPAnswer, response: bytes, until: float) -> None:
+        """Cache *response* until that time, in seconds since 1970."""
         self._remove(key)
-        self._answers[key] = (answer, whole, until)
-        self._octets += len(key) + len(whole) + _OVERHEAD
-        while self._octets > self._limit:
+        self._answers[key] = (answer, response, until)
+        self._size += len(key) + len(response) + _OVERHEAD
+        while self._size > self._limit:
             self._remove(next(iter(self._answers)))
 
     def _remove(self, key: bytes) -> None:
-        found = self._answers.pop(key, None)
-        if found is not None:
-            self._octets -= len(key) + len(found[1]) + _OVERHEAD
+        entry = self._answers.pop(key, None)
+        if entry is not None:
+            self._size -= len(key) + len(entry[1]) + _OVERHEAD

@@ -1,4 +1,4 @@
-"""Whose keys sign and decrypt on a SCEP path: the issuing CA's own, or those of its RA certificate (SCEP-2)."""
+"""The keys that sign and decrypt SCEP messages: those of the issuing CA, or of its RA certificate (SCEP-2)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RAMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageKeys:
-    """A certificate that clients encrypt for, and what works with its key.
+    """A certificate for which clients encrypt, with the signer and decrypter for its key.
 
-    :param is_ra: it is an RA certificate, not the issuing CA's own.
+    :param is_ra: whether it is an RA certificate, not that of the issuing CA.
     """
 
     certificate: CertificateIdentity
@@ -38,29 +38,29 @@ class MessageKeys:
     is_ra: bool
 
     def inside(self, now: datetime) -> datetime:
-        """*now*, or the nearest time at which the certificate is valid: clients check."""
+        """Return *now*, or the nearest time within the certificate's validity, since clients check the signing time."""
         return min(max(now, self.not_before), self.not_after)
 
 
-def _of(certificate: bytes, signer: ISigner, decrypter: IDecrypter, is_ra: bool) -> MessageKeys:
+def _message_keys(certificate: bytes, signer: ISigner, decrypter: IDecrypter, is_ra: bool) -> MessageKeys:
     parsed = parse_certificate(certificate)
     return MessageKeys(identify(certificate), signer, decrypter, parsed.not_before, parsed.not_after, is_ra)
 
 
-def _of_ca(issuer: IssuingCA, decrypter: IDecrypter) -> MessageKeys:
-    return _of(issuer.certificate.der, issuer.signer, decrypter, False)
+def _ca_keys(issuer: IssuingCA, decrypter: IDecrypter) -> MessageKeys:
+    return _message_keys(issuer.certificate.der, issuer.signer, decrypter, False)
 
 
-def _of_ra(credential: Credential) -> MessageKeys:
+def _ra_keys(credential: Credential) -> MessageKeys:
     assert credential.decrypter is not None  # noqa: S101 - an RA's key is RSA
-    return _of(credential.signer.certificate, credential.signer, credential.decrypter, True)
+    return _message_keys(credential.signer.certificate, credential.signer, credential.decrypter, True)
 
 
 class MessageKeyring:
-    """Gives the keys of an issuing CA's SCEP paths.
+    """The message keys of all issuing CAs' SCEP paths.
 
-    Former RA certificates and the former generations of a CA stay in it while they are valid: a client may have
-    asked for the certificates a while ago.
+    Former RA certificates and former generations of a CA are included while they are valid, since clients may have
+    cached them.
     """
 
     def __init__(self, issuers: IssuingCAs, credentials: ServiceCertificates, mode: RAMode) -> None:
@@ -71,40 +71,42 @@ class MessageKeyring:
         self._recipients: dict[tuple[bytes, ...], list[MessageKeys]] = {}
 
     async def current(self, issuer: IssuingCA) -> MessageKeys:
-        """What GetCACert names.
+        """Return the keys of the certificate in GetCACert.
 
-        Fails with NotFound where only an RA could do it and there may be none, and like
+        Fails with NotFound when an RA is needed but ``[SCEP] ra`` is never, and like
         :meth:`ServiceCertificates.get`.
         """
-        if self._acts_itself(issuer) and issuer.decrypter is not None:
-            return self._remembered(issuer.certificate.der) or self._remember(_of_ca(issuer, issuer.decrypter))
+        if self._uses_own_key(issuer) and issuer.decrypter is not None:
+            return self._cached(issuer.certificate.der) or self._cache(_ca_keys(issuer, issuer.decrypter))
         if self._mode is RAMode.NEVER:
             raise NotFound(f"the key of the CA {issuer.name} can't decrypt, and [SCEP] ra is never: no SCEP here")
         credential = self._credentials.try_get(issuer, SCEP_RA) or await self._credentials.get(issuer, SCEP_RA)
-        return self._remembered(credential.signer.certificate) or self._remember(_of_ra(credential))
+        return self._cached(credential.signer.certificate) or self._cache(_ra_keys(credential))
 
-    def _acts_itself(self, issuer: IssuingCA) -> bool:
+    def _uses_own_key(self, issuer: IssuingCA) -> bool:
         return issuer.decrypter is not None and self._mode is not RAMode.ALWAYS
 
-    def _remembered(self, certificate: bytes) -> MessageKeys | None:
+    def _cached(self, certificate: bytes) -> MessageKeys | None:
         return self._known.get(certificate)
 
-    def _remember(self, keys: MessageKeys) -> MessageKeys:
+    def _cache(self, keys: MessageKeys) -> MessageKeys:
         self._known[keys.certificate.certificate] = keys
         return keys
 
     async def recipients(self, issuer: IssuingCA, current: MessageKeys, now: datetime) -> Sequence[MessageKeys]:
-        """All whose messages can be opened, the current one first."""
+        """Return all keys that can decrypt messages, the current ones first."""
         generations = [issuer, *(one for one in self._issuers.all() if one.name == issuer.name and one is not issuer)]
         key = (current.certificate.certificate, *(one.certificate.der for one in generations))
-        found = self._recipients.get(key)
-        if found is None:
-            found = [current]
+        recipients = self._recipients.get(key)
+        if recipients is None:
+            recipients = [current]
             for generation in generations:
-                if self._acts_itself(generation) and generation.decrypter is not None:
-                    found.append(_of_ca(generation, generation.decrypter))
-                found += [_of_ra(one) for one in await self._credentials.former(generation, SCEP_RA)]
-            # What was known for other certificates is outdated: one of them was renewed.
-            self._recipients = {kept: keys for kept, keys in self._recipients.items() if kept[1:] != key[1:]}
-            self._recipients[key] = found
-        return [current, *(keys for keys in found[1:] if keys.not_after >= now)]
+                if self._uses_own_key(generation) and generation.decrypter is not None:
+                    recipients.append(_ca_keys(generation, generation.decrypter))
+                recipients += [_ra_keys(one) for one in await self._credentials.former(generation, SCEP_RA)]
+            # Entries for other certificates are outdated: one of them was renewed.
+            self._recipients = {
+                other_key: keys for other_key, keys in self._recipients.items() if other_key[1:] != key[1:]
+            }
+            self._recipients[key] = recipients
+        return [current, *(keys for keys in recipients[1:] if keys.not_after >= now)]

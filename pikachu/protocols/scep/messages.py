@@ -1,13 +1,13 @@
-"""SCEP messages (RFC 8894): reading requests in stages, and building answers.
+"""SCEP messages (RFC 8894): decoding requests in stages, and building responses.
 
-The stages tell apart what can be answered with a signed CertRep from what can not:
+The stages separate errors that a signed CertRep can report from those that it can't:
 
-1. :func:`decode` fails when there is no readable transaction id: an HTTP error, there is nothing to echo.
+1. :func:`decode` fails when there is no readable transaction id: an HTTP error, since there is nothing to echo.
 2. ``message.check()`` and ``message.verify(allowed)``: any error is a CertRep FAILURE with a failInfo.
-3. ``message.envelope(allowed)``, and what :mod:`pikachu.cms.enveloped` does with it: likewise.
-4. :func:`csr_in`, :func:`issuer_and_subject_in` and :func:`issuer_and_serial_in` read what was inside.
+3. ``message.envelope(allowed)``, and its decryption by :mod:`pikachu.cms.enveloped`: likewise.
+4. :func:`csr_in`, :func:`issuer_and_subject_in` and :func:`issuer_and_serial_in` decode the content.
 
-Answers are built in two steps, since private keys are used in :mod:`pikachu.signers` only::
+Responses are built in two steps, since only :mod:`pikachu.signers` uses private keys::
 
     unsigned = Reply(...).failure(FailInfo.BAD_REQUEST)
     message = unsigned.assemble(sign(unsigned.to_be_signed))
@@ -44,10 +44,10 @@ _MESSAGE_TYPE: Final = der.oid(MESSAGE_TYPE)
 _SENDER_NONCE: Final = der.oid(SENDER_NONCE)
 _TRANSACTION_ID: Final = der.oid(TRANSACTION_ID)
 _SIGNING_TIME: Final = der.oid(SIGNING_TIME)
-# PrintableString by the RFC; the others hold the same bytes.
+# PrintableString by the RFC; clients also send the others, with the same bytes.
 _STRINGS: Final = frozenset({der.PRINTABLE_STRING, der.UTF8_STRING, der.IA5_STRING, der.T61_STRING})
 # The eContent of a CertRep without an envelope is empty, not absent: OpenSSL verifies no signature over absent
-# content, so clients that use it would take PENDING and FAILURE for no answer at all.
+# content, so clients that use it would not accept PENDING and FAILURE.
 _NO_ENVELOPE: Final = b""
 
 
@@ -82,13 +82,13 @@ class FailInfo(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PKIMessage:
-    """A message whose transaction id could be read; nothing else of it has been checked.
+    """A message with a readable transaction id; nothing else has been checked.
 
     :param transaction_id: as sent; any bytes.
-    :param message_type: ``None`` when absent, repeated or no decimal number.
+    :param message_type: ``None`` when absent, repeated or not a decimal number.
     :param sender_nonce: as sent, whatever its length, so that it can be echoed; ``None`` when absent or repeated.
-    :param signing_time: ``None`` when absent or in no known form.
-    :param signer: the signature whose attributes these are; :meth:`check` refuses a message with others beside it.
+    :param signing_time: ``None`` when absent or not in a known form.
+    :param signer: the SignerInfo with these attributes; :meth:`check` refuses a message with several.
     """
 
     transaction_id: bytes
@@ -100,44 +100,44 @@ class PKIMessage:
 
     @property
     def digest(self) -> Digest:
-        """The algorithm of its message digest; UnsupportedAlgorithm when it is not known here."""
+        """The message digest algorithm; raises UnsupportedAlgorithm when it is unknown."""
         return self.signer.digest()
 
     def check(self) -> MessageType:
-        """Its type, when the signed attributes are what a request's must be (RFC 8894 section 3.2.1).
+        """Check the signed attributes of a request (RFC 8894 section 3.2.1) and return its type.
 
-        :raises MalformedRequest: when there are several signatures, when an attribute is missing, repeated, or out of
-            bounds, or when no client sends this type.
+        :raises MalformedRequest: when there are several signatures, when an attribute is missing, repeated or out of
+            bounds, or when clients don't send this type.
         """
         if len(self.signed.signers) != 1:
             raise MalformedRequest("the message has not exactly one signer")
-        seen = set()
+        oids = set()
         for attribute in self.signer.attributes:
-            if attribute.oid_der in seen or len(attribute.values) != 1:
+            if attribute.oid_der in oids or len(attribute.values) != 1:
                 raise MalformedRequest("a signed attribute of the message has not exactly one value")
-            seen.add(attribute.oid_der)
+            oids.add(attribute.oid_der)
         if self.sender_nonce is None or not 1 <= len(self.sender_nonce) <= MAX_NONCE:
             raise MalformedRequest(f"the senderNonce is not 1 to {MAX_NONCE} bytes")
         try:
-            kind = MessageType(-1 if self.message_type is None else self.message_type)
+            message_type = MessageType(-1 if self.message_type is None else self.message_type)
         except ValueError:
             raise MalformedRequest("the messageType is unknown") from None
-        if kind is MessageType.CERT_REP:
+        if message_type is MessageType.CERT_REP:
             raise MalformedRequest("a client does not send a CertRep")
-        return kind
+        return message_type
 
     def verify(self, allowed: AllowedAlgorithms = MODERN) -> CertificateIdentity:
-        """Verify the signature and give the signer's certificate, whom nobody has trusted yet.
+        """Verify the signature and return the signer's certificate, which is not yet trusted.
 
         :raises MessageCheckFailed: when it does not verify.
-        :raises UnsupportedAlgorithm: when its digest or key is of a kind that is not *allowed*.
+        :raises UnsupportedAlgorithm: when its digest or key type is not *allowed*.
         """
         if self.signer.signed_attributes_der is None:
             raise MessageCheckFailed("the message's attributes are not signed")
         return self.signed.verify(allowed)
 
     def envelope(self, allowed: AllowedAlgorithms = MODERN) -> EnvelopedData:
-        """The pkcsPKIEnvelope.
+        """Return the pkcsPKIEnvelope.
 
         :raises MalformedRequest: when there is none.
         :raises UnsupportedAlgorithm: when its cipher is not *allowed*, or its key is not encrypted for an RSA key.
@@ -148,31 +148,31 @@ class PKIMessage:
 
 
 def decode(data: bytes) -> PKIMessage:
-    """Read a pkiMessage, in DER or in BER, as far as its transaction id.
+    """Decode a pkiMessage, in DER or BER, as far as its transaction id.
 
-    :raises MalformedRequest: when it is no SignedData with a signer and one transaction id of 1 to 255 bytes.
+    :raises MalformedRequest: when it is not a SignedData with a signer and one transaction id of 1 to 255 bytes.
     """
     signed = parse_signed_data(data)
     if not signed.signers:
         raise MalformedRequest("the message has no signer")
     signer, transaction_id = _transaction(signed.signers)
-    nonce = _only(signer, _SENDER_NONCE)
+    nonce = _single_value(signer, _SENDER_NONCE)
     return PKIMessage(
         transaction_id=transaction_id,
-        message_type=_number(_only(signer, _MESSAGE_TYPE)),
+        message_type=_decode_number(_single_value(signer, _MESSAGE_TYPE)),
         sender_nonce=nonce.content if nonce is not None and nonce.tag == der.OCTET_STRING else None,
-        signing_time=_moment(_only(signer, _SIGNING_TIME)),
+        signing_time=_decode_time(_single_value(signer, _SIGNING_TIME)),
         signer=signer,
         signed=signed,
     )
 
 
 def _transaction(signers: Sequence[SignerInfo]) -> tuple[SignerInfo, bytes]:
-    """The first signer whose transaction id is readable, and that id.
+    """Return the first signer with a readable transaction id, and that id.
 
     A message with several signers is refused later: with a transaction id, the refusal is a CertRep.
 
-    :raises MalformedRequest: when no signer has one, with the reason of the first.
+    :raises MalformedRequest: when no signer has one, with the reason for the first signer.
     """
     reason: MalformedRequest | None = None
     for signer in signers:
@@ -193,13 +193,13 @@ def _transaction_id(signer: SignerInfo) -> bytes:
     return transaction_id.content
 
 
-def _only(signer: SignerInfo, oid_der: bytes) -> der.Element | None:
+def _single_value(signer: SignerInfo, oid_der: bytes) -> der.Element | None:
     values = signer.values(oid_der)
     return values[0] if len(values) == 1 else None
 
 
-def _number(element: der.Element | None) -> int | None:
-    """The value of up to three decimal digits, without leading zeros (RFC 8894 section 3.2.1.2)."""
+def _decode_number(element: der.Element | None) -> int | None:
+    """Decode up to three decimal digits without leading zeros (RFC 8894 section 3.2.1.2)."""
     if element is None or element.tag not in _STRINGS:
         return None
     digits = element.content
@@ -208,8 +208,8 @@ def _number(element: der.Element | None) -> int | None:
     return int(digits)
 
 
-def _moment(element: der.Element | None) -> datetime | None:
-    """UTCTime or GeneralizedTime in the forms of RFC 5652 section 11.3."""
+def _decode_time(element: der.Element | None) -> datetime | None:
+    """Decode UTCTime or GeneralizedTime in the forms of RFC 5652 section 11.3."""
     if element is None:
         return None
     text = element.content
@@ -226,12 +226,12 @@ def _moment(element: der.Element | None) -> datetime | None:
         return None
 
 
-# --- what the envelope holds -------------------------------------------------------------
+# --- enveloped content -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerAndSubject:
-    """What CertPoll asks for (RFC 8894 section 3.3.3): DER names that nobody has checked."""
+    """The content of CertPoll (RFC 8894 section 3.3.3): unchecked DER names."""
 
     issuer_der: bytes
     subject_der: bytes
@@ -239,66 +239,66 @@ class IssuerAndSubject:
 
 @dataclass(frozen=True, slots=True)
 class IssuerAndSerial:
-    """What GetCert and GetCRL ask for (RFC 8894 sections 3.3.4 and 3.3.5)."""
+    """The content of GetCert and GetCRL (RFC 8894 sections 3.3.4 and 3.3.5)."""
 
     issuer_der: bytes
     serial: int
 
 
-def _inside(content: bytes, tags: tuple[int, ...]) -> list[der.Element]:
-    """The elements of the one SEQUENCE that *content* is.
+def _decode_sequence(content: bytes, tags: tuple[int, ...]) -> list[der.Element]:
+    """Decode *content* as one SEQUENCE of elements with *tags*.
 
-    What a wrong key leaves of a message must look like a wrong key, so the error is always the same.
+    Content decrypted with a wrong key must give the same error as a wrong key, so the error is always the same.
     """
     try:
-        found = bounded(der.parse(content, der.SEQUENCE), len(tags))
+        elements = bounded(der.parse(content, der.SEQUENCE), len(tags))
     except MalformedRequest:
         raise not_readable() from None
-    if tuple(one.tag for one in found) != tags:
+    if tuple(one.tag for one in elements) != tags:
         raise not_readable()
-    return found
+    return elements
 
 
 def csr_in(content: bytes) -> bytes:
-    """The DER CertificationRequest that a decrypted PKCSReq or RenewalReq is.
+    """Return the DER CertificationRequest of a decrypted PKCSReq or RenewalReq.
 
-    :raises MessageCheckFailed: with the text of every other failure to decrypt, when it is none by its shape.
+    :raises MessageCheckFailed: when it does not have that structure, with the message of every decryption failure.
     """
-    _inside(content, (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING))
+    _decode_sequence(content, (der.SEQUENCE, der.SEQUENCE, der.BIT_STRING))
     return content
 
 
 def issuer_and_subject_in(content: bytes) -> IssuerAndSubject:
-    """What a decrypted CertPoll asks for.
+    """Decode a decrypted CertPoll.
 
     :raises MessageCheckFailed: as :func:`csr_in`.
     """
-    issuer, subject = _inside(content, (der.SEQUENCE, der.SEQUENCE))
+    issuer, subject = _decode_sequence(content, (der.SEQUENCE, der.SEQUENCE))
     return IssuerAndSubject(issuer.whole, subject.whole)
 
 
 def issuer_and_serial_in(content: bytes) -> IssuerAndSerial:
-    """What a decrypted GetCert or GetCRL asks for.
+    """Decode a decrypted GetCert or GetCRL.
 
     :raises MessageCheckFailed: as :func:`csr_in`.
     """
-    issuer, serial = _inside(content, (der.SEQUENCE, der.INTEGER))
+    issuer, serial = _decode_sequence(content, (der.SEQUENCE, der.INTEGER))
     return IssuerAndSerial(issuer.whole, int.from_bytes(serial.content, "big", signed=True))
 
 
-# --- answers -----------------------------------------------------------------------------
+# --- responses ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A CertRep (RFC 8894 section 3.3.2) that is still to be one of success, pending or failure.
+    """The common fields of a CertRep (RFC 8894 section 3.3.2), from which a success, pending or failure is built.
 
-    :param transaction_id: of the request, echoed byte for byte.
-    :param recipient_nonce: the request's senderNonce, or ``None`` where it had none.
+    :param transaction_id: that of the request, echoed byte for byte.
+    :param recipient_nonce: the request's senderNonce, or ``None`` if it had none.
     :param sender_nonce: 16 fresh random bytes.
-    :param signing_time: inside the signer's validity.
-    :param signer: the certificate of the signing key, which goes along.
-    :param algorithm: the DER AlgorithmIdentifier of its signatures.
+    :param signing_time: a time within the signer's validity.
+    :param signer: the certificate of the signing key, which is included.
+    :param algorithm: the DER AlgorithmIdentifier of the signature.
     """
 
     transaction_id: bytes
@@ -316,7 +316,7 @@ class Reply:
         certificate: bytes | None = None,
         crl: bytes | None = None,
     ) -> Unsigned:
-        """SUCCESS with one certificate or one CRL, encrypted for the request's signer.
+        """Build SUCCESS with one certificate or one CRL, encrypted for the request's signer.
 
         :raises UnsupportedAlgorithm: when the recipient's key is not RSA, or too small.
         """
@@ -327,11 +327,11 @@ class Reply:
         return self._prepare(PKIStatus.SUCCESS, envelop(payload, recipient, cipher), {})
 
     def pending(self) -> Unsigned:
-        """PENDING: poll again later."""
+        """Build PENDING: the client polls again later."""
         return self._prepare(PKIStatus.PENDING, _NO_ENVELOPE, {})
 
     def failure(self, fail_info: FailInfo, text: str = "") -> Unsigned:
-        """FAILURE, with a line for people where there is one (RFC 8894 section 3.2.1.4)."""
+        """Build FAILURE, with a human-readable text if given (RFC 8894 section 3.2.1.4)."""
         extra = {FAIL_INFO: der.printable_string(str(fail_info.value))}
         if text:
             extra[FAIL_INFO_TEXT] = der.utf8_string(text)
@@ -360,16 +360,16 @@ class Reply:
 def next_ca_certificates(
     certificates: Iterable[bytes], *, signer: CertificateIdentity, algorithm: bytes, signing_time: datetime
 ) -> Unsigned:
-    """The answer to GetNextCACert (RFC 8894 section 4.7.1), to be signed by the current CA's key.
+    """Build the response to GetNextCACert (RFC 8894 section 4.7.1), to be signed by the current CA's key.
 
-    The certificates to come stand in the signed content, where the RFC puts them, and among the certificates of the
-    SignedData, where other clients look for them.
+    The next certificates are in the signed content, as the RFC defines, and among the certificates of the SignedData,
+    where other clients expect them.
     """
-    coming = tuple(certificates)
+    next_certificates = tuple(certificates)
     return prepare(
-        degenerate(coming),
+        degenerate(next_certificates),
         signer=signer,
         algorithm=algorithm,
         signing_time=signing_time,
-        certificates=(signer.certificate, *coming),
+        certificates=(signer.certificate, *next_certificates),
     )

@@ -1,4 +1,4 @@
-"""What SCEP says in the URL of a request, and the body that lists capabilities (RFC 8894 sections 3.5 and 4.1)."""
+"""The query of SCEP URLs and the body of GetCACaps (RFC 8894 sections 4.1 and 3.5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 from pikachu.core.errors import MalformedRequest
 
 _MAX_PARAMETERS: Final = 16
-# Clients break lines in base64 or use the URL alphabet, and software between us and them turns "+" into a space.
+# Clients break lines in base64 or use the URL alphabet, and intermediaries turn "+" into a space.
 _BASE64: Final = bytes.maketrans(b" -_", b"++/")
 _LINE_BREAKS: Final = b"\r\n\t"
 
@@ -30,18 +30,18 @@ _OPERATIONS: Final = {operation.value.lower().encode("ascii"): operation for ope
 
 @dataclass(frozen=True, slots=True)
 class SCEPQuery:
-    """The parameters of a request's URL.
+    """The query parameters of a request.
 
-    :param operation: ``None`` when the URL names none, which with POST means PKIOperation.
-    :param message: percent-decoded; of a PKIOperation by GET a message in base64 (:meth:`der`), of the others the
-        identifier of a CA, which may be anything.
+    :param operation: ``None`` when absent, which with POST means PKIOperation.
+    :param message: percent-decoded; the base64 message of a PKIOperation by GET (:meth:`der`), otherwise a CA
+        identifier, which may be anything.
     """
 
     operation: Operation | None
     message: bytes | None
 
     def der(self) -> bytes:
-        """The message of a PKIOperation by GET.
+        """Return the DER message of a PKIOperation by GET.
 
         :raises MalformedRequest: when there is none, or it is not base64.
         """
@@ -55,13 +55,13 @@ class SCEPQuery:
 
 
 def parse_query(raw_uri: bytes) -> SCEPQuery:
-    """Read the URL as it came: "+" is a plus sign, and "/" and "=" may stand unescaped.
+    """Parse the raw URI: "+" is a plus sign, and "/" and "=" may be unescaped.
 
-    :param raw_uri: from the request line; path and query.
-    :raises MalformedRequest: when the operation is unknown, or a parameter is there twice with two values.
+    :param raw_uri: path and query from the request line.
+    :raises MalformedRequest: when the operation is unknown, or a parameter has two different values.
     """
     _path, _mark, query = raw_uri.partition(b"?")
-    found: dict[bytes, bytes] = {}
+    values: dict[bytes, bytes] = {}
     parameters = query.split(b"&", _MAX_PARAMETERS)
     if len(parameters) > _MAX_PARAMETERS:
         raise MalformedRequest("the request has too many parameters")
@@ -71,29 +71,29 @@ def parse_query(raw_uri: bytes) -> SCEPQuery:
         if key not in (b"operation", b"message"):
             continue
         decoded = unquote_to_bytes(value)
-        if found.setdefault(key, decoded) != decoded:
+        if values.setdefault(key, decoded) != decoded:
             raise MalformedRequest("a parameter of the request is there twice")
     operation = None
-    if b"operation" in found:
-        operation = _OPERATIONS.get(found[b"operation"].lower())
+    if b"operation" in values:
+        operation = _OPERATIONS.get(values[b"operation"].lower())
         if operation is None:
             raise MalformedRequest("the operation is unknown")
-    return SCEPQuery(operation, found.get(b"message"))
+    return SCEPQuery(operation, values.get(b"message"))
 
 
 def capabilities(*, sha1_3des: bool = False, next_ca: bool = False) -> bytes:
-    """The body of GetCACaps: one capability a line, with no blank line and none at the end.
+    """Return the body of GetCACaps: one capability per line, without blank lines or a final newline.
 
-    ``SHA-384`` is in no RFC, but strongSwan up to 5.9.10 takes a list without it for one without AES; a blank line
-    it takes for every capability.
+    ``SHA-384`` is in no RFC, but strongSwan up to 5.9.10 assumes no AES without it, and interprets a blank line as
+    every capability.
 
     :param sha1_3des: whether SHA-1 and triple DES are accepted.
-    :param next_ca: whether GetNextCACert has an answer.
+    :param next_ca: whether a next CA certificate is announced.
     """
-    lines = ["AES", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-384", "SHA-512", "SCEPStandard"]
+    names = ["AES", "POSTPKIOperation", "Renewal", "SHA-256", "SHA-384", "SHA-512", "SCEPStandard"]
     if sha1_3des:
-        lines[1:1] = ["DES3"]
-        lines.insert(lines.index("SHA-256"), "SHA-1")
+        names[1:1] = ["DES3"]
+        names.insert(names.index("SHA-256"), "SHA-1")
     if next_ca:
-        lines.insert(lines.index("POSTPKIOperation"), "GetNextCACert")
-    return "\n".join(lines).encode("ascii")
+        names.insert(names.index("POSTPKIOperation"), "GetNextCACert")
+    return "\n".join(names).encode("ascii")

@@ -28,14 +28,14 @@ from pikachu.protocols.scep.server import SCEPServer
 
 log = Logger()
 
-# What clients compare to the letter: no parameters.
+# Without parameters, since clients compare these literally.
 MESSAGE: Final = b"application/x-pki-message"
 CA_CERTIFICATE: Final = b"application/x-x509-ca-cert"
 CA_RA_CERTIFICATES: Final = b"application/x-x509-ca-ra-cert"
 NEXT_CA_CERTIFICATES: Final = b"application/x-x509-next-ca-cert"
 TEXT: Final = b"text/plain"
 
-# For what can't be answered with a message; everything else is a CertRep (pikachu.protocols.scep.server.FAIL_INFO).
+# For errors outside of a CertRep; all others have a failInfo (pikachu.protocols.scep.server.FAIL_INFO).
 STATUSES: Final[dict[type[PikachuError], int]] = {
     NotFound: 404,
     TooLarge: 413,
@@ -46,14 +46,14 @@ STATUSES: Final[dict[type[PikachuError], int]] = {
 }
 _CACHEABLE: Final = {b"Cache-Control": b"max-age=300"}
 _NO_STORE: Final = {b"Cache-Control": b"no-store"}
-#: The program's name in URLs of old; it may follow a label, and is none itself.
+#: The program name in traditional SCEP URLs; it may follow a label, and is never a label itself.
 _PROGRAM: Final = "pkiclient.exe"
 
 
 def label_in(raw_uri: bytes) -> str | None:
-    """The label in ``/scep/<label>[/anything]``; ``None`` where there is none.
+    """Return the label in ``/scep/<label>[/anything]``, or None when there is none.
 
-    :raises NotFound: when it is no text.
+    :raises NotFound: when it is not text.
     """
     segments = raw_uri.partition(b"?")[0].split(b"/")
     if len(segments) < 3 or segments[1] != b"scep" or not segments[2]:
@@ -66,7 +66,7 @@ def label_in(raw_uri: bytes) -> str | None:
 
 
 class SCEPResource(ProtocolResource):
-    """The server's answers at every path that SCEP clients use."""
+    """The SCEP server at every path that clients use."""
 
     methods: ClassVar = {b"GET": "answer_get", b"POST": "answer_post"}
 
@@ -75,11 +75,11 @@ class SCEPResource(ProtocolResource):
         self._server = server
 
     def getChild(self, path: bytes, request: BoundedRequest) -> IResource:
-        """All paths below are ours: a label, and whatever a client appends."""
+        """Return this resource for all paths below it: a label, and any segments that a client appends."""
         return self
 
     async def answer_get(self, request: BoundedRequest) -> None:
-        """Any operation; a message stands in the query."""
+        """Perform any operation, with the message in the query."""
         query = parse_query(request.uri)
         label = label_in(request.uri)
         if query.operation is Operation.PKI_OPERATION:
@@ -87,16 +87,16 @@ class SCEPResource(ProtocolResource):
         elif query.operation is Operation.GET_CA_CAPS:
             send(request, 200, TEXT, await self._server.capabilities(label), _CACHEABLE)
         elif query.operation is Operation.GET_CA_CERT:
-            found = await self._server.ca_certificates(label)
-            kind = CA_RA_CERTIFICATES if found.degenerate else CA_CERTIFICATE
-            send(request, 200, kind, found.body, _CACHEABLE)
+            certificates = await self._server.ca_certificates(label)
+            content_type = CA_RA_CERTIFICATES if certificates.degenerate else CA_CERTIFICATE
+            send(request, 200, content_type, certificates.body, _CACHEABLE)
         elif query.operation is Operation.GET_NEXT_CA_CERT:
             send(request, 200, NEXT_CA_CERTIFICATES, await self._server.next_ca_certificates(label), _NO_STORE)
         else:
             raise MalformedRequest("the request names no operation")
 
     async def answer_post(self, request: BoundedRequest) -> None:
-        """A message in the body, whatever its Content-Type says."""
+        """Perform a PKIOperation with the message in the body, whatever its Content-Type."""
         query = parse_query(request.uri)
         if query.operation not in (None, Operation.PKI_OPERATION):
             raise MalformedRequest(f"{query.operation} is asked for with GET")
@@ -108,7 +108,7 @@ class SCEPResource(ProtocolResource):
         send(request, 200, MESSAGE, answer, _NO_STORE)
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
-        """One line of text with the status of the table."""
+        """Send the error as one line of text, with the status from :data:`STATUSES`."""
         status = entry_of(error, STATUSES)
         headers = dict(_NO_STORE)
         if isinstance(error, RateLimited | Unavailable):
@@ -119,7 +119,7 @@ class SCEPResource(ProtocolResource):
 
 
 def put_scep(tree: Tree, server: SCEPServer) -> None:
-    """Serve SCEP below *tree*, at every path of it."""
+    """Serve SCEP below *tree*, at all of its paths."""
     resource = SCEPResource(server)
     tree.putChild(b"scep", resource)
     programs = Tree(NotFoundResource())

@@ -1,12 +1,11 @@
-"""SCEP's operations (RFC 8894) without HTTP: messages in, messages out.
+"""The SCEP operations (RFC 8894), independent of HTTP.
 
-Everything whose transaction id can be read is answered with a signed CertRep; a FAILURE carries the failInfo of
-:data:`FAIL_INFO`.  Two kinds of error leave :meth:`SCEPServer.operate` instead: what has no transaction id
-(MalformedRequest), since there is nothing to echo, and Unavailable, since a FAILURE ends a transaction for good and
-the client shall come again.  Each answer is made anew, with a nonce of its own, also for a message that comes twice.
+Every message with a readable transaction id gets a signed CertRep; a FAILURE carries the failInfo of
+:data:`FAIL_INFO`.  Two kinds of error are raised by :meth:`SCEPServer.operate` instead: MalformedRequest for a message
+without a transaction id, since there is nothing to echo, and Unavailable, since a FAILURE ends a transaction
+permanently and the client should retry.  Each CertRep is new, with its own nonce, also for a repeated message.
 
-Messages are opened so that a sender learns nothing about the content of one that is not his (see
-:mod:`pikachu.cms.enveloped`).
+Decryption reveals nothing about the content of another client's message (see :mod:`pikachu.cms.enveloped`).
 """
 
 from __future__ import annotations
@@ -66,8 +65,8 @@ from pikachu.x509.names import names_equal
 
 log = Logger()
 
-# The outlet's table (docs/errors.md): the nearest class of an error's ancestry counts.  There is no failInfo for
-# "later" or "internal error", so a rate limit and a broken invariant are badRequest like every refusal.
+# The failInfo of each error (docs/errors.md), by the nearest base class.  There is no failInfo for "try later" or
+# "internal error", so a rate limit and a broken invariant are badRequest like every refusal.
 FAIL_INFO: Final[dict[type[PikachuError], FailInfo]] = {
     UnsupportedAlgorithm: FailInfo.BAD_ALG,
     MessageCheckFailed: FailInfo.BAD_MESSAGE_CHECK,
@@ -77,15 +76,15 @@ FAIL_INFO: Final[dict[type[PikachuError], FailInfo]] = {
     RequestError: FailInfo.BAD_REQUEST,
     PikachuError: FailInfo.BAD_REQUEST,
 }
-_LEAST_RSA_BITS: Final = 1024
+_MIN_RSA_BITS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class SCEPSettings:
-    """What the configuration says about messages.
+    """The configuration of SCEP messages.
 
     :param sha1_3des: SHA-1 and triple DES are accepted.
-    :param legacy: MD5, single DES and requests (PKCS#10) signed with SHA-1 or MD5 as well.
+    :param legacy: MD5, single DES and CSRs signed with SHA-1 or MD5 are accepted as well.
     """
 
     sha1_3des: bool = False
@@ -93,7 +92,7 @@ class SCEPSettings:
 
     @property
     def allowed(self) -> AllowedAlgorithms:
-        """The algorithms of messages."""
+        """The accepted algorithms."""
         return allowed_algorithms(sha1_3des=self.sha1_3des, legacy=self.legacy)
 
 
@@ -101,7 +100,7 @@ class SCEPSettings:
 class CACertificates:
     """The body of GetCACert.
 
-    :param degenerate: a PKCS#7 of the RA's certificate and the chain; else one DER certificate.
+    :param degenerate: a degenerate PKCS#7 with the RA certificate and the chain; otherwise one DER certificate.
     """
 
     body: bytes
@@ -110,7 +109,7 @@ class CACertificates:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """A message that was verified and decrypted; its signer is nobody yet."""
+    """A verified and decrypted message; its signer is not authenticated yet."""
 
     kind: MessageType
     message: PKIMessage
@@ -124,10 +123,10 @@ class _Opened:
 
 
 class SCEPServer:
-    """What ``/scep`` answers.
+    """Answers the operations of ``/scep``.
 
-    :param files: the pool in which CRLs are read and wrapped.
-    :param dump: keeps raw messages; ``None`` keeps none.
+    :param files: the pool in which CRLs are read and enveloped.
+    :param dump: stores raw messages; ``None`` stores none.
     """
 
     def __init__(
@@ -152,11 +151,11 @@ class SCEPServer:
         self._dump = dump
 
     async def prepare(self) -> None:
-        """Make or renew the RA certificate of the unlabelled path, so that no client has to wait for it."""
+        """Issue or renew the RA certificate of the unlabelled path, so that no client has to wait for it."""
         await self._keyring.current(await self._registration.scep_issuer(None))
 
     def generation_changed(self, issuer: IssuingCA) -> None:
-        """Make the RA certificate of a generation that has become the current one, where SCEP needs one."""
+        """Issue the RA certificate of a new current generation, if SCEP needs one."""
 
         def failed(failure: Failure) -> None:
             log.error(
@@ -165,16 +164,16 @@ class SCEPServer:
 
         Deferred.fromCoroutine(self.prepare()).addErrback(failed)
 
-    # --- what anyone may read -----------------------------------------------------------
+    # --- public operations --------------------------------------------------------------
 
     async def capabilities(self, label: str | None) -> bytes:
-        """The body of GetCACaps.  Fails with NotFound."""
+        """Return the body of GetCACaps.  Fails with NotFound."""
         issuer = await self._registration.scep_issuer(label)
-        coming = self._authority.issuers.next(issuer.name) is not None
-        return capabilities(sha1_3des=self._settings.sha1_3des or self._settings.legacy, next_ca=coming)
+        has_next = self._authority.issuers.next(issuer.name) is not None
+        return capabilities(sha1_3des=self._settings.sha1_3des or self._settings.legacy, next_ca=has_next)
 
     async def ca_certificates(self, label: str | None) -> CACertificates:
-        """The body of GetCACert (RFC 8894 section 4.2).  Fails with NotFound, Unavailable."""
+        """Return the body of GetCACert (RFC 8894 section 4.2).  Fails with NotFound, Unavailable."""
         issuer = await self._registration.scep_issuer(label)
         keys = await self._keyring.current(issuer)
         if not keys.is_ra:
@@ -182,16 +181,16 @@ class SCEPServer:
         return CACertificates(degenerate((keys.certificate.certificate, *issuer.chain)), True)
 
     async def next_ca_certificates(self, label: str | None) -> bytes:
-        """The body of GetNextCACert (RFC 8894 section 4.7), signed by the current CA itself, never by an RA.
+        """Return the body of GetNextCACert (RFC 8894 section 4.7), signed by the current CA itself, never by an RA.
 
         Fails with NotFound when no next CA is announced.
         """
         issuer = await self._registration.scep_issuer(label)
-        coming = self._authority.issuers.next(issuer.name)
-        if coming is None:
+        next_ca = self._authority.issuers.next(issuer.name)
+        if next_ca is None:
             raise NotFound("no next CA certificate is announced")
         unsigned = next_ca_certificates(
-            (coming.certificate.der,),
+            (next_ca.certificate.der,),
             signer=identify(issuer.certificate.der),
             algorithm=issuer.signer.algorithm,
             signing_time=self._authority.now(),
@@ -201,9 +200,9 @@ class SCEPServer:
     # --- messages -----------------------------------------------------------------------
 
     async def operate(self, data: bytes, label: str | None, address: str) -> bytes:
-        """The CertRep for a pkiMessage.
+        """Return the CertRep for a pkiMessage.
 
-        Fails with MalformedRequest, NotFound for the label, and Unavailable.
+        Fails with MalformedRequest, with NotFound for an unknown label, and with Unavailable.
         """
         answer: bytes | None = None
         transaction_id = b""
@@ -228,17 +227,17 @@ class SCEPServer:
             _require_rsa(signer)
             keys, cipher, content = await self._open(message, issuer, keys)
             opened = _Opened(kind, message, signer, cipher, content, self._reply(message, keys), issuer, label, address)
-            unsigned, told = await self._operate(opened)
+            unsigned, outcome = await self._operate(opened)
         except Unavailable as error:
             _log(name, message, signer, f"503 {error.public}", error)
             raise
         except PikachuError as error:
             info = entry_of(error, FAIL_INFO)
             unsigned = self._reply(message, keys).failure(info, error.public)
-            told = f"FAILURE {info.name}: {error.public}"
-            _log(name, message, signer, told, error)
+            outcome = f"FAILURE {info.name}: {error.public}"
+            _log(name, message, signer, outcome, error)
         else:
-            _log(name, message, signer, told, None)
+            _log(name, message, signer, outcome, None)
         return unsigned.assemble(await keys.signer.sign(unsigned.to_be_signed))
 
     def _reply(self, message: PKIMessage, keys: MessageKeys) -> Reply:
@@ -254,9 +253,9 @@ class SCEPServer:
     async def _open(
         self, message: PKIMessage, issuer: IssuingCA, current: MessageKeys
     ) -> tuple[MessageKeys, Cipher, bytes]:
-        """(the keys it was encrypted for, its cipher, its content).
+        """Return the recipient's keys, the cipher and the decrypted content.
 
-        The client knows the certificate that it encrypted for, so those keys sign the answer as well.
+        The client knows the certificate that it encrypted for, so those keys sign the CertRep as well.
         """
         enveloped = message.envelope(self._allowed)
         known = await self._keyring.recipients(issuer, current, self._authority.now())
@@ -266,7 +265,7 @@ class SCEPServer:
         return keys, enveloped.cipher, open_envelope(enveloped, key)
 
     async def _operate(self, opened: _Opened) -> tuple[Unsigned, str]:
-        """The answer that is to be signed, and what the log says of it."""
+        """Return the CertRep to be signed, and its outcome for the log."""
         if opened.kind is MessageType.GET_CRL:
             return await self._get_crl(opened, issuer_and_serial_in(opened.content))
         if opened.kind is MessageType.GET_CERT:
@@ -280,7 +279,7 @@ class SCEPServer:
     def _enrollment(self, opened: _Opened) -> Awaitable[Issued | Pending]:
         signer = opened.signer
         if opened.kind is MessageType.CERT_POLL:
-            # The names in it are the client's word; the transaction and the key that signs it are what counts.
+            # The names in it are unverified; the transaction id and the signing key identify the request.
             issuer_and_subject_in(opened.content)
             return self._registration.scep_poll(opened.message.transaction_id, signer.spki_der)
         enrollment = SCEPEnrollment(
@@ -301,7 +300,7 @@ class SCEPServer:
         try:
             return await self._registration.scep_enroll(enrollment)
         except NotFound as error:
-            # A label that this requester may not use; badCertId would speak of a certificate.
+            # The requester may not use this label; badCertId would be about a certificate.
             raise NotAuthorized(error.public, **error.context) from error
 
     @staticmethod
@@ -309,28 +308,28 @@ class SCEPServer:
         serial = f"{identify(certificate).serial:x}"
         return opened.reply.success(opened.signer, opened.cipher, certificate=certificate), f"SUCCESS {serial}"
 
-    async def _certificate(self, asked: IssuerAndSerial) -> bytes:
-        """The certificate of that issuer and serial number: issued here, or of an issuing CA itself.
+    async def _certificate(self, requested: IssuerAndSerial) -> bytes:
+        """Return a certificate by issuer and serial number: one issued here, or that of an issuing CA.
 
         Fails with UnknownSerial.
         """
         issuers = self._authority.issuers.all()
         for issuer in issuers:
-            own = issuer.certificate
-            if own.serial == asked.serial and names_equal(own.issuer_der, asked.issuer_der):
-                return own.der
+            certificate = issuer.certificate
+            if certificate.serial == requested.serial and names_equal(certificate.issuer_der, requested.issuer_der):
+                return certificate.der
         unknown = UnknownSerial("this authority has issued no certificate of that issuer and serial number")
-        if not 0 < asked.serial < SERIAL_END:
+        if not 0 < requested.serial < SERIAL_END:
             raise unknown
-        record = await self._certificates.certificate_by_serial(asked.serial)
-        by = self._authority.issuers.by_id(record.issuer_id)
-        if by is None or not names_equal(by.certificate.subject_der, asked.issuer_der):
+        record = await self._certificates.certificate_by_serial(requested.serial)
+        record_issuer = self._authority.issuers.by_id(record.issuer_id)
+        if record_issuer is None or not names_equal(record_issuer.certificate.subject_der, requested.issuer_der):
             raise unknown
         return record.der
 
-    async def _get_crl(self, opened: _Opened, asked: IssuerAndSerial) -> tuple[Unsigned, str]:
-        """The newest CRL of the issuer that is asked for; whether the serial number exists does not matter."""
-        issuer = await self._issuer_of(opened.issuer, asked)
+    async def _get_crl(self, opened: _Opened, requested: IssuerAndSerial) -> tuple[Unsigned, str]:
+        """Return the newest CRL of the requested issuer; the serial number need not exist."""
+        issuer = await self._issuer_of(opened.issuer, requested)
         published = self._publisher.published(issuer)
 
         def wrap() -> Unsigned:
@@ -338,39 +337,39 @@ class SCEPServer:
 
         return await self._files.run(wrap), f"SUCCESS CRL {published.number}"
 
-    async def _issuer_of(self, preferred: IssuingCA, asked: IssuerAndSerial) -> IssuingCA:
-        """The issuing CA of that name; of generations that share it, the one that issued the serial number."""
-        found = [
+    async def _issuer_of(self, preferred: IssuingCA, requested: IssuerAndSerial) -> IssuingCA:
+        """Return the issuing CA of that name; among generations with the same name, the one that issued the serial."""
+        candidates = [
             issuer
             for issuer in self._authority.issuers.all()
-            if names_equal(issuer.certificate.subject_der, asked.issuer_der)
+            if names_equal(issuer.certificate.subject_der, requested.issuer_der)
         ]
-        if not found:
+        if not candidates:
             raise NotFound("the CRL of another issuer is not here")
-        if len(found) > 1 and 0 < asked.serial < SERIAL_END:
+        if len(candidates) > 1 and 0 < requested.serial < SERIAL_END:
             try:
-                record = await self._certificates.certificate_by_serial(asked.serial)
+                record = await self._certificates.certificate_by_serial(requested.serial)
             except UnknownSerial:
                 pass
             else:
-                found = [issuer for issuer in found if issuer.id == record.issuer_id] or found
-        return preferred if preferred in found else found[0]
+                candidates = [issuer for issuer in candidates if issuer.id == record.issuer_id] or candidates
+        return preferred if preferred in candidates else candidates[0]
 
 
 def _require_rsa(signer: CertificateIdentity) -> None:
-    """That an answer can be encrypted for the signer: found out before anything is issued.
+    """Require that the CertRep can be encrypted for the signer, before anything is issued.
 
     :raises UnsupportedAlgorithm: when it can't.
     """
     key = signer.public_key()
-    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _LEAST_RSA_BITS:
+    if not isinstance(key, rsa.RSAPublicKey) or key.key_size < _MIN_RSA_BITS:
         raise UnsupportedAlgorithm("answers can be encrypted for RSA keys of 1024 bits or more only")
 
 
 def _log(
-    name: str, message: PKIMessage, signer: CertificateIdentity | None, told: str, error: PikachuError | None
+    name: str, message: PKIMessage, signer: CertificateIdentity | None, outcome: str, error: PikachuError | None
 ) -> None:
-    """One line for each message: never its challenge password, nor what else the request holds."""
+    """Log one line per message, without its challenge password or other content of the CSR."""
     write = log.warn if isinstance(error, Unavailable) else log.info
     if error is not None and not isinstance(error, RequestError | Unavailable):
         write = log.error
@@ -379,6 +378,6 @@ def _log(
         name=name,
         transaction=ascii(message.transaction_id.decode("latin-1"))[1:-1],
         signer="-" if signer is None else hashlib.sha256(signer.certificate).hexdigest(),
-        told=told,
+        outcome=outcome,
         context={} if error is None else error.context,
     )

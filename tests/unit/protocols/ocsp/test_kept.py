@@ -24,7 +24,7 @@ def test_an_answer_is_given_while_it_is_fresh() -> None:
     for now in (99.0, 150.0, 200.0):
         kept.put(b"key", answer(), b"whole", 150)
         assert kept.get(b"key", now) is None
-        assert (len(kept), kept.octets) == (0, 0)
+        assert (len(kept), kept.size) == (0, 0)
 
 
 def test_a_dropped_answer_is_gone() -> None:
@@ -42,7 +42,7 @@ def test_memory_is_bounded() -> None:
     kept = ResponseCache(10_000)
     for number in range(1000):
         kept.put(b"%d" % (number % 400), answer(), b"w" * (number % 700), 150)
-        assert kept.octets <= 10_000
+        assert kept.size <= 10_000
     assert kept.get(b"199", 110) == b"w" * 299
     assert kept.get(b"0", 110) is None
     for _ in range(5):
@@ -57,4 +57,4 @@ def test_no_memory_at_all() -> None:
     for limit in (0, 100):
         kept = ResponseCache(limit)
         kept.put(b"key", answer(), b"w" * 200, 150)
-        assert (len(kept), kept.octets) == (0, 0)
+        assert (len(kept), kept.size) == (0, 0)
