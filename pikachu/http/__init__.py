@@ -1,1 +1,1 @@
-"""HTTP as every outlet uses it: bounded requests, whole responses, and what the connection tells of the peer."""
+"""HTTP for every endpoint: bounded requests, complete responses, and peer information from the connection."""

@@ -1,6 +1,6 @@
 # mypy: allow-untyped-calls
 # ruff: noqa: N802, N815 - the names are Twisted's
-"""A connection whose cost is bounded: how much of it is read, processed and buffered at a time, and for how long."""
+"""HTTP connections of bounded cost: limits of reading, processing, buffering and time."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 REQUEST_LINE_LIMIT: Final = 64 * 1024
 HEADER_LIMIT: Final = 32 * 1024
 HEADER_COUNT_LIMIT: Final = 100
-# Of a request's header, continuations of folded fields included.
+# Maximum number of header lines, continuations of folded fields included.
 HEADER_LINE_LIMIT: Final = 2 * HEADER_COUNT_LIMIT
-# Bytes of input that may wait for their turn before no more is read; one read may exceed it.
+# Bytes of buffered input from which reading pauses; one read may exceed it.
 INPUT_LIMIT: Final = 16 * 1024
-# Bytes of input that are parsed in one step: lines and chunks may be as short as three bytes.
+# Bytes of input parsed in one step: lines and chunks may be as short as three bytes.
 PARSE_LIMIT: Final = 4 * 1024
-# After a refusal what the client still sends is read and dropped for so long, or its system would discard our answer.
+# Seconds for which input is read and discarded after a refusal; otherwise the client's system may drop the response.
 LINGER: Final = 2.0
 
 
 class Channel(HTTPChannel):
-    """One connection.
+    """An HTTP connection.
 
-    What arrives is processed in steps of one request, or of :data:`PARSE_LIMIT` bytes, each in a turn of its own
-    (:mod:`pikachu.http.turns`); only a plain request that is answered from memory is served as soon as it arrives.
-    Nothing is processed while a request waits for its answer or the peer has not read the former ones, and nothing
-    is read while something waits to be processed.
+    Input is processed in steps of one request, or of :data:`PARSE_LIMIT` bytes, each in its own turn
+    (:mod:`pikachu.http.turns`); only a plain request that is answered from memory is served on arrival.  Nothing is
+    processed while a request waits for its response or the peer has not read previous responses, and nothing is read
+    while input waits to be processed.
     """
 
     MAX_LENGTH = REQUEST_LINE_LIMIT
@@ -51,7 +51,7 @@ class Channel(HTTPChannel):
     _write_side: WriteSide
     _input = b""
     _reading = True
-    _in_the_clear = False
+    _is_plain_tcp = False
     _header_lines = 0
     _arriving_since: float | None = None
     _stalled: IDelayedCall | None = None
@@ -61,33 +61,33 @@ class Channel(HTTPChannel):
 
     @property
     def target(self) -> bytes:
-        """The target of the request that is arriving."""
+        """The target of the request being received."""
         return bytes(self._path)
 
     @property
     def full(self) -> bool:
-        """Whether the peer has yet to read what it was sent before more may be written."""
+        """Whether the write buffer is full until the peer reads."""
         return bool(self._waitingForTransport)
 
     def connectionMade(self) -> None:
-        """Count the connection and start its idle time, which a TLS handshake also has to keep."""
+        """Register the connection and start its idle timeout, which also limits the TLS handshake."""
         self.site.channels.add(self)
         super().connectionMade()
         self._write_side = WriteSide(self._networkProducer)
-        # It has what twisted.web calls.
+        # It has the methods that twisted.web calls.
         self._networkProducer = self._write_side  # type: ignore[assignment]
-        # One read of TLS may hold thousands of records, each of which arrives by itself.
-        self._in_the_clear = not ISSLTransport.providedBy(self.transport)
+        # One read of TLS may contain thousands of records, each delivered separately.
+        self._is_plain_tcp = not ISSLTransport.providedBy(self.transport)
 
     # --- input --------------------------------------------------------------------------
 
     def dataReceived(self, data: bytes) -> None:
-        """Answer a plain request from memory, and keep everything else for this connection's turn."""
+        """Answer a plain request from memory; buffer everything else for this connection's turn."""
         if self.transport.disconnecting or (self._handlingRequest and not self.persistent):
             return
         self.resetTimeout()
-        if self._in_the_clear and not self._input:
-            data = data[self._serve_quickly(data) :]
+        if self._is_plain_tcp and not self._input:
+            data = data[self._serve_fast_path(data) :]
             if not data:
                 return
         self._input += data
@@ -97,27 +97,27 @@ class Channel(HTTPChannel):
             self.site.turns.add(self)
 
     def take_turn(self) -> None:
-        """Process one request, or a bounded part of one, of what has arrived."""
+        """Process one request, or a bounded part of one, from the buffered input."""
         if self._handlingRequest or self._waitingForTransport or not self._input:
             return
         data = self._input
-        size = self._serve_quickly(data)
+        size = self._serve_fast_path(data)
         if size:
             self._input = data[size:]
             self.resetTimeout()
         else:
-            # The body of a known length is only copied.
+            # A body of known length is only copied.
             size = PARSE_LIMIT if self.line_mode or self.length is None else len(data)
             self._input = data[size:]
             self._parse(data[:size])
         self._continue()
 
-    def _serve_quickly(self, data: bytes) -> int:
-        """Answer the plain request that *data* begins with; return its size, 0 when it has to be parsed."""
-        quick = self.site.quick
+    def _serve_fast_path(self, data: bytes) -> int:
+        """Answer the plain request that *data* begins with; return its size, or 0 when it must be parsed."""
+        fast_path = self.site.quick
         if (
-            quick is None
-            or not data.startswith(quick.prefixes)
+            fast_path is None
+            or not data.startswith(fast_path.prefixes)
             or self.requests
             or self._buffer
             or self._waitingForTransport
@@ -125,7 +125,7 @@ class Channel(HTTPChannel):
             or self.site.draining
         ):
             return 0
-        served = quick.serve(data, self.transport)
+        served = fast_path.serve(data, self.transport)
         if served is None:
             return 0
         self.transport.write(served.response)
@@ -145,7 +145,7 @@ class Channel(HTTPChannel):
         self.paused = False
         super().dataReceived(data)
         if self.paused:
-            # The request is complete; what follows it waits, and may be a plain one.
+            # The request is complete; the rest waits, and may be a plain request.
             rest = b"".join([*self._dataBuffer, self._buffer])
             self._dataBuffer, self._buffer = [], b""
             if rest and not self._closing and self.persistent:
@@ -154,19 +154,19 @@ class Channel(HTTPChannel):
             self._arriving_since = None
 
     def setLineMode(self, extra: bytes = b"") -> None:
-        """Expect a request again, but not in this turn."""
+        """Expect the next request, in another turn."""
         self.line_mode = 1
         if extra:
             self._dataBuffer.append(extra)
 
     def _continue(self) -> None:
-        """Take another turn when something can be processed, and read when nothing waits for it."""
+        """Schedule another turn if input can be processed; resume reading if none is buffered."""
         if self._input and not self._handlingRequest and not self._waitingForTransport:
             self.site.turns.add(self)
         self._read_or_pause()
 
     def _read_or_pause(self) -> None:
-        # While a request waits for its answer, reading tells whether the client is still there.
+        # While a request waits for its response, reading detects that the client has disconnected.
         reading = not self._input and (self._handlingRequest or not self._waitingForTransport)
         if reading or self.transport.disconnecting:
             self._resume_reading()
@@ -180,9 +180,9 @@ class Channel(HTTPChannel):
             self.transport.resumeProducing()
 
     def lineReceived(self, line: bytes) -> None:
-        """A line of the header."""
+        """Count a header line and process it."""
         if not self.requests:
-            # The request line has a limit of its own.
+            # The request line has a separate limit.
             self.totalHeadersSize = len(line) + HEADER_LIMIT
             self._header_lines = 0
         self._header_lines += 1
@@ -192,23 +192,23 @@ class Channel(HTTPChannel):
         super().lineReceived(line)
 
     def lineLengthExceeded(self, line: bytes) -> None:
-        """A line longer than any may be."""
+        """Refuse a line that exceeds the limit."""
         if self.requests:
             self.refuse(HTTPStatus.BAD_REQUEST, "a header field is too long")
         else:
             self.refuse(HTTPStatus.REQUEST_URI_TOO_LONG, "the request line is too long")
 
     def headerReceived(self, line: bytes) -> bool:
-        """A header field."""
+        """Process a header field."""
         try:
             return bool(super().headerReceived(line))
         except ValueError:
-            # A length of thousands of digits, which int() refuses.
+            # int() refuses a length of thousands of digits.
             self.refuse(HTTPStatus.BAD_REQUEST, "a header field is malformed")
             return False
 
     def checkPersistence(self, request: BoundedRequest, version: bytes) -> bool:
-        """Whether the connection stays open after this request (RFC 9112 section 9.3)."""
+        """Return whether the connection stays open after this request (RFC 9112 section 9.3)."""
         fields = request.requestHeaders.getRawHeaders(b"Connection") or ()
         tokens = {token.strip().lower() for field in fields for token in field.split(b",")}
         if version == b"HTTP/1.1" and b"close" not in tokens and not self.site.draining:
@@ -217,22 +217,22 @@ class Channel(HTTPChannel):
         return False
 
     def allContentReceived(self) -> None:
-        """Handle a complete request; what follows it is for another turn."""
+        """Handle a complete request; further input waits for another turn."""
         self._arriving_since = None
         self.paused = True
         if not self._closing:
             super().allContentReceived()
 
     def requestDone(self, request: BoundedRequest) -> None:
-        """Go on with the next request."""
+        """Continue with the next request."""
         super().requestDone(request)
         if self._waitingForTransport:
-            # The time that a client may leave an answer unread is another one.
+            # The stall timeout applies while the client does not read.
             self.setTimeout(None)
         self._continue()
 
     def refuse(self, status: int, line: str, *, as_problem: bool = False) -> None:
-        """Answer what can't become a request, read no more of it and close."""
+        """Send an error for an invalid request, stop reading and close."""
         if self._closing or self._abortingCall is not None:
             return
         self._closing = True
@@ -260,7 +260,7 @@ class Channel(HTTPChannel):
         self._close(LINGER, has_unread=True)
 
     def loseConnection(self) -> None:
-        """Close when what was written is sent; in any case after the time that a client may leave it unread."""
+        """Close when all output is sent, or after the stall timeout."""
         self._close(self.site.limits.stall, has_unread=bool(self._input) or not self._reading)
 
     def _close(self, max_wait: float, *, has_unread: bool) -> None:
@@ -269,13 +269,13 @@ class Channel(HTTPChannel):
         if self._abortingCall is None:
             self._abortingCall = self.callLater(max_wait, self.forceAbortClient)
         self._write_side.unregisterProducer()
-        if has_unread and self._in_the_clear and ITCPTransport.providedBy(self.transport):
-            # Closing now, with bytes unread, would reset the connection, and the answer could be lost with it.
+        if has_unread and self._is_plain_tcp and ITCPTransport.providedBy(self.transport):
+            # Closing with unread bytes would reset the connection, and the response could be lost.
             self.dataReceived = _discard  # type: ignore[method-assign]
             self.transport.loseWriteConnection()
         else:
             self.transport.loseConnection()
-        # TLS takes its leave in both directions.
+        # TLS needs the peer's close_notify as well.
         self._resume_reading()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
@@ -286,25 +286,25 @@ class Channel(HTTPChannel):
             super()._send100Continue()
 
     def pauseProducing(self) -> None:
-        """Stop writing and processing: the peer does not read what it is sent."""
+        """Stop writing and processing: the peer does not read."""
         super().pauseProducing()
         self.setTimeout(None)
         self._read_or_pause()
         if self._stalled is None:
-            self._stalled = self.callLater(self.site.limits.stall, self._give_up)
+            self._stalled = self.callLater(self.site.limits.stall, self._abort_stalled)
 
     def resumeProducing(self) -> None:
-        """Go on: the peer has read what it was sent."""
+        """Resume writing and processing: the peer has read."""
         self._cancel_stalled()
         if not self._handlingRequest:
             self.setTimeout(self.site.limits.idle)
         if self._arriving_since is not None:
-            # Nothing was read meanwhile.
+            # Nothing was read meanwhile, so the receive timeout starts again.
             self._arriving_since = self.site.clock.seconds()
         super().resumeProducing()
         self._continue()
 
-    def _give_up(self) -> None:
+    def _abort_stalled(self) -> None:
         self._stalled = None
         self.abort()
 
@@ -314,15 +314,15 @@ class Channel(HTTPChannel):
             self._stalled = None
 
     def abort(self) -> None:
-        """Close now, whatever was not sent."""
+        """Close immediately, discarding unsent output."""
         self.transport.abortConnection()
 
     def finish_soon(self) -> None:
-        """Close when what is in flight is answered; at once when nothing is."""
+        """Close after the requests in flight are answered, or immediately if there are none."""
         if self.requests:
             self.persistent = 0
             for request in tuple(self.requests):
-                # The client is told not to come back on this connection (RFC 9112 section 9.6).
+                # Tell the client to send no more requests on this connection (RFC 9112 section 9.6).
                 request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
                 if request.ending is not None:
                     self._abort_soon()
@@ -332,13 +332,13 @@ class Channel(HTTPChannel):
             self.loseConnection()
 
     def _abort_soon(self) -> None:
-        """Close in any case: a TLS peer that does not read, or was not told, would not take its leave."""
+        """Force the close after a delay: a TLS peer that does not read would never send close_notify."""
         if self._abortingCall is not None:
             self._abortingCall.cancel()
         self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The connection is gone, and what was waiting on it."""
+        """Release the resources of a closed connection."""
         self._cancel_stalled()
         self._input = b""
         self.site.turns.discard(self)
@@ -355,4 +355,4 @@ class Channel(HTTPChannel):
 
 
 def _discard(data: bytes) -> None:
-    """Drop what follows a request that was refused."""
+    """Discard input after a refused request."""

@@ -1,9 +1,8 @@
-"""The quick path: answers to small, plain requests without the machinery of an HTTP server.
+"""The fast path: responses to small, plain requests without twisted.web's request objects.
 
-A responder for certificate status has to answer tens of thousands of requests a second from memory, which is more
-than twisted.web's request objects allow.  When a connection is idle and exactly such a request is in what arrived,
-it is answered here.  Everything unusual is left, untouched, to the ordinary path: this module decides about speed,
-never about meaning.
+An OCSP responder must answer tens of thousands of requests a second from memory, more than twisted.web's request
+objects allow.  When a connection is idle and its input begins with such a request, it is answered here.  Every unusual
+request is left unchanged to the ordinary path: this module affects speed, never semantics.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _log = Logger(namespace="pikachu.http")
 _STATUS_LINE: Final = b"HTTP/1.1 200 OK\r\n"
 _HEADER_LIMIT: Final = 2048
 _BODY_LIMIT: Final = 10 * 1024
-_KNOWN_HEADS: Final = 1024
+_MAX_HEADS: Final = 1024
 
 _HEAD: Final = re.compile(
     rb"(GET|POST) (/[!-~]*) HTTP/1\.([01])\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)*)"
 )
-# A field whose name has one of these beginnings changes the meaning of a request beyond what is read here.
-_UNUSUAL: Final = re.compile(
+# Fields with these name prefixes change the semantics of a request beyond what is parsed here.
+_UNSUPPORTED_FIELDS: Final = re.compile(
     rb"(?:^|\n)(?:transfer-|te:|trailer|expect|upgrade|if-|range|authorization|cookie)", re.IGNORECASE
 )
 _LENGTH: Final = re.compile(rb"(?:^|\n)content-length:([^\r\n]*)\r", re.IGNORECASE)
@@ -39,13 +38,13 @@ _CONNECTION: Final = re.compile(rb"(?:^|\n)connection:([^\r\n]*)\r", re.IGNORECA
 
 
 class IFastResponder(Protocol):
-    """Answers from memory, at once."""
+    """A source of responses that are available without waiting."""
 
     def quick(self, method: bytes, target: bytes, body: bytes) -> bytes | None:
-        """A complete HTTP/1.1 response with status 200 and a Content-Length, or ``None``: let the ordinary path answer.
+        """Return a complete HTTP/1.1 response with status 200 and a Content-Length, or None for the ordinary path.
 
-        The response starts with ``HTTP/1.1 200 OK`` and has no Date, Server and Connection fields; they are put in
-        here, so that it can be kept ready.
+        The response starts with ``HTTP/1.1 200 OK`` and has no Date, Server and Connection fields; :class:`FastPath`
+        adds them, so that the response can be cached.
 
         :param method: GET or POST.
         :param target: the raw request target.
@@ -53,20 +52,20 @@ class IFastResponder(Protocol):
 
 
 class _Head(NamedTuple):
-    """What the header of a plain request says."""
+    """The parsed head of a plain request."""
 
     method: bytes
     target: bytes
     length: int
     close: bool
-    old: bool
+    is_http_1_0: bool
 
 
 class Served(NamedTuple):
-    """A request that was answered.
+    """The response to a request.
 
-    :ivar size: of the request, in bytes.
-    :ivar close: whether the connection ends after the response.
+    :ivar size: the size of the request in bytes.
+    :ivar close: whether the connection is closed after the response.
     """
 
     response: bytes
@@ -75,18 +74,18 @@ class Served(NamedTuple):
 
 
 class FastPath:
-    """Recognises requests that a responder may answer at once.
+    """Recognizes requests that a responder can answer without waiting.
 
-    Reading a header takes several microseconds, but most clients send the same one byte by byte again, so what a
-    header says is remembered (a bounded number of them).
+    Parsing a head takes several microseconds, but most clients send identical heads, so a bounded number of parsed
+    heads is cached.
 
-    A line in the log for each request would be most of the work: they are counted, and logged once a second; at
-    level TRACE each has a line besides.
+    Logging each request would be most of the work, so requests are counted and logged once a second; at level TRACE
+    each request is logged as well.
 
-    :param prefixes: how the requests begin, such as ``b"POST /ocsp"``.
-    :param listener: whose requests these are, for the log.
-    :param is_traced: whether events of level TRACE are logged.
-    :ivar served: requests answered here.
+    :param prefixes: the beginnings of such requests, such as ``b"POST /ocsp"``.
+    :param listener: the name of the listener, for the log.
+    :param is_traced: returns whether events of level TRACE are logged.
+    :ivar served: the number of requests answered here.
     """
 
     def __init__(
@@ -110,26 +109,26 @@ class FastPath:
         self._next_line: IDelayedCall | None = None
 
     def serve(self, data: bytes, transport: ITransport) -> Served | None:
-        """Answer the request that *data* begins with; ``None`` when the ordinary path has to.
+        """Answer the request that *data* begins with; return None when the ordinary path must.
 
-        :param transport: of the connection, for the log.
+        :param transport: the connection's transport, for the log.
         """
-        stop = data.find(b"\r\n\r\n", 0, _HEADER_LIMIT)
-        if stop < 0:
+        head_end = data.find(b"\r\n\r\n", 0, _HEADER_LIMIT)
+        if head_end < 0:
             return None
-        text = data[: stop + 2]
+        head_bytes = data[: head_end + 2]
         try:
-            head = self._heads[text]
+            head = self._heads[head_bytes]
         except KeyError:
-            head = self._remember(text)
+            head = self._cache_head(head_bytes)
         if head is None:
             return None
-        body_at = stop + 4
-        end = body_at + head.length
+        body_start = head_end + 4
+        end = body_start + head.length
         if end > len(data):
             return None
-        answer = self._responder.quick(head.method, head.target, data[body_at:end])
-        if answer is None:
+        response = self._responder.quick(head.method, head.target, data[body_start:end])
+        if response is None:
             return None
         second = int(self._clock.seconds())
         if second != self._second:
@@ -141,13 +140,13 @@ class FastPath:
                 "{method} {path} 200 {octets} quick {address}",
                 method=head.method.decode("ascii"),
                 path=head.target.partition(b"?")[0].decode("ascii"),
-                octets=len(answer) - answer.index(b"\r\n\r\n") - 4,
+                octets=len(response) - response.index(b"\r\n\r\n") - 4,
                 address=peer_address(transport.getPeer()),
             )
         if not head.close:
-            return Served(self._preamble + answer[len(_STATUS_LINE) :], end, False)
-        version = b"HTTP/1.0" if head.old else b"HTTP/1.1"
-        fields = (version, self._preamble[8:], b"Connection: close\r\n", answer[len(_STATUS_LINE) :])
+            return Served(self._preamble + response[len(_STATUS_LINE) :], end, False)
+        version = b"HTTP/1.0" if head.is_http_1_0 else b"HTTP/1.1"
+        fields = (version, self._preamble[8:], b"Connection: close\r\n", response[len(_STATUS_LINE) :])
         return Served(b"".join(fields), end, True)
 
     def _begin_second(self, second: int) -> None:
@@ -157,43 +156,43 @@ class FastPath:
             self._next_line = self._clock.callLater(1.0, self.log_count)
 
     def log_count(self) -> None:
-        """Log how many requests were answered since the last line; nothing when there were none."""
+        """Log the number of requests answered since the last log line, unless it is 0."""
         if self._next_line is not None and self._next_line.active():
             self._next_line.cancel()
         self._next_line = None
-        # The next request begins the next line's second.
+        # The next request schedules the next log line.
         self._second = -1
         count, self._logged = self.served - self._logged, self.served
         if count:
             _log.info("{count} OCSP requests answered from memory on {listener}", count=count, listener=self._listener)
 
-    def _remember(self, text: bytes) -> _Head | None:
-        if len(self._heads) >= _KNOWN_HEADS:
+    def _cache_head(self, text: bytes) -> _Head | None:
+        if len(self._heads) >= _MAX_HEADS:
             self._heads.clear()
-        head = self._heads[text] = self._read(text)
+        head = self._heads[text] = self._parse_head(text)
         return head
 
-    def _read(self, text: bytes) -> _Head | None:
-        """What a header says, when it is one of the plain kind."""
+    def _parse_head(self, text: bytes) -> _Head | None:
+        """Parse the head of a plain request; return None for any other."""
         match = _HEAD.fullmatch(text)
-        if match is None or not text.startswith(self.prefixes) or _UNUSUAL.search(match[4]):
+        if match is None or not text.startswith(self.prefixes) or _UNSUPPORTED_FIELDS.search(match[4]):
             return None
-        method, target, old, fields = match[1], match[2], match[3] == b"0", match[4]
-        lengths = [value.strip(b" \t") for value in _LENGTH.findall(fields)]
+        method, target, is_http_1_0, fields = match[1], match[2], match[3] == b"0", match[4]
+        content_lengths = [value.strip(b" \t") for value in _LENGTH.findall(fields)]
         connections = [value.strip(b" \t") for value in _CONNECTION.findall(fields)]
-        if len(lengths) > 1 or len(connections) > 1:
+        if len(content_lengths) > 1 or len(connections) > 1:
             return None
         connection = connections[0].lower() if connections else b""
         if connection not in (b"", b"keep-alive", b"close"):
             return None
         if method == b"GET":
             length = 0
-            if lengths:
+            if content_lengths:
                 return None
         else:
-            if not lengths or not lengths[0].isdigit() or len(lengths[0]) > 5:
+            if not content_lengths or not content_lengths[0].isdigit() or len(content_lengths[0]) > 5:
                 return None
-            length = int(lengths[0])
+            length = int(content_lengths[0])
             if length > _BODY_LIMIT:
                 return None
-        return _Head(method, target, length, old or connection == b"close", old)
+        return _Head(method, target, length, is_http_1_0 or connection == b"close", is_http_1_0)

@@ -1,4 +1,4 @@
-"""Bodies in files that are replaced as a whole: read in pieces, and looked through once for each version."""
+"""Response bodies in files that are replaced atomically: read in pieces, and hashed once per version."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from twisted.internet.defer import Deferred
 from pikachu.core.errors import NotFound, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool
 
-_KNOWN: Final = 1000
-_PIECE: Final = 1024 * 1024
+_MAX_DESCRIPTIONS: Final = 1000
+_READ_BYTES: Final = 1024 * 1024
 Version = tuple[str, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Dates:
-    """When a content was made, and when the next is promised; ``None`` where it does not say."""
+    """The date of a content and of its next update; ``None`` when it has none."""
 
     made: datetime | None = None
     next: datetime | None = None
@@ -31,9 +31,9 @@ class Dates:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What one version of a file is.
+    """The digest and dates of one version of a file.
 
-    :ivar digest: SHA-256.
+    :ivar digest: SHA-256 of the content.
     """
 
     digest: bytes
@@ -41,48 +41,48 @@ class Description:
 
     @property
     def etag(self) -> bytes:
-        """A strong entity tag, with its quotes."""
+        """The strong entity tag, with its quotes."""
         return b'"%s"' % self.digest.hex().encode("ascii")
 
 
 class OpenFile:
-    """One version of a file, whatever is put in its place while it is read.
+    """An open version of a file, unaffected by its replacement.
 
-    :ivar size: octets.
+    :ivar size: size in bytes.
     :raises OSError: when it can't be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self._descriptor = -1
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        found = os.fstat(self._descriptor)
-        self.version: Version = (str(path), found.st_ino, found.st_mtime_ns, found.st_size)
-        self.size = found.st_size
+        status = os.fstat(self._descriptor)
+        self.version: Version = (str(path), status.st_ino, status.st_mtime_ns, status.st_size)
+        self.size = status.st_size
 
     def __del__(self) -> None:
-        # Whoever reads last lets go of it: a client that hangs up, a request that was cancelled, the last slice.
+        # The last reference closes it: a disconnected client, a cancelled request, the last slice.
         if self._descriptor >= 0:
             os.close(self._descriptor)
 
     def read(self, start: int, stop: int) -> bytes:
-        """The octets from *start* to before *stop*.
+        """Return the bytes from *start* to before *stop*.
 
-        :raises OSError: also when there are fewer.
+        :raises OSError: when it can't be read, or is shorter.
         """
-        parts = []
+        pieces = []
         while start < stop:
-            part = os.pread(self._descriptor, stop - start, start)
-            if not part:
+            piece = os.pread(self._descriptor, stop - start, start)
+            if not piece:
                 raise OSError("the file is shorter than it was")
-            parts.append(part)
-            start += len(part)
-        return b"".join(parts)
+            pieces.append(piece)
+            start += len(piece)
+        return b"".join(pieces)
 
 
 class Joined:
-    """Several contents, one behind the other.
+    """A concatenation of files.
 
-    :ivar size: octets, of all.
+    :ivar size: total size in bytes.
     """
 
     def __init__(self, files: Sequence[OpenFile]) -> None:
@@ -90,26 +90,26 @@ class Joined:
         self.size = sum(one.size for one in files)
 
     def read(self, start: int, stop: int) -> bytes:
-        """The octets from *start* to before *stop*.
+        """Return the bytes from *start* to before *stop*.
 
-        :raises OSError: when there are fewer.
+        :raises OSError: when a file can't be read, or is shorter.
         """
-        parts = []
+        pieces = []
         begin = 0
         for one in self._files:
             end = begin + one.size
             first, last = max(start, begin), min(stop, end)
             if first < last:
-                parts.append(one.read(first - begin, last - begin))
+                pieces.append(one.read(first - begin, last - begin))
             begin = end
-        return b"".join(parts)
+        return b"".join(pieces)
 
 
 class FileLibrary:
-    """Opens files, and knows of each version what was found in it.
+    """Opens files, and caches the description of each version.
 
-    :param pool: where a version is read through when it is first met.
-    :param dates: what a file says of its dates; called in a thread with the whole content.
+    :param pool: the pool in which a new version is read.
+    :param dates: extracts the dates of a content; called in a worker thread.
     """
 
     def __init__(self, pool: IWorkerPool, dates: Callable[[bytes], Dates]) -> None:
@@ -119,43 +119,45 @@ class FileLibrary:
         self._waiting: dict[Version, list[Deferred[Description]]] = {}
 
     async def open(self, path: Path) -> tuple[OpenFile, Description]:
-        """The file as it is now.
+        """Open the current version of a file.
 
         :raises NotFound: when there is none.
         :raises StoreUnavailable: when it can't be read.
         """
         try:
-            found = OpenFile(path)
+            file = OpenFile(path)
         except FileNotFoundError:
             raise NotFound("nothing here") from None
         except OSError as error:
             raise StoreUnavailable("this file can't be read now", error=str(error)) from error
-        known = self._known.get(found.version)
-        return found, known if known is not None else await self._describe(found)
+        description = self._known.get(file.version)
+        return file, description if description is not None else await self._describe(file)
 
     def _describe(self, file: OpenFile) -> Deferred[Description]:
-        """Many ask at the same time for what is new; it is read once."""
-        turn: Deferred[Description] = Deferred()
+        """Describe a new version; concurrent requests share one read."""
+        description: Deferred[Description] = Deferred()
         version = file.version
         waiting = self._waiting.setdefault(version, [])
-        waiting.append(turn)
+        waiting.append(description)
         if len(waiting) > 1:
-            return turn
+            return description
 
         def done(result: object) -> None:
             if isinstance(result, Description):
                 self._known[version] = result
-                if len(self._known) > _KNOWN:
+                if len(self._known) > _MAX_DESCRIPTIONS:
                     self._known.popitem(last=False)
             for one in self._waiting.pop(version):
                 one.callback(result)  # type: ignore[arg-type]  # a Failure goes the other way
 
-        self._pool.run(self._read_through, file).addBoth(done)
-        return turn
+        self._pool.run(self._read_description, file).addBoth(done)
+        return description
 
-    def _read_through(self, file: OpenFile) -> Description:
+    def _read_description(self, file: OpenFile) -> Description:
         try:
-            data = b"".join(file.read(start, min(start + _PIECE, file.size)) for start in range(0, file.size, _PIECE))
+            data = b"".join(
+                file.read(start, min(start + _READ_BYTES, file.size)) for start in range(0, file.size, _READ_BYTES)
+            )
         except OSError as error:
             raise StoreUnavailable("this file can't be read now", error=str(error)) from error
         return Description(hashlib.sha256(data).digest(), self._dates(data))

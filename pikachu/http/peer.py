@@ -1,4 +1,4 @@
-"""What a connection tells of its peer: address, certificate, and values that bind a request to the connection."""
+"""Peer information of a connection: address, certificate, and channel bindings."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _MAPPED: Final = "::ffff:"
 
 
 def tls_connection(transport: object) -> SSL.Connection | None:
-    """The TLS connection below *transport*; ``None`` for plain TCP and for a connection that is gone."""
+    """Return the TLS connection below *transport*; None for plain TCP and closed connections."""
     secure: Any = ISSLTransport(transport, None)
     handle = secure.getHandle() if secure is not None else None
     return handle if isinstance(handle, SSL.Connection) else None
 
 
 def peer_certificate(transport: object) -> bytes | None:
-    """The DER certificate that the peer presented, whose key it proved to have.
+    """Return the peer's DER certificate; the handshake proved possession of its key.
 
-    On a port where certificates are optional nothing else is proven: issuer, dates and purpose are the
-    application's to judge (it answers 403, where a failed handshake would tell the client nothing).
-    A resumed session gives the certificate of its first handshake.
+    On a port where certificates are optional nothing else is verified: the application checks issuer, dates and purpose
+    (and answers 403, where a failed handshake would give the client no reason).  A resumed session has the certificate
+    of its first handshake.
     """
     connection = tls_connection(transport)
     certificate = connection.get_peer_certificate() if connection is not None else None
@@ -40,9 +40,9 @@ def peer_certificate(transport: object) -> bytes | None:
 
 
 def required_certificate(transport: object) -> bytes | None:
-    """The peer's certificate on a port where the handshake fails without one; ``None`` everywhere else.
+    """Return the peer's certificate on a port where the handshake requires one, else None.
 
-    Only there people sign in with it: elsewhere browsers are not asked, or it is for devices.
+    People sign in with certificates on such a port only: elsewhere they are for devices, or browsers don't send them.
     """
     connection = tls_connection(transport)
     if connection is None or not connection.get_verify_mode() & SSL.VERIFY_FAIL_IF_NO_PEER_CERT:
@@ -51,19 +51,19 @@ def required_certificate(transport: object) -> bytes | None:
 
 
 def peer_intermediates(transport: object) -> tuple[bytes, ...]:
-    """The DER certificates that the peer sent besides its own; none in a resumed session.  Nothing vouches for them."""
+    """Return the DER certificates that the peer sent besides its own, unverified; none in a resumed session."""
     connection = tls_connection(transport)
     chain = connection.get_peer_cert_chain() if connection is not None else None
     if not chain:
         return ()
-    own = peer_certificate(transport)
-    # Of a chain without end only the beginning is looked at.
-    sent = (crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in chain[: MAXIMUM_INTERMEDIATES + 1])
-    return tuple(one for one in sent if one != own)
+    certificate = peer_certificate(transport)
+    # Only the beginning of an overlong chain is used.
+    certificates = (crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in chain[: MAXIMUM_INTERMEDIATES + 1])
+    return tuple(one for one in certificates if one != certificate)
 
 
 def peer_common_name(transport: object) -> str | None:
-    """The first commonName of the peer's certificate, for the log; unproven, so only a hint."""
+    """Return the first commonName of the peer's unverified certificate, for the log."""
     certificate = peer_certificate(transport)
     if certificate is None:
         return None
@@ -75,11 +75,11 @@ def peer_common_name(transport: object) -> str | None:
 
 
 def channel_bindings(transport: object) -> tuple[str, ...]:
-    """Base64 values, one of which a linked request carries as its challengePassword (RFC 7030 section 3.5).
+    """Return the base64 channel bindings, one of which a bound CSR has as challengePassword (RFC 7030 section 3.5).
 
-    TLS 1.3: the exporter value of RFC 9266, 32 octets.  TLS 1.2: tls-unique of RFC 5929 is the first Finished
-    message of the handshake, the client's in a full one and the server's in a resumed one.  Which it was can't be
-    asked for here, so both values are given; either is known only to the two ends of this connection.
+    TLS 1.3: the exporter value of RFC 9266, 32 bytes.  TLS 1.2: tls-unique of RFC 5929 is the first Finished message of
+    the handshake, the client's in a full one and the server's in a resumed one.  pyOpenSSL does not expose which it
+    was, so both values are returned; either is known only to the two ends of this connection.
     """
     connection = tls_connection(transport)
     if connection is None:
@@ -92,6 +92,6 @@ def channel_bindings(transport: object) -> tuple[str, ...]:
 
 
 def peer_address(address: IAddress | None) -> str:
-    """The peer's IP address as text, an IPv4 one in its own notation also where the listener is an IPv6 socket."""
+    """Return the peer's IP address as text, with IPv4-mapped addresses in IPv4 notation."""
     host = str(getattr(address, "host", None) or "-")
     return host[len(_MAPPED) :] if host.startswith(_MAPPED) and "." in host else host

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""The plain HTTP listener's answer to people: the same address with HTTPS."""
+"""The redirect from the plain HTTP listener to HTTPS."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.web.server import NOT_DONE_YET
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import send, text_error
 
-# Where credentials are sent: nothing may carry them on, nor tell a client that they were welcome in the clear.
+# Paths to which clients send credentials: a redirect would suggest that sending them in the clear is acceptable.
 _CLOSED: Final = (b"/.well-known/est", b"/api")
 # A name, an IPv4 address or an IPv6 address in brackets, and a port (RFC 9110 section 7.2).
 _HOST: Final = re.compile(rb"([A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{0,5})?")
@@ -24,9 +24,9 @@ _REFUSED: Final = re.compile(rb"(?:^|;)\s*q=0(?:\.0*)?\s*(?:;|$)", re.IGNORECASE
 
 
 class HTTPSRedirect(Resource):
-    """Sends browsers to HTTPS, and refuses what would carry credentials in the clear.
+    """Redirects browsers to HTTPS, and refuses requests that would send credentials in the clear.
 
-    :param port: of the HTTPS listener; 0: there is none.
+    :param port: the port of the HTTPS listener; 0 if there is none.
     """
 
     isLeaf = True
@@ -36,7 +36,7 @@ class HTTPSRedirect(Resource):
         self._port = port
 
     def render(self, request: BoundedRequest) -> int:
-        """Answer any method."""
+        """Redirect or refuse a request of any method."""
         path = bytes(request.path)
         if request.method not in (b"GET", b"HEAD") or any(
             path == prefix or path.startswith(prefix + b"/") for prefix in _CLOSED
@@ -49,14 +49,14 @@ class HTTPSRedirect(Resource):
             return NOT_DONE_YET
         port = b"" if self._port == 443 else b":%d" % self._port
         location = b"https://%s%s%s" % (host[1], port, request.uri)
-        # Permanent redirects stay in browsers' memories: not longer than a day.
+        # Browsers cache permanent redirects; a day is enough.
         headers = {b"Location": location, b"Cache-Control": b"max-age=86400", b"Vary": b"Accept"}
         send(request, HTTPStatus.PERMANENT_REDIRECT, b"text/plain; charset=utf-8", b"use HTTPS\n", headers)
         return NOT_DONE_YET
 
 
 def accepts_html(request: BoundedRequest) -> bool:
-    """Whether a browser asks: ``*/*`` alone is what programs send."""
+    """Return whether the client accepts HTML explicitly, as browsers do; programs send only ``*/*``."""
     accepted = b",".join(request.requestHeaders.getRawHeaders(b"Accept") or ())
     match = _HTML.search(accepted)
     return match is not None and not (match[1] and _REFUSED.search(match[1]))

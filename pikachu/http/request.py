@@ -1,10 +1,10 @@
 # mypy: allow-untyped-calls
 # ruff: noqa: N802, N815 - the names are Twisted's
-"""Requests within bounds: how much a client may send, and for how long; see also :mod:`pikachu.http.channel`.
+"""HTTP requests within limits of size and time; see also :mod:`pikachu.http.channel`.
 
-twisted.web reads a body of any size before any resource sees the request, drops an overlong request line without a
-word, and answers some malformed requests without a length.  Here each of these gets a short answer and the
-connection is closed.
+twisted.web reads a body of any size before a resource sees the request, drops an overlong request line silently, and
+answers some malformed requests without a length.  This module answers each of these with a short error and closes the
+connection.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _log = Logger(namespace="pikachu.http")
 
 @dataclass(frozen=True, slots=True)
 class PathRule:
-    """What may be sent to the paths that start with *prefix*.
+    """The limits of requests to paths that start with *prefix*.
 
-    :param maximum_body: octets.
-    :param problems: a body that is too long is told of as problem details (RFC 9457).
+    :param maximum_body: maximum body size in bytes.
+    :param problems: report an oversized body as problem details (RFC 9457).
     """
 
     prefix: bytes
@@ -54,11 +54,11 @@ class PathRule:
 class Limits:
     """Limits of one site.
 
-    :param rules: the longest prefix that fits a path decides.
-    :param default: for all other paths.
+    :param rules: rules by prefix; the longest matching prefix applies.
+    :param default: the rule for all other paths.
     :param idle: seconds that a connection may be silent, between and within requests.
-    :param receive: seconds that a request may take to arrive, from its first octet to its last.
-    :param stall: seconds that a client may leave a full buffer of an answer unread.
+    :param receive: seconds that a request may take to arrive, from its first byte to its last.
+    :param stall: seconds that a client may leave a full response buffer unread.
     """
 
     rules: Sequence[PathRule] = ()
@@ -68,30 +68,30 @@ class Limits:
     stall: float = 60.0
 
     def rule(self, target: bytes) -> PathRule:
-        """The rule for a request target."""
-        fitting = [rule for rule in self.rules if target.startswith(rule.prefix)]
-        return max(fitting, key=lambda rule: len(rule.prefix)) if fitting else self.default
+        """Return the rule for a request target."""
+        matching = [rule for rule in self.rules if target.startswith(rule.prefix)]
+        return max(matching, key=lambda rule: len(rule.prefix)) if matching else self.default
 
 
 class BoundedRequest(server.Request):
-    """A request whose body is bounded, and which may outlive its client in peace."""
+    """A request with a bounded body, safe to answer after its client has disconnected."""
 
-    # twisted.web would name every answer without a type text/html.
+    # twisted.web would send text/html for every response without a type.
     defaultContentType = None
     channel: Channel
     site: Site
     content: BytesIO
-    # For an answer that would not end by itself: called when the site is being drained.
+    # Called when the site is being drained, to end a response that is open-ended.
     ending: Callable[[], None] | None = None
-    # What the client calls this server, kept by who hides it from Klein.
+    # The original Host field; removed from the headers before Klein sees the request.
     named_host: bytes | None = None
-    _room = 0
+    _remaining_body = 0
     _refused = False
     _began = 0.0
 
     @property
     def gone(self) -> bool:
-        """Whether the client hung up, or was answered: nothing more can be sent."""
+        """Whether the client has disconnected or the response is complete: nothing more can be sent."""
         return bool(self._disconnected or self.finished)
 
     @property
@@ -100,24 +100,24 @@ class BoundedRequest(server.Request):
         return peer_address(self.client)
 
     def gotLength(self, length: int | None) -> None:
-        """The header is complete: refuse a body that is too long before any of it is read."""
+        """Refuse an oversized body when the header is complete, before any of it is read."""
         rule = self.channel.site.limits.rule(self.channel.target)
         self._began = self.channel.site.clock.seconds()
-        # Who wants a form reads it within bounds (pikachu.http.forms); protocols read ``request.content``.
+        # Pages decode forms within bounds (pikachu.http.forms); protocols read ``request.content``.
         self._parsePOSTFormSubmission = False
-        self._room = rule.maximum_body
+        self._remaining_body = rule.maximum_body
         self.content = BytesIO()
         if len(self.requestHeaders.getRawHeaders(b"Host") or ()) > 1:
-            # RFC 9112 section 3.2: a proxy on the way may have looked at the other one.
+            # RFC 9112 section 3.2: a proxy may have used the other one.
             self._refused = True
             self.channel.refuse(HTTPStatus.BAD_REQUEST, "the request names more than one host")
-        elif length is not None and length > self._room:
+        elif length is not None and length > self._remaining_body:
             self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Keep a part of the body, if there is room."""
-        self._room -= len(data)
-        if self._room < 0:
+        """Store a chunk of the body, up to the limit."""
+        self._remaining_body -= len(data)
+        if self._remaining_body < 0:
             self._refuse_body()
         else:
             self.content.write(data)
@@ -131,16 +131,16 @@ class BoundedRequest(server.Request):
             )
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """The body is complete; one that was refused ends here."""
+        """Process a complete request, unless it was refused."""
         if self._refused:
             return
-        # A proxy's client names the whole URL (RFC 9112 section 3.2.2).
+        # Clients of a proxy send the absolute URL (RFC 9112 section 3.2.2).
         if path[:7].lower() == b"http://" or path[:8].lower() == b"https://":
             path = b"/" + path.split(b"/", 3)[3] if path.count(b"/") > 2 else b"/"
         super().requestReceived(command, path, version)
 
     def process(self) -> None:
-        """Find the resource and let it answer."""
+        """Find the resource and render it."""
         self.site = self.channel.site
         self.site.in_flight += 1
         self.responseHeaders.setRawHeaders(b"Server", [SERVER])
@@ -152,11 +152,11 @@ class BoundedRequest(server.Request):
         self.postpath = [unquote_to_bytes(part) for part in self.path[1:].split(b"/")]
         try:
             self.render(self.site.getResourceFor(self))
-        except Exception:  # noqa: BLE001 - whatever a resource does, the client gets an answer
+        except Exception:  # noqa: BLE001 - the client gets a response to any error of a resource
             self.processingFailed(Failure())
 
     def render(self, resource: IResource) -> None:
-        """Let a resource answer, at once or later."""
+        """Render a resource, immediately or later."""
         try:
             body = resource.render(self)
         except UnsupportedMethod as error:
@@ -169,7 +169,7 @@ class BoundedRequest(server.Request):
         self.finish()
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Log what no resource expected, and tell the client only where to find it in the log."""
+        """Log an unexpected error, and send the client only its id in the log."""
         failure_id = log_failure(reason, self)
         if self.startedWriting or self.producer:
             self.channel.abort()
@@ -179,20 +179,20 @@ class BoundedRequest(server.Request):
         return reason
 
     def finish(self) -> None:
-        """The answer is complete; nothing happens when the client is gone."""
+        """Finish the response, unless the client has disconnected."""
         if not self._disconnected:
             super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """The client hung up before it was answered."""
-        processed = self.site is not None
-        if processed:
+        """Log that the client disconnected before it was answered."""
+        is_processed = self.site is not None
+        if is_processed:
             self.site.log_access(self, CLIENT_GONE)
         super().connectionLost(reason)
 
 
 def log_failure(reason: Failure, request: BoundedRequest) -> str:
-    """Log an unexpected failure; give the id by which the log has it."""
+    """Log an unexpected failure and return its id in the log."""
     failure_id = secrets.token_hex(8)
     _log.failure(
         "internal error {failure_id} in {method} {path}",
@@ -205,11 +205,11 @@ def log_failure(reason: Failure, request: BoundedRequest) -> str:
 
 
 class Site(server.Site):
-    """A tree of resources with limits, an access log, and an orderly end.
+    """A resource tree with limits, an access log, and graceful shutdown.
 
-    :param clock: drives every timeout.
-    :param quick: answers some requests without the machinery; see :mod:`pikachu.http.fast_path`.
-    :ivar in_flight: requests that wait for their answer.
+    :param clock: the clock for all timeouts.
+    :param quick: the fast path for some requests; see :mod:`pikachu.http.fast_path`.
+    :ivar in_flight: the number of unanswered requests.
     """
 
     protocol = Channel  # type: ignore[assignment]
@@ -232,21 +232,21 @@ class Site(server.Site):
         self._drain_limit: IDelayedCall | None = None
 
     def startFactory(self) -> None:
-        """twisted.web would open a log file of its own here."""
+        """Do nothing: twisted.web would open its own log file."""
 
     def stopFactory(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: no log file is open."""
 
     def acceptableProtocols(self) -> list[bytes]:
-        """HTTP/1.1 only, whatever is installed."""
+        """Return HTTP/1.1 only, whatever is installed."""
         return [b"http/1.1"]
 
     def log(self, request: BoundedRequest) -> None:  # type: ignore[override]
-        """The access log's line of a request that was answered."""
+        """Log an answered request in the access log."""
         self.log_access(request, request.code)
 
     def log_access(self, request: BoundedRequest, status: int) -> None:
-        """The access log's line of a request.  A query is never in it: SCEP's holds a message, others a token."""
+        """Log a request in the access log, without its query, which may contain a SCEP message or a token."""
         self.in_flight -= 1
         _log.info(
             "{method} {path} {status} {octets} {milliseconds:.1f} ms {address}{name}",
@@ -260,16 +260,16 @@ class Site(server.Site):
         )
 
     def log_refusal(self, channel: Channel, status: int, line: str) -> None:
-        """The access log's line of what was refused before it became a request."""
+        """Log input in the access log that was refused before it became a request."""
         _log.info(
             "refused {status} {address}: {line}", status=status, address=peer_address(channel.getPeer()), line=line
         )
 
     def drain(self, timeout: float) -> Deferred[None]:
-        """Close idle connections, let the others finish, and after *timeout* seconds close those also.
+        """Close idle connections, let the others finish, and close those too after *timeout* seconds.
 
-        The Deferred fires when no connection is left; it never fails.  Stop listening first.  Called again, it
-        waits for the same end.
+        The Deferred fires when all connections are closed; it never fails.  Stop listening first.  Repeated calls wait
+        for the same event.
         """
         done: Deferred[None] = Deferred()
         self._drained.append(done)
@@ -290,7 +290,7 @@ class Site(server.Site):
             channel.abort()
 
     def forget(self, channel: Channel) -> None:
-        """A connection is gone."""
+        """Remove a closed connection."""
         self.channels.discard(channel)
         if not self.channels:
             self._finish_drain()
@@ -306,5 +306,5 @@ class Site(server.Site):
             done.callback(None)
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
-        """A channel for a new connection; none once the site is being drained."""
+        """Return a channel for a new connection, or None while the site is being drained."""
         return None if self.draining else super().buildProtocol(addr)

@@ -21,16 +21,15 @@ Refusal: TypeAlias = Callable[[BoundedRequest, PikachuError], None]
 
 
 class ProtocolResource(Resource):
-    """A leaf of the tree that answers with coroutines.
+    """A leaf resource that answers with coroutines.
 
-    What the coroutine raises of :class:`pikachu.core.errors.PikachuError` goes to :meth:`refuse`, the one
-    table of answers.  Everything else is logged with an id, and the client is told that id.  When the client hangs
-    up, the coroutine is cancelled; issuance shields itself (:func:`pikachu.core.concurrency.shield`).
+    A :class:`pikachu.core.errors.PikachuError` raised by the coroutine is passed to :meth:`refuse`.  Any other error is
+    logged with an id, which is sent to the client.  When the client disconnects, the coroutine is cancelled; issuance
+    shields itself (:func:`pikachu.core.concurrency.shield`).
 
-    :cvar methods: HTTP method → coroutine method's name, such as ``{b"GET": "answer_get"}``.  HEAD is served where
-        GET is, by the same coroutine.
-    :cvar time_limit: seconds after which the coroutine is cancelled and the client told that this server has too
-        much to do.
+    :cvar methods: HTTP method → name of the coroutine method, such as ``{b"GET": "answer_get"}``.  HEAD is served by
+        the coroutine of GET.
+    :cvar time_limit: seconds after which the coroutine is cancelled and the client gets the error Overloaded.
     """
 
     isLeaf = True
@@ -38,7 +37,7 @@ class ProtocolResource(Resource):
     time_limit: ClassVar[float] = 60.0
 
     def refuse(self, request: BoundedRequest, error: PikachuError) -> None:
-        """Answer with the outlet's form of *error*."""
+        """Send *error* in the form of the protocol."""
         raise NotImplementedError
 
     def render(self, request: BoundedRequest) -> int:
@@ -54,7 +53,7 @@ class ProtocolResource(Resource):
 
 
 def serve(request: BoundedRequest, answer: Answer, refuse: Refusal, time_limit: float) -> Deferred[None]:
-    """Run *answer* for *request* and answer for it what it does not.
+    """Run *answer* for *request*, and send a response for its errors.
 
     :return: fires when the coroutine has ended; never fails.
     """
@@ -74,7 +73,7 @@ def serve(request: BoundedRequest, answer: Answer, refuse: Refusal, time_limit: 
         elif isinstance(error, PikachuError):
             try:
                 refuse(request, error)
-            except Exception:  # noqa: BLE001 - an outlet's table may have a fault too
+            except Exception:  # noqa: BLE001 - the refusal itself may fail
                 request.processingFailed(Failure())
         else:
             request.processingFailed(reason)
@@ -98,6 +97,6 @@ class NotFoundResource(Resource):
         Resource.__init__(self)
 
     def render(self, request: BoundedRequest) -> int:
-        """One line of text."""
+        """Send one line of text."""
         text_error(request, 404, "nothing here")
         return NOT_DONE_YET

@@ -1,7 +1,7 @@
-"""Responses that every client can read: a length, one write, few headers; conditional and partial answers.
+"""Responses that every client can read: a length, one write, few headers; conditional and range responses.
 
-Many clients of a certificate authority refuse chunked answers, read the header block in one read of 1,024 octets,
-or wait for a length, so nothing here is ever chunked.
+Many clients of a certification authority refuse chunked responses, read the header block in one read of 1,024 bytes,
+or require a length, so responses are never chunked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = Logger()
 SERVER: Final = b"Pikachu"
 TEXT: Final = b"text/plain; charset=utf-8"
 PROBLEM_JSON: Final = b"application/problem+json"
-# Above this a body is fed as the peer reads it, so slow readers of one CRL share its memory.
+# Bytes from which a body is streamed as the peer reads it, so that slow readers of a CRL don't each hold a copy.
 STREAMED_FROM: Final = 128 * 1024
 _SLICE: Final = 64 * 1024
 
@@ -43,12 +43,12 @@ def _http_date(seconds: int) -> bytes:
 
 
 def http_date(when: float | datetime) -> bytes:
-    """An HTTP date (RFC 9110 section 5.6.7) of seconds since 1970 or an aware datetime; fractions are dropped."""
+    """Format an HTTP date (RFC 9110 section 5.6.7) from seconds since 1970 or an aware datetime, without fractions."""
     return _http_date(int(when.timestamp() if isinstance(when, datetime) else when))
 
 
 def parse_http_date(value: bytes) -> datetime | None:
-    """The instant of an HTTP date in the form that clients must send; ``None`` for anything else."""
+    """Parse an HTTP date in the form that clients must send; return None for any other."""
     match = _IMF_DATE.fullmatch(value.decode("latin-1"))
     if match is None or match[2] not in _MONTHS:
         return None
@@ -60,23 +60,23 @@ def parse_http_date(value: bytes) -> datetime | None:
 
 
 def phrase(status: int) -> bytes:
-    """The reason phrase of a status."""
+    """Return the reason phrase of a status."""
     return HTTPStatus(status).phrase.encode("ascii")
 
 
 class Content(Protocol):
-    """A body that is not all in memory."""
+    """A body that is not entirely in memory."""
 
     @property
     def size(self) -> int:
-        """Octets."""
+        """The size in bytes."""
 
     def read(self, start: int, stop: int) -> bytes:
-        """The octets from *start* to before *stop*.  Raises OSError, also when there are fewer."""
+        """Return the bytes from *start* to before *stop*.  Raises OSError, also when there are fewer."""
 
 
 class _InMemory:
-    """A body in memory, given in pieces without a copy of the whole."""
+    """A body in memory, read in pieces without copying the whole."""
 
     def __init__(self, body: bytes) -> None:
         self._body = memoryview(body)
@@ -88,7 +88,7 @@ class _InMemory:
 
 @implementer(IPushProducer)
 class _Slices:
-    """Gives a long body to its request slice by slice, until the peer's buffer is full, and again when it has room."""
+    """Streams a long body in slices, pausing while the write buffer is full."""
 
     def __init__(self, request: Any, content: Content, part: Part) -> None:
         self._request = request
@@ -110,7 +110,7 @@ class _Slices:
         try:
             part = content.read(self._position, stop)
         except OSError as error:
-            # The length is told already: all that is left is to end before it.
+            # The length is already sent, so the only option is to end the connection before it.
             log.error("a body could not be read to its end: {error}", error=str(error))
             self._content = None
             self._channel.forceAbortClient()
@@ -139,13 +139,13 @@ def send(
     headers: Mapping[bytes, bytes] | None = None,
     part: Part | None = None,
 ) -> None:
-    """Answer and finish; without effect when the client is gone or was answered.
+    """Send a response and finish; does nothing if the client has disconnected or was answered.
 
     HEAD gets the same headers and no body; 204 and 304 have neither body nor length (RFC 9110 section 6.4.1).
 
-    :param content_type: ``None`` only where there is no body.
-    :param headers: further ones, at most eight, for a small header block.
-    :param part: which octets of *body*; all by default.
+    :param content_type: ``None`` only without a body.
+    :param headers: additional fields, at most eight, for a small header block.
+    :param part: the range of *body* to send; all by default.
     :raises OSError: when *body* can't be read; nothing is sent then.
     """
     if request.finished or request._disconnected:
@@ -167,7 +167,7 @@ def send(
     if not unsent and size > STREAMED_FROM:
         slices = _Slices(request, content, part)
         request.registerProducer(slices, True)
-        # A buffer that is full already says so no second time; it will tell when it has room.
+        # A buffer that is already full does not pause the producer again; it resumes it when it has room.
         channel: Any = request.channel
         if not channel.full:
             slices.resumeProducing()
@@ -177,21 +177,23 @@ def send(
 
 
 def text_error(request: Request, status: int, line: str, headers: Mapping[bytes, bytes] | None = None) -> None:
-    """Answer with one line of text, which anybody may read."""
+    """Send one line of public text."""
     send(request, status, TEXT, f"{line}\n".encode(), headers)
 
 
 def not_allowed(request: Request, methods: Iterable[bytes]) -> None:
-    """405 with the methods that are allowed (RFC 9110 section 15.5.6)."""
+    """Send 405 with the allowed methods (RFC 9110 section 15.5.6)."""
     allowed = b", ".join(sorted(methods))
     text_error(request, HTTPStatus.METHOD_NOT_ALLOWED, f"allowed here: {allowed.decode('ascii')}", {b"Allow": allowed})
 
 
 def not_modified(request: Request, etag: bytes, last_modified: datetime | None, now: datetime) -> bool:
-    """Whether a GET or HEAD is to be answered with 304 (RFC 9110 section 13.2.2).
+    """Return whether to answer a GET or HEAD with 304 (RFC 9110 section 13.2.2).
 
-    :param etag: strong, with its quotes.
-    :param last_modified: whole seconds; a date that can't be read, or lies in the future, is as if it were not there.
+    An If-Modified-Since that is malformed or in the future is ignored.
+
+    :param etag: the strong entity tag, with its quotes.
+    :param last_modified: the date of the body; fractions of seconds are ignored.
     """
     if request.method not in (b"GET", b"HEAD"):
         return False
@@ -208,23 +210,23 @@ def not_modified(request: Request, etag: bytes, last_modified: datetime | None, 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A range of a body: *start* to *stop*, which is one past the last octet."""
+    """A range of a body, from *start* to before *stop*, in bytes."""
 
     start: int
     stop: int
 
 
 class RangeNotSatisfiable(Exception):
-    """The range lies outside the body: 416."""
+    """The range lies outside the body (status 416)."""
 
 
 def requested_part(request: Request, length: int, etag: bytes, last_modified: datetime | None) -> Part | None:
-    """The one range asked for of a body of *length* octets; ``None``: send all of it.
+    """Return the requested range of a body of *length* bytes, or None to send all of it.
 
-    Several ranges, other units and ranges that can't be read are ignored, as RFC 9110 section 14.2 allows; so is
-    one whose If-Range names another version (section 13.1.5).
+    Several ranges, other units and malformed ranges are ignored, as RFC 9110 section 14.2 allows; so is a range whose
+    If-Range names another version (section 13.1.5).
 
-    :raises RangeNotSatisfiable: for 416.
+    :raises RangeNotSatisfiable: when the range lies outside the body.
     """
     if request.method != b"GET":
         return None
@@ -261,10 +263,10 @@ def send_download(
     last_modified: datetime | None = None,
     headers: Mapping[bytes, bytes] | None = None,
 ) -> None:
-    """Answer a GET or HEAD for a whole object, a part of it, or 304 when the client has it.
+    """Answer a GET or HEAD with the whole body, a range of it, or 304 when the client has it.
 
-    :param etag: strong, with its quotes.
-    :param headers: sent with each of these answers, such as Cache-Control and Expires.
+    :param etag: the strong entity tag, with its quotes.
+    :param headers: sent with all of these responses, such as Cache-Control and Expires.
     :raises OSError: when *body* can't be read; nothing is sent then.
     """
     size = len(body) if isinstance(body, bytes) else body.size

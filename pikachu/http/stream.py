@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls
 # ruff: noqa: N802 - the names are Twisted's
-"""Server-sent events: an answer that goes on until either side ends it.
+"""Server-sent events: a response that lasts until either side closes it.
 
-What a client does not read is not kept for it: of each kind of event only the newest waits until it reads on.
+Events for a slow client are not queued: only the newest event of each kind waits until it reads.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import phrase
 
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
-#: Seconds between comments that keep proxies from thinking that nobody is there, and tell us when nobody is.
+#: Seconds between comments that prevent proxy timeouts and detect closed connections.
 KEEP_ALIVE: Final = 20.0
-# Milliseconds after which a browser comes back.
+# Milliseconds after which a browser reconnects.
 _RETRY: Final = 3000
 
 
 @implementer(IPushProducer)
 class EventStream:
-    """One client that listens.
+    """The event stream of one client.
 
-    :param ended: called once, whoever ends it.
+    :param ended: called once when the stream ends, from either side.
     """
 
     def __init__(self, request: BoundedRequest, clock: IClock, ended: Callable[[], None]) -> None:
@@ -38,11 +38,11 @@ class EventStream:
         self._clock = clock
         self._ended: Callable[[], None] | None = ended
         self._paused = False
-        self._kept: dict[str, Mapping[str, object]] = {}
-        self._alive: IDelayedCall | None = None
+        self._unsent: dict[str, Mapping[str, object]] = {}
+        self._keep_alive_call: IDelayedCall | None = None
 
     def open(self, headers: Mapping[bytes, bytes]) -> None:
-        """Begin the answer."""
+        """Start the response."""
         request = self._request
         if request.gone:
             self._end()
@@ -61,16 +61,16 @@ class EventStream:
         self._keep_alive()
 
     def send(self, event: str, data: Mapping[str, object]) -> None:
-        """Tell of *event*; what a slow client has not been told of that kind yet is forgotten."""
+        """Send an event; for a slow client it replaces an unsent one of the same kind."""
         if self._ended is None:
             return
         if self._paused:
-            self._kept[event] = data
+            self._unsent[event] = data
         else:
             self._write(f"event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n")
 
     def close(self) -> None:
-        """End the answer; browsers come back by themselves."""
+        """Close the stream; browsers reconnect automatically."""
         if self._ended is None:
             return
         self._end()
@@ -79,18 +79,18 @@ class EventStream:
             self._request.finish()
 
     def pauseProducing(self) -> None:
-        """The client does not read."""
+        """Stop sending while the client does not read."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """The client has read what it was sent."""
+        """Send the waiting events when the client has read."""
         self._paused = False
-        kept, self._kept = self._kept, {}
-        for event, data in kept.items():
+        unsent, self._unsent = self._unsent, {}
+        for event, data in unsent.items():
             self.send(event, data)
 
     def stopProducing(self) -> None:
-        """The client is gone."""
+        """End the stream when the client has disconnected."""
         self._end()
 
     def _write(self, text: str) -> None:
@@ -98,13 +98,13 @@ class EventStream:
             self._request.write(text.encode())
 
     def _keep_alive(self) -> None:
-        self._alive = self._clock.callLater(KEEP_ALIVE, self._keep_alive)
+        self._keep_alive_call = self._clock.callLater(KEEP_ALIVE, self._keep_alive)
         if not self._paused:
             self._write(": still here\n\n")
 
     def _end(self) -> None:
-        if self._alive is not None and self._alive.active():
-            self._alive.cancel()
+        if self._keep_alive_call is not None and self._keep_alive_call.active():
+            self._keep_alive_call.cancel()
         ended, self._ended = self._ended, None
         if ended is not None:
             ended()

@@ -1,4 +1,4 @@
-"""The tree of resources of one listener."""
+"""The resource tree of a listener."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pikachu.http.resources import NotFoundResource
 
 
 class Tree(Resource):
-    """Resources by the first segment of the path; everything else goes, with its whole path, to a fallback.
+    """Resources by the first path segment; a fallback resource gets all other requests with their whole path.
 
-    :param fallback: answers what nobody else does, the tree's own address included; by default with 404.
+    :param fallback: the resource for all other paths, including that of the tree itself; by default 404.
     """
 
     def __init__(self, fallback: IResource | None = None) -> None:
@@ -19,19 +19,19 @@ class Tree(Resource):
         self._fallback: IResource = fallback or NotFoundResource()
 
     def getChild(self, path: bytes, request: Request) -> IResource:
-        """The fallback, with the path as if it stood at the root."""
+        """Return the fallback, with the path as if it were the root resource."""
         if request.prepath:
             request.postpath = [request.prepath.pop(), *(request.postpath or [])]
         return self._fallback
 
     def render(self, request: Request) -> bytes | int:
-        """The tree itself is nothing to see."""
+        """Render the fallback."""
         rendered: bytes | int = self._fallback.render(request)
         return rendered
 
 
 class ParentDirectory(Resource):
-    """One leaf for an address and what lies below it, another for the files there: names with a suffix."""
+    """A leaf for a path and those below it, and another for files: names with a suffix."""
 
     isLeaf = True
 
@@ -41,7 +41,7 @@ class ParentDirectory(Resource):
         self._files = files
 
     def render(self, request: Request) -> bytes | int:
-        """Let the right one answer; a slash at the end makes no difference."""
+        """Render the matching leaf; a trailing slash makes no difference."""
         names = [segment for segment in request.postpath or [] if segment]
         chosen = self._files if names and b"." in names[-1] else self._itself
         rendered: bytes | int = chosen.render(request)

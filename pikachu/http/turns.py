@@ -1,8 +1,7 @@
-"""Fairness between connections: what has arrived is processed in small steps, one a connection and reactor turn.
+"""Fair scheduling of connections: input is processed in small steps, one per connection and reactor turn.
 
-A client may send thousands of requests in one piece.  Answering them in the turn in which they arrive would keep
-everybody else waiting, so a connection with more to process queues behind the others, and between two turns the
-reactor reads, writes and accepts.
+A client may send thousands of requests at once.  Answering them in one turn would block all other connections, so a
+connection with more input queues behind the others, and between two turns the reactor reads, writes and accepts.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from twisted.logger import Logger
 
 from pikachu.core.interfaces import IClock, IDelayedCall
 
-# Time that steps may take in one turn, in seconds; the step that exceeds it is the last one.
+# Maximum seconds of one turn; the step that exceeds it is its last.
 MAX_TURN_SECONDS: Final = 0.01
 
 _log = Logger(namespace="pikachu.http")
@@ -28,13 +27,13 @@ class ITurnTaker(Protocol):
         """Do one bounded step; add this connection to the scheduler again when there is more to process."""
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close immediately."""
 
 
 class TurnScheduler:
-    """A round robin of the connections that have something to process.
+    """A round-robin queue of the connections with input to process.
 
-    :param clock: calls at the next turn of the reactor.
+    :param clock: schedules the next reactor turn.
     """
 
     def __init__(self, clock: IClock) -> None:
@@ -43,12 +42,12 @@ class TurnScheduler:
         self._next_turn: IDelayedCall | None = None
 
     def add(self, channel: ITurnTaker) -> None:
-        """Give *channel* a step, at the next turn at the earliest; it has one place in the queue."""
+        """Queue a step of *channel* for the next turn or later; each channel is queued once."""
         self._queue[channel] = None
         self._schedule()
 
     def discard(self, channel: ITurnTaker) -> None:
-        """Forget a connection that is gone."""
+        """Remove a closed connection."""
         self._queue.pop(channel, None)
         if not self._queue and self._next_turn is not None:
             self._next_turn.cancel()
@@ -62,7 +61,7 @@ class TurnScheduler:
         self._next_turn = None
         seconds = self._clock.seconds
         began = seconds()
-        # Those that are added meanwhile stand behind, and have to wait for the next turn.
+        # Connections added meanwhile are behind the others and wait for the next turn.
         for _ in range(len(self._queue)):
             if not self._queue:
                 break
@@ -79,24 +78,24 @@ class TurnScheduler:
 
 
 class WriteSide:
-    """The flow control that twisted.web may use: who is told that the peer does not read what is sent.
+    """The flow control available to twisted.web: only notification that the write buffer is full.
 
-    When to read is decided by the channel alone, by what is buffered in either direction.
+    The channel alone decides when to read, by the amount of buffered data in either direction.
     """
 
     def __init__(self, transport: Any) -> None:
         self._transport = transport
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """Ignore twisted.web's wish to stop reading."""
+        """Ignore twisted.web's request to stop reading."""
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """Ignore twisted.web's wish to read."""
+        """Ignore twisted.web's request to read."""
 
     def registerProducer(self, producer: IPushProducer, streaming: bool) -> None:  # noqa: N802 - Twisted's
-        """Register who is told when the transport's buffer is full, and when it is empty."""
+        """Register the producer that is paused when the transport's buffer is full, and resumed when it is empty."""
         self._transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:  # noqa: N802 - Twisted's name
-        """Unregister who was told."""
+        """Unregister the producer."""
         self._transport.unregisterProducer()
