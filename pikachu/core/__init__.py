@@ -1,5 +1,5 @@
-"""What every layer uses: errors, values of the model, interfaces, worker pools, sealing.
+"""The foundation of every layer: errors, model values, interfaces, worker pools, sealing.
 
-Begin with ``errors`` (every failure by name) and ``model`` (the values that layers hand to each other);
-``interfaces`` are the boundaries between layers as structural types.  Imports nothing else of this program.
+Begin with ``errors`` (the error classes) and ``model`` (the values passed between layers); ``interfaces`` are the
+boundaries between layers as structural types.  It imports no other package of this program.
 """

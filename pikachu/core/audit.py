@@ -1,4 +1,4 @@
-"""What is recorded of what somebody does (AUD-1)."""
+"""Audit events for the actions of principals (AUD-1)."""
 
 from __future__ import annotations
 

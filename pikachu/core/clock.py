@@ -1,4 +1,4 @@
-"""The machine's clock, and timers that don't depend on it: it may be set at any time."""
+"""The system clock, and timers that don't depend on it, since it may be set at any time."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class SystemClock:
     def callLater(  # noqa: N802 - as IReactorTime names it
         self, delay: float, callable: Callable[..., object], *args: object, **kwargs: object
     ) -> IDelayedCall:
-        """Call after *delay* seconds, whatever happens to the clock meanwhile."""
+        """Call after *delay* seconds, even if the clock is set meanwhile."""
         call: IDelayedCall = self._reactor.callLater(delay, callable, *args, **kwargs)
         return call
 
 
 def use_monotonic_timers(reactor: Any) -> None:
-    """Count delays by the monotonic clock.
+    """Measure delays with the monotonic clock.
 
-    Twisted counts them by the wall clock, so that one that is set back by an hour would stop timeouts, CRLs on schedule
-    and the search for other processes' revocations for an hour.  A call that waits already keeps its time, so this is
-    done before there is any.
+    Twisted uses the wall clock: setting it back by an hour would stop timeouts, scheduled CRLs and polling for other
+    processes' revocations for an hour.  Delayed calls keep the time base they were created with, so this does nothing
+    once there are any.
     """
     if not reactor.getDelayedCalls():
         reactor.seconds = time.monotonic

@@ -1,4 +1,4 @@
-"""The only module that knows threads: named, bounded worker pools, and the shield around issuance."""
+"""Named, bounded worker pools, the only users of threads, and the shield around issuance."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 class IThreadCaller(Protocol):
-    """The one ability of the reactor that a pool needs."""
+    """The only method of the reactor that a pool needs."""
 
     def callFromThread(self, callable: Callable[..., object], *args: object, **kwargs: object) -> None:  # noqa: N802
         """Call in the reactor's thread."""
 
 
 class WorkerPool(Service):
-    """A bounded pool of threads with a name.
+    """A named, bounded thread pool.
 
-    :param size: threads.
-    :param queue: how many calls may wait; one more fails with Overloaded at once.
+    :param size: maximum number of threads.
+    :param queue: maximum number of waiting calls; further calls fail with Overloaded immediately.
     """
 
     def __init__(self, name: str, reactor: IThreadCaller, size: int, queue: int = 1000) -> None:
@@ -40,12 +40,12 @@ class WorkerPool(Service):
         self._started = False
 
     def startService(self) -> None:
-        """Start the threads' supervision; threads are made as work comes."""
+        """Start the pool; threads are created on demand."""
         Service.startService(self)
         self._start()
 
     def stopService(self) -> None:
-        """Finish what is queued, then end the threads."""
+        """Finish the queued calls, then stop the threads."""
         Service.stopService(self)
         if self._started:
             self._started = False
@@ -57,7 +57,7 @@ class WorkerPool(Service):
             self._pool.start()
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Do *work* in a thread; see :class:`pikachu.core.interfaces.IWorkerPool`."""
+        """Run *work* in a thread; see :class:`pikachu.core.interfaces.IWorkerPool`."""
         result: Deferred[T] = Deferred()
         if self._outstanding >= self._limit:
             result.errback(Failure(Overloaded("this server has too much to do; try again soon", pool=self.pool_name)))
@@ -76,23 +76,23 @@ class WorkerPool(Service):
             self._reactor.callFromThread(deliver, success, value)
 
         self._pool.callInThreadWithCallback(finished, functools.partial(work, *args, **kwargs))
-        # A cancelled wait must not fire twice; the work itself can't be taken back.
+        # A cancelled Deferred must not fire twice; the work itself can't be cancelled.
         return shield(result)
 
 
 class ImmediatePool:
-    """Runs the work at once, in the caller's thread: for the command line and for tests."""
+    """A pool that runs work immediately in the caller's thread, for the command line and for tests."""
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Do *work* now."""
+        """Run *work* immediately."""
         return maybeDeferred(work, *args, **kwargs)
 
 
 def shield(work: Deferred[T]) -> Deferred[T]:
-    """A Deferred that gives the result of *work*; cancelling it leaves *work* alone.
+    """Return a Deferred with the result of *work*; cancelling it does not cancel *work*.
 
-    A client that hangs up cancels the handler that serves it.  What has begun to issue a certificate goes on
-    all the same, or a certificate would be signed that nobody recorded.
+    A client that disconnects cancels its request handler.  Issuance continues nevertheless, or a certificate could be
+    signed without being recorded.
     """
     abandoned = False
 
@@ -115,12 +115,12 @@ def shield(work: Deferred[T]) -> Deferred[T]:
 
 
 def start(work: Coroutine[Any, Any, T]) -> Deferred[T]:
-    """Run a coroutine that awaits Deferreds, to its end whatever becomes of the caller."""
+    """Run a coroutine that awaits Deferreds to completion, even if the caller cancels."""
     return shield(Deferred.fromCoroutine(work))
 
 
 def uncancelled(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferred[T]]:
-    """Decorator for ``async def``: a call starts the work and gives its Deferred; see :func:`start`."""
+    """Decorate an ``async def`` so that a call starts it and returns its Deferred; see :func:`start`."""
 
     @functools.wraps(work)
     def call(*args: P.args, **kwargs: P.kwargs) -> Deferred[T]:

@@ -1,7 +1,7 @@
-"""Edits of the same object at the same time: one of them is told, and overwrites nothing without knowing.
+"""Optimistic locking of edits: a concurrent edit of the same object fails instead of overwriting changes.
 
-An edit names the versions that it may replace.  One that names none, such as a program that sets a single field, is
-repeated on what is there.
+An edit names the versions that it may replace.  An edit without versions, such as a program setting a single field, is
+retried on the current version.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from pikachu.core.errors import Conflict, EditConflict
 
 T = TypeVar("T")
 
-#: The versions that a change may replace; ``None``: any.
+#: The versions that a change may replace; ``None`` for any.
 Versions: TypeAlias = frozenset[int] | None
 
 _ATTEMPTS: Final = 20
 
 
 def require_version(
-    expected: Versions, version: int, what: str, changed_by: str | None, changed_at: datetime | None
+    expected: Versions, version: int, kind: str, changed_by: str | None, changed_at: datetime | None
 ) -> None:
-    """Require that *version*, which is stored, is one that the change may replace.
+    """Require that the change may replace the stored *version*.
 
-    :param what: the kind of object, for a person.
+    :param kind: the kind of object, for the error message.
     :raises EditConflict: when it is not.
     """
     if expected is not None and version not in expected:
-        raise EditConflict.of(what, changed_by, changed_at)
+        raise EditConflict.of(kind, changed_by, changed_at)
 
 
 async def repeat(change: Callable[[], Awaitable[T]], expected: Versions) -> T:
-    """Do *change*, which reads and writes, again when others wrote between the two.
+    """Run *change*, which reads and writes, and retry it after concurrent changes.
 
-    :param expected: unless it is ``None`` the first conflict is final.
+    :param expected: unless ``None``, the first conflict is final.
 
-    Fails with what *change* fails with, and with Conflict when others never stop.
+    Fails with the errors of *change*, and with Conflict when concurrent changes don't stop.
     """
     for _ in range(_ATTEMPTS):
         try:

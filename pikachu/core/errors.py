@@ -1,8 +1,7 @@
-"""Everything that can go wrong, named by what happened.
+"""The error classes of the program, named by cause.
 
-No HTTP status, failInfo or OCSP status is in here: each outlet has one table
-that maps these classes (``docs/errors.md``), and a test requires every class
-to have an entry in each.
+They contain no HTTP status, failInfo or OCSP status: each protocol has one table that maps these classes
+(``docs/errors.md``), and a test requires every class to have an entry in each.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ class PikachuError(Exception):
 
 
 class RequestError(PikachuError):
-    """The caller can mend it."""
+    """An error that the caller can correct."""
 
 
 class MalformedRequest(RequestError):
-    """The bytes are not what the protocol says they should be."""
+    """The bytes do not conform to the protocol."""
 
 
 class TooLarge(RequestError):
-    """The request, or a part of it, exceeds a limit of this server."""
+    """The request, or a field of it, exceeds a limit of this server."""
 
 
 class UnsupportedAlgorithm(RequestError):
@@ -44,35 +43,35 @@ class UnsupportedAlgorithm(RequestError):
 
 
 class BadCSR(RequestError):
-    """The certificate signing request can't be accepted, whoever asks."""
+    """The certificate signing request can't be accepted from any requester."""
 
 
 class BadPublicKey(BadCSR):
-    """The key in the request is weak, malformed or of a kind not accepted."""
+    """The key in the CSR is weak, malformed or of a type not accepted."""
 
 
 class ProofOfPossessionFailed(BadCSR):
-    """The request's signature does not verify with the key in it."""
+    """The CSR's signature does not verify with the key in it."""
 
 
 class MessageCheckFailed(RequestError):
-    """A signed or encrypted message does not verify or decrypt (one answer for all of these)."""
+    """A signed or encrypted message does not verify or decrypt (one error for all causes)."""
 
 
 class UnknownRecipient(RequestError):
-    """A message was encrypted for a certificate that is not this server's."""
+    """A message is encrypted for a certificate that is not this server's."""
 
 
 class BadTime(RequestError):
-    """A signing time too far from now."""
+    """The signing time is too far from the current time."""
 
 
 class AuthenticationFailed(RequestError):
-    """No credentials, or credentials that prove nothing."""
+    """Credentials are missing or invalid."""
 
 
 class NotAuthorized(RequestError):
-    """Known, but not allowed to do this."""
+    """The authenticated principal may not do this."""
 
 
 class InactiveOwner(NotAuthorized):
@@ -80,13 +79,13 @@ class InactiveOwner(NotAuthorized):
 
 
 class PolicyViolation(RequestError):
-    """The enrollment policy does not allow what was asked for."""
+    """The enrollment policy does not permit the request."""
 
 
 class BadTemplate(RequestError):
     """A certificate template or a policy's extension text is wrong.
 
-    :param line: where, from 1; 0 when it is the text as a whole.
+    :param line: the line number, from 1; 0 for the text as a whole.
     """
 
     def __init__(self, line: int, reason: str, **context: object) -> None:
@@ -95,33 +94,34 @@ class BadTemplate(RequestError):
 
 
 class ConfirmationRequired(RequestError):
-    """The operation must be confirmed before it is done."""
+    """The operation requires confirmation."""
 
 
 class NotFound(RequestError):
-    """No such object, or none that the caller may know of."""
+    """The object does not exist, or the caller may not see it."""
 
 
 class UnknownSerial(NotFound):
-    """No certificate of this authority has that serial."""
+    """No certificate of this authority has that serial number."""
 
 
 class Conflict(RequestError):
-    """The state of the object does not allow it, or its name is taken."""
+    """The state of the object does not permit the operation, or its name is taken."""
 
 
 class EditConflict(Conflict):
-    """Somebody else changed the object after the caller loaded it."""
+    """Another user changed the object after the caller loaded it."""
 
     @classmethod
-    def of(cls, what: str, changed_by: str | None, changed_at: datetime | None) -> EditConflict:
-        """Return the error for a *what* that is not the loaded one any more.
+    def of(cls, kind: str, changed_by: str | None, changed_at: datetime | None) -> EditConflict:
+        """Return the error for an object that was changed after it was loaded.
 
-        :param changed_by: ``None`` where that is not recorded; likewise *changed_at*.
+        :param kind: the kind of object, for the message.
+        :param changed_by: ``None`` when not recorded; likewise *changed_at*.
         """
         time = "" if changed_at is None else f" on {changed_at:%Y-%m-%d at %H:%M:%S} UTC"
         return cls(
-            f"{changed_by or 'Somebody'} changed this {what}{time}, after you loaded it. Your changes were not saved."
+            f"{changed_by or 'Somebody'} changed this {kind}{time}, after you loaded it. Your changes were not saved."
         )
 
 
@@ -130,7 +130,7 @@ class QuotaExceeded(Conflict):
 
 
 class RateLimited(RequestError):
-    """Too many failures from here; try later.
+    """The client has caused too many failures and must wait.
 
     :param retry_after: seconds to wait.
     """
@@ -141,9 +141,9 @@ class RateLimited(RequestError):
 
 
 class Unavailable(PikachuError):
-    """Something that this server needs does not answer now.
+    """A dependency of this server does not answer.
 
-    :param retry_after: seconds after which a new try makes sense.
+    :param retry_after: seconds after which to retry.
     """
 
     def __init__(self, public: str, *, retry_after: int = 5, **context: object) -> None:
@@ -164,7 +164,7 @@ class DirectoryUnavailable(Unavailable):
 
 
 class SecretKeyChanged(Unavailable):
-    """What is stored here was sealed under another SECRET_KEY."""
+    """A stored secret was sealed under another SECRET_KEY."""
 
 
 class Overloaded(Unavailable):
@@ -172,16 +172,16 @@ class Overloaded(Unavailable):
 
 
 class IssuanceFailed(PikachuError):
-    """An invariant of issuance broke; nothing was handed out, operators are told."""
+    """An invariant of issuance was violated; nothing was issued, and the error is logged."""
 
 
 class ConfigError(Exception):
-    """The program can't start with this configuration.  One line, for the operator."""
+    """The program can't start with this configuration; the message is one line for the operator."""
 
 
 def entry_of(error: PikachuError, table: Mapping[type[PikachuError], T]) -> T:
-    """What an outlet's *table* says of the class of *error*, or of the nearest class above it.
+    """Return the entry of *table* for the class of *error*, or for its nearest base class.
 
-    :param table: has an entry for :class:`PikachuError`.
+    :param table: a protocol's error table, with an entry for :class:`PikachuError`.
     """
     return next(table[kind] for kind in type(error).__mro__ if kind in table)

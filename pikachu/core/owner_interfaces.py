@@ -1,4 +1,4 @@
-"""The store's boundary for owners: whether one may act, and how one ends (see docs/adr/0002)."""
+"""The store's interface for owners: their state, changes and deletion (see docs/adr/0002)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class IOwnerStore(Protocol):
     """Accounts as the owners of certificates, keys, CSRs, requests and challenge passwords."""
 
     def require_active_owner(self, owner_id: int | None) -> Deferred[None]:
-        """Fails with InactiveOwner where that account may not act; ``None`` stands for what never had an owner."""
+        """Require that the owning account may act; None is for objects without an owner.  Fails with InactiveOwner."""
 
     def change_account(
         self,
@@ -26,15 +26,15 @@ class IOwnerStore(Protocol):
         now: datetime,
         revocation: OwnerRevocation | None = None,
     ) -> Deferred[Account]:
-        """Role, state, e-mail and password hash.
+        """Change role, state, e-mail or password hash.
 
-        *decide* is called in the transaction that writes, maybe more than once and in another thread: it gives what the
-        account that it is shown becomes, and what is recorded, ``None`` where nothing changes.  Sessions end with the
-        password and with the state active, tokens with that state.  Fails with what *decide* raises, with NotFound, and
-        with Conflict when no active admin would remain, or when one becomes active whose certificates are still
-        being revoked.
+        A change of the password ends all sessions; leaving the state active ends sessions and tokens.  Fails with the
+        errors of *decide*, with NotFound, and with Conflict when no active administrator would remain, or when an
+        account becomes active whose certificates are still being revoked.
 
-        :param revocation: an order that is stored with it; MalformedRequest when the account is active then.
+        :param decide: called in the write transaction, possibly repeatedly and in another thread; returns the changed
+            account and the event to record, ``None`` if nothing changes.
+        :param revocation: an order to store with the change; MalformedRequest if the account is active then.
         """
 
     def delete_account(
@@ -44,25 +44,25 @@ class IOwnerStore(Protocol):
         now: datetime,
         revocation: OwnerRevocation | None = None,
     ) -> Deferred[None]:
-        """Erase its secrets and keep its row, which goes on owning what it owned; its name is free.
+        """Delete an account: erase its secrets and free its name, but keep its row as the owner of its objects.
 
-        :param decide: gives what is recorded, as in :meth:`change_account`.
-        :param revocation: an order that is stored with it.
+        :param decide: returns the event to record, as in :meth:`change_account`.
+        :param revocation: an order to store with the change.
 
-        Fails with NotFound, also for one that is deleted already, and with Conflict for the last active admin.
+        Fails with NotFound, also for a deleted account, and with Conflict for the last active administrator.
         """
 
     def delete_unused_challenges(self, owner_id: int, limit: int) -> Deferred[int]:
-        """Delete some of that owner's challenge passwords that were never used nor reserved; how many."""
+        """Delete up to *limit* unused, unreserved challenge passwords of an owner; return their number."""
 
     def owner_revocations(self) -> Deferred[list[OwnerRevocation]]:
-        """The orders to revoke what accounts hold that are not carried out yet."""
+        """Return the pending orders to revoke the certificates of accounts."""
 
     def valid_serials(self, owner_id: int, now: datetime, after: int, limit: int) -> Deferred[list[tuple[int, int]]]:
-        """(id, serial) of that owner's valid certificates with ids above *after*, ascending."""
+        """Return (id, serial) of an owner's valid certificates with ids above *after*, ascending."""
 
     def intended_serials(self, owner_id: int) -> Deferred[list[int]]:
-        """The serials that are being signed for that owner."""
+        """Return the serial numbers that are being signed for an owner."""
 
     def end_owner_revocation(self, account_id: int) -> Deferred[None]:
-        """Forget an order that was carried out."""
+        """Delete a completed revocation order."""

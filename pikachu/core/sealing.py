@@ -1,7 +1,7 @@
-"""Keeping secrets in the database: encryption and look-up digests under keys derived from SECRET_KEY.
+"""Secrets in the database: encryption and lookup digests with keys derived from SECRET_KEY.
 
-AES-256-GCM with a random 96-bit nonce; keys by HKDF-SHA256, one for each purpose, so that what was sealed
-for one purpose opens for no other.
+AES-256-GCM with a random 96-bit nonce; keys by HKDF-SHA256, one for each purpose, so that data sealed for one purpose
+can't be opened for another.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pikachu.core.errors import SecretKeyChanged
 
 
 class Sealer:
-    """Seals and opens with one SECRET_KEY."""
+    """Encrypts and decrypts secrets with one SECRET_KEY."""
 
     def __init__(self, secret_key: bytes) -> None:
         self._secret_key = secret_key
@@ -30,14 +30,14 @@ class Sealer:
         return HKDF(SHA256(), 32, salt=None, info=b"pikachu/" + purpose.encode()).derive(self._secret_key)
 
     def seal(self, purpose: str, plaintext: bytes) -> bytes:
-        """*plaintext* encrypted; the result differs each time."""
+        """Encrypt *plaintext*; the result differs each time."""
         nonce = secrets.token_bytes(12)
         return nonce + AESGCM(self._key(purpose)).encrypt(nonce, plaintext, purpose.encode())
 
     def open(self, purpose: str, sealed: bytes) -> bytes:
-        """What was sealed.
+        """Decrypt sealed data.
 
-        :raises SecretKeyChanged: when it was sealed with another SECRET_KEY or was changed.
+        :raises SecretKeyChanged: when it was sealed with another SECRET_KEY or was modified.
         """
         try:
             return AESGCM(self._key(purpose)).decrypt(sealed[:12], sealed[12:], purpose.encode())
@@ -47,5 +47,5 @@ class Sealer:
             ) from error
 
     def digest(self, purpose: str, text: bytes) -> bytes:
-        """A keyed digest to look a secret up by: equal for equal texts, and of no use without the key."""
+        """Return a keyed lookup digest of a secret: equal for equal texts, and useless without the key."""
         return hmac.new(self._key("digest/" + purpose), text, hashlib.sha256).digest()

@@ -1,1 +1,1 @@
-"""The values that layers hand to each other: frozen, without behaviour of their own."""
+"""The values passed between layers: frozen, without behaviour."""

@@ -12,7 +12,7 @@ from pikachu.core.errors import MalformedRequest
 
 
 class Method(StrEnum):
-    """How a certificate was asked for; ``CA`` marks those that the authority issues to itself."""
+    """The enrollment method of a certificate; ``CA`` is for those that the authority issues to itself."""
 
     UI = "UI"
     API = "API"
@@ -23,7 +23,7 @@ class Method(StrEnum):
 
 
 class CertificateStatus(StrEnum):
-    """Computed, never stored: a hold counts as revoked, and revoked beats expired."""
+    """The status of a certificate, computed, never stored: a hold is revoked, and revoked precedes expired."""
 
     VALID = "valid"
     REVOKED = "revoked"
@@ -45,14 +45,14 @@ class RevocationReason(IntEnum):
 
     @property
     def wire_name(self) -> str:
-        """The name that RFC 5280 gives it, such as ``keyCompromise``."""
+        """The name in RFC 5280, such as ``keyCompromise``."""
         return _REASON_NAMES[self]
 
     @classmethod
     def from_name(cls, name: str) -> RevocationReason:
-        """The reason of that RFC 5280 name.
+        """Return the reason with that RFC 5280 name.
 
-        :raises MalformedRequest: when there is none, or it can't be given by a user (7, removeFromCRL).
+        :raises MalformedRequest: when there is none, or users can't choose it (7, removeFromCRL).
         """
         for reason, known in _REASON_NAMES.items():
             if known == name:
@@ -75,20 +75,18 @@ _REASON_NAMES: Final = {
 
 
 def format_serial(serial: int) -> str:
-    """Lower-case hex without 0x and leading zeros."""
+    """Format a serial number as lower-case hex without 0x and leading zeros."""
     return f"{serial:x}"
 
 
+#: Upper bound of serial numbers: those of some CAs have 21 bytes with the sign.
 SERIAL_END: Final = 1 << 168
 
 
-"""No serial number of a certificate known here is this large: some CAs' have 21 octets with the sign."""
-
-
 def parse_serial(text: str) -> int:
-    """The serial that *text* writes in hex, with or without 0x and colons.
+    """Parse a serial number in hex, with or without 0x and colons.
 
-    :raises MalformedRequest: when it writes none of at most 20 octets.
+    :raises MalformedRequest: when it is not a serial number of the accepted length.
     """
     digits = text.strip().removeprefix("0x").removeprefix("0X").replace(":", "")
     if not re.fullmatch("[0-9A-Fa-f]{1,42}", digits) or (serial := int(digits, 16)) == 0:
@@ -98,10 +96,10 @@ def parse_serial(text: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class IssuerRecord:
-    """A generation of an issuing CA that the database knows.
+    """A generation of an issuing CA in the database.
 
     :param name: ``ec``, ``rsa`` or ``mldsa``; generations of one CA share it.
-    :param key_identifier: its subjectKeyIdentifier.
+    :param key_identifier: the subjectKeyIdentifier.
     """
 
     id: int
@@ -113,7 +111,7 @@ class IssuerRecord:
 
 @dataclass(frozen=True, slots=True)
 class CertificateRecord:
-    """A certificate that was issued, and what is known of it."""
+    """An issued certificate with its metadata and revocation."""
 
     id: int
     serial: int
@@ -134,7 +132,7 @@ class CertificateRecord:
     deleted_at: datetime | None = None
 
     def status(self, now: datetime) -> CertificateStatus:
-        """What the certificate is worth at *now*."""
+        """Return the status of the certificate at *now*."""
         if self.revoked_at is not None:
             return CertificateStatus.REVOKED
         return CertificateStatus.EXPIRED if self.not_after < now else CertificateStatus.VALID
@@ -142,7 +140,7 @@ class CertificateRecord:
 
 @dataclass(frozen=True, slots=True)
 class StatusRecord:
-    """What OCSP needs to know of one certificate."""
+    """The status data of one certificate for OCSP."""
 
     serial: int
     not_after: datetime
@@ -153,7 +151,7 @@ class StatusRecord:
 
 @dataclass(frozen=True, slots=True)
 class StatusChange:
-    """One line of the log of revocations and releases; *id* rises strictly over all processes."""
+    """An entry in the log of revocations and releases; *id* increases strictly across all processes."""
 
     id: int
     issuer_id: int
@@ -162,7 +160,7 @@ class StatusChange:
 
 @dataclass(frozen=True, slots=True)
 class CRLRecord:
-    """A CRL that was published."""
+    """The metadata of a published CRL."""
 
     issuer_id: int
     number: int

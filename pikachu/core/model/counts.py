@@ -1,4 +1,4 @@
-"""Counts of what there is, as the store gives them (UI-3)."""
+"""Counts of certificates, requests and accounts in the store (UI-3)."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-#: How many days ahead the ends of certificates are counted one by one: thirteen whole weeks.
+#: Number of days ahead for which expiring certificates are counted per day: thirteen weeks.
 DAYS_AHEAD: Final = 91
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What there is at one moment, of one owner or of all.
+    """The counts at one time, for one owner or all.
 
-    :param ending: of the valid certificates, how many end on each of the next ``DAYS_AHEAD`` days, counted in spans of
-        24 hours from *at*.
-    :param waiting: requests that wait for a person.
-    :param pending_accounts: accounts that wait for an admin; ``None`` where one owner's were counted.
+    :param ending: the number of valid certificates that expire on each of the next ``DAYS_AHEAD`` days, in spans of 24
+        hours from *at*.
+    :param waiting: the number of pending approvals.
+    :param pending_accounts: the number of accounts awaiting approval; ``None`` for the counts of one owner.
     """
 
     at: datetime
@@ -30,13 +30,13 @@ class Counts:
 
     @property
     def total(self) -> int:
-        """All of them, as lists show them: without those that were deleted."""
+        """The number of certificates in lists, which exclude deleted ones."""
         return self.valid + self.revoked + self.expired
 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """How many certificates of one kind were issued on one day.
+    """The number of certificates of one key type and method issued on one day.
 
     :param day: whole days since 1970, UTC.
     """
@@ -49,9 +49,9 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What was issued with ids from *first* to *last*, deleted ones included; both are 0 where there is nothing.
+    """The counts of certificates with ids from *first* to *last*, deleted ones included; both are 0 if there are none.
 
-    :param full: there may be more beyond.
+    :param full: whether there may be more beyond *last*.
     """
 
     issued: tuple[Issued, ...]

@@ -12,10 +12,10 @@ from types import MappingProxyType
 class Event:
     """An audit event before it is chained.
 
-    :param type: ``create``, ``update``, ``delete``, ``revoke``, ``sign``, ``approve`` … (AUD-1), or of
+    :param type: ``create``, ``update``, ``delete``, ``revoke``, ``sign``, ``approve`` … (AUD-1), or for
         accounts ``login``, ``failed login`` … (AUD-2).
-    :param details: values that JSON can hold; never a secret.
-    :param owner_id: whose object it is: who besides admins may see the event.
+    :param details: JSON-serializable values; never a secret.
+    :param owner_id: the owner of the object, who may see the event besides administrators.
     """
 
     type: str
@@ -30,7 +30,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """An audit event in the chain: *hash* covers *previous* and everything else."""
+    """An audit event in the hash chain: *hash* covers *previous* and all other fields."""
 
     id: int
     at: datetime

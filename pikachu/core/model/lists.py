@@ -1,4 +1,4 @@
-"""Queries of lists, and their pages."""
+"""List queries and their pages."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """What one page of a list shows.
+    """A query for one page of a list.
 
-    :param limit: rows, 1 to 1000.
-    :param cursor: opaque; of the page before.
+    :param limit: maximum number of rows, 1 to 1000.
+    :param cursor: the opaque cursor from the previous page.
     :param q: free text over the list's text columns.
     :param sort: a field name, with ``-`` in front for descending.
-    :param owner_id: only what this account owns; ``None`` for all.
+    :param owner_id: restrict to the objects of this account; ``None`` for all.
     :param filters: exact values by field name, such as ``status``.
-    :param count: whether the page shall say how many rows there are.
+    :param count: whether to count all rows.
     """
 
     limit: int = 25
@@ -36,9 +36,9 @@ class ListQuery:
 class Page(Generic[T]):
     """One page of a list.
 
-    :param next_cursor: of the page that follows; ``None`` on the last.
-    :param previous_cursor: of the page that precedes; ``None`` on the first.
-    :param total: rows in all, where they were counted: exact to 10,000; 10,001 means more.
+    :param next_cursor: the cursor of the next page; ``None`` on the last.
+    :param previous_cursor: the cursor of the previous page; ``None`` on the first.
+    :param total: the number of all rows if counted: exact up to 10,000; 10,001 means more.
     """
 
     items: tuple[T, ...]

@@ -1,6 +1,6 @@
-"""What people keep here, as values: sessions, client certificates that sign in, keys, certificate templates.
+"""Objects of accounts: sessions, sign-in certificates, keys, certificate templates.
 
-Times are aware UTC datetimes with whole seconds, as in the other modules here.
+Times are aware UTC datetimes with whole seconds, as in the other modules of this package.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from pikachu.core.model.certificates import RevocationReason
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who is signed in, without the secret of their cookie.
+    """A sign-in session, without the secret of its cookie.
 
-    :param confirmed_at: when the password was last asked for; ``None``: it never was.
+    :param confirmed_at: when the password was last confirmed; ``None`` if never.
     """
 
     id: int
@@ -29,9 +29,9 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class AccountCertificate:
-    """A client certificate that signs in an account.
+    """A client certificate bound to an account for signing in.
 
-    :param fingerprint: SHA-256 of its DER.
+    :param fingerprint: SHA-256 of the DER certificate.
     """
 
     id: int
@@ -47,7 +47,7 @@ class AccountCertificate:
 class OwnerRevocation:
     """An order to revoke all valid certificates of an account.
 
-    :param actor: whom the audit events name.
+    :param actor: the actor in the audit events.
     """
 
     account_id: int
@@ -58,10 +58,10 @@ class OwnerRevocation:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A private key that somebody keeps here (KEY-1).
+    """A private key stored for an account (KEY-1).
 
     :param key_type: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44`` …
-    :param key_id: SHA-256 of *spki*, as certificates and requests have it.
+    :param key_id: SHA-256 of *spki*, as in certificate and request records.
     :param spki: DER SubjectPublicKeyInfo.
     :param sealed: the PKCS #8 PrivateKeyInfo, encrypted under SECRET_KEY.
     """
@@ -78,10 +78,10 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """How much would miss a stored key.
+    """The numbers of objects that use a stored key.
 
-    :param requests: stored certificate requests that were made with it.
-    :param certificates: that certify it and were not deleted.
+    :param requests: stored CSRs created with it.
+    :param certificates: certificates for it that were not deleted.
     """
 
     requests: int
@@ -90,15 +90,15 @@ class KeyUse:
 
 @dataclass(frozen=True, slots=True)
 class CertificateTemplate:
-    """An OpenSSL-style configuration text with a name (TPL-1).
+    """A named OpenSSL-style configuration (TPL-1).
 
     :param profile_type: free text.
-    :param origin: ``manually``, or the ``.j2`` file that it was rendered from.
-    :param for_requests: it has a ``[ req ]`` section.
-    :param for_extensions: it has a ``[ v3_ext ]`` section.
-    :param owner_id: ``None`` for those that everybody sees.
-    :param version: 1, and one more with each change.
-    :param updated_by: who changed it last; ``None`` where that was not recorded yet.
+    :param origin: ``manually``, or the ``.j2`` file from which it was rendered.
+    :param for_requests: whether it has a ``[ req ]`` section.
+    :param for_extensions: whether it has a ``[ v3_ext ]`` section.
+    :param owner_id: ``None`` for shared templates.
+    :param version: starts at 1 and increases with each change.
+    :param updated_by: the user of the last change; ``None`` if not recorded.
     """
 
     id: int
@@ -117,9 +117,9 @@ class CertificateTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """How many objects of each kind an account that is not an administrator's may own; 0: any number.
+    """The maximum number of objects of each kind per account, except for administrators; 0 for no limit.
 
-    :param challenge_passwords: that were not used yet.
+    :param challenge_passwords: unused challenge passwords.
     """
 
     keys: int = 0

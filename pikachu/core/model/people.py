@@ -1,4 +1,4 @@
-"""Accounts, principals, credentials and what signs in."""
+"""Accounts, principals and credentials."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Final
 
 
 class Role(StrEnum):
-    """What an account may do."""
+    """The role of an account."""
 
     ADMIN = "admin"
     USER = "user"
 
 
 class AccountState(StrEnum):
-    """Whether an account may be used."""
+    """The state of an account."""
 
     PENDING = "pending"
     ACTIVE = "active"
@@ -26,14 +26,14 @@ class AccountState(StrEnum):
 
 
 class AccountSource(StrEnum):
-    """Who checks the account's password."""
+    """The authority for an account's password."""
 
     LOCAL = "local"
     LDAP = "ldap"
 
 
 class Scope(StrEnum):
-    """What an API token may do."""
+    """A permission of an API token."""
 
     READ = "read"
     ENROLL = "enroll"
@@ -42,7 +42,7 @@ class Scope(StrEnum):
 
 
 class PrincipalKind(StrEnum):
-    """By what somebody proved who they are."""
+    """The authentication method of a principal."""
 
     ANONYMOUS = "anonymous"
     ACCOUNT = "account"
@@ -53,9 +53,9 @@ class PrincipalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PresentedCertificate:
-    """A client certificate whose key the peer has proved to hold, already checked against our records.
+    """A validated client certificate with proof of possession of its key.
 
-    :param own: issued by this authority and in its database; else trusted by ``client_ca``.
+    :param own: issued by this authority and in its database; otherwise trusted by ``client_ca``.
     """
 
     der: bytes
@@ -67,12 +67,12 @@ class PresentedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks.  Anonymous is a principal of its own, never ``None``.
+    """The requester of an operation.  Anonymous is a principal, never ``None``.
 
-    :param name: what audit events show.
-    :param owner_id: the account that will own what is enrolled, or ``None``.
-    :param role: of the account, where one stands behind it.
-    :param scopes: what a token allows; all for a person.
+    :param name: the name in audit events.
+    :param owner_id: the account that will own enrolled certificates, or ``None``.
+    :param role: the role of the account, or ``None`` without an account.
+    :param scopes: the permitted scopes; those of the role unless a token restricts them.
     """
 
     kind: PrincipalKind
@@ -86,7 +86,7 @@ class Principal:
 
     @property
     def is_admin(self) -> bool:
-        """Whether it acts for an administrator."""
+        """Whether the principal acts for an administrator."""
         return self.role is Role.ADMIN
 
 
@@ -98,14 +98,14 @@ SYSTEM: Final = Principal(PrincipalKind.SYSTEM, "Pikachu CA", role=Role.ADMIN, s
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The evidence that came with a request; nothing of it is proven yet.
+    """The unverified credentials of a request.
 
-    :param address: of the peer, for audit and rate limits.
-    :param peer_certificate: DER; the TLS handshake proved possession of its key.
-    :param peer_intermediates: DER certificates that the peer sent with it; nothing vouches for them.
-    :param username: with *password*, of HTTP Basic.
-    :param channel_bindings: gives the base64 values that a linked CSR may carry as its challengePassword
-        (RFC 7030 section 3.5, RFC 9266); asked only for requests that have one.
+    :param address: the peer's address, for audit and rate limits.
+    :param peer_certificate: DER certificate; the TLS handshake proved possession of its key.
+    :param peer_intermediates: unverified DER certificates that the peer sent with it.
+    :param username: the user name of HTTP Basic, with *password*.
+    :param channel_bindings: returns the base64 values that a channel-bound CSR may have as challengePassword
+        (RFC 7030 section 3.5, RFC 9266); called only for CSRs with one.
     """
 
     address: str
@@ -119,7 +119,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A person, or a program with a password."""
+    """The account of a person or a program."""
 
     id: int
     username: str
@@ -133,7 +133,7 @@ class Account:
 
     @property
     def display_name(self) -> str:
-        """The name that lists show: a deleted account's is free for another one."""
+        """The name in lists, marked when deleted, since another account may reuse the name."""
         return f"{self.username} (deleted)" if self.state is AccountState.DELETED else self.username
 
 
@@ -152,10 +152,10 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class ChallengePassword:
-    """A one-time password, without its text.
+    """A challenge password (one-time), without its plaintext.
 
-    :param prefix: the first 8 digits, the only part that events name.
-    :param sealed: the whole text, encrypted.
+    :param prefix: the first 8 digits, the only ones in events.
+    :param sealed: the encrypted plaintext.
     """
 
     id: int

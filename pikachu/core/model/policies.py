@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Approval(StrEnum):
-    """Whether a person looks at each enrollment."""
+    """The approval mode of enrollments."""
 
     AUTOMATIC = "automatic"
     MANUAL = "manual"
@@ -16,12 +16,12 @@ class Approval(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PolicyLimits:
-    """POL-4: what a policy restricts.  Empty tuples and ``None`` restrict nothing beyond the CA's own rules.
+    """The restrictions of a policy (POL-4); empty tuples and ``None`` impose none beyond the CA's own rules.
 
     :param keys: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44`` …; ``RSA`` alone means any size.
-    :param subject: pattern with ``*`` and ``?`` that the whole RFC 4514 subject must match.
+    :param subject: a pattern with ``*`` and ``?`` that the whole RFC 4514 subject must match.
     :param names: such patterns; each subjectAltName (``DNS:a.example.com``) must match one.
-    :param honour_names: whether the request's subjectAltName is copied.
+    :param honour_names: whether the CSR's subjectAltName is copied.
     :param own_subject: a client certificate may enroll its own subject only.
     :param linked: EST requests must carry the TLS channel binding.
     :param same_key: a renewal may keep its key.
@@ -41,11 +41,11 @@ class PolicyLimits:
 class Policy:
     """An enrollment policy.
 
-    :param id: 0 for the default policy, which lives in files (POL-2).
-    :param days: validity.
+    :param id: 0 for the default policy, which is stored in files (POL-2).
+    :param days: the validity.
     :param extensions: OpenSSL-style text (``pikachu.x509.template``).
-    :param issuer: name of the issuing CA, or ``None`` for the default of the protocol.
-    :param version: another one after each change; the default policy's is made of its texts.
+    :param issuer: the name of the issuing CA, or ``None`` for the default of the protocol.
+    :param version: differs after each change; that of the default policy is derived from its texts.
     """
 
     id: int

@@ -12,7 +12,7 @@ from pikachu.core.model.certificates import Method
 
 
 class RequestState(StrEnum):
-    """Where a request stands: ``issuing`` means that an intent is stored and no certificate yet."""
+    """The state of a request: ``issuing`` means that an intent is stored and no certificate yet."""
 
     PENDING = "pending"
     ISSUING = "issuing"
@@ -23,7 +23,7 @@ class RequestState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What is about to be signed: stored before the signature, so that nothing signed is ever unknown.
+    """A certificate about to be signed, stored before the signature, so that every signed certificate is known.
 
     :param tbs: the DER TBSCertificate.
     :param process: who is going to sign: a node, or a command.
@@ -44,11 +44,11 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class NewRequest:
-    """An enrollment that authentication and policy have let through.
+    """An enrollment request accepted by authentication and policy.
 
-    :param dedupe: two requests with equal digests are one; ``None`` never repeats.
-    :param dedupe_seconds: how long after it was made a request answers its repetition; ``None``: for ever.
-    :param transaction: digest that finds the request again for polling (SCEP CertPoll), or ``None``.
+    :param dedupe: digest by which repeated requests are recognized; ``None`` for none.
+    :param dedupe_seconds: seconds for which a repeated request gets the same result; ``None`` for no limit.
+    :param transaction: lookup digest for polling (SCEP CertPoll), or ``None``.
     :param requester_key: SHA-256 of the SPKI that signed the SCEP request, or ``None``.
     :param subject_owner: the key may be certified again for the same owner or the same subject only.
     :param actor_id: the account of *principal*, for the audit log.
@@ -82,12 +82,12 @@ class NewRequest:
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A stored request; one that waits for a person is an *approval*.
+    """A stored enrollment request; a pending one is an *approval*.
 
     :param csr: empty once the certificate is issued.
-    :param address: where it came from.
-    :param label: of the path that it came by (EST, SCEP).
-    :param csr_id: of the request in somebody's keeping that was handed in, or ``None``.
+    :param address: the requester's address.
+    :param label: the label in the EST or SCEP path.
+    :param csr_id: the id of the submitted stored CSR, or ``None``.
     """
 
     id: int
@@ -118,11 +118,11 @@ class RequestRecord:
 
 @dataclass(frozen=True, slots=True)
 class StoredCSR:
-    """A certificate signing request that somebody keeps here (CSR-1).
+    """A certificate signing request stored for an account (CSR-1).
 
-    :param key_id: of the stored key that it was made with, or ``None``.
-    :param template: the name of the certificate template that it was made with, or ``None``.
-    :param certificate_id: of what was issued for it last, or ``None``.
+    :param key_id: the id of the stored key with which it was created, or ``None``.
+    :param template: the name of the certificate template with which it was created, or ``None``.
+    :param certificate_id: the id of the certificate last issued for it, or ``None``.
     """
 
     id: int
