@@ -1,4 +1,4 @@
-"""The validation authority (VA): certificate status by OCSP, and CRLs made and published.
+"""The validation authority (VA): certificate status by OCSP, and publication of CRLs.
 
-Begin with ``ocsp`` for responses, ``crl_publisher`` for when a CRL is made, ``crl_files`` for how it is written.
+Begin with ``ocsp`` for responses, ``crl_publisher`` for scheduling and signing CRLs, ``crl_files`` for writing them.
 """

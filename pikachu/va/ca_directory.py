@@ -140,10 +140,10 @@ class CADirectory:
 
     def all(self) -> list[CA]:
         """Return every generation of every issuing CA, the default CA first, then the CAs above them."""
-        issuing = [self._issuing(issuer) for issuer in self._issuers.all() if issuer.name != ROOT]
+        issuing = [self._describe_issuer(issuer) for issuer in self._issuers.all() if issuer.name != ROOT]
         order = list(Generation)
         issuing.sort(key=lambda ca: (not ca.default, ca.name, order.index(ca.generation), ca.certificate.not_before))
-        return [*issuing, *self._above()]
+        return [*issuing, *self._parents()]
 
     def one(self, address: str) -> CA:
         """Return the CA of that name (its current key) or key identifier.
@@ -155,7 +155,7 @@ class CADirectory:
                 return ca
         raise NotFound("there is no CA of that name")
 
-    def _issuing(self, issuer: IssuingCA) -> CA:
+    def _describe_issuer(self, issuer: IssuingCA) -> CA:
         name = issuer.name
         is_current = self._issuers.current.get(name) is issuer
         is_next = self._issuers.next(name) is issuer
@@ -175,10 +175,10 @@ class CADirectory:
             default,
             True,
             switch_at,
-            self._work(name, generation, default=default),
+            self._uses(name, generation, default=default),
         )
 
-    def _work(self, name: str, generation: Generation, *, default: bool) -> tuple[str, ...]:
+    def _uses(self, name: str, generation: Generation, *, default: bool) -> tuple[str, ...]:
         if generation is Generation.NEXT:
             return ("its own CRL and OCSP answers; certificates from the switch on",)
         if generation is Generation.FORMER:
@@ -189,7 +189,7 @@ class CADirectory:
             uses.append("what is enrolled by SCEP, unless the policy names another CA")
         return (*uses, "its own CRL and OCSP answers")
 
-    def _above(self) -> list[CA]:
+    def _parents(self) -> list[CA]:
         cas: dict[bytes, CA] = {}
         for issuer in self._issuers.all():
             for index, der in enumerate(issuer.chain):
@@ -223,7 +223,7 @@ class CADirectory:
         """Return every CA with its newest CRL; fails with StoreUnavailable."""
 
         async def work() -> list[CRLState]:
-            return [await self._state(ca) for ca in self.all()]
+            return [await self._crl_state(ca) for ca in self.all()]
 
         return start(work())
 
@@ -231,11 +231,11 @@ class CADirectory:
         """Return one CA with its newest CRL; fails with NotFound and StoreUnavailable."""
 
         async def work() -> CRLState:
-            return await self._state(self.one(address))
+            return await self._crl_state(self.one(address))
 
         return start(work())
 
-    async def _state(self, ca: CA) -> CRLState:
+    async def _crl_state(self, ca: CA) -> CRLState:
         identifier = ca.certificate.key_identifier
         issuer = self._issuers.by_key_identifier(identifier)
         known = self._known.get(identifier)
@@ -247,7 +247,7 @@ class CADirectory:
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be read: {error.strerror}", error=str(error)) from error
         except RequestError as error:
-            log.warn("What lies in the place of the CRL of {ca} is none: {error}", ca=ca.name, error=error.public)
+            log.warn("The file of the CRL of {ca} is not a valid CRL: {error}", ca=ca.name, error=error.public)
             newest = None
         if newest is not None:
             self._known[identifier] = newest

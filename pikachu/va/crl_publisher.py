@@ -66,19 +66,19 @@ class CRLSettings:
 
 
 @dataclass(slots=True)
-class _List:
+class _PublicationState:
     """The publication state of one issuer's CRL; *body* is ``None`` until the entries are first read."""
 
     body: bytearray | None = None
     count: int = 0
     last_change: int = 0
     published: PublishedCRL | None = None
-    due: IDelayedCall | None = None
+    scheduled: IDelayedCall | None = None
     urgent: bool = False
-    making: bool = False
+    publishing: bool = False
     waiting: list[Deferred[PublishedCRL]] = field(default_factory=list)
     idle: list[Deferred[None]] = field(default_factory=list)
-    wanted: int = 0
+    requested_change: int = 0
     number: int = 0
     # The newest CRL read from disk in place of the published one, and whether entries were dropped too early.
     on_disk: PublishedCRL | None = None
@@ -97,7 +97,7 @@ class CRLPublisher:
         self._pool = pool
         self._settings = settings
         self._folder = CRLFolder(settings.folder)
-        self._lists: dict[int, _List] = {}
+        self._states: dict[int, _PublicationState] = {}
         self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
         self._stopped = False
 
@@ -119,14 +119,14 @@ class CRLPublisher:
 
         :raises NotFound: when none has been published yet.
         """
-        known = self._lists.get(issuer.id)
+        known = self._states.get(issuer.id)
         if known is None or known.published is None:
             raise NotFound("this CA has published no CRL yet")
         return known.published
 
     def first(self, issuer: IssuingCA) -> Deferred[None]:
         """Fire once an issuer has published a CRL, possibly at once; cancel the Deferred to stop waiting."""
-        state = self._list(issuer)
+        state = self._state(issuer)
         if state.published is not None:
             return succeed(None)
 
@@ -139,10 +139,10 @@ class CRLPublisher:
         self._subscribers.append(notify)
         return waiting
 
-    def _list(self, issuer: IssuingCA) -> _List:
-        return self._lists.setdefault(issuer.id, _List())
+    def _state(self, issuer: IssuingCA) -> _PublicationState:
+        return self._states.setdefault(issuer.id, _PublicationState())
 
-    # --- when ---------------------------------------------------------------------------
+    # --- scheduling ---------------------------------------------------------------------
 
     def begin(self) -> Deferred[None]:
         """Adopt published CRLs at start, and publish those that are missing, outdated or about to expire."""
@@ -152,15 +152,15 @@ class CRLPublisher:
                 if self._clock.seconds() > issuer.certificate.not_after.timestamp():
                     continue
                 try:
-                    await self._take_over(issuer)
+                    await self._adopt(issuer)
                 except PikachuError as error:
-                    _log_not_made(issuer, Failure(error))
-                    self._later(issuer, _RETRY)
+                    _log_failure(issuer, Failure(error))
+                    self._publish_later(issuer, _RETRY)
 
         return start(work())
 
-    async def _take_over(self, issuer: IssuingCA) -> None:
-        state = self._list(issuer)
+    async def _adopt(self, issuer: IssuingCA) -> None:
+        state = self._state(issuer)
         record = await self._store.last_crl(issuer.id)
         state.published = await self._pool.run(self._read_published, issuer, record)
         state.number = 0 if state.published is None else state.published.number
@@ -181,7 +181,7 @@ class CRLPublisher:
             crl = self._folder.read(issuer.certificate)
         except (OSError, PikachuError) as error:
             path = self.paths(issuer)[0]
-            log.warn("{path} is not used: {error}", path=str(path), error=str(error))
+            log.warn("The CRL in {path} is ignored: {error}", path=str(path), error=str(error))
             return None
         if crl is None or record is None or record.number != crl.number:
             return crl
@@ -210,7 +210,7 @@ class CRLPublisher:
     def generation_changed(self, issuer: IssuingCA) -> None:
         """Publish a CRL for a generation that entered service or became the current one."""
         if not self._stopped:
-            self._due(issuer)
+            self._publish_now(issuer)
 
     def changed(self, changes: Iterable[StatusChange]) -> None:
         """Schedule a CRL after revocations and releases, by this process or another, with the configured delay."""
@@ -218,49 +218,51 @@ class CRLPublisher:
             issuer = self._issuers.by_id(change.issuer_id)
             if issuer is None:
                 continue
-            state = self._list(issuer)
-            if change.id <= max(state.last_change, state.wanted):
+            state = self._state(issuer)
+            if change.id <= max(state.last_change, state.requested_change):
                 continue
-            state.wanted = change.id
-            # Changes that arrive while a CRL is being made are handled when it is finished.
-            if not state.making and not state.urgent:
-                self._later(issuer, self._settings.delay)
+            state.requested_change = change.id
+            # Changes that arrive during a publication are handled when it has finished.
+            if not state.publishing and not state.urgent:
+                self._publish_later(issuer, self._settings.delay)
 
-    def _later(self, issuer: IssuingCA, delay: float) -> None:
-        self._call(issuer, delay, self._due, urgent=True)
+    def _publish_later(self, issuer: IssuingCA, delay: float) -> None:
+        self._schedule_call(issuer, delay, self._publish_now, urgent=True)
 
-    def _call(self, issuer: IssuingCA, delay: float, function: Callable[[IssuingCA], None], *, urgent: bool) -> None:
-        state = self._list(issuer)
-        if state.due is not None and state.due.active():
-            state.due.cancel()
+    def _schedule_call(
+        self, issuer: IssuingCA, delay: float, function: Callable[[IssuingCA], None], *, urgent: bool
+    ) -> None:
+        state = self._state(issuer)
+        if state.scheduled is not None and state.scheduled.active():
+            state.scheduled.cancel()
         if self._stopped:
             return
         state.urgent = urgent
-        state.due = self._clock.callLater(delay, function, issuer)
+        state.scheduled = self._clock.callLater(delay, function, issuer)
 
-    def _due(self, issuer: IssuingCA) -> None:
-        self._list(issuer).urgent = False
-        self.make(issuer).addErrback(lambda failure: _log_not_made(issuer, failure))
+    def _publish_now(self, issuer: IssuingCA) -> None:
+        self._state(issuer).urgent = False
+        self.make(issuer).addErrback(lambda failure: _log_failure(issuer, failure))
 
-    def _schedule(self, issuer: IssuingCA) -> None:
+    def _schedule_next(self, issuer: IssuingCA) -> None:
         """Schedule the next CRL for when a quarter of the validity is left."""
-        published = self._list(issuer).published
+        published = self._state(issuer).published
         if published is None:
             return
         quarter = (published.next_update - published.this_update) / 4
         delay = (published.next_update - quarter).timestamp() - self._clock.seconds()
-        self._call(issuer, min(max(delay, 0.0), _CHECK_INTERVAL_SECONDS), self._check, urgent=False)
+        self._schedule_call(issuer, min(max(delay, 0.0), _CHECK_INTERVAL_SECONDS), self._check, urgent=False)
 
     def _check(self, issuer: IssuingCA) -> None:
         """Publish again when the CRL is due or dated ahead of the clock; otherwise schedule the next check."""
-        published = self._list(issuer).published
+        published = self._state(issuer).published
         if published is not None and not self._is_ahead(issuer, published):
             quarter = (published.next_update - published.this_update) / 4
             if utc(self._clock.seconds()) < published.next_update - quarter:
-                self._schedule(issuer)
+                self._schedule_next(issuer)
                 self._check_file(issuer)
                 return
-        self._due(issuer)
+        self._publish_now(issuer)
 
     def _is_ahead(self, issuer: IssuingCA, crl: PublishedCRL) -> bool:
         """Return whether a CRL is dated ahead of the clock: clients reject it until its thisUpdate."""
@@ -273,19 +275,19 @@ class CRLPublisher:
             issuer=issuer.name,
             begin=crl.this_update,
         )
-        self._list(issuer).relist = True
+        self._state(issuer).relist = True
         return True
 
     def _check_file(self, issuer: IssuingCA) -> None:
         """Publish again if the file is missing, or was written by a process whose clock is ahead of this one."""
-        state = self._list(issuer)
+        state = self._state(issuer)
 
         def checked(crl: PublishedCRL | None) -> None:
             state.on_disk = crl
-            if self._stopped or state.making or state.urgent:
+            if self._stopped or state.publishing or state.urgent:
                 return
             if crl is None or self._is_ahead(issuer, crl):
-                self._due(issuer)
+                self._publish_now(issuer)
 
         def failed(failure: Failure) -> None:
             failure.trap(OSError, PikachuError)
@@ -299,7 +301,7 @@ class CRLPublisher:
 
         :raises NotFound: when there is none.
         """
-        state = self._list(issuer)
+        state = self._state(issuer)
         try:
             crl = await self._pool.run(self._folder.newest, issuer.certificate, self.newest(issuer))
         except OSError as error:
@@ -311,7 +313,7 @@ class CRLPublisher:
 
     def newest(self, issuer: IssuingCA) -> PublishedCRL | None:
         """Return the CRL last published here or read from disk."""
-        state = self._list(issuer)
+        state = self._state(issuer)
         return state.published if state.on_disk is None else state.on_disk
 
     def prove_writable(self, issuer: IssuingCA) -> None:
@@ -331,38 +333,38 @@ class CRLPublisher:
     def stop(self) -> None:
         """Cancel scheduled publications and schedule no more; see :meth:`idle`."""
         self._stopped = True
-        for state in self._lists.values():
-            if state.due is not None and state.due.active():
-                state.due.cancel()
+        for state in self._states.values():
+            if state.scheduled is not None and state.scheduled.active():
+                state.scheduled.cancel()
 
     def idle(self) -> Deferred[None]:
-        """Fire when no CRL is being made; never fails."""
+        """Fire when no publication is in progress; never fails."""
 
-        def wait(state: _List) -> Deferred[None]:
+        def wait(state: _PublicationState) -> Deferred[None]:
             waiting: Deferred[None] = Deferred()
             state.idle.append(waiting)
             return waiting
 
-        making = [wait(state) for state in self._lists.values() if state.making]
-        return gatherResults(making).addCallback(lambda _: None)
+        publishing = [wait(state) for state in self._states.values() if state.publishing]
+        return gatherResults(publishing).addCallback(lambda _: None)
 
-    # --- how ----------------------------------------------------------------------------
+    # --- publication --------------------------------------------------------------------
 
     def make(self, issuer: IssuingCA) -> Deferred[PublishedCRL]:
         """Sign and publish a CRL now.  A failure leaves the previous one in place, and is retried soon.
 
         Fails with SignerUnavailable, StoreUnavailable, or NotFound when the CA has expired.
         """
-        state = self._list(issuer)
+        state = self._state(issuer)
         waiting: Deferred[PublishedCRL] = Deferred()
-        # A CRL already being made may lack the caller's change, so all waiting callers get the next one.
+        # A publication in progress may lack the caller's change, so all waiting callers get the next CRL.
         state.waiting.append(waiting)
-        if not state.making:
-            self._begin_making(issuer, state)
+        if not state.publishing:
+            self._start_publishing(issuer, state)
         return waiting
 
-    def _begin_making(self, issuer: IssuingCA, state: _List) -> None:
-        state.making = True
+    def _start_publishing(self, issuer: IssuingCA, state: _PublicationState) -> None:
+        state.publishing = True
         waiters, state.waiting = state.waiting, []
 
         def done(result: PublishedCRL | Failure) -> None:
@@ -373,32 +375,32 @@ class CRLPublisher:
                 self._notify(issuer, result)
                 for waiter in waiters:
                     waiter.callback(result)
-            state.making = False
+            state.publishing = False
             if state.waiting:
-                self._begin_making(issuer, state)
+                self._start_publishing(issuer, state)
                 return
             idle, state.idle = state.idle, []
             for idle_waiter in idle:
                 idle_waiter.callback(None)
             if isinstance(result, Failure):
                 if not result.check(NotFound):
-                    self._later(issuer, _RETRY)
-            elif state.wanted > state.last_change:
-                self._later(issuer, self._settings.delay)
+                    self._publish_later(issuer, _RETRY)
+            elif state.requested_change > state.last_change:
+                self._publish_later(issuer, self._settings.delay)
             else:
-                self._schedule(issuer)
+                self._schedule_next(issuer)
 
-        start(self._make(issuer, state)).addBoth(done)
+        start(self._publish_latest(issuer, state)).addBoth(done)
 
     def _notify(self, issuer: IssuingCA, crl: PublishedCRL) -> None:
         for subscriber in tuple(self._subscribers):
             try:
                 subscriber(issuer, crl)
             except Exception:  # noqa: BLE001 - the CRL is published, whatever a subscriber does
-                log.failure("after publishing the CRL of {issuer}", issuer=issuer.name)
+                log.failure("A subscriber failed after the CRL of {issuer} was published", issuer=issuer.name)
 
-    async def _make(self, issuer: IssuingCA, state: _List) -> PublishedCRL:
-        while (published := await self._make_one(issuer, state)) is None:
+    async def _publish_latest(self, issuer: IssuingCA, state: _PublicationState) -> PublishedCRL:
+        while (published := await self._try_publish(issuer, state)) is None:
             # Another process has published meanwhile: this CRL must include the changes that process knew.
             pass
         state.published, state.on_disk = published, None
@@ -420,13 +422,13 @@ class CRLPublisher:
         )
         return published
 
-    async def _make_one(self, issuer: IssuingCA, state: _List) -> PublishedCRL | None:
+    async def _try_publish(self, issuer: IssuingCA, state: _PublicationState) -> PublishedCRL | None:
         """Publish one CRL; return None when another process published one meanwhile."""
         if self._clock.seconds() >= issuer.certificate.not_after.timestamp():
             raise NotFound(f"the issuing CA {issuer.name} has expired and signs no CRL any more")
         # Before the entries are read: a process that publishes later may have more of them.
         identity, number_on_disk = await self._pool.run(self._folder.look, issuer.certificate, state.published)
-        await self._gather(issuer, state)
+        await self._update_entries(issuer, state)
         # After the entries, so that no revocation date is later than thisUpdate.
         now = utc(self._clock.seconds())
         number = await self._store.next_crl_number(issuer.id, max(number_on_disk, state.number))
@@ -446,7 +448,7 @@ class CRLPublisher:
         crl = PublishedCRL(number, now, next_update, state.count, state.last_change, "", *self.paths(issuer), 0)
         return await self._pool.run(self._write, issuer, tbs, signature, crl, identity)
 
-    async def _gather(self, issuer: IssuingCA, state: _List) -> None:
+    async def _update_entries(self, issuer: IssuingCA, state: _PublicationState) -> None:
         """Update the cached entries."""
         published = state.published
         if state.relist:
@@ -502,7 +504,7 @@ class CRLPublisher:
         def publish() -> PublishedCRL:
             der = decode_crl(data)
             subject = parse_crl_summary(der).issuer_der
-            candidates = [ca for ca in self.authorities_above() if ca.subject_der == subject]
+            candidates = [ca for ca in self.parent_cas() if ca.subject_der == subject]
             if not candidates:
                 if any(issuer.certificate.subject_der == subject for issuer in self._issuers.all()):
                     raise Conflict("this CA's CRL is made here")
@@ -539,12 +541,12 @@ class CRLPublisher:
                 entries=published.entries,
             )
             await self._store.add_event(event, utc(self._clock.seconds()))
-            log.info("CRL {number} was brought by {actor}", number=published.number, actor=actor.name)
+            log.info("CRL {number} was uploaded by {actor}", number=published.number, actor=actor.name)
             return published
 
         return start(work())
 
-    def authorities_above(self) -> list[Certificate]:
+    def parent_cas(self) -> list[Certificate]:
         """Return the CAs above the issuing CAs whose key is not on this server."""
         certificates: dict[bytes, Certificate] = {}
         for issuer in self._issuers.all():
@@ -561,7 +563,7 @@ class CRLPublisher:
         return [self._root_bundle(broker, ca.key_identifier)]
 
 
-def _log_not_made(issuer: IssuingCA, failure: Failure) -> None:
+def _log_failure(issuer: IssuingCA, failure: Failure) -> None:
     error = failure.value
     context = error.context if isinstance(error, PikachuError) else {}
     log.error(

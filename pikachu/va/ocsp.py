@@ -48,7 +48,7 @@ from pikachu.x509.spki import describe_spki
 
 log = Logger()
 
-# thisUpdate lies a little in the past, since clients' clocks differ.
+# thisUpdate is a little in the past, since clients' clocks differ.
 BACKDATE = timedelta(minutes=5)
 _MAX_STATUSES = 100_000
 
@@ -94,7 +94,7 @@ class OCSPAnswer:
 
 @dataclass(slots=True)
 class _Status:
-    """The CertStatus of one certificate, and the SingleResponses made from it in the current period."""
+    """The CertStatus of one certificate, and its SingleResponses for the current period."""
 
     status: bytes
     singles: dict[bytes, tuple[datetime, bytes]] = field(default_factory=dict)

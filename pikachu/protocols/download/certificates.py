@@ -16,7 +16,7 @@ from pikachu.core.model.times import utc
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import send_download
 from pikachu.protocols.download.crl import CRLDownloads
-from pikachu.protocols.download.outlet import PEM, Download, attachment, below, only_segment
+from pikachu.protocols.download.outlet import PEM, Download, attachment, only_segment, path_segments
 from pikachu.va.crl_publisher import ROOT
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.pem import certificates_pem
@@ -67,7 +67,7 @@ class CACertificates(Download):
 
     async def answer(self, request: BoundedRequest) -> None:
         """Send a certificate or a chain."""
-        segments = below(request)
+        segments = path_segments(request)
         if len(segments) == 2 and segments[1] == "chain.pem":
             bundle = chain_bundle(self._issuers, segments[0], utc(self._clock.seconds()))
             send_certificates(request, self._clock, bundle or self._chain(segments[0]), pem=True)

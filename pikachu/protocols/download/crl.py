@@ -89,14 +89,14 @@ class CRLDownloads:
         :raises Unavailable: when it is not published yet, or can't be read.
         """
         if name.endswith(_CHAIN):
-            crl = await self._joined(self._chains(name.removesuffix(_CHAIN)))
+            crl = await self._concatenate(self._chains(name.removesuffix(_CHAIN)))
             content_type = PEM
         else:
             stem, dot, suffix = name.rpartition(".")
             if not dot or suffix not in ("crl", "pem"):
                 raise NotFound("nothing here")
             if suffix == "pem":
-                crl, content_type = await self._joined(self._generations(stem)), PEM
+                crl, content_type = await self._concatenate(self._generations(stem)), PEM
             else:
                 crl, content_type = await self._open(self._key_identifier(stem), pem=False), DER_TYPE
         now = utc(self._clock.seconds())
@@ -121,8 +121,8 @@ class CRLDownloads:
         if issuer is not None:
             return issuer.key_identifier
         key_identifier = _from_hex(name)
-        above = (ca.key_identifier for ca in self._publisher.authorities_above())
-        if self._issuers.by_key_identifier(key_identifier) is None and key_identifier not in above:
+        parents = (ca.key_identifier for ca in self._publisher.parent_cas())
+        if self._issuers.by_key_identifier(key_identifier) is None and key_identifier not in parents:
             raise NotFound("nothing here")
         return key_identifier
 
@@ -150,8 +150,8 @@ class CRLDownloads:
         """Return the key identifiers of all generations, then those of the CAs above them."""
         generations = self._generations(name)
         issuers = (self._issuers.by_key_identifier(one) for one in generations)
-        above = (parse_certificate(der) for issuer in issuers if issuer is not None for der in issuer.chain[1:])
-        return list(dict.fromkeys((*generations, *(ca.key_identifier for ca in above))))
+        parents = (parse_certificate(der) for issuer in issuers if issuer is not None for der in issuer.chain[1:])
+        return list(dict.fromkeys((*generations, *(ca.key_identifier for ca in parents))))
 
     async def _open(self, key_identifier: bytes, *, pem: bool) -> _CRLContent:
         path = self._publisher.folder.paths(key_identifier)[1 if pem else 0]
@@ -161,10 +161,10 @@ class CRLDownloads:
             issuer = self._issuers.by_key_identifier(key_identifier)
             if issuer is None:
                 raise NotFound("the CRL of this CA has not been brought here; an admin can upload it") from None
-            content, description = await self._first(issuer, path)
+            content, description = await self._wait_for_first(issuer, path)
         return _CRLContent(content, description.etag, description.dates)
 
-    async def _first(self, issuer: IssuingCA, path: Path) -> tuple[OpenFile, Description]:
+    async def _wait_for_first(self, issuer: IssuingCA, path: Path) -> tuple[OpenFile, Description]:
         """Wait for the first CRL of an issuer, which a newly started server is publishing."""
         try:
             await self._publisher.first(issuer).addTimeout(_MAX_WAIT, self._clock)  # type: ignore[arg-type]
@@ -172,7 +172,7 @@ class CRLDownloads:
         except (TooSlow, NotFound):
             raise Unavailable("the CRL of this CA has not been made yet", retry_after=5) from None
 
-    async def _joined(self, key_identifiers: Iterable[bytes]) -> _CRLContent:
+    async def _concatenate(self, key_identifiers: Iterable[bytes]) -> _CRLContent:
         """Concatenate several CRLs, for programs that read one file."""
         crls = [await self._open(one, pem=True) for one in key_identifiers]
         if len(crls) == 1:

@@ -7,7 +7,7 @@ from twisted.web.resource import Resource
 from pikachu.core.errors import NotFound
 from pikachu.http.request import BoundedRequest
 from pikachu.operations.readiness import OK, UNAVAILABLE, Readiness, overall
-from pikachu.protocols.download.outlet import Download, below, send_json
+from pikachu.protocols.download.outlet import Download, path_segments, send_json
 
 
 class Alive(Download):
@@ -18,7 +18,7 @@ class Alive(Download):
 
     async def answer(self, request: BoundedRequest) -> None:
         """Send the constant status."""
-        if below(request):
+        if path_segments(request):
             raise NotFound("nothing here")
         send_json(request, {"status": OK})
 
@@ -32,7 +32,7 @@ class Ready(Download):
 
     async def answer(self, request: BoundedRequest) -> None:
         """Send 200, or 503 when a required dependency does not answer in time."""
-        if below(request):
+        if path_segments(request):
             raise NotFound("nothing here")
         states = await self._readiness.states()
         status = overall(states)

@@ -61,7 +61,7 @@ class Download(ProtocolResource):
         text_error(request, status, error.public, headers)
 
 
-def below(request: BoundedRequest) -> list[str]:
+def path_segments(request: BoundedRequest) -> list[str]:
     """Return the path segments below the resource, as text.
 
     :raises NotFound: when a segment is not ASCII.
@@ -77,7 +77,7 @@ def only_segment(request: BoundedRequest) -> str:
 
     :raises NotFound: when there is none, or more.
     """
-    segments = below(request)
+    segments = path_segments(request)
     if len(segments) != 1:
         raise NotFound("nothing here")
     return segments[0]

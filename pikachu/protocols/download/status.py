@@ -10,7 +10,7 @@ from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
 from pikachu.core.model.times import rfc3339
 from pikachu.http.request import BoundedRequest
-from pikachu.protocols.download.outlet import Download, below, only_segment, send_json
+from pikachu.protocols.download.outlet import Download, only_segment, path_segments, send_json
 from pikachu.va.ocsp import CertificateStatusReader
 
 _MAX_IDS: Final = 10_000
@@ -48,7 +48,7 @@ class ExpiredResource(Download):
 
     async def answer(self, request: BoundedRequest) -> None:
         """Send the ids as a JSON array."""
-        if below(request):
+        if path_segments(request):
             raise NotFound("nothing here")
         after, limit = _number(request, b"after", 0), _number(request, b"limit", _MAX_IDS)
         send_json(request, await self._statuses.expired_ids(after, limit))
