@@ -383,7 +383,7 @@ def issue_server_certificate(
         addresses=addresses,
     )
     policy = Policy(0, "CA", days, "")
-    order = IssuanceRequest(issuer, policy, subject, described, extensions, days, False, b"")
+    issuance = IssuanceRequest(issuer, policy, subject, described, extensions, days, False, b"")
     request = NewRequest(
         method=Method.CLI,
         csr=b"",
@@ -396,7 +396,7 @@ def issue_server_certificate(
         owner_id=None,
         created_at=authority.now(),
     )
-    return authority.issue(request, order, {"subject": subject.text, "for": "HTTPS"})
+    return authority.issue(request, issuance, {"subject": subject.text, "for": "HTTPS"})
 
 
 def has_ended(path: Path, now: datetime) -> bool:

@@ -42,7 +42,7 @@ _Stamp: TypeAlias = tuple[tuple[int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _KnownGenerations:
     """The generations of one issuing CA in service; a scan loads only others."""
 
     stamp: _Stamp | None
@@ -169,7 +169,7 @@ class Generations:
     async def _update(self, issuers: IssuingCAs) -> None:
         for name, files in self._files.items():
             in_service = frozenset(issuer.key_identifier for issuer in issuers.all())
-            scan = await self._watching.run(self._scan, files, _Known(self._stamps.get(name), in_service))
+            scan = await self._watching.run(self._scan, files, _KnownGenerations(self._stamps.get(name), in_service))
             for warning in scan.warnings:
                 self._warn(warning)
             if scan.error is not None:
@@ -180,10 +180,10 @@ class Generations:
                 continue
             self._failed.pop(name, None)
             if scan.stamp is not None and scan.current is not None:
-                self._take_over(name, scan.current, scan, issuers)
+                self._adopt(name, scan.current, scan, issuers)
                 self._stamps[name] = scan.stamp
 
-    def _scan(self, files: RotationFiles, known: _Known) -> _Scan:
+    def _scan(self, files: RotationFiles, known: _KnownGenerations) -> _Scan:
         """Read the files in a worker thread, without waiting for another process's lock: the next scan is soon."""
         scan = _Scan()
         stamp = known.stamp
@@ -206,7 +206,7 @@ class Generations:
                 scan.error = error.public if isinstance(error, PikachuError) else str(error)
         return scan
 
-    def _scan_former(self, files: RotationFiles, known: _Known, scan: _Scan) -> None:
+    def _scan_former(self, files: RotationFiles, known: _KnownGenerations, scan: _Scan) -> None:
         """Load former generations: two switches between two scans leave one that was never in service here."""
         now = utc(self._clock.seconds())
         for former in files.former():
@@ -216,7 +216,7 @@ class Generations:
             except ConfigError as error:
                 scan.warnings.append(f"a former generation of {former.name} is not in service: {error}")
 
-    def _load_unknown(self, files: CAFiles, known: _Known, scan: _Scan, links: Path | None = None) -> bytes:
+    def _load_unknown(self, files: CAFiles, known: _KnownGenerations, scan: _Scan, links: Path | None = None) -> bytes:
         """Return the key identifier of the generation in *files*; load it unless it is in service."""
         identifier = load_certificates(files.certificate, files.setting("CERT"))[0].key_identifier
         if identifier not in known.in_service and identifier not in scan.loaded:
@@ -224,7 +224,7 @@ class Generations:
         return identifier
 
     @staticmethod
-    def _take_over(name: str, current: bytes, scan: _Scan, issuers: IssuingCAs) -> None:
+    def _adopt(name: str, current: bytes, scan: _Scan, issuers: IssuingCAs) -> None:
         for identifier, issuer in scan.loaded.items():
             if identifier not in (current, scan.next):
                 issuers.add_other(issuer)
@@ -286,17 +286,17 @@ async def _link(authority: CertificateAuthority, signing: IssuingCA, subject_ca:
         created_at=authority.now(),
     )
     # Internal: path lengths don't count self-issued certificates (RFC 5280 section 4.2.1.9).
-    order = IssuanceRequest(signing, policy, subject, subject_ca.key, extensions, days, False, b"", internal=True)
+    issuance = IssuanceRequest(signing, policy, subject, subject_ca.key, extensions, days, False, b"", internal=True)
     details = {"subject": subject.text, "for": "rotation"}
-    return (await authority.issue(request, order, details)).der
+    return (await authority.issue(request, issuance, details)).der
 
 
 def _stamp(files: RotationFiles) -> _Stamp:
     """Return a stamp that changes when the current certificate or the announcement does."""
-    return tuple(_one_stamp(path) for path in (files.ca.certificate, files.announcement))
+    return tuple(_file_stamp(path) for path in (files.ca.certificate, files.announcement))
 
 
-def _one_stamp(path: Path) -> tuple[int, int] | None:
+def _file_stamp(path: Path) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:

@@ -35,7 +35,7 @@ from pikachu.x509.spki import KeyDescription, describe_spki
 
 log = Logger()
 
-# notBefore lies a little in the past, for devices whose clock is slow.
+# notBefore is a little in the past, for devices whose clock is slow.
 BACKDATE = timedelta(minutes=5)
 # Age from which the intent of another process counts as abandoned.
 ABANDONED_AFTER = timedelta(seconds=60)
@@ -55,7 +55,7 @@ class IssuingCA:
         self.decrypter = decrypter
         self.rollover: tuple[bytes, ...] = ()
         self._chain = signer.chain
-        self._above: tuple[tuple[Certificate, ...], tuple[NameConstraints, ...]] | None = None
+        self._path_checks: tuple[tuple[Certificate, ...], tuple[NameConstraints, ...]] | None = None
         self.certificate: Certificate = parse_certificate(signer.certificate)
         self.key = describe_spki(self.certificate.spki_der)
 
@@ -82,7 +82,7 @@ class IssuingCA:
     def replace_chain(self, chain: tuple[bytes, ...]) -> None:
         """Use another chain from the same certificate to a root."""
         self._chain = chain
-        self._above = None
+        self._path_checks = None
 
     def check(self, subject: Name, extensions: Sequence[Extension]) -> None:
         """Require that this chain permits a certificate with these names and extensions.
@@ -90,14 +90,14 @@ class IssuingCA:
         :raises PolicyViolation: when it does not.
         :raises IssuanceFailed: when the name constraints in the chain can't be read.
         """
-        if self._above is None:
+        if self._path_checks is None:
             try:
                 certificates = tuple(parse_certificate(der) for der in self._chain)
                 constraints = (read_name_constraints(certificate) for certificate in certificates)
-                self._above = certificates, tuple(one for one in constraints if one is not None)
+                self._path_checks = certificates, tuple(one for one in constraints if one is not None)
             except PikachuError as error:
                 raise IssuanceFailed(f"the chain of {self.name} can't be read", error=error.public) from error
-        certificates, limits = self._above
+        certificates, limits = self._path_checks
         check_path_length(certificates, extensions)
         check_names(limits, subject, extensions)
 
@@ -195,7 +195,7 @@ class IssuingCAs:
             try:
                 callback(issuer)
             except Exception:  # noqa: BLE001 - the generation is in service, and the other subscribers must be notified
-                log.failure("after a change of the generations of {issuer}", issuer=issuer.name)
+                log.failure("A subscriber failed after a change of the generations of {issuer}", issuer=issuer.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,19 +242,19 @@ class CertificateAuthority:
 
     # --- issuing ------------------------------------------------------------------------
 
-    def prepare(self, order: IssuanceRequest) -> tuple[Intent, ToBeSigned]:
+    def prepare(self, issuance: IssuanceRequest) -> tuple[Intent, ToBeSigned]:
         """Return the intent and TBSCertificate for a request, with a serial number of 159 random bits.
 
         :raises PolicyViolation: when an explicit validity exceeds that of the CA, or the CAs above do not permit it.
         """
-        issuer = order.issuer
-        if not order.internal:
-            issuer.check(order.subject, order.extensions)
+        issuer = issuance.issuer
+        if not issuance.internal:
+            issuer.check(issuance.subject, issuance.extensions)
         now = self.now()
         not_before = max(now - BACKDATE, issuer.certificate.not_before)
-        not_after = end_of_validity(now, order.days)
+        not_after = end_of_validity(now, issuance.days)
         if not_after > issuer.certificate.not_after:
-            if order.explicit:
+            if issuance.explicit:
                 left = (issuer.certificate.not_after - now).days
                 raise PolicyViolation(
                     f"the certificate would outlive the issuing CA, which ends on "
@@ -270,36 +270,36 @@ class CertificateAuthority:
             issuer_der=issuer.certificate.subject_der,
             not_before=not_before,
             not_after=not_after,
-            subject_der=order.subject.der,
-            spki_der=order.key.spki,
-            extensions=order.extensions,
+            subject_der=issuance.subject.der,
+            spki_der=issuance.key.spki,
+            extensions=issuance.extensions,
         )
         intent = Intent(
             serial=serial,
             issuer_id=issuer.id,
             tbs=tbs,
-            subject=order.subject.text,
-            common_name=order.subject.common_name,
-            key_type=order.key.text,
-            key_id=order.key.key_id,
+            subject=issuance.subject.text,
+            common_name=issuance.subject.common_name,
+            key_type=issuance.key.text,
+            key_id=issuance.key.key_id,
             not_before=not_before,
             not_after=not_after,
-            policy=order.policy.name,
+            policy=issuance.policy.name,
             process=self.process,
         )
-        return intent, ToBeSigned(tbs, serial, not_before, not_after, order.csr)
+        return intent, ToBeSigned(tbs, serial, not_before, not_after, issuance.csr)
 
     def issue(
-        self, request: NewRequest, order: IssuanceRequest, details: Mapping[str, object]
+        self, request: NewRequest, issuance: IssuanceRequest, details: Mapping[str, object]
     ) -> Deferred[CertificateRecord]:
         """Record, sign, check and store; a repeated request returns the certificate issued before.
 
         Fails with Conflict, PolicyViolation, Unavailable, IssuanceFailed.  Cancelling the Deferred has no effect.
         """
-        return start(self._issue(request, order, details))
+        return start(self._issue(request, issuance, details))
 
     async def _issue(
-        self, request: NewRequest, order: IssuanceRequest, details: Mapping[str, object]
+        self, request: NewRequest, issuance: IssuanceRequest, details: Mapping[str, object]
     ) -> CertificateRecord:
         waiting = None if request.dedupe is None else self._under_way.get(request.dedupe)
         if waiting is not None:
@@ -307,10 +307,10 @@ class CertificateAuthority:
             waiting.append(waiter)
             return await waiter
         if request.dedupe is None:
-            return await self._begin_and_sign(request, order, details)
+            return await self._begin_and_sign(request, issuance, details)
         self._under_way[request.dedupe] = waiting = []
         try:
-            record = await self._begin_and_sign(request, order, details)
+            record = await self._begin_and_sign(request, issuance, details)
         except BaseException as error:
             del self._under_way[request.dedupe]
             for waiter in waiting:
@@ -322,9 +322,9 @@ class CertificateAuthority:
         return record
 
     async def _begin_and_sign(
-        self, request: NewRequest, order: IssuanceRequest, details: Mapping[str, object]
+        self, request: NewRequest, issuance: IssuanceRequest, details: Mapping[str, object]
     ) -> CertificateRecord:
-        intent, to_be_signed = self.prepare(order)
+        intent, to_be_signed = self.prepare(issuance)
         begun = await self._store.begin(request, intent, self.now())
         if isinstance(begun, Repeated):
             if begun.certificate is not None:
@@ -421,7 +421,7 @@ class CertificateAuthority:
         return record
 
     def issue_approved(
-        self, request: RequestRecord, order: IssuanceRequest, approver: Principal, details: Mapping[str, object]
+        self, request: RequestRecord, issuance: IssuanceRequest, approver: Principal, details: Mapping[str, object]
     ) -> Deferred[CertificateRecord]:
         """Sign a request that an administrator approved; then proceed as :meth:`issue`."""
 
@@ -461,13 +461,13 @@ class CertificateAuthority:
             key=key, issuer=issuer.certificate, usage=usage, purposes=extended_usage, no_check=no_check
         )
         policy = Policy(0, "CA", days, "")
-        order = IssuanceRequest(
+        issuance = IssuanceRequest(
             issuer, policy, parse_name(subject_der), key, extensions, days, False, b"", internal=True
         )
         request = NewRequest(
             method=Method.CA,
             csr=b"",
-            subject=order.subject.text,
+            subject=issuance.subject.text,
             key_type=key.text,
             key_id=key.key_id,
             policy=policy.name,
@@ -476,7 +476,7 @@ class CertificateAuthority:
             owner_id=None,
             created_at=self.now(),
         )
-        return self.issue(request, order, {"subject": order.subject.text})
+        return self.issue(request, issuance, {"subject": issuance.subject.text})
 
     # --- orphans ------------------------------------------------------------------------
 
