@@ -158,10 +158,10 @@ def encode_server_key(private_key_info: bytes, certificate: bytes, *, wrap: bool
         (CERTS_ONLY_TYPE, degenerate((certificate,))),
     )
     body = b"".join(
-        f"--{_BOUNDARY}\r\nContent-Type: {kind}\r\nContent-Transfer-Encoding: base64\r\n\r\n".encode("ascii")
+        f"--{_BOUNDARY}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: base64\r\n\r\n".encode("ascii")
         + encode_body(content, wrap=wrap).replace(b"\n", b"\r\n").rstrip()
         + b"\r\n"
-        for kind, content in parts
+        for content_type, content in parts
     )
     return f"multipart/mixed; boundary={_BOUNDARY}", body + f"--{_BOUNDARY}--\r\n".encode("ascii")
 

@@ -374,7 +374,7 @@ def _log(
     if error is not None and not isinstance(error, RequestError | Unavailable):
         write = log.error
     write(
-        "SCEP {name} {transaction} of {signer}: {told}",
+        "SCEP {name} {transaction} of {signer}: {outcome}",
         name=name,
         transaction=ascii(message.transaction_id.decode("latin-1"))[1:-1],
         signer="-" if signer is None else hashlib.sha256(signer.certificate).hexdigest(),
