@@ -285,7 +285,7 @@ class Site(server.Site):
 
     def _close_all(self) -> None:
         self._drain_limit = None
-        _log.warn("closing {count} connections that did not finish in time", count=len(self.channels))
+        _log.warn("Closing {count} connections that did not finish in time", count=len(self.channels))
         for channel in list(self.channels):
             channel.abort()
 

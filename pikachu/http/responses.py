@@ -111,7 +111,7 @@ class _Slices:
             part = content.read(self._position, stop)
         except OSError as error:
             # The length is already sent, so the only option is to end the connection before it.
-            log.error("a body could not be read to its end: {error}", error=str(error))
+            log.error("A response body could not be read completely: {error}", error=str(error))
             self._content = None
             self._channel.forceAbortClient()
             return
@@ -123,11 +123,11 @@ class _Slices:
             self._request.finish()
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The peer's buffer is full."""
+        """Pause while the peer's buffer is full."""
         self._paused = True
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The peer is gone."""
+        """Stop when the peer has disconnected."""
         self._content = None
 
 

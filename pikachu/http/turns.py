@@ -69,7 +69,7 @@ class TurnScheduler:
             try:
                 channel.take_turn()
             except Exception:  # noqa: BLE001 - a fault in one connection must not stop the others
-                _log.failure("a connection failed")
+                _log.failure("A connection failed")
                 channel.abort()
             # A clock that is set back must not keep the turn going.
             if not 0 <= seconds() - began < MAX_TURN_SECONDS:
