@@ -108,11 +108,11 @@ class Quota:
         self._clock = clock
         self._limit = limit
         self._window = window
-        self._taken: OrderedDict[str, list[float]] = OrderedDict()
+        self._times: OrderedDict[str, list[float]] = OrderedDict()
 
     def __len__(self) -> int:
         """Return the number of stored keys."""
-        return len(self._taken)
+        return len(self._times)
 
     def take(self, key: str) -> None:
         """Count one action.
@@ -120,14 +120,14 @@ class Quota:
         :raises RateLimited: with the seconds until the next action is allowed.
         """
         now = self._clock.seconds()
-        times = [time for time in self._taken.get(key, ()) if 0 <= now - time < self._window]
+        times = [time for time in self._times.get(key, ()) if 0 <= now - time < self._window]
         if len(times) >= self._limit:
             seconds = math.ceil(times[0] + self._window - now)
             raise RateLimited(f"too many from your address; try again in {seconds} seconds", retry_after=seconds)
-        self._taken[key] = [*times, now]
-        self._taken.move_to_end(key)
-        if len(self._taken) > MAXIMUM_KEYS:
-            self._taken.popitem(last=False)
+        self._times[key] = [*times, now]
+        self._times.move_to_end(key)
+        if len(self._times) > MAXIMUM_KEYS:
+            self._times.popitem(last=False)
 
 
 @functools.lru_cache(maxsize=1024)
