@@ -1,4 +1,4 @@
-"""Inspection of pasted or uploaded objects: recognised, decoded, described; nothing is stored.
+"""Inspection of pasted or uploaded objects: recognised, decoded and described; nothing is stored.
 
-Begin with ``service``; ``recognition`` tells the kinds of objects apart, ``openssl_program`` adds OpenSSL's text.
+Start with ``service``; ``recognition`` identifies and decodes objects, ``openssl_program`` adds OpenSSL's output.
 """

@@ -1,6 +1,6 @@
-"""The ``openssl`` program, asked for its text beside ours: as an argument list, on standard input, with little time.
+"""The ``openssl`` program, run for its text beside ours: with an argument list, standard input and a time limit.
 
-Nothing secret goes there: neither private keys nor passphrases.
+It never receives a secret: neither private keys nor passphrases.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import IO, Final
 _TIME_LIMIT: Final = 5.0
 _MAXIMUM_OUTPUT: Final = 256 * 1024
 _PIECE: Final = 32 * 1024
-# Nothing of this process's environment; no engines and providers of a local configuration either.
+# Pass on neither this process's environment nor the engines and providers of a local OpenSSL configuration.
 _ENVIRONMENT: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C", "OPENSSL_CONF": "/dev/null"}
 
 
 class OpenSSL:
-    """The program on this machine, where there is one."""
+    """The ``openssl`` program of this host, if installed."""
 
     def __init__(self, time_limit: float = _TIME_LIMIT, program: str = "openssl") -> None:
         self._program = shutil.which(program)
         self._time_limit = time_limit
 
     def text(self, arguments: Sequence[str], data: bytes) -> str | None:
-        """What ``openssl ARGUMENTS`` writes, given *data*; to be called in a worker pool.
+        """Return the output of ``openssl ARGUMENTS`` for *data* on standard input.  Blocks: call it in a worker pool.
 
-        :returns: ``None`` where there is no such program, or it did not answer in time.
+        :returns: ``None`` when the program is not installed or exceeded the time limit.
         """
         if self._program is None:
             return None
@@ -59,16 +59,16 @@ class OpenSSL:
         return f"{text}\n… the rest is left out\n" if len(output) > _MAXIMUM_OUTPUT else text
 
     def _exchange(self, process: subprocess.Popen[bytes], data: bytes) -> bytes | None:
-        """Write *data* and read what comes, up to the limits; ``None`` when time is up."""
+        """Write *data* and return the output, up to the limits, or ``None`` on a timeout."""
         source, output = process.stdout, process.stdin
         assert source is not None and output is not None  # noqa: S101, PT018 - both are pipes
         deadline = time.monotonic() + self._time_limit
-        rest = memoryview(data)
-        found = bytearray()
+        unsent = memoryview(data)
+        received = bytearray()
         with selectors.DefaultSelector() as selector:
             selector.register(source, selectors.EVENT_READ)
             selector.register(output, selectors.EVENT_WRITE)
-            while len(found) <= _MAXIMUM_OUTPUT:
+            while len(received) <= _MAXIMUM_OUTPUT:
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     return None
@@ -76,21 +76,21 @@ class OpenSSL:
                     if key.fileobj is source:
                         piece = source.read(_PIECE)
                         if not piece:
-                            return bytes(found)
-                        found += piece
+                            return bytes(received)
+                        received += piece
                     else:
-                        rest = _write(output, rest)
-                        if not rest:
+                        unsent = _write(output, unsent)
+                        if not unsent:
                             selector.unregister(output)
                             with contextlib.suppress(BrokenPipeError):
                                 output.close()
-        return bytes(found)
+        return bytes(received)
 
 
 def _write(output: IO[bytes], rest: memoryview) -> memoryview:
-    """Write as much as a pipe that is ready takes for certain; what is left to write."""
+    """Write as much as a ready pipe accepts without blocking, and return the unwritten rest."""
     try:
-        # PIPE_BUF: POSIX lets a pipe that is ready take so much without blocking.
+        # POSIX guarantees that a ready pipe accepts PIPE_BUF bytes without blocking.
         written = output.write(rest[: select.PIPE_BUF])
     except BrokenPipeError:
         return rest[:0]

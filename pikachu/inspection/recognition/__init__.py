@@ -1,6 +1,6 @@
-"""What somebody has pasted or sent: which kind of object it is, the facts in it, and its text (UI-7).
+"""Recognition of pasted or uploaded objects: their kind, their fields and their text (UI-7).
 
-Pure functions of bytes.  What was given is neither kept nor judged; what can't be read raises
+Pure functions of bytes.  They neither store nor validate the input; unreadable input raises
 :class:`pikachu.core.errors.MalformedRequest`.
 """
 

@@ -9,25 +9,25 @@ from pikachu.x509.text.descriptions import name_text
 
 
 def message(data: bytes) -> Decoded:
-    """A ContentInfo.
+    """Decode a CMS ContentInfo.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is not a ContentInfo.
     """
     text = cms_text(data)
-    found = read_message(data)
-    facts: list[Fact] = [("content_type", found.type), ("content", "; ".join(found.content) or "none")]
-    if found.recipients:
-        facts.append(("recipients", tuple(found.recipients)))
-    if found.type == "signedData":
+    parsed = read_message(data)
+    facts: list[Fact] = [("content_type", parsed.type), ("content", "; ".join(parsed.content) or "none")]
+    if parsed.recipients:
+        facts.append(("recipients", tuple(parsed.recipients)))
+    if parsed.type == "signedData":
         facts += [
-            ("certificates", tuple(subject_of(certificate) for certificate in found.certificates)),
-            ("crls", len(found.crls)),
-            ("signers", tuple(signer[0] for signer in found.signers)),
+            ("certificates", tuple(subject_of(certificate) for certificate in parsed.certificates)),
+            ("crls", len(parsed.crls)),
+            ("signers", tuple(signer[0] for signer in parsed.signers)),
         ]
     return Decoded(tuple(facts), text)
 
 
 def subject_of(certificate: bytes) -> str:
-    """The subject of a DER certificate whose text was made before."""
+    """Return the subject of a DER certificate that was decoded before."""
     fields = der.parse(certificate).sub()[0].sub()
     return name_text(fields[5 if fields[0].tag == 0xA0 else 4])

@@ -1,4 +1,4 @@
-"""What an object says, whichever kind it is."""
+"""Decoding of a recognised object of any kind."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from pikachu.inspection.recognition import cms, keys, ocsp, pkcs12, signed
 from pikachu.inspection.recognition.kinds import Decoded, Found, Kind
 
 
-def decode(found: Found, now: datetime, passphrase: str | None = None) -> Decoded:
-    """The facts and the text of *found*.
+def decode(recognised: Found, now: datetime, passphrase: str | None = None) -> Decoded:
+    """Return the fields and the text of *recognised*.
 
-    :param passphrase: of a private key or a PKCS#12 file; not looked at for others.
-    :raises MalformedRequest: it can't be read, or the passphrase does not open it.
-    :raises UnsupportedAlgorithm: it is made in a way that is not read here, or opening it would cost too much.
+    :param passphrase: decrypts a private key or a PKCS#12 file; ignored for other kinds.
+    :raises MalformedRequest: the object is unreadable, or the passphrase is wrong.
+    :raises UnsupportedAlgorithm: the object uses an unsupported algorithm, or decrypting it would cost too much.
     """
     try:
-        return _decode(found, now, passphrase)
+        return _decode(recognised, now, passphrase)
     except (MalformedRequest, TooLarge, UnsupportedAlgorithm):
         raise
     except RequestError as error:
         raise MalformedRequest(error.public) from error
 
 
-def _decode(found: Found, now: datetime, passphrase: str | None) -> Decoded:
-    match found.kind:
+def _decode(recognised: Found, now: datetime, passphrase: str | None) -> Decoded:
+    match recognised.kind:
         case Kind.CERTIFICATE:
-            return signed.certificate(found.der, now)
+            return signed.certificate(recognised.der, now)
         case Kind.CSR:
-            return signed.request(found.der)
+            return signed.request(recognised.der)
         case Kind.CRL:
-            return signed.crl(found.der, now)
+            return signed.crl(recognised.der, now)
         case Kind.PKCS7:
-            return cms.message(found.der)
+            return cms.message(recognised.der)
         case Kind.PKCS12:
-            return pkcs12.pkcs12(found.der, passphrase)
+            return pkcs12.pkcs12(recognised.der, passphrase)
         case Kind.OCSP_REQUEST:
-            return ocsp.request(found.der)
+            return ocsp.request(recognised.der)
         case Kind.OCSP_RESPONSE:
-            return ocsp.response(found.der)
+            return ocsp.response(recognised.der)
         case Kind.PRIVATE_KEY:
-            return keys.private_key(found.der, passphrase)
+            return keys.private_key(recognised.der, passphrase)
         case Kind.PUBLIC_KEY:
-            return keys.public_key(found.der)
+            return keys.public_key(recognised.der)

@@ -1,4 +1,4 @@
-"""Private keys, of which only the public half is told, and public keys."""
+"""Public keys, and private keys, of which only the public half is shown."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PBES2: Final = "1.2.840.113549.1.5.13"
 
 
 def private_key(data: bytes, passphrase: str | None) -> Decoded:
-    """A private key: its kind, whether it is encrypted and how, and its public key; never a number of its own.
+    """Decode a private key: its type, its encryption and its public key, never a private value.
 
     :param data: DER, or a PEM block under RFC 1421 encryption.
-    :raises MalformedRequest: it is none, or the passphrase is wrong.
+    :raises MalformedRequest: *data* is not a private key, or the passphrase is wrong.
     """
-    form, encryption = _form(data)
-    facts: list[Fact] = [("format", form), ("encryption", encryption or "none")]
+    format_name, encryption = _form(data)
+    facts: list[Fact] = [("format", format_name), ("encryption", encryption or "none")]
     lines = Lines()
-    lines.add(0, f"Private-Key: {form}{f', encrypted: {encryption}' if encryption else ''}")
+    lines.add(0, f"Private-Key: {format_name}{f', encrypted: {encryption}' if encryption else ''}")
     if encryption and not passphrase:
         facts.append(("passphrase", "needed"))
         return Decoded(tuple(facts), lines.text, locked=True)
@@ -38,20 +38,20 @@ def private_key(data: bytes, passphrase: str | None) -> Decoded:
         facts.append(("accepted", f"no: {error.public}"))
         lines.add(1, error.public)
         return Decoded(tuple(facts), lines.text)
-    more, text = public_half(key)
-    return Decoded((*facts, *more), lines.text + text)
+    public_facts, text = public_half(key)
+    return Decoded((*facts, *public_facts), lines.text + text)
 
 
 def public_half(key: PrivateKey) -> tuple[list[Fact], str]:
-    """The facts and the text of the public key that belongs to a private one."""
+    """Return the fields and the text of the public key of *key*."""
     spki = describe_private_key(key).spki
     return _facts(spki), _text(spki)
 
 
 def public_key(data: bytes) -> Decoded:
-    """A SubjectPublicKeyInfo, or an RSAPublicKey (RFC 8017 appendix A.1.1).
+    """Decode a SubjectPublicKeyInfo or an RSAPublicKey (RFC 8017 appendix A.1.1).
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is neither.
     """
     if first(der.parse(data, der.SEQUENCE)).tag == der.INTEGER:
         data = der.sequence(der.sequence(der.oid(RSA_ENCRYPTION), der.null()), der.bit_string(data))
@@ -81,23 +81,23 @@ def _text(spki: bytes) -> str:
 
 
 def _form(data: bytes) -> tuple[str, str | None]:
-    """(name of the format, how it is encrypted)."""
+    """Return the name of the format, and the encryption or ``None``."""
     if data.startswith(b"-----BEGIN "):
         information = next((line for line in data.splitlines() if line.startswith(b"DEK-Info:")), b"DEK-Info: unknown")
         cipher = information.partition(b":")[2].partition(b",")[0].decode("ascii", "replace").strip()
         return "traditional PEM (RFC 1421)", cipher if cipher.isprintable() else "unknown"
-    parts = der.parse(data, der.SEQUENCE).sub()
-    if parts[0].tag == der.SEQUENCE:
-        return "PKCS#8", encryption_text(parts[0])
-    if len(parts) > 1 and parts[1].tag == der.SEQUENCE:
+    fields = der.parse(data, der.SEQUENCE).sub()
+    if fields[0].tag == der.SEQUENCE:
+        return "PKCS#8", encryption_text(fields[0])
+    if len(fields) > 1 and fields[1].tag == der.SEQUENCE:
         return "PKCS#8", None
-    return "SEC 1" if len(parts) > 1 and parts[1].tag == der.OCTET_STRING else "PKCS#1", None
+    return "SEC 1" if len(fields) > 1 and fields[1].tag == der.OCTET_STRING else "PKCS#1", None
 
 
 def encryption_text(algorithm: der.Element) -> str:
-    """An encryption AlgorithmIdentifier in words, with its iterations.
+    """Describe an encryption AlgorithmIdentifier and its iteration count.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: it is unreadable.
     """
     name = algorithm_text(algorithm)
     parts = algorithm.sub()
@@ -111,10 +111,10 @@ def encryption_text(algorithm: der.Element) -> str:
     costs = derivation[1].sub() if len(derivation) > 1 and derivation[1].tag == der.SEQUENCE else []
     counts = [iterations_text(part) for part in costs if part.tag == der.INTEGER][:1]
     prf = [algorithm_name(first(part).oid()) for part in costs if part.tag == der.SEQUENCE]
-    words = [algorithm_text(parameters[1]), algorithm_name(first(parameters[0]).oid()), *prf, *counts]
-    return f"{name} ({', '.join(words)})"
+    descriptions = [algorithm_text(parameters[1]), algorithm_name(first(parameters[0]).oid()), *prf, *counts]
+    return f"{name} ({', '.join(descriptions)})"
 
 
 def iterations_text(element: der.Element) -> str:
-    """How often a passphrase is hashed."""
+    """Format an iteration count."""
     return f"{int.from_bytes(element.content[:8], 'big'):,} iterations"

@@ -1,4 +1,4 @@
-"""The kinds of objects that are recognised, and what is told of one."""
+"""The kinds of recognised objects, and the result of decoding one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Fact: TypeAlias = tuple[str, Value]
 
 
 class Kind(StrEnum):
-    """What an object is."""
+    """Kind of an object."""
 
     CERTIFICATE = "certificate"
     CSR = "csr"
@@ -26,7 +26,7 @@ class Kind(StrEnum):
 
     @property
     def words(self) -> str:
-        """For people."""
+        """The display name."""
         return _TITLES[self]
 
 
@@ -45,9 +45,9 @@ _TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object.
+    """A recognised object.
 
-    :param form: how it came: ``PEM``, ``base64`` or ``DER``.
+    :param form: encoding of the input: ``PEM``, ``base64`` or ``DER``.
     :param der: its bytes; for a private key under RFC 1421 encryption the whole PEM block.
     """
 
@@ -58,11 +58,11 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What one object says.
+    """A decoded object.
 
-    :param facts: names in snake_case and values, in the order in which people read them.
-    :param text: everything, in the manner of ``openssl``.
-    :param locked: a passphrase would tell more.
+    :param facts: field names in snake_case and values, in display order.
+    :param text: the full text, in the style of ``openssl``.
+    :param locked: whether a passphrase would reveal more.
     """
 
     facts: tuple[Fact, ...]

@@ -17,25 +17,25 @@ from pikachu.x509.text.ocsp import (
 
 
 def request(data: bytes) -> Decoded:
-    """An OCSP request.
+    """Decode an OCSP request.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is not an OCSP request.
     """
     text = ocsp_request_text(data)
-    asked = asked_for(data)
+    certificate_ids = asked_for(data)
     facts: tuple[Fact, ...] = (
-        ("certificates", len(asked)),
-        ("serials", tuple(one.serial for one in asked)),
-        *_issuer(asked),
+        ("certificates", len(certificate_ids)),
+        ("serials", tuple(certificate_id.serial for certificate_id in certificate_ids)),
+        *_issuer(certificate_ids),
         ("nonce", nonce_of(data) or "none"),
     )
     return Decoded(facts, text)
 
 
 def response(data: bytes) -> Decoded:
-    """An OCSP response.
+    """Decode an OCSP response.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is not an OCSP response.
     """
     text = ocsp_response_text(data)
     facts: list[Fact] = [("response_status", response_status(data))]
@@ -44,8 +44,8 @@ def response(data: bytes) -> Decoded:
         facts += [
             ("responder", basic.responder),
             ("produced_at", moment(basic.produced_at)),
-            ("statuses", tuple(f"{one.asked.serial}: {one.status}" for one in basic.answers)),
-            *_issuer([one.asked for one in basic.answers]),
+            ("statuses", tuple(f"{answer.asked.serial}: {answer.status}" for answer in basic.answers)),
+            *_issuer([answer.asked for answer in basic.answers]),
         ]
         if basic.answers:
             times = basic.answers[0].times
@@ -56,8 +56,8 @@ def response(data: bytes) -> Decoded:
     return Decoded(tuple(facts), text)
 
 
-def _issuer(asked: list[Asked]) -> list[Fact]:
-    """How the issuer of the first certificate is named."""
-    if not asked:
+def _issuer(certificate_ids: list[Asked]) -> list[Fact]:
+    """Return how the first CertID identifies the issuer."""
+    if not certificate_ids:
         return []
-    return [("hash_algorithm", asked[0].algorithm), ("issuer_key_hash", asked[0].key_hash.hex())]
+    return [("hash_algorithm", certificate_ids[0].algorithm), ("issuer_key_hash", certificate_ids[0].key_hash.hex())]

@@ -1,6 +1,6 @@
-"""Reading PKCS#12 (RFC 7292) within fixed bounds of cost: its bags, and who opens them.
+"""PKCS#12 (RFC 7292) reader with bounded cost: authenticated safe, MAC and bags.
 
-pyca/cryptography reads such files too, but hashes a passphrase as often as the file wants.
+pyca/cryptography reads such files too, but does not limit the iteration count that a file demands.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _WRONG: Final = "the passphrase does not open the PKCS#12 file"
 class Bag:
     """A SafeBag.
 
-    :ivar value: the DER inside: of a certificate bag the certificate itself.
-    :ivar friendly_name: as it was given, or ``""``.
+    :ivar value: the DER bagValue; for a certificate bag the certificate itself.
+    :ivar friendly_name: the attribute, unescaped, or ``""``.
     """
 
     oid: str
@@ -49,20 +49,20 @@ class Bag:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One part of a file.
+    """One ContentInfo of the AuthenticatedSafe.
 
-    :ivar encryption: the AlgorithmIdentifier; ``None`` where it is not encrypted.
-    :ivar octets: the SafeContents, as they stand there.
+    :ivar encryption: the AlgorithmIdentifier, or ``None`` when not encrypted.
+    :ivar data: the SafeContents, still encrypted if *encryption* is set.
     """
 
     oid: str
     encryption: der.Element | None
-    octets: bytes = field(repr=False)
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class MAC:
-    """What protects the whole."""
+    """The MacData that protects the integrity of the file."""
 
     algorithm: der.Element
     digest: bytes
@@ -80,10 +80,10 @@ class File:
 
 
 def read_file(data: bytes) -> File:
-    """The parts of a DER PFX; nothing is opened.
+    """Parse a DER PFX without decrypting anything.
 
-    :raises MalformedRequest: it is none.
-    :raises UnsupportedAlgorithm: its integrity is protected by a signature.
+    :raises MalformedRequest: *data* is not a PFX.
+    :raises UnsupportedAlgorithm: a signature protects the integrity of the file.
     """
     parts = der.parse(data, der.SEQUENCE).sub()
     if not 2 <= len(parts) <= 3 or parts[0].integer() != 3:
@@ -95,7 +95,9 @@ def read_file(data: bytes) -> File:
     contents = der.parse(signed, der.SEQUENCE).sub()
     if len(contents) > _MAXIMUM_CONTENTS:
         raise MalformedRequest("the PKCS#12 file has too many parts")
-    return File(_mac(parts[2]) if len(parts) == 3 else None, signed, tuple(_content(one) for one in contents))
+    return File(
+        _mac(parts[2]) if len(parts) == 3 else None, signed, tuple(_content(content_info) for content_info in contents)
+    )
 
 
 def _content_info(element: der.Element) -> tuple[str, der.Element | None]:
@@ -129,17 +131,17 @@ def _content(element: der.Element) -> Content:
     encrypted = fields[1].expect(der.SEQUENCE).sub() if len(fields) > 1 else []
     if len(encrypted) != 3:
         raise MalformedRequest("an encrypted part of the PKCS#12 file is malformed")
-    octets = encrypted[2].content
+    content = encrypted[2].content
     if encrypted[2].tag == 0xA0:
-        octets = b"".join(piece.expect(der.OCTET_STRING).content for piece in encrypted[2].children())
-    return Content(oid, encrypted[1].expect(der.SEQUENCE), octets)
+        content = b"".join(piece.expect(der.OCTET_STRING).content for piece in encrypted[2].children())
+    return Content(oid, encrypted[1].expect(der.SEQUENCE), content)
 
 
 def check_passphrase(file: File, passphrase: str) -> bool:
-    """Whether the MAC of the file was made with *passphrase*; ``False`` when there is none or it is of another kind.
+    """Verify the MAC of the file with *passphrase*; return ``False`` when it has none or one of an unknown type.
 
-    :raises MalformedRequest: it was not.
-    :raises UnsupportedAlgorithm: checking costs too much.
+    :raises MalformedRequest: the MAC does not verify.
+    :raises UnsupportedAlgorithm: verifying would cost too much.
     """
     mac = file.mac
     oid = "" if mac is None else next(mac.algorithm.children()).oid()
@@ -154,7 +156,7 @@ def check_passphrase(file: File, passphrase: str) -> bool:
 
 
 def _secrets(passphrase: str) -> list[bytes]:
-    """The passphrase as RFC 7292 appendix B.1 writes it; an empty one is written in two ways."""
+    """Encode the passphrase as in RFC 7292 appendix B.1; programs encode an empty one in two ways."""
     try:
         written = bmp_passphrase(passphrase)
     except MalformedRequest:
@@ -163,29 +165,29 @@ def _secrets(passphrase: str) -> list[bytes]:
 
 
 def open_content(content: Content, passphrase: str) -> tuple[Bag, ...]:
-    """The bags in a part of the file.
+    """Return the bags of a ContentInfo, decrypted with *passphrase*.
 
-    :raises MalformedRequest: the passphrase is wrong, or these are no bags.
-    :raises UnsupportedAlgorithm: it is encrypted in a way that is not accepted.
+    :raises MalformedRequest: the passphrase is wrong, or the bags are malformed.
+    :raises UnsupportedAlgorithm: the encryption algorithm is not accepted.
     """
     if content.oid == DATA:
-        return _bags(content.octets)
+        return _bags(content.data)
     if content.encryption is None:
         raise UnsupportedAlgorithm("a part of the PKCS#12 file is encrypted for a certificate")
     try:
-        plain = decrypt_pkcs8(content.encryption, content.octets, passphrase.encode("utf-8", "surrogatepass"))
+        plain = decrypt_pkcs8(content.encryption, content.data, passphrase.encode("utf-8", "surrogatepass"))
         return _bags(plain)
     except MalformedRequest:
         raise MalformedRequest(_WRONG) from None
 
 
 def _bags(contents: bytes) -> tuple[Bag, ...]:
-    found: list[Bag] = []
+    bags: list[Bag] = []
     for element in der.parse(contents, der.SEQUENCE).children():
-        if len(found) == _MAXIMUM_BAGS:
+        if len(bags) == _MAXIMUM_BAGS:
             raise MalformedRequest("the PKCS#12 file has too many bags")
-        found.append(_bag(element))
-    return tuple(found)
+        bags.append(_bag(element))
+    return tuple(bags)
 
 
 def _bag(element: der.Element) -> Bag:
@@ -196,11 +198,11 @@ def _bag(element: der.Element) -> Bag:
     inside = der.parse(parts[1].expect(0xA0).content)
     value = inside.whole
     if oid == CERTIFICATE_BAG:
-        held = inside.expect(der.SEQUENCE).sub()
-        if len(held) != 2:
+        cert_bag = inside.expect(der.SEQUENCE).sub()
+        if len(cert_bag) != 2:
             raise MalformedRequest("a certificate's bag of the PKCS#12 file is malformed")
-        if held[0].oid() == _X509_CERTIFICATE:
-            value = der.parse(held[1].expect(0xA0).content, der.OCTET_STRING).content
+        if cert_bag[0].oid() == _X509_CERTIFICATE:
+            value = der.parse(cert_bag[1].expect(0xA0).content, der.OCTET_STRING).content
     name, key_id = "", b""
     for attribute in parts[2].expect(der.SET).children() if len(parts) == 3 else ():
         pair = attribute.expect(der.SEQUENCE).sub()

@@ -1,4 +1,4 @@
-"""PKCS#12 files: what protects them, and with their passphrase what is in them."""
+"""PKCS#12 files: their protection and, with the passphrase, their contents."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _KEY_BAGS: Final = (KEY_BAG, SHROUDED_KEY_BAG)
 
 
 def pkcs12(data: bytes, passphrase: str | None) -> Decoded:
-    """A PFX; without its passphrase only how it is protected.
+    """Decode a PFX; without its passphrase, show only how it is protected.
 
-    :raises MalformedRequest: it is none, or the passphrase is wrong.
+    :raises MalformedRequest: *data* is not a PFX, or the passphrase is wrong.
     """
     file = read_file(data)
     lines = Lines()
@@ -50,7 +50,7 @@ def pkcs12(data: bytes, passphrase: str | None) -> Decoded:
 
 
 def _has_empty_passphrase(file: File) -> bool:
-    """Whether the file opens without anything, as some programs write it; that it costs little to know."""
+    """Return whether an empty passphrase opens the file; ``False`` when checking would be expensive."""
     if file.mac is None or file.mac.iterations > _CHEAP:
         return False
     try:
@@ -66,16 +66,16 @@ def _mac_text(file: File) -> str:
 
 
 def _protections(file: File) -> list[str]:
-    """How each part is protected."""
-    words = []
+    """Describe the encryption of each ContentInfo."""
+    descriptions = []
     for content in file.contents:
         if content.oid == DATA:
-            words.append("not encrypted as a whole")
+            descriptions.append("not encrypted as a whole")
         else:
-            words.append(
+            descriptions.append(
                 "encrypted for a certificate" if content.encryption is None else encryption_text(content.encryption)
             )
-    return words
+    return descriptions
 
 
 def _opened(file: File, passphrase: str, facts: list[Fact], lines: Lines) -> Decoded:
@@ -113,7 +113,7 @@ def _opened(file: File, passphrase: str, facts: list[Fact], lines: Lines) -> Dec
 
 
 def _key(bag: Bag, passphrase: str) -> tuple[str, str]:
-    """Type and text of the public half of the private key in a bag."""
+    """Return the type and the text of the public half of the private key in *bag*."""
     if bag.oid == SHROUDED_KEY_BAG and not passphrase:
         return "not opened: its passphrase is empty", "Private-Key: its passphrase is empty\n"
     try:

@@ -1,4 +1,4 @@
-"""Finding the objects in what was given, and telling their kinds by their structure."""
+"""Locate the objects in the input and identify their kinds by their structure."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pikachu.x509.pem_blocks import blocks, decode_base64
 MAXIMUM_INPUT: Final = 1024 * 1024
 MAXIMUM_OBJECTS: Final = 20
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 #]{1,40})-----")
-# Blocks that say nothing by themselves; openssl writes them before an EC key.
-_PASSED_OVER: Final = frozenset({"EC PARAMETERS", "DH PARAMETERS", "X9.42 DH PARAMETERS"})
+# Blocks without content of interest; openssl writes them before an EC key.
+_IGNORED: Final = frozenset({"EC PARAMETERS", "DH PARAMETERS", "X9.42 DH PARAMETERS"})
 _FOREIGN: Final = {
     "OPENSSH PRIVATE KEY": "an OpenSSH private key; convert a copy by ssh-keygen -p -m PKCS8 -f FILE",
     "PGP PUBLIC KEY BLOCK": "an OpenPGP key, which is no X.509 object",
@@ -31,14 +31,14 @@ _TIMES: Final = (der.UTC_TIME, der.GENERALIZED_TIME)
 
 
 def read(data: bytes) -> list[Found]:
-    """The objects in *data*: PEM blocks with anything around them, base64 of DER, or DER (BER for messages).
+    """Return the objects in *data*: PEM blocks with any text around them, Base64 of DER, or DER (BER for messages).
 
-    :raises MalformedRequest: there is none, too many, or none of a kind that is known.
-    :raises TooLarge: more than :data:`MAXIMUM_INPUT`.
+    :raises MalformedRequest: *data* contains no object, too many objects, or none of a known kind.
+    :raises TooLarge: *data* exceeds :data:`MAXIMUM_INPUT` bytes.
     """
     if len(data) > MAXIMUM_INPUT:
         raise TooLarge(f"at most {MAXIMUM_INPUT // 1024} KiB can be inspected at once")
-    # Windows' editors save text as UTF-16.
+    # Editors on Windows may save text as UTF-16.
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", "replace").encode("utf-8")
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -49,7 +49,7 @@ def read(data: bytes) -> list[Found]:
         try:
             return [_recognised("DER", data)]
         except MalformedRequest:
-            # A text that begins with the digit 0.
+            # The text may begin with the digit 0, which is the tag of a SEQUENCE.
             if not text:
                 raise
     if text:
@@ -63,32 +63,32 @@ def read(data: bytes) -> list[Found]:
 
 def _pem(data: bytes) -> list[Found]:
     labels = [match.decode("ascii") for match in _BEGIN.findall(data)]
-    wanted = [label for label in dict.fromkeys(labels) if label not in _PASSED_OVER and label not in _FOREIGN]
-    if len(wanted) > MAXIMUM_OBJECTS:
+    accepted_labels = [label for label in dict.fromkeys(labels) if label not in _IGNORED and label not in _FOREIGN]
+    if len(accepted_labels) > MAXIMUM_OBJECTS:
         raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
-    found: list[Found] = []
-    for block in blocks(data, wanted):
-        if len(found) == MAXIMUM_OBJECTS:
+    recognised: list[Found] = []
+    for block in blocks(data, accepted_labels):
+        if len(recognised) == MAXIMUM_OBJECTS:
             raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
         if block.headers and b"ENCRYPTED" in block.text and block.label.endswith("PRIVATE KEY"):
-            found.append(Found(Kind.PRIVATE_KEY, "PEM", block.text))
+            recognised.append(Found(Kind.PRIVATE_KEY, "PEM", block.text))
             continue
         content = block.der()
         if block.label == "TRUSTED CERTIFICATE":
-            # OpenSSL's own: what it trusts the certificate for comes behind it.
+            # OpenSSL appends its own trust settings to the certificate.
             content = der.element_at(content, 0, len(content)).whole
-        found.append(_recognised("PEM", content))
-    if not found:
+        recognised.append(_recognised("PEM", content))
+    if not recognised:
         foreign = next((_FOREIGN[label] for label in labels if label in _FOREIGN), None)
         raise MalformedRequest(f"this is {foreign}" if foreign else f"no PEM block that is known: {_PLAIN}")
-    return found
+    return recognised
 
 
 def _recognised(form: str, data: bytes) -> Found:
     try:
         return Found(kind_of(data), form, data)
     except MalformedRequest as error:
-        # Messages and PKCS#12 files come in BER too.
+        # Messages and PKCS#12 files may be encoded in BER.
         try:
             normal = normalise(data)
         except MalformedRequest:
@@ -99,9 +99,9 @@ def _recognised(form: str, data: bytes) -> Found:
 
 
 def kind_of(data: bytes) -> Kind:
-    """The kind of the DER object *data*, by its structure.
+    """Identify the kind of the DER object *data* by its structure.
 
-    :raises MalformedRequest: it is none of those that are known.
+    :raises MalformedRequest: the structure is not that of a known kind.
     """
     whole = der.parse(data)
     parts = _first(whole, 12) if whole.tag == der.SEQUENCE else []
@@ -127,14 +127,14 @@ def kind_of(data: bytes) -> Kind:
 
 
 def _first(element: der.Element, most: int) -> list[der.Element]:
-    """Up to *most* of the elements inside."""
+    """Return the first *most* child elements."""
     return [child for _, child in zip(range(most), element.children(), strict=False)]
 
 
 def _numbered(tags: tuple[int, ...]) -> Kind | None:
-    """What begins with a version or with a number."""
+    """Identify a structure that begins with an INTEGER."""
     if tags[1:2] == (der.SEQUENCE,):
-        # PrivateKeyInfo has an OCTET STRING as its third part, a PFX perhaps a MacData.
+        # The third field of a PrivateKeyInfo is an OCTET STRING; a PFX may have a MacData there.
         return Kind.PRIVATE_KEY if tags[2:3] == (der.OCTET_STRING,) else Kind.PKCS12
     if tags[1:2] == (der.OCTET_STRING,):
         return Kind.PRIVATE_KEY
@@ -144,7 +144,7 @@ def _numbered(tags: tuple[int, ...]) -> Kind | None:
 
 
 def _signed(body: der.Element) -> Kind:
-    """What is signed: certificate, request and CRL differ in where their times and keys stand."""
+    """Identify a signed structure: certificate, CSR and CRL differ in the position of their times and keys."""
     fields = _first(body, 6)
     tags = tuple(field.tag for field in fields)
     if tags[:1] == (der.INTEGER,):

@@ -1,4 +1,4 @@
-"""Certificates, certification requests and CRLs."""
+"""Certificates, CSRs and CRLs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SHOWN_NAMES = 50
 
 
 def certificate(data: bytes, now: datetime) -> Decoded:
-    """A certificate.
+    """Decode a certificate.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is not a certificate.
     """
     text = certificate_text(data)
     tbs, algorithm, _ = signed_parts(data, "a certificate")
@@ -33,15 +33,15 @@ def certificate(data: bytes, now: datetime) -> Decoded:
     if fields[0].tag == 0xA0:
         del fields[0]
     serial, _, issuer, validity, subject, spki = fields[:6]
-    starts, ends = validity.sub()
-    extensions = [one for field in fields[6:] if field.tag == 0xA3 for one in extensions_in(first(field))]
+    not_before, not_after = validity.sub()
+    extensions = [extension for field in fields[6:] if field.tag == 0xA3 for extension in extensions_in(first(field))]
     facts: list[Fact] = [
         ("subject", name_text(subject)),
         ("issuer", name_text(issuer)),
         ("serial", serial_hex(serial)),
-        ("not_before", moment(starts)),
-        ("not_after", moment(ends)),
-        ("validity", _validity(starts, ends, now)),
+        ("not_before", moment(not_before)),
+        ("not_after", moment(not_after)),
+        ("validity", _validity(not_before, not_after, now)),
         ("key", key_type(spki)),
         ("signature_algorithm", algorithm_text(algorithm)),
         ("certificate_authority", "CA:TRUE" in ", ".join(_value_of(BASIC_CONSTRAINTS, extensions))),
@@ -53,9 +53,9 @@ def certificate(data: bytes, now: datetime) -> Decoded:
 
 
 def request(data: bytes) -> Decoded:
-    """A certification request; its challenge password is told of, never told.
+    """Decode a CSR; report the presence of a challenge password, never its value.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is not a CSR.
     """
     text = csr_text(data)
     info, algorithm, _ = signed_parts(data, "a certificate request")
@@ -74,14 +74,14 @@ def request(data: bytes) -> Decoded:
 
 
 def has_challenge(data: bytes) -> bool:
-    """Whether the DER request *data* may hold a challenge password anywhere."""
+    """Return whether the DER CSR *data* may contain a challenge password."""
     return der.oid(CHALLENGE_PASSWORD) in data
 
 
 def crl(data: bytes, now: datetime) -> Decoded:
-    """A CRL.
+    """Decode a CRL.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is not a CRL.
     """
     text = crl_text(data)
     summary = parse_crl_summary(data)
@@ -99,15 +99,15 @@ def crl(data: bytes, now: datetime) -> Decoded:
 
 
 def moment(element: der.Element) -> datetime | str:
-    """A time, or its text where it is not written as it should be."""
+    """Return a time, or its text when it is malformed."""
     try:
         return parse_time(element)
     except MalformedRequest:
         return moment_text(element)
 
 
-def _validity(starts: der.Element, ends: der.Element, now: datetime) -> str:
-    start, end = moment(starts), moment(ends)
+def _validity(not_before: der.Element, not_after: der.Element, now: datetime) -> str:
+    start, end = moment(not_before), moment(not_after)
     if isinstance(start, str) or isinstance(end, str):
         return "unknown"
     if now < start:
@@ -116,13 +116,13 @@ def _validity(starts: der.Element, ends: der.Element, now: datetime) -> str:
 
 
 def _value_of(oid: str, extensions: list[Extension]) -> tuple[str, ...]:
-    """What the extension of that type says, or nothing."""
-    found = next((extension for extension in extensions if extension.oid == oid), None)
-    return () if found is None else extension_text(found)[:_SHOWN_NAMES]
+    """Return the text of the extension with that OID, or an empty tuple."""
+    match = next((extension for extension in extensions if extension.oid == oid), None)
+    return () if match is None else extension_text(match)[:_SHOWN_NAMES]
 
 
 def _proof(data: bytes) -> str:
-    """Whether the request would be accepted by its key and signature."""
+    """Describe whether the key and the signature of the CSR are acceptable."""
     try:
         verify_csr(parse_csr(data), allow_sha1=True, allow_md5=True)
     except PikachuError as error:
