@@ -1,6 +1,6 @@
-"""ChatPikachu without a language model (UI-11): answers from the guide, and a few facts that the visitor may see.
+"""ChatPikachu without a language model (UI-11): answers from the guide, and live figures that the user may view.
 
-It looks words up and composes nothing; it reads, and can change nothing.  What is asked is kept nowhere.
+It searches for terms and generates no text; it only reads, and stores no questions.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.people import Principal, Scope
-from pikachu.help.guide import Guide, Hit, words
+from pikachu.help.guide import Guide, Hit, search_terms
 from pikachu.operations.readiness import UNAVAILABLE, Readiness, State
 from pikachu.operations.statistics import Overview, Statistics
 
 MAXIMUM_QUESTION: Final = 500
 _PASSAGES: Final = 3
-# A passage that fits so much worse than the best one is left out.
+# Passages that score below this fraction of the best one are omitted.
 _SHARE: Final = 0.4
 
 
 def _stems(text: str) -> frozenset[str]:
-    return frozenset(words(text))
+    return frozenset(search_terms(text))
 
 
 _COUNTS: Final = _stems("many number count statistics total valid revoked expired certificates certificate")
@@ -38,10 +38,10 @@ _HEALTH: Final = _stems("health healthy ready status running database vault ldap
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found.
+    """The answer to a question.
 
-    :param facts: sentences about the present state.
-    :param passages: of the guide, the best first.
+    :param facts: sentences about the current state.
+    :param passages: sections of the guide, best first.
     """
 
     question: str
@@ -50,19 +50,19 @@ class Answer:
 
 
 class Assistant:
-    """Answers questions."""
+    """Answers questions from the guide and the current state."""
 
     def __init__(self, guide: Guide, statistics: Statistics, readiness: Readiness, issuers: IssuingCAs) -> None:
-        self._manual = guide
+        self._guide = guide
         self._statistics = statistics
         self._readiness = readiness
         self._issuers = issuers
 
     @uncancelled
     async def answer(self, actor: Principal, question: str) -> Answer:
-        """What the guide says, and what *actor* may know of the present state.
+        """Answer from the guide, and from the parts of the current state that *actor* may view.
 
-        Fails with AuthenticationFailed, NotAuthorized, and MalformedRequest for what is no question.
+        Fails with AuthenticationFailed, NotAuthorized, or MalformedRequest for an empty or too long question.
         """
         require_scope(actor, Scope.READ)
         question = question.strip()
@@ -70,39 +70,39 @@ class Assistant:
             raise MalformedRequest("type a question first")
         if len(question) > MAXIMUM_QUESTION:
             raise MalformedRequest(f"a question has at most {MAXIMUM_QUESTION} characters")
-        asked = _stems(question)
+        terms = _stems(question)
         facts: list[str] = []
-        if asked & (_COUNTS | _WAITING):
-            facts += _counted(await self._statistics.overview(actor), asked)
-        if asked & _CAS and asked & (_ENDS | _stems("valid")):
+        if terms & (_COUNTS | _WAITING):
+            facts += _counted(await self._statistics.overview(actor), terms)
+        if terms & _CAS and terms & (_ENDS | _stems("valid")):
             facts += [
                 f"The issuing CA {issuer.name} ends on {issuer.certificate.not_after:%Y-%m-%d}."
                 for issuer in self._issuers.current.values()
             ]
-        if asked & _HEALTH:
+        if terms & _HEALTH:
             facts += _healthy(await self._readiness.glance())
-        hits = self._manual.search(question, _PASSAGES)
+        hits = self._guide.search(question, _PASSAGES)
         return Answer(question, tuple(facts), tuple(hit for hit in hits if hit.score >= _SHARE * hits[0].score))
 
 
-def _counted(overview: Overview, asked: frozenset[str]) -> list[str]:
+def _counted(overview: Overview, terms: frozenset[str]) -> list[str]:
     counts = overview.counts
     if counts is None:
         return []
     whose = "There are" if overview.everything else "You have"
     facts = []
-    if asked & _MANY or len(asked & _COUNTS) >= 2:
+    if terms & _MANY or len(terms & _COUNTS) >= 2:
         facts.append(
             f"{whose} {counts.valid:,} valid, {counts.revoked:,} revoked and {counts.expired:,} expired certificates "
             f"(as of {counts.at:%H:%M:%S} UTC)."
         )
-    if asked & _ENDS and not asked & _CAS:
+    if terms & _ENDS and not terms & _CAS:
         facts.append(f"{overview.within(7):,} end within 7 days, {overview.within(30):,} within 30 days.")
-    if asked & _WAITING:
+    if terms & _WAITING:
         facts.append(f"{counts.waiting:,} {'requests wait' if overview.everything else 'of your requests wait'}.")
     return facts
 
 
 def _healthy(states: Mapping[str, State]) -> list[str]:
-    facts = ["State: " + ", ".join(f"{name} {one.state}" for name, one in states.items()) + "."]
-    return facts + [f"{name}: {one.message}" for name, one in states.items() if one.state == UNAVAILABLE]
+    facts = ["State: " + ", ".join(f"{name} {state.state}" for name, state in states.items()) + "."]
+    return facts + [f"{name}: {state.message}" for name, state in states.items() if state.state == UNAVAILABLE]

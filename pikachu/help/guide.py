@@ -1,6 +1,6 @@
-"""The user guide (UI-10): Markdown pages that are shipped with the program, as HTML and as something to search.
+"""The user guide (UI-10): Markdown pages shipped with the program, rendered as HTML and indexed for search.
 
-What the pages say is the project's own, yet HTML in them is only text and links lead to this server or to https.
+HTML in the Markdown is escaped, and links lead only to this server or to https.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FOLDER: Final = Path(__file__).parents[1] / "guide"
 _WORD: Final = re.compile(r"[a-z0-9][a-z0-9_.#-]*[a-z0-9]|[a-z0-9]")
-# Words that every page has, and that questions are made of.
+# Stop words: common in every page and in questions.
 _STOP: Final = frozenset(
     (
         *("a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "does", "for", "from", "has"),
@@ -39,10 +39,10 @@ _EXCERPT: Final = 260
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A heading with what stands below it; a page's beginning is one with the page's title.
+    """A heading and the text below it; the introduction of a page is a section with the page's title.
 
-    :param anchor: empty at the beginning of a page.
-    :param text: without marks, in paragraphs.
+    :param anchor: empty for the introduction.
+    :param text: paragraphs of plain text.
     """
 
     slug: str
@@ -53,7 +53,7 @@ class Section:
 
     @property
     def path(self) -> str:
-        """Where it is."""
+        """The URL path of the section."""
         return f"/help/{self.slug}" + (f"#{self.anchor}" if self.anchor else "")
 
 
@@ -69,7 +69,7 @@ class GuidePage:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A section that a search has found; *excerpt* is the part that fits best."""
+    """A search result; *excerpt* is the best matching passage of the section."""
 
     section: Section
     excerpt: str
@@ -77,9 +77,9 @@ class Hit:
 
 
 class Guide:
-    """All pages; they are read when somebody wants the first, for commands of ``pikachu`` want none.
+    """All pages of the guide, read on first use because most ``pikachu`` commands need none.
 
-    :param folder: of files ``NN-name.md``, in the order of their names.
+    :param folder: contains files ``NN-name.md``, which sort in page order.
     """
 
     def __init__(self, folder: Path = FOLDER) -> None:
@@ -87,7 +87,7 @@ class Guide:
 
     @cached_property
     def pages(self) -> tuple[GuidePage, ...]:
-        """All of them, in order."""
+        """All pages, in order."""
         return tuple(_read(path) for path in sorted(self._folder.glob("*.md")))
 
     @cached_property
@@ -103,38 +103,38 @@ class Guide:
         return [_weights(section) for section in self._sections]
 
     def page(self, slug: str) -> GuidePage:
-        """The page of that name.
+        """Return the page with that slug.
 
-        :raises NotFound: when there is none.
+        :raises NotFound: no page has this slug.
         """
         if slug not in self._by_slug:
             raise NotFound("the guide has no such page")
         return self._by_slug[slug]
 
     def search(self, question: str, limit: int = 10) -> list[Hit]:
-        """The sections that fit a question or some words best, the best first."""
-        asked = set(words(question))
-        if not asked:
+        """Return the sections that match a question or search terms, best first."""
+        terms = set(search_terms(question))
+        if not terms:
             return []
         lengths = [sum(weights.values()) for weights in self._weights]
         average = sum(lengths) / max(1, len(lengths))
         scores = [0.0] * len(self._sections)
-        for word in asked:
-            counts = [_matches(word, weights) for weights in self._weights]
-            having = sum(1 for count in counts if count)
-            rarity = math.log(1 + (len(counts) - having + 0.5) / (having + 0.5))
+        for term in terms:
+            counts = [_matches(term, weights) for weights in self._weights]
+            matching = sum(1 for count in counts if count)
+            rarity = math.log(1 + (len(counts) - matching + 0.5) / (matching + 0.5))
             for index, count in enumerate(counts):
                 if count:
-                    # BM25: a word counts for more where few have it, and repeating it counts for less and less.
+                    # BM25: rare terms count for more, and repetitions of a term for less and less.
                     scores[index] += rarity * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * lengths[index] / average))
-        ranked = sorted(zip(scores, self._sections, strict=True), key=lambda one: -one[0])
-        return [Hit(section, _excerpt(section, asked), score) for score, section in ranked[:limit] if score > 0]
+        ranked = sorted(zip(scores, self._sections, strict=True), key=lambda pair: -pair[0])
+        return [Hit(section, _excerpt(section, terms), score) for score, section in ranked[:limit] if score > 0]
 
 
-def words(text: str) -> list[str]:
-    """The words that count, without their endings."""
-    found = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
-    return [_stem(word) for word in found]
+def search_terms(text: str) -> list[str]:
+    """Return the stemmed words of *text* without stop words."""
+    tokens = (word for word in _WORD.findall(text.lower()) if word not in _STOP)
+    return [_stem(word) for word in tokens]
 
 
 def _stem(word: str) -> str:
@@ -145,31 +145,36 @@ def _stem(word: str) -> str:
 
 
 def _weights(section: Section) -> Counter[str]:
-    found = Counter(words(section.text))
-    for weight, text in ((_HEADING_WEIGHT, section.heading), (_TITLE_WEIGHT, section.title)):
-        for word in words(text):
-            found[word] += weight
-    return found
+    weights = Counter(search_terms(section.text))
+    for factor, text in ((_HEADING_WEIGHT, section.heading), (_TITLE_WEIGHT, section.title)):
+        for word in search_terms(text):
+            weights[word] += factor
+    return weights
 
 
 def _matches(word: str, weights: Counter[str]) -> float:
-    """How often *word* is there; words that begin with it count half."""
+    """Count the weighted occurrences of *word*; longer words that begin with it count half."""
     count = float(weights.get(word, 0))
     if len(word) >= 4:
         count += 0.5 * sum(number for other, number in weights.items() if other != word and other.startswith(word))
     return count
 
 
-def _excerpt(section: Section, asked: set[str]) -> str:
-    parts = [part for paragraph in section.text.split("\n") for part in re.split(r"(?<=[.:;]) ", paragraph) if part]
-    if not parts:
+def _excerpt(section: Section, terms: set[str]) -> str:
+    sentences = [
+        sentence
+        for paragraph in section.text.split("\n")
+        for sentence in re.split(r"(?<=[.:;]) ", paragraph)
+        if sentence
+    ]
+    if not sentences:
         return ""
-    best = max(range(len(parts)), key=lambda index: (len(asked & set(words(parts[index]))), -index))
-    text = parts[best]
-    for part in parts[best + 1 :]:
-        if len(text) + len(part) > _EXCERPT:
+    best = max(range(len(sentences)), key=lambda index: (len(terms & set(search_terms(sentences[index]))), -index))
+    text = sentences[best]
+    for sentence in sentences[best + 1 :]:
+        if len(text) + len(sentence) > _EXCERPT:
             break
-        text = f"{text} {part}"
+        text = f"{text} {sentence}"
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1].rsplit(" ", 1)[0] + "\u2026"
 
 
@@ -177,10 +182,10 @@ def _excerpt(section: Section, asked: set[str]) -> str:
 
 
 def _markdown() -> MarkdownIt:
-    # Here, for it takes a tenth of a second, which no command of ``pikachu`` shall.
+    # Imported late: it takes a tenth of a second, which commands of ``pikachu`` must not spend.
     from markdown_it import MarkdownIt
 
-    found = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def table_open(renderer: Any, tokens: Sequence[Token], index: int, options: Any, env: Any) -> str:
         return '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>\n'
@@ -192,11 +197,11 @@ def _markdown() -> MarkdownIt:
         text = tokens[index].content.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         return f'<pre tabindex="0"><code>{text}</code></pre>\n'
 
-    found.add_render_rule("table_open", table_open)
-    found.add_render_rule("table_close", table_close)
-    found.add_render_rule("code_block", code)
-    found.add_render_rule("fence", code)
-    return found
+    markdown.add_render_rule("table_open", table_open)
+    markdown.add_render_rule("table_close", table_close)
+    markdown.add_render_rule("code_block", code)
+    markdown.add_render_rule("fence", code)
+    return markdown
 
 
 def _anchor(heading: str) -> str:
@@ -235,5 +240,5 @@ def _read(path: Path) -> GuidePage:
 
 
 def _plain(token: Token) -> str:
-    """The text of a paragraph without its marks."""
+    """Return the text of a paragraph without its markup."""
     return "".join(" " if child.type in {"softbreak", "hardbreak"} else child.content for child in token.children or ())
