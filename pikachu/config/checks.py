@@ -1,4 +1,4 @@
-"""What no single key can tell: settings that need or exclude each other."""
+"""Checks across settings: combinations that are required or mutually exclusive."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pikachu.core.errors import ConfigError
 
 
 class Report:
-    """Makes the messages: one line with file, section, key, what is wrong and how to mend it.
+    """Builds error messages: one line with the file, the section, the key, the problem and its fix.
 
-    :ivar unset: variables that ``${NAME}`` did not find, by section and key (lower case).
+    :ivar unset: unset environment variables that ``${NAME}`` refers to, by section and key (lower case).
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,23 +20,23 @@ class Report:
         self.unset: dict[tuple[str, str], list[str]] = {}
 
     def error(self, section: str, key: str, text: str) -> ConfigError:
-        """An error to raise."""
+        """Return the error for a key."""
         return ConfigError(f"{self.path}: [{section}] {key}: {text}")
 
-    def missing(self, section: str, key: str, why: str, mend: str) -> ConfigError:
-        """A setting that is needed and empty."""
+    def missing(self, section: str, key: str, why: str, fix: str) -> ConfigError:
+        """Return the error for a required setting that is empty."""
         variables = self.unset.get((section, key.lower()))
         if variables:
             return self.error(
-                section, key, f"the environment variable {variables[0]} is not set, but {why}; set it, or {mend}"
+                section, key, f"the environment variable {variables[0]} is not set, but {why}; set it, or {fix}"
             )
-        return self.error(section, key, f"not set, but {why}; {mend}")
+        return self.error(section, key, f"not set, but {why}; {fix}")
 
 
 def check(configuration: Configuration, report: Report) -> None:
-    """Refuse what can't work together.
+    """Reject settings that contradict each other.
 
-    :raises ConfigError: for the first thing that is wrong.
+    :raises ConfigError: for the first contradiction.
     """
     _secret_key(configuration, report)
     _ports(configuration, report)
@@ -80,14 +80,14 @@ def _tls(configuration: Configuration, report: Report) -> None:
         for key, path in (("ssl_cert", https.ssl_cert), ("ssl_key", https.ssl_key)):
             if path is None:
                 suggestion = "var/pki/https.crt" if key == "ssl_cert" else "var/pki/https.key"
-                mend = f"set {key} = {suggestion} and run `pikachu init`, which makes it, or set port = 0"
-                raise report.missing("HTTPS", key, why, mend)
+                fix = f"set {key} = {suggestion} and run `pikachu init`, which makes it, or set port = 0"
+                raise report.missing("HTTPS", key, why, fix)
     if trusted.trusted_port and not shared:
         for key, path in own.items():
             if path is None:
                 why = f"trusted HTTPS listens on port {trusted.trusted_port}"
-                mend = "name a file and run `pikachu init`, which makes it, or set trusted_port = 0"
-                raise report.missing("TRUSTED_HTTPS", key, why, mend)
+                fix = "name a file and run `pikachu init`, which makes it, or set trusted_port = 0"
+                raise report.missing("TRUSTED_HTTPS", key, why, fix)
 
 
 def _token(configuration: Configuration, report: Report) -> None:
@@ -112,30 +112,30 @@ def _token(configuration: Configuration, report: Report) -> None:
 
 def _issuers(configuration: Configuration, report: Report) -> None:
     ca, labels = configuration.ca, configuration.pkcs11.key_labels
-    elsewhere = configuration.vault.enabled
+    uses_vault = configuration.vault.enabled
     issuers = ca.issuers
     for name in ISSUER_NAMES:
         files, upper = issuers.get(name), name.upper()
         chain_set = ("CA", f"chain_file_path_{name}") in configuration.given
         remove = f"or empty the other paths of {upper}"
         if (files is None and (chain_set or name in labels)) or (files is not None and files.certificate is None):
-            if not elsewhere:
+            if not uses_vault:
                 raise report.missing(
                     "CA",
                     f"SUBCA_CERT_PATH_{upper}",
                     f"this issuing CA is configured in part ({upper})",
                     f"name it, {remove}",
                 )
-        elif files is not None and files.key is None and name not in labels and not elsewhere:
+        elif files is not None and files.key is None and name not in labels and not uses_vault:
             raise report.missing("CA", f"SUBCA_KEY_PATH_{upper}", f"SUBCA_CERT_PATH_{upper} is", f"name it, {remove}")
-    if ca.mode.issuer not in issuers and not elsewhere:
+    if ca.mode.issuer not in issuers and not uses_vault:
         others = [name.upper() for name in issuers]
-        mend = f"set mode = {others[0]}" if others else "start from the shipped config.ini and run `pikachu init`"
+        fix = f"set mode = {others[0]}" if others else "start from the shipped config.ini and run `pikachu init`"
         paths = f"SUBCA_CERT_PATH_{ca.mode} and SUBCA_KEY_PATH_{ca.mode}"
         raise report.error(
             "CA",
             "mode",
-            f"{ca.mode} is the default issuing CA, but {paths} are not set; name its files, or {mend}",
+            f"{ca.mode} is the default issuing CA, but {paths} are not set; name its files, or {fix}",
         )
     if ca.root_key_path is not None and ca.root_cert_path is None:
         raise report.missing(

@@ -1,4 +1,4 @@
-"""Settings that take one of a few words."""
+"""Enumerations for settings with a fixed set of values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Mode(StrEnum):
 
 
 class LogLevel(StrEnum):
-    """Levels of the log, from the most to the least talkative (RUN-7)."""
+    """Log levels, from the most to the least verbose (RUN-7)."""
 
     TRACE = "TRACE"
     DEBUG = "DEBUG"
@@ -30,21 +30,21 @@ class LogLevel(StrEnum):
 
 
 class KeyPermissions(StrEnum):
-    """What happens to a private key file that others can read (INIT-3)."""
+    """Action for a private key file that others can read (INIT-3)."""
 
     REFUSE = "refuse"
     WARN = "warn"
 
 
 class VaultSigner(StrEnum):
-    """Which engine of Vault signs (VLT-1)."""
+    """The Vault secrets engine that signs (VLT-1)."""
 
     PKI = "pki"
     TRANSIT = "transit"
 
 
 class SCEPRegistrationAuthority(StrEnum):
-    """Whether an RA certificate stands before the issuing CA (SCEP-2)."""
+    """Use of an RA certificate in front of the issuing CA (SCEP-2)."""
 
     AUTO = "auto"
     NEVER = "never"
@@ -52,7 +52,7 @@ class SCEPRegistrationAuthority(StrEnum):
 
 
 class Base64Wrap(StrEnum):
-    """Whether EST's base64 is broken into lines of 64."""
+    """Wrapping of EST's Base64 into lines of 64 characters."""
 
     AUTO = "auto"
     ALWAYS = "always"
@@ -60,14 +60,14 @@ class Base64Wrap(StrEnum):
 
 
 class ForeignIssuer(StrEnum):
-    """The OCSP answer for an issuer that is not here."""
+    """The OCSP response for an issuer that this CA does not operate."""
 
     UNAUTHORIZED = "unauthorized"
     UNKNOWN = "unknown"
 
 
 class LDAPSecurity(StrEnum):
-    """How the directory is reached; TRUE becomes LDAPS or StartTLS when the file is read."""
+    """Transport security of LDAP; loading resolves TRUE to LDAPS or StartTLS."""
 
     FALSE = "false"
     TRUE = "true"

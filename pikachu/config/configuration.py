@@ -1,4 +1,4 @@
-"""The whole of ``config.ini``, typed and checked."""
+"""The complete ``config.ini``, typed and checked."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Listener:
 
     :param name: ``http``, ``scep``, ``https`` or ``trusted_https``.
     :param setting: the section and key, for messages, such as ``[HTTPS] port``.
-    :param address: empty for all.
+    :param address: the address to bind; empty for all.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Listener:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
-    """The configuration in force.
+    """The active configuration.
 
     :param path: the file, absolute.
-    :param warnings: one line for each section or key that is not known, with the nearest known name.
-    :param given: section and key (lower case) of what the file sets.
+    :param warnings: one line for each unknown section or key, with the nearest known name.
+    :param given: section and key (lower case) of each setting in the file.
     :param chat: ``[CHAT]`` as written, keys in lower case.
     :param mqtt: ``[MQTT]`` likewise.
     """
@@ -69,7 +69,7 @@ class Configuration:
     crl: CRLSection
     pkcs11: PKCS11Section
     limits: LimitsSection
-    # They may hold an API key or a password.
+    # These sections may contain an API key or a password.
     chat: Mapping[str, str] = field(repr=False)
     mqtt: Mapping[str, str] = field(repr=False)
     warnings: tuple[str, ...]
@@ -77,9 +77,9 @@ class Configuration:
 
     @property
     def secret_key_source(self) -> Secret | Path:
-        """The secret key itself, or the file that holds it (start-up checks that its mode is 0600).
+        """The secret key, or the file that contains it (start-up checks that its mode is 0600).
 
-        :raises ConfigError: when there is neither; never for what was loaded.
+        :raises ConfigError: neither is set, which loading rules out.
         """
         source = self.default.secret_key or self.default.secret_key_file
         if source is None:
@@ -88,7 +88,7 @@ class Configuration:
 
     @property
     def listeners(self) -> tuple[Listener, ...]:
-        """The listeners that are on."""
+        """The enabled listeners."""
         ports = (
             ("http", "[DEFAULT] http_port", self.default.http_port),
             ("scep", "[SCEP] http_port", self.scep.http_port if self.scep.enabled else 0),
@@ -99,7 +99,7 @@ class Configuration:
 
     @property
     def risks(self) -> tuple[str, ...]:
-        """One line for each setting that opens the CA, to be warned of at every start."""
+        """One line for each setting that weakens the CA; every start logs them as warnings."""
         settings = (
             (
                 self.scep.enabled and not self.scep.challenge_password_enabled,

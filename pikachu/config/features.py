@@ -1,6 +1,6 @@
 """Features that a configuration may enable, and that this version or this installation may lack (CFG-1).
 
-A setting that is accepted does something: what can't be done is refused at start, by name.
+An accepted setting takes effect: start-up rejects a setting whose feature is not available.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _OFF: Final = frozenset({"false", "no", "off", "0"})
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A feature that is not always there.
+    """An optional feature.
 
-    :param requested: the key that enables the feature in a configuration, or None.
-    :param lacking: what is not supported, as the object of "does not support".
-    :param fix: what the operator does instead, as the end of a sentence.
-    :param package: the module that the feature needs; None: this version has no such feature.
+    :param requested: returns the key that enables the feature in a configuration, or None.
+    :param lacking: the feature, as the object of "does not support".
+    :param fix: the instruction to the operator, a full sentence.
+    :param package: the module that the feature requires; None when this version lacks the feature.
     """
 
     section: str
@@ -34,12 +34,12 @@ class Feature:
 
 
 def _enabled(section: str) -> Callable[[Configuration], str | None]:
-    """Enabled by ``enabled = true``."""
+    """Return a test for ``enabled = true``."""
     return lambda configuration: "enabled" if getattr(configuration, section).enabled else None
 
 
 def _raw(section: str, *, alone: bool) -> Callable[[Configuration], str | None]:
-    """Enabled by any key of a section that is kept as written, unless ``enabled`` says otherwise.
+    """Return a test for any key of a section without declarations, unless ``enabled`` is false.
 
     :param alone: whether ``enabled = true`` without further keys requests the feature.
     """
@@ -87,7 +87,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
 
 
 def is_importable(package: str) -> bool:
-    """Return whether *package* can be used: one that lacks a library of its own can't be imported either."""
+    """Return whether *package* and the libraries it depends on can be imported."""
     try:
         importlib.import_module(package)
     except ImportError:
@@ -96,7 +96,7 @@ def is_importable(package: str) -> bool:
 
 
 def require_features(configuration: Configuration) -> None:
-    """Refuse a configuration that enables what this version or this installation lacks.
+    """Reject a configuration that enables a feature which this version or this installation lacks.
 
     :raises ConfigError: for the first such feature.
     """
@@ -104,7 +104,8 @@ def require_features(configuration: Configuration) -> None:
         key = feature.requested(configuration)
         if key is None or (feature.package is not None and is_importable(feature.package)):
             continue
-        who = "this version" if feature.package is None else "this installation"
+        subject = "this version" if feature.package is None else "this installation"
         raise ConfigError(
-            f"{configuration.path}: [{feature.section}] {key}: {who} does not support {feature.lacking}. {feature.fix}"
+            f"{configuration.path}: [{feature.section}] {key}: {subject} does not support {feature.lacking}. "
+            f"{feature.fix}"
         )

@@ -1,6 +1,6 @@
-"""Kinds of settings: how a text becomes a value, and a value a text again.
+"""Kinds of settings: conversion of a text to a value, and of a value to a text.
 
-A ``parse`` raises ValueError with what was expected; whoever reads the file adds file, section, key and the text found.
+``parse`` raises ValueError with the expected form; the caller adds the file, the section, the key and the actual text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TRUTH: Final = {
     "off": False,
     "0": False,
 }
-# Up to the last "@": a password that should have been escaped is then hidden whole.
+# Match up to the last "@", so that a password with an unescaped "@" is masked completely.
 _URL_PASSWORD: Final = re.compile(r"(://[^:@/]*:)(.*)(@)", re.DOTALL)
 _URL_QUERY_PASSWORD: Final = re.compile(r"([?&][^=&]*(?:pass|secret|token|key)[^=&]*=)[^&]*", re.IGNORECASE)
 _PLACEHOLDERS: Final = re.compile(
@@ -42,7 +42,7 @@ _PLACEHOLDERS: Final = re.compile(
 
 
 class Secret:
-    """A text that neither ``repr`` nor ``str`` nor a log line shows."""
+    """A text that ``repr``, ``str`` and log lines never reveal."""
 
     __slots__ = ("_text",)
 
@@ -50,7 +50,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text."""
+        """Return the text."""
         return self._text
 
     def __repr__(self) -> str:
@@ -59,8 +59,8 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        mine, theirs = (text.encode("utf-8", "surrogatepass") for text in (self._text, other._text))
-        return hmac.compare_digest(mine, theirs)
+        first, second = (text.encode("utf-8", "surrogatepass") for text in (self._text, other._text))
+        return hmac.compare_digest(first, second)
 
     def __hash__(self) -> int:
         return hash(self._text)
@@ -68,11 +68,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """How the text of a setting becomes a value.
+    """A kind of setting.
 
-    :param parse: text and the folder of the file → value; raises ValueError.
-    :param show: value → text, with what is secret masked.
-    :param secret: the text found must not be shown in a message.
+    :param parse: converts the text, with the folder of the file, to the value; raises ValueError.
+    :param show: converts the value to text, with secrets masked.
+    :param secret: whether messages must not contain the text.
     """
 
     parse: Callable[[str, Path], T]
@@ -81,7 +81,7 @@ class Kind(Generic[T]):
 
 
 def optional(kind: Kind[T]) -> Kind[T | None]:
-    """The same, where an empty text means None."""
+    """Return the same kind, with None for an empty text."""
     return Kind(
         lambda text, folder: kind.parse(text, folder) if text else None,
         lambda value: "" if value is None else kind.show(value),
@@ -90,7 +90,7 @@ def optional(kind: Kind[T]) -> Kind[T | None]:
 
 
 def mask_url(text: str) -> str:
-    """A URL without its password, and without what its query calls a password, key or token."""
+    """Return the URL with its password, and passwords, keys and tokens in its query, masked."""
     return _URL_QUERY_PASSWORD.sub(rf"\g<1>{MASK}", _URL_PASSWORD.sub(rf"\g<1>{MASK}\g<3>", text))
 
 
@@ -101,23 +101,23 @@ def _number(text: str, minimum: int, maximum: int, expected: str) -> int:
 
 
 def number(minimum: int, maximum: int) -> Kind[int]:
-    """A whole number from *minimum* to *maximum*."""
+    """Return the kind for a whole number from *minimum* to *maximum*."""
     expected = f"expected a number from {minimum} to {maximum}"
     return Kind(lambda text, _: _number(text, minimum, maximum, expected), str)
 
 
 def duration(bare: str, minimum: int = 1, maximum: int = 3660 * 86400) -> Kind[int]:
-    """Seconds, written ``90s``, ``20m``, ``10h``, ``4d`` or ``2w``.
+    """Return the kind for a duration in seconds, written ``90s``, ``20m``, ``10h``, ``4d`` or ``2w``.
 
-    :param bare: the unit of a number without one: ``s``, ``m``, ``h``, ``d`` or ``w``.
+    :param bare: the unit of a bare number: ``s``, ``m``, ``h``, ``d`` or ``w``.
     :param minimum: seconds; *maximum* likewise.
     """
 
     def parse(text: str, folder: Path) -> int:
-        found = re.fullmatch(r"([0-9]{1,9})\s*([smhdw]?)", text.lower())
-        if found is None:
+        match = re.fullmatch(r"([0-9]{1,9})\s*([smhdw]?)", text.lower())
+        if match is None:
             raise ValueError("expected a duration such as 90s, 20m, 10h or 4d")
-        seconds = int(found[1]) * _UNITS[found[2] or bare]
+        seconds = int(match[1]) * _UNITS[match[2] or bare]
         if not minimum <= seconds <= maximum:
             raise ValueError(f"expected a duration from {_show_duration(minimum)} to {_show_duration(maximum)}")
         return seconds
@@ -133,14 +133,14 @@ def _show_duration(seconds: int) -> str:
 
 
 def size(minimum: int, maximum: int) -> Kind[int]:
-    """Bytes, written ``10240``, ``64K`` or ``10M``."""
+    """Return the kind for a size in bytes, written ``10240``, ``64K`` or ``10M``."""
     expected = (
         f"expected a number of bytes from {_show_size(minimum)} to {_show_size(maximum)}, such as 10240, 64K or 1M"
     )
 
     def parse(text: str, folder: Path) -> int:
-        found = re.fullmatch(r"([0-9]{1,12})\s*([kmg]?)", text.lower())
-        value = int(found[1]) * _SIZES[found[2]] if found else -1
+        match = re.fullmatch(r"([0-9]{1,12})\s*([kmg]?)", text.lower())
+        value = int(match[1]) * _SIZES[match[2]] if match else -1
         if not minimum <= value <= maximum:
             raise ValueError(expected)
         return value
@@ -169,9 +169,9 @@ def _boolean(text: str, folder: Path) -> bool:
 
 
 def choice(names: type[E], aliases: Mapping[str, E] | None = None) -> Kind[E]:
-    """One of an enum's values, in any case.
+    """Return the kind for one of an enum's values, in any case.
 
-    :param aliases: other texts (lower-case) that are accepted.
+    :param aliases: additional accepted texts, in lower case.
     """
     known = {name.value.lower(): name for name in names} | dict(aliases or {})
     expected = f"expected {' or '.join(name.value for name in names)}"
@@ -188,7 +188,7 @@ def choice(names: type[E], aliases: Mapping[str, E] | None = None) -> Kind[E]:
 def _path(text: str, folder: Path) -> Path:
     if not text:
         raise ValueError("expected the name of a file or folder")
-    # Relative to the file that names it (RUN-1); an absolute text stays as it is.
+    # A relative path is relative to the configuration file (RUN-1); an absolute one is unchanged.
     return folder / text
 
 
@@ -196,10 +196,10 @@ def _url(text: str, folder: Path) -> str:
     expected = "expected a URL such as https://host or http://host:8080, without query or password"
     try:
         parts = urlsplit(text)
-        fine = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0 and "@" not in parts.netloc
     except ValueError:
         raise ValueError(expected) from None
-    if not fine or parts.query or parts.fragment or re.search(r"[\s\"'<>\\]", text):
+    if not valid or parts.query or parts.fragment or re.search(r"[\s\"'<>\\]", text):
         raise ValueError(expected)
     return text.rstrip("/")
 
@@ -223,14 +223,14 @@ def _secret_key(text: str, folder: Path) -> Secret:
 
 
 def _database_url(text: str, folder: Path) -> Secret:
-    found = re.fullmatch(r"(sqlite|postgresql|postgres)(\+[a-z0-9]+)?://(.*)", text)
-    if found is None:
+    match = re.fullmatch(r"(sqlite|postgresql|postgres)(\+[a-z0-9]+)?://(.*)", text)
+    if match is None:
         raise ValueError("expected postgresql://user:password@host/name or sqlite:///file")
     # sqlite:///file is relative, sqlite:////file absolute.
-    relative = re.fullmatch(r"/([^/:?][^?]*)(\?.*)?", found[3]) if found[1] == "sqlite" else None
+    relative = re.fullmatch(r"/([^/:?][^?]*)(\?.*)?", match[3]) if match[1] == "sqlite" else None
     if relative is None:
         return Secret(text)
-    return Secret(f"{found[1]}{found[2] or ''}:///{folder / relative[1]}{relative[2] or ''}")
+    return Secret(f"{match[1]}{match[2] or ''}:///{folder / relative[1]}{relative[2] or ''}")
 
 
 def _pattern(expected: str, pattern: str) -> Callable[[str, Path], str]:

@@ -1,4 +1,4 @@
-"""Reads ``config.ini`` (CFG-1): text to sections, sections to values, and what is unknown to warnings."""
+"""Reads ``config.ini`` (CFG-1): parses sections and values, and warns about unknown keys."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ S = TypeVar("S", bound=Section)
 _MAX_BYTES: Final = 256 * 1024
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-# [DEFAULT] is a plain section: its part is given to one that no text can name, as control characters are refused.
+# Make [DEFAULT] a plain section: no file can contain this name, as control characters are rejected.
 _NO_SECTION: Final = "\x00"
 _MAX_WARNINGS: Final = 50
 _KNOWN: Final = {cls.NAME: {key.name.lower(): key.name for _, key in keys(cls)} for cls in SECTIONS}
@@ -51,10 +51,10 @@ _KNOWN: Final = {cls.NAME: {key.name.lower(): key.name for _, key in keys(cls)} 
 def load(path: Path, environ: Mapping[str, str]) -> Configuration:
     """Read a configuration file.
 
-    Only that file is read; whether the files that it names exist is start-up's business.
+    Start-up checks whether the files that it refers to exist.
 
-    :param environ: where ``${NAME}`` looks; a name that is not there is empty.
-    :raises ConfigError: one line with file, section, key, what is wrong and how to mend it.
+    :param environ: the variables for ``${NAME}``; a missing one is empty.
+    :raises ConfigError: one line with the file, the section, the key, the problem and its fix.
     """
     try:
         with path.open("rb") as stream:
@@ -77,9 +77,9 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
 
 
 def parse(text: str, path: Path, environ: Mapping[str, str]) -> Configuration:
-    """The configuration of a text.
+    """Parse the text of a configuration file.
 
-    :param path: the file that it is from: for messages, and its folder for relative paths.
+    :param path: the file, for messages and for relative paths.
     :raises ConfigError: as :func:`load`.
     """
     reader = _Reader(path, _sections(text, path), environ)
@@ -110,9 +110,9 @@ def parse(text: str, path: Path, environ: Mapping[str, str]) -> Configuration:
 
 
 def _sections(text: str, path: Path) -> dict[str, dict[str, str]]:
-    """The texts of all keys (lower case) of all sections.
+    """Return the texts of all keys (lower case), by section.
 
-    Messages have the number of a line, never its text: it may hold a password.
+    Messages contain the number of a line, never its text, which may contain a password.
     """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     control = _CONTROL.search(text)
@@ -140,7 +140,7 @@ def _sections(text: str, path: Path) -> dict[str, dict[str, str]]:
 
 
 class _Reader:
-    """Turns texts into values, and remembers what was set and which variables were not."""
+    """Converts texts to values, and records the keys that are set and the variables that are not."""
 
     def __init__(self, path: Path, texts: Mapping[str, Mapping[str, str]], environ: Mapping[str, str]) -> None:
         self._folder = path.absolute().parent
@@ -150,7 +150,7 @@ class _Reader:
         self.given: set[tuple[str, str]] = set()
 
     def section(self, cls: type[S]) -> S:
-        """A section's values."""
+        """Return the values of a section."""
         values: dict[str, Any] = {}
         for name, key in keys(cls):
             kind: Kind[Any] = key.kind
@@ -158,16 +158,16 @@ class _Reader:
             try:
                 values[name] = kind.parse(text or key.default, self._folder)
             except ValueError as error:
-                found = "" if kind.secret else f", found {_shown(mask_url(text))}"
-                raise self.report.error(cls.NAME, key.name, f"{error}{found}") from None
+                actual = "" if kind.secret else f", found {_shown(mask_url(text))}"
+                raise self.report.error(cls.NAME, key.name, f"{error}{actual}") from None
         return cls(**values)
 
     def raw(self, section: str) -> Mapping[str, str]:
-        """A section whose keys are not known here, variables replaced."""
+        """Return the keys of a section without declarations, with variables replaced."""
         return {key: self._text(section, key) for key in self._texts.get(section, {})}
 
     def _text(self, section: str, key: str) -> str:
-        """The text of a key, variables replaced; empty when it is not set."""
+        """Return the text of a key with variables replaced, or an empty text when it is not set."""
         text = self._texts.get(section, {}).get(key.lower(), "")
         if "\n" in text:
             raise self.report.error(
@@ -187,7 +187,7 @@ class _Reader:
         return text
 
     def warnings(self) -> Iterator[str]:
-        """A line for each section and key that nothing here knows; the first ones, where a file is full of them."""
+        """Return a line for each unknown section and key, up to the maximum number of warnings."""
         unknown = list(self._unknown())
         for section, key in unknown[:_MAX_WARNINGS]:
             what, kind, nearest = f"[{_name(section)}]", "section", ""
@@ -211,12 +211,12 @@ class _Reader:
 
 
 def _nearest(name: str, known: Mapping[str, str]) -> str:
-    """The known name that is most like *name*."""
+    """Return the known name that is most similar to *name*."""
     return known[difflib.get_close_matches(name.lower()[:64], known, n=1, cutoff=0.0)[0]]
 
 
 def _name(text: str) -> str:
-    """A name from the file, for a message of one line."""
+    """Return a name from the file, printable and truncated for a one-line message."""
     return text[:64] if text.isprintable() else repr(text[:64])
 
 
@@ -225,7 +225,7 @@ def _shown(text: str) -> str:
 
 
 def _directory(ldap: LDAPSection, port_given: bool) -> LDAPSection:
-    """``ldaps://host`` and ``use_tls = true`` in plain terms."""
+    """Resolve ``ldaps://host`` and ``use_tls = true`` to a host, a port and a security mode."""
     scheme, separator, host = ldap.ldap_host.rpartition("://")
     security, port = ldap.use_tls, ldap.ldap_port
     if separator and scheme == "ldaps":
@@ -240,7 +240,7 @@ def _directory(ldap: LDAPSection, port_given: bool) -> LDAPSection:
 
 
 def _completed(configuration: Configuration) -> Configuration:
-    """Defaults that are another setting's value."""
+    """Fill in the defaults that are taken from other settings."""
     https, trusted, paths = configuration.https, configuration.trusted_https, configuration.paths
     return dataclasses.replace(
         configuration,

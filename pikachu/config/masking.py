@@ -1,4 +1,4 @@
-"""The configuration in force with secrets masked, for ``pikachu config`` and the Config page (CFG-11)."""
+"""The active configuration with secrets masked, for ``pikachu config`` and the Config page (CFG-11)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SECRET_NAME: Final = re.compile(r"pass|secret|token|key|pin|credential|auth", r
 
 
 class Setting(NamedTuple):
-    """One line of the configuration in force.
+    """One setting of the active configuration.
 
-    :param value: what counts, as the file would write it, paths absolute; secrets are ``********``.
-    :param origin: ``file``, or ``default`` where the file has nothing.
+    :param value: the effective value in the syntax of the file, with absolute paths; secrets are ``********``.
+    :param origin: ``file``, or ``default`` when the file does not set the key.
     """
 
     section: str
@@ -26,7 +26,7 @@ class Setting(NamedTuple):
 
 
 def masked(configuration: Configuration) -> list[Setting]:
-    """All settings in force, section by section."""
+    """Return all active settings, section by section."""
     settings: list[Setting] = []
     for cls in SECTIONS:
         section = getattr(configuration, cls.NAME.lower())

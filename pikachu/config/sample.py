@@ -1,4 +1,4 @@
-"""The ``config.ini`` that is shipped: every key with a comment, made from the declarations (CFG-10, RUN-3)."""
+"""The shipped ``config.ini``: every key with a comment, generated from the declarations (CFG-10, RUN-3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEAD: Final = (
     "A line `;key = value` shows the default; remove the `;` to change it. Relative paths are relative to this file.\n"
     "${NAME} takes an environment variable. Durations: 90s, 20m, 10h, 4d, 2w. Sizes: 10240, 64K, 1M."
 )
-# What the shipped file sets; all other keys stand there as comments.
+# The keys that the shipped file sets; all others are commented out.
 _SET: Final = {
     ("DEFAULT", "secret_key_file"): "var/pki/secret_key",
     ("DEFAULT", "http_port"): "8080",
@@ -53,7 +53,7 @@ def _commented(text: str) -> list[str]:
 
 
 def sample() -> str:
-    """The text of the shipped file."""
+    """Return the text of the shipped file."""
     lines = [line for text in _HEAD.splitlines() for line in _commented(text)]
     for cls in SECTIONS:
         lines += ["", *_commented(cls.ABOUT), f"[{cls.NAME}]"]

@@ -1,10 +1,10 @@
-"""Every section and key of ``config.ini``, once: name, kind, default and the comment of the shipped file (CFG-1).
+"""Declarations of all sections and keys of ``config.ini``: name, kind, default and comment (CFG-1).
 
-Reading, nearest names, masking and the shipped file all follow from these declarations.
-A field is named like its key, in lower case.
+Loading, suggestions of names, masking and the shipped file are derived from them.
+A field has the name of its key, in lower case.
 """
 
-# Each field is declared by a call, so that its kind and its type are checked against each other.
+# Each field is declared by a call, so that the type checker compares its kind with its type.
 # ruff: noqa: RUF009
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ ISSUER_NAMES: Final = ("ec", "rsa", "mldsa")
 class Key:
     """One key of a section.
 
-    :param name: as the file writes it.
-    :param default: the text that counts where the file has none.
-    :param comment: for the shipped file, one or two lines.
+    :param name: the spelling in the file.
+    :param default: the text used when the file does not set the key.
+    :param comment: one or two lines for the shipped file.
     """
 
     name: str
@@ -74,11 +74,11 @@ def _key(kind: Kind[T], default: str, comment: str) -> T:
 
 
 class Section:
-    """Base of the sections.
+    """Base class of the sections.
 
-    :cvar NAME: as the file writes it.
+    :cvar NAME: the name in the file.
     :cvar ABOUT: a comment for the shipped file.
-    :cvar UPPER: fields whose key the file writes in capitals.
+    :cvar UPPER: fields whose key is in upper case in the file.
     """
 
     __slots__ = ()
@@ -89,11 +89,11 @@ class Section:
 
 
 def keys(section: type[Section]) -> Iterator[tuple[str, Key]]:
-    """Field names and keys of a section, in the order of the shipped file."""
-    for one in fields(section):  # type: ignore[arg-type]  # each subclass is a dataclass
-        kind, default, comment = one.metadata["key"]
-        name = one.name.upper() if one.name in section.UPPER else one.name
-        yield one.name, Key(name, kind, default, comment)
+    """Return the field names and keys of a section, in the order of the shipped file."""
+    for member in fields(section):  # type: ignore[arg-type]  # each subclass is a dataclass
+        kind, default, comment = member.metadata["key"]
+        name = member.name.upper() if member.name in section.UPPER else member.name
+        yield member.name, Key(name, kind, default, comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class LoggingSection(Section):
 
 @dataclass(frozen=True, slots=True)
 class IssuerFiles:
-    """Where one issuing CA lies.
+    """The files of one issuing CA.
 
     :param name: ``ec``, ``rsa`` or ``mldsa``.
     :param key: None where the key is in Vault or in a token.
@@ -224,16 +224,16 @@ class CASection(Section):
 
     @property
     def issuers(self) -> Mapping[str, IssuerFiles]:
-        """The issuing CAs that have a key or a certificate here, by name (INT-3)."""
-        found: dict[str, IssuerFiles] = {}
+        """The issuing CAs with a key or certificate file, by name (INT-3)."""
+        files: dict[str, IssuerFiles] = {}
         for name in ISSUER_NAMES:
             key: Path | None = getattr(self, f"subca_key_path_{name}")
             certificate: Path | None = getattr(self, f"subca_cert_path_{name}")
             if key is not None or certificate is not None:
                 chain: Path | None = getattr(self, f"chain_file_path_{name}")
                 passphrase: Path | None = getattr(self, f"subca_key_passphrase_file_{name}")
-                found[name] = IssuerFiles(name, key, certificate, chain, passphrase)
-        return found
+                files[name] = IssuerFiles(name, key, certificate, chain, passphrase)
+        return files
 
 
 @dataclass(frozen=True, slots=True)
@@ -453,7 +453,7 @@ class OCSPSection(Section):
     ABOUT: ClassVar[str] = "Status of single certificates (RFC 6960)."
 
     enabled: bool = _key(BOOLEAN, "true", "Whether OCSP is served.")
-    # Firefox takes no answer that is good for longer than ten days.
+    # Firefox rejects responses that are valid for longer than ten days.
     ocsp_validity: int = _key(
         duration("d", minimum=300, maximum=10 * 86400),
         "7d",
@@ -506,7 +506,7 @@ class PKCS11Section(Section):
 
     @property
     def key_labels(self) -> Mapping[str, str]:
-        """Labels of the keys in the token, by name of the issuing CA."""
+        """The labels of the keys in the token, by issuing CA."""
         labels = {name: str(getattr(self, f"key_label_{name}")) for name in ISSUER_NAMES}
         return {name: label for name, label in labels.items() if label}
 
@@ -535,7 +535,7 @@ class LimitsSection(Section):
 
     @property
     def quotas(self) -> Quotas:
-        """The limits as the store takes them."""
+        """The limits as an argument of the store."""
         return Quotas(**{name: getattr(self, name) for name, _ in keys(type(self))})
 
 
@@ -560,4 +560,4 @@ RAW_SECTIONS: Final[Mapping[str, str]] = {
     "CHAT": "The built-in assistant. It works without any setting.",
     "MQTT": "Publishing revocations to an MQTT broker.",
 }
-"""Sections that are kept as they are written, with what the shipped file says of them."""
+"""Sections without declarations, each with its comment in the shipped file."""
