@@ -1,4 +1,4 @@
-"""Issuing CAs whose key, certificate and chain are files (CFG-4), checked before they are used (INIT-3, INIT-4)."""
+"""Issuing CAs with key, certificate and chain in files (CFG-4), checked before use (INIT-3, INIT-4)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class FileCA:
-    """An issuing CA as it was found in its files.
+    """An issuing CA loaded from its files.
 
     :param chain: from the issuing CA to the root, both included.
     """
@@ -35,9 +35,9 @@ class FileCA:
 
 @dataclass(frozen=True, slots=True)
 class CAFiles:
-    """Where one issuing CA lies, and the settings that say so.
+    """The files of one issuing CA, and the settings that refer to them.
 
-    :param section: as ``config.ini`` names them in messages, such as ``[CA] SUBCA_KEY_PATH_EC``.
+    :param suffix: the end of the settings' names in messages, such as ``_EC`` of ``[CA] SUBCA_KEY_PATH_EC``.
     """
 
     name: str
@@ -49,12 +49,12 @@ class CAFiles:
     suffix: str = ""
 
     def setting(self, what: str) -> str:
-        """The name of the setting, for messages."""
+        """Return the name of the setting, for messages."""
         return f"[CA] SUBCA_{what}_PATH{self.suffix}" if what != "CHAIN" else f"[CA] CHAIN_FILE_PATH{self.suffix}"
 
 
 def read_file(path: Path, setting: str) -> bytes:
-    """The content of a file that a setting names.
+    """Read a file that a setting refers to.
 
     :raises ConfigError: one line that says what to do.
     """
@@ -67,10 +67,10 @@ def read_file(path: Path, setting: str) -> bytes:
 
 
 def check_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None:
-    """A private key file that others can read is refused, or warned of.
+    """Reject or report a private key file that others can read.
 
     :param policy: ``refuse`` or ``warn``.
-    :raises ConfigError: when it is refused.
+    :raises ConfigError: others can read the file, and *policy* is ``refuse``.
     """
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if not mode & 0o077:
@@ -82,9 +82,9 @@ def check_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None
 
 
 def load_key(path: Path, setting: str, passphrase: bytes | None, policy: str, warn: Warn) -> PrivateKey:
-    """A private key from a PEM or DER file.
+    """Load a private key from a PEM or DER file.
 
-    :raises ConfigError: one line.
+    :raises ConfigError: the file or the key is unusable.
     """
     data = read_file(path, setting)
     check_permissions(path, setting, policy, warn)
@@ -95,26 +95,26 @@ def load_key(path: Path, setting: str, passphrase: bytes | None, policy: str, wa
 
 
 def load_certificates(path: Path, setting: str) -> list[Certificate]:
-    """All certificates of a PEM file, or the one of a DER file.
+    """Load all certificates of a PEM file, or the certificate of a DER file.
 
-    :raises ConfigError: when there is none.
+    :raises ConfigError: the file contains no readable certificate.
     """
     data = read_file(path, setting)
     try:
-        armoured = b"-----BEGIN" in data
-        encodings = [block.der() for block in blocks(data, ("CERTIFICATE",))] if armoured else [data]
-        found = [parse_certificate(encoding) for encoding in encodings]
+        is_pem = b"-----BEGIN" in data
+        encodings = [block.der() for block in blocks(data, ("CERTIFICATE",))] if is_pem else [data]
+        certificates = [parse_certificate(encoding) for encoding in encodings]
     except MalformedRequest as error:
         raise ConfigError(f"{setting}: {path} holds no certificate that can be read: {error.public}") from None
-    if not found:
+    if not certificates:
         raise ConfigError(f"{setting}: {path} holds no certificate")
-    return found
+    return certificates
 
 
 def load_trust_anchors(path: Path, setting: str) -> list[Certificate]:
-    """The certificates of a file whose keys are to verify those of clients.
+    """Load the trust anchors for client certificates.
 
-    :raises ConfigError: there is none, or one of the keys is not accepted.
+    :raises ConfigError: the file contains no certificate, or a key that is not accepted.
     """
     anchors = load_certificates(path, setting)
     for anchor in anchors:
@@ -129,9 +129,9 @@ def load_trust_anchors(path: Path, setting: str) -> list[Certificate]:
 
 
 def check_issued_by(child: Certificate, issuer: Certificate) -> None:
-    """That *issuer*'s key signed *child*.
+    """Check that the key of *issuer* signed *child*.
 
-    :raises PikachuError: when the names or the signature don't fit.
+    :raises PikachuError: the names differ, or the signature does not verify.
     """
     if child.issuer_der != issuer.subject_der:
         raise MalformedRequest("the issuer's name is another one")
@@ -139,9 +139,9 @@ def check_issued_by(child: Certificate, issuer: Certificate) -> None:
 
 
 def build_chain(certificate: Certificate, candidates: list[Certificate], where: str) -> tuple[Certificate, ...]:
-    """From *certificate* up to a self-signed root, with each signature verified.
+    """Build the chain from *certificate* to a self-signed root, and verify each signature.
 
-    :raises ConfigError: when it leads to no root.
+    :raises ConfigError: the chain does not end in a root.
     """
     chain = [certificate]
     while not chain[-1].self_issued:
@@ -166,14 +166,15 @@ def build_chain(certificate: Certificate, candidates: list[Certificate], where: 
     return tuple(chain)
 
 
-def _check_chain_file(named: list[Certificate], chain: tuple[Certificate, ...], where: str) -> None:
-    """That a chain file speaks of this CA: the root's own file could have hidden that it does not.  It may hold more
-    than the chain, such as those of several CAs, and less, such as the CA's certificate alone.
+def _check_chain_file(chain_file: list[Certificate], chain: tuple[Certificate, ...], where: str) -> None:
+    """Check that a chain file belongs to this CA: the separate root file may hide that it does not.
 
-    :raises ConfigError: when all that it holds beside the CA's certificate belongs to others.
+    The file may contain more than the chain, such as the chains of several CAs, or only the CA's certificate.
+
+    :raises ConfigError: the file contains other certificates, and none of them is in the chain.
     """
-    others = [one for one in named if one.der != chain[0].der]
-    if others and not any(one.der == above.der for one in others for above in chain[1:]):
+    others = [certificate for certificate in chain_file if certificate.der != chain[0].der]
+    if others and not any(certificate.der == ancestor.der for certificate in others for ancestor in chain[1:]):
         raise ConfigError(
             f"{where}: the chain does not verify: {_name(others[0])} is not above {_name(chain[0])}; "
             "put the issuing CA's and the root's certificates there"
@@ -185,9 +186,9 @@ def _name(certificate: Certificate) -> str:
 
 
 def check_ca_certificate(certificate: Certificate, now: datetime, where: str, warn: Warn) -> None:
-    """That a certificate may sign certificates now.
+    """Check that a certificate may sign certificates now.
 
-    :raises ConfigError: a line of its own for each reason.
+    :raises ConfigError: with a distinct message for each reason.
     """
     if now > certificate.not_after:
         raise ConfigError(f"{where}: the CA expired on {certificate.not_after:%Y-%m-%d}; renew it, then start again")
@@ -205,7 +206,7 @@ def check_ca_certificate(certificate: Certificate, now: datetime, where: str, wa
 def load_file_ca(files: CAFiles, permissions: str, now: datetime, warn: Warn) -> FileCA:
     """Read and check one issuing CA.
 
-    :raises ConfigError: one line that names the setting, the file and what is wrong.
+    :raises ConfigError: one line with the setting, the file and the problem.
     """
     key_setting, certificate_setting = files.setting("KEY"), files.setting("CERT")
     certificate = load_certificates(files.certificate, certificate_setting)[0]
@@ -213,18 +214,19 @@ def load_file_ca(files: CAFiles, permissions: str, now: datetime, warn: Warn) ->
     if not public_key_matches(private_key, certificate.spki_der):
         raise ConfigError(f"{key_setting}: {files.key} is not the key of the certificate {files.certificate}")
     check_ca_certificate(certificate, now, f"{certificate_setting}: {files.certificate}", warn)
-    named: list[Certificate] = []
+    chain_file: list[Certificate] = []
     where = f"{certificate_setting}: {files.certificate}"
     if files.chain is not None:
-        named = load_certificates(files.chain, files.setting("CHAIN"))
+        chain_file = load_certificates(files.chain, files.setting("CHAIN"))
         where = f"{files.setting('CHAIN')}: {files.chain}"
     root = [] if files.root is None else load_certificates(files.root, "[CA] ROOT_CERT_PATH")
-    chain = build_chain(certificate, [*named, *root], where)
-    _check_chain_file(named, chain, where)
-    for depth, above in enumerate(chain[1:]):
-        check_ca_certificate(above, now, f"{where}: {_name(above)}", warn)
-        if above.path_length is not None and above.path_length < depth + 1:
+    chain = build_chain(certificate, [*chain_file, *root], where)
+    _check_chain_file(chain_file, chain, where)
+    for depth, ancestor in enumerate(chain[1:]):
+        check_ca_certificate(ancestor, now, f"{where}: {_name(ancestor)}", warn)
+        if ancestor.path_length is not None and ancestor.path_length < depth + 1:
             raise ConfigError(
-                f"{where}: {_name(above)} has pathlen {above.path_length}, so no CA may stand {depth + 1} below it"
+                f"{where}: {_name(ancestor)} has pathlen {ancestor.path_length}, "
+                f"so no CA may stand {depth + 1} below it"
             )
     return FileCA(private_key, certificate, chain)

@@ -1,6 +1,6 @@
-"""Keys that sign: private keys of pyca/cryptography, whether read from a file or standing for a remote one.
+"""Signers and decrypters over private keys of pyca/cryptography, local or remote.
 
-A subclass of pyca's private key classes whose ``sign()`` calls a token or a remote service works here unchanged.
+They also accept a subclass of pyca's private key classes whose ``sign()`` calls a token or a remote service.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pikachu.x509.keys import PrivateKey, describe_private_key
 from pikachu.x509.signature import request_algorithm, signature_algorithm
 from pikachu.x509.spki import describe_spki
 
-# Octets; more take longer to digest than a hop to a thread.
-_LITTLE = 64 << 10
+# Bytes; hashing more data takes longer than handing it to a thread.
+_INLINE_SIZE = 64 << 10
 _CURVE_HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
     "secp256k1": hashes.SHA256(),
@@ -28,9 +28,9 @@ _CURVE_HASHES: dict[str, hashes.HashAlgorithm] = {
 
 
 def sign_now(private_key: PrivateKey, data: bytes, digest: hashes.HashAlgorithm | None = None) -> bytes:
-    """The signature over *data*, with the algorithm that ``signature_algorithm`` names for the key.
+    """Sign *data* with the algorithm that ``signature_algorithm`` selects for the key.
 
-    :param digest: another one for RSA and EC.
+    :param digest: overrides the digest for RSA and EC.
     """
     if isinstance(private_key, rsa.RSAPrivateKey):
         return private_key.sign(data, padding.PKCS1v15(), digest or hashes.SHA256())
@@ -40,9 +40,9 @@ def sign_now(private_key: PrivateKey, data: bytes, digest: hashes.HashAlgorithm 
 
 
 def sign_request(private_key: PrivateKey, info: bytes, digest: str | None) -> bytes:
-    """The DER CertificationRequest (RFC 2986 section 4.2) of that CertificationRequestInfo, signed by its own key.
+    """Return the DER CertificationRequest (RFC 2986 section 4.2) for *info*, signed with the subject's key.
 
-    :param digest: such as ``sha384``, for RSA and EC; ``None`` leaves it to the kind of key.
+    :param digest: such as ``sha384``, for RSA and EC; ``None`` selects the default of the key type.
     :raises UnsupportedAlgorithm: signatures with that digest are not accepted here.
     """
     algorithm = request_algorithm(describe_private_key(private_key), digest)
@@ -50,7 +50,7 @@ def sign_request(private_key: PrivateKey, info: bytes, digest: str | None) -> by
 
 
 def signs_inline(private_key: PrivateKey) -> bool:
-    """Whether a signature costs less than a hop to a thread (P-256 and Ed25519: about 0.03 ms)."""
+    """Return whether a signature costs less than a hop to a thread (P-256 and Ed25519: about 0.03 ms)."""
     if isinstance(private_key, ec.EllipticCurvePrivateKey):
         return private_key.curve.name == "secp256r1"
     return isinstance(private_key, ed25519.Ed25519PrivateKey)
@@ -60,7 +60,7 @@ class KeySigner:
     """An issuing key; see :class:`pikachu.core.interfaces.ISigner`.
 
     :param chain: DER certificates from the issuer to the root, both included.
-    :param pool: where signatures are made that take longer than a hop to a thread.
+    :param pool: makes the signatures that take longer than a hop to a thread.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class KeySigner:
 
     @property
     def certificate(self) -> bytes:
-        """DER, of the issuer."""
+        """The DER certificate of the issuer."""
         return self._certificate
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """DER, from the issuer to the root."""
+        """The DER certificates from the issuer to the root."""
         return self._chain
 
     @property
@@ -89,14 +89,14 @@ class KeySigner:
         return self._algorithm
 
     def sign_certificate(self, to_be_signed: ToBeSigned) -> Deferred[bytes]:
-        """The DER certificate over exactly the bytes that were to be signed."""
+        """Return the DER certificate with a signature over exactly the given bytes."""
         return self.sign(to_be_signed.tbs).addCallback(
             lambda signature: assemble(to_be_signed.tbs, self._algorithm, signature)
         )
 
     def sign(self, data: bytes) -> Deferred[bytes]:
-        """The signature value over *data*; fails with SignerUnavailable."""
-        if not self._inline or len(data) > _LITTLE:
+        """Return the signature value over *data*; fails with SignerUnavailable."""
+        if not self._inline or len(data) > _INLINE_SIZE:
             return self._pool.run(_sign_or_unavailable, self._private_key, data)
         try:
             return succeed(sign_now(self._private_key, data))
@@ -104,8 +104,8 @@ class KeySigner:
             return fail(SignerUnavailable("the issuing key does not sign now", error=repr(error)))
 
     def try_sign(self, data: bytes) -> bytes | None:
-        """The signature, or ``None`` where it would take long enough to be worth a thread."""
-        return sign_now(self._private_key, data) if self._inline and len(data) <= _LITTLE else None
+        """Return the signature, or ``None`` when signing belongs in a thread."""
+        return sign_now(self._private_key, data) if self._inline and len(data) <= _INLINE_SIZE else None
 
 
 def _sign_or_unavailable(private_key: PrivateKey, data: bytes) -> bytes:
@@ -116,7 +116,7 @@ def _sign_or_unavailable(private_key: PrivateKey, data: bytes) -> bytes:
 
 
 class RSADecrypter:
-    """An RSA key that opens CMS envelopes; see :class:`pikachu.core.interfaces.IDecrypter`."""
+    """An RSA key that decrypts CMS content-encryption keys; see :class:`pikachu.core.interfaces.IDecrypter`."""
 
     def __init__(self, private_key: rsa.RSAPrivateKey, certificate: bytes, pool: IWorkerPool) -> None:
         self._private_key = private_key
@@ -125,11 +125,11 @@ class RSADecrypter:
 
     @property
     def certificate(self) -> bytes:
-        """DER, of the recipient."""
+        """The DER certificate of the recipient."""
         return self._certificate
 
     def decrypt(self, encrypted_key: bytes, *, oaep_hash: str | None) -> Deferred[bytes | None]:
-        """The content-encryption key, or ``None`` when the padding is wrong."""
+        """Return the content-encryption key, or ``None`` when the padding is wrong."""
         return self._pool.run(self._decrypt, encrypted_key, oaep_hash)
 
     def _decrypt(self, encrypted_key: bytes, oaep_hash: str | None) -> bytes | None:
@@ -144,5 +144,5 @@ class RSADecrypter:
 
 
 def rsa_decrypter(private_key: PrivateKey, certificate: bytes, pool: IWorkerPool) -> RSADecrypter | None:
-    """What opens messages for an issuing CA's own certificate; ``None`` where the key is not RSA."""
+    """Return the decrypter for messages to an issuing CA's own certificate, or ``None`` when the key is not RSA."""
     return RSADecrypter(private_key, certificate, pool) if isinstance(private_key, rsa.RSAPrivateKey) else None
