@@ -1,4 +1,4 @@
-"""The digests, ciphers and signature algorithms of CMS messages, and which of them are let in."""
+"""The digests, ciphers and signature algorithms of CMS messages, and the sets that are allowed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EC_PUBLIC_KEY: Final = "1.2.840.10045.2.1"
 
 
 class Digest(StrEnum):
-    """A message digest, by the name that ``hashlib`` gives it."""
+    """A message digest, by its name in ``hashlib``."""
 
     MD5 = "md5"
     SHA1 = "sha1"
@@ -40,11 +40,11 @@ class Digest(StrEnum):
 
     @property
     def primitive(self) -> hashes.HashAlgorithm:
-        """What pyca/cryptography calls it."""
+        """The object of pyca/cryptography."""
         return _PRIMITIVES[self]
 
     def of(self, content: bytes) -> bytes:
-        """The digest of *content*."""
+        """Return the digest of *content*."""
         return hashlib.new(self.value, content, usedforsecurity=False).digest()
 
 
@@ -59,12 +59,12 @@ class Cipher(StrEnum):
 
     @property
     def key_size(self) -> int:
-        """Bytes of a key."""
+        """The size of a key in bytes."""
         return _CIPHER_SIZES[self][0]
 
     @property
     def block_size(self) -> int:
-        """Bytes of a block, and of the initialisation vector."""
+        """The size of a block, and of the initialisation vector, in bytes."""
         return _CIPHER_SIZES[self][1]
 
     @property
@@ -73,7 +73,7 @@ class Cipher(StrEnum):
         return _CIPHER_OIDS[self]
 
     def primitive(self, key: bytes) -> BlockCipherAlgorithm:
-        """The block cipher under *key*; single DES is triple DES with one key thrice."""
+        """Return the block cipher with *key*; single DES is triple DES with one key used three times."""
         if self is Cipher.DES:
             return TripleDES(key * 3)
         if self is Cipher.DES3:
@@ -115,13 +115,13 @@ _CIPHER_OIDS: Final = {
     Cipher.AES192: "2.16.840.1.101.3.4.1.22",
     Cipher.AES256: "2.16.840.1.101.3.4.1.42",
 }
-# By content octets: the hot path compares bytes instead of writing dotted numbers.
+# Keyed by content octets, so that the hot path compares bytes instead of formatting dotted OIDs.
 _DIGESTS_BY_OID: Final = {der.oid(oid)[2:]: digest for digest, oid in _DIGEST_OIDS.items()}
 _CIPHERS_BY_OID: Final = {der.oid(oid)[2:]: cipher for cipher, oid in _CIPHER_OIDS.items()}
 
 
 class KeyKind(StrEnum):
-    """The kinds of key that signatures on messages are made with."""
+    """The kind of the key that signed a message."""
 
     RSA = "RSA"
     EC = "EC"
@@ -151,9 +151,9 @@ _OTHER_SIGNATURES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SignatureScheme:
-    """How a signature on a message was made.
+    """The signature scheme of a message.
 
-    :param digest: inside the signature algorithm; ``None`` when the message's digest algorithm counts.
+    :param digest: the digest that the signature algorithm implies; ``None``: the message's digest algorithm.
     :param salt_size: bytes, for RSASSA-PSS; ``None`` for all others.
     """
 
@@ -178,7 +178,7 @@ RSA_ENCRYPTION_ALGORITHM: Final = der.sequence(der.oid(RSA_ENCRYPTION), der.null
 
 @dataclass(frozen=True, slots=True)
 class AllowedAlgorithms:
-    """What a message may use (RFC 8894 section 2.9)."""
+    """The algorithms that a message may use (RFC 8894 section 2.9)."""
 
     digests: frozenset[Digest]
     ciphers: frozenset[Cipher]
@@ -192,16 +192,16 @@ LEGACY: Final = AllowedAlgorithms(frozenset(Digest), frozenset(Cipher))
 
 
 def allowed_algorithms(*, sha1_3des: bool = False, legacy: bool = False) -> AllowedAlgorithms:
-    """What the switches let in: SHA-1 and triple DES, or with *legacy* also MD5 and single DES."""
+    """Return the allowed algorithms: also SHA-1 and triple DES, and with *legacy* MD5 and single DES too."""
     if legacy:
         return LEGACY
     return WITH_SHA1_3DES if sha1_3des else MODERN
 
 
 def algorithm_identifier(element: der.Element) -> tuple[bytes, der.Element | None]:
-    """(content octets of the OID, parameters) of an AlgorithmIdentifier.
+    """Return the content octets of the OID, and the parameters, of an AlgorithmIdentifier.
 
-    :raises MalformedRequest: when it is none.
+    :raises MalformedRequest: *element* is malformed.
     """
     parts = bounded(element.expect(der.SEQUENCE), 2)
     if not parts:
@@ -210,10 +210,10 @@ def algorithm_identifier(element: der.Element) -> tuple[bytes, der.Element | Non
 
 
 def digest_of(element: der.Element) -> Digest:
-    """The digest that an AlgorithmIdentifier names.
+    """Return the digest that an AlgorithmIdentifier identifies.
 
-    :raises MalformedRequest: when it is none.
-    :raises UnsupportedAlgorithm: when the digest is not known here.
+    :raises MalformedRequest: *element* is malformed.
+    :raises UnsupportedAlgorithm: the digest is not supported.
     """
     oid, _parameters = algorithm_identifier(element)
     digest = _DIGESTS_BY_OID.get(oid)
@@ -223,9 +223,9 @@ def digest_of(element: der.Element) -> Digest:
 
 
 def cipher_of(oid: bytes) -> Cipher:
-    """The cipher of an OID's content octets.
+    """Return the cipher for the content octets of an OID.
 
-    :raises UnsupportedAlgorithm: when it is not known here.
+    :raises UnsupportedAlgorithm: the cipher is not supported.
     """
     cipher = _CIPHERS_BY_OID.get(oid)
     if cipher is None:
@@ -234,22 +234,22 @@ def cipher_of(oid: bytes) -> Cipher:
 
 
 def signature_of(element: der.Element) -> SignatureScheme:
-    """What an AlgorithmIdentifier of a signature says.
+    """Return the scheme that a signature's AlgorithmIdentifier identifies.
 
-    :raises MalformedRequest: when it is none.
-    :raises UnsupportedAlgorithm: when it is not known here.
+    :raises MalformedRequest: *element* is malformed.
+    :raises UnsupportedAlgorithm: the algorithm is not supported.
     """
     oid, parameters = algorithm_identifier(element)
     if oid == _PSS:
         return _pss(parameters)
-    found = _SIGNATURES.get(oid)
-    if found is None:
+    scheme = _SIGNATURES.get(oid)
+    if scheme is None:
         raise UnsupportedAlgorithm("the message's signature algorithm is not supported", oid=oid.hex())
-    return found
+    return scheme
 
 
 def _pss(parameters: der.Element | None) -> SignatureScheme:
-    """RSASSA-PSS-params (RFC 4055 section 3.1)."""
+    """Parse RSASSA-PSS-params (RFC 4055 section 3.1)."""
     digest = mask_digest = Digest.SHA1
     salt_size = 20
     for part in [] if parameters is None else bounded(parameters.expect(der.SEQUENCE), 4):
@@ -268,10 +268,10 @@ def _pss(parameters: der.Element | None) -> SignatureScheme:
 
 
 def mask_digest_of(element: der.Element) -> Digest:
-    """The digest of a mask generation function, which is MGF1 (RFC 4055 section 2.2).
+    """Return the digest of an MGF1 mask generation function (RFC 4055 section 2.2).
 
-    :raises MalformedRequest: when it is no algorithm identifier.
-    :raises UnsupportedAlgorithm: when it is not MGF1, or its digest is not known here.
+    :raises MalformedRequest: *element* is malformed.
+    :raises UnsupportedAlgorithm: the function is not MGF1, or its digest is not supported.
     """
     oid, parameters = algorithm_identifier(element)
     if oid != _MGF1 or parameters is None:
@@ -280,5 +280,5 @@ def mask_digest_of(element: der.Element) -> Digest:
 
 
 def rsa_signature_algorithm(digest: Digest) -> bytes:
-    """The DER AlgorithmIdentifier of RSASSA-PKCS1-v1_5 with *digest*."""
+    """Return the DER AlgorithmIdentifier of RSASSA-PKCS1-v1_5 with *digest*."""
     return der.sequence(der.oid(_RSA_SIGNATURES[digest]), der.null())

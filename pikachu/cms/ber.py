@@ -1,8 +1,8 @@
-"""Turning BER (X.690) into DER lengths and primitive strings, within fixed bounds.
+"""Conversion of BER (X.690) to DER lengths and primitive strings, within fixed bounds.
 
-Clients send indefinite lengths and strings in pieces.  What comes out of :func:`normalise` has definite, shortest
-lengths and whole OCTET STRINGs, so that the strict reader of :mod:`pikachu.x509.der` takes it.  Nothing else is
-changed: sets keep their order, since certificates and signed attributes may be among them.
+Clients send indefinite lengths and constructed strings.  The result of :func:`normalise` has definite, shortest
+lengths and primitive OCTET STRINGs, so that the strict reader of :mod:`pikachu.x509.der` accepts it.  Nothing else
+changes: sets keep their order, since they may contain certificates and signed attributes.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ MAX_BYTES: Final = 2 * 1024 * 1024
 
 _CONSTRUCTED: Final = 0x20
 _CONSTRUCTED_OCTET_STRING: Final = 0x24
-# Other string types (and BIT STRING) have no reason to come in pieces inside CMS.
+# Other string types (and BIT STRING) have no reason to be constructed inside CMS.
 _CONSTRUCTED_STRINGS: Final = frozenset({0x21, 0x22, 0x23, 0x25, 0x26, 0x2A, 0x2C, *range(0x32, 0x3F)})
 
 
 class _Open:
-    """A constructed element whose end is still to come."""
+    """A constructed element that has not ended yet."""
 
     __slots__ = ("end", "indefinite", "parts", "tag")
 
@@ -34,19 +34,19 @@ class _Open:
         self.parts: list[bytes] = []
 
     def close(self) -> bytes:
-        """The element in DER."""
+        """Return the element in DER."""
         if self.tag == _CONSTRUCTED_OCTET_STRING:
             pieces = []
-            for part in self.parts:
-                if part[0] != der.OCTET_STRING:
+            for child in self.parts:
+                if child[0] != der.OCTET_STRING:
                     raise MalformedRequest("a string in pieces holds something else")
-                pieces.append(der.element_at(part, 0, len(part)).content)
+                pieces.append(der.element_at(child, 0, len(child)).content)
             return der.octet_string(b"".join(pieces))
         return der.tlv(self.tag, b"".join(self.parts))
 
 
 def _header(data: bytes, offset: int, limit: int) -> tuple[int, int, int]:
-    """(tag, where the content begins, its size or -1 when the length is indefinite)."""
+    """Return the tag, the offset of the content, and its size or -1 for an indefinite length."""
     if offset + 2 > limit:
         raise MalformedRequest("the ASN.1 data is cut short")
     tag = data[offset]
@@ -70,9 +70,9 @@ def _header(data: bytes, offset: int, limit: int) -> tuple[int, int, int]:
 
 
 def normalise(data: bytes) -> bytes:
-    """The same element with definite lengths and whole strings; DER comes back unchanged.
+    """Return the element with definite lengths and primitive strings; DER is returned unchanged.
 
-    :raises MalformedRequest: when it is no BER, bytes follow it, or it exceeds ``MAX_DEPTH``, ``MAX_ELEMENTS``
+    :raises MalformedRequest: *data* is not BER, bytes follow the element, or it exceeds ``MAX_DEPTH``, ``MAX_ELEMENTS``
         or ``MAX_BYTES``.
     """
     total = len(data)
@@ -115,14 +115,14 @@ def normalise(data: bytes) -> bytes:
     raise MalformedRequest("the ASN.1 data has too many elements")
 
 
-def bounded(element: der.Element, most: int) -> list[der.Element]:
-    """The elements inside, when there are at most *most*.
+def bounded(element: der.Element, maximum: int) -> list[der.Element]:
+    """Return the children of *element*.
 
-    :raises MalformedRequest: when there are more.
+    :raises MalformedRequest: there are more than *maximum*.
     """
-    found: list[der.Element] = []
+    children: list[der.Element] = []
     for child in element.children():
-        if len(found) == most:
+        if len(children) == maximum:
             raise MalformedRequest("the message has too many parts")
-        found.append(child)
-    return found
+        children.append(child)
+    return children

@@ -1,16 +1,16 @@
-"""EnvelopedData (RFC 5652 section 6) with RSA key transport: reading, opening and building it.
+"""EnvelopedData (RFC 5652 section 6) with RSA key transport: parsing, decryption and encryption.
 
-Opening takes three steps, since private keys are used in :mod:`pikachu.signers` only::
+Decryption takes three steps, since only :mod:`pikachu.signers` uses private keys::
 
     enveloped = parse_enveloped_data(data, allowed)
     recipient = recipient_for(enveloped, certificates)
     key = decrypt(recipient.encrypted_key, recipient.oaep_hash)     # by the recipient's key; None when it fails
     content = open_envelope(enveloped, key)
 
-Anybody may send a message that was captured, changed a little, and signed anew.  So that the answers tell nothing
-about the key or the content (Bleichenbacher 1998, Vaudenay 2002), ``open_envelope`` takes a random key in place of
-one that could not be decrypted, or that has the wrong length, and goes on: wrong key, wrong padding and garbage
-end alike in :data:`NOT_READABLE`.  Whoever parses the content must answer the same (:func:`not_readable`).
+An attacker may modify a captured message and sign it again.  So that the responses reveal nothing about the key or
+the content (Bleichenbacher 1998, Vaudenay 2002), ``open_envelope`` substitutes a random key for one that was not
+decrypted or has the wrong length, and continues: a wrong key, wrong padding and garbage all end in
+:data:`NOT_READABLE`.  The parser of the content must raise the same error (:func:`not_readable`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from pikachu.x509 import der
 ENVELOPED_DATA: Final = "1.2.840.113549.1.7.3"
 AUTH_ENVELOPED_DATA: Final = "1.2.840.113549.1.9.16.1.23"
 MAX_RECIPIENTS: Final = 32
-#: The one answer to everything that may depend on the key or the content.
+#: The only message for any failure that may depend on the key or the content.
 NOT_READABLE: Final = "the message can't be decrypted"
 
 _ENVELOPED_DATA: Final = der.oid(ENVELOPED_DATA)
@@ -60,13 +60,13 @@ _KEY_AGREEMENTS_AND_OTHERS: Final = frozenset({0xA1, 0xA2, 0xA3, 0xA4})
 
 
 def not_readable() -> MessageCheckFailed:
-    """The error for content that does not decrypt, or does not parse once decrypted."""
+    """Return the error for content that does not decrypt, or does not parse after decryption."""
     return MessageCheckFailed(NOT_READABLE)
 
 
 @dataclass(frozen=True, slots=True)
 class KeyTransport:
-    """A KeyTransRecipientInfo: the content's key, encrypted for one certificate."""
+    """A KeyTransRecipientInfo: the content-encryption key, encrypted for one certificate."""
 
     issuer_der: bytes | None
     serial: int | None
@@ -77,7 +77,7 @@ class KeyTransport:
 
 @dataclass(frozen=True, slots=True)
 class EnvelopedData:
-    """An EnvelopedData as received, with a cipher that is allowed."""
+    """A received EnvelopedData with an allowed cipher."""
 
     recipients: tuple[KeyTransport, ...]
     cipher: Cipher
@@ -87,9 +87,9 @@ class EnvelopedData:
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Which certificate's key opens an envelope, and how.
+    """The certificate whose key decrypts an envelope, and the parameters for it.
 
-    :param certificate: DER, one of those that were offered.
+    :param certificate: DER, one of the offered certificates.
     :param oaep_hash: ``sha1`` or ``sha256`` (for label and MGF1 alike); ``None`` for RSAES-PKCS1-v1_5.
     """
 
@@ -99,25 +99,25 @@ class Recipient:
 
 
 def parse_enveloped_data(data: bytes, allowed: AllowedAlgorithms = MODERN) -> EnvelopedData:
-    """Read a ContentInfo with EnvelopedData, in DER or in BER.
+    """Parse a ContentInfo with EnvelopedData, in DER or BER.
 
-    :raises MalformedRequest: when it is none, or exceeds a bound.
-    :raises UnsupportedAlgorithm: when its cipher is not *allowed*, or no key is transported by RSA.
+    :raises MalformedRequest: *data* is malformed, or exceeds a bound.
+    :raises UnsupportedAlgorithm: the cipher is not *allowed*, or no recipient uses RSA key transport.
     """
     try:
         return _parse(data, allowed)
     except MalformedRequest:
-        normal = normalise(data)
-        if normal == data:
+        normalised = normalise(data)
+        if normalised == data:
             raise
-    return _parse(normal, allowed)
+    return _parse(normalised, allowed)
 
 
 def _parse(data: bytes, allowed: AllowedAlgorithms) -> EnvelopedData:
-    kind, element = content_info(data)
-    if kind == _AUTH_ENVELOPED_DATA:
+    content_type, element = content_info(data)
+    if content_type == _AUTH_ENVELOPED_DATA:
         raise UnsupportedAlgorithm("authenticated encryption is not supported here")
-    if kind != _ENVELOPED_DATA:
+    if content_type != _ENVELOPED_DATA:
         raise MalformedRequest("this is not enveloped data")
     fields = bounded(element.expect(der.SEQUENCE), 5)
     if len(fields) >= 3 and fields[1].tag == 0xA0:
@@ -126,9 +126,9 @@ def _parse(data: bytes, allowed: AllowedAlgorithms) -> EnvelopedData:
         raise MalformedRequest("this is not enveloped data")
     fields[0].expect(der.INTEGER)
     recipients = tuple(
-        _parse_recipient(one)
-        for one in bounded(fields[1].expect(der.SET), MAX_RECIPIENTS)
-        if one.tag not in _KEY_AGREEMENTS_AND_OTHERS
+        _parse_recipient(recipient)
+        for recipient in bounded(fields[1].expect(der.SET), MAX_RECIPIENTS)
+        if recipient.tag not in _KEY_AGREEMENTS_AND_OTHERS
     )
     if not recipients:
         raise UnsupportedAlgorithm("the message's key is not encrypted for an RSA key")
@@ -145,7 +145,7 @@ def _parse(data: bytes, allowed: AllowedAlgorithms) -> EnvelopedData:
 
 
 def _ciphertext(element: der.Element) -> bytes:
-    """[0] IMPLICIT OCTET STRING, which some clients send in pieces or with an OCTET STRING inside."""
+    """Return the [0] IMPLICIT OCTET STRING, which some clients send constructed or with an OCTET STRING inside."""
     if element.tag == 0x80:
         return element.content
     return b"".join(piece.expect(der.OCTET_STRING).content for piece in bounded(element.expect(0xA0), MAX_ELEMENTS))
@@ -163,24 +163,24 @@ def _parse_recipient(element: der.Element) -> KeyTransport:
 
 
 def recipient_for(enveloped: EnvelopedData, certificates: Sequence[CertificateIdentity]) -> Recipient:
-    """The first recipient whose certificate is among *certificates*.
+    """Return the first recipient whose certificate is among *certificates*.
 
-    :raises UnknownRecipient: when none is.
-    :raises UnsupportedAlgorithm: when its key is encrypted in a way that is not known here.
+    :raises UnknownRecipient: there is no such recipient.
+    :raises UnsupportedAlgorithm: the key encryption algorithm is not supported.
     """
-    for sent in enveloped.recipients:
-        for known in certificates:
-            if sent.key_identifier is not None:
-                matches = sent.key_identifier == known.key_identifier
+    for transport in enveloped.recipients:
+        for certificate in certificates:
+            if transport.key_identifier is not None:
+                matches = transport.key_identifier == certificate.key_identifier
             else:
-                matches = sent.serial == known.serial and sent.issuer_der == known.issuer_der
+                matches = transport.serial == certificate.serial and transport.issuer_der == certificate.issuer_der
             if matches:
-                return Recipient(known.certificate, sent.encrypted_key, _oaep_hash(sent.algorithm))
+                return Recipient(certificate.certificate, transport.encrypted_key, _oaep_hash(transport.algorithm))
     raise UnknownRecipient("the message is encrypted for a certificate that is not this server's")
 
 
 def _oaep_hash(algorithm: der.Element) -> str | None:
-    """``None`` for RSAES-PKCS1-v1_5, else the hash of RSAES-OAEP (RFC 4055 section 4.1)."""
+    """Return ``None`` for RSAES-PKCS1-v1_5, else the hash of RSAES-OAEP (RFC 4055 section 4.1)."""
     oid, parameters = algorithm_identifier(algorithm)
     if oid == _RSA:
         return None
@@ -205,16 +205,16 @@ def _oaep_hash(algorithm: der.Element) -> str | None:
 
 
 def open_envelope(enveloped: EnvelopedData, content_encryption_key: bytes | None) -> bytes:
-    """The content.
+    """Decrypt the content.
 
-    :param content_encryption_key: ``None`` when the recipient's key could not decrypt it: a random one is used.
-    :raises MessageCheckFailed: with :data:`NOT_READABLE`, whatever the reason.
+    :param content_encryption_key: ``None`` when its decryption failed; a random key replaces it.
+    :raises MessageCheckFailed: with :data:`NOT_READABLE`, for every cause.
     """
     cipher = enveloped.cipher
-    stand_in = secrets.token_bytes(cipher.key_size)
+    random_key = secrets.token_bytes(cipher.key_size)
     key = content_encryption_key
     if key is None or len(key) != cipher.key_size:
-        key = stand_in
+        key = random_key
     ciphertext = enveloped.ciphertext
     if not ciphertext or len(ciphertext) % cipher.block_size:
         raise not_readable()
@@ -228,11 +228,12 @@ def open_envelope(enveloped: EnvelopedData, content_encryption_key: bytes | None
 
 
 def envelop(content: bytes, recipient: CertificateIdentity, cipher: Cipher, *, content_type: str = DATA) -> bytes:
-    """A DER ContentInfo with EnvelopedData (version 0) for one RSA certificate, with a random key.
+    """Encrypt *content* for one RSA certificate; return a DER ContentInfo with EnvelopedData (version 0).
 
-    The recipient is named by issuer and serial number, byte for byte as in its certificate; RSAES-PKCS1-v1_5.
+    The key is random and encrypted with RSAES-PKCS1-v1_5.  The recipient is identified by issuer and serial number,
+    byte for byte as in its certificate.
 
-    :raises UnsupportedAlgorithm: when the certificate's key is not RSA, or too small for a key of *cipher*.
+    :raises UnsupportedAlgorithm: the certificate's key is not RSA, or too small for a key of *cipher*.
     """
     public_key = recipient.public_key()
     if not isinstance(public_key, rsa.RSAPublicKey):

@@ -1,7 +1,7 @@
-"""What CMS needs of a certificate: how it is named in a message, and its key.
+"""The identifiers and the public key of a certificate, as CMS uses them.
 
-Read without the checks that an issued certificate deserves, since the throw-away certificates that clients sign
-their first request with have serial numbers that are negative, or longer than 20 octets.
+Parsing is lenient: the temporary certificates with which clients sign their first request may have a serial number
+that is negative or longer than 20 bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SUBJECT_KEY_IDENTIFIER = der.oid("2.5.29.14")
 
 @dataclass(frozen=True)
 class CertificateIdentity:
-    """Names and key of a certificate; all fields are copies of DER elements in it.
+    """Names and key of a certificate; all fields are copies of its DER elements.
 
     :param serial_der: the INTEGER with its tag and length.
     """
@@ -44,12 +44,12 @@ class CertificateIdentity:
 
     @property
     def self_issued(self) -> bool:
-        """Whether issuer and subject are the same name."""
+        """Whether the issuer and the subject are equal."""
         return self.issuer_der == self.subject_der
 
     @functools.cached_property
     def key_identifier(self) -> bytes | None:
-        """The subjectKeyIdentifier, where the extension is there."""
+        """The subjectKeyIdentifier, or ``None`` when the extension is absent."""
         if self.extensions_der is None:
             return None
         for extension in bounded(der.parse(self.extensions_der, der.SEQUENCE), _MAX_EXTENSIONS):
@@ -59,9 +59,9 @@ class CertificateIdentity:
         return None
 
     def public_key(self) -> PublicKey:
-        """The key.
+        """Load the public key.
 
-        :raises UnsupportedAlgorithm: when it is of no kind that is loaded, broken, or too small or too large.
+        :raises UnsupportedAlgorithm: the key is malformed, or its type or size is not accepted.
         """
         try:
             return load_public_key(read_public_key(self.spki_der, MESSAGES))
@@ -72,9 +72,9 @@ class CertificateIdentity:
 
 
 def identify(certificate: bytes) -> CertificateIdentity:
-    """Read a DER certificate's names and key.
+    """Parse the names and the key of a DER certificate.
 
-    :raises MalformedRequest: when it is none.
+    :raises MalformedRequest: *certificate* is malformed.
     """
     parts = bounded(der.parse(certificate, der.SEQUENCE), 3)
     if len(parts) != 3:

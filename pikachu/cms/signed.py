@@ -1,6 +1,6 @@
-"""SignedData (RFC 5652 section 5): reading, verifying and building it.
+"""SignedData (RFC 5652 section 5): parsing, verification and construction.
 
-Building takes two steps, since private keys are used in :mod:`pikachu.signers` only::
+Construction takes two steps, since only :mod:`pikachu.signers` uses private keys::
 
     unsigned = prepare(content, signer=certificate, algorithm=signer.algorithm, ...)
     message = unsigned.assemble(sign(unsigned.to_be_signed))
@@ -39,7 +39,7 @@ CONTENT_TYPE: Final = "1.2.840.113549.1.9.3"
 MESSAGE_DIGEST: Final = "1.2.840.113549.1.9.4"
 SIGNING_TIME: Final = "1.2.840.113549.1.9.5"
 
-# More than any chain, or any set of attributes, has.
+# Larger than any real chain or set of attributes.
 MAX_CERTIFICATES: Final = 64
 MAX_SIGNERS: Final = 8
 MAX_ATTRIBUTES: Final = 64
@@ -65,9 +65,9 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class SignerInfo:
-    """A signature over the content, and what was signed with it.
+    """A signature over the content and the signed attributes.
 
-    :param issuer_der: with *serial*, names the signer's certificate; else *key_identifier* does.
+    :param issuer_der: identifies the signer's certificate together with *serial*; otherwise *key_identifier* does.
     :param signed_attributes_der: the [0] element as received, or ``None``.
     """
 
@@ -81,31 +81,33 @@ class SignerInfo:
     signed_attributes_der: bytes | None
 
     def values(self, oid_der: bytes) -> tuple[der.Element, ...]:
-        """The values of all attributes of that DER OID, in order."""
-        return tuple(value for found in self.attributes if found.oid_der == oid_der for value in found.values)
+        """Return the values of all attributes with that DER OID, in order."""
+        return tuple(
+            value for attribute in self.attributes if attribute.oid_der == oid_der for value in attribute.values
+        )
 
     def value(self, oid_der: bytes) -> der.Element | None:
-        """The value of that attribute, or ``None`` where it is absent.
+        """Return the value of an attribute, or ``None`` when it is absent.
 
-        :raises MalformedRequest: when it is there twice, or has not one value (RFC 5652 section 5.3).
+        :raises MalformedRequest: it is repeated, or does not have exactly one value (RFC 5652 section 5.3).
         """
-        found = [one for one in self.attributes if one.oid_der == oid_der]
-        if not found:
+        matches = [attribute for attribute in self.attributes if attribute.oid_der == oid_der]
+        if not matches:
             return None
-        if len(found) > 1 or len(found[0].values) != 1:
+        if len(matches) > 1 or len(matches[0].values) != 1:
             raise MalformedRequest("a signed attribute of the message has not exactly one value")
-        return found[0].values[0]
+        return matches[0].values[0]
 
     def digest(self) -> Digest:
-        """The algorithm of the message digest; UnsupportedAlgorithm when it is not known here."""
+        """Return the message digest algorithm; raise UnsupportedAlgorithm when it is not supported."""
         return digest_of(self.digest_algorithm)
 
 
 @dataclass(frozen=True, slots=True)
 class SignedData:
-    """A SignedData as received.
+    """A received SignedData.
 
-    :param content: of the eContent; ``None`` where it is absent.
+    :param content: the content of eContent, or ``None`` when it is absent.
     :param certificates: DER, in the order received.
     :param crls: DER.
     """
@@ -117,9 +119,9 @@ class SignedData:
     signers: tuple[SignerInfo, ...]
 
     def signer_certificate(self, signer: SignerInfo) -> CertificateIdentity:
-        """The embedded certificate that *signer* names.
+        """Return the embedded certificate that *signer* identifies.
 
-        :raises MessageCheckFailed: when none is.
+        :raises MessageCheckFailed: the message does not contain it.
         """
         for certificate in self.certificates:
             try:
@@ -135,11 +137,11 @@ class SignedData:
         raise MessageCheckFailed("the message does not hold its signer's certificate")
 
     def verify(self, allowed: AllowedAlgorithms = MODERN) -> CertificateIdentity:
-        """Verify the one signature and give the signer's certificate, whom nobody has trusted yet.
+        """Verify the signature and return the signer's certificate, which is not trusted yet.
 
-        :raises MalformedRequest: when there are no signer or several.
-        :raises UnsupportedAlgorithm: when digest, signature or key is of a kind that is not *allowed*.
-        :raises MessageCheckFailed: when anything does not match (RFC 5652 sections 5.4 and 5.6).
+        :raises MalformedRequest: the message does not have exactly one signer.
+        :raises UnsupportedAlgorithm: the digest, the signature algorithm or the key is not *allowed*.
+        :raises MessageCheckFailed: a value does not match (RFC 5652 sections 5.4 and 5.6).
         """
         if len(self.signers) != 1:
             raise MalformedRequest("the message has not exactly one signer")
@@ -175,14 +177,14 @@ class SignedData:
 
 
 def _as_signed(attributes: bytes) -> list[bytes]:
-    """What the signature may cover: the attributes as a SET in DER order, or as they were sent.
+    """Return the candidates for the signed bytes: the attributes as a SET in DER order, and in the received order.
 
-    RFC 5652 section 5.4 wants the DER; there are clients that sign the set in the order in which they send it.
+    RFC 5652 section 5.4 requires DER, but some clients sign the set in the order in which they send it.
     """
     element = der.parse(attributes)
     canonical = der.set_of(child.whole for child in element.children())
-    sent = b"\x31" + attributes[1:]
-    return [canonical] if canonical == sent else [canonical, sent]
+    received = b"\x31" + attributes[1:]
+    return [canonical] if canonical == received else [canonical, received]
 
 
 def _verify_any(
@@ -212,9 +214,9 @@ def _verify_any(
 
 
 def content_info(data: bytes) -> tuple[bytes, der.Element]:
-    """(DER OID of the type, the content) of a DER ContentInfo.
+    """Return the DER OID of the content type, and the content, of a DER ContentInfo.
 
-    :raises MalformedRequest: when it is none.
+    :raises MalformedRequest: *data* is not a ContentInfo.
     """
     parts = bounded(der.parse(data, der.SEQUENCE), 2)
     if len(parts) != 2:
@@ -226,19 +228,19 @@ def content_info(data: bytes) -> tuple[bytes, der.Element]:
 
 
 def parse_signed_data(data: bytes) -> SignedData:
-    """Read a ContentInfo with SignedData, in DER or in BER; nothing is verified.
+    """Parse a ContentInfo with SignedData, in DER or BER, without verification.
 
-    :raises MalformedRequest: when it is none, or exceeds a bound.
+    :raises MalformedRequest: *data* is malformed, or exceeds a bound.
     """
     try:
         return _parse(data)
     except MalformedRequest:
-        normal = normalise(data)
-        if normal == data:
+        normalised = normalise(data)
+        if normalised == data:
             raise
-    signed = _parse(normal)
-    # A certificate's signature is over the bytes that were sent, so those must have been DER.
-    if any(part not in data for part in (*signed.certificates, *signed.crls)):
+    signed = _parse(normalised)
+    # The signature of a certificate covers the received bytes, so these must be DER.
+    if any(element not in data for element in (*signed.certificates, *signed.crls)):
         raise MalformedRequest("a certificate in the message is not DER")
     return signed
 
@@ -271,10 +273,10 @@ def _parse(data: bytes) -> SignedData:
     return SignedData(
         content_type_der=encapsulated[0].expect(der.OBJECT_IDENTIFIER).whole,
         content=content,
-        # Attribute certificates and other formats have context tags; nothing here uses them.
-        certificates=tuple(one.whole for one in certificates if one.tag == der.SEQUENCE),
-        crls=tuple(one.whole for one in crls if one.tag == der.SEQUENCE),
-        signers=tuple(_parse_signer(one) for one in signers),
+        # Attribute certificates and other formats have context tags; they are ignored.
+        certificates=tuple(element.whole for element in certificates if element.tag == der.SEQUENCE),
+        crls=tuple(element.whole for element in crls if element.tag == der.SEQUENCE),
+        signers=tuple(_parse_signer(signer) for signer in signers),
     )
 
 
@@ -285,29 +287,29 @@ def _parse_signer(element: der.Element) -> SignerInfo:
     issuer, serial, key_identifier = signer_identifier(fields[1])
     attributes: tuple[Attribute, ...] = ()
     signed_attributes: bytes | None = None
-    rest = fields[3:]
-    if rest[0].tag == 0xA0:
-        signed_attributes = rest[0].whole
-        attributes = tuple(_parse_attribute(one) for one in bounded(rest[0], MAX_ATTRIBUTES))
-        rest = rest[1:]
-    if not 2 <= len(rest) <= 3 or (len(rest) == 3 and rest[2].tag != 0xA1):
+    remaining = fields[3:]
+    if remaining[0].tag == 0xA0:
+        signed_attributes = remaining[0].whole
+        attributes = tuple(_parse_attribute(attribute) for attribute in bounded(remaining[0], MAX_ATTRIBUTES))
+        remaining = remaining[1:]
+    if not 2 <= len(remaining) <= 3 or (len(remaining) == 3 and remaining[2].tag != 0xA1):
         raise MalformedRequest("this is not a signature of a message")
     return SignerInfo(
         issuer_der=issuer,
         serial=serial,
         key_identifier=key_identifier,
         digest_algorithm=fields[2].expect(der.SEQUENCE),
-        signature_algorithm=rest[0].expect(der.SEQUENCE),
-        signature=rest[1].expect(der.OCTET_STRING).content,
+        signature_algorithm=remaining[0].expect(der.SEQUENCE),
+        signature=remaining[1].expect(der.OCTET_STRING).content,
         attributes=attributes,
         signed_attributes_der=signed_attributes,
     )
 
 
 def signer_identifier(element: der.Element) -> tuple[bytes | None, int | None, bytes | None]:
-    """(issuer, serial, key identifier) of a SignerIdentifier or RecipientIdentifier.
+    """Return the issuer, the serial and the key identifier of a SignerIdentifier or RecipientIdentifier.
 
-    :raises MalformedRequest: when it is none.
+    :raises MalformedRequest: *element* is malformed.
     """
     if element.tag == 0x80:
         return None, None, element.content
@@ -331,9 +333,9 @@ def _parse_attribute(element: der.Element) -> Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """A SignedData that lacks only its signature.
+    """A SignedData without its signature.
 
-    :param to_be_signed: the DER SET of signed attributes: exactly what the key signs.
+    :param to_be_signed: the DER SET of signed attributes, which the key signs.
     """
 
     to_be_signed: bytes
@@ -342,7 +344,7 @@ class Unsigned:
     signature_algorithm: bytes = field(repr=False)
 
     def assemble(self, signature: bytes) -> bytes:
-        """The DER ContentInfo with *signature*, the signature value over ``to_be_signed``."""
+        """Return the DER ContentInfo with *signature*, the signature value over ``to_be_signed``."""
         signer = der.sequence(
             self.signer_head,
             b"\xa0" + self.to_be_signed[1:],
@@ -354,7 +356,7 @@ class Unsigned:
 
 
 def attribute(oid: str, *values: bytes) -> bytes:
-    """A DER Attribute of values that are already encoded."""
+    """Return a DER Attribute with encoded values."""
     return der.sequence(der.oid(oid), der.set_of(values))
 
 
@@ -368,44 +370,44 @@ def prepare(
     certificates: Iterable[bytes] = (),
     content_type: str = DATA,
 ) -> Unsigned:
-    """A SignedData with one signer, ready to be signed (RFC 5652 sections 5.1 to 5.4).
+    """Build a SignedData with one signer, ready to be signed (RFC 5652 sections 5.1 to 5.4).
 
-    :param content: of the eContent; it may be empty, but is never absent: OpenSSL verifies nothing without it.
-    :param algorithm: the DER AlgorithmIdentifier of the signature, such as sha256WithRSAEncryption; the message digest
-        is the one it names.
-    :param attributes: dotted OID → DER value, beside contentType, messageDigest and signingTime.
-    :param certificates: DER; they come out in DER order.
-    :raises UnsupportedAlgorithm: when *algorithm* is not known here.
+    :param content: the content of eContent; it may be empty but is always present, since OpenSSL requires it.
+    :param algorithm: the DER AlgorithmIdentifier of the signature, such as sha256WithRSAEncryption, which also
+        determines the message digest.
+    :param attributes: dotted OID → DER value, in addition to contentType, messageDigest and signingTime.
+    :param certificates: DER; the message contains them in DER order.
+    :raises UnsupportedAlgorithm: *algorithm* is not supported.
     """
     scheme = signature_of(der.parse(algorithm))
     digest = scheme.digest or Digest.SHA256
-    # Old clients know the plain rsaEncryption only (RFC 3370 section 3.2).
-    plain = scheme.kind is KeyKind.RSA and scheme.salt_size is None
+    # Old clients support only rsaEncryption here (RFC 3370 section 3.2).
+    is_pkcs1 = scheme.kind is KeyKind.RSA and scheme.salt_size is None
     type_der = der.oid(content_type)
-    wanted = [
+    signed_attributes = [
         attribute(CONTENT_TYPE, type_der),
         attribute(MESSAGE_DIGEST, der.octet_string(digest.of(content))),
     ]
     if signing_time is not None:
-        wanted.append(attribute(SIGNING_TIME, der.time(signing_time)))
+        signed_attributes.append(attribute(SIGNING_TIME, der.time(signing_time)))
     if attributes is not None:
-        wanted.extend(attribute(oid, value) for oid, value in attributes.items())
+        signed_attributes.extend(attribute(oid, value) for oid, value in attributes.items())
     version = der.integer(1 if content_type == DATA else 3)
     return Unsigned(
-        to_be_signed=der.set_of(wanted),
+        to_be_signed=der.set_of(signed_attributes),
         head=version
         + der.tlv(der.SET, digest.algorithm)
         + der.sequence(type_der, der.explicit(0, der.octet_string(content)))
         + _optional_set(0, certificates),
         signer_head=der.integer(1) + signer.issuer_and_serial + digest.algorithm,
-        signature_algorithm=RSA_ENCRYPTION_ALGORITHM if plain else algorithm,
+        signature_algorithm=RSA_ENCRYPTION_ALGORITHM if is_pkcs1 else algorithm,
     )
 
 
 def degenerate(certificates: Iterable[bytes] = (), crls: Iterable[bytes] = ()) -> bytes:
-    """A DER ContentInfo that only carries certificates and CRLs (RFC 5652 section 5.2, RFC 8894 section 3.4).
+    """Return a degenerate DER SignedData with only certificates and CRLs (RFC 5652 section 5.2, RFC 8894 section 3.4).
 
-    Both are sets: they come out in DER order, whatever order they are given in.
+    Both are sets, which DER sorts.
     """
     body = der.sequence(
         der.integer(1),
