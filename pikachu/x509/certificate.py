@@ -1,6 +1,6 @@
-"""Certificates as bytes: reading what this CA needs of one, and building what it is about to sign.
+"""DER certificates: parsing, and construction of the TBSCertificate to sign.
 
-A TBSCertificate is written directly (RFC 5280 section 4.1): the issuer's name is copied byte for byte from
+A TBSCertificate is encoded directly (RFC 5280 section 4.1): the issuer's name is copied byte for byte from
 the CA's certificate, subject and key byte for byte from the request, so that nothing is re-encoded.
 """
 
@@ -29,7 +29,7 @@ SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
 
-# In octets, of one that somebody gives us.
+# Bytes of an uploaded certificate.
 MAXIMUM_SIZE = 64 * 1024
 # Bits of KeyUsage (RFC 5280 section 4.2.1.3).
 DIGITAL_SIGNATURE = 0
@@ -40,7 +40,7 @@ CRL_SIGN = 6
 
 @dataclass(frozen=True)
 class Certificate:
-    """What this CA reads of a certificate; every ``…_der`` is a copy of the bytes in it."""
+    """A parsed certificate; every ``…_der`` is a copy of its bytes."""
 
     der: bytes
     tbs: bytes
@@ -55,84 +55,84 @@ class Certificate:
     extensions: tuple[Extension, ...]
 
     def extension(self, oid: str) -> Extension | None:
-        """The extension of that OID."""
-        return next((found for found in self.extensions if found.oid == oid), None)
+        """Return the extension with that OID, or ``None``."""
+        return next((extension for extension in self.extensions if extension.oid == oid), None)
 
     @functools.cached_property
     def key_identifier(self) -> bytes:
-        """The subjectKeyIdentifier; where there is none, the SHA-1 that RFC 5280 section 4.2.1.2 (1) computes."""
-        found = self.extension(SUBJECT_KEY_IDENTIFIER)
-        if found is not None:
-            return der.parse(found.value, der.OCTET_STRING).content
+        """The subjectKeyIdentifier; if absent, the SHA-1 of the key (RFC 5280 section 4.2.1.2, method 1)."""
+        extension = self.extension(SUBJECT_KEY_IDENTIFIER)
+        if extension is not None:
+            return der.parse(extension.value, der.OCTET_STRING).content
         return hashlib.sha1(public_key_bits(self.spki_der), usedforsecurity=False).digest()
 
     @functools.cached_property
     def authority_key_identifier(self) -> bytes | None:
-        """The keyIdentifier of the issuer, where it is named."""
-        found = self.extension(AUTHORITY_KEY_IDENTIFIER)
-        if found is None:
+        """The keyIdentifier of the issuer, or ``None``."""
+        extension = self.extension(AUTHORITY_KEY_IDENTIFIER)
+        if extension is None:
             return None
-        for part in der.parse(found.value, der.SEQUENCE).children():
+        for part in der.parse(extension.value, der.SEQUENCE).children():
             if part.tag == 0x80:
                 return part.content
         return None
 
     @functools.cached_property
     def is_ca(self) -> bool:
-        """basicConstraints cA."""
-        found = self.extension(BASIC_CONSTRAINTS)
-        if found is None:
+        """Whether basicConstraints has cA TRUE."""
+        extension = self.extension(BASIC_CONSTRAINTS)
+        if extension is None:
             return False
-        parts = der.parse(found.value, der.SEQUENCE).sub()
+        parts = der.parse(extension.value, der.SEQUENCE).sub()
         return bool(parts) and parts[0].tag == der.BOOLEAN and parts[0].boolean()
 
     @functools.cached_property
     def path_length(self) -> int | None:
-        """basicConstraints pathLenConstraint."""
-        found = self.extension(BASIC_CONSTRAINTS)
-        if found is None:
+        """The pathLenConstraint of basicConstraints, or ``None``."""
+        extension = self.extension(BASIC_CONSTRAINTS)
+        if extension is None:
             return None
-        for part in der.parse(found.value, der.SEQUENCE).children():
+        for part in der.parse(extension.value, der.SEQUENCE).children():
             if part.tag == der.INTEGER:
                 return part.integer()
         return None
 
     @functools.cached_property
     def key_usage(self) -> frozenset[int] | None:
-        """The bit numbers that are set, or ``None`` where the extension is absent (unrestricted)."""
-        found = self.extension(KEY_USAGE)
-        if found is None:
+        """The numbers of the set bits, or ``None`` when the extension is absent (unrestricted)."""
+        extension = self.extension(KEY_USAGE)
+        if extension is None:
             return None
-        content = der.parse(found.value, der.BIT_STRING).content
+        content = der.parse(extension.value, der.BIT_STRING).content
         return frozenset(
             number for number in range((len(content) - 1) * 8) if content[1 + number // 8] & (0x80 >> number % 8)
         )
 
     @functools.cached_property
     def extended_key_usage(self) -> frozenset[str] | None:
-        """The purposes, or ``None`` where the extension is absent."""
-        found = self.extension(EXTENDED_KEY_USAGE)
-        if found is None:
+        """The purposes, or ``None`` when the extension is absent."""
+        extension = self.extension(EXTENDED_KEY_USAGE)
+        if extension is None:
             return None
-        return frozenset(purpose.oid() for purpose in der.parse(found.value, der.SEQUENCE).children())
+        return frozenset(purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children())
 
     @property
     def self_issued(self) -> bool:
-        """Whether issuer and subject are the same name."""
+        """Whether the issuer and the subject are equal."""
         return self.issuer_der == self.subject_der
 
 
 def public_key_bits(spki_der: bytes) -> bytes:
-    """The content of the subjectPublicKey BIT STRING: what key identifiers and OCSP's key hash cover."""
+    """Return the content of the subjectPublicKey BIT STRING, which key identifiers and OCSP's key hash cover."""
     return der.parse(spki_der, der.SEQUENCE).sub()[1].expect(der.BIT_STRING).content[1:]
 
 
 def parse_time(element: der.Element) -> datetime:
-    """Time (RFC 5280 section 4.1.2.5)."""
+    """Parse a Time (RFC 5280 section 4.1.2.5)."""
     content = element.content
     digits = content[:-1]
     if content[-1:] == b"Z" and digits.isdigit():
-        # strptime() is ten times as slow, and takes times with digits left out.
+        # strptime() takes ten times as long, and accepts times with missing digits.
         if element.tag == der.UTC_TIME and len(digits) == 12:
             year = int(digits[:2])
             digits = b"%d%b" % (1900 + year if year >= 50 else 2000 + year, digits[2:])
@@ -146,10 +146,10 @@ def parse_time(element: der.Element) -> datetime:
 
 
 def decode_certificate_input(data: bytes) -> bytes:
-    """The one DER certificate in *data*, as people paste it: DER, PEM with or without text around it, or base64.
+    """Return the DER certificate in *data*: DER, PEM with or without text around it, or Base64.
 
-    :raises MalformedRequest: none, or more than one.
-    :raises TooLarge: more than a certificate may have.
+    :raises MalformedRequest: *data* contains no certificate, or more than one.
+    :raises TooLarge: *data* exceeds the maximum size.
     """
     if len(data) > 2 * MAXIMUM_SIZE:
         raise TooLarge(f"a certificate has at most {MAXIMUM_SIZE // 1024} KiB")
@@ -158,16 +158,16 @@ def decode_certificate_input(data: bytes) -> bytes:
         return data
     if b"-----BEGIN " not in data:
         return decode_base64(data)
-    found = blocks(data, ("CERTIFICATE", "X509 CERTIFICATE"))
-    if len(found) != 1:
+    pem_blocks = blocks(data, ("CERTIFICATE", "X509 CERTIFICATE"))
+    if len(pem_blocks) != 1:
         raise MalformedRequest("paste one certificate in PEM, from -----BEGIN CERTIFICATE----- on")
-    return found[0].der()
+    return pem_blocks[0].der()
 
 
 def parse_certificate(data: bytes) -> Certificate:
-    """Read a DER certificate; its signature is not looked at.
+    """Parse a DER certificate without verifying its signature.
 
-    :raises MalformedRequest: when it is none, or its two signature algorithms differ.
+    :raises MalformedRequest: *data* is malformed, or its two signature algorithms differ.
     """
     outer = der.parse(data, der.SEQUENCE).sub()
     if len(outer) != 3:
@@ -204,15 +204,15 @@ def parse_certificate(data: bytes) -> Certificate:
 
 
 def parts_of(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """(TBSCertificate, AlgorithmIdentifier, signature value) of a DER certificate, nothing of which is looked into.
+    """Split a DER certificate into TBSCertificate, AlgorithmIdentifier and signature value, without parsing them.
 
-    :raises MalformedRequest: when it has not these three parts.
+    :raises MalformedRequest: *data* does not have these three parts.
     """
-    outer = der.parse(data, der.SEQUENCE).sub()
-    if len(outer) != 3:
+    parts = der.parse(data, der.SEQUENCE).sub()
+    if len(parts) != 3:
         raise MalformedRequest("this is not a certificate")
-    signature = outer[2].expect(der.BIT_STRING).content
-    return outer[0].whole, outer[1].whole, signature[1:]
+    signature = parts[2].expect(der.BIT_STRING).content
+    return parts[0].whole, parts[1].whole, signature[1:]
 
 
 def tbs_certificate(
@@ -226,7 +226,7 @@ def tbs_certificate(
     spki_der: bytes,
     extensions: Iterable[Extension],
 ) -> bytes:
-    """The DER TBSCertificate, version 3 (RFC 5280 section 4.1.2)."""
+    """Return the DER TBSCertificate, version 3 (RFC 5280 section 4.1.2)."""
     return der.sequence(
         b"\xa0\x03\x02\x01\x02",
         der.integer(serial),
@@ -240,10 +240,10 @@ def tbs_certificate(
 
 
 def assemble(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:
-    """A signed structure (certificate): what was signed, how, and the signature."""
+    """Return the DER of a signed structure, such as a certificate."""
     return der.sequence(to_be_signed, algorithm, der.bit_string(signature))
 
 
 def end_of_validity(not_before: datetime, days: int) -> datetime:
-    """The last second of a validity of *days*, both ends included (RFC 5280 section 4.1.2.5)."""
+    """Return the last second of a validity of *days*, both ends included (RFC 5280 section 4.1.2.5)."""
     return not_before + timedelta(days=days) - timedelta(seconds=1)

@@ -1,6 +1,6 @@
-"""What the CAs above a certificate allow it: pathLenConstraint and nameConstraints, judged before issuing.
+"""Constraints of the CAs in the chain, pathLenConstraint and nameConstraints, checked before issuance.
 
-RFC 5280 sections 4.2.1.9, 4.2.1.10 and 6.1.4.  A certificate outside them would be refused by whoever checks it.
+RFC 5280 sections 4.2.1.9, 4.2.1.10 and 6.1.4.  Relying parties reject a certificate that violates them.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ class NameConstraints:
 
 
 def read_name_constraints(certificate: Certificate) -> NameConstraints | None:
-    """The name constraints of a CA certificate; ``None`` when it has none.
+    """Return the name constraints of a CA certificate, or ``None``.
 
-    :raises MalformedRequest: when they can't be read, or have minimum or maximum, which RFC 5280 does not allow.
+    :raises MalformedRequest: they are malformed, or use minimum or maximum, which RFC 5280 forbids.
     """
-    found = certificate.extension(NAME_CONSTRAINTS)
-    if found is None:
+    extension = certificate.extension(NAME_CONSTRAINTS)
+    if extension is None:
         return None
     subtrees: dict[int, tuple[GeneralName, ...]] = {}
-    for part in der.parse(found.value, der.SEQUENCE).children():
+    for part in der.parse(extension.value, der.SEQUENCE).children():
         if part.tag not in (0xA0, 0xA1) or part.tag in subtrees:
             raise MalformedRequest("the name constraints of a CA can't be read")
         subtrees[part.tag] = tuple(_base(subtree) for subtree in part.children())
@@ -73,13 +73,13 @@ def _base(subtree: der.Element) -> GeneralName:
 
 
 def check_path_length(chain: Sequence[Certificate], extensions: Iterable[Extension]) -> None:
-    """That a CA certificate may stand below *chain*.
+    """Check that *chain* permits another CA certificate below it, if *extensions* are those of one.
 
     :param chain: from the issuing CA to the root.
-    :raises PolicyViolation: when it may not.
+    :raises PolicyViolation: a pathLenConstraint forbids it.
     """
-    found = next((one for one in extensions if one.oid == BASIC_CONSTRAINTS), None)
-    if found is None or found.value == der.sequence():
+    basic_constraints = next((extension for extension in extensions if extension.oid == BASIC_CONSTRAINTS), None)
+    if basic_constraints is None or basic_constraints.value == der.sequence():
         return
     for below, authority in enumerate(chain):
         if authority.path_length is not None and authority.path_length <= below:
@@ -89,16 +89,16 @@ def check_path_length(chain: Sequence[Certificate], extensions: Iterable[Extensi
 
 
 def check_names(constraints: Sequence[NameConstraints], subject: Name, extensions: Iterable[Extension]) -> None:
-    """That all names of a certificate are within the constraints of every CA above it.
+    """Check that all names of a certificate are within the constraints of every CA in its chain.
 
-    :param extensions: of the certificate that is about to be signed.
-    :raises PolicyViolation: with the kind of the name that is not.
+    :param extensions: the extensions of the certificate to be signed.
+    :raises PolicyViolation: with the kind of the name that violates them.
     """
     if not constraints:
         return
     names = tuple(_names(subject, extensions))
-    for one in constraints:
-        permitted, excluded = _subtrees(one.permitted), _subtrees(one.excluded)
+    for constraint in constraints:
+        permitted, excluded = _subtrees(constraint.permitted), _subtrees(constraint.excluded)
         for tag, content in names:
             outside = tag in permitted.kinds and not permitted.hold(tag, content)
             if outside or (tag in excluded.kinds and excluded.touch(tag, content)):
@@ -117,26 +117,26 @@ def _names(subject: Name, extensions: Iterable[Extension]) -> Iterator[GeneralNa
         yield _DIRECTORY, subject.der
     for address in subject.values(EMAIL_ADDRESS):
         yield _EMAIL, address.encode()
-    # Those who look for a host name in the subject when there is none elsewhere apply the constraints there, too.
+    # Clients that fall back to the commonName as host name apply the constraints to it, too.
     if not hosts and _HOST_NAME.fullmatch(subject.common_name):
         yield _DNS, subject.common_name.encode()
 
 
 class _Hosts:
-    """Host names that subtrees begin with, found by the suffixes of a name instead of one after the other."""
+    """Bases of subtrees by host name, looked up by the suffixes of a name instead of a linear search."""
 
     def __init__(self) -> None:
         self.equal: set[str] = set()
         self.below: set[str] = set()
 
     def add(self, host: str) -> None:
-        """Add a host, or with a dot in front all hosts below it."""
+        """Add a host, or all hosts below it when *host* begins with a dot."""
         (self.below if host.startswith(".") else self.equal).add(host)
 
     def hold(self, host: str, *, proper: bool = False) -> bool:
-        """Return whether *host* is one of them or below one.
+        """Return whether *host* equals one of the bases or is below one.
 
-        :param proper: something must stand before the dot.
+        :param proper: whether a label must precede the dot.
         """
         if host in self.equal:
             return True
@@ -149,21 +149,21 @@ class _Hosts:
 
 
 class _Subtrees:
-    """The permitted or the excluded subtrees of a CA, arranged by kind: a name is folded once and then looked up.
+    """The permitted or the excluded subtrees of a CA, indexed by kind: a name is case-folded once, then looked up.
 
-    :ivar kinds: tags that there are subtrees of.
+    :ivar kinds: the tags of the subtrees.
     """
 
     def __init__(self, bases: Iterable[GeneralName]) -> None:
         self.kinds = frozenset(tag for tag, _ in bases)
         self._dns = _Hosts()
         self._every_dns_name = False
-        # What follows the first label, for wildcards.
+        # The names without their first label, to match wildcards.
         self._dns_parents: set[str] = set()
         self._email_hosts = _Hosts()
         self._addresses: set[tuple[str, str]] = set()
         self._uri_hosts = _Hosts()
-        # Octets of an address → its networks, each with its mask.
+        # Size of an address in bytes → networks with their masks.
         self._networks: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
         self._directory_bases: list[bytes] = []
         for tag, base in bases:
@@ -196,7 +196,7 @@ class _Subtrees:
 
     @functools.cached_property
     def _directories(self) -> frozenset[Hashable]:
-        # Only a certificate that has such a name fails where the CA's can't be read.
+        # Parsed on demand, so that an unreadable base fails only certificates with a directory name.
         return frozenset(comparable(base) for base in self._directory_bases)
 
     def hold(self, tag: int, content: bytes) -> bool:
@@ -218,19 +218,19 @@ class _Subtrees:
         return False
 
     def touch(self, tag: int, content: bytes) -> bool:
-        """Return whether a name may lie within one of the subtrees; what can't be judged may."""
+        """Return whether a name may lie within one of the subtrees; ``True`` when this is undecidable."""
         if tag not in (_EMAIL, _DNS, _DIRECTORY, _URI, _IP):
             return True
         if tag == _URI and _URI_HOST.fullmatch(content.decode("latin-1")) is None:
             return True
-        # A wildcard stands for one label: *.example.com holds the excluded www.example.com.
+        # A wildcard matches one label: *.example.com covers the excluded www.example.com.
         if tag == _DNS and content.startswith(b"*.") and content[2:].decode("latin-1").lower() in self._dns_parents:
             return True
         return self.hold(tag, content)
 
 
 def _address(content: bytes) -> tuple[str, str]:
-    """Return the local part, whose case counts, and the host of an e-mail address."""
+    """Return the local part, which is case-sensitive, and the host of an e-mail address."""
     local, _, host = content.decode("latin-1").rpartition("@")
     return local, host.lower()
 

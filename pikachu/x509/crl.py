@@ -1,7 +1,7 @@
-"""CRLs as bytes (RFC 5280 section 5): full, version 2, signed by the issuer itself.
+"""DER CRLs (RFC 5280 section 5): full, version 2, signed by the issuer itself.
 
-A revocation is encoded once, when it happens; a CRL is those bytes behind each other between a head and a tail, so
-that a million entries cost copies of memory and nothing per entry.
+A revocation is encoded once, when it happens; a CRL is the concatenation of these bytes between a head and a tail, so
+that a million entries cost memory copies but no work per entry.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CRL_NUMBER: Final = der.oid(CRL_NUMBER)
 _AUTHORITY_KEY_IDENTIFIER: Final = der.oid(AUTHORITY_KEY_IDENTIFIER)
 # crlEntryExtensions with a reasonCode, up to the value: SEQUENCE OF, SEQUENCE, OID, OCTET STRING, ENUMERATED.
 _REASON: Final = bytes.fromhex("300c300a") + der.oid(REASON_CODE) + bytes.fromhex("04030a01")
-# RFC 5280 section 5.2.3: up to 20 octets, and never negative.
+# RFC 5280 section 5.2.3: up to 20 bytes, not negative.
 _NUMBER_BITS: Final = 159
 
-# crl_pem's lines, and how many octets of DER fill them.
+# The PEM lines that one step formats, and the bytes of DER in them.
 _LINES: Final = struct.Struct("64s" * 512)
 _PIECE: Final = 48 * 512
 
@@ -39,11 +39,11 @@ _GENERALIZED_TIME: Final = re.compile(rb"\d{14}Z")
 
 
 def crl_entry(serial: int, revoked_at: datetime, reason: RevocationReason | None) -> bytes:
-    """One DER element of revokedCertificates (RFC 5280 section 5.1.2.6).
+    """Return one DER element of revokedCertificates (RFC 5280 section 5.1.2.6).
 
     :param serial: positive.
-    :param reason: left out when it is ``unspecified`` (section 5.3.1).
-    :raises ValueError: when the serial is not positive.
+    :param reason: omitted when it is ``unspecified`` (section 5.3.1).
+    :raises ValueError: the serial is not positive.
     """
     if serial <= 0:
         raise ValueError("a serial number is positive")
@@ -63,14 +63,14 @@ def tbs_cert_list(
     number: int,
     authority_key_identifier: bytes,
 ) -> bytes:
-    """The DER TBSCertList, which is what gets signed (RFC 5280 section 5.1.2).
+    """Return the DER TBSCertList to sign (RFC 5280 section 5.1.2).
 
-    :param algorithm: the DER AlgorithmIdentifier of the signature to come.
-    :param issuer_der: the issuer's subject, as its certificate has it.
-    :param entries: what ``crl_entry`` gave, joined; when it is empty the field is absent.
-    :param number: cRLNumber, of at most 20 octets.
+    :param algorithm: the DER AlgorithmIdentifier of the signature.
+    :param issuer_der: the subject of the issuer's certificate.
+    :param entries: the joined results of ``crl_entry``; when empty, the field is absent.
+    :param number: cRLNumber, of at most 20 bytes.
     :param authority_key_identifier: the issuer's subjectKeyIdentifier.
-    :raises ValueError: when the number is negative or too large, or *next_update* does not follow *this_update*.
+    :raises ValueError: the number is negative or too large, or *next_update* does not follow *this_update*.
     """
     if number < 0 or number.bit_length() > _NUMBER_BITS:
         raise ValueError("a CRL number has at most 20 octets and is not negative")
@@ -92,7 +92,7 @@ def tbs_cert_list(
 
 
 def assemble_crl(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:
-    """The DER CertificateList, made with one copy of *to_be_signed*.
+    """Return the DER CertificateList, with only one copy of *to_be_signed*.
 
     :param algorithm: the same DER AlgorithmIdentifier as inside (RFC 5280 section 5.1.1.2).
     """
@@ -101,16 +101,16 @@ def assemble_crl(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> byt
 
 
 def crl_pem(data: bytes) -> bytes:
-    """The CRL in PEM (RFC 7468 section 6): lines of 64 columns ended by LF, also the last."""
+    """Return the CRL in PEM (RFC 7468 section 6): lines of 64 characters, each ended by LF."""
     return b"".join(crl_pem_pieces(data))
 
 
 def crl_pem_pieces(data: bytes) -> Iterator[bytes]:
-    """What :func:`crl_pem` gives, in pieces of up to 33 kB: the whole of a large one need not be in memory."""
+    """Yield the result of :func:`crl_pem` in pieces of up to 33 kB, to save memory for a large CRL."""
     view = memoryview(data)
     whole = len(data) - len(data) % _PIECE
     yield b"-----BEGIN X509 CRL-----\n"
-    # Cut into lines by one call for many of them: a loop over lines takes seconds for a CRL of 40 MB.
+    # Split many lines in one call: a loop over single lines takes seconds for a CRL of 40 MB.
     for start in range(0, whole, _PIECE):
         text = binascii.b2a_base64(view[start : start + _PIECE], newline=False)
         yield b"\n".join((*_LINES.unpack(text), b""))
@@ -121,14 +121,14 @@ def crl_pem_pieces(data: bytes) -> Iterator[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class CRLSummary:
-    """What this CA reads of a CRL; its signature has not been looked at.
+    """The fields of a CRL without its entries; the signature is not verified.
 
-    :param number: ``None`` where there is none, as in version 1.
-    :param next_update: ``None`` where none is promised.
-    :param entries: how many there are.
+    :param number: ``None`` when absent, as in version 1.
+    :param next_update: ``None`` when absent.
+    :param entries: the number of entries.
     :param critical_extensions: OIDs; a full CRL of one issuer has none (a delta or partial one has).
     :param algorithm: DER AlgorithmIdentifier of the signature, equal inside and outside.
-    :param tbs: what is signed, without a copy.
+    :param tbs: the TBSCertList, without a copy.
     """
 
     issuer_der: bytes
@@ -144,9 +144,9 @@ class CRLSummary:
 
 
 def parse_crl_summary(data: bytes) -> CRLSummary:
-    """Read what stands around the entries of a DER CRL, and count these.
+    """Parse a DER CRL except for its entries, which are only counted.
 
-    :raises MalformedRequest: when it is none, or its two signature algorithms differ.
+    :raises MalformedRequest: *data* is malformed, or its two signature algorithms differ.
     """
     outer = der.parse(data, der.SEQUENCE)
     tbs = der.element_at(data, outer.start, outer.end).expect(der.SEQUENCE)
@@ -166,13 +166,15 @@ def parse_crl_summary(data: bytes) -> CRLSummary:
     issuer = _next(fields).expect(der.SEQUENCE)
     this_update = _time(_next(fields))
 
-    rest = list(fields)
-    next_update = _time(rest.pop(0)) if rest and rest[0].tag in (der.UTC_TIME, der.GENERALIZED_TIME) else None
-    entries = _count(data, rest.pop(0)) if rest and rest[0].tag == der.SEQUENCE else 0
+    remaining = list(fields)
+    next_update = (
+        _time(remaining.pop(0)) if remaining and remaining[0].tag in (der.UTC_TIME, der.GENERALIZED_TIME) else None
+    )
+    entries = _count(data, remaining.pop(0)) if remaining and remaining[0].tag == der.SEQUENCE else 0
     extensions: dict[str, tuple[bool, bytes]] = {}
-    if rest and rest[0].tag == 0xA0 and version == 2:
-        extensions = _extensions(rest.pop(0))
-    if rest:
+    if remaining and remaining[0].tag == 0xA0 and version == 2:
+        extensions = _extensions(remaining.pop(0))
+    if remaining:
         raise MalformedRequest("the CRL has a field in a place where it has none")
     return CRLSummary(
         issuer_der=issuer.whole,
@@ -189,9 +191,10 @@ def parse_crl_summary(data: bytes) -> CRLSummary:
 
 
 def read_dates(head: bytes) -> tuple[datetime, datetime | None]:
-    """thisUpdate and nextUpdate of a DER CRL, of which *head* is the beginning or the whole.
+    """Return thisUpdate and nextUpdate of a DER CRL from its first bytes.
 
-    :raises MalformedRequest: when they are not in it.
+    :param head: the beginning of the CRL, or all of it.
+    :raises MalformedRequest: *head* does not contain them.
     """
     offset = _inside(head, _inside(head, 0))
     limit = len(head)
@@ -207,7 +210,7 @@ def read_dates(head: bytes) -> tuple[datetime, datetime | None]:
 
 
 def _inside(head: bytes, offset: int) -> int:
-    """Where the content of the SEQUENCE at *offset* starts; it may end behind *head*."""
+    """Return the offset of the content of the SEQUENCE at *offset*, which may end after *head*."""
     if len(head) < offset + 2 or head[offset] != der.SEQUENCE:
         raise MalformedRequest("this is not a CRL")
     size = head[offset + 1]
@@ -215,18 +218,18 @@ def _inside(head: bytes, offset: int) -> int:
 
 
 def _next(fields: Iterator[der.Element]) -> der.Element:
-    """The next field of the TBSCertList."""
-    found = next(fields, None)
-    if found is None:
+    """Return the next field of the TBSCertList."""
+    element = next(fields, None)
+    if element is None:
         raise MalformedRequest("the CRL is cut short")
-    return found
+    return element
 
 
 def _time(element: der.Element) -> datetime:
-    """Time (RFC 5280 section 5.1.2.4): seconds and ``Z``, no fractions."""
+    """Parse a Time (RFC 5280 section 5.1.2.4): with seconds and ``Z``, without fractions."""
     text = element.content
     if element.tag == der.UTC_TIME and _UTC_TIME.fullmatch(text):
-        # RFC 5280 section 4.1.2.5.1: years from 50 are of the twentieth century.
+        # RFC 5280 section 4.1.2.5.1: years from 50 belong to the twentieth century.
         text = (b"19" if text >= b"50" else b"20") + text
     elif element.tag != der.GENERALIZED_TIME or not _GENERALIZED_TIME.fullmatch(text):
         raise MalformedRequest("a time in the CRL is not in the form that RFC 5280 asks for")
@@ -237,7 +240,7 @@ def _time(element: der.Element) -> datetime:
 
 
 def _count(data: bytes, revoked: der.Element) -> int:
-    """How many entries revokedCertificates has.  Nearly all are shorter than 128 octets, and read right here."""
+    """Count the entries of revokedCertificates, with a fast path for those shorter than 128 bytes, nearly all."""
     offset, end = revoked.start, revoked.end
     count = 0
     while offset < end:
@@ -255,30 +258,30 @@ def _count(data: bytes, revoked: der.Element) -> int:
 
 
 def _extensions(element: der.Element) -> dict[str, tuple[bool, bytes]]:
-    """crlExtensions: whether critical, and the value, by OID; each stands once."""
+    """Return the criticality and the value of each crlExtension, by OID."""
     lists = element.sub(der.SEQUENCE)
     if len(lists) != 1:
         raise MalformedRequest("the extensions of the CRL are malformed")
-    found: dict[str, tuple[bool, bytes]] = {}
+    extensions: dict[str, tuple[bool, bytes]] = {}
     for extension in lists[0].children():
         parts = extension.expect(der.SEQUENCE).sub()
         critical = len(parts) == 3 and parts[1].boolean()
-        if len(parts) not in (2, 3) or (oid := parts[0].oid()) in found:
+        if len(parts) not in (2, 3) or (oid := parts[0].oid()) in extensions:
             raise MalformedRequest("the extensions of the CRL are malformed")
-        found[oid] = (critical, parts[-1].expect(der.OCTET_STRING).content)
-    return found
+        extensions[oid] = (critical, parts[-1].expect(der.OCTET_STRING).content)
+    return extensions
 
 
 def _number(value: bytes) -> int:
-    """CRLNumber (RFC 5280 section 5.2.3)."""
-    number = der.parse(value, der.INTEGER)
-    if number.end - number.start > 21 or (found := number.integer()) < 0:
+    """Parse a CRLNumber (RFC 5280 section 5.2.3)."""
+    element = der.parse(value, der.INTEGER)
+    if element.end - element.start > 21 or (number := element.integer()) < 0:
         raise MalformedRequest("the number of the CRL is negative or too large")
-    return found
+    return number
 
 
 def _key_identifier(extensions: dict[str, tuple[bool, bytes]]) -> bytes | None:
-    """The keyIdentifier of the authorityKeyIdentifier, where it is named."""
+    """Return the keyIdentifier of the authorityKeyIdentifier, or ``None``."""
     if AUTHORITY_KEY_IDENTIFIER not in extensions:
         return None
     fields = der.parse(extensions[AUTHORITY_KEY_IDENTIFIER][1], der.SEQUENCE)

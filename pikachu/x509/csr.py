@@ -1,6 +1,6 @@
-"""Certification requests (PKCS#10, RFC 2986): reading them leniently where devices are sloppy, checking them strictly.
+"""CSRs (PKCS#10, RFC 2986): parsing, lenient towards common errors of devices, and strict checks.
 
-The signature is verified over the bytes that came, never over a re-encoding.  Tolerated are attributes
+The signature is verified over the received bytes, never over a re-encoding.  The parser tolerates attributes
 that are not in DER order, absent attributes, unknown attributes and Microsoft's own attribute for extensions.
 """
 
@@ -24,7 +24,7 @@ CHALLENGE_PASSWORD: Final = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID
 CHANGE_SUBJECT_NAME: Final = "1.3.6.1.5.5.7.7.36"
 _SINGLE: Final = frozenset((EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CHALLENGE_PASSWORD, CHANGE_SUBJECT_NAME))
 _SUBJECT_ALTERNATIVE_NAME: Final = "2.5.29.17"
-# What the values of the usual extensions begin with (RFC 5280 section 4.2.1).
+# The outer tag of the values of common extensions (RFC 5280 section 4.2.1).
 _VALUE_TAGS: Final = {
     "2.5.29.14": der.OCTET_STRING,
     "2.5.29.15": der.BIT_STRING,
@@ -43,17 +43,17 @@ _LABELS: Final = ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
 
 @dataclass(frozen=True, slots=True)
 class CertificationRequest:
-    """A request whose structure is sound; nothing in it is proven before :func:`verify_csr`.
+    """A well-formed CSR; :func:`verify_csr` verifies its key and signature.
 
-    :ivar der: the whole request as it came.
+    :ivar der: the CSR as received.
     :ivar info_der: the CertificationRequestInfo: the bytes that are signed.
     :ivar name: the subject.
-    :ivar spki_der: the SubjectPublicKeyInfo; not checked yet.
+    :ivar spki_der: the unchecked SubjectPublicKeyInfo.
     :ivar signature_algorithm_der: AlgorithmIdentifier.
-    :ivar extensions: that are asked for, in order.
-    :ivar names: of the subjectAltName extension among them, checked.
+    :ivar extensions: the requested extensions, in order.
+    :ivar names: the checked names of the requested subjectAltName.
     :ivar challenge_password: a secret; never copied into a certificate, never logged.
-    :ivar attributes: all attributes: OID and DER values.
+    :ivar attributes: the OID and the DER values of all attributes.
     """
 
     der: bytes = field(repr=False)
@@ -79,23 +79,23 @@ class CertificationRequest:
 
     @property
     def common_name(self) -> str:
-        """The commonName as it is, or ``""``."""
+        """The commonName, unescaped, or ``""``."""
         return self.name.common_name
 
     def extension(self, oid: str) -> Extension | None:
-        """The requested extension of that type."""
+        """Return the requested extension with that OID, or ``None``."""
         return next((extension for extension in self.extensions if extension.oid == oid), None)
 
     def attribute(self, oid: str) -> tuple[bytes, ...] | None:
-        """The DER values of the first attribute of that type."""
+        """Return the DER values of the first attribute with that OID, or ``None``."""
         return next((values for known, values in self.attributes if known == oid), None)
 
 
 def decode_csr_input(data: bytes) -> bytes:
-    """The one DER request in *data*: DER, PEM with or without text around it, or base64.
+    """Return the DER CSR in *data*: DER, PEM with or without text around it, or Base64.
 
-    :raises MalformedRequest: none, or more than one.
-    :raises TooLarge: more than a request may have.
+    :raises MalformedRequest: *data* contains no CSR, or more than one.
+    :raises TooLarge: *data* exceeds the maximum size.
     """
     if len(data) > 2 * MAXIMUM_SIZE:
         raise TooLarge(f"a certificate signing request has at most {MAXIMUM_SIZE // 1024} KiB")
@@ -103,12 +103,12 @@ def decode_csr_input(data: bytes) -> bytes:
     if data[:1] == b"\x30":
         return _bounded(data)
     if b"-----BEGIN " in data:
-        found = blocks(data, _LABELS)
-        if not found:
+        pem_blocks = blocks(data, _LABELS)
+        if not pem_blocks:
             raise MalformedRequest("no PEM block of a certificate request found")
-        if len(found) > 1:
+        if len(pem_blocks) > 1:
             raise MalformedRequest("more than one certificate request found; send one at a time")
-        request = found[0].der()
+        request = pem_blocks[0].der()
     else:
         request = decode_base64(data)
     if not request:
@@ -129,12 +129,12 @@ def parse_csr(
     allow_wildcard: bool = True,
     allow_other_name: bool = False,
 ) -> CertificationRequest:
-    """Read a DER CertificationRequest (RFC 2986 section 4).
+    """Parse a DER CertificationRequest (RFC 2986 section 4).
 
-    :param max_names: subject alternative names at most.
-    :raises MalformedRequest: not DER, no request, not of version 0, or with doubled attributes or extensions.
+    :param max_names: the maximum number of subject alternative names.
+    :raises MalformedRequest: *data* is malformed, not of version 0, or repeats an attribute or extension.
     :raises BadCSR: the subject or an alternative name can't be certified, or both are missing.
-    :raises TooLarge: more than 64 KiB.
+    :raises TooLarge: *data* exceeds 64 KiB.
     """
     parts = der.parse(_bounded(data), der.SEQUENCE).sub()
     if len(parts) != 3:
@@ -174,11 +174,11 @@ def parse_csr(
 
 
 def _attributes(element: der.Element) -> tuple[tuple[str, tuple[bytes, ...]], ...]:
-    """The attributes [0], in whatever order: strongSwan does not sort them.
+    """Parse the attributes [0] in any order: strongSwan does not sort them.
 
-    Those that mean something here stand once.  Others may be repeated, as Windows repeats its name-value pairs.
+    Attributes with a meaning to this CA must be unique.  Others may repeat, as Windows repeats its name-value pairs.
     """
-    found: list[tuple[str, tuple[bytes, ...]]] = []
+    attributes: list[tuple[str, tuple[bytes, ...]]] = []
     single: set[str] = set()
     for attribute in element.expect(0xA0).children():
         parts = attribute.expect(der.SEQUENCE).sub()
@@ -189,29 +189,29 @@ def _attributes(element: der.Element) -> tuple[tuple[str, tuple[bytes, ...]], ..
             raise MalformedRequest("the request has the same attribute twice", oid=oid)
         if oid in _SINGLE:
             single.add(oid)
-        found.append((oid, tuple(value.whole for value in parts[1].expect(der.SET).children())))
-        if len(found) > _MAXIMUM_ATTRIBUTES:
+        attributes.append((oid, tuple(value.whole for value in parts[1].expect(der.SET).children())))
+        if len(attributes) > _MAXIMUM_ATTRIBUTES:
             raise MalformedRequest(f"the request has more than {_MAXIMUM_ATTRIBUTES} attributes")
-    return tuple(found)
+    return tuple(attributes)
 
 
 def _requested_extensions(attributes: tuple[tuple[str, tuple[bytes, ...]], ...]) -> tuple[Extension, ...]:
-    found: bytes | None = None
+    encoded: bytes | None = None
     for oid, values in attributes:
         if oid in (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS):
             if len(values) != 1:
                 raise MalformedRequest("an extension request has exactly one value (RFC 2985 section 5.4.2)")
-            if found not in (None, values[0]):
+            if encoded not in (None, values[0]):
                 raise MalformedRequest("the request has two extension requests")
-            found = values[0]
-    if found is None:
+            encoded = values[0]
+    if encoded is None:
         return ()
-    if len(der.parse(found, der.SEQUENCE).sub()) > _MAXIMUM_EXTENSIONS:
+    if len(der.parse(encoded, der.SEQUENCE).sub()) > _MAXIMUM_EXTENSIONS:
         raise MalformedRequest(f"the request has more than {_MAXIMUM_EXTENSIONS} extensions")
-    if found == b"\x30\x00":
-        # Some devices send the attribute with nothing in it.
+    if encoded == b"\x30\x00":
+        # Some devices send an empty extension request.
         return ()
-    extensions = parse_extensions(found)
+    extensions = parse_extensions(encoded)
     for extension in extensions:
         value = der.parse(extension.value)
         expected = _VALUE_TAGS.get(extension.oid)
@@ -221,7 +221,7 @@ def _requested_extensions(attributes: tuple[tuple[str, tuple[bytes, ...]], ...])
 
 
 def _challenge_password(attributes: tuple[tuple[str, tuple[bytes, ...]], ...]) -> str | None:
-    """The challengePassword (RFC 2985 section 5.4.1), in any of the string types that devices use."""
+    """Return the challengePassword (RFC 2985 section 5.4.1), in any of the string types that devices use."""
     for oid, values in attributes:
         if oid == CHALLENGE_PASSWORD:
             if len(values) != 1:
@@ -234,10 +234,10 @@ def _challenge_password(attributes: tuple[tuple[str, tuple[bytes, ...]], ...]) -
 
 
 def verify_csr(csr: CertificationRequest, *, allow_sha1: bool = False, allow_md5: bool = False) -> KeyDescription:
-    """Check the key in the request and the proof that the requester holds its private half (RA-2).
+    """Check the key and the proof of possession of a CSR (RA-2).
 
     :raises BadPublicKey: the key is not accepted.
-    :raises UnsupportedAlgorithm: the signature algorithm is not.
+    :raises UnsupportedAlgorithm: the signature algorithm is not accepted.
     :raises ProofOfPossessionFailed: the signature does not verify.
     """
     key = describe_spki(csr.spki_der)

@@ -1,7 +1,7 @@
-"""Writing and strictly reading DER (X.690), for the few structures that this CA makes by itself.
+"""DER (X.690) encoder and strict decoder, for the structures that this CA builds itself.
 
-Writers take and give ``bytes``; the reader raises :class:`pikachu.core.errors.MalformedRequest`
-for anything that is not DER, never looks past the end, and never recurses.
+Encoders take and return ``bytes``; the decoder raises :class:`pikachu.core.errors.MalformedRequest`
+for anything that is not DER, never reads past the end, and never recurses.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ BMP_STRING = 0x1E
 SEQUENCE = 0x30
 SET = 0x31
 
-# Of an integer that is read as a number, in bytes: the modulus of the largest RSA key and its sign.  Python refuses
-# to write numbers of some 1,800 bytes in decimal digits.
+# Bytes of an integer that is decoded to a number: the modulus of the largest RSA key and its sign.  Python refuses
+# to format numbers of some 1,800 bytes in decimal.
 MAXIMUM_INTEGER = 1025
 
 
 def length(size: int) -> bytes:
-    """The length octets of a content of *size* bytes, in the shortest form."""
+    """Encode the length of a content of *size* bytes, in the shortest form."""
     if size < 0x80:
         return bytes((size,))
-    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
-    return bytes((0x80 | len(octets),)) + octets
+    size_bytes = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes((0x80 | len(size_bytes),)) + size_bytes
 
 
 def tlv(tag: int, content: bytes) -> bytes:
-    """One element: single-byte *tag*, length, *content*."""
+    """Encode an element: single-byte *tag*, length, *content*."""
     size = len(content)
     if size < 0x80:
         return bytes((tag, size)) + content
@@ -52,69 +52,69 @@ def tlv(tag: int, content: bytes) -> bytes:
 
 
 def sequence(*parts: bytes) -> bytes:
-    """SEQUENCE (OF) of elements that are already encoded."""
+    """Encode a SEQUENCE (OF) from encoded elements."""
     return tlv(SEQUENCE, b"".join(parts))
 
 
 def set_of(parts: Iterable[bytes]) -> bytes:
-    """SET OF, in DER order (X.690 section 11.6)."""
+    """Encode a SET OF, in DER order (X.690 section 11.6)."""
     return tlv(SET, b"".join(sorted(parts)))
 
 
 def integer(value: int) -> bytes:
-    """INTEGER, two's complement, shortest form."""
+    """Encode an INTEGER: two's complement, shortest form."""
     return tlv(INTEGER, integer_content(value))
 
 
 def integer_content(value: int) -> bytes:
-    """The content octets of an INTEGER or ENUMERATED."""
+    """Encode the content octets of an INTEGER or ENUMERATED."""
     size = (value.bit_length() if value >= 0 else (value + 1).bit_length()) // 8 + 1
     return value.to_bytes(size, "big", signed=True)
 
 
 def enumerated(value: int) -> bytes:
-    """ENUMERATED."""
+    """Encode an ENUMERATED."""
     return tlv(ENUMERATED, integer_content(value))
 
 
 def boolean(value: bool) -> bytes:
-    """BOOLEAN: TRUE is 0xFF."""
+    """Encode a BOOLEAN: TRUE is 0xFF."""
     return b"\x01\x01\xff" if value else b"\x01\x01\x00"
 
 
 def null() -> bytes:
-    """NULL."""
+    """Encode NULL."""
     return b"\x05\x00"
 
 
 def octet_string(content: bytes) -> bytes:
-    """OCTET STRING, primitive."""
+    """Encode a primitive OCTET STRING."""
     return tlv(OCTET_STRING, content)
 
 
 def bit_string(content: bytes, unused: int = 0) -> bytes:
-    """BIT STRING, primitive; *unused* bits at the end of the last byte."""
+    """Encode a primitive BIT STRING with *unused* bits at the end of the last byte."""
     return tlv(BIT_STRING, bytes((unused,)) + content)
 
 
 def named_bits(bits: Iterable[int]) -> bytes:
-    """BIT STRING of a NamedBitList: trailing zero bits are dropped (X.690 section 11.2.2)."""
+    """Encode a NamedBitList as BIT STRING without trailing zero bits (X.690 section 11.2.2)."""
     numbers = set(bits)
     if not numbers:
         return b"\x03\x01\x00"
     last = max(numbers)
-    octets = bytearray(last // 8 + 1)
+    content = bytearray(last // 8 + 1)
     for number in numbers:
-        octets[number // 8] |= 0x80 >> (number % 8)
-    return bit_string(bytes(octets), 7 - last % 8)
+        content[number // 8] |= 0x80 >> (number % 8)
+    return bit_string(bytes(content), 7 - last % 8)
 
 
 @functools.lru_cache(maxsize=1024)
 def oid(dotted: str) -> bytes:
-    """OBJECT IDENTIFIER.
+    """Encode an OBJECT IDENTIFIER.
 
     :param dotted: such as ``2.5.29.15``.
-    :raises ValueError: when it is none.
+    :raises ValueError: *dotted* is not an OID.
     """
     arcs = [int(arc) for arc in dotted.split(".")]
     if len(arcs) < 2 or min(arcs) < 0 or arcs[0] > 2 or (arcs[0] < 2 and arcs[1] > 39):
@@ -128,10 +128,10 @@ def oid(dotted: str) -> bytes:
     return tlv(OBJECT_IDENTIFIER, bytes(content))
 
 
-# The same few stand in every request and certificate.
+# The same few OIDs occur in every request and certificate.
 @functools.lru_cache(maxsize=4096)
 def oid_text(content: bytes) -> str:
-    """The dotted form of an OBJECT IDENTIFIER's content octets."""
+    """Decode the content octets of an OBJECT IDENTIFIER to the dotted form."""
     if len(content) > 64:
         raise MalformedRequest("an object identifier is too long")
     if not content or content[-1] & 0x80:
@@ -139,11 +139,11 @@ def oid_text(content: bytes) -> str:
     arcs: list[int] = []
     value = 0
     start = True
-    for octet in content:
-        if start and octet == 0x80:
+    for byte in content:
+        if start and byte == 0x80:
             raise MalformedRequest("an object identifier has a padded arc")
-        start = not octet & 0x80
-        value = value << 7 | octet & 0x7F
+        start = not byte & 0x80
+        value = value << 7 | byte & 0x7F
         if value.bit_length() > 128:
             raise MalformedRequest("an object identifier has an arc that is too large")
         if start:
@@ -154,18 +154,18 @@ def oid_text(content: bytes) -> str:
 
 
 def generalized_time(moment: datetime) -> bytes:
-    """GeneralizedTime ``YYYYMMDDHHMMSSZ`` (RFC 5280 section 4.1.2.5.2); fractions are dropped."""
+    """Encode a GeneralizedTime ``YYYYMMDDHHMMSSZ`` (RFC 5280 section 4.1.2.5.2), without fractions."""
     utc = moment.astimezone(UTC)
     return tlv(GENERALIZED_TIME, f"{utc.year:04}{_within_year(utc)}".encode("ascii"))
 
 
 def _within_year(utc: datetime) -> str:
-    # strftime() is ten times as slow.
+    # strftime() takes ten times as long.
     return f"{utc.month:02}{utc.day:02}{utc.hour:02}{utc.minute:02}{utc.second:02}Z"
 
 
 def time(moment: datetime) -> bytes:
-    """Time as RFC 5280 section 4.1.2.5 wants it: UTCTime to 2049, GeneralizedTime from 2050."""
+    """Encode a Time (RFC 5280 section 4.1.2.5): UTCTime through 2049, GeneralizedTime from 2050."""
     moment = moment.astimezone(UTC)
     if 1950 <= moment.year < 2050:
         return tlv(UTC_TIME, f"{moment.year % 100:02}{_within_year(moment)}".encode("ascii"))
@@ -173,32 +173,32 @@ def time(moment: datetime) -> bytes:
 
 
 def explicit(number: int, content: bytes) -> bytes:
-    """[number] EXPLICIT, or an IMPLICIT constructed one when *content* is the inner content."""
+    """Encode [number] EXPLICIT, or a constructed IMPLICIT tag when *content* is the inner content."""
     return tlv(0xA0 | number, content)
 
 
 def implicit(number: int, content: bytes) -> bytes:
-    """[number] IMPLICIT of a primitive type, from its content octets."""
+    """Encode [number] IMPLICIT of a primitive type, from its content octets."""
     return tlv(0x80 | number, content)
 
 
 def utf8_string(text: str) -> bytes:
-    """UTF8String."""
+    """Encode a UTF8String."""
     return tlv(UTF8_STRING, text.encode("utf-8"))
 
 
 def printable_string(text: str) -> bytes:
-    """PrintableString; the caller sees to its alphabet."""
+    """Encode a PrintableString; the caller checks the alphabet."""
     return tlv(PRINTABLE_STRING, text.encode("ascii"))
 
 
 def ia5_string(text: str) -> bytes:
-    """IA5String; the caller sees to its alphabet."""
+    """Encode an IA5String; the caller checks the alphabet."""
     return tlv(IA5_STRING, text.encode("ascii"))
 
 
 class Element:
-    """One element inside a buffer: its tag, and where its header, content and end are."""
+    """An element in a buffer: its tag and the offsets of its header, content and end."""
 
     __slots__ = ("buffer", "end", "start", "tag", "whole_start")
 
@@ -220,7 +220,7 @@ class Element:
         return self.buffer[self.whole_start : self.end]
 
     def children(self) -> Iterator[Element]:
-        """The elements inside, in order."""
+        """Yield the child elements, in order."""
         offset = self.start
         while offset < self.end:
             child = element_at(self.buffer, offset, self.end)
@@ -228,30 +228,30 @@ class Element:
             offset = child.end
 
     def sub(self, tag: int | None = None) -> list[Element]:
-        """The elements inside as a list; when *tag* is given each must have it."""
-        found = list(self.children())
+        """Return the child elements; each must have *tag*, if it is not ``None``."""
+        elements = list(self.children())
         if tag is not None:
-            for child in found:
+            for child in elements:
                 child.expect(tag)
-        return found
+        return elements
 
     def expect(self, tag: int) -> Element:
-        """Itself.
+        """Return the element itself after checking its tag.
 
-        :raises MalformedRequest: when it has another tag.
+        :raises MalformedRequest: the element has another tag.
         """
         if self.tag != tag:
             raise MalformedRequest(f"expected the ASN.1 tag 0x{tag:02x}, found 0x{self.tag:02x}")
         return self
 
     def integer(self) -> int:
-        """Its value as an INTEGER or ENUMERATED, in the shortest form and within :data:`MAXIMUM_INTEGER`."""
+        """Decode an INTEGER or ENUMERATED, in the shortest form and within :data:`MAXIMUM_INTEGER`."""
         if self.tag not in (INTEGER, ENUMERATED):
             raise MalformedRequest("expected an ASN.1 integer")
         return self.implicit_integer()
 
     def implicit_integer(self) -> int:
-        """Like :meth:`integer`, where an IMPLICIT tag stands in place of INTEGER's."""
+        """Decode an INTEGER under an IMPLICIT tag, like :meth:`integer`."""
         content = self.content
         if not content:
             raise MalformedRequest("expected an ASN.1 integer")
@@ -262,21 +262,21 @@ class Element:
         return int.from_bytes(content, "big", signed=True)
 
     def oid(self) -> str:
-        """Its value as an OBJECT IDENTIFIER, dotted."""
+        """Decode an OBJECT IDENTIFIER to the dotted form."""
         self.expect(OBJECT_IDENTIFIER)
         return oid_text(self.content)
 
     def boolean(self) -> bool:
-        """Its value as a DER BOOLEAN."""
+        """Decode a BOOLEAN."""
         if self.tag != BOOLEAN or self.content not in (b"\x00", b"\xff"):
             raise MalformedRequest("expected an ASN.1 boolean")
         return self.content == b"\xff"
 
 
 def element_at(buffer: bytes, offset: int, limit: int) -> Element:
-    """The element that begins at *offset* and must end by *limit*.
+    """Decode the header of the element at *offset*, which must end by *limit*.
 
-    :raises MalformedRequest: when it is cut short, of indefinite or padded length, or has a multi-byte tag.
+    :raises MalformedRequest: the element is truncated, or has an indefinite or padded length, or a multi-byte tag.
     """
     if offset + 2 > limit:
         raise MalformedRequest("the ASN.1 data is cut short")
@@ -300,9 +300,9 @@ def element_at(buffer: bytes, offset: int, limit: int) -> Element:
 
 
 def parse(buffer: bytes, tag: int | None = None) -> Element:
-    """The one element that *buffer* holds.
+    """Decode the single element in *buffer*.
 
-    :raises MalformedRequest: when there is none, or bytes follow it, or it has another tag.
+    :raises MalformedRequest: *buffer* contains no element, bytes follow it, or it has another tag.
     """
     element = element_at(buffer, 0, len(buffer))
     if element.end != len(buffer):

@@ -1,4 +1,4 @@
-"""X.509 extensions as values (RFC 5280 section 4.1.2.9)."""
+"""X.509 extensions (RFC 5280 section 4.1.2.9)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRUE = b"\x01\x01\xff"
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """One extension.
+    """An extension.
 
     :param oid: dotted.
     :param value: the DER inside extnValue.
@@ -25,31 +25,31 @@ class Extension:
 
     @property
     def der(self) -> bytes:
-        """The Extension; ``critical`` is left out when it is FALSE, as DER wants."""
+        """The DER Extension; ``critical`` is omitted when FALSE, as DER requires."""
         return der.tlv(
             der.SEQUENCE, der.oid(self.oid) + (_TRUE if self.critical else b"") + der.octet_string(self.value)
         )
 
 
 def encode_extensions(extensions: Iterable[Extension]) -> bytes:
-    """The DER Extensions, in the order given."""
+    """Return the DER Extensions, in the order of *extensions*."""
     return der.tlv(der.SEQUENCE, b"".join(extension.der for extension in extensions))
 
 
 def parse_extensions(data: bytes) -> tuple[Extension, ...]:
-    """Read DER Extensions.
+    """Parse DER Extensions.
 
-    :raises MalformedRequest: none, or one that stands twice (RFC 5280 section 4.2).
+    :raises MalformedRequest: *data* is malformed, or repeats an extension (RFC 5280 section 4.2).
     """
-    found: dict[str, Extension] = {}
+    extensions: dict[str, Extension] = {}
     for element in der.parse(data, der.SEQUENCE).children():
         parts = element.expect(der.SEQUENCE).sub()
         if len(parts) not in (2, 3):
             raise MalformedRequest("an extension has an OID, perhaps a criticality, and a value")
         oid = parts[0].oid()
-        # DER leaves FALSE out, but many requests write it.
+        # DER omits FALSE, but many requests encode it.
         critical = len(parts) == 3 and parts[1].boolean()
-        if oid in found:
+        if oid in extensions:
             raise MalformedRequest(f"the extension {oid} stands twice")
-        found[oid] = Extension(oid, critical, parts[-1].expect(der.OCTET_STRING).content)
-    return tuple(found.values())
+        extensions[oid] = Extension(oid, critical, parts[-1].expect(der.OCTET_STRING).content)
+    return tuple(extensions.values())

@@ -1,6 +1,6 @@
-"""Extensions as a person reads them, in the words of ``openssl x509 -text`` where it has some.
+"""Text of extensions, in the style of ``openssl x509 -text``.
 
-Nothing here judges: what is wrong or unknown is shown as far as it can be read, then in hexadecimal digits.
+Nothing is validated: malformed and unknown values are shown as far as possible, then in hexadecimal.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ _USER_NOTICE: Final = "1.3.6.1.5.5.7.2.2"
 
 
 def object_name(oid: str) -> str:
-    """The long name of an object identifier where it is known, else itself."""
+    """Return the long name of an object identifier, or the OID itself when it is unknown."""
     return _NAMES.get(oid, oid)
 
 
 def extension_text(extension: Extension) -> tuple[str, ...]:
-    """The lines that tell what an extension says."""
+    """Return the lines of text for an extension."""
     decode = _DECODERS.get(extension.oid)
     try:
         if decode is None:
@@ -78,9 +78,9 @@ def extension_text(extension: Extension) -> tuple[str, ...]:
 
 
 def general_name_text(element: der.Element) -> str:
-    """A GeneralName as ``DNS:a.example.com``, ``IP:192.0.2.1`` …, whether it is a proper one or not.
+    """Format a GeneralName as ``DNS:a.example.com``, ``IP:192.0.2.1`` …, without validating it.
 
-    :raises MalformedRequest: it is not DER.
+    :raises MalformedRequest: *element* is not DER.
     """
     tag, content = element.tag, element.content
     if tag in _PLAIN_NAMES:
@@ -112,7 +112,7 @@ def _address(content: bytes) -> str:
 
 
 def _shown(text: str) -> str:
-    """*text* without characters that would change how it looks."""
+    """Escape *text* when it contains characters that are not printable."""
     return escape_value(text) if not text.isprintable() else text
 
 
@@ -129,8 +129,8 @@ def _names(element: der.Element) -> list[str]:
     return [general_name_text(child) for child in element.children()]
 
 
-def _joined(found: Iterable[str], empty: str = "none") -> Iterator[str]:
-    yield ", ".join(found) or empty
+def _joined(texts: Iterable[str], empty: str = "none") -> Iterator[str]:
+    yield ", ".join(texts) or empty
 
 
 def _basic_constraints(element: der.Element) -> Iterator[str]:
@@ -146,8 +146,8 @@ def _bits(names: tuple[str, ...]) -> Callable[[der.Element], Iterator[str]]:
         if len(content) > _MAXIMUM_BITS // 8 + 1:
             raise MalformedRequest("there are more named bits than anybody has named")
         numbers = range((len(content) - 1) * 8)
-        found = [number for number in numbers if content[1 + number // 8] & (0x80 >> number % 8)]
-        return _joined(names[number] if number < len(names) else f"bit {number}" for number in found)
+        set_bits = [number for number in numbers if content[1 + number // 8] & (0x80 >> number % 8)]
+        return _joined(names[number] if number < len(names) else f"bit {number}" for number in set_bits)
 
     return decode
 
@@ -240,8 +240,8 @@ def _issuing_distribution_point(element: der.Element) -> Iterator[str]:
             for name in part.children():
                 yield from _names(name) if name.tag == 0xA0 else [f"relative name: {_digits(name.content)}"]
         else:
-            word = _ISSUING_FLAGS.get(part.tag, f"0x{part.tag:02x}")
-            yield word if part.content == b"\xff" else f"{word}: {_digits(part.content)}"
+            label = _ISSUING_FLAGS.get(part.tag, f"0x{part.tag:02x}")
+            yield label if part.content == b"\xff" else f"{label}: {_digits(part.content)}"
 
 
 def _moment(element: der.Element) -> Iterator[str]:
@@ -255,9 +255,9 @@ def _policy_mappings(element: der.Element) -> Iterator[str]:
 
 
 def _policy_constraints(element: der.Element) -> Iterator[str]:
-    words = {0x80: "Require Explicit Policy", 0x81: "Inhibit Policy Mapping"}
+    labels = {0x80: "Require Explicit Policy", 0x81: "Inhibit Policy Mapping"}
     for part in element.expect(der.SEQUENCE).children():
-        yield f"{words[part.tag]}: {part.implicit_integer()}"
+        yield f"{labels[part.tag]}: {part.implicit_integer()}"
 
 
 _REASONS: Final = {

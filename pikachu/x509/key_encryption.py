@@ -1,7 +1,7 @@
-"""Encryption of private keys under a passphrase: PKCS#5 (RFC 8018), PKCS#12 (RFC 7292 appendix B), and RFC 1421's.
+"""Encryption of private keys under a passphrase: PKCS#5 (RFC 8018), PKCS#12 (RFC 7292 appendix B) and RFC 1421.
 
-Everything is decrypted here and nothing by a library that loads the key in the same call, so that the key in it can
-be looked at before.  A file says how often its passphrase is hashed; that is bounded.
+Decryption is separate from loading, so that the key can be checked before a library loads it.  The iteration counts
+that a file demands are bounded.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from pikachu.core.errors import MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
 
-# A million times takes some 0.3 s.
+# A million iterations take about 0.3 s.
 _MAXIMUM_ITERATIONS: Final = 1_000_000
 _MAXIMUM_SCRYPT_BYTES: Final = 64 * 1024 * 1024
-# The cost of filling so many bytes, as iterations of hashing.
+# Bytes of scrypt memory that cost as much as one iteration of hashing.
 _SCRYPT_BYTES_PER_ITERATION: Final = 256
 _MAXIMUM_SALT: Final = 256
-# How many iterations may follow in all; None: there is no such bound.
-_left: ContextVar[list[int] | None] = ContextVar("iterations left", default=None)
+# The total of iterations still allowed in this context; None: unlimited.
+_remaining_iterations: ContextVar[list[int] | None] = ContextVar("iterations left", default=None)
 
 _PBES2: Final = "1.2.840.113549.1.5.13"
 _PBKDF2: Final = "1.2.840.113549.1.5.12"
@@ -36,7 +36,7 @@ _SCRYPT: Final = "1.3.6.1.4.1.11591.4.11"
 _PKCS12_SHA1_3DES: Final = "1.2.840.113549.1.12.1.3"
 _HMAC_SHA256: Final = "1.2.840.113549.2.9"
 _AES_256_CBC: Final = "2.16.840.1.101.3.4.1.42"
-# What OWASP asks of PBKDF2 with SHA-256.
+# The recommendation of OWASP for PBKDF2 with SHA-256.
 _ITERATIONS: Final = 600_000
 _PRFS: Final = {
     "1.2.840.113549.2.7": "sha1",
@@ -54,17 +54,17 @@ _NOT_ACCEPTED: Final = "the encryption is of a kind that is not accepted"
 
 
 class _CBC(NamedTuple):
-    """A block cipher in CBC mode: its algorithm, and the bytes of a key and of a block."""
+    """A block cipher in CBC mode: its algorithm, and the sizes of a key and of a block in bytes."""
 
     algorithm: type[AES] | type[TripleDES]
     key_size: int
     block_size: int
 
     def decrypt(self, key: bytes, vector: bytes, data: bytes) -> bytes:
-        """Decrypt and take the padding off; errors are those of a wrong passphrase."""
+        """Decrypt and remove the padding; wrong padding is reported as a wrong passphrase."""
         if len(vector) != self.block_size or not data or len(data) % self.block_size:
             raise MalformedRequest(_MALFORMED)
-        # Single DES is triple DES with one key three times (NIST SP 800-67).
+        # Single DES is triple DES with one key used three times (NIST SP 800-67).
         cipher = AES(key) if self.algorithm is AES else TripleDES(key * (24 // self.key_size))
         decryptor = Cipher(cipher, modes.CBC(vector)).decryptor()
         unpadder = padding.PKCS7(8 * self.block_size).unpadder()
@@ -97,10 +97,10 @@ _TRADITIONAL: Final = {
 
 
 def decrypt_pkcs8(algorithm: der.Element, data: bytes, passphrase: bytes) -> bytes:
-    """Decrypt what an AlgorithmIdentifier of PKCS#5 or PKCS#12 says it is encrypted by.
+    """Decrypt *data* with the PKCS#5 or PKCS#12 scheme of an AlgorithmIdentifier.
 
-    :raises MalformedRequest: the passphrase is wrong, or the parameters can't be read.
-    :raises UnsupportedAlgorithm: another scheme, or opening it would cost too much.
+    :raises MalformedRequest: the passphrase is wrong, or the parameters are malformed.
+    :raises UnsupportedAlgorithm: the scheme is not accepted, or decryption would cost too much.
     """
     parts = algorithm.sub()
     if len(parts) != 2:
@@ -127,7 +127,7 @@ def decrypt_pkcs8(algorithm: der.Element, data: bytes, passphrase: bytes) -> byt
 
 
 def _decrypt_pbes2(parameters: list[der.Element], data: bytes, passphrase: bytes) -> bytes:
-    """PBES2 (RFC 8018 section 6.2)."""
+    """Decrypt with PBES2 (RFC 8018 section 6.2)."""
     derivation, scheme = (part.expect(der.SEQUENCE).sub() for part in parameters)
     if len(derivation) != 2 or len(scheme) != 2:
         raise MalformedRequest(_MALFORMED)
@@ -169,9 +169,9 @@ def _decrypt_pbes2(parameters: list[der.Element], data: bytes, passphrase: bytes
 def decrypt_traditional(block: bytes, body: bytes, passphrase: bytes) -> bytes:
     """Decrypt a PEM block with ``Proc-Type: 4,ENCRYPTED`` (RFC 1421), as older OpenSSL versions write it.
 
-    :param body: what its base64 holds.
-    :raises MalformedRequest: the passphrase is wrong, or the headers can't be read.
-    :raises UnsupportedAlgorithm: another cipher.
+    :param body: the decoded Base64.
+    :raises MalformedRequest: the passphrase is wrong, or the headers are malformed.
+    :raises UnsupportedAlgorithm: the cipher is not accepted.
     """
     lines = (line.partition(b":") for line in block.splitlines())
     information = next((value for name, _, value in lines if name.strip() == b"DEK-Info"), b"")
@@ -183,7 +183,7 @@ def decrypt_traditional(block: bytes, body: bytes, passphrase: bytes) -> bytes:
         vector = bytes.fromhex(digits)
     except ValueError:
         raise MalformedRequest(_MALFORMED) from None
-    # EVP_BytesToKey() with MD5 and one iteration, whose salt is the beginning of the vector.
+    # EVP_BytesToKey() with MD5 and one iteration; the salt is the beginning of the vector.
     key = link = b""
     while len(key) < cipher.key_size:
         link = hashlib.md5(link + passphrase + vector[:8], usedforsecurity=False).digest()
@@ -192,7 +192,7 @@ def decrypt_traditional(block: bytes, body: bytes, passphrase: bytes) -> bytes:
 
 
 def encrypt_pkcs8(plain: bytes, passphrase: bytes) -> bytes:
-    """Return an EncryptedPrivateKeyInfo by PBES2 with AES-256; the library would hash the passphrase 2048 times."""
+    """Return an EncryptedPrivateKeyInfo with PBES2 and AES-256; the library would use only 2048 iterations."""
     salt, vector = secrets.token_bytes(16), secrets.token_bytes(16)
     padder = padding.PKCS7(128).padder()
     padded = padder.update(plain) + padder.finalize()
@@ -213,9 +213,9 @@ def encrypt_pkcs8(plain: bytes, passphrase: bytes) -> bytes:
 
 
 def bmp_passphrase(passphrase: str) -> bytes:
-    """Return a passphrase as PKCS#12 writes it (RFC 7292 appendix B.1).
+    """Return a passphrase in the encoding of PKCS#12 (RFC 7292 appendix B.1).
 
-    :raises MalformedRequest: it has characters that can't be written so.
+    :raises MalformedRequest: it contains characters without this encoding.
     """
     try:
         return f"{passphrase}\0".encode("utf-16-be")
@@ -234,29 +234,31 @@ def pkcs12_derive(digest: str, secret: bytes, salt: bytes, iterations: int, purp
     """Derive a key, a vector or a MAC key (RFC 7292 appendix B.2).
 
     :param purpose: one of :data:`PKCS12_KEY`, :data:`PKCS12_VECTOR`, :data:`PKCS12_MAC`.
-    :raises UnsupportedAlgorithm: it would cost too much.
+    :raises UnsupportedAlgorithm: the derivation would cost too much.
     """
     bound_iterations(iterations)
     if not 1 <= len(salt) <= _MAXIMUM_SALT or size > 64:
         raise UnsupportedAlgorithm("the PKCS#12 file is protected in a way that is not accepted")
-    make = getattr(hashlib, digest)
-    block = make(usedforsecurity=False).block_size
-    text = _filled(salt, block) + _filled(secret, block)
+    hash_function = getattr(hashlib, digest)
+    block_size = hash_function(usedforsecurity=False).block_size
+    text = _repeat_to_blocks(salt, block_size) + _repeat_to_blocks(secret, block_size)
     result = b""
     while len(result) < size:
-        derived = bytes((purpose,)) * block + text
+        derived = bytes((purpose,)) * block_size + text
         for _ in range(iterations):
-            derived = make(derived, usedforsecurity=False).digest()
+            derived = hash_function(derived, usedforsecurity=False).digest()
         result += derived
-        addend = int.from_bytes(_filled(derived, block)[:block], "big") + 1
+        addend = int.from_bytes(_repeat_to_blocks(derived, block_size)[:block_size], "big") + 1
         text = b"".join(
-            ((int.from_bytes(text[start : start + block], "big") + addend) % (1 << 8 * block)).to_bytes(block, "big")
-            for start in range(0, len(text), block)
+            ((int.from_bytes(text[start : start + block_size], "big") + addend) % (1 << 8 * block_size)).to_bytes(
+                block_size, "big"
+            )
+            for start in range(0, len(text), block_size)
         )
     return result[:size]
 
 
-def _filled(content: bytes, block: int) -> bytes:
+def _repeat_to_blocks(content: bytes, block: int) -> bytes:
     """Repeat *content* up to a whole number of blocks."""
     size = -(-len(content) // block) * block
     return (content * (size // len(content) + 1))[:size] if content else b""
@@ -266,22 +268,22 @@ def _filled(content: bytes, block: int) -> bytes:
 
 
 def bound_iterations(iterations: int) -> None:
-    """Take the cost of so many iterations off what is left.
+    """Deduct *iterations* from the remaining total.
 
-    :raises UnsupportedAlgorithm: it is more than one passphrase, or all in one request, may cost.
+    :raises UnsupportedAlgorithm: they exceed the limit for one passphrase, or for all in one request.
     """
-    left = _left.get()
-    if not 1 <= iterations <= _MAXIMUM_ITERATIONS or (left is not None and iterations > left[0]):
+    remaining = _remaining_iterations.get()
+    if not 1 <= iterations <= _MAXIMUM_ITERATIONS or (remaining is not None and iterations > remaining[0]):
         raise UnsupportedAlgorithm(_TOO_COSTLY)
-    if left is not None:
-        left[0] -= iterations
+    if remaining is not None:
+        remaining[0] -= iterations
 
 
 @contextlib.contextmanager
 def bounded_in_all(iterations: int) -> Iterator[None]:
-    """Bound the hashing of all passphrases within: an upload may hold many keys."""
-    token = _left.set([iterations])
+    """Bound the total iterations within the context, as an upload may contain many keys."""
+    token = _remaining_iterations.set([iterations])
     try:
         yield
     finally:
-        _left.reset(token)
+        _remaining_iterations.reset(token)

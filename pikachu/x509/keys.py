@@ -1,6 +1,6 @@
-"""Private keys: reading, making and writing them; and, gathered here, all that concerns keys.
+"""Private keys: loading, generation and encoding, and one place to import everything about keys from.
 
-Read are PKCS#8 (RFC 5958), PKCS#1 (RFC 8017) and SEC 1 (RFC 5915), as PEM or DER, encrypted or not.
+The accepted formats are PKCS#8 (RFC 5958), PKCS#1 (RFC 8017) and SEC 1 (RFC 5915), PEM or DER, encrypted or not.
 An ML-DSA key is its seed, or seed and expanded key together (RFC 9881 section 6).
 """
 
@@ -41,7 +41,7 @@ __all__ = [
     "verify_signature",
 ]
 
-# Names by which a new key is asked for.
+# Names of the key types that can be generated.
 KEY_NAMES: Final = (
     "rsa2048",
     "rsa3072",
@@ -62,10 +62,10 @@ _PASSPHRASE_NEEDED: Final = "the private key is encrypted: its passphrase is nee
 
 
 def generate_private_key(name: str) -> PrivateKey:
-    """A new key; RSA takes up to seconds, so callers run it in a worker pool.
+    """Generate a private key; RSA may take seconds, so call it in a worker pool.
 
     :param name: one of :data:`KEY_NAMES`.
-    :raises UnsupportedAlgorithm: another name.
+    :raises UnsupportedAlgorithm: *name* is another one.
     """
     if name in ("rsa2048", "rsa3072", "rsa4096"):
         return rsa.generate_private_key(65537, int(name[3:]))
@@ -80,27 +80,31 @@ def generate_private_key(name: str) -> PrivateKey:
 
 
 def load_private_key(data: bytes | str, passphrase: bytes | str | None = None) -> PrivateKey:
-    """The private key in *data*, PEM or DER; a passphrase that is not needed is ignored.
+    """Load the private key in *data*, PEM or DER; an unnecessary passphrase is ignored.
 
-    :raises MalformedRequest: no private key, a wrong or missing passphrase, halves that do not belong together.
-    :raises UnsupportedAlgorithm: encrypted in a way that is not accepted, or a kind of key that is not.
+    :raises MalformedRequest: no private key, a wrong or missing passphrase, or halves that do not match.
+    :raises UnsupportedAlgorithm: the encryption or the type of the key is not accepted.
     :raises BadPublicKey: the key is weak (see :func:`describe_spki`).
-    :raises TooLarge: more than 32 KiB.
+    :raises TooLarge: *data* exceeds 32 KiB.
     """
     raw = data.encode("utf-8", "replace") if isinstance(data, str) else data
-    # JSON may hold half a surrogate pair.
+    # JSON may contain a lone surrogate.
     secret = passphrase.encode("utf-8", "surrogatepass") if isinstance(passphrase, str) else passphrase
     if len(raw) > _MAXIMUM_SIZE:
         raise TooLarge("the private key is larger than 32 KiB")
     if raw[:1] == b"\x30":
         key = _load_der(raw, secret)
     else:
-        found = blocks(raw, _LABELS)
-        if not found:
+        pem_blocks = blocks(raw, _LABELS)
+        if not pem_blocks:
             raise MalformedRequest("no private key found; PEM or DER is expected")
-        if len(found) > 1:
+        if len(pem_blocks) > 1:
             raise MalformedRequest("more than one private key found")
-        key = _load_traditional(found[0], secret) if found[0].headers else _load_der(found[0].der(), secret)
+        key = (
+            _load_traditional(pem_blocks[0], secret)
+            if pem_blocks[0].headers
+            else _load_der(pem_blocks[0].der(), secret)
+        )
     describe_private_key(key)
     return key
 
@@ -124,15 +128,15 @@ def _load_decrypted(plain: bytes) -> PrivateKey:
     try:
         der.parse(plain, der.SEQUENCE)
     except MalformedRequest as error:
-        # Padding that looks right by chance: 1 in 256.
+        # A wrong passphrase yields valid padding by chance in 1 of 256 cases.
         raise MalformedRequest(WRONG_PASSPHRASE) from error
     return load_unencrypted_key(plain)
 
 
 def describe_private_key(key: PrivateKey) -> KeyDescription:
-    """The public half of *key*.
+    """Describe the public half of *key*.
 
-    :raises BadPublicKey: it is not accepted.
+    :raises BadPublicKey: the key is not accepted.
     """
     public = key.public_key()
     return describe_spki(
@@ -141,21 +145,21 @@ def describe_private_key(key: PrivateKey) -> KeyDescription:
 
 
 def public_key_matches(key: PrivateKey, spki: bytes) -> bool:
-    """Whether *spki*, a DER SubjectPublicKeyInfo, is the public half of *key*."""
+    """Return whether *spki*, a DER SubjectPublicKeyInfo, is the public half of *key*."""
     return describe_private_key(key).spki == spki
 
 
 def private_key_info(key: PrivateKey) -> bytes:
-    """The unencrypted DER PrivateKeyInfo; ML-DSA in its seed form."""
+    """Return the unencrypted DER PrivateKeyInfo; ML-DSA in its seed form."""
     return key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 
 def private_key_pem(key: PrivateKey, passphrase: bytes | str | None = None) -> str:
-    """PKCS#8 as PEM; encrypted with AES-256-CBC when there is a *passphrase*, which takes a quarter of a second.
+    """Return PKCS#8 as PEM, with a *passphrase* encrypted by AES-256-CBC, which takes a quarter of a second.
 
-    :raises MalformedRequest: the passphrase is empty, or too long for OpenSSL (1023 octets).
+    :raises MalformedRequest: the passphrase is empty, or too long for OpenSSL (1023 bytes).
     """
     plain = private_key_info(key)
     if passphrase is None:
@@ -164,9 +168,9 @@ def private_key_pem(key: PrivateKey, passphrase: bytes | str | None = None) -> s
 
 
 def passphrase_octets(passphrase: bytes | str) -> bytes:
-    """The octets of a passphrase that is to protect a key.
+    """Encode a passphrase that protects a key.
 
-    :raises MalformedRequest: it is empty, or too long for OpenSSL (1023 octets).
+    :raises MalformedRequest: it is empty, or too long for OpenSSL (1023 bytes).
     """
     secret = passphrase.encode("utf-8", "replace") if isinstance(passphrase, str) else passphrase
     if not 1 <= len(secret) <= 1023:

@@ -1,8 +1,8 @@
-"""ML-DSA key expansion (FIPS 204, algorithm 6), to check private keys that hold both forms.
+"""ML-DSA key expansion (FIPS 204, algorithm 6), to check private keys that contain both forms.
 
-A PKCS#8 file may hold the seed and the expanded key (RFC 9881 section 6).  Only the seed is used for
-signing; this module derives the expanded key from it, so that a file whose halves differ is refused.
-It takes some 5 ms a key and is not hardened against timing: it runs where an operator's file is read.
+A PKCS#8 file may contain the seed and the expanded key (RFC 9881 section 6).  Only the seed is used for
+signing; this module derives the expanded key from it, so that a file with inconsistent forms is rejected.
+It takes about 5 ms per key and is not hardened against timing attacks: it runs when an operator's file is read.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _INVERSE_OF_N: Final = pow(_N, -1, _Q)
 
 
 def expand(name: str, seed: bytes) -> tuple[bytes, bytes]:
-    """The public key and the expanded private key of a 32-octet *seed*.
+    """Derive the public key and the expanded private key from a 32-byte *seed*.
 
     :param name: ``mldsa44``, ``mldsa65`` or ``mldsa87``.
     """
@@ -69,7 +69,7 @@ def expand(name: str, seed: bytes) -> tuple[bytes, bytes]:
 
 
 def _pack(coefficients: Iterable[int], bits: int) -> bytes:
-    """Algorithms 16 and 17: *bits* each, least significant first."""
+    """Pack coefficients of *bits* each, least significant first (algorithms 16 and 17)."""
     value = 0
     for index, coefficient in enumerate(coefficients):
         value |= coefficient << (bits * index)
@@ -77,7 +77,7 @@ def _pack(coefficients: Iterable[int], bits: int) -> bytes:
 
 
 def _power2round(value: int) -> tuple[int, int]:
-    """Algorithm 35."""
+    """Decompose into high and low bits (algorithm 35)."""
     low = value & ((1 << _D) - 1)
     if low > 1 << (_D - 1):
         low -= 1 << _D
@@ -85,38 +85,38 @@ def _power2round(value: int) -> tuple[int, int]:
 
 
 def _uniform(seed: bytes) -> list[int]:
-    """Algorithm 30: coefficients below q from three octets each."""
+    """Sample coefficients below q, from three bytes each (algorithm 30)."""
     size = 3 * 320
     while True:
         stream = hashlib.shake_128(seed).digest(size)
-        found = []
+        coefficients = []
         for index in range(0, size, 3):
             value = stream[index] | stream[index + 1] << 8 | (stream[index + 2] & 0x7F) << 16
             if value < _Q:
-                found.append(value)
-        if len(found) >= _N:
-            return found[:_N]
+                coefficients.append(value)
+        if len(coefficients) >= _N:
+            return coefficients[:_N]
         size += 3 * 64
 
 
 def _bounded(seed: bytes, eta: int) -> list[int]:
-    """Algorithm 31: coefficients from -eta to eta from half an octet each."""
+    """Sample coefficients from -eta to eta, from half a byte each (algorithm 31)."""
     size = 320
     while True:
-        found = []
-        for octet in hashlib.shake_256(seed).digest(size):
-            for half in (octet & 15, octet >> 4):
-                if eta == 2 and half < 15:
-                    found.append(2 - half % 5)
-                elif eta == 4 and half < 9:
-                    found.append(4 - half)
-        if len(found) >= _N:
-            return found[:_N]
+        coefficients = []
+        for byte in hashlib.shake_256(seed).digest(size):
+            for nibble in (byte & 15, byte >> 4):
+                if eta == 2 and nibble < 15:
+                    coefficients.append(2 - nibble % 5)
+                elif eta == 4 and nibble < 9:
+                    coefficients.append(4 - nibble)
+        if len(coefficients) >= _N:
+            return coefficients[:_N]
         size += 128
 
 
 def _ntt(poly: list[int]) -> list[int]:
-    """Algorithm 41."""
+    """Transform to the NTT domain (algorithm 41)."""
     w = list(poly)
     m = 0
     length = 128
@@ -133,7 +133,7 @@ def _ntt(poly: list[int]) -> list[int]:
 
 
 def _inverse_ntt(poly: list[int]) -> list[int]:
-    """Algorithm 42."""
+    """Transform back from the NTT domain (algorithm 42)."""
     w = list(poly)
     m = 256
     length = 1

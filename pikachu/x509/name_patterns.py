@@ -1,7 +1,7 @@
-"""Matching names against glob patterns, in bounded time.
+"""Glob patterns for names, matched in bounded time.
 
 ``fnmatch`` compiles each pattern to a regular expression, and its time grows with the product of both lengths for
-every pair: a request of many long names under a policy of many long patterns would take seconds.
+every pair: a request with many long names under a policy with many long patterns would take seconds.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from typing import Final
 from pikachu.core.errors import PolicyViolation
 
 MAXIMUM_COMPARISONS: Final = 10_000_000
-"""Characters that may be compared for one request: some ten milliseconds."""
-# Comparing one piece by itself takes as long as comparing so many characters of a search.
+"""Maximum number of characters compared for one request, which takes about ten milliseconds."""
+# The cost of comparing one literal, in characters of a search.
 _PIECE_COST: Final = 500
 
 
 class Budget:
-    """The comparisons that are left to one request."""
+    """The remaining comparisons of one request."""
 
     def __init__(self, comparisons: int = MAXIMUM_COMPARISONS) -> None:
         self._left = comparisons
 
     def spend(self, comparisons: int) -> None:
-        """Count comparisons before they are made.
+        """Deduct comparisons before performing them.
 
-        :raises PolicyViolation: more than are left.
+        :raises PolicyViolation: fewer remain.
         """
         self._left -= comparisons
         if self._left < 0:
@@ -36,7 +36,7 @@ class Budget:
 
 
 class _Segment:
-    """The characters between two ``*``; each ``?`` among them stands for any one character."""
+    """The characters between two ``*``; each ``?`` matches any one character."""
 
     __slots__ = ("_anchor", "_pieces", "length")
 
@@ -52,18 +52,18 @@ class _Segment:
         self._anchor = max(pieces, key=lambda piece: len(piece[1]), default=None)
 
     def matches_at(self, text: str, position: int) -> bool:
-        """Return whether the segment stands at *position* of *text*, which is long enough."""
+        """Return whether the segment matches at *position* of *text*, which must be long enough."""
         return all(text.startswith(literal, position + offset) for offset, literal in self._pieces)
 
     def find(self, text: str, position: int, end: int, budget: Budget) -> int:
-        """Return the first place from *position* where the segment stands before *end*; -1 when there is none."""
+        """Return the first match between *position* and *end*, or -1."""
         if self._anchor is None:
             return position if position + self.length <= end else -1
         offset, literal = self._anchor
         budget.spend(max(0, end - position) * len(literal))
         last_end = end - self.length + offset + len(literal)
-        while (found := text.find(literal, position + offset, last_end)) >= 0:
-            position = found - offset
+        while (match := text.find(literal, position + offset, last_end)) >= 0:
+            position = match - offset
             budget.spend(_PIECE_COST * len(self._pieces))
             if self.matches_at(text, position):
                 return position
@@ -72,7 +72,7 @@ class _Segment:
 
 
 class GlobPattern:
-    """A pattern in which ``*`` stands for any characters and ``?`` for one; every other character is itself."""
+    """A pattern in which ``*`` matches any characters and ``?`` one; other characters match themselves."""
 
     __slots__ = ("_first", "_last", "_middle", "_minimum")
 
@@ -84,9 +84,9 @@ class GlobPattern:
         self._minimum = sum(segment.length for segment in (first, *others)) + (self._last.length if self._last else 0)
 
     def matches(self, text: str, budget: Budget) -> bool:
-        """Return whether the whole of *text* fits.
+        """Return whether the pattern matches all of *text*.
 
-        :raises PolicyViolation: the comparisons left are not enough.
+        :raises PolicyViolation: the remaining comparisons are not sufficient.
         """
         if self._last is None:
             return len(text) == self._minimum and self._first.matches_at(text, 0)
@@ -95,7 +95,7 @@ class GlobPattern:
             return False
         position = self._first.length
         for segment in self._middle:
-            # The leftmost place leaves the most room for what follows.
+            # The leftmost match leaves the most room for the following segments.
             position = segment.find(text, position, end, budget)
             if position < 0:
                 return False

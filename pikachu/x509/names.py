@@ -1,6 +1,6 @@
-"""Distinguished names: reading, checking, showing, comparing and making them.
+"""Distinguished names: parsing, checks, text form, comparison and construction.
 
-The text form is RFC 4514's, with everything escaped that could deceive a reader (control characters,
+The text form is that of RFC 4514, and escapes everything that could deceive a reader (control characters,
 changes of writing direction, invisible characters).  Limits are those of RFC 5280 appendix A.1.
 """
 
@@ -23,7 +23,7 @@ EMAIL_ADDRESS: Final = "1.2.840.113549.1.9.1"
 DOMAIN_COMPONENT: Final = "0.9.2342.19200300.100.1.25"
 
 MAXIMUM_SIZE: Final = 8192
-"""Bytes of a DER Name.  RFC 5280 bounds each attribute, some at 32768 characters; this bounds what a name costs."""
+"""Bytes of a DER Name.  RFC 5280 bounds each attribute, some at 32768 characters; this bounds the cost of a name."""
 _MAXIMUM_ATTRIBUTES: Final = 64
 
 # OID: (RFC 4514 or OpenSSL name, upper bound in characters).
@@ -76,7 +76,7 @@ _PRINTABLE_ONLY: Final = frozenset((COUNTRY, "2.5.4.5", "2.5.4.46"))
 _IA5_ONLY: Final = frozenset((EMAIL_ADDRESS, DOMAIN_COMPONENT))
 _ESCAPED: Final = frozenset(',+"\\<>;')
 _HEX_PAIR: Final = re.compile(r"[0-9A-Fa-f]{2}")
-# UAX #15 section 13: no text of any language has more combining marks in a row.
+# UAX #15 section 13: no text in any language has more consecutive combining marks.
 _MAXIMUM_MARKS: Final = 30
 _GRAPHEME_JOINER: Final = "\u034f"
 
@@ -86,8 +86,8 @@ class NameAttribute:
     """One AttributeTypeAndValue.
 
     :ivar oid: dotted.
-    :ivar value: its text; ``None`` when it is no string type.
-    :ivar value_der: the whole encoded value.
+    :ivar value: the text, or ``None`` when the type is not a string.
+    :ivar value_der: the complete encoded value.
     """
 
     oid: str
@@ -96,7 +96,7 @@ class NameAttribute:
 
     @property
     def text(self) -> str:
-        """Its RFC 4514 text, such as ``CN=x``."""
+        """The RFC 4514 text, such as ``CN=x``."""
         known = _KNOWN.get(self.oid)
         if known is None or self.value is None:
             return f"{self.oid}=#{self.value_der.hex()}"
@@ -107,7 +107,7 @@ class NameAttribute:
 class Name:
     """A distinguished name.
 
-    :ivar der: its bytes as they were read.
+    :ivar der: the bytes as received.
     :ivar rdns: the relative distinguished names in the order of the encoding, each with its attributes.
     """
 
@@ -121,12 +121,12 @@ class Name:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no attribute at all."""
+        """Whether the name has no attributes."""
         return not self.rdns
 
     @property
     def common_name(self) -> str:
-        """The last commonName, as it is, unescaped; ``""`` when there is none."""
+        """The last commonName, unescaped, or ``""``."""
         for rdn in reversed(self.rdns):
             for attribute in rdn:
                 if attribute.oid == COMMON_NAME:
@@ -134,16 +134,16 @@ class Name:
         return ""
 
     def values(self, oid: str) -> tuple[str, ...]:
-        """All values of one attribute type, in the order of the encoding."""
+        """Return all values of an attribute type, in the order of the encoding."""
         return tuple(a.value for rdn in self.rdns for a in rdn if a.oid == oid and a.value is not None)
 
 
-# Nothing to escape: most names there are.
+# Most names need no escaping.
 _PLAIN: Final = re.compile("[A-Za-z0-9._-]+(?: [A-Za-z0-9._-]+)*")
 
 
 def escape_value(value: str) -> str:
-    """An attribute value as RFC 4514 section 2.4 writes it; what can't be seen is written in hex."""
+    """Escape an attribute value as in RFC 4514 section 2.4, with invisible characters in hexadecimal."""
     if _PLAIN.fullmatch(value):
         return value
     last = len(value) - 1
@@ -162,17 +162,17 @@ def _escape_character(character: str, always: bool) -> str:
 
 
 def parse_name(name_der: bytes) -> Name:
-    """Read and check a DER Name.
+    """Parse and check a DER Name.
 
-    :raises MalformedRequest: it is no Name.
-    :raises BadCSR: it is too long, or a value is empty, too long, of a wrong string type, or holds NUL or control
-        characters.
+    :raises MalformedRequest: *name_der* is not a Name.
+    :raises BadCSR: the name is too long, or a value is empty, too long, of a wrong string type, or contains NUL or
+        control characters.
     """
     return name_from(der.parse(name_der, der.SEQUENCE))
 
 
 def name_from(element: der.Element) -> Name:
-    """Read and check the Name that *element* is; like :func:`parse_name`."""
+    """Parse and check a Name element, like :func:`parse_name`."""
     if element.end - element.whole_start > MAXIMUM_SIZE:
         raise BadCSR(f"a name is longer than {MAXIMUM_SIZE} bytes")
     rdns = []
@@ -218,10 +218,10 @@ def _check_value(oid: str, tag: int, value: str) -> None:
 
 
 def string_value(element: der.Element) -> str | None:
-    """The text of a DirectoryString or IA5String.
+    """Return the text of a DirectoryString or IA5String.
 
     :returns: ``None`` for other types.
-    :raises BadCSR: its octets are not what its type says.
+    :raises BadCSR: the bytes are not valid for the type.
     """
     content = element.content
     tag = element.tag
@@ -237,7 +237,7 @@ def string_value(element: der.Element) -> str | None:
         if tag == der.T61_STRING:
             return content.decode("latin-1")
         if tag == der.BMP_STRING:
-            if any(0xD8 <= octet <= 0xDF for octet in content[::2]):
+            if any(0xD8 <= byte <= 0xDF for byte in content[::2]):
                 raise BadCSR("a BMPString has characters outside the Basic Multilingual Plane")
             return content.decode("utf-16-be")
         if tag == der.UNIVERSAL_STRING:
@@ -248,25 +248,25 @@ def string_value(element: der.Element) -> str | None:
 
 
 def names_equal(first: bytes, second: bytes) -> bool:
-    """Whether two DER Names are the same by RFC 5280 section 7.1: case, string type and spacing do not count.
+    """Return whether two DER Names match by RFC 5280 section 7.1, which ignores case, string type and spacing.
 
-    :raises MalformedRequest: one of them is no Name; BadCSR as :func:`parse_name`.
+    :raises MalformedRequest: one of them is not a Name; BadCSR as :func:`parse_name`.
     """
     return first == second or comparable(first) == comparable(second)
 
 
-# A name that was received is compared with those of several CAs, which stay the same.
+# A received name is compared with the names of several CAs, which do not change.
 @functools.lru_cache(maxsize=64)
 def comparable(name_der: bytes) -> tuple[tuple[tuple[str, str | bytes], ...], ...]:
-    """A value that is equal for DER Names that :func:`names_equal` finds the same.
+    """Return a value that is equal for DER Names that :func:`names_equal` matches.
 
-    :raises MalformedRequest: it is no Name; BadCSR as :func:`parse_name`.
+    :raises MalformedRequest: *name_der* is not a Name; BadCSR as :func:`parse_name`.
     """
     return tuple(tuple(sorted(((a.oid, _folded(a)) for a in rdn), key=repr)) for rdn in parse_name(name_der).rdns)
 
 
 def _folded(attribute: NameAttribute) -> str | bytes:
-    """caseIgnoreMatch (RFC 4518), or the encoding where the value is no text."""
+    """Prepare a value for caseIgnoreMatch (RFC 4518); return the encoding when it is not a string."""
     if attribute.value is None:
         return attribute.value_der
     text = attribute.value
@@ -278,12 +278,12 @@ def _folded(attribute: NameAttribute) -> str | bytes:
 def _stream_safe(text: str) -> str:
     """Return *text* in the Stream-Safe Text Format of UAX #15 section 13.
 
-    Normalization sorts each run of combining marks, in quadratic time; a joiner in a long run ends it.
+    Normalization sorts each run of combining marks in quadratic time; a grapheme joiner ends a long run.
     """
     characters: list[str] = []
     run = 0
     for character in text:
-        # Some characters are marks only once they are decomposed.
+        # Some characters become combining marks only by decomposition.
         run = run + 1 if unicodedata.combining(unicodedata.normalize("NFKD", character)[0]) else 0
         if run > _MAXIMUM_MARKS:
             characters.append(_GRAPHEME_JOINER)
@@ -293,7 +293,7 @@ def _stream_safe(text: str) -> str:
 
 
 def build_name(attributes: Iterable[tuple[str, str]]) -> bytes:
-    """A DER Name with one attribute in each relative distinguished name, in order.
+    """Return a DER Name with one attribute in each relative distinguished name, in order.
 
     :param attributes: pairs of a dotted OID and a text.
     :raises BadCSR: a value is not allowed.
@@ -323,22 +323,22 @@ def _encode_value(oid: str, value: str) -> bytes:
 
 
 def name_from_text(text: str) -> bytes:
-    """The DER Name that a person wrote.
+    """Return the DER Name for a text.
 
-    Understood are RFC 4514 (``CN=x,O=y,C=DE``, the last part is encoded first), the same written downwards
-    from the country (``C=DE, O=y, CN=x``, recognised by its ``C`` in front), and OpenSSL's ``/C=DE/O=y/CN=x``.
+    The forms are RFC 4514 (``CN=x,O=y,C=DE``, encoded from the last RDN), the same in encoding order
+    (``C=DE, O=y, CN=x``, recognised by the leading ``C``), and OpenSSL's ``/C=DE/O=y/CN=x``.
 
-    :raises MalformedRequest: the text is none of them.
+    :raises MalformedRequest: the text has none of these forms.
     :raises BadCSR: a value is not allowed.
     """
     if len(text) > 8192:
         raise MalformedRequest("the name is too long")
-    downwards = text.startswith("/")
-    body, separators = (text[1:], "/") if downwards else (text, ",;")
+    is_openssl_form = text.startswith("/")
+    body, separators = (text[1:], "/") if is_openssl_form else (text, ",;")
     rdns: list[list[tuple[str, str]]] = []
     position = 0
-    more = bool(body)
-    while more:
+    has_more = bool(body)
+    while has_more:
         rdn = []
         while True:
             pair, position = _read_pair(body, position, separators)
@@ -347,15 +347,15 @@ def name_from_text(text: str) -> bytes:
                 break
             position += 1
         rdns.append(rdn)
-        more = position < len(body)
+        has_more = position < len(body)
         position += 1
-    if not downwards and not (rdns and rdns[0][0][0] == COUNTRY and rdns[-1][0][0] != COUNTRY):
+    if not is_openssl_form and not (rdns and rdns[0][0][0] == COUNTRY and rdns[-1][0][0] != COUNTRY):
         rdns.reverse()
     return _encode(rdns)
 
 
 def _read_pair(text: str, position: int, separators: str) -> tuple[tuple[str, str], int]:
-    """One ``type=value`` from *position*, and the position of what ends it."""
+    """Return the ``type=value`` pair at *position*, and the position of its terminator."""
     equals = text.find("=", position)
     if equals < 0:
         raise MalformedRequest("a name is written as type=value pairs, such as C=DE, O=Example, CN=device")
@@ -367,13 +367,13 @@ def _read_pair(text: str, position: int, separators: str) -> tuple[tuple[str, st
     position = equals + 1
     while position < len(text) and text[position] == " ":
         position += 1
-    kept = 0
+    trimmed_size = 0
     while position < len(text) and text[position] not in separators and text[position] != "+":
         character = text[position]
         position += 1
         if character != "\\":
             value += character.encode("utf-8", "surrogatepass")
-            kept = kept if character == " " else len(value)
+            trimmed_size = trimmed_size if character == " " else len(value)
             continue
         if _HEX_PAIR.match(text, position):
             value.append(int(text[position : position + 2], 16))
@@ -383,9 +383,9 @@ def _read_pair(text: str, position: int, separators: str) -> tuple[tuple[str, st
             position += 1
         else:
             raise MalformedRequest("a name ends with a backslash")
-        kept = len(value)
+        trimmed_size = len(value)
     try:
-        return (oid, value[:kept].decode("utf-8")), position
+        return (oid, value[:trimmed_size].decode("utf-8")), position
     except UnicodeDecodeError as error:
         raise MalformedRequest("a name has octets that are not UTF-8") from error
 

@@ -1,6 +1,6 @@
-"""Finding one request or key in what people send: DER, PEM with text around it, or plain base64.
+"""PEM parser for pasted or uploaded text: RFC 7468 and, for keys, RFC 1421; also bare Base64.
 
-Times are linear in the input; PEM is that of RFC 7468 and, for keys, RFC 1421.
+The time is linear in the size of the input.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _MAXIMUM_LABEL: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One PEM block.
+    """A PEM block.
 
-    :ivar text: the whole block.
+    :ivar text: the complete block.
     :ivar headers: whether it has RFC 1421 headers, such as ``Proc-Type``.
-    :ivar body: its base64 lines.
+    :ivar body: the Base64 lines.
     """
 
     label: str
@@ -33,19 +33,19 @@ class Block:
     body: bytes
 
     def der(self) -> bytes:
-        """What it holds.
+        """Decode the body.
 
-        :raises MalformedRequest: its body is not base64.
+        :raises MalformedRequest: the body is not Base64.
         """
         return decode_base64(self.body)
 
 
 def blocks(data: bytes, labels: Sequence[str]) -> list[Block]:
-    """The PEM blocks with one of *labels*, in order; others and text between are passed over.
+    """Return the PEM blocks with one of *labels*, in order; other blocks and text are skipped.
 
-    :raises MalformedRequest: a block has no end.
+    :raises MalformedRequest: a block has no END line.
     """
-    found = []
+    result = []
     position = 0
     while (start := data.find(_BEGIN, position)) >= 0:
         label_start = start + len(_BEGIN)
@@ -61,17 +61,17 @@ def blocks(data: bytes, labels: Sequence[str]) -> list[Block]:
         position = end + len(ending)
         name = label.decode("ascii", "replace")
         if name in labels:
-            inside = data[label_end + len(_DASHES) : end]
-            headers = b":" in inside
-            body = inside.replace(b"\r", b"").partition(b"\n\n")[2] if headers else inside
-            found.append(Block(name, data[start:position] + b"\n", headers, body))
-    return found
+            content = data[label_end + len(_DASHES) : end]
+            headers = b":" in content
+            body = content.replace(b"\r", b"").partition(b"\n\n")[2] if headers else content
+            result.append(Block(name, data[start:position] + b"\n", headers, body))
+    return result
 
 
 def decode_base64(data: bytes) -> bytes:
-    """Base64 with SP, HT, CR and LF ignored and every other character refused (RFC 8951 section 3.1).
+    """Decode Base64, ignoring SP, HT, CR and LF, and rejecting every other character (RFC 8951 section 3.1).
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is not Base64.
     """
     try:
         return base64.b64decode(data.translate(None, b" \t\r\n"), validate=True)

@@ -1,4 +1,4 @@
-"""PKCS#12 (RFC 7292): a certificate with its private key and chain in one file under a passphrase."""
+"""PKCS#12 (RFC 7292) encoder: a certificate with its private key and chain, encrypted under a passphrase."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from pikachu.core.errors import UnsupportedAlgorithm
 from pikachu.x509.keys import PrivateKey, passphrase_octets
 from pikachu.x509.loading.certificates import load_certificate
 
-# A tenth of a second.
+# Takes a tenth of a second.
 _ITERATIONS: Final = 600_000
 
 
 def pkcs12_file(
     key: PrivateKey, certificate: bytes, chain: Sequence[bytes], passphrase: str, friendly_name: str
 ) -> bytes:
-    """The DER PFX, encrypted with AES-256; takes a tenth of a second.
+    """Return the DER PFX, encrypted with AES-256; takes a tenth of a second.
 
-    :param certificate: DER, of *key*.
-    :param chain: DER, of the issuing CAs.
+    :param certificate: the DER certificate of *key*.
+    :param chain: the DER certificates of the issuing CAs.
     :raises MalformedRequest: the passphrase is empty or too long.
-    :raises UnsupportedAlgorithm: the format has no place for such a key here.
+    :raises UnsupportedAlgorithm: the type of the key is not supported in PKCS#12.
     """
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise UnsupportedAlgorithm(
@@ -38,8 +38,8 @@ def pkcs12_file(
         .hmac_hash(SHA256())
         .build(passphrase_octets(passphrase))
     )
-    others = [load_certificate(one) for one in chain]
+    issuers = [load_certificate(issuer) for issuer in chain]
     leaf = load_certificate(certificate)
     return pkcs12.serialize_key_and_certificates(
-        friendly_name.encode("utf-8", "replace"), key, leaf, others, protection
+        friendly_name.encode("utf-8", "replace"), key, leaf, issuers, protection
     )

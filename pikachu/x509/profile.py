@@ -1,8 +1,8 @@
-"""Which extensions a certificate gets: the policy's, what the request may add, and the CA's own (docs/issuance.md).
+"""Extensions of a certificate: from the policy, from the request, and added by the CA (docs/issuance.md).
 
-The order of precedence is fixed: a policy's extension wins over the request's; the request contributes its
-subjectAltName only, and only where the policy honours it; what RFC 5280 and RFC 9881 demand of every
-certificate is enforced last.
+The order of precedence is fixed: a policy's extension overrides the request's; the request contributes only its
+subjectAltName, and only if the policy honours it; the requirements of RFC 5280 and RFC 9881 for every
+certificate are enforced last.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ OCSP_NO_CHECK = "1.3.6.1.5.5.7.48.1.5"
 
 NETSCAPE_CERTIFICATE_TYPE = "2.16.840.1.113730.1.1"
 
-# Purposes by which a certificate speaks for the CA that issued it.
-_SPEAKING_FOR_THE_CA = {
+# Purposes that delegate a role of the issuing CA to the holder of the certificate.
+_DELEGATED_PURPOSES = {
     OCSP_SIGNING: "OCSPSigning",
     "1.3.6.1.5.5.7.3.27": "cmcCA",
     "1.3.6.1.5.5.7.3.28": "cmcRA",
     "1.3.6.1.5.5.7.3.29": "cmcArchive",
     "1.3.6.1.4.1.311.20.2.1": "the purpose of a certificate request agent",
 }
-# Extensions that RFC 5280 section 4.2.1 has for CA certificates only, and the one that ends checks of status.
-_OF_AUTHORITIES = {
+# Extensions that RFC 5280 section 4.2.1 allows in CA certificates only, and the one that disables status checks.
+_CA_EXTENSIONS = {
     OCSP_NO_CHECK: "noCheck",
     "2.5.29.30": "nameConstraints",
     "2.5.29.33": "policyMappings",
@@ -56,7 +56,7 @@ _OF_AUTHORITIES = {
 _NOT_CA = der.sequence()
 _EMPTY_NAME = der.sequence()
 
-# Bits that a key of the family can't serve: RFC 9881 section 5 (ML-DSA), RFC 8410 section 5 (Ed25519),
+# keyUsage bits that a key of the family does not support: RFC 9881 section 5 (ML-DSA), RFC 8410 section 5 (Ed25519),
 # RFC 8813 section 3 (EC).
 _FORBIDDEN_USAGE = {
     KeyFamily.RSA: frozenset(),
@@ -68,7 +68,7 @@ _FORBIDDEN_USAGE = {
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where this CA tells the users of its certificates to look, when a policy names no places of its own."""
+    """The URLs of this CA's OCSP responder, certificate and CRL, used when a policy sets none."""
 
     ocsp: str
     ca_issuers: str
@@ -76,13 +76,13 @@ class Addresses:
 
 
 def default_key_usage(key: KeyDescription) -> Extension:
-    """The keyUsage of a certificate whose policy names none."""
+    """Return the keyUsage of a certificate whose policy sets none."""
     bits = {DIGITAL_SIGNATURE, KEY_ENCIPHERMENT} if key.family is KeyFamily.RSA else {DIGITAL_SIGNATURE}
     return Extension(KEY_USAGE, True, der.named_bits(bits))
 
 
 def usage_for_key(extension: Extension, key: KeyDescription) -> Extension:
-    """The keyUsage without the bits that a key of this kind can't serve; the default where nothing is left."""
+    """Return the keyUsage without the bits that the key does not support, or the default when no bit remains."""
     bits = _bits(extension)
     allowed = bits - _FORBIDDEN_USAGE[key.family]
     if allowed == bits:
@@ -98,12 +98,12 @@ def _bits(extension: Extension) -> set[int]:
 
 
 def authority_granted(extension: Extension) -> str | None:
-    """What of a CA's own powers an extension gives to who has it in a certificate; ``None``: nothing.
+    """Return the CA power that an extension grants to the holder of a certificate, or ``None``.
 
-    A CA, a signer of CRLs, an OCSP responder (RFC 6960 section 4.2.2.2: whoever has a certificate with OCSPSigning
-    from the CA answers for all its certificates), an RA (RFC 6402 section 2.10).
+    The powers are those of a CA, of a CRL signer, of an OCSP responder (RFC 6960 section 4.2.2.2: a certificate with
+    OCSPSigning from the CA is valid for the status of all its certificates) and of an RA (RFC 6402 section 2.10).
 
-    :raises MalformedRequest: when the value is not what the extension's OID says.
+    :raises MalformedRequest: the value does not match the extension's OID.
     """
     oid = extension.oid
     if oid == BASIC_CONSTRAINTS and extension.value != _NOT_CA:
@@ -114,8 +114,8 @@ def authority_granted(extension: Extension) -> str | None:
         return "a certificate type of CAs"
     if oid == EXTENDED_KEY_USAGE:
         purposes = (purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children())
-        return next((_SPEAKING_FOR_THE_CA[purpose] for purpose in purposes if purpose in _SPEAKING_FOR_THE_CA), None)
-    return _OF_AUTHORITIES.get(oid)
+        return next((_DELEGATED_PURPOSES[purpose] for purpose in purposes if purpose in _DELEGATED_PURPOSES), None)
+    return _CA_EXTENSIONS.get(oid)
 
 
 def _is_ca(extension: Extension) -> bool:
@@ -132,48 +132,48 @@ def leaf_extensions(
     issuer: Certificate,
     addresses: Addresses | None,
 ) -> tuple[Extension, ...]:
-    """The extensions of a certificate that is about to be signed.
+    """Return the extensions of a certificate to be signed.
 
-    :param policy: what the policy's text evaluates to.
-    :param requested_names: the request's subjectAltName where the policy honours it, already validated.
-    :param addresses: added as AIA and CDP when the policy has none of its own.
-    :raises PolicyViolation: when the issuer may not issue such a certificate.
+    :param policy: the extensions from the policy's text.
+    :param requested_names: the validated subjectAltName of the request, if the policy honours it.
+    :param addresses: added as AIA and CDP when the policy does not set them.
+    :raises PolicyViolation: the issuer may not issue such a certificate.
     """
-    found = {extension.oid: extension for extension in policy}
-    constraints = found.get(BASIC_CONSTRAINTS)
+    extensions = {extension.oid: extension for extension in policy}
+    constraints = extensions.get(BASIC_CONSTRAINTS)
     if constraints is None:
-        found[BASIC_CONSTRAINTS] = Extension(BASIC_CONSTRAINTS, True, _NOT_CA)
+        extensions[BASIC_CONSTRAINTS] = Extension(BASIC_CONSTRAINTS, True, _NOT_CA)
     elif _is_ca(constraints):
         if issuer.path_length == 0:
             raise PolicyViolation("the policy asks for a CA certificate, and the issuing CA has pathlen 0")
-        found.setdefault(KEY_USAGE, Extension(KEY_USAGE, True, der.named_bits({KEY_CERT_SIGN, CRL_SIGN})))
-    if SUBJECT_ALTERNATIVE_NAME not in found and requested_names is not None:
-        found[SUBJECT_ALTERNATIVE_NAME] = Extension(SUBJECT_ALTERNATIVE_NAME, False, requested_names.value)
-    names = found.get(SUBJECT_ALTERNATIVE_NAME)
+        extensions.setdefault(KEY_USAGE, Extension(KEY_USAGE, True, der.named_bits({KEY_CERT_SIGN, CRL_SIGN})))
+    if SUBJECT_ALTERNATIVE_NAME not in extensions and requested_names is not None:
+        extensions[SUBJECT_ALTERNATIVE_NAME] = Extension(SUBJECT_ALTERNATIVE_NAME, False, requested_names.value)
+    names = extensions.get(SUBJECT_ALTERNATIVE_NAME)
     if subject_der == _EMPTY_NAME:
         if names is None:
             raise PolicyViolation("the certificate would have neither a subject nor a subjectAltName")
-        # RFC 5280 section 4.1.2.6: critical where it is the only name.
-        found[SUBJECT_ALTERNATIVE_NAME] = Extension(SUBJECT_ALTERNATIVE_NAME, True, names.value)
-    usage = found.get(KEY_USAGE)
-    found[KEY_USAGE] = default_key_usage(key) if usage is None else usage_for_key(usage, key)
-    found[SUBJECT_KEY_IDENTIFIER] = found.get(SUBJECT_KEY_IDENTIFIER) or Extension(
+        # RFC 5280 section 4.1.2.6: subjectAltName is critical when the subject is empty.
+        extensions[SUBJECT_ALTERNATIVE_NAME] = Extension(SUBJECT_ALTERNATIVE_NAME, True, names.value)
+    usage = extensions.get(KEY_USAGE)
+    extensions[KEY_USAGE] = default_key_usage(key) if usage is None else usage_for_key(usage, key)
+    extensions[SUBJECT_KEY_IDENTIFIER] = extensions.get(SUBJECT_KEY_IDENTIFIER) or Extension(
         SUBJECT_KEY_IDENTIFIER, False, der.octet_string(key.ski)
     )
-    found[AUTHORITY_KEY_IDENTIFIER] = found.get(AUTHORITY_KEY_IDENTIFIER) or authority_key_identifier(issuer)
+    extensions[AUTHORITY_KEY_IDENTIFIER] = extensions.get(AUTHORITY_KEY_IDENTIFIER) or authority_key_identifier(issuer)
     if addresses is not None:
-        found.setdefault(AUTHORITY_INFORMATION_ACCESS, authority_information_access(addresses))
-        found.setdefault(CRL_DISTRIBUTION_POINTS, crl_distribution_point(addresses.crl))
-    return tuple(found.values())
+        extensions.setdefault(AUTHORITY_INFORMATION_ACCESS, authority_information_access(addresses))
+        extensions.setdefault(CRL_DISTRIBUTION_POINTS, crl_distribution_point(addresses.crl))
+    return tuple(extensions.values())
 
 
 def authority_key_identifier(issuer: Certificate) -> Extension:
-    """The issuer's subjectKeyIdentifier as authorityKeyIdentifier (RFC 5280 section 4.2.1.1)."""
+    """Return the authorityKeyIdentifier with the issuer's subjectKeyIdentifier (RFC 5280 section 4.2.1.1)."""
     return Extension(AUTHORITY_KEY_IDENTIFIER, False, der.sequence(der.implicit(0, issuer.key_identifier)))
 
 
 def authority_information_access(addresses: Addresses) -> Extension:
-    """AuthorityInfoAccess with the OCSP responder and the issuer's certificate (RFC 5280 section 4.2.2.1)."""
+    """Return AuthorityInfoAccess with the OCSP responder and the issuer's certificate (RFC 5280 section 4.2.2.1)."""
     return Extension(
         AUTHORITY_INFORMATION_ACCESS,
         False,
@@ -185,7 +185,7 @@ def authority_information_access(addresses: Addresses) -> Extension:
 
 
 def crl_distribution_point(url: str) -> Extension:
-    """CRLDistributionPoints with one fullName (RFC 5280 section 4.2.1.13)."""
+    """Return CRLDistributionPoints with one fullName (RFC 5280 section 4.2.1.13)."""
     full_name = der.explicit(0, der.implicit(6, url.encode("ascii")))
     return Extension(CRL_DISTRIBUTION_POINTS, False, der.sequence(der.sequence(der.explicit(0, full_name))))
 
@@ -193,21 +193,21 @@ def crl_distribution_point(url: str) -> Extension:
 def service_extensions(
     *, key: KeyDescription, issuer: Certificate, usage: Iterable[int], purposes: Iterable[str], no_check: bool = False
 ) -> tuple[Extension, ...]:
-    """The extensions of a certificate that the CA issues to itself: OCSP responder or SCEP RA.
+    """Return the extensions of a certificate for the CA's own services: OCSP responder or SCEP RA.
 
     :param usage: keyUsage bits.
     :param purposes: extendedKeyUsage OIDs; may be empty.
-    :param no_check: id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1).
+    :param no_check: whether to add id-pkix-ocsp-nocheck (RFC 6960 section 4.2.2.2.1).
     """
-    found = [
+    extensions = [
         Extension(BASIC_CONSTRAINTS, True, _NOT_CA),
         Extension(KEY_USAGE, True, der.named_bits(usage)),
         Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(key.ski)),
         authority_key_identifier(issuer),
     ]
-    wanted = tuple(purposes)
-    if wanted:
-        found.append(Extension("2.5.29.37", False, der.sequence(*(der.oid(purpose) for purpose in wanted))))
+    purpose_oids = tuple(purposes)
+    if purpose_oids:
+        extensions.append(Extension("2.5.29.37", False, der.sequence(*(der.oid(purpose) for purpose in purpose_oids))))
     if no_check:
-        found.append(Extension(OCSP_NO_CHECK, False, der.null()))
-    return tuple(found)
+        extensions.append(Extension(OCSP_NO_CHECK, False, der.null()))
+    return tuple(extensions)

@@ -1,4 +1,4 @@
-"""What a certification request asks for, in parts for people, without what it keeps secret."""
+"""Display form of a CSR, without its secrets."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _EXTENSIONS: Final = (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
 
 @dataclass(frozen=True, slots=True)
 class RequestedExtension:
-    """An extension that is asked for.
+    """A requested extension.
 
-    :param name: where it is known, else its OID.
+    :param name: its name, or the OID when unknown.
     """
 
     oid: str
@@ -35,7 +35,7 @@ class RequestedExtension:
 class RequestAttribute:
     """An attribute other than the extensions.
 
-    :param values: as text; that of a challenge password is not shown.
+    :param values: texts; a challenge password is hidden.
     """
 
     oid: str
@@ -45,12 +45,12 @@ class RequestAttribute:
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """What a request says.
+    """The display form of a CSR.
 
     :param subject: RFC 4514.
-    :param parts: of the subject in the order of the encoding: ``("CN", "device.example.com")``.
-    :param key: ``RSA/2048`` …; ``"unknown"`` where it is not accepted here.
-    :param signature: the algorithm.
+    :param parts: the attributes of the subject in the order of the encoding: ``("CN", "device.example.com")``.
+    :param key: ``RSA/2048`` …; ``"unknown"`` when the key is not accepted.
+    :param signature: the signature algorithm.
     """
 
     subject: str
@@ -62,7 +62,7 @@ class RequestView:
 
 
 def view_request(csr: CertificationRequest) -> RequestView:
-    """What *csr* says; nothing is checked."""
+    """Return the display form of *csr*, without checking it."""
     return RequestView(
         subject=csr.subject,
         parts=_parts(csr.name),
@@ -70,19 +70,19 @@ def view_request(csr: CertificationRequest) -> RequestView:
         signature=_signature(csr.signature_algorithm_der),
         attributes=tuple(_attribute(oid, values) for oid, values in csr.attributes if oid not in _EXTENSIONS),
         extensions=tuple(
-            RequestedExtension(one.oid, object_name(one.oid), one.critical, extension_text(one))
-            for one in csr.extensions
+            RequestedExtension(extension.oid, object_name(extension.oid), extension.critical, extension_text(extension))
+            for extension in csr.extensions
         ),
     )
 
 
 def _parts(name: Name) -> tuple[tuple[str, str], ...]:
-    found = []
+    pairs = []
     for rdn in name.rdns:
         for attribute in rdn:
             kind, _, value = attribute.text.partition("=")
-            found.append((kind, value))
-    return tuple(found)
+            pairs.append((kind, value))
+    return tuple(pairs)
 
 
 def _key(spki: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Subject alternative names: reading and checking them, showing and comparing them (RFC 5280 section 4.2.1.6)."""
+"""Subject alternative names: parsing, checks, text form and comparison (RFC 5280 section 4.2.1.6)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ USER_PRINCIPAL_NAME: Final = "1.3.6.1.4.1.311.20.2.3"
 DEFAULT_LIMIT: Final = 100
 
 MAXIMUM_A_LABELS: Final = 128
-"""Different A-labels in one extension: checking one (RFC 5891) costs as much as several signatures do."""
+"""Different A-labels in one extension: checking one (RFC 5891) costs as much as several signatures."""
 
-# In one extension, so that many long ones cost no more than two.
+# Total bytes in one extension, so that many long names cost no more than two.
 _MAXIMUM_DIRECTORY_NAMES: Final = 2 * MAXIMUM_SIZE
 _A_LABEL: Final = re.compile(rb"xn--[a-z0-9-]*", re.IGNORECASE)
 _LABEL: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _LOCAL_PART: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31}):([A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+)")
-# A page that shows such a name as a link would run or reveal something.
+# A page that shows such a name as a link could execute a script or reveal data.
 _FORBIDDEN_SCHEMES: Final = frozenset(("javascript", "vbscript", "data", "blob", "about", "file", "view-source"))
 _MAXIMUM_URI: Final = 2048
 
@@ -58,10 +58,10 @@ _PREFIXES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class GeneralName:
-    """One name that passed the checks.
+    """A checked name.
 
-    :ivar value: its text; for an IP address the usual one, for an otherName ``oid;value``.
-    :ivar der: its bytes as they were read.
+    :ivar value: the text; for an IP address its standard notation, for an otherName ``oid;value``.
+    :ivar der: the bytes as received.
     """
 
     kind: NameKind
@@ -70,12 +70,12 @@ class GeneralName:
 
     @property
     def text(self) -> str:
-        """Such as ``DNS:a.example.com`` or ``IP:192.0.2.1``."""
+        """The display form, such as ``DNS:a.example.com`` or ``IP:192.0.2.1``."""
         return f"{_PREFIXES[self.kind]}:{self.value}"
 
     @property
     def comparable(self) -> tuple[NameKind, str | bytes]:
-        """Equal for equal names: the case of DNS names and of an address's domain does not count."""
+        """A value that is equal for equal names; DNS names and the domains of addresses are case-insensitive."""
         if self.kind is NameKind.DNS:
             return self.kind, self.value.lower()
         if self.kind is NameKind.EMAIL:
@@ -87,14 +87,14 @@ class GeneralName:
 def parse_san(
     value: bytes, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
 ) -> tuple[GeneralName, ...]:
-    """The names in the value of a subjectAltName extension, checked.
+    """Parse and check the value of a subjectAltName extension.
 
     :param value: DER GeneralNames.
-    :param limit: names at most.
+    :param limit: the maximum number of names.
     :param allow_wildcard: accept ``*.example.com``.
-    :param allow_other_name: accept otherName with a character string in it, such as a Microsoft UPN.
-    :raises MalformedRequest: no GeneralNames.
-    :raises BadCSR: none or too many names, or one that no certificate should hold.
+    :param allow_other_name: accept otherName with a character string, such as a Microsoft UPN.
+    :raises MalformedRequest: *value* is not GeneralNames.
+    :raises BadCSR: there are no or too many names, or one that no certificate should contain.
     """
     return san_from(
         der.parse(value, der.SEQUENCE), limit=limit, allow_wildcard=allow_wildcard, allow_other_name=allow_other_name
@@ -104,7 +104,7 @@ def parse_san(
 def san_from(
     element: der.Element, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
 ) -> tuple[GeneralName, ...]:
-    """The names in the GeneralNames that *element* is; like :func:`parse_san`."""
+    """Parse and check a GeneralNames element, like :func:`parse_san`."""
     if len({label.lower() for label in _A_LABEL.findall(element.expect(der.SEQUENCE).content)}) > MAXIMUM_A_LABELS:
         raise BadCSR(f"the subject alternative names have more than {MAXIMUM_A_LABELS} different A-labels (xn--)")
     names: list[GeneralName] = []
@@ -161,9 +161,9 @@ def _ia5(content: bytes) -> str:
 
 
 def check_dns_name(name: str, *, allow_wildcard: bool = True) -> None:
-    """Check a dNSName (RFC 5280 section 4.2.1.6: letters, digits and hyphens; A-labels as RFC 5891 has them).
+    """Check a dNSName (RFC 5280 section 4.2.1.6: letters, digits and hyphens; A-labels as in RFC 5891).
 
-    :raises BadCSR: it is none.
+    :raises BadCSR: *name* is not a valid DNS name.
     """
     if not name:
         raise BadCSR("a DNS name is empty")
@@ -186,7 +186,7 @@ def check_dns_name(name: str, *, allow_wildcard: bool = True) -> None:
             _check_a_label(label.lower())
 
 
-# The names of one request often share a domain.
+# Cached, as the names of one request often share a domain.
 @functools.lru_cache(maxsize=1024)
 def _check_a_label(label: str) -> None:
     if label[:4] != "xn--":
@@ -200,7 +200,7 @@ def _check_a_label(label: str) -> None:
 def check_email(address: str) -> None:
     """Check an rfc822Name: a local part, ``@`` and a host name (RFC 5280 section 4.2.1.6).
 
-    :raises BadCSR: it is none.
+    :raises BadCSR: *address* is not a valid email address.
     """
     local, _, domain = address.rpartition("@")
     if len(address) > 254 or len(local) > 64 or not _LOCAL_PART.fullmatch(local):
@@ -209,9 +209,9 @@ def check_email(address: str) -> None:
 
 
 def check_uri(uri: str) -> None:
-    """Check a uniformResourceIdentifier: absolute, of allowed characters, with a host where it has an authority.
+    """Check a uniformResourceIdentifier: absolute, of allowed characters, and with a host if it has an authority.
 
-    :raises BadCSR: it is none, or of a scheme that a browser would run.
+    :raises BadCSR: *uri* is not valid, or has a scheme that a browser would execute.
     """
     if len(uri) > _MAXIMUM_URI:
         raise BadCSR(f"a URI is longer than {_MAXIMUM_URI} characters")
@@ -256,13 +256,13 @@ def _other_name(element: der.Element, allowed: bool) -> str:
 
 
 def san_text(names: Iterable[GeneralName]) -> str:
-    """Such as ``DNS:a.example.com, IP:192.0.2.1``."""
+    """Format names as ``DNS:a.example.com, IP:192.0.2.1``."""
     return ", ".join(name.text for name in names)
 
 
 def same_names(first: Sequence[GeneralName], second: Sequence[GeneralName]) -> bool:
-    """Whether both hold the same names, in whatever order."""
-    # Each name is folded once: comparing each with each would take seconds with a hundred directory names.
+    """Return whether both contain the same names, in any order."""
+    # Fold each name once: pairwise comparison of a hundred directory names would take seconds.
     left, right = ({_folded(name) for name in names} for names in (first, second))
     return left == right
 
@@ -274,14 +274,14 @@ def _folded(name: GeneralName) -> object:
 
 
 def encode_san(names: Iterable[GeneralName]) -> bytes:
-    """The value of a subjectAltName extension."""
+    """Return the value of a subjectAltName extension."""
     return der.sequence(*(name.der for name in names))
 
 
 def name_from_san_text(text: str) -> GeneralName:
-    """The name that *text* writes: ``DNS:a``, ``IP:1.2.3.4``, ``email:a@b``, ``URI:…``, ``RID:1.2.3``, ``dirName:…``.
+    """Parse a name: ``DNS:a``, ``IP:1.2.3.4``, ``email:a@b``, ``URI:…``, ``RID:1.2.3``, ``dirName:…``.
 
-    :raises MalformedRequest: it is written in no such way.
+    :raises MalformedRequest: *text* has none of these forms.
     :raises BadCSR: the name is not acceptable.
     """
     prefix, _, value = text.strip().partition(":")

@@ -1,4 +1,4 @@
-"""Signature algorithms: their AlgorithmIdentifiers, which of them are accepted, and how they verify.
+"""Signature algorithms: AlgorithmIdentifiers, the accepted algorithms, and verification.
 
 Encodings are those of RFC 4055 and 8017 (RSA), RFC 5758 (ECDSA), RFC 8410 (Ed25519) and RFC 9881 (ML-DSA):
 NULL parameters for RSA, none for the others.
@@ -58,15 +58,15 @@ _PKCS1: Final = padding.PKCS1v15()
 
 @dataclass(frozen=True, slots=True)
 class SignatureAlgorithm:
-    """A signature algorithm that verifies.
+    """An accepted signature algorithm.
 
-    :ivar der: the AlgorithmIdentifier as it was read, or as it is written.
+    :ivar der: the AlgorithmIdentifier, as received or as encoded by this CA.
     :ivar oid: dotted.
-    :ivar family: of the keys that make such signatures.
-    :ivar hash_name: ``SHA-256`` …; ``None`` for Ed25519 and ML-DSA, which hash by themselves.
-    :ivar key_type: the one key type that fits, for ML-DSA.
-    :ivar pss_salt: octets of salt for RSASSA-PSS; ``None`` for all others.
-    :ivar text: for people.
+    :ivar family: the family of the keys for this algorithm.
+    :ivar hash_name: ``SHA-256`` …; ``None`` for Ed25519 and ML-DSA, which include hashing.
+    :ivar key_type: the only matching key type, for Ed25519 and ML-DSA.
+    :ivar pss_salt: bytes of salt for RSASSA-PSS; ``None`` for all others.
+    :ivar text: the display name.
     """
 
     der: bytes
@@ -79,7 +79,7 @@ class SignatureAlgorithm:
 
     @property
     def hash(self) -> hashes.HashAlgorithm | None:
-        """The digest, where the algorithm has one apart."""
+        """The separate digest of the algorithm, or ``None``."""
         return None if self.hash_name is None else _HASHES[self.hash_name]
 
 
@@ -104,27 +104,27 @@ def _by_key_type() -> dict[str, SignatureAlgorithm]:
 
 
 def signature_algorithm(key: KeyDescription) -> SignatureAlgorithm:
-    """The algorithm by which an issuer with this key signs: SHA-256 with RSA, the curve's own strength for EC."""
+    """Return the algorithm with which an issuer signs: SHA-256 for RSA, the digest that matches the curve for EC."""
     return algorithm_for_key_type(key.text)
 
 
 def algorithm_for_key_type(key_type: str) -> SignatureAlgorithm:
-    """Like :func:`signature_algorithm`, for a key type such as ``RSA/2048`` or ``EC/prime256v1``.
+    """Return the algorithm of :func:`signature_algorithm` for a key type such as ``RSA/2048`` or ``EC/prime256v1``.
 
-    :raises UnsupportedAlgorithm: no such type.
+    :raises UnsupportedAlgorithm: the type is unknown.
     """
-    found = _BY_KEY_TYPE.get("RSA" if key_type.startswith("RSA/") else key_type)
-    if found is None:
+    algorithm = _BY_KEY_TYPE.get("RSA" if key_type.startswith("RSA/") else key_type)
+    if algorithm is None:
         raise UnsupportedAlgorithm("no such type of key", key_type=key_type)
-    return found
+    return algorithm
 
 
 def request_algorithm(key: KeyDescription, digest: str | None) -> SignatureAlgorithm:
-    """The algorithm by which a request is signed with its key.
+    """Return the algorithm to sign a CSR with its key.
 
-    :param digest: ``sha256`` … for RSA and EC; ``None``: as an issuer with that key signs.  Other keys hash by
-        themselves.
-    :raises UnsupportedAlgorithm: signatures with that digest are not accepted here.
+    :param digest: ``sha256`` … for RSA and EC; ``None`` selects the algorithm of :func:`signature_algorithm`.  Other
+        types of key ignore it.
+    :raises UnsupportedAlgorithm: signatures with that digest are not accepted.
     """
     by_hash = {KeyFamily.RSA: _RSA, KeyFamily.EC: _ECDSA}.get(key.family)
     if digest is None or by_hash is None:
@@ -138,10 +138,10 @@ def request_algorithm(key: KeyDescription, digest: str | None) -> SignatureAlgor
 
 @lru_cache(maxsize=256)
 def parse_algorithm(identifier: bytes) -> SignatureAlgorithm:
-    """A DER AlgorithmIdentifier of a signature.
+    """Parse the DER AlgorithmIdentifier of a signature.
 
-    :raises MalformedRequest: no such structure.
-    :raises UnsupportedAlgorithm: an algorithm that is never accepted, or one with wrong parameters.
+    :raises MalformedRequest: *identifier* is malformed.
+    :raises UnsupportedAlgorithm: the algorithm is never accepted, or has wrong parameters.
     """
     parts = der.parse(identifier, der.SEQUENCE).sub()
     if not 1 <= len(parts) <= 2:
@@ -149,7 +149,7 @@ def parse_algorithm(identifier: bytes) -> SignatureAlgorithm:
     oid = parts[0].oid()
     parameters = parts[1] if len(parts) == 2 else None
     if oid in _RSA:
-        # RFC 4055 section 5: NULL is sent, and its absence is accepted.
+        # RFC 4055 section 5: encoders write NULL, and decoders accept its absence.
         if parameters is not None and parameters.whole != b"\x05\x00":
             raise UnsupportedAlgorithm("the signature algorithm has parameters that do not belong there")
         return SignatureAlgorithm(identifier, oid, KeyFamily.RSA, _RSA[oid], f"RSA with {_RSA[oid]}")
@@ -168,7 +168,7 @@ def parse_algorithm(identifier: bytes) -> SignatureAlgorithm:
 
 
 def _parse_pss(identifier: bytes, parameters: der.Element | None) -> SignatureAlgorithm:
-    """RSASSA-PSS-params (RFC 4055 section 3.1); the defaults, which mean SHA-1, only when written out as such."""
+    """Parse RSASSA-PSS-params (RFC 4055 section 3.1); the digests must be explicit, as their default is SHA-1."""
     refusal = "RSASSA-PSS is accepted with one of SHA-256, SHA-384, SHA-512 for both of its digests"
     fields = {part.tag: part.sub() for part in (parameters.expect(der.SEQUENCE).sub() if parameters else [])}
     digest, mask = fields.get(0xA0), fields.get(0xA1)
@@ -221,22 +221,22 @@ def verify_signature(
 ) -> SignatureAlgorithm:
     """Verify *signature* over *data*; return its algorithm.
 
-    :param algorithm: DER AlgorithmIdentifier of the signature.
-    :param failure: makes the error for a signature that does not verify from its public message.
-    :raises MalformedRequest: *algorithm* is no AlgorithmIdentifier.
-    :raises UnsupportedAlgorithm: it is not accepted, SHA-1 and MD5 only when allowed.
-    :raises ProofOfPossessionFailed: or what *failure* makes, when the signature does not verify.
+    :param algorithm: the DER AlgorithmIdentifier of the signature.
+    :param failure: builds the error for a signature that does not verify, from the public message.
+    :raises MalformedRequest: *algorithm* is not an AlgorithmIdentifier.
+    :raises UnsupportedAlgorithm: the algorithm is not accepted; SHA-1 and MD5 require permission.
+    :raises ProofOfPossessionFailed: the signature does not verify; *failure* may build another error.
     """
-    known = parse_algorithm(algorithm)
-    if (known.hash_name == "SHA-1" and not allow_sha1) or (known.hash_name == "MD5" and not allow_md5):
-        raise UnsupportedAlgorithm(f"signatures with {known.hash_name} are not accepted")
-    if known.family is not key.family or known.key_type not in (None, key.text):
-        raise failure(f"a signature by {known.text} can't be made with the key {key.text}")
+    parsed = parse_algorithm(algorithm)
+    if (parsed.hash_name == "SHA-1" and not allow_sha1) or (parsed.hash_name == "MD5" and not allow_md5):
+        raise UnsupportedAlgorithm(f"signatures with {parsed.hash_name} are not accepted")
+    if parsed.family is not key.family or parsed.key_type not in (None, key.text):
+        raise failure(f"a signature by {parsed.text} can't be made with the key {key.text}")
     try:
-        _verify(key.public_key, known, signature, data)
+        _verify(key.public_key, parsed, signature, data)
     except (InvalidSignature, ValueError, PycaUnsupported) as error:
         raise failure("the signature does not verify with the public key") from error
-    return known
+    return parsed
 
 
 def _verify(key: PublicKey, algorithm: SignatureAlgorithm, signature: bytes, data: bytes) -> None:

@@ -1,6 +1,6 @@
-"""Public keys: what a SubjectPublicKeyInfo holds, and whether this authority accepts such a key.
+"""Public keys: description of a SubjectPublicKeyInfo, and checks whether the CA accepts the key.
 
-Kind and lengths are read by :mod:`pikachu.x509.loading`; the checks on the key itself follow NIST SP 800-56A and
+:mod:`pikachu.x509.loading` parses the type and the lengths; the checks on the key itself follow NIST SP 800-56A and
 800-89.
 """
 
@@ -47,8 +47,8 @@ __all__ = [
 class KeyDescription:
     """A public key that passed every check.
 
-    :ivar text: its type: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44``.
-    :ivar bits: of the modulus or the field; of the public key's encoding for ML-DSA.
+    :ivar text: the key type: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44``.
+    :ivar bits: size of the modulus or the field; for ML-DSA, of the encoded public key.
     :ivar curve: OpenSSL's name of the curve, for EC keys.
     :ivar spki: the DER SubjectPublicKeyInfo.
     :ivar key_octets: the content of its BIT STRING.
@@ -65,12 +65,12 @@ class KeyDescription:
 
     @cached_property
     def key_id(self) -> bytes:
-        """SHA-256 of the SubjectPublicKeyInfo: finds the key again in the database."""
+        """The SHA-256 of the SubjectPublicKeyInfo, which identifies the key in the database."""
         return hashlib.sha256(self.spki).digest()
 
     @cached_property
     def ski(self) -> bytes:
-        """SHA-1 of the BIT STRING's content: the subjectKeyIdentifier (RFC 5280 section 4.2.1.2, method 1)."""
+        """The SHA-1 of the BIT STRING's content: the subjectKeyIdentifier (RFC 5280 section 4.2.1.2, method 1)."""
         return hashlib.sha1(self.key_octets, usedforsecurity=False).digest()
 
 
@@ -80,13 +80,13 @@ _PRIMES: Final = tuple(n for n in range(3, 2000) if all(n % d for d in range(2, 
 _PRIMORIAL: Final = math.prod(_PRIMES)
 
 # ROCA (CVE-2017-15361): the primes of the affected chips are powers of 65537 modulo a product of small
-# primes, and so are their moduli.  Those primes below are the ones where the powers are few.
+# primes, and so are their moduli.  The primes below are those with few such powers.
 _ROCA_PRIMES: Final = (11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157)
 _ROCA_PRODUCT: Final = math.prod(_ROCA_PRIMES)
 _ROCA_POWERS: Final = tuple((p, frozenset(pow(65537, e, p) for e in range(p - 1))) for p in _ROCA_PRIMES)
 
-# The y coordinates of the Ed25519 points of order 1, 2, 4 and 8 (RFC 8032 section 5.1): for these
-# anybody can make a signature.
+# The y coordinates of the Ed25519 points of order 1, 2, 4 and 8 (RFC 8032 section 5.1): signatures for
+# these keys can be forged.
 _ED25519_P: Final = 2**255 - 19
 _ED25519_SMALL_ORDER: Final = frozenset(
     (
@@ -100,9 +100,9 @@ _ED25519_SMALL_ORDER: Final = frozenset(
 
 
 def describe_spki(spki: bytes) -> KeyDescription:
-    """The public key in a DER SubjectPublicKeyInfo.
+    """Check and describe the public key in a DER SubjectPublicKeyInfo.
 
-    :raises BadPublicKey: weak, not well formed, or of a kind that this authority does not certify.
+    :raises BadPublicKey: the key is weak, malformed, or of a type that the CA does not certify.
     """
     fields = read_public_key(spki)
     if fields.family is KeyFamily.RSA:
@@ -114,9 +114,9 @@ def describe_spki(spki: bytes) -> KeyDescription:
 
 
 def check_modulus(modulus: int) -> None:
-    """Look for moduli that are known to be easy to factor.
+    """Reject RSA moduli that are easy to factor.
 
-    :raises BadPublicKey: even, with a prime factor below 2000, or with the ROCA fingerprint (CVE-2017-15361).
+    :raises BadPublicKey: *modulus* has a prime factor below 2000, or the ROCA fingerprint (CVE-2017-15361).
     """
     if modulus % 2 == 0 or math.gcd(modulus, _PRIMORIAL) != 1:
         raise BadPublicKey("the RSA modulus has a small factor")

@@ -6,12 +6,12 @@ from pikachu.inspection.recognition.kinds import Decoded, Fact
 from pikachu.inspection.recognition.signed import moment
 from pikachu.x509.text.descriptions import algorithm_text
 from pikachu.x509.text.ocsp import (
-    Asked,
-    asked_for,
+    CertificateID,
     basic_response,
     nonce_of,
     ocsp_request_text,
     ocsp_response_text,
+    requested_certificates,
     response_status,
 )
 
@@ -22,7 +22,7 @@ def request(data: bytes) -> Decoded:
     :raises MalformedRequest: *data* is not an OCSP request.
     """
     text = ocsp_request_text(data)
-    certificate_ids = asked_for(data)
+    certificate_ids = requested_certificates(data)
     facts: tuple[Fact, ...] = (
         ("certificates", len(certificate_ids)),
         ("serials", tuple(certificate_id.serial for certificate_id in certificate_ids)),
@@ -44,8 +44,8 @@ def response(data: bytes) -> Decoded:
         facts += [
             ("responder", basic.responder),
             ("produced_at", moment(basic.produced_at)),
-            ("statuses", tuple(f"{answer.asked.serial}: {answer.status}" for answer in basic.answers)),
-            *_issuer([answer.asked for answer in basic.answers]),
+            ("statuses", tuple(f"{answer.certificate_id.serial}: {answer.status}" for answer in basic.answers)),
+            *_issuer([answer.certificate_id for answer in basic.answers]),
         ]
         if basic.answers:
             times = basic.answers[0].times
@@ -56,7 +56,7 @@ def response(data: bytes) -> Decoded:
     return Decoded(tuple(facts), text)
 
 
-def _issuer(certificate_ids: list[Asked]) -> list[Fact]:
+def _issuer(certificate_ids: list[CertificateID]) -> list[Fact]:
     """Return how the first CertID identifies the issuer."""
     if not certificate_ids:
         return []

@@ -1,7 +1,7 @@
-"""The one place that gives keys and certificates to a library.
+"""The only place that passes keys and certificates to a library.
 
-A library loads any kind of key: it proves the primes of a Diffie-Hellman key, or computes with numbers as large as a
-stranger writes, for seconds to minutes and with the GIL held.  So the kind, the lengths and the numbers of a key are
-read here first, within bounds, and only RSA, the named curves, Ed25519 and ML-DSA go on.  Begin with
-:func:`pikachu.x509.loading.public_keys.read_public_key`; private keys and certificates follow the same way.
+A library loads any type of key: it proves the primes of a Diffie-Hellman key, or computes with numbers as large as a
+client sends, for seconds to minutes and with the GIL held.  Therefore this package first parses the type, the lengths
+and the numbers of a key within bounds, and passes on only RSA, the named curves, Ed25519 and ML-DSA.  Start with
+:func:`pikachu.x509.loading.public_keys.read_public_key`; private keys and certificates work the same way.
 """

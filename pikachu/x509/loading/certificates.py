@@ -1,4 +1,4 @@
-"""Certificates as objects of the libraries, for the few that want them so: PKCS#12 files and TLS."""
+"""Certificates as objects of the libraries, for PKCS#12 files and TLS."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pikachu.x509.loading.public_keys import MESSAGES, RSABounds, read_public_ke
 
 
 def check_certificate_key(certificate: bytes, bounds: RSABounds = MESSAGES) -> None:
-    """Look at the key of a DER certificate before a library computes with it; nothing else in it is judged.
+    """Check only the key of a DER certificate, before a library computes with it.
 
-    :raises MalformedRequest: it is no certificate.
-    :raises BadPublicKey: its key is of a kind or size that is never loaded.
+    :raises MalformedRequest: *certificate* is malformed.
+    :raises BadPublicKey: the type or the size of its key is not accepted.
     """
     outer = der.parse(certificate, der.SEQUENCE).sub()
     fields = outer[0].expect(der.SEQUENCE).sub() if len(outer) == 3 else []
@@ -26,16 +26,16 @@ def check_certificate_key(certificate: bytes, bounds: RSABounds = MESSAGES) -> N
 
 
 def load_certificate(certificate: bytes) -> x509.Certificate:
-    """Return pyca/cryptography's object of a DER certificate.
+    """Return pyca/cryptography's object for a DER certificate.
 
-    :raises MalformedRequest: it is no certificate.
-    :raises BadPublicKey: its key is of a kind or size that is never loaded.
+    :raises MalformedRequest: *certificate* is malformed.
+    :raises BadPublicKey: the type or the size of its key is not accepted.
     """
     check_certificate_key(certificate)
     return x509.load_der_x509_certificate(certificate)
 
 
 def load_tls_certificate(certificate: bytes) -> crypto.X509:
-    """Return OpenSSL's object of a DER certificate; errors as :func:`load_certificate`."""
+    """Return OpenSSL's object for a DER certificate; errors as :func:`load_certificate`."""
     check_certificate_key(certificate)
     return crypto.load_certificate(crypto.FILETYPE_ASN1, certificate)

@@ -1,8 +1,8 @@
-"""Private keys without encryption: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017) and SEC 1 (RFC 5915).
+"""Unencrypted private keys: PKCS#8 (RFC 5958), PKCS#1 (RFC 8017) and SEC 1 (RFC 5915).
 
-Every number of a key is read and bounded here, and the key is made of the numbers: no library is given a file.  An
-RSA key is checked by arithmetic alone.  That its factors are prime is not proved: it takes seconds with the GIL held,
-and a key whose factors are not prime makes signatures that do not verify.
+Every number of a key is parsed within bounds, and the key is built from the numbers: no library parses the file.  An
+RSA key is checked by arithmetic only.  A primality test would take seconds with the GIL held, and a key with
+composite factors only makes signatures that do not verify.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ PrivateKey: TypeAlias = (
 )
 MLDSAKind: TypeAlias = type[mldsa.MLDSA44PrivateKey] | type[mldsa.MLDSA65PrivateKey] | type[mldsa.MLDSA87PrivateKey]
 
-#: The library's class of each curve, by OpenSSL's name of it.
+#: The library's class for each curve, by OpenSSL's name of the curve.
 CURVE_CLASSES: Final[dict[str, type[ec.EllipticCurve]]] = {
     "prime256v1": ec.SECP256R1,
     "secp384r1": ec.SECP384R1,
     "secp521r1": ec.SECP521R1,
     "secp256k1": ec.SECP256K1,
 }
-#: The name and the library's class of each kind of ML-DSA key.
+#: The name and the library's class for each ML-DSA parameter set.
 ML_DSA_KINDS: Final[dict[str, tuple[str, MLDSAKind]]] = {
     ML_DSA_44: ("mldsa44", mldsa.MLDSA44PrivateKey),
     ML_DSA_65: ("mldsa65", mldsa.MLDSA65PrivateKey),
     ML_DSA_87: ("mldsa87", mldsa.MLDSA87PrivateKey),
 }
-# Its private keys are RSA keys like others.
+# Private keys under this OID are ordinary RSA keys.
 _RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 _SEED_SIZE: Final = 32
 _PKCS1_NUMBERS: Final = 9
@@ -64,8 +64,8 @@ _OTHER_PUBLIC_KEY: Final = "the private key's file holds another key's public ke
 def load_unencrypted_key(data: bytes) -> PrivateKey:
     """Load a DER private key.
 
-    :raises MalformedRequest: it is none, or its parts do not belong together.
-    :raises UnsupportedAlgorithm: it is of a kind that is not accepted.
+    :raises MalformedRequest: *data* is malformed, or its parts do not match.
+    :raises UnsupportedAlgorithm: the type of the key is not accepted.
     :raises BadPublicKey: its size, curve or exponent is not accepted.
     """
     parts = der.parse(data, der.SEQUENCE).sub()
@@ -82,7 +82,7 @@ def load_unencrypted_key(data: bytes) -> PrivateKey:
 
 
 def _load_pkcs8(parts: list[der.Element]) -> PrivateKey:
-    """A OneAsymmetricKey (RFC 5958 section 2), whose optional public key must be the private key's."""
+    """Load a OneAsymmetricKey (RFC 5958 section 2), whose optional public key must match."""
     algorithm = parts[1].sub()
     content = parts[2].content
     if not 1 <= len(algorithm) <= 2:
@@ -114,7 +114,7 @@ def _load_pkcs8(parts: list[der.Element]) -> PrivateKey:
 
 
 def _load_pkcs1(parts: list[der.Element]) -> rsa.RSAPrivateKey:
-    """An RSAPrivateKey (RFC 8017 appendix A.1.2)."""
+    """Load an RSAPrivateKey (RFC 8017 appendix A.1.2)."""
     if len(parts) > 1:
         bound_modulus(parts[1].expect(der.INTEGER))
     if len(parts) > _PKCS1_NUMBERS:
@@ -146,9 +146,9 @@ def _load_pkcs1(parts: list[der.Element]) -> rsa.RSAPrivateKey:
 
 
 def _load_sec1(parts: list[der.Element], curve: Curve | None) -> ec.EllipticCurvePrivateKey:
-    """An ECPrivateKey (RFC 5915 section 3).
+    """Load an ECPrivateKey (RFC 5915 section 3).
 
-    :param curve: as PKCS#8 names it; ``None``: the key must name it itself.
+    :param curve: the curve in PKCS#8; ``None`` when the key itself must specify it.
     """
     if not 2 <= len(parts) <= 4 or parts[0].tag != der.INTEGER or parts[0].integer() != 1:
         raise MalformedRequest(_UNREADABLE)
@@ -156,14 +156,14 @@ def _load_sec1(parts: list[der.Element], curve: Curve | None) -> ec.EllipticCurv
     optional = {part.tag: der.parse(part.content) for part in parts[2:]}
     if not optional.keys() <= {0xA0, 0xA1}:
         raise MalformedRequest(_UNREADABLE)
-    own = curve_of(optional[0xA0]) if 0xA0 in optional or curve is None else curve
-    if curve not in (None, own):
+    key_curve = curve_of(optional[0xA0]) if 0xA0 in optional or curve is None else curve
+    if curve not in (None, key_curve):
         raise MalformedRequest("the private key names two curves")
-    # A leading zero byte more is what some write before a number.
-    if not 1 <= len(scalar) <= own.size + 1:
-        raise MalformedRequest(f"the private key has {len(scalar)} bytes; on its curve it has {own.size}")
+    # Some encoders prepend a zero byte.
+    if not 1 <= len(scalar) <= key_curve.size + 1:
+        raise MalformedRequest(f"the private key has {len(scalar)} bytes; on its curve it has {key_curve.size}")
     try:
-        key = ec.derive_private_key(int.from_bytes(scalar, "big"), CURVE_CLASSES[own.name]())
+        key = ec.derive_private_key(int.from_bytes(scalar, "big"), CURVE_CLASSES[key_curve.name]())
     except ValueError as error:
         raise MalformedRequest("the private key is no key of its curve") from error
     if 0xA1 in optional:
@@ -175,7 +175,7 @@ def _load_sec1(parts: list[der.Element], curve: Curve | None) -> ec.EllipticCurv
 
 
 def _load_ed25519(parameters: der.Element | None, content: bytes) -> ed25519.Ed25519PrivateKey:
-    """A CurvePrivateKey (RFC 8410 section 7)."""
+    """Load a CurvePrivateKey (RFC 8410 section 7)."""
     if parameters is not None:
         raise MalformedRequest("an Ed25519 private key has no parameters (RFC 8410 section 3)")
     seed = der.parse(content, der.OCTET_STRING).content
@@ -185,14 +185,14 @@ def _load_ed25519(parameters: der.Element | None, content: bytes) -> ed25519.Ed2
 
 
 def _load_ml_dsa(oid: str, parameters: der.Element | None, content: bytes) -> PrivateKey:
-    """The CHOICE of RFC 9881 section 6: seed [0], expandedKey, or both."""
+    """Load the CHOICE of RFC 9881 section 6: seed [0], expandedKey, or both."""
     name, kind = ML_DSA_KINDS[oid]
     if parameters is not None:
         raise MalformedRequest("an ML-DSA private key has no parameters (RFC 9881 section 2)")
     try:
         choice = der.parse(content)
     except MalformedRequest as error:
-        # OpenSSL can write the bare seed or the bare expanded key, which say nothing of which they are.
+        # OpenSSL can write a bare seed or a bare expanded key, whose form is not marked.
         raise MalformedRequest(_NO_ML_DSA_FORM) from error
     if choice.tag == 0x80:
         seed, expanded = choice.content, None

@@ -1,6 +1,6 @@
-"""Public keys as a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): read strictly, then loaded.
+"""Public keys as a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7): parsed strictly, then loaded.
 
-One key has one encoding here, and thereby one identifier.
+Only one encoding of a key is accepted, so that it has one identifier.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _EXPONENT_MAXIMUM_BITS: Final = 64
 
 
 class KeyFamily(StrEnum):
-    """The family of a key, as it stands before the slash of a key type."""
+    """The family of a key: the part of a key type before the slash."""
 
     RSA = "RSA"
     EC = "EC"
@@ -48,27 +48,27 @@ class KeyFamily(StrEnum):
 
 
 class RSABounds(NamedTuple):
-    """The smallest RSA key that is accepted; the largest has 8192 bits and an odd exponent of 64."""
+    """The smallest accepted RSA key; the largest has 8192 bits and an odd exponent of 64 bits."""
 
     minimum_bits: int
     minimum_exponent: int
 
 
-#: Keys that certificates are issued for, and those of CAs.
+#: For the keys of certificates and CAs.
 CERTIFIED: Final = RSABounds(2048, 65537)
-#: Keys of devices that sign a message once, and are answered.
+#: For the keys of devices that only sign a message and receive the response.
 MESSAGES: Final = RSABounds(1024, 3)
 
 
 @dataclass(frozen=True, slots=True)
 class PublicKeyFields:
-    """A SubjectPublicKeyInfo whose kind and lengths a library may be given.
+    """A SubjectPublicKeyInfo with a type and lengths that are safe to load.
 
     :ivar text: the key type: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44``.
-    :ivar bits: of the modulus or the field; of the public key's encoding for ML-DSA.
+    :ivar bits: size of the modulus or the field; for ML-DSA, of the encoded public key.
     :ivar curve: OpenSSL's name of the curve, for EC keys.
     :ivar key_bytes: the content of the BIT STRING.
-    :ivar modulus: of an RSA key, else 0.
+    :ivar modulus: the modulus of an RSA key, else 0.
     """
 
     family: KeyFamily
@@ -83,8 +83,8 @@ class PublicKeyFields:
 class Curve(NamedTuple):
     """A named curve.
 
-    :ivar name: OpenSSL's.
-    :ivar size: bytes of one coordinate.
+    :ivar name: OpenSSL's name.
+    :ivar size: the size of a coordinate in bytes.
     """
 
     name: str
@@ -103,7 +103,7 @@ CURVES_BY_OID: Final = {curve.oid: curve for curve in CURVES}
 
 
 def _point_prefix(curve: Curve) -> bytes:
-    """Return what stands before the two coordinates of an uncompressed point (RFC 5480 section 2)."""
+    """Return the encoding before the two coordinates of an uncompressed point (RFC 5480 section 2)."""
     algorithm = der.sequence(der.oid(EC_PUBLIC_KEY), der.oid(curve.oid))
     whole = der.sequence(algorithm, der.bit_string(b"\x04" + bytes(2 * curve.size)))
     return whole[: -2 * curve.size]
@@ -120,9 +120,9 @@ _FAMILY_NAMES: Final = {KeyFamily.ML_DSA: "ML-DSA"}
 
 
 def read_public_key(spki: bytes, bounds: RSABounds = CERTIFIED) -> PublicKeyFields:
-    """Read a DER SubjectPublicKeyInfo; the key itself is not computed with.
+    """Parse a DER SubjectPublicKeyInfo, without computations on the key.
 
-    :raises BadPublicKey: it is malformed, too small or too large, or of a kind that is never loaded.
+    :raises BadPublicKey: the key is malformed, too small or too large, or of a type that is not accepted.
     """
     for prefix, curve in _POINT_PREFIXES:
         if spki.startswith(prefix):
@@ -138,9 +138,9 @@ def read_public_key(spki: bytes, bounds: RSABounds = CERTIFIED) -> PublicKeyFiel
 
 
 def load_public_key(fields: PublicKeyFields) -> PublicKey:
-    """Give a key that was read to the library.
+    """Load a parsed key with the library.
 
-    :raises BadPublicKey: its point is not on its curve, or the library refuses it otherwise.
+    :raises BadPublicKey: its point is not on its curve, or the library rejects it for another reason.
     """
     try:
         return cast(PublicKey, serialization.load_der_public_key(fields.spki))
@@ -156,18 +156,18 @@ def rsa_public_key_info(modulus: bytes, exponent: bytes) -> bytes:
 
 
 def bound_modulus(modulus: der.Element) -> None:
-    """Refuse a modulus by its length, before it becomes a number.
+    """Reject a modulus by its length, before converting it to a number.
 
-    :raises BadPublicKey: it is larger than any key that is accepted.
+    :raises BadPublicKey: the modulus is larger than that of the largest accepted key.
     """
     if modulus.end - modulus.start > RSA_MAXIMUM_BITS // 8 + 1:
         raise BadPublicKey(f"the RSA key is larger than {RSA_MAXIMUM_BITS} bits")
 
 
 def curve_of(parameters: der.Element | None) -> Curve:
-    """Return the curve that the parameters of an EC key name.
+    """Return the curve in the parameters of an EC key.
 
-    :raises BadPublicKey: none, written out in numbers, or another one than the four that are accepted.
+    :raises BadPublicKey: the curve is absent, explicit, or not one of the four accepted ones.
     """
     if parameters is None:
         raise BadPublicKey("the EC key names no curve")

@@ -1,4 +1,4 @@
-"""Certificate templates and extension policies: OpenSSL-style texts, read strictly (TPL-1, TPL-2)."""
+"""Certificate templates and extension policies: OpenSSL-style texts, parsed strictly (TPL-1, TPL-2)."""
 
 from pikachu.x509.template.context import VARIABLES, ExtensionContext
 from pikachu.x509.template.profile import ProfileTemplate, parse

@@ -1,4 +1,4 @@
-"""The small language of ``ASN1:`` values: ASN1_generate_nconf(3) of OpenSSL 3.0."""
+"""The syntax of ``ASN1:`` values: ASN1_generate_nconf(3) of OpenSSL 3.0."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ _TIMES: Final = {
 
 @dataclass(slots=True)
 class _Wrap:
-    """One element around another: its tag octets, and whether a BIT STRING's octet for unused bits precedes."""
+    """An element around another: its identifier octets, and whether a BIT STRING's byte of unused bits follows."""
 
     tag: bytes
     padded: bool
@@ -115,16 +115,16 @@ class _Node:
     children: list[_Node] = field(default_factory=list)
 
 
-def generate(text: str, source: Source, place: Location) -> bytes:
-    """The DER of an ``ASN1:`` value, such as ``UTF8:hello`` or ``EXP:0,SEQUENCE:section``.
+def generate(text: str, source: Source, location: Location) -> bytes:
+    """Return the DER of an ``ASN1:`` value, such as ``UTF8:hello`` or ``EXP:0,SEQUENCE:section``.
 
-    :raises BadTemplate: with the line of the field that is wrong.
+    :raises BadTemplate: with the line of the invalid field.
     """
-    return _encode(_node(text, source, place, 0))
+    return _encode(_node(text, source, location, 0))
 
 
 def _encode(node: _Node) -> bytes:
-    """Nodes are at most MAXIMUM_DEPTH deep, so this recursion is bounded."""
+    """Encode a node; the recursion is bounded, since nodes are at most MAXIMUM_DEPTH deep."""
     if node.tag == der.SEQUENCE:
         encoded = der.sequence(*(_encode(child) for child in node.children))
     elif node.tag == der.SET:
@@ -140,8 +140,8 @@ def _encode(node: _Node) -> bytes:
     return encoded
 
 
-def _node(text: str, source: Source, place: Location, depth: int) -> _Node:
-    source.spend(place, len(text))
+def _node(text: str, source: Source, location: Location, depth: int) -> _Node:
+    source.spend(location, len(text))
     wraps: list[_Wrap] = []
     implicit: bytes | None = None
     form = "ASCII"
@@ -152,91 +152,91 @@ def _node(text: str, source: Source, place: Location, depth: int) -> _Node:
         if name in _TYPES:
             break
         if name not in _MODIFIERS:
-            raise place.unknown("ASN.1 type", name, (*_TYPES, *_MODIFIERS))
+            raise location.unknown("ASN.1 type", name, (*_TYPES, *_MODIFIERS))
         if not comma:
-            raise place.error(f"no ASN.1 type follows the modifier {quoted(name)}")
+            raise location.error(f"no ASN.1 type follows the modifier {quoted(name)}")
         rest = after
         if name in ("FORM", "FORMAT"):
             form = value
             if form not in _FORMATS:
-                raise place.unknown("format", form, _FORMATS)
+                raise location.unknown("format", form, _FORMATS)
             continue
         if name in ("IMP", "IMPLICIT"):
             if implicit is not None:
-                raise place.error("an implicit tag can't replace another one")
-            implicit = _tag(value, place, 0)
+                raise location.error("an implicit tag can't replace another one")
+            implicit = _tag(value, location, 0)
             continue
         if len(wraps) == _MAXIMUM_WRAPS:
-            raise place.error(f"more than {_MAXIMUM_WRAPS} explicit tags and wraps")
+            raise location.error(f"more than {_MAXIMUM_WRAPS} explicit tags and wraps")
         if name in ("EXP", "EXPLICIT"):
             if implicit is not None:
-                raise place.error("an implicit tag can't replace an explicit one")
-            wraps.append(_Wrap(_tag(value, place, 0x20), False))
+                raise location.error("an implicit tag can't replace an explicit one")
+            wraps.append(_Wrap(_tag(value, location, 0x20), False))
             continue
         if colon:
-            raise place.error(f"{name} takes no value")
+            raise location.error(f"{name} takes no value")
         tag = _WRAPS[name]
         if implicit is not None:
             tag = bytes((implicit[0] | tag[0] & 0x20,)) + implicit[1:]
             implicit = None
         wraps.append(_Wrap(tag, name == "BITWRAP"))
-    # What follows the type's colon is its value, commas and spaces included.
+    # The value extends from the colon to the end, including commas and spaces.
     _, colon, value = rest.lstrip(" \t").partition(":")
     if comma and not colon:
-        raise place.error(f"text follows {quoted(name)}")
+        raise location.error(f"text follows {quoted(name)}")
     node = _Node(_TYPES[name], wraps, implicit)
     if node.tag in (der.SEQUENCE, der.SET):
         if colon:
-            node.children = _children(value, source, place, depth)
+            node.children = _children(value, source, location, depth)
         return node
-    node.content = _content(node.tag, value, form, place)
+    node.content = _content(node.tag, value, form, location)
     return node
 
 
-def _children(name: str, source: Source, place: Location, depth: int) -> list[_Node]:
+def _children(name: str, source: Source, location: Location, depth: int) -> list[_Node]:
     if depth >= MAXIMUM_DEPTH:
-        raise place.error(f"more than {MAXIMUM_DEPTH} sections inside each other, or a section that contains itself")
+        raise location.error(f"more than {MAXIMUM_DEPTH} sections inside each other, or a section that contains itself")
     return [
-        _node(known.value, source, Location(place.what, known.line), depth + 1)
-        for known in source.section(name, place).fields.values()
+        _node(known.value, source, Location(location.what, known.line), depth + 1)
+        for known in source.section(name, location).fields.values()
     ]
 
 
-def _tag(text: str, place: Location, constructed: int) -> bytes:
-    """The identifier octets that a tag such as ``1`` or ``3A`` says (X.690 section 8.1.2)."""
+def _tag(text: str, location: Location, constructed: int) -> bytes:
+    """Return the identifier octets for a tag such as ``1`` or ``3A`` (X.690 section 8.1.2)."""
     match = _TAGGING.fullmatch(text.strip(" \t"))
     if match is None:
-        raise place.error(f"{quoted(text)} is no tag: a number, perhaps followed by U, A, P or C")
+        raise location.error(f"{quoted(text)} is no tag: a number, perhaps followed by U, A, P or C")
     number = int(match[1])
     first = _CLASSES[match[2]] | constructed
     if number < 0x1F:
         return bytes((first | number,))
-    octets = [number & 0x7F]
+    groups = [number & 0x7F]
     while number := number >> 7:
-        octets.append(0x80 | number & 0x7F)
-    return bytes((first | 0x1F, *reversed(octets)))
+        groups.append(0x80 | number & 0x7F)
+    return bytes((first | 0x1F, *reversed(groups)))
 
 
-def _content(tag: int, value: str, form: str, place: Location) -> bytes:
+def _content(tag: int, value: str, form: str, location: Location) -> bytes:
     if tag in (der.OCTET_STRING, der.BIT_STRING):
-        return _octets(tag, value, form, place)
+        return _byte_string(tag, value, form, location)
     if tag == der.NULL:
         if value:
-            raise place.error("NULL has no value")
+            raise location.error("NULL has no value")
         return b""
     if tag in _ALPHABETS or tag in (der.UTF8_STRING, der.UNIVERSAL_STRING):
-        return _characters(tag, value, form, place)
+        return _characters(tag, value, form, location)
     if form != "ASCII":
-        raise place.error(f"the format {form} does not fit that ASN.1 type")
+        raise location.error(f"the format {form} does not fit that ASN.1 type")
     if tag == der.BOOLEAN:
-        return b"\xff" if boolean(Item("BOOLEAN", value, place)) else b"\x00"
+        return b"\xff" if boolean(Item("BOOLEAN", value, location)) else b"\x00"
     if tag in (der.INTEGER, der.ENUMERATED):
-        return der.integer_content(integer(value, place, negative=True))
+        return der.integer_content(integer(value, location, negative=True))
     if tag == der.OBJECT_IDENTIFIER:
-        return der.parse(der.oid(object_identifier(value, place))).content
+        return der.parse(der.oid(object_identifier(value, location))).content
     shape, pattern, example = _TIMES[tag]
     if not shape.fullmatch(value) or not _is_time(value, pattern):
-        raise place.error(f"{quoted(value)} is no time of the form {example}")
+        raise location.error(f"{quoted(value)} is no time of the form {example}")
     return value.encode("ascii")
 
 
@@ -248,29 +248,29 @@ def _is_time(value: str, pattern: str) -> bool:
     return True
 
 
-def _octets(tag: int, value: str, form: str, place: Location) -> bytes:
+def _byte_string(tag: int, value: str, form: str, location: Location) -> bytes:
     if form == "BITLIST":
         if tag != der.BIT_STRING:
-            raise place.error("the format BITLIST is for BITSTRING")
-        bits = [integer(bit.strip(" \t"), place) for bit in value.split(",")]
+            raise location.error("the format BITLIST is for BITSTRING")
+        bits = [integer(bit.strip(" \t"), location) for bit in value.split(",")]
         if max(bits) > _MAXIMUM_BIT:
-            raise place.error(f"a bit's number is at most {_MAXIMUM_BIT}")
+            raise location.error(f"a bit's number is at most {_MAXIMUM_BIT}")
         return der.parse(der.named_bits(bits)).content
     if form == "UTF8":
-        raise place.error("the format UTF8 does not fit that ASN.1 type; use HEX or ASCII")
+        raise location.error("the format UTF8 does not fit that ASN.1 type; use HEX or ASCII")
     if form == "HEX":
-        octets = hexadecimal(value, place) if value else b""
+        data = hexadecimal(value, location) if value else b""
     else:
-        octets = value.encode("utf-8")
-    return b"\x00" + octets if tag == der.BIT_STRING else octets
+        data = value.encode("utf-8")
+    return b"\x00" + data if tag == der.BIT_STRING else data
 
 
-def _characters(tag: int, value: str, form: str, place: Location) -> bytes:
+def _characters(tag: int, value: str, form: str, location: Location) -> bytes:
     if form not in ("ASCII", "UTF8"):
-        raise place.error(f"the format {form} does not fit that ASN.1 type")
+        raise location.error(f"the format {form} does not fit that ASN.1 type")
     if form == "ASCII" and not value.isascii():
-        raise place.error(f"{quoted(value)} has characters outside ASCII; write FORMAT:UTF8 before the type")
+        raise location.error(f"{quoted(value)} has characters outside ASCII; write FORMAT:UTF8 before the type")
     alphabet = _ALPHABETS.get(tag)
     if alphabet is not None and not alphabet.fullmatch(value):
-        raise place.error(f"{quoted(value)} has characters that the ASN.1 type does not have")
+        raise location.error(f"{quoted(value)} has characters that the ASN.1 type does not have")
     return value.encode(_CODECS.get(tag, "utf-8"))

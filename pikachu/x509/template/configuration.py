@@ -1,7 +1,7 @@
-"""Reading configuration texts as OpenSSL 3.0 writes them (config(5)): sections of ``name = value`` lines.
+"""Parser for configuration texts in the syntax of OpenSSL 3.0 (config(5)): sections of ``name = value`` lines.
 
-Stricter than OpenSSL where it would silently drop something: a quotation that does not end, a name that
-stands twice in a section, text after ``]``, and ``.include`` are errors.
+It is stricter than OpenSSL, which silently ignores some errors: an unterminated quotation, a repeated name in a
+section, text after ``]``, and ``.include`` are errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 from pikachu.core.errors import BadTemplate
 
 MAXIMUM_TEXT: Final = 64 * 1024
-"""Octets of a text at most."""
+"""Maximum size of a text in bytes."""
 _MAXIMUM_EXPANDED: Final = 256 * 1024
 
 DEFAULT_SECTION: Final = "default"
@@ -32,13 +32,13 @@ _FORBIDDEN: Final = re.compile("[\\x00-\\x08\\x0e-\\x1f\\x7f\\ud800-\\udfff]|\\r
 
 
 def quoted(text: str) -> str:
-    """A piece of the text for an error message: short, on one line, in quotation marks."""
+    """Quote a part of the text for an error message: short and on one line."""
     shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
     return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown) + '"'
 
 
 def suggestion(text: str, known: Mapping[str, object] | list[str]) -> str:
-    """``, did you mean "x"?`` where a known name is close to *text*, else nothing."""
+    """Return ``, did you mean "x"?`` when a known name is similar to *text*, else an empty text."""
     if len(text) > _SHOWN:
         return ""
     folded = {name.lower(): name for name in known}
@@ -48,10 +48,10 @@ def suggestion(text: str, known: Mapping[str, object] | list[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One ``name = value`` of a section.
+    """A ``name = value`` of a section.
 
-    :ivar line: where it begins, from 1.
-    :ivar missing: a variable in it that has no value in this installation.
+    :ivar line: the first line, from 1.
+    :ivar missing: a variable in the text without a value in this installation.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Field:
     def value(self) -> str:
         """The value.
 
-        :raises BadTemplate: a variable in it has none; only who uses the field is concerned.
+        :raises BadTemplate: a variable in it has no value; raised only when the field is used.
         """
         if self.missing is not None:
             raise BadTemplate(self.line, f"the variable {quoted(self.missing)} has no value in this installation")
@@ -74,7 +74,7 @@ class Field:
 class Section:
     """A section and its fields in order.
 
-    :ivar line: where it first stands; 0 for the fields before any header.
+    :ivar line: the line of its first header; 0 for the fields before any header.
     """
 
     name: str
@@ -83,10 +83,10 @@ class Section:
 
 
 class Configuration:
-    """The sections of a text.
+    """A parsed text.
 
-    :param variables: values of ``$name`` that the text itself does not set.
-    :raises BadTemplate: with the line that is wrong.
+    :param variables: values for ``$name`` that the text itself does not set.
+    :raises BadTemplate: with the invalid line.
     """
 
     def __init__(self, text: str, variables: Mapping[str, str]) -> None:
@@ -102,7 +102,7 @@ class Configuration:
         self._read(text)
 
     def section(self, name: str) -> Section | None:
-        """The section of that name."""
+        """Return the section with that name, or ``None``."""
         return self.sections.get(name)
 
     def _read(self, text: str) -> None:
@@ -145,8 +145,8 @@ class Configuration:
             raise BadTemplate(number, f"{name.split('.')[1][:8]} is not accepted here")
         after = line[position:].lstrip(_SPACE)
         if not after.startswith("="):
-            found = line.split("=")[0].rstrip(_SPACE) if "=" in line else line
-            raise BadTemplate(number, f"expected name = value, found {quoted(found)}")
+            actual = line.split("=")[0].rstrip(_SPACE) if "=" in line else line
+            raise BadTemplate(number, f"expected name = value, found {quoted(actual)}")
         if not name:
             raise BadTemplate(number, "there is no name before the =")
         if name in target.fields:
@@ -172,7 +172,7 @@ class Configuration:
         self._current = self.sections.setdefault(name, Section(name, number))
 
     def _expand(self, text: str, section: Section, number: int) -> str:
-        """A value without its quotation marks, escapes and variables."""
+        """Return a value with its quotations, escapes and variables resolved."""
         parts: list[str] = []
         position = 0
         size = len(text)
@@ -207,7 +207,7 @@ class Configuration:
         return value
 
     def _variable(self, text: str, position: int, section: Section, number: int) -> tuple[str, int]:
-        """The value of the variable whose name begins at *position*, and where the text goes on."""
+        """Return the value of the variable whose name begins at *position*, and the position after it."""
         closing = _CLOSING.get(text[position : position + 1], "")
         if closing:
             position += 1
@@ -254,7 +254,7 @@ _INTERESTING: Final = re.compile(r"[#\\\"'`]")
 
 
 def _without_comment(line: str, number: int) -> str:
-    """The line up to a ``#`` outside quotations and escapes."""
+    """Return the line up to a ``#`` outside quotations and escapes."""
     position = 0
     while match := _INTERESTING.search(line, position):
         character = match[0]

@@ -1,4 +1,4 @@
-"""What extensions may depend on besides the text: the issuer, the subject, and variables."""
+"""The inputs of extensions besides the text: the issuer, the subject, and variables."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ VARIABLES: Final = {
     "ski": "00" * 20,
     "http_url": "http://ca.example",
 }
-"""The variables that a text may use without setting them, with the values that a check of the text uses."""
+"""The predefined variables of a text, with the values for validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtensionContext:
-    """One certificate's circumstances.
+    """The issuer, the subject and the variables of one certificate.
 
     :param subject_spki: DER SubjectPublicKeyInfo of the subject.
     :param subject_der: DER Name of the subject.
     :param issuer_key_identifier: the issuer's subjectKeyIdentifier; empty when it has none.
     :param issuer_issuer_der: DER Name of the issuer's own issuer (``authorityKeyIdentifier = issuer:always``).
-    :param issuer_serial: the serial of the issuer's certificate.
+    :param issuer_serial: the serial number of the issuer's certificate.
     :param issuer_names: the value of the issuer's subjectAltName extension (``issuerAltName = issuer:copy``).
     :param variables: see :data:`VARIABLES`; an empty value counts as none.
     """

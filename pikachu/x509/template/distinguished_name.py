@@ -30,10 +30,10 @@ MASKS: Final = {
     "pkix": ~_T61,
     "nombstr": ~(_BMP | _UTF8),
 }
-"""``string_mask`` of ``[ req ]``: which string types may be chosen from."""
+"""``string_mask`` of ``[ req ]``: the allowed string types."""
 
-# OID: (least and most characters, types, whether string_mask leaves the types alone).  RFC 5280 appendix A.1 and
-# RFC 2985; types and limits are those of OpenSSL, else the encodings would differ.
+# OID → (minimum and maximum characters, types, whether string_mask is ignored).  RFC 5280 appendix A.1 and
+# RFC 2985; types and limits are those of OpenSSL, for identical encodings.
 _RULES: Final = {
     "2.5.4.3": (1, 64, _DIRECTORY, False),
     "2.5.4.4": (1, 32768, _DIRECTORY, False),
@@ -73,49 +73,51 @@ _TYPES: Final = tuple(
 
 @dataclass(frozen=True, slots=True)
 class NameEntry:
-    """One attribute of a name: its type as it is written, such as ``1.OU`` or ``+CN``, and its value."""
+    """An attribute of a name: its key in the text, such as ``1.OU`` or ``+CN``, and its value."""
 
     key: str
     value: str
-    place: Location
+    location: Location
 
 
 def attribute_type(key: str) -> tuple[str, bool]:
-    """The type that a key names, and whether it joins the attribute before it (``+``).
+    """Return the type in a key, and whether ``+`` joins it to the previous attribute.
 
-    Up to the first ``.``, ``:`` or ``,`` it is only there to make keys differ (OpenSSL's rule).
+    A prefix up to the first ``.``, ``:`` or ``,`` only makes keys unique (OpenSSL's rule).
     """
     index = _INDEX.match(key)
     name = key if index is None else key[index.end() :]
     return (name[1:], True) if name.startswith("+") else (name, False)
 
 
-def attribute_oid(kind: str, place: Location) -> str:
-    """The OID of an attribute type.
+def attribute_oid(kind: str, location: Location) -> str:
+    """Return the OID of an attribute type.
 
-    :raises BadTemplate: the type is not known.
+    :raises BadTemplate: the type is unknown.
     """
-    return object_identifier(kind, place, "attribute type", _TYPES)
+    return object_identifier(kind, location, "attribute type", _TYPES)
 
 
-def encode_string(oid: str, value: str, mask: int, place: Location, *, secret: bool = False) -> bytes:
-    """A value of an attribute type, in the first string type of OpenSSL's order that is allowed and can hold it.
+def encode_string(oid: str, value: str, mask: int, location: Location, *, secret: bool = False) -> bytes:
+    """Encode a value of an attribute type in the first suitable string type, in OpenSSL's order.
 
     :param secret: keep the value out of error messages.
     """
-    least, most, types, fixed = _RULES.get(oid, _OTHERS)
+    minimum, maximum, types, ignores_mask = _RULES.get(oid, _OTHERS)
     shown = "the value" if secret else quoted(value)
-    if not least <= len(value) <= most:
+    if not minimum <= len(value) <= maximum:
         if not value:
-            raise place.error("the value is empty")
-        raise place.error(
-            f"{shown} must have {least} characters" if least == most else f"the value has more than {most} characters"
+            raise location.error("the value is empty")
+        raise location.error(
+            f"{shown} must have {minimum} characters"
+            if minimum == maximum
+            else f"the value has more than {maximum} characters"
         )
     if _CONTROL.search(value):
-        raise place.error("the value has control characters")
-    encoded = _choose(value, types if fixed else types & mask)
+        raise location.error("the value has control characters")
+    encoded = _choose(value, types if ignores_mask else types & mask)
     if encoded is None:
-        raise place.error(f"{shown} has characters that can't stand there")
+        raise location.error(f"{shown} has characters that can't stand there")
     return encoded
 
 
@@ -134,20 +136,20 @@ def _choose(value: str, types: int) -> bytes | None:
 
 
 def encode_name(entries: Iterable[NameEntry], mask: int) -> bytes:
-    """The DER Name, with one relative distinguished name for each entry that has no ``+``.
+    """Encode a Name, with one relative distinguished name for each entry without ``+``.
 
-    :raises BadTemplate: with the line of the entry that is wrong.
+    :raises BadTemplate: with the line of the invalid entry.
     """
     return der.sequence(*encode_rdns(entries, mask))
 
 
 def encode_rdns(entries: Iterable[NameEntry], mask: int) -> list[bytes]:
-    """The relative distinguished names, each a SET OF."""
+    """Encode the relative distinguished names, each a SET OF."""
     rdns: list[list[bytes]] = []
     for entry in entries:
         kind, joins = attribute_type(entry.key)
-        oid = attribute_oid(kind, entry.place)
-        attribute = der.sequence(der.oid(oid), encode_string(oid, entry.value, mask, entry.place))
+        oid = attribute_oid(kind, entry.location)
+        attribute = der.sequence(der.oid(oid), encode_string(oid, entry.value, mask, entry.location))
         if joins and rdns:
             rdns[-1].append(attribute)
         else:
@@ -156,9 +158,9 @@ def encode_rdns(entries: Iterable[NameEntry], mask: int) -> list[bytes]:
 
 
 def email_addresses(name_der: bytes) -> list[bytes]:
-    """The content octets of the emailAddress attributes in a DER Name, in order.
+    """Return the content octets of the emailAddress attributes in a DER Name, in order.
 
-    :raises MalformedRequest: it is no Name.
+    :raises MalformedRequest: *name_der* is not a Name.
     """
     return [
         value
@@ -169,12 +171,12 @@ def email_addresses(name_der: bytes) -> list[bytes]:
 
 
 def without_email_addresses(name_der: bytes) -> bytes:
-    """The Name without its emailAddress attributes (``email:move``)."""
+    """Return the Name without its emailAddress attributes (``email:move``)."""
     rdns = []
     for rdn in der.parse(name_der, der.SEQUENCE).children():
-        kept = [attribute.whole for attribute in rdn.children() if not _email(attribute)]
-        if kept:
-            rdns.append(der.set_of(kept))
+        attributes = [attribute.whole for attribute in rdn.children() if not _email(attribute)]
+        if attributes:
+            rdns.append(der.set_of(attributes))
     return der.sequence(*rdns)
 
 

@@ -1,4 +1,4 @@
-"""The extensions that a text may name, each from its value to DER (x509v3_config(5) of OpenSSL 3.0)."""
+"""Extensions of a text, encoded from their values (x509v3_config(5) of OpenSSL 3.0)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pikachu.x509.template.values import (
     Item,
     Location,
     Source,
-    ascii_octets,
+    ascii_bytes,
     base_name,
     boolean,
     hexadecimal,
@@ -30,7 +30,7 @@ from pikachu.x509.template.values import (
 )
 
 Value = bytes | Callable[[ExtensionContext], bytes | None]
-"""The DER inside extnValue, or how to make it; ``None`` leaves the extension out."""
+"""The DER inside extnValue, or a function that builds it; ``None`` omits the extension."""
 
 _KEY_USAGES: Final = (
     ("digitalSignature", "Digital Signature"),
@@ -63,64 +63,64 @@ _TLS_FEATURES: Final = {"status_request": 5, "status_request_v2": 17}
 _NO_CHECK: Final = frozenset(("", "ignored", "null", "true", "yes"))
 
 
-def _basic_constraints(value: str, source: Source, place: Location) -> bytes:
-    found: dict[str, Item] = {}
-    for item in source.items(value, place):
+def _basic_constraints(value: str, source: Source, location: Location) -> bytes:
+    fields: dict[str, Item] = {}
+    for item in source.items(value, location):
         if item.name not in ("CA", "pathlen"):
-            raise item.place.unknown("name", item.name, ("CA", "pathlen"))
-        if item.name in found:
-            raise item.place.error(f"{item.name} stands twice")
-        found[item.name] = item
+            raise item.location.unknown("name", item.name, ("CA", "pathlen"))
+        if item.name in fields:
+            raise item.location.error(f"{item.name} stands twice")
+        fields[item.name] = item
     parts = b""
-    authority = "CA" in found and boolean(found["CA"])
+    authority = "CA" in fields and boolean(fields["CA"])
     if authority:
         parts += der.boolean(True)
-    if "pathlen" in found:
-        length = found["pathlen"]
+    if "pathlen" in fields:
+        length = fields["pathlen"]
         if not authority:
-            raise length.place.error("pathlen needs CA:TRUE (RFC 5280 section 4.2.1.9)")
-        parts += der.integer(integer(length.text(), length.place))
+            raise length.location.error("pathlen needs CA:TRUE (RFC 5280 section 4.2.1.9)")
+        parts += der.integer(integer(length.text(), length.location))
     return der.tlv(der.SEQUENCE, parts)
 
 
 def _bits(names: tuple[tuple[str, str], ...]) -> Callable[[str, Source, Location], bytes]:
     numbers = {name: number for number, both in enumerate(names) for name in both}
 
-    def build(value: str, source: Source, place: Location) -> bytes:
+    def build(value: str, source: Source, location: Location) -> bytes:
         bits = set()
-        for item in source.items(value, place):
+        for item in source.items(value, location):
             if item.name not in numbers or item.value:
-                raise item.place.unknown("name", item.name, numbers)
+                raise item.location.unknown("name", item.name, numbers)
             bits.add(numbers[item.name])
         return der.named_bits(bits)
 
     return build
 
 
-def _extended_key_usage(value: str, source: Source, place: Location) -> bytes:
+def _extended_key_usage(value: str, source: Source, location: Location) -> bytes:
     purposes = []
-    for item in source.items(value, place):
-        # In a section the purposes are the values; the names only differ.
+    for item in source.items(value, location):
+        # In a section the values are the purposes; the names only need to be unique.
         name = item.name if item.value is None else item.value
-        purpose = der.oid(object_identifier(name, item.place, "purpose", _PURPOSES))
+        purpose = der.oid(object_identifier(name, item.location, "purpose", _PURPOSES))
         if purpose in purposes:
-            raise item.place.error(f"{quoted(name)} stands twice")
+            raise item.location.error(f"{quoted(name)} stands twice")
         purposes.append(purpose)
     return der.sequence(*purposes)
 
 
-def _subject_key_identifier(value: str, source: Source, place: Location) -> Value:
+def _subject_key_identifier(value: str, source: Source, location: Location) -> Value:
     if value == "none":
         return lambda _: None
     if value == "hash":
         return lambda context: der.octet_string(key_identifier(context.subject_spki))
-    return der.octet_string(hexadecimal(value, place))
+    return der.octet_string(hexadecimal(value, location))
 
 
 def key_identifier(spki_der: bytes) -> bytes:
-    """SHA-1 of the BIT STRING's content (RFC 5280 section 4.2.1.2, method 1).
+    """Return the SHA-1 of the BIT STRING's content (RFC 5280 section 4.2.1.2, method 1).
 
-    :raises MalformedRequest: no SubjectPublicKeyInfo.
+    :raises MalformedRequest: *spki_der* is not a SubjectPublicKeyInfo.
     """
     parts = der.parse(spki_der, der.SEQUENCE).sub()
     if len(parts) != 2:
@@ -128,29 +128,29 @@ def key_identifier(spki_der: bytes) -> bytes:
     return hashlib.sha1(parts[1].expect(der.BIT_STRING).content[1:], usedforsecurity=False).digest()
 
 
-def _authority_key_identifier(value: str, source: Source, place: Location) -> Value:
+def _authority_key_identifier(value: str, source: Source, location: Location) -> Value:
     if source.for_request:
-        raise place.error("a request has no issuer yet; leave it to the extensions of the certificate")
-    items = source.items(value, place)
+        raise location.error("a request has no issuer yet; leave it to the extensions of the certificate")
+    items = source.items(value, location)
     if [(item.name, item.value) for item in items] == [("none", None)]:
         return lambda _: None
-    wanted: dict[str, bool] = {}
+    options: dict[str, bool] = {}
     for item in items:
         if item.name not in ("keyid", "issuer"):
-            raise item.place.unknown("name", item.name, ("keyid", "issuer", "none"))
+            raise item.location.unknown("name", item.name, ("keyid", "issuer", "none"))
         if item.value not in (None, "always"):
-            raise item.place.error(f"{item.name} takes no value but always")
-        if item.name in wanted:
-            raise item.place.error(f"{item.name} stands twice")
-        wanted[item.name] = item.value == "always"
-    key, issuer, always = "keyid" in wanted, "issuer" in wanted, wanted.get("issuer", False)
+            raise item.location.error(f"{item.name} takes no value but always")
+        if item.name in options:
+            raise item.location.error(f"{item.name} stands twice")
+        options[item.name] = item.value == "always"
+    key, issuer, always = "keyid" in options, "issuer" in options, options.get("issuer", False)
 
     def build(context: ExtensionContext) -> bytes | None:
         parts = b""
         if key and context.issuer_key_identifier:
             parts += der.implicit(0, context.issuer_key_identifier)
-        elif wanted.get("keyid", False):
-            raise place.error("the issuing CA's certificate has no subjectKeyIdentifier")
+        elif options.get("keyid", False):
+            raise location.error("the issuing CA's certificate has no subjectKeyIdentifier")
         if issuer and (always or not parts):
             parts += der.explicit(1, der.explicit(4, context.issuer_issuer_der))
             parts += der.implicit(2, der.integer_content(context.issuer_serial))
@@ -159,13 +159,13 @@ def _authority_key_identifier(value: str, source: Source, place: Location) -> Va
     return build
 
 
-def _alternative_names(value: str, source: Source, place: Location) -> Value:
-    """subjectAltName: names, and ``email:copy`` (in a request also ``email:move``) where the addresses go."""
+def _alternative_names(value: str, source: Source, location: Location) -> Value:
+    """Encode subjectAltName: names, and ``email:copy`` (in a CSR also ``email:move``) for the subject's addresses."""
     parts: list[bytes | None] = []
-    for item in source.items(value, place):
+    for item in source.items(value, location):
         if base_name(item.name) == "email" and item.value in ("copy", "move"):
             if item.value == "move" and not source.for_request:
-                raise item.place.error("email:move would change the subject of the request; write email:copy")
+                raise item.location.error("email:move would change the subject of the request; write email:copy")
             source.moves_email = source.moves_email or item.value == "move"
             parts.append(None)
         else:
@@ -181,12 +181,12 @@ def _alternative_names(value: str, source: Source, place: Location) -> Value:
     return build
 
 
-def _issuer_alternative_names(value: str, source: Source, place: Location) -> Value:
+def _issuer_alternative_names(value: str, source: Source, location: Location) -> Value:
     parts: list[bytes | None] = []
-    for item in source.items(value, place):
+    for item in source.items(value, location):
         if base_name(item.name) == "issuer" and item.value == "copy":
             if source.for_request:
-                raise item.place.error("a request has no issuer yet")
+                raise item.location.error("a request has no issuer yet")
             parts.append(None)
         else:
             parts.append(general_name(item, source))
@@ -202,25 +202,25 @@ def _issuer_alternative_names(value: str, source: Source, place: Location) -> Va
     return build
 
 
-def _information_access(value: str, source: Source, place: Location) -> bytes:
+def _information_access(value: str, source: Source, location: Location) -> bytes:
     descriptions = []
-    for item in source.items(value, place):
+    for item in source.items(value, location):
         method, semicolon, kind = item.name.partition(";")
         if not semicolon:
-            raise item.place.error(f"{quoted(item.name)} is written method;kind:name, such as OCSP;URI:http://…")
-        oid = der.oid(object_identifier(method, item.place, "access method", _ACCESS_METHODS))
-        descriptions.append(der.sequence(oid, general_name(Item(kind, item.value, item.place), source)))
+            raise item.location.error(f"{quoted(item.name)} is written method;kind:name, such as OCSP;URI:http://…")
+        oid = der.oid(object_identifier(method, item.location, "access method", _ACCESS_METHODS))
+        descriptions.append(der.sequence(oid, general_name(Item(kind, item.value, item.location), source)))
     return der.sequence(*descriptions)
 
 
-def _name_constraints(value: str, source: Source, place: Location) -> bytes:
+def _name_constraints(value: str, source: Source, location: Location) -> bytes:
     permitted: list[bytes] = []
     excluded: list[bytes] = []
-    for item in source.items(value, place):
+    for item in source.items(value, location):
         which, semicolon, kind = item.name.partition(";")
         if not semicolon or which not in ("permitted", "excluded"):
-            raise item.place.error(f"{quoted(item.name)} is written permitted;kind:name or excluded;kind:name")
-        base = general_name(Item(kind, item.value, item.place), source, constraint=True)
+            raise item.location.error(f"{quoted(item.name)} is written permitted;kind:name or excluded;kind:name")
+        base = general_name(Item(kind, item.value, item.location), source, constraint=True)
         (permitted if which == "permitted" else excluded).append(der.sequence(base))
     parts = b""
     if permitted:
@@ -230,58 +230,58 @@ def _name_constraints(value: str, source: Source, place: Location) -> bytes:
     return der.tlv(der.SEQUENCE, parts)
 
 
-def _policy_constraints(value: str, source: Source, place: Location) -> bytes:
+def _policy_constraints(value: str, source: Source, location: Location) -> bytes:
     known = ("requireExplicitPolicy", "inhibitPolicyMapping")
-    found: dict[str, bytes] = {}
-    for item in source.items(value, place):
+    fields: dict[str, bytes] = {}
+    for item in source.items(value, location):
         if item.name not in known:
-            raise item.place.unknown("name", item.name, known)
-        if item.name in found:
-            raise item.place.error(f"{item.name} stands twice")
-        number = der.integer_content(integer(item.text(), item.place))
-        found[item.name] = der.implicit(known.index(item.name), number)
-    return der.sequence(*(found[name] for name in known if name in found))
+            raise item.location.unknown("name", item.name, known)
+        if item.name in fields:
+            raise item.location.error(f"{item.name} stands twice")
+        number = der.integer_content(integer(item.text(), item.location))
+        fields[item.name] = der.implicit(known.index(item.name), number)
+    return der.sequence(*(fields[name] for name in known if name in fields))
 
 
-def _policy_mappings(value: str, source: Source, place: Location) -> bytes:
+def _policy_mappings(value: str, source: Source, location: Location) -> bytes:
     return der.sequence(
         *(
             der.sequence(
-                der.oid(object_identifier(item.name, item.place, "policy")),
-                der.oid(object_identifier(item.text(), item.place, "policy")),
+                der.oid(object_identifier(item.name, item.location, "policy")),
+                der.oid(object_identifier(item.text(), item.location, "policy")),
             )
-            for item in source.items(value, place)
+            for item in source.items(value, location)
         )
     )
 
 
-def _inhibit_any_policy(value: str, source: Source, place: Location) -> bytes:
-    return der.integer(integer(value, place))
+def _inhibit_any_policy(value: str, source: Source, location: Location) -> bytes:
+    return der.integer(integer(value, location))
 
 
-def _tls_feature(value: str, source: Source, place: Location) -> bytes:
+def _tls_feature(value: str, source: Source, location: Location) -> bytes:
     features = []
-    for item in source.items(value, place):
+    for item in source.items(value, location):
         name = item.name if item.value is None else item.value
         number = _TLS_FEATURES.get(name.lower())
         if number is None:
             if not name.isdecimal():
-                raise item.place.unknown("TLS feature", name, _TLS_FEATURES)
-            number = integer(name, item.place)
+                raise item.location.unknown("TLS feature", name, _TLS_FEATURES)
+            number = integer(name, item.location)
             if number > 0xFFFF:
-                raise item.place.error(f"{quoted(name)} is larger than 65535")
+                raise item.location.error(f"{quoted(name)} is larger than 65535")
         features.append(der.integer(number))
     return der.sequence(*features)
 
 
-def _no_check(value: str, source: Source, place: Location) -> bytes:
+def _no_check(value: str, source: Source, location: Location) -> bytes:
     if value.lower() not in _NO_CHECK:
-        raise place.error(f"it has no value; write noCheck = ignored instead of {quoted(value)}")
+        raise location.error(f"it has no value; write noCheck = ignored instead of {quoted(value)}")
     return der.null()
 
 
-def _netscape_text(value: str, source: Source, place: Location) -> bytes:
-    return der.tlv(der.IA5_STRING, ascii_octets(value, place))
+def _netscape_text(value: str, source: Source, location: Location) -> bytes:
+    return der.tlv(der.IA5_STRING, ascii_bytes(value, location))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,7 +321,7 @@ _KINDS: Final = {
         ("nsSslServerName", _netscape_text),
     )
 }
-# What a value given as DER: or ASN1: begins with; what else would stand there breaks whoever reads it.
+# The outer tag of a DER: or ASN1: value; any other one would break relying parties.
 _TAGS: Final[Mapping[str, int]] = {
     "2.5.29.14": der.OCTET_STRING,
     "2.5.29.15": der.BIT_STRING,
@@ -337,15 +337,15 @@ _TAGS: Final[Mapping[str, int]] = {
 
 
 def is_extension_name(name: str) -> bool:
-    """Whether a field of that name is an extension: by name or OID."""
+    """Return whether *name* is the name or OID of an extension."""
     return name in _KINDS or (name[:2] in ("0.", "1.", "2.") and name.replace(".", "").isdecimal())
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """An extension of a text: finished, or waiting for what it depends on.
+    """A parsed extension: constant, or built for each certificate.
 
-    :ivar finished: ``None`` where *build* makes the value.
+    :ivar finished: ``None`` when *build* returns the value.
     """
 
     oid: str
@@ -355,56 +355,56 @@ class Compiled:
     build: Callable[[ExtensionContext], bytes | None] | None
 
     def extension(self, context: ExtensionContext) -> Extension | None:
-        """The extension of one certificate; ``None`` when it is left out."""
+        """Return the extension for one certificate, or ``None`` to omit it."""
         if self.finished is not None or self.build is None:
             return self.finished
         value = self.build(context)
         return None if value is None else Extension(self.oid, self.critical, value)
 
 
-def compile_extension(known: Field, source: Source) -> Compiled:
-    """Read one ``name = [critical,] value`` of a section.
+def compile_extension(setting: Field, source: Source) -> Compiled:
+    """Parse a ``name = [critical,] value`` of a section.
 
-    :raises BadTemplate: with the line that is wrong.
+    :raises BadTemplate: with the invalid line.
     """
-    name = known.name
-    place = Location(name, known.line)
-    value = known.value
+    name = setting.name
+    location = Location(name, setting.line)
+    value = setting.value
     critical = value.startswith("critical,")
     if critical:
         value = value.removeprefix("critical,").lstrip(" \t")
     if value.startswith(("DER:", "ASN1:")):
-        oid = object_identifier(name, place, "extension", _KINDS)
-        result: Value = _generic(oid, value, source, place)
+        oid = object_identifier(name, location, "extension", _KINDS)
+        result: Value = _generic(oid, value, source, location)
     else:
         kind = _KINDS.get(name)
         if kind is None:
             if is_extension_name(name):
-                raise place.error("an extension named by its OID has a value that begins with ASN1: or DER:")
-            raise BadTemplate(known.line, f"unknown extension {quoted(name)}{suggestion(name, _KINDS)}")
+                raise location.error("an extension named by its OID has a value that begins with ASN1: or DER:")
+            raise BadTemplate(setting.line, f"unknown extension {quoted(name)}{suggestion(name, _KINDS)}")
         if not value and name not in ("noCheck",):
-            raise place.error("it has no value")
+            raise location.error("it has no value")
         oid = kind.oid
-        result = kind.build(value, source, place)
+        result = kind.build(value, source, location)
     if isinstance(result, bytes):
-        return Compiled(oid, critical, known.line, Extension(oid, critical, result), None)
-    return Compiled(oid, critical, known.line, None, result)
+        return Compiled(oid, critical, setting.line, Extension(oid, critical, result), None)
+    return Compiled(oid, critical, setting.line, None, result)
 
 
-def _generic(oid: str, value: str, source: Source, place: Location) -> bytes:
+def _generic(oid: str, value: str, source: Source, location: Location) -> bytes:
     form, _, text = value.partition(":")
     text = text.lstrip(" \t")
     if form == "ASN1":
         if not text:
-            raise place.error("nothing follows ASN1:")
-        content = asn1.generate(text, source, place)
+            raise location.error("nothing follows ASN1:")
+        content = asn1.generate(text, source, location)
     else:
-        content = hexadecimal(text, place)
+        content = hexadecimal(text, location)
         try:
             der.parse(content)
         except MalformedRequest as error:
-            raise place.error(f"the value is not one DER element: {error.public}") from None
+            raise location.error(f"the value is not one DER element: {error.public}") from None
     expected = _TAGS.get(oid)
     if expected is not None and content[0] != expected:
-        raise place.error(f"the value must begin with the tag 0x{expected:02x}, not 0x{content[0]:02x}")
+        raise location.error(f"the value must begin with the tag 0x{expected:02x}, not 0x{content[0]:02x}")
     return content

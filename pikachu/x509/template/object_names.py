@@ -1,10 +1,10 @@
-"""The names of object identifiers that OpenSSL 3.0 knows and that certificates and requests use."""
+"""The names in OpenSSL 3.0 of the object identifiers that certificates and CSRs use."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Short name, long name (where it is another), OID; compared with the case as it is, like OpenSSL does.
+# Short name, long name (if different), OID; compared case-sensitively, as in OpenSSL.
 _NAMES: Final = """
 UID|userId|0.9.2342.19200300.100.1.1
 textEncodedORAddress||0.9.2342.19200300.100.1.2

@@ -1,4 +1,4 @@
-"""Certificate templates: a text with ``[ req ]``, ``[ v3_ext ]`` or both, read once and used for many certificates."""
+"""Certificate templates: texts with ``[ req ]``, ``[ v3_ext ]`` or both, parsed once for many certificates."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pikachu.x509.template.values import Source
 
 _REQUEST: Final = "req"
 _EXTENSIONS: Final = "v3_ext"
-_KEPT: Final = 64
+_MAXIMUM_CACHED: Final = 64
 _NO_VARIABLES: Final = dict.fromkeys(VARIABLES, "")
 
 
 class ProfileTemplate:
-    """A text that was found right; see :func:`parse`.
+    """A validated template; see :func:`parse`.
 
-    :ivar text: as it was given.
-    :ivar usages: ``req`` where it configures requests, ``ext`` where it configures certificates (TPL-1).
-    :ivar variables: the variables of the context that it uses.
+    :ivar text: the source text.
+    :ivar usages: ``req`` if it configures CSRs, ``ext`` if it configures certificates (TPL-1).
+    :ivar variables: the predefined variables that it uses.
     """
 
     def __init__(self, text: str) -> None:
@@ -38,31 +38,31 @@ class ProfileTemplate:
             usage for usage, section in (("req", request), ("ext", extensions)) if section is not None
         )
         self.variables = frozenset(configuration.used)
-        # Both are read now, with stand-ins for the variables, so that a wrong text is found before it is stored.
+        # Compile both now, with sample values of the variables, to detect errors before the text is stored.
         if request is not None:
             compile_request(configuration, request)
         compiled = _compile(configuration, extensions)
-        self._kept: dict[tuple[str, ...], tuple[Compiled, ...]] = {}
+        self._cache: dict[tuple[str, ...], tuple[Compiled, ...]] = {}
         if not self.variables:
-            self._kept[()] = compiled
+            self._cache[()] = compiled
 
     def extensions(self, context: ExtensionContext) -> tuple[Extension, ...]:
-        """The extensions of one certificate, in the order of the text; none when the text has no usage ``ext``.
+        """Return the extensions of one certificate, in the order of the text; none without usage ``ext``.
 
-        :raises BadTemplate: a variable has no value in the context, or makes an extension wrong.
+        :raises BadTemplate: a variable has no value in the context, or makes an extension invalid.
         """
-        found = (known.extension(context) for known in self._compiled(context.variables))
-        return tuple(extension for extension in found if extension is not None)
+        extensions = (compiled.extension(context) for compiled in self._compiled(context.variables))
+        return tuple(extension for extension in extensions if extension is not None)
 
     def names(self, oid: str, variables: Mapping[str, str]) -> bool:
-        """Whether the text names that extension, also where it comes to nothing for some certificate."""
-        return any(known.oid == oid for known in self._compiled(variables))
+        """Return whether the text contains that extension, even if it is omitted for some certificates."""
+        return any(compiled.oid == oid for compiled in self._compiled(variables))
 
     def request(self, variables: Mapping[str, str] = _NO_VARIABLES) -> RequestTemplate:
-        """What the text says about requests.
+        """Return the configuration of CSRs.
 
-        :param variables: values of the variables; one that is not there has none.
-        :raises BadTemplate: the text has no usage ``req``, or it needs a variable that has no value.
+        :param variables: values of the variables; a missing one has no value.
+        :raises BadTemplate: the text has no usage ``req``, or uses a variable without a value.
         """
         configuration = Configuration(self.text, {**_NO_VARIABLES, **variables})
         section = configuration.section(_REQUEST)
@@ -91,20 +91,20 @@ class ProfileTemplate:
         if compiled is None:
             configuration = Configuration(self.text, {**_NO_VARIABLES, **variables})
             compiled = _compile(configuration, _extension_section(configuration))
-            if len(self._kept) >= _KEPT:
-                self._kept.clear()
-            self._kept[key] = compiled
+            if len(self._cache) >= _MAXIMUM_CACHED:
+                self._cache.clear()
+            self._cache[key] = compiled
         return compiled
 
 
 def parse(text: str) -> ProfileTemplate:
-    """Read and check a certificate template or a policy's extension text.
+    """Parse and validate a certificate template or a policy's extension text.
 
-    The text has a section ``[ req ]``, a section ``[ v3_ext ]`` or both; a text without either may consist of
-    lines such as ``keyUsage = digitalSignature`` alone, which count as ``[ v3_ext ]`` (OpenSSL's ``-extfile``
-    reads such texts likewise).
+    The text has a section ``[ req ]``, a section ``[ v3_ext ]`` or both; a text without either may consist only of
+    lines such as ``keyUsage = digitalSignature``, which are treated as ``[ v3_ext ]`` (as OpenSSL's ``-extfile``
+    does).
 
-    :raises BadTemplate: with the line that is wrong.
+    :raises BadTemplate: with the invalid line.
     """
     return ProfileTemplate(text)
 

@@ -1,7 +1,7 @@
-"""Certificates, requests, CRLs and what else people bring, as text in the manner of the ``openssl`` program.
+"""Certificates, CSRs, CRLs and other objects as text, in the style of the ``openssl`` program.
 
-Nothing here judges: what this authority would refuse is shown as well as anything else.  What can't be read at all
-raises :class:`pikachu.core.errors.MalformedRequest`; the size of a text is bounded, whatever went in.
+Nothing is validated: objects that the CA would reject are shown as well.  Unreadable objects raise
+:class:`pikachu.core.errors.MalformedRequest`; the size of a text is bounded for any input.
 """
 
 from __future__ import annotations

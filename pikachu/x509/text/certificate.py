@@ -1,4 +1,4 @@
-"""A certificate as text, in the manner of ``openssl x509 -text``."""
+"""A certificate as text, in the style of ``openssl x509 -text``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _UNIQUE_IDENTIFIERS = {0x81: "Issuer Unique ID", 0x82: "Subject Unique ID"}
 
 
 def certificate_text(certificate: bytes) -> str:
-    """Everything that a DER certificate says; neither its rules nor its signature are checked.
+    """Format a DER certificate as text, without validating it or verifying its signature.
 
-    :raises MalformedRequest: it is no certificate.
+    :raises MalformedRequest: *certificate* is malformed.
     """
     tbs, algorithm, signature = signed_parts(certificate, "a certificate")
     fields = tbs.sub()
@@ -45,7 +45,7 @@ def certificate_text(certificate: bytes) -> str:
     for optional in fields[6:]:
         if optional.tag in _UNIQUE_IDENTIFIERS:
             lines.add(2, f"{_UNIQUE_IDENTIFIERS[optional.tag]}:")
-            lines.octets(3, optional.content[1:])
+            lines.hexadecimal(3, optional.content[1:])
         elif optional.tag == 0xA3:
             add_extensions(lines, 2, "X509v3 extensions:", extensions_in(first(optional)))
         else:

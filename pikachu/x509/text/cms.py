@@ -1,4 +1,4 @@
-"""PKCS#7 and CMS messages (RFC 5652) as text: who signed, for whom it is encrypted, what certificates are in it."""
+"""PKCS#7 and CMS messages (RFC 5652) as text: signers, recipients, certificates and CRLs."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _MAXIMUM_PARTS: Final = 64
 
 @dataclass
 class Message:
-    """What is read of a message.
+    """The text of a message, by parts.
 
-    :ivar type: name of the content type.
-    :ivar content: what is said of the content.
-    :ivar signers: each in lines.
-    :ivar recipients: each in one line.
+    :ivar type: the name of the content type.
+    :ivar content: lines about the content.
+    :ivar signers: the lines for each signer.
+    :ivar recipients: one line for each recipient.
     """
 
     type: str
@@ -68,9 +68,9 @@ class Message:
 
 
 def read_message(data: bytes) -> Message:
-    """The ContentInfo in DER that *data* is; nothing is verified or decrypted.
+    """Parse a DER ContentInfo, without verification or decryption.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is malformed.
     """
     parts = der.parse(data, der.SEQUENCE).sub()
     if not 1 <= len(parts) <= 2:
@@ -89,48 +89,48 @@ def read_message(data: bytes) -> Message:
     return message
 
 
-def _some(element: der.Element) -> list[der.Element]:
-    found: list[der.Element] = []
+def _bounded_children(element: der.Element) -> list[der.Element]:
+    children: list[der.Element] = []
     for child in element.children():
-        if len(found) == _MAXIMUM_PARTS:
+        if len(children) == _MAXIMUM_PARTS:
             raise MalformedRequest("the message has too many parts")
-        found.append(child)
-    return found
+        children.append(child)
+    return children
 
 
 def _read_signed(message: Message, element: der.Element) -> None:
-    fields = _some(element.expect(der.SEQUENCE))
+    fields = _bounded_children(element.expect(der.SEQUENCE))
     if len(fields) < 4:
         raise MalformedRequest("this is not signed data")
-    encapsulated = _some(fields[2].expect(der.SEQUENCE))
+    encapsulated = _bounded_children(fields[2].expect(der.SEQUENCE))
     if not encapsulated:
         raise MalformedRequest("this is not signed data")
     kind = encapsulated[0].oid()
     size = f"{len(encapsulated[1].content):,} octets" if len(encapsulated) > 1 else "absent"
     message.content.append(f"{_TYPES.get(kind) or algorithm_name(kind)}: {size}")
     for optional in fields[3:-1]:
-        inside = [one.whole for one in _some(optional) if one.tag == der.SEQUENCE]
+        members = [member.whole for member in _bounded_children(optional) if member.tag == der.SEQUENCE]
         if optional.tag == 0xA0:
-            message.certificates += inside
+            message.certificates += members
         elif optional.tag == 0xA1:
-            message.crls += inside
-    message.signers += [_signer(one) for one in _some(fields[-1].expect(der.SET))]
+            message.crls += members
+    message.signers += [_signer(signer) for signer in _bounded_children(fields[-1].expect(der.SET))]
 
 
 def _signer(element: der.Element) -> list[str]:
-    fields = _some(element.expect(der.SEQUENCE))
+    fields = _bounded_children(element.expect(der.SEQUENCE))
     if len(fields) < 5:
         raise MalformedRequest("this is not a signature of a message")
     lines = [_identifier(fields[1]), f"Digest Algorithm: {algorithm_text(fields[2])}"]
     signed = fields[3] if fields[3].tag == 0xA0 else None
     algorithm = fields[4] if signed is not None else fields[3]
     lines.append(f"Signature Algorithm: {algorithm_text(algorithm)}")
-    for attribute in [] if signed is None else _some(signed):
-        parts = _some(attribute.expect(der.SEQUENCE))
+    for attribute in [] if signed is None else _bounded_children(signed):
+        parts = _bounded_children(attribute.expect(der.SEQUENCE))
         if len(parts) != 2:
             raise MalformedRequest("this is not a signed attribute")
         oid = parts[0].oid()
-        values = ", ".join(_attribute_value(value) for value in _some(parts[1].expect(der.SET)))
+        values = ", ".join(_attribute_value(value) for value in _bounded_children(parts[1].expect(der.SET)))
         lines.append(f"{_ATTRIBUTES.get(oid) or algorithm_name(oid)}: {values}")
     return lines
 
@@ -147,28 +147,28 @@ def _attribute_value(value: der.Element) -> str:
 
 
 def _identifier(element: der.Element) -> str:
-    """IssuerAndSerialNumber, or a key identifier."""
+    """Format an IssuerAndSerialNumber or a key identifier."""
     if element.tag != der.SEQUENCE:
         return f"Key Identifier: {element.content.hex(':').upper()}"
-    parts = _some(element)
+    parts = _bounded_children(element)
     if len(parts) != 2:
         raise MalformedRequest("a certificate is not named by issuer and serial number")
     return f"Issuer: {name_text(parts[0])}; Serial Number: {serial_hex(parts[1])}"
 
 
 def _read_enveloped(message: Message, element: der.Element) -> None:
-    fields = [one for one in _some(element.expect(der.SEQUENCE)) if one.tag not in (0xA0, 0xA1)]
+    fields = [field for field in _bounded_children(element.expect(der.SEQUENCE)) if field.tag not in (0xA0, 0xA1)]
     if len(fields) < 3:
         raise MalformedRequest("this is not enveloped data")
-    for recipient in _some(fields[1].expect(der.SET)):
+    for recipient in _bounded_children(fields[1].expect(der.SET)):
         if recipient.tag != der.SEQUENCE:
             message.recipients.append("another kind of recipient (key agreement, password, …)")
             continue
-        parts = _some(recipient)
+        parts = _bounded_children(recipient)
         if len(parts) != 4:
             raise MalformedRequest("a recipient of the message is malformed")
         message.recipients.append(f"{_identifier(parts[1])}; Key Encryption: {algorithm_text(parts[2])}")
-    encrypted = _some(fields[2].expect(der.SEQUENCE))
+    encrypted = _bounded_children(fields[2].expect(der.SEQUENCE))
     if len(encrypted) < 2:
         raise MalformedRequest("this is not enveloped data")
     kind = encrypted[0].oid()
@@ -179,9 +179,9 @@ def _read_enveloped(message: Message, element: der.Element) -> None:
 
 
 def cms_text(data: bytes) -> str:
-    """A DER ContentInfo, with the certificates and CRLs in it.
+    """Format a DER ContentInfo, and its certificates and CRLs, as text.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *data* is malformed.
     """
     message = read_message(data)
     lines = Lines()

@@ -1,4 +1,4 @@
-"""A CRL as text, in the manner of ``openssl crl -text``."""
+"""A CRL as text, in the style of ``openssl crl -text``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _TIMES: Final = (der.UTC_TIME, der.GENERALIZED_TIME)
 
 
 def crl_text(crl: bytes, maximum_entries: int = 100) -> str:
-    """What a DER CRL says, with its first *maximum_entries* entries; its signature is not checked.
+    """Format a DER CRL, with its first *maximum_entries* entries, as text, without verifying its signature.
 
-    The time it takes is that of counting the entries: some 0.2 s for a million, so that callers run it in a pool.
+    Counting a million entries takes about 0.2 s, so call it in a worker pool.
 
-    :raises MalformedRequest: it is no CRL.
+    :raises MalformedRequest: *crl* is malformed.
     """
     summary = parse_crl_summary(crl)
     tbs, algorithm, signature = signed_parts(crl, "a CRL")

@@ -1,4 +1,4 @@
-"""A certification request as text, in the manner of ``openssl req -text``."""
+"""A CSR as text, in the style of ``openssl req -text``."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _MAXIMUM_VALUES: Final = 16
 
 
 def csr_text(request: bytes) -> str:
-    """Everything that a DER certification request says, but for the value of a challenge password.
+    """Format a DER CSR as text, with the value of a challenge password hidden.
 
-    :raises MalformedRequest: it is no request.
+    :raises MalformedRequest: *request* is malformed.
     """
     info, algorithm, signature = signed_parts(request, "a certificate request")
     fields = info.sub()
@@ -56,9 +56,9 @@ def csr_text(request: bytes) -> str:
 
 
 def requested_extensions(fields: list[der.Element]) -> list[Extension]:
-    """The extensions that a request asks for, from the fields of its CertificationRequestInfo.
+    """Return the requested extensions, from the fields of a CertificationRequestInfo.
 
-    :raises MalformedRequest: they can't be read.
+    :raises MalformedRequest: they are malformed.
     """
     return [
         extension
@@ -70,13 +70,13 @@ def requested_extensions(fields: list[der.Element]) -> list[Extension]:
 
 
 def _attributes(element: der.Element) -> list[tuple[str, list[der.Element]]]:
-    found: list[tuple[str, list[der.Element]]] = []
+    attributes: list[tuple[str, list[der.Element]]] = []
     for attribute in element.expect(0xA0).children():
         parts = attribute.expect(der.SEQUENCE).sub()
-        if len(parts) != 2 or len(found) == _MAXIMUM_ATTRIBUTES:
+        if len(parts) != 2 or len(attributes) == _MAXIMUM_ATTRIBUTES:
             raise MalformedRequest("the attributes of the certificate request can't be read")
         values = parts[1].expect(der.SET).sub()
         if len(values) > _MAXIMUM_VALUES:
             raise MalformedRequest(f"an attribute of the certificate request has more than {_MAXIMUM_VALUES} values")
-        found.append((first(attribute).oid(), values))
-    return found
+        attributes.append((first(attribute).oid(), values))
+    return attributes

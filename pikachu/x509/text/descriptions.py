@@ -1,6 +1,6 @@
-"""The words for what stands in certificates, requests and lists: algorithms, names, moments, numbers.
+"""Text of the values in certificates, CSRs and CRLs: algorithms, names, times and numbers.
 
-Nothing here judges: what the rules of this authority would refuse is shown all the same.
+Nothing is validated: values that the CA would reject are shown as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pikachu.x509.names import Name, NameAttribute, escape_value, string_value
 _MAXIMUM_ATTRIBUTES: Final = 64
 _MAXIMUM_VALUE: Final = 2_000
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-# What the names of OpenSSL 3.0 leave out here, in the words of its newer versions.
+# Names that OpenSSL 3.0 lacks, as in its newer versions.
 _ALGORITHMS: Final = {
     "1.2.840.10040.4.1": "dsaEncryption",
     "1.2.840.10040.4.3": "dsaWithSHA1",
@@ -56,42 +56,42 @@ _ALGORITHMS: Final = {
 
 
 def algorithm_name(oid: str) -> str:
-    """OpenSSL's name of an algorithm or of a part of PKCS#12, or its object identifier."""
+    """Return OpenSSL's name of an algorithm or a PKCS#12 bag type, or its OID when unknown."""
     return _ALGORITHMS.get(oid) or object_name(oid)
 
 
 def algorithm_text(element: der.Element) -> str:
-    """The name of the algorithm in an AlgorithmIdentifier.
+    """Return the name of the algorithm in an AlgorithmIdentifier.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *element* is malformed.
     """
     return algorithm_name(first(element.expect(der.SEQUENCE)).oid())
 
 
 def first(element: der.Element) -> der.Element:
-    """The first element inside of one.
+    """Return the first child of an element.
 
-    :raises MalformedRequest: there is none.
+    :raises MalformedRequest: *element* is empty.
     """
-    found = next(element.children(), None)
-    if found is None:
+    child = next(element.children(), None)
+    if child is None:
         raise MalformedRequest("an ASN.1 structure is empty")
-    return found
+    return child
 
 
 def shown(text: str) -> str:
-    """*text* with what can't be seen, or would change how the rest looks, in hexadecimal digits."""
+    """Escape *text* when it contains characters that are invisible or change the display of others."""
     return text if text.isprintable() else escape_value(text)
 
 
 def value_text(element: der.Element) -> str:
-    """A value as text where it is a character string, else in hexadecimal digits."""
+    """Format a character string as text, and any other value in hexadecimal."""
     text = _text_of(element)
     return f"#{element.whole[:_MAXIMUM_VALUE].hex()}" if text is None else shown(text)
 
 
 def _text_of(element: der.Element) -> str | None:
-    """The beginning of a character string, also of one whose octets are not what its type says."""
+    """Return the beginning of a character string, even if its bytes are not valid for its type."""
     try:
         text = string_value(element)
     except BadCSR:
@@ -100,9 +100,9 @@ def _text_of(element: der.Element) -> str | None:
 
 
 def name_of(element: der.Element) -> Name:
-    """A Name as it is, also where it breaks the rules that :func:`pikachu.x509.names.parse_name` holds it to.
+    """Parse a Name without the checks of :func:`pikachu.x509.names.parse_name`.
 
-    :raises MalformedRequest: it is no Name.
+    :raises MalformedRequest: *element* is not a Name.
     """
     rdns: list[tuple[NameAttribute, ...]] = []
     for rdn in element.expect(der.SEQUENCE).children():
@@ -119,15 +119,15 @@ def name_of(element: der.Element) -> Name:
 
 
 def name_text(element: der.Element) -> str:
-    """A Name in the form of RFC 4514.
+    """Format a Name as in RFC 4514.
 
-    :raises MalformedRequest: it is no Name.
+    :raises MalformedRequest: *element* is not a Name.
     """
     return name_of(element).text or "(empty)"
 
 
 def moment_text(element: der.Element) -> str:
-    """A time as openssl writes it: ``Nov 25 15:20:32 2026 GMT``."""
+    """Format a time in the style of openssl: ``Nov 25 15:20:32 2026 GMT``."""
     try:
         moment = parse_time(element)
     except MalformedRequest:
@@ -136,9 +136,9 @@ def moment_text(element: der.Element) -> str:
 
 
 def number_text(element: der.Element) -> str:
-    """An INTEGER: a short one in both notations, a long one in hexadecimal digits.
+    """Format an INTEGER: a short one in decimal and hexadecimal, a long one in hexadecimal.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *element* is not an INTEGER or ENUMERATED.
     """
     content = element.content
     if element.tag not in (der.INTEGER, der.ENUMERATED) or not content:
@@ -150,5 +150,5 @@ def number_text(element: der.Element) -> str:
 
 
 def serial_hex(element: der.Element) -> str:
-    """A serial number as this authority writes it: hexadecimal digits without leading zeros."""
+    """Format a serial number in hexadecimal without leading zeros, as everywhere in this CA."""
     return element.content.hex().lstrip("0") or "0"

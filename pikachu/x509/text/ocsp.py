@@ -1,4 +1,4 @@
-"""OCSP requests and responses (RFC 6960) as text, in the manner of ``openssl ocsp -req_text`` and ``-resp_text``."""
+"""OCSP requests and responses (RFC 6960) as text, in the style of ``openssl ocsp -req_text`` and ``-resp_text``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _CERTIFICATE_STATUSES: Final = {0x80: "good", 0xA1: "revoked", 0x82: "unknown"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A certificate that an OCSP message names (CertID)."""
+class CertificateID:
+    """A CertID of an OCSP message."""
 
     algorithm: str
     name_hash: bytes
@@ -36,11 +36,11 @@ class Asked:
     serial: str
 
 
-def _asked(element: der.Element) -> Asked:
+def _certificate_id(element: der.Element) -> CertificateID:
     parts = element.expect(der.SEQUENCE).sub()
     if len(parts) != 4:
         raise MalformedRequest("a certificate is not named as OCSP wants it")
-    return Asked(
+    return CertificateID(
         algorithm_text(parts[0]),
         parts[1].expect(der.OCTET_STRING).content,
         parts[2].expect(der.OCTET_STRING).content,
@@ -48,25 +48,25 @@ def _asked(element: der.Element) -> Asked:
     )
 
 
-def _add_asked(lines: Lines, depth: int, asked: Asked) -> None:
+def _add_certificate_id(lines: Lines, depth: int, certificate_id: CertificateID) -> None:
     lines.add(depth, "Certificate ID:")
-    lines.add(depth + 1, f"Hash Algorithm: {asked.algorithm}")
-    lines.add(depth + 1, f"Issuer Name Hash: {asked.name_hash.hex().upper()}")
-    lines.add(depth + 1, f"Issuer Key Hash: {asked.key_hash.hex().upper()}")
-    lines.add(depth + 1, f"Serial Number: {asked.serial.upper()}")
+    lines.add(depth + 1, f"Hash Algorithm: {certificate_id.algorithm}")
+    lines.add(depth + 1, f"Issuer Name Hash: {certificate_id.name_hash.hex().upper()}")
+    lines.add(depth + 1, f"Issuer Key Hash: {certificate_id.key_hash.hex().upper()}")
+    lines.add(depth + 1, f"Serial Number: {certificate_id.serial.upper()}")
 
 
-def asked_for(request: bytes) -> list[Asked]:
-    """The certificates that a DER OCSPRequest asks about, up to a hundred.
+def requested_certificates(request: bytes) -> list[CertificateID]:
+    """Return the CertIDs of a DER OCSPRequest, up to a hundred.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *request* is malformed.
     """
     body = next(part for part in _request(request) if part.tag == der.SEQUENCE)
-    return [_asked(first(one)) for one in islice(body.children(), _MAXIMUM_SHOWN)]
+    return [_certificate_id(first(single_request)) for single_request in islice(body.children(), _MAXIMUM_SHOWN)]
 
 
 def _request(request: bytes) -> list[der.Element]:
-    """The fields of the TBSRequest, of which one is the list."""
+    """Return the fields of the TBSRequest, which include exactly one requestList."""
     fields = first(der.parse(request, der.SEQUENCE)).expect(der.SEQUENCE).sub()
     if sum(field.tag == der.SEQUENCE for field in fields) != 1:
         raise MalformedRequest("this is not an OCSP request")
@@ -74,9 +74,9 @@ def _request(request: bytes) -> list[der.Element]:
 
 
 def ocsp_request_text(request: bytes) -> str:
-    """Everything that a DER OCSPRequest says.
+    """Format a DER OCSPRequest as text.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *request* is malformed.
     """
     lines = Lines()
     lines.add(0, "OCSP Request Data:")
@@ -88,19 +88,19 @@ def ocsp_request_text(request: bytes) -> str:
             lines.add(1, f"Requestor Name: {extension_text(name)[0]}")
         elif field.tag == der.SEQUENCE:
             lines.add(1, "Requestor List:")
-            for one in islice(field.children(), _MAXIMUM_SHOWN):
-                _add_asked(lines, 2, _asked(first(one)))
+            for single_request in islice(field.children(), _MAXIMUM_SHOWN):
+                _add_certificate_id(lines, 2, _certificate_id(first(single_request)))
         elif field.tag == 0xA2:
             add_extensions(lines, 1, "Request Extensions:", extensions_in(first(field)))
     signature = der.parse(request).sub()[1:]
     if signature:
         lines.add(1, "Signature:")
-        lines.octets(2, signature[0].content)
+        lines.hexadecimal(2, signature[0].content)
     return lines.text
 
 
 def nonce_of(message: bytes) -> str | None:
-    """The nonce in a DER OCSPRequest, in hexadecimal digits."""
+    """Return the nonce of a DER OCSPRequest in hexadecimal, or ``None``."""
     for field in _request(message):
         if field.tag == 0xA2:
             for extension in extensions_in(first(field)):
@@ -110,14 +110,14 @@ def nonce_of(message: bytes) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """One certificate's status.
+class SingleResponse:
+    """A SingleResponse.
 
     :param status: ``good``, ``revoked`` or ``unknown``.
-    :param times: thisUpdate, and nextUpdate where there is one.
+    :param times: thisUpdate, and nextUpdate if present.
     """
 
-    asked: Asked
+    certificate_id: CertificateID
     status: str
     detail: der.Element
     times: tuple[der.Element, ...]
@@ -125,12 +125,12 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
-class Basic:
-    """A BasicOCSPResponse: who answers, when, what."""
+class BasicResponse:
+    """A BasicOCSPResponse."""
 
     responder: str
     produced_at: der.Element
-    answers: list[Answered]
+    answers: list[SingleResponse]
     extensions: der.Element | None
     algorithm: der.Element
     signature: der.Element
@@ -138,18 +138,18 @@ class Basic:
 
 
 def response_status(response: bytes) -> str:
-    """The responseStatus of a DER OCSPResponse by its name.
+    """Return the name of the responseStatus of a DER OCSPResponse.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *response* is malformed.
     """
     status = first(der.parse(response, der.SEQUENCE)).expect(der.ENUMERATED).integer()
     return _STATUSES[status] if 0 <= status < len(_STATUSES) else str(status)
 
 
-def basic_response(response: bytes) -> Basic | None:
-    """What is inside a DER OCSPResponse; ``None`` for an error or another type of answer.
+def basic_response(response: bytes) -> BasicResponse | None:
+    """Return the BasicOCSPResponse of a DER OCSPResponse, or ``None`` for an error or another type.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *response* is malformed.
     """
     parts = der.parse(response, der.SEQUENCE).sub()
     if len(parts) < 2:
@@ -166,14 +166,16 @@ def basic_response(response: bytes) -> Basic | None:
     if len(fields) < 3:
         raise MalformedRequest("this is not an OCSP response")
     certificates = list(islice(first(basic[3]).children(), _MAXIMUM_CERTIFICATES)) if len(basic) == 4 else []
-    return Basic(
+    return BasicResponse(
         responder=_responder(fields[0]),
         produced_at=fields[1].expect(der.GENERALIZED_TIME),
-        answers=[_answered(one) for one in islice(fields[2].expect(der.SEQUENCE).children(), _MAXIMUM_SHOWN)],
+        answers=[
+            _single_response(element) for element in islice(fields[2].expect(der.SEQUENCE).children(), _MAXIMUM_SHOWN)
+        ],
         extensions=first(fields[3]) if len(fields) > 3 else None,
         algorithm=basic[1].expect(der.SEQUENCE),
         signature=basic[2].expect(der.BIT_STRING),
-        certificates=[one.whole for one in certificates],
+        certificates=[element.whole for element in certificates],
     )
 
 
@@ -182,20 +184,20 @@ def _responder(element: der.Element) -> str:
     return inside.content.hex(":").upper() if element.tag == 0xA2 else name_text(inside)
 
 
-def _answered(element: der.Element) -> Answered:
+def _single_response(element: der.Element) -> SingleResponse:
     parts = element.expect(der.SEQUENCE).sub()
     if len(parts) < 3 or parts[1].tag not in _CERTIFICATE_STATUSES:
         raise MalformedRequest("an answer in the OCSP response is malformed")
     following = [first(part) for part in parts[3:] if part.tag == 0xA0][:1]
     extensions = next((first(part) for part in parts[3:] if part.tag == 0xA1), None)
     status = _CERTIFICATE_STATUSES[parts[1].tag]
-    return Answered(_asked(parts[0]), status, parts[1], (parts[2], *following), extensions)
+    return SingleResponse(_certificate_id(parts[0]), status, parts[1], (parts[2], *following), extensions)
 
 
 def ocsp_response_text(response: bytes) -> str:
-    """Everything that a DER OCSPResponse says, with the certificates in it.
+    """Format a DER OCSPResponse and its certificates as text.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: *response* is malformed.
     """
     lines = Lines()
     lines.add(0, "OCSP Response Data:")
@@ -208,7 +210,7 @@ def ocsp_response_text(response: bytes) -> str:
     lines.add(1, f"Produced At: {moment_text(basic.produced_at)}")
     lines.add(1, "Responses:")
     for answer in basic.answers:
-        _add_asked(lines, 1, answer.asked)
+        _add_certificate_id(lines, 1, answer.certificate_id)
         lines.add(1, f"Cert Status: {answer.status}")
         lines.extend(1, _revocation(answer))
         for label, time in zip(("This Update", "Next Update"), answer.times, strict=False):
@@ -223,7 +225,7 @@ def ocsp_response_text(response: bytes) -> str:
     return lines.text
 
 
-def _revocation(answer: Answered) -> Iterator[str]:
+def _revocation(answer: SingleResponse) -> Iterator[str]:
     if answer.status != "revoked":
         return
     for part in answer.detail.children():

@@ -1,4 +1,4 @@
-"""A SubjectPublicKeyInfo as text, of whatever kind and strength it is."""
+"""A SubjectPublicKeyInfo as text, of any type and strength."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pikachu.x509.spki import EC_PUBLIC_KEY, ED25519, ML_DSA_44, ML_DSA_65, ML_D
 from pikachu.x509.text.descriptions import algorithm_name, value_text
 from pikachu.x509.text.lines import Lines
 
-# By the curve's OID: bits, and NIST's name of it.
+# OID of the curve → its bits, and its NIST name.
 _CURVES: Final = {
     "1.2.840.10045.3.1.1": (192, "P-192"),
     "1.3.132.0.33": (224, "P-224"),
@@ -20,8 +20,8 @@ _CURVES: Final = {
     "1.3.132.0.35": (521, "P-521"),
     "1.3.132.0.10": (256, ""),
 }
-# Keys that are one string of octets: how this authority calls them, and their bits where one speaks of these.
-_OCTETS: Final = {
+# Keys that are a single byte string: the key type in this CA, and the size in bits if it is customary, else 0.
+_BYTE_STRING_KEYS: Final = {
     ED25519: ("Ed25519", 256),
     "1.3.101.113": ("Ed448", 456),
     "1.3.101.110": ("X25519", 253),
@@ -34,19 +34,19 @@ _OCTETS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What is read of a key: its algorithm, parameters and octets, and the numbers of an RSA key."""
+    """A parsed key: its algorithm, parameters and bytes, and the numbers of an RSA key."""
 
     oid: str
     parameters: der.Element | None
-    octets: bytes
+    key_bytes: bytes
     numbers: tuple[der.Element, ...] = ()
 
     @property
     def bits(self) -> int:
-        """The size that one speaks of; 0 where there is none."""
+        """The customary size in bits, or 0."""
         if self.numbers:
             return int.from_bytes(self.numbers[0].content, "big").bit_length()
-        return _CURVES[self.curve][0] if self.curve in _CURVES else _OCTETS.get(self.oid, ("", 0))[1]
+        return _CURVES[self.curve][0] if self.curve in _CURVES else _BYTE_STRING_KEYS.get(self.oid, ("", 0))[1]
 
     @property
     def curve(self) -> str:
@@ -64,17 +64,17 @@ def _read(spki: der.Element) -> _Key:
     if not 1 <= len(algorithm) <= 2:
         raise MalformedRequest("an AlgorithmIdentifier has one or two parts")
     oid = algorithm[0].oid()
-    octets = parts[1].expect(der.BIT_STRING).content[1:]
+    key_bytes = parts[1].expect(der.BIT_STRING).content[1:]
     numbers: tuple[der.Element, ...] = ()
     if oid == RSA_ENCRYPTION:
-        numbers = tuple(der.parse(octets, der.SEQUENCE).sub(der.INTEGER))
+        numbers = tuple(der.parse(key_bytes, der.SEQUENCE).sub(der.INTEGER))
         if len(numbers) != 2:
             raise MalformedRequest("an RSA public key has two numbers")
-    return _Key(oid, algorithm[1] if len(algorithm) == 2 else None, octets, numbers)
+    return _Key(oid, algorithm[1] if len(algorithm) == 2 else None, key_bytes, numbers)
 
 
 def key_type(spki: der.Element) -> str:
-    """A key's type as this authority writes it: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44``.
+    """Return the key type, as everywhere in this CA: ``RSA/2048``, ``EC/prime256v1``, ``Ed25519``, ``PQC/mldsa44``.
 
     :raises MalformedRequest: it is no SubjectPublicKeyInfo.
     """
@@ -83,7 +83,7 @@ def key_type(spki: der.Element) -> str:
         return f"RSA/{key.bits}"
     if key.oid == EC_PUBLIC_KEY:
         return f"EC/{algorithm_name(key.curve) if key.curve else 'explicit parameters'}"
-    return _OCTETS[key.oid][0] if key.oid in _OCTETS else algorithm_name(key.oid)
+    return _BYTE_STRING_KEYS[key.oid][0] if key.oid in _BYTE_STRING_KEYS else algorithm_name(key.oid)
 
 
 def add_public_key(lines: Lines, depth: int, spki: der.Element) -> None:
@@ -98,14 +98,14 @@ def add_public_key(lines: Lines, depth: int, spki: der.Element) -> None:
     if key.numbers:
         modulus, exponent = key.numbers
         lines.add(depth + 1, "Modulus:")
-        lines.octets(depth + 2, modulus.content)
+        lines.hexadecimal(depth + 2, modulus.content)
         number = int.from_bytes(exponent.content[:8], "big")
         lines.add(depth + 1, f"Exponent: {number} (0x{number:x})" if len(exponent.content) <= 8 else "Exponent:")
         if len(exponent.content) > 8:
-            lines.octets(depth + 2, exponent.content)
+            lines.hexadecimal(depth + 2, exponent.content)
         return
     lines.add(depth + 1, "pub:")
-    lines.octets(depth + 2, key.octets)
+    lines.hexadecimal(depth + 2, key.key_bytes)
     if key.curve:
         lines.add(depth + 1, f"ASN1 OID: {algorithm_name(key.curve)}")
         if key.curve in _CURVES and _CURVES[key.curve][1]:
