@@ -12,7 +12,7 @@ from pikachu.core.interfaces import ICertificateReader, IClock, IWorkerPool
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.inspection.openssl_program import OpenSSL
-from pikachu.inspection.recognition import Decoded, Fact, Found, Kind, Value, decode, read
+from pikachu.inspection.recognition import Decoded, Fact, Kind, RecognisedObject, Value, decode, read
 from pikachu.inspection.recognition.signed import has_challenge
 from pikachu.x509.key_encryption import bounded_in_all
 
@@ -92,7 +92,7 @@ class Inspection:
             return inspected
         return replace(inspected, facts=(*inspected.facts, *await self._known(actor, recognised, inspected)))
 
-    async def _known(self, actor: Principal, recognised: Found, inspected: Inspected) -> list[Fact]:
+    async def _known(self, actor: Principal, recognised: RecognisedObject, inspected: Inspected) -> list[Fact]:
         """Return the ID and the status of a certificate that this CA issued and *actor* may view."""
         digits = str(dict(inspected.facts)["serial"])
         if len(digits) > _LONGEST_SERIAL:
@@ -105,7 +105,7 @@ class Inspection:
             return []
         return [("certificate_id", record.id), ("status", record.status(utc(self._clock.seconds())).value)]
 
-    def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> tuple[Found, Inspected]:
+    def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> tuple[RecognisedObject, Inspected]:
         now = utc(self._clock.seconds())
         objects = read(data)
         with bounded_in_all(_MAXIMUM_ITERATIONS):
@@ -116,7 +116,7 @@ class Inspection:
         openssl_text = self._openssl.text(arguments, first.der) if compare and first.kind not in _SECRET else None
         return first, Inspected(
             first.kind,
-            first.kind.words,
+            first.kind.display_name,
             facts,
             _joined(decoded),
             _command(first),
@@ -131,18 +131,18 @@ def _joined(decoded: list[Decoded]) -> str:
     return text if len(text) <= _MAXIMUM_TEXT else f"{text[:_MAXIMUM_TEXT]}\n… the rest is left out\n"
 
 
-def _following(objects: list[Found], decoded: list[Decoded]) -> list[Fact]:
+def _following(objects: list[RecognisedObject], decoded: list[Decoded]) -> list[Fact]:
     """Describe the objects after the first one."""
     if len(objects) == 1:
         return []
     descriptions = []
     for recognised, contents in zip(objects[1:], decoded[1:], strict=True):
         name: Value = next((value for label, value in contents.facts if label in ("subject", "issuer", "key")), "")
-        descriptions.append(f"{recognised.kind.words}: {name}" if name else recognised.kind.words)
+        descriptions.append(f"{recognised.kind.display_name}: {name}" if name else recognised.kind.display_name)
     return [("objects", len(objects)), ("further", tuple(descriptions))]
 
 
-def _arguments(first: Found) -> list[str]:
+def _arguments(first: RecognisedObject) -> list[str]:
     """Return the arguments of ``openssl`` that read DER from standard input."""
     kind, *rest = _ARGUMENTS[first.kind]
     if first.kind not in _OCSP:
@@ -153,7 +153,7 @@ def _arguments(first: Found) -> list[str]:
     return [kind, *rest]
 
 
-def _command(first: Found) -> str:
+def _command(first: RecognisedObject) -> str:
     """Return the command line that shows the same object from a file."""
     kind, *rest = [word for word in _arguments(first) if word not in ("-inform", "DER")]
     if first.kind in _OCSP:

@@ -7,7 +7,7 @@ Pure functions of bytes.  They neither store nor validate the input; unreadable 
 from __future__ import annotations
 
 from pikachu.inspection.recognition.decoding import decode
-from pikachu.inspection.recognition.kinds import Decoded, Fact, Found, Kind, Value
+from pikachu.inspection.recognition.kinds import Decoded, Fact, Kind, RecognisedObject, Value
 from pikachu.inspection.recognition.reading import MAXIMUM_INPUT, read
 
-__all__ = ["MAXIMUM_INPUT", "Decoded", "Fact", "Found", "Kind", "Value", "decode", "read"]
+__all__ = ["MAXIMUM_INPUT", "Decoded", "Fact", "Kind", "RecognisedObject", "Value", "decode", "read"]

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from pikachu.core.errors import MalformedRequest, RequestError, TooLarge, UnsupportedAlgorithm
 from pikachu.inspection.recognition import cms, keys, ocsp, pkcs12, signed
-from pikachu.inspection.recognition.kinds import Decoded, Found, Kind
+from pikachu.inspection.recognition.kinds import Decoded, Kind, RecognisedObject
 
 
-def decode(recognised: Found, now: datetime, passphrase: str | None = None) -> Decoded:
+def decode(recognised: RecognisedObject, now: datetime, passphrase: str | None = None) -> Decoded:
     """Return the fields and the text of *recognised*.
 
     :param passphrase: decrypts a private key or a PKCS#12 file; ignored for other kinds.
@@ -24,7 +24,7 @@ def decode(recognised: Found, now: datetime, passphrase: str | None = None) -> D
         raise MalformedRequest(error.public) from error
 
 
-def _decode(recognised: Found, now: datetime, passphrase: str | None) -> Decoded:
+def _decode(recognised: RecognisedObject, now: datetime, passphrase: str | None) -> Decoded:
     match recognised.kind:
         case Kind.CERTIFICATE:
             return signed.certificate(recognised.der, now)

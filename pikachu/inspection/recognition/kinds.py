@@ -25,7 +25,7 @@ class Kind(StrEnum):
     PUBLIC_KEY = "public_key"
 
     @property
-    def words(self) -> str:
+    def display_name(self) -> str:
         """The display name."""
         return _TITLES[self]
 
@@ -44,7 +44,7 @@ _TITLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RecognisedObject:
     """A recognised object.
 
     :param form: encoding of the input: ``PEM``, ``base64`` or ``DER``.

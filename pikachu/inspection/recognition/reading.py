@@ -7,7 +7,7 @@ from typing import Final
 
 from pikachu.cms.ber import normalise
 from pikachu.core.errors import MalformedRequest, TooLarge
-from pikachu.inspection.recognition.kinds import Found, Kind
+from pikachu.inspection.recognition.kinds import Kind, RecognisedObject
 from pikachu.x509 import der
 from pikachu.x509.pem_blocks import blocks, decode_base64
 
@@ -30,7 +30,7 @@ _PLAIN: Final = (
 _TIMES: Final = (der.UTC_TIME, der.GENERALIZED_TIME)
 
 
-def read(data: bytes) -> list[Found]:
+def read(data: bytes) -> list[RecognisedObject]:
     """Return the objects in *data*: PEM blocks with any text around them, Base64 of DER, or DER (BER for messages).
 
     :raises MalformedRequest: *data* contains no object, too many objects, or none of a known kind.
@@ -61,17 +61,17 @@ def read(data: bytes) -> list[Found]:
     return [_recognised("base64", binary)]
 
 
-def _pem(data: bytes) -> list[Found]:
+def _pem(data: bytes) -> list[RecognisedObject]:
     labels = [match.decode("ascii") for match in _BEGIN.findall(data)]
     accepted_labels = [label for label in dict.fromkeys(labels) if label not in _IGNORED and label not in _FOREIGN]
     if len(accepted_labels) > MAXIMUM_OBJECTS:
         raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
-    recognised: list[Found] = []
+    recognised: list[RecognisedObject] = []
     for block in blocks(data, accepted_labels):
         if len(recognised) == MAXIMUM_OBJECTS:
             raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
         if block.headers and b"ENCRYPTED" in block.text and block.label.endswith("PRIVATE KEY"):
-            recognised.append(Found(Kind.PRIVATE_KEY, "PEM", block.text))
+            recognised.append(RecognisedObject(Kind.PRIVATE_KEY, "PEM", block.text))
             continue
         content = block.der()
         if block.label == "TRUSTED CERTIFICATE":
@@ -84,9 +84,9 @@ def _pem(data: bytes) -> list[Found]:
     return recognised
 
 
-def _recognised(form: str, data: bytes) -> Found:
+def _recognised(form: str, data: bytes) -> RecognisedObject:
     try:
-        return Found(kind_of(data), form, data)
+        return RecognisedObject(kind_of(data), form, data)
     except MalformedRequest as error:
         # Messages and PKCS#12 files may be encoded in BER.
         try:
@@ -95,7 +95,7 @@ def _recognised(form: str, data: bytes) -> Found:
             raise error from None
         if normal == data:
             raise
-        return Found(kind_of(normal), form, normal)
+        return RecognisedObject(kind_of(normal), form, normal)
 
 
 def kind_of(data: bytes) -> Kind:
