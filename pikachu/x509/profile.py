@@ -100,8 +100,8 @@ def _bits(extension: Extension) -> set[int]:
 def authority_granted(extension: Extension) -> str | None:
     """Return the CA power that an extension grants to the holder of a certificate, or ``None``.
 
-    The powers are those of a CA, of a CRL signer, of an OCSP responder (RFC 6960 section 4.2.2.2: a certificate with
-    OCSPSigning from the CA is valid for the status of all its certificates) and of an RA (RFC 6402 section 2.10).
+    The powers are those of a CA, of a CRL signer, of an OCSP responder (RFC 6960 section 4.2.2.2: OCSPSigning permits
+    responses for all certificates of the CA) and of an RA (RFC 6402 section 2.10).
 
     :raises MalformedRequest: the value does not match the extension's OID.
     """
