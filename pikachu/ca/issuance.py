@@ -333,7 +333,7 @@ class CertificateAuthority:
             begun = await self._store.begin(request, intent, self.now())
             if not isinstance(begun, Begun):
                 raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
-        return await self._sign(begun.request_id, request, order, to_be_signed, details, request.actor_id)
+        return await self._sign(begun.request_id, request, issuance, to_be_signed, details, request.actor_id)
 
     def is_under_way(self, dedupe: bytes) -> bool:
         """Return whether this process is signing for that digest; :meth:`issue` then returns the same certificate."""
@@ -426,7 +426,7 @@ class CertificateAuthority:
         """Sign a request that an administrator approved; then proceed as :meth:`issue`."""
 
         async def work() -> CertificateRecord:
-            intent, to_be_signed = self.prepare(order)
+            intent, to_be_signed = self.prepare(issuance)
             event = event_by(
                 approver,
                 "approve",
@@ -438,7 +438,7 @@ class CertificateAuthority:
             )
             await self._store.approve(request.id, intent, approver.name, event, self.now())
             told = {**details, "approved_by": approver.name}
-            return await self._sign(request.id, request, order, to_be_signed, told, None)
+            return await self._sign(request.id, request, issuance, to_be_signed, told, None)
 
         return start(work())
 

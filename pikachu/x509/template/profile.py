@@ -72,7 +72,7 @@ class ProfileTemplate:
 
     def is_compiled(self, variables: Mapping[str, str]) -> bool:
         """Return whether the extensions are compiled for these values of the variables."""
-        return self._key(variables) in self._kept
+        return self._key(variables) in self._cache
 
     def compile(self, variables: Mapping[str, str]) -> None:
         """Compile the extensions for these values of the variables, which a long text makes slow.
@@ -87,7 +87,7 @@ class ProfileTemplate:
     def _compiled(self, variables: Mapping[str, str]) -> tuple[Compiled, ...]:
         """The extensions for these values of the variables that the text uses: one set for each issuer."""
         key = self._key(variables)
-        compiled = self._kept.get(key)
+        compiled = self._cache.get(key)
         if compiled is None:
             configuration = Configuration(self.text, {**_NO_VARIABLES, **variables})
             compiled = _compile(configuration, _extension_section(configuration))
