@@ -120,7 +120,7 @@ class TestRepetitions:
     def test_bounds(self) -> None:
         """The oldest are forgotten first, by number and by octets; all after a day."""
         clock = Clock()
-        memory, begun = IdempotencyCache(clock, maximum=10, maximum_octets=1000), []
+        memory, begun = IdempotencyCache(clock, maximum=10, maximum_size=1000), []
 
         async def work() -> Answer:
             begun.append(1)

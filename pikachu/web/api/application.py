@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""REST on Klein: finds the route, asks who calls, reads the body, and tells failures as problem details."""
+"""Serve REST on Klein: route, authenticate, decode the body, and send failures as problem details."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unr
 from pikachu.web.errors import HTTPProblem, status_problem
 
 MAXIMUM_BODY: Final = 1024 * 1024
-# What HTTP allows is a route's business, which answers 405; what no method is written like is nobody's.
+# A well-formed method that a route lacks gives 405; anything else is refused here.
 _METHOD: Final = re.compile(rb"[A-Z]{1,20}")
 
 
 class _Id(BaseConverter):
-    """An object's id: a word in its place is another path, or none."""
+    """Match an object's id; any other segment in its place gives 404."""
 
     regex = "[0-9]{1,19}"
 
 
 class RESTResource(Resource):
-    """All routes; mounted at the first segment of their paths (``api``, ``requests``).
+    """Dispatch REST requests; mounted at the first segment of their paths (``api``, ``requests``).
 
-    :param routes: what :meth:`pikachu.web.api.routes.Routes.routes` gave.
+    :param routes: result of :meth:`pikachu.web.api.routes.Routes.routes`.
     """
 
     isLeaf = True
@@ -65,7 +65,7 @@ class RESTResource(Resource):
         self._klein = self._application().resource()
 
     def render(self, request: BoundedRequest) -> int:
-        """Hand the request to Klein, unless it would stumble over it."""
+        """Dispatch the request through Klein, after refusing what Klein can't parse."""
         if not take_whole_path(request):
             problem = status_problem(HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
             return SentAnswer.problem(problem).render(request)
@@ -73,14 +73,14 @@ class RESTResource(Resource):
             problem = status_problem(HTTPStatus.NOT_IMPLEMENTED, "this method is served nowhere here")
             return SentAnswer.problem(problem).render(request)
         request.named_host = request.getHeader(b"Host")
-        # Routes don't depend on it, but Klein and Werkzeug stumble over some of what clients call this server.
+        # Routes don't depend on the Host header, but Klein and Werkzeug fail on some values of it.
         request.requestHeaders.setRawHeaders(b"Host", [b"api"])
         return int(self._klein.render(request))
 
     def _application(self) -> Any:
         app = Klein()
         app.url_map.converters["id"] = _Id
-        # What comes first wins: with Exception before it, 404 and 405 would become 500.
+        # The first matching handler applies: with Exception before it, 404 and 405 would become 500.
         app.handle_errors(HTTPException)(_unrouted)
         app.handle_errors(Exception)(_failed)
         for route in self.routes:
@@ -95,16 +95,16 @@ class RESTResource(Resource):
         route.admit(principal)
         query = parse_query(request.uri, route.query_names)
         body: object = None
-        given: frozenset[str] = frozenset()
+        present: frozenset[str] = frozenset()
         data = b""
         if route.body is not None:
-            data = _json_octets(request)
-            body, given = decode_body(route.body, data)
+            data = _read_body(request)
+            body, present = decode_body(route.body, data)
         key = None
         if route.method == "POST":
             key = checked_key(request.requestHeaders.getRawHeaders(b"Idempotency-Key") or [])
         expected = if_match(request.requestHeaders.getRawHeaders(b"If-Match") or []) if route.conditional else None
-        call = Call(route, principal, path, query, body, given, key, expected)
+        call = Call(route, principal, path, query, body, present, key, expected)
 
         async def work() -> Answer:
             return await route.handler(None, call)
@@ -116,7 +116,7 @@ class RESTResource(Resource):
         return SentAnswer.answer(await self._repetitions.once(account_key, fingerprint, work, durable=route.durable))
 
     async def _principal(self, route: Route, request: BoundedRequest) -> Principal:
-        """Who asks: whose token it is, else whose the TLS client certificate is, where it was bound to an account."""
+        """Authenticate by bearer token, else by a TLS client certificate that is bound to an account."""
         if route.scope is Access.ANYONE:
             return ANONYMOUS
         values = request.requestHeaders.getRawHeaders(b"Authorization") or []
@@ -128,15 +128,15 @@ class RESTResource(Resource):
         return await self._authenticator.token(token.strip(), request.address)
 
     async def _ambient_credentials(self, route: Route, request: BoundedRequest) -> Principal:
-        """Who asks by what a browser sends by itself, so another site's page may have made it do so."""
+        """Authenticate by ambient credentials (cookie, client certificate); these need a CSRF check."""
         account = None
         der = peer_certificate(request.transport)
         if der is not None:
             intermediates = peer_intermediates(request.transport)
             account = await self._authenticator.bound_account(der, request.address, intermediates)
         if account is None and route.browsers:
-            found = await self._sessions.find(read_cookies(request).get(SESSION, ""))
-            account = None if found is None else found[1]
+            session = await self._sessions.find(read_cookies(request).get(SESSION, ""))
+            account = None if session is None else session[1]
         if account is None:
             return ANONYMOUS
         if request.method not in (b"GET", b"HEAD"):
@@ -144,8 +144,8 @@ class RESTResource(Resource):
         return account_principal(account, request.address)
 
 
-def _json_octets(request: BoundedRequest) -> bytes:
-    """The body, which must say that it is JSON when there is one."""
+def _read_body(request: BoundedRequest) -> bytes:
+    """Return the body, which must be declared as JSON when there is one."""
     request.content.seek(0)
     data: bytes = request.content.read(MAXIMUM_BODY + 1)
     if len(data) > MAXIMUM_BODY:
@@ -175,6 +175,6 @@ def _failed(request: Any, failure: Failure) -> Any:
 
 
 def _challenge(request: BoundedRequest) -> bytes:
-    """What to authenticate with (RFC 6750 section 3)."""
+    """Return the ``WWW-Authenticate`` challenge (RFC 6750 section 3)."""
     presented = request.requestHeaders.hasHeader(b"Authorization")
     return b'Bearer realm="pikachu", error="invalid_token"' if presented else b'Bearer realm="pikachu"'

@@ -1,4 +1,4 @@
-"""``/approvals``: requests that wait for a person."""
+"""``/approvals``: requests that await manual approval."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pikachu.web.api.routes import Answer, Call, Routes, listed, route
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A request that waits for a person, or was decided."""
+    """A request that awaits approval, or was decided."""
 
     id: int
     status: RequestState
@@ -41,13 +41,13 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a request is turned down."""
+    """The reason for rejecting a request."""
 
     reason: str = ""
 
 
 class ApprovalsAPI(Routes):
-    """Requests that wait for a person."""
+    """Requests that await manual approval."""
 
     def __init__(self, *, registration: RegistrationAuthority, inventory: CertificateQueries) -> None:
         self._registration: RegistrationAuthority = registration
@@ -64,7 +64,7 @@ class ApprovalsAPI(Routes):
         owner="owner_id",
     )
     async def list(self, call: Call) -> Answer:
-        """Without ``status``, those that wait."""
+        """List approvals; without ``status``, the pending ones."""
         query = call.list_query()
         if "state" not in query.filters:
             query = replace(query, filters={**query.filters, "state": RequestState.PENDING.value})
@@ -74,7 +74,7 @@ class ApprovalsAPI(Routes):
 
     @route("GET", "/approvals/<id>", scope=Scope.READ, summary="One request", answer=Approval)
     async def get(self, call: Call) -> Answer:
-        """What has become of it; ``certificate_id`` once it is issued."""
+        """Return an approval; ``certificate_id`` is set once the certificate is issued."""
         return await self._answer(call, await self._inventory.approval(call.principal, call.id))
 
     @route(
@@ -85,7 +85,7 @@ class ApprovalsAPI(Routes):
         answer=PreviewDocument,
     )
     async def preview(self, call: Call) -> Answer:
-        """404 once it is issued: the certificate tells."""
+        """Return the preview; 404 once the certificate is issued."""
         preview = await self._registration.preview_approval(call.principal, call.id)
         if preview is None:
             raise NotFound("the request was issued and is not kept any longer; look at its certificate")
@@ -99,7 +99,7 @@ class ApprovalsAPI(Routes):
         answer=Approval,
     )
     async def approve(self, call: Call) -> Answer:
-        """409 when it does not wait any more."""
+        """Approve and issue; 409 when the request is no longer pending."""
         await self._registration.approve(call.principal, call.id)
         return await self._answer(call, await self._inventory.approval(call.principal, call.id, Scope.ADMIN))
 
@@ -112,7 +112,7 @@ class ApprovalsAPI(Routes):
         answer=Approval,
     )
     async def reject(self, call: Call) -> Answer:
-        """The requester is told that it was rejected, not why."""
+        """Reject the request; the requester learns the rejection, not the reason."""
         reason = call.take(Rejection).reason
         return await self._answer(call, await self._registration.reject(call.principal, call.id, reason))
 
@@ -123,7 +123,7 @@ class ApprovalsAPI(Routes):
 
 
 def approval_document(request: RequestRecord, names: OwnerNames) -> Approval:
-    """A request as it is shown."""
+    """Return a request as its document."""
     return Approval(
         request.id,
         request.state,

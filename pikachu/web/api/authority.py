@@ -1,4 +1,4 @@
-"""``/cas``, ``/status`` and ``/events``: the authority itself, what a serial is worth, and the audit log."""
+"""``/cas``, ``/status`` and ``/events``: the CAs, certificate status, and the audit log."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class IssuingCADocument:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """valid, revoked, expired or ``not found``; a revoked one has its time and its reason."""
+    """Certificate status: valid, revoked, expired or ``not found``; with time and reason when revoked."""
 
     serial: str
     status: str
@@ -57,7 +57,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class EventDocument:
-    """An audit event; ``hash`` covers it and the one before."""
+    """An audit event; ``hash`` covers it and the previous event."""
 
     id: int
     at: datetime
@@ -72,7 +72,7 @@ class EventDocument:
 
 
 class AuthorityAPI(Routes):
-    """What anyone may know."""
+    """Public information about the CAs and certificate status."""
 
     def __init__(self, *, ca_directory: CADirectory, statuses: CertificateStatusReader) -> None:
         self._ca_directory: CADirectory = ca_directory
@@ -89,32 +89,32 @@ class AuthorityAPI(Routes):
         query=("generation",),
     )
     async def list(self, call: Call) -> Answer:
-        """All of them on one page: there are few.  ``generation`` is ``current`` (the default), ``next``, ``former``,
-        ``root``, ``above`` or ``all``.
+        """List the CAs on one page.  ``generation`` is ``current`` (the default), ``next``, ``former``, ``root``,
+        ``above`` or ``all``.
         """
-        asked = call.query.get("generation", Generation.CURRENT)
-        if asked not in (*Generation, "all"):
+        generation = call.query.get("generation", Generation.CURRENT)
+        if generation not in (*Generation, "all"):
             raise MalformedRequest(f"generation is one of {', '.join(Generation)}, all")
-        found = [ca for ca in self._ca_directory.all() if asked in (ca.generation, "all")]
-        return Answer(200, Listed(tuple(_ca(ca) for ca in found), None))
+        cas = [ca for ca in self._ca_directory.all() if generation in (ca.generation, "all")]
+        return Answer(200, Listed(tuple(_ca(ca) for ca in cas), None))
 
     @route("GET", "/cas/<name>", scope=Access.ANYONE, summary="One CA with its chain", answer=IssuingCADocument)
     async def get(self, call: Call) -> Answer:
-        """By its name (ec, rsa, mldsa, root) or the key identifier of one of its generations, in hex."""
+        """Return a CA by name (ec, rsa, mldsa, root) or by the key identifier of one of its generations, in hex."""
         return Answer(200, _ca(self._ca_directory.one(call.path["name"])))
 
     @route("GET", "/status/<serial>", scope=Access.ANYONE, summary="What a certificate is worth", answer=Status)
     async def status(self, call: Call) -> Answer:
-        """CRT-8: hexadecimal, with or without 0x; 200 also for what is not found."""
+        """Return the status of a serial (CRT-8), in hexadecimal with or without 0x; an unknown serial gives 200 too."""
         serial = parse_serial(call.path["serial"][:100])
-        found = await self._statuses.status(serial)
+        status = await self._statuses.status(serial)
         body: dict[str, object] = {
             "serial": format_serial(serial),
-            "status": "not found" if found.status is None else found.status.value,
+            "status": "not found" if status.status is None else status.status.value,
         }
-        if found.record is not None and found.record.revoked_at is not None:
-            body["revoked_at"] = rfc3339(found.record.revoked_at)
-            body["reason"] = "unspecified" if found.record.reason is None else found.record.reason.wire_name
+        if status.record is not None and status.record.revoked_at is not None:
+            body["revoked_at"] = rfc3339(status.record.revoked_at)
+            body["reason"] = "unspecified" if status.record.reason is None else status.record.reason.wire_name
         return Answer(200, body)
 
 
@@ -164,14 +164,14 @@ class EventsAPI(Routes):
         sorts=("id", "at"),
     )
     async def list(self, call: Call) -> Answer:
-        """``resource_type=!a,b`` means any but a and b; ``about_account=true`` gives the events of users."""
+        """List events; ``resource_type=!a,b`` excludes a and b; ``about_account=true`` selects the events of users."""
         page = await self._inventory.events(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [record.event.owner_id for record in page.items])
         return listed(page, lambda record: _event(record, names))
 
     @route("GET", "/events/<id>", scope=Scope.READ, summary="One audit event", answer=EventDocument)
     async def get(self, call: Call) -> Answer:
-        """As in the list."""
+        """Return one event."""
         record = await self._inventory.event(call.principal, call.id)
         return Answer(200, _event(record, await self._inventory.owner_names(call.principal, [record.event.owner_id])))
 

@@ -1,7 +1,7 @@
-"""JSON bodies ↔ dataclasses: what a route declares is all that it takes and gives.
+"""JSON bodies ↔ dataclasses: a route accepts and returns only what it declares.
 
 A field may be ``str``, ``int``, ``bool``, an enum of strings, ``datetime`` (answers only), a tuple of these, another
-dataclass or a free mapping (answers only); ``X | None`` takes null too.  Fields without a default must be there.
+dataclass or a free mapping (answers only); ``X | None`` accepts null too.  Fields without a default are required.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """A body without members; none at all will do."""
+    """A body without members; it may be absent."""
 
 
 def fields_of(kind: Any) -> Mapping[str, tuple[Any, bool]]:
-    """name → (type, whether it must be there) of the fields of the dataclass *kind*."""
+    """Return name → (type, whether it is required) of the fields of the dataclass *kind*."""
     return _fields(kind)
 
 
@@ -53,10 +53,10 @@ def _fields(kind: Any) -> Mapping[str, tuple[Any, bool]]:
 
 
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise MalformedRequest("the body has the same name twice in one object")
-    return found
+    return members
 
 
 def _no_constant(name: str) -> object:
@@ -70,7 +70,7 @@ def _whole_number(digits: str) -> int:
 
 
 def _check_size(data: bytes) -> None:
-    """Refuse a body of too many values before they become objects; what stands in texts does not count.
+    """Refuse a body of too many values before it is parsed; characters within strings don't count.
 
     :raises MalformedRequest: it has more than :data:`MAXIMUM_VALUES`.
     """
@@ -91,15 +91,15 @@ def _values(data: bytes, start: int, end: int) -> int:
 
 
 def parse_json(data: bytes) -> dict[str, object]:
-    """The JSON object (RFC 8259) that *data* writes; nothing at all is an empty one.
+    """Parse the JSON object (RFC 8259) in *data*; empty data is an empty object.
 
-    :raises MalformedRequest: it is none, is nested too deep, has too many values, or has a name twice.
+    :raises MalformedRequest: it is no object, is nested too deep, has too many values, or has a duplicate name.
     """
     if not data:
         return {}
     _check_size(data)
     try:
-        found = json.loads(
+        value = json.loads(
             data.decode("utf-8"), object_pairs_hook=_pairs, parse_constant=_no_constant, parse_int=_whole_number
         )
     except UnicodeDecodeError:
@@ -109,13 +109,13 @@ def parse_json(data: bytes) -> dict[str, object]:
     except ValueError as error:
         where = f": line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         raise MalformedRequest(f"the body is not JSON{where}") from None
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise MalformedRequest("the body is a JSON object")
-    return found
+    return value
 
 
 def decode_body(kind: type[T], data: bytes) -> tuple[T, frozenset[str]]:
-    """The body that *data* writes, and the names that stand in it.
+    """Decode *data*; return the body and the names of the members that are present.
 
     :param kind: a dataclass.
     :raises MalformedRequest: naming the field that is unknown, missing or of another type.
@@ -196,12 +196,12 @@ _SCALARS: Final[Mapping[type, Callable[[Any, object, str], object]]] = {
 
 
 def extended(kind: Callable[..., T], base: object, **more: object) -> T:
-    """A *kind*, which has the fields of *base* and *more*."""
+    """Return a *kind* with the fields of *base* and *more*."""
     return kind(**{name: getattr(base, name) for name in fields_of(type(base))}, **more)
 
 
 def plain(value: object) -> object:
-    """*value* as JSON can hold it: dataclasses are objects, times RFC 3339."""
+    """Return *value* as plain JSON types: dataclasses become objects, times RFC 3339 strings."""
     if value is None or isinstance(value, str | int | float):
         return value
     if isinstance(value, datetime):
@@ -214,5 +214,5 @@ def plain(value: object) -> object:
 
 
 def encode(value: object) -> bytes:
-    """The JSON text of a dataclass or mapping, in UTF-8 with a newline at its end."""
+    """Encode a dataclass or mapping as JSON, in UTF-8 with a final newline."""
     return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"

@@ -1,4 +1,4 @@
-"""``/certificates``: signing, looking, revoking, downloading."""
+"""``/certificates``: issue, list, revoke and download."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ _CERTIFICATE_FILTERS: Final = {"status": "status", "method": "method", "issuer":
 
 @dataclass(frozen=True, slots=True)
 class SignRequest:
-    """What is to be signed: PEM, or base64 of DER, or ``csr_id`` of one that is kept here; the policy (``System`` and
-    ``None`` are built in) and the issuing CA by their names.
+    """The CSR to sign: PEM, Base64 of DER, or ``csr_id`` of a stored one; the policy (``System`` and ``None`` are built
+    in)
+    and the issuing CA by their names.
     """
 
     csr: str | None = None
@@ -76,13 +77,13 @@ class CertificateDocument(CertificateSummary):
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Why: a name of RFC 5280 section 5.3.1; ``certificateHold`` can be released."""
+    """The revocation reason by its name in RFC 5280 section 5.3.1; ``certificateHold`` can be released."""
 
     reason: str = RevocationReason.UNSPECIFIED.wire_name
 
 
 class CertificatesAPI(Routes):
-    """What was issued."""
+    """Issued certificates."""
 
     def __init__(
         self,
@@ -109,15 +110,15 @@ class CertificatesAPI(Routes):
         durable=True,
     )
     async def create(self, call: Call) -> Answer:
-        """Repeated with the same Idempotency-Key it gives the same certificate, for 24 hours."""
-        asked = call.take(SignRequest)
+        """Issue a certificate; a repetition with the same Idempotency-Key returns the same one for 24 hours."""
+        body = call.take(SignRequest)
         result = await self._registration.sign(
             call.principal,
-            _handed_in(asked),
+            _submitted_csr(body),
             Method.API,
-            policy=asked.policy,
-            days=asked.validity_days,
-            issuer=asked.issuer,
+            policy=body.policy,
+            days=body.validity_days,
+            issuer=body.issuer,
             idempotency_key=call.idempotency_key,
         )
         if isinstance(result, Pending):
@@ -139,15 +140,17 @@ class CertificatesAPI(Routes):
         answer=PreviewDocument,
     )
     async def preview(self, call: Call) -> Answer:
-        """RA-3: ``given`` is what the same body, sent to ``/certificates``, would have signed; else ``refusal``."""
-        asked = call.take(SignRequest)
+        """Preview the certificate (RA-3): ``given`` is the result of the same body sent to ``/certificates``, else
+        ``refusal``.
+        """
+        body = call.take(SignRequest)
         preview = await self._registration.preview(
             call.principal,
-            _handed_in(asked),
+            _submitted_csr(body),
             Method.API,
-            policy=asked.policy,
-            days=asked.validity_days,
-            issuer=asked.issuer,
+            policy=body.policy,
+            days=body.validity_days,
+            issuer=body.issuer,
         )
         return Answer(200, preview_document(preview))
 
@@ -163,8 +166,9 @@ class CertificatesAPI(Routes):
         sorts=("id", "created_at", "serial", "common_name", "not_after", "revoked_at"),
     )
     async def list(self, call: Call) -> Answer:
-        """Free text is looked for in subject, common name and serial; one that thousands hold, at the beginning of
-        common names and in the newest subjects.  ``revoked_at`` sorts those of ``status=revoked``.
+        """List certificates.  ``q`` searches subject, common name and serial; a term with thousands of matches is
+        searched as a
+        prefix of common names and in the newest subjects.  ``revoked_at`` sorts those of ``status=revoked``.
         """
         page = await self._inventory.certificates(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [record.owner_id for record in page.items])
@@ -175,7 +179,7 @@ class CertificatesAPI(Routes):
 
     @route("GET", "/certificates/<id>", scope=Scope.READ, summary="One certificate", answer=CertificateDocument)
     async def get(self, call: Call) -> Answer:
-        """With its PEM and chain."""
+        """Return the certificate with its PEM and chain."""
         record = await self._inventory.certificate(call.principal, call.id)
         return Answer(200, await self._document(call.principal, record))
 
@@ -187,7 +191,7 @@ class CertificatesAPI(Routes):
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
-        """CRT-6."""
+        """Delete the certificate (CRT-6)."""
         await self._inventory.delete(call.principal, call.id)
         return NO_CONTENT
 
@@ -200,7 +204,7 @@ class CertificatesAPI(Routes):
         answer=CertificateDocument,
     )
     async def revoke(self, call: Call) -> Answer:
-        """CRT-5."""
+        """Revoke the certificate (CRT-5)."""
         reason = RevocationReason.from_name(call.take(Revocation).reason)
         record = await self._inventory.revoke(call.principal, call.id, reason)
         return Answer(200, await self._document(call.principal, record))
@@ -213,7 +217,7 @@ class CertificatesAPI(Routes):
         answer=CertificateDocument,
     )
     async def release(self, call: Call) -> Answer:
-        """409 when it is not on hold."""
+        """Release the certificate from hold; 409 when it is not on hold."""
         record = await self._inventory.release(call.principal, call.id)
         return Answer(200, await self._document(call.principal, record))
 
@@ -225,7 +229,7 @@ class CertificatesAPI(Routes):
         query=("format",),
     )
     async def download(self, call: Call) -> Answer:
-        """CRT-3; ``p7b`` and ``chain`` hold end entity, issuing CA and root."""
+        """Download the certificate (CRT-3); ``p7b`` and ``chain`` contain end entity, issuing CA and root."""
         record = await self._inventory.certificate(call.principal, call.id)
         file = certificate_file(record, self._chain(record), call.query.get("format", "pem"))
         name = f'attachment; filename="{file.name}"'
@@ -246,22 +250,22 @@ class CertificatesAPI(Routes):
         )
 
 
-def _handed_in(asked: SignRequest) -> bytes | int:
-    """The request itself, or the id of one that is kept here."""
-    if asked.csr is not None and asked.csr_id is not None:
+def _submitted_csr(body: SignRequest) -> bytes | int:
+    """Return the submitted CSR as DER, or the id of a stored one."""
+    if body.csr is not None and body.csr_id is not None:
         raise MalformedRequest("csr and csr_id exclude each other; send one of them")
-    if asked.csr_id is not None:
-        return asked.csr_id
-    if asked.csr is None:
+    if body.csr_id is not None:
+        return body.csr_id
+    if body.csr is None:
         raise MalformedRequest("missing: csr, or csr_id of one that is kept here")
-    return csr_octets(asked.csr)
+    return csr_der(body.csr)
 
 
-def csr_octets(text: str) -> bytes:
-    """The DER request in a JSON string: PEM, or base64 of DER.
+def csr_der(text: str) -> bytes:
+    """Return the DER of a CSR in a JSON string: PEM, or Base64 of DER.
 
     :raises MalformedRequest: it is neither.
-    :raises TooLarge: more than a request may have.
+    :raises TooLarge: it exceeds the maximum size of a CSR.
     """
     return decode_csr_input(text.encode())
 

@@ -17,7 +17,7 @@ from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, li
 
 @dataclass(frozen=True, slots=True)
 class NewChallengePassword:
-    """Whose it is (the caller's own; other people's for admins), and for how long it can be used."""
+    """The owner (the caller by default; other accounts for administrators) and the lifetime."""
 
     user_id: int | None = None
     validity_seconds: int | None = None
@@ -54,14 +54,14 @@ class Revealed:
 
 @dataclass(frozen=True, slots=True)
 class ExpiredDeletion:
-    """``everybody``: those of all accounts, for admins; else one's own."""
+    """``everybody``: the expired ones of all accounts, for administrators; else the caller's own."""
 
     everybody: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """How many were deleted."""
+    """Number of deleted challenge passwords."""
 
     deleted: int
 
@@ -84,13 +84,13 @@ class ChallengePasswordsAPI(Routes):
         statuses=(201,),
     )
     async def create(self, call: Call) -> Answer:
-        """Its text can be looked at again at ``…/{id}/password``."""
-        asked = call.take(NewChallengePassword)
-        validity = None if asked.validity_seconds is None else timedelta(seconds=asked.validity_seconds)
-        challenge, text = await self._accounts.create_challenge(call.principal, asked.user_id, validity)
+        """Create a challenge password; ``…/{id}/password`` returns its text again."""
+        body = call.take(NewChallengePassword)
+        validity = None if body.validity_seconds is None else timedelta(seconds=body.validity_seconds)
+        challenge, text = await self._accounts.create_challenge(call.principal, body.user_id, validity)
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id])
-        body = extended(NewChallengePasswordDocument, _summary(challenge, self._now(), names), password=text)
-        return created(f"/challenge-passwords/{challenge.id}", body, secret=True)
+        document = extended(NewChallengePasswordDocument, _summary(challenge, self._now(), names), password=text)
+        return created(f"/challenge-passwords/{challenge.id}", document, secret=True)
 
     @route(
         "GET",
@@ -104,7 +104,7 @@ class ChallengePasswordsAPI(Routes):
         sorts=("id", "created_at", "expires_at"),
     )
     async def list(self, call: Call) -> Answer:
-        """``q`` is the beginning of the first 8 digits."""
+        """List challenge passwords; ``q`` is a prefix of the first 8 digits."""
         page = await self._accounts.list_challenges(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id for challenge in page.items])
         now = self._now()
@@ -118,7 +118,7 @@ class ChallengePasswordsAPI(Routes):
         answer=ChallengePasswordSummary,
     )
     async def get(self, call: Call) -> Answer:
-        """Whether it is still available."""
+        """Return a challenge password with its status."""
         challenge = await self._accounts.challenge(call.principal, call.id)
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id])
         return Answer(200, _summary(challenge, self._now(), names))
@@ -131,7 +131,7 @@ class ChallengePasswordsAPI(Routes):
         answer=Revealed,
     )
     async def reveal(self, call: Call) -> Answer:
-        """For its owner and admins."""
+        """Return the text, for the owner and administrators."""
         return Answer(200, Revealed(call.id, await self._accounts.reveal_challenge(call.principal, call.id)))
 
     @route(
@@ -142,7 +142,7 @@ class ChallengePasswordsAPI(Routes):
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
-        """409 while a request that waits for approval holds it."""
+        """Delete a challenge password; 409 while a pending request reserves it."""
         await self._accounts.delete_challenge(call.principal, call.id)
         return NO_CONTENT
 
@@ -155,13 +155,13 @@ class ChallengePasswordsAPI(Routes):
         answer=Deleted,
     )
     async def delete_expired(self, call: Call) -> Answer:
-        """CHP-1: the page's two buttons."""
+        """Delete expired challenge passwords (CHP-1)."""
         everybody = call.take(ExpiredDeletion).everybody
         return Answer(200, Deleted(await self._accounts.delete_expired_challenges(call.principal, everybody=everybody)))
 
 
 def _summary(challenge: ChallengePassword, now: datetime, names: OwnerNames) -> ChallengePasswordSummary:
-    """A reserved one can't be used any more, so it counts as consumed."""
+    """Return the summary; a reserved challenge password can't be used any more, so it counts as consumed."""
     status = "available" if challenge.expires_at > now else "expired"
     if challenge.consumed_at is not None or challenge.reserved_by is not None:
         status = "consumed"

@@ -1,4 +1,4 @@
-"""``/crls``: what the CAs have revoked, made here or brought from an offline root (VA-1, VA-2)."""
+"""``/crls``: the CRLs of the CAs, created here or uploaded for an offline root (VA-1, VA-2)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pikachu.va.ca_directory import CADirectory, CRLState, Generation
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, route
 
-# A longer one is for /crl/<ca>.pem, which sends it piece by piece.
+# A longer one is streamed by /crl/<ca>.pem.
 _MAXIMUM_PEM: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class CRLSummary:
-    """A CA and the newest of its CRLs; without one, ``number`` and what follows are null.
+    """A CA and its newest CRL; without one, ``number`` and the members after it are null.
 
     ``ca`` names the CA's key in paths: ``ec``, ``rsa``, ``mldsa`` or ``root``, else its key identifier.
     """
@@ -38,14 +38,14 @@ class CRLSummary:
 
 @dataclass(frozen=True, slots=True)
 class CRLDocument(CRLSummary):
-    """With the CRL itself; ``pem`` is null above 4 MiB: ``pem_path`` has it whatever its size."""
+    """A CRL with its content; ``pem`` is null above 4 MiB: ``pem_path`` serves any size."""
 
     pem: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class CRLUpload:
-    """What a CA whose key is elsewhere has made, in PEM; without it, the CA's key here makes one."""
+    """The CRL of a CA with an offline key, in PEM; without it, the CA's key here signs a new one."""
 
     crl: str | None = None
 
@@ -66,13 +66,13 @@ class CRLsAPI(Routes):
         sorts=(),
     )
     async def list(self, call: Call) -> Answer:
-        """All of them on one page: there are few."""
+        """List the newest CRL of each CA on one page."""
         states = await self._ca_directory.crls()
         return Answer(200, Listed(tuple(_summary(state) for state in states), None))
 
     @route("GET", "/crls/<ca>", scope=Access.ANYONE, summary="The newest CRL of one CA", answer=CRLDocument)
     async def get(self, call: Call) -> Answer:
-        """By name or key identifier; 404 where none was published yet."""
+        """Return the CRL of a CA, by name or key identifier; 404 when none is published."""
         return Answer(200, await self._document(await self._ca_directory.crl(call.path["ca"])))
 
     @route(
@@ -85,7 +85,7 @@ class CRLsAPI(Routes):
         statuses=(201,),
     )
     async def create(self, call: Call) -> Answer:
-        """409 where the CA's key is elsewhere and no CRL is sent, or where it is here and one is sent."""
+        """Publish a CRL; 409 when the CA's key is offline and no CRL is sent, or when it is online and one is sent."""
         text = call.take(CRLUpload).crl
         address = call.path["ca"]
         if text is None:

@@ -1,4 +1,4 @@
-"""``/csrs``: certificate signing requests that people keep here (CSR-1 to CSR-3)."""
+"""``/csrs``: stored certificate signing requests (CSR-1 to CSR-3)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from pikachu.x509.text.csr import csr_text
 
 @dataclass(frozen=True, slots=True)
 class NewCSR:
-    """Either ``csr`` (PEM, or base64 of DER), or ``key_id`` of a stored key with ``template_id`` of a stored
-    certificate template or the text of one in ``template``.  Without a name it gets its common name.
+    """Either ``csr`` (PEM, or Base64 of DER), or ``key_id`` of a stored key with ``template_id`` of a stored
+    certificate
+    template or its text in ``template``.  The name defaults to the common name.
     """
 
     csr: str | None = None
@@ -35,7 +36,7 @@ class NewCSR:
 
 @dataclass(frozen=True, slots=True)
 class PreviewedCSR:
-    """``key_id`` of a stored key with ``template_id`` of a stored certificate template, or the text of one."""
+    """``key_id`` of a stored key with ``template_id`` of a stored certificate template, or its text."""
 
     key_id: int
     template_id: int | None = None
@@ -44,9 +45,9 @@ class PreviewedCSR:
 
 @dataclass(frozen=True, slots=True)
 class CSRPreview:
-    """What a request says; the value of a challenge password is not shown.
+    """The decoded CSR; the value of a challenge password is masked.
 
-    ``text`` is all of it for people.
+    ``text`` is the full description for people.
     """
 
     subject: str
@@ -59,9 +60,9 @@ class CSRPreview:
 
 @dataclass(frozen=True, slots=True)
 class CSRSummary:
-    """A stored request in a list; ``status`` is pending, rejected, or signed with ``certificate_id``.
+    """A stored CSR in a list; ``status`` is pending, rejected, or signed with ``certificate_id``.
 
-    ``key_id`` and ``template`` tell of which stored key and certificate template it was made.
+    ``key_id`` and ``template`` name the stored key and certificate template that it was created from.
     """
 
     id: int
@@ -78,7 +79,7 @@ class CSRSummary:
 
 @dataclass(frozen=True, slots=True)
 class CSRDocument(CSRSummary):
-    """A stored request, and what it asks for."""
+    """A stored CSR with its requested attributes."""
 
     pem: str
     attributes: tuple[RequestAttribute, ...]
@@ -87,7 +88,7 @@ class CSRDocument(CSRSummary):
 
 
 class CSRsAPI(Routes):
-    """Stored requests."""
+    """Stored CSRs."""
 
     def __init__(
         self, *, registration: RegistrationAuthority, requests: CertificateRequests, inventory: CertificateQueries
@@ -106,17 +107,17 @@ class CSRsAPI(Routes):
         statuses=(201,),
     )
     async def create(self, call: Call) -> Answer:
-        """CSR-1."""
-        asked = call.take(NewCSR)
-        if (asked.csr is None) == (asked.key_id is None):
+        """Store an uploaded CSR, or create one (CSR-1)."""
+        body = call.take(NewCSR)
+        if (body.csr is None) == (body.key_id is None):
             raise MalformedRequest("send csr, or key_id with template_id or template")
-        if asked.key_id is not None:
-            source = RequestSource(asked.key_id, asked.template_id, asked.template)
-            stored = await self._requests.generate(call.principal, asked.name, source)
-        elif asked.template_id is not None or asked.template is not None:
+        if body.key_id is not None:
+            source = RequestSource(body.key_id, body.template_id, body.template)
+            stored = await self._requests.generate(call.principal, body.name, source)
+        elif body.template_id is not None or body.template is not None:
             raise MalformedRequest("a template is for a request that is made here: send key_id instead of csr")
         else:
-            stored = await self._requests.store(call.principal, asked.name, (asked.csr or "").encode())
+            stored = await self._requests.store(call.principal, body.name, (body.csr or "").encode())
         return created(f"/csrs/{stored.id}", await self._document(call, stored))
 
     @route(
@@ -128,13 +129,13 @@ class CSRsAPI(Routes):
         answer=CSRPreview,
     )
     async def preview(self, call: Call) -> Answer:
-        """CSR-1."""
-        asked = call.take(PreviewedCSR)
-        source = RequestSource(asked.key_id, asked.template_id, asked.template)
-        found = await self._requests.preview(call.principal, source)
-        view = found.view
+        """Preview a CSR without storing it (CSR-1)."""
+        body = call.take(PreviewedCSR)
+        source = RequestSource(body.key_id, body.template_id, body.template)
+        preview = await self._requests.preview(call.principal, source)
+        view = preview.view
         return Answer(
-            200, CSRPreview(view.subject, view.key, view.signature, view.attributes, view.extensions, found.text)
+            200, CSRPreview(view.subject, view.key, view.signature, view.attributes, view.extensions, preview.text)
         )
 
     @route(
@@ -149,19 +150,19 @@ class CSRsAPI(Routes):
         sorts=("id", "created_at", "name"),
     )
     async def list(self, call: Call) -> Answer:
-        """CSR-2."""
+        """List stored CSRs (CSR-2)."""
         page = await self._requests.list(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [stored.owner_id for stored in page.items])
         return listed(page, lambda stored: _summary(stored, names))
 
     @route("GET", "/csrs/<id>", scope=Scope.READ, summary="One stored certificate request", answer=CSRDocument)
     async def get(self, call: Call) -> Answer:
-        """With its PEM."""
+        """Return a CSR with its PEM."""
         return Answer(200, await self._document(call, await self._requests.get(call.principal, call.id)))
 
     @route("DELETE", "/csrs/<id>", scope=Scope.ENROLL, summary="Delete a stored certificate request", statuses=(204,))
     async def delete(self, call: Call) -> Answer:
-        """What was signed from it stays."""
+        """Delete a CSR; the certificates issued from it are kept."""
         await self._requests.delete(call.principal, call.id)
         return NO_CONTENT
 
@@ -174,7 +175,7 @@ class CSRsAPI(Routes):
         answer=CSRDocument,
     )
     async def reject(self, call: Call) -> Answer:
-        """409 when it was signed or rejected before."""
+        """Reject a CSR; 409 when it is already signed or rejected."""
         stored = await self._registration.reject_csr(call.principal, call.id, call.take(Rejection).reason)
         return Answer(200, await self._document(call, stored))
 
@@ -186,7 +187,7 @@ class CSRsAPI(Routes):
         browsers=True,
     )
     async def download(self, call: Call) -> Answer:
-        """CSR-3: for its owner and admins."""
+        """Download a CSR, for its owner and administrators (CSR-3)."""
         stored = await self._requests.get(call.principal, call.id)
         name = f'attachment; filename="request-{stored.id}.csr"'
         body = pem("CERTIFICATE REQUEST", stored.der).encode("ascii")

@@ -1,7 +1,7 @@
-"""Idempotency-Key: a repeated POST does nothing twice, and gets the answer that the first one got.
+"""Idempotency-Key: a repeated POST has no second effect and returns the first response.
 
-Keys are an account's own, live for 24 hours in this process's memory, and the oldest are forgotten first.  Issuing
-certificates does not rely on this: the RA stores the key with the request, and knows it after a restart too.
+Keys are scoped to an account and live for 24 hours in this process's memory; the oldest are evicted first.  Issuance
+does not rely on this: the RA stores the key with the request, and recognises it after a restart too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Key = tuple[int, str]
 
 
 def checked_key(values: Sequence[bytes]) -> str | None:
-    """The key in the header's values.
+    """Return the key in the header's values.
 
     :raises MalformedRequest: when there are several, or it is not 1 to 255 visible ASCII characters.
     """
@@ -43,8 +43,8 @@ def checked_key(values: Sequence[bytes]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """What was answered; ``None``: it is not given twice."""
+class _CachedAnswer:
+    """A cached response; ``None`` marks one that must not be repeated."""
 
     fingerprint: bytes
     until: float
@@ -52,7 +52,7 @@ class _Kept:
 
     @property
     def size(self) -> int:
-        """Octets of the answer."""
+        """Return the size of the response in bytes."""
         body = None if self.answer is None else self.answer.body
         return len(body) if isinstance(body, bytes) else 0
 
@@ -64,33 +64,33 @@ class _UnderWay:
 
 
 class IdempotencyCache:
-    """Remembers what was answered to which key."""
+    """Caches the response to each key."""
 
-    def __init__(self, clock: IClock, maximum: int = MAXIMUM_KEYS, maximum_octets: int = MAXIMUM_ANSWERS) -> None:
+    def __init__(self, clock: IClock, maximum: int = MAXIMUM_KEYS, maximum_size: int = MAXIMUM_ANSWERS) -> None:
         self._clock = clock
         self._maximum = maximum
-        self._maximum_octets = maximum_octets
-        self._octets = 0
-        self._kept: OrderedDict[Key, _Kept] = OrderedDict()
+        self._maximum_size = maximum_size
+        self._size = 0
+        self._cached: OrderedDict[Key, _CachedAnswer] = OrderedDict()
         self._under_way: dict[Key, _UnderWay] = {}
 
     async def once(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], *, durable: bool
     ) -> Answer:
-        """Do *work*, unless it was done for that key; while it is under way, wait for it.
+        """Run *work* once for each key; a concurrent repetition waits for its result.
 
-        Once begun it goes on when the client hangs up, so that a repetition finds what came of it.  What failed is not
-        kept: it may be tried again with the same key.
+        *work* continues when the client disconnects, so that a repetition finds its result.  Failures are not
+        cached: the same key may be tried again.
 
         :param fingerprint: of the whole request.
         :param durable: *work* recognises the key by itself; only another request with the same key is refused here.
         :raises HTTPProblem: 422, the key was used for another request.
-        :raises Conflict: what was answered is shown once only.
+        :raises Conflict: the response is shown once only.
         """
         while True:
             under_way = self._under_way.get(key)
-            kept = self._find(key)
-            known = under_way or kept
+            cached = self._find(key)
+            known = under_way or cached
             if known is None:
                 return await start(self._do(key, fingerprint, work, durable))
             if known.fingerprint != fingerprint:
@@ -101,20 +101,20 @@ class IdempotencyCache:
                 turn: Deferred[None] = Deferred()
                 under_way.waiting.append(turn)
                 await turn
-            elif kept is not None:
-                if kept.answer is None:
+            elif cached is not None:
+                if cached.answer is None:
                     raise Conflict("this was done before, and what it answered is shown once only")
-                return kept.answer
+                return cached.answer
 
-    def _find(self, key: Key) -> _Kept | None:
-        # All live equally long, so the oldest is the first to go.
+    def _find(self, key: Key) -> _CachedAnswer | None:
+        # All have the same lifetime, so the oldest expires first.
         now = self._clock.seconds()
-        while self._kept and not now < next(iter(self._kept.values())).until <= now + LIFETIME:
+        while self._cached and not now < next(iter(self._cached.values())).until <= now + LIFETIME:
             self._forget_oldest()
-        return self._kept.get(key)
+        return self._cached.get(key)
 
     def _forget_oldest(self) -> None:
-        self._octets -= self._kept.popitem(last=False)[1].size
+        self._size -= self._cached.popitem(last=False)[1].size
 
     async def _do(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], durable: bool
@@ -122,10 +122,10 @@ class IdempotencyCache:
         under_way = self._under_way[key] = _UnderWay(fingerprint)
         try:
             answer = (await work()).written()
-            shown_again = None if answer.secret or durable else answer
-            kept = self._kept[key] = _Kept(fingerprint, self._clock.seconds() + LIFETIME, shown_again)
-            self._octets += kept.size
-            while len(self._kept) > self._maximum or self._octets > self._maximum_octets:
+            repeatable = None if answer.secret or durable else answer
+            cached = self._cached[key] = _CachedAnswer(fingerprint, self._clock.seconds() + LIFETIME, repeatable)
+            self._size += cached.size
+            while len(self._cached) > self._maximum or self._size > self._maximum_size:
                 self._forget_oldest()
             return answer
         finally:

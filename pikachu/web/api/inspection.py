@@ -1,4 +1,4 @@
-"""``/inspect``: what an object is (UI-7, INT-2)."""
+"""``/inspect``: decode an uploaded object (UI-7, INT-2)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pikachu.web.api.routes import Answer, Call, Routes, route
 
 @dataclass(frozen=True, slots=True)
 class Inspectable:
-    """PEM (also several blocks), or base64 of DER; the passphrase of a private key or a PKCS#12 file."""
+    """PEM (one or more blocks), or Base64 of DER; the passphrase of a private key or a PKCS#12 file."""
 
     data: str
     passphrase: str | None = None
@@ -21,7 +21,7 @@ class Inspectable:
 
 @dataclass(frozen=True, slots=True)
 class InspectionResult:
-    """What it is, the facts in it by name, and its text in the manner of openssl; of the first object, if several."""
+    """The kind of the first object, its fields by name, and its text in the format of openssl."""
 
     type: Kind
     summary: Mapping[str, object]
@@ -29,7 +29,7 @@ class InspectionResult:
 
 
 class InspectionAPI(Routes):
-    """Decodes what is sent; nothing of it is kept."""
+    """Decode what is sent without storing it."""
 
     def __init__(self, *, inspection: Inspection) -> None:
         self._inspection = inspection
@@ -43,8 +43,8 @@ class InspectionAPI(Routes):
         answer=InspectionResult,
     )
     async def inspect(self, call: Call) -> Answer:
-        """UI-7: private numbers and challenge passwords are never in the answer."""
-        asked = call.take(Inspectable)
-        found = await self._inspection.inspect(call.principal, asked.data.encode(), asked.passphrase)
-        # Secret: repetitions are inspected anew, so that nothing is kept for them.
-        return Answer(200, InspectionResult(found.kind, dict(found.facts), found.text), secret=True)
+        """Inspect the data (UI-7); the answer never contains private numbers or challenge passwords."""
+        body = call.take(Inspectable)
+        result = await self._inspection.inspect(call.principal, body.data.encode(), body.passphrase)
+        # Secret: the response is not cached, so a repetition is inspected again.
+        return Answer(200, InspectionResult(result.kind, dict(result.facts), result.text), secret=True)

@@ -1,4 +1,4 @@
-"""``/keys``: private keys that people keep here (KEY-1 to KEY-5), and PKCS#12 files made with them (CRT-4)."""
+"""``/keys``: stored private keys (KEY-1 to KEY-5), and PKCS#12 files (CRT-4)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pikachu.x509.pem import pem
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """``type`` is RSA, EC, Ed25519 or PQC; with it the one of ``size``, ``curve``, ``algorithm`` that belongs to it.
+    """``type`` is RSA, EC, Ed25519 or PQC, with the matching one of ``size``, ``curve``, ``algorithm``.
 
-    Without any of these it is RSA of 2048 bits, prime256v1 or mldsa44.
+    The defaults are RSA of 2048 bits, prime256v1 and mldsa44.
     """
 
     name: str
@@ -32,7 +32,7 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class KeySummary:
-    """A stored key; of size, curve and algorithm the one that its type has."""
+    """A stored key, with the one of size, curve and algorithm that its type has."""
 
     id: int
     name: str
@@ -47,7 +47,7 @@ class KeySummary:
 
 @dataclass(frozen=True, slots=True)
 class KeyDocument(KeySummary):
-    """A stored key with its public half, and how many stored requests and certificates use it."""
+    """A stored key with its public key, and the number of stored CSRs and certificates that use it."""
 
     public_pem: str
     requests: int
@@ -56,7 +56,7 @@ class KeyDocument(KeySummary):
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """The passphrase that encrypts the private key; without one it is handed out unencrypted."""
+    """The passphrase that encrypts the private key; without one it is returned unencrypted."""
 
     passphrase: str | None = None
 
@@ -94,15 +94,15 @@ class KeysAPI(Routes):
         statuses=(201,),
     )
     async def create(self, call: Call) -> Answer:
-        """KEY-1."""
-        asked = call.take(NewKey)
-        given = [str(one) for one in (asked.size, asked.curve, asked.algorithm) if one is not None]
-        if len(given) > 1:
+        """Generate a key (KEY-1)."""
+        body = call.take(NewKey)
+        parameters = [str(one) for one in (body.size, body.curve, body.algorithm) if one is not None]
+        if len(parameters) > 1:
             raise MalformedRequest("a key has a size, a curve or an algorithm: give one of the three")
-        found = await self._keys.generate(call.principal, asked.name, key_name(asked.type, *given))
-        names = await self._inventory.owner_names(call.principal, [found.owner_id])
-        body = extended(KeyDocument, _summary(found, names), public_pem=_public(found), requests=0, certificates=0)
-        return created(f"/keys/{found.id}", body)
+        key = await self._keys.generate(call.principal, body.name, key_name(body.type, *parameters))
+        names = await self._inventory.owner_names(call.principal, [key.owner_id])
+        document = extended(KeyDocument, _summary(key, names), public_pem=_public(key), requests=0, certificates=0)
+        return created(f"/keys/{key.id}", document)
 
     @route(
         "GET",
@@ -116,7 +116,7 @@ class KeysAPI(Routes):
         sorts=("id", "created_at", "name"),
     )
     async def list(self, call: Call) -> Answer:
-        """KEY-2."""
+        """List stored keys (KEY-2)."""
         page = await self._keys.list(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [one.owner_id for one in page.items])
         return listed(page, lambda one: _summary(one, names))
@@ -125,12 +125,12 @@ class KeysAPI(Routes):
         "GET", "/keys/<id>", scope=Scope.READ, summary="One stored key, without its private half", answer=KeyDocument
     )
     async def get(self, call: Call) -> Answer:
-        """KEY-3."""
-        found = await self._keys.get(call.principal, call.id)
+        """Return a key and its use (KEY-3)."""
+        key = await self._keys.get(call.principal, call.id)
         use = await self._keys.use(call.principal, call.id)
-        names = await self._inventory.owner_names(call.principal, [found.owner_id])
-        more = {"public_pem": _public(found), "requests": use.requests, "certificates": use.certificates}
-        return Answer(200, extended(KeyDocument, _summary(found, names), **more))
+        names = await self._inventory.owner_names(call.principal, [key.owner_id])
+        extra = {"public_pem": _public(key), "requests": use.requests, "certificates": use.certificates}
+        return Answer(200, extended(KeyDocument, _summary(key, names), **extra))
 
     @route(
         "POST",
@@ -141,7 +141,7 @@ class KeysAPI(Routes):
         answer=PrivateKeyDocument,
     )
     async def private_key(self, call: Call) -> Answer:
-        """KEY-4."""
+        """Export the private key (KEY-4)."""
         passphrase = call.take(Protection).passphrase
         text = await self._keys.private_pem(call.principal, call.id, passphrase, downloaded=True)
         return Answer(200, PrivateKeyDocument(call.id, passphrase is not None, text), secret=True)
@@ -154,7 +154,7 @@ class KeysAPI(Routes):
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
-        """KEY-5."""
+        """Delete a key (KEY-5)."""
         await self._keys.delete(call.principal, call.id)
         return NO_CONTENT
 
@@ -166,7 +166,7 @@ class KeysAPI(Routes):
         body=PFXProtection,
     )
     async def pfx(self, call: Call) -> Answer:
-        """CRT-4."""
+        """Export a certificate with its key as PKCS#12 (CRT-4)."""
         record = await self._inventory.certificate(call.principal, call.id)
         body = await self._keys.pfx(call.principal, record, call.take(PFXProtection).passphrase)
         name = f'attachment; filename="{format_serial(record.serial)}.pfx"'

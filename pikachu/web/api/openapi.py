@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 description, made from the routes themselves, so that it can't tell anything else (API-2)."""
+"""Generate the OpenAPI 3.1 description from the routes themselves, so that the two can't differ (API-2)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _ETAG: Final[Schema] = {
 class OpenAPI(Routes):
     """Serves the description.
 
-    :param routes: of all other classes.
+    :param routes: routes of all other classes.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
@@ -61,12 +61,12 @@ class OpenAPI(Routes):
 
     @route("GET", "/openapi.json", scope=Access.ANYONE, summary="This description, in OpenAPI 3.1")
     async def get(self, call: Call) -> Answer:
-        """API-2."""
+        """Return the OpenAPI description (API-2)."""
         return Answer(200, self._document)
 
 
 def describe(routes: Iterable[Route]) -> Schema:
-    """The OpenAPI document of *routes*."""
+    """Return the OpenAPI document of *routes*."""
     schemas: dict[str, Schema] = {"Problem": _PROBLEM}
     paths: dict[str, Schema] = {}
     for one in routes:
@@ -122,7 +122,7 @@ def _operation(one: Route, schemas: dict[str, Schema]) -> Schema:
 
 def _response(one: Route, status: int, schemas: dict[str, Schema]) -> Schema:
     response: Schema = {"description": HTTPStatus(status).phrase}
-    # RFC 9110 section 9.3.4 keeps it from answers to PUT, where not all that is stored is what was sent.
+    # RFC 9110 section 9.3.4 forbids it in responses to PUT when the stored state differs from what was sent.
     if one.tagged and one.method in ("GET", "POST", "PATCH"):
         response["headers"] = {"ETag": _ETAG}
     kind = one.pending if status == HTTPStatus.ACCEPTED else one.answer
@@ -150,9 +150,9 @@ def _query_schema(one: Route, name: str) -> Schema:
 
 
 def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> Schema:
-    """A reference to the schema of a dataclass, which is made where it is missing.
+    """Return a reference to the schema of a dataclass, which is added when it is missing.
 
-    :param strict: other members than these are refused.
+    :param strict: unknown members are refused.
     """
     name = kind.__name__
     if name not in schemas:

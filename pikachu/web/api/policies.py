@@ -32,7 +32,7 @@ class PolicyBody:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChange:
-    """What is not there stays as it is; ``limits`` are replaced as a whole."""
+    """Omitted members stay unchanged; ``limits`` are replaced as a whole."""
 
     name: str | None = None
     validity_days: int | None = None
@@ -48,7 +48,7 @@ class PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDocument:
-    """An enrollment policy; the default one has the id 0."""
+    """An enrollment policy; the default policy has the id 0."""
 
     id: int
     name: str
@@ -66,7 +66,7 @@ class PolicyDocument:
     updated_at: datetime | None
 
 
-# Where null says something: nobody's, and the default of the protocol.
+# Null is a value here: no owner, and the protocol's default issuer.
 _NULLABLE: Final = ("owner_id", "issuer")
 
 
@@ -88,7 +88,7 @@ class PoliciesAPI(Routes):
         tagged=True,
     )
     async def create(self, call: Call) -> Answer:
-        """System policies are made by admins."""
+        """Create a policy; system policies require an administrator."""
         made = await self._policies.add(call.principal, _policy(0, call.take(PolicyBody)))
         return created(f"/policies/{made.id}", await self._document(call, made), version=made.version)
 
@@ -104,7 +104,9 @@ class PoliciesAPI(Routes):
         sorts=("id", "created_at", "name", "days", "updated_at"),
     )
     async def list(self, call: Call) -> Answer:
-        """The default policy stands before the first page of a list without filters, and is not counted there."""
+        """List policies; the default policy precedes the first page of a list without filters, and is not counted
+        there.
+        """
         query = call.list_query()
         page = await self._policies.list(call.principal, query)
         items = page.items
@@ -122,9 +124,9 @@ class PoliciesAPI(Routes):
         tagged=True,
     )
     async def get(self, call: Call) -> Answer:
-        """POL-1."""
-        found = await self._policies.get(call.principal, call.id)
-        return tagged(await self._document(call, found), found.version)
+        """Return a policy (POL-1)."""
+        policy = await self._policies.get(call.principal, call.id)
+        return tagged(await self._document(call, policy), policy.version)
 
     @route(
         "PUT",
@@ -136,7 +138,7 @@ class PoliciesAPI(Routes):
         tagged=True,
     )
     async def replace(self, call: Call) -> Answer:
-        """What is not there gets its default."""
+        """Replace a policy; omitted members get their defaults."""
         policy = _policy(call.id, call.take(PolicyBody))
         changed = await self._policies.update(call.principal, policy, expected=call.expected)
         return Answer(200, await self._document(call, changed))
@@ -151,9 +153,9 @@ class PoliciesAPI(Routes):
         tagged=True,
     )
     async def update(self, call: Call) -> Answer:
-        """What is not there stays."""
-        asked = call.take(PolicyChange)
-        changes = {name: getattr(asked, name) for name in call.given}
+        """Update a policy; omitted members stay unchanged."""
+        body = call.take(PolicyChange)
+        changes = {name: getattr(body, name) for name in call.present}
         for name, value in changes.items():
             if value is None and name not in _NULLABLE:
                 raise MalformedRequest(f"{name} can't be null")
@@ -173,7 +175,7 @@ class PoliciesAPI(Routes):
         tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
-        """What it signed stays."""
+        """Delete a policy; certificates issued under it are kept."""
         await self._policies.delete(call.principal, call.id, expected=call.expected)
         return NO_CONTENT
 

@@ -1,4 +1,4 @@
-"""Entity tags and ``If-Match`` (RFC 9110 sections 8.8.3 and 13.1.1): changes of the version that a caller has seen."""
+"""Entity tags and ``If-Match`` (RFC 9110 sections 8.8.3 and 13.1.1) prevent lost updates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def entity_tag(version: int) -> bytes:
 
 
 def if_match(values: Sequence[bytes]) -> Versions:
-    """Return the versions that ``If-Match`` names, or ``None`` where it accepts any, or is not there.
+    """Return the versions that ``If-Match`` names, or ``None`` when it accepts any version or is absent.
 
     :param values: of the header, one for each line of that name.
     :raises MalformedRequest: when it is neither ``*`` nor a list of entity tags.
@@ -33,6 +33,6 @@ def if_match(values: Sequence[bytes]) -> Versions:
         return None
     if len(text) > _MAXIMUM_LENGTH or not _LIST.fullmatch(text):
         raise MalformedRequest('If-Match is * or a list of entity tags, such as "1f".')
-    # Weak tags and those that this server never gave match nothing.
+    # Weak tags and those that this server never issued match nothing.
     tags = re.findall(_TAG, text)
     return frozenset(int(match[1], 16) for tag in tags if (match := _OURS.fullmatch(tag)))

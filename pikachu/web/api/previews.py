@@ -11,7 +11,7 @@ from pikachu.web.errors import problem_of
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What signing would be answered with."""
+    """The problem that signing would return."""
 
     status: int
     title: str
@@ -20,7 +20,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class PreviewDocument:
-    """What a request asks for, and what would be given; ``given`` is null where that is refused or decided."""
+    """The requested and the resulting certificate; ``given`` is null when issuance is refused or already decided."""
 
     asked: Asked
     given: Given | None
@@ -28,7 +28,7 @@ class PreviewDocument:
 
 
 def preview_document(preview: Preview) -> PreviewDocument:
-    """A preview as it is sent."""
+    """Return a preview as its document."""
     refusal = None if preview.refusal is None else _refusal(preview.refusal)
     return PreviewDocument(preview.asked, preview.given, refusal)
 

@@ -1,4 +1,4 @@
-"""Query strings of REST: lists, filters, one-word options."""
+"""Query strings of REST: lists, filters and options."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NUMBER: Final = re.compile("[0-9]{1,9}")
 
 
 def parse_query(uri: bytes, allowed: tuple[str, ...]) -> Mapping[str, str]:
-    """The names and values after the question mark.
+    """Parse the query string into names and values.
 
-    :param allowed: names that may stand there, once each.
-    :raises MalformedRequest: naming what may not.
+    :param allowed: permitted names, once each.
+    :raises MalformedRequest: naming the name that is not permitted.
     """
     _, _, text = uri.partition(b"?")
     if not text:
@@ -28,18 +28,18 @@ def parse_query(uri: bytes, allowed: tuple[str, ...]) -> Mapping[str, str]:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=32)
     except (UnicodeDecodeError, ValueError):
         raise MalformedRequest("the query can't be read") from None
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, value in pairs:
         if name not in allowed:
             raise MalformedRequest(f"unknown: {name[:40]!r}; known: {', '.join(allowed) or 'nothing'}")
-        if name in found:
+        if name in parameters:
             raise MalformedRequest(f"{name} stands twice in the query")
-        found[name] = value
-    return found
+        parameters[name] = value
+    return parameters
 
 
 def whole_number(text: str, name: str) -> int:
-    """The number that *text* writes.
+    """Parse *text* as a whole number.
 
     :raises MalformedRequest: naming *name*.
     """
@@ -49,11 +49,11 @@ def whole_number(text: str, name: str) -> int:
 
 
 def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: str | None = None) -> ListQuery:
-    """What page of a list is asked for; a filter without a value filters nothing, but an order has a name.
+    """Return the list query; a filter without a value is ignored, but a sort order needs a name.
 
     :param filters: name in the query → name in the store.
-    :param owner: the name in the query that holds an owner's id.
-    :raises MalformedRequest: for a bad limit or owner; the store judges cursor, sort and filters.
+    :param owner: name of the query parameter with an owner's id.
+    :raises MalformedRequest: for a bad limit or owner; the store validates cursor, sort and filters.
     """
     limit = whole_number(query["limit"], "limit") if "limit" in query else ListQuery().limit
     if not 1 <= limit <= MAXIMUM_LIMIT:

@@ -1,6 +1,6 @@
-"""How a route of REST is declared: method, path, who may, what goes in and comes out.
+"""Declarations of REST routes: method, path, scope, body and answer.
 
-There is no other way to declare one, and the scope has no default, so no handler can forget who may call it.
+There is no other way to declare one, and the scope has no default, so no handler can omit its authorization.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ NO_CREDENTIALS: Final = "send an API token: Authorization: Bearer TOKEN"
 
 
 class Access(Enum):
-    """Who may, where no single scope says it."""
+    """Access levels that no single scope expresses."""
 
     ANYONE = "anyone"
     WHOLE_ACCOUNT = "whole account"
@@ -44,10 +44,10 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler gives.
+    """The response of a handler.
 
     :param body: a dataclass or mapping for JSON, ``bytes`` as they are, ``None`` for none.
-    :param secret: the body holds what is shown once: it is not kept for repetitions.
+    :param secret: the body contains what is shown once: it is not cached for repetitions.
     """
 
     status: int
@@ -57,12 +57,12 @@ class Answer:
     secret: bool = False
 
     def written(self) -> Answer:
-        """The same with its body as octets."""
+        """Return the same answer with its body encoded."""
         return self if self.body is None or isinstance(self.body, bytes) else replace(self, body=encode(self.body))
 
 
 class SentAnswer(Resource):
-    """An answer on its way: Klein renders it and leaves the end of the request to it, however long that takes."""
+    """A response in progress: Klein renders it and leaves finishing the request to it."""
 
     isLeaf = True
     _FIELDS: Final[Mapping[bytes, bytes]] = {b"Cache-Control": b"no-store", b"X-Content-Type-Options": b"nosniff"}
@@ -76,7 +76,7 @@ class SentAnswer(Resource):
 
     @classmethod
     def answer(cls, answer: Answer) -> SentAnswer:
-        """What a handler gave."""
+        """Return the response for a handler's answer."""
         body = answer.written().body
         if isinstance(body, bytes):
             return cls(answer.status, answer.content_type, body, answer.headers)
@@ -84,28 +84,28 @@ class SentAnswer(Resource):
 
     @classmethod
     def problem(cls, problem: Problem) -> SentAnswer:
-        """A failure (RFC 9457)."""
+        """Return the response for a failure (RFC 9457)."""
         body = json.dumps(problem.document(), separators=(",", ":")).encode() + b"\n"
         return cls(problem.status, PROBLEM_JSON, body, problem.headers)
 
     def render(self, request: BoundedRequest) -> int:
-        """Send it."""
+        """Write the response."""
         send(request, self._status, self._content_type, self._body, self._headers)
         return NOT_DONE_YET
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request for a route, authenticated and decoded.
+    """One authenticated and decoded request for a route.
 
-    :param route: that was found.
-    :param principal: who asks; ANONYMOUS where anyone may.
-    :param path: the variable parts of the path.
-    :param query: names and values after the question mark.
+    :param route: the matched route.
+    :param principal: the requester; ANONYMOUS where anyone may.
+    :param path: variable segments of the path.
+    :param query: names and values of the query string.
     :param body: an object of the route's ``body``.
-    :param given: the names that stand in the body.
+    :param present: names of the members that the body contains.
     :param idempotency_key: of the header, or ``None``.
-    :param expected: the versions that ``If-Match`` allows to be replaced.
+    :param expected: versions that ``If-Match`` allows to be replaced.
     """
 
     route: Route
@@ -113,25 +113,25 @@ class Call:
     path: Mapping[str, str]
     query: Mapping[str, str]
     body: object
-    given: frozenset[str] = frozenset()
+    present: frozenset[str] = frozenset()
     idempotency_key: str | None = None
     expected: Versions = None
 
     @property
     def id(self) -> int:
-        """The ``id`` of the path.
+        """Return the ``id`` of the path.
 
         :raises NotFound: when no object can have it.
         """
         return id_of(self.path["id"])
 
     def take(self, kind: type[B]) -> B:
-        """The body, which is of the type that the route declares."""
+        """Return the body, which is of the type that the route declares."""
         assert isinstance(self.body, kind)  # noqa: S101 - decoded as the route says
         return self.body
 
     def list_query(self) -> ListQuery:
-        """The page of a list that is asked for."""
+        """Return the requested page of a list."""
         return list_query(self.query, self.route.filters, owner=self.route.owner)
 
 
@@ -142,19 +142,19 @@ Handler: TypeAlias = Callable[[Any, Call], Awaitable[Answer]]
 class Route:
     """A declaration.
 
-    :param scope: what a token must have, all of several, or an Access.
-    :param body: dataclass of the request; ``None``: there is none, and what is sent is not looked at.
+    :param scope: scopes that a token must have, all of several, or an Access.
+    :param body: dataclass of the request; ``None``: the route has no body and ignores one.
     :param answer: dataclass of the answer; ``None``: there is no JSON.
     :param pending: dataclass of the answer 202.
     :param listed: the answer is a page of those.
     :param filters: of a list: name in the query → name in the store.
-    :param sorts: of a list: what it can be sorted by; none: it has one page only.
-    :param owner: of a list: the name in the query that holds an owner's id (for admins).
-    :param query: other names that may stand in the query.
+    :param sorts: of a list: fields that it can be sorted by; none: it has one page only.
+    :param owner: of a list: name of the query parameter with an owner's id (for administrators).
+    :param query: other permitted names of the query.
     :param statuses: of success.
-    :param browsers: whoever is signed in on the pages may follow a link to it, without a token.
-    :param tagged: the answer has an ``ETag``; where it changes something, ``If-Match`` is heeded.
-    :param durable: the rooms below recognise a repeated Idempotency-Key by themselves, across restarts.
+    :param browsers: a signed-in browser may follow a link to it, without a token.
+    :param tagged: the answer has an ``ETag``; a change honours ``If-Match``.
+    :param durable: the registration authority recognises a repeated Idempotency-Key by itself, across restarts.
     """
 
     method: str
@@ -178,27 +178,27 @@ class Route:
 
     @property
     def conditional(self) -> bool:
-        """Whether it heeds ``If-Match``."""
+        """Return whether it honours ``If-Match``."""
         return self.tagged and self.method in ("PUT", "PATCH", "DELETE")
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
-        """What a token must have, as far as single scopes say it."""
+        """Return the scopes that a token must have, as far as single scopes express them."""
         if isinstance(self.scope, Access):
             return ()
         return self.scope if isinstance(self.scope, tuple) else (self.scope,)
 
     @property
     def query_names(self) -> tuple[str, ...]:
-        """All names that may stand in the query."""
+        """Return all permitted names of the query."""
         owner = () if self.owner is None else (self.owner,)
         return (*(LIST_NAMES if self.sorts else ()), *self.filters, *owner, *self.query)
 
     def admit(self, principal: Principal) -> None:
-        """That the caller may use the route at all.
+        """Check that the caller may use the route at all.
 
         :raises AuthenticationFailed: for an anonymous one.
-        :raises NotAuthorized: when role or scopes do not reach.
+        :raises NotAuthorized: when role or scopes are insufficient.
         """
         if self.scope is Access.ANYONE:
             return
@@ -234,7 +234,7 @@ def route(
     browsers: bool = False,
     tagged: bool = False,
 ) -> Callable[[Handler], Route]:
-    """Decorator that makes a route of a coroutine method ``(self, call) -> Answer``; see :class:`Route`.
+    """Return a decorator that turns a coroutine method ``(self, call) -> Answer`` into a :class:`Route`.
 
     :param path: below ``/api/v1`` unless it begins with ``//``.
     """
@@ -266,10 +266,10 @@ def route(
 
 
 class Routes:
-    """What has routes: one class for each kind of object."""
+    """Base of a class with routes: one for each kind of object."""
 
     def routes(self) -> list[Route]:
-        """The routes declared in the class, bound to this object, in order."""
+        """Return the routes declared in the class, bound to this object, in order."""
         return [
             replace(one, handler=_bound(one.handler, self))
             for one in vars(type(self)).values()
@@ -293,18 +293,18 @@ class Listed:
 
 
 def listed(page: Page[T], show: Callable[[T], object]) -> Answer:
-    """A page as it is sent."""
+    """Return the answer for a page of a list."""
     return Answer(200, Listed(tuple(show(one) for one in page.items), page.next_cursor))
 
 
 def created(path: str, body: object, *, secret: bool = False, version: int | None = None) -> Answer:
-    """201 with the address of what was made, and its entity tag where it has a *version*."""
+    """Return 201 with the address of the created object, and its entity tag where it has a *version*."""
     tag = {} if version is None else {b"ETag": entity_tag(version)}
     return Answer(201, body, headers={b"Location": f"{BASE}{path}".encode(), **tag}, secret=secret)
 
 
 def tagged(body: object, version: int) -> Answer:
-    """200 with the entity tag of that version."""
+    """Return 200 with the entity tag of that version."""
     return Answer(200, body, headers={b"ETag": entity_tag(version)})
 
 

@@ -1,4 +1,4 @@
-"""``/sessions`` and ``/account-certificates``: where an account is signed in, and which client certificates do that."""
+"""``/sessions`` and ``/account-certificates``: active sessions, and client certificates bound for sign-in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pikachu.x509.certificate import decode_certificate_input, parse_certificate
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
-    """A browser that is signed in."""
+    """A signed-in browser."""
 
     id: int
     address: str
@@ -29,7 +29,7 @@ class SessionSummary:
 
 @dataclass(frozen=True, slots=True)
 class NewAccountCertificate:
-    """A client certificate that shall sign in an account: one that was issued here, by its id, or any in PEM."""
+    """A client certificate to bind: one that was issued here, by its id, or any in PEM."""
 
     certificate_id: int | None = None
     pem: str | None = None
@@ -38,7 +38,7 @@ class NewAccountCertificate:
 
 @dataclass(frozen=True, slots=True)
 class BoundCertificate:
-    """A client certificate that signs in an account.
+    """A client certificate that is bound to an account.
 
     :param fingerprint: SHA-256 in hexadecimal digits.
     """
@@ -69,9 +69,9 @@ class SessionsAPI(Routes):
         query=("user_id",),
     )
     async def list(self, call: Call) -> Answer:
-        """Newest first, on one page."""
-        found = await self._sessions.of_account(call.principal, _account(call))
-        return listed(Page(tuple(found), None), _session)
+        """List the sessions, newest first, on one page."""
+        sessions = await self._sessions.of_account(call.principal, _account(call))
+        return listed(Page(tuple(sessions), None), _session)
 
     @route(
         "DELETE",
@@ -82,13 +82,13 @@ class SessionsAPI(Routes):
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
-        """Its browser is signed out."""
+        """Delete a session; its browser is signed out."""
         await self._sessions.end(call.principal, _account(call), call.id)
         return NO_CONTENT
 
 
 class AccountCertificatesAPI(Routes):
-    """Client certificates that sign in."""
+    """Client certificates bound for sign-in."""
 
     def __init__(self, *, sessions: Sessions, inventory: CertificateQueries) -> None:
         self._sessions = sessions
@@ -104,15 +104,15 @@ class AccountCertificatesAPI(Routes):
         statuses=(201,),
     )
     async def create(self, call: Call) -> Answer:
-        """API-1: from now on it also calls this API without a token."""
-        asked = call.take(NewAccountCertificate)
-        if (asked.certificate_id is None) == (asked.pem is None):
+        """Bind a client certificate; it then also authenticates calls to this API without a token (API-1)."""
+        body = call.take(NewAccountCertificate)
+        if (body.certificate_id is None) == (body.pem is None):
             raise MalformedRequest("send either certificate_id or pem")
-        if asked.certificate_id is not None:
-            der = (await self._inventory.certificate(call.principal, asked.certificate_id)).der
+        if body.certificate_id is not None:
+            der = (await self._inventory.certificate(call.principal, body.certificate_id)).der
         else:
-            der = decode_certificate_input((asked.pem or "").encode())
-        account_id = (call.principal.owner_id or 0) if asked.user_id is None else asked.user_id
+            der = decode_certificate_input((body.pem or "").encode())
+        account_id = (call.principal.owner_id or 0) if body.user_id is None else body.user_id
         bound = await self._sessions.bind(call.principal, account_id, parse_certificate(der))
         return created(f"/account-certificates/{bound.id}", _bound(bound))
 
@@ -127,15 +127,15 @@ class AccountCertificatesAPI(Routes):
         query=("user_id",),
     )
     async def list(self, call: Call) -> Answer:
-        """All of them, on one page."""
-        found = await self._sessions.certificates(call.principal, _account(call))
-        return listed(Page(tuple(found), None), _bound)
+        """List the bound certificates on one page."""
+        certificates = await self._sessions.certificates(call.principal, _account(call))
+        return listed(Page(tuple(certificates), None), _bound)
 
     @route(
         "GET", "/account-certificates/<id>", scope=Access.WHOLE_ACCOUNT, summary="One of them", answer=BoundCertificate
     )
     async def get(self, call: Call) -> Answer:
-        """404 for other people's."""
+        """Return a bound certificate; 404 for those of other accounts."""
         return Answer(200, _bound(await self._sessions.certificate(call.principal, call.id)))
 
     @route(
@@ -146,7 +146,7 @@ class AccountCertificatesAPI(Routes):
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
-        """The certificate itself stays valid."""
+        """Unbind a certificate; the certificate itself stays valid."""
         await self._sessions.unbind(call.principal, call.id)
         return NO_CONTENT
 

@@ -1,4 +1,4 @@
-"""``/statistics``: what a dashboard shows (UI-3)."""
+"""``/statistics``: the counts of the dashboard (UI-3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from pikachu.web.api.routes import Answer, Call, Routes, route
 
 @dataclass(frozen=True, slots=True)
 class CertificateCounts:
-    """Certificates by status, and how many valid ones end in the next 7, 30 and 90 days and in each of 13 weeks."""
+    """Certificates by status, and the number of valid ones that expire in the next 7, 30 and 90 days and in each of 13
+    weeks.
+    """
 
     total: int
     valid: int
@@ -28,7 +30,7 @@ class CertificateCounts:
 
 @dataclass(frozen=True, slots=True)
 class IssuedDay:
-    """How many certificates were issued on a day (UTC), by method."""
+    """Number of certificates issued on a day (UTC), by method."""
 
     date: str
     methods: Mapping[str, int]
@@ -36,7 +38,7 @@ class IssuedDay:
 
 @dataclass(frozen=True, slots=True)
 class StatisticsDocument:
-    """Counts of all (``everything``), or of one's own.
+    """Counts of all objects (``everything``), or of the caller's own.
 
     :param as_of: when ``certificates``, ``approvals_waiting`` and ``accounts_pending`` were counted.
     :param keys: certificates issued by key type; about all of them once ``keys_complete``.
@@ -66,9 +68,9 @@ class StatisticsAPI(Routes):
         answer=StatisticsDocument,
     )
     async def get(self, call: Call) -> Answer:
-        """Kept for a while: ``as_of`` says when they were counted; 503 while a large database is counted first."""
-        found = await self._statistics.overview(call.principal)
-        counts = found.counts
+        """Return the cached counts; ``as_of`` is their time; 503 during the first count of a large database."""
+        overview = await self._statistics.overview(call.principal)
+        counts = overview.counts
         if counts is None:
             raise Overloaded("the first count is under way; try again soon", retry_after=1)
         certificates = CertificateCounts(
@@ -76,21 +78,21 @@ class StatisticsAPI(Routes):
             counts.valid,
             counts.revoked,
             counts.expired,
-            found.within(7),
-            found.within(30),
-            found.within(90),
-            found.weeks,
+            overview.within(7),
+            overview.within(30),
+            overview.within(90),
+            overview.weeks,
         )
         return Answer(
             200,
             StatisticsDocument(
-                found.everything,
+                overview.everything,
                 counts.at,
                 certificates,
                 counts.waiting,
                 counts.pending_accounts,
-                tuple(IssuedDay(day.date.isoformat(), day.methods) for day in found.days),
-                found.keys,
-                found.complete,
+                tuple(IssuedDay(day.date.isoformat(), day.methods) for day in overview.days),
+                overview.keys,
+                overview.complete,
             ),
         )

@@ -1,4 +1,4 @@
-"""``/templates`` and ``/x509-templates``: certificate templates, and the files that admins make them of (TPL)."""
+"""``/templates`` and ``/x509-templates``: certificate templates, and the files that they are rendered from (TPL)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pikachu.web.x509_rendering import JinjaText
 
 @dataclass(frozen=True, slots=True)
 class TemplateBody:
-    """A certificate template; with ``system`` it is everybody's (admins only)."""
+    """A certificate template; with ``system`` it is visible to everyone (administrators only)."""
 
     name: str
     profile_type: str
@@ -30,7 +30,7 @@ class TemplateBody:
 
 @dataclass(frozen=True, slots=True)
 class TemplateChange:
-    """What is not there stays as it is."""
+    """Omitted members stay unchanged."""
 
     name: str | None = None
     profile_type: str | None = None
@@ -77,7 +77,7 @@ class TemplateDocument(TemplateSummary):
 
 @dataclass(frozen=True, slots=True)
 class VariableDocument:
-    """A variable; a ``default`` of null means that a value must be given."""
+    """A variable; a ``default`` of null means that a value is required."""
 
     name: str
     kind: VariableKind
@@ -86,7 +86,7 @@ class VariableDocument:
 
 @dataclass(frozen=True, slots=True)
 class X509TemplateDocument:
-    """A file; ``own``: of the operator's folder; ``error``: what is wrong with it."""
+    """A file; ``own``: from the operator's folder; ``error``: the error in it."""
 
     name: str
     own: bool
@@ -106,7 +106,7 @@ class VariableValue:
 
 @dataclass(frozen=True, slots=True)
 class RenderBody:
-    """The certificate template to be made; variables that are not there have their defaults."""
+    """The certificate template to create; omitted variables have their defaults."""
 
     name: str
     profile_type: str | None = None
@@ -132,7 +132,7 @@ class TemplatesAPI(Routes):
         tagged=True,
     )
     async def create(self, call: Call) -> Answer:
-        """TPL-3: 422 with the line where the text is wrong."""
+        """Create a template (TPL-3); 422 with the line of an error."""
         body = call.take(TemplateBody)
         draft = TemplateDraft(body.name, body.profile_type, body.content, body.system)
         made = await self._templates.add(call.principal, draft)
@@ -147,7 +147,7 @@ class TemplatesAPI(Routes):
         answer=Validated,
     )
     async def validate(self, call: Call) -> Answer:
-        """TPL-3: 422 with the line where the text is wrong."""
+        """Validate a template's text (TPL-3); 422 with the line of an error."""
         usages = await self._templates.validate(call.principal, call.take(TemplateText).content)
         return Answer(200, Validated(tuple(usage for usage in ("req", "ext") if usage in usages)))
 
@@ -163,7 +163,7 @@ class TemplatesAPI(Routes):
         sorts=("id", "created_at", "name", "profile_type", "origin", "updated_at"),
     )
     async def list(self, call: Call) -> Answer:
-        """``usage`` is ``req`` or ``ext``."""
+        """List templates; ``usage`` is ``req`` or ``ext``."""
         page = await self._templates.list(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [one.owner_id for one in page.items])
         return listed(page, lambda one: _summary(one, names))
@@ -177,9 +177,9 @@ class TemplatesAPI(Routes):
         tagged=True,
     )
     async def get(self, call: Call) -> Answer:
-        """TPL-3."""
-        found = await self._templates.get(call.principal, call.id)
-        return tagged(await _document(self._inventory, call, found), found.version)
+        """Return a template (TPL-3)."""
+        template = await self._templates.get(call.principal, call.id)
+        return tagged(await _document(self._inventory, call, template), template.version)
 
     @route(
         "PUT",
@@ -191,7 +191,7 @@ class TemplatesAPI(Routes):
         tagged=True,
     )
     async def replace(self, call: Call) -> Answer:
-        """What is not there gets its default."""
+        """Replace a template; omitted members get their defaults."""
         body = call.take(TemplateBody)
         changed = await self._templates.update(
             call.principal,
@@ -214,9 +214,9 @@ class TemplatesAPI(Routes):
         tagged=True,
     )
     async def update(self, call: Call) -> Answer:
-        """What is not there stays."""
-        asked = call.take(TemplateChange)
-        changes = {name: getattr(asked, name) for name in call.given}
+        """Update a template; omitted members stay unchanged."""
+        body = call.take(TemplateChange)
+        changes = {name: getattr(body, name) for name in call.present}
         for name, value in changes.items():
             if value is None:
                 raise MalformedRequest(f"{name} can't be null")
@@ -232,13 +232,13 @@ class TemplatesAPI(Routes):
         tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
-        """What was made with it stays."""
+        """Delete a template; the objects created from it are kept."""
         await self._templates.delete(call.principal, call.id, expected=call.expected)
         return NO_CONTENT
 
 
 class X509TemplatesAPI(Routes):
-    """Jinja templates that certificate templates are made of; admins only."""
+    """Jinja templates that certificate templates are rendered from; administrators only."""
 
     def __init__(
         self,
@@ -261,9 +261,9 @@ class X509TemplatesAPI(Routes):
         sorts=(),
     )
     async def list(self, call: Call) -> Answer:
-        """TPL-4: all in one page, by name."""
-        found = await self._files.list(call.principal)
-        return Answer(200, Listed(tuple(_file(one) for one in found), None))
+        """List the files by name on one page (TPL-4)."""
+        files = await self._files.list(call.principal)
+        return Answer(200, Listed(tuple(_file(one) for one in files), None))
 
     @route(
         "GET",
@@ -273,7 +273,7 @@ class X509TemplatesAPI(Routes):
         answer=X509TemplateDocument,
     )
     async def get(self, call: Call) -> Answer:
-        """TPL-4."""
+        """Return a file with its variables (TPL-4)."""
         return Answer(200, _file(await self._files.get(call.principal, call.path["name"])))
 
     @route(
@@ -286,7 +286,9 @@ class X509TemplatesAPI(Routes):
         statuses=(201,),
     )
     async def render(self, call: Call) -> Answer:
-        """TPL-4: 422 with the line, of the file or of the text that was made of it."""
+        """Render a file to a certificate template (TPL-4); 422 with the line of an error, in the file or in the
+        rendered text.
+        """
         body, name = call.take(RenderBody), call.path["name"]
         values = {one.name: one.value for one in body.variables}
         if len(values) != len(body.variables):

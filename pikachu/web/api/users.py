@@ -18,7 +18,7 @@ from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, cre
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A local account; it is pending until an admin approves it, unless ``state`` says active."""
+    """A local account; it is pending until an administrator approves it, unless ``state`` is active."""
 
     username: str
     email: str
@@ -29,8 +29,9 @@ class NewUser:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What is not there stays as it is.  ``revoke``, of an account that is suspended or deactivated, is the reason with
-    which all valid certificates that it holds are revoked, in the background where they are many.
+    """Omitted members stay unchanged.  ``revoke``, for an account that is suspended or deactivated, is the reason with
+    which
+    all its valid certificates are revoked, in the background when they are many.
     """
 
     email: str | None = None
@@ -48,7 +49,7 @@ class NewPassword:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How many sessions ended."""
+    """Number of ended sessions."""
 
     sessions: int
 
@@ -69,14 +70,14 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class UserDetail(User):
-    """An account with the number of valid certificates that it holds: exact to 10,000; 10,001 means more."""
+    """An account with the number of its valid certificates: exact to 10,000; 10,001 means more."""
 
     valid_certificates: int
 
 
 @dataclass(frozen=True, slots=True)
 class NewToken:
-    """A token; without scopes it has all of the account's role, without days it lives a year."""
+    """A token; by default it has all scopes of the account's role and expires after a year."""
 
     name: str
     scopes: tuple[Scope, ...] | None = None
@@ -99,7 +100,7 @@ class TokenSummary:
 
 @dataclass(frozen=True, slots=True)
 class NewTokenDocument(TokenSummary):
-    """A new token; its text is shown here, and never again."""
+    """A new token; its text is not shown again."""
 
     token: str
 
@@ -122,10 +123,10 @@ class UsersAPI(Routes):
         tagged=True,
     )
     async def create(self, call: Call) -> Answer:
-        """USR-4."""
-        asked = call.take(NewUser)
+        """Create a user (USR-4)."""
+        body = call.take(NewUser)
         account = await self._accounts.add_user(
-            call.principal, asked.username, asked.email, asked.role, asked.state, asked.password
+            call.principal, body.username, body.email, body.role, body.state, body.password
         )
         return created(f"/users/{account.id}", _user(account), version=version_of(account))
 
@@ -140,7 +141,7 @@ class UsersAPI(Routes):
         sorts=("id", "created_at", "username", "email", "role", "state", "source"),
     )
     async def list(self, call: Call) -> Answer:
-        """Free text is looked for in name and e-mail."""
+        """List users; ``q`` searches name and e-mail."""
         return listed(await self._accounts.list_accounts(call.principal, call.list_query()), _user)
 
     @route(
@@ -152,7 +153,7 @@ class UsersAPI(Routes):
         tagged=True,
     )
     async def get(self, call: Call) -> Answer:
-        """404 for other people's and for deleted ones, which are listed with ``state=deleted`` only."""
+        """Return a user; 404 for other accounts and for deleted ones, which only ``state=deleted`` lists."""
         account = await self._accounts.account(call.principal, call.id)
         if account.state is AccountState.DELETED:
             raise NotFound("This account is deleted. GET /users?state=deleted lists it.")
@@ -160,7 +161,7 @@ class UsersAPI(Routes):
 
     async def _detail(self, call: Call, account: Account) -> Answer:
         valid = await self._accounts.valid_certificates(call.principal, account.id)
-        # Sign-ins and certificates make no new version: nobody's change replaces them.
+        # Sign-ins and certificates don't change the version: no edit conflicts with them.
         return tagged(extended(UserDetail, _user(account), valid_certificates=valid), version_of(account))
 
     @route(
@@ -173,18 +174,18 @@ class UsersAPI(Routes):
         tagged=True,
     )
     async def update(self, call: Call) -> Answer:
-        """All of it is done, or nothing."""
-        asked = call.take(UserChange)
+        """Apply all changes, or none."""
+        body = call.take(UserChange)
         for name in ("email", "role", "state", "revoke"):
-            if name in call.given and getattr(asked, name) is None:
+            if name in call.present and getattr(body, name) is None:
                 raise MalformedRequest(f"{name} can't be null")
-        revoke = None if asked.revoke is None else RevocationReason.from_name(asked.revoke)
+        revoke = None if body.revoke is None else RevocationReason.from_name(body.revoke)
         account = await self._accounts.update(
             call.principal,
             call.id,
-            email=asked.email,
-            role=asked.role,
-            state=asked.state,
+            email=body.email,
+            role=body.role,
+            state=body.state,
             revoke=revoke,
             expected=call.expected,
         )
@@ -200,7 +201,7 @@ class UsersAPI(Routes):
         tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
-        """It stays the owner of what it owned, in the state ``deleted``; its name is free."""
+        """Delete a user, who stays the owner of their objects in the state ``deleted``; the name becomes available."""
         reason = call.query.get("revoke")
         revoke = None if reason is None else RevocationReason.from_name(reason)
         await self._accounts.delete(call.principal, call.id, revoke, expected=call.expected)
@@ -215,13 +216,13 @@ class UsersAPI(Routes):
         statuses=(204,),
     )
     async def reset_password(self, call: Call) -> Answer:
-        """409 for an account of the directory."""
+        """Set a new password; 409 for an LDAP account."""
         await self._accounts.reset_password(call.principal, call.id, call.take(NewPassword).password)
         return NO_CONTENT
 
     @route("POST", "/users/<id>/logout", scope=Scope.ADMIN, summary="Sign an account out everywhere", answer=Ended)
     async def logout(self, call: Call) -> Answer:
-        """Its sessions end; its tokens stay."""
+        """End all sessions; tokens are kept."""
         return Answer(200, Ended(await self._sessions.force_logout(call.principal, call.id)))
 
 
@@ -242,13 +243,13 @@ class TokensAPI(Routes):
         statuses=(201,),
     )
     async def create(self, call: Call) -> Answer:
-        """Its text is in this answer only."""
-        asked = call.take(NewToken)
-        scopes = None if asked.scopes is None else frozenset(asked.scopes)
-        account_id = call.principal.owner_id if asked.user_id is None else asked.user_id
-        token, text = await self._accounts.create_token(call.principal, account_id or 0, asked.name, scopes, asked.days)
-        body = extended(NewTokenDocument, _summary(token, await self._names(call, token)), token=text)
-        return created(f"/tokens/{token.id}", body, secret=True)
+        """Create a token; only this answer contains its text."""
+        body = call.take(NewToken)
+        scopes = None if body.scopes is None else frozenset(body.scopes)
+        account_id = call.principal.owner_id if body.user_id is None else body.user_id
+        token, text = await self._accounts.create_token(call.principal, account_id or 0, body.name, scopes, body.days)
+        document = extended(NewTokenDocument, _summary(token, await self._names(call, token)), token=text)
+        return created(f"/tokens/{token.id}", document, secret=True)
 
     @route(
         "GET",
@@ -261,20 +262,20 @@ class TokensAPI(Routes):
         sorts=("id", "created_at", "name"),
     )
     async def list(self, call: Call) -> Answer:
-        """Free text is looked for in their names."""
+        """List tokens; ``q`` searches their names."""
         page = await self._accounts.list_tokens(call.principal, call.list_query())
         names = await self._names(call, *page.items)
         return listed(page, lambda token: _summary(token, names))
 
     @route("GET", "/tokens/<id>", scope=Scope.READ, summary="One API token without its text", answer=TokenSummary)
     async def get(self, call: Call) -> Answer:
-        """404 for other people's."""
+        """Return a token; 404 for those of other accounts."""
         token = await self._accounts.token(call.principal, call.id)
         return Answer(200, _summary(token, await self._names(call, token)))
 
     @route("DELETE", "/tokens/<id>", scope=Access.WHOLE_ACCOUNT, summary="End an API token", statuses=(204,))
     async def delete(self, call: Call) -> Answer:
-        """It is refused from now on."""
+        """Revoke a token."""
         await self._accounts.revoke_token(call.principal, call.id)
         return NO_CONTENT
 
