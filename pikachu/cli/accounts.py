@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Declare them."""
+    """Declare ``user``, ``token`` and ``challenge``."""
     _add_user_commands(group(commands, "user", "accounts"))
     _add_token_commands(group(commands, "token", "API tokens"))
     _add_challenge_commands(group(commands, "challenge", "challenge passwords for devices"))
@@ -74,7 +74,7 @@ def _add_challenge_commands(challenges: Commands) -> None:
 
 
 def add_user(arguments: Namespace) -> int:
-    """``pikachu user add``."""
+    """Create an account."""
     from pikachu.cli.session import configuration, done, opened, operator, read_password
     from pikachu.core.model.people import AccountState, Role
 
@@ -87,7 +87,7 @@ def add_user(arguments: Namespace) -> int:
 
 
 def list_users(arguments: Namespace) -> int:
-    """``pikachu user list``."""
+    """Print the accounts."""
     from functools import partial
 
     from pikachu.cli.session import configuration, every, opened, operator, table
@@ -103,7 +103,7 @@ def list_users(arguments: Namespace) -> int:
 
 
 def create_token(arguments: Namespace) -> int:
-    """``pikachu token create``."""
+    """Create an API token and print its text."""
     from pikachu.cli.session import configuration, done, opened, operator
     from pikachu.core.model.people import Scope
 
@@ -117,7 +117,7 @@ def create_token(arguments: Namespace) -> int:
 
 
 def list_tokens(arguments: Namespace) -> int:
-    """``pikachu token list``."""
+    """Print the API tokens."""
     from functools import partial
 
     from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table
@@ -143,7 +143,7 @@ def list_tokens(arguments: Namespace) -> int:
 
 
 def revoke_token(arguments: Namespace) -> int:
-    """``pikachu token revoke``."""
+    """Revoke an API token."""
     from pikachu.cli.session import configuration, done, opened, operator
 
     with opened(configuration(arguments)) as app:
@@ -153,7 +153,7 @@ def revoke_token(arguments: Namespace) -> int:
 
 
 def create_challenge(arguments: Namespace) -> int:
-    """``pikachu challenge create``."""
+    """Create a challenge password and print it."""
     from pikachu.cli.session import configuration, done, opened, operator
 
     actor = operator()
@@ -165,7 +165,7 @@ def create_challenge(arguments: Namespace) -> int:
 
 
 def list_challenges(arguments: Namespace) -> int:
-    """``pikachu challenge list``."""
+    """Print the challenge passwords."""
     from functools import partial
 
     from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table

@@ -1,4 +1,4 @@
-"""How commands declare their arguments.  Nothing that takes long to load is imported here."""
+"""Argument declarations of the commands.  Nothing that is slow to load is imported here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_CONFIG = "config.ini"
 
 
 class Parser(ArgumentParser):
-    """Takes ``--config`` everywhere, says what is wrong in one line, and guesses no option from its beginning."""
+    """Parser that accepts ``--config`` everywhere, reports errors in one line, and accepts no abbreviated options."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False)
@@ -27,18 +27,18 @@ class Parser(ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and end with 2."""
+        """Print the error and exit with 2."""
         self.exit(USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def group(commands: Commands, name: str, about: str) -> Commands:
-    """A command that has commands of its own."""
+    """Add a command with subcommands."""
     parser = commands.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest=f"{name}_command")
 
 
 def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
-    """The type of an argument."""
+    """Return an argument type for a number in a range."""
 
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
@@ -49,7 +49,7 @@ def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
 
 
 def minutes(text: str) -> timedelta:
-    """The type of an argument: a duration such as ``60m``; a bare number is minutes."""
+    """Parse a duration argument such as ``60m``; a bare number is minutes."""
     from pikachu.config.kinds import duration
 
     try:

@@ -1,4 +1,4 @@
-"""What ``pikachu init`` does with a configuration: in which order, and what it says."""
+"""The steps of ``pikachu init``, in their order, and its report."""
 
 from __future__ import annotations
 
@@ -45,14 +45,13 @@ from pikachu.x509.san import GeneralName, name_from_san_text
 
 ADMIN: Final = "admin"
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
-_ALWAYS_HERE: Final = ("ec", "rsa")
 
 
 class Initialization:
     """One run of ``pikachu init``.
 
     :param arguments: as ``pikachu.cli.init`` declares them.
-    :param write: makes one file.
+    :param write: creates one file.
     """
 
     def __init__(self, config: Configuration, arguments: Namespace, write: Write = write_new) -> None:
@@ -60,12 +59,12 @@ class Initialization:
         self._arguments = arguments
         self._write = write
         self._clock = CommandClock()
-        self._founder = Bootstrap(
-            utc(self._clock.seconds()), config.ca.key_permissions.value, self._report, warn, write=write
+        self._bootstrap = Bootstrap(
+            utc(self._clock.seconds()), config.ca.key_permissions.value, self._report_path, warn, write=write
         )
 
     def run(self) -> None:
-        """Make what is missing; every line of the report is on standard output.
+        """Create what is missing; every line of the report is on standard output.
 
         :raises ConfigError: one line.
         :raises PikachuError: one line.
@@ -74,34 +73,34 @@ class Initialization:
         require_features(config)
         for line in (*config.warnings, *config.risks):
             warn(line)
-        wanted = self._wanted_password()
+        password = self._read_admin_password()
         names = self._names()
-        with _alone(config.path):
+        with _exclusive(config.path):
             if isinstance(config.secret_key_source, Path):
-                self._founder.secret_key(config.secret_key_source)
+                self._bootstrap.secret_key(config.secret_key_source)
             if not config.vault.enabled:
                 self._authorities()
-            self._founder.default_policy(config.paths.server_ext_cfg, config.paths.validity_conf)
+            self._bootstrap.default_policy(config.paths.server_ext_cfg, config.paths.validity_conf)
             self._folders()
             self._database()
             with opened(config) as app:
                 self._https(app, names)
                 self._templates(app)
-                self._admin(app, wanted)
+                self._admin(app, password)
 
-    def _report(self, what: str, path: Path) -> None:
-        self._say(what, _shown(path))
+    def _report_path(self, outcome: str, path: Path) -> None:
+        self._report_name(outcome, _display_path(path))
 
-    def _say(self, what: str, name: str) -> None:
-        if what != "left" or not self._arguments.quiet:
-            print(f"{what}  {name}", flush=True)
+    def _report_name(self, outcome: str, name: str) -> None:
+        if outcome != "left" or not self._arguments.quiet:
+            print(f"{outcome}  {name}", flush=True)
 
     # --- authorities --------------------------------------------------------------------
 
     def _authorities(self) -> None:
         config, arguments = self._config, self._arguments
         missing = self._issuers()
-        # A key in a token is not made here.
+        # A key in a token is not generated here.
         issuers = {name: files for name, files in missing.items() if name not in config.pkcs11.key_labels}
         if config.ca.root_cert_path is None:
             for files in issuers.values():
@@ -123,7 +122,7 @@ class Initialization:
                         f"[CA] ROOT_CERT_PATH: {root.certificate} does not exist, but the issuing CA "
                         f"{files.certificate} does; copy the certificate of its root there"
                     )
-        self._founder.root(root, self._plan(arguments.root_name, arguments.root_algorithm, arguments.root_days))
+        self._bootstrap.root(root, self._plan(arguments.root_name, arguments.root_algorithm, arguments.root_days))
         algorithms = {
             "ec": arguments.ec_algorithm,
             "rsa": f"rsa{arguments.rsa_bits}",
@@ -131,31 +130,31 @@ class Initialization:
         }
         for name, files in issuers.items():
             plan = self._plan(getattr(arguments, f"{name}_name"), algorithms[name], arguments.sub_days)
-            self._founder.issuing_ca(files, plan, root, config.ca.public_url)
+            self._bootstrap.issuing_ca(files, plan, root, config.ca.public_url)
 
     def _plan(self, common_name: str, algorithm: str, days: int) -> CAPlan:
         subject = ca_subject(common_name, self._arguments.organization, self._arguments.country)
         return CAPlan(subject, algorithm, days)
 
     def _issuers(self) -> dict[str, CAFiles]:
-        """The files of each issuing CA that is configured, and of the ML-DSA one when it is asked for."""
+        """Return the files of each configured issuing CA, and of the ML-DSA one when it is requested."""
         config = self._config
-        found: dict[str, CAFiles] = {}
+        issuers: dict[str, CAFiles] = {}
         for name, files in config.ca.issuers.items():
             _passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE_{name.upper()}")
-            found[name] = ca_files(config, files)
-        if self._arguments.mldsa is not None and "mldsa" not in found:
+            issuers[name] = ca_files(config, files)
+        if self._arguments.mldsa is not None and "mldsa" not in issuers:
             if config.ca.root_cert_path is None:
                 raise ConfigError("[CA] ROOT_CERT_PATH: not set, but an ML-DSA CA needs a root; name its certificate")
             folder = config.ca.root_cert_path.parent
             suggested = IssuerFiles(
                 "mldsa", folder / "subca_mldsa.key", folder / "subca_mldsa.crt", folder / "chain_mldsa.pem", None
             )
-            found["mldsa"] = ca_files(config, suggested)
-            self._tell_mldsa(suggested)
-        return found
+            issuers["mldsa"] = ca_files(config, suggested)
+            self._print_mldsa_settings(suggested)
+        return issuers
 
-    def _tell_mldsa(self, files: IssuerFiles) -> None:
+    def _print_mldsa_settings(self, files: IssuerFiles) -> None:
         settings = (
             ("SUBCA_KEY_PATH_MLDSA", files.key),
             ("SUBCA_CERT_PATH_MLDSA", files.certificate),
@@ -180,11 +179,11 @@ class Initialization:
         if config.database.url is None:
             make_folder(config.paths.db_path.parent, PRIVATE_FOLDER)
         state = migrate(database_url(config))
-        said = {SchemaState.EMPTY: "made", SchemaState.OLDER: "migrated", SchemaState.CURRENT: "left"}[state]
+        outcome = {SchemaState.EMPTY: "made", SchemaState.OLDER: "migrated", SchemaState.CURRENT: "left"}[state]
         if config.database.url is None:
-            self._say(said, _shown(config.paths.db_path))
+            self._report_name(outcome, _display_path(config.paths.db_path))
         else:
-            self._say(said, "the database of [DATABASE] url")
+            self._report_name(outcome, "the database of [DATABASE] url")
 
     def _https(self, app: Application, names: tuple[GeneralName, ...]) -> None:
         config = self._config
@@ -206,12 +205,12 @@ class Initialization:
                     f"{setting}: {key} does not exist, but the certificate {certificate} does; copy the key there, or "
                     "remove the certificate, so that `pikachu init` makes both"
                 )
-            self._report("left", key)
-            self._report("left", certificate)
+            self._report_path("left", key)
+            self._report_path("left", certificate)
             if has_ended(certificate, utc(self._clock.seconds())):
                 warn(f"{certificate} has expired; remove it and run `pikachu init` for a new one")
             return
-        private_key = self._founder.key(key, setting, "prime256v1")
+        private_key = self._bootstrap.key(key, setting, "prime256v1")
         issuer = app.issuers.current.get("ec", app.issuers.default)
 
         def content() -> bytes:
@@ -227,19 +226,19 @@ class Initialization:
                     operator(),
                 )
             )
-            # Clients have the root: it is not sent (RFC 8446 section 4.4.2).
+            # Clients have the root, so it is not sent (RFC 8446 section 4.4.2).
             return certificates_pem([record.der, *issuer.chain[:-1]]).encode()
 
-        self._founder.file(certificate, content, PUBLIC_FILE, PRIVATE_FOLDER)
+        self._bootstrap.file(certificate, content, PUBLIC_FILE, PRIVATE_FOLDER)
 
     def _names(self) -> tuple[GeneralName, ...]:
-        """Of the HTTPS certificate.
+        """Return the names of the HTTPS certificate.
 
-        :raises PikachuError: when a name that was given is none.
+        :raises PikachuError: when a ``--hostname`` is no valid name.
         """
-        given: list[str] = self._arguments.hostname
-        names = [_general_name(name) for name in given]
-        if not given:
+        hostnames: list[str] = self._arguments.hostname
+        names = [_general_name(name) for name in hostnames]
+        if not hostnames:
             try:
                 names.append(_general_name(socket.gethostname()))
             except PikachuError:
@@ -247,35 +246,37 @@ class Initialization:
         names += [_general_name(name) for name in _LOCAL]
         return tuple({name.text: name for name in names}.values())
 
-    def _wanted_password(self) -> str | None:
+    def _read_admin_password(self) -> str | None:
         name: str | None = self._arguments.admin_password_file
         return None if name is None else read_password(name)
 
-    def _admin(self, app: Application, wanted: str | None) -> None:
+    def _admin(self, app: Application, password: str | None) -> None:
         actor = operator()
         admins = done(app.accounts.list_accounts(actor, ListQuery(limit=1, filters={"role": "admin"})))
         try:
             done(app.accounts.find(actor, ADMIN))
         except NotFound:
             if not admins.items:
-                self._make_admin(app, wanted)
+                self._make_admin(app, password)
                 return
-            self._say("left", "the administrators")
+            self._report_name("left", "the administrators")
             return
-        self._say("left", f"the account {ADMIN}")
+        self._report_name("left", f"the account {ADMIN}")
 
-    def _make_admin(self, app: Application, wanted: str | None) -> None:
-        password = wanted
+    def _make_admin(self, app: Application, password: str | None) -> None:
         if password is None:
             length = max(20, self._config.default.password_min_length)
             password = secrets.token_urlsafe(length)[:length]
-            # Told before it counts: a run that is killed between leaves no account that nobody can enter.
+            # Printed before the account exists: a run that is killed in between leaves no account without a
+            # known password.
             print(f"admin password: {password}", flush=True)
         done(app.accounts.add_user(operator(), ADMIN, "admin@localhost", Role.ADMIN, AccountState.ACTIVE, password))
-        self._say("made", f"the account {ADMIN}")
+        self._report_name("made", f"the account {ADMIN}")
 
     def _templates(self, app: Application) -> None:
-        """Those that the program comes with, each once: what an admin has deleted stays deleted."""
+        """Create the certificate templates that the program ships, each once: an administrator's deletion is
+        permanent.
+        """
         actor = operator()
         files = X509Templates(app.templates, JinjaText, None, app.pools.files)
         made = 0
@@ -285,14 +286,14 @@ class Initialization:
                 done(files.render(actor, file.name, {}, file.title, file.profile_type, system=True))
                 made += 1
         if made:
-            self._say("made", f"{made} certificate templates")
+            self._report_name("made", f"{made} certificate templates")
         else:
-            self._say("left", "the certificate templates")
+            self._report_name("left", "the certificate templates")
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let a second ``pikachu init`` with the same configuration wait."""
+def _exclusive(path: Path) -> Iterator[None]:
+    """Serialise runs of ``pikachu init`` with the same configuration."""
     handle = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -315,7 +316,7 @@ def _general_name(text: str) -> GeneralName:
 
 
 def _common_name(names: tuple[GeneralName, ...]) -> str:
-    """The first name that fits into a common name (RFC 5280 appendix A.1: 64 characters)."""
+    """Return the first name that fits into a common name (RFC 5280 appendix A.1: 64 characters)."""
     return next(name.text.partition(":")[2] for name in names if len(name.text.partition(":")[2]) <= 64)
 
 
@@ -325,5 +326,5 @@ def _relative(path: Path | None, folder: Path) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     return _relative(path, Path.cwd())

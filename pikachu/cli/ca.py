@@ -20,7 +20,7 @@ announced."""
 
 
 def add_commands(commands: Commands) -> None:
-    """Declare them."""
+    """Declare ``ca``."""
     commands = group(commands, "ca", "list or rotate issuing CAs")
     listing = commands.add_parser(
         "list",
@@ -44,7 +44,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def list_generations(arguments: Namespace) -> int:
-    """``ca list``."""
+    """Print the generations of each issuing CA."""
     from pikachu.cli.session import configuration, opened, table
 
     with opened(configuration(arguments)) as app:
@@ -77,7 +77,7 @@ def list_generations(arguments: Namespace) -> int:
 
 
 def rotate_ca(arguments: Namespace) -> int:
-    """``ca rotate``."""
+    """Rotate an issuing CA."""
     from pikachu.ca.bootstrap import RootFiles
     from pikachu.ca.rotation import Rotation, complete
     from pikachu.cli.session import configuration, done, opened, operator, warn
@@ -125,7 +125,7 @@ def _date(text: str) -> datetime:
     from pikachu.core.errors import MalformedRequest
 
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise MalformedRequest(f"--at: {text!r} is no date; write 2026-12-31 or 2026-12-31T12:00:00Z") from None
-    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).astimezone(UTC)
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).astimezone(UTC)

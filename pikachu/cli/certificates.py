@@ -11,7 +11,7 @@ from pikachu.cli.arguments import DAYS, IDENTIFIER, group
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
 
-# As pikachu.core.model.certificates.RevocationReason; that module takes longer to load (a test compares).
+# As pikachu.core.model.certificates.RevocationReason; importing that module is slower (a test compares).
 REASONS = (
     "unspecified",
     "keyCompromise",
@@ -26,7 +26,7 @@ REASONS = (
 
 
 def add_commands(commands: Commands) -> None:
-    """Declare them."""
+    """Declare ``sign``, ``revoke``, ``release``, ``crl``, ``approval`` and ``intents``."""
     sign = commands.add_parser(
         "sign",
         help="sign a request; prints the certificate, PEM",
@@ -59,7 +59,7 @@ def add_commands(commands: Commands) -> None:
     )
     crl.add_argument("--issuer", metavar="NAME", help="of this CA only: ec, rsa, mldsa or root (default: of all)")
     crl.add_argument(
-        "--import", metavar="FILE", dest="brought", help="publish the CRL that an offline root has made, PEM or DER"
+        "--import", metavar="FILE", dest="upload", help="publish the CRL that an offline root has made, PEM or DER"
     )
     crl.set_defaults(run=publish_crl)
 
@@ -86,7 +86,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def sign_request(arguments: Namespace) -> int:
-    """``pikachu sign``."""
+    """Sign a CSR and print the certificate."""
     from pikachu.cli.session import configuration, done, opened, operator, read_input
     from pikachu.core.model.certificates import Method
     from pikachu.ra.enrollment import Pending
@@ -113,7 +113,7 @@ def sign_request(arguments: Namespace) -> int:
 
 
 def revoke_certificate(arguments: Namespace) -> int:
-    """``pikachu revoke``."""
+    """Revoke a certificate."""
     from pikachu.cli.session import configuration, done, opened, operator
     from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
 
@@ -125,7 +125,7 @@ def revoke_certificate(arguments: Namespace) -> int:
 
 
 def release_certificate(arguments: Namespace) -> int:
-    """``pikachu release``."""
+    """Release a certificate from hold."""
     from pikachu.cli.session import configuration, done, opened, operator
     from pikachu.core.model.certificates import format_serial, parse_serial
 
@@ -137,13 +137,13 @@ def release_certificate(arguments: Namespace) -> int:
 
 
 def publish_crl(arguments: Namespace) -> int:
-    """``pikachu crl``."""
+    """Publish or upload CRLs."""
     from pikachu.cli.session import configuration, done, opened, operator, read_input, table
     from pikachu.core.errors import NotFound
 
     with opened(configuration(arguments)) as app:
-        if arguments.brought is not None:
-            crl = done(app.publisher.upload(operator(), read_input(arguments.brought)))
+        if arguments.upload is not None:
+            crl = done(app.publisher.upload(operator(), read_input(arguments.upload)))
             table([("root", crl.number, crl.der_path)])
             return 0
         now = app.authority.now()
@@ -160,7 +160,7 @@ def publish_crl(arguments: Namespace) -> int:
 
 
 def list_approvals(arguments: Namespace) -> int:
-    """``pikachu approval list``."""
+    """Print the pending approvals."""
     from functools import partial
 
     from pikachu.cli.session import configuration, every, opened, operator, table
@@ -178,7 +178,7 @@ def list_approvals(arguments: Namespace) -> int:
 
 
 def approve_request(arguments: Namespace) -> int:
-    """``pikachu approval approve``."""
+    """Approve a pending request and print the serial number."""
     from pikachu.cli.session import configuration, done, opened, operator
     from pikachu.core.model.certificates import format_serial
 
@@ -189,7 +189,7 @@ def approve_request(arguments: Namespace) -> int:
 
 
 def reject_request(arguments: Namespace) -> int:
-    """``pikachu approval reject``."""
+    """Reject a pending request."""
     from pikachu.cli.session import configuration, done, opened, operator
 
     with opened(configuration(arguments)) as app:
@@ -199,7 +199,7 @@ def reject_request(arguments: Namespace) -> int:
 
 
 def list_intents(arguments: Namespace) -> int:
-    """``pikachu intents``."""
+    """Print the issuance intents without a certificate."""
     from pikachu.ca.issuance import ABANDONED_AFTER
     from pikachu.cli.session import configuration, done, opened, table
     from pikachu.core.model.certificates import format_serial

@@ -1,4 +1,4 @@
-"""``pikachu init``: makes what a CA needs and is missing, and says what it left as it was (INIT-1)."""
+"""``pikachu init``: create what a CA lacks, and report what exists already (INIT-1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pikachu.cli.arguments import DAYS
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
 
-# As pikachu.x509.keys.KEY_NAMES; that module takes long to load (a test compares).
+# As pikachu.x509.keys.KEY_NAMES; importing that module is slow (a test compares).
 KEY_NAMES = (
     "rsa2048",
     "rsa3072",
@@ -92,7 +92,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def run_init(arguments: Namespace) -> int:
-    """Make what is missing."""
+    """Create what is missing."""
     from pikachu.cli.bootstrap import Initialization
     from pikachu.cli.session import configuration
 

@@ -1,7 +1,7 @@
 """The command ``pikachu``: subcommands, exit codes and one-line errors (INT-1).
 
-Each module of a group declares its arguments when the program starts, and imports what does the work when it runs:
-``pikachu --help`` is quick.
+Each module of a group declares its arguments at the start of the program, and imports its implementation when it runs,
+so that ``pikachu --help`` is quick.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _GROUPS: tuple[Callable[[Commands], None], ...] = (
 
 
 def parser() -> Parser:
-    """Every command."""
+    """Return the parser of all commands."""
     top = Parser(prog="pikachu", description=_ABOUT, epilog=_CODES)
     top.set_defaults(config=DEFAULT_CONFIG)
     top.add_argument("--version", action="version", version=f"Pikachu CA {__version__}")
@@ -51,29 +51,29 @@ def parser() -> Parser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     try:
-        chosen = parser().parse_args(arguments)
+        parsed = parser().parse_args(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
-    return _run(chosen)
+    return _run(parsed)
 
 
-def _run(chosen: Namespace) -> int:
+def _run(arguments: Namespace) -> int:
     from pikachu.core.errors import ConfigError, PikachuError
 
     try:
-        code: int = chosen.run(chosen)
+        code: int = arguments.run(arguments)
         sys.stdout.flush()
     except (ConfigError, PikachuError) as error:
-        print(f"pikachu {chosen.command}: {_one_line(str(error))}", file=sys.stderr)
+        print(f"pikachu {arguments.command}: {_one_line(str(error))}", file=sys.stderr)
     except BrokenPipeError:
-        # Who read the output has left; what Python would flush at its end goes nowhere.
+        # The reader of the pipe has closed it, so Python's final flush must go to /dev/null.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"pikachu {chosen.command}: {_one_line(str(error))}", file=sys.stderr)
+        print(f"pikachu {arguments.command}: {_one_line(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"pikachu {chosen.command}: interrupted", file=sys.stderr)
+        print(f"pikachu {arguments.command}: interrupted", file=sys.stderr)
     else:
         return code
     return FAILED
@@ -84,5 +84,5 @@ def _one_line(text: str) -> str:
 
 
 def run() -> NoReturn:
-    """The entry point."""
+    """Run the command line's command and exit."""
     sys.exit(main(sys.argv[1:]))

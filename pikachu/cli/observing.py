@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Declare them."""
+    """Declare ``config``, ``audit`` and ``version``."""
     config = commands.add_parser(
         "config",
         help="show the configuration in force, with secrets masked",
@@ -29,7 +29,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def show_configuration(arguments: Namespace) -> int:
-    """``pikachu config`` (CFG-11)."""
+    """Print the active configuration (CFG-11)."""
     from pikachu.cli.session import configuration, table, warn
     from pikachu.config.masking import masked
     from pikachu.config.sample import sample
@@ -45,7 +45,7 @@ def show_configuration(arguments: Namespace) -> int:
 
 
 def verify_events(arguments: Namespace) -> int:
-    """``pikachu audit verify``."""
+    """Verify the audit log."""
     from pikachu.cli.session import configuration, done, opened
 
     with opened(configuration(arguments)) as app:
@@ -55,7 +55,7 @@ def verify_events(arguments: Namespace) -> int:
 
 
 def show_version(arguments: Namespace) -> int:
-    """``pikachu version``."""
+    """Print the version."""
     from pikachu import __version__
 
     print(f"Pikachu CA {__version__}")

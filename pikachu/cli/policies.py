@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Declare it."""
+    """Declare ``policy``."""
     policies = group(commands, "policy", "enrollment policies")
     add = policies.add_parser("add", help="make a policy; a label of EST and SCEP paths is a policy's name")
     add.add_argument("name", metavar="NAME", help="1 to 64 letters, digits and . _ - and space")
@@ -60,7 +60,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def add_policy(arguments: Namespace) -> int:
-    """``pikachu policy add``."""
+    """Create a policy."""
     from pikachu.cli.session import configuration, done, opened, operator, owner_id, read_text
     from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 
@@ -95,7 +95,7 @@ def add_policy(arguments: Namespace) -> int:
 
 
 def list_policies(arguments: Namespace) -> int:
-    """``pikachu policy list``."""
+    """Print the policies."""
     from functools import partial
 
     from pikachu.cli.session import configuration, every_owned, opened, operator, table
@@ -129,7 +129,7 @@ def list_policies(arguments: Namespace) -> int:
 
 
 def show_policy(arguments: Namespace) -> int:
-    """``pikachu policy show``."""
+    """Print the extensions of a policy."""
     from pikachu.cli.session import configuration, done, opened, operator
 
     with opened(configuration(arguments)) as app:
@@ -139,7 +139,7 @@ def show_policy(arguments: Namespace) -> int:
 
 
 def delete_policy(arguments: Namespace) -> int:
-    """``pikachu policy delete``."""
+    """Delete a policy."""
     from pikachu.cli.session import configuration, done, opened, operator
 
     actor = operator()

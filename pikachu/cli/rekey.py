@@ -1,4 +1,4 @@
-"""``pikachu rekey``: another SECRET_KEY, without losing what is sealed under the present one (KEY-4)."""
+"""``pikachu rekey``: change SECRET_KEY, and reseal everything that the present one seals (KEY-4)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def run_rekey(arguments: Namespace) -> int:
-    """Change the key."""
+    """Change SECRET_KEY."""
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -52,9 +52,9 @@ def run_rekey(arguments: Namespace) -> int:
         )
     if not inline and arguments.new_key_file is not None:
         raise ConfigError("--new-key-file: [DEFAULT] secret_key_file names the file already; leave the option out")
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if config.database.url is None and config.paths.db_path.exists():
-            held.enter_context(lock_database(config.paths.db_path))
+            stack.enter_context(lock_database(config.paths.db_path))
         _rekey(config, arguments)
     return 0
 
@@ -71,35 +71,35 @@ def _rekey(config: Configuration, arguments: Namespace) -> None:
     from pikachu.storage.store import open_store
 
     require_features(config)
-    present = present_secret_key(config, warn)
+    present_key = present_secret_key(config, warn)
     source, drop = config.secret_key_source, arguments.drop_unreadable
     store = open_store(database_url(config))
     try:
-        # Its own idle connections are not those of a server.
+        # The store's idle connections must not count as those of a server.
         store.release_connections()
         now = utc(CommandClock().seconds())
-        coming = next_file(source) if isinstance(source, Path) else Path(arguments.new_key_file)
-        begun = coming.exists()
-        new = prepare(coming)
+        path = next_file(source) if isinstance(source, Path) else Path(arguments.new_key_file)
+        existed = path.exists()
+        new_key = prepare(path)
         try:
-            result = done(reseal(store, operator(), present, new, now, drop=drop))
+            result = done(reseal(store, operator(), present_key, new_key, now, drop=drop))
         except Conflict:
-            # Refused before anything was written: nothing has begun.
-            if not begun:
-                coming.unlink(missing_ok=True)
+            # Refused before anything was written, so a key file of this run is removed.
+            if not existed:
+                path.unlink(missing_ok=True)
             raise
         if isinstance(source, Path):
             former = promote(source, now)
-            # What a command has sealed between the two steps.
-            done(reseal(store, operator(), present, new, now, drop=drop))
-            where = f"the former key is kept in {former}"
+            # Reseal what another command has sealed between the two steps.
+            done(reseal(store, operator(), present_key, new_key, now, drop=drop))
+            note = f"the former key is kept in {former}"
         else:
-            where = f"replace the line SECRET_KEY in {config.path} by: secret_key_file = {arguments.new_key_file}"
+            note = f"replace the line SECRET_KEY in {config.path} by: secret_key_file = {arguments.new_key_file}"
     finally:
         done(store.close())
     if config.database.url is not None:
-        where += "; every other server of this database needs the new key too"
+        note += "; every other server of this database needs the new key too"
     for kind, count in result.dropped.items():
         warn(f"{count} of kind {kind} did not open and were removed")
-    told = ", ".join(f"{count} of kind {kind}" for kind, count in result.changed.items()) or "nothing was sealed"
-    print(f"changed SECRET_KEY; sealed anew: {told}; {where}")
+    summary = ", ".join(f"{count} of kind {kind}" for kind, count in result.changed.items()) or "nothing was sealed"
+    print(f"changed SECRET_KEY; sealed anew: {summary}; {note}")

@@ -1,4 +1,4 @@
-"""What commands share: the rooms opened for one command, who acts, and what they read and print."""
+"""Common code of the commands: the application, the operator's principal, input and output."""
 
 from __future__ import annotations
 
@@ -32,37 +32,37 @@ _MAXIMUM_INPUT = 1 << 20
 
 
 class _NeverCalled:
-    """A call that a command does not stay long enough to make."""
+    """A timer that never fires: the command ends before."""
 
     def cancel(self) -> None:
-        """Nothing is to come."""
+        """Do nothing: the timer is never scheduled."""
 
     def active(self) -> bool:
-        """It never is."""
+        """Return False: the timer is never scheduled."""
         return False
 
 
 class CommandClock:
-    """The time of day; timers end with the command, so none is set."""
+    """The time of day; timers end with the command, so none is scheduled."""
 
     def seconds(self) -> float:
-        """Seconds since 1970."""
+        """Return seconds since 1970."""
         return time.time()
 
     def callLater(  # noqa: N802 - Twisted's name
         self, delay: float, callable: Callable[P, object], *args: P.args, **kw: P.kwargs
     ) -> IDelayedCall:
-        """Do nothing."""
+        """Return a timer that never fires."""
         return _NeverCalled()
 
 
 def warn(message: str) -> None:
-    """Tell the operator on standard error."""
+    """Print a warning on standard error."""
     print(f"warning: {message}", file=sys.stderr)
 
 
 def configuration(arguments: Namespace) -> Configuration:
-    """The configuration that ``--config`` names.
+    """Load the configuration that ``--config`` names.
 
     :raises ConfigError: one line.
     """
@@ -70,9 +70,9 @@ def configuration(arguments: Namespace) -> Configuration:
 
 
 def operator() -> Principal:
-    """Who runs commands: whoever can read the CA's keys is an administrator."""
+    """Return the principal of the commands: an administrator, like everyone who can read the CA's keys."""
     try:
-        # Not by environment variables: the name stands in the audit log.
+        # Environment variables could forge the name, which the audit log records.
         user = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         user = str(os.getuid())
@@ -81,7 +81,7 @@ def operator() -> Principal:
 
 @contextmanager
 def opened(config: Configuration, safety: SafetySettings | None = None) -> Iterator[Application]:
-    """Every room, beside a running server or without one; each Deferred has fired when it is returned.
+    """Build the application, beside a running server or without one; each Deferred has fired when it is returned.
 
     :raises ConfigError: one line.
     """
@@ -93,7 +93,7 @@ def opened(config: Configuration, safety: SafetySettings | None = None) -> Itera
 
 
 def done(promise: Deferred[T]) -> T:
-    """Its result; what it failed with is raised."""
+    """Return the result of a fired Deferred, or raise its failure."""
     results: list[T | Failure] = []
     promise.addBoth(results.append)
     if not results:
@@ -141,7 +141,7 @@ def table(rows: Iterable[Sequence[object]]) -> None:
 
 
 def read_input(name: str) -> bytes:
-    """The content of a file, or of standard input for ``-``.
+    """Read a file, or standard input for ``-``.
 
     :raises MalformedRequest: when it can't be read or is larger than 1 MiB.
     """
@@ -159,9 +159,9 @@ def read_input(name: str) -> bytes:
 
 
 def read_text(name: str) -> str:
-    """The same, as text.
+    """Read a file, or standard input for ``-``, as text.
 
-    :raises MalformedRequest: when it is not UTF-8, too.
+    :raises MalformedRequest: when it can't be read, is larger than 1 MiB, or is not UTF-8.
     """
     try:
         return read_input(name).decode("utf-8-sig")
@@ -170,7 +170,7 @@ def read_text(name: str) -> str:
 
 
 def read_password(name: str) -> str:
-    """The first line of a password file, or of standard input for ``-``.
+    """Read the first line of a password file, or of standard input for ``-``.
 
     :raises MalformedRequest: when it is empty or can't be read.
     """
@@ -181,7 +181,7 @@ def read_password(name: str) -> str:
 
 
 def owner_id(app: Application, name: str | None) -> int | None:
-    """The id of the account of that name; ``None`` for ``None``.
+    """Return the id of the account of that name; ``None`` for ``None``.
 
     :raises NotFound: when there is none.
     """
