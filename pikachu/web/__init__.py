@@ -1,1 +1,1 @@
-"""What people and scripts use: pages and the REST API."""
+"""The pages and the REST API."""

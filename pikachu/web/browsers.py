@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""What browsers send by themselves: the cookie of a session, and from where a request was made."""
+"""Ambient credentials of browsers: the session cookie, and the origin of a request."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Final
 from pikachu.core.errors import NotAuthorized
 from pikachu.http.request import BoundedRequest
 
-#: The cookie that holds the secret of a session.
+#: Name of the cookie with the session's secret.
 SESSION: Final = "__Host-pikachu"
 _MAXIMUM: Final = 8192
 
 
 def read_cookies(request: BoundedRequest) -> dict[str, str]:
-    """Those that the browser sent (RFC 6265 section 5.4), each by itself: other programs on this host, on any port,
-    may have set some that no standard allows.  Of one that is there twice the first counts; none of a header too long.
+    """Parse the ``Cookie`` header (RFC 6265 section 5.4), each pair by itself: other programs on this host may have set
+    cookies that violate the grammar.  The first of duplicates counts; a header that is too long is ignored.
     """
     header = b"; ".join(request.requestHeaders.getRawHeaders(b"Cookie") or ())
-    found: dict[str, str] = {}
+    cookies: dict[str, str] = {}
     if len(header) <= _MAXIMUM:
         for pair in header.decode("latin-1").split(";"):
             name, equals, value = pair.partition("=")
             if equals:
-                found.setdefault(name.strip(" \t"), value.strip(" \t"))
-    return found
+                cookies.setdefault(name.strip(" \t"), value.strip(" \t"))
+    return cookies
 
 
 def check_origin(request: BoundedRequest, host: bytes | None) -> None:
-    """That a page of this server has made the request, as far as the browser says from where (UI-5).
+    """Check that a page of this server has sent the request, as far as the browser reports its origin (UI-5).
 
-    :param host: what the client calls this server.
-    :raises NotAuthorized: another site's page has.
+    :param host: the Host header.
+    :raises NotAuthorized: it is a cross-site request.
     """
     site = request.getHeader(b"Sec-Fetch-Site")
     origin = request.getHeader(b"Origin")

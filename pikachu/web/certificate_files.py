@@ -1,4 +1,4 @@
-"""A certificate as a file, as pages and REST give it (CRT-3)."""
+"""Certificate downloads of the pages and REST (CRT-3)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pikachu.x509.pem import certificates_pem
 
 @dataclass(frozen=True, slots=True)
 class CertificateFile:
-    """What is sent, and what it is called."""
+    """Content, media type and name of a file."""
 
     body: bytes
     content_type: bytes
@@ -30,10 +30,10 @@ _FORMATS: Final[dict[str, tuple[bytes, str, Callable[[list[bytes]], bytes]]]] = 
 
 
 def certificate_file(record: CertificateRecord, above: Sequence[bytes], kind: str) -> CertificateFile:
-    """The certificate in a format; ``p7b`` and ``chain`` hold end entity, issuing CA and root.
+    """Encode the certificate in a format; ``p7b`` and ``chain`` contain end entity, issuing CA and root.
 
     :param above: DER, from the issuing CA to the root.
-    :raises MalformedRequest: there is no such format.
+    :raises MalformedRequest: the format is unknown.
     """
     if kind not in _FORMATS:
         raise MalformedRequest(f"format is one of {', '.join(_FORMATS)}")

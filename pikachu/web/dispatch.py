@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""What REST and pages share on Klein: paths that it would stumble over, the time limit, and failures as problems."""
+"""Klein dispatch shared by REST and pages: paths that Klein rejects, the time limit, and failures as problems."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pikachu.web.errors import HTTPProblem, Problem, outcome_of, problem_of, sta
 
 log = Logger()
 
-#: Seconds that an answer may take to begin.
+#: Seconds until an answer must begin.
 TIME_LIMIT: Final = 60.0
 
 
 def take_whole_path(request: BoundedRequest) -> bool:
-    """Let routes see the path from its beginning, wherever their resource is mounted.
+    """Make routes match the whole path, wherever their resource is mounted.
 
     :returns: whether it is UTF-8; Klein fails on others.
     """
@@ -44,7 +44,7 @@ def take_whole_path(request: BoundedRequest) -> bool:
 def endpoint(
     name: str, serve: Callable[[BoundedRequest, Mapping[str, str]], Coroutine[Any, Any, IResource]], clock: IClock
 ) -> Any:
-    """What Klein calls for a route; work that takes too long is cancelled."""
+    """Return the function that Klein calls for a route; it is cancelled after :data:`TIME_LIMIT`."""
 
     def answer(request: BoundedRequest, **path: str) -> Deferred[IResource]:
         work = Deferred.fromCoroutine(serve(request, path))
@@ -57,7 +57,7 @@ def endpoint(
 
 
 def unrouted_problem(failure: Failure) -> Problem:
-    """That Klein has found no route."""
+    """Return the problem for a request without a route."""
     error: Any = failure.value
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
@@ -69,7 +69,7 @@ def unrouted_problem(failure: Failure) -> Problem:
 
 
 def failure_problem(request: BoundedRequest, failure: Failure) -> Problem:
-    """That an answer has failed; what was not foreseen is logged, and told by the number of its log line only."""
+    """Return the problem for a failed answer; the client of an unexpected failure gets only the id of its log line."""
     error = failure.value
     if isinstance(error, TooSlow | CancelledError):
         error = Overloaded("this server has too much to do; try again soon")

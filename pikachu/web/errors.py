@@ -1,4 +1,4 @@
-"""What goes wrong, as HTTP tells it: one table for pages and REST (docs/errors.md); problem details (RFC 9457)."""
+"""HTTP problems: one table of errors for pages and REST (docs/errors.md); problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from pikachu.core.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How HTTP tells a class of failures.
+    """The HTTP status and title of a class of failures.
 
-    :param title: the same for all of the class; ``type`` is made from it.
+    :param title: the same for the whole class; ``type`` is derived from it.
     """
 
     status: int
@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def type(self) -> str:
-        """A URI that names the class of failures, for programs."""
+        """Return the URI that identifies the class of failures."""
         return f"urn:pikachu:problem:{self.title.lower().replace(' ', '-')}"
 
 
@@ -99,7 +99,7 @@ class HTTPProblem(Exception):
     """A failure that only HTTP knows, such as 405 and 415; it never leaves ``web``.
 
     :param detail: one line for the client.
-    :param headers: of the answer.
+    :param headers: of the response.
     """
 
     def __init__(self, status: HTTPStatus, detail: str, headers: Mapping[bytes, bytes] | None = None) -> None:
@@ -111,11 +111,11 @@ class HTTPProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A failure as it is sent.
+    """Problem details of a failure.
 
-    :param type: a URI; ``about:blank`` where the status says it all (RFC 9457 section 4.2.1).
-    :param failure_id: by which the log has it.
-    :param headers: of the answer.
+    :param type: a URI; ``about:blank`` where the status is sufficient (RFC 9457 section 4.2.1).
+    :param failure_id: id of the failure in the log.
+    :param headers: of the response.
     """
 
     status: int
@@ -126,7 +126,7 @@ class Problem:
     headers: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def document(self) -> dict[str, object]:
-        """The members of the problem details object."""
+        """Return the members of the problem details object."""
         members: dict[str, object] = {
             "type": self.type,
             "title": self.title,
@@ -140,12 +140,12 @@ class Problem:
 
 
 def outcome_of(error: PikachuError) -> Outcome:
-    """The row of the table for a failure."""
+    """Return the table row for a failure."""
     return entry_of(error, OUTCOMES)
 
 
 def problem_of(error: PikachuError, failure_id: str | None = None) -> Problem:
-    """A failure of the rooms below as a problem."""
+    """Return the problem for a failure of the layers below."""
     outcome = outcome_of(error)
     headers: dict[bytes, bytes] = {}
     if isinstance(error, RateLimited | Unavailable):
@@ -154,12 +154,12 @@ def problem_of(error: PikachuError, failure_id: str | None = None) -> Problem:
 
 
 def status_problem(status: int, detail: str, headers: Mapping[bytes, bytes] | None = None) -> Problem:
-    """A problem that its status says all of."""
+    """Return a problem that its status describes completely."""
     return Problem(status, "about:blank", HTTPStatus(status).phrase, detail, None, headers or {})
 
 
 def unexpected_problem(failure_id: str) -> Problem:
-    """Something that nobody expected: its id is all that a client learns."""
+    """Return the problem for an unexpected failure: the client learns only its id."""
     outcome = OUTCOMES[PikachuError]
     return Problem(
         outcome.status, outcome.type, outcome.title, f"something went wrong; the log has it as {failure_id}", failure_id

@@ -1,4 +1,4 @@
-"""Ids of objects in paths."""
+"""Object ids in paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _GREATEST: Final = 2**63 - 1
 
 
 def id_of(text: str) -> int:
-    """The id that *text* writes.
+    """Parse *text* as an object id.
 
     :raises NotFound: when no object can have it.
     """

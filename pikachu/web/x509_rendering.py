@@ -1,10 +1,10 @@
-"""Renders ``*.cnf.j2``: a small part of Jinja's language, in its sandbox, with bounds on work and size (TPL-4).
+"""Render ``*.cnf.j2``: a subset of Jinja in its sandbox, with bounds on work and size (TPL-4).
 
-What a template may say is listed here: text, variables, ``default`` and a few more filters, ``if``, ``for``, ``set``.
-There is no way to another file, to Python's objects, or to a loop or a text without end.
+The permitted subset is listed here: text, variables, ``default`` and a few more filters, ``if``, ``for``, ``set``.
+Other files, Python's objects, and unbounded loops or texts are out of reach.
 
-Values are typed by people, so they can't be more than values: one line each, and what OpenSSL's syntax would read as
-a comment, quotation, continuation, section or variable is escaped.
+Values are user input, so they can't be more than values: one line each, and what OpenSSL's syntax would read as a
+comment, quotation, continuation, section or variable is escaped.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ _FILE: Final = "<x509 template>"
 
 
 class JinjaText:
-    """A template that was found right.
+    """A validated template.
 
-    :ivar variables: in the order in which they first stand.
-    :ivar description: what the first comment says, without the profile type.
-    :ivar profile_type: what stands there after ``Profile type:``.
-    :raises BadTemplate: with the line of the template that is wrong.
+    :ivar variables: in the order of their first use.
+    :ivar description: the first comment, without the profile type.
+    :ivar profile_type: the text after ``Profile type:`` there.
+    :raises BadTemplate: with the line of the error.
     """
 
     def __init__(self, source: str) -> None:
@@ -70,7 +70,7 @@ class JinjaText:
             tree = _Environment().parse(source)
             _check(tree, within_loop=False)
             self.variables = _variables(tree)
-            # It is compiled now, so that what is wrong in it is found before anybody fills in a form.
+            # Compile now, so that an error is reported before anybody fills in a form.
             _compile(_Environment(), tree, {})
         except TemplateSyntaxError as error:
             raise BadTemplate(error.lineno, error.message or "it is not Jinja") from None
@@ -82,29 +82,29 @@ class JinjaText:
             raise BadTemplate(0, f"it has more than {MAXIMUM_VARIABLES} variables")
 
     def render(self, values: Mapping[str, str]) -> str:
-        """The text with *values*; what is not there has its default.
+        """Return the text with *values*; missing ones have their defaults.
 
-        :raises MalformedRequest: a value that there is no variable for, that is missing, or that can't be one.
-        :raises BadTemplate: the template does not work with these values.
+        :raises MalformedRequest: a value is unknown, missing or invalid.
+        :raises BadTemplate: the template fails with these values.
         """
         known = {variable.name: variable for variable in self.variables}
         for name in values:
             if name not in known:
                 raise MalformedRequest(f"there is no variable {name[:64]!r}; there are {', '.join(known) or 'none'}")
-        given = {
+        overrides = {
             name: _value(variable, values[name])
             for name, variable in known.items()
             if name in values and values[name] != variable.default
         }
         for name, variable in known.items():
-            if name not in given and variable.default is None:
+            if name not in overrides and variable.default is None:
                 raise MalformedRequest(f"{name} has no default; give it a value")
         environment = _Environment()
         tree = environment.parse(self._source)
         defaults = {name: value for name, (value, is_set) in _constants(tree).items() if not is_set}
-        template = _compile(environment, tree, given)
+        template = _compile(environment, tree, overrides)
         try:
-            return _bounded(template.generate({**defaults, **given}))
+            return _bounded(template.generate({**defaults, **overrides}))
         except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
             line = _line(error.__traceback__)
             message = str(error).splitlines()[0] if str(error) else "it fails with these values"
@@ -112,7 +112,7 @@ class JinjaText:
 
 
 def _about(source: str) -> tuple[str, str | None]:
-    """What the first comment of a template says of it: a description, and after ``Profile type:`` the type."""
+    """Return the description in the first comment of a template, and the type after ``Profile type:``."""
     start = source.find("{#")
     end = source.find("#}", start + 2)
     if start < 0 or end < 0:
@@ -123,18 +123,18 @@ def _about(source: str) -> tuple[str, str | None]:
 
 
 def _bounded(pieces: Iterator[str]) -> str:
-    found: list[str] = []
+    output: list[str] = []
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > _MAXIMUM_TEXT:
             raise ValueError(f"the text becomes longer than {_MAXIMUM_TEXT // 1024} KiB")
-        found.append(piece)
-    return "".join(found)
+        output.append(piece)
+    return "".join(output)
 
 
 def _line(traceback: TracebackType | None) -> int:
-    """The line of the template where something failed, as Jinja has rewritten the traceback."""
+    """Return the line of the template where it failed, from the traceback that Jinja has rewritten."""
     line = 0
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == _FILE:
@@ -147,7 +147,7 @@ def _line(traceback: TracebackType | None) -> int:
 
 
 class _Environment(SandboxedEnvironment):
-    """Jinja for one rendering."""
+    """The Jinja environment of one rendering."""
 
     intercepted_binops = frozenset({"+", "-"})
 
@@ -172,7 +172,7 @@ class _Environment(SandboxedEnvironment):
         self.globals = {"range": _range}
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Addition and subtraction of numbers, and texts one after the other."""
+        """Add and subtract numbers, and concatenate texts."""
         if isinstance(left, str) and isinstance(right, str) and operator == "+":
             return _join((left, right))
         if isinstance(left, int) and isinstance(right, int):
@@ -180,7 +180,7 @@ class _Environment(SandboxedEnvironment):
         raise TypeError(f"{operator} is for two numbers or two texts")
 
     def _counted(self, items: Iterable[object]) -> Iterator[object]:
-        """What a loop goes through, as long as it does not go on for too long."""
+        """Yield the items of a loop, up to the limit of steps."""
         if isinstance(items, Undefined):
             raise TypeError("the loop is over a variable that is not there")
         for item in items:
@@ -209,26 +209,26 @@ def _default(value: object, default: object = "", boolean: bool = False) -> obje
 
 
 def _split(value: object, separator: str = ",") -> list[str]:
-    """The parts of a text without spaces around them, and without empty ones."""
-    return [part for one in _scalar(value).split(separator) if (part := one.strip())]
+    """Split a text into its items, stripped and without empty ones."""
+    return [item for one in _scalar(value).split(separator) if (item := one.strip())]
 
 
-def _join(parts: Iterable[object], separator: str = "") -> str:
-    texts = [_scalar(part) for part in parts]
-    if sum(map(len, texts)) + len(texts) * len(separator) > _MAXIMUM_TEXT:
+def _join(items: Iterable[object], separator: str = "") -> str:
+    strings = [_scalar(part) for part in items]
+    if sum(map(len, strings)) + len(strings) * len(separator) > _MAXIMUM_TEXT:
         raise ValueError(f"a text becomes longer than {_MAXIMUM_TEXT // 1024} KiB")
-    return separator.join(texts)
+    return separator.join(strings)
 
 
 def _range(*bounds: int) -> range:
-    found = range(*bounds)
-    if len(found) > _MAXIMUM_STEPS:
+    numbers = range(*bounds)
+    if len(numbers) > _MAXIMUM_STEPS:
         raise ValueError(f"the range has more than {_MAXIMUM_STEPS} numbers")
-    return found
+    return numbers
 
 
 def _check(node: nodes.Node, *, within_loop: bool) -> None:
-    """That the template says only what it may.
+    """Check that the template stays within the permitted subset.
 
     :raises TemplateSyntaxError: with the line.
     """
@@ -250,15 +250,15 @@ def _check(node: nodes.Node, *, within_loop: bool) -> None:
         if node.name not in _TESTS:
             refuse(f"the test {node.name}")
     elif isinstance(node, nodes.Call):
-        called = node.node
-        method = isinstance(called, nodes.Getattr) and called.attr in _METHODS
+        function = node.node
+        method = isinstance(function, nodes.Getattr) and function.attr in _METHODS
         if node.dyn_args is not None or node.dyn_kwargs is not None:
             refuse("a call with * or **")
-        if not method and not (isinstance(called, nodes.Name) and called.name == "range"):
+        if not method and not (isinstance(function, nodes.Name) and function.name == "range"):
             refuse("this call")
         if method:
-            assert isinstance(called, nodes.Getattr)  # noqa: S101 - seen above
-            for part in (called.node, *node.args, *node.kwargs):
+            assert isinstance(function, nodes.Getattr)  # noqa: S101 - seen above
+            for part in (function.node, *node.args, *node.kwargs):
                 _check(part, within_loop=within_loop)
             return
     elif isinstance(node, nodes.Getattr):
@@ -269,7 +269,7 @@ def _check(node: nodes.Node, *, within_loop: bool) -> None:
         if not isinstance(node.target, nodes.Name):
             refuse("setting several variables at once")
     elif isinstance(node, nodes.Const):
-        # Jinja would compile infinity to a name that does not exist.
+        # Jinja would compile infinity to an undefined name.
         if node.value == math.inf:
             refuse("a number of this size")
     elif type(node) not in _PLAIN:
@@ -279,13 +279,13 @@ def _check(node: nodes.Node, *, within_loop: bool) -> None:
 
 
 class _Rewriting(NodeTransformer):
-    """Counts loops, bounds ``~``, and gives variables that the template sets itself the values of the form.
+    """Counts loops, bounds ``~``, and overrides variables that the template sets itself with the values of the form.
 
-    :param given: values by name; a name is set by the first ``set`` of it outside of blocks.
+    :param overrides: values by name; each replaces the first top-level ``set`` of its name.
     """
 
-    def __init__(self, given: Mapping[str, object]) -> None:
-        self._given = dict(given)
+    def __init__(self, overrides: Mapping[str, object]) -> None:
+        self._overrides = dict(overrides)
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - Jinja's way of naming
         self.generic_visit(node)
@@ -299,22 +299,22 @@ class _Rewriting(NodeTransformer):
     def visit_Template(self, node: nodes.Template) -> nodes.Template:  # noqa: N802 - as above
         for child in node.body:
             name = _set_name(child)
-            if name in self._given:
+            if name in self._overrides:
                 assert isinstance(child, nodes.Assign)  # noqa: S101 - it has a name
-                child.node = nodes.Const(self._given.pop(name), lineno=child.lineno)
+                child.node = nodes.Const(self._overrides.pop(name), lineno=child.lineno)
         self.generic_visit(node)
         return node
 
 
 def _set_name(node: nodes.Node) -> str:
-    """The name that ``{% set name = "constant" %}`` sets; empty for anything else."""
+    """Return the name that ``{% set name = "constant" %}`` sets; empty for anything else."""
     if isinstance(node, nodes.Assign) and isinstance(node.node, nodes.Const) and isinstance(node.target, nodes.Name):
         return node.target.name
     return ""
 
 
-def _compile(environment: _Environment, tree: nodes.Template, given: Mapping[str, object]) -> Any:
-    rewritten = _Rewriting(given).visit(tree)
+def _compile(environment: _Environment, tree: nodes.Template, overrides: Mapping[str, object]) -> Any:
+    rewritten = _Rewriting(overrides).visit(tree)
     rewritten.set_environment(environment)
     code = environment.compile(rewritten, name=_FILE, filename=_FILE)
     return environment.template_class.from_code(environment, code, dict(environment.globals))
@@ -324,31 +324,31 @@ def _compile(environment: _Environment, tree: nodes.Template, given: Mapping[str
 
 
 def _constants(tree: nodes.Template) -> dict[str, tuple[object, bool]]:
-    """name → (default, whether the template sets it itself) of every variable that has one."""
-    wanted = meta.find_undeclared_variables(tree)
-    found: dict[str, tuple[object, bool]] = {}
+    """Return name → (default, whether the template sets it itself) of every variable that has one."""
+    undeclared = meta.find_undeclared_variables(tree)
+    constants: dict[str, tuple[object, bool]] = {}
     for child in tree.body:
         name = _set_name(child)
-        if name and name not in wanted and name not in found:
+        if name and name not in undeclared and name not in constants:
             assert isinstance(child, nodes.Assign)  # noqa: S101 - it has a name
             assert isinstance(child.node, nodes.Const)  # noqa: S101 - as above
-            found[name] = (child.node.value, True)
+            constants[name] = (child.node.value, True)
     for use in tree.find_all(nodes.Filter):
         variable = use.node
-        if use.name in ("default", "d") and isinstance(variable, nodes.Name) and variable.name in wanted:
+        if use.name in ("default", "d") and isinstance(variable, nodes.Name) and variable.name in undeclared:
             default: object = ""
             if use.args:
                 if not isinstance(use.args[0], nodes.Const):
                     continue
                 default = use.args[0].value
-            found.setdefault(variable.name, (default, False))
-    return found
+            constants.setdefault(variable.name, (default, False))
+    return constants
 
 
 def _variables(tree: nodes.Template) -> tuple[Variable, ...]:
     defaults = _constants(tree)
-    wanted = (meta.find_undeclared_variables(tree) | set(defaults)) - {"range"}
-    order = dict.fromkeys(name.name for name in tree.find_all(nodes.Name) if name.name in wanted)
+    names = (meta.find_undeclared_variables(tree) | set(defaults)) - {"range"}
+    order = dict.fromkeys(name.name for name in tree.find_all(nodes.Name) if name.name in names)
     return tuple(_variable(name, defaults.get(name, (None, False))[0]) for name in order)
 
 
@@ -361,11 +361,11 @@ def _variable(name: str, default: object) -> Variable:
 
 
 def _value(variable: Variable, text: str) -> object:
-    """The value that somebody typed, harmless wherever the template puts it."""
+    """Convert a user's input to a value that is harmless wherever the template puts it."""
     text = text.strip()
     if len(text) > MAXIMUM_VALUE:
         raise MalformedRequest(f"{variable.name} is longer than {MAXIMUM_VALUE} characters")
-    # Line and paragraph separators, direction marks and control characters are none of them printable.
+    # Line and paragraph separators, direction marks and control characters are not printable.
     if not text.isprintable():
         raise MalformedRequest(f"{variable.name} holds a control character or a line break; write it on one line")
     if variable.kind is VariableKind.FLAG:
@@ -376,4 +376,4 @@ def _value(variable: Variable, text: str) -> object:
         if not re.fullmatch("-?[0-9]{1,9}", text):
             raise MalformedRequest(f"{variable.name} is a whole number")
         return int(text)
-    return _NEEDS_ESCAPE.sub(lambda found: "\\" + found[0], text)
+    return _NEEDS_ESCAPE.sub(lambda match: "\\" + match[0], text)
