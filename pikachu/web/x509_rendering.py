@@ -143,7 +143,7 @@ def _line(traceback: TracebackType | None) -> int:
     return line
 
 
-# --- the language ------------------------------------------------------------------------------
+# --- permitted subset --------------------------------------------------------------------------
 
 
 class _Environment(SandboxedEnvironment):
@@ -257,7 +257,7 @@ def _check(node: nodes.Node, *, within_loop: bool) -> None:
         if not method and not (isinstance(function, nodes.Name) and function.name == "range"):
             refuse("this call")
         if method:
-            assert isinstance(function, nodes.Getattr)  # noqa: S101 - seen above
+            assert isinstance(function, nodes.Getattr)  # noqa: S101 - checked above
             for part in (function.node, *node.args, *node.kwargs):
                 _check(part, within_loop=within_loop)
             return
@@ -287,7 +287,7 @@ class _Rewriting(NodeTransformer):
     def __init__(self, overrides: Mapping[str, object]) -> None:
         self._overrides = dict(overrides)
 
-    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - Jinja's way of naming
+    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 - Jinja's name
         self.generic_visit(node)
         node.iter = nodes.Filter(node.iter, "counted", [], [], None, None, lineno=node.lineno)
         return node

@@ -8,7 +8,7 @@ from typing import Any
 
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import SYSTEM, AccountState, Role
-from pikachu.web.ui.dashboard import STREAMS, WATCHED
+from pikachu.web.ui.dashboard import MAX_STREAMS, SESSION_CHECK_INTERVAL_SECONDS
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
 from tests.support.visitor import Pages, text_of
@@ -134,7 +134,7 @@ def test_watching_is_not_being_there(pages: Pages) -> None:
         connection.received()
         assert bob.request("GET", "/live/panels").status == 200
     for _ in range(6):
-        pages.clock.advance(WATCHED)
+        pages.clock.advance(SESSION_CHECK_INTERVAL_SECONDS)
     assert [name for name, _ in events_of(connection.received())] == ["end"]
     assert bob.request("GET", "/live/panels").status == 302
 
@@ -142,7 +142,7 @@ def test_watching_is_not_being_there(pages: Pages) -> None:
 def test_few_streams_for_an_account(pages: Pages) -> None:
     """Nobody can hold connections without end, also not by signing in again; what has ended makes room."""
     alice, again = pages.visitor("alice"), pages.visitor("alice")
-    connections = [visitor.listen("/live") for visitor in (alice, again) for _ in range(STREAMS // 2)]
+    connections = [visitor.listen("/live") for visitor in (alice, again) for _ in range(MAX_STREAMS // 2)]
     assert all(b"200 OK" in connection.received() for connection in connections)
     for visitor in (alice, again, pages.visitor("alice")):
         assert b" 503 " in visitor.listen("/live").received().partition(b"\r\n")[0]

@@ -127,7 +127,7 @@ class Call:
 
     def take(self, kind: type[B]) -> B:
         """Return the body, which is of the type that the route declares."""
-        assert isinstance(self.body, kind)  # noqa: S101 - decoded as the route says
+        assert isinstance(self.body, kind)  # noqa: S101 - decoded as the route declares
         return self.body
 
     def list_query(self) -> ListQuery:

@@ -1,1 +1,1 @@
-"""The pages: what people see in a browser."""
+"""The HTML pages."""

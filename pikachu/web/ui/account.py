@@ -1,4 +1,4 @@
-"""One's own account: address, password, sessions, API tokens, client certificates (USR-3, USR-6)."""
+"""The signed-in user's account: e-mail, password, sessions, API tokens, client certificates (USR-3, USR-6)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, decode_certificate_input, parse_certificate
 
-#: API tokens that are shown, and own certificates that are offered.
-SHOWN: Final = 100
-#: What each scope lets a token do.
+#: Maximum number of API tokens shown, and of certificates offered for binding.
+MAX_SHOWN: Final = 100
+#: Label of each token scope.
 SCOPES: Final = (
     (Scope.READ, "read: look at everything that you may see"),
     (Scope.ENROLL, "enroll: make requests, keys and certificates"),
@@ -56,7 +56,7 @@ class AccountPages(Pages):
 
     @page("GET", "/account", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """All of it."""
+        """Show the account."""
         return await self._view(visit)
 
     async def _view(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
@@ -64,14 +64,14 @@ class AccountPages(Pages):
         context = {
             "local": account.source is AccountSource.LOCAL,
             "email": visit.form.text("email") if error is not None else account.email,
-            **await self.belongings(visit, account.id),
+            **await self.account_objects(visit, account.id),
         }
         return HtmlPage.form("people/account.html", context, error)
 
-    async def belongings(self, visit: PageRequest, account_id: int) -> Mapping[str, Any]:
-        """What ``people/parts.html`` shows of an account: sessions, tokens and certificates."""
+    async def account_objects(self, visit: PageRequest, account_id: int) -> Mapping[str, Any]:
+        """Return the context of ``people/parts.html``: an account's sessions, tokens and certificates."""
         actor = visit.principal
-        tokens = await self._accounts.list_tokens(actor, ListQuery(limit=SHOWN, owner_id=account_id))
+        tokens = await self._accounts.list_tokens(actor, ListQuery(limit=MAX_SHOWN, owner_id=account_id))
         return {
             "now": self._clock.seconds(),
             "sessions": await self._sessions.of_account(actor, account_id),
@@ -82,7 +82,7 @@ class AccountPages(Pages):
 
     @page("POST", "/account/email", audience=Audience.USER)
     async def change_email(self, visit: PageRequest) -> PageReply:
-        """Another address."""
+        """Change the e-mail address."""
         try:
             await self._accounts.change_email(visit.principal, visit.form.text("email"))
         except PikachuError as error:
@@ -93,12 +93,14 @@ class AccountPages(Pages):
 
     @page("GET", "/account/password", audience=Audience.USER)
     async def ask_password(self, visit: PageRequest) -> PageReply:
-        """The form."""
+        """Show the form for a new password."""
         return self._password_form(visit)
 
     @page("POST", "/account/password", audience=Audience.USER)
     async def change_password(self, visit: PageRequest) -> PageReply:
-        """Ask for the present one; all other sessions end, and this one goes on under a new secret."""
+        """Change the password after checking the current one; end all other sessions and renew this session's
+        secret.
+        """
         try:
             password = visit.form.whole_text("password")
             if password != visit.form.whole_text("confirmation"):
@@ -120,7 +122,7 @@ class AccountPages(Pages):
 
     @page("POST", "/account/sessions/<id>/end", audience=Audience.USER)
     async def end_session(self, visit: PageRequest) -> PageReply:
-        """One browser is signed out."""
+        """End one session."""
         await self._sessions.end(visit.principal, visit.signed_in().id, visit.id)
         return Redirect("/account", notice="The session has ended.")
 
@@ -128,18 +130,18 @@ class AccountPages(Pages):
 
     @page("GET", "/account/tokens/new", audience=Audience.USER)
     async def new_token(self, visit: PageRequest) -> PageReply:
-        """The form; what a token can do needs no password any more, so it is asked for now."""
+        """Show the form for a token; require a confirmed password now, because the token won't need one."""
         visit.require_confirmation()
         return self._token_form(visit)
 
     @page("POST", "/account/tokens", audience=Audience.USER)
     async def make_token(self, visit: PageRequest) -> PageReply:
-        """USR-6: its text is shown here, and never again."""
+        """Create a token and show its text once (USR-6)."""
         if not visit.confirmed:
             return Redirect("/account/tokens/new")
         try:
-            chosen = visit.form.texts("scope")
-            scopes = frozenset(scope for scope in Scope if scope.value in chosen)
+            selected = visit.form.texts("scope")
+            scopes = frozenset(scope for scope in Scope if scope.value in selected)
             if not scopes:
                 raise MalformedRequest("choose at least one scope")
             days = visit.form.number("days")
@@ -153,9 +155,9 @@ class AccountPages(Pages):
 
     def _token_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         possible = ROLE_SCOPES[visit.signed_in().role]
-        chosen = possible if error is None else set(visit.form.texts("scope"))
+        selected = possible if error is None else set(visit.form.texts("scope"))
         context = {
-            "scopes": [(scope.value, label, scope.value in chosen) for scope, label in SCOPES if scope in possible],
+            "scopes": [(scope.value, label, scope.value in selected) for scope, label in SCOPES if scope in possible],
             "name": visit.form.values.get("name", "")[:64],
             "days": visit.form.values.get("days", "90")[:9],
         }
@@ -163,14 +165,14 @@ class AccountPages(Pages):
 
     @page("GET", "/account/tokens/<id>/end", audience=Audience.USER)
     async def ask_token(self, visit: PageRequest) -> PageReply:
-        """What will happen."""
+        """Show the confirmation for revoking a token."""
         token = await self._accounts.token(visit.principal, visit.id)
         back = _back(visit, token.account_id)
         return HtmlPage("people/token_end.html", {"token": token, "scopes": scopes_text(token), "back": back})
 
     @page("POST", "/account/tokens/<id>/end", audience=Audience.USER)
     async def end_token(self, visit: PageRequest) -> PageReply:
-        """It is refused from now on."""
+        """Revoke a token."""
         token = await self._accounts.token(visit.principal, visit.id)
         await self._accounts.revoke_token(visit.principal, visit.id)
         return Redirect(_back(visit, token.account_id), notice=f"The token {token.name} has ended.")
@@ -179,13 +181,13 @@ class AccountPages(Pages):
 
     @page("GET", "/account/certificates/new", audience=Audience.USER)
     async def new_certificate(self, visit: PageRequest) -> PageReply:
-        """The form, with one's own certificates that can be bound; like a token, one opens more than a session does."""
+        """Show the form with the user's own certificates; like a token, a bound one grants more than a session does."""
         visit.require_confirmation()
         return await self._certificate_form(visit)
 
     @page("POST", "/account/certificates", audience=Audience.USER)
     async def bind(self, visit: PageRequest) -> PageReply:
-        """One of one's own, or any in PEM."""
+        """Bind one of the user's own certificates, or any in PEM."""
         if not visit.confirmed:
             return Redirect("/account/certificates/new")
         try:
@@ -204,7 +206,7 @@ class AccountPages(Pages):
         )
 
     async def _certificate_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
-        query = ListQuery(limit=SHOWN, owner_id=visit.signed_in().id, filters={"status": "valid"})
+        query = ListQuery(limit=MAX_SHOWN, owner_id=visit.signed_in().id, filters={"status": "valid"})
         own = await self._inventory.certificates(visit.principal, query)
         context = {
             "choices": [("", "Choose one of yours"), *await self._files.run(_for_clients, own.items)],
@@ -215,35 +217,35 @@ class AccountPages(Pages):
 
     @page("GET", "/account/certificates/<id>/unbind", audience=Audience.USER)
     async def ask_certificate(self, visit: PageRequest) -> PageReply:
-        """What will happen."""
+        """Show the confirmation for unbinding a certificate."""
         bound = await self._sessions.certificate(visit.principal, visit.id)
         return HtmlPage("people/certificate_unbind.html", {"bound": bound, "back": _back(visit, bound.account_id)})
 
     @page("POST", "/account/certificates/<id>/unbind", audience=Audience.USER)
     async def unbind(self, visit: PageRequest) -> PageReply:
-        """It signs in nobody any more."""
+        """Unbind a certificate."""
         bound = await self._sessions.certificate(visit.principal, visit.id)
         await self._sessions.unbind(visit.principal, visit.id)
         return Redirect(_back(visit, bound.account_id), notice="The certificate signs in nobody any more.")
 
 
 def scopes_text(token: Token) -> str:
-    """The scopes of a token, in their order."""
+    """Return the scopes of a token, in their order."""
     return ", ".join(scope.value for scope in Scope if scope in token.scopes)
 
 
 def _back(visit: PageRequest, account_id: int) -> str:
-    """Where what belongs to an account is shown."""
+    """Return the path of the page that shows an account."""
     return "/account" if visit.signed_in().id == account_id else f"/users/{account_id}"
 
 
 def _for_clients(records: Iterable[CertificateRecord]) -> list[tuple[str, str]]:
-    """The (id, text) of those that are meant for clients."""
-    found = []
+    """Return the (id, text) of the records that permit client authentication."""
+    choices = []
     for record in records:
         purposes = parse_certificate(record.der).extended_key_usage
         if purposes is None or purposes & {CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE}:
             serial = format_serial(record.serial)[:12]
             text = f"{record.common_name[:60] or record.id} ({serial}\u2026), until {record.not_after:%Y-%m-%d}"
-            found.append((str(record.id), text))
-    return found
+            choices.append((str(record.id), text))
+    return choices

@@ -1,4 +1,4 @@
-"""``/apis``: every endpoint with a command to copy (UI-8), and the reference of REST (API-2)."""
+"""``/apis``: every endpoint with a command to copy (UI-8), and the REST reference (API-2)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STANDARD: Final = {"http": 80, "https": 443}
 
 
 class APIsPages(Pages):
-    """Made for the name by which the visitor has reached this server, and its configured ports."""
+    """Endpoint pages, generated for the requested host name and the configured ports."""
 
     def __init__(
         self,
@@ -41,13 +41,13 @@ class APIsPages(Pages):
 
     @page("GET", "/apis", audience=Audience.USER)
     async def apis(self, visit: PageRequest) -> PageReply:
-        """UI-8."""
+        """Show all endpoints (UI-8)."""
         place = self._place(visit)
         return HtmlPage("apis/list.html", {"sections": sections(place), "place": place})
 
     @page("GET", "/apis/reference", audience=Audience.USER)
     async def reference(self, visit: PageRequest) -> PageReply:
-        """API-2: needs no other site."""
+        """Show the REST reference, which loads nothing from other sites (API-2)."""
         return HtmlPage("apis/reference.html", {"reference": reference(self._document, self._place(visit).https)})
 
     def _place(self, visit: PageRequest) -> Location:
@@ -76,7 +76,7 @@ class APIsPages(Pages):
 
 
 def _url(scheme: str, host: str, port: int) -> str:
-    """The base URL of a listener; ``""`` where it is off."""
+    """Return the base URL of a listener; ``""`` where it is off."""
     if not port:
         return ""
     return f"{scheme}://{host}" if port == _STANDARD[scheme] else f"{scheme}://{host}:{port}"

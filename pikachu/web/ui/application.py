@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Pages on Klein: finds the page, asks who visits, checks forms, renders, and tells failures as pages."""
+"""Serve pages on Klein: route, authenticate, check forms, render, and send failures as pages."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ HEADERS: Final[Mapping[bytes, bytes]] = {
     b"X-Frame-Options": b"DENY",
     b"Cross-Origin-Opener-Policy": b"same-origin",
 }
-# A path of this server's own: no second slash or backslash, which browsers take for another host.
+# A local path: without a second slash or backslash, which browsers read as another host.
 _OWN_PATH: Final = re.compile(r"/(?![/\\])[!-~]{0,1000}")
 _VISITOR_SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
 
 
 def own_path(text: str, otherwise: str = "/") -> str:
-    """*text* when it is a path of this server's own, so that nobody is led elsewhere (UI-5)."""
+    """Return *text* when it is a local path, else *otherwise*, which prevents open redirects (UI-5)."""
     return text if _OWN_PATH.fullmatch(text) and "\\" not in text else otherwise
 
 
 class RenderedPage(Resource):
-    """An answer on its way: Klein renders it and leaves the end of the request to it."""
+    """A response in progress: Klein renders it and leaves finishing the request to it."""
 
     isLeaf = True
 
@@ -86,7 +86,7 @@ class RenderedPage(Resource):
         self.cookies = list(cookies)
 
     def render(self, request: BoundedRequest) -> int:
-        """Send it."""
+        """Write the response."""
         for value in self.cookies:
             request.responseHeaders.addRawHeader(b"Set-Cookie", value)
         send(request, self._status, self._content_type, self._body, self._headers)
@@ -94,9 +94,9 @@ class RenderedPage(Resource):
 
 
 class UIResource(Resource):
-    """All pages; the tree of the HTTPS listeners gives it what nobody else serves.
+    """All pages; the HTTPS listeners route to it what no other resource serves.
 
-    :param pages: what :meth:`pikachu.web.ui.pages.Pages.pages` gave.
+    :param pages: result of :meth:`pikachu.web.ui.pages.Pages.pages`.
     """
 
     isLeaf = True
@@ -121,7 +121,7 @@ class UIResource(Resource):
         self._klein = self._application().resource()
 
     def render(self, request: BoundedRequest) -> int:
-        """Hand the request to Klein, unless it would stumble over it."""
+        """Dispatch the request through Klein, after refusing what Klein can't parse."""
         if not take_whole_path(request):
             return self._refuse(request, HTTPStatus.BAD_REQUEST, "the path is not UTF-8")
         if b"" in (request.postpath or [])[:-1]:
@@ -129,7 +129,7 @@ class UIResource(Resource):
         if request.method not in _METHODS:
             return self._refuse(request, HTTPStatus.METHOD_NOT_ALLOWED, "pages take GET and POST")
         request.named_host = request.getHeader(b"Host")
-        # As for REST: Klein and Werkzeug stumble over some of what clients call this server.
+        # As for REST: Klein and Werkzeug fail on some values of the Host header.
         request.requestHeaders.setRawHeaders(b"Host", [b"pages"])
         return int(self._klein.render(request))
 
@@ -139,7 +139,7 @@ class UIResource(Resource):
 
     def _application(self) -> Any:
         app = Klein()
-        # What comes first wins: with Exception before it, 404 and 405 would become 500.
+        # The first matching handler applies: with Exception before it, 404 and 405 would become 500.
         app.handle_errors(HTTPException)(self._unrouted)
         app.handle_errors(Exception)(self._failed)
         for one in self.pages:
@@ -148,7 +148,7 @@ class UIResource(Resource):
             )
         return app
 
-    # --- a visit --------------------------------------------------------------------------
+    # --- page requests --------------------------------------------------------------------
 
     async def _serve(self, page: Page, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
         cookies = read_cookies(request)
@@ -175,13 +175,13 @@ class UIResource(Resource):
     async def _visit(
         self, request: BoundedRequest, path: Mapping[str, str], cookies: Mapping[str, str], *, seen: bool = True
     ) -> tuple[PageRequest, list[bytes]]:
-        """Who visits, and the cookies that the browser is to keep from now on."""
+        """Return the authenticated page request, and the new cookies for the browser."""
         query = _query(request.uri)
-        form = Form(_sent(request) if request.method == b"POST" else None)
+        form = Form(_form_data(request) if request.method == b"POST" else None)
         secret = cookies.get(SESSION, "")
-        found = await self._sessions.find(secret, seen=seen) if secret else None
-        if found is not None:
-            session, account = found
+        active_session = await self._sessions.find(secret, seen=seen) if secret else None
+        if active_session is not None:
+            session, account = active_session
             principal = account_principal(account, request.address)
             return (
                 PageRequest(
@@ -247,7 +247,7 @@ class UIResource(Resource):
 
     def _problem_page(self, request: BoundedRequest, problem: Problem, visit: PageRequest | None) -> RenderedPage:
         if not accepts_html(request) and visit is not None and visit.session is None:
-            # A program that has lost its way, not a person.
+            # Programs get plain text.
             return RenderedPage(problem.status, TEXT, f"{problem.detail}\n".encode(), problem.headers)
         context = {**self._context(visit), "problem": problem}
         return RenderedPage(problem.status, HTML, self._renderer.render("error.html", context), problem.headers)
@@ -256,7 +256,7 @@ class UIResource(Resource):
         return self._with_visit(request, unrouted_problem(failure))
 
     def _with_visit(self, request: BoundedRequest, problem: Problem) -> Deferred[IResource]:
-        """The page of a problem with the navigation of who is signed in."""
+        """Return the page of a problem with the signed-in user's navigation."""
 
         async def work() -> IResource:
             try:
@@ -272,7 +272,7 @@ class UIResource(Resource):
 
 
 def _to_login(request: BoundedRequest, page: Page, cookies: Iterable[bytes]) -> RenderedPage:
-    """Whoever is not signed in is asked to; a form that was sent is lost, so it is not come back to."""
+    """Redirect to the sign-in page, and back afterwards; a submitted form is lost, so only its path is kept."""
     path = request.path.decode("ascii", "replace")
     back = request.uri.decode("ascii", "replace") if page.method == "GET" else path
     location = b"/login" if back == "/" else _location("/login?next=", back)
@@ -285,7 +285,7 @@ def _location(prefix: str, back: str) -> bytes:
 
 
 def _query(uri: bytes) -> dict[str, str]:
-    """Names and values; of one that stands twice the first counts, and what can't be read is left out."""
+    """Parse the query string; the first of duplicates counts, and invalid input is ignored."""
     _, _, text = uri.partition(b"?")
     try:
         pairs = parse_qsl(text.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=64)
@@ -294,10 +294,10 @@ def _query(uri: bytes) -> dict[str, str]:
     return {name: value for name, value in reversed(pairs) if "\0" not in value}
 
 
-def _sent(request: BoundedRequest) -> dict[bytes, list[bytes]]:
-    """The fields of a form.
+def _form_data(request: BoundedRequest) -> dict[bytes, list[bytes]]:
+    """Parse the fields of a form.
 
-    :raises MalformedRequest: it is none.
+    :raises MalformedRequest: it is no form.
     """
     kinds = request.requestHeaders.getRawHeaders(b"Content-Type") or [b""]
     request.content.seek(0)
@@ -305,6 +305,6 @@ def _sent(request: BoundedRequest) -> dict[bytes, list[bytes]]:
 
 
 def _check_csrf(visit: PageRequest) -> None:
-    sent = visit.form.text("csrf")
-    if not hmac.compare_digest(sent.encode(), visit.csrf.encode()):
+    token = visit.form.text("csrf")
+    if not hmac.compare_digest(token.encode(), visit.csrf.encode()):
         raise NotAuthorized("this form is out of date; go back, load the page again and send it once more")

@@ -1,4 +1,4 @@
-"""``/ra/approvals``: requests that wait for a person, and those that one has decided (EST-4)."""
+"""``/ra/approvals``: requests that await manual approval, and the decided ones (EST-4)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A request as the list shows it."""
+    """A request in the list."""
 
     record: RequestRecord
     owner: str
@@ -53,7 +53,7 @@ APPROVALS: Final[Table[Row]] = Table(
 
 
 class ApprovalsPages(Pages):
-    """The list, one request with both sides, and the two decisions."""
+    """The list, one request with its preview, and the two decisions."""
 
     def __init__(self, *, registration: RegistrationAuthority, inventory: CertificateQueries) -> None:
         self._registration: RegistrationAuthority = registration
@@ -61,7 +61,7 @@ class ApprovalsPages(Pages):
 
     @page("GET", "/ra/approvals", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """One's own; for admins all."""
+        """List the user's own requests; for administrators all."""
         return await APPROVALS.reply(
             visit,
             lambda query: self._inventory.approvals(visit.principal, query),
@@ -71,17 +71,17 @@ class ApprovalsPages(Pages):
 
     @page("GET", "/ra/approvals/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """What it asks for, what it would get, who asked and from where."""
+        """Show the requested and the resulting certificate, the requester and their address."""
         return await self._page(visit, "ra/approval.html")
 
     @page("GET", "/ra/approvals/<id>/approve", audience=Audience.ADMIN)
     async def approval(self, visit: PageRequest) -> PageReply:
-        """Asks once more."""
+        """Show the confirmation for approving."""
         return await self._page(visit, "ra/approve.html")
 
     @page("POST", "/ra/approvals/<id>/approve", audience=Audience.ADMIN)
     async def approve(self, visit: PageRequest) -> PageReply:
-        """Sign it."""
+        """Approve and issue."""
         try:
             record = await self._registration.approve(visit.principal, visit.id)
         except PikachuError as error:
@@ -91,12 +91,12 @@ class ApprovalsPages(Pages):
 
     @page("GET", "/ra/approvals/<id>/reject", audience=Audience.ADMIN)
     async def rejection(self, visit: PageRequest) -> PageReply:
-        """Asks why."""
+        """Show the form for the reason."""
         return await self._page(visit, "ra/reject.html")
 
     @page("POST", "/ra/approvals/<id>/reject", audience=Audience.ADMIN)
     async def reject(self, visit: PageRequest) -> PageReply:
-        """Turn it down."""
+        """Reject the request."""
         try:
             await self._registration.reject(visit.principal, visit.id, visit.form.text("reason"))
         except PikachuError as error:

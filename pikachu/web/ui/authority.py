@@ -1,4 +1,4 @@
-"""``/va`` and ``/ca``: what is revoked and the lists that say so; the CAs and their generations (VA-1, UI-6)."""
+"""``/va`` and ``/ca``: revoked certificates and CRLs; the CAs and their generations (VA-1, UI-6)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GENERATION_KINDS: Final = {
 
 
 class RevocationPages(Pages):
-    """VA."""
+    """Revocation pages."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class RevocationPages(Pages):
 
     @page("GET", "/va", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """The CRL of each CA, the revoked certificates that one sees, and the default CA's CRL decoded."""
+        """Show the CRL of each CA, the visible revoked certificates, and the default CA's CRL decoded."""
         states = await self._ca_directory.crls()
         default = next(state for state in states if state.ca.default)
         return await self._table.reply(
@@ -91,7 +91,7 @@ class RevocationPages(Pages):
 
     @page("GET", "/va/crl/<ca>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """One CA's CRL, decoded."""
+        """Show one CA's CRL, decoded."""
         return await self._crl(await self._ca_directory.crl(visit.path["ca"]))
 
     async def _crl(self, state: CRLState, error: PikachuError | None = None) -> HtmlPage:
@@ -105,7 +105,7 @@ class RevocationPages(Pages):
 
     @page("POST", "/va/crl/<ca>", audience=Audience.ADMIN)
     async def make(self, visit: PageRequest) -> PageReply:
-        """Make one now."""
+        """Publish a CRL now."""
         address = visit.path["ca"]
         try:
             state = await self._ca_directory.make_crl(visit.principal, address)
@@ -113,25 +113,25 @@ class RevocationPages(Pages):
             raise
         except PikachuError as error:
             return await self._crl(await self._ca_directory.crl(address), error)
-        assert state.crl is not None  # noqa: S101 - it was made
+        assert state.crl is not None  # noqa: S101 - publishing returns it
         return Redirect(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.name} was published.")
 
     @page("GET", "/va/upload", audience=Audience.ADMIN)
     async def ask_upload(self, visit: PageRequest) -> PageReply:
-        """The CRL of a CA whose key is elsewhere."""
+        """Show the form for the CRL of a CA with an offline key."""
         return self._upload_form(visit)
 
     @page("POST", "/va/upload", audience=Audience.ADMIN)
     async def upload(self, visit: PageRequest) -> PageReply:
-        """As a file or pasted."""
-        data = visit.form.octets("file") or visit.form.octets("crl").strip()
+        """Upload a CRL, as a file or pasted."""
+        data = visit.form.data("file") or visit.form.data("crl").strip()
         try:
             if not data:
                 raise MalformedRequest("choose a file, or paste the CRL")
             state = await self._ca_directory.upload_crl(visit.principal, data)
         except PikachuError as error:
             return self._upload_form(visit, error)
-        assert state.crl is not None  # noqa: S101 - it was published
+        assert state.crl is not None  # noqa: S101 - uploading returns it
         return Redirect(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.subject} was published.")
 
     def _upload_form(self, visit: PageRequest, error: PikachuError | None = None) -> HtmlPage:
@@ -141,7 +141,7 @@ class RevocationPages(Pages):
 
 
 class AuthorityPages(Pages):
-    """CA."""
+    """CA pages."""
 
     def __init__(self, *, ca_directory: CADirectory, authority: CertificateAuthority) -> None:
         self._ca_directory = ca_directory
@@ -149,13 +149,13 @@ class AuthorityPages(Pages):
 
     @page("GET", "/ca", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """All issuing CAs with their generations, and the CAs above them."""
+        """List all issuing CAs with their generations, and their parent CAs."""
         states = await self._ca_directory.crls()
         return HtmlPage("authority/ca.html", {"states": states, "kinds": GENERATION_KINDS, "now": self._now()})
 
     @page("GET", "/ca/<name>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """One of them, decoded."""
+        """Show one CA, decoded."""
         state = await self._ca_directory.crl(visit.path["name"])
         certificate = state.ca.certificate
         context = {

@@ -1,4 +1,4 @@
-"""``/certificates``: what was issued, as lists, pages and files; revoking, releasing, deleting (CRT-1 to CRT-7)."""
+"""``/certificates``: lists, pages and downloads; revocation, release and deletion (CRT-1 to CRT-7)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from pikachu.x509.text.descriptions import algorithm_text, shown
 
 HOLD: Final = RevocationReason.CERTIFICATE_HOLD
 
-#: What each reason means (RFC 5280 section 5.3.1), for who has to choose.
+#: Label and meaning of each reason (RFC 5280 section 5.3.1), for the revocation form.
 REASONS: Final[tuple[tuple[RevocationReason, str, str], ...]] = tuple(
     (RevocationReason.from_name(name), label, meaning)
     for name, label, meaning in (
@@ -60,9 +60,9 @@ STATUS_KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A certificate as lists and pages show it.
+    """A certificate in lists and pages.
 
-    :ivar name: never empty, and without characters that can't be seen.
+    :ivar name: never empty, and without invisible characters.
     :ivar issuer: name of its issuing CA, where that is in service.
     :ivar owner: the user's name, or NOBODY.
     """
@@ -76,34 +76,34 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """The colour of its status."""
+        """Return the colour of its status."""
         return "warn" if self.on_hold else STATUS_KINDS[self.status]
 
     @property
     def label(self) -> str:
-        """Its status in a word."""
+        """Return the label of its status."""
         return "On hold" if self.on_hold else self.status.value.capitalize()
 
     @property
     def on_hold(self) -> bool:
-        """Whether it can be released."""
+        """Return whether it can be released."""
         return self.record.revoked_at is not None and self.record.reason is HOLD
 
     @property
     def reason(self) -> str:
-        """Why it was revoked, in words."""
+        """Return the label of its revocation reason."""
         return (
             "" if self.record.revoked_at is None else REASON_LABELS[self.record.reason or RevocationReason.UNSPECIFIED]
         )
 
 
 def utc_text(moment: datetime | None) -> str:
-    """A time in a CSV file."""
+    """Format a time for CSV."""
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 class CertificateRows:
-    """Makes rows of records."""
+    """Builds rows from records."""
 
     def __init__(self, *, inventory: CertificateQueries, issuers: IssuingCAs, authority: CertificateAuthority) -> None:
         self._inventory = inventory
@@ -111,7 +111,7 @@ class CertificateRows:
         self._now = authority.now
 
     async def of(self, actor: Principal, records: Sequence[CertificateRecord]) -> list[Row]:
-        """With the names of owners and issuing CAs."""
+        """Return the rows with the names of owners and issuing CAs."""
         names = await self._inventory.owner_names(actor, [record.owner_id for record in records])
         issuers = {issuer.id: issuer.name for issuer in self._issuers.all()}
         now = self._now()
@@ -172,7 +172,7 @@ class CertificatesPages(Pages):
 
     @page("GET", "/certificates", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """CRT-1."""
+        """List certificates (CRT-1)."""
         actor = visit.principal
         return await self._table.reply(
             visit,
@@ -183,7 +183,7 @@ class CertificatesPages(Pages):
 
     @page("GET", "/certificates/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """CRT-2: what it says, decoded and as PEM."""
+        """Show a certificate, decoded and as PEM (CRT-2)."""
         row = await self._row(visit)
         record = row.record
         certificate = parse_certificate(record.der)
@@ -204,7 +204,7 @@ class CertificatesPages(Pages):
 
     @page("GET", "/certificates/<id>/download", audience=Audience.USER)
     async def download(self, visit: PageRequest) -> PageReply:
-        """CRT-3."""
+        """Download a certificate (CRT-3)."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         issuer = self._issuers.by_id(record.issuer_id)
         above = () if issuer is None else issuer.chain
@@ -215,34 +215,34 @@ class CertificatesPages(Pages):
 
     @page("GET", "/certificates/<id>/revoke", audience=Audience.USER)
     async def ask_revoke(self, visit: PageRequest) -> PageReply:
-        """CRT-5: what it does, the reasons, the word to type."""
+        """Show the consequences, the reasons and the confirmation word (CRT-5)."""
         return _revoke_form(await self._row(visit), RevocationReason.UNSPECIFIED.wire_name)
 
     @page("POST", "/certificates/<id>/revoke", audience=Audience.USER)
     async def revoke(self, visit: PageRequest) -> PageReply:
-        """Revoke, or put on hold."""
+        """Revoke the certificate, or put it on hold."""
         row = await self._row(visit)
-        chosen = visit.form.text("reason", RevocationReason.UNSPECIFIED.wire_name)
+        selected = visit.form.text("reason", RevocationReason.UNSPECIFIED.wire_name)
         try:
             visit.form.require_confirmation("revoke")
-            reason = RevocationReason.from_name(chosen)
+            reason = RevocationReason.from_name(selected)
             if row.record.revoked_at is not None and not row.on_hold:
                 raise Conflict("this certificate is revoked already")
             await self._inventory.revoke(visit.principal, row.record.id, reason)
         except PikachuError as error:
-            return _revoke_form(row, chosen, error)
+            return _revoke_form(row, selected, error)
         done = "put on hold" if reason is HOLD else "revoked"
         notice = f"The certificate {row.name} was {done}. OCSP and the CRL say so from now on."
         return Redirect(f"/certificates/{row.record.id}", notice)
 
     @page("GET", "/certificates/<id>/release", audience=Audience.USER)
     async def ask_release(self, visit: PageRequest) -> PageReply:
-        """CRT-5: only what is on hold."""
+        """Show the confirmation for a release from hold (CRT-5)."""
         return _form("release", await self._row(visit))
 
     @page("POST", "/certificates/<id>/release", audience=Audience.USER)
     async def release(self, visit: PageRequest) -> PageReply:
-        """From hold."""
+        """Release the certificate from hold."""
         row = await self._row(visit)
         try:
             await self._inventory.release(visit.principal, row.record.id)
@@ -254,12 +254,12 @@ class CertificatesPages(Pages):
 
     @page("GET", "/certificates/<id>/delete", audience=Audience.USER)
     async def ask_delete(self, visit: PageRequest) -> PageReply:
-        """CRT-6: what stays, and the word to type."""
+        """Show the consequences and the confirmation word (CRT-6)."""
         return _form("delete", await self._row(visit))
 
     @page("POST", "/certificates/<id>/delete", audience=Audience.USER)
     async def delete(self, visit: PageRequest) -> PageReply:
-        """Hide it; what is revoked stays revoked."""
+        """Delete the certificate from the lists; a revoked one stays revoked."""
         row = await self._row(visit)
         try:
             visit.form.require_confirmation("delete")
@@ -268,7 +268,7 @@ class CertificatesPages(Pages):
             return _form("delete", row, error)
         return Redirect("/certificates", f"The certificate {row.name} was deleted.")
 
-    # --- what pages share -----------------------------------------------------------------
+    # --- shared by pages ------------------------------------------------------------------
 
     async def _row(self, visit: PageRequest) -> Row:
         record = await self._inventory.certificate(visit.principal, visit.id)
@@ -280,7 +280,10 @@ def _form(name: str, row: Row, error: PikachuError | None = None, **more: object
 
 
 def _revoke_form(row: Row, chosen: str, error: PikachuError | None = None) -> HtmlPage:
-    """:param chosen: the name of a reason."""
+    """Return the revocation form.
+
+    :param chosen: name of the selected reason.
+    """
     reasons = [
         (reason.wire_name, f"{label} ({reason.wire_name})")
         for reason, label, _ in REASONS

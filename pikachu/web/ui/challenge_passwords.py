@@ -22,9 +22,9 @@ from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A challenge password without its text, at a moment.
+    """A challenge password without its text, with its status at one time.
 
-    :param status: ``Available``, ``Consumed`` or ``Expired``; one that a request holds counts as consumed.
+    :param status: ``Available``, ``Consumed`` or ``Expired``; a reserved one counts as consumed.
     """
 
     challenge: ChallengePassword
@@ -33,12 +33,12 @@ class Row:
 
     @property
     def validity(self) -> timedelta:
-        """For how long it can be used."""
+        """Return its lifetime."""
         return self.challenge.expires_at - self.challenge.created_at
 
     @property
     def serial(self) -> str:
-        """Of the certificate that was issued for it; empty where there is none."""
+        """Return the serial of the certificate that was issued for it; empty where there is none."""
         serial = self.challenge.consumed_serial
         return "" if serial is None else format_serial(serial)
 
@@ -80,7 +80,7 @@ class ChallengePasswordsPages(Pages):
 
     @page("GET", "/challenge-passwords", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """One's own; for admins all."""
+        """List the user's own challenge passwords; for administrators all."""
         return await TABLE.reply(
             visit,
             lambda query: self._accounts.list_challenges(visit.principal, query),
@@ -91,13 +91,13 @@ class ChallengePasswordsPages(Pages):
 
     @page("POST", "/challenge-passwords", audience=Audience.USER)
     async def generate(self, visit: PageRequest) -> PageReply:
-        """A new one of the visitor's own; the next page shows it, and can be loaded again without making another."""
+        """Create one for the user; the next page shows it, and reloading that page creates no other one."""
         made, _ = await self._accounts.create_challenge(visit.principal)
         return Redirect(f"/challenge-passwords/{made.id}", notice="A challenge password was generated.")
 
     @page("GET", "/challenge-passwords/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """One's own with its text; that of others after a click, which is recorded."""
+        """Show it; the text of another user's one is revealed by a click only, which is recorded."""
         row = await self._row(visit)
         own = row.challenge.owner_id == visit.principal.owner_id
         text = await self._accounts.reveal_challenge(visit.principal, visit.id) if own else ""
@@ -105,13 +105,13 @@ class ChallengePasswordsPages(Pages):
 
     @page("POST", "/challenge-passwords/<id>/reveal", audience=Audience.USER)
     async def reveal(self, visit: PageRequest) -> PageReply:
-        """The text, also of somebody else's for admins."""
+        """Reveal the text, for administrators also of other users' ones."""
         text = await self._accounts.reveal_challenge(visit.principal, visit.id)
         return HtmlPage("challenges/view.html", {"row": await self._row(visit), "text": text})
 
     @page("GET", "/challenge-passwords/<id>/delete", audience=Audience.USER)
     async def ask(self, visit: PageRequest) -> PageReply:
-        """What will happen, and the word to be typed."""
+        """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
     @page("POST", "/challenge-passwords/<id>/delete", audience=Audience.USER)
@@ -129,22 +129,22 @@ class ChallengePasswordsPages(Pages):
 
     @page("GET", "/challenge-passwords/delete-expired", audience=Audience.USER)
     async def ask_expired(self, visit: PageRequest) -> PageReply:
-        """The question before all expired ones of one's own go."""
+        """Show the confirmation for deleting all expired ones of the user."""
         return HtmlPage("challenges/delete_expired.html", {"everybody": False})
 
     @page("POST", "/challenge-passwords/delete-expired", audience=Audience.USER)
     async def delete_expired(self, visit: PageRequest) -> PageReply:
-        """Delete all expired ones of one's own."""
+        """Delete all expired ones of the user."""
         return await self._delete_expired(visit, everybody=False)
 
     @page("GET", "/challenge-passwords/delete-expired-system", audience=Audience.ADMIN)
     async def ask_expired_system(self, visit: PageRequest) -> PageReply:
-        """The question before all expired ones of everybody go."""
+        """Show the confirmation for deleting all expired ones of all users."""
         return HtmlPage("challenges/delete_expired.html", {"everybody": True})
 
     @page("POST", "/challenge-passwords/delete-expired-system", audience=Audience.ADMIN)
     async def delete_expired_system(self, visit: PageRequest) -> PageReply:
-        """Delete all expired ones of everybody."""
+        """Delete all expired ones of all users."""
         return await self._delete_expired(visit, everybody=True)
 
     async def _delete_expired(self, visit: PageRequest, *, everybody: bool) -> PageReply:
@@ -153,8 +153,8 @@ class ChallengePasswordsPages(Pages):
         except PikachuError as error:
             return HtmlPage.form("challenges/delete_expired.html", {"everybody": everybody}, error)
         count = await self._accounts.delete_expired_challenges(visit.principal, everybody=everybody)
-        what = "challenge password was" if count == 1 else "challenge passwords were"
-        return Redirect("/challenge-passwords", notice=f"{count} expired {what} deleted.")
+        noun = "challenge password was" if count == 1 else "challenge passwords were"
+        return Redirect("/challenge-passwords", notice=f"{count} expired {noun} deleted.")
 
     async def _row(self, visit: PageRequest) -> Row:
         (row,) = await self._rows(visit, [await self._accounts.challenge(visit.principal, visit.id)])

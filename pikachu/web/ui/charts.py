@@ -1,8 +1,8 @@
-"""Charts as SVG, drawn here (UI-3): colours are classes of the style sheet, so they follow light and dark, and the
+"""Charts as SVG, rendered here (UI-3): colours are classes of the style sheet, so they follow light and dark, and the
 strict Content-Security-Policy allows them.
 
-A chart's units are a phone's pixels: its text is readable there, and greater on a desk.  The same numbers stand in a
-table for who can't see it.
+A chart's units are a phone's pixels: its text is readable there, and larger on a desktop.  A table with the same
+numbers serves screen readers.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _LEFT: Final = 30
 _TOP: Final = 8
 _BOTTOM: Final = 22
 _ROW: Final = 30
-#: How many colours the style sheet has.
+#: Number of colours in the style sheet.
 COLOURS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One row of values, in one colour.
+    """Values of one colour.
 
     :param colour: 1 to ``COLOURS``.
     """
@@ -36,7 +36,7 @@ class Series:
 
     @property
     def total(self) -> int:
-        """All values together."""
+        """Return the sum of the values."""
         return sum(self.values)
 
 
@@ -46,7 +46,7 @@ class Chart:
 
     :param svg: the drawing.
     :param columns: headings of the table.
-    :param rows: its rows; a first cell that heads each.
+    :param rows: its rows; the first cell is the row's heading.
     """
 
     svg: Markup
@@ -56,7 +56,7 @@ class Chart:
 
 
 def short(number: int) -> str:
-    """A number in at most four characters: 950, 1.2k, 34k, 5M."""
+    """Format a number in at most four characters: 950, 1.2k, 34k, 5M."""
     for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
         if number >= size:
             text = f"{number / size:.1f}" if number < 10 * size else str(number // size)
@@ -65,7 +65,7 @@ def short(number: int) -> str:
 
 
 def ceiling(number: int) -> int:
-    """The next number of 1, 2, 4, 5 or 10 times a power of ten: where an axis ends."""
+    """Return the upper end of an axis: the next 1, 2, 4, 5 or 10 times a power of ten."""
     size = 1
     while True:
         for step in (1, 2, 4, 5):
@@ -77,18 +77,18 @@ def ceiling(number: int) -> int:
 def bars(
     name: str, title: str, labels: Sequence[str], series: Sequence[Series], *, heading: str, every: int = 1
 ) -> Chart:
-    """Upright bars; several series stand upon each other.
+    """Draw vertical bars; several series are stacked.
 
-    :param name: tells the chart from others of the page.
+    :param name: prefix of the chart's element ids, unique in the page.
     :param labels: one for each bar.
-    :param heading: what the labels are.
-    :param every: so many bars have one label below them.
+    :param heading: heading of the labels.
+    :param every: number of bars per label.
     """
     totals = [sum(one.values[index] for one in series) for index in range(len(labels))]
     top = ceiling(max([1, *totals]))
     height = _HEIGHT - _TOP - _BOTTOM
     step = (_WIDTH - _LEFT) / max(1, len(labels))
-    parts = [_axis(value, _TOP + height - height * value / top) for value in sorted({0, top // 2, top})]
+    shapes = [_axis(value, _TOP + height - height * value / top) for value in sorted({0, top // 2, top})]
     for index, label in enumerate(labels):
         x = _LEFT + index * step
         base = 0
@@ -97,43 +97,45 @@ def bars(
             if value:
                 y = _TOP + height - height * (base + value) / top
                 tip = f"{label}: {value:,}" + (f" {one.name}" if len(series) > 1 else "")
-                parts.append(_bar(x + step * 0.12, y, step * 0.76, height * value / top, one.colour, tip))
+                shapes.append(_bar(x + step * 0.12, y, step * 0.76, height * value / top, one.colour, tip))
                 base += value
         if index % every == 0:
-            parts.append(_text(*_place(index, len(labels), x, step), label))
+            shapes.append(_text(*_place(index, len(labels), x, step), label))
     description = f"{sum(totals):,} in all" + (f", at most {max(totals):,} in one bar" if totals else "")
     columns = [heading, *(one.name for one in series)]
     rows = [[label, *(f"{one.values[index]:,}" for one in series)] for index, label in enumerate(labels)]
-    return Chart(_svg(name, title, description, _HEIGHT, parts), columns, rows, series)
+    return Chart(_svg(name, title, description, _HEIGHT, shapes), columns, rows, series)
 
 
 def ranks(name: str, title: str, values: Iterable[tuple[str, int]], *, heading: str, counted: str) -> Chart:
-    """Lying bars with their names above them, the greatest first.
+    """Draw horizontal bars with their names above them, in the order of *values*.
 
-    :param heading: what the names are.
-    :param counted: what the numbers are.
+    :param heading: heading of the names.
+    :param counted: heading of the numbers.
     """
-    found = list(values)
-    total = sum(value for _, value in found)
-    greatest = max([1, *(value for _, value in found)])
-    parts = []
-    for index, (label, value) in enumerate(found):
+    ranking = list(values)
+    total = sum(value for _, value in ranking)
+    greatest = max([1, *(value for _, value in ranking)])
+    shapes = []
+    for index, (label, value) in enumerate(ranking):
         y = index * _ROW
         share = f"{value:,} ({100 * value / max(1, total):.0f} %)"
-        parts.append(_text(0, y + 11, "start", label[:40]))
-        parts.append(_text(_WIDTH, y + 11, "end", share))
-        parts.append(_bar(0, y + 16, max(2.0, _WIDTH * value / greatest), 8, 1 + index % COLOURS, f"{label}: {share}"))
+        shapes.append(_text(0, y + 11, "start", label[:40]))
+        shapes.append(_text(_WIDTH, y + 11, "end", share))
+        shapes.append(_bar(0, y + 16, max(2.0, _WIDTH * value / greatest), 8, 1 + index % COLOURS, f"{label}: {share}"))
     description = f"{total:,} in all"
-    rows = [[label, f"{value:,}"] for label, value in found]
-    height = max(1, len(found)) * _ROW
-    return Chart(_svg(name, title, description, height, parts), [heading, counted], rows, ())
+    rows = [[label, f"{value:,}"] for label, value in ranking]
+    height = max(1, len(ranking)) * _ROW
+    return Chart(_svg(name, title, description, height, shapes), [heading, counted], rows, ())
 
 
-def _svg(name: str, title: str, description: str, height: int, parts: Sequence[Markup]) -> Markup:
+def _svg(name: str, title: str, description: str, height: int, shapes: Sequence[Markup]) -> Markup:
     return Markup(
         '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-title {name}-desc">'
         '<title id="{name}-title">{title}</title><desc id="{name}-desc">{description}</desc>{parts}</svg>'
-    ).format(width=_WIDTH, height=height, name=name, title=title, description=description, parts=Markup("").join(parts))
+    ).format(
+        width=_WIDTH, height=height, name=name, title=title, description=description, parts=Markup("").join(shapes)
+    )
 
 
 def _axis(value: int, y: float) -> Markup:
@@ -148,7 +150,7 @@ def _bar(x: float, y: float, width: float, height: float, colour: int, tip: str)
 
 
 def _place(index: int, count: int, x: float, step: float) -> tuple[float, float, str]:
-    """Where the label of a bar stands: in its middle, but within the drawing."""
+    """Return the position and anchor of a bar's label: centred, but within the drawing."""
     y = _HEIGHT - 6.0
     if index == 0:
         return x, y, "start"

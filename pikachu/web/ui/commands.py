@@ -1,6 +1,6 @@
-"""Commands for every endpoint, made for one server's own names and ports (UI-8).
+"""Commands for every endpoint, for one server's names and ports (UI-8).
 
-They build on each other in one folder: what one writes, the next ones read.
+They run in order in one folder: each reads the files that the previous ones wrote.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _BEARER: Final = "--header @token"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a server is reached, and what it serves.
+    """The addresses and services of a server.
 
     :param http: base URL of plain HTTP; ``""`` where that listener is off, and likewise the others.
-    :param account: of who reads this.
+    :param account: name of the signed-in account.
     :param issuer: name of the default issuing CA.
     :param issuers: names of all.
     :param scep_issuer: name of the CA that issues by SCEP; ``""`` where SCEP is off.
-    :param scep_ra: a certificate of its own speaks for that CA.
+    :param scep_ra: whether that CA has an RA certificate for SCEP.
     """
 
     http: str
@@ -43,15 +43,15 @@ class Location:
 
     @property
     def clear(self) -> str:
-        """Where SCEP is asked: its own listener before plain HTTP before HTTPS."""
+        """Return the base URL for SCEP: its own listener before plain HTTP before HTTPS."""
         return self.scep or self.http or self.https
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Something to copy.
+    """A command to copy.
 
-    :param program: that has to be there: ``curl``, ``openssl``, ``pki``, ``sscep``, ``estclient``.
+    :param program: required program: ``curl``, ``openssl``, ``pki``, ``sscep``, ``estclient``.
     """
 
     program: str
@@ -60,7 +60,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What is served at one address, and how to ask."""
+    """An endpoint at one address, with the commands that use it."""
 
     method: str
     path: str
@@ -87,7 +87,7 @@ def _openssl(text: str) -> Command:
 
 
 def sections(place: Location) -> Sequence[Section]:
-    """All endpoints of a server, in the order in which somebody tries them."""
+    """Return all endpoints of a server, in the order of a first trial."""
     made = [Section("trust", "CA certificates", _TRUST, tuple(_trust(place)))]
     if place.est:
         made.append(Section("est", "EST", _ABOUT_EST, tuple(_est(place))))
@@ -123,7 +123,7 @@ _ABOUT_STATUS: Final = "For monitoring, and for applications that ask about one 
 
 
 def _trust(place: Location) -> Iterator[Endpoint]:
-    # The root's certificate can't be verified before it is there: plain HTTP is as good.
+    # HTTPS can't be verified before the root's certificate is there, so plain HTTP is no weaker.
     base = place.http or place.https
     insecure = "" if place.http else "--insecure "
     yield Endpoint(
@@ -280,7 +280,7 @@ def _scep(place: Location) -> Iterator[Endpoint]:
 
 
 def _with_challenge() -> str:
-    """How openssl makes a request with a challenge password, without a file for its configuration by hand."""
+    """Return the command that creates a CSR with a challenge password without a prepared configuration file."""
     return (
         "req -new -newkey rsa:2048 -nodes -keyout sscep.key -out sscep.csr -config /dev/stdin <<END\n"
         "[req]\nprompt = no\ndistinguished_name = dn\nattributes = attributes\n"

@@ -1,4 +1,4 @@
-"""Cookies of the pages (RFC 6265), all bound to this host, sent on HTTPS only and hidden from scripts."""
+"""Cookies of the pages (RFC 6265), all bound to this host, HTTPS only and inaccessible to scripts."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Final
 from pikachu.core.errors import SecretKeyChanged
 from pikachu.core.sealing import Sealer
 
-#: What a form is bound to before there is a session.
+#: Cookie that the CSRF token is bound to before there is a session.
 VISITOR: Final = "__Host-pikachu-visitor"
 NOTICE: Final = "__Host-pikachu-notice"
 _MAXIMUM_NOTICE: Final = 400
 
 
 def cookie(name: str, value: str, *, seconds: int | None = None) -> bytes:
-    """A Set-Cookie value; without *seconds* it lasts as long as the browser runs."""
+    """Return a Set-Cookie value; without *seconds* it is a session cookie."""
     age = "" if seconds is None else f"; Max-Age={seconds}"
     return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}".encode("ascii")
 
 
 def seal_notice(sealer: Sealer, text: str) -> str:
-    """A notice for the next page: only this server can have written it."""
+    """Seal a notice for the next page, so that only this server can have written it."""
     return base64.urlsafe_b64encode(sealer.seal("notice", text[:_MAXIMUM_NOTICE].encode())).decode()
 
 
 def open_notice(sealer: Sealer, value: str) -> str:
-    """The notice in a cookie; empty when it is none."""
+    """Return the notice in a cookie; empty when its seal is invalid."""
     try:
         return sealer.open("notice", base64.urlsafe_b64decode(value.encode("ascii", "replace"))).decode()
     except (SecretKeyChanged, ValueError, binascii.Error):

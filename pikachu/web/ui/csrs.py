@@ -1,4 +1,4 @@
-"""``/csrs``: certificate requests that people keep here (CSR-1 to CSR-3)."""
+"""``/csrs``: stored certificate signing requests (CSR-1 to CSR-3)."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from pikachu.x509.request_text import view_request
 from pikachu.x509.text.csr import csr_text
 
 _LABEL: Final = "CERTIFICATE REQUEST"
-#: How many keys and templates a form offers; others are chosen on their own pages.
+#: Maximum number of keys and of templates in a form; the others are selected on their own pages.
 _OFFERED: Final = 200
 _STATES: Final = {"pending": "warn", "signed": "good", "rejected": "bad"}
-#: What a form for a new request begins with.
+#: Initial configuration in the form for a new CSR.
 EXAMPLE: Final = """\
 [ req ]
 prompt = no
@@ -47,7 +47,7 @@ subjectAltName = DNS:device.example.com
 
 @dataclass(frozen=True, slots=True)
 class CSRRow:
-    """A request as lists and pages show it.
+    """A CSR in lists and pages.
 
     :ivar kind: the colour of its state.
     :ivar owner: the user's name; empty when there is none.
@@ -78,10 +78,10 @@ TABLE: Final[Table[StoredCSR]] = Table(
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A form for a new request.
+    """The state of the form for a new CSR.
 
-    :ivar key: id of the stored key; empty: none was chosen.
-    :ivar template: id of the stored template; empty: the text counts.
+    :ivar key: id of the stored key; empty: none is selected.
+    :ivar template: id of the stored template; empty: the text is used.
     """
 
     name: str = ""
@@ -91,14 +91,14 @@ class Draft:
 
     @classmethod
     def of(cls, form: Form) -> Draft:
-        """What was filled in."""
+        """Read the submitted form."""
         return cls(form.text("name"), form.text("key"), form.text("template"), form.whole_text("text"))
 
     @property
     def source(self) -> RequestSource:
-        """What the request is to be made of.
+        """Return the key and the template of the CSR.
 
-        :raises MalformedRequest: no key was chosen.
+        :raises MalformedRequest: no key is selected.
         """
         if not self.key:
             raise MalformedRequest("choose a key")
@@ -108,7 +108,7 @@ class Draft:
 
 
 class CSRsPages(Pages):
-    """Stored requests."""
+    """Stored CSRs."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class CSRsPages(Pages):
 
     @page("GET", "/csrs", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """CSR-2."""
+        """List stored CSRs (CSR-2)."""
 
         async def rows(items: Sequence[StoredCSR]) -> Sequence[CSRRow]:
             return await self._rows(visit, items)
@@ -134,38 +134,38 @@ class CSRsPages(Pages):
             visit, lambda query: self._requests.list(visit.principal, query), "csrs/list.html", prepare=rows
         )
 
-    # --- made elsewhere -------------------------------------------------------------------
+    # --- upload ---------------------------------------------------------------------------
 
     @page("GET", "/csrs/upload", audience=Audience.USER)
     async def ask_upload(self, visit: PageRequest) -> PageReply:
-        """CSR-1: a file, or a text."""
+        """Show the form for a file or a text (CSR-1)."""
         return HtmlPage("csrs/upload.html", {"form": {}})
 
     @page("POST", "/csrs/upload", audience=Audience.USER)
     async def upload(self, visit: PageRequest) -> PageReply:
-        """CSR-1."""
+        """Store an uploaded CSR (CSR-1)."""
         form = visit.form
         try:
-            data = form.octets("file") or form.whole_text("csr").encode()
+            data = form.data("file") or form.whole_text("csr").encode()
             if not data.strip():
                 raise MalformedRequest("choose a file or paste a request")
             stored = await self._requests.store(visit.principal, form.text("name"), data)
         except PikachuError as error:
-            typed = {name: value for name, value in form.values.items() if name in ("name", "csr")}
-            return HtmlPage.form("csrs/upload.html", {"form": typed}, error)
+            values = {name: value for name, value in form.values.items() if name in ("name", "csr")}
+            return HtmlPage.form("csrs/upload.html", {"form": values}, error)
         return Redirect(f"/csrs/{stored.id}", notice="The request was stored.")
 
-    # --- made here ------------------------------------------------------------------------
+    # --- generation -----------------------------------------------------------------------
 
     @page("GET", "/csrs/generate", audience=Audience.USER)
     async def new(self, visit: PageRequest) -> PageReply:
-        """CSR-1: with ``?key=ID`` and ``?template=ID`` these are chosen."""
+        """Show the form for a new CSR; ``?key=ID`` and ``?template=ID`` select these (CSR-1)."""
         draft = Draft(key=visit.query.get("key", ""), template=visit.query.get("template", ""))
         return await self._form(visit, draft)
 
     @page("POST", "/csrs/generate", audience=Audience.USER)
     async def generate(self, visit: PageRequest) -> PageReply:
-        """Make it; or, for who has no scripts, show the preview."""
+        """Create the request, or show the preview when JavaScript is off."""
         draft = Draft.of(visit.form)
         if visit.form.text("action") == "preview":
             return await self._form(visit, draft)
@@ -177,7 +177,7 @@ class CSRsPages(Pages):
 
     @page("POST", "/csrs/preview", audience=Audience.USER)
     async def preview(self, visit: PageRequest) -> PageReply:
-        """The preview alone, while somebody types."""
+        """Return the preview alone, for the script of the form."""
         preview, error = await self._preview(visit, Draft.of(visit.form))
         return HtmlPage("csrs/preview.html", {"preview": preview, "wrong": error})
 
@@ -187,24 +187,24 @@ class CSRsPages(Pages):
             draft = replace(draft, key=str(keys[0].id))
         query = ListQuery(limit=_OFFERED, sort="name", filters={"usage": "req"})
         templates = (await self._templates.list(visit.principal, query)).items
-        preview, wrong = await self._preview(visit, draft)
+        preview, preview_error = await self._preview(visit, draft)
         context = {
             "draft": draft,
             "keys": [(key.id, f"{key.name} ({key.key_type})") for key in keys],
             "templates": [("", "The text below"), *((one.id, one.name) for one in templates)],
             "preview": preview,
-            "wrong": None if error is not None else wrong,
+            "wrong": None if error is not None else preview_error,
         }
         return HtmlPage.form("csrs/generate.html", context, error)
 
     async def _offered_keys(self, visit: PageRequest, draft: Draft) -> Sequence[StoredKey]:
-        """The newest ones, with the one that is chosen."""
-        found = (await self._keys.list(visit.principal, ListQuery(limit=_OFFERED))).items
-        if draft.key and draft.key not in {str(key.id) for key in found}:
-            # One that is not there can't be chosen; the preview says so.
+        """Return the newest keys, with the selected one."""
+        keys = (await self._keys.list(visit.principal, ListQuery(limit=_OFFERED))).items
+        if draft.key and draft.key not in {str(key.id) for key in keys}:
+            # A missing key can't be selected; the preview shows the error.
             with contextlib.suppress(NotFound, MalformedRequest):
-                found = (await self._keys.get(visit.principal, _number(draft.key)), *found)
-        return found
+                keys = (await self._keys.get(visit.principal, _number(draft.key)), *keys)
+        return keys
 
     async def _preview(self, visit: PageRequest, draft: Draft) -> tuple[RequestPreview | None, PikachuError | None]:
         if not draft.key:
@@ -214,11 +214,11 @@ class CSRsPages(Pages):
         except PikachuError as error:
             return None, error
 
-    # --- one ------------------------------------------------------------------------------
+    # --- one CSR --------------------------------------------------------------------------
 
     @page("GET", "/csrs/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """CSR-2: what it asks for, its key, its template."""
+        """Show a CSR, its key and its template (CSR-2)."""
         row = await self._row(visit)
         context = {
             "row": row,
@@ -231,18 +231,18 @@ class CSRsPages(Pages):
 
     @page("GET", "/csrs/<id>/download", audience=Audience.USER)
     async def download(self, visit: PageRequest) -> PageReply:
-        """CSR-3 for browsers."""
+        """Download a CSR (CSR-3)."""
         stored = await self._requests.get(visit.principal, visit.id)
         return Download(pem(_LABEL, stored.der).encode(), b"application/x-pem-file", f"request-{stored.id}.csr")
 
     @page("GET", "/csrs/<id>/delete", audience=Audience.USER)
     async def ask_delete(self, visit: PageRequest) -> PageReply:
-        """What will happen."""
+        """Show the confirmation for deleting."""
         return await self._delete_form(visit)
 
     @page("POST", "/csrs/<id>/delete", audience=Audience.USER)
     async def delete(self, visit: PageRequest) -> PageReply:
-        """What was signed from it stays."""
+        """Delete a CSR; the certificates issued from it are kept."""
         try:
             visit.form.require_confirmation("delete")
             await self._requests.delete(visit.principal, visit.id)
@@ -255,7 +255,7 @@ class CSRsPages(Pages):
         return HtmlPage.form("csrs/delete.html", context, error)
 
     async def _key(self, visit: PageRequest, csr: StoredCSR) -> StoredKey | None:
-        """The stored key that it was made with, as far as it is still there to be seen."""
+        """Return the stored key that it was created with, if that is still visible."""
         if csr.key_id is None:
             return None
         try:

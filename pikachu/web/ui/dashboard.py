@@ -1,8 +1,8 @@
 # mypy: allow-untyped-calls
-"""The dashboard (UI-3): what there is, what ends soon, what was issued, what has happened, and that it goes on living.
+"""The dashboard (UI-3): counts, upcoming expiry, issuance and recent events, with live updates.
 
-The page is whole without a script.  With one, ``/live`` tells it that something has changed, and it fetches its panels
-anew; neither of these shows that somebody sits before it.
+The page is complete without a script.  With one, ``/live`` notifies it of changes, and it reloads its panels; neither
+of these requests counts as activity of the user.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from pikachu.web.ui.charts import Chart, Series, bars, ranks
 from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply
 
-#: How many pages of one account may listen, whose share of all that may (pikachu.operations.event_feed) stays small
-#: however often it signs in, and how often it is looked whether the session of each lasts.
-STREAMS: Final = 16
-WATCHED: Final = 15.0
+#: Maximum number of event streams per account, a small share of the total limit (pikachu.operations.event_feed).
+MAX_STREAMS: Final = 16
+#: Interval between checks of the session of each stream.
+SESSION_CHECK_INTERVAL_SECONDS: Final = 15.0
 _RECENT: Final = 8
 _HEADERS: Final = {b"Cache-Control": b"no-store", b"X-Content-Type-Options": b"nosniff"}
 _COLOURS: Final = {method.value: number for number, method in enumerate(Method, 1)}
@@ -51,7 +51,7 @@ _COLOURS: Final = {method.value: number for number, method in enumerate(Method, 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """When an issuing CA ends.
+    """When an issuing CA expires.
 
     :param soon: within 90 days.
     """
@@ -62,7 +62,7 @@ class End:
 
 
 class DashboardPages(Pages):
-    """``/`` and what its script asks for."""
+    """``/`` and the requests of its script."""
 
     def __init__(
         self,
@@ -82,27 +82,27 @@ class DashboardPages(Pages):
         self._sessions = sessions
         self._event_feed = event_feed
         self._clock = clock
-        # By account: how many listen.
+        # Open streams by account.
         self._streams: Counter[int] = Counter()
 
     @page("GET", "/", audience=Audience.USER)
     async def show(self, visit: PageRequest) -> PageReply:
-        """The whole page; an anonymous visitor is led to ``/login``."""
+        """Show the whole page; an anonymous user is redirected to ``/login``."""
         return HtmlPage("dashboard/page.html", await self._panels(visit.principal))
 
     @page("GET", "/live/panels", audience=Audience.USER, quiet=True)
     async def panels(self, visit: PageRequest) -> PageReply:
-        """What changes of it."""
+        """Return the panels that change."""
         return HtmlPage("dashboard/panels.html", await self._panels(visit.principal))
 
     @page("GET", "/live", audience=Audience.USER, quiet=True)
     async def live(self, visit: PageRequest) -> PageReply:
-        """Server-sent events: ``changed`` with what is new, ``end`` when the session has ended."""
+        """Stream server-sent events: ``changed`` with the news, ``end`` when the session has ended."""
         session = visit.session
-        assert session is not None  # noqa: S101 - Who.USER sees to it
-        if self._streams[session.account_id] >= STREAMS:
+        assert session is not None  # noqa: S101 - Audience.USER ensures it
+        if self._streams[session.account_id] >= MAX_STREAMS:
             raise Overloaded("too many pages of this account listen; close some", retry_after=60)
-        return _Listening(
+        return _LiveStream(
             statistics=self._statistics,
             inventory=self._inventory,
             sessions=self._sessions,
@@ -162,8 +162,8 @@ def _charts(overview: Overview) -> dict[str, Chart]:
     }
 
 
-class _Listening(Resource):
-    """One browser that listens."""
+class _LiveStream(Resource):
+    """The event stream of one browser."""
 
     isLeaf = True
 
@@ -193,12 +193,12 @@ class _Listening(Resource):
         self._watch_due: IDelayedCall | None = None
 
     def render(self, request: BoundedRequest) -> int:
-        """Begin, unless the browser has gone or too many listen."""
+        """Open the stream, unless too many browsers are subscribed."""
         if request.method == b"HEAD":
             text_error(request, HTTPStatus.METHOD_NOT_ALLOWED, "allowed here: GET", {b"Allow": b"GET"})
             return NOT_DONE_YET
         try:
-            self._stop = self._event_feed.subscribe(self._actor, self._tell)
+            self._stop = self._event_feed.subscribe(self._actor, self._notify)
         except PikachuError as error:
             text_error(request, HTTPStatus.SERVICE_UNAVAILABLE, error.public, {b"Retry-After": b"60"})
             return NOT_DONE_YET
@@ -206,8 +206,8 @@ class _Listening(Resource):
         self._stream = EventStream(request, self._clock, self._ended)
         self._stream.open(_HEADERS)
         if self._stop is not None:
-            self._watch_due = self._clock.callLater(WATCHED, self._watch)
-            self._greet()
+            self._watch_due = self._clock.callLater(SESSION_CHECK_INTERVAL_SECONDS, self._watch)
+            self._send_newest()
         return NOT_DONE_YET
 
     def _ended(self) -> None:
@@ -224,8 +224,8 @@ class _Listening(Resource):
         if self._stream is not None:
             self._stream.send(event, data)
 
-    def _greet(self) -> None:
-        """What the newest event is: the page looks whether it knows it."""
+    def _send_newest(self) -> None:
+        """Send the id of the newest event, from which the page sees whether it is up to date."""
 
         async def work() -> None:
             newest = await self._inventory.events(self._actor, ListQuery(limit=1))
@@ -233,29 +233,29 @@ class _Listening(Resource):
 
         Deferred.fromCoroutine(work()).addErrback(self._failed)
 
-    def _tell(self, news: Notification) -> None:
+    def _notify(self, notification: Notification) -> None:
         async def work() -> None:
-            if news.own and not await self._lasts():
+            if notification.own and not await self._is_session_active():
                 return
             counts = (await self._statistics.overview(self._actor)).counts
-            told: dict[str, object] = {"events": [_told(record) for record in news.events]}
+            data: dict[str, object] = {"events": [_event_document(record) for record in notification.events]}
             if counts is not None:
-                told["certificates"] = {
+                data["certificates"] = {
                     "valid": counts.valid,
                     "revoked": counts.revoked,
                     "expired": counts.expired,
                     "as_of": rfc3339(counts.at),
                 }
-            self._send("changed", told)
+            self._send("changed", data)
 
         Deferred.fromCoroutine(work()).addErrback(self._failed)
 
     def _watch(self) -> None:
-        self._watch_due = self._clock.callLater(WATCHED, self._watch)
-        Deferred.fromCoroutine(self._lasts()).addErrback(self._failed)
+        self._watch_due = self._clock.callLater(SESSION_CHECK_INTERVAL_SECONDS, self._watch)
+        Deferred.fromCoroutine(self._is_session_active()).addErrback(self._failed)
 
-    async def _lasts(self) -> bool:
-        """Whether who listens is still signed in, in the same role; else this ends."""
+    async def _is_session_active(self) -> bool:
+        """Return whether the session is still active in the same role; else end the stream."""
         account = await self._sessions.still(self._session)
         if account is not None and account.role is self._actor.role:
             return True
@@ -265,13 +265,13 @@ class _Listening(Resource):
         return False
 
     def _failed(self, failure: Failure) -> None:
-        """Who can't be told now is told later, when the browser has come back."""
+        """Close the stream; the browser reconnects and catches up."""
         failure.trap(PikachuError)
         if self._stream is not None:
             self._stream.close()
 
 
-def _told(record: EventRecord) -> dict[str, object]:
+def _event_document(record: EventRecord) -> dict[str, object]:
     event = record.event
     return {
         "id": record.id,

@@ -1,4 +1,4 @@
-"""The audit log (AUD-1, AUD-2): what was done to objects, what became of users, and that nothing of it was changed."""
+"""The audit log (AUD-1, AUD-2): changes of objects, events of users, and the verification of the hash chain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
 
-#: Kinds of resources that have a filter of their own; all others are *Other*.
+#: Resource types with a filter of their own; all others are *Other*.
 RESOURCES: Final = (
     ("certificate", "Certificate"),
     ("key", "Key"),
@@ -27,8 +27,8 @@ RESOURCES: Final = (
     ("challenge password", "Challenge password"),
     ("configuration", "Configuration"),
 )
-# What became of users is a list of its own.  Kinds of resources are asked for, and nothing besides, where that will do:
-# an index knows these, and a million events cost no more than ten.
+# Events of users are a separate list.  The filters name resource types only, where possible: these are indexed, so that
+# a million events cost no more than ten.
 _USER: Final = "user"
 _OBJECTS: Final = f"!{_USER}"
 _OTHER: Final = ",".join((_OBJECTS, *(name for name, _ in RESOURCES)))
@@ -41,7 +41,7 @@ USER_TYPES: Final = (
     *("force logout", "change password", "reset password", "role change", "bind certificate", "unbind certificate"),
 )
 _EXCERPT: Final = 160
-#: Where the list of that kind of resource is; it is searched for the name.
+#: Path of the list of each resource type, which is searched for the name.
 _LISTS: Final = {
     "certificate": "/certificates",
     "key": "/keys",
@@ -53,12 +53,12 @@ _LISTS: Final = {
 
 
 def details_text(details: Mapping[str, object], *, indent: int | None = None) -> str:
-    """The details of an event as JSON."""
+    """Return the details of an event as JSON."""
     return json.dumps(dict(details), ensure_ascii=False, sort_keys=True, indent=indent)
 
 
 def excerpt(record: EventRecord) -> str:
-    """The beginning of its details."""
+    """Return the beginning of its details."""
     text = details_text(record.event.details)
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "\u2026"
 
@@ -127,18 +127,18 @@ class EventsPages(Pages):
 
     @page("GET", "/events", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """AUD-1: what was done to objects; a user sees what is about their own."""
+        """List the events of objects; users see those of their own (AUD-1)."""
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
-            chosen = query.filters.get("resource_type", _OBJECTS)
-            filters = {**query.filters, "resource_type": _OTHER if chosen == "other" else chosen}
+            selected = query.filters.get("resource_type", _OBJECTS)
+            filters = {**query.filters, "resource_type": _OTHER if selected == "other" else selected}
             return await self._inventory.events(visit.principal, replace(query, filters=filters))
 
         return await EVENTS.reply(visit, fetch, "events/list.html", excerpt=excerpt)
 
     @page("GET", "/events/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """All that is known of one."""
+        """Show one event."""
         record = await self._inventory.event(visit.principal, visit.id)
         return HtmlPage(
             "events/view.html",
@@ -151,7 +151,7 @@ class EventsPages(Pages):
 
     @page("GET", "/users/events", audience=Audience.ADMIN)
     async def of_users(self, visit: PageRequest) -> PageReply:
-        """AUD-2: what became of accounts, and who came in."""
+        """List the events of accounts and sign-ins (AUD-2)."""
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
             return await self._inventory.events(visit.principal, _about_accounts(query))
@@ -160,7 +160,7 @@ class EventsPages(Pages):
 
     @page("GET", "/account/events", audience=Audience.USER)
     async def of_account(self, visit: PageRequest) -> PageReply:
-        """AUD-2: the same of one's own account."""
+        """List the events of the signed-in user's account (AUD-2)."""
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
             account = visit.signed_in()
@@ -171,13 +171,13 @@ class EventsPages(Pages):
 
     @page("POST", "/events/verification", audience=Audience.ADMIN)
     async def verify(self, visit: PageRequest) -> PageReply:
-        """Begin to look through the chain; whoever asks meanwhile sees how far that is."""
+        """Start a verification of the hash chain; a running one is joined."""
         self._verification.begin(visit.principal)
         return Redirect("/events/verification")
 
     @page("GET", "/events/verification", audience=Audience.ADMIN)
     async def verification(self, visit: PageRequest) -> PageReply:
-        """AUD-3: what the last look through the chain has found."""
+        """Show the result of the last verification (AUD-3)."""
         return HtmlPage("events/verification.html", {"look": self._verification.last(visit.principal)})
 
 

@@ -15,9 +15,9 @@ _MAXIMUM_TEXT: Final = 1024 * 1024
 
 
 class Form:
-    """What somebody filled in.
+    """A submitted form.
 
-    :param fields: name → values, in octets, as twisted.web gives them.
+    :param fields: name → values, in bytes, as twisted.web passes them.
     """
 
     def __init__(self, fields: Mapping[bytes, Sequence[bytes]] | None = None) -> None:
@@ -25,24 +25,24 @@ class Form:
 
     @property
     def values(self) -> dict[str, str]:
-        """The first value of each field, to fill the form again; texts that are none are left out."""
-        found: dict[str, str] = {}
+        """Return the first value of each field, to redisplay the form; invalid texts are left out."""
+        texts: dict[str, str] = {}
         for name, values in self._fields.items():
             try:
-                found[name] = _text(values[0], name)
+                texts[name] = _text(values[0], name)
             except MalformedRequest:
                 continue
-        return found
+        return texts
 
     def __contains__(self, name: str) -> bool:
         return name in self._fields
 
-    def octets(self, name: str) -> bytes:
-        """A field, or an uploaded file, as it came; empty when it is not there."""
+    def data(self, name: str) -> bytes:
+        """Return the raw value of a field or an uploaded file; empty when it is absent."""
         return next(iter(self._fields.get(name, ())), b"")
 
     def text(self, name: str, default: str = "") -> str:
-        """The field, without spaces around it.
+        """Return the field, without spaces around it.
 
         :raises MalformedRequest: it is no text.
         """
@@ -50,22 +50,22 @@ class Form:
         return default if not values else _text(values[0], name).strip()
 
     def whole_text(self, name: str) -> str:
-        """The field as it was typed, with lines that end in LF: for texts of several lines, and for passwords.
+        """Return the field unstripped, with lines that end in LF: for multi-line texts, and for passwords.
 
         :raises MalformedRequest: it is no text.
         """
-        return _text(self.octets(name), name).replace("\r\n", "\n")
+        return _text(self.data(name), name).replace("\r\n", "\n")
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """All values of the field that are not empty."""
+        """Return all values of the field that are not empty."""
         return tuple(text for value in self._fields.get(name, ()) if (text := _text(value, name).strip()))
 
     def flag(self, name: str) -> bool:
-        """Whether the box was ticked."""
+        """Return whether the box is ticked."""
         return self.text(name) not in ("", "0", "false", "off")
 
     def number(self, name: str, default: int | None = None) -> int:
-        """A whole number.
+        """Return the field as a whole number.
 
         :raises MalformedRequest: naming the field.
         """
@@ -77,7 +77,7 @@ class Form:
         return int(text)
 
     def versions(self) -> Versions:
-        """Return the version that the form was filled from; ``None`` where it does not tell.
+        """Return the version that the form was filled from; ``None`` where it has none.
 
         :raises MalformedRequest: when it is no version.
         """
@@ -89,7 +89,7 @@ class Form:
         return frozenset({int(text)})
 
     def require_confirmation(self, word: str) -> None:
-        """That *word* was typed to confirm something dangerous.
+        """Check that *word* was typed to confirm a dangerous action.
 
         :raises ConfirmationRequired: it was not.
         """

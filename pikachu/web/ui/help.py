@@ -20,27 +20,27 @@ _EXAMPLES = (
 
 
 class HelpPages(Pages):
-    """``/help`` and ``/help/<name>``: for everybody, since it tells nothing of this server's own."""
+    """``/help`` and ``/help/<name>``: public, since the guide contains nothing of this server."""
 
     def __init__(self, *, guide: Guide) -> None:
         self._manual = guide
-        # Now, and not while the first reader and everybody else waits.
+        # Build the search index at the start, so that no reader waits for it.
         self._manual.search("start")
 
     @page("GET", "/help", audience=Audience.ANYONE)
     async def index(self, visit: PageRequest) -> PageReply:
-        """What there is to read; with ``?q=`` what fits the words."""
+        """Show the table of contents; with ``?q=`` the search results."""
         query = visit.query.get("q", "").strip()[:_LONGEST]
         hits = self._manual.search(query) if query else []
         return HtmlPage("help/index.html", {"pages": self._manual.pages, "q": query, "hits": hits})
 
     @page("GET", "/help/<name>", audience=Audience.ANYONE)
     async def read(self, visit: PageRequest) -> PageReply:
-        """One page."""
-        found = self._manual.page(visit.path["name"])
-        # What Markdown gives is HTML already, and safe: HTML in the sources is only text.
-        html = Markup(found.html)  # noqa: S704
-        return HtmlPage("help/page.html", {"pages": self._manual.pages, "shown": found, "html": html})
+        """Show one page."""
+        document = self._manual.page(visit.path["name"])
+        # The rendered Markdown is safe: HTML in the sources is escaped.
+        html = Markup(document.html)  # noqa: S704
+        return HtmlPage("help/page.html", {"pages": self._manual.pages, "shown": document, "html": html})
 
 
 class ChatPages(Pages):
@@ -51,12 +51,12 @@ class ChatPages(Pages):
 
     @page("GET", "/chat", audience=Audience.USER)
     async def ask(self, visit: PageRequest) -> PageReply:
-        """The question."""
+        """Show the form for a question."""
         return _chat(None, "")
 
     @page("POST", "/chat", audience=Audience.USER)
     async def answer(self, visit: PageRequest) -> PageReply:
-        """UI-11: what the guide says, and a few facts; nothing is kept."""
+        """Answer from the guide and a few live figures; nothing is stored (UI-11)."""
         question = visit.form.text("question")
         try:
             return _chat(await self._assistant.answer(visit.principal, question), question)

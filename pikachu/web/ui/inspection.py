@@ -1,4 +1,4 @@
-"""``/inspect``: what something is that somebody has pasted or uploaded (UI-7)."""
+"""``/inspect``: decode a pasted or uploaded object (UI-7)."""
 
 from __future__ import annotations
 
@@ -31,43 +31,43 @@ _LABELS: Final = {
     "accepted": "Accepted here",
     "certificate_id": "Issued here",
 }
-_OCTETS: Final = frozenset(
+_CODE_FIELDS: Final = frozenset(
     {"serial", "serials", "fingerprint_sha256", "issuer_key_hash", "key_identifier", "public_key_sha256", "nonce"}
 )
 
 
 class InspectionPages(Pages):
-    """Nothing that is brought here is stored or logged."""
+    """The inspection page; nothing is stored or logged."""
 
     def __init__(self, *, inspection: Inspection) -> None:
         self._inspection = inspection
 
     @page("GET", "/inspect", audience=Audience.USER)
     async def form(self, visit: PageRequest) -> PageReply:
-        """The empty form, which *Clear* leads to."""
+        """Show the empty form, which *Clear* links to."""
         return HtmlPage(_TEMPLATE, {"data": "", "result": None})
 
     @page("POST", "/inspect", audience=Audience.USER)
     async def inspect(self, visit: PageRequest) -> PageReply:
-        """What it is, in our words and in openssl's."""
-        data, again = _given(visit.form)
+        """Show the decoded object, also in openssl's output."""
+        data, redisplayed = _submitted_data(visit.form)
         try:
             passphrase = visit.form.whole_text("passphrase")
             result = await self._inspection.inspect(visit.principal, data, passphrase, compare=True)
         except PikachuError as error:
-            context: dict[str, object] = {"data": again, "result": None}
+            context: dict[str, object] = {"data": redisplayed, "result": None}
             return HtmlPage.form(_TEMPLATE, context, error)
         if result.kind in _SECRET and not result.locked:
-            # What is secret does not stay on the screen.
-            again = ""
-        return HtmlPage(_TEMPLATE, {"data": again, "result": result, "facts": shown_facts(result)})
+            # A secret must not stay on the screen.
+            redisplayed = ""
+        return HtmlPage(_TEMPLATE, {"data": redisplayed, "result": result, "facts": labelled_fields(result)})
 
 
-def _given(form: Form) -> tuple[bytes, str]:
-    """What was brought, a file before a text; and how the form is filled with it again."""
-    upload = form.octets("file")
+def _submitted_data(form: Form) -> tuple[bytes, str]:
+    """Return the submitted data, a file before a text, and the text that redisplays it in the form."""
+    upload = form.data("file")
     if not upload:
-        return form.octets("data"), form.values.get("data", "")
+        return form.data("data"), form.values.get("data", "")
     try:
         text = upload.decode("ascii")
     except UnicodeDecodeError:
@@ -77,16 +77,16 @@ def _given(form: Form) -> tuple[bytes, str]:
     return upload, base64.encodebytes(upload).decode("ascii")
 
 
-def shown_facts(result: Inspected) -> list[tuple[str, Markup]]:
-    """The facts as a page shows them."""
+def labelled_fields(result: Inspected) -> list[tuple[str, Markup]]:
+    """Return the labels and values of the fields for the page."""
     return [
-        (_LABELS.get(name) or name.replace("_", " ").capitalize(), _shown(name, value))
+        (_LABELS.get(name) or name.replace("_", " ").capitalize(), _format_value(name, value))
         for name, value in result.facts
         if value not in (None, (), "")
     ]
 
 
-def _shown(name: str, value: Value) -> Markup:
+def _format_value(name: str, value: Value) -> Markup:
     if isinstance(value, bool):
         return escape("yes" if value else "no")
     if name == "certificate_id":
@@ -94,8 +94,8 @@ def _shown(name: str, value: Value) -> Markup:
     if isinstance(value, datetime):
         return moment(value) + " UTC"
     if isinstance(value, tuple):
-        items = Markup("").join(Markup("<li>{}</li>").format(_shown(name, one)) for one in value)
+        items = Markup("").join(Markup("<li>{}</li>").format(_format_value(name, one)) for one in value)
         return Markup('<ul class="values">{}</ul>').format(items)
-    if name in _OCTETS:
+    if name in _CODE_FIELDS:
         return Markup("<code>{}</code>").format(value)
     return escape(value)

@@ -1,4 +1,4 @@
-"""``/keys`` and ``/generate``: private keys that people keep here (KEY-1 to KEY-5), and PKCS#12 files (CRT-4)."""
+"""``/keys`` and ``/generate``: stored private keys (KEY-1 to KEY-5), and PKCS#12 files (CRT-4)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_FORM: Final = Form()
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key as lists and pages show it.
+    """A key in lists and pages.
 
     :ivar choice: its size, curve or algorithm; of Ed25519 the same as the type.
     :ivar owner: the user's name, or NOBODY.
@@ -63,7 +63,7 @@ class KeysPages(Pages):
 
     @page("GET", "/keys", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """KEY-2."""
+        """List stored keys (KEY-2)."""
 
         async def rows(items: Sequence[StoredKey]) -> Sequence[KeyRow]:
             return await self._rows(visit, items)
@@ -74,12 +74,12 @@ class KeysPages(Pages):
 
     @page("GET", "/generate", audience=Audience.USER)
     async def new(self, visit: PageRequest) -> PageReply:
-        """The form; it shows the choices of the type that is selected (KEY-1)."""
+        """Show the form with the choices of the selected type (KEY-1)."""
         return _new_form(_NO_FORM)
 
     @page("POST", "/generate", audience=Audience.USER)
     async def generate(self, visit: PageRequest) -> PageReply:
-        """KEY-1."""
+        """Generate a key (KEY-1)."""
         form = visit.form
         try:
             family = form.text("type")
@@ -91,27 +91,27 @@ class KeysPages(Pages):
 
     @page("GET", "/keys/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """KEY-3: everything but the private half."""
+        """Show a key without its private key (KEY-3)."""
         row = await self._row(visit)
         use = await self._keys.use(visit.principal, row.key.id)
         return HtmlPage("keys/view.html", {"row": row, "use": use, "public": pem("PUBLIC KEY", row.key.spki)})
 
     @page("GET", "/keys/<id>/public", audience=Audience.USER)
     async def public(self, visit: PageRequest) -> PageReply:
-        """The public half as a file."""
+        """Download the public key."""
         key = await self._keys.get(visit.principal, visit.id)
         return Download(pem("PUBLIC KEY", key.spki).encode(), PEM_FILE, f"{key.name}-public.pem")
 
     @page("GET", "/keys/<id>/private", audience=Audience.USER)
     async def ask_private(self, visit: PageRequest) -> PageReply:
-        """What will be recorded, before the private key is shown."""
+        """Show the notice that viewing the private key is recorded."""
         row = await self._row(visit)
         visit.require_confirmation()
         return HtmlPage("keys/private.html", {"row": row, "text": ""})
 
     @page("POST", "/keys/<id>/private", audience=Audience.USER)
     async def show_private(self, visit: PageRequest) -> PageReply:
-        """KEY-3: by an explicit click."""
+        """Show the private key after an explicit click (KEY-3)."""
         row = await self._row(visit)
         visit.require_confirmation()
         text = await self._keys.private_pem(visit.principal, row.key.id)
@@ -119,14 +119,14 @@ class KeysPages(Pages):
 
     @page("GET", "/keys/<id>/download", audience=Audience.USER)
     async def ask_download(self, visit: PageRequest) -> PageReply:
-        """The passphrase for the file."""
+        """Show the form for the passphrase of the file."""
         row = await self._row(visit)
         visit.require_confirmation()
         return HtmlPage("keys/download.html", {"row": row})
 
     @page("POST", "/keys/<id>/download", audience=Audience.USER)
     async def download(self, visit: PageRequest) -> PageReply:
-        """KEY-4: PKCS#8 in PEM, encrypted when a passphrase was given."""
+        """Download the private key as PKCS#8 in PEM, encrypted when there is a passphrase (KEY-4)."""
         row = await self._row(visit)
         visit.require_confirmation()
         try:
@@ -138,12 +138,12 @@ class KeysPages(Pages):
 
     @page("GET", "/keys/<id>/delete", audience=Audience.USER)
     async def ask_delete(self, visit: PageRequest) -> PageReply:
-        """KEY-5: what uses it."""
+        """Show the objects that use the key (KEY-5)."""
         return await self._delete_form(visit)
 
     @page("POST", "/keys/<id>/delete", audience=Audience.USER)
     async def delete(self, visit: PageRequest) -> PageReply:
-        """KEY-5."""
+        """Delete the key (KEY-5)."""
         try:
             visit.form.require_confirmation("delete")
             await self._keys.delete(visit.principal, visit.id)
@@ -160,14 +160,14 @@ class KeysPages(Pages):
 
     @page("GET", "/certificates/<id>/pfx", audience=Audience.USER)
     async def ask_pfx(self, visit: PageRequest) -> PageReply:
-        """CRT-4: the passphrase for the file."""
+        """Show the form for the passphrase of the file (CRT-4)."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         visit.require_confirmation()
         return await self._pfx_form(visit, record)
 
     @page("POST", "/certificates/<id>/pfx", audience=Audience.USER)
     async def pfx(self, visit: PageRequest) -> PageReply:
-        """CRT-4."""
+        """Download the PKCS#12 file (CRT-4)."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         visit.require_confirmation()
         try:
@@ -195,12 +195,12 @@ class KeysPages(Pages):
 
     async def _rows(self, visit: PageRequest, items: Sequence[StoredKey]) -> Sequence[KeyRow]:
         names = await self._inventory.owner_names(visit.principal, [key.owner_id for key in items])
-        found = []
+        rows = []
         for key in items:
             family, choice = parts_of_type(key.key_type)
             owner = names.get(key.owner_id, NOBODY)
-            found.append(KeyRow(key, family, choice or family, owner))
-        return found
+            rows.append(KeyRow(key, family, choice or family, owner))
+        return rows
 
 
 def _new_form(form: Form, error: PikachuError | None = None) -> PageReply:
@@ -213,9 +213,9 @@ def _new_form(form: Form, error: PikachuError | None = None) -> PageReply:
 
 
 def _passphrase(form: Form) -> str:
-    """The passphrase.
+    """Return the passphrase.
 
-    :raises MalformedRequest: it was typed twice, and the two differ.
+    :raises MalformedRequest: its repetition differs.
     """
     first = form.whole_text("passphrase")
     if "again" in form and form.whole_text("again") != first:

@@ -1,4 +1,4 @@
-"""What leads where (UI-1): what a role can't use is not shown."""
+"""The menu (UI-1); entries that a role can't use are hidden."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GROUPS: Final = (
 
 
 def navigation(*, admin: bool) -> list[tuple[str, list[tuple[str, str]]]]:
-    """(heading, [(path, label)]) of each group that a role can use something of."""
+    """Return (heading, [(path, label)]) of each group with entries for the role."""
     groups = []
     for heading, links in _GROUPS:
         shown = [(path, label) for path, label, admins_only in links if admin or not admins_only]
@@ -43,7 +43,7 @@ def navigation(*, admin: bool) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def current(path: str) -> str:
-    """The path of the navigation that *path* lies at or below."""
+    """Return the path of the menu entry that *path* lies at or below."""
     known = ["/account", *(link[0] for _, links in _GROUPS for link in links)]
     fitting = [one for one in known if path == one or (one != "/" and path.startswith(one + "/"))]
     return max(fitting, key=len, default="/keys" if path == "/generate" else "")

@@ -13,9 +13,9 @@ _AROUND: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line as it is shown.
+    """A numbered line.
 
-    :param reason: what is wrong in it; empty where nothing is.
+    :param reason: the error in it; empty where there is none.
     """
 
     number: int
@@ -24,7 +24,7 @@ class Line:
 
 
 def numbered(text: str, error: PikachuError | None) -> tuple[Line, ...]:
-    """The lines of *text* around the one that *error* is about, all of them when they are few; else none."""
+    """Return the lines of *text* around the one of *error*, all of them when they are few; else none."""
     if not isinstance(error, BadTemplate) or not error.line:
         return ()
     lines = text.split("\n")

@@ -1,4 +1,4 @@
-"""``/config`` and ``/logs``: for those who operate the server (CFG-11, UI-9)."""
+"""``/config`` and ``/logs``: configuration and log of the server, for administrators (CFG-11, UI-9)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _SIZES: Final = (50, 100, 200, 500, 1000, 2000)
 _DEFAULT_SIZE: Final = 200
 _DEFAULT_EVERY: Final = 10
 _LONGEST: Final = 3600
-# Its own requests would push everything else out of sight.
+# The page's own requests would push all other lines out of sight.
 _OWN: Final = "/logs/lines"
 
 
 class OperationPages(Pages):
-    """The configuration in force and the end of the log."""
+    """The active configuration and the end of the log."""
 
     def __init__(self, *, operation: ServerView) -> None:
         self._operation: ServerView = operation
 
     @page("GET", "/config", audience=Audience.ADMIN)
     async def config(self, visit: PageRequest) -> PageReply:
-        """CFG-11: secrets are masked, and the password is asked for all the same."""
+        """Show the configuration with masked secrets, after confirming the password (CFG-11)."""
         visit.require_confirmation()
         settings = self._operation.settings(visit.principal)
         sections = [(name, list(group)) for name, group in groupby(settings, lambda one: one.setting.section)]
@@ -42,7 +42,7 @@ class OperationPages(Pages):
 
     @page("GET", "/logs", audience=Audience.ADMIN)
     async def logs(self, visit: PageRequest) -> PageReply:
-        """UI-9: what the script does every few seconds, the form does when it is sent."""
+        """Show the end of the log, which the script refreshes and the form reloads (UI-9)."""
         keyword = visit.query.get("q", "").strip()
         size = _number(visit, "lines", _DEFAULT_SIZE)
         every = max(1, min(_number(visit, "every", _DEFAULT_EVERY), _LONGEST))
@@ -59,7 +59,7 @@ class OperationPages(Pages):
         try:
             context["lines"] = await self._lines(visit, size, keyword)
         except NotFound as error:
-            # No log file is a setting like others.
+            # Running without a log file is a valid setting.
             context["error"] = error
         except PikachuError as error:
             return HtmlPage.form("operation/logs.html", context, error)
@@ -67,10 +67,10 @@ class OperationPages(Pages):
 
     @page("GET", _OWN, audience=Audience.ADMIN, quiet=True)
     async def lines(self, visit: PageRequest) -> PageReply:
-        """The lines as JSON, for the script of the page."""
+        """Return the lines as JSON, for the script of the page."""
         keyword = visit.query.get("q", "").strip()
-        found = await self._lines(visit, _number(visit, "lines", _DEFAULT_SIZE), keyword)
-        document = [{"text": line.text, "level": line.level} for line in found]
+        lines = await self._lines(visit, _number(visit, "lines", _DEFAULT_SIZE), keyword)
+        document = [{"text": line.text, "level": line.level} for line in lines]
         return RawBody(json.dumps({"lines": document}).encode(), b"application/json")
 
     async def _lines(self, visit: PageRequest, size: int, keyword: str) -> list[LogLine]:

@@ -1,6 +1,6 @@
-"""How a page is declared: method, path, who may.
+"""Declarations of pages: method, path, audience.
 
-There is no other way to declare one, and who may has no default, so no page can forget it.
+There is no other way to declare one, and the audience has no default, so no page can omit its authorization.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f
 
 
 class Audience(Enum):
-    """Who may see a page."""
+    """The users who may see a page."""
 
     ANYONE = "anyone"
     USER = "user"
@@ -31,20 +31,20 @@ class Audience(Enum):
 
 
 class PasswordNeeded(Exception):
-    """The password has to be asked for again before this page is shown."""
+    """The password must be confirmed before this page is shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
     """One request for a page.
 
-    :param principal: who asks: all that the account's role has, or ANONYMOUS.
-    :param path: the variable parts of the path.
-    :param query: names and values after the question mark.
-    :param csrf: what a form of this browser carries.
-    :param confirmed: whether the password was asked for within the last five minutes.
-    :param waiting: how many requests wait for an admin, who is told so on every page.
-    :param cookies: Set-Cookie values that go with the reply.
+    :param principal: the requester with all scopes of the account's role, or ANONYMOUS.
+    :param path: variable segments of the path.
+    :param query: names and values of the query string.
+    :param csrf: the CSRF token for this browser's forms.
+    :param confirmed: whether the password was confirmed within the last five minutes.
+    :param waiting: number of pending approvals, shown to administrators on every page.
+    :param cookies: Set-Cookie values for the response.
     """
 
     request: BoundedRequest = field(repr=False)
@@ -61,51 +61,51 @@ class PageRequest:
 
     @property
     def host(self) -> str:
-        """Name and port that the browser has asked for; empty when it is none that a server can have."""
+        """Return name and port of the Host header; empty when it is invalid."""
         text = (self.request.named_host or b"").decode("latin-1")
         return text if _HOST.fullmatch(text) else ""
 
     @property
     def address(self) -> str:
-        """The peer's IP address."""
+        """Return the peer's IP address."""
         return self.request.address
 
     @property
     def agent(self) -> str:
-        """What the browser calls itself."""
+        """Return the User-Agent."""
         return (self.request.getHeader(b"User-Agent") or b"").decode("latin-1")
 
     @property
     def target(self) -> str:
-        """Path and query that were asked for."""
+        """Return the requested path and query."""
         return self.request.uri.decode("ascii", "replace")
 
     @property
     def id(self) -> int:
-        """The ``id`` of the path.
+        """Return the ``id`` of the path.
 
         :raises NotFound: when no object can have it.
         """
         return self.number("id")
 
     def number(self, name: str) -> int:
-        """A variable part of the path that is an id.
+        """Return a variable segment of the path as an id.
 
         :raises NotFound: when no object can have it.
         """
         return id_of(self.path[name])
 
     def require_confirmation(self) -> None:
-        """That the password was asked for within the last five minutes.
+        """Check that the password was confirmed within the last five minutes.
 
-        :raises PasswordNeeded: it was not; the browser is led to the question and back.
+        :raises PasswordNeeded: it was not; the browser is redirected to the confirmation and back.
         """
         if not self.confirmed:
             raise PasswordNeeded
 
     def signed_in(self) -> Account:
-        """The account; only pages for users ask."""
-        assert self.account is not None  # noqa: S101 - Who.USER and Who.ADMIN see to it
+        """Return the account; only for pages with an audience of users."""
+        assert self.account is not None  # noqa: S101 - Audience.USER and Audience.ADMIN ensure it
         return self.account
 
 
@@ -124,10 +124,10 @@ class Page:
     quiet: bool = False
 
     def admit(self, principal: Principal) -> None:
-        """That the visitor may come here at all.
+        """Check that the principal may see the page at all.
 
         :raises AuthenticationFailed: for an anonymous one.
-        :raises NotAuthorized: for a user, where only admins may.
+        :raises NotAuthorized: for a user, where only administrators may.
         """
         if self.audience is Audience.ANYONE:
             return
@@ -138,9 +138,9 @@ class Page:
 
 
 def page(method: str, path: str, *, audience: Audience, quiet: bool = False) -> Callable[[Serve], Page]:
-    """Decorator that makes a page of a coroutine method ``(self, visit) -> Reply``.
+    """Return a decorator that turns a coroutine method ``(self, visit) -> PageReply`` into a page.
 
-    :param quiet: a script asks for it by itself: that somebody is there it does not show (USR-3, automatic log-out).
+    :param quiet: a script requests it, so it does not count as activity (USR-3, automatic sign-out).
     """
 
     def declare(serve: Serve) -> Page:
@@ -150,10 +150,10 @@ def page(method: str, path: str, *, audience: Audience, quiet: bool = False) -> 
 
 
 class Pages:
-    """What has pages: one class for each kind of object."""
+    """Base of a class with pages: one for each kind of object."""
 
     def pages(self) -> list[Page]:
-        """The pages declared in the class, bound to this object, in order."""
+        """Return the pages declared in the class, bound to this object, in order."""
         return [
             replace(one, serve=_bound(one.serve, self)) for one in vars(type(self)).values() if isinstance(one, Page)
         ]

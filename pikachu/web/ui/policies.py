@@ -24,7 +24,7 @@ from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 
 _EXCERPT: Final = 90
 _RSA_SIZES: Final = ("RSA/2048", "RSA/3072", "RSA/4096")
-#: Key types that the form offers: families first.
+#: Key types in the form: families first.
 KEY_CHOICES: Final = ("RSA", *_RSA_SIZES, *(one for one in KEY_LIMITS if one != "RSA"))
 _FAMILIES: Final = ("RSA", "EC", "PQC")
 _TEMPLATES_OFFERED: Final = 200
@@ -49,10 +49,10 @@ _FLAG_LABELS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A policy as the visitor sees it.
+    """A policy as the user sees it.
 
-    :param excerpt: the beginning of its extensions, without comments and sections' names.
-    :param may_change: it is the visitor's own, or they are an admin.
+    :param excerpt: the beginning of its extensions, without comments and section names.
+    :param may_change: whether the user owns it or is an administrator.
     """
 
     policy: Policy
@@ -62,7 +62,7 @@ class Row:
 
     @property
     def uses(self) -> tuple[str, ...]:
-        """Names of badges."""
+        """Return the names of its badges."""
         policy = self.policy
         flags = (
             ("EST", policy.use_for_est),
@@ -70,11 +70,11 @@ class Row:
             ("System", policy.system),
             ("Manual", policy.approval is Approval.MANUAL),
         )
-        return tuple(name for name, given in flags if given)
+        return tuple(name for name, is_set in flags if is_set)
 
     @property
     def may_delete(self) -> bool:
-        """Nobody deletes the default policy."""
+        """Return whether it can be deleted; the default policy can't."""
         return self.may_change and self.policy.id != 0
 
 
@@ -113,21 +113,21 @@ class PoliciesPages(Pages):
 
     @page("GET", "/policies", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """One's own and the system's; for admins all."""
+        """List the user's own policies and the system's; for administrators all."""
 
         async def fetch(query: ListQuery) -> ListPage[Policy]:
-            found = await self._policies.list(visit.principal, query)
+            page = await self._policies.list(visit.principal, query)
             if query.q or query.filters:
-                return found
-            total = None if found.total is None else found.total + 1
-            first = () if found.previous_cursor else (self._policies.default(visit.principal),)
-            return replace(found, items=(*first, *found.items), total=total)
+                return page
+            total = None if page.total is None else page.total + 1
+            first = () if page.previous_cursor else (self._policies.default(visit.principal),)
+            return replace(page, items=(*first, *page.items), total=total)
 
         return await TABLE.reply(visit, fetch, "policies/list.html", prepare=lambda items: self._rows(visit, items))
 
     @page("GET", "/policies/new", audience=Audience.USER)
     async def new(self, visit: PageRequest) -> PageReply:
-        """The form; with ``?template=ID`` the extensions are those of a certificate template."""
+        """Show the form; ``?template=ID`` fills in the extensions of a certificate template."""
         policy = Policy(0, "", self._policies.default(visit.principal).days, DEFAULT_SERVER_EXTENSIONS)
         values, names, keys = _values(policy)
         try:
@@ -138,7 +138,7 @@ class PoliciesPages(Pages):
 
     @page("POST", "/policies/new", audience=Audience.USER)
     async def create(self, visit: PageRequest) -> PageReply:
-        """Make it, or only load a template into the form."""
+        """Create a policy, or only load a template into the form."""
         if visit.form.text("action") == "load":
             return await self._loaded(visit, None)
         try:
@@ -149,18 +149,18 @@ class PoliciesPages(Pages):
 
     @page("GET", "/policies/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """All that it says."""
+        """Show a policy."""
         return HtmlPage("policies/view.html", {"row": await self._row(visit)})
 
     @page("GET", "/policies/<id>/edit", audience=Audience.USER)
     async def edit(self, visit: PageRequest) -> PageReply:
-        """The form with what it is now; of the default one, validity and extensions."""
+        """Show the form with the current values; for the default policy, validity and extensions."""
         row = await self._row(visit)
         return await self._form(visit, *_values(row.policy), row=row)
 
     @page("POST", "/policies/<id>/edit", audience=Audience.USER)
     async def update(self, visit: PageRequest) -> PageReply:
-        """Change it, or only load a template into the form."""
+        """Update a policy, or only load a template into the form."""
         row = await self._row(visit)
         if visit.form.text("action") == "load":
             return await self._loaded(visit, row)
@@ -181,7 +181,7 @@ class PoliciesPages(Pages):
 
     @page("GET", "/policies/<id>/delete", audience=Audience.USER)
     async def ask(self, visit: PageRequest) -> PageReply:
-        """What will happen, and the word to be typed."""
+        """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
     @page("POST", "/policies/<id>/delete", audience=Audience.USER)
@@ -200,7 +200,7 @@ class PoliciesPages(Pages):
     # --- the form -----------------------------------------------------------------------
 
     async def _load(self, visit: PageRequest, values: dict[str, str], template_id: str) -> None:
-        """Put the text of an ``ext`` template among *values*; an empty id changes nothing."""
+        """Put the text of an ``ext`` template into *values*; an empty id changes nothing."""
         if not template_id:
             return
         if not (template_id.isascii() and template_id.isdecimal() and len(template_id) < 19):
@@ -212,7 +212,7 @@ class PoliciesPages(Pages):
         values["template"] = str(template.id)
 
     async def _loaded(self, visit: PageRequest, row: Row | None) -> PageReply:
-        values = _typed(visit.form)
+        values = _submitted_values(visit.form)
         names, keys = visit.form.whole_text("names"), visit.form.texts("keys")
         try:
             if not visit.form.text("template"):
@@ -223,9 +223,9 @@ class PoliciesPages(Pages):
         return await self._form(visit, values, names, keys, row=row)
 
     async def _again(self, visit: PageRequest, error: PikachuError, row: Row | None) -> PageReply:
-        values = _typed(visit.form)
+        values = _submitted_values(visit.form)
         if row is not None and isinstance(error, EditConflict):
-            # Saved once more, it replaces what is shown beside it.
+            # Submitted again, the form replaces the version that is shown beside it.
             values["version"] = str(row.policy.version)
         return await self._form(visit, values, values.get("names", ""), visit.form.texts("keys"), error, row=row)
 
@@ -278,10 +278,10 @@ class PoliciesPages(Pages):
 
 
 def _excerpt(text: str) -> str:
-    """The first lines that say something, on one line."""
+    """Return the first significant lines, joined to one."""
     lines = (line.strip() for line in text.splitlines())
-    shown = "; ".join(line for line in lines if line and not line.startswith(("#", "[")))
-    return shown if len(shown) <= _EXCERPT else f"{shown[: _EXCERPT - 1]}…"
+    excerpt = "; ".join(line for line in lines if line and not line.startswith(("#", "[")))
+    return excerpt if len(excerpt) <= _EXCERPT else f"{excerpt[: _EXCERPT - 1]}…"
 
 
 def _times(policy: Policy) -> str:
@@ -292,7 +292,7 @@ def _times(policy: Policy) -> str:
 
 
 def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
-    """What the form holds: single fields, the patterns of names, the allowed keys."""
+    """Return the form's single fields, name patterns and allowed keys."""
     limits = policy.limits
     flags = {
         "system": policy.system,
@@ -312,7 +312,7 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "subject": limits.subject or "",
         "max_days": "" if limits.max_days is None else str(limits.max_days),
         "version": str(policy.version),
-        **{name: "1" for name, given in flags.items() if given},
+        **{name: "1" for name, is_set in flags.items() if is_set},
     }
     return values, "\n".join(limits.names), limits.keys
 
@@ -320,7 +320,7 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
 def _differences(
     saved: Policy, values: Mapping[str, str], names: str, keys: Sequence[str]
 ) -> Sequence[tuple[str, str]]:
-    """Return label and value of what is saved, apart from its text, where the form says something else."""
+    """Return label and value of each saved field, apart from the text, that differs from the form."""
     saved_values, saved_names, saved_keys = _values(saved)
     fields = [
         (label, saved_values.get(name, ""))
@@ -329,7 +329,7 @@ def _differences(
     ]
     if saved.id != 0:
         flags = [(label, name in saved_values, bool(values.get(name))) for name, label in _FLAG_LABELS.items()]
-        fields += [(label, "Yes" if flag else "No") for label, flag, sent in flags if flag != sent]
+        fields += [(label, "Yes" if flag else "No") for label, flag, submitted in flags if flag != submitted]
         if saved_names.split() != names.split():
             fields.append(("Allowed names", saved_names.replace("\n", ", ")))
         if set(saved_keys) != set(keys):
@@ -337,13 +337,13 @@ def _differences(
     return [(label, value or "none") for label, value in fields]
 
 
-def _typed(form: Form) -> dict[str, str]:
-    """The single fields as they were sent."""
+def _submitted_values(form: Form) -> dict[str, str]:
+    """Return the single fields as submitted."""
     return {name: value for name, value in form.values.items() if name not in ("csrf", "keys")}
 
 
 def _policy(form: Form, before: Policy) -> Policy:
-    """What the form asks for.
+    """Return the policy with the values of the form.
 
     :raises MalformedRequest: naming the field.
     """

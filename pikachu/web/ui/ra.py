@@ -1,4 +1,4 @@
-"""``/ra``: signing certificate requests (RA-1 to RA-4)."""
+"""``/ra``: sign CSRs (RA-1 to RA-4)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ISSUED: Final[Table[Row]] = Table(
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where extensions come from: a policy to choose.
+    """A policy to select extensions from.
 
     :param days: its validity.
     """
@@ -68,12 +68,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """The form for signing, as it stands.
+    """The state of the signing form.
 
-    :param csr: PEM, or what was typed.
-    :param csr_id: of the stored request that it was loaded from, or empty.
-    :param days: text of a number; empty: as the policy says.
-    :param once: by which a form that is sent twice signs once.
+    :param csr: PEM, or the text as typed.
+    :param csr_id: id of the stored CSR that it was loaded from, or empty.
+    :param days: text of a number; empty: the policy's validity.
+    :param once: idempotency key: a form that is submitted twice signs once.
     """
 
     csr: str = ""
@@ -85,8 +85,8 @@ class Draft:
 
     @classmethod
     def of(cls, form: Form) -> Draft:
-        """What was sent; a file wins over the text."""
-        upload = form.octets("file")
+        """Read the submitted form; a file takes precedence over the text."""
+        upload = form.data("file")
         csr = form.whole_text("csr")
         if upload:
             csr = pem("CERTIFICATE REQUEST", decode_csr_input(upload))
@@ -101,7 +101,7 @@ class Draft:
 
 
 class RAPages(Pages):
-    """The form, what it would give, and what was signed here."""
+    """The form, its preview, and the certificates issued here."""
 
     def __init__(
         self,
@@ -124,40 +124,40 @@ class RAPages(Pages):
 
     @page("GET", "/ra", audience=Audience.USER)
     async def form(self, visit: PageRequest) -> PageReply:
-        """The empty form, or with ``?csr=ID`` a request that is kept here."""
+        """Show the empty form, or with ``?csr=ID`` a stored CSR."""
         if visit.query.get("format") == "csv":
             return await ISSUED.reply(visit, self._fetch(visit), "ra/sign.html", prepare=self._prepare(visit))
         draft = Draft(days=str(self._policies.default(visit.principal).days))
-        wanted = visit.query.get("csr", "")
-        if wanted:
-            stored = await self._requests.get(visit.principal, _number(wanted))
+        csr_id = visit.query.get("csr", "")
+        if csr_id:
+            stored = await self._requests.get(visit.principal, _number(csr_id))
             draft = replace(draft, csr=pem("CERTIFICATE REQUEST", stored.der), csr_id=str(stored.id))
         return await self._page(visit, draft)
 
     @page("POST", "/ra", audience=Audience.USER)
     async def check(self, visit: PageRequest) -> PageReply:
-        """What the request asks for and what it would get; nothing is signed."""
+        """Show the requested and the resulting certificate without signing."""
         try:
             draft = Draft.of(visit.form)
             preview, draft = await self._checked(visit, draft)
         except PikachuError as error:
-            return await self._page(visit, _as_sent(visit.form), error=error)
+            return await self._page(visit, _submitted_draft(visit.form), error=error)
         return await self._page(visit, draft, preview=preview)
 
     @page("POST", "/ra/sign", audience=Audience.USER)
     async def sign(self, visit: PageRequest) -> PageReply:
-        """Sign it; where that is refused, why."""
-        draft = _as_sent(visit.form)
+        """Sign the CSR, or show the reason of a refusal."""
+        draft = _submitted_draft(visit.form)
         preview = None
         try:
             draft = Draft.of(visit.form)
-            # Looked at first, so that what is refused is shown with what was asked for.
+            # The preview comes first, so that a refusal is shown beside the request.
             preview, draft = await self._checked(visit, draft)
             if preview.refusal is not None:
                 raise preview.refusal
             result = await self._registration.sign(
                 visit.principal,
-                await self._handed_in(visit.principal, draft),
+                await self._submitted_csr(visit.principal, draft),
                 Method.UI,
                 policy=draft.policy,
                 days=await self._days(visit.principal, draft),
@@ -174,7 +174,7 @@ class RAPages(Pages):
 
     @page("POST", "/ra/validity", audience=Audience.ADMIN)
     async def validity(self, visit: PageRequest) -> PageReply:
-        """RA-4."""
+        """Set the default validity (RA-4)."""
         try:
             days, expected = visit.form.number("default_days"), visit.form.versions()
             policy = await self._policies.set_default_validity(visit.principal, days, expected=expected)
@@ -184,12 +184,12 @@ class RAPages(Pages):
 
     @page("GET", "/ra/csrs/<id>/reject", audience=Audience.ADMIN)
     async def rejection(self, visit: PageRequest) -> PageReply:
-        """Asks why."""
+        """Show the form for the reason."""
         return await self._rejection(visit)
 
     @page("POST", "/ra/csrs/<id>/reject", audience=Audience.ADMIN)
     async def reject(self, visit: PageRequest) -> PageReply:
-        """Turn a stored request down."""
+        """Reject a stored CSR."""
         try:
             stored = await self._registration.reject_csr(visit.principal, visit.id, visit.form.text("reason"))
         except NotFound:
@@ -198,7 +198,7 @@ class RAPages(Pages):
             return await self._rejection(visit, error)
         return Redirect("/ra", notice=f"The request {stored.name} was rejected.")
 
-    # --- what they show -------------------------------------------------------------------
+    # --- views ----------------------------------------------------------------------------
 
     async def _page(
         self, visit: PageRequest, draft: Draft, *, preview: Preview | None = None, error: PikachuError | None = None
@@ -236,31 +236,31 @@ class RAPages(Pages):
     def _prepare(self, visit: PageRequest) -> Callable[[Sequence[CertificateRecord]], Awaitable[Sequence[Row]]]:
         return lambda records: self._rows.of(visit.principal, records)
 
-    async def _pending(self, actor: Principal, chosen: StoredCSR | None) -> list[tuple[str, str]]:
-        """Requests that can be loaded, the newest first, and the one that was."""
+    async def _pending(self, actor: Principal, loaded: StoredCSR | None) -> list[tuple[str, str]]:
+        """Return the pending CSRs, newest first, and the loaded one."""
         query = ListQuery(limit=_MAXIMUM_PENDING, filters={"state": "pending"})
-        found = list((await self._requests.list(actor, query)).items)
-        if chosen is not None and chosen.id not in {one.id for one in found}:
-            found.insert(0, chosen)
-        names = await self._inventory.owner_names(actor, [one.owner_id for one in found])
+        pending = list((await self._requests.list(actor, query)).items)
+        if loaded is not None and loaded.id not in {one.id for one in pending}:
+            pending.insert(0, loaded)
+        names = await self._inventory.owner_names(actor, [one.owner_id for one in pending])
 
         def owner(one: StoredCSR) -> str:
             if one.owner_id == actor.owner_id or one.owner_id is None:
                 return ""
             return f", {names.get(one.owner_id, NOBODY)}"
 
-        return [(str(one.id), f"{one.name} ({one.key_type}{owner(one)}), {one.created_at:%Y-%m-%d}") for one in found]
+        return [(str(one.id), f"{one.name} ({one.key_type}{owner(one)}), {one.created_at:%Y-%m-%d}") for one in pending]
 
     async def _sources(self, actor: Principal) -> list[tuple[str, list[Source]]]:
-        """(heading, policies) to choose from."""
+        """Return (heading, policies) of each group to select from."""
         default = self._policies.default(actor)
-        found = (await self._policies.list(actor, ListQuery(limit=_MAXIMUM_POLICIES, sort="name"))).items
-        names = await self._inventory.owner_names(actor, [policy.owner_id for policy in found])
-        system = [_source(policy) for policy in found if policy.system]
-        own = [_source(policy) for policy in found if not policy.system and policy.owner_id == actor.owner_id]
+        policies = (await self._policies.list(actor, ListQuery(limit=_MAXIMUM_POLICIES, sort="name"))).items
+        names = await self._inventory.owner_names(actor, [policy.owner_id for policy in policies])
+        system = [_source(policy) for policy in policies if policy.system]
+        own = [_source(policy) for policy in policies if not policy.system and policy.owner_id == actor.owner_id]
         others = [
             _source(policy, names.get(policy.owner_id, NOBODY))
-            for policy in found
+            for policy in policies
             if not policy.system and policy.owner_id != actor.owner_id
         ]
         built_in = [
@@ -279,25 +279,25 @@ class RAPages(Pages):
             choices.append((name, f"{name}: {subject.common_name or subject.text} ({issuer.key.text}, until {until})"))
         return choices
 
-    # --- what was sent --------------------------------------------------------------------
+    # --- submitted forms ------------------------------------------------------------------
 
     async def _checked(self, visit: PageRequest, draft: Draft) -> tuple[Preview, Draft]:
-        """What would be given, and the draft with its request as PEM."""
+        """Return the preview, and the draft with its CSR as PEM."""
         actor = visit.principal
-        handed_in = await self._handed_in(actor, draft)
+        csr = await self._submitted_csr(actor, draft)
         preview = await self._registration.preview(
             actor,
-            handed_in,
+            csr,
             Method.UI,
             policy=draft.policy,
             days=await self._days(actor, draft),
             issuer=draft.issuer or None,
         )
         text = pem("CERTIFICATE REQUEST", decode_csr_input(draft.csr.encode()))
-        return preview, replace(draft, csr=text, csr_id=draft.csr_id if isinstance(handed_in, int) else "")
+        return preview, replace(draft, csr=text, csr_id=draft.csr_id if isinstance(csr, int) else "")
 
-    async def _handed_in(self, actor: Principal, draft: Draft) -> bytes | int:
-        """The request, or the id of the stored one that it still is."""
+    async def _submitted_csr(self, actor: Principal, draft: Draft) -> bytes | int:
+        """Return the CSR as DER, or the id of the stored one when it is unchanged."""
         if not draft.csr.strip():
             raise MalformedRequest("there is no certificate request: paste one, upload a file, or load one")
         der = decode_csr_input(draft.csr.encode())
@@ -313,10 +313,9 @@ class RAPages(Pages):
             return None
 
     async def _days(self, actor: Principal, draft: Draft) -> int | None:
-        """The validity that somebody asks for.
+        """Return the requested validity in days, or None.
 
-        The policy's own number, which the form is filled with, is nobody's wish: it is shortened to the end of the
-        issuing CA, where another one is refused.
+        The prefilled default may be shortened to the CA's end; a number the user typed is refused if too long.
         """
         if not draft.days:
             return None
@@ -329,18 +328,18 @@ class RAPages(Pages):
 
 
 def _source(policy: Policy, owner: str = "") -> Source:
-    told = [f"{policy.days} days"]
+    details = [f"{policy.days} days"]
     if policy.issuer is not None:
-        told.append(f"signed by {policy.issuer}")
+        details.append(f"signed by {policy.issuer}")
     if policy.approval is Approval.MANUAL:
-        told.append("waits for approval")
+        details.append("waits for approval")
     if owner:
-        told.append(f"of {owner}")
-    return Source(policy.name, f"{policy.name}: {', '.join(told)}", policy.days)
+        details.append(f"of {owner}")
+    return Source(policy.name, f"{policy.name}: {', '.join(details)}", policy.days)
 
 
-def _as_sent(form: Form) -> Draft:
-    """The form to be filled in again, whatever is wrong with it."""
+def _submitted_draft(form: Form) -> Draft:
+    """Return the form as submitted, for redisplay even when it is invalid."""
     values = form.values
     return Draft(
         values.get("csr", ""),
@@ -352,7 +351,7 @@ def _as_sent(form: Form) -> Draft:
 
 
 def _number(text: str) -> int:
-    """An id.
+    """Parse an id.
 
     :raises NotFound: when no object can have it.
     """

@@ -1,4 +1,4 @@
-"""The OpenAPI document of REST as something to read (API-2)."""
+"""Render the OpenAPI document as a readable REST reference (API-2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VARIABLE: Final = re.compile(r"\{([a-z_]+)\}")
 class Member:
     """A field of an object, or a parameter.
 
-    :param type: in words; *link* is the name of the schema that it is made of, or ``""``.
+    :param type: for people; *link* is the name of its schema, or ``""``.
     :param place: of a parameter: ``path``, ``query`` or ``header``.
     """
 
@@ -36,7 +36,7 @@ class Operation:
 
     :param anchor: its name within the page.
     :param body: name of the schema of the request's body, or ``""``.
-    :param answers: status, words, and the schema of the body.
+    :param answers: status, description, and the schema of the body.
     """
 
     anchor: str
@@ -51,7 +51,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class SchemaReference:
     """A schema."""
 
     name: str
@@ -61,34 +61,36 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """All of it.
+    """The whole reference.
 
     :param groups: operations by the kind of object that they are about.
     """
 
     groups: tuple[tuple[str, tuple[Operation, ...]], ...]
-    schemas: tuple[Described, ...]
+    schemas: tuple[SchemaReference, ...]
 
 
 def reference(document: Schema, server: str) -> Reference:
-    """What the OpenAPI *document* says, with a command for each operation.
+    """Return the reference for the OpenAPI *document*, with a command for each operation.
 
     :param server: base URL.
     """
     schemas: Schema = document["components"]["schemas"]
     groups: dict[str, list[Operation]] = {}
     for path, methods in document["paths"].items():
-        for method, found in methods.items():
-            group = _words(found["tags"][0])
-            groups.setdefault(group, []).append(_operation(path, method.upper(), found, schemas, server))
+        for method, operation in methods.items():
+            group = _heading(operation["tags"][0])
+            groups.setdefault(group, []).append(_operation(path, method.upper(), operation, schemas, server))
     return Reference(
         tuple((name, tuple(operations)) for name, operations in groups.items()),
-        tuple(Described(name, found.get("description", ""), _members(found)) for name, found in schemas.items()),
+        tuple(
+            SchemaReference(name, schema.get("description", ""), _members(schema)) for name, schema in schemas.items()
+        ),
     )
 
 
-def _words(tag: str) -> str:
-    """``ChallengePasswords`` as ``Challenge passwords``."""
+def _heading(tag: str) -> str:
+    """Format ``ChallengePasswords`` as ``Challenge passwords``."""
     if tag in _GROUPS:
         return _GROUPS[tag]
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", tag)
@@ -96,27 +98,27 @@ def _words(tag: str) -> str:
     return " ".join([first, *(word if word.isupper() else word.lower() for word in rest)])
 
 
-def _operation(path: str, method: str, found: Schema, schemas: Schema, server: str) -> Operation:
+def _operation(path: str, method: str, operation: Schema, schemas: Schema, server: str) -> Operation:
     parameters = tuple(
         Member(one["name"], *_type(one["schema"]), one.get("required", False), one["in"])
-        for one in found.get("parameters", ())
+        for one in operation.get("parameters", ())
     )
-    body = _body(found)
+    body = _body(operation)
     return Operation(
         anchor=re.sub(r"[^a-z0-9]+", "-", f"{method}-{path}".lower()).strip("-"),
         method=method,
         path=path,
-        summary=found["summary"],
-        needs=found.get("description", "") if found["security"] else "Anyone may.",
+        summary=operation["summary"],
+        needs=operation.get("description", "") if operation["security"] else "Anyone may.",
         parameters=parameters,
         body=body,
-        answers=tuple(_answers(found["responses"])),
-        command=_command(path, method, found, body, schemas, server),
+        answers=tuple(_answers(operation["responses"])),
+        command=_command(path, method, operation, body, schemas, server),
     )
 
 
-def _body(found: Schema) -> str:
-    content = found.get("requestBody", {}).get("content", {})
+def _body(operation: Schema) -> str:
+    content = operation.get("requestBody", {}).get("content", {})
     schema: Schema = content.get("application/json", {}).get("schema", {})
     return str(schema.get("$ref", "")).removeprefix(_REFERENCE)
 
@@ -124,52 +126,54 @@ def _body(found: Schema) -> str:
 def _answers(responses: Schema) -> Iterator[tuple[str, str, Member | None]]:
     for status, response in responses.items():
         content = next(iter(response.get("content", {}).values()), None)
-        shown = None if content is None else Member("", *_type(content["schema"]), required=True)
-        yield status, response["description"], shown
+        member = None if content is None else Member("", *_type(content["schema"]), required=True)
+        yield status, response["description"], member
 
 
 def _type(schema: Schema) -> tuple[str, str]:
-    """(words, the schema that it is made of)."""
+    """Return (description, name of the schema) of a type."""
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(_REFERENCE)
         return name, name
     if "anyOf" in schema:
-        words, link = _type(schema["anyOf"][0])
-        return f"{words} or null", link
+        text, link = _type(schema["anyOf"][0])
+        return f"{text} or null", link
     if "enum" in schema:
         return " | ".join(schema["enum"]), ""
     kind = schema.get("type", "any")
     if kind == "array":
-        words, link = _type(schema["items"])
-        return f"list of {words}", link
+        text, link = _type(schema["items"])
+        return f"list of {text}", link
     if kind == "object" and "items" in schema.get("properties", {}):
-        words, link = _type(schema["properties"]["items"]["items"])
-        return f"page of {words}", link
-    words = " or ".join(kind) if isinstance(kind, list) else str(kind)
-    return f"{words} ({schema['format']})" if "format" in schema else words, ""
+        text, link = _type(schema["properties"]["items"]["items"])
+        return f"page of {text}", link
+    text = " or ".join(kind) if isinstance(kind, list) else str(kind)
+    return f"{text} ({schema['format']})" if "format" in schema else text, ""
 
 
 def _members(schema: Schema) -> tuple[Member, ...]:
     required = schema.get("required", ())
-    return tuple(Member(name, *_type(found), name in required) for name, found in schema.get("properties", {}).items())
+    return tuple(
+        Member(name, *_type(member), name in required) for name, member in schema.get("properties", {}).items()
+    )
 
 
-def _command(path: str, method: str, found: Schema, body: str, schemas: Schema, server: str) -> str:
-    """What asks for it with curl; a file ``token`` holds the header line."""
+def _command(path: str, method: str, operation: Schema, body: str, schemas: Schema, server: str) -> str:
+    """Return the curl command for an operation; a file ``token`` holds the header line."""
     target = server + _VARIABLE.sub(lambda variable: variable[1].upper(), path)
-    words = ["curl --fail-with-body --silent --show-error --cacert root.crt"]
-    if found["security"]:
-        words.append("--header @token")
+    arguments = ["curl --fail-with-body --silent --show-error --cacert root.crt"]
+    if operation["security"]:
+        arguments.append("--header @token")
     if body:
         text = json.dumps(_example(schemas[body], schemas)).replace("'", "'\\''")
-        words.append(f"--header 'Content-Type: application/json' --data '{text}'")
+        arguments.append(f"--header 'Content-Type: application/json' --data '{text}'")
     if method not in ("GET", "POST") or (method == "POST" and not body):
-        words.append(f"--request {method}")
-    return " ".join([*words, target])
+        arguments.append(f"--request {method}")
+    return " ".join([*arguments, target])
 
 
 def _example(schema: Schema, schemas: Schema) -> dict[str, object]:
-    """An object with what must be in it; where nothing must, with its first member."""
+    """Return an example with the required members; without any, with the first member."""
     properties: Schema = schema.get("properties", {})
     names = schema.get("required") or list(properties)[:1]
     return {name: _value(name, properties[name], schemas) for name in names}

@@ -1,4 +1,4 @@
-"""Making an account for oneself (USR-2)."""
+"""Self-registration (USR-2)."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class RegisterPages(Pages):
 
     @page("GET", "/register", audience=Audience.ANYONE)
     async def form(self, visit: PageRequest) -> PageReply:
-        """The form; whoever is signed in has an account."""
+        """Show the form; a signed-in user is redirected."""
         return Redirect("/account") if visit.session is not None else self._form()
 
     @page("POST", "/register", audience=Audience.ANYONE)
     async def register(self, visit: PageRequest) -> PageReply:
-        """The new account waits for an admin, unless approval is automatic: then its user is signed in."""
+        """Register an account, which awaits approval; with automatic approval its user is signed in."""
         username, email = visit.form.text("username"), visit.form.text("email")
         try:
             password = visit.form.whole_text("password")

@@ -1,4 +1,4 @@
-"""Templates of pages to octets."""
+"""Render page templates to bytes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ FOLDER: Final = Path(__file__).parents[2] / "templates" / "html"
 
 
 class Renderer:
-    """Renders pages; every value is escaped, and a name that is not there is an error.
+    """Renders pages; every value is escaped, and an undefined name is an error.
 
-    :param static: what pages refer to.
+    :param static: the files that pages refer to.
     """
 
     def __init__(self, static: StaticFiles) -> None:
@@ -37,12 +37,12 @@ class Renderer:
         self._environment.globals.update(version=__version__, static=static.url, nav_link=_nav_link)
 
     def render(self, template: str, context: Mapping[str, object]) -> bytes:
-        """The page in UTF-8."""
+        """Render a page in UTF-8."""
         return self._environment.get_template(template).render(context).encode("utf-8", "replace")
 
 
 def moment(value: datetime | None) -> Markup:
-    """A time in UTC; a script adds the local time as a tip."""
+    """Format a time in UTC; a script adds the local time as a tooltip."""
     if value is None:
         return Markup('<span class="mute">\u2013</span>')
     text = value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
@@ -50,12 +50,12 @@ def moment(value: datetime | None) -> Markup:
 
 
 def day(value: datetime | None) -> str:
-    """The day in UTC."""
+    """Format the day in UTC."""
     return "\u2013" if value is None else value.astimezone(UTC).strftime("%Y-%m-%d")
 
 
 def duration(value: timedelta | None) -> str:
-    """A span of time in its two greatest units."""
+    """Format a duration in its two greatest units."""
     if value is None:
         return "\u2013"
     left = int(value.total_seconds())
@@ -69,7 +69,7 @@ def duration(value: timedelta | None) -> str:
 
 @pass_context
 def _nav_link(context: Context, path: str, label: str) -> Markup:
-    """A link of the navigation, marked when it leads to the page that is shown or to one above it."""
+    """Return a link of the menu, marked when it leads to the current page or a parent of it."""
     current: Any = context.get("current_path", "")
     mark = Markup(' aria-current="page"') if path == current else Markup("")
     visit: Any = context.get("visit")

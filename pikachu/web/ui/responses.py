@@ -1,4 +1,4 @@
-"""What a page's coroutine gives: a page, another address, a file."""
+"""Results of a page's coroutine: a page, a redirect, a file."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pikachu.web.errors import outcome_of
 
 @dataclass(frozen=True, slots=True)
 class HtmlPage:
-    """A page.
+    """An HTML page.
 
     :param template: below ``templates/html/``.
-    :param context: what it shows.
+    :param context: its variables.
     """
 
     template: str
@@ -28,13 +28,13 @@ class HtmlPage:
 
     @classmethod
     def form(cls, template: str, context: Mapping[str, object], error: PikachuError | None = None) -> HtmlPage:
-        """A page with a form: empty, or once more with what was sent and, as ``error``, why that was refused."""
+        """Return a page with a form: empty, or redisplayed with the submitted values and the *error*."""
         return cls(template, {**context, "error": error}, HTTPStatus.OK if error is None else outcome_of(error).status)
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Another page is to be looked at (303); the address is one of this server's own.
+    """A redirect (303) to a local path.
 
     :param notice: shown there, once.
     """
@@ -45,7 +45,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file to keep."""
+    """A file to download."""
 
     body: bytes
     content_type: bytes
@@ -53,19 +53,19 @@ class Download:
 
     @property
     def disposition(self) -> bytes:
-        """Content-Disposition with a name that every system takes (RFC 6266)."""
+        """Return the Content-Disposition with a name that every system accepts (RFC 6266)."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "_", self.filename).strip("._") or "download"
         return f'attachment; filename="{name[:120]}"'.encode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
 class RawBody:
-    """Something else than a page, for scripts of pages."""
+    """A body other than HTML, for scripts of pages."""
 
     body: bytes
     content_type: bytes
     status: int = HTTPStatus.OK
 
 
-#: A resource answers by itself: for what is sent bit by bit.
+#: A Resource writes its response itself, which allows streaming.
 PageReply: TypeAlias = HtmlPage | Redirect | Download | RawBody | Resource

@@ -1,4 +1,4 @@
-"""Signing in and out, and the password that is asked for again (USR-3)."""
+"""Signing in and out, and confirming the password (USR-3)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class SignInPages(Pages):
 
     @page("GET", "/login", audience=Audience.ANYONE)
     async def form(self, visit: PageRequest) -> PageReply:
-        """The form; whoever is signed in is led on."""
+        """Show the form; a signed-in user is redirected."""
         following = own_path(visit.query.get("next", "/"))
         return Redirect(following) if visit.session is not None else self._form(visit, following)
 
     @page("POST", "/login", audience=Audience.ANYONE)
     async def login(self, visit: PageRequest) -> PageReply:
-        """Begin a session under a new secret."""
+        """Start a session with a new secret."""
         following = own_path(visit.form.text("next", "/"))
         username = visit.form.text("username")
         try:
@@ -38,7 +38,7 @@ class SignInPages(Pages):
 
     @page("POST", "/login/certificate", audience=Audience.ANYONE)
     async def login_by_certificate(self, visit: PageRequest) -> PageReply:
-        """Begin a session of the account that the TLS client certificate was bound to."""
+        """Start a session of the account that the TLS client certificate is bound to."""
         following = own_path(visit.form.text("next", "/"))
         transport = visit.request.transport
         presented = required_certificate(transport)
@@ -70,7 +70,7 @@ class SignInPages(Pages):
 
     @page("GET", "/logout", audience=Audience.ANYONE)
     async def ask_logout(self, visit: PageRequest) -> PageReply:
-        """The question: a link on another site must not end a session (INT-4, UI-5)."""
+        """Show the confirmation: a link on another site must not end a session (INT-4, UI-5)."""
         return Redirect("/login") if visit.session is None else HtmlPage("people/logout.html")
 
     @page("POST", "/logout", audience=Audience.ANYONE)
@@ -83,14 +83,14 @@ class SignInPages(Pages):
 
     @page("GET", "/confirm", audience=Audience.USER)
     async def ask(self, visit: PageRequest) -> PageReply:
-        """The question for the password."""
+        """Show the form for the password."""
         return HtmlPage("people/confirm.html", {"next": own_path(visit.query.get("next", "/"))})
 
     @page("POST", "/confirm", audience=Audience.USER)
     async def confirm(self, visit: PageRequest) -> PageReply:
-        """Remember that it was given."""
+        """Record the confirmation."""
         following = own_path(visit.form.text("next", "/"))
-        assert visit.session is not None  # noqa: S101 - Who.USER
+        assert visit.session is not None  # noqa: S101 - Audience.USER ensures it
         try:
             password = visit.form.whole_text("password")
             await self._sessions.confirm(visit.principal, visit.session, password)

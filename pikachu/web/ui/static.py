@@ -1,5 +1,7 @@
 # mypy: allow-untyped-calls
-"""Style sheets, scripts and pictures: read once, named with a digest of their content, kept by browsers for a year."""
+"""Style sheets, scripts and pictures: loaded once, named with a digest of their content, cached by browsers for a
+year.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ _KEPT: Final = b"public, max-age=31536000, immutable"
 
 
 class StaticFiles(Resource):
-    """Everything in *folder* that has one of the known endings; mounted at ``/static``.  A browser keeps what it asks
-    for with the right digest.
+    """Everything in *folder* with a known suffix; mounted at ``/static``.  A browser caches what it requests with the
+    right digest.
     """
 
     isLeaf = True
@@ -40,7 +42,7 @@ class StaticFiles(Resource):
         self._digests = {name: hashlib.sha256(body).hexdigest()[:16] for name, body in self._files.items()}
 
     def url(self, name: str) -> str:
-        """The address of a file in its present form."""
+        """Return the path of a file in its current version."""
         return f"/static/{name}?v={self._digests[name]}"
 
     def render(self, request: BoundedRequest) -> int:

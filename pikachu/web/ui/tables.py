@@ -1,7 +1,7 @@
 # mypy: allow-untyped-calls
-"""Every list (UI-2): what its state in the URL asks for, its page, its CSV.
+"""Lists (UI-2): the state in the URL, the page, the CSV.
 
-Filtering, sorting and paging are the store's; a page costs the same wherever it lies.
+Filtering, sorting and paging are the store's; a page costs the same at any position.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ T = TypeVar("T")
 
 SIZES: Final = (10, 25, 50, 100)
 DEFAULT_SIZE: Final = 25
-#: Lists are counted exactly up to here.
+#: Maximum exact count of a list.
 COUNTED: Final = 10_000
-#: In the column User of what belongs to nobody, or to somebody who is gone.
+#: Owner of an object without an account.
 NOBODY: Final = "N/A"
 _CSV_ROWS: Final = 1000
 _NUMBER: Final = re.compile("[0-9]{1,9}")
-# A spreadsheet takes what begins so for a formula.
+# A spreadsheet evaluates a cell with such a prefix as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -47,9 +47,9 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 class Column:
     """A column.
 
-    :param sort: the store's name for sorting by it; ``None``: it can't be.
+    :param sort: the store's sort field; ``None``: it can't be sorted by.
     :param text: its value in CSV; without, it is left out there.
-    :param admins: only admins see it.
+    :param admins: only administrators see it.
     """
 
     name: str
@@ -61,9 +61,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A choice that narrows the list.
+    """A filter of the list.
 
-    :param choices: (value, label) of each; the empty value, for all, is added.  None: any text is typed.
+    :param choices: (value, label) of each; the empty value, for all, is added.  None: free text.
     """
 
     name: str
@@ -73,9 +73,9 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A column as it is shown.
+    """A column heading.
 
-    :param link: sorts by it; empty when it can't be.
+    :param link: sorts by it; empty when it can't be sorted by.
     :param order: ``ascending``, ``descending``, or empty.
     """
 
@@ -105,7 +105,7 @@ class ListView:
 
     @property
     def summary(self) -> str:
-        """*Showing a-b of N*."""
+        """Return *Showing a-b of N*."""
         if not self.items:
             return "Nothing to show"
         last = self.first + len(self.items) - 1
@@ -119,9 +119,9 @@ class ListView:
 class Table(Generic[T]):
     """A kind of list.
 
-    :param name: of the file that CSV is saved as.
-    :param empty: said when there is nothing at all; *empty_link* (address, label) leads on.
-    :param search: what the free text is looked for in, as the search field says.
+    :param name: name of the CSV file.
+    :param empty: text of an empty list; *empty_link* (address, label) leads on.
+    :param search: placeholder of the search field.
     """
 
     name: str
@@ -135,20 +135,21 @@ class Table(Generic[T]):
     sizes: tuple[int, ...] = field(default=SIZES)
 
     def query(self, visit: PageRequest) -> ListQuery:
-        """What the URL asks for; what it can't mean is as if it were not there."""
-        given = visit.query
+        """Return the query of the URL; invalid parameters are ignored."""
+        parameters = visit.query
         sorts = {column.sort for column in self._columns(visit) if column.sort}
-        sort = given.get("sort", "")
-        limit = given.get("limit", "")
+        sort = parameters.get("sort", "")
+        limit = parameters.get("limit", "")
         filters = {
-            one.name: given[one.name][:200]
+            one.name: parameters[one.name][:200]
             for one in self.filters
-            if given.get(one.name) and (not one.choices or given[one.name] in {value for value, _ in one.choices})
+            if parameters.get(one.name)
+            and (not one.choices or parameters[one.name] in {value for value, _ in one.choices})
         }
         return ListQuery(
             limit=int(limit) if _NUMBER.fullmatch(limit) and int(limit) in self.sizes else DEFAULT_SIZE,
-            cursor=given.get("cursor") or None,
-            q=(given.get("q", "").strip()[:200] or None) if self.searchable else None,
+            cursor=parameters.get("cursor") or None,
+            q=(parameters.get("q", "").strip()[:200] or None) if self.searchable else None,
             sort=sort if sort.removeprefix("-") in sorts else self.default_sort,
             filters=filters,
             count=True,
@@ -163,9 +164,9 @@ class Table(Generic[T]):
         prepare: Callable[[Sequence[Any]], Awaitable[Sequence[Any]]] | None = None,
         **context: object,
     ) -> PageReply:
-        """The page of the list, whose state ``table`` is in the template's context; with ``?format=csv`` all of it.
+        """Return the page of the list, with ``table`` in the template's context; with ``?format=csv`` the whole list.
 
-        :param prepare: makes what is shown of what was fetched, such as with owners' names.
+        :param prepare: converts the items to rows, for example with owners' names.
         """
         query = self.query(visit)
         if visit.query.get("format") == "csv":
@@ -175,14 +176,14 @@ class Table(Generic[T]):
         except MalformedRequest:
             if query.cursor is None:
                 raise
-            # A cursor of another order, or one that somebody changed: begin at the beginning.
+            # The cursor belongs to another order or was modified: return the first page.
             query = replace(query, cursor=None)
             page = await fetch(query)
         items = page.items if prepare is None else await prepare(page.items)
         return HtmlPage(template, {"table": self.show(visit, query, page, items), **context})
 
     def show(self, visit: PageRequest, query: ListQuery, page: ListPage[Any], items: Sequence[Any]) -> ListView:
-        """One page of the list as it is shown."""
+        """Return the view of one page of the list."""
         path = visit.request.path.decode("ascii", "replace")
         state: dict[str, str] = dict(query.filters)
         if query.q:
@@ -224,18 +225,18 @@ class Table(Generic[T]):
         order = ""
         if query.sort.removeprefix("-") == column.sort:
             order = "descending" if query.sort.startswith("-") else "ascending"
-        # A click turns the order round; the newest come first where nothing was chosen.
+        # A click reverses the order; without a selected order the newest come first.
         following = f"-{column.sort}" if order == "ascending" or (not order and column.sort == "id") else column.sort
         return Heading(column.label, column.name, link(sort=following), order)
 
     def csv_columns(self, visit: PageRequest) -> list[Column]:
-        """The columns that CSV has."""
+        """Return the columns of the CSV."""
         return [column for column in self._columns(visit) if column.text is not None]
 
 
 @implementer(IPushProducer)
 class CSVResource(Resource):
-    """A whole list as CSV (RFC 4180), read and sent piece by piece as the browser takes it."""
+    """A whole list as CSV (RFC 4180), streamed with flow control."""
 
     isLeaf = True
 
@@ -256,7 +257,7 @@ class CSVResource(Resource):
         self._room: Deferred[None] | None = None
 
     def render(self, request: BoundedRequest) -> int:
-        """Begin; a list that can't be read ends the connection, so that nobody takes a part for the whole."""
+        """Start streaming; a failure aborts the connection, so that no client mistakes a part for the whole."""
         request.setResponseCode(HTTPStatus.OK)
         for name, value in (
             (b"Content-Type", b"text/csv; charset=utf-8"),
@@ -302,18 +303,18 @@ class CSVResource(Resource):
         request.finish()
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The browser's buffer is full."""
+        """Pause: the send buffer is full."""
         if self._room is None:
             self._room = Deferred()
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """It has room."""
+        """Resume: the send buffer has room."""
         room, self._room = self._room, None
         if room is not None and not room.called:
             room.callback(None)
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
-        """The browser is gone; notifyFinish tells."""
+        """Do nothing: notifyFinish reports the lost connection."""
 
 
 def _cell(column: Column, item: object) -> str:
@@ -323,6 +324,6 @@ def _cell(column: Column, item: object) -> str:
 
 
 def _lines(rows: Sequence[Sequence[str]]) -> bytes:
-    written = io.StringIO()
-    csv.writer(written).writerows(rows)
-    return written.getvalue().encode("utf-8", "replace")
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows(rows)
+    return buffer.getvalue().encode("utf-8", "replace")

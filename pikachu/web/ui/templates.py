@@ -40,9 +40,9 @@ _LABELS: Final = {"name": "Name", "profile_type": "Profile type"}
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A certificate template as the visitor sees it.
+    """A certificate template as the user sees it.
 
-    :param may_change: it is the visitor's own, or they are an admin.
+    :param may_change: whether the user owns it or is an administrator.
     """
 
     template: CertificateTemplate
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def from_file(self) -> bool:
-        """Whether it was rendered from a file."""
+        """Return whether it was rendered from a file."""
         return self.template.origin != MANUALLY
 
 
@@ -83,7 +83,7 @@ class TemplatesPages(Pages):
 
     @page("GET", "/templates", audience=Audience.USER)
     async def list(self, visit: PageRequest) -> PageReply:
-        """One's own and everybody's; for admins all."""
+        """List the user's own templates and the shared ones; for administrators all."""
         return await TABLE.reply(
             visit,
             lambda query: self._templates.list(visit.principal, query),
@@ -93,7 +93,7 @@ class TemplatesPages(Pages):
 
     @page("GET", "/templates/new", audience=Audience.USER)
     async def new(self, visit: PageRequest) -> PageReply:
-        """The form: empty, or with ``?copy=ID`` as another template."""
+        """Show the form: empty, or with ``?copy=ID`` as a copy of another template."""
         copied = visit.query.get("copy", "")
         values = {"name": "", "profile_type": "", "content": _SAMPLE}
         if copied.isascii() and copied.isdecimal() and len(copied) < 19:
@@ -104,7 +104,7 @@ class TemplatesPages(Pages):
 
     @page("POST", "/templates/new", audience=Audience.USER)
     async def create(self, visit: PageRequest) -> PageReply:
-        """Keep it, or only check its text."""
+        """Create a template, or only validate its text."""
         try:
             content = visit.form.whole_text("content")
             if visit.form.text("action") == "check":
@@ -118,25 +118,25 @@ class TemplatesPages(Pages):
 
     @page("GET", "/templates/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
-        """Type, origin and the text."""
+        """Show type, origin and text."""
         return HtmlPage("templates/view.html", {"row": await self._row(visit)})
 
     @page("GET", "/templates/<id>/download", audience=Audience.USER)
     async def download(self, visit: PageRequest) -> PageReply:
-        """The text as a file that ``openssl`` reads."""
-        found = await self._templates.get(visit.principal, visit.id)
-        return Download(found.content.encode("utf-8"), b"text/plain; charset=utf-8", f"{found.name}.cnf")
+        """Download the text as a file for ``openssl``."""
+        template = await self._templates.get(visit.principal, visit.id)
+        return Download(template.content.encode("utf-8"), b"text/plain; charset=utf-8", f"{template.name}.cnf")
 
     @page("GET", "/templates/<id>/edit", audience=Audience.USER)
     async def edit(self, visit: PageRequest) -> PageReply:
-        """The form with what it is now."""
+        """Show the form with the current values."""
         row = await self._row(visit)
         template = row.template
         return self._form(visit, _values(template), row=row)
 
     @page("POST", "/templates/<id>/edit", audience=Audience.USER)
     async def update(self, visit: PageRequest) -> PageReply:
-        """Change it, or only check its text."""
+        """Update a template, or only validate its text."""
         row = await self._row(visit)
         form = visit.form
         try:
@@ -160,7 +160,7 @@ class TemplatesPages(Pages):
 
     @page("GET", "/templates/<id>/delete", audience=Audience.USER)
     async def ask(self, visit: PageRequest) -> PageReply:
-        """What will happen, and the word to be typed."""
+        """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
     @page("POST", "/templates/<id>/delete", audience=Audience.USER)
@@ -181,12 +181,14 @@ class TemplatesPages(Pages):
         return self._form(visit, visit.form.values, row=row, usages=[one for one in ("req", "ext") if one in usages])
 
     def _conflict(self, visit: PageRequest, error: EditConflict, row: Row) -> PageReply:
-        """Return the form as it was sent beside what is saved now; saved once more, it replaces that."""
-        saved, sent = _values(row.template), visit.form.values
-        fields = [(label, saved[name]) for name, label in _LABELS.items() if saved[name] != sent.get(name, "").strip()]
+        """Return the submitted form beside the saved version, which it replaces when submitted again."""
+        saved, submitted = _values(row.template), visit.form.values
+        fields = [
+            (label, saved[name]) for name, label in _LABELS.items() if saved[name] != submitted.get(name, "").strip()
+        ]
         if visit.principal.is_admin and ("system" in saved) != visit.form.flag("system"):
             fields.append(("Shared", "Yes" if "system" in saved else "No"))
-        return self._form(visit, {**sent, "version": saved["version"]}, error, row=row, saved=fields)
+        return self._form(visit, {**submitted, "version": saved["version"]}, error, row=row, saved=fields)
 
     def _form(
         self,
@@ -198,10 +200,10 @@ class TemplatesPages(Pages):
         usages: Sequence[str] = (),
         saved: Sequence[tuple[str, str]] | None = None,
     ) -> PageReply:
-        """The form with *values*.
+        """Return the form with *values*.
 
-        :param usages: of a text that was found right.
-        :param saved: what somebody else has saved meanwhile, where the form says something else.
+        :param usages: of a valid text.
+        :param saved: label and value of concurrent changes that differ from the form.
         """
         context = {
             "row": row,

@@ -1,4 +1,4 @@
-"""The pages about everybody's accounts, for admins (USR-4)."""
+"""User administration (USR-4)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pikachu.web.ui.tables import Column, Filter, Table
 
 SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
 ROLES: Final = ((Role.USER.value, "User"), (Role.ADMIN.value, "Admin"))
-#: What becomes of the certificates of an account that is suspended or deleted.
+#: Choices for the certificates of an account that is suspended or deleted.
 REVOCATIONS: Final = (
     ("", "Leave them valid"),
     *((reason.wire_name, f"Revoke them: {label}") for reason, label in REASON_LABELS.items()),
@@ -35,7 +35,7 @@ REVOCATIONS: Final = (
 class Row:
     """An account in the list.
 
-    :param idle: for how long who is signed in was not seen; ``None``: signed out.
+    :param idle: time since the last activity of a signed-in user; ``None``: signed out.
     """
 
     account: Account
@@ -68,12 +68,12 @@ USERS: Final[Table[Account]] = Table(
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that becomes of an account after a question.
+    """A change of an account's state with a confirmation.
 
-    :param states: of the accounts that it is offered for.
-    :param oneself: whether admins may do it to themselves.
+    :param states: states of an account in which it is offered.
+    :param oneself: whether administrators may apply it to themselves.
     :param revocable: whether the account's certificates can be revoked with it.
-    :param done: is said afterwards.
+    :param done: text of the notice afterwards.
     """
 
     label: str
@@ -151,11 +151,11 @@ class UsersPages(Pages):
 
     @page("GET", "/users", audience=Audience.ADMIN)
     async def list(self, visit: PageRequest) -> PageReply:
-        """Everybody."""
+        """List the accounts."""
 
-        async def prepare(found: Sequence[Account]) -> Sequence[Row]:
-            idle = await self._sessions.idle(visit.principal, [one.id for one in found])
-            return [Row(one, idle.get(one.id)) for one in found]
+        async def prepare(accounts: Sequence[Account]) -> Sequence[Row]:
+            idle = await self._sessions.idle(visit.principal, [one.id for one in accounts])
+            return [Row(one, idle.get(one.id)) for one in accounts]
 
         return await USERS.reply(
             visit,
@@ -169,12 +169,12 @@ class UsersPages(Pages):
 
     @page("GET", "/users/new", audience=Audience.ADMIN)
     async def new(self, visit: PageRequest) -> PageReply:
-        """The form."""
+        """Show the form for a new account."""
         return self._form(visit)
 
     @page("POST", "/users", audience=Audience.ADMIN)
     async def add(self, visit: PageRequest) -> PageReply:
-        """A local account that starts pending."""
+        """Add a local account in the state pending."""
         try:
             password = self._twice(visit)
             account = await self._accounts.add_user(
@@ -212,7 +212,7 @@ class UsersPages(Pages):
 
     @page("GET", "/users/<id>", audience=Audience.ADMIN)
     async def view(self, visit: PageRequest) -> PageReply:
-        """All of an account, and what can become of it."""
+        """Show an account and the available actions."""
         account = await self._accounts.account(visit.principal, visit.id)
         idle = await self._sessions.idle(visit.principal, [account.id])
         own = account.id == visit.signed_in().id
@@ -226,12 +226,12 @@ class UsersPages(Pages):
                 (name, one) for name, one in ACTIONS.items() if account.state in one.states and (one.oneself or not own)
             ],
             "maximum_idle": self._sessions.maximum_idle,
-            **await self._account_pages.belongings(visit, account.id),
+            **await self._account_pages.account_objects(visit, account.id),
         }
         return HtmlPage("users/view.html", context)
 
     async def _account(self, visit: PageRequest) -> Account:
-        """The account that is to be changed.  Fails with NotFound, also for one that is deleted."""
+        """Return the account to change.  Fails with NotFound, also for a deleted one."""
         account = await self._accounts.account(visit.principal, visit.id)
         if account.state is AccountState.DELETED:
             raise NotFound("This account is deleted.")
@@ -239,13 +239,13 @@ class UsersPages(Pages):
 
     @page("GET", "/users/<id>/edit", audience=Audience.ADMIN)
     async def ask_edit(self, visit: PageRequest) -> PageReply:
-        """The form for e-mail and role."""
+        """Show the form for e-mail and role."""
         account = await self._account(visit)
         return self._edit(account, account.email, account.role.value, str(version_of(account)))
 
     @page("POST", "/users/<id>/edit", audience=Audience.ADMIN)
     async def edit(self, visit: PageRequest) -> PageReply:
-        """Both at once; another role takes effect at once."""
+        """Change both together; another role takes effect at once."""
         account = await self._account(visit)
         email = visit.form.text("email")
         try:
@@ -255,10 +255,10 @@ class UsersPages(Pages):
             account = await self._accounts.account(visit.principal, visit.id)
             return self._edit(account, email, visit.form.text("role"), str(version_of(account)), error)
         except PikachuError as error:
-            sent = visit.form.values
-            return self._edit(account, email, sent.get("role", ""), sent.get("version", ""), error)
+            values = visit.form.values
+            return self._edit(account, email, values.get("role", ""), values.get("version", ""), error)
         if account.id == visit.signed_in().id:
-            # Who has given up the role of an admin sees no users any more.
+            # Former administrators may not see the list of users.
             return Redirect("/account", notice="Your account is changed.")
         return Redirect(f"/users/{account.id}", notice=f"The account of {account.username} is changed.")
 
@@ -279,12 +279,12 @@ class UsersPages(Pages):
 
     @page("GET", "/users/<id>/password", audience=Audience.ADMIN)
     async def ask_password(self, visit: PageRequest) -> PageReply:
-        """The form for a new password."""
+        """Show the form for a new password."""
         return self._password(await self._account(visit))
 
     @page("POST", "/users/<id>/password", audience=Audience.ADMIN)
     async def reset_password(self, visit: PageRequest) -> PageReply:
-        """It ends all sessions of the account."""
+        """Set the password and end all sessions of the account."""
         account = await self._account(visit)
         try:
             await self._accounts.reset_password(visit.principal, account.id, self._twice(visit))
@@ -302,12 +302,12 @@ class UsersPages(Pages):
 
     @page("GET", "/users/<id>/delete", audience=Audience.ADMIN)
     async def ask_delete(self, visit: PageRequest) -> PageReply:
-        """What will happen."""
+        """Show the confirmation for deleting."""
         return await self._delete(visit, await self._account(visit))
 
     @page("POST", "/users/<id>/delete", audience=Audience.ADMIN)
     async def delete(self, visit: PageRequest) -> PageReply:
-        """After the word was typed."""
+        """Delete the account after the confirmation."""
         account = await self._account(visit)
         try:
             visit.form.require_confirmation("delete")
@@ -332,13 +332,13 @@ class UsersPages(Pages):
 
     @page("GET", "/users/<id>/<name>", audience=Audience.ADMIN)
     async def ask(self, visit: PageRequest) -> PageReply:
-        """What will happen: approve, activate, suspend, deactivate, logout."""
+        """Show the confirmation of an action: approve, activate, suspend, deactivate, logout."""
         action = _action(visit)
         return await self._ask(visit, await self._account(visit), action)
 
     @page("POST", "/users/<id>/<name>", audience=Audience.ADMIN)
     async def act(self, visit: PageRequest) -> PageReply:
-        """Do it."""
+        """Apply the action."""
         action = _action(visit)
         account = await self._account(visit)
         try:
@@ -359,13 +359,13 @@ class UsersPages(Pages):
 
     @page("POST", "/users/<id>/sessions/<number>/end", audience=Audience.ADMIN)
     async def end_session(self, visit: PageRequest) -> PageReply:
-        """One browser of theirs is signed out."""
+        """End one session of the account."""
         await self._sessions.end(visit.principal, visit.id, visit.number("number"))
         return Redirect(f"/users/{visit.id}", notice="The session has ended.")
 
 
 def _revocation(visit: PageRequest) -> RevocationReason | None:
-    """The reason with which to revoke what the account holds; ``None``: leave it valid."""
+    """Return the reason with which to revoke the account's certificates; ``None``: leave them valid."""
     name = visit.form.text("revoke")
     return RevocationReason.from_name(name) if name else None
 
@@ -377,7 +377,7 @@ def _count(valid: int) -> str:
 
 
 def _revoked(reason: RevocationReason | None, valid: int) -> str:
-    """What a notice adds about the account's certificates."""
+    """Return the part of a notice about the account's certificates."""
     if reason is None or not valid:
         return ""
     return f" Revoked {_count(valid)}." if valid <= BATCH else f" Revoking {_count(valid)} in the background."
@@ -391,7 +391,7 @@ def _role(visit: PageRequest) -> Role:
 
 
 def _action(visit: PageRequest) -> Action:
-    found = ACTIONS.get(visit.path["name"])
-    if found is None:
+    action = ACTIONS.get(visit.path["name"])
+    if action is None:
         raise NotFound("there is nothing at this address")
-    return found
+    return action

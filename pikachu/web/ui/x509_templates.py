@@ -1,4 +1,4 @@
-"""``/x509-templates``: making certificate templates of files; admins only (TPL-4)."""
+"""``/x509-templates``: render certificate templates from files; administrators only (TPL-4)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Table
 from pikachu.web.x509_rendering import JinjaText
 
-# Fields of variables begin so: a variable may have the name of another field.
+# Prefix of fields for variables: a variable may have the name of another field.
 _FIELD: Final = "v-"
 
 TABLE: Final[Table[X509Template]] = Table(
@@ -36,7 +36,7 @@ TABLE: Final[Table[X509Template]] = Table(
 
 
 class X509TemplatesPages(Pages):
-    """Files that certificate templates are made of."""
+    """Files that certificate templates are rendered from."""
 
     def __init__(self, *, templates: CertificateTemplates, config: Configuration, files_pool: IWorkerPool) -> None:
         self._files = X509Templates(templates, JinjaText, config.paths.x509_templates, files_pool)
@@ -45,7 +45,7 @@ class X509TemplatesPages(Pages):
 
     @page("GET", "/x509-templates", audience=Audience.ADMIN)
     async def list(self, visit: PageRequest) -> PageReply:
-        """Shipped files and the operator's own."""
+        """List the shipped files and the operator's own."""
 
         async def fetch(query: ListQuery) -> ListPage[X509Template]:
             return _page(await self._files.list(visit.principal), query)
@@ -54,7 +54,7 @@ class X509TemplatesPages(Pages):
 
     @page("GET", "/x509-templates/<name>", audience=Audience.ADMIN)
     async def form(self, visit: PageRequest) -> PageReply:
-        """Its variables with their defaults."""
+        """Show the variables with their defaults."""
         file = await self._files.get(visit.principal, visit.path["name"])
         defaults = {_FIELD + one.name: one.default or "" for one in file.variables}
         values = {"name": file.title, "profile_type": file.profile_type, "system": "", **defaults}
@@ -62,25 +62,27 @@ class X509TemplatesPages(Pages):
 
     @page("POST", "/x509-templates/<name>", audience=Audience.ADMIN)
     async def render(self, visit: PageRequest) -> PageReply:
-        """Keep what it becomes as a certificate template, or only show it."""
+        """Store the rendered text as a certificate template, or only preview it."""
         form, actor = visit.form, visit.principal
         file = await self._files.get(actor, visit.path["name"])
-        shown = {**form.values}
+        form_values = {**form.values}
         for one in file.variables:
             if one.kind is VariableKind.FLAG:
-                shown[_FIELD + one.name] = "true" if form.flag(_FIELD + one.name) else "false"
+                form_values[_FIELD + one.name] = "true" if form.flag(_FIELD + one.name) else "false"
         text = ""
         try:
-            values = {one.name: shown[_FIELD + one.name] for one in file.variables if _FIELD + one.name in shown}
+            values = {
+                one.name: form_values[_FIELD + one.name] for one in file.variables if _FIELD + one.name in form_values
+            }
             text = await self._files.text(actor, file.name, values)
             if form.text("action") == "preview":
                 await self._templates.validate(actor, text)
-                return HtmlPage("x509/render.html", self._context(file, shown, text=text))
+                return HtmlPage("x509/render.html", self._context(file, form_values, text=text))
             draft = TemplateDraft(form.text("name"), form.text("profile_type"), text, form.flag("system"), file.name)
-            made = await self._templates.add(actor, draft)
+            template = await self._templates.add(actor, draft)
         except PikachuError as error:
-            return HtmlPage.form("x509/render.html", self._context(file, shown, error, text), error)
-        return Redirect(f"/templates/{made.id}", notice=f"Rendered from {file.name}.")
+            return HtmlPage.form("x509/render.html", self._context(file, form_values, error, text), error)
+        return Redirect(f"/templates/{template.id}", notice=f"Rendered from {file.name}.")
 
     @staticmethod
     def _context(
@@ -97,18 +99,18 @@ class X509TemplatesPages(Pages):
 
 
 def _page(files: tuple[X509Template, ...], query: ListQuery) -> ListPage[X509Template]:
-    """One page of the files, whose cursor is the number of files before it."""
-    wanted = (query.q or "").lower()
-    found = [one for one in files if wanted in f"{one.name} {one.description} {one.profile_type}".lower()]
+    """Return one page of the files; its cursor is the number of files before it."""
+    term = (query.q or "").lower()
+    matches = [one for one in files if term in f"{one.name} {one.description} {one.profile_type}".lower()]
     if query.sort.removeprefix("-") == "profile_type":
-        found.sort(key=lambda one: (one.profile_type.lower(), one.name))
+        matches.sort(key=lambda one: (one.profile_type.lower(), one.name))
     if query.sort.startswith("-"):
-        found.reverse()
+        matches.reverse()
     at = int(query.cursor) if query.cursor is not None and query.cursor.isdecimal() and len(query.cursor) < 6 else 0
     end = at + query.limit
     return ListPage(
-        tuple(found[at:end]),
-        str(end) if end < len(found) else None,
+        tuple(matches[at:end]),
+        str(end) if end < len(matches) else None,
         str(max(0, at - query.limit)) if at > 0 else None,
-        len(found),
+        len(matches),
     )
