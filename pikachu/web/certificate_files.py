@@ -29,13 +29,13 @@ _FORMATS: Final[dict[str, tuple[bytes, str, Callable[[list[bytes]], bytes]]]] = 
 }
 
 
-def certificate_file(record: CertificateRecord, above: Sequence[bytes], kind: str) -> CertificateFile:
+def certificate_file(record: CertificateRecord, parents: Sequence[bytes], kind: str) -> CertificateFile:
     """Encode the certificate in a format; ``p7b`` and ``chain`` contain end entity, issuing CA and root.
 
-    :param above: DER, from the issuing CA to the root.
+    :param parents: DER, from the issuing CA to the root.
     :raises MalformedRequest: the format is unknown.
     """
     if kind not in _FORMATS:
         raise MalformedRequest(f"format is one of {', '.join(_FORMATS)}")
-    content_type, suffix, make = _FORMATS[kind]
-    return CertificateFile(make([record.der, *above]), content_type, format_serial(record.serial) + suffix)
+    content_type, suffix, encode = _FORMATS[kind]
+    return CertificateFile(encode([record.der, *parents]), content_type, format_serial(record.serial) + suffix)

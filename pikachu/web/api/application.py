@@ -61,7 +61,7 @@ class RESTResource(Resource):
         self._authenticator = authenticator
         self._sessions = sessions
         self._clock = clock
-        self._repetitions = IdempotencyCache(clock)
+        self._idempotency_cache = IdempotencyCache(clock)
         self._klein = self._application().resource()
 
     def render(self, request: BoundedRequest) -> int:
@@ -113,7 +113,9 @@ class RESTResource(Resource):
             return SentAnswer.answer(await work())
         fingerprint = hashlib.sha256(b"%s\n%s\n%s" % (request.method, request.uri, data)).digest()
         account_key = (principal.owner_id, key)
-        return SentAnswer.answer(await self._repetitions.once(account_key, fingerprint, work, durable=route.durable))
+        return SentAnswer.answer(
+            await self._idempotency_cache.once(account_key, fingerprint, work, durable=route.durable)
+        )
 
     async def _principal(self, route: Route, request: BoundedRequest) -> Principal:
         """Authenticate by bearer token, else by a TLS client certificate that is bound to an account."""

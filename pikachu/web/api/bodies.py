@@ -26,7 +26,7 @@ MAXIMUM_MEMBERS: Final = 64
 MAXIMUM_VALUES: Final = 5_000
 """Objects, lists, texts and members in one body: each costs up to half a microsecond of everybody's time."""
 MAXIMUM_DIGITS: Final = 1000
-_SHOWN_NAME: Final = 40
+_MAX_NAME_LENGTH: Final = 40
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
@@ -128,7 +128,7 @@ def _object(kind: type[T], members: Mapping[str, object], where: str) -> T:
     known = fields_of(kind)
     unknown = [name for name in members if name not in known]
     if unknown:
-        listed = ", ".join(repr(where + name[:_SHOWN_NAME]) for name in unknown[:5])
+        listed = ", ".join(repr(where + name[:_MAX_NAME_LENGTH]) for name in unknown[:5])
         raise MalformedRequest(f"unknown: {listed}; known: {', '.join(known) or 'nothing'}")
     missing = [where + name for name, (_, needed) in known.items() if needed and name not in members]
     if missing:
@@ -174,7 +174,7 @@ def _number(_: Any, value: object, where: str) -> int:
     return value
 
 
-def _truth(_: Any, value: object, where: str) -> bool:
+def _boolean(_: Any, value: object, where: str) -> bool:
     if not isinstance(value, bool):
         raise MalformedRequest(f"{where} is true or false")
     return value
@@ -190,14 +190,14 @@ def _choice(kind: type[StrEnum], value: object, where: str) -> StrEnum:
 _SCALARS: Final[Mapping[type, Callable[[Any, object, str], object]]] = {
     str: _text,
     int: _number,
-    bool: _truth,
+    bool: _boolean,
     StrEnum: _choice,
 }
 
 
-def extended(kind: Callable[..., T], base: object, **more: object) -> T:
-    """Return a *kind* with the fields of *base* and *more*."""
-    return kind(**{name: getattr(base, name) for name in fields_of(type(base))}, **more)
+def extended(kind: Callable[..., T], base: object, **extra: object) -> T:
+    """Return a *kind* with the fields of *base* and *extra*."""
+    return kind(**{name: getattr(base, name) for name in fields_of(type(base))}, **extra)
 
 
 def plain(value: object) -> object:

@@ -122,13 +122,13 @@ class CertificatesAPI(Routes):
             idempotency_key=call.idempotency_key,
         )
         if isinstance(result, Pending):
-            waiting = await self._inventory.approval(call.principal, result.request_id, Scope.ENROLL)
-            names = await self._inventory.owner_names(call.principal, [waiting.owner_id])
+            approval = await self._inventory.approval(call.principal, result.request_id, Scope.ENROLL)
+            names = await self._inventory.owner_names(call.principal, [approval.owner_id])
             headers = {
-                b"Location": f"{BASE}/approvals/{waiting.id}".encode(),
+                b"Location": f"{BASE}/approvals/{approval.id}".encode(),
                 b"Retry-After": b"%d" % result.retry_after,
             }
-            return Answer(HTTPStatus.ACCEPTED, approval_document(waiting, names), headers=headers)
+            return Answer(HTTPStatus.ACCEPTED, approval_document(approval, names), headers=headers)
         return created(f"/certificates/{result.record.id}", await self._document(call.principal, result.record))
 
     @route(

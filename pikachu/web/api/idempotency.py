@@ -58,7 +58,7 @@ class _CachedAnswer:
 
 
 @dataclass(slots=True)
-class _UnderWay:
+class _InFlight:
     fingerprint: bytes
     waiting: list[Deferred[None]] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class IdempotencyCache:
         self._maximum_size = maximum_size
         self._size = 0
         self._cached: OrderedDict[Key, _CachedAnswer] = OrderedDict()
-        self._under_way: dict[Key, _UnderWay] = {}
+        self._in_flight: dict[Key, _InFlight] = {}
 
     async def once(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], *, durable: bool
@@ -88,19 +88,19 @@ class IdempotencyCache:
         :raises Conflict: the response is shown once only.
         """
         while True:
-            under_way = self._under_way.get(key)
+            in_flight = self._in_flight.get(key)
             cached = self._find(key)
-            known = under_way or cached
-            if known is None:
+            previous = in_flight or cached
+            if previous is None:
                 return await start(self._do(key, fingerprint, work, durable))
-            if known.fingerprint != fingerprint:
+            if previous.fingerprint != fingerprint:
                 raise HTTPProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another request")
             if durable:
                 return await work()
-            if under_way is not None:
-                turn: Deferred[None] = Deferred()
-                under_way.waiting.append(turn)
-                await turn
+            if in_flight is not None:
+                finished: Deferred[None] = Deferred()
+                in_flight.waiting.append(finished)
+                await finished
             elif cached is not None:
                 if cached.answer is None:
                     raise Conflict("this was done before, and what it answered is shown once only")
@@ -119,7 +119,7 @@ class IdempotencyCache:
     async def _do(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], durable: bool
     ) -> Answer:
-        under_way = self._under_way[key] = _UnderWay(fingerprint)
+        in_flight = self._in_flight[key] = _InFlight(fingerprint)
         try:
             answer = (await work()).written()
             repeatable = None if answer.secret or durable else answer
@@ -129,7 +129,7 @@ class IdempotencyCache:
                 self._forget_oldest()
             return answer
         finally:
-            del self._under_way[key]
-            for turn in under_way.waiting:
-                if not turn.called:
-                    turn.callback(None)
+            del self._in_flight[key]
+            for finished in in_flight.waiting:
+                if not finished.called:
+                    finished.callback(None)

@@ -89,8 +89,8 @@ class PoliciesAPI(Routes):
     )
     async def create(self, call: Call) -> Answer:
         """Create a policy; system policies require an administrator."""
-        made = await self._policies.add(call.principal, _policy(0, call.take(PolicyBody)))
-        return created(f"/policies/{made.id}", await self._document(call, made), version=made.version)
+        policy = await self._policies.add(call.principal, _policy(0, call.take(PolicyBody)))
+        return created(f"/policies/{policy.id}", await self._document(call, policy), version=policy.version)
 
     @route(
         "GET",
@@ -162,7 +162,7 @@ class PoliciesAPI(Routes):
         if "validity_days" in changes:
             changes["days"] = changes.pop("validity_days")
         changed = await self._policies.change(
-            call.principal, call.id, lambda before: replace(before, **changes), expected=call.expected
+            call.principal, call.id, lambda current: replace(current, **changes), expected=call.expected
         )
         return tagged(await self._document(call, changed), changed.version)
 

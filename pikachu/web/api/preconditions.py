@@ -11,7 +11,7 @@ from pikachu.core.errors import MalformedRequest
 
 _TAG: Final = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _LIST: Final = re.compile(rf"[ \t]*{_TAG}(?:[ \t]*,[ \t]*{_TAG})*[ \t]*")
-_OURS: Final = re.compile('"([0-9a-f]{1,16})"')
+_OWN_TAG: Final = re.compile('"([0-9a-f]{1,16})"')
 _MAXIMUM_LENGTH: Final = 4096
 
 
@@ -35,4 +35,4 @@ def if_match(values: Sequence[bytes]) -> Versions:
         raise MalformedRequest('If-Match is * or a list of entity tags, such as "1f".')
     # Weak tags and those that this server never issued match nothing.
     tags = re.findall(_TAG, text)
-    return frozenset(int(match[1], 16) for tag in tags if (match := _OURS.fullmatch(tag)))
+    return frozenset(int(match[1], 16) for tag in tags if (match := _OWN_TAG.fullmatch(tag)))

@@ -65,5 +65,5 @@ def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: s
         q=query.get("q") or None,
         sort=query.get("sort", ListQuery().sort),
         owner_id=whole_number(owner_text, owner or "") if owner_text else None,
-        filters={inside: query[name] for name, inside in filters.items() if query.get(name)},
+        filters={stored_name: query[name] for name, stored_name in filters.items() if query.get(name)},
     )

@@ -135,8 +135,10 @@ class TemplatesAPI(Routes):
         """Create a template (TPL-3); 422 with the line of an error."""
         body = call.take(TemplateBody)
         draft = TemplateDraft(body.name, body.profile_type, body.content, body.system)
-        made = await self._templates.add(call.principal, draft)
-        return created(f"/templates/{made.id}", await _document(self._inventory, call, made), version=made.version)
+        template = await self._templates.add(call.principal, draft)
+        return created(
+            f"/templates/{template.id}", await _document(self._inventory, call, template), version=template.version
+        )
 
     @route(
         "POST",
@@ -296,8 +298,8 @@ class X509TemplatesAPI(Routes):
         kind = body.profile_type
         if kind is None:
             kind = (await self._files.get(call.principal, name)).profile_type
-        made = await self._files.render(call.principal, name, values, body.name, kind, system=body.system)
-        return created(f"/templates/{made.id}", await _document(self._inventory, call, made))
+        template = await self._files.render(call.principal, name, values, body.name, kind, system=body.system)
+        return created(f"/templates/{template.id}", await _document(self._inventory, call, template))
 
 
 async def _document(inventory: CertificateQueries, call: Call, template: CertificateTemplate) -> TemplateDocument:

@@ -10,7 +10,7 @@ each("[data-menu]", (button) => {
   });
 });
 
-// Light or dark, else as the system says.
+// Theme: light or dark, by default the system's.
 each("[data-theme-toggle]", (button) => {
   const root = document.documentElement;
   const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -19,13 +19,13 @@ each("[data-theme-toggle]", (button) => {
   name();
   button.addEventListener("click", () => {
     root.dataset.theme = dark() ? "light" : "dark";
-    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* not kept then */ }
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* storage may be turned off */ }
     name();
   });
 });
 
 const prepare = (within) => {
-  // Times are UTC; the tip says the local time.
+  // Times are UTC; the tooltip adds the local time.
   each("time[datetime]", (time) => {
     const at = new Date(time.getAttribute("datetime"));
     if (!Number.isNaN(at.valueOf())) time.title = `${time.getAttribute("datetime")} · local: ${at.toLocaleString()}`;
@@ -38,20 +38,20 @@ const prepare = (within) => {
       element.setAttribute("aria-label", `Copy ${element.dataset.copy}`);
     }
   }, within);
-  // What is dangerous waits until the word is typed.
+  // A dangerous action is disabled until the confirmation word is typed.
   each("input[data-typed]", (input) => {
     const button = input.form.querySelector("button:not([type=button])");
-    const look = () => { button.disabled = input.value.trim() !== input.dataset.typed; };
-    input.addEventListener("input", look);
-    look();
+    const update = () => { button.disabled = input.value.trim() !== input.dataset.typed; };
+    input.addEventListener("input", update);
+    update();
   }, within);
 };
 prepare(document);
-// What another script has put into the page.
+// Elements that another script has inserted.
 document.addEventListener("shown", (event) => prepare(event.target));
 
 const copy = async (element) => {
-  const said = element.textContent;
+  const label = element.textContent;
   try {
     await navigator.clipboard.writeText(element.dataset.copy);
     if (element.tagName === "BUTTON") element.textContent = "Copied";
@@ -60,7 +60,7 @@ const copy = async (element) => {
     if (element.tagName === "BUTTON") element.textContent = "Press Ctrl+C";
     else getSelection().selectAllChildren(element);
   }
-  if (element.tagName === "BUTTON") setTimeout(() => { element.textContent = said; }, 1500);
+  if (element.tagName === "BUTTON") setTimeout(() => { element.textContent = label; }, 1500);
 };
 document.addEventListener("click", (event) => {
   const element = event.target.closest("[data-copy]");
@@ -73,16 +73,16 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
-// A choice above a list takes effect at once.
+// A filter above a list applies immediately.
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-submit]")) event.target.form.requestSubmit();
 });
-// Empty filters stay out of the address.
+// Empty filters are left out of the URL.
 each("form[data-tools]", (form) => form.addEventListener("formdata", (event) => {
   for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
 }));
 
-// A page with a form, shown as a dialog upon this one.
+// A linked form opens as a dialog on this page.
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-dialog]");
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;

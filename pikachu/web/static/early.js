@@ -1,4 +1,4 @@
-// Before anything is shown: that there are scripts, and which theme was chosen.
+// Mark that scripts run and apply the stored theme, before the page is rendered.
 document.documentElement.classList.add("js");
 try {
   const theme = localStorage.getItem("theme");

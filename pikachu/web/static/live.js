@@ -1,4 +1,4 @@
-// Keeps a page's panels up to date while somebody can see them.
+// Update a page's panels while the page is visible.
 
 const root = document.querySelector("[data-live]");
 const badge = document.querySelector("[data-live-badge]");
@@ -40,16 +40,16 @@ const listen = () => {
   source.addEventListener("end", () => location.reload());
 };
 
-const rest = () => {
+const disconnect = () => {
   source?.close();
   source = null;
   badge.hidden = true;
 };
 
 if (root && badge) {
-  document.addEventListener("visibilitychange", () => (document.hidden ? rest() : listen()));
-  // A page that is kept for going back must not hold a connection.
-  addEventListener("pagehide", rest);
+  document.addEventListener("visibilitychange", () => (document.hidden ? disconnect() : listen()));
+  // A page in the back/forward cache must not hold a connection.
+  addEventListener("pagehide", disconnect);
   addEventListener("pageshow", listen);
   listen();
 }

@@ -1,4 +1,4 @@
-// The log page: asks for the lines again every few seconds.
+// Refresh the lines of the log page every few seconds.
 
 const log = document.querySelector("[data-log]");
 const state = document.querySelector("[data-log-state]");

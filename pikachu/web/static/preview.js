@@ -1,12 +1,12 @@
-// What a form would make, shown while somebody fills it in; its button "Preview" does the same without scripts.
+// Preview a form while the user fills it in; its button "Preview" does the same without scripts.
 
 document.querySelectorAll("form[data-preview]").forEach((form) => {
-  const place = document.getElementById("preview");
+  const target = document.getElementById("preview");
   let waiting = 0;
   let last = 0;
 
   const show = async () => {
-    const mine = ++last;
+    const sequence = ++last;
     try {
       const answer = await fetch(form.dataset.preview, {
         method: "POST",
@@ -14,8 +14,8 @@ document.querySelectorAll("form[data-preview]").forEach((form) => {
         body: new URLSearchParams(new FormData(form)),
       });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (answer.ok && !answer.redirected && mine === last) place.replaceChildren(...page.body.childNodes);
-    } catch { /* the server is away: what is there stays */ }
+      if (answer.ok && !answer.redirected && sequence === last) target.replaceChildren(...page.body.childNodes);
+    } catch { /* the server is unreachable: keep the last preview */ }
   };
 
   form.addEventListener("input", () => {

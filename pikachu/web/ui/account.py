@@ -92,7 +92,7 @@ class AccountPages(Pages):
     # --- the password ---------------------------------------------------------------------
 
     @page("GET", "/account/password", audience=Audience.USER)
-    async def ask_password(self, visit: PageRequest) -> PageReply:
+    async def password_form(self, visit: PageRequest) -> PageReply:
         """Show the form for a new password."""
         return self._password_form(visit)
 
@@ -164,7 +164,7 @@ class AccountPages(Pages):
         return HtmlPage.form("people/token_new.html", context, error)
 
     @page("GET", "/account/tokens/<id>/end", audience=Audience.USER)
-    async def ask_token(self, visit: PageRequest) -> PageReply:
+    async def token_revocation_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for revoking a token."""
         token = await self._accounts.token(visit.principal, visit.id)
         back = _back(visit, token.account_id)
@@ -216,7 +216,7 @@ class AccountPages(Pages):
         return HtmlPage.form("people/certificate_bind.html", context, error)
 
     @page("GET", "/account/certificates/<id>/unbind", audience=Audience.USER)
-    async def ask_certificate(self, visit: PageRequest) -> PageReply:
+    async def unbind_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for unbinding a certificate."""
         bound = await self._sessions.certificate(visit.principal, visit.id)
         return HtmlPage("people/certificate_unbind.html", {"bound": bound, "back": _back(visit, bound.account_id)})

@@ -42,15 +42,15 @@ class APIsPages(Pages):
     @page("GET", "/apis", audience=Audience.USER)
     async def apis(self, visit: PageRequest) -> PageReply:
         """Show all endpoints (UI-8)."""
-        place = self._place(visit)
-        return HtmlPage("apis/list.html", {"sections": sections(place), "place": place})
+        location = self._location(visit)
+        return HtmlPage("apis/list.html", {"sections": sections(location), "place": location})
 
     @page("GET", "/apis/reference", audience=Audience.USER)
     async def reference(self, visit: PageRequest) -> PageReply:
         """Show the REST reference, which loads nothing from other sites (API-2)."""
-        return HtmlPage("apis/reference.html", {"reference": reference(self._document, self._place(visit).https)})
+        return HtmlPage("apis/reference.html", {"reference": reference(self._document, self._location(visit).https)})
 
-    def _place(self, visit: PageRequest) -> Location:
+    def _location(self, visit: PageRequest) -> Location:
         config = self._config
         public = config.ca.public_url or ""
         if shlex.quote(public) != public:

@@ -152,7 +152,7 @@ class UIResource(Resource):
 
     async def _serve(self, page: Page, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
         cookies = read_cookies(request)
-        visit, new_cookies = await self._visit(request, path, cookies, seen=not page.quiet)
+        visit, new_cookies = await self._visit(request, path, cookies, seen=not page.background)
         try:
             page.admit(visit.principal)
             if page.method == "POST":
@@ -164,9 +164,9 @@ class UIResource(Resource):
                 return _to_login(request, page, new_cookies)
             return self._problem_page(request, problem_of(error), visit)
         except PasswordNeeded:
-            back = visit.target if page.method == "GET" else request.path.decode("ascii", "replace")
+            return_path = visit.target if page.method == "GET" else request.path.decode("ascii", "replace")
             return RenderedPage(
-                HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": _location("/confirm?next=", back)}
+                HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": _location("/confirm?next=", return_path)}
             )
         except PikachuError:
             return self._problem_page(request, failure_problem(request, Failure()), visit)
@@ -199,31 +199,33 @@ class UIResource(Resource):
                 [],
             )
         visitor = cookies.get(VISITOR, "")
-        new = [cookie(SESSION, "", seconds=0)] if secret else []
+        new_cookies = [cookie(SESSION, "", seconds=0)] if secret else []
         if not _VISITOR_SECRET.fullmatch(visitor):
             visitor = secrets.token_urlsafe(32)
-            new.append(cookie(VISITOR, visitor))
-        return PageRequest(request, path, query, form, csrf=self._sessions.csrf(visitor)), new
+            new_cookies.append(cookie(VISITOR, visitor))
+        return PageRequest(request, path, query, form, csrf=self._sessions.csrf(visitor)), new_cookies
 
-    def _reply(self, visit: PageRequest, reply: object, cookies: Mapping[str, str], new: list[bytes]) -> IResource:
-        new = [*new, *visit.cookies]
+    def _reply(
+        self, visit: PageRequest, reply: object, cookies: Mapping[str, str], new_cookies: list[bytes]
+    ) -> IResource:
+        new_cookies = [*new_cookies, *visit.cookies]
         match reply:
             case HtmlPage():
                 notice = open_notice(self._sealer, cookies[NOTICE]) if cookies.get(NOTICE) else ""
                 if NOTICE in cookies:
-                    new.append(cookie(NOTICE, "", seconds=0))
+                    new_cookies.append(cookie(NOTICE, "", seconds=0))
                 body = self._renderer.render(reply.template, {**self._context(visit, notice), **reply.context})
-                return RenderedPage(reply.status, HTML, body, cookies=new)
+                return RenderedPage(reply.status, HTML, body, cookies=new_cookies)
             case Redirect():
                 if reply.notice:
-                    new.append(cookie(NOTICE, seal_notice(self._sealer, reply.notice), seconds=60))
+                    new_cookies.append(cookie(NOTICE, seal_notice(self._sealer, reply.notice), seconds=60))
                 location = own_path(reply.location).encode("ascii")
-                return RenderedPage(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new)
+                return RenderedPage(HTTPStatus.SEE_OTHER, b"text/plain", b"", {b"Location": location}, new_cookies)
             case Download():
                 headers = {b"Content-Disposition": reply.disposition}
-                return RenderedPage(HTTPStatus.OK, reply.content_type, reply.body, headers, new)
+                return RenderedPage(HTTPStatus.OK, reply.content_type, reply.body, headers, new_cookies)
             case RawBody():
-                return RenderedPage(reply.status, reply.content_type, reply.body, cookies=new)
+                return RenderedPage(reply.status, reply.content_type, reply.body, cookies=new_cookies)
             case Resource():
                 return reply
         raise TypeError(f"a page gave {type(reply).__name__}")
@@ -274,14 +276,14 @@ class UIResource(Resource):
 def _to_login(request: BoundedRequest, page: Page, cookies: Iterable[bytes]) -> RenderedPage:
     """Redirect to the sign-in page, and back afterwards; a submitted form is lost, so only its path is kept."""
     path = request.path.decode("ascii", "replace")
-    back = request.uri.decode("ascii", "replace") if page.method == "GET" else path
-    location = b"/login" if back == "/" else _location("/login?next=", back)
+    return_path = request.uri.decode("ascii", "replace") if page.method == "GET" else path
+    location = b"/login" if return_path == "/" else _location("/login?next=", return_path)
     status = HTTPStatus.FOUND if page.method == "GET" else HTTPStatus.SEE_OTHER
     return RenderedPage(status, b"text/plain", b"", {b"Location": location}, cookies)
 
 
-def _location(prefix: str, back: str) -> bytes:
-    return (prefix + quote(own_path(back), safe="/")).encode("ascii")
+def _location(prefix: str, return_path: str) -> bytes:
+    return (prefix + quote(own_path(return_path), safe="/")).encode("ascii")
 
 
 def _query(uri: bytes) -> dict[str, str]:

@@ -117,7 +117,7 @@ class RevocationPages(Pages):
         return Redirect(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.name} was published.")
 
     @page("GET", "/va/upload", audience=Audience.ADMIN)
-    async def ask_upload(self, visit: PageRequest) -> PageReply:
+    async def upload_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the CRL of a CA with an offline key."""
         return self._upload_form(visit)
 
@@ -135,8 +135,8 @@ class RevocationPages(Pages):
         return Redirect(f"/va/crl/{state.ca.address}", f"CRL {state.crl.number} of {state.ca.subject} was published.")
 
     def _upload_form(self, visit: PageRequest, error: PikachuError | None = None) -> HtmlPage:
-        above = [ca for ca in self._ca_directory.all() if not ca.makes_crls]
-        context = {"above": above, "pasted": visit.form.values.get("crl", "")}
+        offline_cas = [ca for ca in self._ca_directory.all() if not ca.makes_crls]
+        context = {"above": offline_cas, "pasted": visit.form.values.get("crl", "")}
         return HtmlPage.form("authority/upload.html", context, error)
 
 

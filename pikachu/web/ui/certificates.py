@@ -207,14 +207,14 @@ class CertificatesPages(Pages):
         """Download a certificate (CRT-3)."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         issuer = self._issuers.by_id(record.issuer_id)
-        above = () if issuer is None else issuer.chain
-        file = certificate_file(record, above, visit.query.get("format", "pem"))
+        parents = () if issuer is None else issuer.chain
+        file = certificate_file(record, parents, visit.query.get("format", "pem"))
         return Download(file.body, file.content_type, file.name)
 
     # --- revoking -------------------------------------------------------------------------
 
     @page("GET", "/certificates/<id>/revoke", audience=Audience.USER)
-    async def ask_revoke(self, visit: PageRequest) -> PageReply:
+    async def revocation_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences, the reasons and the confirmation word (CRT-5)."""
         return _revoke_form(await self._row(visit), RevocationReason.UNSPECIFIED.wire_name)
 
@@ -236,7 +236,7 @@ class CertificatesPages(Pages):
         return Redirect(f"/certificates/{row.record.id}", notice)
 
     @page("GET", "/certificates/<id>/release", audience=Audience.USER)
-    async def ask_release(self, visit: PageRequest) -> PageReply:
+    async def release_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for a release from hold (CRT-5)."""
         return _form("release", await self._row(visit))
 
@@ -253,7 +253,7 @@ class CertificatesPages(Pages):
     # --- deleting -------------------------------------------------------------------------
 
     @page("GET", "/certificates/<id>/delete", audience=Audience.USER)
-    async def ask_delete(self, visit: PageRequest) -> PageReply:
+    async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word (CRT-6)."""
         return _form("delete", await self._row(visit))
 

@@ -92,8 +92,8 @@ class ChallengePasswordsPages(Pages):
     @page("POST", "/challenge-passwords", audience=Audience.USER)
     async def generate(self, visit: PageRequest) -> PageReply:
         """Create one for the user; the next page shows it, and reloading that page creates no other one."""
-        made, _ = await self._accounts.create_challenge(visit.principal)
-        return Redirect(f"/challenge-passwords/{made.id}", notice="A challenge password was generated.")
+        challenge, _ = await self._accounts.create_challenge(visit.principal)
+        return Redirect(f"/challenge-passwords/{challenge.id}", notice="A challenge password was generated.")
 
     @page("GET", "/challenge-passwords/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
@@ -110,7 +110,7 @@ class ChallengePasswordsPages(Pages):
         return HtmlPage("challenges/view.html", {"row": await self._row(visit), "text": text})
 
     @page("GET", "/challenge-passwords/<id>/delete", audience=Audience.USER)
-    async def ask(self, visit: PageRequest) -> PageReply:
+    async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
@@ -128,7 +128,7 @@ class ChallengePasswordsPages(Pages):
         return HtmlPage.form("challenges/delete.html", {"row": await self._row(visit)}, error)
 
     @page("GET", "/challenge-passwords/delete-expired", audience=Audience.USER)
-    async def ask_expired(self, visit: PageRequest) -> PageReply:
+    async def expired_deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for deleting all expired ones of the user."""
         return HtmlPage("challenges/delete_expired.html", {"everybody": False})
 
@@ -138,7 +138,7 @@ class ChallengePasswordsPages(Pages):
         return await self._delete_expired(visit, everybody=False)
 
     @page("GET", "/challenge-passwords/delete-expired-system", audience=Audience.ADMIN)
-    async def ask_expired_system(self, visit: PageRequest) -> PageReply:
+    async def system_deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for deleting all expired ones of all users."""
         return HtmlPage("challenges/delete_expired.html", {"everybody": True})
 

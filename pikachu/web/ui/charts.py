@@ -96,8 +96,8 @@ def bars(
             value = one.values[index]
             if value:
                 y = _TOP + height - height * (base + value) / top
-                tip = f"{label}: {value:,}" + (f" {one.name}" if len(series) > 1 else "")
-                shapes.append(_bar(x + step * 0.12, y, step * 0.76, height * value / top, one.colour, tip))
+                tooltip = f"{label}: {value:,}" + (f" {one.name}" if len(series) > 1 else "")
+                shapes.append(_bar(x + step * 0.12, y, step * 0.76, height * value / top, one.colour, tooltip))
                 base += value
         if index % every == 0:
             shapes.append(_text(*_place(index, len(labels), x, step), label))
@@ -143,10 +143,10 @@ def _axis(value: int, y: float) -> Markup:
     return line + _text(_LEFT - 4, y + 3.5, "end", short(value))
 
 
-def _bar(x: float, y: float, width: float, height: float, colour: int, tip: str) -> Markup:
+def _bar(x: float, y: float, width: float, height: float, colour: int, tooltip: str) -> Markup:
     return Markup(
         '<rect class="fill-{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}"><title>{}</title></rect>'
-    ).format(colour, x, y, width, height, tip)
+    ).format(colour, x, y, width, height, tooltip)
 
 
 def _place(index: int, count: int, x: float, step: float) -> tuple[float, float, str]:

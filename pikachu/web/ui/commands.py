@@ -86,19 +86,19 @@ def _openssl(text: str) -> Command:
     return Command("openssl", f"openssl {text}")
 
 
-def sections(place: Location) -> Sequence[Section]:
+def sections(location: Location) -> Sequence[Section]:
     """Return all endpoints of a server, in the order of a first trial."""
-    made = [Section("trust", "CA certificates", _TRUST, tuple(_trust(place)))]
-    if place.est:
-        made.append(Section("est", "EST", _ABOUT_EST, tuple(_est(place))))
-    if place.scep_issuer:
-        made.append(Section("scep", "SCEP", _ABOUT_SCEP, tuple(_scep(place))))
-    if place.ocsp:
-        made.append(Section("ocsp", "OCSP", _ABOUT_OCSP, tuple(_ocsp(place))))
-    made.append(Section("crl", "CRL", _ABOUT_CRL, tuple(_crl(place))))
-    made.append(Section("rest", "REST", _ABOUT_REST, tuple(_rest(place))))
-    made.append(Section("status", "Status and health", _ABOUT_STATUS, tuple(_status(place))))
-    return made
+    result = [Section("trust", "CA certificates", _TRUST, tuple(_trust(location)))]
+    if location.est:
+        result.append(Section("est", "EST", _ABOUT_EST, tuple(_est(location))))
+    if location.scep_issuer:
+        result.append(Section("scep", "SCEP", _ABOUT_SCEP, tuple(_scep(location))))
+    if location.ocsp:
+        result.append(Section("ocsp", "OCSP", _ABOUT_OCSP, tuple(_ocsp(location))))
+    result.append(Section("crl", "CRL", _ABOUT_CRL, tuple(_crl(location))))
+    result.append(Section("rest", "REST", _ABOUT_REST, tuple(_rest(location))))
+    result.append(Section("status", "Status and health", _ABOUT_STATUS, tuple(_status(location))))
+    return result
 
 
 _TRUST: Final = (
@@ -122,10 +122,10 @@ _ABOUT_REST: Final = (
 _ABOUT_STATUS: Final = "For monitoring, and for applications that ask about one serial number."
 
 
-def _trust(place: Location) -> Iterator[Endpoint]:
+def _trust(location: Location) -> Iterator[Endpoint]:
     # HTTPS can't be verified before the root's certificate is there, so plain HTTP is no weaker.
-    base = place.http or place.https
-    insecure = "" if place.http else "--insecure "
+    base = location.http or location.https
+    insecure = "" if location.http else "--insecure "
     yield Endpoint(
         "GET",
         "/ca/root.crt",
@@ -135,7 +135,7 @@ def _trust(place: Location) -> Iterator[Endpoint]:
             _openssl("x509 -in root.crt -noout -subject -fingerprint -sha256"),
         ),
     )
-    for name in place.issuers:
+    for name in location.issuers:
         yield Endpoint(
             "GET",
             f"/ca/{name}.crt",
@@ -158,7 +158,7 @@ def _trust(place: Location) -> Iterator[Endpoint]:
         "The chain of the default issuing CA, PEM",
         (_curl(f"{insecure}--output chain.pem {base}/downloads/chain"),),
     )
-    if place.manufacturers:
+    if location.manufacturers:
         yield Endpoint(
             "GET",
             "/downloads/manufacturers",
@@ -167,18 +167,18 @@ def _trust(place: Location) -> Iterator[Endpoint]:
         )
 
 
-def _est(place: Location) -> Iterator[Endpoint]:
-    url, user = f"{place.https}{_EST}", f"--user {shlex.quote(place.account)}"
-    server = place.https.removeprefix("https://")
+def _est(location: Location) -> Iterator[Endpoint]:
+    url, user = f"{location.https}{_EST}", f"--user {shlex.quote(location.account)}"
+    server = location.https.removeprefix("https://")
     server = server if server.rpartition(":")[2].isdecimal() else f"{server}:443"
-    trust = f"--cacert root.crt --cacert {place.issuer}.crt"
+    trust = f"--cacert root.crt --cacert {location.issuer}.crt"
     yield Endpoint(
         "GET",
         f"{_EST}/cacerts",
         "The CA certificates, as PKCS#7",
         (
             Command("curl", f"{_curl(f'--cacert root.crt {url}/cacerts').text} | {_PKCS7} -out cacerts.pem"),
-            Command("pki", f"pki --estca --url {place.https} {trust} --caout estca.pem --outform pem --force"),
+            Command("pki", f"pki --estca --url {location.https} {trust} --caout estca.pem --outform pem --force"),
             Command("estclient", f"estclient cacerts -server {server} -explicit root.crt -out cacerts.pem"),
         ),
     )
@@ -205,17 +205,17 @@ def _est(place: Location) -> Iterator[Endpoint]:
             Command(
                 "pki",
                 "openssl req -in device.csr -outform DER -out device.der && "
-                f"pki --est --url {place.https} --in device.der {trust} "
-                f"--userpass {shlex.quote(place.account)}:PASSWORD --outform pem >device.crt",
+                f"pki --est --url {location.https} --in device.der {trust} "
+                f"--userpass {shlex.quote(location.account)}:PASSWORD --outform pem >device.crt",
             ),
             Command(
                 "estclient",
                 f"estclient enroll -server {server} -explicit root.crt -csr device.csr "
-                f"-username {shlex.quote(place.account)} -password PASSWORD -out device.crt",
+                f"-username {shlex.quote(location.account)} -password PASSWORD -out device.crt",
             ),
         ),
     )
-    renewal = place.trusted_https or place.https
+    renewal = location.trusted_https or location.https
     yield Endpoint(
         "POST",
         f"{_EST}/simplereenroll",
@@ -236,8 +236,8 @@ def _est(place: Location) -> Iterator[Endpoint]:
     )
 
 
-def _scep(place: Location) -> Iterator[Endpoint]:
-    url, issuer = f"{place.clear}/scep", place.scep_issuer
+def _scep(location: Location) -> Iterator[Endpoint]:
+    url, issuer = f"{location.clear}/scep", location.scep_issuer
     insecure = "--cacert root.crt " if url.startswith("https://") else ""
     yield Endpoint(
         "GET",
@@ -254,11 +254,11 @@ def _scep(place: Location) -> Iterator[Endpoint]:
             Command("sscep", f"sscep getca -u {url} -c sscep-ca.pem"),
         ),
     )
-    spoken = f"{issuer}.crt"
+    ca_certificate = f"{issuer}.crt"
     first = ""
-    if place.scep_ra:
-        spoken = "scep-ra.crt"
-        first = f"pki --scepca --url {url} --caout scep-ca.crt --raout {spoken} --outform pem --force && "
+    if location.scep_ra:
+        ca_certificate = "scep-ra.crt"
+        first = f"pki --scepca --url {url} --caout scep-ca.crt --raout {ca_certificate} --outform pem --force && "
     yield Endpoint(
         "POST",
         "/scep?operation=PKIOperation",
@@ -267,8 +267,8 @@ def _scep(place: Location) -> Iterator[Endpoint]:
             Command(
                 "pki",
                 f'openssl genrsa -out scep.key 2048 && {first}pki --scep --url {url} --in scep.key --dn "CN=device-2" '
-                f'--password "$(cat challenge)" --cacert-enc {spoken} --cacert-sig {spoken} '
-                f"--cacert root.crt{f' --cacert {issuer}.crt' if place.scep_ra else ''} --outform pem >scep.crt",
+                f'--password "$(cat challenge)" --cacert-enc {ca_certificate} --cacert-sig {ca_certificate} '
+                f"--cacert root.crt{f' --cacert {issuer}.crt' if location.scep_ra else ''} --outform pem >scep.crt",
             ),
             _openssl(_with_challenge()),
             Command(
@@ -288,16 +288,16 @@ def _with_challenge() -> str:
     )
 
 
-def _ocsp(place: Location) -> Iterator[Endpoint]:
-    base = place.http or place.https
-    question = f"-issuer {place.issuer}.crt -cert device.crt"
+def _ocsp(location: Location) -> Iterator[Endpoint]:
+    base = location.http or location.https
+    question = f"-issuer {location.issuer}.crt -cert device.crt"
     yield Endpoint(
         "POST",
         "/ocsp",
         "Ask about a certificate; the answer is verified",
-        (_openssl(f"ocsp {question} -CAfile {place.issuer}-chain.pem -url {base}/ocsp"),),
+        (_openssl(f"ocsp {question} -CAfile {location.issuer}-chain.pem -url {base}/ocsp"),),
     )
-    trust = "" if place.http else "--cacert root.crt "
+    trust = "" if location.http else "--cacert root.crt "
     yield Endpoint(
         "GET",
         "/ocsp/BASE64",
@@ -313,16 +313,16 @@ def _ocsp(place: Location) -> Iterator[Endpoint]:
     )
 
 
-def _crl(place: Location) -> Iterator[Endpoint]:
-    base = place.http or place.https
-    trust = "" if place.http else "--cacert root.crt "
+def _crl(location: Location) -> Iterator[Endpoint]:
+    base = location.http or location.https
+    trust = "" if location.http else "--cacert root.crt "
     yield Endpoint(
         "GET",
         "/downloads/crl",
         "The default issuing CA's CRL, PEM",
         (_curl(f"{trust}--output crl.pem {base}/downloads/crl"),),
     )
-    for name in place.issuers:
+    for name in location.issuers:
         yield Endpoint(
             "GET",
             f"/crl/{name}.crl",
@@ -340,8 +340,8 @@ def _crl(place: Location) -> Iterator[Endpoint]:
         )
 
 
-def _rest(place: Location) -> Iterator[Endpoint]:
-    url = f"{place.https}/api/v1"
+def _rest(location: Location) -> Iterator[Endpoint]:
+    url = f"{location.https}/api/v1"
     trust = f"--cacert root.crt {_BEARER}"
     json = f"{trust} --header 'Content-Type: application/json'"
     pem = '"$(awk \'{printf "%s\\\\n", $0}\' device.csr)"'
@@ -406,21 +406,21 @@ def _rest(place: Location) -> Iterator[Endpoint]:
     )
 
 
-def _status(place: Location) -> Iterator[Endpoint]:
+def _status(location: Location) -> Iterator[Endpoint]:
     serial = "$(openssl x509 -in device.crt -noout -serial | cut -d= -f2)"
     yield Endpoint(
         "GET",
         "/status/SERIAL",
         "valid, revoked, expired or not found; the serial number in hexadecimal digits",
-        (_curl(f'--cacert root.crt "{place.https}/status/{serial}"'),),
+        (_curl(f'--cacert root.crt "{location.https}/status/{serial}"'),),
     )
     yield Endpoint(
         "GET",
         "/expired",
         "Ids of expired certificates",
-        (_curl(f"--cacert root.crt '{place.https}/expired?after=0&limit=1000'"),),
+        (_curl(f"--cacert root.crt '{location.https}/expired?after=0&limit=1000'"),),
     )
-    base = place.http or place.https
-    trust = "" if place.http else "--cacert root.crt "
+    base = location.http or location.https
+    trust = "" if location.http else "--cacert root.crt "
     yield Endpoint("GET", "/healthz", "Alive", (_curl(f"{trust}{base}/healthz"),))
     yield Endpoint("GET", "/readyz", "Whether it can work, and what can't", (_curl(f"{trust}{base}/readyz"),))

@@ -17,8 +17,8 @@ _MAXIMUM_NOTICE: Final = 400
 
 def cookie(name: str, value: str, *, seconds: int | None = None) -> bytes:
     """Return a Set-Cookie value; without *seconds* it is a session cookie."""
-    age = "" if seconds is None else f"; Max-Age={seconds}"
-    return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{age}".encode("ascii")
+    max_age = "" if seconds is None else f"; Max-Age={seconds}"
+    return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{max_age}".encode("ascii")
 
 
 def seal_notice(sealer: Sealer, text: str) -> str:

@@ -27,7 +27,7 @@ from pikachu.x509.text.csr import csr_text
 
 _LABEL: Final = "CERTIFICATE REQUEST"
 #: Maximum number of keys and of templates in a form; the others are selected on their own pages.
-_OFFERED: Final = 200
+_MAX_CHOICES: Final = 200
 _STATES: Final = {"pending": "warn", "signed": "good", "rejected": "bad"}
 #: Initial configuration in the form for a new CSR.
 EXAMPLE: Final = """\
@@ -137,7 +137,7 @@ class CSRsPages(Pages):
     # --- upload ---------------------------------------------------------------------------
 
     @page("GET", "/csrs/upload", audience=Audience.USER)
-    async def ask_upload(self, visit: PageRequest) -> PageReply:
+    async def upload_form(self, visit: PageRequest) -> PageReply:
         """Show the form for a file or a text (CSR-1)."""
         return HtmlPage("csrs/upload.html", {"form": {}})
 
@@ -185,7 +185,7 @@ class CSRsPages(Pages):
         keys = await self._offered_keys(visit, draft)
         if not draft.key and keys:
             draft = replace(draft, key=str(keys[0].id))
-        query = ListQuery(limit=_OFFERED, sort="name", filters={"usage": "req"})
+        query = ListQuery(limit=_MAX_CHOICES, sort="name", filters={"usage": "req"})
         templates = (await self._templates.list(visit.principal, query)).items
         preview, preview_error = await self._preview(visit, draft)
         context = {
@@ -199,7 +199,7 @@ class CSRsPages(Pages):
 
     async def _offered_keys(self, visit: PageRequest, draft: Draft) -> Sequence[StoredKey]:
         """Return the newest keys, with the selected one."""
-        keys = (await self._keys.list(visit.principal, ListQuery(limit=_OFFERED))).items
+        keys = (await self._keys.list(visit.principal, ListQuery(limit=_MAX_CHOICES))).items
         if draft.key and draft.key not in {str(key.id) for key in keys}:
             # A missing key can't be selected; the preview shows the error.
             with contextlib.suppress(NotFound, MalformedRequest):
@@ -236,7 +236,7 @@ class CSRsPages(Pages):
         return Download(pem(_LABEL, stored.der).encode(), b"application/x-pem-file", f"request-{stored.id}.csr")
 
     @page("GET", "/csrs/<id>/delete", audience=Audience.USER)
-    async def ask_delete(self, visit: PageRequest) -> PageReply:
+    async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for deleting."""
         return await self._delete_form(visit)
 

@@ -90,12 +90,12 @@ class DashboardPages(Pages):
         """Show the whole page; an anonymous user is redirected to ``/login``."""
         return HtmlPage("dashboard/page.html", await self._panels(visit.principal))
 
-    @page("GET", "/live/panels", audience=Audience.USER, quiet=True)
+    @page("GET", "/live/panels", audience=Audience.USER, background=True)
     async def panels(self, visit: PageRequest) -> PageReply:
         """Return the panels that change."""
         return HtmlPage("dashboard/panels.html", await self._panels(visit.principal))
 
-    @page("GET", "/live", audience=Audience.USER, quiet=True)
+    @page("GET", "/live", audience=Audience.USER, background=True)
     async def live(self, visit: PageRequest) -> PageReply:
         """Stream server-sent events: ``changed`` with the news, ``end`` when the session has ended."""
         session = visit.session

@@ -63,7 +63,7 @@ def excerpt(record: EventRecord) -> str:
     return text if len(text) <= _EXCERPT else text[: _EXCERPT - 1] + "\u2026"
 
 
-def _at(record: EventRecord) -> str:
+def _time_text(record: EventRecord) -> str:
     return rfc3339(record.at)
 
 
@@ -74,7 +74,7 @@ def _choices(types: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 EVENTS: Final[Table[EventRecord]] = Table(
     "events",
     (
-        Column("at", "Time", sort="at", text=_at),
+        Column("at", "Time", sort="at", text=_time_text),
         Column("actor", "User", text=lambda record: record.event.actor),
         Column("type", "Type", text=lambda record: record.event.type),
         Column("resource_type", "Resource", text=lambda record: record.event.resource_type),
@@ -96,7 +96,7 @@ def _user_events(name: str) -> Table[EventRecord]:
     return Table(
         name,
         (
-            Column("at", "Time", sort="at", text=_at),
+            Column("at", "Time", sort="at", text=_time_text),
             Column("user", "User", text=lambda record: record.event.resource_name),
             Column("type", "Type", text=lambda record: record.event.type),
             Column("actor", "Actor", text=lambda record: record.event.actor),
@@ -154,7 +154,7 @@ class EventsPages(Pages):
         """List the events of accounts and sign-ins (AUD-2)."""
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
-            return await self._inventory.events(visit.principal, _about_accounts(query))
+            return await self._inventory.events(visit.principal, _account_events_query(query))
 
         return await USER_EVENTS.reply(visit, fetch, "events/users.html", detail=_detail, excerpt=excerpt)
 
@@ -164,7 +164,7 @@ class EventsPages(Pages):
 
         async def fetch(query: ListQuery) -> ListPage[EventRecord]:
             account = visit.signed_in()
-            own = _about_accounts(query, resource_name=account.username)
+            own = _account_events_query(query, resource_name=account.username)
             return await self._inventory.events(visit.principal, replace(own, owner_id=account.id))
 
         return await ACCOUNT_EVENTS.reply(visit, fetch, "events/users.html", detail=_detail, excerpt=excerpt)
@@ -181,5 +181,5 @@ class EventsPages(Pages):
         return HtmlPage("events/verification.html", {"look": self._verification.last(visit.principal)})
 
 
-def _about_accounts(query: ListQuery, **more: str) -> ListQuery:
-    return replace(query, filters={**query.filters, **more, "resource_type": _USER})
+def _account_events_query(query: ListQuery, **filters: str) -> ListQuery:
+    return replace(query, filters={**query.filters, **filters, "resource_type": _USER})

@@ -10,7 +10,7 @@ from pikachu.help.guide import Guide
 from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply
 
-_LONGEST: int = 200
+_MAX_QUERY_LENGTH: int = 200
 _EXAMPLES = (
     "How do I revoke a certificate?",
     "How many certificates end soon?",
@@ -30,7 +30,7 @@ class HelpPages(Pages):
     @page("GET", "/help", audience=Audience.ANYONE)
     async def index(self, visit: PageRequest) -> PageReply:
         """Show the table of contents; with ``?q=`` the search results."""
-        query = visit.query.get("q", "").strip()[:_LONGEST]
+        query = visit.query.get("q", "").strip()[:_MAX_QUERY_LENGTH]
         hits = self._manual.search(query) if query else []
         return HtmlPage("help/index.html", {"pages": self._manual.pages, "q": query, "hits": hits})
 
@@ -50,7 +50,7 @@ class ChatPages(Pages):
         self._assistant = assistant
 
     @page("GET", "/chat", audience=Audience.USER)
-    async def ask(self, visit: PageRequest) -> PageReply:
+    async def form(self, visit: PageRequest) -> PageReply:
         """Show the form for a question."""
         return _chat(None, "")
 

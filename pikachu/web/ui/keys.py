@@ -84,10 +84,10 @@ class KeysPages(Pages):
         try:
             family = form.text("type")
             kind = key_name(family, form.text(f"choice-{family}"))
-            made = await self._keys.generate(visit.principal, form.text("name"), kind)
+            key = await self._keys.generate(visit.principal, form.text("name"), kind)
         except PikachuError as error:
             return _new_form(form, error)
-        return Redirect(f"/keys/{made.id}", notice="The key was made.")
+        return Redirect(f"/keys/{key.id}", notice="The key was made.")
 
     @page("GET", "/keys/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
@@ -103,7 +103,7 @@ class KeysPages(Pages):
         return Download(pem("PUBLIC KEY", key.spki).encode(), PEM_FILE, f"{key.name}-public.pem")
 
     @page("GET", "/keys/<id>/private", audience=Audience.USER)
-    async def ask_private(self, visit: PageRequest) -> PageReply:
+    async def private_key_form(self, visit: PageRequest) -> PageReply:
         """Show the notice that viewing the private key is recorded."""
         row = await self._row(visit)
         visit.require_confirmation()
@@ -118,7 +118,7 @@ class KeysPages(Pages):
         return HtmlPage("keys/private.html", {"row": row, "text": text})
 
     @page("GET", "/keys/<id>/download", audience=Audience.USER)
-    async def ask_download(self, visit: PageRequest) -> PageReply:
+    async def download_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the passphrase of the file."""
         row = await self._row(visit)
         visit.require_confirmation()
@@ -137,7 +137,7 @@ class KeysPages(Pages):
         return Download(text.encode(), PEM_FILE, f"{row.key.name}.pem")
 
     @page("GET", "/keys/<id>/delete", audience=Audience.USER)
-    async def ask_delete(self, visit: PageRequest) -> PageReply:
+    async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the objects that use the key (KEY-5)."""
         return await self._delete_form(visit)
 
@@ -159,7 +159,7 @@ class KeysPages(Pages):
     # --- PKCS#12 --------------------------------------------------------------------------
 
     @page("GET", "/certificates/<id>/pfx", audience=Audience.USER)
-    async def ask_pfx(self, visit: PageRequest) -> PageReply:
+    async def pfx_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the passphrase of the file (CRT-4)."""
         record = await self._inventory.certificate(visit.principal, visit.id)
         visit.require_confirmation()

@@ -44,6 +44,6 @@ def navigation(*, admin: bool) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def current(path: str) -> str:
     """Return the path of the menu entry that *path* lies at or below."""
-    known = ["/account", *(link[0] for _, links in _GROUPS for link in links)]
-    fitting = [one for one in known if path == one or (one != "/" and path.startswith(one + "/"))]
-    return max(fitting, key=len, default="/keys" if path == "/generate" else "")
+    paths = ["/account", *(link[0] for _, links in _GROUPS for link in links)]
+    matches = [one for one in paths if path == one or (one != "/" and path.startswith(one + "/"))]
+    return max(matches, key=len, default="/keys" if path == "/generate" else "")

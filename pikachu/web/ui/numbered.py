@@ -7,8 +7,8 @@ from typing import Final
 
 from pikachu.core.errors import BadTemplate, PikachuError
 
-_WHOLE: Final = 120
-_AROUND: Final = 12
+_MAX_WHOLE_LINES: Final = 120
+_CONTEXT_LINES: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ def numbered(text: str, error: PikachuError | None) -> tuple[Line, ...]:
         return ()
     lines = text.split("\n")
     first, last = 1, len(lines)
-    if last > _WHOLE:
-        first, last = max(1, error.line - _AROUND), min(last, error.line + _AROUND)
+    if last > _MAX_WHOLE_LINES:
+        first, last = max(1, error.line - _CONTEXT_LINES), min(last, error.line + _CONTEXT_LINES)
     reason = error.public.partition(": ")[2]
     return tuple(
         Line(number, lines[number - 1], reason if number == error.line else "") for number in range(first, last + 1)

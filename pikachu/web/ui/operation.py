@@ -15,10 +15,10 @@ from pikachu.web.ui.responses import HtmlPage, PageReply, RawBody
 
 _SIZES: Final = (50, 100, 200, 500, 1000, 2000)
 _DEFAULT_SIZE: Final = 200
-_DEFAULT_EVERY: Final = 10
-_LONGEST: Final = 3600
+_DEFAULT_INTERVAL_SECONDS: Final = 10
+_MAX_INTERVAL_SECONDS: Final = 3600
 # The page's own requests would push all other lines out of sight.
-_OWN: Final = "/logs/lines"
+_LINES_PATH: Final = "/logs/lines"
 
 
 class OperationPages(Pages):
@@ -45,15 +45,15 @@ class OperationPages(Pages):
         """Show the end of the log, which the script refreshes and the form reloads (UI-9)."""
         keyword = visit.query.get("q", "").strip()
         size = _number(visit, "lines", _DEFAULT_SIZE)
-        every = max(1, min(_number(visit, "every", _DEFAULT_EVERY), _LONGEST))
+        interval = max(1, min(_number(visit, "every", _DEFAULT_INTERVAL_SECONDS), _MAX_INTERVAL_SECONDS))
         context: dict[str, object] = {
             "keyword": keyword,
             "size": size,
             "sizes": [(one, str(one)) for one in sorted({*_SIZES, size})],
-            "every": every,
+            "every": interval,
             "file": self._operation.log_file(visit.principal),
-            "clear": f"/logs?{urlencode({'lines': size, 'every': every})}",
-            "source": f"{_OWN}?{urlencode({'lines': size, 'q': keyword})}",
+            "clear": f"/logs?{urlencode({'lines': size, 'every': interval})}",
+            "source": f"{_LINES_PATH}?{urlencode({'lines': size, 'q': keyword})}",
             "lines": (),
         }
         try:
@@ -65,7 +65,7 @@ class OperationPages(Pages):
             return HtmlPage.form("operation/logs.html", context, error)
         return HtmlPage("operation/logs.html", context)
 
-    @page("GET", _OWN, audience=Audience.ADMIN, quiet=True)
+    @page("GET", _LINES_PATH, audience=Audience.ADMIN, background=True)
     async def lines(self, visit: PageRequest) -> PageReply:
         """Return the lines as JSON, for the script of the page."""
         keyword = visit.query.get("q", "").strip()
@@ -74,7 +74,7 @@ class OperationPages(Pages):
         return RawBody(json.dumps({"lines": document}).encode(), b"application/json")
 
     async def _lines(self, visit: PageRequest, size: int, keyword: str) -> list[LogLine]:
-        return await self._operation.log(visit.principal, size, keyword, without=_OWN)
+        return await self._operation.log(visit.principal, size, keyword, without=_LINES_PATH)
 
 
 def _number(visit: PageRequest, name: str, default: int) -> int:

@@ -121,7 +121,7 @@ class Page:
     audience: Audience
     name: str
     serve: Serve
-    quiet: bool = False
+    background: bool = False
 
     def admit(self, principal: Principal) -> None:
         """Check that the principal may see the page at all.
@@ -137,14 +137,14 @@ class Page:
             raise NotAuthorized("this page is for admins only")
 
 
-def page(method: str, path: str, *, audience: Audience, quiet: bool = False) -> Callable[[Serve], Page]:
+def page(method: str, path: str, *, audience: Audience, background: bool = False) -> Callable[[Serve], Page]:
     """Return a decorator that turns a coroutine method ``(self, visit) -> PageReply`` into a page.
 
-    :param quiet: a script requests it, so it does not count as activity (USR-3, automatic sign-out).
+    :param background: a script requests it, so it does not count as activity (USR-3, automatic sign-out).
     """
 
     def declare(serve: Serve) -> Page:
-        return Page(method, path, audience, serve.__qualname__.replace("Pages.", "."), serve, quiet)
+        return Page(method, path, audience, serve.__qualname__.replace("Pages.", "."), serve, background)
 
     return declare
 

@@ -27,7 +27,7 @@ _RSA_SIZES: Final = ("RSA/2048", "RSA/3072", "RSA/4096")
 #: Key types in the form: families first.
 KEY_CHOICES: Final = ("RSA", *_RSA_SIZES, *(one for one in KEY_LIMITS if one != "RSA"))
 _FAMILIES: Final = ("RSA", "EC", "PQC")
-_TEMPLATES_OFFERED: Final = 200
+_MAX_TEMPLATE_CHOICES: Final = 200
 _LABELS: Final = {
     "name": "Name",
     "days": "Validity (days)",
@@ -142,10 +142,10 @@ class PoliciesPages(Pages):
         if visit.form.text("action") == "load":
             return await self._loaded(visit, None)
         try:
-            made = await self._policies.add(visit.principal, _policy(visit.form, Policy(0, "", 0, "")))
+            policy = await self._policies.add(visit.principal, _policy(visit.form, Policy(0, "", 0, "")))
         except PikachuError as error:
-            return await self._again(visit, error, None)
-        return Redirect(f"/policies/{made.id}", notice=f"The policy {made.name} was made.")
+            return await self._redisplayed(visit, error, None)
+        return Redirect(f"/policies/{policy.id}", notice=f"The policy {policy.name} was made.")
 
     @page("GET", "/policies/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
@@ -174,13 +174,13 @@ class PoliciesPages(Pages):
                     policy = replace(policy, system=row.policy.system)
             changed = await self._policies.update(visit.principal, policy, expected=visit.form.versions())
         except EditConflict as error:
-            return await self._again(visit, error, await self._row(visit))
+            return await self._redisplayed(visit, error, await self._row(visit))
         except PikachuError as error:
-            return await self._again(visit, error, row)
+            return await self._redisplayed(visit, error, row)
         return Redirect(f"/policies/{changed.id}", notice=f"The policy {changed.name} was saved.")
 
     @page("GET", "/policies/<id>/delete", audience=Audience.USER)
-    async def ask(self, visit: PageRequest) -> PageReply:
+    async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 
@@ -222,7 +222,7 @@ class PoliciesPages(Pages):
             return await self._form(visit, values, names, keys, error, row=row)
         return await self._form(visit, values, names, keys, row=row)
 
-    async def _again(self, visit: PageRequest, error: PikachuError, row: Row | None) -> PageReply:
+    async def _redisplayed(self, visit: PageRequest, error: PikachuError, row: Row | None) -> PageReply:
         values = _submitted_values(visit.form)
         if row is not None and isinstance(error, EditConflict):
             # Submitted again, the form replaces the version that is shown beside it.
@@ -239,7 +239,7 @@ class PoliciesPages(Pages):
         *,
         row: Row | None = None,
     ) -> PageReply:
-        query = ListQuery(limit=_TEMPLATES_OFFERED, sort="name", filters={"usage": "ext"})
+        query = ListQuery(limit=_MAX_TEMPLATE_CHOICES, sort="name", filters={"usage": "ext"})
         templates = (await self._templates.list(visit.principal, query)).items
         issuers = [(name, name.upper()) for name in self._issuers.current]
         conflict = row is not None and isinstance(error, EditConflict)
@@ -342,14 +342,14 @@ def _submitted_values(form: Form) -> dict[str, str]:
     return {name: value for name, value in form.values.items() if name not in ("csrf", "keys")}
 
 
-def _policy(form: Form, before: Policy) -> Policy:
+def _policy(form: Form, current: Policy) -> Policy:
     """Return the policy with the values of the form.
 
     :raises MalformedRequest: naming the field.
     """
     names = tuple(name for line in form.whole_text("names").split("\n") if (name := line.strip()))
     return replace(
-        before,
+        current,
         name=form.text("name"),
         days=form.number("days"),
         extensions=form.whole_text("extensions"),

@@ -33,7 +33,7 @@ from pikachu.x509.pem import pem
 
 _MAXIMUM_PENDING: Final = 100
 _MAXIMUM_POLICIES: Final = 1000
-_BEGINNING: Final = "-----BEGIN CERTIFICATE REQUEST-----\n…"
+_PLACEHOLDER: Final = "-----BEGIN CERTIFICATE REQUEST-----\n…"
 
 
 ISSUED: Final[Table[Row]] = Table(
@@ -219,7 +219,7 @@ class RAPages(Pages):
             "issuers": self._issuer_choices(),
             "default_policy": self._policies.default(actor),
             "waiting": await self._inventory.waiting(actor),
-            "placeholder": _BEGINNING,
+            "placeholder": _PLACEHOLDER,
             "table": ISSUED.show(visit, query, issued, await self._prepare(visit)(issued.items)),
         }
         return HtmlPage.form("ra/sign.html", context, error)

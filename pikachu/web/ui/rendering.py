@@ -59,12 +59,12 @@ def duration(value: timedelta | None) -> str:
     if value is None:
         return "\u2013"
     left = int(value.total_seconds())
-    parts = []
+    units = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, length)
         if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2]) or "0 s"
+            units.append(f"{count} {unit}")
+    return " ".join(units[:2]) or "0 s"
 
 
 @pass_context

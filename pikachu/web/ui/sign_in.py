@@ -21,25 +21,25 @@ class SignInPages(Pages):
     @page("GET", "/login", audience=Audience.ANYONE)
     async def form(self, visit: PageRequest) -> PageReply:
         """Show the form; a signed-in user is redirected."""
-        following = own_path(visit.query.get("next", "/"))
-        return Redirect(following) if visit.session is not None else self._form(visit, following)
+        return_path = own_path(visit.query.get("next", "/"))
+        return Redirect(return_path) if visit.session is not None else self._form(visit, return_path)
 
     @page("POST", "/login", audience=Audience.ANYONE)
     async def login(self, visit: PageRequest) -> PageReply:
         """Start a session with a new secret."""
-        following = own_path(visit.form.text("next", "/"))
+        return_path = own_path(visit.form.text("next", "/"))
         username = visit.form.text("username")
         try:
             password = visit.form.whole_text("password")
             _, secret = await self._sessions.login(username, password, visit.address, visit.agent)
         except PikachuError as error:
-            return self._form(visit, following, username, error)
-        return await self._begun(visit, secret, following)
+            return self._form(visit, return_path, username, error)
+        return await self._session_started(visit, secret, return_path)
 
     @page("POST", "/login/certificate", audience=Audience.ANYONE)
     async def login_by_certificate(self, visit: PageRequest) -> PageReply:
         """Start a session of the account that the TLS client certificate is bound to."""
-        following = own_path(visit.form.text("next", "/"))
+        return_path = own_path(visit.form.text("next", "/"))
         transport = visit.request.transport
         presented = required_certificate(transport)
         try:
@@ -49,27 +49,27 @@ class SignInPages(Pages):
                 presented, visit.address, visit.agent, peer_intermediates(transport)
             )
         except PikachuError as error:
-            return self._form(visit, following, "", error)
-        return await self._begun(visit, secret, following)
+            return self._form(visit, return_path, "", error)
+        return await self._session_started(visit, secret, return_path)
 
-    async def _begun(self, visit: PageRequest, secret: str, following: str) -> PageReply:
+    async def _session_started(self, visit: PageRequest, secret: str, return_path: str) -> PageReply:
         if visit.session is not None:
             await self._sessions.logout(visit.session, visit.signed_in())
         visit.cookies.append(cookie(SESSION, secret))
-        return Redirect(following)
+        return Redirect(return_path)
 
     def _form(
-        self, visit: PageRequest, following: str, username: str = "", error: PikachuError | None = None
+        self, visit: PageRequest, return_path: str, username: str = "", error: PikachuError | None = None
     ) -> PageReply:
         context = {
-            "next": following,
+            "next": return_path,
             "username": username,
             "has_certificate": required_certificate(visit.request.transport) is not None,
         }
         return HtmlPage.form("people/login.html", context, error)
 
     @page("GET", "/logout", audience=Audience.ANYONE)
-    async def ask_logout(self, visit: PageRequest) -> PageReply:
+    async def logout_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation: a link on another site must not end a session (INT-4, UI-5)."""
         return Redirect("/login") if visit.session is None else HtmlPage("people/logout.html")
 
@@ -82,18 +82,18 @@ class SignInPages(Pages):
         return Redirect("/login", notice="You are signed out.")
 
     @page("GET", "/confirm", audience=Audience.USER)
-    async def ask(self, visit: PageRequest) -> PageReply:
+    async def confirmation_form(self, visit: PageRequest) -> PageReply:
         """Show the form for the password."""
         return HtmlPage("people/confirm.html", {"next": own_path(visit.query.get("next", "/"))})
 
     @page("POST", "/confirm", audience=Audience.USER)
     async def confirm(self, visit: PageRequest) -> PageReply:
         """Record the confirmation."""
-        following = own_path(visit.form.text("next", "/"))
+        return_path = own_path(visit.form.text("next", "/"))
         assert visit.session is not None  # noqa: S101 - Audience.USER ensures it
         try:
             password = visit.form.whole_text("password")
             await self._sessions.confirm(visit.principal, visit.session, password)
         except PikachuError as error:
-            return HtmlPage.form("people/confirm.html", {"next": following}, error)
-        return Redirect(following)
+            return HtmlPage.form("people/confirm.html", {"next": return_path}, error)
+        return Redirect(return_path)

@@ -26,7 +26,7 @@ _TYPES: Final = MappingProxyType(
         ".png": b"image/png",
     }
 )
-_KEPT: Final = b"public, max-age=31536000, immutable"
+_IMMUTABLE: Final = b"public, max-age=31536000, immutable"
 
 
 class StaticFiles(Resource):
@@ -56,7 +56,7 @@ class StaticFiles(Resource):
         else:
             current = request.uri.endswith(b"?v=" + self._digests[name].encode("ascii"))
             headers = {
-                b"Cache-Control": _KEPT if current else b"no-cache",
+                b"Cache-Control": _IMMUTABLE if current else b"no-cache",
                 b"X-Content-Type-Options": b"nosniff",
             }
             send(request, HTTPStatus.OK, _TYPES[Path(name).suffix], body, headers)

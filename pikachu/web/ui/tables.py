@@ -193,8 +193,8 @@ class Table(Generic[T]):
         if query.limit != DEFAULT_SIZE:
             state["limit"] = str(query.limit)
 
-        def link(**more: str) -> str:
-            return f"{path}?{urlencode({**state, **more})}"
+        def link(**parameters: str) -> str:
+            return f"{path}?{urlencode({**state, **parameters})}"
 
         at = visit.query.get("at", "")
         first = int(at) if query.cursor is not None and _NUMBER.fullmatch(at) and int(at) > 0 else 1
@@ -226,8 +226,8 @@ class Table(Generic[T]):
         if query.sort.removeprefix("-") == column.sort:
             order = "descending" if query.sort.startswith("-") else "ascending"
         # A click reverses the order; without a selected order the newest come first.
-        following = f"-{column.sort}" if order == "ascending" or (not order and column.sort == "id") else column.sort
-        return Heading(column.label, column.name, link(sort=following), order)
+        next_sort = f"-{column.sort}" if order == "ascending" or (not order and column.sort == "id") else column.sort
+        return Heading(column.label, column.name, link(sort=next_sort), order)
 
     def csv_columns(self, visit: PageRequest) -> list[Column]:
         """Return the columns of the CSV."""
@@ -254,7 +254,7 @@ class CSVResource(Resource):
         self._query = query
         self._fetch = fetch
         self._prepare = prepare
-        self._room: Deferred[None] | None = None
+        self._resumed: Deferred[None] | None = None
 
     def render(self, request: BoundedRequest) -> int:
         """Start streaming; a failure aborts the connection, so that no client mistakes a part for the whole."""
@@ -296,22 +296,22 @@ class CSVResource(Resource):
             request.write(_lines([[_cell(column, item) for column in self._columns] for item in items]))
             if page.next_cursor is None:
                 break
-            if self._room is not None:
-                await self._room
+            if self._resumed is not None:
+                await self._resumed
             query = replace(query, cursor=page.next_cursor)
         request.unregisterProducer()
         request.finish()
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """Pause: the send buffer is full."""
-        if self._room is None:
-            self._room = Deferred()
+        if self._resumed is None:
+            self._resumed = Deferred()
 
     def resumeProducing(self) -> None:  # noqa: N802 - Twisted's name
         """Resume: the send buffer has room."""
-        room, self._room = self._room, None
-        if room is not None and not room.called:
-            room.callback(None)
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.called:
+            resumed.callback(None)
 
     def stopProducing(self) -> None:  # noqa: N802 - Twisted's name
         """Do nothing: notifyFinish reports the lost connection."""

@@ -97,9 +97,9 @@ class TemplatesPages(Pages):
         copied = visit.query.get("copy", "")
         values = {"name": "", "profile_type": "", "content": _SAMPLE}
         if copied.isascii() and copied.isdecimal() and len(copied) < 19:
-            other = await self._templates.get(visit.principal, int(copied))
-            name = f"{other.name} (copy)"[:128]
-            values = {"name": name, "profile_type": other.profile_type, "content": other.content}
+            original = await self._templates.get(visit.principal, int(copied))
+            name = f"{original.name} (copy)"[:128]
+            values = {"name": name, "profile_type": original.profile_type, "content": original.content}
         return self._form(visit, values)
 
     @page("POST", "/templates/new", audience=Audience.USER)
@@ -111,10 +111,10 @@ class TemplatesPages(Pages):
                 return await self._checked(visit, content, None)
             form = visit.form
             draft = TemplateDraft(form.text("name"), form.text("profile_type"), content, form.flag("system"))
-            made = await self._templates.add(visit.principal, draft)
+            template = await self._templates.add(visit.principal, draft)
         except PikachuError as error:
             return self._form(visit, visit.form.values, error)
-        return Redirect(f"/templates/{made.id}", notice="The certificate template was saved.")
+        return Redirect(f"/templates/{template.id}", notice="The certificate template was saved.")
 
     @page("GET", "/templates/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
@@ -159,7 +159,7 @@ class TemplatesPages(Pages):
         return Redirect(f"/templates/{visit.id}", notice="The certificate template was saved.")
 
     @page("GET", "/templates/<id>/delete", audience=Audience.USER)
-    async def ask(self, visit: PageRequest) -> PageReply:
+    async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word."""
         return await self._delete_form(visit)
 

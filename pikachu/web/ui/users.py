@@ -176,7 +176,7 @@ class UsersPages(Pages):
     async def add(self, visit: PageRequest) -> PageReply:
         """Add a local account in the state pending."""
         try:
-            password = self._twice(visit)
+            password = self._repeated_password(visit)
             account = await self._accounts.add_user(
                 visit.principal,
                 visit.form.text("username"),
@@ -191,18 +191,18 @@ class UsersPages(Pages):
         return Redirect(f"/users/{account.id}", notice=notice)
 
     def _form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
-        filled = visit.form.values
+        values = visit.form.values
         context = {
-            "username": filled.get("username", "")[:64],
-            "email": filled.get("email", "")[:254],
-            "role": filled.get("role", "user"),
+            "username": values.get("username", "")[:64],
+            "email": values.get("email", "")[:254],
+            "role": values.get("role", "user"),
             "roles": ROLES,
             "minimum": self._minimum,
         }
         return HtmlPage.form("users/new.html", context, error)
 
     @staticmethod
-    def _twice(visit: PageRequest) -> str:
+    def _repeated_password(visit: PageRequest) -> str:
         password = visit.form.whole_text("password")
         if password != visit.form.whole_text("confirmation"):
             raise MalformedRequest("the two passwords differ; type the same one twice")
@@ -238,7 +238,7 @@ class UsersPages(Pages):
         return account
 
     @page("GET", "/users/<id>/edit", audience=Audience.ADMIN)
-    async def ask_edit(self, visit: PageRequest) -> PageReply:
+    async def edit_form(self, visit: PageRequest) -> PageReply:
         """Show the form for e-mail and role."""
         account = await self._account(visit)
         return self._edit(account, account.email, account.role.value, str(version_of(account)))
@@ -278,7 +278,7 @@ class UsersPages(Pages):
         return HtmlPage.form("users/edit.html", context, error)
 
     @page("GET", "/users/<id>/password", audience=Audience.ADMIN)
-    async def ask_password(self, visit: PageRequest) -> PageReply:
+    async def password_form(self, visit: PageRequest) -> PageReply:
         """Show the form for a new password."""
         return self._password(await self._account(visit))
 
@@ -287,7 +287,7 @@ class UsersPages(Pages):
         """Set the password and end all sessions of the account."""
         account = await self._account(visit)
         try:
-            await self._accounts.reset_password(visit.principal, account.id, self._twice(visit))
+            await self._accounts.reset_password(visit.principal, account.id, self._repeated_password(visit))
         except PikachuError as error:
             return self._password(account, error)
         return Redirect(f"/users/{account.id}", notice=f"The password of {account.username} is reset.")
@@ -301,7 +301,7 @@ class UsersPages(Pages):
         return HtmlPage.form("users/password.html", context, error)
 
     @page("GET", "/users/<id>/delete", audience=Audience.ADMIN)
-    async def ask_delete(self, visit: PageRequest) -> PageReply:
+    async def delete_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for deleting."""
         return await self._delete(visit, await self._account(visit))
 
@@ -319,9 +319,11 @@ class UsersPages(Pages):
         return Redirect("/users", notice=f"The user {account.username} is deleted.{_revoked(revoke, valid)}")
 
     async def _delete(self, visit: PageRequest, account: Account, error: PikachuError | None = None) -> PageReply:
-        return HtmlPage.form("users/delete.html", {"account": account, **await self._holdings(visit, account)}, error)
+        return HtmlPage.form(
+            "users/delete.html", {"account": account, **await self._revocation_context(visit, account)}, error
+        )
 
-    async def _holdings(self, visit: PageRequest, account: Account) -> dict[str, object]:
+    async def _revocation_context(self, visit: PageRequest, account: Account) -> dict[str, object]:
         valid = await self._accounts.valid_certificates(visit.principal, account.id)
         return {
             "valid": valid,
@@ -331,10 +333,10 @@ class UsersPages(Pages):
         }
 
     @page("GET", "/users/<id>/<name>", audience=Audience.ADMIN)
-    async def ask(self, visit: PageRequest) -> PageReply:
+    async def action_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation of an action: approve, activate, suspend, deactivate, logout."""
         action = _action(visit)
-        return await self._ask(visit, await self._account(visit), action)
+        return await self._confirmation(visit, await self._account(visit), action)
 
     @page("POST", "/users/<id>/<name>", audience=Audience.ADMIN)
     async def act(self, visit: PageRequest) -> PageReply:
@@ -348,14 +350,14 @@ class UsersPages(Pages):
             valid = 0 if revoke is None else await self._accounts.valid_certificates(visit.principal, account.id)
             await action.work(self._accounts, self._sessions, visit.principal, account.id, revoke)
         except PikachuError as error:
-            return await self._ask(visit, account, action, error)
+            return await self._confirmation(visit, account, action, error)
         return Redirect(f"/users/{account.id}", notice=f"{account.username} {action.done}.{_revoked(revoke, valid)}")
 
-    async def _ask(
+    async def _confirmation(
         self, visit: PageRequest, account: Account, action: Action, error: PikachuError | None = None
     ) -> PageReply:
-        holdings = await self._holdings(visit, account) if action.revocable else {"valid": 0}
-        return HtmlPage.form("users/act.html", {"account": account, "action": action, **holdings}, error)
+        certificates = await self._revocation_context(visit, account) if action.revocable else {"valid": 0}
+        return HtmlPage.form("users/act.html", {"account": account, "action": action, **certificates}, error)
 
     @page("POST", "/users/<id>/sessions/<number>/end", audience=Audience.ADMIN)
     async def end_session(self, visit: PageRequest) -> PageReply:
