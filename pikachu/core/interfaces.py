@@ -1,4 +1,4 @@
-"""The boundaries between rooms, as structural types (``typing.Protocol``; see docs/adr/0002).
+"""The boundaries between layers, as structural types (``typing.Protocol``; see docs/adr/0002).
 
 Every method that may wait returns a Deferred.  One store method is one transaction.
 """

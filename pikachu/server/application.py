@@ -1,4 +1,4 @@
-"""The rooms below HTTP, put together: what ``pikachu.server.composition`` builds and outlets are made from."""
+"""Everything below HTTP, as ``pikachu.server.composition`` builds it; only the server and the commands hold it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from pikachu.x509.certificate import Certificate
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """Where work goes that would block the reactor: each kind has threads of its own.
+    """The worker pools for work that would block the reactor, one for each kind of work.
 
     :param signing: signatures that take longer than a hop to a thread.
     :param passwords: Argon2, which takes 30 ms and 64 MiB each.
@@ -63,7 +63,7 @@ class Pools:
     policies: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
-        """Those that are started and stopped with the server."""
+        """Return the pools that start and stop with the server."""
         pools = (
             self.signing,
             self.passwords,
@@ -79,7 +79,7 @@ class Pools:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """RA, CA and VA with what they use."""
+    """RA, CA and VA with the objects that they use."""
 
     config: Configuration
     clock: IClock

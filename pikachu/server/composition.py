@@ -1,4 +1,4 @@
-"""Builds the rooms below HTTP from a configuration: for the server, and for each command of ``pikachu``.
+"""Builds the application from a configuration, for the server and for each command of ``pikachu``.
 
 Everything here that can fail does so at once, with a ConfigError of one line, before anything listens.
 """
@@ -76,7 +76,7 @@ class SafetySettings:
 
 
 def threaded_pools(reactor: IThreadCaller) -> Pools:
-    """The server's pools."""
+    """Return the server's pools."""
     processors = os.cpu_count() or 1
     return Pools(
         WorkerPool("signing", reactor, processors, queue=2000),
@@ -92,20 +92,20 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
 
 
 def immediate_pools() -> Pools:
-    """For commands: everything is done at once."""
+    """Return pools for commands, which run everything at once."""
     pool = ImmediatePool()
     return Pools(pool, pool, pool, pool, pool, pool, pool, pool)
 
 
 def database_url(config: Configuration) -> str:
-    """The SQLAlchemy URL of the database."""
+    """Return the SQLAlchemy URL of the database."""
     if config.database.url is not None:
         return config.database.url.reveal()
     return f"sqlite:///{config.paths.db_path}"
 
 
 def secret_key(config: Configuration, warn: Warn) -> bytes:
-    """SECRET_KEY, from the configuration or its file.
+    """Return SECRET_KEY, from the configuration or its file.
 
     :raises ConfigError: when the file is missing, too short, or readable by others, or is being replaced.
     """
@@ -119,7 +119,7 @@ def secret_key(config: Configuration, warn: Warn) -> bytes:
 
 
 def check_sealed(store: Store, sealer: Sealer, warn: Warn) -> None:
-    """Warn where what is stored was sealed under another SECRET_KEY."""
+    """Warn when stored values were sealed under another SECRET_KEY."""
     for value in store.newest_sealed():
         try:
             open_sealed(sealer, value)
@@ -131,7 +131,7 @@ def check_sealed(store: Store, sealer: Sealer, warn: Warn) -> None:
 
 
 def present_secret_key(config: Configuration, warn: Warn) -> bytes:
-    """The same, whether or not a new one lies beside it.
+    """Return SECRET_KEY even while `pikachu rekey` is replacing it.
 
     :raises ConfigError: when the file is missing, too short, or readable by others.
     """
@@ -147,7 +147,7 @@ def present_secret_key(config: Configuration, warn: Warn) -> bytes:
 
 
 def passphrase(path: Path | None, setting: str) -> bytes | None:
-    """The first line of a passphrase file."""
+    """Return the first line of a passphrase file."""
     if path is None:
         return None
     lines = read_file(path, setting).splitlines()
@@ -157,7 +157,7 @@ def passphrase(path: Path | None, setting: str) -> bytes | None:
 
 
 def ca_files(config: Configuration, files: IssuerFiles) -> CAFiles:
-    """Where an issuing CA of files lies.
+    """Return the paths of an issuing CA whose key is a file.
 
     :raises ConfigError: when the key or the certificate is not configured.
     """
@@ -177,7 +177,7 @@ def ca_files(config: Configuration, files: IssuerFiles) -> CAFiles:
 
 
 def check_folders(config: Configuration) -> None:
-    """That what a server makes while it runs can be written where the configuration says.
+    """Check that the configured folders can be written.
 
     Nothing is made here: twistd may be about to become another user.
 
@@ -209,7 +209,7 @@ def growing_folders(config: Configuration) -> dict[str, Path]:
 def load_generations(
     config: Configuration, store: Store, pools: Pools, clock: IClock, warn: Warn
 ) -> tuple[Generations, IssuingCAs]:
-    """Every issuing CA that is configured, checked (INIT-4), with its former and its announced generations.
+    """Load and check every configured issuing CA (INIT-4), with its previous and its announced generations.
 
     :raises ConfigError: one line for the first thing that is wrong.
     """
@@ -228,7 +228,7 @@ def load_generations(
 
 
 def load_root_certificate(config: Configuration, issuers: IssuingCAs) -> Certificate | None:
-    """The root's certificate, which is offered as the trust anchor; ``None`` where none is named.
+    """Load the root's certificate, the trust anchor; None when the configuration names none.
 
     :raises ConfigError: when no issuing CA's chain ends in its key.
     """
@@ -254,7 +254,7 @@ def load_root(
     clock: IClock,
     warn: Warn,
 ) -> IssuingCA | None:
-    """The root with its key, when that is here: its CRL is made here then.
+    """Load the root with its key when the key is here, so that its CRL is made here.
 
     :raises ConfigError: when the key and the certificate don't belong together.
     """
@@ -277,7 +277,7 @@ def load_root(
 
 
 def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
-    """The further CAs of ``client_ca``: a file, or all files of a folder.
+    """Load the further CAs of ``client_ca``: a file, or all files of a folder.
 
     :raises ConfigError: when one can't be read.
     """
@@ -300,7 +300,7 @@ def build(
     warn: Warn,
     safety: SafetySettings | None = None,
 ) -> Application:
-    """Open the database, load the keys, and put the rooms together.
+    """Open the database, load the keys, and build the application.
 
     :param reactor: whose threads the database works in; ``None``: in the caller's own.
     :param process: names who signs, in stored intents.

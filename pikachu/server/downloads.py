@@ -1,4 +1,4 @@
-"""What anyone may read, on the HTTP and HTTPS listeners."""
+"""Downloads and health checks for anyone, on the HTTP and HTTPS listeners."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTHING: Mapping[str, Check | None] = MappingProxyType({})
 
 
 def download_tree(app: Application, checks: Mapping[str, Check | None] = _NOTHING) -> dict[bytes, IResource]:
-    """The resources by the first segment of their paths.
+    """Build the resources, by the first segment of their paths.
 
     :param checks: further ones for ``/readyz``, or in place of those made here, by name: ``database``, ``signer``,
         ``vault``, ``ldap``.

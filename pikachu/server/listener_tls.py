@@ -1,4 +1,4 @@
-"""The TLS settings of listeners, built over a core: they trust each generation of the issuing CAs as it comes."""
+"""The TLS settings of listeners, which trust each generation of the issuing CAs as it comes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Listening, in the clear and with TLS: what can't work is said in one line, and TLS can be renewed while running."""
+"""Listeners, plain and TLS: errors take one line, and TLS certificates are renewed while running."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TLS_READ_SIZE: Final = 8 * 1024
 
 
 class ClientCertificates(Enum):
-    """What a listener wants of its clients."""
+    """Whether a listener asks its clients for a certificate."""
 
     NONE = "none"
     OPTIONAL = "optional"
@@ -99,7 +99,7 @@ class TLSContextSource:
         self._context = self._make_context(self._identity)
 
     def reload(self) -> None:
-        """Read the files again; connections that exist keep what they have.
+        """Read the files again; existing connections keep their certificates.
 
         :raises ConfigError: and what was in force stays.
         """
@@ -108,12 +108,12 @@ class TLSContextSource:
         self._identity = identity
 
     def trust_new_authorities(self) -> None:
-        """Accept the certificates of authorities that have come since; no file is read, so nothing in one can fail."""
+        """Trust the issuing CAs that were added since; reads no file, so no file can make it fail."""
         if self._clients is not ClientCertificates.NONE:
             self._context = self._make_context(self._identity)
 
     def serverConnectionForTLS(self, protocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N802 - Twisted's name
-        """The TLS side of a new connection."""
+        """Return the TLS side of a new connection."""
         return SSL.Connection(self._context, None)
 
     def _make_context(self, identity: _Identity) -> SSL.Context:
@@ -248,10 +248,10 @@ def _reason(error: SSL.Error) -> str:
 
 
 class _TLSTransport(BufferingTLSTransport):
-    """TLS that is read in small portions: what is read in one turn of the reactor is decrypted in that turn."""
+    """TLS read in small portions: each turn of the reactor decrypts all that it reads."""
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
-        """Limit what is read at a time; a record may hold a single byte."""
+        """Limit the bytes read at a time; a record may contain a single byte."""
         transport.bufferSize = TLS_READ_SIZE
         super().makeConnection(transport)
 
@@ -263,7 +263,7 @@ class TLSFactory(TLSMemoryBIOFactory):
 
 
 class ListenerService(Service):
-    """One listener; it binds before privileges are dropped, and a port that can't be had is an error.
+    """A listener that binds before privileges are dropped; a port that is taken is an error.
 
     :param setting: the port's setting as messages name it, such as ``[HTTPS] port``.
     :param port: 1 to 65535; the caller leaves out a listener that is turned off.
@@ -296,7 +296,7 @@ class ListenerService(Service):
         self.ports: list[IListeningPort] = []
 
     def probe(self) -> None:
-        """Find out whether the address can be bound, and leave it unbound.
+        """Check that the address can be bound, without binding it.
 
         Called while the configuration is checked, it turns a busy port into one clean line before anything starts.
 
@@ -328,7 +328,7 @@ class ListenerService(Service):
             _log.info("{name} listens on {host} port {port}", name=self._title, host=where.host, port=where.port)
 
     def startService(self) -> None:
-        """Bind, when nobody called :meth:`privilegedStartService`."""
+        """Bind, unless :meth:`privilegedStartService` already did."""
         self.privilegedStartService()
         super().startService()
 
@@ -348,7 +348,7 @@ class ListenerService(Service):
         return self._reactor.listenTCP(self._port, self._factory, backlog=512, interface=interface)
 
     def stopService(self) -> Deferred[None]:
-        """Accept no more, and finish what is in flight; fails when a port could not be closed."""
+        """Stop accepting, and finish requests in flight; fails when a port could not be closed."""
         super().stopService()
         ports, self.ports = self.ports, []
         drain = getattr(self._site, "drain", None)

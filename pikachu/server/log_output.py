@@ -51,7 +51,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def level_number(name: str) -> int:
-    """The number of a level's name, in either case; ``WARN`` is understood.
+    """Return the number of a level's name, in either case; ``WARN`` is understood.
 
     :raises ConfigError: another name.
     """
@@ -63,14 +63,14 @@ def level_number(name: str) -> int:
 
 
 def event_level(event: LogEvent) -> int:
-    """The number of an event's level; events of old make are INFO."""
+    """Return the number of an event's level; events without one are INFO."""
     if event.get("log_below_debug"):
         return LEVELS["TRACE"]
     return _NUMBERS.get(event.get("log_level"), LEVELS["INFO"])
 
 
 def redact(text: str) -> str:
-    """*text* without what looks like a private key, a password or a token."""
+    """Return *text* without anything that looks like a private key, a password or a token."""
     # Patterns that ignore case fit some letters beyond ASCII too.
     if text.isascii():
         lower = text.lower()
@@ -98,13 +98,13 @@ def _second(moment: int) -> str:
 
 
 def _time(event: LogEvent) -> str:
-    """When it happened (RFC 3339, milliseconds)."""
+    """Return the time of an event (RFC 3339, milliseconds)."""
     second, milliseconds = divmod(int(event.get("log_time", 0.0) * 1000), 1000)
     return f"{_second(second)}.{milliseconds:03}Z"
 
 
 def _message(event: LogEvent) -> str:
-    """What formatEvent gives; plain formats, which all of ours are, take a sixth of its time."""
+    """Format an event as formatEvent does, in a sixth of the time for plain formats."""
     plain = event.get("log_format")
     if isinstance(plain, str) and "()" not in plain and "log_flattened" not in event:
         try:
@@ -115,7 +115,7 @@ def _message(event: LogEvent) -> str:
 
 
 def text_line(event: LogEvent) -> str:
-    """One event as a line; further lines of it are indented, so that no event can look like another."""
+    """Return an event as a line; its further lines are indented, so that no event can imitate another."""
     message = _clean(redact(_message(event) + _indent_failure(event))).replace("\n", "\n\t")
     return f"{_time(event)} {_NAMES[event_level(event)]} {event.get('log_namespace', '-')}: {message}\n"
 
@@ -126,7 +126,7 @@ def _indent_failure(event: LogEvent) -> str:
 
 
 def json_line(event: LogEvent) -> str:
-    """One event as a JSON object on a line: time, level, logger, message, the event's plain values, and traceback."""
+    """Return an event as a JSON object on a line: time, level, logger, message, plain values, traceback."""
     fields: dict[str, Any] = {
         "time": _time(event),
         "level": _NAMES[event_level(event)],
@@ -148,7 +148,7 @@ def json_line(event: LogEvent) -> str:
 
 
 class _FromLogging(logging.Handler):
-    """Brings what libraries say through the standard library's logging into this log."""
+    """Forwards records of the standard library's logging to this log."""
 
     _levels: Final = ((50, LogLevel.critical), (40, LogLevel.error), (30, LogLevel.warn), (20, LogLevel.info))
 
@@ -163,7 +163,7 @@ class _FromLogging(logging.Handler):
 
 @implementer(ILogObserver)
 class LogOutput:
-    """Where the log goes.
+    """The destination of the log.
 
     :ivar level: events below this number are dropped; can be set at any time.
     """
@@ -189,24 +189,24 @@ class LogOutput:
                 continue
 
     def enabled(self, name: str) -> bool:
-        """Whether events of that level are written; for those who would build costly ones."""
+        """Return whether events of that level are written; callers check before they build costly ones."""
         return LEVELS[name] >= self.level
 
     def attach(self, publisher: LogPublisher = globalLogPublisher) -> None:
-        """Take part in the log, beside whatever observers there are; the standard library's logging comes along."""
+        """Observe the log beside the present observers, and forward the standard library's logging."""
         publisher.addObserver(self)
         self._publisher = publisher
         self.bridge()
 
     def bridge(self) -> None:
-        """Let the standard library's logging come along, from INFO."""
+        """Forward the standard library's logging, from INFO."""
         logging.addLevelName(LEVELS["TRACE"], "TRACE")
         root = logging.getLogger()
         root.addHandler(self._bridge)
         root.setLevel(max(self.level, LEVELS["INFO"]))
 
     def close(self) -> None:
-        """Leave the log and close the file."""
+        """Stop observing and close the file."""
         logging.getLogger().removeHandler(self._bridge)
         if self._publisher is not None:
             self._publisher.removeObserver(self)
@@ -226,7 +226,7 @@ def configure(
     keep: int = 10,
     standard_output: TextIO | None = None,
 ) -> LogOutput:
-    """The log as the configuration wants it; nothing is written before ``attach``, or before twistd is given it.
+    """Build the configured log; nothing is written before ``attach``, or before twistd has it.
 
     :param file: ``None``: no file.
     :param rotate_bytes: a file of this size is set aside as ``FILE.1`` …

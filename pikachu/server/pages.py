@@ -1,4 +1,4 @@
-"""Puts the pages together."""
+"""Builds the pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pikachu.web.ui.x509_templates import X509TemplatesPages
 
 
 def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, StaticFiles]:
-    """The pages, which serve every path that is nobody else's, and what is mounted at ``/static``.
+    """Build the pages, which serve all paths that no other resource has, and the files at ``/static``.
 
     :param routes: of REST, which a page documents.
     """

@@ -1,4 +1,4 @@
-"""Puts the REST API together."""
+"""Builds the REST API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pikachu.web.api.users import TokensAPI, UsersAPI
 
 
 def api_routes(app: Application) -> list[Route]:
-    """Every route of REST."""
+    """Return every route of REST."""
     inventory = app.inventory
     parts: list[Routes] = [
         CertificatesAPI(
@@ -52,5 +52,5 @@ def api_routes(app: Application) -> list[Route]:
 
 
 def api_tree(app: Application, routes: Sequence[Route]) -> RESTResource:
-    """The resource of ``/api`` and of ``/requests``: one object, to be mounted at both, on HTTPS only."""
+    """Build the resource of ``/api`` and of ``/requests``: one object, mounted at both, on HTTPS only."""
     return RESTResource(routes, app.authenticator, app.sessions, app.clock)

@@ -1,4 +1,4 @@
-"""The server: the rooms of :mod:`pikachu.server.composition`, and the listeners that lead into them."""
+"""The service: the application of :mod:`pikachu.server.composition` and its listeners, started and stopped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HEARTBEAT_SECONDS = 15
 
 
 class PikachuService(Service):
-    """Everything, built at once and started together.
+    """The application and its listeners, built at once and started together.
 
     :param reactor: drives it; passed in by the one module that may import it.
     :param is_only_log: *output* is the application's log, not one beside twistd's own.
@@ -87,14 +87,14 @@ class PikachuService(Service):
         self.app.store.release_connections()
 
     def _warn(self, text: str) -> None:
-        """Told at the start when the log is there, and later at once."""
+        """Collect warnings until the log is open, then log them directly."""
         if self.running:
             log.warn("{warning}", warning=text)
         else:
             self._warnings.append(text)
 
     def _take_lock(self) -> None:
-        """One server for a SQLite database: two would each take the other's intents for orphans.
+        """Lock a SQLite database for one server: each of two would take the other's intents for orphans.
 
         It is held by the open file, so also by the process that twistd forks, and until that ends.
         """
@@ -109,7 +109,7 @@ class PikachuService(Service):
             self._lock = None
 
     def _register_node(self) -> Node:
-        """Enter this server in the database, under an id that no other one has or had.
+        """Register this server in the database, under a unique node id.
 
         :raises ConfigError: when the database does not answer.
         """
@@ -122,7 +122,7 @@ class PikachuService(Service):
             store.close()
 
     def _give_up_orphans(self) -> None:
-        """Give up what servers had begun that live no more.
+        """Give up the intents of servers that no longer live.
 
         Done before anything listens: others give up nothing of this node's once it signs.
         """
@@ -169,7 +169,7 @@ class PikachuService(Service):
         )
 
     def setServiceParent(self, parent: Any) -> None:
-        """Take the application's log as well, unless the command line gave it to somebody else."""
+        """Take twistd's log as well, unless the command line names another logger."""
         if self._is_only_log and isinstance(parent, Componentized):
             parent.setComponent(ILogObserver, self._output)
             self._output.bridge()
@@ -178,7 +178,7 @@ class PikachuService(Service):
     # --- life ---------------------------------------------------------------------------
 
     def privilegedStartService(self) -> None:
-        """Bind the ports, before privileges are dropped.  From now on signals are obeyed."""
+        """Bind the ports, before privileges are dropped, and handle signals from now on."""
         self._watch_signals()
         # Only now: twistd may have forked since, and a session belongs to one process.
         self.app.store.hold_node(self._node)
@@ -186,7 +186,7 @@ class PikachuService(Service):
             listener.privilegedStartService()
 
     def startService(self) -> None:
-        """Start the threads, and what is done once and again."""
+        """Start the worker pools, the listeners and the repeated tasks."""
         Service.startService(self)
         for pool in self._pools.services():
             pool.startService()
@@ -216,7 +216,7 @@ class PikachuService(Service):
             self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
-        """Accept no more, finish what is in flight, then close the database and end the threads.
+        """Stop accepting, finish requests in flight, then close the database and stop the pools.
 
         A step that fails is logged, and the next ones are done all the same.
         """
@@ -241,11 +241,11 @@ class PikachuService(Service):
     # --- changes ------------------------------------------------------------------------
 
     async def _watch_generations(self) -> None:
-        """Issuing CAs that were announced, or have taken over, here or by another process (VLT-4)."""
+        """Load issuing CAs that were announced or took over, here or by another process (VLT-4)."""
         await self.app.generations.update(self.app.issuers)
 
     async def _look(self) -> None:
-        """What another process has revoked or released.  Whatever goes wrong, the next look comes."""
+        """Announce revocations and releases of other processes; a failure does not stop later polls."""
         try:
             if self._seen is None:
                 self._seen = await self.app.store.latest_change()
@@ -265,7 +265,7 @@ class PikachuService(Service):
             log.info("Changes by others are seen again")
 
     async def _keep_node(self) -> None:
-        """Stay alive in the eyes of other servers; a database that does not answer is told of elsewhere."""
+        """Renew this node's heartbeat; other checks report a database that does not answer."""
         with suppress(StoreUnavailable):
             await self.app.store.keep_node(self._node, utc(self._clock.seconds()))
 
@@ -299,7 +299,7 @@ class PikachuService(Service):
 
     @staticmethod
     def _not_renewed(failure: Failure, what: str) -> None:
-        """What is in force stays, whatever the files hold."""
+        """Keep the active settings when the files can't be read."""
         if failure.check(ConfigError):
             log.error("{what} stays as it was: {error}", what=what, error=str(failure.value))
         else:
@@ -321,7 +321,7 @@ class PikachuService(Service):
 
 
 class _Loop:
-    """Work that is repeated until the server stops; a failure is logged, and the next time comes all the same."""
+    """A task that is repeated until the server stops; a failure is logged and doesn't end it."""
 
     def __init__(self, what: str, work: Callable[[], Coroutine[Any, Any, None]], seconds: float, reactor: Any) -> None:
         self.what = what
@@ -333,7 +333,7 @@ class _Loop:
         self._under_way: Deferred[None] = succeed(None)
 
     def start(self) -> None:
-        """Begin at once."""
+        """Run now, and then at each interval."""
         self._calls.start(self._seconds)
 
     def _begin(self) -> Deferred[None]:
@@ -341,14 +341,14 @@ class _Loop:
         return self._under_way
 
     def stop(self) -> Deferred[None]:
-        """Begin no more; fires when what was begun has ended."""
+        """Stop repeating; fires when the current run has ended."""
         if self._calls.running:
             self._calls.stop()
         return self._under_way
 
 
 def _step(what: str, work: Callable[[], object]) -> Deferred[None]:
-    """Do *work*, and wait for it where it gives a Deferred; never fails."""
+    """Run *work* and wait for its Deferred, if any; never fails."""
 
     def failed(failure: Failure) -> None:
         log.failure("{what} failed", failure=failure, what=what)

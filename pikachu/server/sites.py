@@ -1,4 +1,4 @@
-"""What each listener serves (RUN-2)."""
+"""The site of each listener: which resources it serves (RUN-2)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
 
 
 class Sites:
-    """The protocols over one core; each is made once, and mounted where a listener serves it.
+    """The resources of all protocols, built once and mounted where a listener serves them.
 
     :param is_traced: whether events of level TRACE are logged.
     :raises ConfigError: when SCEP can't work as configured.
@@ -54,7 +54,7 @@ class Sites:
             self._est = ESTResource(app.registration, app.pools.server_keys, config.est.base64_wrap.value)
 
     def of(self, listener: str) -> tuple[IResource, FastPath | None]:
-        """The tree of ``http``, ``scep``, ``https`` or ``trusted_https``, and its quick path."""
+        """Return the resource tree of ``http``, ``scep``, ``https`` or ``trusted_https``, and its fast path."""
         if listener == "scep":
             tree = Tree()
             self._put_scep(tree)
@@ -96,7 +96,7 @@ class Sites:
 
 
 def scep_server(app: Application) -> SCEPServer:
-    """SCEP over a core.
+    """Build the SCEP server.
 
     :raises ConfigError: when no key may do its work.
     """
@@ -124,7 +124,7 @@ def scep_server(app: Application) -> SCEPServer:
 
 
 def limits(config: Configuration) -> Limits:
-    """How large requests may be, by path."""
+    """Return the largest request body for each path."""
     return Limits(
         rules=(
             PathRule(b"/ocsp", config.ocsp.body_limit),

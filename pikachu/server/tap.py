@@ -86,13 +86,13 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """The service that :class:`Options` has built."""
+    """Return the service that :class:`Options` has built."""
     _settle()
     return options.service
 
 
 def _settle() -> None:
-    """Spare the garbage collector what it can't use.
+    """Exclude long-lived objects from garbage collection.
 
     The hundred thousand objects that are here now stay until the end; a full collection that looks at them again
     stops every request for some 30 ms.  A request makes hundreds of objects that live until it is answered: with
