@@ -305,6 +305,10 @@ def _private_keys() -> dict[str, bytes]:
         "EC, long point": pkcs8(EC, der.oid(P256), sec1(bytes(31) + b"\x05", public=b"\x04" + bytes(9000))),
         "EC, two curves": pkcs8(EC, der.oid(P256), sec1(bytes(31) + b"\x05", CURVES["secp384r1"][0])),
         "EC, garbage": pkcs8(EC, der.oid(P256), b"\x30\x84\xff\xff\xff\xff"),
+        "EC, no curve (SEC 1)": der.sequence(der.integer(1), der.octet_string(bytes(31) + b"\x05")),
+        "EC, a point and no curve (SEC 1)": der.sequence(
+            der.integer(1), der.octet_string(bytes(31) + b"\x05"), der.explicit(1, der.bit_string(_P256_G))
+        ),
         "EC, no curve": pkcs8(EC, b"", der.sequence(der.integer(1), der.octet_string(bytes(31) + b"\x05"))),
     }
     for name, (oid, size) in OTHER_CURVES.items():
