@@ -145,15 +145,19 @@ def _decrypt_pbes2(parameters: list[der.Element], data: bytes, passphrase: bytes
         bound_iterations(-(-size // _SCRYPT_BYTES_PER_ITERATION))
         if cipher is None or cost < 2 or cost & (cost - 1):
             raise UnsupportedAlgorithm(_NOT_ACCEPTED)
-        key = hashlib.scrypt(
-            passphrase,
-            salt=salt,
-            n=cost,
-            r=block_size,
-            p=parallel,
-            maxmem=2 * _MAXIMUM_SCRYPT_BYTES,
-            dklen=cipher.key_size,
-        )
+        try:
+            key = hashlib.scrypt(
+                passphrase,
+                salt=salt,
+                n=cost,
+                r=block_size,
+                p=parallel,
+                maxmem=2 * _MAXIMUM_SCRYPT_BYTES,
+                dklen=cipher.key_size,
+            )
+        except ValueError:
+            # RFC 7914 section 2 bounds the cost by the block size, and OpenSSL its own memory besides.
+            raise UnsupportedAlgorithm(_NOT_ACCEPTED) from None
     elif kind == _PBKDF2 and numbers:
         bound_iterations(numbers[0])
         prf = [part.sub() for part in costs if part.tag == der.SEQUENCE]
@@ -236,7 +240,6 @@ def pkcs12_derive(digest: str, secret: bytes, salt: bytes, iterations: int, purp
     :param purpose: one of :data:`PKCS12_KEY`, :data:`PKCS12_VECTOR`, :data:`PKCS12_MAC`.
     :raises UnsupportedAlgorithm: the derivation would cost too much.
     """
-    bound_iterations(iterations)
     if not 1 <= len(salt) <= _MAXIMUM_SALT or size > 64:
         raise UnsupportedAlgorithm("the PKCS#12 file is protected in a way that is not accepted")
     hash_function = getattr(hashlib, digest)

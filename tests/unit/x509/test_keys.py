@@ -27,6 +27,7 @@ from pikachu.core.errors import (
     UnsupportedAlgorithm,
 )
 from pikachu.x509 import der, ml_dsa
+from pikachu.x509.key_encryption import PKCS12_MAC, bounded_in_all, pkcs12_derive
 from pikachu.x509.keys import (
     KEY_NAMES,
     KeyFamily,
@@ -264,6 +265,11 @@ def encrypted(iterations: int, kdf: bytes | None = None) -> bytes:
     )
 
 
+def scrypt(cost: int, block_size: int, parallel: int) -> bytes:
+    numbers = map(der.integer, (cost, block_size, parallel))
+    return der.sequence(der.oid("1.3.6.1.4.1.11591.4.11"), der.sequence(der.octet_string(b"s"), *numbers))
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -271,13 +277,11 @@ def encrypted(iterations: int, kdf: bytes | None = None) -> bytes:
         encrypted(1_000_001),
         encrypted(0),
         encrypted(-5),
-        encrypted(
-            1,
-            der.sequence(
-                der.oid("1.3.6.1.4.1.11591.4.11"),
-                der.sequence(der.octet_string(b"s"), der.integer(2**30), der.integer(8), der.integer(1)),
-            ),
-        ),
+        encrypted(1, scrypt(2**30, 8, 1)),
+        # Within the bounds of memory, but a block too small or too large for OpenSSL.
+        encrypted(1, scrypt(2**16, 1, 1)),
+        encrypted(1, scrypt(2**18, 1, 1)),
+        encrypted(1, scrypt(2, 2**18, 1)),
         der.sequence(
             der.sequence(der.oid("1.2.840.113549.1.12.1.3"), der.sequence(der.octet_string(b"s"), der.integer(2**31))),
             der.octet_string(bytes(64)),
@@ -294,6 +298,15 @@ def ml_dsa_info(name: str, content: bytes, *, parameters: bytes = b"", version: 
     return der.sequence(
         der.integer(version), der.sequence(der.oid(ML_DSA_OIDS[name]), parameters), der.octet_string(content), extra
     )
+
+
+@pytest.mark.parametrize(("size", "rounds"), [(8, 1), (20, 1), (21, 2), (24, 2), (64, 4)])
+def test_each_digest_that_is_derived_is_counted(size: int, rounds: int) -> None:
+    """PKCS#12 hashes again for each digest's length of what is derived; a file chooses the length of its MAC."""
+    with bounded_in_all(rounds * 100):
+        assert len(pkcs12_derive("sha1", b"secret", b"salt", 100, PKCS12_MAC, size)) == size
+    with bounded_in_all(rounds * 100 - 1), pytest.raises(UnsupportedAlgorithm):
+        pkcs12_derive("sha1", b"secret", b"salt", 100, PKCS12_MAC, size)
 
 
 @pytest.mark.parametrize("name", ML_DSA_OIDS)
