@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Final, NamedTuple
@@ -120,9 +121,7 @@ def decrypt_pkcs8(algorithm: der.Element, data: bytes, passphrase: bytes) -> byt
         vector = pkcs12_derive("sha1", secret, salt, iterations, PKCS12_VECTOR, 8)
         return _3DES.decrypt(key, vector, data)
     bound_iterations(iterations)
-    derived = passphrase + salt
-    for _ in range(iterations):
-        derived = hashlib.new(_PBES1[oid], derived, usedforsecurity=False).digest()
+    derived = _hashed(_PBES1[oid], passphrase + salt, iterations)
     return _DES.decrypt(derived[:8], derived[8:16], data)
 
 
