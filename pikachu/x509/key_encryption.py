@@ -28,6 +28,8 @@ _MAXIMUM_SCRYPT_BYTES: Final = 64 * 1024 * 1024
 # Bytes of scrypt memory that cost as much as one iteration of hashing.
 _SCRYPT_BYTES_PER_ITERATION: Final = 256
 _MAXIMUM_SALT: Final = 256
+# Iterations of hashing in Python after which other threads get their turn: some 0.1 ms.
+_BREAK: Final = 200
 # The total of iterations still allowed in this context; None: unlimited.
 _remaining_iterations: ContextVar[list[int] | None] = ContextVar("iterations left", default=None)
 
@@ -241,14 +243,13 @@ def pkcs12_derive(digest: str, secret: bytes, salt: bytes, iterations: int, purp
     """
     if not 1 <= len(salt) <= _MAXIMUM_SALT or size > 64:
         raise UnsupportedAlgorithm("the PKCS#12 file is protected in a way that is not accepted")
-    hash_function = getattr(hashlib, digest)
-    block_size = hash_function(usedforsecurity=False).block_size
+    block_size = hashlib.new(digest, usedforsecurity=False).block_size
     text = _repeat_to_blocks(salt, block_size) + _repeat_to_blocks(secret, block_size)
     result = b""
     while len(result) < size:
-        derived = bytes((purpose,)) * block_size + text
-        for _ in range(iterations):
-            derived = hash_function(derived, usedforsecurity=False).digest()
+        # Each digest's length of the result costs all iterations again.
+        bound_iterations(iterations)
+        derived = _hashed(digest, bytes((purpose,)) * block_size + text, iterations)
         result += derived
         addend = int.from_bytes(_repeat_to_blocks(derived, block_size)[:block_size], "big") + 1
         text = b"".join(
@@ -258,6 +259,17 @@ def pkcs12_derive(digest: str, secret: bytes, salt: bytes, iterations: int, purp
             for start in range(0, len(text), block_size)
         )
     return result[:size]
+
+
+def _hashed(digest: str, data: bytes, iterations: int) -> bytes:
+    """Hash *data*, and the digest again and again."""
+    hash_function = getattr(hashlib, digest)
+    for number in range(iterations):
+        data = hash_function(data, usedforsecurity=False).digest()
+        if not number % _BREAK:
+            # Let other threads run: each that waits for Python's lock would otherwise wait for some milliseconds.
+            time.sleep(0)
+    return data
 
 
 def _repeat_to_blocks(content: bytes, block: int) -> bytes:

@@ -156,7 +156,7 @@ def _load_sec1(parts: list[der.Element], curve: Curve | None) -> ec.EllipticCurv
     optional = {part.tag: der.parse(part.content) for part in parts[2:]}
     if not optional.keys() <= {0xA0, 0xA1}:
         raise MalformedRequest(_UNREADABLE)
-    key_curve = curve_of(optional[0xA0]) if 0xA0 in optional or curve is None else curve
+    key_curve = curve_of(optional.get(0xA0)) if 0xA0 in optional or curve is None else curve
     if curve not in (None, key_curve):
         raise MalformedRequest("the private key names two curves")
     # Some encoders prepend a zero byte.
