@@ -219,3 +219,30 @@ def test_a_former_owner_without_a_name(database_url: str) -> None:
     with opened(database_url) as db:
         assert db.get(db.store.certificate(record.id)).owner_id == alice.id
         assert db.get(db.store.account(alice.id)).display_name == f"account-{alice.id} (deleted)"
+
+
+def test_requests_of_stored_csrs_and_what_was_approved_late(database_url: str) -> None:
+    """An administrator handed in what alice keeps here, and approved a request after alice was deleted."""
+    with opened(database_url) as db:
+        add(db, "root", Role.ADMIN)
+        alice = add(db)
+        stored = Event("create", "CSR", "kept", "alice", owner_id=alice.id)
+        csr = db.get(db.store.add_csr("kept", b"der", "CN=x", "RSA/2048", alice.id, stored, NOW))
+        handed_in = db.request("kept", owner_id=alice.id, principal="root", csr_id=csr.id)
+        late = db.request("late", owner_id=alice.id, principal="alice")
+        anonymous = db.request("lonely", principal="anonymous")
+        ids = []
+        for request in (handed_in, late, anonymous):
+            begun = db.get(db.store.begin(request, None, NOW))
+            assert isinstance(begun, Begun)
+            ids.append(begun.request_id)
+        db.get(db.store.add_event(about("delete", alice), NOW))
+        execute(database_url, "UPDATE requests SET owner_id = NULL")
+        issued = []
+        for request, request_id in ((late, ids[1]), (anonymous, ids[2])):
+            db.get(db.store.approve(request_id, db.intent(request), "root", event("approve"), NOW + HOUR))
+            issued.append(db.complete(request_id, at=NOW + HOUR).id)
+    forget(database_url, alice.id)
+    with opened(database_url) as db:
+        assert [db.get(db.store.request(one)).owner_id for one in ids] == [alice.id, alice.id, None]
+        assert [db.get(db.store.certificate(one)).owner_id for one in issued] == [alice.id, None]

@@ -98,25 +98,37 @@ def _return_objects(connection: sa.Connection, account_id: int) -> None:
 
 
 def _return_requests(connection: sa.Connection) -> None:
-    """Give back the requests that wait: approved without an owner, their certificates would enroll for anybody."""
+    """Give back the requests that wait, and what was issued for one that was approved after its requester's account was
+    deleted: without an owner, these certificates would enroll for anybody.
+    """
     last = 0
     while True:
-        waiting = connection.execute(
+        found = connection.execute(
             sa.text(
-                "SELECT id, principal, created_at FROM requests "
-                "WHERE state <> 'issued' AND state = 'pending' AND owner_id IS NULL AND method <> 'CA' AND id > :last "
-                "ORDER BY id LIMIT :batch"
+                "SELECT id, principal, created_at, csr_id, certificate_id FROM requests "
+                "WHERE (decided_by IS NOT NULL OR state = 'pending') AND owner_id IS NULL AND method <> 'CA' "
+                "AND id > :last ORDER BY id LIMIT :batch"
             ),
             {"last": last, "batch": _BATCH},
         ).all()
-        for request_id, principal, created_at in waiting:
-            owner_id = _requester(connection, principal, created_at)
+        for request_id, principal, created_at, csr_id, certificate_id in found:
+            owner_id = _owner_of_csr(connection, csr_id)
+            if owner_id is None:
+                owner_id = _requester(connection, principal, created_at)
             if owner_id is not None:
                 returned = sa.text("UPDATE requests SET owner_id = :owner WHERE id = :id")
                 connection.execute(returned, {"owner": owner_id, "id": request_id})
-        if len(waiting) < _BATCH:
+                issued = sa.text("UPDATE certificates SET owner_id = :owner WHERE owner_id IS NULL AND id = :id")
+                connection.execute(issued, {"owner": owner_id, "id": certificate_id})
+        if len(found) < _BATCH:
             return
-        last = waiting[-1][0]
+        last = found[-1][0]
+
+
+def _owner_of_csr(connection: sa.Connection, csr_id: int | None) -> int | None:
+    """The owner of the stored CSR that a request was made of, whoever handed it in."""
+    row = _row(connection, "SELECT owner_id FROM csrs WHERE id = :id", id=csr_id)
+    return None if row is None else row[0]
 
 
 def _requester(connection: sa.Connection, principal: str, created_at: int) -> int | None:
