@@ -234,6 +234,8 @@ class Generations:
             issuers.switch_to(promoted)
             log.info("The generation {ski} of {name} signs now", ski=current.hex(), name=name)
         if scan.next is None:
+            if issuers.withdraw_next(name):
+                log.info("The next generation of {name} is announced no more", name=name)
             return
         following = issuers.by_key_identifier(scan.next) or scan.loaded[scan.next]
         if following not in (issuers.next(name), promoted):

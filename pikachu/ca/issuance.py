@@ -180,6 +180,14 @@ class IssuingCAs:
         """Return the announced generation of that name, or None."""
         return self._next.get(name)
 
+    def withdraw_next(self, name: str) -> bool:
+        """Take the generation that was announced out of service; return whether there was one."""
+        if self._next.pop(name, None) is None:
+            return False
+        # What the subscribers hold of that name is to be made anew without it.
+        self._notify(self._current[name])
+        return True
+
     def switch_to(self, issuer: IssuingCA) -> None:
         """Make a generation the current one of its name; the previous one stays in service."""
         self._others = [other for other in self._others if other is not issuer]

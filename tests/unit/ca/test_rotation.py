@@ -252,6 +252,26 @@ def test_the_date_can_be_moved(stack: Stack, capsys: pytest.CaptureFixture[str])
     assert "there is no issuing CA named 'mldsa'" in capsys.readouterr().err
 
 
+def test_an_announcement_taken_back(stack: Stack) -> None:
+    """A running server serves the generation no longer, and announces the one that is made instead."""
+    app, scep = stack.app, SCEP(stack, scep_site(stack))
+    before = result_of(app.registration.est_certificates(None))
+    assert rotate(stack) == 0
+    coming = followed(stack).app.issuers.next("rsa")
+    assert coming is not None
+    for path in (*stack.files.folder.glob("*.next"), stack.files.folder / "rsa.crt.rotation"):
+        path.unlink()
+    followed(stack)
+    assert app.issuers.next("rsa") is None
+    assert coming not in app.issuers.all()
+    assert result_of(app.registration.est_certificates(None)) == before
+    assert scep.get_scep("GetNextCACert").status == 404
+    assert rotate(stack) == 0
+    again = followed(stack).app.issuers.next("rsa")
+    assert again is not None
+    assert again.key_identifier != coming.key_identifier
+
+
 def test_killed_at_any_step(stack: Stack, tmp_path: Path) -> None:
     """A process that dies between two renames leaves what the next start completes, and no generation is lost."""
     old = key_of(stack)
