@@ -30,7 +30,7 @@ from pikachu.core.errors import (
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.people import AccountState, Principal, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.times import utc
 from pikachu.ra.policies import (
@@ -270,7 +270,7 @@ class PolicyAdministration:
     # --- what a policy may say ----------------------------------------------------------
 
     async def _checked(self, actor: Principal, policy: Policy, before: Policy | None = None) -> Policy:
-        policy = await self._owned(actor, policy)
+        policy = await self._owned(actor, policy, before)
         _check_name(policy)
         check_days(policy.days)
         is_checked = is_admin(actor) or (before is not None and before.extensions == policy.extensions)
@@ -322,7 +322,7 @@ class PolicyAdministration:
             variables={"ca": name, "ski": issuer.key_identifier.hex(), "http_url": self._public_url},
         )
 
-    async def _owned(self, actor: Principal, policy: Policy) -> Policy:
+    async def _owned(self, actor: Principal, policy: Policy, before: Policy | None) -> Policy:
         """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""
         require_scope(actor, Scope.ENROLL)
         if policy.system:
@@ -335,7 +335,10 @@ class PolicyAdministration:
         if owner_id != actor.owner_id:
             if not is_admin(actor):
                 raise NotAuthorized("a policy for somebody else is made by admins only")
-            await self._store.account(owner_id)
+            account = await self._store.account(owner_id)
+            is_given = before is None or before.owner_id != owner_id
+            if is_given and account.state is AccountState.DELETED:
+                raise NotFound("This account is deleted. Name another one as the owner.")
         return replace(policy, owner_id=owner_id)
 
     # --- what follows -------------------------------------------------------------------

@@ -21,6 +21,7 @@ from pikachu.core.errors import (
     PikachuError,
     PolicyViolation,
 )
+from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import ANONYMOUS, Principal, Role, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
@@ -127,6 +128,18 @@ def test_policies_for_others(desk: Desk) -> None:
     failure_of(desk.rules.add(nobody, draft("x")), MalformedRequest)
     # Who changes it does not take it.
     assert result_of(desk.rules.update(desk.admin, replace(made, owner_id=None))).owner_id == desk.bob.owner_id
+
+
+def test_policies_of_deleted_accounts(desk: Desk) -> None:
+    """A deleted account is given none; those that it has are still changed by admins."""
+    made = result_of(desk.rules.add(desk.bob, draft()))
+    mine = result_of(desk.rules.add(desk.alice, draft("other")))
+    assert desk.bob.owner_id is not None
+    deleted = Event("delete", "user", "bob", "root", owner_id=desk.bob.owner_id, about_account=True)
+    result_of(desk.world.store.delete_account(desk.bob.owner_id, lambda _: deleted, desk.world.now))
+    failure_of(desk.rules.add(desk.admin, draft("x", owner_id=desk.bob.owner_id)), NotFound)
+    failure_of(desk.rules.update(desk.admin, replace(mine, owner_id=desk.bob.owner_id)), NotFound)
+    assert result_of(desk.rules.update(desk.admin, replace(made, days=9))).owner_id == desk.bob.owner_id
 
 
 def test_changing_and_deleting(desk: Desk) -> None:
