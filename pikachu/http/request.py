@@ -292,7 +292,7 @@ class Site(server.Site):
     def forget(self, channel: Channel) -> None:
         """Remove a closed connection."""
         self.channels.discard(channel)
-        if not self.channels:
+        if self.draining and not self.channels:
             self._finish_drain()
 
     def _finish_drain(self) -> None:

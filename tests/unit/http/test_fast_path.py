@@ -247,6 +247,19 @@ def test_no_request_is_lost_between_two_lines(stage: Stage) -> None:
     assert 10 <= len(events) <= 14
 
 
+def test_connections_that_end_share_a_line(stage: Stage) -> None:
+    """RUN-7: most clients of OCSP open a connection for one request."""
+    with capturedLogs() as events:
+        for _ in range(5):
+            client = stage.connect()
+            client.send(GET)
+            client.transport.loseConnection()
+            stage.clock.advance(0.01)
+        assert stage.site.channels == set()
+        stage.clock.advance(1.2)
+    assert lines(events) == ["5 OCSP requests answered from memory on http"]
+
+
 def test_the_end_is_counted(stage: Stage) -> None:
     """RUN-5: what was answered when the server stops is in the log before it ends."""
     client, silent = stage.connect(), stage.connect()
