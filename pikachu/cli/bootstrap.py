@@ -38,7 +38,7 @@ from pikachu.inventory.template_files import X509Templates
 from pikachu.server.application import Application
 from pikachu.server.composition import ca_files, database_url, passphrase
 from pikachu.signers.files import CAFiles
-from pikachu.storage.migrate import SchemaState, migrate
+from pikachu.storage.migrate import SchemaState, migrate_unserved
 from pikachu.web.x509_rendering import JinjaText
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.san import GeneralName, name_from_san_text
@@ -178,7 +178,7 @@ class Initialization:
         config = self._config
         if config.database.url is None:
             make_folder(config.paths.db_path.parent, PRIVATE_FOLDER)
-        state = migrate(database_url(config))
+        state = migrate_unserved(database_url(config))
         outcome = {SchemaState.EMPTY: "made", SchemaState.OLDER: "migrated", SchemaState.CURRENT: "left"}[state]
         if config.database.url is None:
             self._report_name(outcome, _display_path(config.paths.db_path))

@@ -22,7 +22,8 @@ from pikachu.core.interfaces import IDelayedCall
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.people import Principal, PrincipalKind, Role, Scope
 from pikachu.server.application import Application
-from pikachu.server.composition import SafetySettings, build, immediate_pools
+from pikachu.server.composition import SafetySettings, build, database_url, immediate_pools
+from pikachu.storage.migrate import SchemaState, migrate_unserved, schema_state
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -85,6 +86,9 @@ def opened(config: Configuration, safety: SafetySettings | None = None) -> Itera
 
     :raises ConfigError: one line.
     """
+    url = database_url(config)
+    if schema_state(url) is SchemaState.OLDER:
+        migrate_unserved(url)
     app = build(config, CommandClock(), immediate_pools(), None, f"cli:{os.getpid()}", warn, safety)
     try:
         yield app

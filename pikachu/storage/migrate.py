@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 
 from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.storage.database import Database, Transaction, in_memory, parse_url
+from pikachu.storage.lock import lock_database
 from pikachu.storage.schema import audit_head, metadata
 
 #: Every version there has been; the last is the one that this program works with.
@@ -100,6 +101,19 @@ def migrate(url: str) -> SchemaState:
     finally:
         database.close()
     return state
+
+
+def migrate_unserved(url: str) -> SchemaState:
+    """Do what :func:`migrate` does, unless a server works with an older SQLite database: one of the former version
+    would go on writing what the migration has just mended.
+
+    :raises ConfigError: when one does, and as :func:`schema_state` does.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() != "sqlite" or schema_state(url) is not SchemaState.OLDER:
+        return migrate(url)
+    with lock_database(Path(str(parsed.database))):
+        return migrate(url)
 
 
 def _upgrade(connection: Connection) -> None:

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from pikachu.storage.lock import lock_database
+from pikachu.storage.migrate import SchemaState, schema_state
+from tests.support.databases import AS_0002, execute
 from tests.support.pki import make_csr
 from tests.support.site import Site, founded_site
 
@@ -51,6 +54,19 @@ def test_accounts(alice: Site) -> None:
         ["alice", "alice@example.com", "user", "active", "local"],
     ]
     assert "taken" in alice.refused("user", "add", "Alice", "--email", "b@example.com", "--password-file", "pw")
+
+
+@pytest.mark.parametrize("command", [["user", "list"], ["init", "--quiet"], ["rekey"]], ids=["list", "init", "rekey"])
+def test_an_older_database_is_left_to_its_server(site: Site, command: list[str]) -> None:
+    """A server of the former version that still runs would write what the migration has just mended."""
+    database = site.path("var/db/pikachu.sqlite")
+    url = f"sqlite:///{database}"
+    execute(url, *AS_0002)
+    with lock_database(database):
+        assert "stop it first" in site.refused(*command)
+        assert schema_state(url) is SchemaState.OLDER
+    site.do(*command)
+    assert schema_state(url) is SchemaState.CURRENT
 
 
 @pytest.mark.parametrize(
