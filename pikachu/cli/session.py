@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from pikachu.config.configuration import Configuration
+from pikachu.config.features import require_features
 from pikachu.config.loading import load
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IDelayedCall
@@ -86,6 +87,7 @@ def opened(config: Configuration, safety: SafetySettings | None = None) -> Itera
 
     :raises ConfigError: one line.
     """
+    require_features(config)
     url = database_url(config)
     if schema_state(url) is SchemaState.OLDER:
         migrate_unserved(url)

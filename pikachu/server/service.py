@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.config.configuration import Configuration, Listener
+from pikachu.config.features import require_features
 from pikachu.config.loading import load
 from pikachu.core.clock import SystemClock
 from pikachu.core.errors import ConfigError, PikachuError, StoreUnavailable
@@ -62,6 +63,7 @@ class PikachuService(Service):
         self._is_only_log = is_only_log
         self._warnings: list[str] = [*config.warnings, *config.risks]
         self._lock: IO[str] | None = None
+        require_features(config)
         self._take_lock()
         pools = threaded_pools(reactor)
         self._pools = pools

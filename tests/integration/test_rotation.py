@@ -114,10 +114,30 @@ def test_an_announced_generation_is_served(rotated: RotatedServer) -> None:
     assert rotated.ocsp_status(Identity(rotated.server.files.root.key, link, None), new) == "good"
 
 
+def stop_between_writes(rotated: RotatedServer) -> None:
+    """Stop the server's process at a moment at which it holds no lock of the database."""
+    process = rotated.server.running
+
+    def stopped() -> bool:
+        process.send_signal(signal.SIGSTOP)
+        connection = sqlite3.connect(rotated.server.folder / "pikachu.sqlite", timeout=0, isolation_level=None)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            return False
+        finally:
+            connection.close()
+        return True
+
+    wait_until(stopped, "the server is stopped between two writes")
+
+
 def test_two_switches_between_two_looks(rotated: RotatedServer) -> None:
     """The generation in between was never the current one in this process, and is served all the same."""
     process = rotated.server.running
-    process.send_signal(signal.SIGSTOP)
+    stop_between_writes(rotated)
     try:
         rotated.server.run("ca", "rotate", CA, "--now")
         with rotated.server.application() as app:
@@ -150,7 +170,7 @@ def files_locked(rotated: RotatedServer) -> Iterator[None]:
 def database_locked(rotated: RotatedServer) -> Iterator[None]:
     """Another process holds the database's write lock while the server takes a new generation over."""
     process = rotated.server.running
-    process.send_signal(signal.SIGSTOP)
+    stop_between_writes(rotated)
     try:
         rotated.server.run("ca", "rotate", CA, "--now")
         database = sqlite3.connect(rotated.server.folder / "pikachu.sqlite", isolation_level=None)

@@ -93,10 +93,14 @@ def test_postgresql_needs_its_driver(tmp_path: Path) -> None:
 import os, sys
 from pathlib import Path
 sys.modules["psycopg"] = None
+if sys.argv[2] == "twistd":
+    sys.argv[1:] = ["-n", "--pidfile=", "pikachu", "--config", sys.argv[1]]
+    from twisted.scripts.twistd import run
+    run()
 from pikachu.cli.main import main
 sys.exit(main(["--config", sys.argv[1], *sys.argv[2:]]))
 """
-    for command in (["ca", "list"], ["init"], ["rekey"]):
+    for command in (["ca", "list"], ["init"], ["rekey"], ["twistd"]):
         arguments = [sys.executable, "-c", script, str(made.config), *command]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 1, done
