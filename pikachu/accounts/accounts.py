@@ -67,7 +67,7 @@ _CHALLENGE: Final = "challenge password"
 
 @dataclass(frozen=True, slots=True)
 class AccountSettings:
-    """What the configuration says about accounts.
+    """The configured settings of accounts.
 
     :param auto_approve: whether who registers may log in at once.
     :param token_days: how long a token lives for which nobody said it.

@@ -46,7 +46,7 @@ _AT_ONCE: Final = 200
 
 
 class Sessions:
-    """Who is signed in.
+    """Sign-in sessions.
 
     Methods fail with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
 
@@ -146,7 +146,7 @@ class Sessions:
         )
 
     def csrf(self, secret: str) -> str:
-        """What a form of the browser with that secret carries (UI-5): nobody else can know it."""
+        """Return the CSRF token for forms of the browser with that secret (UI-5)."""
         return self._sealer.digest("csrf", secret.encode()).hex()[:40]
 
     # --- the password again ---------------------------------------------------------------

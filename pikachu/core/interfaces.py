@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class IDelayedCall(Protocol):
-    """What a clock gives for a call that it will make."""
+    """A call that a clock has scheduled."""
 
     def cancel(self) -> None:
         """Do not make the call."""
@@ -176,7 +176,7 @@ class ICertificateReader(Protocol):
 
 
 class IIssuanceStore(Protocol):
-    """What the RA and the CA write.  Each method is one transaction."""
+    """The writes of the RA and the CA.  Each method is one transaction."""
 
     def register_issuer(self, name: str, key_identifier: bytes, certificate: bytes, now: datetime) -> IssuerRecord:
         """Synchronous, at start: the record of that certificate's key, made when it is new."""
