@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pikachu.core.errors import MalformedRequest, TooLarge
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension, encode_extensions, parse_extensions
-from pikachu.x509.pem_blocks import blocks, decode_base64
+from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text
 
 BASIC_CONSTRAINTS = "2.5.29.19"
 KEY_USAGE = "2.5.29.15"
@@ -146,22 +146,22 @@ def parse_time(element: der.Element) -> datetime:
 
 
 def decode_certificate_input(data: bytes) -> bytes:
-    """Return the DER certificate in *data*: DER, PEM with or without text around it, or Base64.
+    """Return the DER certificate in *data*: DER, PEM with or without text around it, or Base64, also in UTF-16.
 
     :raises MalformedRequest: *data* contains no certificate, or more than one.
     :raises TooLarge: *data* exceeds the maximum size.
     """
     if len(data) > 2 * MAXIMUM_SIZE:
         raise TooLarge(f"a certificate has at most {MAXIMUM_SIZE // 1024} KiB")
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = decode_text(data)
     if data[:1] == b"\x30":
         return data
     if b"-----BEGIN " not in data:
         return decode_base64(data)
-    pem_blocks = blocks(data, ("CERTIFICATE", "X509 CERTIFICATE"))
-    if len(pem_blocks) != 1:
+    certificates = certificates_in(data)
+    if len(certificates) != 1:
         raise MalformedRequest("paste one certificate in PEM, from -----BEGIN CERTIFICATE----- on")
-    return pem_blocks[0].der()
+    return certificates[0]
 
 
 def parse_certificate(data: bytes) -> Certificate:

@@ -1,4 +1,4 @@
-"""PEM parser for pasted or uploaded text: RFC 7468 and, for keys, RFC 1421; also bare Base64.
+"""PEM parser for files and pasted or uploaded text: RFC 7468 and, for keys, RFC 1421; also bare Base64 and UTF-16.
 
 The time is linear in the size of the input.
 """
@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pikachu.core.errors import MalformedRequest
+from pikachu.x509 import der
 
+#: Labels of certificates: that of RFC 7468, an older one, and OpenSSL's, which appends trust settings.
+CERTIFICATE_LABELS: Final = ("CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE")
 _BEGIN: Final = b"-----BEGIN "
 _DASHES: Final = b"-----"
 _MAXIMUM_LABEL: Final = 64
@@ -66,6 +70,53 @@ def blocks(data: bytes, labels: Sequence[str]) -> list[Block]:
             body = content.replace(b"\r", b"").partition(b"\n\n")[2] if headers else content
             result.append(Block(name, data[start:position] + b"\n", headers, body))
     return result
+
+
+def labels_in(data: bytes) -> list[str]:
+    """Return the label of each BEGIN line, in order, for messages about files without the expected block."""
+    labels = []
+    for part in data.split(_BEGIN)[1:]:
+        label, dashes, _ = part[: _MAXIMUM_LABEL + len(_DASHES)].partition(_DASHES)
+        if dashes and label.isascii():
+            labels.append(label.decode("ascii"))
+    return labels
+
+
+def certificates_in(data: bytes) -> list[bytes]:
+    """Return the DER certificates of all PEM blocks, in order, without the trust settings that OpenSSL may append.
+
+    :raises MalformedRequest: a block has no END line, or its body is not Base64 or too short.
+    """
+    certificates = []
+    for block in blocks(data, CERTIFICATE_LABELS):
+        content = block.der()
+        if block.label == "TRUSTED CERTIFICATE":
+            content = der.element_at(content, 0, len(content)).whole
+        certificates.append(content)
+    return certificates
+
+
+def decode_text(data: bytes) -> bytes:
+    """Return text in UTF-16, or with a byte order mark, as plain UTF-8; other data, such as DER, unchanged.
+
+    Editors and shells of Windows save text as UTF-16, some without a byte order mark.
+    """
+    if data[:1] == b"\x30":
+        return data
+    codec = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else _utf16_codec(data)
+    if codec is not None:
+        data = data.decode(codec, "replace").encode()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _utf16_codec(data: bytes) -> str | None:
+    """Return the codec of a text whose BEGIN line is in UTF-16."""
+    for codec in ("utf-16-le", "utf-16-be"):
+        position = data.find(_BEGIN.decode("ascii").encode(codec))
+        # Each byte order contains the pattern of the other one at odd offsets.
+        if position >= 0 and position % 2 == 0:
+            return codec
+    return None
 
 
 def decode_base64(data: bytes) -> bytes:
