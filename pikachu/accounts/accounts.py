@@ -40,6 +40,9 @@ from pikachu.core.model.people import (
     Account,
     AccountState,
     ChallengePassword,
+    NewAccount,
+    NewChallengePassword,
+    NewToken,
     Principal,
     PrincipalKind,
     Role,
@@ -148,7 +151,9 @@ class Accounts:
         if await self._store.account_by_name(username) is not None:
             raise Conflict("this user name is taken; choose another one")
         password_hash = await self._hasher.hash(password)
-        return await self._store.add_account(username, email, role, state, password_hash, event, self._now())
+        return await self._store.add_account(
+            NewAccount(username, email, role, state, password_hash), event, self._now()
+        )
 
     def _checked(self, email: str, password: str) -> str:
         email = checked_email(email)
@@ -442,7 +447,7 @@ class Accounts:
         event = event_by(
             actor, "create", "token", name, account_id, scopes=sorted(granted), expires_at=rfc3339(expires_at)
         )
-        return await self._store.add_token(account_id, name, digest, granted, expires_at, event, now), text
+        return await self._store.add_token(NewToken(account_id, name, digest, granted, expires_at), event, now), text
 
     @uncancelled
     async def list_tokens(self, actor: Principal, query: ListQuery) -> Page[Token]:
@@ -495,7 +500,9 @@ class Accounts:
         sealed = self._sealer.seal("challenge", text.encode())
         expires_at = now + lifetime
         event = event_by(actor, "create", _CHALLENGE, prefix, owner_id, expires_at=rfc3339(expires_at))
-        return await self._store.add_challenge(lookup, prefix, sealed, owner_id, expires_at, event, now), text
+        return await self._store.add_challenge(
+            NewChallengePassword(lookup, prefix, sealed, owner_id, expires_at), event, now
+        ), text
 
     @uncancelled
     async def reveal_challenge(self, actor: Principal, challenge_id: int) -> str:

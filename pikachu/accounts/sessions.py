@@ -26,7 +26,7 @@ from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolati
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import AccountCertificate, Session
+from pikachu.core.model.objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.people import Account, Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
@@ -92,7 +92,7 @@ class Sessions:
         secret = secrets.token_urlsafe(32)
         event = _event("login", account, account_principal(account, address), by=by)
         session = await self._store.add_session(
-            _digest(secret), account, confirmed, address, agent[:_MAXIMUM_AGENT], event, self._now()
+            NewSession(_digest(secret), account, confirmed, address, agent[:_MAXIMUM_AGENT]), event, self._now()
         )
         return session, secret
 
@@ -255,11 +255,9 @@ class Sessions:
         serial, subject = format_serial(certificate.serial), parse_name(certificate.subject_der).text
         event = _event("bind certificate", account, actor, serial=serial, subject=subject)
         return await self._store.bind_certificate(
-            account_id,
-            hashlib.sha256(certificate.der).digest(),
-            subject,
-            certificate.serial,
-            certificate.not_after,
+            NewAccountCertificate(
+                account_id, hashlib.sha256(certificate.der).digest(), subject, certificate.serial, certificate.not_after
+            ),
             event,
             now,
         )

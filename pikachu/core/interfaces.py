@@ -25,10 +25,19 @@ from pikachu.core.model.certificates import (
 from pikachu.core.model.counts import Batch, Counts
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import AccountCertificate, CertificateTemplate, KeyUse, Session, StoredKey
-from pikachu.core.model.people import Account, AccountSource, AccountState, ChallengePassword, Role, Scope, Token
+from pikachu.core.model.objects import (
+    AccountCertificate,
+    CertificateTemplate,
+    KeyUse,
+    NewAccountCertificate,
+    NewKey,
+    NewSession,
+    Session,
+    StoredKey,
+)
+from pikachu.core.model.people import Account, ChallengePassword, NewAccount, NewChallengePassword, NewToken, Token
 from pikachu.core.model.policies import Policy
-from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, StoredCSR
+from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
 from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
 
@@ -291,29 +300,10 @@ class IAccountStore(Protocol):
     def accounts_of(self, account_ids: Sequence[int]) -> Deferred[dict[int, Account]]: ...
     def account_by_name(self, username: str) -> Deferred[Account | None]: ...
     def accounts(self, query: ListQuery) -> Deferred[Page[Account]]: ...
-    def add_account(
-        self,
-        username: str,
-        email: str,
-        role: Role,
-        state: AccountState,
-        password_hash: str | None,
-        event: Event,
-        now: datetime,
-        source: AccountSource = AccountSource.LOCAL,
-    ) -> Deferred[Account]:
+    def add_account(self, account: NewAccount, event: Event, now: datetime) -> Deferred[Account]:
         """Fails with Conflict when the name is taken (names are compared without case)."""
 
-    def add_token(
-        self,
-        account_id: int,
-        name: str,
-        digest: bytes,
-        scopes: frozenset[Scope],
-        expires_at: datetime | None,
-        event: Event,
-        now: datetime,
-    ) -> Deferred[Token]:
+    def add_token(self, token: NewToken, event: Event, now: datetime) -> Deferred[Token]:
         """Fails with Conflict when the account is not active, or has a token of that name."""
 
     def token(self, token_id: int) -> Deferred[Token]:
@@ -325,14 +315,7 @@ class IAccountStore(Protocol):
     def delete_token(self, token_id: int, decide: Callable[[Token], Event], now: datetime) -> Deferred[None]: ...
 
     def add_challenge(
-        self,
-        lookup: bytes,
-        prefix: str,
-        sealed: bytes,
-        owner_id: int | None,
-        expires_at: datetime,
-        event: Event,
-        now: datetime,
+        self, challenge: NewChallengePassword, event: Event, now: datetime
     ) -> Deferred[ChallengePassword]: ...
     def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]: ...
     def challenge_by_lookup(self, lookup: bytes) -> Deferred[ChallengePassword | None]: ...
@@ -344,19 +327,7 @@ class IAccountStore(Protocol):
     ) -> Deferred[None]: ...
     def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]: ...
 
-    def add_csr(
-        self,
-        name: str,
-        der: bytes,
-        subject: str,
-        key_type: str,
-        owner_id: int | None,
-        event: Event,
-        now: datetime,
-        *,
-        key_id: int | None = None,
-        template: str | None = None,
-    ) -> Deferred[StoredCSR]: ...
+    def add_csr(self, csr: NewCSR, event: Event, now: datetime) -> Deferred[StoredCSR]: ...
     def csr(self, csr_id: int) -> Deferred[StoredCSR]: ...
     def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]: ...
     def delete_csr(self, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> Deferred[None]: ...
@@ -387,9 +358,7 @@ class ITemplateStore(Protocol):
 class ISessionStore(Protocol):
     """Who is signed in, and which client certificates sign in."""
 
-    def add_session(
-        self, digest: bytes, account: Account, confirmed: bool, address: str, agent: str, event: Event, now: datetime
-    ) -> Deferred[Session]:
+    def add_session(self, session: NewSession, event: Event, now: datetime) -> Deferred[Session]:
         """With the account's last login.  An account has at most twenty; the oldest end.  Fails with NotFound, and with
         Conflict when the account is not active or has another password than *account*.
         """
@@ -417,14 +386,7 @@ class ISessionStore(Protocol):
         """When those of the accounts that are signed in were seen last."""
 
     def bind_certificate(
-        self,
-        account_id: int,
-        fingerprint: bytes,
-        subject: str,
-        serial: int,
-        not_after: datetime,
-        event: Event,
-        now: datetime,
+        self, certificate: NewAccountCertificate, event: Event, now: datetime
     ) -> Deferred[AccountCertificate]:
         """Fails with Conflict when it signs in an account already."""
 
@@ -439,18 +401,8 @@ class ISessionStore(Protocol):
 class IKeyStore(Protocol):
     """Private keys that people keep here, sealed."""
 
-    def add_key(
-        self,
-        name: str,
-        key_type: str,
-        public: bytes,
-        spki: bytes,
-        sealed: bytes,
-        owner_id: int | None,
-        event: Event,
-        now: datetime,
-    ) -> Deferred[StoredKey]:
-        """:param public: SHA-256 of *spki*."""
+    def add_key(self, key: NewKey, event: Event, now: datetime) -> Deferred[StoredKey]:
+        """Store a private key."""
 
     def key(self, key_id: int) -> Deferred[StoredKey]: ...
     def keys_of_public(self, public: bytes) -> Deferred[list[StoredKey]]:

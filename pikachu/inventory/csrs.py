@@ -14,7 +14,7 @@ from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
-from pikachu.core.model.requests import StoredCSR
+from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.core.model.times import utc
 from pikachu.inventory.keys import MAXIMUM_NAME, Keys, checked_name
 from pikachu.inventory.templates import CertificateTemplates
@@ -111,15 +111,9 @@ class CertificateRequests:
             **more,
         )
         return await self._store.add_csr(
-            name,
-            made,
-            csr.subject,
-            key.key_type,
-            actor.owner_id,
+            NewCSR(name, made, csr.subject, key.key_type, actor.owner_id, key_id=key.id, template=template),
             event,
             self._now(),
-            key_id=key.id,
-            template=template,
         )
 
     @uncancelled
@@ -136,7 +130,9 @@ class CertificateRequests:
         key = verify_csr(csr)
         name = _name(name, csr)
         event = event_by(actor, "create", "CSR", name, actor.owner_id, subject=csr.subject, key=key.text)
-        return await self._store.add_csr(name, csr.der, csr.subject, key.text, actor.owner_id, event, self._now())
+        return await self._store.add_csr(
+            NewCSR(name, csr.der, csr.subject, key.text, actor.owner_id), event, self._now()
+        )
 
     @uncancelled
     async def get(self, actor: Principal, csr_id: int) -> StoredCSR:

@@ -21,7 +21,7 @@ from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import KeyUse, StoredKey
+from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
@@ -128,7 +128,7 @@ class Keys:
         sealed = self._sealer.seal(SEALED_AS, private_key_info(private_key))
         event = event_by(actor, "create", "key", name, actor.owner_id, key=described.text)
         return await self._store.add_key(
-            name, described.text, described.key_id, described.spki, sealed, actor.owner_id, event, self._now()
+            NewKey(name, described.text, described.key_id, described.spki, sealed, actor.owner_id), event, self._now()
         )
 
     async def _made(self, actor: Principal, kind: str) -> PrivateKey:

@@ -15,7 +15,7 @@ from pikachu.core.errors import Conflict, MalformedRequest, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import OwnerRevocation
-from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
+from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
@@ -142,27 +142,17 @@ def _named(tx: Transaction, username: str) -> Account | None:
     return None if row is None else _record(row)
 
 
-def _add(
-    tx: Transaction,
-    username: str,
-    email: str,
-    role: Role,
-    state: AccountState,
-    password_hash: str | None,
-    event: Event,
-    now: datetime,
-    source: AccountSource,
-) -> Account:
-    if _named(tx, username) is not None:
+def _add(tx: Transaction, account: NewAccount, event: Event, now: datetime) -> Account:
+    if _named(tx, account.username) is not None:
         raise Conflict("this user name is taken")
     values = {
-        "username": storable(username),
-        "name_key": storable(username).casefold(),
-        "email": storable(email),
-        "role": role.value,
-        "source": source.value,
-        "state": state.value,
-        "password_hash": password_hash,
+        "username": storable(account.username),
+        "name_key": storable(account.username).casefold(),
+        "email": storable(account.email),
+        "role": account.role.value,
+        "source": account.source.value,
+        "state": account.state.value,
+        "password_hash": account.password_hash,
         "created_at": int(now.timestamp()),
     }
     identity = tx.insert(_insert, values)
@@ -261,27 +251,18 @@ def _list(tx: Transaction, query: ListQuery) -> Page[Account]:
     return page(tx, query, _COLUMNS, sorts, conditions, _record)
 
 
-def _add_token(
-    tx: Transaction,
-    account_id: int,
-    name: str,
-    digest: bytes,
-    scopes: frozenset[Scope],
-    expires_at: datetime | None,
-    event: Event,
-    now: datetime,
-) -> Token:
-    account = find_account(tx, account_id)
-    require_usable(account, "tokens")
-    if tx.row(_token_named, {"b_account": account_id, "b_name": storable(name)}) is not None:
+def _add_token(tx: Transaction, token: NewToken, event: Event, now: datetime) -> Token:
+    require_usable(find_account(tx, token.account_id), "tokens")
+    name = storable(token.name)
+    if tx.row(_token_named, {"b_account": token.account_id, "b_name": name}) is not None:
         raise Conflict("this account has a token of that name")
     values = {
-        "account_id": account_id,
-        "name": storable(name),
-        "digest": digest,
-        "scopes": " ".join(sorted(scopes)),
+        "account_id": token.account_id,
+        "name": name,
+        "digest": token.digest,
+        "scopes": " ".join(sorted(token.scopes)),
         "created_at": int(now.timestamp()),
-        "expires_at": seconds(expires_at),
+        "expires_at": seconds(token.expires_at),
     }
     identity = tx.insert(_insert_token, values)
     write_event(tx, event, now)
@@ -334,19 +315,9 @@ class AccountStore(StoreSection):
         """Filters ``role``, ``state``, ``source``; deleted accounts are listed where the state says so only."""
         return self._read(_list, query)
 
-    def add_account(
-        self,
-        username: str,
-        email: str,
-        role: Role,
-        state: AccountState,
-        password_hash: str | None,
-        event: Event,
-        now: datetime,
-        source: AccountSource = AccountSource.LOCAL,
-    ) -> Deferred[Account]:
+    def add_account(self, account: NewAccount, event: Event, now: datetime) -> Deferred[Account]:
         """A new one; Conflict when the name is taken."""
-        return self._write(_add, username, email, role, state, password_hash, event, now, source)
+        return self._write(_add, account, event, now)
 
     def change_account(
         self, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None = None
@@ -376,20 +347,9 @@ class AccountStore(StoreSection):
         """That the account may act; InactiveOwner."""
         return self._read(require_active_owner, owner_id)
 
-    def add_token(
-        self,
-        account_id: int,
-        name: str,
-        digest: bytes,
-        scopes: frozenset[Scope],
-        expires_at: datetime | None,
-        event: Event,
-        now: datetime,
-    ) -> Deferred[Token]:
+    def add_token(self, token: NewToken, event: Event, now: datetime) -> Deferred[Token]:
         """A new one; NotFound, Conflict, QuotaExceeded."""
-        return self._add_within_quota(
-            "tokens", account_id, _add_token, account_id, name, digest, scopes, expires_at, event, now
-        )
+        return self._add_within_quota("tokens", token.account_id, _add_token, token, event, now)
 
     def token(self, token_id: int) -> Deferred[Token]:
         """The token of that id; NotFound."""

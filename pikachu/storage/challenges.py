@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -14,8 +13,8 @@ from sqlalchemy import ColumnElement, bindparam, delete, or_, select, text, upda
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.people import ChallengePassword
-from pikachu.core.model.requests import StoredCSR
+from pikachu.core.model.people import ChallengePassword, NewChallengePassword
+from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
@@ -76,24 +75,15 @@ def _looked_up(tx: Transaction, lookup: bytes) -> ChallengePassword | None:
     return None if row is None else _record(row)
 
 
-def _add(
-    tx: Transaction,
-    lookup: bytes,
-    prefix: str,
-    sealed: bytes,
-    owner_id: int | None,
-    expires_at: datetime,
-    event: Event,
-    now: datetime,
-) -> ChallengePassword:
-    require_active_owner(tx, owner_id)
+def _add(tx: Transaction, challenge: NewChallengePassword, event: Event, now: datetime) -> ChallengePassword:
+    require_active_owner(tx, challenge.owner_id)
     values = {
-        "lookup": lookup,
-        "prefix": prefix,
-        "sealed": sealed,
-        "owner_id": owner_id,
+        "lookup": challenge.lookup,
+        "prefix": challenge.prefix,
+        "sealed": challenge.sealed,
+        "owner_id": challenge.owner_id,
         "created_at": int(now.timestamp()),
-        "expires_at": int(expires_at.timestamp()),
+        "expires_at": int(challenge.expires_at.timestamp()),
     }
     identity = tx.insert(_insert, values)
     write_event(tx, event, now)
@@ -149,29 +139,17 @@ def _find_csr(tx: Transaction, csr_id: int) -> StoredCSR:
     return _csr_record(row)
 
 
-def _add_csr(
-    tx: Transaction,
-    name: str,
-    der: bytes,
-    subject: str,
-    key_type: str,
-    owner_id: int | None,
-    event: Event,
-    now: datetime,
-    *,
-    key_id: int | None,
-    template: str | None,
-) -> StoredCSR:
+def _add_csr(tx: Transaction, csr: NewCSR, event: Event, now: datetime) -> StoredCSR:
     values = {
-        "name": storable(name),
-        "der": der,
-        "subject": storable(subject),
-        "key_type": key_type,
-        "owner_id": owner_id,
+        "name": storable(csr.name),
+        "der": csr.der,
+        "subject": storable(csr.subject),
+        "key_type": csr.key_type,
+        "owner_id": csr.owner_id,
         "created_at": int(now.timestamp()),
         "state": "pending",
-        "key_id": key_id,
-        "template": None if template is None else storable(template),
+        "key_id": csr.key_id,
+        "template": None if csr.template is None else storable(csr.template),
     }
     identity = tx.insert(_insert_csr, values)
     write_event(tx, event, now)
@@ -233,19 +211,10 @@ class ChallengePasswordStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
     def add_challenge(
-        self,
-        lookup: bytes,
-        prefix: str,
-        sealed: bytes,
-        owner_id: int | None,
-        expires_at: datetime,
-        event: Event,
-        now: datetime,
+        self, challenge: NewChallengePassword, event: Event, now: datetime
     ) -> Deferred[ChallengePassword]:
         """A new one; InactiveOwner, QuotaExceeded."""
-        return self._add_within_quota(
-            "challenge_passwords", owner_id, _add, lookup, prefix, sealed, owner_id, expires_at, event, now
-        )
+        return self._add_within_quota("challenge_passwords", challenge.owner_id, _add, challenge, event, now)
 
     def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]:
         """The one of that id; NotFound."""
@@ -269,22 +238,9 @@ class ChallengePasswordStore(StoreSection):
         """Remove the expired ones of *owner_id*, or all; how many."""
         return self._write(_remove_expired, owner_id, event, now)
 
-    def add_csr(
-        self,
-        name: str,
-        der: bytes,
-        subject: str,
-        key_type: str,
-        owner_id: int | None,
-        event: Event,
-        now: datetime,
-        *,
-        key_id: int | None = None,
-        template: str | None = None,
-    ) -> Deferred[StoredCSR]:
+    def add_csr(self, csr: NewCSR, event: Event, now: datetime) -> Deferred[StoredCSR]:
         """Keep one more; QuotaExceeded."""
-        work = functools.partial(_add_csr, key_id=key_id, template=template)
-        return self._add_within_quota("csrs", owner_id, work, name, der, subject, key_type, owner_id, event, now)
+        return self._add_within_quota("csrs", csr.owner_id, _add_csr, csr, event, now)
 
     def csr(self, csr_id: int) -> Deferred[StoredCSR]:
         """The one of that id; NotFound."""

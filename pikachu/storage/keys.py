@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, delete, func, or_, select
 from pikachu.core.errors import NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import KeyUse, StoredKey
+from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
@@ -49,24 +49,14 @@ def _matching(tx: Transaction, public: bytes) -> list[StoredKey]:
     return [_record(row) for row in tx.rows(_of_public, {"b_key": public})]
 
 
-def _add(
-    tx: Transaction,
-    name: str,
-    key_type: str,
-    public: bytes,
-    spki: bytes,
-    sealed: bytes,
-    owner_id: int | None,
-    event: Event,
-    now: datetime,
-) -> StoredKey:
+def _add(tx: Transaction, key: NewKey, event: Event, now: datetime) -> StoredKey:
     values = {
-        "name": storable(name),
-        "key_type": key_type,
-        "key_id": public,
-        "spki": spki,
-        "sealed": sealed,
-        "owner_id": owner_id,
+        "name": storable(key.name),
+        "key_type": key.key_type,
+        "key_id": key.key_id,
+        "spki": key.spki,
+        "sealed": key.sealed,
+        "owner_id": key.owner_id,
         "created_at": int(now.timestamp()),
     }
     identity = tx.insert(_insert, values)
@@ -102,21 +92,9 @@ def _remove(tx: Transaction, key_id: int, decide: Callable[[StoredKey, KeyUse], 
 class KeyStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IKeyStore`."""
 
-    def add_key(
-        self,
-        name: str,
-        key_type: str,
-        public: bytes,
-        spki: bytes,
-        sealed: bytes,
-        owner_id: int | None,
-        event: Event,
-        now: datetime,
-    ) -> Deferred[StoredKey]:
+    def add_key(self, key: NewKey, event: Event, now: datetime) -> Deferred[StoredKey]:
         """Keep one more; QuotaExceeded."""
-        return self._add_within_quota(
-            "keys", owner_id, _add, name, key_type, public, spki, sealed, owner_id, event, now
-        )
+        return self._add_within_quota("keys", key.owner_id, _add, key, event, now)
 
     def key(self, key_id: int) -> Deferred[StoredKey]:
         """The one of that id; NotFound."""

@@ -14,7 +14,7 @@ from pikachu.auth.owners import may_act, require_usable
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import AccountCertificate, Session
+from pikachu.core.model.objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.people import Account
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
@@ -76,33 +76,24 @@ def _certificate_record(row: Row) -> AccountCertificate:
     )
 
 
-def _add(
-    tx: Transaction,
-    digest: bytes,
-    account: Account,
-    confirmed: bool,
-    address: str,
-    agent: str,
-    event: Event,
-    now: datetime,
-) -> Session:
-    account_id = account.id
+def _add(tx: Transaction, session: NewSession, event: Event, now: datetime) -> Session:
+    account_id = session.account.id
     present = find_account(tx, account_id)
     # Looking at the password took a while: what ended all sessions meanwhile must not be outlived by this one.
-    if not may_act(present) or present.password_hash != account.password_hash:
+    if not may_act(present) or present.password_hash != session.account.password_hash:
         raise Conflict("the account was changed meanwhile; sign in again")
     at = int(now.timestamp())
     # Whoever signs in again and again keeps the newest ones only.
     for row in tx.rows(_of_account, {"b_account": account_id})[_MOST_SESSIONS - 1 :]:
         tx.write(_end, {"b_id": row[0]})
     values = {
-        "digest": digest,
+        "digest": session.digest,
         "account_id": account_id,
         "created_at": at,
         "last_seen_at": at,
-        "confirmed_at": at if confirmed else None,
-        "address": storable(address),
-        "agent": storable(agent),
+        "confirmed_at": at if session.confirmed else None,
+        "address": storable(session.address),
+        "agent": storable(session.agent),
     }
     identity = tx.insert(_insert, values)
     tx.write(_signed_in, {"b_id": account_id, "v_last_login_at": at})
@@ -151,25 +142,16 @@ def _last_seen(tx: Transaction, account_ids: tuple[int, ...]) -> dict[int, datet
     return {row[0]: moment(row[1]) for row in tx.query(newest.group_by(_s.account_id))}
 
 
-def _bind(
-    tx: Transaction,
-    account_id: int,
-    fingerprint: bytes,
-    subject: str,
-    serial: int,
-    not_after: datetime,
-    event: Event,
-    now: datetime,
-) -> AccountCertificate:
-    require_usable(find_account(tx, account_id), "client certificates")
-    if tx.row(_by_fingerprint, {"b_fingerprint": fingerprint}) is not None:
+def _bind(tx: Transaction, certificate: NewAccountCertificate, event: Event, now: datetime) -> AccountCertificate:
+    require_usable(find_account(tx, certificate.account_id), "client certificates")
+    if tx.row(_by_fingerprint, {"b_fingerprint": certificate.fingerprint}) is not None:
         raise Conflict("this certificate signs in an account already; take it away from that one first")
     values = {
-        "account_id": account_id,
-        "fingerprint": fingerprint,
-        "subject": storable(subject),
-        "serial": format_serial(serial),
-        "not_after": int(not_after.timestamp()),
+        "account_id": certificate.account_id,
+        "fingerprint": certificate.fingerprint,
+        "subject": storable(certificate.subject),
+        "serial": format_serial(certificate.serial),
+        "not_after": int(certificate.not_after.timestamp()),
         "created_at": int(now.timestamp()),
     }
     identity = tx.insert(_insert_certificate, values)
@@ -201,11 +183,9 @@ def _by_certificate(tx: Transaction, fingerprint: bytes) -> Account | None:
 class SessionStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ISessionStore`."""
 
-    def add_session(
-        self, digest: bytes, account: Account, confirmed: bool, address: str, agent: str, event: Event, now: datetime
-    ) -> Deferred[Session]:
+    def add_session(self, session: NewSession, event: Event, now: datetime) -> Deferred[Session]:
         """A new one, with the account's last login; NotFound, Conflict."""
-        return self._write(_add, digest, account, confirmed, address, agent, event, now)
+        return self._write(_add, session, event, now)
 
     def session_by_digest(self, digest: bytes) -> Deferred[tuple[Session, Account] | None]:
         """The session and whose it is."""
@@ -254,17 +234,10 @@ class SessionStore(StoreSection):
         return self._read(_last_seen, tuple(account_ids))
 
     def bind_certificate(
-        self,
-        account_id: int,
-        fingerprint: bytes,
-        subject: str,
-        serial: int,
-        not_after: datetime,
-        event: Event,
-        now: datetime,
+        self, certificate: NewAccountCertificate, event: Event, now: datetime
     ) -> Deferred[AccountCertificate]:
         """The certificate signs in the account from now on; NotFound, Conflict."""
-        return self._write(_bind, account_id, fingerprint, subject, serial, not_after, event, now)
+        return self._write(_bind, certificate, event, now)
 
     def account_certificates(self, account_id: int) -> Deferred[list[AccountCertificate]]:
         """Those that sign in the account."""

@@ -15,9 +15,10 @@ import pytest
 from pikachu.core.errors import EditConflict, NotAuthorized, NotFound, QuotaExceeded
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import CertificateTemplate, Quotas
-from pikachu.core.model.people import Account, AccountState, Role
+from pikachu.core.model.objects import CertificateTemplate, NewKey, Quotas
+from pikachu.core.model.people import Account, AccountState, NewAccount, NewChallengePassword, NewToken, Role
 from pikachu.core.model.policies import Policy
+from pikachu.core.model.requests import NewCSR
 from tests.support.databases import AS_0004, NOW, Opened, event, execute, opened
 
 LIMIT = 3
@@ -42,7 +43,9 @@ def by(name: str, kind: str = "update") -> Event:
 
 
 def account(db: Opened, name: str = "alice", role: Role = Role.USER) -> Account:
-    adding = db.store.add_account(name, f"{name}@example.com", role, AccountState.ACTIVE, "hash", event(), NOW)
+    adding = db.store.add_account(
+        NewAccount(name, f"{name}@example.com", role, AccountState.ACTIVE, "hash"), event(), NOW
+    )
     return db.get(adding)
 
 
@@ -61,21 +64,25 @@ def outcomes(db: Opened, promises: list[Deferred[Any]]) -> list[Any]:
 
 
 def key(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
-    return db.store.add_key(f"key {number}", "Ed25519", b"k", b"spki", b"sealed", owner_id, event(), NOW)
+    return db.store.add_key(NewKey(f"key {number}", "Ed25519", b"k", b"spki", b"sealed", owner_id), event(), NOW)
 
 
 def csr(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
-    return db.store.add_csr(f"csr {number}", b"der", "CN=x", "Ed25519", owner_id, event(), NOW, key_id=1, template="t")
+    return db.store.add_csr(
+        NewCSR(f"csr {number}", b"der", "CN=x", "Ed25519", owner_id, key_id=1, template="t"), event(), NOW
+    )
 
 
 def challenge(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
     lookup = b"%d of %d" % (number, owner_id or 0)
-    return db.store.add_challenge(lookup, f"{number:08}", b"sealed", owner_id, LATER, event(), NOW)
+    return db.store.add_challenge(
+        NewChallengePassword(lookup, f"{number:08}", b"sealed", owner_id, LATER), event(), NOW
+    )
 
 
 def token(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
     digest = b"%d of %d" % (number, owner_id or 0)
-    return db.store.add_token(owner_id or 0, f"token {number}", digest, frozenset(), None, event(), NOW)
+    return db.store.add_token(NewToken(owner_id or 0, f"token {number}", digest, frozenset(), None), event(), NOW)
 
 
 def some_policy(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
@@ -239,7 +246,7 @@ def test_a_key_is_deleted_with_what_uses_it_then(db: Opened) -> None:
     """KEY-5: the counts that the event has are those of the transaction."""
     alice = account(db)
     made = db.get(key(db, 1, alice.id))
-    db.get(db.store.add_csr("late", b"der", "CN=x", "Ed25519", alice.id, event(), NOW, key_id=made.id))
+    db.get(db.store.add_csr(NewCSR("late", b"der", "CN=x", "Ed25519", alice.id, key_id=made.id), event(), NOW))
     uses: list[Any] = []
 
     def decide(_: object, use: Any) -> Event:

@@ -10,6 +10,7 @@ from pikachu.core.errors import Conflict, IssuanceFailed, NotFound, PolicyViolat
 from pikachu.core.interfaces import Begun, Repeated
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.people import NewChallengePassword
 from pikachu.core.model.requests import RequestState
 from tests.support.databases import NOW, Opened, event
 
@@ -73,7 +74,9 @@ def test_repeated_request_gives_the_same_certificate(db: Opened) -> None:
 def test_failed_request_may_be_repeated(db: Opened) -> None:
     """The signer gave no signature: the challenge password and the digest are free again, the serial is not."""
     challenge = db.get(
-        db.store.add_challenge(b"hmac", "12345678", b"sealed", None, NOW + timedelta(hours=1), event(), NOW)
+        db.store.add_challenge(
+            NewChallengePassword(b"hmac", "12345678", b"sealed", None, NOW + timedelta(hours=1)), event(), NOW
+        )
     )
     request = db.request(dedupe=b"digest", challenge_id=challenge.id)
     intent = db.intent(request)
@@ -121,7 +124,11 @@ def test_approval(db: Opened) -> None:
 
 def test_rejection_frees_the_challenge(db: Opened) -> None:
     """A challenge password is reserved when the request is accepted and freed on rejection."""
-    challenge = db.get(db.store.add_challenge(b"hmac", "12345678", b"s", None, NOW + timedelta(hours=1), event(), NOW))
+    challenge = db.get(
+        db.store.add_challenge(
+            NewChallengePassword(b"hmac", "12345678", b"s", None, NOW + timedelta(hours=1)), event(), NOW
+        )
+    )
     request = db.request(dedupe=b"digest", challenge_id=challenge.id)
     begun = db.get(db.store.begin(request, None, NOW))
     assert isinstance(begun, Begun)
@@ -137,7 +144,7 @@ def test_rejection_frees_the_challenge(db: Opened) -> None:
 def test_expired_or_used_challenge_is_refused(db: Opened) -> None:
     """CHP-2: once, and in its time (judged when the request arrives)."""
     end = NOW + timedelta(minutes=5)
-    challenge = db.get(db.store.add_challenge(b"hmac", "12345678", b"s", None, end, event(), NOW))
+    challenge = db.get(db.store.add_challenge(NewChallengePassword(b"hmac", "12345678", b"s", None, end), event(), NOW))
     request = db.request(challenge_id=challenge.id)
     with pytest.raises(Conflict):
         db.get(db.store.begin(request, db.intent(request), end))
@@ -152,7 +159,11 @@ def test_expired_or_used_challenge_is_refused(db: Opened) -> None:
 
 def test_one_challenge_and_a_hundred_requests(db: Opened) -> None:
     """CHP-2: exactly one of them is accepted."""
-    challenge = db.get(db.store.add_challenge(b"hmac", "12345678", b"s", None, NOW + timedelta(hours=1), event(), NOW))
+    challenge = db.get(
+        db.store.add_challenge(
+            NewChallengePassword(b"hmac", "12345678", b"s", None, NOW + timedelta(hours=1)), event(), NOW
+        )
+    )
     outcomes: list[object] = []
     for index in range(100):
         request = db.request(f"device-{index}", challenge_id=challenge.id)

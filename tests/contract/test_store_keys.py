@@ -12,8 +12,9 @@ from pikachu.core.errors import Conflict, MalformedRequest, NotFound, SecretKeyC
 from pikachu.core.interfaces import Resealed, Sealed
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import KeyUse, StoredKey
-from pikachu.core.model.people import AccountState, Role
+from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
+from pikachu.core.model.people import AccountState, NewAccount, NewChallengePassword, Role
+from pikachu.core.model.requests import NewCSR
 from pikachu.storage.store import open_store
 from tests.support.databases import NOW, Opened, event, opened
 
@@ -30,7 +31,7 @@ def add(
     fields = {"public": PUBLIC, "spki": b"spki", "sealed": b"old " + name.encode(), **values}
     return db.get(
         db.store.add_key(
-            name, key_type, fields["public"], fields["spki"], fields["sealed"], owner_id, told(name=name), NOW
+            NewKey(name, key_type, fields["public"], fields["spki"], fields["sealed"], owner_id), told(name=name), NOW
         )
     )
 
@@ -69,7 +70,9 @@ def test_use(db: Opened) -> None:
     """KEY-5: stored requests that were made with it, and certificates that certify it and were not deleted."""
     made, other = add(db), add(db, "other", public=bytes(32))
     for key_id in (made.id, made.id, other.id, None):
-        csr = db.get(db.store.add_csr("r", b"r", "CN=x", "RSA/2048", 1, event(), NOW, key_id=key_id, template="tls"))
+        csr = db.get(
+            db.store.add_csr(NewCSR("r", b"r", "CN=x", "RSA/2048", 1, key_id=key_id, template="tls"), event(), NOW)
+        )
         assert (csr.key_id, csr.template) == (key_id, "tls")
     issued = db.issue("a", intent={"key_id": PUBLIC}, key_id=PUBLIC, owner_id=1)
     db.issue("b", intent={"key_id": PUBLIC}, key_id=PUBLIC, owner_id=1)
@@ -107,7 +110,9 @@ def test_lists(db: Opened) -> None:
 def test_a_deleted_account_keeps_its_keys(db: Opened) -> None:
     """Nobody signs in as a deleted account, so only administrators see them."""
     account = db.get(
-        db.store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, told(name="alice"), NOW)
+        db.store.add_account(
+            NewAccount("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None), told(name="alice"), NOW
+        )
     )
     made = add(db, owner_id=account.id)
     db.get(db.store.delete_account(account.id, lambda _: told("delete"), NOW))
@@ -133,7 +138,11 @@ def fill(db: Opened, rows: int = 1) -> None:
         add(db, f"key {number}")
     for text in (b"c1", b"c2"):
         end = NOW + timedelta(hours=1)
-        db.get(db.store.add_challenge(b"by " + text, "PREFIX", b"old " + text, None, end, told(name="c"), NOW))
+        db.get(
+            db.store.add_challenge(
+                NewChallengePassword(b"by " + text, "PREFIX", b"old " + text, None, end), told(name="c"), NOW
+            )
+        )
     db.get(db.store.put_service_credential(b"ski", "ocsp", b"certificate", b"old ocsp", NOW))
 
 

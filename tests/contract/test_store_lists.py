@@ -16,8 +16,17 @@ import pytest
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, UnknownSerial
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
 from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.people import AccountSource, AccountState, Role, Scope
+from pikachu.core.model.people import (
+    AccountSource,
+    AccountState,
+    NewAccount,
+    NewChallengePassword,
+    NewToken,
+    Role,
+    Scope,
+)
 from pikachu.core.model.policies import Policy, PolicyLimits
+from pikachu.core.model.requests import NewCSR
 from pikachu.storage.store import open_store
 from pikachu.x509.crl import crl_entry
 from tests.support.databases import NOW, Opened, event, opened
@@ -342,7 +351,7 @@ def test_accounts_and_tokens(db: Opened) -> None:
 
     def add(name: str, role: Role = Role.USER, source: AccountSource = AccountSource.LOCAL) -> int:
         state = AccountState.ACTIVE
-        promise = db.store.add_account(name, "a@example.com", role, state, "hash", event(), NOW, source)
+        promise = db.store.add_account(NewAccount(name, "a@example.com", role, state, "hash", source), event(), NOW)
         return db.get(promise).id
 
     admin, user = add("Admin", Role.ADMIN), add("someone", source=AccountSource.LDAP)
@@ -359,15 +368,19 @@ def test_accounts_and_tokens(db: Opened) -> None:
     with pytest.raises(Conflict):
         db.get(db.store.delete_account(admin, lambda _: event(), NOW))
     scopes = frozenset({Scope.READ, Scope.ENROLL})
-    token = db.get(db.store.add_token(user, "laptop", b"digest", scopes, None, event(), NOW))
+    token = db.get(db.store.add_token(NewToken(user, "laptop", b"digest", scopes, None), event(), NOW))
     assert token.scopes == scopes
     with pytest.raises(Conflict):
-        db.get(db.store.add_token(user, "laptop", b"other", scopes, None, event(), NOW))
+        db.get(db.store.add_token(NewToken(user, "laptop", b"other", scopes, None), event(), NOW))
     assert db.get(db.store.token_by_digest(b"digest")) == (token, db.get(db.store.account(user)))
     assert db.get(db.store.tokens(ListQuery(owner_id=user))).items == (token,)
     assert db.get(db.store.tokens(ListQuery(owner_id=admin))).items == ()
     record = db.issue("owned", owner_id=user)
-    db.get(db.store.add_challenge(b"hmac", "12345678", b"s", user, NOW + timedelta(hours=1), event(), NOW))
+    db.get(
+        db.store.add_challenge(
+            NewChallengePassword(b"hmac", "12345678", b"s", user, NOW + timedelta(hours=1)), event(), NOW
+        )
+    )
     db.get(db.store.delete_account(user, lambda _: event("delete"), NOW))
     assert db.get(db.store.token_by_digest(b"digest")) is None
     assert [db.get(db.store.delete_unused_challenges(user, 5)) for _ in range(2)] == [1, 0]
@@ -392,7 +405,11 @@ def test_challenges_and_csrs(db: Opened) -> None:
     hour = timedelta(hours=1)
     add_owner(db.store, db.get, 1, NOW)
     made = [
-        db.get(db.store.add_challenge(bytes([index]), f"{index:08}", b"s", index % 2 or None, NOW + end, event(), NOW))
+        db.get(
+            db.store.add_challenge(
+                NewChallengePassword(bytes([index]), f"{index:08}", b"s", index % 2 or None, NOW + end), event(), NOW
+            )
+        )
         for index, end in enumerate((hour, hour, -hour, -hour))
     ]
     db.issue(challenge_id=made[0].id)
@@ -408,7 +425,7 @@ def test_challenges_and_csrs(db: Opened) -> None:
     db.get(db.store.delete_challenge(made[1].id, lambda _: event("delete"), NOW))
     with pytest.raises(NotFound):
         db.get(db.store.challenge(made[1].id))
-    csr = db.get(db.store.add_csr("name", b"der", "CN=x", "RSA/2048", 1, event(), NOW))
+    csr = db.get(db.store.add_csr(NewCSR("name", b"der", "CN=x", "RSA/2048", 1), event(), NOW))
     assert db.get(db.store.csr(csr.id)) == csr
     certificate = db.issue(csr_id=csr.id)
     assert db.get(db.store.csrs(ListQuery(filters={"state": "pending"}))).items == ()
@@ -418,7 +435,7 @@ def test_challenges_and_csrs(db: Opened) -> None:
     assert (last.type, last.resource_type, last.resource_name, last.owner_id) == ("sign", "CSR", "name", 1)
     with pytest.raises(Conflict, match="signed already"):
         db.get(db.store.reject_csr(csr.id, event("reject"), NOW))
-    other = db.get(db.store.add_csr("other", b"der", "CN=x", "RSA/2048", 1, event(), NOW))
+    other = db.get(db.store.add_csr(NewCSR("other", b"der", "CN=x", "RSA/2048", 1), event(), NOW))
     assert db.get(db.store.reject_csr(other.id, event("reject"), NOW)) == replace(other, state="rejected")
     db.get(db.store.delete_csr(csr.id, lambda _: event("delete"), NOW))
     with pytest.raises(NotFound):

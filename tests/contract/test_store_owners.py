@@ -16,7 +16,9 @@ from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.people import Account, AccountState, Role
+from pikachu.core.model.objects import NewAccountCertificate, NewKey, NewSession
+from pikachu.core.model.people import Account, AccountState, NewAccount, NewChallengePassword, NewToken, Role
+from pikachu.core.model.requests import NewCSR
 from pikachu.storage.migrate import SchemaState, migrate
 from tests.support.databases import AS_0002, NOW, Opened, event, execute, opened
 
@@ -33,7 +35,7 @@ def add(db: Opened, name: str = "alice", role: Role = Role.USER) -> Account:
     """Add an active account."""
     added = Event("add", "user", name, "root", about_account=True)
     email = f"{name}@example.com"
-    return db.get(db.store.add_account(name, email, role, AccountState.ACTIVE, "hash", added, NOW))
+    return db.get(db.store.add_account(NewAccount(name, email, role, AccountState.ACTIVE, "hash"), added, NOW))
 
 
 def put_into(db: Opened, account: Account, state: AccountState) -> None:
@@ -103,13 +105,17 @@ def test_an_inactive_account_is_given_nothing(db: Opened, state: AccountState) -
     alice = add(db)
     put_into(db, alice, state)
     with pytest.raises(InactiveOwner):
-        db.get(db.store.add_challenge(b"hmac", "12345678", b"s", alice.id, NOW + HOUR, event(), NOW))
+        db.get(
+            db.store.add_challenge(NewChallengePassword(b"hmac", "12345678", b"s", alice.id, NOW + HOUR), event(), NOW)
+        )
     with pytest.raises(Conflict):
-        db.get(db.store.add_token(alice.id, "ci", b"digest", frozenset(), None, event(), NOW))
+        db.get(db.store.add_token(NewToken(alice.id, "ci", b"digest", frozenset(), None), event(), NOW))
     with pytest.raises(Conflict):
-        db.get(db.store.bind_certificate(alice.id, b"f" * 32, "CN=x", 7, NOW + HOUR, event(), NOW))
+        db.get(
+            db.store.bind_certificate(NewAccountCertificate(alice.id, b"f" * 32, "CN=x", 7, NOW + HOUR), event(), NOW)
+        )
     with pytest.raises(Conflict):
-        db.get(db.store.add_session(b"digest", alice, False, "", "", event(), NOW))
+        db.get(db.store.add_session(NewSession(b"digest", alice, False, "", ""), event(), NOW))
 
 
 def test_who_may_act(db: Opened) -> None:
@@ -152,14 +158,20 @@ def test_orphans_get_their_owner_back(database_url: str) -> None:
             found[f"certificate {number}"] = issue(db, f"device-{number}", one.id).id
             key = Event("create", "key", "web", "someone", owner_id=one.id)
             at = NOW + timedelta(seconds=number)
-            made = db.store.add_key("web", "RSA/2048", bytes([number]) * 32, b"spki", b"sealed", one.id, key, at)
+            made = db.store.add_key(
+                NewKey("web", "RSA/2048", bytes([number]) * 32, b"spki", b"sealed", one.id), key, at
+            )
             found[f"key {number}"] = db.get(made).id
             stored = Event("create", "CSR", "web", "someone", owner_id=one.id)
-            adding = db.store.add_csr("web", b"der", "CN=x", "RSA/2048", one.id, stored, at)
+            adding = db.store.add_csr(NewCSR("web", b"der", "CN=x", "RSA/2048", one.id), stored, at)
             found[f"csr {number}"] = db.get(adding).id
         lonely = issue(db, "lonely", None)
         challenged = Event("create", "challenge password", "12345678", "alice", owner_id=people[0].id)
-        db.get(db.store.add_challenge(b"hmac", "12345678", b"s", people[0].id, NOW + HOUR, challenged, NOW))
+        db.get(
+            db.store.add_challenge(
+                NewChallengePassword(b"hmac", "12345678", b"s", people[0].id, NOW + HOUR), challenged, NOW
+            )
+        )
         serial = db.get(db.store.certificate(found["certificate 1"])).serial
         waiting = {
             "challenge password 12345678": people[0].id,
@@ -227,7 +239,7 @@ def test_requests_of_stored_csrs_and_what_was_approved_late(database_url: str) -
         add(db, "root", Role.ADMIN)
         alice = add(db)
         stored = Event("create", "CSR", "kept", "alice", owner_id=alice.id)
-        csr = db.get(db.store.add_csr("kept", b"der", "CN=x", "RSA/2048", alice.id, stored, NOW))
+        csr = db.get(db.store.add_csr(NewCSR("kept", b"der", "CN=x", "RSA/2048", alice.id), stored, NOW))
         handed_in = db.request("kept", owner_id=alice.id, principal="root", csr_id=csr.id)
         late = db.request("late", owner_id=alice.id, principal="alice")
         anonymous = db.request("lonely", principal="anonymous")

@@ -19,8 +19,8 @@ from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import Session
-from pikachu.core.model.people import SYSTEM, Account, AccountState, Role, Scope
+from pikachu.core.model.objects import NewAccountCertificate, NewSession, Session
+from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, NewToken, Role, Scope
 from pikachu.core.sealing import Sealer
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store
@@ -36,11 +36,13 @@ def told(kind: str = "login", name: str = "alice") -> Event:
 
 
 def add(db: Opened, name: str = "alice", role: Role = Role.USER) -> Account:
-    return db.get(db.store.add_account(name, "a@example.com", role, AccountState.ACTIVE, "hash", told("add"), NOW))
+    return db.get(
+        db.store.add_account(NewAccount(name, "a@example.com", role, AccountState.ACTIVE, "hash"), told("add"), NOW)
+    )
 
 
 def sign_in(db: Opened, account: Account, digest: bytes, at: datetime = NOW, agent: str = "a browser") -> Session:
-    return db.get(db.store.add_session(digest, account, True, "192.0.2.7", agent, told(), at))
+    return db.get(db.store.add_session(NewSession(digest, account, True, "192.0.2.7", agent), told(), at))
 
 
 def kinds(db: Opened) -> list[str]:
@@ -71,7 +73,7 @@ def test_life_of_a_session(db: Opened) -> None:
     assert db.get(db.store.session_by_digest(b"digest")) is None
     assert kinds(db) == ["add", "login", "logout"]
     with pytest.raises(NotFound):
-        db.get(db.store.add_session(b"x", replace(alice, id=77), True, "", "", told(), NOW))
+        db.get(db.store.add_session(NewSession(b"x", replace(alice, id=77), True, "", ""), told(), NOW))
     assert db.get(db.store.verify_events()) == 3
 
 
@@ -120,7 +122,7 @@ def test_what_ends_with_the_state_active(db: Opened, state: AccountState) -> Non
     add(db, "root", Role.ADMIN)
     alice = add(db)
     sign_in(db, alice, b"digest")
-    db.get(db.store.add_token(alice.id, "ci", b"token", frozenset({Scope.READ}), None, told("create"), NOW))
+    db.get(db.store.add_token(NewToken(alice.id, "ci", b"token", frozenset({Scope.READ}), None), told("create"), NOW))
     changed = db.get(db.store.change_account(alice.id, lambda now: (replace(now, state=state), told("suspend")), NOW))
     assert changed.state is state
     assert db.get(db.store.sessions_of(alice.id)) == []
@@ -129,14 +131,14 @@ def test_what_ends_with_the_state_active(db: Opened, state: AccountState) -> Non
     assert (last.type, last.resource_type, last.resource_name) == ("delete", "token", "ci")
     assert last.details == {"ip": "192.0.2.7", "reason": "suspend"}
     with pytest.raises(Conflict, match="only an active one"):
-        db.get(db.store.add_token(alice.id, "ci", b"t", frozenset({Scope.READ}), None, told("create"), NOW))
+        db.get(db.store.add_token(NewToken(alice.id, "ci", b"t", frozenset({Scope.READ}), None), told("create"), NOW))
 
 
 def test_what_ends_with_the_password(db: Opened) -> None:
     """USR-4: sessions do, tokens stay; another role or address ends nothing."""
     alice = add(db)
     sign_in(db, alice, b"digest")
-    db.get(db.store.add_token(alice.id, "ci", b"token", frozenset({Scope.READ}), None, told("create"), NOW))
+    db.get(db.store.add_token(NewToken(alice.id, "ci", b"token", frozenset({Scope.READ}), None), told("create"), NOW))
     for change in ({"email": "new@example.com"}, {"role": Role.ADMIN}):
         db.get(db.store.change_account(alice.id, lambda now, c=change: (replace(now, **c), told("update")), NOW))  # type: ignore[misc]
         assert len(db.get(db.store.sessions_of(alice.id))) == 1
@@ -170,7 +172,7 @@ def test_decisions_that_change_nothing(db: Opened) -> None:
 def test_tokens_are_seen(db: Opened) -> None:
     """USR-6: when a token was used last."""
     alice = add(db)
-    made = db.get(db.store.add_token(alice.id, "ci", b"token", frozenset({Scope.READ}), None, told(), NOW))
+    made = db.get(db.store.add_token(NewToken(alice.id, "ci", b"token", frozenset({Scope.READ}), None), told(), NOW))
     assert made.last_used_at is None
     db.get(db.store.touch_token(made.id, LATER))
     db.get(db.store.touch_token(77, LATER))
@@ -180,20 +182,26 @@ def test_tokens_are_seen(db: Opened) -> None:
 def test_client_certificates(db: Opened) -> None:
     """One signs in one account only; it ends with the account."""
     alice, bob = add(db), add(db, "bob")
-    made = db.get(db.store.bind_certificate(alice.id, b"f" * 32, "CN=\0x", 0xABC, LATER, told("bind"), NOW))
+    made = db.get(
+        db.store.bind_certificate(NewAccountCertificate(alice.id, b"f" * 32, "CN=\0x", 0xABC, LATER), told("bind"), NOW)
+    )
     assert (made.account_id, made.serial, made.subject, made.not_after) == (alice.id, 0xABC, "CN=\ufffdx", LATER)
     assert db.get(db.store.account_certificate(made.id)) == made
     assert db.get(db.store.account_certificates(alice.id)) == [made]
     assert db.get(db.store.account_certificates(bob.id)) == []
     for account in (alice, bob):
         with pytest.raises(Conflict, match="already"):
-            db.get(db.store.bind_certificate(account.id, b"f" * 32, "CN=x", 1, LATER, told("bind"), NOW))
+            db.get(
+                db.store.bind_certificate(
+                    NewAccountCertificate(account.id, b"f" * 32, "CN=x", 1, LATER), told("bind"), NOW
+                )
+            )
     assert db.get(db.store.account_by_certificate(b"f" * 32)) == alice
     assert db.get(db.store.account_by_certificate(b"g" * 32)) is None
     db.get(db.store.unbind_certificate(made.id, lambda *_: told("unbind"), NOW))
     with pytest.raises(NotFound):
         db.get(db.store.unbind_certificate(made.id, lambda *_: told("unbind"), NOW))
-    db.get(db.store.bind_certificate(bob.id, b"f" * 32, "CN=x", 1, LATER, told("bind"), NOW))
+    db.get(db.store.bind_certificate(NewAccountCertificate(bob.id, b"f" * 32, "CN=x", 1, LATER), told("bind"), NOW))
     sign_in(db, bob, b"bob")
     db.get(db.store.delete_account(bob.id, lambda _: told("delete"), NOW))
     assert db.get(db.store.account_by_certificate(b"f" * 32)) is None

@@ -10,7 +10,7 @@ from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.counts import DAYS_AHEAD, Counts
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.people import AccountState, Role
+from pikachu.core.model.people import AccountState, NewAccount, Role
 from pikachu.storage import audit, statistics
 from tests.support.databases import NOW, Opened, event
 from tests.support.owners import add_owner
@@ -72,7 +72,11 @@ def test_what_waits(db: Opened) -> None:
         db.get(db.store.begin(db.request(owner_id=owner_id), None, NOW))
     db.issue("done", owner_id=1)
     for name, state in (("ann", AccountState.PENDING), ("bob", AccountState.ACTIVE)):
-        db.get(db.store.add_account(name, f"{name}@example.com", Role.USER, state, None, event("add", name), NOW))
+        db.get(
+            db.store.add_account(
+                NewAccount(name, f"{name}@example.com", Role.USER, state, None), event("add", name), NOW
+            )
+        )
     assert [db.get(db.store.count(owner, NOW)).waiting for owner in (None, 1, 2, 3)] == [4, 2, 1, 0]
     assert [db.get(db.store.count(owner, NOW)).pending_accounts for owner in (None, 1)] == [1, None]
 

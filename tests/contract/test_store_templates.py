@@ -11,7 +11,7 @@ from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.objects import CertificateTemplate
-from pikachu.core.model.people import AccountState, Role
+from pikachu.core.model.people import AccountState, NewAccount, Role
 from tests.support.databases import NOW, Opened, event
 
 LATER = NOW + timedelta(hours=1)
@@ -96,8 +96,8 @@ def test_lists(db: Opened) -> None:
 
 def test_a_deleted_account_s_templates_are_not_everybodys(db: Opened) -> None:
     """USR-4: what an account kept for itself stays hidden from others when the account is gone."""
-    admin = db.get(db.store.add_account("root", "", Role.ADMIN, AccountState.ACTIVE, None, event(), NOW))
-    alice = db.get(db.store.add_account("alice", "", Role.USER, AccountState.ACTIVE, None, event(), NOW))
+    admin = db.get(db.store.add_account(NewAccount("root", "", Role.ADMIN, AccountState.ACTIVE, None), event(), NOW))
+    alice = db.get(db.store.add_account(NewAccount("alice", "", Role.USER, AccountState.ACTIVE, None), event(), NOW))
     db.get(db.store.add_template(draft(owner_id=alice.id), told(), NOW))
     db.get(db.store.delete_account(alice.id, lambda _: event("delete"), NOW))
     assert names(db, owner_id=admin.id) == []

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 import pytest
 
 from pikachu.core.model.events import Event
-from pikachu.core.model.people import AccountState, Role
+from pikachu.core.model.objects import NewSession
+from pikachu.core.model.people import AccountState, NewAccount, Role
 from tests.support.bound import SERVERS_ONLY, Bound, bound_server
 from tests.support.databases import wait_until
 from tests.support.deferreds import result_of
@@ -159,11 +160,13 @@ def test_idle_sessions_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -
     with server.application() as app:
         event = Event("add", "user", "alice", "test")
         now = app.authority.now()
-        adding = app.store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, event, now)
+        adding = app.store.add_account(
+            NewAccount("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None), event, now
+        )
         alice = result_of(adding)
         for number, age in enumerate((0, 3600, 7200)):
             at = now - timedelta(seconds=age)
-            result_of(app.store.add_session(bytes([number]), alice, True, "192.0.2.7", "", event, at))
+            result_of(app.store.add_session(NewSession(bytes([number]), alice, True, "192.0.2.7", ""), event, at))
     server.start()
     try:
 

@@ -13,6 +13,7 @@ from typing import Any
 from cryptography import x509
 
 from pikachu.core.model.events import Event
+from pikachu.core.model.objects import NewAccountCertificate
 from pikachu.core.model.people import SYSTEM, AccountState, Role
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.pem import pem
@@ -95,7 +96,9 @@ class Bound:
         with self.server.application() as app:
             now = app.authority.now()
             result_of(
-                app.store.bind_certificate(self.ids[who], digest, "CN=x", leaf.serial, leaf.not_after, event, now)
+                app.store.bind_certificate(
+                    NewAccountCertificate(self.ids[who], digest, "CN=x", leaf.serial, leaf.not_after), event, now
+                )
             )
 
     def events(self, kind: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 from pikachu.core.errors import NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.people import AccountState, Role
+from pikachu.core.model.people import AccountState, NewAccount, Role
 
 _ALL = ListQuery(limit=1000)
 
@@ -30,5 +30,7 @@ def add_owner(store: Any, get: Callable[[Any], Any], owner_id: int | None, now: 
     while made < owner_id:
         name = f"owner-{len(get(store.accounts(_ALL)).items) + 1}"
         event = Event("add", "user", name, "test", about_account=True)
-        account = get(store.add_account(name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, None, event, now))
+        account = get(
+            store.add_account(NewAccount(name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, None), event, now)
+        )
         made = account.id

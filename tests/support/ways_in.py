@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.model.events import Event
-from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
+from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, Principal, Role
 from pikachu.core.model.requests import RequestRecord
 from pikachu.server.listeners import ClientCertificates
 from pikachu.server.sites import Sites, limits
@@ -51,7 +51,7 @@ class Server(SCEP):
         email = f"{username}@example.com"
         return result_of(
             app.store.add_account(
-                username, email, role, AccountState.ACTIVE, self.password_hash, event, app.authority.now()
+                NewAccount(username, email, role, AccountState.ACTIVE, self.password_hash), event, app.authority.now()
             )
         )
 

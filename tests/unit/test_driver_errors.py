@@ -17,6 +17,7 @@ from sqlalchemy import exc
 
 from pikachu.core.errors import StoreUnavailable
 from pikachu.core.model.events import Event
+from pikachu.core.model.requests import NewCSR
 from pikachu.server.sites import Sites
 from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
 from tests.support.databases import NOW
@@ -227,7 +228,9 @@ def test_the_store_of_a_full_disk(stack: Stack) -> None:
     with stack.app.store._database.writer.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
     store = stack.app.store
-    added = store.add_csr("name", bytes(1 << 20), "CN=name", "EC", None, Event("create", "CSR", "name", "x"), NOW)
+    added = store.add_csr(
+        NewCSR("name", bytes(1 << 20), "CN=name", "EC", None), Event("create", "CSR", "name", "x"), NOW
+    )
     error = failure_of(added, StoreUnavailable)
     assert "SQLITE_FULL" in str(error.context)
     assert "SQLITE" not in error.public

@@ -9,7 +9,7 @@ import pytest
 
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.people import SYSTEM, AccountSource, AccountState, Role, Scope
+from pikachu.core.model.people import SYSTEM, AccountSource, AccountState, NewAccount, Role, Scope
 from pikachu.core.model.times import utc
 from pikachu.web.browsers import SESSION
 from tests.support.deferreds import result_of
@@ -152,7 +152,9 @@ def test_directory_accounts(pages: Pages) -> None:
     store, now = pages.stack.app.store, utc(pages.clock.seconds())
     event = Event("add", "user", "dora", "test")
     dora = result_of(
-        store.add_account("dora", "d@example.com", Role.USER, AccountState.ACTIVE, None, event, now, AccountSource.LDAP)
+        store.add_account(
+            NewAccount("dora", "d@example.com", Role.USER, AccountState.ACTIVE, None, AccountSource.LDAP), event, now
+        )
     )
     _, secret = result_of(pages.stack.app.sessions.renew(dora, "192.0.2.7", ""))
     visitor = pages.visitor()

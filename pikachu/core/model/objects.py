@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.people import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,22 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSession:
+    """A sign-in session to create.
+
+    :param digest: SHA-256 of the secret in its cookie.
+    :param account: the account as it was when its credentials were verified.
+    :param confirmed: whether the password was given.
+    """
+
+    digest: bytes = field(repr=False)
+    account: Account
+    confirmed: bool
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
 class AccountCertificate:
     """A client certificate bound to an account for signing in.
 
@@ -41,6 +58,20 @@ class AccountCertificate:
     serial: int
     not_after: datetime
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccountCertificate:
+    """A client certificate to bind to an account for signing in.
+
+    :param fingerprint: SHA-256 of the DER certificate.
+    """
+
+    account_id: int
+    fingerprint: bytes
+    subject: str
+    serial: int
+    not_after: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +105,18 @@ class StoredKey:
     sealed: bytes = field(repr=False)
     owner_id: int | None
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """A private key to store; the fields are those of :class:`StoredKey`."""
+
+    name: str
+    key_type: str
+    key_id: bytes
+    spki: bytes
+    sealed: bytes = field(repr=False)
+    owner_id: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,18 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class NewAccount:
+    """An account to create."""
+
+    username: str
+    email: str
+    role: Role
+    state: AccountState
+    password_hash: str | None = field(repr=False)
+    source: AccountSource = AccountSource.LOCAL
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """An API token, without its secret."""
 
@@ -148,6 +160,21 @@ class Token:
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """An API token to create.
+
+    :param digest: SHA-256 of the token's text.
+    :param expires_at: ``None`` for a token without an end.
+    """
+
+    account_id: int
+    name: str
+    digest: bytes = field(repr=False)
+    scopes: frozenset[Scope]
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +194,19 @@ class ChallengePassword:
     reserved_by: int | None = None
     consumed_at: datetime | None = None
     consumed_serial: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewChallengePassword:
+    """A challenge password to create.
+
+    :param lookup: the HMAC by which it is found.
+    :param prefix: the first 8 digits.
+    :param sealed: the encrypted plaintext.
+    """
+
+    lookup: bytes = field(repr=False)
+    prefix: str
+    sealed: bytes = field(repr=False)
+    owner_id: int | None
+    expires_at: datetime

@@ -136,3 +136,16 @@ class StoredCSR:
     key_id: int | None = None
     template: str | None = None
     certificate_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewCSR:
+    """A certificate signing request to store; the fields are those of :class:`StoredCSR`."""
+
+    name: str
+    der: bytes
+    subject: str
+    key_type: str
+    owner_id: int | None
+    key_id: int | None = None
+    template: str | None = None

@@ -15,6 +15,7 @@ import pytest
 from pikachu.ca.service_certificates import OCSP
 from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.model.events import Event
+from pikachu.core.model.requests import NewCSR
 from pikachu.http.tree import Tree
 from pikachu.operations.readiness import Check
 from pikachu.server.downloads import download_tree
@@ -90,7 +91,7 @@ def fill_database(stack: Stack) -> None:
         if not pragma("freelist_count"):
             break
         event = Event("create", "CSR", "name", "x")
-        result_of(store.add_csr(f"{number}", bytes(3000), "CN=name", "EC", None, event, NOW))
+        result_of(store.add_csr(NewCSR(f"{number}", bytes(3000), "CN=name", "EC", None), event, NOW))
     pragma("max_page_count = 1")
 
 

@@ -30,6 +30,7 @@ from pikachu.core.model.people import (
     Account,
     AccountSource,
     AccountState,
+    NewAccount,
     Principal,
     PrincipalKind,
     Role,
@@ -259,7 +260,9 @@ def test_two_changes_at_once_lose_none(world: World) -> None:
             writes.waiting.pop(0).callback(None)
 
     made = Event("add", "user", "alice", "test")
-    adding = store.add_account("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None, made, world.now)
+    adding = store.add_account(
+        NewAccount("alice", "a@example.com", Role.USER, AccountState.ACTIVE, None), made, world.now
+    )
     write_all()
     alice = result_of(adding)
     changes = [accounts.suspend(SYSTEM, alice.id), accounts.change_role(SYSTEM, alice.id, Role.ADMIN)]
@@ -358,7 +361,9 @@ def test_directory_accounts_have_no_password_here(world: World) -> None:
     made = Event("add", "user", "dora", "test")
     dora = result_of(
         world.store.add_account(
-            "dora", "d@example.com", Role.USER, AccountState.ACTIVE, None, made, world.now, AccountSource.LDAP
+            NewAccount("dora", "d@example.com", Role.USER, AccountState.ACTIVE, None, AccountSource.LDAP),
+            made,
+            world.now,
         )
     )
     failure_of(world.accounts.reset_password(SYSTEM, dora.id, PASSWORD), Conflict)

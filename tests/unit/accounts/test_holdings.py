@@ -13,7 +13,7 @@ from pikachu.core.errors import Conflict, MalformedRequest
 from pikachu.core.model.certificates import CertificateStatus, Method, RevocationReason
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.people import SYSTEM, Account, AccountState, Role
+from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, Role
 from pikachu.ra.enrollment import Issued
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultySigner
@@ -35,7 +35,7 @@ def add(stack: Stack, name: str) -> Account:
     event = Event("add", "user", name, "test", about_account=True)
     return result_of(
         app.store.add_account(
-            name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, None, event, app.authority.now()
+            NewAccount(name, f"{name}@example.com", Role.USER, AccountState.ACTIVE, None), event, app.authority.now()
         )
     )
 

@@ -13,6 +13,7 @@ from pikachu.accounts.sessions import MAXIMUM_CERTIFICATES, Sessions
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, NotFound, PolicyViolation, RateLimited
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.objects import NewSession
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, Account, AccountState, Principal, Role, Scope
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import ADDRESS, PASSWORD, World, certificate_of, make_world
@@ -134,7 +135,7 @@ def test_hundreds_of_idle_sessions(people: People) -> None:
     for number in range(430):
         if number % 20 == 0:
             account = people.world.add(f"user{number}")
-        result_of(store.add_session(b"%d" % number, account, True, ADDRESS, "", event, now))
+        result_of(store.add_session(NewSession(b"%d" % number, account, True, ADDRESS, ""), event, now))
     people.world.clock.advance(IDLE + 1)
     assert result_of(people.sessions.forget_idle()) == 430
     assert result_of(people.sessions.forget_idle()) == 0
