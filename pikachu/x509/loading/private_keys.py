@@ -11,9 +11,10 @@ from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
+from OpenSSL import crypto
 
 from pikachu.core.errors import BadPublicKey, MalformedRequest, UnsupportedAlgorithm
-from pikachu.x509 import der, ml_dsa
+from pikachu.x509 import der
 from pikachu.x509.loading.public_keys import (
     EC_PUBLIC_KEY,
     ED25519,
@@ -52,12 +53,15 @@ ML_DSA_KINDS: Final[dict[str, tuple[str, MLDSAKind]]] = {
     ML_DSA_65: ("mldsa65", mldsa.MLDSA65PrivateKey),
     ML_DSA_87: ("mldsa87", mldsa.MLDSA87PrivateKey),
 }
+# The sizes of expanded keys (FIPS 204 table 2).
+_EXPANDED_SIZES: Final = {ML_DSA_44: 2560, ML_DSA_65: 4032, ML_DSA_87: 4896}
 # Private keys under this OID are ordinary RSA keys.
 _RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 _SEED_SIZE: Final = 32
 _PKCS1_NUMBERS: Final = 9
 _UNREADABLE: Final = "the private key can't be read"
 _NO_ML_DSA_FORM: Final = "this ML-DSA private key has none of the forms of RFC 9881; the file must hold the seed"
+_OTHER_EXPANDED_KEY: Final = "the seed and the expanded form of the ML-DSA private key do not belong together"
 _OTHER_PUBLIC_KEY: Final = "the private key's file holds another key's public key"
 
 
@@ -186,7 +190,7 @@ def _load_ed25519(parameters: der.Element | None, content: bytes) -> ed25519.Ed2
 
 def _load_ml_dsa(oid: str, parameters: der.Element | None, content: bytes) -> PrivateKey:
     """Load the CHOICE of RFC 9881 section 6: seed [0], expandedKey, or both."""
-    name, kind = ML_DSA_KINDS[oid]
+    kind = ML_DSA_KINDS[oid][1]
     if parameters is not None:
         raise MalformedRequest("an ML-DSA private key has no parameters (RFC 9881 section 2)")
     try:
@@ -207,6 +211,21 @@ def _load_ml_dsa(oid: str, parameters: der.Element | None, content: bytes) -> Pr
         raise MalformedRequest(_NO_ML_DSA_FORM)
     if len(seed) != _SEED_SIZE:
         raise MalformedRequest(f"the seed of an ML-DSA private key has {_SEED_SIZE} bytes, not {len(seed)}")
-    if expanded is not None and ml_dsa.expand(name, seed)[1] != expanded:
-        raise MalformedRequest("the seed and the expanded form of the ML-DSA private key do not belong together")
+    if expanded is not None:
+        _check_expanded(oid, seed, expanded)
     return kind.from_seed_bytes(seed)
+
+
+def _check_expanded(oid: str, seed: bytes, expanded: bytes) -> None:
+    """Check that *expanded* is derived from *seed* (RFC 9881 section 8.1), which OpenSSL does when it loads both.
+
+    pyca/cryptography loads seeds only; everything that OpenSSL parses here is encoded from values of known sizes.
+    """
+    if len(expanded) != _EXPANDED_SIZES[oid]:
+        raise MalformedRequest(_OTHER_EXPANDED_KEY)
+    both = der.sequence(der.octet_string(seed), der.octet_string(expanded))
+    info = der.sequence(der.integer(0), der.sequence(der.oid(oid)), der.octet_string(both))
+    try:
+        crypto.load_privatekey(crypto.FILETYPE_ASN1, info)
+    except crypto.Error:
+        raise MalformedRequest(_OTHER_EXPANDED_KEY) from None

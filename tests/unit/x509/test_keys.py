@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, mldsa, p
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import crypto
 
 from pikachu.core.errors import (
     BadPublicKey,
@@ -28,7 +29,7 @@ from pikachu.core.errors import (
     TooLarge,
     UnsupportedAlgorithm,
 )
-from pikachu.x509 import der, ml_dsa
+from pikachu.x509 import der
 from pikachu.x509.key_encryption import PKCS12_MAC, bounded_in_all, pkcs12_derive
 from pikachu.x509.keys import (
     KEY_NAMES,
@@ -302,6 +303,16 @@ def ml_dsa_info(name: str, content: bytes, *, parameters: bytes = b"", version: 
     )
 
 
+def expanded_key(name: str, seed: bytes) -> bytes:
+    """Return the expanded form of a seed, from the file that OpenSSL writes."""
+    key = crypto.load_privatekey(crypto.FILETYPE_ASN1, ml_dsa_info(name, der.implicit(0, seed)))
+    with pytest.deprecated_call():
+        info = crypto.dump_privatekey(crypto.FILETYPE_ASN1, key)
+    both = der.parse(der.parse(info).sub()[2].content).sub()
+    assert both[0].content == seed
+    return both[1].content
+
+
 @pytest.mark.parametrize(("size", "rounds"), [(8, 1), (20, 1), (21, 2), (24, 2), (64, 4)])
 def test_each_digest_that_is_derived_is_counted(size: int, rounds: int) -> None:
     """PKCS#12 hashes again for each digest's length of what is derived; a file chooses the length of its MAC."""
@@ -317,17 +328,18 @@ def test_ml_dsa_forms(name: str) -> None:
     key = KEYS[name]
     assert isinstance(key, mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey)
     seed = key.private_bytes_raw()
-    public, expanded = ml_dsa.expand(name, seed)
-    assert public == describe_private_key(key).key_octets
+    expanded = expanded_key(name, seed)
     assert len(expanded) == {"mldsa44": 2560, "mldsa65": 4032, "mldsa87": 4896}[name]
     both = der.sequence(der.octet_string(seed), der.octet_string(expanded))
     for content in (der.implicit(0, seed), both):
         assert private_key_info(load_private_key(ml_dsa_info(name, content))) == private_key_info(key)
-    for position in (0, 40, 70, 130, 300, len(expanded) - 1):
-        wrong = bytearray(expanded)
-        wrong[position] ^= 1
+    flipped = [
+        expanded[:position] + bytes((expanded[position] ^ 1,)) + expanded[position + 1 :]
+        for position in (0, 40, 70, 130, 300, len(expanded) - 1)
+    ]
+    for wrong in (*flipped, b"", expanded[:-1], expanded + b"\0", bytes(len(expanded))):
         with pytest.raises(MalformedRequest, match="do not belong together"):
-            load_private_key(ml_dsa_info(name, der.sequence(der.octet_string(seed), der.octet_string(bytes(wrong)))))
+            load_private_key(ml_dsa_info(name, der.sequence(der.octet_string(seed), der.octet_string(wrong))))
     with pytest.raises(MalformedRequest, match="only the expanded form"):
         load_private_key(ml_dsa_info(name, der.octet_string(expanded)))
     for refused in (
@@ -346,7 +358,7 @@ def test_ml_dsa_with_both_forms_encrypted() -> None:
     key = KEYS["mldsa44"]
     assert isinstance(key, mldsa.MLDSA44PrivateKey)
     seed = key.private_bytes_raw()
-    content = der.sequence(der.octet_string(seed), der.octet_string(ml_dsa.expand("mldsa44", seed)[1]))
+    content = der.sequence(der.octet_string(seed), der.octet_string(expanded_key("mldsa44", seed)))
     padder = block_padding.PKCS7(128).padder()
     plain = padder.update(ml_dsa_info("mldsa44", content)) + padder.finalize()
     secret = hashlib.pbkdf2_hmac("sha256", b"secret", b"saltsalt", 2048, 32)
