@@ -1,6 +1,6 @@
 """Authentication by password, token, client certificate and challenge password.
 
-Failures are counted (``pikachu.auth.rate_limit``) and recorded, without the credentials.
+Failures are counted (``pikachu.auth.guess_limits``) and recorded, without the credentials.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NoReturn
 
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.owners import may_act, require_active
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.rate_limit import FailureLimiter, address_key
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError
 from pikachu.core.interfaces import IClock, IStore
@@ -96,8 +96,7 @@ class Authenticator:
 
     Its Deferreds complete even when cancelled, so that disconnecting early hides no failure from the count.
 
-    :param by_account: limits failures per user name, whether or not the account exists.
-    :param by_address: limits failures per address, for all methods together.
+    :param limits: counts failures; a user name is counted whether or not the account exists.
     """
 
     def __init__(
@@ -105,16 +104,14 @@ class Authenticator:
         store: IStore,
         hasher: PasswordHasher,
         certificates: ClientCertificateAuthenticator,
-        by_account: FailureLimiter,
-        by_address: FailureLimiter,
+        limits: GuessLimits,
         sealer: Sealer,
         clock: IClock,
     ) -> None:
         self._store = store
         self._hasher = hasher
         self._certificates = certificates
-        self._by_account = by_account
-        self._by_address = by_address
+        self._limits = limits
         self._sealer = sealer
         self._clock = clock
 
@@ -157,49 +154,55 @@ class Authenticator:
         if principal.kind is not PrincipalKind.ACCOUNT or principal.owner_id is None:
             raise NotAuthorized("only an account has a password")
         account = await self._store.account(principal.owner_id)
-        await self._account(account.username, password, principal.address)
+        # Only a session reaches this, so what others do at the sign-in page or behind this address does not count.
+        self._limits.check_confirmation(account.id)
+        reason = await self._mismatch(account, password)
+        self._limits.check_confirmation(account.id)
+        if reason is not None:
+            locked = self._limits.confirmation_failed(account.id)
+            await self._refuse_password(account, principal.address, reason, locked)
 
     async def _account(self, username: str, password: str, address: str) -> Account:
-        # User names are case-insensitive.
-        name_key, source = username[:65].lower(), address_key(address)
-        self._check(name_key, source)
+        self._limits.check_password(username, address)
         account = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
+        reason = await self._mismatch(account, password)
+        # Of many simultaneous guesses, those after the lock must not learn whether they were right.
+        self._limits.check_password(username, address)
+        if account is not None and reason is None:
+            self._limits.password_succeeded(username, address)
+            return account
+        locked = self._limits.password_failed(username, address)
+        return await self._refuse_password(account, address, reason or "", locked)
+
+    async def _mismatch(self, account: Account | None, password: str) -> str | None:
+        """Return why *password* does not sign in *account*, or None; the same work for every cause."""
         local = account is not None and account.source is AccountSource.LOCAL
-        reason = None
         try:
             await self._hasher.verify(account.password_hash if account is not None and local else None, password)
         except AuthenticationFailed:
-            reason = "wrong password" if account is not None else "no such account"
-        # Of many simultaneous guesses, those after the lock must not learn whether they were right.
-        self._check(name_key, source)
-        if reason is None and account is not None and local and may_act(account):
-            self._by_account.succeeded(name_key)
-            return account
-        locked = max(self._by_account.failed(name_key), self._by_address.failed(source))
-        if reason is None and account is not None:
-            reason = f"the account is {account.state}"
-        await self._record_failure("password", account, address, reason or "", locked)
-        raise AuthenticationFailed(_WRONG_PASSWORD, reason=reason, address=address)
+            return "wrong password" if account is not None else "no such account"
+        if account is None:
+            return "no such account"
+        return None if local and may_act(account) else f"the account is {account.state}"
 
-    def _check(self, name_key: str, source: str) -> None:
-        self._by_account.check(name_key)
-        self._by_address.check(source)
+    async def _refuse_password(self, account: Account | None, address: str, reason: str, locked: int) -> NoReturn:
+        await self._record_failure("password", account, address, reason, locked)
+        raise AuthenticationFailed(_WRONG_PASSWORD, reason=reason, address=address)
 
     @uncancelled
     async def token(self, text: str, address: str) -> Principal:
         """Authenticate an active account by API token; the scopes are those of both token and role.
 
-        Fails with AuthenticationFailed, RateLimited and StoreUnavailable.
+        Fails with AuthenticationFailed and StoreUnavailable, and with RateLimited only for a token that is not valid.
         """
-        source = address_key(address)
-        self._by_address.check(source)
         # Looked up by digest, so that a caller can't choose the compared bytes and time the comparison.
         row = await self._store.token_by_digest(token_digest(text)) if _TOKEN.fullmatch(text) else None
-        account = None
+        account, known = None, None
         if row is None:
             reason = "no such token"
         else:
             token, account = row
+            known = f"token {token.id}"
             if token.expires_at is not None and token.expires_at <= self._now():
                 reason = f"the token {token.name} has expired"
             elif not may_act(account):
@@ -207,7 +210,8 @@ class Authenticator:
             else:
                 self._touch(token)
                 return account_principal(account, address, token.scopes)
-        locked = self._by_address.failed(source)
+        self._limits.check_secret(address, known)
+        locked = self._limits.secret_failed(address, known)
         await self._record_failure("token", account, address, reason, locked)
         raise AuthenticationFailed(_WRONG_TOKEN, reason=reason, address=address)
 
@@ -244,16 +248,15 @@ class Authenticator:
     async def verified_certificate(self, der: bytes, address: str, intermediates: Sequence[bytes] = ()) -> Account:
         """Return the bound account for signing in; an unbound certificate is a failure, and failures are counted.
 
-        Fails with NotAuthorized, RateLimited and StoreUnavailable.
+        Fails with NotAuthorized and StoreUnavailable, and with RateLimited only for a certificate that signs in nobody.
         """
-        source = address_key(address)
-        self._by_address.check(source)
         try:
             account = await self.bound_account(der, address, intermediates)
             if account is None:
                 raise NotAuthorized("this client certificate signs in no account; bind it on the page Account first")
         except NotAuthorized as error:
-            locked = self._by_address.failed(source)
+            self._limits.check_secret(address, None)
+            locked = self._limits.secret_failed(address, None)
             owner = await self._store.account_by_certificate(hashlib.sha256(der).digest())
             await self._record_failure("client certificate", owner, address, error.public, locked)
             raise
@@ -291,10 +294,8 @@ class Authenticator:
 
         Nothing is consumed here: the store reserves it together with the request.  The lookup uses a keyed digest, so
         no comparison depends on how much of a guess is right.
-        Fails with AuthenticationFailed, RateLimited and StoreUnavailable.
+        Fails with AuthenticationFailed and StoreUnavailable, and with RateLimited only for one that is not available.
         """
-        source = address_key(address)
-        self._by_address.check(source)
         challenge = await self._challenge(text)
         reason = "no such challenge password" if challenge is None else await self._unusable(challenge)
         if challenge is not None and reason is None:
@@ -306,7 +307,9 @@ class Authenticator:
                 challenge_id=challenge.id,
                 address=address,
             )
-        self._by_address.failed(source)
+        known = None if challenge is None else f"challenge password {challenge.id}"
+        self._limits.check_secret(address, known)
+        self._limits.secret_failed(address, known)
         normalised = _normalise(text)
         await self._store.add_event(
             Event(

@@ -1,4 +1,4 @@
-"""Rate limits against guessing: failures are counted per account and per address, and too many lock the key.
+"""Rate limits: failures are counted per key, and too many lock the key; see :mod:`pikachu.auth.guess_limits`.
 
 Successful requests are not counted, so a fleet that enrolls simultaneously is never slowed down.
 Memory is bounded: the keys whose last failure is oldest are evicted first.
@@ -16,9 +16,6 @@ from typing import Final
 from pikachu.core.errors import RateLimited
 from pikachu.core.interfaces import IClock
 
-#: Number of failures within a minute that locks an account, and an address.
-ACCOUNT_LIMIT: Final = 10
-ADDRESS_LIMIT: Final = 30
 MAXIMUM_KEYS: Final = 10_000
 MAXIMUM_LOCK: Final = 900.0
 QUIET: Final = 3600.0
@@ -91,11 +88,6 @@ class FailureLimiter:
         failures.locks += 1
         failures.since, failures.count = failures.locked_until, 0
         return math.ceil(length)
-
-    def succeeded(self, *keys: str) -> None:
-        """Forget the failures of *keys*."""
-        for key in keys:
-            self._failures.pop(key, None)
 
 
 class Quota:

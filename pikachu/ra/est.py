@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -17,10 +18,11 @@ from pikachu.core.errors import (
     NotAuthorized,
     PolicyViolation,
     ProofOfPossessionFailed,
+    RateLimited,
     RequestError,
 )
 from pikachu.core.model.certificates import CertificateStatus, Method
-from pikachu.core.model.people import Credentials, PresentedCertificate, Principal, PrincipalKind
+from pikachu.core.model.people import ANONYMOUS, Credentials, PresentedCertificate, Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.ra.enrollment import EnrollmentService, Issued, Pending, VerifiedRequest, check_request, requested_names
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
@@ -54,7 +56,7 @@ class ESTRegistration(EnrollmentService):
     async def _est_enroll(
         self, credentials: Credentials, body: bytes, label: str | None, renew: bool, demanded: Demanded
     ) -> Issued | Pending:
-        principal = await self._authenticator.est(credentials)
+        principal = await self._est_credentials(credentials, body)
         csr = self._est_csr(principal, body)
         linked = _is_linked(csr, credentials)
         digest = _est_digest(principal, renew, label, csr.der)
@@ -71,6 +73,21 @@ class ESTRegistration(EnrollmentService):
             return await decide()
         # Copies that come at the same time must not find the challenge password reserved by the first.
         return await self._est_together.run(digest, decide_anew)
+
+    async def _est_credentials(self, credentials: Credentials, body: bytes) -> Principal:
+        """Authenticate all credentials but the CSR's challenge password.
+
+        While a lock keeps the password of HTTP Basic from being verified, a challenge password authenticates instead:
+        what others behind the address did never refuses one that is available.
+        """
+        try:
+            return await self._authenticator.est(credentials)
+        except RateLimited:
+            with suppress(RequestError):
+                csr = parse_csr(decode_csr_input(body))
+                if csr.challenge_password is not None and not _is_linked(csr, credentials):
+                    return replace(ANONYMOUS, address=credentials.address)
+            raise
 
     async def _est_decide(
         self,
@@ -136,7 +153,7 @@ class ESTRegistration(EnrollmentService):
             return principal
         try:
             challenged = await self._authenticator.challenge(text, credentials.address)
-        except AuthenticationFailed:
+        except (AuthenticationFailed, RateLimited):
             if principal.kind is PrincipalKind.ANONYMOUS:
                 raise
             raise ProofOfPossessionFailed(

@@ -9,7 +9,15 @@ from twisted.internet.defer import Deferred
 
 from pikachu.ca.issuance import IssuingCA
 from pikachu.cms.enveloped import not_readable
-from pikachu.core.errors import AuthenticationFailed, BadCSR, NotAuthorized, NotFound, PolicyViolation, RequestError
+from pikachu.core.errors import (
+    AuthenticationFailed,
+    BadCSR,
+    NotAuthorized,
+    NotFound,
+    PolicyViolation,
+    RateLimited,
+    RequestError,
+)
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import ANONYMOUS, Principal
 from pikachu.core.model.policies import Approval
@@ -107,7 +115,7 @@ class SCEPRegistration(EnrollmentService):
             return ANONYMOUS
         try:
             return await self._authenticator.challenge(text, address)
-        except AuthenticationFailed:
+        except (AuthenticationFailed, RateLimited):
             if self._settings.scep_challenge:
                 raise
             return ANONYMOUS

@@ -16,8 +16,8 @@ from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
-from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.ca.generations import Generations
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import ServiceCertificates
@@ -359,8 +359,7 @@ def _assemble(
             lambda: manufacturers,
             clock,
         ),
-        FailureLimiter(clock, ACCOUNT_LIMIT),
-        FailureLimiter(clock, ADDRESS_LIMIT),
+        GuessLimits(clock),
         sealer,
         clock,
     )

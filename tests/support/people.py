@@ -17,8 +17,8 @@ from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.accounts.holdings import Holdings
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
-from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.interfaces import Begun
@@ -176,9 +176,7 @@ def certificate_of(identity: Identity) -> Certificate:
     return parse_certificate(identity.certificate.public_bytes(Encoding.DER))
 
 
-def make_world(
-    settings: AccountSettings | None = None, *, account_limit: int = ACCOUNT_LIMIT, address_limit: int = ADDRESS_LIMIT
-) -> World:
+def make_world(settings: AccountSettings | None = None, limits: Callable[[Clock], GuessLimits] = GuessLimits) -> World:
     """A world without people, at a moment within the validity of its CA."""
     clock = Clock()
     ca = make_ca(name="Test issuing CA")
@@ -195,8 +193,7 @@ def make_world(
         store,
         hasher,
         certificates,
-        FailureLimiter(clock, account_limit),
-        FailureLimiter(clock, address_limit),
+        limits(clock),
         sealer,
         clock,
     )

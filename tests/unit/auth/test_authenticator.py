@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.auth.authenticator import Authenticator, new_challenge, new_token, token_digest
+from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, FailureLimiter
+from pikachu.auth.rate_limit import MAXIMUM_KEYS
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, RateLimited
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import Method, RevocationReason
@@ -129,17 +130,60 @@ def test_failed_login_is_recorded_without_what_was_typed(world: World) -> None:
     assert "sesame" not in repr(world.events())
 
 
-def test_ten_failures_lock_an_account_even_for_the_right_password(world: World) -> None:
+def test_ten_failures_lock_an_account_at_one_address_even_for_the_right_password(world: World) -> None:
     world.add("alice")
     world.add("bob")
     for _ in range(10):
         refused(world, "alice")
-    locked = failure_of(basic(world, "ALICE", PASSWORD, "198.51.100.9"), RateLimited)
+    locked = failure_of(basic(world, "ALICE", PASSWORD), RateLimited)
     assert locked.retry_after == 60
     assert world.events("failed login")[-1].event.details["locked_seconds"] == 60
     result_of(basic(world, "bob", PASSWORD))
+    result_of(basic(world, "alice", PASSWORD, "198.51.100.9"))
     world.clock.advance(60)
     result_of(basic(world, "alice", PASSWORD))
+
+
+def test_strangers_lock_an_account_for_strangers_only(world: World) -> None:
+    """Anybody can type a name: its owner still signs in from where that was done before."""
+    world.add("alice")
+    result_of(basic(world, "alice", PASSWORD))
+    for number in range(30):
+        failure_of(basic(world, "alice", "guess", f"198.51.100.{number // 8}"), AuthenticationFailed)
+    failure_of(basic(world, "alice", PASSWORD, "198.51.100.200"), RateLimited)
+    result_of(basic(world, "alice", PASSWORD))
+    world.clock.advance(30 * 86400)
+    for number in range(30):
+        failure_of(basic(world, "alice", "guess", f"198.51.100.{number // 8}"), AuthenticationFailed)
+    failure_of(basic(world, "alice", PASSWORD), RateLimited)
+
+
+def test_wrong_passwords_of_one_account_lock_out_nobody_else_at_its_address(world: World) -> None:
+    """Behind a NAT one device with a wrong password polls."""
+    for name in ("alice", "bob"):
+        world.add(name)
+    for number in range(100):
+        failure_of(basic(world, "alice", "guess"), AuthenticationFailed if number < 10 else RateLimited)
+    result_of(basic(world, "bob", PASSWORD))
+
+
+def test_successes_give_no_new_guesses(world: World) -> None:
+    """A device that polls with the right password would reset the count for whoever guesses beside it."""
+    world.add("alice")
+    for _ in range(10):
+        result_of(basic(world, "alice", PASSWORD))
+        refused(world, "alice")
+    failure_of(basic(world, "alice", PASSWORD), RateLimited)
+
+
+def test_pairs_that_signed_in_are_bounded(world: World) -> None:
+    limits = GuessLimits(world.clock, account=1)
+    for number in range(MAXIMUM_KEYS + 1):
+        limits.password_succeeded("alice", f"2001:db8:{number:x}::1")
+    limits.password_failed("alice", "192.0.2.1")
+    limits.check_password("alice", "2001:db8:1::1")
+    with pytest.raises(RateLimited):
+        limits.check_password("alice", "2001:db8:0::1")
 
 
 def test_an_account_that_does_not_exist_locks_alike(world: World) -> None:
@@ -162,11 +206,11 @@ def test_thirty_failures_lock_an_address_over_all_names(world: World) -> None:
 def test_a_success_of_ones_own_does_not_clear_the_address(world: World) -> None:
     """Else an attacker with one account could guess at all others for ever."""
     world.add("mallory")
+    world.add("alice")
     for number in range(30):
         refused(world, f"nobody{number}")
-        if number < 29:
-            result_of(basic(world, "mallory", PASSWORD))
-    failure_of(basic(world, "mallory", PASSWORD), RateLimited)
+        result_of(basic(world, "mallory", PASSWORD))
+    failure_of(basic(world, "alice", PASSWORD), RateLimited)
 
 
 def test_a_locked_account_costs_no_hash_and_no_event(world: World) -> None:
@@ -182,8 +226,8 @@ def test_a_locked_account_costs_no_hash_and_no_event(world: World) -> None:
 def held_authenticator(world: World) -> tuple[Authenticator, HeldPool]:
     pool = HeldPool()
     hasher = PasswordHasher(pool, world.clock, CHEAP)
-    limiters = FailureLimiter(world.clock, ACCOUNT_LIMIT), FailureLimiter(world.clock, ADDRESS_LIMIT)
-    return Authenticator(world.store, hasher, world.certificates, *limiters, world.sealer, world.clock), pool
+    limits = GuessLimits(world.clock)
+    return Authenticator(world.store, hasher, world.certificates, limits, world.sealer, world.clock), pool
 
 
 def test_guesses_sent_at_once_get_no_further_than_guesses_in_turn(world: World) -> None:
@@ -469,12 +513,28 @@ def test_failures_are_recorded_by_eight_digits_at_most(world: World) -> None:
     assert "device-password" not in repr(world.events())
 
 
-def test_challenge_failures_lock_the_address(world: World) -> None:
+def test_challenge_failures_lock_the_address_for_what_is_not_available(world: World) -> None:
     _, text = result_of(world.accounts.create_challenge(SYSTEM))
     for _ in range(30):
         failure_of(world.authenticator.challenge("0" * 32, ADDRESS), AuthenticationFailed)
-    failure_of(world.authenticator.challenge(text, ADDRESS), RateLimited)
-    result_of(world.authenticator.challenge(text, "198.51.100.9"))
+    failure_of(world.authenticator.challenge("0" * 32, ADDRESS), RateLimited)
+    result_of(world.authenticator.challenge(text, ADDRESS))
+
+
+def test_a_secret_that_was_valid_once_locks_itself_only(world: World) -> None:
+    """Devices that go on with an expired token guess nothing; their events stop after ten a minute."""
+    alice = world.add("alice")
+    _, token = result_of(world.accounts.create_token(SYSTEM, alice.id, "agent", days=1))
+    _, text = result_of(world.accounts.create_challenge(world.as_person(alice)))
+    world.clock.advance(2 * 86400)
+    for number in range(40):
+        expected = AuthenticationFailed if number < 10 else RateLimited
+        failure_of(world.authenticator.token(token, ADDRESS), expected)
+        failure_of(world.authenticator.challenge(text, ADDRESS), expected)
+    assert len(world.events("failed login")) == 20
+    world.add("bob")
+    failure_of(world.authenticator.token("pik_x", ADDRESS), AuthenticationFailed)
+    result_of(basic(world, "bob", PASSWORD))
 
 
 def test_it_is_looked_up_by_its_keyed_digest_only(world: World) -> None:
@@ -500,7 +560,7 @@ def test_any_text_authenticates_nobody(shared: World, text: str) -> None:
 @pytest.fixture(scope="module")
 def shared() -> Iterator[World]:
     """One world in which nothing is ever locked."""
-    made = make_world(account_limit=1_000_000, address_limit=1_000_000)
+    made = make_world(limits=lambda clock: GuessLimits(clock, pair=1_000_000, account=1_000_000, address=1_000_000))
     yield made
     result_of(made.store.close())
 

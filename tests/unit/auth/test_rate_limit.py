@@ -73,14 +73,6 @@ def test_a_quiet_hour_forgets_the_former_locks() -> None:
     assert fail(limiter, "alice", 3) == 30
 
 
-def test_success_forgets_the_failures() -> None:
-    limiter, _ = make_limiter()
-    fail(limiter, "alice", 2)
-    limiter.succeeded("alice", "never seen")
-    fail(limiter, "alice", 2)
-    limiter.check("alice")
-
-
 def test_keys_are_counted_apart_and_the_longest_wait_is_told() -> None:
     limiter, clock = make_limiter()
     fail(limiter, "alice", 3)
