@@ -87,7 +87,7 @@ class _InMemory:
 
 
 @implementer(IPushProducer)
-class _Slices:
+class SliceProducer:
     """Streams a long body in slices, pausing while the write buffer is full."""
 
     def __init__(self, request: Any, content: Content, part: Part) -> None:
@@ -165,7 +165,7 @@ def send(
     for name, value in (headers or {}).items():
         fields.setRawHeaders(name, [value])
     if not unsent and size > STREAMED_FROM:
-        slices = _Slices(request, content, part)
+        slices = SliceProducer(request, content, part)
         request.registerProducer(slices, True)
         # A buffer that is already full does not pause the producer again; it resumes it when it has room.
         channel: Any = request.channel

@@ -22,7 +22,7 @@ from pikachu.core.model.times import rfc3339, utc
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Site
 from pikachu.http.resources import NotFoundResource
-from pikachu.http.responses import Part, _Slices
+from pikachu.http.responses import Part, SliceProducer
 from pikachu.http.tree import Tree
 from pikachu.protocols.download.crl import cache_fields, crl_dates
 from pikachu.server.downloads import download_tree
@@ -376,7 +376,7 @@ def test_a_body_that_ends_too_soon(server: Server) -> None:
         def write(self, data: bytes) -> None:
             written.append(data)
 
-    slices = _Slices(Asking(), _Shrinking(), Part(0, _Shrinking.size))
+    slices = SliceProducer(Asking(), _Shrinking(), Part(0, _Shrinking.size))
     for _ in range(3):
         slices.resumeProducing()
     assert aborted == [True]
