@@ -29,7 +29,7 @@ BATCH_DELAY: Final = 0.25
 MIN_INTERVAL: Final = 1.0
 POLL: Final = 1.5
 #: How many may listen at a time, and how many of one's events one telling has.
-LISTENERS: Final = 500
+MAX_LISTENERS: Final = 500
 MAX_EVENTS: Final = 10
 
 
@@ -61,10 +61,13 @@ class _Listener:
 class EventFeed:
     """Tells listeners of events and of new counts."""
 
-    def __init__(self, store: IStore, statistics: Statistics, clock: IClock) -> None:
+    def __init__(
+        self, store: IStore, statistics: Statistics, clock: IClock, *, max_listeners: int = MAX_LISTENERS
+    ) -> None:
         self._store = store
         self._statistics = statistics
         self._clock = clock
+        self._max_listeners = max_listeners
         self._listeners: list[_Listener] = []
         # The newest event that there is, and the newest that was told; ``None`` while nobody listens.
         self._newest = 0
@@ -84,7 +87,7 @@ class EventFeed:
         :raises Overloaded: when too many listen.
         """
         require_scope(actor, Scope.READ)
-        if len(self._listeners) >= LISTENERS:
+        if len(self._listeners) >= self._max_listeners:
             raise Overloaded("too many browsers listen; the page is right when it is loaded again", retry_after=60)
         listener = _Listener(actor.owner_id, is_admin(actor), tell)
         self._listeners.append(listener)

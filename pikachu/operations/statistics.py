@@ -30,7 +30,7 @@ log = Logger()
 #: How many days issuing is shown for.
 DAYS_BACK: Final = 30
 # What is issued is looked at so many rows at a time: a twentieth of a second, and others have their turn.
-ROWS: Final = 10_000
+_ROWS: Final = 10_000
 # Seconds: how long who asks waits for a new count; how soon after one the next is made when something has changed, and
 # when nothing has (certificates expire, and other processes write).
 MAX_WAIT: Final = 0.08
@@ -38,7 +38,7 @@ MIN_INTERVAL: Final = 0.5
 MAX_INTERVAL: Final = 30.0
 # A count that took long is kept for so many times as long.
 _COST_FACTOR: Final = 10
-_SCOPES: Final = 500
+_MAX_SCOPES: Final = 500
 _DAY: Final = 86400
 _EPOCH: Final = date(1970, 1, 1)
 _BEYOND: Final = 2**62
@@ -129,11 +129,15 @@ class Statistics:
     """Counts, each kept for a while.
 
     :param store: also tells of events, after which counts are made anew.
+    :param rows: the number of certificates that one transaction counts by key, method and day.
+    :param max_scopes: the number of owners whose counts are cached.
     """
 
-    def __init__(self, store: IStore, clock: IClock) -> None:
+    def __init__(self, store: IStore, clock: IClock, *, rows: int = _ROWS, max_scopes: int = _MAX_SCOPES) -> None:
         self._store = store
         self._clock = clock
+        self._rows = rows
+        self._max_scopes = max_scopes
         self._scopes: OrderedDict[int | None, _Scope] = OrderedDict()
         self._turn = DeferredLock()
         self._newest_event = 0
@@ -168,7 +172,7 @@ class Statistics:
     def _scope(self, owner_id: int | None) -> _Scope:
         scope = self._scopes.setdefault(owner_id, _Scope(owner_id))
         self._scopes.move_to_end(owner_id)
-        if len(self._scopes) > _SCOPES:
+        if len(self._scopes) > self._max_scopes:
             self._scopes.popitem(last=False)
         return scope
 
@@ -256,11 +260,11 @@ class Statistics:
         if scope.looked_at:
             more = True
             while more:
-                batch = await self._store.issued_after(scope.owner_id, scope.newest, ROWS)
+                batch = await self._store.issued_after(scope.owner_id, scope.newest, self._rows)
                 scope.add(batch)
                 more = batch.full
         else:
-            batch = await self._store.issued_before(scope.owner_id, _BEYOND, ROWS)
+            batch = await self._store.issued_before(scope.owner_id, _BEYOND, self._rows)
             scope.add(batch)
             scope.complete = not batch.full
         scope.forget_before(int(begun) // _DAY - DAYS_BACK)
@@ -269,7 +273,7 @@ class Statistics:
     async def _look_back(self, scope: _Scope) -> None:
         """Go through all that was issued before what was looked at first."""
         while not scope.complete:
-            batch = await self._turn.run(self._store.issued_before, scope.owner_id, scope.oldest, ROWS)
+            batch = await self._turn.run(self._store.issued_before, scope.owner_id, scope.oldest, self._rows)
             scope.add(batch)
             scope.forget_before(int(self._clock.seconds()) // _DAY - DAYS_BACK)
             scope.complete = not batch.full

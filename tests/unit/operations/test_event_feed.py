@@ -12,8 +12,7 @@ from pikachu.core.errors import AuthenticationFailed, NotAuthorized, Overloaded
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import ANONYMOUS, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.times import utc
-from pikachu.operations import event_feed as live
-from pikachu.operations.event_feed import Notification
+from pikachu.operations.event_feed import EventFeed, Notification
 from pikachu.storage.store import open_store
 from tests.support.deferreds import result_of
 from tests.support.stack import Stack, build_core
@@ -116,16 +115,18 @@ def test_a_listener_that_fails_harms_nobody(stack: Stack) -> None:
     assert len(told) == 1
 
 
-def test_who_may_listen(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_listen(stack: Stack) -> None:
     """Who is signed in and may read; and not too many."""
     with pytest.raises(AuthenticationFailed):
         stack.app.event_feed.subscribe(ANONYMOUS, lambda news: None)
     with pytest.raises(NotAuthorized):
         stack.app.event_feed.subscribe(replace(USER, scopes=frozenset({Scope.REVOKE})), lambda news: None)
-    monkeypatch.setattr(live, "LISTENERS", 1)
-    subscribe(stack, USER)
+    feed = EventFeed(stack.app.store, stack.app.statistics, stack.clock, max_listeners=1)
+    stop = feed.subscribe(USER, lambda news: None)
     with pytest.raises(Overloaded):
-        subscribe(stack, USER)
+        feed.subscribe(USER, lambda news: None)
+    stop()
+    feed.subscribe(USER, lambda news: None)
 
 
 def test_a_new_count_is_told(stack: Stack) -> None:

@@ -14,7 +14,6 @@ import pytest
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized, StoreUnavailable
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, AccountState, Principal, PrincipalKind, Role, Scope
-from pikachu.operations import statistics
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import open_store
@@ -33,10 +32,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     made.close()
 
 
-def overview(stack: Stack, actor: Principal = ADMIN) -> Overview:
+def overview(stack: Stack, actor: Principal = ADMIN, statistics: Statistics | None = None) -> Overview:
     """What is shown, after the time in which a count is kept."""
     stack.clock.advance(1)
-    return result_of(stack.app.statistics.overview(actor))
+    return result_of((statistics or stack.app.statistics).overview(actor))
 
 
 def test_each_sees_their_own(stack: Stack) -> None:
@@ -93,19 +92,19 @@ def test_days_and_keys(stack: Stack) -> None:
     assert third.looked_at == 3
 
 
-def test_many_are_looked_at_bit_by_bit(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_are_looked_at_bit_by_bit(stack: Stack) -> None:
     """A first look goes on in the background; what comes meanwhile is counted once."""
-    monkeypatch.setattr(statistics, "ROWS", 2)
+    statistics = Statistics(stack.app.store, stack.clock, rows=2)
     for number in range(7):
         stack.issue(f"{number}.example.com")
     told: list[int | None] = []
-    stack.app.statistics.subscribe(told.append)
+    statistics.subscribe(told.append)
     # Nothing takes time here, so all is done at once.
-    assert overview(stack).looked_at in (2, 7)
+    assert overview(stack, statistics=statistics).looked_at in (2, 7)
     assert told == [None]
     for number in range(5):
         stack.issue(f"later{number}.example.com")
-    found = overview(stack)
+    found = overview(stack, statistics=statistics)
     assert found.complete
     assert found.keys == {"EC/prime256v1": 12}
     assert found.days[-1].methods == {"EST": 12}
@@ -222,12 +221,12 @@ def test_approvals_and_accounts_wait(stack: Stack) -> None:
     assert found.pending_accounts == 1
 
 
-def test_few_scopes_are_kept(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_scopes_are_kept(stack: Stack) -> None:
     """However many users look, what is kept is bounded."""
-    monkeypatch.setattr(statistics, "_SCOPES", 3)
+    statistics = Statistics(stack.app.store, stack.clock, max_scopes=3)
     stack.issue("a.example.com", owner_id=4)
     for owner_id in (4, 5, 6, 7, 4):
-        found = result_of(stack.app.statistics.overview(replace(USER, owner_id=owner_id))).counts
+        found = result_of(statistics.overview(replace(USER, owner_id=owner_id))).counts
         assert found is not None
         assert found.valid == (owner_id == 4)
 
