@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import bindparam, delete, func, insert, literal_column, null, select, update
 
 from pikachu.auth.owners import may_act, require_active, require_usable
@@ -18,9 +16,19 @@ from pikachu.core.model.objects import OwnerRevocation
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
-from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, seconds, storable
+from pikachu.storage.part import (
+    StoreSection,
+    insert_into,
+    maybe_moment,
+    moment,
+    read_transaction,
+    row_id,
+    seconds,
+    storable,
+    write_transaction,
+)
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 
 #: What becomes of an account, seen in the transaction that writes it, and what is recorded; ``None``: nothing changes.
@@ -132,32 +140,9 @@ def require_active_owner(tx: Transaction, owner_id: int | None) -> None:
         require_active(None if row is None else _record(row))
 
 
-def _by_ids(tx: Transaction, account_ids: Sequence[int]) -> dict[int, Account]:
-    rows = tx.query(select(*_COLUMNS).where(_a.id.in_([row_id(one) for one in account_ids])))
-    return {row[0]: _record(row) for row in rows}
-
-
 def _named(tx: Transaction, username: str) -> Account | None:
     row = tx.row(_by_name, {"b_name": storable(username).casefold()})
     return None if row is None else _record(row)
-
-
-def _add(tx: Transaction, account: NewAccount, event: Event, now: datetime) -> Account:
-    if _named(tx, account.username) is not None:
-        raise Conflict("this user name is taken")
-    values = {
-        "username": storable(account.username),
-        "name_key": storable(account.username).casefold(),
-        "email": storable(account.email),
-        "role": account.role.value,
-        "source": account.source.value,
-        "state": account.state.value,
-        "password_hash": account.password_hash,
-        "created_at": int(now.timestamp()),
-    }
-    identity = tx.insert(_insert, values)
-    write_event(tx, event, now)
-    return find_account(tx, identity)
 
 
 def _keep_an_admin(tx: Transaction, account: Account) -> None:
@@ -173,102 +158,6 @@ def _require_present(account: Account) -> None:
         raise NotFound("This account is deleted. Create a new one; its name is free.")
 
 
-def _change(
-    tx: Transaction, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None
-) -> Account:
-    old = find_account(tx, account_id)
-    _require_present(old)
-    account, event = decide(old)
-    if may_act(account) and not may_act(old) and is_revocation_ordered(tx, old.id):
-        raise Conflict("The certificates of this account are still being revoked. Try again when that is done.")
-    if revocation is not None:
-        if may_act(account):
-            raise MalformedRequest("Certificates are revoked with an account that is suspended or deactivated only.")
-        order_revocation(tx, revocation)
-    if event is None:
-        return old
-    if account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE:
-        _keep_an_admin(tx, old)
-    values = {
-        "b_id": old.id,
-        "v_email": storable(account.email),
-        "v_role": account.role.value,
-        "v_state": account.state.value,
-        "v_password_hash": account.password_hash,
-    }
-    tx.write(_update, values)
-    write_event(tx, event, now)
-    if account.state is not AccountState.ACTIVE or account.password_hash != old.password_hash:
-        # Whoever knew the former password, or was let in before, is out from now on (USR-4).
-        tx.write(_all_sessions, {"b_id": old.id})
-    if account.state is not AccountState.ACTIVE:
-        details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
-        for row in tx.rows(_token_names, {"b_account": old.id}):
-            ended = Event("delete", "token", row[0], event.actor, details, old.id, event.actor_id)
-            write_event(tx, ended, now)
-        tx.write(_all_tokens, {"b_id": old.id})
-    return find_account(tx, old.id)
-
-
-def _remove(
-    tx: Transaction,
-    account_id: int,
-    decide: Callable[[Account], Event],
-    now: datetime,
-    revocation: OwnerRevocation | None,
-) -> None:
-    account = find_account(tx, account_id)
-    _require_present(account)
-    event = decide(account)
-    _keep_an_admin(tx, account)
-    for statement in (_all_tokens, _all_sessions, _all_certificates):
-        tx.write(statement, {"b_id": account_id})
-    # No account's name has a space in it, so nobody is found by this one.
-    tx.write(_erase, {"b_id": account_id, "v_name_key": f"{account.username.casefold()} (deleted {account_id})"})
-    if revocation is not None:
-        order_revocation(tx, revocation)
-    write_event(tx, event, now)
-
-
-def _list(tx: Transaction, query: ListQuery) -> Page[Account]:
-    checked(query, ("role", "state", "source"))
-    conditions = any_contains(query, _a.username, _a.email)
-    for name, values in (("role", list(Role)), ("state", list(AccountState)), ("source", list(AccountSource))):
-        value = one_of(query, name, values)
-        if value is not None:
-            conditions.append(_a[name] == value)
-    if "state" not in query.filters:
-        conditions.append(_a.state != literal_column("'deleted'"))
-    sorts = {
-        "id": _a.id,
-        "created_at": _a.id,
-        "username": _a.name_key,
-        "email": _a.email,
-        "role": _a.role,
-        "state": _a.state,
-        "source": _a.source,
-    }
-    return page(tx, query, _COLUMNS, sorts, conditions, _record)
-
-
-def _add_token(tx: Transaction, token: NewToken, event: Event, now: datetime) -> Token:
-    require_usable(find_account(tx, token.account_id), "tokens")
-    name = storable(token.name)
-    if tx.row(_token_named, {"b_account": token.account_id, "b_name": name}) is not None:
-        raise Conflict("this account has a token of that name")
-    values = {
-        "account_id": token.account_id,
-        "name": name,
-        "digest": token.digest,
-        "scopes": " ".join(sorted(token.scopes)),
-        "created_at": int(now.timestamp()),
-        "expires_at": seconds(token.expires_at),
-    }
-    identity = tx.insert(_insert_token, values)
-    write_event(tx, event, now)
-    return _find_token(tx, identity)
-
-
 def _find_token(tx: Transaction, token_id: int) -> Token:
     row = tx.row(_token, {"b_id": row_id(token_id)})
     if row is None:
@@ -276,101 +165,187 @@ def _find_token(tx: Transaction, token_id: int) -> Token:
     return _token_record(row)
 
 
-def _by_digest(tx: Transaction, digest: bytes) -> tuple[Token, Account] | None:
-    row = tx.row(_token_by_digest, {"b_digest": digest})
-    return None if row is None else (_token_record(row), find_account(tx, row[1]))
-
-
-def _tokens(tx: Transaction, query: ListQuery) -> Page[Token]:
-    checked(query, ())
-    conditions = any_contains(query, _t.name)
-    if query.owner_id is not None:
-        conditions.append(_t.account_id == query.owner_id)
-    sorts = {"id": _t.id, "created_at": _t.id, "name": _t.name}
-    return page(tx, query, table_columns(tokens), sorts, conditions, _token_record)
-
-
-def _remove_token(tx: Transaction, token_id: int, decide: Callable[[Token], Event], now: datetime) -> None:
-    event = decide(_find_token(tx, token_id))
-    tx.write(_delete_token, {"b_id": token_id})
-    write_event(tx, event, now)
-
-
 class AccountStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
-    def account(self, account_id: int) -> Deferred[Account]:
+    @read_transaction
+    def account(self, tx: Transaction, account_id: int) -> Account:
         """The account of that id; NotFound."""
-        return self._read(find_account, account_id)
+        return find_account(tx, account_id)
 
-    def accounts_of(self, account_ids: Sequence[int]) -> Deferred[dict[int, Account]]:
+    @read_transaction
+    def accounts_of(self, tx: Transaction, account_ids: Sequence[int]) -> dict[int, Account]:
         """Return the accounts of a page's owners by id, those that there are, in one query."""
-        return self._read(_by_ids, account_ids)
+        rows = tx.query(select(*_COLUMNS).where(_a.id.in_([row_id(one) for one in account_ids])))
+        return {row[0]: _record(row) for row in rows}
 
-    def account_by_name(self, username: str) -> Deferred[Account | None]:
+    @read_transaction
+    def account_by_name(self, tx: Transaction, username: str) -> Account | None:
         """Names are compared without case."""
-        return self._read(_named, username)
+        return _named(tx, username)
 
-    def accounts(self, query: ListQuery) -> Deferred[Page[Account]]:
+    @read_transaction
+    def accounts(self, tx: Transaction, query: ListQuery) -> Page[Account]:
         """Filters ``role``, ``state``, ``source``; deleted accounts are listed where the state says so only."""
-        return self._read(_list, query)
+        checked(query, ("role", "state", "source"))
+        conditions = any_contains(query, _a.username, _a.email)
+        for name, values in (("role", list(Role)), ("state", list(AccountState)), ("source", list(AccountSource))):
+            value = one_of(query, name, values)
+            if value is not None:
+                conditions.append(_a[name] == value)
+        if "state" not in query.filters:
+            conditions.append(_a.state != literal_column("'deleted'"))
+        sorts = {
+            "id": _a.id,
+            "created_at": _a.id,
+            "username": _a.name_key,
+            "email": _a.email,
+            "role": _a.role,
+            "state": _a.state,
+            "source": _a.source,
+        }
+        return page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
 
-    def add_account(self, account: NewAccount, event: Event, now: datetime) -> Deferred[Account]:
+    @write_transaction
+    def add_account(self, tx: Transaction, account: NewAccount, event: Event, now: datetime) -> Account:
         """A new one; Conflict when the name is taken."""
-        return self._write(_add, account, event, now)
+        if _named(tx, account.username) is not None:
+            raise Conflict("this user name is taken")
+        values = {
+            "username": storable(account.username),
+            "name_key": storable(account.username).casefold(),
+            "email": storable(account.email),
+            "role": account.role.value,
+            "source": account.source.value,
+            "state": account.state.value,
+            "password_hash": account.password_hash,
+            "created_at": int(now.timestamp()),
+        }
+        identity = tx.insert(_insert, values)
+        write_event(tx, event, now)
+        return find_account(tx, identity)
 
+    @write_transaction
     def change_account(
-        self, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None = None
-    ) -> Deferred[Account]:
+        self, tx: Transaction, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None = None
+    ) -> Account:
         """Role, state, e-mail and password hash; NotFound, Conflict, and what *decide* raises."""
-        return self._write(_change, account_id, decide, now, revocation)
+        old = find_account(tx, account_id)
+        _require_present(old)
+        account, event = decide(old)
+        if may_act(account) and not may_act(old) and is_revocation_ordered(tx, old.id):
+            raise Conflict("The certificates of this account are still being revoked. Try again when that is done.")
+        if revocation is not None:
+            if may_act(account):
+                raise MalformedRequest(
+                    "Certificates are revoked with an account that is suspended or deactivated only."
+                )
+            order_revocation(tx, revocation)
+        if event is None:
+            return old
+        if account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE:
+            _keep_an_admin(tx, old)
+        values = {
+            "b_id": old.id,
+            "v_email": storable(account.email),
+            "v_role": account.role.value,
+            "v_state": account.state.value,
+            "v_password_hash": account.password_hash,
+        }
+        tx.write(_update, values)
+        write_event(tx, event, now)
+        if account.state is not AccountState.ACTIVE or account.password_hash != old.password_hash:
+            # Whoever knew the former password, or was let in before, is out from now on (USR-4).
+            tx.write(_all_sessions, {"b_id": old.id})
+        if account.state is not AccountState.ACTIVE:
+            details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
+            for row in tx.rows(_token_names, {"b_account": old.id}):
+                ended = Event("delete", "token", row[0], event.actor, details, old.id, event.actor_id)
+                write_event(tx, ended, now)
+            tx.write(_all_tokens, {"b_id": old.id})
+        return find_account(tx, old.id)
 
+    @write_transaction
     def delete_account(
         self,
+        tx: Transaction,
         account_id: int,
         decide: Callable[[Account], Event],
         now: datetime,
         revocation: OwnerRevocation | None = None,
-    ) -> Deferred[None]:
+    ) -> None:
         """Erase its secrets and keep its row; NotFound, Conflict, and what *decide* raises."""
-        return self._write(_remove, account_id, decide, now, revocation)
+        account = find_account(tx, account_id)
+        _require_present(account)
+        event = decide(account)
+        _keep_an_admin(tx, account)
+        for statement in (_all_tokens, _all_sessions, _all_certificates):
+            tx.write(statement, {"b_id": account_id})
+        # No account's name has a space in it, so nobody is found by this one.
+        tx.write(_erase, {"b_id": account_id, "v_name_key": f"{account.username.casefold()} (deleted {account_id})"})
+        if revocation is not None:
+            order_revocation(tx, revocation)
+        write_event(tx, event, now)
 
-    def delete_unused_challenges(self, owner_id: int, limit: int) -> Deferred[int]:
+    @write_transaction
+    def delete_unused_challenges(self, tx: Transaction, owner_id: int, limit: int) -> int:
         """Delete some of its unused challenge passwords; how many."""
+        return tx.write(_delete_unused, {"b_id": row_id(owner_id), "b_limit": limit})
 
-        def work(tx: Transaction) -> int:
-            return tx.write(_delete_unused, {"b_id": row_id(owner_id), "b_limit": limit})
-
-        return self._write(work)
-
-    def require_active_owner(self, owner_id: int | None) -> Deferred[None]:
+    @read_transaction
+    def require_active_owner(self, tx: Transaction, owner_id: int | None) -> None:
         """That the account may act; InactiveOwner."""
-        return self._read(require_active_owner, owner_id)
+        require_active_owner(tx, owner_id)
 
-    def add_token(self, token: NewToken, event: Event, now: datetime) -> Deferred[Token]:
+    @write_transaction
+    def add_token(self, tx: Transaction, token: NewToken, event: Event, now: datetime) -> Token:
         """A new one; NotFound, Conflict, QuotaExceeded."""
-        return self._add_within_quota("tokens", token.account_id, _add_token, token, event, now)
+        self._require_quota(tx, "tokens", token.account_id)
+        require_usable(find_account(tx, token.account_id), "tokens")
+        name = storable(token.name)
+        if tx.row(_token_named, {"b_account": token.account_id, "b_name": name}) is not None:
+            raise Conflict("this account has a token of that name")
+        values = {
+            "account_id": token.account_id,
+            "name": name,
+            "digest": token.digest,
+            "scopes": " ".join(sorted(token.scopes)),
+            "created_at": int(now.timestamp()),
+            "expires_at": seconds(token.expires_at),
+        }
+        identity = tx.insert(_insert_token, values)
+        write_event(tx, event, now)
+        return _find_token(tx, identity)
 
-    def token(self, token_id: int) -> Deferred[Token]:
+    @read_transaction
+    def token(self, tx: Transaction, token_id: int) -> Token:
         """The token of that id; NotFound."""
-        return self._read(_find_token, token_id)
+        return _find_token(tx, token_id)
 
-    def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]:
+    @read_transaction
+    def token_by_digest(self, tx: Transaction, digest: bytes) -> tuple[Token, Account] | None:
         """The token and whose it is."""
-        return self._read(_by_digest, digest)
+        row = tx.row(_token_by_digest, {"b_digest": digest})
+        return None if row is None else (_token_record(row), find_account(tx, row[1]))
 
-    def touch_token(self, token_id: int, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def touch_token(self, tx: Transaction, token_id: int, now: datetime) -> None:
         """It was used; nothing, when it has ended meanwhile."""
+        tx.write(_used_token, {"b_id": row_id(token_id), "v_last_used_at": int(now.timestamp())})
 
-        def work(tx: Transaction) -> None:
-            tx.write(_used_token, {"b_id": row_id(token_id), "v_last_used_at": int(now.timestamp())})
-
-        return self._write(work)
-
-    def tokens(self, query: ListQuery) -> Deferred[Page[Token]]:
+    @read_transaction
+    def tokens(self, tx: Transaction, query: ListQuery) -> Page[Token]:
         """With *owner_id*: that account's."""
-        return self._read(_tokens, query)
+        checked(query, ())
+        conditions = any_contains(query, _t.name)
+        if query.owner_id is not None:
+            conditions.append(_t.account_id == query.owner_id)
+        sorts = {"id": _t.id, "created_at": _t.id, "name": _t.name}
+        return page(tx, query, ListSource(table_columns(tokens), sorts, _token_record), conditions)
 
-    def delete_token(self, token_id: int, decide: Callable[[Token], Event], now: datetime) -> Deferred[None]:
+    @write_transaction
+    def delete_token(self, tx: Transaction, token_id: int, decide: Callable[[Token], Event], now: datetime) -> None:
         """Remove it; NotFound, and what *decide* raises."""
-        return self._write(_remove_token, token_id, decide, now)
+        event = decide(_find_token(tx, token_id))
+        tx.write(_delete_token, {"b_id": token_id})
+        write_event(tx, event, now)

@@ -7,13 +7,12 @@ end is noticed like a gap or a changed row.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
-
-from twisted.internet.defer import Deferred
 
 from sqlalchemy import ColumnElement, Select, bindparam, false, func, or_, select, union_all, update
 
@@ -25,6 +24,7 @@ from pikachu.core.model.lists import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import (
     COUNTED,
+    ListSource,
     any_contains,
     begins_with,
     checked,
@@ -33,14 +33,21 @@ from pikachu.storage.lists import (
     page,
     table_columns,
 )
-from pikachu.storage.part import StoreSection, insert_into, moment, row_id, storable, to_json
+from pikachu.storage.part import (
+    StoreSection,
+    insert_into,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    to_json,
+    write_transaction,
+)
 from pikachu.storage.schema import audit_events, audit_head
 
 _CHUNK: Final = 2000
 # Free text is looked for anywhere in this many of the newest events, and at the beginning of all resource names.
 _RECENT: Final = 2000
-# So many events of a kind are told apart by their owners one by one.
-_FEW: Final = 5000
 
 _FIELDS: Final = (
     "id",
@@ -124,55 +131,6 @@ def _record(row: Row) -> EventRecord:
     return EventRecord(identity, moment(at), event, bytes(previous), bytes(digest))
 
 
-def _list(tx: Transaction, query: ListQuery) -> Page[EventRecord]:
-    checked(query, ("resource_type", "type", "resource_name", "actor", "about_account"))
-    table = audit_events.c
-    conditions: list[ColumnElement[bool]] = []
-    if query.owner_id is not None:
-        conditions.append(table.owner_id == query.owner_id)
-    exact = [name for name in ("type", "resource_name", "actor") if name in query.filters]
-    conditions.extend(table[name] == query.filters[name] for name in exact)
-    kinds = query.filters.get("resource_type")
-    if kinds is not None and kinds.startswith("!"):
-        conditions.append(table.resource_type.not_in(kinds[1:].split(",")))
-    elif kinds is not None:
-        conditions.append(table.resource_type == kinds)
-    about = one_of(query, "about_account", ("true", "false"))
-    if about is not None:
-        conditions.append(table.about_account == int(about == "true"))
-    text = (query.q or "").strip()
-    if text:
-        newest = select(func.max(table.id) - _RECENT).scalar_subquery()
-        anywhere = any_contains(query, table.resource_name, table.actor, table.details, table.type)
-        near = select(table.id).where(table.id > newest, *anywhere)
-        by_name = begins_with(table.resource_name, text)
-        named = [row[0] for row in tx.query(select(table.id).where(by_name).limit(_RECENT + 1))]
-        # Where few have such a name their ids are known; where many have, a page of them is near.
-        conditions.append(or_(table.id.in_(near), table.id.in_(named) if len(named) <= _RECENT else by_name))
-    sorts = {"id": table.id, "at": table.id}
-    columns = table_columns(audit_events)
-    if _by_kind(query):
-        # A page is among the next few of each kind that is asked for, and the index of kinds has these in order.
-        asked = [kind for kind in _kinds(tx) if _asked(kind, kinds, query.filters.get("type"))]
-        following = [row[0] for kind in asked for row in tx.query(_next_of(kind, query))]
-        every: list[Select[Any]] = [select(_of(kind).limit(COUNTED + 1).subquery().c.id) for kind in asked]
-        all_of_them: ColumnElement[bool] = table.id.in_(union_all(*every)) if every else false()
-        return page(tx, query, columns, sorts, [table.id.in_(following)], _record, counted=[all_of_them])
-    hint = ""
-    if text:
-        # SQLite would fetch and sort all events of a common name, where the newest ones are at hand.
-        hint = "NOT INDEXED"
-    elif query.owner_id is not None:
-        # SQLite would look at each event of an owner, of which there may be a million.
-        if "resource_name" in query.filters:
-            hint = "INDEXED BY audit_events_name"
-        elif (few := _few(tx, kinds, query.filters.get("type"))) is not None:
-            conditions.append(table.id.in_(few))
-            hint = "NOT INDEXED"
-    walk = (lambda found: found.with_hint(audit_events, hint, "sqlite")) if hint else None
-    return page(tx, query, columns, sorts, conditions, _record, narrow=walk, count_narrow=None if text else walk)
-
-
 def _by_kind(query: ListQuery) -> bool:
     """Whether a list asks for kinds of events and for nothing else."""
     asked = query.filters.keys()
@@ -194,11 +152,12 @@ def _few(tx: Transaction, resource_types: str | None, type_: str | None) -> list
     """The ids of the kinds that are asked for, whoever's they are, where these are few."""
     if resource_types is None and type_ is None:
         return None
+    limit = tx.settings.few_events
     found: list[int] = []
     for kind in _kinds(tx):
         if _asked(kind, resource_types, type_):
-            found += [row[0] for row in tx.query(_of(kind).limit(_FEW + 1 - len(found)))]
-            if len(found) > _FEW:
+            found += [row[0] for row in tx.query(_of(kind).limit(limit + 1 - len(found)))]
+            if len(found) > limit:
                 return None
     return found
 
@@ -225,13 +184,6 @@ def _next_of(kind: tuple[str, str], query: ListQuery) -> Select[Any]:
         descending ^= back
         ids = ids.where(identity < position if descending else identity > position)
     return ids.order_by(identity.desc() if descending else identity.asc()).limit(query.limit + 1)
-
-
-def _find(tx: Transaction, event_id: int) -> EventRecord:
-    row = tx.row(_by_id, {"b_id": row_id(event_id)})
-    if row is None:
-        raise NotFound("there is no such event")
-    return _record(row)
 
 
 def _verify_next(tx: Transaction, position: ChainPosition) -> tuple[ChainPosition, bool]:
@@ -261,19 +213,69 @@ def _verify_next(tx: Transaction, position: ChainPosition) -> tuple[ChainPositio
 class AuditStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAuditStore`."""
 
-    def add_event(self, event: Event, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def add_event(self, tx: Transaction, event: Event, now: datetime) -> None:
         """Record *event* by itself."""
-        return self._write(write_event, event, now)
+        write_event(tx, event, now)
 
-    def events(self, query: ListQuery) -> Deferred[Page[EventRecord]]:
+    @read_transaction
+    def events(self, tx: Transaction, query: ListQuery) -> Page[EventRecord]:
         """Sorted by ``id`` or ``at``; filters ``type``, ``resource_type``, ``resource_name``, ``actor``,
         ``about_account`` (``true`` or ``false``).  A ``resource_type`` of ``!a,b`` means any but a and b.
         """
-        return self._read(_list, query)
+        checked(query, ("resource_type", "type", "resource_name", "actor", "about_account"))
+        table = audit_events.c
+        conditions: list[ColumnElement[bool]] = []
+        if query.owner_id is not None:
+            conditions.append(table.owner_id == query.owner_id)
+        exact = [name for name in ("type", "resource_name", "actor") if name in query.filters]
+        conditions.extend(table[name] == query.filters[name] for name in exact)
+        kinds = query.filters.get("resource_type")
+        if kinds is not None and kinds.startswith("!"):
+            conditions.append(table.resource_type.not_in(kinds[1:].split(",")))
+        elif kinds is not None:
+            conditions.append(table.resource_type == kinds)
+        about = one_of(query, "about_account", ("true", "false"))
+        if about is not None:
+            conditions.append(table.about_account == int(about == "true"))
+        text = (query.q or "").strip()
+        if text:
+            newest = select(func.max(table.id) - _RECENT).scalar_subquery()
+            anywhere = any_contains(query, table.resource_name, table.actor, table.details, table.type)
+            near = select(table.id).where(table.id > newest, *anywhere)
+            by_name = begins_with(table.resource_name, text)
+            named = [row[0] for row in tx.query(select(table.id).where(by_name).limit(_RECENT + 1))]
+            # Where few have such a name their ids are known; where many have, a page of them is near.
+            conditions.append(or_(table.id.in_(near), table.id.in_(named) if len(named) <= _RECENT else by_name))
+        source = ListSource(table_columns(audit_events), {"id": table.id, "at": table.id}, _record)
+        if _by_kind(query):
+            # A page is among the next few of each kind that is asked for, and the index of kinds has these in order.
+            asked = [kind for kind in _kinds(tx) if _asked(kind, kinds, query.filters.get("type"))]
+            following = [row[0] for kind in asked for row in tx.query(_next_of(kind, query))]
+            every: list[Select[Any]] = [select(_of(kind).limit(COUNTED + 1).subquery().c.id) for kind in asked]
+            all_of_them: ColumnElement[bool] = table.id.in_(union_all(*every)) if every else false()
+            return page(tx, query, source, [table.id.in_(following)], counted=[all_of_them])
+        hint = ""
+        if text:
+            # SQLite would fetch and sort all events of a common name, where the newest ones are at hand.
+            hint = "NOT INDEXED"
+        elif query.owner_id is not None:
+            # SQLite would look at each event of an owner, of which there may be a million.
+            if "resource_name" in query.filters:
+                hint = "INDEXED BY audit_events_name"
+            elif (few := _few(tx, kinds, query.filters.get("type"))) is not None:
+                conditions.append(table.id.in_(few))
+                hint = "NOT INDEXED"
+        walk = (lambda found: found.with_hint(audit_events, hint, "sqlite")) if hint else None
+        return page(tx, query, source, conditions, narrow=walk, count_narrow=None if text else walk)
 
-    def event(self, event_id: int) -> Deferred[EventRecord]:
+    @read_transaction
+    def event(self, tx: Transaction, event_id: int) -> EventRecord:
         """The one of that id; NotFound."""
-        return self._read(_find, event_id)
+        row = tx.row(_by_id, {"b_id": row_id(event_id)})
+        if row is None:
+            raise NotFound("there is no such event")
+        return _record(row)
 
     @uncancelled
     async def verify_events(
@@ -286,7 +288,7 @@ class AuditStore(StoreSection):
         """
         position, is_end = after, False
         while not is_end:
-            position, is_end = await self._read(_verify_next, position)
+            position, is_end = await self._read("verify_events", functools.partial(_verify_next, position=position))
             if progress is not None:
                 progress(position)
         return position.count

@@ -22,8 +22,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -57,13 +55,10 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import begins_with, checked, contains, decode_cursor, one_of, page
-from pikachu.storage.part import StoreSection, maybe_moment, moment, row_id
+from pikachu.storage.lists import ListSource, begins_with, checked, contains, decode_cursor, one_of, page
+from pikachu.storage.part import StoreSection, maybe_moment, moment, read_transaction, row_id
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
 
-_FEW: Final = 5000
-# Names that begin alike, which are looked at one by one.
-_BEGINNING: Final = 15_000
 # Entries of a CRL that are fetched at once: other threads stand still while a million are.
 _ENTRIES: Final = 10_000
 
@@ -190,6 +185,9 @@ def certificate_record(row: Row) -> CertificateRecord:
     )
 
 
+_LIST: Final = ListSource(CERTIFICATE_COLUMNS, _SORTS, certificate_record)
+
+
 def _orphan_record(row: Row) -> CertificateRecord:
     """A serial that was to be certified: id 0 and no DER, for nobody has the certificate."""
     return certificate_record((0, *row[:11], b"", *row[11:], None))
@@ -227,26 +225,9 @@ def find_serial(tx: Transaction, serial: int, *, deleted: bool = False) -> Certi
     return orphan
 
 
-def _status_of(tx: Transaction, issuer_id: int, serial: int) -> StatusRecord | None:
-    row = tx.row(_status, {"b_serial": format_serial(serial), "b_issuer": issuer_id})
-    if row is not None:
-        not_after, revoked_at, reason, deleted_at = row
-        return StatusRecord(
-            serial,
-            moment(not_after),
-            maybe_moment(revoked_at),
-            None if reason is None else RevocationReason(reason),
-            deleted_at is not None,
-        )
-    orphan = find_orphan(tx, serial)
-    if orphan is None or orphan.revoked_at is None or orphan.issuer_id != issuer_id:
-        return None
-    return StatusRecord(serial, orphan.not_after, orphan.revoked_at, orphan.reason)
-
-
 def _matching(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[Any]]:
     """(condition on a row, the ids that may fulfil it) for free text."""
-    found, ids = _by_serial_text(words)
+    found, ids = _by_serial_text(tx, words)
     if not tx.search or len(words) < 3:
         found.append(begins_with(_c.name_key, words.casefold()))
         ids.append(select(_c.id).where(found[-1]))
@@ -260,24 +241,25 @@ def _matching_some(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Se
     """The same for free text that many may hold; ``None``: too many begin with it to name them."""
     begins = begins_with(_c.name_key, words.casefold())
     beginning = select(_c.id).where(begins)
-    if _count(tx, beginning, _BEGINNING + 1) > _BEGINNING or not tx.search or len(words) < 3:
+    most = tx.settings.common_names
+    if _count(tx, beginning, most + 1) > most or not tx.search or len(words) < 3:
         return begins, None
-    found, ids = _by_serial_text(words)
+    found, ids = _by_serial_text(tx, words)
     holding = _holding(tx, words)
     if tx.dialect != "sqlite":
         # By the index all that hold it would be fetched first, however many these are.
-        holding = holding.where(_c.id > select(func.max(_c.id) - 4 * _FEW).scalar_subquery())
-    newest = holding.order_by(holding.selected_columns[0].desc()).limit(_FEW)
+        holding = holding.where(_c.id > select(func.max(_c.id) - 4 * tx.settings.few_certificates).scalar_subquery())
+    newest = holding.order_by(holding.selected_columns[0].desc()).limit(tx.settings.few_certificates)
     return or_(begins, _holds(words), *found), _union([*ids, beginning, select(newest.subquery().c[0])])
 
 
-def _by_serial_text(words: str) -> tuple[list[ColumnElement[bool]], list[Select[Any]]]:
+def _by_serial_text(tx: Transaction, words: str) -> tuple[list[ColumnElement[bool]], list[Select[Any]]]:
     digits = words.lower().removeprefix("0x").replace(":", "").lstrip("0")
     if not re.fullmatch("[0-9a-f]{1,40}", digits):
         return [], []
     # One or two digits begin so many serials that they help to find none.
     condition = begins_with(_c.serial, digits) if len(digits) >= 3 else _c.serial == digits
-    return [condition], [select(_c.id).where(condition).limit(_FEW + 1)]
+    return [condition], [select(_c.id).where(condition).limit(tx.settings.few_certificates + 1)]
 
 
 def _holds(words: str) -> ColumnElement[bool]:
@@ -311,52 +293,6 @@ def match_expression(words: str) -> str:
     return " AND ".join('"' + one.replace('"', '""') + '"' for one in trigrams)
 
 
-def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
-    checked(query, ("status", "method", "issuer"))
-    conditions: list[ColumnElement[bool]] = [_c.deleted_at.is_(None)]
-    # The ids that each filter leaves, by its own index.
-    narrowing: list[Select[Any]] = []
-
-    def filtered(condition: ColumnElement[bool]) -> None:
-        conditions.append(condition)
-        narrowing.append(select(_c.id).where(condition))
-
-    if query.owner_id is not None:
-        filtered(_c.owner_id == query.owner_id)
-    method = one_of(query, "method", list(Method))
-    if method is not None:
-        filtered(_c.method == method)
-    if "issuer" in query.filters:
-        filtered(_issuers(tx, query.filters["issuer"]))
-    asked = one_of(query, "status", list(CertificateStatus))
-    status = None if asked is None else CertificateStatus(asked)
-    if status is CertificateStatus.REVOKED:
-        filtered(_c.revoked_at.is_not(None))
-    elif status is not None:
-        end = int(now.timestamp())
-        in_time = _c.not_after < end if status is CertificateStatus.EXPIRED else _c.not_after >= end
-        filtered(and_(in_time, _c.revoked_at.is_(None)))
-    sort = query.sort.removeprefix("-")
-    if sort == "revoked_at" and status is not CertificateStatus.REVOKED:
-        raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
-    words = (query.q or "").strip()
-    matching = _matching(tx, words) if words else None
-
-    few = _few(tx, narrowing, None if matching is None else matching[1])
-    if few is not None:
-        # Written into the statement: thousands of parameters take longer than what they are for.
-        known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
-        text_condition = [] if matching is None else [matching[0]]
-        return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, [*conditions, *text_condition, known], certificate_record)
-    if words:
-        condition, ids = _matching_some(tx, words)
-        conditions.append(condition)
-        if ids is not None:
-            conditions.append(_c.id.in_(ids))
-            return page(tx, query, CERTIFICATE_COLUMNS, _SORTS, conditions, certificate_record)
-    return _walked(tx, query, status, conditions)
-
-
 def _walked(
     tx: Transaction, query: ListQuery, status: CertificateStatus | None, conditions: Sequence[ColumnElement[bool]]
 ) -> Page[CertificateRecord]:
@@ -374,10 +310,8 @@ def _walked(
         found = page(
             tx,
             uncounted,
-            CERTIFICATE_COLUMNS,
-            _SORTS,
+            _LIST,
             [*conditions, *near],
-            certificate_record,
             narrow=narrow,
             counted=conditions,
             count_narrow=None if status is None else covering,
@@ -393,9 +327,9 @@ def _walked(
     # Where a page is among what comes next in the list's order, it is found there.  Else walking on may pass nearly
     # all: the oldest have expired and the newest have not, and names rise with ids.
     if revoked and sort in {"id", "created_at"}:
-        following = _hinted("INDEXED BY certificates_revoked")(_next(query, _c.id, _c.revoked_at.is_not(None)))
+        following = _hinted("INDEXED BY certificates_revoked")(_next(tx, query, _c.id, _c.revoked_at.is_not(None)))
     else:
-        following = walk(_next(query, _SORTS[sort]))
+        following = walk(_next(tx, query, _SORTS[sort]))
     found = part(_c.id.in_(following), narrow=None)
     if _goes_on(found, query):
         return found
@@ -424,7 +358,9 @@ def _goes_on(found: Page[CertificateRecord], query: ListQuery) -> bool:
     return (found.previous_cursor if _goes_back(query) else found.next_cursor) is not None
 
 
-def _next(query: ListQuery, column: ColumnElement[Any], *conditions: ColumnElement[bool]) -> Select[Any]:
+def _next(
+    tx: Transaction, query: ListQuery, column: ColumnElement[Any], *conditions: ColumnElement[bool]
+) -> Select[Any]:
     """The ids of the next few thousand rows that fulfil *conditions*, in the list's order by *column*."""
     ids = select(_c.id).where(*conditions)
     descending = query.sort.startswith("-")
@@ -438,7 +374,7 @@ def _next(query: ListQuery, column: ColumnElement[Any], *conditions: ColumnEleme
             here, there = tuple_(column, _c.id), tuple_(literal(value), literal(position))
             ids = ids.where(here < there if descending else here > there)
     keys = [_c.id] if by_id else [column, _c.id]
-    return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(_FEW)
+    return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(tx.settings.few_certificates)
 
 
 def _issuers(tx: Transaction, name: str) -> ColumnElement[bool]:
@@ -452,7 +388,7 @@ def _few(tx: Transaction, narrowing: list[Select[Any]], matching: Select[Any] | 
 
     :param matching: the ids for free text, if there is one: to find them costs more than to fetch them.
     """
-    fewest, best = _FEW + 1, None
+    fewest, best = tx.settings.few_certificates + 1, None
     if matching is not None:
         found = [row[0] for row in tx.query(matching.limit(fewest))]
         if len(found) < fewest:
@@ -475,81 +411,130 @@ def _hinted(hint: str) -> Callable[[Select[Any]], Select[Any]]:
     return lambda statement: statement.with_hint(certificates, hint, "sqlite") if hint else statement
 
 
-def _expired_ids(tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:
-    ended = (
-        select(_c.id)
-        .where(_c.not_after < int(now.timestamp()), _c.id > min(after, 2**63 - 1), _c.deleted_at.is_(None))
-        .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
-        .order_by(_c.id)
-        .limit(limit)
-    )
-    return [row[0] for row in tx.query(ended)]
-
-
-def _changes_since(tx: Transaction, change_id: int, limit: int) -> list[StatusChange]:
-    rows = tx.rows(_changes, {"after": change_id, "rows": limit})
-    return [StatusChange(identity, issuer_id, int(serial, 16)) for identity, issuer_id, serial in rows]
-
-
-def _latest_change(tx: Transaction) -> int:
-    row = tx.row(_latest)
-    return int(row[0] or 0) if row is not None else 0
-
-
-def _crl_entries(tx: Transaction, issuer_id: int, after: int) -> tuple[int, int, bytes] | None:
-    replaced = tx.row(_replaced, {"b_issuer": issuer_id, "after": after})
-    if after and replaced is not None and replaced[0]:
-        return None
-    latest = tx.row(_latest_of, {"b_issuer": issuer_id})
-    count, parts = 0, []
-    for rows in tx.batches(_entries, {"b_issuer": issuer_id, "after": after}, _ENTRIES):
-        count += len(rows)
-        parts.append(b"".join([row[0] for row in rows]))
-    return (latest[0] or 0) if latest is not None else 0, count, b"".join(parts)
-
-
-def _last(tx: Transaction, issuer_id: int) -> CRLRecord | None:
-    row = tx.row(_last_crl, {"b_issuer": issuer_id})
-    if row is None:
-        return None
-    return CRLRecord(row[0], row[1], moment(row[2]), moment(row[3]), row[4], row[5])
-
-
 class CertificateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
-    def certificate(self, certificate_id: int) -> Deferred[CertificateRecord]:
+    @read_transaction
+    def certificate(self, tx: Transaction, certificate_id: int) -> CertificateRecord:
         """The certificate of that id; fails with NotFound."""
-        return self._read(find_certificate, certificate_id)
+        return find_certificate(tx, certificate_id)
 
-    def certificate_by_serial(self, serial: int, *, deleted: bool = False) -> Deferred[CertificateRecord]:
+    @read_transaction
+    def certificate_by_serial(self, tx: Transaction, serial: int, *, deleted: bool = False) -> CertificateRecord:
         """The certificate of that serial; fails with UnknownSerial."""
-        return self._read(find_serial, serial, deleted=deleted)
+        return find_serial(tx, serial, deleted=deleted)
 
-    def certificates(self, query: ListQuery, now: datetime) -> Deferred[Page[CertificateRecord]]:
+    @read_transaction
+    def certificates(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
         """Filters ``status``, ``method``, ``issuer`` (its name); sorted by ``revoked_at`` with status revoked only."""
-        return self._read(_list, query, now)
+        checked(query, ("status", "method", "issuer"))
+        conditions: list[ColumnElement[bool]] = [_c.deleted_at.is_(None)]
+        # The ids that each filter leaves, by its own index.
+        narrowing: list[Select[Any]] = []
 
-    def expired_ids(self, now: datetime, after: int, limit: int) -> Deferred[list[int]]:
+        def filtered(condition: ColumnElement[bool]) -> None:
+            conditions.append(condition)
+            narrowing.append(select(_c.id).where(condition))
+
+        if query.owner_id is not None:
+            filtered(_c.owner_id == query.owner_id)
+        method = one_of(query, "method", list(Method))
+        if method is not None:
+            filtered(_c.method == method)
+        if "issuer" in query.filters:
+            filtered(_issuers(tx, query.filters["issuer"]))
+        asked = one_of(query, "status", list(CertificateStatus))
+        status = None if asked is None else CertificateStatus(asked)
+        if status is CertificateStatus.REVOKED:
+            filtered(_c.revoked_at.is_not(None))
+        elif status is not None:
+            end = int(now.timestamp())
+            in_time = _c.not_after < end if status is CertificateStatus.EXPIRED else _c.not_after >= end
+            filtered(and_(in_time, _c.revoked_at.is_(None)))
+        sort = query.sort.removeprefix("-")
+        if sort == "revoked_at" and status is not CertificateStatus.REVOKED:
+            raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
+        words = (query.q or "").strip()
+        matching = _matching(tx, words) if words else None
+
+        few = _few(tx, narrowing, None if matching is None else matching[1])
+        if few is not None:
+            # Written into the statement: thousands of parameters take longer than what they are for.
+            known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
+            text_condition = [] if matching is None else [matching[0]]
+            return page(
+                tx,
+                query,
+                _LIST,
+                [*conditions, *text_condition, known],
+            )
+        if words:
+            condition, ids = _matching_some(tx, words)
+            conditions.append(condition)
+            if ids is not None:
+                conditions.append(_c.id.in_(ids))
+                return page(tx, query, _LIST, conditions)
+        return _walked(tx, query, status, conditions)
+
+    @read_transaction
+    def expired_ids(self, tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:
         """Ids above *after*, ascending."""
-        return self._read(_expired_ids, now, after, limit)
+        ended = (
+            select(_c.id)
+            .where(_c.not_after < int(now.timestamp()), _c.id > min(after, 2**63 - 1), _c.deleted_at.is_(None))
+            .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
+            .order_by(_c.id)
+            .limit(limit)
+        )
+        return [row[0] for row in tx.query(ended)]
 
-    def status(self, issuer_id: int, serial: int) -> Deferred[StatusRecord | None]:
+    @read_transaction
+    def status(self, tx: Transaction, issuer_id: int, serial: int) -> StatusRecord | None:
         """``None`` when that issuer never issued it."""
-        return self._read(_status_of, issuer_id, serial)
+        row = tx.row(_status, {"b_serial": format_serial(serial), "b_issuer": issuer_id})
+        if row is not None:
+            not_after, revoked_at, reason, deleted_at = row
+            return StatusRecord(
+                serial,
+                moment(not_after),
+                maybe_moment(revoked_at),
+                None if reason is None else RevocationReason(reason),
+                deleted_at is not None,
+            )
+        orphan = find_orphan(tx, serial)
+        if orphan is None or orphan.revoked_at is None or orphan.issuer_id != issuer_id:
+            return None
+        return StatusRecord(serial, orphan.not_after, orphan.revoked_at, orphan.reason)
 
-    def changes_since(self, change_id: int, limit: int = 1000) -> Deferred[list[StatusChange]]:
+    @read_transaction
+    def changes_since(self, tx: Transaction, change_id: int, limit: int = 1000) -> list[StatusChange]:
         """In the order of their commits, over all processes."""
-        return self._read(_changes_since, change_id, limit)
+        rows = tx.rows(_changes, {"after": change_id, "rows": limit})
+        return [StatusChange(identity, issuer_id, int(serial, 16)) for identity, issuer_id, serial in rows]
 
-    def latest_change(self) -> Deferred[int]:
+    @read_transaction
+    def latest_change(self, tx: Transaction) -> int:
         """0 when there was none."""
-        return self._read(_latest_change)
+        row = tx.row(_latest)
+        return int(row[0] or 0) if row is not None else 0
 
-    def crl_entries(self, issuer_id: int, after: int) -> Deferred[tuple[int, int, bytes] | None]:
+    @read_transaction
+    def crl_entries(self, tx: Transaction, issuer_id: int, after: int) -> tuple[int, int, bytes] | None:
         """(last change id, number of entries, their joined DER); ``None``: begin again with 0."""
-        return self._read(_crl_entries, issuer_id, after)
+        replaced = tx.row(_replaced, {"b_issuer": issuer_id, "after": after})
+        if after and replaced is not None and replaced[0]:
+            return None
+        latest = tx.row(_latest_of, {"b_issuer": issuer_id})
+        count, parts = 0, []
+        for rows in tx.batches(_entries, {"b_issuer": issuer_id, "after": after}, _ENTRIES):
+            count += len(rows)
+            parts.append(b"".join([row[0] for row in rows]))
+        return (latest[0] or 0) if latest is not None else 0, count, b"".join(parts)
 
-    def last_crl(self, issuer_id: int) -> Deferred[CRLRecord | None]:
+    @read_transaction
+    def last_crl(self, tx: Transaction, issuer_id: int) -> CRLRecord | None:
         """The one of the highest number."""
-        return self._read(_last, issuer_id)
+        row = tx.row(_last_crl, {"b_issuer": issuer_id})
+        if row is None:
+            return None
+        return CRLRecord(row[0], row[1], moment(row[2]), moment(row[3]), row[4], row[5])

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import ColumnElement, bindparam, delete, or_, select, text, update
 
 from pikachu.core.errors import Conflict, NotFound
@@ -18,8 +16,17 @@ from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import any_contains, begins_with, checked, one_of, page, table_columns
-from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, storable
+from pikachu.storage.lists import ListSource, any_contains, begins_with, checked, one_of, page, table_columns
+from pikachu.storage.part import (
+    StoreSection,
+    insert_into,
+    maybe_moment,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    write_transaction,
+)
 from pikachu.storage.schema import challenges, csrs
 
 _ch: Final = challenges.c
@@ -70,63 +77,6 @@ def _find(tx: Transaction, challenge_id: int) -> ChallengePassword:
     return _record(row)
 
 
-def _looked_up(tx: Transaction, lookup: bytes) -> ChallengePassword | None:
-    row = tx.row(_by_lookup, {"b_lookup": lookup})
-    return None if row is None else _record(row)
-
-
-def _add(tx: Transaction, challenge: NewChallengePassword, event: Event, now: datetime) -> ChallengePassword:
-    require_active_owner(tx, challenge.owner_id)
-    values = {
-        "lookup": challenge.lookup,
-        "prefix": challenge.prefix,
-        "sealed": challenge.sealed,
-        "owner_id": challenge.owner_id,
-        "created_at": int(now.timestamp()),
-        "expires_at": int(challenge.expires_at.timestamp()),
-    }
-    identity = tx.insert(_insert, values)
-    write_event(tx, event, now)
-    return _find(tx, identity)
-
-
-def _list(tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
-    checked(query, ("status",))
-    conditions: list[ColumnElement[bool]] = []
-    prefix = (query.q or "").strip().upper()
-    if prefix:
-        conditions.append(begins_with(_ch.prefix, prefix[:8]))
-    if query.owner_id is not None:
-        conditions.append(_ch.owner_id == query.owner_id)
-    status = one_of(query, "status", ("available", "consumed", "expired"))
-    end = int(now.timestamp())
-    if status == "consumed":
-        # A reserved one can't be used again, whatever becomes of its request later.
-        conditions.append(or_(_ch.consumed_at.is_not(None), _ch.reserved_by.is_not(None)))
-    elif status is not None:
-        conditions += [_UNUSED, _ch.reserved_by.is_(None)]  # type: ignore[list-item]  # as the partial index says it
-        conditions.append(_ch.expires_at > end if status == "available" else _ch.expires_at <= end)
-    sorts = {"id": _ch.id, "created_at": _ch.id, "expires_at": _ch.expires_at}
-    return page(tx, query, _COLUMNS, sorts, conditions, _record)
-
-
-def _remove(tx: Transaction, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime) -> None:
-    event = decide(_find(tx, challenge_id))
-    tx.write(_delete, {"b_id": challenge_id})
-    write_event(tx, event, now)
-
-
-def _remove_expired(tx: Transaction, owner_id: int | None, event: Event, now: datetime) -> int:
-    end = {"b_now": int(now.timestamp())}
-    if owner_id is None:
-        removed = tx.write(_delete_expired, end)
-    else:
-        removed = tx.write(_delete_expired_of, {**end, "b_owner": owner_id})
-    if removed:
-        write_event(tx, event, now)
-    return removed
-
-
 def _csr_record(row: Row) -> StoredCSR:
     identity, name, der, subject, key_type, owner_id, created_at, *more = row
     return StoredCSR(identity, name, bytes(der), subject, key_type, owner_id, moment(created_at), *more)
@@ -137,40 +87,6 @@ def _find_csr(tx: Transaction, csr_id: int) -> StoredCSR:
     if row is None:
         raise NotFound("there is no such certificate signing request")
     return _csr_record(row)
-
-
-def _add_csr(tx: Transaction, csr: NewCSR, event: Event, now: datetime) -> StoredCSR:
-    values = {
-        "name": storable(csr.name),
-        "der": csr.der,
-        "subject": storable(csr.subject),
-        "key_type": csr.key_type,
-        "owner_id": csr.owner_id,
-        "created_at": int(now.timestamp()),
-        "state": "pending",
-        "key_id": csr.key_id,
-        "template": None if csr.template is None else storable(csr.template),
-    }
-    identity = tx.insert(_insert_csr, values)
-    write_event(tx, event, now)
-    return _find_csr(tx, identity)
-
-
-def _csrs(tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
-    checked(query, ("state",))
-    conditions = any_contains(query, csrs.c.name, csrs.c.subject)
-    if query.owner_id is not None:
-        conditions.append(csrs.c.owner_id == query.owner_id)
-    if "state" in query.filters:
-        conditions.append(csrs.c.state == query.filters["state"])
-    sorts = {"id": csrs.c.id, "created_at": csrs.c.id, "name": csrs.c.name}
-    return page(tx, query, table_columns(csrs), sorts, conditions, _csr_record)
-
-
-def _remove_csr(tx: Transaction, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> None:
-    event = decide(_find_csr(tx, csr_id))
-    tx.write(_delete_csr, {"b_id": csr_id})
-    write_event(tx, event, now)
 
 
 def _mark(tx: Transaction, csr: StoredCSR, state: str, certificate_id: int | None) -> None:
@@ -198,62 +114,130 @@ def describe_csr(
     write_event(tx, event, now)
 
 
-def _reject_csr(tx: Transaction, csr_id: int, event: Event, now: datetime) -> StoredCSR:
-    csr = _find_csr(tx, csr_id)
-    if csr.state != "pending":
-        raise Conflict(f"this certificate signing request is {csr.state} already")
-    _mark(tx, csr, "rejected", None)
-    write_event(tx, event, now)
-    return _find_csr(tx, csr_id)
-
-
 class ChallengePasswordStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
+    @write_transaction
     def add_challenge(
-        self, challenge: NewChallengePassword, event: Event, now: datetime
-    ) -> Deferred[ChallengePassword]:
+        self, tx: Transaction, challenge: NewChallengePassword, event: Event, now: datetime
+    ) -> ChallengePassword:
         """A new one; InactiveOwner, QuotaExceeded."""
-        return self._add_within_quota("challenge_passwords", challenge.owner_id, _add, challenge, event, now)
+        self._require_quota(tx, "challenge_passwords", challenge.owner_id)
+        require_active_owner(tx, challenge.owner_id)
+        values = {
+            "lookup": challenge.lookup,
+            "prefix": challenge.prefix,
+            "sealed": challenge.sealed,
+            "owner_id": challenge.owner_id,
+            "created_at": int(now.timestamp()),
+            "expires_at": int(challenge.expires_at.timestamp()),
+        }
+        identity = tx.insert(_insert, values)
+        write_event(tx, event, now)
+        return _find(tx, identity)
 
-    def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]:
+    @read_transaction
+    def challenge(self, tx: Transaction, challenge_id: int) -> ChallengePassword:
         """The one of that id; NotFound."""
-        return self._read(_find, challenge_id)
+        return _find(tx, challenge_id)
 
-    def challenge_by_lookup(self, lookup: bytes) -> Deferred[ChallengePassword | None]:
+    @read_transaction
+    def challenge_by_lookup(self, tx: Transaction, lookup: bytes) -> ChallengePassword | None:
         """The one of that HMAC."""
-        return self._read(_looked_up, lookup)
+        row = tx.row(_by_lookup, {"b_lookup": lookup})
+        return None if row is None else _record(row)
 
-    def challenges(self, query: ListQuery, now: datetime) -> Deferred[Page[ChallengePassword]]:
+    @read_transaction
+    def challenges(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
         """Filter ``status``; a reserved one counts as consumed.  *q* is the beginning of its first 8 digits."""
-        return self._read(_list, query, now)
+        checked(query, ("status",))
+        conditions: list[ColumnElement[bool]] = []
+        prefix = (query.q or "").strip().upper()
+        if prefix:
+            conditions.append(begins_with(_ch.prefix, prefix[:8]))
+        if query.owner_id is not None:
+            conditions.append(_ch.owner_id == query.owner_id)
+        status = one_of(query, "status", ("available", "consumed", "expired"))
+        end = int(now.timestamp())
+        if status == "consumed":
+            # A reserved one can't be used again, whatever becomes of its request later.
+            conditions.append(or_(_ch.consumed_at.is_not(None), _ch.reserved_by.is_not(None)))
+        elif status is not None:
+            conditions += [_UNUSED, _ch.reserved_by.is_(None)]  # type: ignore[list-item]  # as the partial index says it
+            conditions.append(_ch.expires_at > end if status == "available" else _ch.expires_at <= end)
+        sorts = {"id": _ch.id, "created_at": _ch.id, "expires_at": _ch.expires_at}
+        return page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
 
+    @write_transaction
     def delete_challenge(
-        self, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime
-    ) -> Deferred[None]:
+        self, tx: Transaction, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime
+    ) -> None:
         """Remove it; NotFound, and what *decide* raises."""
-        return self._write(_remove, challenge_id, decide, now)
+        event = decide(_find(tx, challenge_id))
+        tx.write(_delete, {"b_id": challenge_id})
+        write_event(tx, event, now)
 
-    def delete_expired_challenges(self, owner_id: int | None, event: Event, now: datetime) -> Deferred[int]:
+    @write_transaction
+    def delete_expired_challenges(self, tx: Transaction, owner_id: int | None, event: Event, now: datetime) -> int:
         """Remove the expired ones of *owner_id*, or all; how many."""
-        return self._write(_remove_expired, owner_id, event, now)
+        end = {"b_now": int(now.timestamp())}
+        if owner_id is None:
+            removed = tx.write(_delete_expired, end)
+        else:
+            removed = tx.write(_delete_expired_of, {**end, "b_owner": owner_id})
+        if removed:
+            write_event(tx, event, now)
+        return removed
 
-    def add_csr(self, csr: NewCSR, event: Event, now: datetime) -> Deferred[StoredCSR]:
+    @write_transaction
+    def add_csr(self, tx: Transaction, csr: NewCSR, event: Event, now: datetime) -> StoredCSR:
         """Keep one more; QuotaExceeded."""
-        return self._add_within_quota("csrs", csr.owner_id, _add_csr, csr, event, now)
+        self._require_quota(tx, "csrs", csr.owner_id)
+        values = {
+            "name": storable(csr.name),
+            "der": csr.der,
+            "subject": storable(csr.subject),
+            "key_type": csr.key_type,
+            "owner_id": csr.owner_id,
+            "created_at": int(now.timestamp()),
+            "state": "pending",
+            "key_id": csr.key_id,
+            "template": None if csr.template is None else storable(csr.template),
+        }
+        identity = tx.insert(_insert_csr, values)
+        write_event(tx, event, now)
+        return _find_csr(tx, identity)
 
-    def csr(self, csr_id: int) -> Deferred[StoredCSR]:
+    @read_transaction
+    def csr(self, tx: Transaction, csr_id: int) -> StoredCSR:
         """The one of that id; NotFound."""
-        return self._read(_find_csr, csr_id)
+        return _find_csr(tx, csr_id)
 
-    def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]:
+    @read_transaction
+    def csrs(self, tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
         """Filter ``state``."""
-        return self._read(_csrs, query)
+        checked(query, ("state",))
+        conditions = any_contains(query, csrs.c.name, csrs.c.subject)
+        if query.owner_id is not None:
+            conditions.append(csrs.c.owner_id == query.owner_id)
+        if "state" in query.filters:
+            conditions.append(csrs.c.state == query.filters["state"])
+        sorts = {"id": csrs.c.id, "created_at": csrs.c.id, "name": csrs.c.name}
+        return page(tx, query, ListSource(table_columns(csrs), sorts, _csr_record), conditions)
 
-    def delete_csr(self, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> Deferred[None]:
+    @write_transaction
+    def delete_csr(self, tx: Transaction, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> None:
         """Remove it; NotFound, and what *decide* raises."""
-        return self._write(_remove_csr, csr_id, decide, now)
+        event = decide(_find_csr(tx, csr_id))
+        tx.write(_delete_csr, {"b_id": csr_id})
+        write_event(tx, event, now)
 
-    def reject_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[StoredCSR]:
+    @write_transaction
+    def reject_csr(self, tx: Transaction, csr_id: int, event: Event, now: datetime) -> StoredCSR:
         """Pending → rejected; NotFound, Conflict."""
-        return self._write(_reject_csr, csr_id, event, now)
+        csr = _find_csr(tx, csr_id)
+        if csr.state != "pending":
+            raise Conflict(f"this certificate signing request is {csr.state} already")
+        _mark(tx, csr, "rejected", None)
+        write_event(tx, event, now)
+        return _find_csr(tx, csr_id)

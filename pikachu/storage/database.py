@@ -25,11 +25,11 @@ from sqlalchemy.sql.elements import CompilerElement
 from pikachu.core.errors import ConfigError, PikachuError, StoreUnavailable
 from pikachu.core.model.certificates import StatusChange
 from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
+from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
-_BUSY_SECONDS: Final = 10
 # Any number will do, as long as every Pikachu takes the same one.
 _WRITE_LOCK: Final = 0x50494B41
 
@@ -74,11 +74,13 @@ class Transaction:
         "events",
         "head",
         "search",
+        "settings",
         "subjects",
     )
 
-    def __init__(self, connection: Connection, texts: Texts, *, search: bool) -> None:
+    def __init__(self, connection: Connection, texts: Texts, settings: StoreSettings, *, search: bool) -> None:
         self.connection = connection
+        self.settings = settings
         driver: Any = connection.dialect.loaded_dbapi
         self.constraint_error: type[Exception] = driver.IntegrityError
         self._cursor = connection.connection.cursor()
@@ -194,13 +196,20 @@ class Database:
     """
 
     def __init__(
-        self, url: str, finish: Callable[[Transaction], None], *, readers: int = 3, fsync: bool = True
+        self,
+        url: str,
+        finish: Callable[[Transaction], None],
+        settings: StoreSettings = DEFAULT_SETTINGS,
+        *,
+        readers: int = 3,
+        fsync: bool = True,
     ) -> None:
         self.url = parse_url(url)
         self._finish = finish
+        self._settings = settings
         # Whether subjects are indexed for search by any part of them; set when the schema is known.
         self.search = False
-        self.writer, self.reader = _engines(self.url, readers, fsync=fsync)
+        self.writer, self.reader = _engines(self.url, readers, settings.busy_seconds, fsync=fsync)
         self._texts = Texts(self.writer)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
@@ -209,7 +218,7 @@ class Database:
         :raises StoreUnavailable: when the database does not answer.
         """
         with self.translated(), self.reader.connect() as connection, connection.begin():
-            return work(Transaction(connection, self._texts, search=self.search))
+            return work(Transaction(connection, self._texts, self._settings, search=self.search))
 
     def write(self, work: Callable[[Transaction], T]) -> tuple[T, list[StatusChange]]:
         """Do *work* in a write transaction of its own, and commit.
@@ -250,7 +259,7 @@ class Database:
     def _attempt(self, works: Sequence[Work]) -> Batch:
         batch = Batch()
         with self.translated(), self.writer.connect() as connection, connection.begin():
-            transaction = Transaction(connection, self._texts, search=self.search)
+            transaction = Transaction(connection, self._texts, self._settings, search=self.search)
             try:
                 for work in works:
                     transaction.dirty = False
@@ -318,15 +327,15 @@ def _failure() -> Failure:
     return failure
 
 
-def _engines(url: URL, readers: int, *, fsync: bool) -> tuple[Engine, Engine]:
+def _engines(url: URL, readers: int, busy_seconds: float, *, fsync: bool) -> tuple[Engine, Engine]:
     """(writer, reader)."""
     if url.get_backend_name() == "postgresql":
-        writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=_BUSY_SECONDS, hide_parameters=True)
+        writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=busy_seconds, hide_parameters=True)
         reader = create_engine(
             url,
             pool_size=readers,
             max_overflow=2,
-            pool_timeout=_BUSY_SECONDS,
+            pool_timeout=busy_seconds,
             isolation_level="REPEATABLE READ",
             hide_parameters=True,
         )
@@ -336,7 +345,7 @@ def _engines(url: URL, readers: int, *, fsync: bool) -> tuple[Engine, Engine]:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
 
         return writer, reader
-    arguments = {"check_same_thread": False, "timeout": _BUSY_SECONDS, "isolation_level": None}
+    arguments = {"check_same_thread": False, "timeout": busy_seconds, "isolation_level": None}
     options: dict[str, Any] = {"connect_args": arguments, "paramstyle": "named", "hide_parameters": True}
     if in_memory(url):
         shared = create_engine(url, poolclass=StaticPool, **options)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import ColumnElement, Update, and_, bindparam, func, literal_column, null, or_, select, update
 
 from pikachu.core.errors import Conflict, InactiveOwner, IssuanceFailed, NotFound, PolicyViolation
@@ -24,7 +22,17 @@ from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.challenges import describe_csr
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, storable, to_json
+from pikachu.storage.part import (
+    StoreSection,
+    insert_into,
+    maybe_moment,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    to_json,
+    write_transaction,
+)
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.schema import certificates, challenges, requests
 
@@ -233,70 +241,6 @@ def _answers(row: Row, at: int) -> bool:
     return row[-1] is None or row[-1] > at
 
 
-def _repetition(tx: Transaction, dedupe: bytes, now: datetime) -> Repeated | None:
-    row = tx.row(_by_dedupe, {"b_dedupe": dedupe})
-    if row is None or not _answers(row, int(now.timestamp())):
-        return None
-    return _repeated(tx, request_record(row))
-
-
-def begin(tx: Transaction, request: NewRequest, intent: Intent | None, now: datetime) -> Begun | Repeated:
-    """See :meth:`pikachu.core.interfaces.IIssuanceStore.begin`."""
-    at = int(now.timestamp())
-    outdated = None
-    if request.dedupe is not None:
-        row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
-        if row is not None:
-            if _answers(row, at):
-                return _repeated(tx, request_record(row))
-            outdated = row[0]
-    for account_id in {request.owner_id, *request.actor_ids}:
-        require_active_owner(tx, account_id)
-    subject = request.subject if intent is None else intent.subject
-    key_id = request.key_id if intent is None else intent.key_id
-    if request.method is not Method.CA:
-        _refuse_foreign_key(tx, key_id, request.owner_id, subject)
-    challenge = request.challenge_id
-    if challenge is not None and tx.row(_available, {"b_id": row_id(challenge), "b_now": at}) is None:
-        raise Conflict("this challenge password was used or has expired")
-    if intent is not None:
-        _refuse_known_serial(tx, intent)
-    if outdated is not None:
-        tx.write(_forget_dedupe, {"b_id": outdated})
-    created_at = int(request.created_at.timestamp())
-    values: dict[str, object] = {
-        "state": "pending" if intent is None else "issuing",
-        "method": request.method.value,
-        "csr": request.csr,
-        "subject": request.subject,
-        "key_type": request.key_type if intent is None else intent.key_type,
-        "key_id": key_id,
-        "policy": request.policy if intent is None else intent.policy,
-        "issuer": request.issuer,
-        "principal": storable(request.principal),
-        "owner_id": request.owner_id,
-        "address": request.address,
-        "created_at": created_at,
-        "dedupe": request.dedupe,
-        "dedupe_until": None if request.dedupe_seconds is None else created_at + request.dedupe_seconds,
-        "transaction_digest": request.transaction,
-        "requester_key": request.requester_key,
-        "challenge_id": challenge,
-        "csr_id": request.csr_id,
-        "label": request.label,
-        "validity_days": request.validity_days,
-        "details": to_json(request.details) if request.details else None,
-    }
-    values |= _NO_INTENT if intent is None else _intent_values(intent, request.subject)
-    try:
-        request_id = tx.insert(_insert_request, values)
-    except tx.constraint_error as error:
-        raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
-    if challenge is not None and tx.write(_reserve, {"b_id": challenge, "b_now": at, "request": request_id}) != 1:
-        raise Conflict("this challenge password was used or has expired")
-    return Begun(request_id)
-
-
 def _in_state(request: RequestRecord, state: RequestState) -> None:
     if request.state is not state:
         raise Conflict(f"this request is {request.state}, not {state}")
@@ -307,133 +251,8 @@ def _free_challenge(tx: Transaction, request: RequestRecord) -> None:
         tx.write(_free, {"b_id": request.challenge_id, "request": request.id})
 
 
-def _approve_request(
-    tx: Transaction, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
-) -> RequestRecord:
-    request = _find(tx, request_id)
-    _in_state(request, RequestState.PENDING)
-    require_active_owner(tx, event.actor_id)
-    try:
-        require_active_owner(tx, request.owner_id)
-    except InactiveOwner as error:
-        raise Conflict("The requester's account is not active. Activate it, or reject the request.") from error
-    _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
-    _refuse_known_serial(tx, intent)
-    values = {
-        "state": "issuing",
-        "policy": intent.policy,
-        "key_type": intent.key_type,
-        "key_id": intent.key_id,
-        "decided_at": int(now.timestamp()),
-        "decided_by": storable(actor),
-        **_intent_values(intent, request.subject),
-    }
-    try:
-        _move(tx, _approve, request_id, values)
-    except tx.constraint_error as error:
-        raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
-    write_event(tx, event, now)
-    return _find(tx, request_id)
-
-
 def _move(tx: Transaction, statement: Update, request_id: int, values: dict[str, object]) -> None:
     tx.write(statement, {"b_id": request_id, **{f"v_{name}": value for name, value in values.items()}})
-
-
-def _reject_request(
-    tx: Transaction, request_id: int, actor: str, reason: str, event: Event, now: datetime
-) -> RequestRecord:
-    request = _find(tx, request_id)
-    _in_state(request, RequestState.PENDING)
-    values = {
-        "state": "rejected",
-        "decided_at": int(now.timestamp()),
-        "decided_by": storable(actor),
-        "reason": storable(reason),
-    }
-    _move(tx, _reject, request_id, values)
-    _free_challenge(tx, request)
-    write_event(tx, event, now)
-    if request.csr_id is not None:
-        describe_csr(tx, request.csr_id, "rejected", None, event, now)
-    return _find(tx, request_id)
-
-
-def complete(
-    tx: Transaction, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
-) -> CertificateRecord:
-    """See :meth:`pikachu.core.interfaces.IIssuanceStore.complete`."""
-    row = tx.row(_to_complete, {"b_id": row_id(request_id)})
-    if row is None or row[0] != "issuing":
-        raise IssuanceFailed("the certificate could not be recorded", request_id=request_id)
-    (
-        _,
-        serial,
-        issuer_id,
-        subject,
-        common_name,
-        key_type,
-        key_id,
-        not_before,
-        not_after,
-        owner_id,
-        policy,
-        challenge_id,
-        csr_id,
-        revoked_at,
-        reason,
-    ) = row
-    at = int(now.timestamp())
-    try:
-        certificate_id = tx.insert(
-            _insert_certificate,
-            {
-                "serial": serial,
-                "issuer_id": issuer_id,
-                "subject": subject,
-                "common_name": common_name,
-                "name_key": common_name.casefold(),
-                "key_type": key_type,
-                "key_id": key_id,
-                "not_before": not_before,
-                "not_after": not_after,
-                "method": method.value,
-                "owner_id": owner_id,
-                "policy": policy,
-                "der": certificate,
-                "created_at": at,
-                # Somebody may have revoked the serial of an intent that seemed lost.
-                "revoked_at": revoked_at,
-                "reason": reason,
-            },
-        )
-    except tx.constraint_error as error:
-        raise IssuanceFailed("a certificate of this serial number exists", serial=serial) from error
-    tx.subjects.append((certificate_id, subject))
-    tx.write(_issued, {"b_id": request_id, "v_certificate_id": certificate_id})
-    if challenge_id is not None:
-        tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
-    write_event(tx, event, now)
-    if csr_id is not None:
-        describe_csr(tx, csr_id, "signed", certificate_id, event, now)
-    return CertificateRecord(
-        certificate_id,
-        int(serial, 16),
-        issuer_id,
-        subject,
-        common_name,
-        key_type,
-        bytes(key_id),
-        moment(not_before),
-        moment(not_after),
-        method,
-        owner_id,
-        policy,
-        certificate,
-        moment(at),
-        maybe_moment(revoked_at),
-        None if reason is None else RevocationReason(reason),
-    )
 
 
 def _give_up(tx: Transaction, request_id: int, reason: str, event: Event, now: datetime) -> None:
@@ -445,62 +264,234 @@ def _give_up(tx: Transaction, request_id: int, reason: str, event: Event, now: d
     write_event(tx, event, now)
 
 
-def _by_digest(tx: Transaction, transaction: bytes) -> Repeated | None:
-    row = tx.row(_by_transaction, {"b_digest": transaction})
-    return None if row is None else _repeated(tx, request_record(row))
-
-
 class IssuanceStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IIssuanceStore`."""
 
-    def begin(self, request: NewRequest, intent: Intent | None, now: datetime) -> Deferred[Begun | Repeated]:
+    @write_transaction
+    def begin(self, tx: Transaction, request: NewRequest, intent: Intent | None, now: datetime) -> Begun | Repeated:
         """Record the request and its intent, reserve its challenge password; Conflict, PolicyViolation,
         IssuanceFailed (the serial was used before).
         """
-        return self._write(begin, request, intent, now)
+        at = int(now.timestamp())
+        outdated = None
+        if request.dedupe is not None:
+            row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
+            if row is not None:
+                if _answers(row, at):
+                    return _repeated(tx, request_record(row))
+                outdated = row[0]
+        for account_id in {request.owner_id, *request.actor_ids}:
+            require_active_owner(tx, account_id)
+        subject = request.subject if intent is None else intent.subject
+        key_id = request.key_id if intent is None else intent.key_id
+        if request.method is not Method.CA:
+            _refuse_foreign_key(tx, key_id, request.owner_id, subject)
+        challenge = request.challenge_id
+        if challenge is not None and tx.row(_available, {"b_id": row_id(challenge), "b_now": at}) is None:
+            raise Conflict("this challenge password was used or has expired")
+        if intent is not None:
+            _refuse_known_serial(tx, intent)
+        if outdated is not None:
+            tx.write(_forget_dedupe, {"b_id": outdated})
+        created_at = int(request.created_at.timestamp())
+        values: dict[str, object] = {
+            "state": "pending" if intent is None else "issuing",
+            "method": request.method.value,
+            "csr": request.csr,
+            "subject": request.subject,
+            "key_type": request.key_type if intent is None else intent.key_type,
+            "key_id": key_id,
+            "policy": request.policy if intent is None else intent.policy,
+            "issuer": request.issuer,
+            "principal": storable(request.principal),
+            "owner_id": request.owner_id,
+            "address": request.address,
+            "created_at": created_at,
+            "dedupe": request.dedupe,
+            "dedupe_until": None if request.dedupe_seconds is None else created_at + request.dedupe_seconds,
+            "transaction_digest": request.transaction,
+            "requester_key": request.requester_key,
+            "challenge_id": challenge,
+            "csr_id": request.csr_id,
+            "label": request.label,
+            "validity_days": request.validity_days,
+            "details": to_json(request.details) if request.details else None,
+        }
+        values |= _NO_INTENT if intent is None else _intent_values(intent, request.subject)
+        try:
+            request_id = tx.insert(_insert_request, values)
+        except tx.constraint_error as error:
+            raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
+        if challenge is not None and tx.write(_reserve, {"b_id": challenge, "b_now": at, "request": request_id}) != 1:
+            raise Conflict("this challenge password was used or has expired")
+        return Begun(request_id)
 
+    @write_transaction
     def approve(
-        self, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
-    ) -> Deferred[RequestRecord]:
+        self, tx: Transaction, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
+    ) -> RequestRecord:
         """Pending → issuing; NotFound, Conflict, PolicyViolation."""
-        return self._write(_approve_request, request_id, intent, actor, event, now)
+        request = _find(tx, request_id)
+        _in_state(request, RequestState.PENDING)
+        require_active_owner(tx, event.actor_id)
+        try:
+            require_active_owner(tx, request.owner_id)
+        except InactiveOwner as error:
+            raise Conflict("The requester's account is not active. Activate it, or reject the request.") from error
+        _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
+        _refuse_known_serial(tx, intent)
+        values = {
+            "state": "issuing",
+            "policy": intent.policy,
+            "key_type": intent.key_type,
+            "key_id": intent.key_id,
+            "decided_at": int(now.timestamp()),
+            "decided_by": storable(actor),
+            **_intent_values(intent, request.subject),
+        }
+        try:
+            _move(tx, _approve, request_id, values)
+        except tx.constraint_error as error:
+            raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
+        write_event(tx, event, now)
+        return _find(tx, request_id)
 
-    def reject(self, request_id: int, actor: str, reason: str, event: Event, now: datetime) -> Deferred[RequestRecord]:
+    @write_transaction
+    def reject(
+        self, tx: Transaction, request_id: int, actor: str, reason: str, event: Event, now: datetime
+    ) -> RequestRecord:
         """Pending → rejected; NotFound, Conflict."""
-        return self._write(_reject_request, request_id, actor, reason, event, now)
+        request = _find(tx, request_id)
+        _in_state(request, RequestState.PENDING)
+        values = {
+            "state": "rejected",
+            "decided_at": int(now.timestamp()),
+            "decided_by": storable(actor),
+            "reason": storable(reason),
+        }
+        _move(tx, _reject, request_id, values)
+        _free_challenge(tx, request)
+        write_event(tx, event, now)
+        if request.csr_id is not None:
+            describe_csr(tx, request.csr_id, "rejected", None, event, now)
+        return _find(tx, request_id)
 
+    @write_transaction
     def complete(
-        self, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
-    ) -> Deferred[CertificateRecord]:
+        self, tx: Transaction, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
+    ) -> CertificateRecord:
         """Issuing → issued; IssuanceFailed when the request is not being issued."""
-        return self._write(complete, request_id, certificate, method, event, now)
+        row = tx.row(_to_complete, {"b_id": row_id(request_id)})
+        if row is None or row[0] != "issuing":
+            raise IssuanceFailed("the certificate could not be recorded", request_id=request_id)
+        (
+            _,
+            serial,
+            issuer_id,
+            subject,
+            common_name,
+            key_type,
+            key_id,
+            not_before,
+            not_after,
+            owner_id,
+            policy,
+            challenge_id,
+            csr_id,
+            revoked_at,
+            reason,
+        ) = row
+        at = int(now.timestamp())
+        try:
+            certificate_id = tx.insert(
+                _insert_certificate,
+                {
+                    "serial": serial,
+                    "issuer_id": issuer_id,
+                    "subject": subject,
+                    "common_name": common_name,
+                    "name_key": common_name.casefold(),
+                    "key_type": key_type,
+                    "key_id": key_id,
+                    "not_before": not_before,
+                    "not_after": not_after,
+                    "method": method.value,
+                    "owner_id": owner_id,
+                    "policy": policy,
+                    "der": certificate,
+                    "created_at": at,
+                    # Somebody may have revoked the serial of an intent that seemed lost.
+                    "revoked_at": revoked_at,
+                    "reason": reason,
+                },
+            )
+        except tx.constraint_error as error:
+            raise IssuanceFailed("a certificate of this serial number exists", serial=serial) from error
+        tx.subjects.append((certificate_id, subject))
+        tx.write(_issued, {"b_id": request_id, "v_certificate_id": certificate_id})
+        if challenge_id is not None:
+            tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
+        write_event(tx, event, now)
+        if csr_id is not None:
+            describe_csr(tx, csr_id, "signed", certificate_id, event, now)
+        return CertificateRecord(
+            certificate_id,
+            int(serial, 16),
+            issuer_id,
+            subject,
+            common_name,
+            key_type,
+            bytes(key_id),
+            moment(not_before),
+            moment(not_after),
+            method,
+            owner_id,
+            policy,
+            certificate,
+            moment(at),
+            maybe_moment(revoked_at),
+            None if reason is None else RevocationReason(reason),
+        )
 
-    def fail(self, request_id: int, reason: str, event: Event, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def fail(self, tx: Transaction, request_id: int, reason: str, event: Event, now: datetime) -> None:
         """Issuing → failed; NotFound, Conflict."""
-        return self._write(_give_up, request_id, reason, event, now)
+        _give_up(tx, request_id, reason, event, now)
 
-    def abandon(self, request_id: int, event: Event, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def abandon(self, tx: Transaction, request_id: int, event: Event, now: datetime) -> None:
         """Issuing → failed, for an orphaned intent; NotFound, Conflict."""
-        return self._write(_give_up, request_id, "interrupted before the certificate was stored", event, now)
+        _give_up(tx, request_id, "interrupted before the certificate was stored", event, now)
 
-    def repeated(self, dedupe: bytes, now: datetime) -> Deferred[Repeated | None]:
+    @read_transaction
+    def repeated(self, tx: Transaction, dedupe: bytes, now: datetime) -> Repeated | None:
         """The request that ``begin`` would find by that digest; nothing is written."""
-        return self._read(_repetition, dedupe, now)
+        row = tx.row(_by_dedupe, {"b_dedupe": dedupe})
+        if row is None or not _answers(row, int(now.timestamp())):
+            return None
+        return _repeated(tx, request_record(row))
 
-    def request(self, request_id: int) -> Deferred[RequestRecord]:
+    @read_transaction
+    def request(self, tx: Transaction, request_id: int) -> RequestRecord:
         """The request of that id; NotFound."""
-        return self._read(_find, request_id)
+        return _find(tx, request_id)
 
-    def request_by_transaction(self, transaction: bytes) -> Deferred[Repeated | None]:
+    @read_transaction
+    def request_by_transaction(self, tx: Transaction, transaction: bytes) -> Repeated | None:
         """The newest request of that transaction digest."""
-        return self._read(_by_digest, transaction)
+        row = tx.row(_by_transaction, {"b_digest": transaction})
+        return None if row is None else _repeated(tx, request_record(row))
 
-    def check_key(self, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0) -> Deferred[None]:
+    @read_transaction
+    def check_key(
+        self, tx: Transaction, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0
+    ) -> None:
         """That ``begin`` would let this owner have the key certified; PolicyViolation."""
-        return self._read(_refuse_foreign_key, key_id, owner_id, subject, request_id)
+        _refuse_foreign_key(tx, key_id, owner_id, subject, request_id)
 
-    def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
+    @read_transaction
+    def requests(self, tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
         """Sorted by ``id`` or ``created_at``; filters ``state``, ``method``, and ``approval`` (``true``): those that
         wait for a person or were decided by one.
         """
-        return self._read(list_requests, query)
+        return list_requests(tx, query)

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import bindparam, delete, func, or_, select
 
 from pikachu.core.errors import NotFound
@@ -16,8 +14,16 @@ from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import StoreSection, insert_into, moment, row_id, storable
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.part import (
+    StoreSection,
+    insert_into,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    write_transaction,
+)
 from pikachu.storage.schema import certificates, csrs, keys
 
 _k: Final = keys.c
@@ -45,37 +51,6 @@ def _find(tx: Transaction, key_id: int) -> StoredKey:
     return _record(row)
 
 
-def _matching(tx: Transaction, public: bytes) -> list[StoredKey]:
-    return [_record(row) for row in tx.rows(_of_public, {"b_key": public})]
-
-
-def _add(tx: Transaction, key: NewKey, event: Event, now: datetime) -> StoredKey:
-    values = {
-        "name": storable(key.name),
-        "key_type": key.key_type,
-        "key_id": key.key_id,
-        "spki": key.spki,
-        "sealed": key.sealed,
-        "owner_id": key.owner_id,
-        "created_at": int(now.timestamp()),
-    }
-    identity = tx.insert(_insert, values)
-    write_event(tx, event, now)
-    return _find(tx, identity)
-
-
-def _list(tx: Transaction, query: ListQuery) -> Page[StoredKey]:
-    checked(query, ("type",))
-    conditions = any_contains(query, _k.name, _k.key_type)
-    if query.owner_id is not None:
-        conditions.append(_k.owner_id == query.owner_id)
-    family = one_of(query, "type", _FAMILIES)
-    if family is not None:
-        conditions.append(or_(_k.key_type == family, _k.key_type.like(f"{family}/%")))
-    sorts = {"id": _k.id, "created_at": _k.id, "name": _k.name}
-    return page(tx, query, table_columns(keys), sorts, conditions, _record)
-
-
 def _use(tx: Transaction, key_id: int) -> KeyUse:
     found = _find(tx, key_id)
     requests = tx.row(_csr_count, {"b_id": found.id}) or (0,)
@@ -83,35 +58,59 @@ def _use(tx: Transaction, key_id: int) -> KeyUse:
     return KeyUse(requests[0], issued[0])
 
 
-def _remove(tx: Transaction, key_id: int, decide: Callable[[StoredKey, KeyUse], Event], now: datetime) -> None:
-    event = decide(_find(tx, key_id), _use(tx, key_id))
-    tx.write(_delete, {"b_id": key_id})
-    write_event(tx, event, now)
-
-
 class KeyStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IKeyStore`."""
 
-    def add_key(self, key: NewKey, event: Event, now: datetime) -> Deferred[StoredKey]:
+    @write_transaction
+    def add_key(self, tx: Transaction, key: NewKey, event: Event, now: datetime) -> StoredKey:
         """Keep one more; QuotaExceeded."""
-        return self._add_within_quota("keys", key.owner_id, _add, key, event, now)
+        self._require_quota(tx, "keys", key.owner_id)
+        values = {
+            "name": storable(key.name),
+            "key_type": key.key_type,
+            "key_id": key.key_id,
+            "spki": key.spki,
+            "sealed": key.sealed,
+            "owner_id": key.owner_id,
+            "created_at": int(now.timestamp()),
+        }
+        identity = tx.insert(_insert, values)
+        write_event(tx, event, now)
+        return _find(tx, identity)
 
-    def key(self, key_id: int) -> Deferred[StoredKey]:
+    @read_transaction
+    def key(self, tx: Transaction, key_id: int) -> StoredKey:
         """The one of that id; NotFound."""
-        return self._read(_find, key_id)
+        return _find(tx, key_id)
 
-    def keys_of_public(self, public: bytes) -> Deferred[list[StoredKey]]:
+    @read_transaction
+    def keys_of_public(self, tx: Transaction, public: bytes) -> list[StoredKey]:
         """Those whose SubjectPublicKeyInfo has that SHA-256, the oldest first."""
-        return self._read(_matching, public)
+        return [_record(row) for row in tx.rows(_of_public, {"b_key": public})]
 
-    def keys(self, query: ListQuery) -> Deferred[Page[StoredKey]]:
+    @read_transaction
+    def keys(self, tx: Transaction, query: ListQuery) -> Page[StoredKey]:
         """Filter ``type``: RSA, EC, Ed25519 or PQC."""
-        return self._read(_list, query)
+        checked(query, ("type",))
+        conditions = any_contains(query, _k.name, _k.key_type)
+        if query.owner_id is not None:
+            conditions.append(_k.owner_id == query.owner_id)
+        family = one_of(query, "type", _FAMILIES)
+        if family is not None:
+            conditions.append(or_(_k.key_type == family, _k.key_type.like(f"{family}/%")))
+        sorts = {"id": _k.id, "created_at": _k.id, "name": _k.name}
+        return page(tx, query, ListSource(table_columns(keys), sorts, _record), conditions)
 
-    def key_use(self, key_id: int) -> Deferred[KeyUse]:
+    @read_transaction
+    def key_use(self, tx: Transaction, key_id: int) -> KeyUse:
         """What uses it; NotFound."""
-        return self._read(_use, key_id)
+        return _use(tx, key_id)
 
-    def delete_key(self, key_id: int, decide: Callable[[StoredKey, KeyUse], Event], now: datetime) -> Deferred[None]:
+    @write_transaction
+    def delete_key(
+        self, tx: Transaction, key_id: int, decide: Callable[[StoredKey, KeyUse], Event], now: datetime
+    ) -> None:
         """Remove it; what was made with it stays.  NotFound, and what *decide* raises."""
-        return self._write(_remove, key_id, decide, now)
+        event = decide(_find(tx, key_id), _use(tx, key_id))
+        tx.write(_delete, {"b_id": key_id})
+        write_event(tx, event, now)

@@ -10,7 +10,8 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
 
 from sqlalchemy import ColumnElement, Select, String, Table, and_, func, literal, or_, select, tuple_
 from sqlalchemy.sql.elements import KeyedColumnElement
@@ -111,27 +112,38 @@ def any_contains(query: ListQuery, *columns: ColumnElement[str]) -> list[ColumnE
     return [or_(*(contains(column, text) for column in columns))] if text else []
 
 
+@dataclass(frozen=True, slots=True)
+class ListSource(Generic[T]):
+    """The rows of a list and how they are read.
+
+    :param columns: columns of one table, its id first.
+    :param sorts: field name → column to sort by, never NULL; a field that increases with the id has the id's column.
+    :param build: returns the object of a row.
+    """
+
+    columns: Sequence[KeyedColumnElement[Any]]
+    sorts: Mapping[str, KeyedColumnElement[Any]]
+    build: Callable[[Row], T]
+
+
 def page(
     tx: Transaction,
     query: ListQuery,
-    columns: Sequence[KeyedColumnElement[Any]],
-    sorts: Mapping[str, KeyedColumnElement[Any]],
+    source: ListSource[T],
     conditions: Sequence[ColumnElement[bool]],
-    build: Callable[[Row], T],
     *,
     narrow: Callable[[Select[Any]], Select[Any]] | None = None,
     counted: Sequence[ColumnElement[bool]] | None = None,
     count_narrow: Callable[[Select[Any]], Select[Any]] | None = None,
 ) -> Page[T]:
-    """One page.
+    """Return one page of a list.
 
-    :param columns: of one table, its id first.
-    :param sorts: a column that is never NULL for each name; what rises with the id is the id.
-    :param narrow: says by which index the rows are found, where the database would not know.
-    :param counted: conditions that say the same as *conditions*, for counting.
-    :param count_narrow: what *narrow* is, for counting.
-    :raises MalformedRequest: for an unknown sort or a foreign cursor.
+    :param narrow: adds an index hint to the statement.
+    :param counted: conditions equivalent to *conditions* that are faster to count.
+    :param count_narrow: adds an index hint to the counting statement.
+    :raises MalformedRequest: for an unknown sort field or the cursor of another list.
     """
+    columns, sorts = source.columns, source.sorts
     identity = columns[0]
     column = sorts.get(query.sort.removeprefix("-"))
     if column is None:
@@ -176,7 +188,7 @@ def page(
             all_rows = count_narrow(all_rows)
         total = tx.query(select(func.count()).select_from(all_rows.limit(COUNTED + 1).subquery()))[0][0]
     return Page(
-        tuple(build(row) for row in rows),
+        tuple(source.build(row) for row in rows),
         cursor(rows[-1], back=False) if following else None,
         previous_cursor=cursor(rows[0], back=True) if preceding else None,
         total=total,

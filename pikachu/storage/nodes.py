@@ -18,7 +18,7 @@ from pikachu.core.errors import StoreUnavailable
 from pikachu.core.model.requests import RequestRecord
 from pikachu.core.node_interfaces import NODE_PREFIX, Node
 from pikachu.storage.database import Database, Transaction
-from pikachu.storage.part import StoreSection, insert_into, moment, storable
+from pikachu.storage.part import StoreSection, insert_into, moment, read_transaction, storable
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, request_record
 from pikachu.storage.schema import nodes, requests
 
@@ -92,18 +92,6 @@ def _live_processes(tx: Transaction, held: int | None) -> list[str] | None:
     return None if held is None else [f"{NODE_PREFIX}{held}"]
 
 
-def _orphans(tx: Transaction, held: int | None, process: str | None, before: datetime) -> list[RequestRecord]:
-    live = _live_processes(tx, held)
-    is_node = _r.process.startswith(NODE_PREFIX)
-    # Decides about processes of which it can't be known whether they live.
-    is_old = func.coalesce(_r.decided_at, _r.created_at) < int(before.timestamp())
-    lost = [and_(not_(is_node), is_old), and_(is_node, is_old if live is None else _r.process.not_in(live))]
-    if process is not None and not process.startswith(NODE_PREFIX):
-        lost.append(_r.process == process)
-    rows = tx.query(select(*REQUEST_COLUMNS).where(UNISSUED, _r.state == "issuing", or_(*lost)).order_by(_r.id))
-    return [request_record(row) for row in rows]
-
-
 def _register(tx: Transaction, name: str, now: datetime) -> Node:
     at = int(now.timestamp())
     tx.write(_forget, {"b_end": at - int(_FORGOTTEN_AFTER.total_seconds())})
@@ -111,7 +99,7 @@ def _register(tx: Transaction, name: str, now: datetime) -> Node:
     return Node(identity, name, moment(at), moment(at))
 
 
-class NodesPart(StoreSection):
+class NodeStore(StoreSection):
     """See :class:`pikachu.core.node_interfaces.INodeStore`."""
 
     _database: Database
@@ -128,29 +116,35 @@ class NodesPart(StoreSection):
     def keep_node(self, node: Node, now: datetime) -> Deferred[None]:
         """Take the lock again where it was lost, and note that the node was seen."""
 
+        def hold(_: Transaction) -> None:
+            self._node_lock.hold(node.id)
+
         def touch(tx: Transaction) -> None:
             tx.write(_touch, {"b_id": node.id, "v_seen_at": int(now.timestamp())})
 
-        holding = self._read(lambda _: self._node_lock.hold(node.id))
-        return holding.addCallback(lambda _: self._write(touch))
+        holding = self._read("keep_node", hold)
+        return holding.addCallback(lambda _: self._write("keep_node", touch))
 
-    def nodes(self) -> Deferred[list[Node]]:
+    @read_transaction
+    def nodes(self, tx: Transaction) -> list[Node]:
         """All that were seen lately."""
+        return [Node(row[0], row[1], moment(row[2]), moment(row[3])) for row in tx.rows(_all)]
 
-        def work(tx: Transaction) -> list[Node]:
-            return [Node(row[0], row[1], moment(row[2]), moment(row[3])) for row in tx.rows(_all)]
-
-        return self._read(work)
-
-    def is_process_alive(self, process: str) -> Deferred[bool | None]:
+    @read_transaction
+    def is_process_alive(self, tx: Transaction, process: str) -> bool | None:
         """Whether it is a node that lives; ``None``: unknown."""
+        live = _live_processes(tx, self._node_lock.node_id)
+        return None if live is None or not process.startswith(NODE_PREFIX) else process in live
 
-        def work(tx: Transaction) -> bool | None:
-            live = _live_processes(tx, self._node_lock.node_id)
-            return None if live is None or not process.startswith(NODE_PREFIX) else process in live
-
-        return self._read(work)
-
-    def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
+    @read_transaction
+    def orphans(self, tx: Transaction, process: str | None, before: datetime) -> list[RequestRecord]:
         """Intents without a certificate of processes that will not complete them."""
-        return self._read(_orphans, self._node_lock.node_id, process, before)
+        live = _live_processes(tx, self._node_lock.node_id)
+        is_node = _r.process.startswith(NODE_PREFIX)
+        # Decides about processes of which it can't be known whether they live.
+        is_old = func.coalesce(_r.decided_at, _r.created_at) < int(before.timestamp())
+        lost = [and_(not_(is_node), is_old), and_(is_node, is_old if live is None else _r.process.not_in(live))]
+        if process is not None and not process.startswith(NODE_PREFIX):
+            lost.append(_r.process == process)
+        rows = tx.query(select(*REQUEST_COLUMNS).where(UNISSUED, _r.state == "issuing", or_(*lost)).order_by(_r.id))
+        return [request_record(row) for row in rows]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import bindparam, delete, literal_column, select
 
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.objects import OwnerRevocation
 from pikachu.storage.database import Transaction
-from pikachu.storage.part import StoreSection, insert_into, row_id
+from pikachu.storage.part import StoreSection, insert_into, read_transaction, row_id, write_transaction
 from pikachu.storage.schema import certificates, owner_revocations, requests
 
 _o: Final = owner_revocations.c
@@ -56,38 +54,28 @@ def is_revocation_ordered(tx: Transaction, account_id: int) -> bool:
     return tx.row(_order, {"b_id": account_id}) is not None
 
 
-class OwnersPart(StoreSection):
+class OwnerStore(StoreSection):
     """See :class:`pikachu.core.owner_interfaces.IOwnerStore`."""
 
-    def owner_revocations(self) -> Deferred[list[OwnerRevocation]]:
+    @read_transaction
+    def owner_revocations(self, tx: Transaction) -> list[OwnerRevocation]:
         """The orders that are not carried out yet."""
+        return [OwnerRevocation(row[0], RevocationReason(row[1]), row[2], row[3]) for row in tx.rows(_orders)]
 
-        def work(tx: Transaction) -> list[OwnerRevocation]:
-            return [OwnerRevocation(row[0], RevocationReason(row[1]), row[2], row[3]) for row in tx.rows(_orders)]
-
-        return self._read(work)
-
-    def valid_serials(self, owner_id: int, now: datetime, after: int, limit: int) -> Deferred[list[tuple[int, int]]]:
+    @read_transaction
+    def valid_serials(
+        self, tx: Transaction, owner_id: int, now: datetime, after: int, limit: int
+    ) -> list[tuple[int, int]]:
         """(id, serial) of valid certificates with ids above *after*, ascending."""
         values = {"b_owner": row_id(owner_id), "b_after": after, "b_now": int(now.timestamp()), "b_limit": limit}
+        return [(row[0], int(row[1], 16)) for row in tx.rows(_valid, values)]
 
-        def work(tx: Transaction) -> list[tuple[int, int]]:
-            return [(row[0], int(row[1], 16)) for row in tx.rows(_valid, values)]
-
-        return self._read(work)
-
-    def intended_serials(self, owner_id: int) -> Deferred[list[int]]:
+    @read_transaction
+    def intended_serials(self, tx: Transaction, owner_id: int) -> list[int]:
         """The serials that are being signed."""
+        return [int(row[0], 16) for row in tx.rows(_intents, {"b_owner": row_id(owner_id)})]
 
-        def work(tx: Transaction) -> list[int]:
-            return [int(row[0], 16) for row in tx.rows(_intents, {"b_owner": row_id(owner_id)})]
-
-        return self._read(work)
-
-    def end_owner_revocation(self, account_id: int) -> Deferred[None]:
+    @write_transaction
+    def end_owner_revocation(self, tx: Transaction, account_id: int) -> None:
         """The order was carried out."""
-
-        def work(tx: Transaction) -> None:
-            tx.write(_delete, {"b_id": account_id})
-
-        return self._write(work)
+        tx.write(_delete, {"b_id": account_id})

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Concatenate, Final, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -16,40 +17,56 @@ from pikachu.storage.database import Transaction
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Requires that an account may own one more object of a kind; raises QuotaExceeded.
-RequireQuota: TypeAlias = Callable[[Transaction, str, int | None], None]
-
 _GREATEST_ID: Final = 2**63 - 1
 
 
 class StoreSection:
-    """A part of the store; :class:`pikachu.storage.store.Store` says how it reads and writes."""
+    """Base class of the parts of :class:`pikachu.storage.store.Store`, which runs their transactions."""
 
-    def _read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    def _read(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
+        """Run *work* in a read transaction; *name* is for the log."""
         raise NotImplementedError
 
-    def _write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+    def _write(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
+        """Run *work* in a write transaction, possibly repeatedly; *name* is for the log."""
         raise NotImplementedError
 
     def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None) -> None:
         """Require that an account may own one more object; see :func:`pikachu.storage.quotas.require_quota`."""
         raise NotImplementedError
 
-    def _add_within_quota(
-        self,
-        kind: str,
-        owner_id: int | None,
-        work: Callable[Concatenate[Transaction, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> Deferred[T]:
-        """Do *work*, which adds an object of *owner_id*, where its quota allows one more; QuotaExceeded."""
 
-        def add(tx: Transaction) -> T:
-            self._require_quota(tx, kind, owner_id)
-            return work(tx, *args, **kwargs)
+S = TypeVar("S", bound=StoreSection)
 
-        return self._write(add)
+
+def read_transaction(
+    work: Callable[Concatenate[S, Transaction, P], T],
+) -> Callable[Concatenate[S, P], Deferred[T]]:
+    """Make a store method of a function that reads in a transaction.
+
+    Callers leave out the transaction and get a Deferred.  The method's name is the transaction's in the log.
+    """
+
+    @functools.wraps(work)
+    def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return self._read(work.__name__, lambda tx: work(self, tx, *args, **kwargs))
+
+    return method
+
+
+def write_transaction(
+    work: Callable[Concatenate[S, Transaction, P], T],
+) -> Callable[Concatenate[S, P], Deferred[T]]:
+    """Make a store method of a function that writes in a transaction, as :func:`read_transaction` does.
+
+    The function may run more than once, so it must have no effects except in the database.
+    """
+
+    @functools.wraps(work)
+    def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return self._write(work.__name__, lambda tx: work(self, tx, *args, **kwargs))
+
+    return method
 
 
 def insert_into(table: Table, *names: str, returning_id: bool = True) -> Insert:

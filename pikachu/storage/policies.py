@@ -8,8 +8,6 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import bindparam, delete, insert, or_, select, update
 
 from pikachu.core.errors import Conflict, EditConflict, NotFound
@@ -19,8 +17,16 @@ from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import RequireQuota, StoreSection, moment, row_id, storable, to_json
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.part import (
+    StoreSection,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    to_json,
+    write_transaction,
+)
 from pikachu.storage.schema import policies
 
 _p: Final = policies.c
@@ -122,72 +128,64 @@ def _refuse_conflict(tx: Transaction, policy: Policy) -> None:
             raise Conflict(f"the policy {holder.name} is used for {protocol} already")
 
 
-def _add(tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
-    policy = replace(policy, id=0, version=0)
-    _refuse_conflict(tx, policy)
-    identity = tx.insert(_insert, _values(policy, now, event, now))
-    write_event(tx, event, now)
-    return find_policy(tx, identity)
-
-
-def _change(tx: Transaction, policy: Policy, event: Event, now: datetime, require_quota: RequireQuota) -> Policy:
-    old = find_policy(tx, policy.id)
-    _refuse_conflict(tx, policy)
-    if policy.owner_id != old.owner_id:
-        require_quota(tx, "policies", policy.owner_id)
-    values = _values(policy, old.created_at or now, event, now)
-    of_version = {"b_id": policy.id, "b_version": policy.version}
-    if not tx.write(_update, {**of_version, **{f"v_{name}": value for name, value in values.items()}}):
-        raise EditConflict.of("policy", old.updated_by, old.updated_at)
-    write_event(tx, event, now)
-    return find_policy(tx, policy.id)
-
-
-def _remove(tx: Transaction, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> None:
-    event = decide(find_policy(tx, policy_id))
-    tx.write(_delete, {"b_id": policy_id})
-    write_event(tx, event, now)
-
-
-def _list(tx: Transaction, query: ListQuery) -> Page[Policy]:
-    checked(query, ("system",))
-    conditions = any_contains(query, _p.name, _p.extensions)
-    if query.owner_id is not None:
-        conditions.append(or_(_p.owner_id == query.owner_id, _p.system == 1))
-    system = one_of(query, "system", ("true", "false"))
-    if system is not None:
-        conditions.append(_p.system == int(system == "true"))
-    sorts = {"id": _p.id, "created_at": _p.id, "name": _p.name, "days": _p.days, "updated_at": _p.updated_at}
-    return page(tx, query, table_columns(policies), sorts, conditions, _record)
-
-
 class PolicyStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IPolicyStore`."""
 
-    def policy(self, policy_id: int) -> Deferred[Policy]:
+    @read_transaction
+    def policy(self, tx: Transaction, policy_id: int) -> Policy:
         """The policy of that id; NotFound."""
-        return self._read(find_policy, policy_id)
+        return find_policy(tx, policy_id)
 
-    def policy_by_name(self, name: str) -> Deferred[Policy | None]:
+    @read_transaction
+    def policy_by_name(self, tx: Transaction, name: str) -> Policy | None:
         """The policy of exactly that name."""
-        return self._read(_named, name)
+        return _named(tx, name)
 
-    def policy_for(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
+    @read_transaction
+    def policy_for(self, tx: Transaction, protocol: Method, owner_id: int | None) -> Policy | None:
         """The one flagged for EST or SCEP: the owner's own, or with ``None`` the system's."""
-        return self._read(_policy_for, protocol, owner_id)
+        return _policy_for(tx, protocol, owner_id)
 
-    def policies(self, query: ListQuery) -> Deferred[Page[Policy]]:
+    @read_transaction
+    def policies(self, tx: Transaction, query: ListQuery) -> Page[Policy]:
         """With *owner_id*: that owner's and the system ones; filter ``system``."""
-        return self._read(_list, query)
+        checked(query, ("system",))
+        conditions = any_contains(query, _p.name, _p.extensions)
+        if query.owner_id is not None:
+            conditions.append(or_(_p.owner_id == query.owner_id, _p.system == 1))
+        system = one_of(query, "system", ("true", "false"))
+        if system is not None:
+            conditions.append(_p.system == int(system == "true"))
+        sorts = {"id": _p.id, "created_at": _p.id, "name": _p.name, "days": _p.days, "updated_at": _p.updated_at}
+        return page(tx, query, ListSource(table_columns(policies), sorts, _record), conditions)
 
-    def add_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
+    @write_transaction
+    def add_policy(self, tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
         """Keep a new one, whatever its id and version say; Conflict, QuotaExceeded."""
-        return self._add_within_quota("policies", policy.owner_id, _add, policy, event, now)
+        self._require_quota(tx, "policies", policy.owner_id)
+        policy = replace(policy, id=0, version=0)
+        _refuse_conflict(tx, policy)
+        identity = tx.insert(_insert, _values(policy, now, event, now))
+        write_event(tx, event, now)
+        return find_policy(tx, identity)
 
-    def update_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
+    @write_transaction
+    def update_policy(self, tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
         """Change the one of that id and version; NotFound, Conflict, EditConflict, QuotaExceeded."""
-        return self._write(_change, policy, event, now, self._require_quota)
+        old = find_policy(tx, policy.id)
+        _refuse_conflict(tx, policy)
+        if policy.owner_id != old.owner_id:
+            self._require_quota(tx, "policies", policy.owner_id)
+        values = _values(policy, old.created_at or now, event, now)
+        of_version = {"b_id": policy.id, "b_version": policy.version}
+        if not tx.write(_update, {**of_version, **{f"v_{name}": value for name, value in values.items()}}):
+            raise EditConflict.of("policy", old.updated_by, old.updated_at)
+        write_event(tx, event, now)
+        return find_policy(tx, policy.id)
 
-    def delete_policy(self, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> Deferred[None]:
+    @write_transaction
+    def delete_policy(self, tx: Transaction, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> None:
         """Remove it; NotFound, and what *decide* raises."""
-        return self._write(_remove, policy_id, decide, now)
+        event = decide(find_policy(tx, policy_id))
+        tx.write(_delete, {"b_id": policy_id})
+        write_event(tx, event, now)

@@ -10,7 +10,7 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import any_contains, checked, one_of, page
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page
 from pikachu.storage.part import maybe_moment, moment
 from pikachu.storage.schema import requests
 
@@ -98,4 +98,4 @@ def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
         conditions.append(_personal)  # type: ignore[arg-type]  # likewise
     if query.owner_id is not None:
         conditions.append(_r.owner_id == query.owner_id)
-    return page(tx, query, REQUEST_COLUMNS, {"id": _r.id, "created_at": _r.id}, conditions, request_record)
+    return page(tx, query, ListSource(REQUEST_COLUMNS, {"id": _r.id, "created_at": _r.id}, request_record), conditions)

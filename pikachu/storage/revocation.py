@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import ColumnElement, bindparam, case, delete, exists, select, text, true, union_all, update
 
 from pikachu.core.errors import Conflict, UnknownSerial
@@ -23,7 +21,7 @@ from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StoreSection, insert_into, moment
+from pikachu.storage.part import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.storage.schema import (
     certificates,
     crl_entries,
@@ -158,53 +156,6 @@ def _about(event: Event, record: CertificateRecord) -> Event:
     return replace(event, owner_id=record.owner_id, details={**event.details, "subject": record.subject})
 
 
-def _revoke(
-    tx: Transaction, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
-) -> tuple[CertificateRecord, bool]:
-    record = _revocable(tx, serial)
-    if record.deleted_at is not None and record.revoked_at is None:
-        # Deleted without having been revoked: nobody knows of it any more (OCSP says unknown).
-        raise UnknownSerial("no certificate has this serial")
-    hold = RevocationReason.CERTIFICATE_HOLD
-    if record.revoked_at is not None and (record.reason is not hold or reason is hold):
-        return record, False
-    first = revoked_at if record.revoked_at is None else record.revoked_at
-    digits = format_serial(serial)
-    change = _record_change(tx, record.issuer_id, digits)
-    entry = {
-        "serial": digits,
-        "issuer_id": record.issuer_id,
-        "change_id": change,
-        "not_after": int(record.not_after.timestamp()),
-        "entry": crl_entry(serial, first, reason),
-    }
-    tx.write(_list_entry, entry)
-    changed = _set_status(tx, record, first, reason)
-    write_event(tx, _about(event, record), revoked_at)
-    return changed, True
-
-
-def _release(tx: Transaction, serial: int, event: Event, now: datetime) -> CertificateRecord:
-    record = find_serial(tx, serial, deleted=True)
-    if record.revoked_at is None and record.deleted_at is not None:
-        raise UnknownSerial("no certificate has this serial")
-    if record.reason is not RevocationReason.CERTIFICATE_HOLD:
-        raise Conflict("this certificate is not on hold")
-    _record_change(tx, record.issuer_id, format_serial(serial))
-    changed = _set_status(tx, record, None, None)
-    write_event(tx, _about(event, record), now)
-    return changed
-
-
-def _delete_certificate(tx: Transaction, certificate_id: int, event: Event, now: datetime) -> None:
-    record = find_certificate(tx, certificate_id)
-    tx.write(_delete, {"b_id": record.id, "at": int(now.timestamp())})
-    # OCSP answers that said good must be forgotten.
-    if record.revoked_at is None:
-        _record_change(tx, record.issuer_id, format_serial(record.serial))
-    write_event(tx, _about(event, record), now)
-
-
 def _issuer_record(row: Row) -> IssuerRecord:
     return IssuerRecord(row[0], row[1], bytes(row[2]), bytes(row[3]), moment(row[4]))
 
@@ -230,63 +181,9 @@ def register_issuer(
     return _issuer_record(row)
 
 
-def _next_crl_number(tx: Transaction, issuer_id: int, above: int) -> int:
-    return tx.insert(_next_number, {"b_id": issuer_id, "above": above})
-
-
-def _record_crl(tx: Transaction, record: CRLRecord) -> None:
-    values = (
-        record.issuer_id,
-        record.number,
-        int(record.this_update.timestamp()),
-        int(record.next_update.timestamp()),
-        record.entries,
-        record.last_change,
-    )
-    tx.write(_insert_crl, dict(zip(_CRL_FIELDS, values, strict=True)))
-    tx.write(_forget_crls, {"b_issuer": record.issuer_id, "b_from": record.number - _REMEMBERED})
-
-
-def _drop_ended(tx: Transaction, issuer_id: int, ended_before: datetime, listed: int) -> int:
-    end = int(ended_before.timestamp())
-    return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": end, "b_listed": listed})
-
-
-def _relist(tx: Transaction, issuer_id: int, now: datetime) -> int:
-    rows = tx.rows(_unlisted, {"b_issuer": issuer_id, "b_now": int(now.timestamp())})
-    for serial, revoked_at, reason, not_after in rows:
-        entry = {
-            "serial": serial,
-            "issuer_id": issuer_id,
-            "change_id": _record_change(tx, issuer_id, serial),
-            "not_after": not_after,
-            "entry": crl_entry(int(serial, 16), moment(revoked_at), RevocationReason(reason)),
-        }
-        tx.write(_list_entry, entry)
-    return len(rows)
-
-
 def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
     rows = tx.rows(_credentials, {"b_key": key_identifier, "b_purpose": purpose})
     return [(bytes(certificate), bytes(sealed_key)) for certificate, sealed_key in rows]
-
-
-def _newest_credential(tx: Transaction, key_identifier: bytes, purpose: str) -> tuple[bytes, bytes] | None:
-    found = _service_credentials(tx, key_identifier, purpose)
-    return found[0] if found else None
-
-
-def _put_credential(
-    tx: Transaction, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
-) -> None:
-    values = {
-        "key_identifier": key_identifier,
-        "purpose": purpose,
-        "certificate": certificate,
-        "sealed_key": sealed_key,
-        "created_at": int(now.timestamp()),
-    }
-    tx.insert(_insert_credential, values)
 
 
 def prove_writable(tx: Transaction) -> None:
@@ -304,48 +201,119 @@ def prove_writable(tx: Transaction) -> None:
 class RevocationStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IIssuanceStore`."""
 
+    @write_transaction
     def revoke(
-        self, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
-    ) -> Deferred[tuple[CertificateRecord, bool]]:
+        self, tx: Transaction, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
+    ) -> tuple[CertificateRecord, bool]:
         """(record, whether anything changed); UnknownSerial.  The event is its owner's."""
-        return self._write(_revoke, serial, revoked_at, reason, event)
+        record = _revocable(tx, serial)
+        if record.deleted_at is not None and record.revoked_at is None:
+            # Deleted without having been revoked: nobody knows of it any more (OCSP says unknown).
+            raise UnknownSerial("no certificate has this serial")
+        hold = RevocationReason.CERTIFICATE_HOLD
+        if record.revoked_at is not None and (record.reason is not hold or reason is hold):
+            return record, False
+        first = revoked_at if record.revoked_at is None else record.revoked_at
+        digits = format_serial(serial)
+        change = _record_change(tx, record.issuer_id, digits)
+        entry = {
+            "serial": digits,
+            "issuer_id": record.issuer_id,
+            "change_id": change,
+            "not_after": int(record.not_after.timestamp()),
+            "entry": crl_entry(serial, first, reason),
+        }
+        tx.write(_list_entry, entry)
+        changed = _set_status(tx, record, first, reason)
+        write_event(tx, _about(event, record), revoked_at)
+        return changed, True
 
-    def release(self, serial: int, event: Event, now: datetime) -> Deferred[CertificateRecord]:
+    @write_transaction
+    def release(self, tx: Transaction, serial: int, event: Event, now: datetime) -> CertificateRecord:
         """End a hold; UnknownSerial, Conflict.  The event is the certificate's owner's."""
-        return self._write(_release, serial, event, now)
+        record = find_serial(tx, serial, deleted=True)
+        if record.revoked_at is None and record.deleted_at is not None:
+            raise UnknownSerial("no certificate has this serial")
+        if record.reason is not RevocationReason.CERTIFICATE_HOLD:
+            raise Conflict("this certificate is not on hold")
+        _record_change(tx, record.issuer_id, format_serial(serial))
+        changed = _set_status(tx, record, None, None)
+        write_event(tx, _about(event, record), now)
+        return changed
 
-    def delete_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def delete_certificate(self, tx: Transaction, certificate_id: int, event: Event, now: datetime) -> None:
         """Hide it from lists; NotFound.  A revoked one stays revoked."""
-        return self._write(_delete_certificate, certificate_id, event, now)
+        record = find_certificate(tx, certificate_id)
+        tx.write(_delete, {"b_id": record.id, "at": int(now.timestamp())})
+        # OCSP answers that said good must be forgotten.
+        if record.revoked_at is None:
+            _record_change(tx, record.issuer_id, format_serial(record.serial))
+        write_event(tx, _about(event, record), now)
 
-    def next_crl_number(self, issuer_id: int, above: int) -> Deferred[int]:
+    @write_transaction
+    def next_crl_number(self, tx: Transaction, issuer_id: int, above: int) -> int:
         """A number above *above* and every one given before."""
-        return self._write(_next_crl_number, issuer_id, above)
+        return tx.insert(_next_number, {"b_id": issuer_id, "above": above})
 
-    def record_crl(self, record: CRLRecord) -> Deferred[None]:
+    @write_transaction
+    def record_crl(self, tx: Transaction, record: CRLRecord) -> None:
         """Remember a CRL that is published."""
-        return self._write(_record_crl, record)
+        values = (
+            record.issuer_id,
+            record.number,
+            int(record.this_update.timestamp()),
+            int(record.next_update.timestamp()),
+            record.entries,
+            record.last_change,
+        )
+        tx.write(_insert_crl, dict(zip(_CRL_FIELDS, values, strict=True)))
+        tx.write(_forget_crls, {"b_issuer": record.issuer_id, "b_from": record.number - _REMEMBERED})
 
-    def drop_listed_expired(self, issuer_id: int, ended_before: datetime, listed: int = _ALL) -> Deferred[int]:
+    @write_transaction
+    def drop_listed_expired(self, tx: Transaction, issuer_id: int, ended_before: datetime, listed: int = _ALL) -> int:
         """Take certificates that ended before that, and were listed by change *listed*, from the CRL; how many.
         Read its entries from 0 after it.
         """
-        return self._write(_drop_ended, issuer_id, ended_before, listed)
+        end = int(ended_before.timestamp())
+        return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": end, "b_listed": listed})
 
-    def relist_unexpired(self, issuer_id: int, now: datetime) -> Deferred[int]:
+    @write_transaction
+    def relist_unexpired(self, tx: Transaction, issuer_id: int, now: datetime) -> int:
         """List some of the revoked certificates again that CRLs don't list although they end after *now*; how many."""
-        return self._write(_relist, issuer_id, now)
+        rows = tx.rows(_unlisted, {"b_issuer": issuer_id, "b_now": int(now.timestamp())})
+        for serial, revoked_at, reason, not_after in rows:
+            entry = {
+                "serial": serial,
+                "issuer_id": issuer_id,
+                "change_id": _record_change(tx, issuer_id, serial),
+                "not_after": not_after,
+                "entry": crl_entry(int(serial, 16), moment(revoked_at), RevocationReason(reason)),
+            }
+            tx.write(_list_entry, entry)
+        return len(rows)
 
-    def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
+    @read_transaction
+    def service_credential(self, tx: Transaction, key_identifier: bytes, purpose: str) -> tuple[bytes, bytes] | None:
         """(certificate DER, sealed key) of the newest."""
-        return self._read(_newest_credential, key_identifier, purpose)
+        found = _service_credentials(tx, key_identifier, purpose)
+        return found[0] if found else None
 
-    def service_credentials(self, key_identifier: bytes, purpose: str) -> Deferred[list[tuple[bytes, bytes]]]:
+    @read_transaction
+    def service_credentials(self, tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
         """All, newest first."""
-        return self._read(_service_credentials, key_identifier, purpose)
+        return _service_credentials(tx, key_identifier, purpose)
 
+    @write_transaction
     def put_service_credential(
-        self, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
-    ) -> Deferred[None]:
+        self, tx: Transaction, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
+    ) -> None:
         """Keep one more."""
-        return self._write(_put_credential, key_identifier, purpose, certificate, sealed_key, now)
+        values = {
+            "key_identifier": key_identifier,
+            "purpose": purpose,
+            "certificate": certificate,
+            "sealed_key": sealed_key,
+            "created_at": int(now.timestamp()),
+        }
+        tx.insert(_insert_credential, values)

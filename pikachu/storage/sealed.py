@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import Table, bindparam, delete, select, text, update
 
 from pikachu.core.errors import Conflict, SecretKeyChanged
@@ -14,7 +12,7 @@ from pikachu.core.interfaces import Reseal, Resealing, Sealed
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StoreSection
+from pikachu.storage.part import StoreSection, write_transaction
 from pikachu.storage.schema import challenges, keys, service_credentials
 
 _CHUNK: Final = 500
@@ -61,21 +59,6 @@ def newest_sealed(tx: Transaction) -> list[Sealed]:
     return [_sealed(kind, row) for kind, row in found if row is not None]
 
 
-def _reseal(tx: Transaction, reseal: Reseal, drop: bool, event: Event | None, now: datetime) -> Resealing:
-    if tx.dialect == "postgresql" and (others := tx.query(_others)[0][0]):
-        raise Conflict(f"{others} other connections to the database are open; stop every server that works with it")
-    result = Resealing()
-    for place in _PLACES:
-        after = 0
-        while rows := tx.rows(place.following, {"b_after": after}):
-            for row in rows:
-                _reseal_one(tx, place, row, reseal, drop, result)
-            after = rows[-1][0]
-    if event is not None and (result.changed or result.dropped):
-        write_event(tx, event, now)
-    return result
-
-
 def _reseal_one(tx: Transaction, place: _Place, row: Row, reseal: Reseal, drop: bool, result: Resealing) -> None:
     identity, kind = row[0], place.kind
     try:
@@ -100,7 +83,10 @@ def _reseal_one(tx: Transaction, place: _Place, row: Row, reseal: Reseal, drop: 
 class SealedStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ISealedStore`."""
 
-    def reseal(self, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False) -> Deferred[Resealing]:
+    @write_transaction
+    def reseal(
+        self, tx: Transaction, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False
+    ) -> Resealing:
         """Seal everything anew, in one transaction: all of it or nothing.
 
         :param event: is recorded when anything was changed.
@@ -108,4 +94,15 @@ class SealedStore(StoreSection):
 
         Fails with Conflict while others are connected to a PostgreSQL database.
         """
-        return self._write(_reseal, reseal, drop, event, now)
+        if tx.dialect == "postgresql" and (others := tx.query(_others)[0][0]):
+            raise Conflict(f"{others} other connections to the database are open; stop every server that works with it")
+        result = Resealing()
+        for place in _PLACES:
+            after = 0
+            while rows := tx.rows(place.following, {"b_after": after}):
+                for row in rows:
+                    _reseal_one(tx, place, row, reseal, drop, result)
+                after = rows[-1][0]
+        if event is not None and (result.changed or result.dropped):
+            write_event(tx, event, now)
+        return result

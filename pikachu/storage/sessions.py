@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from pikachu.auth.owners import may_act, require_usable
@@ -19,7 +17,16 @@ from pikachu.core.model.people import Account
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StoreSection, insert_into, maybe_moment, moment, row_id, storable
+from pikachu.storage.part import (
+    StoreSection,
+    insert_into,
+    maybe_moment,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    write_transaction,
+)
 from pikachu.storage.schema import account_certificates, accounts, sessions
 
 _s: Final = sessions.c
@@ -76,87 +83,11 @@ def _certificate_record(row: Row) -> AccountCertificate:
     )
 
 
-def _add(tx: Transaction, session: NewSession, event: Event, now: datetime) -> Session:
-    account_id = session.account.id
-    present = find_account(tx, account_id)
-    # Looking at the password took a while: what ended all sessions meanwhile must not be outlived by this one.
-    if not may_act(present) or present.password_hash != session.account.password_hash:
-        raise Conflict("the account was changed meanwhile; sign in again")
-    at = int(now.timestamp())
-    # Whoever signs in again and again keeps the newest ones only.
-    for row in tx.rows(_of_account, {"b_account": account_id})[_MOST_SESSIONS - 1 :]:
-        tx.write(_end, {"b_id": row[0]})
-    values = {
-        "digest": session.digest,
-        "account_id": account_id,
-        "created_at": at,
-        "last_seen_at": at,
-        "confirmed_at": at if session.confirmed else None,
-        "address": storable(session.address),
-        "agent": storable(session.agent),
-    }
-    identity = tx.insert(_insert, values)
-    tx.write(_signed_in, {"b_id": account_id, "v_last_login_at": at})
-    write_event(tx, event, now)
-    return _find(tx, identity)
-
-
 def _find(tx: Transaction, session_id: int) -> Session:
     row = tx.row(_by_id, {"b_id": row_id(session_id)})
     if row is None:
         raise NotFound("there is no such session")
     return _record(row)
-
-
-def _looked_up(tx: Transaction, digest: bytes) -> tuple[Session, Account] | None:
-    row = tx.row(_by_digest, {"b_digest": digest})
-    return None if row is None else (_record(row), find_account(tx, row[1]))
-
-
-def _finish(tx: Transaction, session_id: int, event: Event | None, now: datetime) -> None:
-    _find(tx, session_id)
-    tx.write(_end, {"b_id": session_id})
-    if event is not None:
-        write_event(tx, event, now)
-
-
-def _finish_all(tx: Transaction, account_id: int, event: Event, now: datetime) -> int:
-    find_account(tx, account_id)
-    ended = tx.write(_end_all, {"b_account": account_id})
-    write_event(tx, event, now)
-    return ended
-
-
-def _finish_idle(
-    tx: Transaction, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
-) -> int:
-    found = [_record(row) for row in tx.rows(_idle, {"b_before": int(before.timestamp()), "b_most": most})]
-    for session in found:
-        tx.write(_end, {"b_id": session.id})
-        write_event(tx, record(session, find_account(tx, session.account_id)), now)
-    return len(found)
-
-
-def _last_seen(tx: Transaction, account_ids: tuple[int, ...]) -> dict[int, datetime]:
-    newest = select(_s.account_id, func.max(_s.last_seen_at)).where(_s.account_id.in_(account_ids))
-    return {row[0]: moment(row[1]) for row in tx.query(newest.group_by(_s.account_id))}
-
-
-def _bind(tx: Transaction, certificate: NewAccountCertificate, event: Event, now: datetime) -> AccountCertificate:
-    require_usable(find_account(tx, certificate.account_id), "client certificates")
-    if tx.row(_by_fingerprint, {"b_fingerprint": certificate.fingerprint}) is not None:
-        raise Conflict("this certificate signs in an account already; take it away from that one first")
-    values = {
-        "account_id": certificate.account_id,
-        "fingerprint": certificate.fingerprint,
-        "subject": storable(certificate.subject),
-        "serial": format_serial(certificate.serial),
-        "not_after": int(certificate.not_after.timestamp()),
-        "created_at": int(now.timestamp()),
-    }
-    identity = tx.insert(_insert_certificate, values)
-    write_event(tx, event, now)
-    return _find_certificate(tx, identity)
 
 
 def _find_certificate(tx: Transaction, certificate_id: int) -> AccountCertificate:
@@ -166,97 +97,135 @@ def _find_certificate(tx: Transaction, certificate_id: int) -> AccountCertificat
     return _certificate_record(row)
 
 
-def _unbind(
-    tx: Transaction, certificate_id: int, decide: Callable[[AccountCertificate, Account], Event], now: datetime
-) -> None:
-    certificate = _find_certificate(tx, certificate_id)
-    event = decide(certificate, find_account(tx, certificate.account_id))
-    tx.write(_delete_certificate, {"b_id": certificate_id})
-    write_event(tx, event, now)
-
-
-def _by_certificate(tx: Transaction, fingerprint: bytes) -> Account | None:
-    row = tx.row(_by_fingerprint, {"b_fingerprint": fingerprint})
-    return None if row is None else find_account(tx, row[1])
-
-
 class SessionStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ISessionStore`."""
 
-    def add_session(self, session: NewSession, event: Event, now: datetime) -> Deferred[Session]:
+    @write_transaction
+    def add_session(self, tx: Transaction, session: NewSession, event: Event, now: datetime) -> Session:
         """A new one, with the account's last login; NotFound, Conflict."""
-        return self._write(_add, session, event, now)
+        account_id = session.account.id
+        present = find_account(tx, account_id)
+        # Looking at the password took a while: what ended all sessions meanwhile must not be outlived by this one.
+        if not may_act(present) or present.password_hash != session.account.password_hash:
+            raise Conflict("the account was changed meanwhile; sign in again")
+        at = int(now.timestamp())
+        # Whoever signs in again and again keeps the newest ones only.
+        for row in tx.rows(_of_account, {"b_account": account_id})[_MOST_SESSIONS - 1 :]:
+            tx.write(_end, {"b_id": row[0]})
+        values = {
+            "digest": session.digest,
+            "account_id": account_id,
+            "created_at": at,
+            "last_seen_at": at,
+            "confirmed_at": at if session.confirmed else None,
+            "address": storable(session.address),
+            "agent": storable(session.agent),
+        }
+        identity = tx.insert(_insert, values)
+        tx.write(_signed_in, {"b_id": account_id, "v_last_login_at": at})
+        write_event(tx, event, now)
+        return _find(tx, identity)
 
-    def session_by_digest(self, digest: bytes) -> Deferred[tuple[Session, Account] | None]:
+    @read_transaction
+    def session_by_digest(self, tx: Transaction, digest: bytes) -> tuple[Session, Account] | None:
         """The session and whose it is."""
-        return self._read(_looked_up, digest)
+        row = tx.row(_by_digest, {"b_digest": digest})
+        return None if row is None else (_record(row), find_account(tx, row[1]))
 
-    def sessions_of(self, account_id: int) -> Deferred[list[Session]]:
+    @read_transaction
+    def sessions_of(self, tx: Transaction, account_id: int) -> list[Session]:
         """Newest first."""
+        return [_record(row) for row in tx.rows(_of_account, {"b_account": row_id(account_id)})]
 
-        def work(tx: Transaction) -> list[Session]:
-            return [_record(row) for row in tx.rows(_of_account, {"b_account": row_id(account_id)})]
-
-        return self._read(work)
-
-    def touch_session(self, session_id: int, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def touch_session(self, tx: Transaction, session_id: int, now: datetime) -> None:
         """Its user was seen."""
+        tx.write(_touch, {"b_id": session_id, "v_seen": int(now.timestamp())})
 
-        def work(tx: Transaction) -> None:
-            tx.write(_touch, {"b_id": session_id, "v_seen": int(now.timestamp())})
-
-        return self._write(work)
-
-    def confirm_session(self, session_id: int, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def confirm_session(self, tx: Transaction, session_id: int, now: datetime) -> None:
         """Its user has given the password again."""
+        tx.write(_confirm, {"b_id": session_id, "v_confirmed": int(now.timestamp())})
 
-        def work(tx: Transaction) -> None:
-            tx.write(_confirm, {"b_id": session_id, "v_confirmed": int(now.timestamp())})
-
-        return self._write(work)
-
-    def end_session(self, session_id: int, event: Event | None, now: datetime) -> Deferred[None]:
+    @write_transaction
+    def end_session(self, tx: Transaction, session_id: int, event: Event | None, now: datetime) -> None:
         """Remove it; NotFound."""
-        return self._write(_finish, session_id, event, now)
+        _find(tx, session_id)
+        tx.write(_end, {"b_id": session_id})
+        if event is not None:
+            write_event(tx, event, now)
 
-    def end_sessions(self, account_id: int, event: Event, now: datetime) -> Deferred[int]:
+    @write_transaction
+    def end_sessions(self, tx: Transaction, account_id: int, event: Event, now: datetime) -> int:
         """Remove all of the account; NotFound."""
-        return self._write(_finish_all, account_id, event, now)
+        find_account(tx, account_id)
+        ended = tx.write(_end_all, {"b_account": account_id})
+        write_event(tx, event, now)
+        return ended
 
+    @write_transaction
     def end_idle_sessions(
-        self, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
-    ) -> Deferred[int]:
+        self, tx: Transaction, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
+    ) -> int:
         """Remove some of those whose users were not seen since, each with its event."""
-        return self._write(_finish_idle, before, record, now, most)
+        found = [_record(row) for row in tx.rows(_idle, {"b_before": int(before.timestamp()), "b_most": most})]
+        for session in found:
+            tx.write(_end, {"b_id": session.id})
+            write_event(tx, record(session, find_account(tx, session.account_id)), now)
+        return len(found)
 
-    def last_seen(self, account_ids: Iterable[int]) -> Deferred[dict[int, datetime]]:
+    @read_transaction
+    def last_seen(self, tx: Transaction, account_ids: Iterable[int]) -> dict[int, datetime]:
         """When those of the accounts that are signed in were seen last."""
-        return self._read(_last_seen, tuple(account_ids))
+        newest = select(_s.account_id, func.max(_s.last_seen_at)).where(_s.account_id.in_(tuple(account_ids)))
+        return {row[0]: moment(row[1]) for row in tx.query(newest.group_by(_s.account_id))}
 
+    @write_transaction
     def bind_certificate(
-        self, certificate: NewAccountCertificate, event: Event, now: datetime
-    ) -> Deferred[AccountCertificate]:
+        self, tx: Transaction, certificate: NewAccountCertificate, event: Event, now: datetime
+    ) -> AccountCertificate:
         """The certificate signs in the account from now on; NotFound, Conflict."""
-        return self._write(_bind, certificate, event, now)
+        require_usable(find_account(tx, certificate.account_id), "client certificates")
+        if tx.row(_by_fingerprint, {"b_fingerprint": certificate.fingerprint}) is not None:
+            raise Conflict("this certificate signs in an account already; take it away from that one first")
+        values = {
+            "account_id": certificate.account_id,
+            "fingerprint": certificate.fingerprint,
+            "subject": storable(certificate.subject),
+            "serial": format_serial(certificate.serial),
+            "not_after": int(certificate.not_after.timestamp()),
+            "created_at": int(now.timestamp()),
+        }
+        identity = tx.insert(_insert_certificate, values)
+        write_event(tx, event, now)
+        return _find_certificate(tx, identity)
 
-    def account_certificates(self, account_id: int) -> Deferred[list[AccountCertificate]]:
+    @read_transaction
+    def account_certificates(self, tx: Transaction, account_id: int) -> list[AccountCertificate]:
         """Those that sign in the account."""
+        return [_certificate_record(row) for row in tx.rows(_certificates_of, {"b_account": row_id(account_id)})]
 
-        def work(tx: Transaction) -> list[AccountCertificate]:
-            return [_certificate_record(row) for row in tx.rows(_certificates_of, {"b_account": row_id(account_id)})]
-
-        return self._read(work)
-
-    def account_certificate(self, certificate_id: int) -> Deferred[AccountCertificate]:
+    @read_transaction
+    def account_certificate(self, tx: Transaction, certificate_id: int) -> AccountCertificate:
         """The one of that id; NotFound."""
-        return self._read(_find_certificate, certificate_id)
+        return _find_certificate(tx, certificate_id)
 
+    @write_transaction
     def unbind_certificate(
-        self, certificate_id: int, decide: Callable[[AccountCertificate, Account], Event], now: datetime
-    ) -> Deferred[None]:
+        self,
+        tx: Transaction,
+        certificate_id: int,
+        decide: Callable[[AccountCertificate, Account], Event],
+        now: datetime,
+    ) -> None:
         """It signs in nobody any more; NotFound, and what *decide* raises."""
-        return self._write(_unbind, certificate_id, decide, now)
+        certificate = _find_certificate(tx, certificate_id)
+        event = decide(certificate, find_account(tx, certificate.account_id))
+        tx.write(_delete_certificate, {"b_id": certificate_id})
+        write_event(tx, event, now)
 
-    def account_by_certificate(self, fingerprint: bytes) -> Deferred[Account | None]:
+    @read_transaction
+    def account_by_certificate(self, tx: Transaction, fingerprint: bytes) -> Account | None:
         """The account that the certificate signs in."""
-        return self._read(_by_certificate, fingerprint)
+        row = tx.row(_by_fingerprint, {"b_fingerprint": fingerprint})
+        return None if row is None else find_account(tx, row[1])

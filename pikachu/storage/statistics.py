@@ -9,19 +9,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, func, literal_column, select, text
 
 from pikachu.core.model.counts import DAYS_AHEAD, Batch, Counts, Issued
 from pikachu.storage.database import Transaction
-from pikachu.storage.part import StoreSection
+from pikachu.storage.part import StoreSection, read_transaction
 from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, requests
 
 _DAY: Final = 86400
 _EVER: Final = 2**62
-# So many of one owner's rows are looked at one by one; beyond that the index of ends is walked along.
-_FEW: Final = 10_000
 
 _c: Final = certificates.c
 _r: Final = requests.c
@@ -34,7 +30,7 @@ _ending: Final = (
     .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
 )
 _my_ending: Final = _ending.where(_mine)
-_some: Final = select(_c.id).where(_mine).limit(_FEW + 1).subquery()
+_some: Final = select(_c.id).where(_mine).limit(bindparam("b_limit", type_=Integer)).subquery()
 _are_few: Final = select(func.count()).select_from(_some)
 # Whole days: an integer divided by an integer.
 _day_length: Final[ColumnElement[int]] = literal_column(str(_DAY), Integer)
@@ -87,35 +83,9 @@ _event_owners: Final = (
 )
 
 
-def _count(tx: Transaction, owner_id: int | None, now: datetime) -> Counts:
-    at = int(now.timestamp())
-    found: dict[int, int] = {}
-    if owner_id is not None and _is_few(tx, owner_id):
-        end = at + DAYS_AHEAD * _DAY
-        found = {int(row[0]): row[1] for row in tx.rows(_by_worth, {"b_owner": owner_id, "b_now": at, "b_end": end})}
-    else:
-        statement, mine = (_ending, {}) if owner_id is None else (_my_ending, {"b_owner": owner_id})
-        days = [at + day * _DAY for day in range(DAYS_AHEAD + 1)]
-        found[_REVOKED] = 0
-        spans = zip(range(_EXPIRED, DAYS_AHEAD + 1), (-_EVER, *days), (*days, _EVER), strict=True)
-        for worth, begin, end in spans:
-            row = tx.row(statement, {**mine, "b_from": begin, "b_to": end}) or (0, 0)
-            found[worth] = row[0] - row[1]
-            found[_REVOKED] += row[1]
-    ending = tuple(found.get(day, 0) for day in range(DAYS_AHEAD))
-    return Counts(
-        now,
-        sum(ending) + found.get(DAYS_AHEAD, 0),
-        found.get(_REVOKED, 0),
-        found.get(_EXPIRED, 0),
-        ending,
-        _one(tx, _waiting, {}) if owner_id is None else _one(tx, _my_waiting, {"b_owner": owner_id}),
-        _one(tx, _pending_accounts, {}) if owner_id is None else None,
-    )
-
-
 def _is_few(tx: Transaction, owner_id: int) -> bool:
-    return _one(tx, _are_few, {"b_owner": owner_id}) <= _FEW
+    limit = tx.settings.few_owned
+    return _one(tx, _are_few, {"b_owner": owner_id, "b_limit": limit + 1}) <= limit
 
 
 def _one(tx: Transaction, statement: Select[Any], parameters: dict[str, int]) -> int:
@@ -139,29 +109,55 @@ def _issued(tx: Transaction, owner_id: int | None, position: int, rows: int, *, 
     )
 
 
-def _owners(tx: Transaction, after: int, until: int) -> dict[int | None, int]:
-    return {row[0]: row[1] for row in tx.rows(_event_owners, {"b_id": after, "b_to": until})}
-
-
 class StatisticsStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IStatisticsStore`."""
 
-    def count(self, owner_id: int | None, now: datetime) -> Deferred[Counts]:
+    @read_transaction
+    def count(self, tx: Transaction, owner_id: int | None, now: datetime) -> Counts:
         """Of that owner, or of all."""
-        return self._read(_count, owner_id, now)
+        at = int(now.timestamp())
+        found: dict[int, int] = {}
+        if owner_id is not None and _is_few(tx, owner_id):
+            end = at + DAYS_AHEAD * _DAY
+            found = {
+                int(row[0]): row[1] for row in tx.rows(_by_worth, {"b_owner": owner_id, "b_now": at, "b_end": end})
+            }
+        else:
+            statement, mine = (_ending, {}) if owner_id is None else (_my_ending, {"b_owner": owner_id})
+            days = [at + day * _DAY for day in range(DAYS_AHEAD + 1)]
+            found[_REVOKED] = 0
+            spans = zip(range(_EXPIRED, DAYS_AHEAD + 1), (-_EVER, *days), (*days, _EVER), strict=True)
+            for worth, begin, end in spans:
+                row = tx.row(statement, {**mine, "b_from": begin, "b_to": end}) or (0, 0)
+                found[worth] = row[0] - row[1]
+                found[_REVOKED] += row[1]
+        ending = tuple(found.get(day, 0) for day in range(DAYS_AHEAD))
+        return Counts(
+            now,
+            sum(ending) + found.get(DAYS_AHEAD, 0),
+            found.get(_REVOKED, 0),
+            found.get(_EXPIRED, 0),
+            ending,
+            _one(tx, _waiting, {}) if owner_id is None else _one(tx, _my_waiting, {"b_owner": owner_id}),
+            _one(tx, _pending_accounts, {}) if owner_id is None else None,
+        )
 
-    def issued_before(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
+    @read_transaction
+    def issued_before(self, tx: Transaction, owner_id: int | None, certificate_id: int, rows: int) -> Batch:
         """The next *rows* ones with smaller ids."""
-        return self._read(_issued, owner_id, certificate_id, rows, newer=False)
+        return _issued(tx, owner_id, certificate_id, rows, newer=False)
 
-    def issued_after(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
+    @read_transaction
+    def issued_after(self, tx: Transaction, owner_id: int | None, certificate_id: int, rows: int) -> Batch:
         """The next *rows* ones with greater ids."""
-        return self._read(_issued, owner_id, certificate_id, rows, newer=True)
+        return _issued(tx, owner_id, certificate_id, rows, newer=True)
 
-    def newest_event(self) -> Deferred[int]:
+    @read_transaction
+    def newest_event(self, tx: Transaction) -> int:
         """Its id, 0 where there is none: it rises with each event of any process."""
-        return self._read(_one, _newest_event, {})
+        return _one(tx, _newest_event, {})
 
-    def event_owners(self, after: int, until: int) -> Deferred[dict[int | None, int]]:
+    @read_transaction
+    def event_owners(self, tx: Transaction, after: int, until: int) -> dict[int | None, int]:
         """Whose objects the events after *after* up to *until* are about, with the newest event of each."""
-        return self._read(_owners, after, until)
+        return {row[0]: row[1] for row in tx.rows(_event_owners, {"b_id": after, "b_to": until})}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from time import monotonic
+from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
@@ -24,19 +25,19 @@ from pikachu.storage.database import Batch, Database, Transaction, in_memory, pa
 from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.keys import KeyStore
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
-from pikachu.storage.nodes import NodeLock, NodesPart
-from pikachu.storage.owners import OwnersPart
+from pikachu.storage.nodes import NodeLock, NodeStore
+from pikachu.storage.owners import OwnerStore
 from pikachu.storage.policies import PolicyStore
 from pikachu.storage.quotas import require_quota
 from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
 from pikachu.storage.sealed import SealedStore, newest_sealed
 from pikachu.storage.sessions import SessionStore
+from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 from pikachu.storage.statistics import StatisticsStore
 from pikachu.storage.templates import TemplateStore
 from pikachu.storage.writer import GroupCommit
 
 log = Logger()
-P = ParamSpec("P")
 T = TypeVar("T")
 
 READERS: Final = 3
@@ -56,11 +57,11 @@ def _finish(tx: Transaction) -> None:
 class Store(
     CertificateStore,
     IssuanceStore,
-    NodesPart,
+    NodeStore,
     RevocationStore,
     PolicyStore,
     AccountStore,
-    OwnersPart,
+    OwnerStore,
     ChallengePasswordStore,
     TemplateStore,
     SessionStore,
@@ -87,9 +88,11 @@ class Store(
         queue: int = _WAITING_WRITES,
         fsync: bool = True,
         quotas: Quotas | None = None,
+        settings: StoreSettings = DEFAULT_SETTINGS,
     ) -> None:
         self._quotas = quotas or Quotas()
-        self._database = Database(url, _finish, readers=READERS, fsync=fsync)
+        self._settings = settings
+        self._database = Database(url, _finish, settings, readers=READERS, fsync=fsync)
         if in_memory(self._database.url):
             create(self._database)
         find_search(self._database)
@@ -137,11 +140,11 @@ class Store(
 
     def check_write(self) -> Deferred[None]:
         """Fail with StoreUnavailable when nothing can be written and committed."""
-        return self._write(prove_writable)
+        return self._write("check_write", prove_writable)
 
     def sealed_samples(self) -> Deferred[list[Sealed]]:
         """Return the newest sealed value of each kind that there is."""
-        return self._read(newest_sealed)
+        return self._read("sealed_samples", newest_sealed)
 
     def release_connections(self) -> None:
         """Close the connections: a process that forks must not share them with its child."""
@@ -175,24 +178,37 @@ class Store(
             except Exception:  # noqa: BLE001 - the commit is made, and those who wrote wait for its result
                 log.failure("after a commit")
 
-    def _read(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        def read(tx: Transaction) -> T:
-            return work(tx, *args, **kwargs)
+    def _read(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
+        return fail(self._closed) if self._closed else self._reader.run(self._database.read, self._timed(name, work))
 
-        return fail(self._closed) if self._closed else self._reader.run(self._database.read, read)
+    def _write(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
+        return fail(self._closed) if self._closed else self._writer.write(self._timed(name, work))
 
-    def _write(self, work: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        def write(tx: Transaction) -> T:
-            return work(tx, *args, **kwargs)
+    def _timed(self, name: str, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
+        """Return *work* so that it is logged by its name, without its values, when it takes long."""
 
-        return fail(self._closed) if self._closed else self._writer.write(write)
+        def timed(tx: Transaction) -> T:
+            began = monotonic()
+            try:
+                return work(tx)
+            finally:
+                seconds = monotonic() - began
+                if seconds >= self._settings.slow_seconds:
+                    log.warn("The database transaction {name} took {seconds:.1f} s.", name=name, seconds=seconds)
+
+        return timed
 
     def _require_quota(self, tx: Transaction, kind: str, owner_id: int | None) -> None:
         require_quota(tx, self._quotas, kind, owner_id)
 
 
 def open_store(
-    url: str, reactor: IThreadCaller | None = None, *, fsync: bool = True, quotas: Quotas | None = None
+    url: str,
+    reactor: IThreadCaller | None = None,
+    *,
+    fsync: bool = True,
+    quotas: Quotas | None = None,
+    settings: StoreSettings = DEFAULT_SETTINGS,
 ) -> Store:
     """The store of the database at *url*; an older schema is migrated first.  Blocks.
 
@@ -210,6 +226,7 @@ def open_store(
         if state is SchemaState.OLDER:
             migrate(url)
     if reactor is None:
-        return Store(url, ImmediatePool(), ImmediatePool(), fsync=fsync, quotas=quotas)
+        return Store(url, ImmediatePool(), ImmediatePool(), fsync=fsync, quotas=quotas, settings=settings)
     reads = WorkerPool("reads", reactor, READERS, queue=_WAITING_READS)
-    return Store(url, reads, WorkerPool("writes", reactor, 1, queue=1), fsync=fsync, quotas=quotas)
+    writes = WorkerPool("writes", reactor, 1, queue=1)
+    return Store(url, reads, writes, fsync=fsync, quotas=quotas, settings=settings)

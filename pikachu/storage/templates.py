@@ -7,8 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
-
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from pikachu.core.errors import EditConflict, NotFound
@@ -17,8 +15,16 @@ from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import CertificateTemplate
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import RequireQuota, StoreSection, insert_into, moment, row_id, storable
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.part import (
+    StoreSection,
+    insert_into,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    write_transaction,
+)
 from pikachu.storage.schema import templates
 
 _t: Final = templates.c
@@ -78,76 +84,66 @@ def _find(tx: Transaction, template_id: int) -> CertificateTemplate:
     return _record(row)
 
 
-def _add(tx: Transaction, template: CertificateTemplate, event: Event, now: datetime) -> CertificateTemplate:
-    identity = tx.insert(_insert, _values(replace(template, version=0), now, event, now))
-    write_event(tx, event, now)
-    return _find(tx, identity)
-
-
-def _change(
-    tx: Transaction, template: CertificateTemplate, event: Event, now: datetime, require_quota: RequireQuota
-) -> CertificateTemplate:
-    old = _find(tx, template.id)
-    if template.owner_id != old.owner_id:
-        require_quota(tx, "templates", template.owner_id)
-    values = _values(template, old.created_at, event, now)
-    of_version = {"b_id": template.id, "b_version": template.version}
-    if not tx.write(_update, {**of_version, **{f"v_{name}": value for name, value in values.items()}}):
-        raise EditConflict.of("certificate template", old.updated_by, old.updated_at)
-    write_event(tx, event, now)
-    return _find(tx, template.id)
-
-
-def _remove(tx: Transaction, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime) -> None:
-    event = decide(_find(tx, template_id))
-    tx.write(_delete, {"b_id": template_id})
-    write_event(tx, event, now)
-
-
-def _list(tx: Transaction, query: ListQuery) -> Page[CertificateTemplate]:
-    checked(query, ("usage", "profile_type"))
-    conditions = any_contains(query, _t.name, _t.profile_type, _t.origin)
-    if query.owner_id is not None:
-        conditions.append(or_(_t.owner_id == query.owner_id, _t.owner_id.is_(None)))
-    usage = one_of(query, "usage", tuple(_USAGES))
-    if usage is not None:
-        conditions.append(_USAGES[usage] == 1)
-    if "profile_type" in query.filters:
-        conditions.append(_t.profile_type == query.filters["profile_type"])
-    sorts = {
-        "id": _t.id,
-        "created_at": _t.id,
-        "name": _t.name,
-        "profile_type": _t.profile_type,
-        "origin": _t.origin,
-        "updated_at": _t.updated_at,
-    }
-    return page(tx, query, table_columns(templates), sorts, conditions, _record)
-
-
 class TemplateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ITemplateStore`."""
 
-    def template(self, template_id: int) -> Deferred[CertificateTemplate]:
+    @read_transaction
+    def template(self, tx: Transaction, template_id: int) -> CertificateTemplate:
         """The one of that id; NotFound."""
-        return self._read(_find, template_id)
+        return _find(tx, template_id)
 
-    def templates(self, query: ListQuery) -> Deferred[Page[CertificateTemplate]]:
+    @read_transaction
+    def templates(self, tx: Transaction, query: ListQuery) -> Page[CertificateTemplate]:
         """With *owner_id*: that owner's and those for everybody; filters ``usage``, ``profile_type``."""
-        return self._read(_list, query)
+        checked(query, ("usage", "profile_type"))
+        conditions = any_contains(query, _t.name, _t.profile_type, _t.origin)
+        if query.owner_id is not None:
+            conditions.append(or_(_t.owner_id == query.owner_id, _t.owner_id.is_(None)))
+        usage = one_of(query, "usage", tuple(_USAGES))
+        if usage is not None:
+            conditions.append(_USAGES[usage] == 1)
+        if "profile_type" in query.filters:
+            conditions.append(_t.profile_type == query.filters["profile_type"])
+        sorts = {
+            "id": _t.id,
+            "created_at": _t.id,
+            "name": _t.name,
+            "profile_type": _t.profile_type,
+            "origin": _t.origin,
+            "updated_at": _t.updated_at,
+        }
+        return page(tx, query, ListSource(table_columns(templates), sorts, _record), conditions)
 
-    def add_template(self, template: CertificateTemplate, event: Event, now: datetime) -> Deferred[CertificateTemplate]:
+    @write_transaction
+    def add_template(
+        self, tx: Transaction, template: CertificateTemplate, event: Event, now: datetime
+    ) -> CertificateTemplate:
         """Keep a new one, whatever its id, times and version say; QuotaExceeded."""
-        return self._add_within_quota("templates", template.owner_id, _add, template, event, now)
+        self._require_quota(tx, "templates", template.owner_id)
+        identity = tx.insert(_insert, _values(replace(template, version=0), now, event, now))
+        write_event(tx, event, now)
+        return _find(tx, identity)
 
+    @write_transaction
     def update_template(
-        self, template: CertificateTemplate, event: Event, now: datetime
-    ) -> Deferred[CertificateTemplate]:
+        self, tx: Transaction, template: CertificateTemplate, event: Event, now: datetime
+    ) -> CertificateTemplate:
         """Change the one of that id and version; NotFound, EditConflict, QuotaExceeded."""
-        return self._write(_change, template, event, now, self._require_quota)
+        old = _find(tx, template.id)
+        if template.owner_id != old.owner_id:
+            self._require_quota(tx, "templates", template.owner_id)
+        values = _values(template, old.created_at, event, now)
+        of_version = {"b_id": template.id, "b_version": template.version}
+        if not tx.write(_update, {**of_version, **{f"v_{name}": value for name, value in values.items()}}):
+            raise EditConflict.of("certificate template", old.updated_by, old.updated_at)
+        write_event(tx, event, now)
+        return _find(tx, template.id)
 
+    @write_transaction
     def delete_template(
-        self, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime
-    ) -> Deferred[None]:
+        self, tx: Transaction, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime
+    ) -> None:
         """Remove it; NotFound, and what *decide* raises."""
-        return self._write(_remove, template_id, decide, now)
+        event = decide(_find(tx, template_id))
+        tx.write(_delete, {"b_id": template_id})
+        write_event(tx, event, now)

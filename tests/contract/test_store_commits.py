@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
 import pytest
@@ -21,13 +22,14 @@ from alembic.script import ScriptDirectory
 
 import pikachu.storage.migrate as migrations
 from pikachu.core.concurrency import ImmediatePool
-from pikachu.core.errors import ConfigError, IssuanceFailed, Overloaded, StoreUnavailable
+from pikachu.core.errors import ConfigError, IssuanceFailed, NotFound, Overloaded, StoreUnavailable
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import RevocationReason, StatusChange
 from pikachu.core.model.lists import ListQuery
 from pikachu.storage.database import Batch, Database
 from pikachu.storage.migrate import HEAD, VERSIONS, SchemaState, migrate, schema_state
 from pikachu.storage.schema import metadata
+from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import Store, open_store
 from tests.support.databases import NOW, event, opened
 
@@ -220,11 +222,10 @@ def test_two_processes_write_by_turns(database_url: str) -> None:
         assert entries[1] == 60
 
 
-def test_locked_database_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_database_is_unavailable(tmp_path: Path) -> None:
     """Somebody else's transaction that does not end: 503, and all well afterwards."""
     path = tmp_path / "pikachu.db"
-    monkeypatch.setattr("pikachu.storage.database._BUSY_SECONDS", 0.1)
-    with opened(f"sqlite:///{path}") as db:
+    with opened(f"sqlite:///{path}", settings=StoreSettings(busy_seconds=0.1)) as db:
         other = sqlite3.connect(path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable) as caught:
@@ -349,3 +350,25 @@ def test_unreachable_server_is_one_line_without_the_password() -> None:
     assert "[DATABASE] url" in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_slow_transactions_are_logged(database_url: str) -> None:
+    """A transaction that takes long is logged by its method's name, without values; a quick one is not."""
+    for limit, expected in ((0.0, ["certificates", "add_event", "events"]), (60.0, [])):
+        with opened(database_url, settings=StoreSettings(slow_seconds=limit)) as db, capturedLogs() as logged:
+            db.get(db.store.certificates(ListQuery(q="secret text"), NOW))
+            db.get(db.store.add_event(event(), NOW))
+            db.get(db.store.events(ListQuery()))
+            lines = [str(formatEvent(entry)) for entry in logged if "seconds" in entry]
+        assert [line.split()[3] for line in lines] == expected
+        assert all(line.startswith("The database transaction ") and line.endswith(" s.") for line in lines)
+        assert not any("secret text" in str(entry) for entry in logged)
+
+
+def test_slow_failures_are_logged(tmp_path: Path) -> None:
+    """A transaction that fails is timed like one that succeeds."""
+    url = f"sqlite:///{tmp_path / 'pikachu.db'}"
+    with opened(url, settings=StoreSettings(slow_seconds=0)) as db, capturedLogs() as logged:
+        with pytest.raises(NotFound):
+            db.get(db.store.delete_key(7, lambda key, use: event(), NOW))
+        assert [entry["name"] for entry in logged if "seconds" in entry] == ["delete_key"]

@@ -27,6 +27,7 @@ from pikachu.core.model.people import (
 )
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.requests import NewCSR
+from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import open_store
 from pikachu.x509.crl import crl_entry
 from tests.support.databases import NOW, Opened, event, opened
@@ -108,10 +109,8 @@ def test_filters(db: Opened) -> None:
     assert names(db, q="Umlaut") == ["Ünïcode"]
 
 
-def test_many_matches_and_other_filters(db: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_matches_and_other_filters(database_url: str) -> None:
     """A list gives the same where every filter leaves many and it walks along its order."""
-    records = fill(db)
-    db.get(db.store.revoke(records[2].serial, NOW, HOLD, event("revoke")))
     queries = [
         ListQuery(limit=2, q=q, sort=sort, filters=filters, owner_id=owner, count=True)
         for q in (None, "device", "de")
@@ -121,7 +120,7 @@ def test_many_matches_and_other_filters(db: Opened, monkeypatch: pytest.MonkeyPa
         if sort != "-revoked_at" or filters.get("status") == "revoked"
     ]
 
-    def answers() -> list[tuple[list[int], int | None]]:
+    def answers(db: Opened) -> list[tuple[list[int], int | None]]:
         found = []
         for query in queries:
             page = db.get(db.store.certificates(query, NOW))
@@ -132,30 +131,34 @@ def test_many_matches_and_other_filters(db: Opened, monkeypatch: pytest.MonkeyPa
             found.append((ids, page.total))
         return found
 
-    expected = answers()
-    # No attempt finds a page, some find it, and all that begin so are looked at.
-    for few, beginning in ((0, 0), (3, 0), (0, 1000)):
-        monkeypatch.setattr("pikachu.storage.certificates._FEW", few)
-        monkeypatch.setattr("pikachu.storage.certificates._BEGINNING", beginning)
-        assert answers() == expected
+    with opened(database_url) as db:
+        records = fill(db)
+        db.get(db.store.revoke(records[2].serial, NOW, HOLD, event("revoke")))
+        expected = answers(db)
+    # No attempt finds a page, some find it, and all names that begin with the text are listed by id.
+    for few, alike in ((0, 0), (3, 0), (0, 1000)):
+        settings = StoreSettings(few_certificates=few, common_names=alike)
+        with opened(database_url, settings=settings) as db:
+            assert answers(db) == expected
 
 
-def test_text_that_many_hold(db: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_that_many_hold(database_url: str) -> None:
     """CRT-1: it is looked for at the beginning of all names, and elsewhere in the newest few thousand."""
-    fill(db)
-    first = db.issue("first", subject="CN=first,O=Acme Works")
-    for index in range(6):
-        db.issue(f"gate-{index}", subject=f"CN=gate-{index},O=Acme Works")
-    db.issue("Acme", subject="CN=Acme,O=Other")
-    assert len(names(db, q="acme wo")) == 7
-    monkeypatch.setattr("pikachu.storage.certificates._FEW", 4)
-    assert names(db, q="acme wo") == ["gate-2", "gate-3", "gate-4", "gate-5"]
-    assert names(db, q="acme wo", sort="-common_name", limit=2) == ["gate-5", "gate-4"]
-    assert names(db, q=f"{first.serial:x}"[:20]) == ["first"]
-    assert "Acme" in names(db, q="acme")
-    monkeypatch.setattr("pikachu.storage.certificates._BEGINNING", 3)
-    assert names(db, q="gate") == [f"gate-{index}" for index in range(6)]
-    assert names(db, q="gate", filters={"status": "expired"}) == []
+    with opened(database_url) as db:
+        fill(db)
+        first = db.issue("first", subject="CN=first,O=Acme Works")
+        for index in range(6):
+            db.issue(f"gate-{index}", subject=f"CN=gate-{index},O=Acme Works")
+        db.issue("Acme", subject="CN=Acme,O=Other")
+        assert len(names(db, q="acme wo")) == 7
+    with opened(database_url, settings=StoreSettings(few_certificates=4)) as db:
+        assert names(db, q="acme wo") == ["gate-2", "gate-3", "gate-4", "gate-5"]
+        assert names(db, q="acme wo", sort="-common_name", limit=2) == ["gate-5", "gate-4"]
+        assert names(db, q=f"{first.serial:x}"[:20]) == ["first"]
+        assert "Acme" in names(db, q="acme")
+    with opened(database_url, settings=StoreSettings(few_certificates=4, common_names=3)) as db:
+        assert names(db, q="gate") == [f"gate-{index}" for index in range(6)]
+        assert names(db, q="gate", filters={"status": "expired"}) == []
 
 
 def test_revoked_by_date(db: Opened) -> None:

@@ -11,8 +11,8 @@ from pikachu.core.model.counts import DAYS_AHEAD, Counts
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import AccountState, NewAccount, Role
-from pikachu.storage import audit, statistics
-from tests.support.databases import NOW, Opened, event
+from pikachu.storage.settings import StoreSettings
+from tests.support.databases import NOW, Opened, event, opened
 from tests.support.owners import add_owner
 
 DAY = timedelta(days=1)
@@ -37,24 +37,23 @@ def ends(counts: Counts) -> dict[int, int]:
     return {day: count for day, count in enumerate(counts.ending) if count}
 
 
-@pytest.mark.parametrize("few", [True, False])
-def test_counts(db: Opened, few: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_counts(database_url: str, few: int) -> None:
     """UI-3: by status and by day of their end; revoked beats expired, deleted ones are left out."""
-    if not few:
-        monkeypatch.setattr(statistics, "_is_few", lambda tx, owner_id: False)
-    fill(db)
-    every = db.get(db.store.count(None, NOW))
-    assert (every.valid, every.revoked, every.expired, every.total) == (8, 2, 1, 11)
-    assert ends(every) == {0: 1, 2: 1, 6: 1, 7: 1, 89: 1, 90: 1}
-    assert len(every.ending) == DAYS_AHEAD
-    first = db.get(db.store.count(1, NOW))
-    assert (first.valid, first.revoked, first.expired) == (7, 0, 1)
-    assert ends(first) == {0: 1, 6: 1, 7: 1, 89: 1, 90: 1}
-    second = db.get(db.store.count(2, NOW))
-    assert (second.valid, second.revoked, second.expired, ends(second)) == (0, 2, 0, {})
-    assert db.get(db.store.count(0, NOW)).total == 0
-    later = db.get(db.store.count(1, NOW + 8 * DAY))
-    assert (later.valid, later.expired) == (4, 4)
+    with opened(database_url, settings=StoreSettings(few_owned=few)) as db:
+        fill(db)
+        every = db.get(db.store.count(None, NOW))
+        assert (every.valid, every.revoked, every.expired, every.total) == (8, 2, 1, 11)
+        assert ends(every) == {0: 1, 2: 1, 6: 1, 7: 1, 89: 1, 90: 1}
+        assert len(every.ending) == DAYS_AHEAD
+        first = db.get(db.store.count(1, NOW))
+        assert (first.valid, first.revoked, first.expired) == (7, 0, 1)
+        assert ends(first) == {0: 1, 6: 1, 7: 1, 89: 1, 90: 1}
+        second = db.get(db.store.count(2, NOW))
+        assert (second.valid, second.revoked, second.expired, ends(second)) == (0, 2, 0, {})
+        assert db.get(db.store.count(0, NOW)).total == 0
+        later = db.get(db.store.count(1, NOW + 8 * DAY))
+        assert (later.valid, later.expired) == (4, 4)
 
 
 def test_ends_on_one_day(db: Opened) -> None:
@@ -158,31 +157,31 @@ def test_a_watcher_that_fails_harms_nobody(db: Opened) -> None:
 
 
 @pytest.mark.parametrize("few", [0, 2, 5000])
-def test_an_owners_events_of_a_kind(db: Opened, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_owners_events_of_a_kind(database_url: str, few: int) -> None:
     """AUD-1: filters give an owner's events whichever way they are found: by the owner, the kind or the name."""
-    monkeypatch.setattr(audit, "_FEW", few)
-    for type_, resource, name, owner_id in (
-        ("create", "policy", "a", 1),
-        ("create", "policy", "b", 2),
-        ("delete", "policy", "a", 1),
-        ("create", "key", "a", 1),
-        ("login", "user", "ann", 1),
-        ("create", "policy", "c", None),
-    ):
-        db.get(db.store.add_event(Event(type_, resource, name, "someone", owner_id=owner_id), NOW))
+    with opened(database_url, settings=StoreSettings(few_events=few)) as db:
+        for type_, resource, name, owner_id in (
+            ("create", "policy", "a", 1),
+            ("create", "policy", "b", 2),
+            ("delete", "policy", "a", 1),
+            ("create", "key", "a", 1),
+            ("login", "user", "ann", 1),
+            ("create", "policy", "c", None),
+        ):
+            db.get(db.store.add_event(Event(type_, resource, name, "someone", owner_id=owner_id), NOW))
 
-    def found(**filters: str) -> list[int]:
-        page = db.get(db.store.events(ListQuery(filters=filters, owner_id=1, count=True, sort="at")))
-        ids = [record.id for record in page.items]
-        assert page.total == len(ids)
-        return ids
+        def found(**filters: str) -> list[int]:
+            page = db.get(db.store.events(ListQuery(filters=filters, owner_id=1, count=True, sort="at")))
+            ids = [record.id for record in page.items]
+            assert page.total == len(ids)
+            return ids
 
-    assert found(resource_type="policy") == [1, 3]
-    assert found(resource_type="policy", type="create") == [1]
-    assert found(type="create") == [1, 4]
-    assert found(resource_type="!user") == [1, 3, 4]
-    assert found(resource_type="!user,policy") == [4]
-    assert found(resource_name="a") == [1, 3, 4]
-    assert found(resource_name="a", resource_type="key") == [4]
-    assert found(resource_type="user", resource_name="ann") == [5]
-    assert found(resource_type="template") == []
+        assert found(resource_type="policy") == [1, 3]
+        assert found(resource_type="policy", type="create") == [1]
+        assert found(type="create") == [1, 4]
+        assert found(resource_type="!user") == [1, 3, 4]
+        assert found(resource_type="!user,policy") == [4]
+        assert found(resource_name="a") == [1, 3, 4]
+        assert found(resource_name="a", resource_type="key") == [4]
+        assert found(resource_type="user", resource_name="ann") == [5]
+        assert found(resource_type="template") == []

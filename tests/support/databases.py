@@ -30,6 +30,7 @@ from pikachu.core.model.objects import Quotas
 from pikachu.core.model.requests import Intent, NewRequest
 from pikachu.storage.database import parse_url
 from pikachu.storage.migrate import migrate
+from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 from pikachu.storage.store import Store, open_store
 from tests.support.interop import missing, require
 from tests.support.owners import add_owner
@@ -166,11 +167,19 @@ def execute(url: str, *statements: str) -> None:
 
 
 @contextmanager
-def opened(url: str, *, threads: bool = False, fsync: bool = True, quotas: Quotas | None = None) -> Iterator[Opened]:
+def opened(
+    url: str,
+    *,
+    threads: bool = False,
+    fsync: bool = True,
+    quotas: Quotas | None = None,
+    settings: StoreSettings = DEFAULT_SETTINGS,
+) -> Iterator[Opened]:
     """The database at *url*, made when it is new."""
     migrate(url)
     calls = Calls()
-    one = Opened(open_store(url, calls if threads else None, fsync=fsync, quotas=quotas), url, calls)
+    store = open_store(url, calls if threads else None, fsync=fsync, quotas=quotas, settings=settings)
+    one = Opened(store, url, calls)
     try:
         yield one
     finally:
