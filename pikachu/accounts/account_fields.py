@@ -1,4 +1,4 @@
-"""The fields of accounts: what each may hold, and the version that they make up."""
+"""The fields of accounts: their permitted values, and the version that they form."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def checked_name(name: str, what: str, maximum: int) -> str:
 
 
 def check_local(account: Account, what: str = "password") -> None:
-    """Require that *what* of the account is kept here.
+    """Require that *what* of the account is stored here.
 
-    :raises Conflict: when it is kept in the directory.
+    :raises Conflict: when it is stored in the directory.
     """
     if account.source is not AccountSource.LOCAL:
         raise Conflict(f"the {what} of this account is kept in the directory; change it there")
 
 
 def version_of(account: Account) -> int:
-    """Return a number that is another one when an administrator has changed the account."""
+    """Return a number that changes whenever an administrator changes the account."""
     values = f"{account.email}\n{account.role}\n{account.state}".encode()
     return int.from_bytes(hashlib.sha256(values).digest()[:7])

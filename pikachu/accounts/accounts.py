@@ -1,31 +1,24 @@
-"""The rules about people: accounts, API tokens, challenge passwords.
+"""Accounts: registration, approval, roles, passwords, suspension and deletion (USR-1, USR-2, USR-4).
 
-Each change is written together with its audit event.  What somebody may not see is not found.
+Each change is committed together with its audit event.  An account that the actor may not see gives NotFound.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from twisted.logger import Logger
 
-from pikachu.accounts.account_fields import REGISTERED_NAME, check_local, checked_email, checked_name, version_of
+from pikachu.accounts.account_fields import REGISTERED_NAME, check_local, checked_email, version_of
 from pikachu.accounts.holdings import Holdings
-from pikachu.auth.authenticator import ACCOUNT_NAME, ROLE_SCOPES, new_challenge, new_token
-from pikachu.auth.owners import require_usable
+from pikachu.accounts.visibility import get_visible_account, require_visible_account
+from pikachu.auth.authenticator import ACCOUNT_NAME
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.permissions import (
-    get_visible,
-    is_admin,
-    require_scope,
-    require_visible,
-    require_whole_account,
-    scope_to_owner,
-)
+from pikachu.auth.permissions import is_admin, require_scope, require_whole_account
 from pikachu.auth.rate_limit import Quota, address_key
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -36,71 +29,50 @@ from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import OwnerRevocation
-from pikachu.core.model.people import (
-    Account,
-    AccountState,
-    ChallengePassword,
-    NewAccount,
-    NewChallengePassword,
-    NewToken,
-    Principal,
-    PrincipalKind,
-    Role,
-    Scope,
-    Token,
-)
-from pikachu.core.model.times import rfc3339, utc
-from pikachu.core.sealing import Sealer
+from pikachu.core.model.people import Account, AccountState, NewAccount, Principal, PrincipalKind, Role, Scope
+from pikachu.core.model.times import utc
 
 log = Logger()
 
-MAXIMUM_TOKEN_DAYS: Final = 3650
-#: How many accounts may be registered from one address within an hour.
+#: Maximum number of registrations from one address within an hour.
 REGISTRATIONS: Final = 10
-MAXIMUM_CHALLENGE_VALIDITY: Final = timedelta(days=366)
 _STATE_EVENTS: Final = MappingProxyType(
     {AccountState.ACTIVE: "activated", AccountState.PENDING: "deactivated", AccountState.SUSPENDED: "suspend"}
 )
-#: Rows that one transaction deletes.
-_CHALLENGES_AT_ONCE: Final = 500
+#: Challenge passwords that one transaction deletes.
+_DELETION_BATCH: Final = 500
 Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
-_NO_ACCOUNT: Final = "there is no such account"
-_CHALLENGE: Final = "challenge password"
 
 
 @dataclass(frozen=True, slots=True)
 class AccountSettings:
     """The configured settings of accounts.
 
-    :param auto_approve: whether who registers may log in at once.
-    :param token_days: how long a token lives for which nobody said it.
+    :param auto_approve: a registered account is active at once.
     """
 
     password_min_length: int = 6
     auto_approve: bool = False
-    challenge_validity: timedelta = timedelta(minutes=60)
-    token_days: int = 365
 
 
 class Accounts:
-    """Everything that people do with accounts and with what is theirs.
+    """Reads and changes accounts.
 
-    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do
-    not reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope are
+    insufficient, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
     """
 
     def __init__(
         self,
+        *,
         store: IStore,
         hasher: PasswordHasher,
-        sealer: Sealer,
         clock: IClock,
         settings: AccountSettings,
         holdings: Holdings,
     ) -> None:
         self._store = store
         self._hasher = hasher
-        self._sealer = sealer
         self._clock = clock
         self._settings = settings
         self._holdings = holdings
@@ -112,7 +84,7 @@ class Accounts:
     async def add_user(
         self, actor: Principal, username: str, email: str, role: Role, state: AccountState, password: str
     ) -> Account:
-        """A new local account; admins only.
+        """Add a local account; admins only.
 
         Fails with MalformedRequest, PolicyViolation (password), and Conflict when the name is taken.
         """
@@ -127,7 +99,7 @@ class Accounts:
 
     @uncancelled
     async def register(self, username: str, email: str, password: str, confirmation: str, address: str) -> Account:
-        """Somebody makes an account for themself (USR-2); it waits for an admin unless approval is automatic.
+        """Register an account (USR-2); it is pending until an admin approves it, unless approval is automatic.
 
         Fails with MalformedRequest, PolicyViolation (password), with RateLimited after many from one address, and with
         Conflict when the name is taken.
@@ -137,7 +109,7 @@ class Accounts:
         if password != confirmation:
             raise MalformedRequest("the two passwords differ; type the same one twice")
         email = self._checked(email, password)
-        # What is counted here tells which names are taken, and costs a password's hash.
+        # Each counted attempt reveals whether a name is taken, and costs the hash of a password.
         self._registrations.take(address_key(address))
         state = AccountState.ACTIVE if self._settings.auto_approve else AccountState.PENDING
         actor = Principal(PrincipalKind.ANONYMOUS, username, address=address)
@@ -167,33 +139,33 @@ class Accounts:
 
     @uncancelled
     async def account(self, actor: Principal, account_id: int) -> Account:
-        """One's own account, or any for admins.  Fails with NotFound."""
+        """Return one's own account, or any for admins.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
-        return await self._visible_account(actor, account_id)
+        return await get_visible_account(actor, self._store, account_id)
 
     @uncancelled
     async def find(self, actor: Principal, username: str) -> Account:
-        """The account of that name; admins only.  Fails with NotFound."""
+        """Return the account of that name; admins only.  Fails with NotFound."""
         require_scope(actor, Scope.ADMIN)
-        found = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
-        if found is None:
+        account = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
+        if account is None:
             raise NotFound("there is no account of that name")
-        return found
+        return account
 
     @uncancelled
     async def list_accounts(self, actor: Principal, query: ListQuery) -> Page[Account]:
-        """All accounts; admins only."""
+        """Return a page of all accounts; admins only."""
         require_scope(actor, Scope.ADMIN)
         return await self._store.accounts(replace(query, owner_id=None))
 
     @uncancelled
     async def approve(self, actor: Principal, account_id: int) -> Account:
-        """Pending → active; admins only.  Fails with NotFound, and Conflict when it is not pending."""
+        """Activate a pending account; admins only.  Fails with NotFound, and Conflict when it is not pending."""
         return await self._activate(actor, account_id, AccountState.PENDING)
 
     @uncancelled
     async def activate(self, actor: Principal, account_id: int) -> Account:
-        """Suspended → active; admins only.  Fails with NotFound, and Conflict when it is not suspended."""
+        """Activate a suspended account; admins only.  Fails with NotFound, and Conflict when it is not suspended."""
         return await self._activate(actor, account_id, AccountState.SUSPENDED)
 
     async def _activate(self, actor: Principal, account_id: int, expected: AccountState) -> Account:
@@ -207,19 +179,21 @@ class Accounts:
 
     @uncancelled
     async def valid_certificates(self, actor: Principal, account_id: int) -> int:
-        """How many valid certificates one's own account holds, or any for admins: exact to 10,000; 10,001 means more.
+        """Return how many valid certificates an account holds: exact to 10,000; 10,001 means more.
+
+        Other accounts than one's own are for admins only.
 
         Fails with NotFound.
         """
         if not is_admin(actor):
             require_scope(actor, Scope.READ)
-        return await self._holdings.count((await self._visible_account(actor, account_id)).id)
+        return await self._holdings.count((await get_visible_account(actor, self._store, account_id)).id)
 
     @uncancelled
     async def suspend(self, actor: Principal, account_id: int, revoke: RevocationReason | None = None) -> Account:
-        """The account can't be used, and its sessions and tokens end; admins only, never for themself.
+        """Suspend an account and end its sessions and tokens; admins only, never for themself.
 
-        :param revoke: the reason with which the valid certificates that it holds are revoked; ``None``: they are not.
+        :param revoke: reason for revoking the valid certificates that it holds; ``None``: don't revoke them.
 
         Fails with NotFound, and Conflict for oneself and for the last active admin.
         """
@@ -230,9 +204,9 @@ class Accounts:
 
     @uncancelled
     async def deactivate(self, actor: Principal, account_id: int) -> Account:
-        """The account waits for approval again, and its sessions and tokens end; admins only, never for themself.
+        """Make an account pending again and end its sessions and tokens; admins only, never for themself.
 
-        Fails with NotFound, and Conflict for oneself, for the last active admin, and when it waits already.
+        Fails with NotFound, and Conflict for oneself, for the last active admin, and when it is pending already.
         """
 
         def decide(account: Account) -> tuple[Account, Event]:
@@ -245,7 +219,7 @@ class Accounts:
 
     @uncancelled
     async def change_role(self, actor: Principal, account_id: int, role: Role) -> Account:
-        """Admins only.  Fails with NotFound, and Conflict when no active admin would remain."""
+        """Change the role; admins only.  Fails with NotFound, and Conflict when no active admin would remain."""
 
         def decide(account: Account) -> tuple[Account, Event]:
             event = _user_event(
@@ -268,10 +242,10 @@ class Accounts:
         revoke: RevocationReason | None = None,
         expected: Versions = None,
     ) -> Account:
-        """Change several things at once, or nothing; admins only.  ``None`` leaves a thing as it is.
+        """Change several fields in one transaction; admins only.  ``None`` leaves a field as it is.
 
-        :param revoke: as in :meth:`suspend`, for an account that is not active then.
-        :param expected: of :func:`version_of`.
+        :param revoke: as in :meth:`suspend`, where the new state is not active.
+        :param expected: versions (:func:`version_of`) that may be replaced.
 
         Fails with NotFound, MalformedRequest, EditConflict, and Conflict as :meth:`suspend` and :meth:`change_role` do.
         """
@@ -281,20 +255,20 @@ class Accounts:
             changed = replace(
                 account, email=new_email or account.email, role=role or account.role, state=state or account.state
             )
-            named = {
+            changes = {
                 name: {"before": str(getattr(account, name)), "after": str(getattr(changed, name))}
                 for name in ("email", "role", "state")
                 if getattr(account, name) != getattr(changed, name)
             }
-            if not named:
+            if not changes:
                 return account, None
             type_ = "update"
-            if "state" in named:
+            if "state" in changes:
                 _check_not_oneself(actor, account, changed.state)
                 type_ = _STATE_EVENTS[changed.state]
-            elif "role" in named:
+            elif "role" in changes:
                 type_ = "role change"
-            return changed, _user_event(actor, type_, account.username, account.id, **named)
+            return changed, _user_event(actor, type_, account.username, account.id, **changes)
 
         require_scope(actor, Scope.ADMIN)
         if state is AccountState.DELETED:
@@ -304,7 +278,7 @@ class Accounts:
 
     @uncancelled
     async def change_email(self, actor: Principal, email: str) -> Account:
-        """Another e-mail address for oneself.  Fails with MalformedRequest, and Conflict for one of the directory."""
+        """Change one's own e-mail address.  Fails with MalformedRequest, and Conflict for one of the directory."""
 
         def decide(account: Account) -> tuple[Account, Event | None]:
             check_local(account, "e-mail address")
@@ -320,7 +294,7 @@ class Accounts:
 
     @uncancelled
     async def reset_password(self, actor: Principal, account_id: int, password: str) -> Account:
-        """A new password for a local account; admins only.
+        """Set the password of a local account; admins only.
 
         Fails with NotFound, PolicyViolation, and Conflict for an account of the directory.
         """
@@ -329,14 +303,14 @@ class Accounts:
 
     @uncancelled
     async def change_password(self, actor: Principal, password: str) -> Account:
-        """A new password for oneself, after ``Authenticator.confirm`` has checked the present one.
+        """Set one's own password, after ``Authenticator.confirm`` has checked the present one.
 
         Fails with PolicyViolation, and Conflict for an account of the directory.
         """
         return await self._set_password(actor, require_whole_account(actor), password)
 
     async def _set_password(self, actor: Principal, account_id: int, password: str) -> Account:
-        account = await self._visible_account(actor, account_id)
+        account = await get_visible_account(actor, self._store, account_id)
         check_local(account)
         self._check_password(password)
         password_hash = await self._hasher.hash(password)
@@ -357,10 +331,10 @@ class Accounts:
         *,
         expected: Versions = None,
     ) -> None:
-        """Delete an account: its password, sessions, tokens, bound certificates and e-mail address are erased at once.
+        """Delete an account and erase its password, sessions, tokens, bound certificates and e-mail address.
 
-        It stays the owner of its certificates, keys and CSRs, none of which authenticates anybody any more, and its
-        name is free.  Admins only, never for themself.
+        It stays the owner of its certificates, keys and CSRs, none of which authenticates any more, and its name
+        becomes available.  Admins only, never for themself.
 
         :param revoke: as in :meth:`suspend`.
         :param expected: as in :meth:`update`.
@@ -376,18 +350,19 @@ class Accounts:
             return _user_event(actor, "delete", account.username, account.id, role=account.role.value)
 
         require_scope(actor, Scope.ADMIN)
-        order = _revocation(actor, account_id, revoke)
-        await self._store.delete_account(account_id, decide, self._now(), order)
+        revocation = _revocation(actor, account_id, revoke)
+        await self._store.delete_account(account_id, decide, self._now(), revocation)
         await self._forget_challenges(account_id)
-        if order is not None:
-            await self._holdings.revoke(order)
+        if revocation is not None:
+            await self._holdings.revoke(revocation)
 
     async def _forget_challenges(self, account_id: int) -> None:
-        """Clear what a deleted account had ready for devices: nothing of it is accepted, so a failure may wait until
-        the passwords expire.
+        """Delete the unused challenge passwords of a deleted account.
+
+        They are refused already, so after a failure they may stay until they expire.
         """
         try:
-            while await self._store.delete_unused_challenges(account_id, _CHALLENGES_AT_ONCE) == _CHALLENGES_AT_ONCE:
+            while await self._store.delete_unused_challenges(account_id, _DELETION_BATCH) == _DELETION_BATCH:
                 pass
         except Unavailable as error:
             log.warn("Challenge passwords of a deleted account were left: {error}", error=error.public)
@@ -395,174 +370,16 @@ class Accounts:
     async def _change(
         self, actor: Principal, account_id: int, decide: Decide, revoke: RevocationReason | None = None
     ) -> Account:
-        """Decide in the transaction that writes, so that what others change meanwhile is neither missed nor undone."""
-        if account_id != actor.owner_id and not is_admin(actor):
-            raise NotFound(_NO_ACCOUNT)
-        order = _revocation(actor, account_id, revoke)
-        account = await self._store.change_account(account_id, decide, self._now(), order)
-        if order is not None:
-            await self._holdings.revoke(order)
+        """Decide in the writing transaction, so that no concurrent change is missed or undone."""
+        require_visible_account(actor, account_id)
+        revocation = _revocation(actor, account_id, revoke)
+        account = await self._store.change_account(account_id, decide, self._now(), revocation)
+        if revocation is not None:
+            await self._holdings.revoke(revocation)
         return account
-
-    async def _visible_account(self, actor: Principal, account_id: int) -> Account:
-        if account_id == actor.owner_id or is_admin(actor):
-            return await self._store.account(account_id)
-        raise NotFound(_NO_ACCOUNT)
-
-    # --- tokens --------------------------------------------------------------------------
-
-    @uncancelled
-    async def create_token(
-        self,
-        actor: Principal,
-        account_id: int,
-        name: str,
-        scopes: frozenset[Scope] | None = None,
-        days: int | None = None,
-    ) -> tuple[Token, str]:
-        """A token for one's own account, or any for admins, and its text, which is nowhere kept.
-
-        :param scopes: ``None``: all that the account's role has.
-        :param days: 1 to 3650; ``None``: as the settings say.
-
-        Fails with NotFound, MalformedRequest, NotAuthorized (a restricted token makes no tokens), and Conflict when
-        the account has a token of that name.
-        """
-        if account_id != require_whole_account(actor) and not is_admin(actor):
-            raise NotFound(_NO_ACCOUNT)
-        name = checked_name(name, "a token's name", 64)
-        lifetime = self._settings.token_days if days is None else days
-        if not 1 <= lifetime <= MAXIMUM_TOKEN_DAYS:
-            raise MalformedRequest(f"a token lives 1 to {MAXIMUM_TOKEN_DAYS} days")
-        account = await self._store.account(account_id)
-        require_usable(account, "tokens")
-        possible = ROLE_SCOPES[account.role]
-        granted = possible if scopes is None else scopes
-        if not granted or not granted <= possible:
-            choices = ", ".join(scope for scope in Scope if scope in possible)
-            raise MalformedRequest(f"the scopes of this account's tokens are one or more of {choices}")
-        text, digest = new_token()
-        now = self._now()
-        expires_at = now + timedelta(days=lifetime)
-        event = event_by(
-            actor, "create", "token", name, account_id, scopes=sorted(granted), expires_at=rfc3339(expires_at)
-        )
-        return await self._store.add_token(NewToken(account_id, name, digest, granted, expires_at), event, now), text
-
-    @uncancelled
-    async def list_tokens(self, actor: Principal, query: ListQuery) -> Page[Token]:
-        """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.tokens(scope_to_owner(actor, query))
-
-    @uncancelled
-    async def token(self, actor: Principal, token_id: int) -> Token:
-        """One of one's own, or any for admins; never its text.  Fails with NotFound."""
-        own = _own_id(actor, Scope.READ)
-        found = await self._store.token(token_id)
-        if found.account_id != own and not is_admin(actor):
-            raise NotFound("there is no such token")
-        return found
-
-    @uncancelled
-    async def revoke_token(self, actor: Principal, token_id: int) -> None:
-        """The token ends; one's own, or any for admins.  Fails with NotFound."""
-
-        def decide(token: Token) -> Event:
-            if token.account_id != own and not is_admin(actor):
-                raise NotFound("there is no such token")
-            return event_by(actor, "delete", "token", token.name, token.account_id)
-
-        own = require_whole_account(actor)
-        await self._store.delete_token(token_id, decide, self._now())
-
-    # --- challenge passwords -------------------------------------------------------------
-
-    @uncancelled
-    async def create_challenge(
-        self, actor: Principal, owner_id: int | None = None, validity: timedelta | None = None
-    ) -> tuple[ChallengePassword, str]:
-        """A one-time password (CHP-1) and its text: 128 random bits as 32 upper-case hexadecimal digits.
-
-        :param owner_id: who owns what is enrolled with it; ``None``: the actor.  Others for admins only.
-        :param validity: one second to 366 days; ``None``: as the settings say.
-
-        Fails with NotFound, MalformedRequest, and Conflict when the owner is not active.
-        """
-        require_scope(actor, Scope.ENROLL)
-        owner_id = actor.owner_id if owner_id is None else owner_id
-        lifetime = self._settings.challenge_validity if validity is None else validity
-        if not timedelta(seconds=1) <= lifetime <= MAXIMUM_CHALLENGE_VALIDITY:
-            raise MalformedRequest("a challenge password is valid for one second to 366 days")
-        if owner_id is not None:
-            require_usable(await self._visible_account(actor, owner_id), "challenge passwords")
-        text, lookup = new_challenge(self._sealer)
-        prefix, now = text[:8], self._now()
-        sealed = self._sealer.seal("challenge", text.encode())
-        expires_at = now + lifetime
-        event = event_by(actor, "create", _CHALLENGE, prefix, owner_id, expires_at=rfc3339(expires_at))
-        return await self._store.add_challenge(
-            NewChallengePassword(lookup, prefix, sealed, owner_id, expires_at), event, now
-        ), text
-
-    @uncancelled
-    async def reveal_challenge(self, actor: Principal, challenge_id: int) -> str:
-        """Its text, for its owner and admins; that somebody else looked is recorded.  Fails with NotFound."""
-        challenge = await self._visible_challenge(actor, challenge_id, Scope.ENROLL)
-        text = self._sealer.open("challenge", challenge.sealed).decode()
-        if challenge.owner_id != actor.owner_id:
-            event = event_by(actor, "view", _CHALLENGE, challenge.prefix, challenge.owner_id)
-            await self._store.add_event(event, self._now())
-        return text
-
-    @uncancelled
-    async def challenge(self, actor: Principal, challenge_id: int) -> ChallengePassword:
-        """One of one's own, or any for admins.  Fails with NotFound."""
-        return await self._visible_challenge(actor, challenge_id, Scope.READ)
-
-    @uncancelled
-    async def list_challenges(self, actor: Principal, query: ListQuery) -> Page[ChallengePassword]:
-        """One's own; for admins those of ``query.owner_id``, or all."""
-        return await self._store.challenges(scope_to_owner(actor, query), self._now())
-
-    @uncancelled
-    async def delete_challenge(self, actor: Principal, challenge_id: int) -> None:
-        """Fails with NotFound, and Conflict while a request holds it."""
-
-        def decide(challenge: ChallengePassword) -> Event:
-            require_visible(actor, challenge, _CHALLENGE)
-            if challenge.reserved_by is not None and challenge.consumed_at is None:
-                raise Conflict("a request that waits holds this challenge password; reject the request first")
-            return event_by(actor, "delete", _CHALLENGE, challenge.prefix, challenge.owner_id)
-
-        require_scope(actor, Scope.ENROLL)
-        await self._store.delete_challenge(challenge_id, decide, self._now())
-
-    @uncancelled
-    async def delete_expired_challenges(self, actor: Principal, *, everybody: bool = False) -> int:
-        """Delete one's own that have expired, or with *everybody* (admins only) all; how many."""
-        if everybody:
-            require_scope(actor, Scope.ADMIN)
-            owner_id = None
-        else:
-            owner_id = _own_id(actor, Scope.ENROLL)
-        event = event_by(actor, "delete", _CHALLENGE, "all expired", owner_id)
-        return await self._store.delete_expired_challenges(owner_id, event, self._now())
-
-    async def _visible_challenge(self, actor: Principal, challenge_id: int, scope: Scope) -> ChallengePassword:
-        require_scope(actor, scope)
-        return await get_visible(actor, self._store.challenge(challenge_id), _CHALLENGE)
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
-
-
-# --- who may ---------------------------------------------------------------------------------
-
-
-def _own_id(actor: Principal, scope: Scope) -> int:
-    require_scope(actor, scope)
-    # No account has the id 0, and the program itself owns nothing.
-    return actor.owner_id or 0
 
 
 def _check_not_oneself(actor: Principal, account: Account, state: AccountState) -> None:
@@ -578,9 +395,6 @@ def _with_state(actor: Principal, account: Account, state: AccountState) -> tupl
 
 def _revocation(actor: Principal, account_id: int, reason: RevocationReason | None) -> OwnerRevocation | None:
     return None if reason is None else OwnerRevocation(account_id, reason, actor.name, actor.owner_id)
-
-
-# --- what is recorded ------------------------------------------------------------------------
 
 
 def _user_event(actor: Principal, type_: str, username: str, account_id: int | None, **details: object) -> Event:

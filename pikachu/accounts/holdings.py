@@ -1,4 +1,4 @@
-"""Revokes what an account holds when the account is suspended or deleted."""
+"""Revocation of the certificates of an account that is suspended or deleted."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from pikachu.core.model.people import Principal, PrincipalKind
 
 log = Logger()
 
-#: Certificates that are revoked at a time, each in a transaction of its own; so many are waited for.
+#: Certificates that are revoked concurrently, each in its own transaction; up to this number, the caller waits.
 BATCH: Final = 64
-#: Delay before an order that failed is tried again, in seconds.
+#: Delay before a failed order is retried, in seconds.
 RETRY_SECONDS: Final = 30.0
 
 
 class Holdings:
     """The valid certificates of accounts.
 
-    An order to revoke them is stored with what it follows from, and forgotten when it is carried out.
+    An order to revoke them is stored in the transaction of the suspension or deletion, and deleted when done.
     """
 
-    def __init__(self, store: IStore, authority: CertificateAuthority, clock: IClock) -> None:
+    def __init__(self, *, store: IStore, authority: CertificateAuthority, clock: IClock) -> None:
         self._store = store
         self._authority = authority
         self._clock = clock
         self._stopping = False
-        self._under_way: list[Deferred[None]] = []
+        self._running: list[Deferred[None]] = []
         self._retries: list[IDelayedCall] = []
 
     async def count(self, account_id: int) -> int:
@@ -46,7 +46,7 @@ class Holdings:
     async def revoke(self, order: OwnerRevocation) -> None:
         """Carry out a stored order: at once when the account holds few certificates, else in the background.
 
-        A failure is logged and tried again, so that what the order follows from is done all the same.
+        A failure is logged and retried: it does not fail the suspension or deletion.
         """
         few = await self.count(order.account_id) <= BATCH
         done = self._begin(order)
@@ -55,23 +55,23 @@ class Holdings:
 
     @uncancelled
     async def resume(self) -> None:
-        """Go on with the orders that an earlier run of the server has left."""
+        """Resume the orders that an earlier run of the server left."""
         for order in await self._store.owner_revocations():
             self._begin(order)
 
     @uncancelled
     async def stop(self) -> None:
-        """Begin nothing more, and wait for what is being written; the next start goes on with the rest."""
+        """Start nothing more, and wait for writes in progress; the next start resumes the rest."""
         self._stopping = True
         for retry in self._retries:
             if retry.active():
                 retry.cancel()
-        await DeferredList(self._under_way)
+        await DeferredList(self._running)
 
     def _begin(self, order: OwnerRevocation) -> Deferred[None]:
-        self._under_way = [one for one in self._under_way if not one.called]
+        self._running = [one for one in self._running if not one.called]
         done = start(self._carry_out(order)).addErrback(self._failed, order)
-        self._under_way.append(done)
+        self._running.append(done)
         return done
 
     def _failed(self, failure: Failure, order: OwnerRevocation) -> None:
@@ -86,24 +86,24 @@ class Holdings:
 
     async def _carry_out(self, order: OwnerRevocation) -> None:
         actor = Principal(PrincipalKind.ACCOUNT, order.actor, owner_id=order.actor_id)
-        # What is being signed first: it is a certificate by the time that the certificates have been looked through,
-        # or its serial is revoked before it is one.
+        # Certificates that are being signed come first: each is listed below once it is stored, or its serial is
+        # revoked before that.
         await self._revoke(await self._store.intended_serials(order.account_id), order, actor)
         after = revoked = 0
         while not self._stopping:
-            found = await self._store.valid_serials(order.account_id, self._authority.now(), after, BATCH)
-            await self._revoke([serial for _, serial in found], order, actor)
-            revoked += len(found)
-            if len(found) < BATCH:
+            rows = await self._store.valid_serials(order.account_id, self._authority.now(), after, BATCH)
+            await self._revoke([serial for _, serial in rows], order, actor)
+            revoked += len(rows)
+            if len(rows) < BATCH:
                 await self._store.end_owner_revocation(order.account_id)
                 log.info("Revoked {count} certificates of account {account}", count=revoked, account=order.account_id)
                 return
-            after = found[-1][0]
+            after = rows[-1][0]
 
     async def _revoke(self, serials: list[int], order: OwnerRevocation, actor: Principal) -> None:
-        """Revoke each in a transaction of its own; those that wait together are committed together."""
+        """Revoke each in its own transaction; concurrent ones are committed together."""
         revoking = [self._authority.revoke(serial, order.reason, actor) for serial in serials]
         for _, result in await DeferredList(revoking, consumeErrors=True):
-            # One that was deleted from the lists meanwhile is nothing that can be revoked.
+            # A certificate that was deleted meanwhile can't be revoked.
             if isinstance(result, Failure) and not result.check(UnknownSerial):
                 result.raiseException()

@@ -1,8 +1,7 @@
-"""The rules about being signed in (USR-3): how sessions begin, how long they last, what ends them.
+"""Sign-in sessions (USR-3): their beginning, duration and end, and the client certificates bound to accounts.
 
-The browser holds 256 random bits; the database their digest.  A session ends when its user was not seen for
-``max_idle_time``, twelve hours after it began, by a log-out, and at once when the account is suspended or deleted or
-its password changes.
+The browser stores 256 random bits; the database their digest.  A session ends after ``max_idle_time`` without activity,
+twelve hours after it began, at sign-out, and at once when the account is suspended or deleted or its password changes.
 """
 
 from __future__ import annotations
@@ -33,16 +32,18 @@ from pikachu.core.sealing import Sealer
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, Certificate
 from pikachu.x509.names import parse_name
 
-#: However busy, a session lasts no longer than this.
+#: Maximum duration of a session, even of an active one.
 MAXIMUM_AGE: Final = timedelta(hours=12)
-#: How long a password that was asked for again is remembered.
+#: How long a repeated password confirmation is valid.
 CONFIRMED: Final = timedelta(minutes=5)
-#: Client certificates that sign in one account.
+#: Maximum number of client certificates bound to one account.
 MAXIMUM_CERTIFICATES: Final = 20
-_SEEN_EVERY: Final = timedelta(seconds=15)
+#: Minimum time between two writes of a session's last activity.
+_TOUCH_INTERVAL: Final = timedelta(seconds=15)
 _SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
 _MAXIMUM_AGENT: Final = 200
-_AT_ONCE: Final = 200
+#: Idle sessions that one transaction ends.
+_BATCH: Final = 200
 
 
 class Sessions:
@@ -54,7 +55,7 @@ class Sessions:
     """
 
     def __init__(
-        self, store: IStore, authenticator: Authenticator, sealer: Sealer, clock: IClock, maximum_idle: int
+        self, *, store: IStore, authenticator: Authenticator, sealer: Sealer, clock: IClock, maximum_idle: int
     ) -> None:
         self._store = store
         self._authenticator = authenticator
@@ -66,7 +67,7 @@ class Sessions:
 
     @uncancelled
     async def login(self, username: str, password: str, address: str, agent: str) -> tuple[Session, str]:
-        """A new session of the active account of that name and password, and its secret.
+        """Begin a session of the active account of that name and password; return it and its secret.
 
         Fails as ``Authenticator.basic`` does: in one way for every cause; and with Conflict when the account was
         suspended or given another password meanwhile.
@@ -78,9 +79,9 @@ class Sessions:
     async def login_by_certificate(
         self, der: bytes, address: str, agent: str, intermediates: tuple[bytes, ...] = ()
     ) -> tuple[Session, str]:
-        """A new session of the account that the TLS client certificate *der* was bound to.
+        """Begin a session of the account that the TLS client certificate *der* is bound to.
 
-        Fails with NotAuthorized for a certificate that is not valid here, or signs in nobody, and with RateLimited.
+        Fails with NotAuthorized for a certificate that is not valid here or not bound, and with RateLimited.
         """
         account = await self._authenticator.verified_certificate(der, address, intermediates)
         return await self._begin(account, address, agent, "client certificate")
@@ -88,7 +89,7 @@ class Sessions:
     async def _begin(
         self, account: Account, address: str, agent: str, by: str, *, confirmed: bool = False
     ) -> tuple[Session, str]:
-        # To sign in is not yet to ask for what shows secrets: the first such page asks for the password (CFG-11).
+        # A sign-in is no confirmation: the first page that shows secrets asks for the password (CFG-11).
         secret = secrets.token_urlsafe(32)
         event = _event("login", account, account_principal(account, address), by=by)
         session = await self._store.add_session(
@@ -98,23 +99,23 @@ class Sessions:
 
     @uncancelled
     async def renew(self, account: Account, address: str, agent: str) -> tuple[Session, str]:
-        """A new session for who has just changed the own password, which ended all others."""
+        """Begin a session after a user changed their own password, which ended all others."""
         return await self._begin(account, address, agent, "password", confirmed=True)
 
-    # --- going on -------------------------------------------------------------------------
+    # --- lookup ---------------------------------------------------------------------------
 
     @uncancelled
     async def find(self, secret: str, *, seen: bool = True) -> tuple[Session, Account] | None:
-        """The session of that secret and its account, as long as both last.
+        """Return the session of that secret and its account, or None when it has ended or the account may not act.
 
-        :param seen: its user is there, so that it goes on; a script that asks by itself does not show that.
+        :param seen: the request counts as activity; a background request of a script does not.
         """
         if not _SECRET.fullmatch(secret):
             return None
-        found = await self._store.session_by_digest(_digest(secret))
-        if found is None:
+        row = await self._store.session_by_digest(_digest(secret))
+        if row is None:
             return None
-        session, account = found
+        session, account = row
         now = self._now()
         if not self._lasts(session, now):
             try:
@@ -125,14 +126,14 @@ class Sessions:
             return None
         if not may_act(account):
             return None
-        if seen and abs(now - session.last_seen_at) >= _SEEN_EVERY:
+        if seen and abs(now - session.last_seen_at) >= _TOUCH_INTERVAL:
             await self._store.touch_session(session.id, now)
             session = replace(session, last_seen_at=now)
         return session, account
 
     @uncancelled
     async def still(self, session: Session) -> Account | None:
-        """The account of a session that still lasts; nobody is marked as seen."""
+        """Return the account of a session that has not ended, without counting as activity."""
         now = self._now()
         for one in await self._store.sessions_of(session.account_id):
             if one.id == session.id and self._lasts(one, now):
@@ -152,12 +153,12 @@ class Sessions:
     # --- the password again ---------------------------------------------------------------
 
     def is_confirmed(self, session: Session) -> bool:
-        """Whether the password was asked for within the last five minutes."""
+        """Return whether the password was confirmed within the last five minutes."""
         return session.confirmed_at is not None and _is_within(session.confirmed_at, CONFIRMED, self._now())
 
     @uncancelled
     async def confirm(self, actor: Principal, session: Session, password: str) -> None:
-        """Ask for the password again.  Fails as ``Authenticator.confirm`` does."""
+        """Confirm the password again.  Fails as ``Authenticator.confirm`` does."""
         await self._authenticator.confirm(actor, password)
         await self._store.confirm_session(session.id, self._now())
 
@@ -165,7 +166,7 @@ class Sessions:
 
     @uncancelled
     async def logout(self, session: Session, account: Account) -> None:
-        """The session ends; nothing, when it has ended already."""
+        """End the session, unless it has ended already."""
         event = _event("logout", account, account_principal(account, session.address))
         try:
             await self._store.end_session(session.id, event, self._now())
@@ -174,7 +175,7 @@ class Sessions:
 
     @uncancelled
     async def of_account(self, actor: Principal, account_id: int) -> list[Session]:
-        """One's own sessions that last, newest first, or anybody's for admins.  Fails with NotFound."""
+        """Return one's own active sessions, newest first, or any account's for admins.  Fails with NotFound."""
         self._require_own(actor, account_id)
         now = self._now()
         return [session for session in await self._store.sessions_of(account_id) if self._lasts(session, now)]
@@ -190,13 +191,13 @@ class Sessions:
 
     @uncancelled
     async def force_logout(self, actor: Principal, account_id: int) -> int:
-        """Sign an account out everywhere (USR-4); how many sessions ended.  Admins only.  Fails with NotFound."""
+        """End all sessions of an account (USR-4) and return their number.  Admins only.  Fails with NotFound."""
         require_scope(actor, Scope.ADMIN)
         account = await self._store.account(account_id)
         return await self._store.end_sessions(account_id, _event("force logout", account, actor), self._now())
 
     def idle(self, actor: Principal, account_ids: Iterable[int]) -> Deferred[dict[int, timedelta]]:
-        """For how long those accounts that are signed in were not seen.  Admins only."""
+        """Return the time since the last activity of those accounts that are signed in.  Admins only."""
 
         async def work() -> dict[int, timedelta]:
             require_scope(actor, Scope.ADMIN)
@@ -208,10 +209,10 @@ class Sessions:
 
     @uncancelled
     async def forget_idle(self) -> int:
-        """End the sessions whose users have gone without a word; how many."""
-        ended, last, now = 0, _AT_ONCE, self._now()
-        while last == _AT_ONCE:
-            last = await self._store.end_idle_sessions(now - self.maximum_idle, _idle_event, now, _AT_ONCE)
+        """End idle sessions and return their number."""
+        ended, last, now = 0, _BATCH, self._now()
+        while last == _BATCH:
+            last = await self._store.end_idle_sessions(now - self.maximum_idle, _idle_event, now, _BATCH)
             ended += last
         return ended
 
@@ -219,26 +220,26 @@ class Sessions:
 
     @uncancelled
     async def certificates(self, actor: Principal, account_id: int) -> list[AccountCertificate]:
-        """The client certificates that sign in one's own account, or anybody's for admins."""
+        """Return the client certificates bound to one's own account, or to any for admins."""
         self._require_own(actor, account_id)
         return await self._store.account_certificates(account_id)
 
     @uncancelled
     async def certificate(self, actor: Principal, certificate_id: int) -> AccountCertificate:
-        """One that signs in one's own account, or anybody's for admins.  Fails with NotFound."""
+        """Return a certificate bound to one's own account, or to any for admins.  Fails with NotFound."""
         own = require_whole_account(actor)
-        found = await self._store.account_certificate(certificate_id)
-        if found.account_id != own and not is_admin(actor):
+        certificate = await self._store.account_certificate(certificate_id)
+        if certificate.account_id != own and not is_admin(actor):
             raise NotFound("there is no such certificate of an account")
-        return found
+        return certificate
 
     @uncancelled
     async def bind(self, actor: Principal, account_id: int, certificate: Certificate) -> AccountCertificate:
-        """Have a client certificate sign in one's own account, or anybody's for admins.
+        """Bind a client certificate to one's own account, or to any for admins.
 
-        Whether it is one of this authority's or one that it trusts, and not revoked, is looked at each time that it is
-        used.  Fails with NotFound, with PolicyViolation when it is not valid now or not for clients, with NotAuthorized
-        when it is somebody else's, and with Conflict when it signs in an account already.
+        Its issuer and revocation status are checked at each use.  Fails with NotFound, with PolicyViolation when it is
+        not valid now or not for clients, with NotAuthorized when another account owns it, and with Conflict when it is
+        bound already.
         """
         self._require_own(actor, account_id)
         account = await self._store.account(account_id)
@@ -263,7 +264,7 @@ class Sessions:
         )
 
     async def _require_owned(self, account_id: int, certificate: Certificate) -> None:
-        """That nobody takes what this authority has issued for somebody else; what it has not is anybody's."""
+        """Require that *account_id* owns the certificate, if this authority has issued it."""
         try:
             record = await self._store.certificate_by_serial(certificate.serial)
         except NotFound:
@@ -273,7 +274,7 @@ class Sessions:
 
     @uncancelled
     async def unbind(self, actor: Principal, certificate_id: int) -> None:
-        """It signs in nobody any more.  Fails with NotFound."""
+        """Unbind a certificate.  Fails with NotFound."""
 
         def decide(certificate: AccountCertificate, account: Account) -> Event:
             serial = format_serial(certificate.serial)
@@ -285,7 +286,7 @@ class Sessions:
 
     @staticmethod
     def _require_own(actor: Principal, account_id: int) -> None:
-        """Sessions and certificates are a person's own: a token with less than all scopes has no business there."""
+        """Require one's own account, or admin rights; restricted tokens may not manage sessions or certificates."""
         if require_whole_account(actor) != account_id and not is_admin(actor):
             raise NotFound("there is no such account")
 
@@ -294,12 +295,12 @@ class Sessions:
 
 
 def _digest(secret: str) -> bytes:
-    # Nobody guesses 256 random bits, so a plain digest will do, as for tokens.
+    # 256 random bits can't be guessed, so a plain digest suffices, as for tokens.
     return hashlib.sha256(secret.encode()).digest()
 
 
 def _is_within(at: datetime, period: timedelta, now: datetime) -> bool:
-    """Return whether *at* is near enough; a time of a clock that was ahead must not make anything last for years."""
+    """Return whether *at* is within *period* of *now*, before or after: a clock may have been ahead."""
     return abs(now - at) <= period
 
 

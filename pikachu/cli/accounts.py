@@ -111,7 +111,7 @@ def create_token(arguments: Namespace) -> int:
     actor = operator()
     with opened(configuration(arguments)) as app:
         account = done(app.accounts.find(actor, arguments.user))
-        _, text = done(app.accounts.create_token(actor, account.id, arguments.name, scopes, arguments.days))
+        _, text = done(app.tokens.create(actor, account.id, arguments.name, scopes, arguments.days))
     print(text)
     return 0
 
@@ -135,9 +135,7 @@ def list_tokens(arguments: Namespace) -> int:
                 one.expires_at and rfc3339(one.expires_at),
                 one.last_used_at and rfc3339(one.last_used_at),
             )
-            for one, owner in every_owned(
-                app, partial(app.accounts.list_tokens, operator()), query, lambda one: one.account_id
-            )
+            for one, owner in every_owned(app, partial(app.tokens.list, operator()), query, lambda one: one.account_id)
         )
     return 0
 
@@ -147,7 +145,7 @@ def revoke_token(arguments: Namespace) -> int:
     from pikachu.cli.session import configuration, done, opened, operator
 
     with opened(configuration(arguments)) as app:
-        done(app.accounts.revoke_token(operator(), arguments.id))
+        done(app.tokens.revoke(operator(), arguments.id))
     print(f"revoked token {arguments.id}")
     return 0
 
@@ -159,7 +157,7 @@ def create_challenge(arguments: Namespace) -> int:
     actor = operator()
     with opened(configuration(arguments)) as app:
         account = done(app.accounts.find(actor, arguments.user))
-        _, text = done(app.accounts.create_challenge(actor, account.id, arguments.validity))
+        _, text = done(app.challenge_passwords.create(actor, account.id, arguments.validity))
     print(text)
     return 0
 
@@ -188,7 +186,7 @@ def list_challenges(arguments: Namespace) -> int:
                 rfc3339(one.expires_at),
             )
             for one, owner in every_owned(
-                app, partial(app.accounts.list_challenges, operator()), query, lambda one: one.owner_id
+                app, partial(app.challenge_passwords.list, operator()), query, lambda one: one.owner_id
             )
         )
     return 0

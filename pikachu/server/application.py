@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.generations import Generations
 from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
@@ -91,6 +93,8 @@ class Application:
     policies: PolicyResolver
     authenticator: Authenticator
     accounts: Accounts
+    tokens: Tokens
+    challenge_passwords: ChallengePasswords
     holdings: Holdings
     sessions: Sessions
     registration: RegistrationAuthority

@@ -12,8 +12,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from pikachu.accounts.accounts import Accounts, AccountSettings
+from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.guess_limits import GuessLimits
@@ -363,18 +365,16 @@ def _assemble(
         sealer,
         clock,
     )
-    holdings = Holdings(store, authority, clock)
+    holdings = Holdings(store=store, authority=authority, clock=clock)
     accounts = Accounts(
-        store,
-        hasher,
-        sealer,
-        clock,
-        AccountSettings(
+        store=store,
+        hasher=hasher,
+        clock=clock,
+        settings=AccountSettings(
             password_min_length=config.default.password_min_length,
             auto_approve=config.default.auto_approve,
-            challenge_validity=timedelta(seconds=config.scep.challenge_password_validity),
         ),
-        holdings,
+        holdings=holdings,
     )
     registration = RegistrationAuthority(
         store,
@@ -448,8 +448,18 @@ def _assemble(
         policies,
         authenticator,
         accounts,
+        Tokens(store=store, clock=clock),
+        ChallengePasswords(
+            store=store, sealer=sealer, clock=clock, validity=timedelta(seconds=config.scep.challenge_password_validity)
+        ),
         holdings,
-        Sessions(store, authenticator, sealer, clock, config.default.max_idle_time),
+        Sessions(
+            store=store,
+            authenticator=authenticator,
+            sealer=sealer,
+            clock=clock,
+            maximum_idle=config.default.max_idle_time,
+        ),
         registration,
         credentials,
         responder,

@@ -40,6 +40,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
     static = StaticFiles()
     account = AccountPages(
         accounts=app.accounts,
+        tokens=app.tokens,
         authenticator=app.authenticator,
         sessions=app.sessions,
         inventory=app.inventory,
@@ -95,7 +96,10 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             inventory=app.inventory,
         ),
         ChallengePasswordsPages(
-            accounts=app.accounts, authority=app.authority, inventory=app.inventory, config=app.config
+            challenge_passwords=app.challenge_passwords,
+            authority=app.authority,
+            inventory=app.inventory,
+            config=app.config,
         ),
         InspectionPages(inspection=app.inspection),
         APIsPages(config=app.config, issuers=app.issuers, manufacturers=app.manufacturers, routes=routes),

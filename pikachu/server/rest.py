@@ -36,9 +36,11 @@ def api_routes(app: Application) -> list[Route]:
         PoliciesAPI(policy_administration=app.policy_administration, inventory=inventory),
         TemplatesAPI(templates=app.templates, inventory=inventory),
         X509TemplatesAPI(templates=app.templates, config=app.config, files_pool=app.pools.files, inventory=inventory),
-        ChallengePasswordsAPI(accounts=app.accounts, authority=app.authority, inventory=inventory),
+        ChallengePasswordsAPI(
+            challenge_passwords=app.challenge_passwords, authority=app.authority, inventory=inventory
+        ),
         UsersAPI(accounts=app.accounts, sessions=app.sessions),
-        TokensAPI(accounts=app.accounts, inventory=inventory),
+        TokensAPI(tokens=app.tokens, inventory=inventory),
         SessionsAPI(sessions=app.sessions),
         AccountCertificatesAPI(sessions=app.sessions, inventory=inventory),
         AuthorityAPI(ca_directory=app.ca_directory, statuses=app.statuses),

@@ -28,7 +28,7 @@ def sign_by_rest(server: Server, name: str, common_name: str) -> x509.Certificat
         account = result_of(app.store.account_by_name(name))
         assert account is not None
         acting = result_of(app.authenticator.basic(name, f"password of {name}", "127.0.0.1"))
-        _, token = result_of(app.accounts.create_token(acting, account.id, common_name, frozenset({Scope.ENROLL})))
+        _, token = result_of(app.tokens.create(acting, account.id, common_name, frozenset({Scope.ENROLL})))
     csr = pem("CERTIFICATE REQUEST", make_csr("p256", common_name, [f"DNS:{common_name}"])[1])
     with server.client("https") as client:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}

@@ -25,7 +25,7 @@ def issue(server: Server, name: str, common_name: str) -> str:
     with server.application() as app:
         account = result_of(app.store.account_by_name(name))
         assert account is not None
-        token = result_of(app.accounts.create_token(SYSTEM, account.id, common_name))[1]
+        token = result_of(app.tokens.create(SYSTEM, account.id, common_name))[1]
     body = json.dumps({"csr": csr_pem(common_name)}).encode()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     answer = server.ask("https", "/api/v1/certificates", "POST", body, headers)

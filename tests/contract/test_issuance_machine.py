@@ -129,7 +129,7 @@ class Issuance(RuleBasedStateMachine):
 
     def new_challenge_for(self, *, manual: bool) -> None:
         """A challenge password of the account, or of nobody."""
-        made = self.stack.app.accounts.create_challenge(SYSTEM, self.owner if manual else None, VALIDITY)
+        made = self.stack.app.challenge_passwords.create(SYSTEM, self.owner if manual else None, VALIDITY)
         record, text = result_of(made)
         self.free[text] = manual
         self.ids[text] = record.id

@@ -21,7 +21,6 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.objects import NewAccountCertificate, NewSession, Session
 from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, NewToken, Role, Scope
-from pikachu.core.sealing import Sealer
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store
 from tests.support.databases import NOW, Opened
@@ -227,7 +226,9 @@ def process(url: str) -> Iterator[Process]:
     writes, clock = HeldPool(), Clock()
     store = Store(url, ImmediatePool(), writes)
     hasher = PasswordHasher(ImmediatePool(), clock, CHEAP)
-    accounts = Accounts(store, hasher, Sealer(b"k" * 32), clock, AccountSettings(), holdings_of(store, clock))
+    accounts = Accounts(
+        store=store, hasher=hasher, clock=clock, settings=AccountSettings(), holdings=holdings_of(store, clock)
+    )
     one = Process(store, accounts, writes)
     yield one
     closing: Deferred[None] = store.close()

@@ -79,8 +79,8 @@ def folder(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
             app.accounts.add_user(SYSTEM, "alice", "alice@example.com", Role.USER, AccountState.ACTIVE, PASSWORD)
         )
         principal = account_principal(alice, "127.0.0.1")
-        _, token = result_of(app.accounts.create_token(SYSTEM, alice.id, "commands", None, 1))
-        challenge, text = result_of(app.accounts.create_challenge(principal))
+        _, token = result_of(app.tokens.create(SYSTEM, alice.id, "commands", None, 1))
+        challenge, text = result_of(app.challenge_passwords.create(principal))
         assert challenge
     (place / "token").write_text(f"Authorization: Bearer {token}\n", encoding="ascii")
     (place / "challenge").write_text(f"{text}\n", encoding="ascii")
@@ -92,7 +92,7 @@ def test_reference(server: Server, folder: Path) -> None:
     require("curl", "bash")
     with server.application() as app:
         adding = app.accounts.add_user(SYSTEM, "admin", "admin@example.com", Role.ADMIN, AccountState.ACTIVE, PASSWORD)
-        _, token = result_of(app.accounts.create_token(SYSTEM, result_of(adding).id, "reference", None, 1))
+        _, token = result_of(app.tokens.create(SYSTEM, result_of(adding).id, "reference", None, 1))
     (folder / "root.crt").write_bytes(server.files.root.pem)
     with server.client() as client:
         browser = Browser(client, f"localhost:{server.ports['https']}")

@@ -114,7 +114,7 @@ def test_one_challenge_for_a_hundred(tmp_path: Path) -> None:
         assert set(statuses) <= {200, 401, 429}
         with est.server.application() as app:
             page = result_of(app.store.certificates(ListQuery(limit=100, q="hundred"), app.authority.now()))
-            (challenge,) = result_of(app.accounts.list_challenges(owner, ListQuery())).items
+            (challenge,) = result_of(app.challenge_passwords.list(owner, ListQuery())).items
         assert len(page.items) == 1
         assert challenge.consumed_serial == page.items[0].serial
 

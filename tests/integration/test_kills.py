@@ -204,8 +204,8 @@ def check_challenges(server: Server, acknowledged: list[Acknowledged], at_least:
     spent = {one.challenge: one.serial for one in acknowledged if one.challenge}
     assert len(spent) > at_least
     with server.application() as app:
-        for challenge in every(lambda query: app.accounts.list_challenges(operator(), query), ListQuery(limit=500)):
-            text = done(app.accounts.reveal_challenge(operator(), challenge.id))
+        for challenge in every(lambda query: app.challenge_passwords.list(operator(), query), ListQuery(limit=500)):
+            text = done(app.challenge_passwords.reveal(operator(), challenge.id))
             if text in spent:
                 assert challenge.consumed_serial == spent[text]
     with closing(sqlite3.connect(server.folder / "pikachu.sqlite")) as database:

@@ -108,7 +108,7 @@ def test_events_arrive(server: Server) -> None:
     with server.application() as app:
         account = done(app.store.account_by_name("alice"))
         assert account is not None
-        token = done(app.accounts.create_token(SYSTEM, account.id, "test"))[1]
+        token = done(app.tokens.create(SYSTEM, account.id, "test"))[1]
     listeners = {name: Listener(server, name) for name in ("alice", "bob", "root")}
     for one in listeners.values():
         one.sign_in()

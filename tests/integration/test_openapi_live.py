@@ -49,7 +49,7 @@ def test_document_and_server_agree(server: Server, role: Role, phases: str, exam
             account = result_of(
                 app.accounts.add_user(SYSTEM, name, "a@example.com", role, AccountState.ACTIVE, "password")
             )
-            _, token = result_of(app.accounts.create_token(SYSTEM, account.id, "fuzz", None, 1))
+            _, token = result_of(app.tokens.create(SYSTEM, account.id, "fuzz", None, 1))
     done = subprocess.run(
         [
             str(SCHEMATHESIS),

@@ -103,7 +103,7 @@ def test_one_password(tmp_path: Path, protocols: Sequence[Callable[..., Callable
         with server.application() as app:
             made = every(lambda query: app.store.certificates(query, app.authority.now()), ListQuery())
             (certificate,) = [one for one in made if one.method.value in ("EST", "SCEP")]
-            (consumed,) = every(lambda query: app.accounts.list_challenges(operator(), query), ListQuery())
+            (consumed,) = every(lambda query: app.challenge_passwords.list(operator(), query), ListQuery())
             assert consumed.consumed_serial == certificate.serial
             done(app.store.verify_events())
         assert server.stop() == 0

@@ -60,8 +60,8 @@ class Kept:
             for key in kept:
                 text = done(app.keys.private_pem(operator(), key.id))
                 assert describe_private_key(load_private_key(text)).spki == key.spki
-            stored = done(app.accounts.list_challenges(operator(), ListQuery())).items
-            assert {done(app.accounts.reveal_challenge(operator(), one.id)) for one in stored} == set(self.challenges)
+            stored = done(app.challenge_passwords.list(operator(), ListQuery())).items
+            assert {done(app.challenge_passwords.reveal(operator(), one.id)) for one in stored} == set(self.challenges)
             for text in self.challenges:
                 assert done(app.authenticator.challenge_id(text)) is not None
             assert len(done(app.credentials.former(app.issuers.default, OCSP))) == 1

@@ -26,7 +26,7 @@ class API:
             account = done(
                 app.accounts.add_user(SYSTEM, "root", "r@example.com", Role.ADMIN, AccountState.ACTIVE, "long enough")
             )
-            self.token: str = done(app.accounts.create_token(SYSTEM, account.id, "test"))[1]
+            self.token: str = done(app.tokens.create(SYSTEM, account.id, "test"))[1]
 
     def ask(self, method: str, path: str, body: object = None, listener: str = "https", **headers: str) -> Answer:
         fields = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}

@@ -25,7 +25,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 def challenge(server: Server) -> str:
     with server.application() as app:
-        return done(app.accounts.create_challenge(operator()))[1]
+        return done(app.challenge_passwords.create(operator()))[1]
 
 
 def send(server: Server, client: SCEPClient, message: bytes, listener: str = "scep") -> CertRep:

@@ -71,7 +71,7 @@ class Bound:
                 SYSTEM, name, f"{name}@example.com", role, AccountState.ACTIVE, f"password of {name}"
             )
             self.ids[name] = result_of(adding).id
-            self.tokens[name] = result_of(app.accounts.create_token(SYSTEM, self.ids[name], "test"))[1]
+            self.tokens[name] = result_of(app.tokens.create(SYSTEM, self.ids[name], "test"))[1]
         return self.ids[name]
 
     def issue(self, who: str, policy: str | None = None) -> tuple[Identity, int]:

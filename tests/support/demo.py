@@ -55,7 +55,7 @@ def fill(app: Application) -> Demo:
     _policies(app, demo, admin, user)
     _certificates(app, demo, admin, user)
     for _ in range(3):
-        challenge, _ = result_of(app.accounts.create_challenge(user))
+        challenge, _ = result_of(app.challenge_passwords.create(user))
         demo.ids["challenge-passwords"] = challenge.id
     csr = make_csr("p256", "sensor-77.example.com", ["DNS:sensor-77.example.com"], slot=99)[1]
     demo.ids["csrs"] = result_of(app.requests.store(user, "sensor 77", csr)).id
@@ -63,7 +63,7 @@ def fill(app: Application) -> Demo:
         demo.ids["keys"] = result_of(app.keys.generate(user, name, kind)).id
         made = app.requests.generate(user, name, RequestSource(demo.ids["keys"], text=EXAMPLE))
         demo.ids["requests"] = result_of(made).id
-    token, _ = result_of(app.accounts.create_token(user, demo.accounts["fleet_operator"].id, "inventory script"))
+    token, _ = result_of(app.tokens.create(user, demo.accounts["fleet_operator"].id, "inventory script"))
     demo.ids["tokens"] = token.id
     demo.ids["users"] = demo.accounts["second_user"].id
     demo.ids["events"] = 3

@@ -91,7 +91,7 @@ class EST:
 
     def challenge(self, owner: Principal) -> str:
         """The text of a new challenge password."""
-        return result_of(self.stack.app.accounts.create_challenge(owner))[1]
+        return result_of(self.stack.app.challenge_passwords.create(owner))[1]
 
     def policy(self, name: str, **values: Any) -> Policy:
         """A new policy, by default a system one for EST that has the default extensions."""

@@ -56,7 +56,7 @@ class LiveEST:
     def challenge(self, owner: Principal) -> str:
         """The text of a new challenge password."""
         with self.server.application() as app:
-            return result_of(app.accounts.create_challenge(owner))[1]
+            return result_of(app.challenge_passwords.create(owner))[1]
 
     def policy(self, name: str, **values: Any) -> Policy:
         """A new policy for EST with the default extensions."""

@@ -71,7 +71,7 @@ def new_identity(
 def new_challenges(server: Server, count: int) -> list[str]:
     """The texts of new challenge passwords, made by another process as far as the server can tell."""
     with server.application() as app:
-        return [done(app.accounts.create_challenge(operator()))[1] for _ in range(count)]
+        return [done(app.challenge_passwords.create(operator()))[1] for _ in range(count)]
 
 
 def new_account(app: Application, username: str, password: str, role: Role = Role.USER) -> int:

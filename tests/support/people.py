@@ -14,7 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.accounts.accounts import Accounts, AccountSettings
+from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.holdings import Holdings
+from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.guess_limits import GuessLimits
@@ -85,6 +87,8 @@ class World:
     authenticator: Authenticator
     certificates: ClientCertificateAuthenticator
     accounts: Accounts
+    tokens: Tokens
+    challenge_passwords: ChallengePasswords
     ca: Identity
     issuer: IssuerRecord
     anchors: list[Certificate] = field(default_factory=list)
@@ -168,7 +172,9 @@ def holdings_of(store: Store, clock: Clock) -> Holdings:
     ca = make_ca(name="Test issuing CA")
     record = IssuerRecord(1, "ec", ca.key_identifier, ca.der, utc(clock.seconds()))
     issuer = IssuingCA(record, KeySigner(ca.key, ca.der, (ca.der,), ImmediatePool()))
-    return Holdings(store, CertificateAuthority(clock, store, IssuingCAs("ec", {"ec": issuer}), "test"), clock)
+    return Holdings(
+        store=store, authority=CertificateAuthority(clock, store, IssuingCAs("ec", {"ec": issuer}), "test"), clock=clock
+    )
 
 
 def certificate_of(identity: Identity) -> Certificate:
@@ -197,5 +203,25 @@ def make_world(settings: AccountSettings | None = None, limits: Callable[[Clock]
         sealer,
         clock,
     )
-    accounts = Accounts(store, hasher, sealer, clock, settings or AccountSettings(), holdings_of(store, clock))
-    return World(clock, store, sealer, pool, hasher, authenticator, certificates, accounts, ca, issuer, anchors)
+    accounts = Accounts(
+        store=store,
+        hasher=hasher,
+        clock=clock,
+        settings=settings or AccountSettings(),
+        holdings=holdings_of(store, clock),
+    )
+    return World(
+        clock,
+        store,
+        sealer,
+        pool,
+        hasher,
+        authenticator,
+        certificates,
+        accounts,
+        Tokens(store=store, clock=clock),
+        ChallengePasswords(store=store, sealer=sealer, clock=clock),
+        ca,
+        issuer,
+        anchors,
+    )

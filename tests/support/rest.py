@@ -58,7 +58,7 @@ class REST:
         """A further token of that account; without scopes, of all."""
         label = f"token {next(self.count)}"
         _, text = result_of(
-            self.stack.app.accounts.create_token(SYSTEM, self.accounts[name].id, label, frozenset(scopes) or None, days)
+            self.stack.app.tokens.create(SYSTEM, self.accounts[name].id, label, frozenset(scopes) or None, days)
         )
         return text
 

@@ -116,7 +116,7 @@ class RotatedServer:
     def _enroll_scep(self, common_name: str) -> Identity:
         with self.server.application() as app:
             alice = done(app.accounts.find(operator(), "alice"))
-            challenge = done(app.accounts.create_challenge(account_principal(alice, "127.0.0.1")))[1]
+            challenge = done(app.challenge_passwords.create(account_principal(alice, "127.0.0.1")))[1]
         client = new_client(self.get("/scep?operation=GetCACert", "scep"))
         message = client.pkcs_req(csr(client.key, common_name, challenge))
         answer = self.server.ask("scep", "/scep?operation=PKIOperation", "POST", message)
@@ -176,7 +176,7 @@ def rotated_server(folder: Path, **settings: Any) -> Iterator[RotatedServer]:
             account = done(
                 app.accounts.add_user(SYSTEM, "alice", "alice@example.com", Role.USER, AccountState.ACTIVE, PASSWORD)
             )
-            made.token = done(app.accounts.create_token(SYSTEM, account.id, "test"))[1]
+            made.token = done(app.tokens.create(SYSTEM, account.id, "test"))[1]
         yield made
 
 

@@ -30,7 +30,7 @@ def run(folder: Path, *command: str, codes: tuple[int, ...] = (0,)) -> str:
 def challenge(server: Server) -> str:
     """A new challenge password."""
     with server.application() as app:
-        return done(app.accounts.create_challenge(operator()))[1]
+        return done(app.challenge_passwords.create(operator()))[1]
 
 
 def manual(server: Server) -> None:

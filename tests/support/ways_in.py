@@ -261,7 +261,7 @@ def _approve(person: Person) -> Attempt:
 
 def _token(server: Server, account: Account | None) -> dict[str, str]:
     assert account is not None
-    made = server.stack.app.accounts.create_token(SYSTEM, account.id, f"token {next(_numbers)}")
+    made = server.stack.app.tokens.create(SYSTEM, account.id, f"token {next(_numbers)}")
     return {"Authorization": f"Bearer {result_of(made)[1]}"}
 
 

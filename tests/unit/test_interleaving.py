@@ -80,14 +80,14 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.mark.parametrize("deletes_first", [True, False])
 def test_a_challenge_password_is_reserved_or_deleted(world: World, deletes_first: bool) -> None:
     """A request never waits with a challenge password that is gone: its rejection could not give it back."""
-    made, _ = world.db.get(world.app.accounts.create_challenge(world.alice))
+    made, _ = world.db.get(world.app.challenge_passwords.create(world.alice))
     request = world.db.request(challenge_id=made.id, owner_id=world.alice.owner_id)
     if deletes_first:
-        deleting = world.app.accounts.delete_challenge(world.alice, made.id)
+        deleting = world.app.challenge_passwords.delete(world.alice, made.id)
         beginning = world.app.store.begin(request, None, NOW)
     else:
         beginning = world.app.store.begin(request, None, NOW)
-        deleting = world.app.accounts.delete_challenge(world.alice, made.id)
+        deleting = world.app.challenge_passwords.delete(world.alice, made.id)
     deleted, begun = world.both(deleting, beginning)
     deletions = world.events(type="delete", resource_type="challenge password")
     if isinstance(begun, Begun):
@@ -238,8 +238,8 @@ def test_files_that_cannot_be_read_are_repaired(world: World) -> None:
 
 def test_an_admin_ends_a_token(world: World) -> None:
     """Its owner sees the event, which names the token."""
-    token, _ = world.db.get(world.app.accounts.create_token(world.alice, world.alice.owner_id or 0, "ci"))
-    world.db.get(world.app.accounts.revoke_token(world.root, token.id))
+    token, _ = world.db.get(world.app.tokens.create(world.alice, world.alice.owner_id or 0, "ci"))
+    world.db.get(world.app.tokens.revoke(world.root, token.id))
     (event,) = world.events(type="delete", resource_type="token")
     assert (event.resource_name, event.owner_id, event.actor) == ("ci", world.alice.owner_id, "root")
 
@@ -257,13 +257,13 @@ def test_two_delete_one_object(world: World) -> None:
             "r",
         ),
         "token": (
-            app.accounts.create_token(world.alice, world.alice.owner_id or 0, "t").addCallback(lambda made: made[0]),
-            app.accounts.revoke_token,
+            app.tokens.create(world.alice, world.alice.owner_id or 0, "t").addCallback(lambda made: made[0]),
+            app.tokens.revoke,
             "t",
         ),
         "challenge password": (
-            app.accounts.create_challenge(world.alice).addCallback(lambda made: made[0]),
-            app.accounts.delete_challenge,
+            app.challenge_passwords.create(world.alice).addCallback(lambda made: made[0]),
+            app.challenge_passwords.delete,
             "",
         ),
     }

@@ -193,7 +193,7 @@ def _sign_api(world: World) -> Act:
 
 def _est(operation: str) -> Callable[[World], Act]:
     def prepare(world: World) -> Act:
-        challenge = result_of(world.stack.app.accounts.create_challenge(world.alice))[1]
+        challenge = result_of(world.stack.app.challenge_passwords.create(world.alice))[1]
         request = make_csr("p256", NAME, challenge=challenge)[1]
         return lambda: _done(world.est.enroll(request, operation))
 
@@ -206,7 +206,7 @@ def _scep_client(world: World) -> SCEPClient:
 
 def _scep(world: World) -> Act:
     client = _scep_client(world)
-    challenge = result_of(world.stack.app.accounts.create_challenge(world.alice))[1]
+    challenge = result_of(world.stack.app.challenge_passwords.create(world.alice))[1]
     message = client.pkcs_req(csr(client.key, NAME, challenge))
     return lambda: world.scep.leaf(world.scep.ask_scep(client, message))
 

@@ -70,8 +70,8 @@ def add_owner(stack: Stack, number: int) -> None:
     for slot, policy in ((number, None), (100 + number, WAITING)):
         csr = make_csr("p256", f"{name}-{slot}.example.com", slot=200 + slot)[1]
         result_of(app.registration.sign(owner, csr, Method.UI, policy=policy))
-    result_of(app.accounts.create_challenge(owner))
-    result_of(app.accounts.create_token(owner, account.id, "script"))
+    result_of(app.challenge_passwords.create(owner))
+    result_of(app.tokens.create(owner, account.id, "script"))
     result_of(app.requests.store(owner, "a CSR", make_csr("p256", name, slot=400 + number)[1]))
     result_of(app.keys.generate(owner, "a key", "prime256v1"))
     result_of(app.policy_administration.add(owner, Policy(0, f"of {name}", 30, DEFAULT_EXTENSIONS)))

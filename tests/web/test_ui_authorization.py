@@ -85,7 +85,7 @@ def own_certificate(action: str) -> Callable[[Pages, Visitor], str]:
 
 def token(pages: Pages, _: Visitor) -> str:
     """The page that asks whether a token of alice's shall end."""
-    making = pages.stack.app.accounts.create_token(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
+    making = pages.stack.app.tokens.create(SYSTEM, pages.accounts["alice"].id, f"token {next(COUNT)}")
     return f"/account/tokens/{result_of(making)[0].id}/end"
 
 

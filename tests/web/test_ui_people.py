@@ -398,7 +398,7 @@ def test_what_belongs_to_a_user(pages: Pages) -> None:
     """USR-4: an admin sees sessions and tokens of others, and ends them."""
     pages.visitor("bob")
     bob = pages.accounts["bob"]
-    result_of(pages.stack.app.accounts.create_token(SYSTEM, bob.id, HOSTILE))
+    result_of(pages.stack.app.tokens.create(SYSTEM, bob.id, HOSTILE))
     admin = pages.visitor("root")
     text = admin.get(f"/users/{bob.id}")
     assert "<script>alert" not in text

@@ -29,7 +29,7 @@ from pikachu.web.api.bodies import decode_body
 from pikachu.web.api.idempotency import IdempotencyCache, checked_key
 from pikachu.web.api.preconditions import if_match
 from pikachu.web.api.queries import parse_query
-from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Route, SentAnswer
+from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Operation, Route, SentAnswer
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import HTTPProblem, status_problem
@@ -91,19 +91,20 @@ class RESTResource(Resource):
         return app
 
     async def _serve(self, route: Route, request: BoundedRequest, path: Mapping[str, str]) -> IResource:
-        principal = await self._principal(route, request)
-        route.admit(principal)
-        query = parse_query(request.uri, route.query_names)
+        operation = route.operation
+        principal = await self._principal(operation, request)
+        operation.admit(principal)
+        query = parse_query(request.uri, operation.query_names)
         body: object = None
         present: frozenset[str] = frozenset()
         data = b""
-        if route.body is not None:
+        if operation.accepted_body is not None:
             data = _read_body(request)
-            body, present = decode_body(route.body, data)
+            body, present = decode_body(operation.accepted_body, data)
         key = None
         if route.method == "POST":
             key = checked_key(request.requestHeaders.getRawHeaders(b"Idempotency-Key") or [])
-        expected = if_match(request.requestHeaders.getRawHeaders(b"If-Match") or []) if route.conditional else None
+        expected = if_match(request.requestHeaders.getRawHeaders(b"If-Match") or []) if operation.conditional else None
         call = Call(route, principal, path, query, body, present, key, expected)
 
         async def work() -> Answer:
@@ -114,29 +115,29 @@ class RESTResource(Resource):
         fingerprint = hashlib.sha256(b"%s\n%s\n%s" % (request.method, request.uri, data)).digest()
         account_key = (principal.owner_id, key)
         return SentAnswer.answer(
-            await self._idempotency_cache.once(account_key, fingerprint, work, durable=route.durable)
+            await self._idempotency_cache.once(account_key, fingerprint, work, durable=operation.durable)
         )
 
-    async def _principal(self, route: Route, request: BoundedRequest) -> Principal:
+    async def _principal(self, operation: Operation, request: BoundedRequest) -> Principal:
         """Authenticate by bearer token, else by a TLS client certificate that is bound to an account."""
-        if route.scope is Access.ANYONE:
+        if operation.scope is Access.ANYONE:
             return ANONYMOUS
         values = request.requestHeaders.getRawHeaders(b"Authorization") or []
         if not values:
-            return await self._ambient_credentials(route, request)
+            return await self._ambient_credentials(operation, request)
         scheme, _, token = values[0].decode("latin-1").strip().partition(" ")
         if len(values) > 1 or scheme.lower() != "bearer":
             raise AuthenticationFailed(NO_CREDENTIALS)
         return await self._authenticator.token(token.strip(), request.address)
 
-    async def _ambient_credentials(self, route: Route, request: BoundedRequest) -> Principal:
+    async def _ambient_credentials(self, operation: Operation, request: BoundedRequest) -> Principal:
         """Authenticate by ambient credentials (cookie, client certificate); these need a CSRF check."""
         account = None
         der = peer_certificate(request.transport)
         if der is not None:
             intermediates = peer_intermediates(request.transport)
             account = await self._authenticator.bound_account(der, request.address, intermediates)
-        if account is None and route.browsers:
+        if account is None and operation.browsers:
             session = await self._sessions.find(read_cookies(request).get(SESSION, ""))
             account = None if session is None else session[1]
         if account is None:

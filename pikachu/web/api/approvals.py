@@ -12,7 +12,7 @@ from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.web.api.previews import PreviewDocument, preview_document
-from pikachu.web.api.routes import Answer, Call, Routes, listed, route
+from pikachu.web.api.routes import Answer, Call, Operation, Routes, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class ApprovalsAPI(Routes):
         self._registration: RegistrationAuthority = registration
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "GET",
         "/approvals",
         scope=Scope.READ,
@@ -72,12 +72,12 @@ class ApprovalsAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [request.owner_id for request in page.items])
         return listed(page, lambda request: approval_document(request, names))
 
-    @route("GET", "/approvals/<id>", scope=Scope.READ, summary="One request", answer=Approval)
+    @Operation("GET", "/approvals/<id>", scope=Scope.READ, summary="One request", answer=Approval)
     async def get(self, call: Call) -> Answer:
         """Return an approval; ``certificate_id`` is set once the certificate is issued."""
         return await self._answer(call, await self._inventory.approval(call.principal, call.id))
 
-    @route(
+    @Operation(
         "GET",
         "/approvals/<id>/preview",
         scope=Scope.READ,
@@ -91,7 +91,7 @@ class ApprovalsAPI(Routes):
             raise NotFound("the request was issued and is not kept any longer; look at its certificate")
         return Answer(200, preview_document(preview))
 
-    @route(
+    @Operation(
         "POST",
         "/approvals/<id>/approval",
         scope=Scope.ADMIN,
@@ -103,7 +103,7 @@ class ApprovalsAPI(Routes):
         await self._registration.approve(call.principal, call.id)
         return await self._answer(call, await self._inventory.approval(call.principal, call.id, Scope.ADMIN))
 
-    @route(
+    @Operation(
         "POST",
         "/approvals/<id>/rejection",
         scope=Scope.ADMIN,

@@ -14,7 +14,7 @@ from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.va.ca_directory import CA, CADirectory, Generation
 from pikachu.va.ocsp import CertificateStatusReader
-from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, listed, route
+from pikachu.web.api.routes import Access, Answer, Call, Listed, Operation, Routes, listed
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.text.certificate import certificate_text
 
@@ -78,7 +78,7 @@ class AuthorityAPI(Routes):
         self._ca_directory: CADirectory = ca_directory
         self._statuses: CertificateStatusReader = statuses
 
-    @route(
+    @Operation(
         "GET",
         "/cas",
         scope=Access.ANYONE,
@@ -98,12 +98,12 @@ class AuthorityAPI(Routes):
         cas = [ca for ca in self._ca_directory.all() if generation in (ca.generation, "all")]
         return Answer(200, Listed(tuple(_ca(ca) for ca in cas), None))
 
-    @route("GET", "/cas/<name>", scope=Access.ANYONE, summary="One CA with its chain", answer=IssuingCADocument)
+    @Operation("GET", "/cas/<name>", scope=Access.ANYONE, summary="One CA with its chain", answer=IssuingCADocument)
     async def get(self, call: Call) -> Answer:
         """Return a CA by name (ec, rsa, mldsa, root) or by the key identifier of one of its generations, in hex."""
         return Answer(200, _ca(self._ca_directory.one(call.path["name"])))
 
-    @route("GET", "/status/<serial>", scope=Access.ANYONE, summary="What a certificate is worth", answer=Status)
+    @Operation("GET", "/status/<serial>", scope=Access.ANYONE, summary="What a certificate is worth", answer=Status)
     async def status(self, call: Call) -> Answer:
         """Return the status of a serial (CRT-8), in hexadecimal with or without 0x; an unknown serial gives 200 too."""
         serial = parse_serial(call.path["serial"][:100])
@@ -146,7 +146,7 @@ class EventsAPI(Routes):
     def __init__(self, *, inventory: CertificateQueries) -> None:
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "GET",
         "/events",
         scope=Scope.READ,
@@ -169,7 +169,7 @@ class EventsAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [record.event.owner_id for record in page.items])
         return listed(page, lambda record: _event(record, names))
 
-    @route("GET", "/events/<id>", scope=Scope.READ, summary="One audit event", answer=EventDocument)
+    @Operation("GET", "/events/<id>", scope=Scope.READ, summary="One audit event", answer=EventDocument)
     async def get(self, call: Call) -> Answer:
         """Return one event."""
         record = await self._inventory.event(call.principal, call.id)

@@ -24,7 +24,7 @@ from pikachu.ra.enrollment import Pending
 from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.previews import PreviewDocument, preview_document
-from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Routes, created, route
+from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Operation, Routes, created
 from pikachu.web.certificate_files import certificate_file
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
@@ -98,7 +98,7 @@ class CertificatesAPI(Routes):
         self._now: Callable[[], datetime] = authority.now
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/certificates",
         scope=Scope.ENROLL,
@@ -131,7 +131,7 @@ class CertificatesAPI(Routes):
             return Answer(HTTPStatus.ACCEPTED, approval_document(approval, names), headers=headers)
         return created(f"/certificates/{result.record.id}", await self._document(call.principal, result.record))
 
-    @route(
+    @Operation(
         "POST",
         "/certificates/preview",
         scope=Scope.ENROLL,
@@ -154,7 +154,7 @@ class CertificatesAPI(Routes):
         )
         return Answer(200, preview_document(preview))
 
-    @route(
+    @Operation(
         "GET",
         "/certificates",
         scope=Scope.READ,
@@ -177,13 +177,13 @@ class CertificatesAPI(Routes):
         items = tuple(_summary(record, now, issuers.get(record.issuer_id), names) for record in page.items)
         return Answer(200, Listed(items, page.next_cursor))
 
-    @route("GET", "/certificates/<id>", scope=Scope.READ, summary="One certificate", answer=CertificateDocument)
+    @Operation("GET", "/certificates/<id>", scope=Scope.READ, summary="One certificate", answer=CertificateDocument)
     async def get(self, call: Call) -> Answer:
         """Return the certificate with its PEM and chain."""
         record = await self._inventory.certificate(call.principal, call.id)
         return Answer(200, await self._document(call.principal, record))
 
-    @route(
+    @Operation(
         "DELETE",
         "/certificates/<id>",
         scope=Scope.REVOKE,
@@ -195,7 +195,7 @@ class CertificatesAPI(Routes):
         await self._inventory.delete(call.principal, call.id)
         return NO_CONTENT
 
-    @route(
+    @Operation(
         "POST",
         "/certificates/<id>/revocation",
         scope=Scope.REVOKE,
@@ -209,7 +209,7 @@ class CertificatesAPI(Routes):
         record = await self._inventory.revoke(call.principal, call.id, reason)
         return Answer(200, await self._document(call.principal, record))
 
-    @route(
+    @Operation(
         "DELETE",
         "/certificates/<id>/revocation",
         scope=Scope.REVOKE,
@@ -221,7 +221,7 @@ class CertificatesAPI(Routes):
         record = await self._inventory.release(call.principal, call.id)
         return Answer(200, await self._document(call.principal, record))
 
-    @route(
+    @Operation(
         "GET",
         "/certificates/<id>/download",
         scope=Scope.READ,

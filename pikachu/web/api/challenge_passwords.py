@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword, Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Operation, Routes, created, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +69,18 @@ class Deleted:
 class ChallengePasswordsAPI(Routes):
     """One-time passwords."""
 
-    def __init__(self, *, accounts: Accounts, authority: CertificateAuthority, inventory: CertificateQueries) -> None:
-        self._accounts: Accounts = accounts
+    def __init__(
+        self,
+        *,
+        challenge_passwords: ChallengePasswords,
+        authority: CertificateAuthority,
+        inventory: CertificateQueries,
+    ) -> None:
+        self._challenge_passwords = challenge_passwords
         self._now: Callable[[], datetime] = authority.now
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/challenge-passwords",
         scope=Scope.ENROLL,
@@ -87,12 +93,12 @@ class ChallengePasswordsAPI(Routes):
         """Create a challenge password; ``…/{id}/password`` returns its text again."""
         body = call.take(NewChallengePassword)
         validity = None if body.validity_seconds is None else timedelta(seconds=body.validity_seconds)
-        challenge, text = await self._accounts.create_challenge(call.principal, body.user_id, validity)
+        challenge, text = await self._challenge_passwords.create(call.principal, body.user_id, validity)
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id])
         document = extended(NewChallengePasswordDocument, _summary(challenge, self._now(), names), password=text)
         return created(f"/challenge-passwords/{challenge.id}", document, secret=True)
 
-    @route(
+    @Operation(
         "GET",
         "/challenge-passwords",
         scope=Scope.READ,
@@ -105,12 +111,12 @@ class ChallengePasswordsAPI(Routes):
     )
     async def list(self, call: Call) -> Answer:
         """List challenge passwords; ``q`` is a prefix of the first 8 digits."""
-        page = await self._accounts.list_challenges(call.principal, call.list_query())
+        page = await self._challenge_passwords.list(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id for challenge in page.items])
         now = self._now()
         return listed(page, lambda challenge: _summary(challenge, now, names))
 
-    @route(
+    @Operation(
         "GET",
         "/challenge-passwords/<id>",
         scope=Scope.READ,
@@ -119,11 +125,11 @@ class ChallengePasswordsAPI(Routes):
     )
     async def get(self, call: Call) -> Answer:
         """Return a challenge password with its status."""
-        challenge = await self._accounts.challenge(call.principal, call.id)
+        challenge = await self._challenge_passwords.get(call.principal, call.id)
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id])
         return Answer(200, _summary(challenge, self._now(), names))
 
-    @route(
+    @Operation(
         "GET",
         "/challenge-passwords/<id>/password",
         scope=Scope.ENROLL,
@@ -132,9 +138,9 @@ class ChallengePasswordsAPI(Routes):
     )
     async def reveal(self, call: Call) -> Answer:
         """Return the text, for the owner and administrators."""
-        return Answer(200, Revealed(call.id, await self._accounts.reveal_challenge(call.principal, call.id)))
+        return Answer(200, Revealed(call.id, await self._challenge_passwords.reveal(call.principal, call.id)))
 
-    @route(
+    @Operation(
         "DELETE",
         "/challenge-passwords/<id>",
         scope=Scope.ENROLL,
@@ -143,10 +149,10 @@ class ChallengePasswordsAPI(Routes):
     )
     async def delete(self, call: Call) -> Answer:
         """Delete a challenge password; 409 while a pending request reserves it."""
-        await self._accounts.delete_challenge(call.principal, call.id)
+        await self._challenge_passwords.delete(call.principal, call.id)
         return NO_CONTENT
 
-    @route(
+    @Operation(
         "POST",
         "/challenge-passwords/expired-deletion",
         scope=Scope.ENROLL,
@@ -157,7 +163,7 @@ class ChallengePasswordsAPI(Routes):
     async def delete_expired(self, call: Call) -> Answer:
         """Delete expired challenge passwords (CHP-1)."""
         everybody = call.take(ExpiredDeletion).everybody
-        return Answer(200, Deleted(await self._accounts.delete_expired_challenges(call.principal, everybody=everybody)))
+        return Answer(200, Deleted(await self._challenge_passwords.delete_expired(call.principal, everybody=everybody)))
 
 
 def _summary(challenge: ChallengePassword, now: datetime, names: OwnerNames) -> ChallengePasswordSummary:

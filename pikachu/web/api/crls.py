@@ -9,7 +9,7 @@ from typing import Final
 from pikachu.core.model.people import Scope
 from pikachu.va.ca_directory import CADirectory, CRLState, Generation
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import Access, Answer, Call, Listed, Routes, route
+from pikachu.web.api.routes import Access, Answer, Call, Listed, Operation, Routes
 
 # A longer one is streamed by /crl/<ca>.pem.
 _MAXIMUM_PEM: Final = 4 << 20
@@ -56,7 +56,7 @@ class CRLsAPI(Routes):
     def __init__(self, *, ca_directory: CADirectory) -> None:
         self._ca_directory: CADirectory = ca_directory
 
-    @route(
+    @Operation(
         "GET",
         "/crls",
         scope=Access.ANYONE,
@@ -70,12 +70,12 @@ class CRLsAPI(Routes):
         states = await self._ca_directory.crls()
         return Answer(200, Listed(tuple(_summary(state) for state in states), None))
 
-    @route("GET", "/crls/<ca>", scope=Access.ANYONE, summary="The newest CRL of one CA", answer=CRLDocument)
+    @Operation("GET", "/crls/<ca>", scope=Access.ANYONE, summary="The newest CRL of one CA", answer=CRLDocument)
     async def get(self, call: Call) -> Answer:
         """Return the CRL of a CA, by name or key identifier; 404 when none is published."""
         return Answer(200, await self._document(await self._ca_directory.crl(call.path["ca"])))
 
-    @route(
+    @Operation(
         "POST",
         "/crls/<ca>",
         scope=Scope.ADMIN,

@@ -13,7 +13,7 @@ from pikachu.inventory.csrs import CertificateRequests, RequestSource
 from pikachu.ra.authority import RegistrationAuthority
 from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Routes, created, listed, route
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Operation, Routes, created, listed
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
 from pikachu.x509.request_text import RequestAttribute, RequestedExtension, view_request
@@ -97,7 +97,7 @@ class CSRsAPI(Routes):
         self._requests: CertificateRequests = requests
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/csrs",
         scope=Scope.ENROLL,
@@ -120,7 +120,7 @@ class CSRsAPI(Routes):
             stored = await self._requests.store(call.principal, body.name, (body.csr or "").encode())
         return created(f"/csrs/{stored.id}", await self._document(call, stored))
 
-    @route(
+    @Operation(
         "POST",
         "/csrs/preview",
         scope=Scope.READ,
@@ -138,7 +138,7 @@ class CSRsAPI(Routes):
             200, CSRPreview(view.subject, view.key, view.signature, view.attributes, view.extensions, preview.text)
         )
 
-    @route(
+    @Operation(
         "GET",
         "/csrs",
         scope=Scope.READ,
@@ -155,18 +155,20 @@ class CSRsAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [stored.owner_id for stored in page.items])
         return listed(page, lambda stored: _summary(stored, names))
 
-    @route("GET", "/csrs/<id>", scope=Scope.READ, summary="One stored certificate request", answer=CSRDocument)
+    @Operation("GET", "/csrs/<id>", scope=Scope.READ, summary="One stored certificate request", answer=CSRDocument)
     async def get(self, call: Call) -> Answer:
         """Return a CSR with its PEM."""
         return Answer(200, await self._document(call, await self._requests.get(call.principal, call.id)))
 
-    @route("DELETE", "/csrs/<id>", scope=Scope.ENROLL, summary="Delete a stored certificate request", statuses=(204,))
+    @Operation(
+        "DELETE", "/csrs/<id>", scope=Scope.ENROLL, summary="Delete a stored certificate request", statuses=(204,)
+    )
     async def delete(self, call: Call) -> Answer:
         """Delete a CSR; the certificates issued from it are kept."""
         await self._requests.delete(call.principal, call.id)
         return NO_CONTENT
 
-    @route(
+    @Operation(
         "POST",
         "/csrs/<id>/rejection",
         scope=Scope.ADMIN,
@@ -179,9 +181,10 @@ class CSRsAPI(Routes):
         stored = await self._registration.reject_csr(call.principal, call.id, call.take(Rejection).reason)
         return Answer(200, await self._document(call, stored))
 
-    @route(
+    @Operation(
         "GET",
-        "//requests/<id>/download",
+        "/requests/<id>/download",
+        base="",
         scope=Scope.READ,
         summary="A stored certificate request as a PEM file",
         browsers=True,

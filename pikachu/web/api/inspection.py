@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pikachu.core.model.people import Scope
 from pikachu.inspection.recognition import Kind
 from pikachu.inspection.service import Inspection
-from pikachu.web.api.routes import Answer, Call, Routes, route
+from pikachu.web.api.routes import Answer, Call, Operation, Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class InspectionAPI(Routes):
     def __init__(self, *, inspection: Inspection) -> None:
         self._inspection = inspection
 
-    @route(
+    @Operation(
         "POST",
         "/inspect",
         scope=Scope.READ,

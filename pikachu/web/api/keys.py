@@ -12,7 +12,7 @@ from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.keys import Keys, key_name, parts_of_type
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed
 from pikachu.x509.pem import pem
 
 
@@ -84,7 +84,7 @@ class KeysAPI(Routes):
         self._keys: Keys = keys
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/keys",
         scope=Scope.ENROLL,
@@ -104,7 +104,7 @@ class KeysAPI(Routes):
         document = extended(KeyDocument, _summary(key, names), public_pem=_public(key), requests=0, certificates=0)
         return created(f"/keys/{key.id}", document)
 
-    @route(
+    @Operation(
         "GET",
         "/keys",
         scope=Scope.READ,
@@ -121,7 +121,7 @@ class KeysAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [one.owner_id for one in page.items])
         return listed(page, lambda one: _summary(one, names))
 
-    @route(
+    @Operation(
         "GET", "/keys/<id>", scope=Scope.READ, summary="One stored key, without its private half", answer=KeyDocument
     )
     async def get(self, call: Call) -> Answer:
@@ -132,7 +132,7 @@ class KeysAPI(Routes):
         extra = {"public_pem": _public(key), "requests": use.requests, "certificates": use.certificates}
         return Answer(200, extended(KeyDocument, _summary(key, names), **extra))
 
-    @route(
+    @Operation(
         "POST",
         "/keys/<id>/private-key",
         scope=Access.WHOLE_ACCOUNT,
@@ -146,7 +146,7 @@ class KeysAPI(Routes):
         text = await self._keys.private_pem(call.principal, call.id, passphrase, downloaded=True)
         return Answer(200, PrivateKeyDocument(call.id, passphrase is not None, text), secret=True)
 
-    @route(
+    @Operation(
         "DELETE",
         "/keys/<id>",
         scope=Scope.ENROLL,
@@ -158,7 +158,7 @@ class KeysAPI(Routes):
         await self._keys.delete(call.principal, call.id)
         return NO_CONTENT
 
-    @route(
+    @Operation(
         "POST",
         "/certificates/<id>/pfx",
         scope=Access.WHOLE_ACCOUNT,

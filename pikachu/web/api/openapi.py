@@ -13,7 +13,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from pikachu import __version__
 from pikachu.web.api.bodies import fields_of
-from pikachu.web.api.routes import Access, Answer, Call, Route, Routes, route
+from pikachu.web.api.routes import Access, Answer, Call, Operation, Route, Routes
 
 Schema = dict[str, Any]
 
@@ -59,7 +59,7 @@ class OpenAPI(Routes):
     def __init__(self, routes: Iterable[Route]) -> None:
         self._document = describe([*routes, *self.routes()])
 
-    @route("GET", "/openapi.json", scope=Access.ANYONE, summary="This description, in OpenAPI 3.1")
+    @Operation("GET", "/openapi.json", scope=Access.ANYONE, summary="This description, in OpenAPI 3.1")
     async def get(self, call: Call) -> Answer:
         """Return the OpenAPI description (API-2)."""
         return Answer(200, self._document)
@@ -70,7 +70,7 @@ def describe(routes: Iterable[Route]) -> Schema:
     schemas: dict[str, Schema] = {"Problem": _PROBLEM}
     paths: dict[str, Schema] = {}
     for one in routes:
-        paths.setdefault(_VARIABLE.sub(r"{\1}", one.path), {})[one.method.lower()] = _operation(one, schemas)
+        paths.setdefault(_VARIABLE.sub(r"{\1}", one.path), {})[one.method.lower()] = _describe_operation(one, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Pikachu CA", "version": __version__},
@@ -82,53 +82,56 @@ def describe(routes: Iterable[Route]) -> Schema:
     }
 
 
-def _operation(one: Route, schemas: dict[str, Schema]) -> Schema:
-    operation: Schema = {
-        "operationId": one.name,
-        "summary": one.summary,
-        "tags": [one.name.partition(".")[0]],
-        "security": [] if one.scope is Access.ANYONE else [{"token": []}],
-        "responses": {str(status): _response(one, status, schemas) for status in one.statuses},
+def _describe_operation(route: Route, schemas: dict[str, Schema]) -> Schema:
+    operation = route.operation
+    description: Schema = {
+        "operationId": route.name,
+        "summary": operation.summary,
+        "tags": [route.name.partition(".")[0]],
+        "security": [] if operation.scope is Access.ANYONE else [{"token": []}],
+        "responses": {str(status): _response(operation, status, schemas) for status in operation.statuses},
     }
-    if one.scopes:
-        operation["description"] = f"Needs a token with: {', '.join(one.scopes)}."
-    elif one.scope is Access.WHOLE_ACCOUNT:
-        operation["description"] = "Needs all scopes of the account's role."
-    operation["responses"]["default"] = {
+    if operation.scopes:
+        description["description"] = f"Needs a token with: {', '.join(operation.scopes)}."
+    elif operation.scope is Access.WHOLE_ACCOUNT:
+        description["description"] = "Needs all scopes of the account's role."
+    description["responses"]["default"] = {
         "description": "A failure (RFC 9457)",
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     parameters = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name == "id" else "string"}}
-        for name in _VARIABLE.findall(one.path)
+        for name in _VARIABLE.findall(route.path)
     ]
-    parameters += [{"name": name, "in": "query", "schema": _query_schema(one, name)} for name in one.query_names]
-    if one.method == "POST":
+    parameters += [
+        {"name": name, "in": "query", "schema": _query_schema(operation, name)} for name in operation.query_names
+    ]
+    if operation.method == "POST":
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
-    if one.conditional:
+    if operation.conditional:
         parameters.append(_IF_MATCH)
-        operation["responses"]["412"] = {
+        description["responses"]["412"] = {
             "description": "Somebody else changed it since it had the entity tag that If-Match names",
             "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
     if parameters:
-        operation["parameters"] = parameters
-    if one.body is not None:
-        needed = any(required for _, required in fields_of(one.body).values())
-        content = {"application/json": {"schema": _reference(one.body, schemas, strict=True)}}
-        operation["requestBody"] = {"required": needed, "content": content}
-    return operation
+        description["parameters"] = parameters
+    if operation.accepted_body is not None:
+        needed = any(required for _, required in fields_of(operation.accepted_body).values())
+        content = {"application/json": {"schema": _reference(operation.accepted_body, schemas, strict=True)}}
+        description["requestBody"] = {"required": needed, "content": content}
+    return description
 
 
-def _response(one: Route, status: int, schemas: dict[str, Schema]) -> Schema:
+def _response(operation: Operation, status: int, schemas: dict[str, Schema]) -> Schema:
     response: Schema = {"description": HTTPStatus(status).phrase}
     # RFC 9110 section 9.3.4 forbids it in responses to PUT when the stored state differs from what was sent.
-    if one.tagged and one.method in ("GET", "POST", "PATCH"):
+    if operation.tagged and operation.method in ("GET", "POST", "PATCH"):
         response["headers"] = {"ETag": _ETAG}
-    kind = one.pending if status == HTTPStatus.ACCEPTED else one.answer
+    kind = operation.pending if status == HTTPStatus.ACCEPTED else operation.answer
     if kind is not None:
         schema = _reference(kind, schemas, strict=False)
-        if one.listed:
+        if operation.listed:
             schema = {
                 "type": "object",
                 "required": ["items", "next_cursor"],
@@ -141,12 +144,12 @@ def _response(one: Route, status: int, schemas: dict[str, Schema]) -> Schema:
     return response
 
 
-def _query_schema(one: Route, name: str) -> Schema:
+def _query_schema(operation: Operation, name: str) -> Schema:
     if name == "limit":
         return {"type": "integer", "minimum": 1, "maximum": 1000, "default": 25}
     if name == "sort":
-        return {"type": "string", "enum": [f"{sign}{sort}" for sort in one.sorts for sign in ("", "-")]}
-    return {"type": "integer"} if name == one.owner else {"type": "string"}
+        return {"type": "string", "enum": [f"{sign}{sort}" for sort in operation.sorts for sign in ("", "-")]}
+    return {"type": "integer"} if name == operation.owner else {"type": "string"}
 
 
 def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> Schema:

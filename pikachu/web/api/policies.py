@@ -11,7 +11,7 @@ from pikachu.core.model.people import Scope
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.ra.policy_administration import PolicyAdministration
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, route, tagged
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Operation, Routes, created, tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class PoliciesAPI(Routes):
         self._policies: PolicyAdministration = policy_administration
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/policies",
         scope=Scope.ENROLL,
@@ -92,7 +92,7 @@ class PoliciesAPI(Routes):
         policy = await self._policies.add(call.principal, _policy(0, call.take(PolicyBody)))
         return created(f"/policies/{policy.id}", await self._document(call, policy), version=policy.version)
 
-    @route(
+    @Operation(
         "GET",
         "/policies",
         scope=Scope.READ,
@@ -115,7 +115,7 @@ class PoliciesAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [policy.owner_id for policy in items])
         return Answer(200, Listed(tuple(_document(policy, names) for policy in items), page.next_cursor))
 
-    @route(
+    @Operation(
         "GET",
         "/policies/<id>",
         scope=Scope.READ,
@@ -128,7 +128,7 @@ class PoliciesAPI(Routes):
         policy = await self._policies.get(call.principal, call.id)
         return tagged(await self._document(call, policy), policy.version)
 
-    @route(
+    @Operation(
         "PUT",
         "/policies/<id>",
         scope=(Scope.READ, Scope.ENROLL),
@@ -143,7 +143,7 @@ class PoliciesAPI(Routes):
         changed = await self._policies.update(call.principal, policy, expected=call.expected)
         return Answer(200, await self._document(call, changed))
 
-    @route(
+    @Operation(
         "PATCH",
         "/policies/<id>",
         scope=(Scope.READ, Scope.ENROLL),
@@ -166,7 +166,7 @@ class PoliciesAPI(Routes):
         )
         return tagged(await self._document(call, changed), changed.version)
 
-    @route(
+    @Operation(
         "DELETE",
         "/policies/<id>",
         scope=(Scope.READ, Scope.ENROLL),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, TypeAlias, TypeVar
 
@@ -132,18 +132,19 @@ class Call:
 
     def list_query(self) -> ListQuery:
         """Return the requested page of a list."""
-        return list_query(self.query, self.route.filters, owner=self.route.owner)
+        return list_query(self.query, self.route.operation.filters, owner=self.route.operation.owner)
 
 
 Handler: TypeAlias = Callable[[Any, Call], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """A declaration.
+class Operation:
+    """The declaration of a route; decorates its handler, a coroutine method ``(self, call) -> Answer``.
 
+    :param path: below *base*.
     :param scope: scopes that a token must have, all of several, or an Access.
-    :param body: dataclass of the request; ``None``: the route has no body and ignores one.
+    :param body: dataclass of the request; ``None``: no members, and for GET and DELETE no body at all.
     :param answer: dataclass of the answer; ``None``: there is no JSON.
     :param pending: dataclass of the answer 202.
     :param listed: the answer is a page of those.
@@ -152,29 +153,38 @@ class Route:
     :param owner: of a list: name of the query parameter with an owner's id (for administrators).
     :param query: other permitted names of the query.
     :param statuses: of success.
+    :param durable: the registration authority recognises a repeated Idempotency-Key by itself, across restarts.
     :param browsers: a signed-in browser may follow a link to it, without a token.
     :param tagged: the answer has an ``ETag``; a change honours ``If-Match``.
-    :param durable: the registration authority recognises a repeated Idempotency-Key by itself, across restarts.
     """
 
     method: str
     path: str
+    _: KW_ONLY
     scope: Scope | tuple[Scope, ...] | Access
     summary: str
-    name: str
-    handler: Handler
+    base: str = BASE
     body: type[Any] | None = None
     answer: type[Any] | None = None
     pending: type[Any] | None = None
     listed: bool = False
     filters: Mapping[str, str] = field(default_factory=dict)
     owner: str | None = None
-    sorts: tuple[str, ...] = ()
+    sorts: tuple[str, ...] = ("id", "created_at")
     query: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     durable: bool = False
     browsers: bool = False
     tagged: bool = False
+
+    def __call__(self, handler: Handler) -> Route:
+        """Return the route with that handler."""
+        return Route(self, handler.__qualname__.replace("API.", "."), handler)
+
+    @property
+    def accepted_body(self) -> type[Any] | None:
+        """Return the dataclass of the body; ``None``: the operation has no body and ignores one."""
+        return Nothing if self.body is None and self.method in ("POST", "PUT", "PATCH") else self.body
 
     @property
     def conditional(self) -> bool:
@@ -192,7 +202,7 @@ class Route:
     def query_names(self) -> tuple[str, ...]:
         """Return all permitted names of the query."""
         owner = () if self.owner is None else (self.owner,)
-        return (*(LIST_NAMES if self.sorts else ()), *self.filters, *owner, *self.query)
+        return (*(LIST_NAMES if self.listed and self.sorts else ()), *self.filters, *owner, *self.query)
 
     def admit(self, principal: Principal) -> None:
         """Check that the caller may use the route at all.
@@ -215,54 +225,26 @@ class Route:
                 raise NotAuthorized(f"this needs a token with the scope {scope.value}")
 
 
-def route(
-    method: str,
-    path: str,
-    *,
-    scope: Scope | tuple[Scope, ...] | Access,
-    summary: str,
-    body: type[Any] | None = None,
-    answer: type[Any] | None = None,
-    pending: type[Any] | None = None,
-    listed: bool = False,
-    filters: Mapping[str, str] | None = None,
-    owner: str | None = None,
-    sorts: tuple[str, ...] = ("id", "created_at"),
-    query: tuple[str, ...] = (),
-    statuses: tuple[int, ...] = (200,),
-    durable: bool = False,
-    browsers: bool = False,
-    tagged: bool = False,
-) -> Callable[[Handler], Route]:
-    """Return a decorator that turns a coroutine method ``(self, call) -> Answer`` into a :class:`Route`.
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An operation with its handler.
 
-    :param path: below ``/api/v1`` unless it begins with ``//``.
+    :param name: of class and method, such as ``Users.create``.
     """
-    full = path[1:] if path.startswith("//") else BASE + path
 
-    def declare(handler: Handler) -> Route:
-        return Route(
-            method,
-            full,
-            scope,
-            summary,
-            handler.__qualname__.replace("API.", "."),
-            handler,
-            Nothing if body is None and method in ("POST", "PUT", "PATCH") else body,
-            answer,
-            pending,
-            listed,
-            filters or {},
-            owner,
-            sorts if listed else (),
-            query,
-            statuses,
-            durable,
-            browsers,
-            tagged,
-        )
+    operation: Operation
+    name: str
+    handler: Handler
 
-    return declare
+    @property
+    def method(self) -> str:
+        """Return the HTTP method."""
+        return self.operation.method
+
+    @property
+    def path(self) -> str:
+        """Return the whole path."""
+        return self.operation.base + self.operation.path
 
 
 class Routes:

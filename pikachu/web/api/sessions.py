@@ -12,7 +12,7 @@ from pikachu.core.model.lists import Page
 from pikachu.core.model.objects import AccountCertificate, Session
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.api.queries import whole_number
-from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed
 from pikachu.x509.certificate import decode_certificate_input, parse_certificate
 
 
@@ -58,7 +58,7 @@ class SessionsAPI(Routes):
     def __init__(self, *, sessions: Sessions) -> None:
         self._sessions = sessions
 
-    @route(
+    @Operation(
         "GET",
         "/sessions",
         scope=Access.WHOLE_ACCOUNT,
@@ -73,7 +73,7 @@ class SessionsAPI(Routes):
         sessions = await self._sessions.of_account(call.principal, _account(call))
         return listed(Page(tuple(sessions), None), _session)
 
-    @route(
+    @Operation(
         "DELETE",
         "/sessions/<id>",
         scope=Access.WHOLE_ACCOUNT,
@@ -94,7 +94,7 @@ class AccountCertificatesAPI(Routes):
         self._sessions = sessions
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/account-certificates",
         scope=Access.WHOLE_ACCOUNT,
@@ -116,7 +116,7 @@ class AccountCertificatesAPI(Routes):
         bound = await self._sessions.bind(call.principal, account_id, parse_certificate(der))
         return created(f"/account-certificates/{bound.id}", _bound(bound))
 
-    @route(
+    @Operation(
         "GET",
         "/account-certificates",
         scope=Access.WHOLE_ACCOUNT,
@@ -131,14 +131,14 @@ class AccountCertificatesAPI(Routes):
         certificates = await self._sessions.certificates(call.principal, _account(call))
         return listed(Page(tuple(certificates), None), _bound)
 
-    @route(
+    @Operation(
         "GET", "/account-certificates/<id>", scope=Access.WHOLE_ACCOUNT, summary="One of them", answer=BoundCertificate
     )
     async def get(self, call: Call) -> Answer:
         """Return a bound certificate; 404 for those of other accounts."""
         return Answer(200, _bound(await self._sessions.certificate(call.principal, call.id)))
 
-    @route(
+    @Operation(
         "DELETE",
         "/account-certificates/<id>",
         scope=Access.WHOLE_ACCOUNT,

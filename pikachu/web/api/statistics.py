@@ -9,7 +9,7 @@ from datetime import datetime
 from pikachu.core.errors import Overloaded
 from pikachu.core.model.people import Scope
 from pikachu.operations.statistics import Statistics
-from pikachu.web.api.routes import Answer, Call, Routes, route
+from pikachu.web.api.routes import Answer, Call, Operation, Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class StatisticsAPI(Routes):
     def __init__(self, *, statistics: Statistics) -> None:
         self._statistics = statistics
 
-    @route(
+    @Operation(
         "GET",
         "/statistics",
         scope=Scope.READ,

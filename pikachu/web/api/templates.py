@@ -14,7 +14,7 @@ from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
 from pikachu.inventory.templates import CertificateTemplates, TemplateDraft, usages_of
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Routes, created, listed, route, tagged
+from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Operation, Routes, created, listed, tagged
 from pikachu.web.x509_rendering import JinjaText
 
 
@@ -121,7 +121,7 @@ class TemplatesAPI(Routes):
         self._templates: CertificateTemplates = templates
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/templates",
         scope=Scope.ENROLL,
@@ -140,7 +140,7 @@ class TemplatesAPI(Routes):
             f"/templates/{template.id}", await _document(self._inventory, call, template), version=template.version
         )
 
-    @route(
+    @Operation(
         "POST",
         "/templates/validation",
         scope=Scope.READ,
@@ -153,7 +153,7 @@ class TemplatesAPI(Routes):
         usages = await self._templates.validate(call.principal, call.take(TemplateText).content)
         return Answer(200, Validated(tuple(usage for usage in ("req", "ext") if usage in usages)))
 
-    @route(
+    @Operation(
         "GET",
         "/templates",
         scope=Scope.READ,
@@ -170,7 +170,7 @@ class TemplatesAPI(Routes):
         names = await self._inventory.owner_names(call.principal, [one.owner_id for one in page.items])
         return listed(page, lambda one: _summary(one, names))
 
-    @route(
+    @Operation(
         "GET",
         "/templates/<id>",
         scope=Scope.READ,
@@ -183,7 +183,7 @@ class TemplatesAPI(Routes):
         template = await self._templates.get(call.principal, call.id)
         return tagged(await _document(self._inventory, call, template), template.version)
 
-    @route(
+    @Operation(
         "PUT",
         "/templates/<id>",
         scope=(Scope.READ, Scope.ENROLL),
@@ -206,7 +206,7 @@ class TemplatesAPI(Routes):
         )
         return Answer(200, await _document(self._inventory, call, changed))
 
-    @route(
+    @Operation(
         "PATCH",
         "/templates/<id>",
         scope=(Scope.READ, Scope.ENROLL),
@@ -225,7 +225,7 @@ class TemplatesAPI(Routes):
         changed = await self._templates.update(call.principal, call.id, **changes, expected=call.expected)
         return tagged(await _document(self._inventory, call, changed), changed.version)
 
-    @route(
+    @Operation(
         "DELETE",
         "/templates/<id>",
         scope=(Scope.READ, Scope.ENROLL),
@@ -253,7 +253,7 @@ class X509TemplatesAPI(Routes):
         self._files = X509Templates(templates, JinjaText, config.paths.x509_templates, files_pool)
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "GET",
         "/x509-templates",
         scope=Scope.ADMIN,
@@ -267,7 +267,7 @@ class X509TemplatesAPI(Routes):
         files = await self._files.list(call.principal)
         return Answer(200, Listed(tuple(_file(one) for one in files), None))
 
-    @route(
+    @Operation(
         "GET",
         "/x509-templates/<name>",
         scope=Scope.ADMIN,
@@ -278,7 +278,7 @@ class X509TemplatesAPI(Routes):
         """Return a file with its variables (TPL-4)."""
         return Answer(200, _file(await self._files.get(call.principal, call.path["name"])))
 
-    @route(
+    @Operation(
         "POST",
         "/x509-templates/<name>/render",
         scope=(Scope.ADMIN, Scope.ENROLL),

@@ -8,12 +8,13 @@ from datetime import datetime
 from pikachu.accounts.account_fields import version_of
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.tokens import Tokens
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Routes, created, listed, route, tagged
+from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed, tagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ class UsersAPI(Routes):
         self._accounts: Accounts = accounts
         self._sessions = sessions
 
-    @route(
+    @Operation(
         "POST",
         "/users",
         scope=Scope.ADMIN,
@@ -130,7 +131,7 @@ class UsersAPI(Routes):
         )
         return created(f"/users/{account.id}", _user(account), version=version_of(account))
 
-    @route(
+    @Operation(
         "GET",
         "/users",
         scope=Scope.ADMIN,
@@ -144,7 +145,7 @@ class UsersAPI(Routes):
         """List users; ``q`` searches name and e-mail."""
         return listed(await self._accounts.list_accounts(call.principal, call.list_query()), _user)
 
-    @route(
+    @Operation(
         "GET",
         "/users/<id>",
         scope=Scope.READ,
@@ -164,7 +165,7 @@ class UsersAPI(Routes):
         # Sign-ins and certificates don't change the version: no edit conflicts with them.
         return tagged(extended(UserDetail, _user(account), valid_certificates=valid), version_of(account))
 
-    @route(
+    @Operation(
         "PATCH",
         "/users/<id>",
         scope=Scope.ADMIN,
@@ -191,7 +192,7 @@ class UsersAPI(Routes):
         )
         return await self._detail(call, account)
 
-    @route(
+    @Operation(
         "DELETE",
         "/users/<id>",
         scope=Scope.ADMIN,
@@ -207,7 +208,7 @@ class UsersAPI(Routes):
         await self._accounts.delete(call.principal, call.id, revoke, expected=call.expected)
         return NO_CONTENT
 
-    @route(
+    @Operation(
         "POST",
         "/users/<id>/password",
         scope=Scope.ADMIN,
@@ -220,7 +221,7 @@ class UsersAPI(Routes):
         await self._accounts.reset_password(call.principal, call.id, call.take(NewPassword).password)
         return NO_CONTENT
 
-    @route("POST", "/users/<id>/logout", scope=Scope.ADMIN, summary="Sign an account out everywhere", answer=Ended)
+    @Operation("POST", "/users/<id>/logout", scope=Scope.ADMIN, summary="Sign an account out everywhere", answer=Ended)
     async def logout(self, call: Call) -> Answer:
         """End all sessions; tokens are kept."""
         return Answer(200, Ended(await self._sessions.force_logout(call.principal, call.id)))
@@ -229,11 +230,11 @@ class UsersAPI(Routes):
 class TokensAPI(Routes):
     """API tokens."""
 
-    def __init__(self, *, accounts: Accounts, inventory: CertificateQueries) -> None:
-        self._accounts: Accounts = accounts
+    def __init__(self, *, tokens: Tokens, inventory: CertificateQueries) -> None:
+        self._tokens = tokens
         self._inventory = inventory
 
-    @route(
+    @Operation(
         "POST",
         "/tokens",
         scope=Access.WHOLE_ACCOUNT,
@@ -247,11 +248,11 @@ class TokensAPI(Routes):
         body = call.take(NewToken)
         scopes = None if body.scopes is None else frozenset(body.scopes)
         account_id = call.principal.owner_id if body.user_id is None else body.user_id
-        token, text = await self._accounts.create_token(call.principal, account_id or 0, body.name, scopes, body.days)
+        token, text = await self._tokens.create(call.principal, account_id or 0, body.name, scopes, body.days)
         document = extended(NewTokenDocument, _summary(token, await self._names(call, token)), token=text)
         return created(f"/tokens/{token.id}", document, secret=True)
 
-    @route(
+    @Operation(
         "GET",
         "/tokens",
         scope=Scope.READ,
@@ -263,20 +264,20 @@ class TokensAPI(Routes):
     )
     async def list(self, call: Call) -> Answer:
         """List tokens; ``q`` searches their names."""
-        page = await self._accounts.list_tokens(call.principal, call.list_query())
+        page = await self._tokens.list(call.principal, call.list_query())
         names = await self._names(call, *page.items)
         return listed(page, lambda token: _summary(token, names))
 
-    @route("GET", "/tokens/<id>", scope=Scope.READ, summary="One API token without its text", answer=TokenSummary)
+    @Operation("GET", "/tokens/<id>", scope=Scope.READ, summary="One API token without its text", answer=TokenSummary)
     async def get(self, call: Call) -> Answer:
         """Return a token; 404 for those of other accounts."""
-        token = await self._accounts.token(call.principal, call.id)
+        token = await self._tokens.get(call.principal, call.id)
         return Answer(200, _summary(token, await self._names(call, token)))
 
-    @route("DELETE", "/tokens/<id>", scope=Access.WHOLE_ACCOUNT, summary="End an API token", statuses=(204,))
+    @Operation("DELETE", "/tokens/<id>", scope=Access.WHOLE_ACCOUNT, summary="End an API token", statuses=(204,))
     async def delete(self, call: Call) -> Answer:
         """Revoke a token."""
-        await self._accounts.revoke_token(call.principal, call.id)
+        await self._tokens.revoke(call.principal, call.id)
         return NO_CONTENT
 
     async def _names(self, call: Call, *tokens: Token) -> OwnerNames:

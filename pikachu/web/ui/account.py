@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.sessions import Sessions
+from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import ROLE_SCOPES, Authenticator
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import MalformedRequest, PikachuError
@@ -39,6 +40,7 @@ class AccountPages(Pages):
         self,
         *,
         accounts: Accounts,
+        tokens: Tokens,
         authenticator: Authenticator,
         sessions: Sessions,
         inventory: CertificateQueries,
@@ -47,6 +49,7 @@ class AccountPages(Pages):
         config: Configuration,
     ) -> None:
         self._accounts = accounts
+        self._tokens = tokens
         self._authenticator = authenticator
         self._sessions = sessions
         self._inventory = inventory
@@ -71,7 +74,7 @@ class AccountPages(Pages):
     async def account_objects(self, visit: PageRequest, account_id: int) -> Mapping[str, Any]:
         """Return the context of ``people/parts.html``: an account's sessions, tokens and certificates."""
         actor = visit.principal
-        tokens = await self._accounts.list_tokens(actor, ListQuery(limit=MAX_SHOWN, owner_id=account_id))
+        tokens = await self._tokens.list(actor, ListQuery(limit=MAX_SHOWN, owner_id=account_id))
         return {
             "now": self._clock.seconds(),
             "sessions": await self._sessions.of_account(actor, account_id),
@@ -147,7 +150,7 @@ class AccountPages(Pages):
             days = visit.form.number("days")
             account_id = visit.signed_in().id
             name = visit.form.text("name")
-            token, text = await self._accounts.create_token(visit.principal, account_id, name, scopes, days)
+            token, text = await self._tokens.create(visit.principal, account_id, name, scopes, days)
         except PikachuError as error:
             return self._token_form(visit, error)
         host = visit.host or "localhost"
@@ -166,15 +169,15 @@ class AccountPages(Pages):
     @page("GET", "/account/tokens/<id>/end", audience=Audience.USER)
     async def token_revocation_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation for revoking a token."""
-        token = await self._accounts.token(visit.principal, visit.id)
+        token = await self._tokens.get(visit.principal, visit.id)
         back = _back(visit, token.account_id)
         return HtmlPage("people/token_end.html", {"token": token, "scopes": scopes_text(token), "back": back})
 
     @page("POST", "/account/tokens/<id>/end", audience=Audience.USER)
     async def end_token(self, visit: PageRequest) -> PageReply:
         """Revoke a token."""
-        token = await self._accounts.token(visit.principal, visit.id)
-        await self._accounts.revoke_token(visit.principal, visit.id)
+        token = await self._tokens.get(visit.principal, visit.id)
+        await self._tokens.revoke(visit.principal, visit.id)
         return Redirect(_back(visit, token.account_id), notice=f"The token {token.name} has ended.")
 
     # --- client certificates --------------------------------------------------------------

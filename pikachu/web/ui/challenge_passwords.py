@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import PikachuError
@@ -68,12 +68,12 @@ class ChallengePasswordsPages(Pages):
     def __init__(
         self,
         *,
-        accounts: Accounts,
+        challenge_passwords: ChallengePasswords,
         authority: CertificateAuthority,
         inventory: CertificateQueries,
         config: Configuration,
     ) -> None:
-        self._accounts = accounts
+        self._challenge_passwords = challenge_passwords
         self._authority = authority
         self._inventory = inventory
         self._validity = timedelta(seconds=config.scep.challenge_password_validity)
@@ -83,7 +83,7 @@ class ChallengePasswordsPages(Pages):
         """List the user's own challenge passwords; for administrators all."""
         return await TABLE.reply(
             visit,
-            lambda query: self._accounts.list_challenges(visit.principal, query),
+            lambda query: self._challenge_passwords.list(visit.principal, query),
             "challenges/list.html",
             prepare=lambda items: self._rows(visit, items),
             validity=self._validity,
@@ -92,7 +92,7 @@ class ChallengePasswordsPages(Pages):
     @page("POST", "/challenge-passwords", audience=Audience.USER)
     async def generate(self, visit: PageRequest) -> PageReply:
         """Create one for the user; the next page shows it, and reloading that page creates no other one."""
-        challenge, _ = await self._accounts.create_challenge(visit.principal)
+        challenge, _ = await self._challenge_passwords.create(visit.principal)
         return Redirect(f"/challenge-passwords/{challenge.id}", notice="A challenge password was generated.")
 
     @page("GET", "/challenge-passwords/<id>", audience=Audience.USER)
@@ -100,13 +100,13 @@ class ChallengePasswordsPages(Pages):
         """Show it; the text of another user's one is revealed by a click only, which is recorded."""
         row = await self._row(visit)
         own = row.challenge.owner_id == visit.principal.owner_id
-        text = await self._accounts.reveal_challenge(visit.principal, visit.id) if own else ""
+        text = await self._challenge_passwords.reveal(visit.principal, visit.id) if own else ""
         return HtmlPage("challenges/view.html", {"row": row, "text": text})
 
     @page("POST", "/challenge-passwords/<id>/reveal", audience=Audience.USER)
     async def reveal(self, visit: PageRequest) -> PageReply:
         """Reveal the text, for administrators also of other users' ones."""
-        text = await self._accounts.reveal_challenge(visit.principal, visit.id)
+        text = await self._challenge_passwords.reveal(visit.principal, visit.id)
         return HtmlPage("challenges/view.html", {"row": await self._row(visit), "text": text})
 
     @page("GET", "/challenge-passwords/<id>/delete", audience=Audience.USER)
@@ -119,7 +119,7 @@ class ChallengePasswordsPages(Pages):
         """Delete it."""
         try:
             visit.form.require_confirmation("delete")
-            await self._accounts.delete_challenge(visit.principal, visit.id)
+            await self._challenge_passwords.delete(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
         return Redirect("/challenge-passwords", notice="The challenge password was deleted.")
@@ -152,12 +152,12 @@ class ChallengePasswordsPages(Pages):
             visit.form.require_confirmation("delete")
         except PikachuError as error:
             return HtmlPage.form("challenges/delete_expired.html", {"everybody": everybody}, error)
-        count = await self._accounts.delete_expired_challenges(visit.principal, everybody=everybody)
+        count = await self._challenge_passwords.delete_expired(visit.principal, everybody=everybody)
         noun = "challenge password was" if count == 1 else "challenge passwords were"
         return Redirect("/challenge-passwords", notice=f"{count} expired {noun} deleted.")
 
     async def _row(self, visit: PageRequest) -> Row:
-        (row,) = await self._rows(visit, [await self._accounts.challenge(visit.principal, visit.id)])
+        (row,) = await self._rows(visit, [await self._challenge_passwords.get(visit.principal, visit.id)])
         return row
 
     async def _rows(self, visit: PageRequest, items: Sequence[ChallengePassword]) -> Sequence[Row]:

@@ -37,7 +37,7 @@ def test_challenge(est: EST, alice: Principal) -> None:
     found = est.certificate(est.enroll(csr))
     record = result_of(est.stack.app.store.certificate_by_serial(found.serial_number))
     assert record.owner_id == alice.owner_id
-    (challenge,) = result_of(est.stack.app.accounts.list_challenges(alice, ListQuery())).items
+    (challenge,) = result_of(est.stack.app.challenge_passwords.list(alice, ListQuery())).items
     assert challenge.consumed_serial == found.serial_number
     event = est.events("create")[-1].event
     assert event.actor == f"challenge password {text[:8]}"

@@ -190,11 +190,11 @@ def test_change_own_address(world: World) -> None:
 def test_tokens_are_seen_to_the_minute(world: World) -> None:
     """USR-6: the time of a token's last use."""
     alice = world.add("alice")
-    token, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+    token, text = result_of(world.tokens.create(SYSTEM, alice.id, "ci"))
 
     def used() -> object:
         result_of(world.authenticator.token(text, ADDRESS))
-        return result_of(world.accounts.token(SYSTEM, token.id)).last_used_at
+        return result_of(world.tokens.get(SYSTEM, token.id)).last_used_at
 
     first = world.now
     assert used() == first
@@ -233,7 +233,7 @@ def test_the_last_active_admin_stays(world: World) -> None:
 
 def test_a_refused_suspension_ends_no_token(world: World) -> None:
     root = world.add("root", Role.ADMIN)
-    _, text = result_of(world.accounts.create_token(SYSTEM, root.id, "ci"))
+    _, text = result_of(world.tokens.create(SYSTEM, root.id, "ci"))
     failure_of(world.accounts.suspend(SYSTEM, root.id), Conflict)
     result_of(world.authenticator.token(text, ADDRESS))
 
@@ -252,7 +252,11 @@ def test_two_changes_at_once_lose_none(world: World) -> None:
     writes = HeldPool()
     store = Store("sqlite://", ImmediatePool(), writes)
     accounts = Accounts(
-        store, world.hasher, world.sealer, world.clock, AccountSettings(), holdings_of(store, world.clock)
+        store=store,
+        hasher=world.hasher,
+        clock=world.clock,
+        settings=AccountSettings(),
+        holdings=holdings_of(store, world.clock),
     )
 
     def write_all() -> None:
@@ -284,18 +288,18 @@ def test_change_role_is_recorded(world: World) -> None:
     )
 
 
-DELETED_CHANGES: list[Callable[[Accounts, int], Deferred[Any]]] = [
-    lambda accounts, one: accounts.delete(SYSTEM, one),
-    lambda accounts, one: accounts.suspend(SYSTEM, one),
-    lambda accounts, one: accounts.activate(SYSTEM, one),
-    lambda accounts, one: accounts.approve(SYSTEM, one),
-    lambda accounts, one: accounts.deactivate(SYSTEM, one),
-    lambda accounts, one: accounts.change_role(SYSTEM, one, Role.ADMIN),
-    lambda accounts, one: accounts.update(SYSTEM, one, state=AccountState.ACTIVE),
-    lambda accounts, one: accounts.update(SYSTEM, one, email="new@example.com"),
-    lambda accounts, one: accounts.reset_password(SYSTEM, one, "a new password"),
-    lambda accounts, one: accounts.create_token(SYSTEM, one, "ci"),
-    lambda accounts, one: accounts.create_challenge(SYSTEM, one),
+DELETED_CHANGES: list[Callable[[World, int], Deferred[Any]]] = [
+    lambda world, one: world.accounts.delete(SYSTEM, one),
+    lambda world, one: world.accounts.suspend(SYSTEM, one),
+    lambda world, one: world.accounts.activate(SYSTEM, one),
+    lambda world, one: world.accounts.approve(SYSTEM, one),
+    lambda world, one: world.accounts.deactivate(SYSTEM, one),
+    lambda world, one: world.accounts.change_role(SYSTEM, one, Role.ADMIN),
+    lambda world, one: world.accounts.update(SYSTEM, one, state=AccountState.ACTIVE),
+    lambda world, one: world.accounts.update(SYSTEM, one, email="new@example.com"),
+    lambda world, one: world.accounts.reset_password(SYSTEM, one, "a new password"),
+    lambda world, one: world.tokens.create(SYSTEM, one, "ci"),
+    lambda world, one: world.challenge_passwords.create(SYSTEM, one),
 ]
 
 
@@ -311,11 +315,11 @@ def test_delete(world: World) -> None:
 
 
 @pytest.mark.parametrize("change", DELETED_CHANGES)
-def test_a_deleted_account_stays_deleted(world: World, change: Callable[[Accounts, int], Deferred[Any]]) -> None:
+def test_a_deleted_account_stays_deleted(world: World, change: Callable[[World, int], Deferred[Any]]) -> None:
     alice = world.add("alice")
     result_of(world.accounts.delete(SYSTEM, alice.id))
     with pytest.raises((Conflict, NotFound), match="deleted"):
-        result_of(change(world.accounts, alice.id))
+        result_of(change(world, alice.id))
     assert result_of(world.accounts.account(SYSTEM, alice.id)).state is AccountState.DELETED
 
 
@@ -323,9 +327,9 @@ def test_deletion_leaves_no_challenge_password(world: World) -> None:
     """However many there are: those that were used stay as what certificates were enrolled with."""
     alice = world.add("alice")
     for _ in range(501):
-        result_of(world.accounts.create_challenge(world.as_person(alice)))
+        result_of(world.challenge_passwords.create(world.as_person(alice)))
     result_of(world.accounts.delete(SYSTEM, alice.id))
-    assert result_of(world.accounts.list_challenges(SYSTEM, ListQuery())).items == ()
+    assert result_of(world.challenge_passwords.list(SYSTEM, ListQuery())).items == ()
 
 
 def test_deleted_is_no_state_to_choose(world: World) -> None:
@@ -386,7 +390,7 @@ ADMIN_ONLY: list[Operation] = [
     lambda world, actor, target: world.accounts.delete(actor, target),
     lambda world, actor, _: world.accounts.list_accounts(actor, ListQuery()),
     lambda world, actor, _: world.accounts.find(actor, "bob"),
-    lambda world, actor, _: world.accounts.delete_expired_challenges(actor, everybody=True),
+    lambda world, actor, _: world.challenge_passwords.delete_expired(actor, everybody=True),
 ]
 
 

@@ -69,9 +69,7 @@ def restricted(world: World, principal: Principal, *scopes: Scope) -> Principal:
 def test_token_is_named_expiring_scoped_and_recorded(people: People) -> None:
     """USR-6."""
     world = people.world
-    made, text = result_of(
-        world.accounts.create_token(people.alice, own(people.alice), " build ", frozenset({Scope.READ}), 30)
-    )
+    made, text = result_of(world.tokens.create(people.alice, own(people.alice), " build ", frozenset({Scope.READ}), 30))
     assert (made.name, made.scopes) == ("build", frozenset({Scope.READ}))
     assert made.expires_at == world.now + timedelta(days=30)
     event = world.events()[-1].event
@@ -79,57 +77,57 @@ def test_token_is_named_expiring_scoped_and_recorded(people: People) -> None:
     assert (event.owner_id, event.about_account) == (own(people.alice), False)
     assert event.details["scopes"] == ["read"]
     assert text[4:] not in repr(event)
-    again, _ = result_of(world.accounts.create_token(people.alice, own(people.alice), "other"))
+    again, _ = result_of(world.tokens.create(people.alice, own(people.alice), "other"))
     assert again.expires_at == world.now + timedelta(days=365)
 
 
 @pytest.mark.parametrize("days", [0, -1, 3651, 10**12])
 def test_token_lifetime_is_bounded(people: People, days: int) -> None:
-    failure_of(people.world.accounts.create_token(people.alice, own(people.alice), "ci", days=days), MalformedRequest)
+    failure_of(people.world.tokens.create(people.alice, own(people.alice), "ci", days=days), MalformedRequest)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 65, "a\nb", "a\0b", "\ud800"])
 def test_token_names(people: People, name: str) -> None:
-    failure_of(people.world.accounts.create_token(people.alice, own(people.alice), name), MalformedRequest)
+    failure_of(people.world.tokens.create(people.alice, own(people.alice), name), MalformedRequest)
 
 
 def test_scopes_beyond_the_role_are_refused(people: People) -> None:
-    attempt = people.world.accounts.create_token(people.alice, own(people.alice), "ci", frozenset({Scope.ADMIN}))
+    attempt = people.world.tokens.create(people.alice, own(people.alice), "ci", frozenset({Scope.ADMIN}))
     assert failure_of(attempt, MalformedRequest).public.endswith("one or more of read, enroll, revoke")
-    failure_of(people.world.accounts.create_token(people.alice, own(people.alice), "ci", frozenset()), MalformedRequest)
+    failure_of(people.world.tokens.create(people.alice, own(people.alice), "ci", frozenset()), MalformedRequest)
 
 
 def test_a_restricted_token_makes_and_ends_no_tokens(people: People) -> None:
     """Else a read-only token would be worth a full one."""
     world = people.world
-    token, _ = result_of(world.accounts.create_token(people.alice, own(people.alice), "ci"))
+    token, _ = result_of(world.tokens.create(people.alice, own(people.alice), "ci"))
     actor = restricted(world, people.alice, Scope.READ, Scope.ENROLL)
-    failure_of(world.accounts.create_token(actor, own(actor), "more"), NotAuthorized)
-    failure_of(world.accounts.create_token(actor, own(actor), "more", frozenset({Scope.READ})), NotAuthorized)
-    failure_of(world.accounts.revoke_token(actor, token.id), NotAuthorized)
+    failure_of(world.tokens.create(actor, own(actor), "more"), NotAuthorized)
+    failure_of(world.tokens.create(actor, own(actor), "more", frozenset({Scope.READ})), NotAuthorized)
+    failure_of(world.tokens.revoke(actor, token.id), NotAuthorized)
     failure_of(world.accounts.change_password(actor, "a new password"), NotAuthorized)
     admin = restricted(world, people.root, Scope.READ, Scope.ADMIN)
-    failure_of(world.accounts.create_token(admin, own(admin), "more"), NotAuthorized)
+    failure_of(world.tokens.create(admin, own(admin), "more"), NotAuthorized)
 
 
 def test_tokens_of_others_are_for_admins(people: People) -> None:
     world, bob = people.world, own(people.bob)
-    failure_of(world.accounts.create_token(people.alice, bob, "ci"), NotFound)
-    token, _ = result_of(world.accounts.create_token(people.root, bob, "ci"))
-    failure_of(world.accounts.create_token(people.root, bob, "ci"), Conflict)
-    assert result_of(world.accounts.list_tokens(people.alice, ListQuery(owner_id=bob))).items == ()
-    assert [found.id for found in result_of(world.accounts.list_tokens(people.bob, ListQuery())).items] == [token.id]
-    assert len(result_of(world.accounts.list_tokens(people.root, ListQuery())).items) == 1
-    failure_of(world.accounts.revoke_token(people.alice, token.id), NotFound)
-    result_of(world.accounts.revoke_token(people.bob, token.id))
-    failure_of(world.accounts.revoke_token(people.root, token.id), NotFound)
+    failure_of(world.tokens.create(people.alice, bob, "ci"), NotFound)
+    token, _ = result_of(world.tokens.create(people.root, bob, "ci"))
+    failure_of(world.tokens.create(people.root, bob, "ci"), Conflict)
+    assert result_of(world.tokens.list(people.alice, ListQuery(owner_id=bob))).items == ()
+    assert [found.id for found in result_of(world.tokens.list(people.bob, ListQuery())).items] == [token.id]
+    assert len(result_of(world.tokens.list(people.root, ListQuery())).items) == 1
+    failure_of(world.tokens.revoke(people.alice, token.id), NotFound)
+    result_of(world.tokens.revoke(people.bob, token.id))
+    failure_of(world.tokens.revoke(people.root, token.id), NotFound)
 
 
 def test_only_active_accounts_have_tokens(people: People) -> None:
     world, bob = people.world, own(people.bob)
     result_of(world.accounts.suspend(people.root, bob))
-    failure_of(world.accounts.create_token(people.root, bob, "ci"), Conflict)
-    failure_of(world.accounts.create_token(people.root, 4711, "ci"), NotFound)
+    failure_of(world.tokens.create(people.root, bob, "ci"), Conflict)
+    failure_of(world.tokens.create(people.root, 4711, "ci"), NotFound)
 
 
 # --- challenge passwords ---------------------------------------------------------------------
@@ -138,12 +136,12 @@ def test_only_active_accounts_have_tokens(people: People) -> None:
 def test_challenge_is_128_random_bits_in_upper_case_hex(people: People) -> None:
     """CHP-1."""
     world = people.world
-    made, text = result_of(world.accounts.create_challenge(people.alice))
+    made, text = result_of(world.challenge_passwords.create(people.alice))
     assert re.fullmatch("[0-9A-F]{32}", text)
     assert made.prefix == text[:8]
     assert made.owner_id == own(people.alice)
     assert made.expires_at == world.now + timedelta(minutes=60)
-    assert text != result_of(world.accounts.create_challenge(people.alice))[1]
+    assert text != result_of(world.challenge_passwords.create(people.alice))[1]
     event = world.events()[-2].event
     assert (event.type, event.resource_type, event.resource_name) == ("create", "challenge password", text[:8])
     assert text[8:] not in repr((made, world.events()))
@@ -152,74 +150,74 @@ def test_challenge_is_128_random_bits_in_upper_case_hex(people: People) -> None:
 def test_reveal_is_for_owner_and_admins_and_strange_eyes_are_recorded(people: People) -> None:
     """To all others it is not there."""
     world = people.world
-    made, text = result_of(world.accounts.create_challenge(people.alice))
+    made, text = result_of(world.challenge_passwords.create(people.alice))
     before = len(world.events())
-    assert result_of(world.accounts.reveal_challenge(people.alice, made.id)) == text
+    assert result_of(world.challenge_passwords.reveal(people.alice, made.id)) == text
     assert len(world.events()) == before
-    assert result_of(world.accounts.reveal_challenge(people.root, made.id)) == text
+    assert result_of(world.challenge_passwords.reveal(people.root, made.id)) == text
     view = world.events()[-1].event
     assert (view.type, view.resource_name, view.actor) == ("view", text[:8], "root")
-    there = failure_of(world.accounts.reveal_challenge(people.bob, made.id), NotFound)
-    missing = failure_of(world.accounts.reveal_challenge(people.bob, 4711), NotFound)
+    there = failure_of(world.challenge_passwords.reveal(people.bob, made.id), NotFound)
+    missing = failure_of(world.challenge_passwords.reveal(people.bob, 4711), NotFound)
     assert there.public == missing.public
     reader = restricted(world, people.alice, Scope.READ)
-    failure_of(world.accounts.reveal_challenge(reader, made.id), NotAuthorized)
-    assert result_of(world.accounts.challenge(reader, made.id)).prefix == text[:8]
-    failure_of(world.accounts.reveal_challenge(restricted(world, people.root, Scope.ENROLL), made.id), NotFound)
+    failure_of(world.challenge_passwords.reveal(reader, made.id), NotAuthorized)
+    assert result_of(world.challenge_passwords.get(reader, made.id)).prefix == text[:8]
+    failure_of(world.challenge_passwords.reveal(restricted(world, people.root, Scope.ENROLL), made.id), NotFound)
 
 
 @pytest.mark.parametrize("validity", [timedelta(0), timedelta(seconds=-1), timedelta(days=367), timedelta.max])
 def test_validity_is_bounded(people: People, validity: timedelta) -> None:
-    failure_of(people.world.accounts.create_challenge(people.alice, validity=validity), MalformedRequest)
+    failure_of(people.world.challenge_passwords.create(people.alice, validity=validity), MalformedRequest)
 
 
 def test_challenge_for_somebody_else_is_for_admins(people: People) -> None:
     """INT-1: ``pikachu challenge create --user NAME``."""
     world = people.world
-    failure_of(world.accounts.create_challenge(people.alice, own(people.bob)), NotFound)
-    made, _ = result_of(world.accounts.create_challenge(SYSTEM, own(people.bob), timedelta(minutes=2)))
+    failure_of(world.challenge_passwords.create(people.alice, own(people.bob)), NotFound)
+    made, _ = result_of(world.challenge_passwords.create(SYSTEM, own(people.bob), timedelta(minutes=2)))
     assert made.owner_id == own(people.bob)
     result_of(world.accounts.suspend(SYSTEM, own(people.bob)))
-    failure_of(world.accounts.create_challenge(SYSTEM, own(people.bob)), Conflict)
-    failure_of(world.accounts.create_challenge(SYSTEM, 4711), NotFound)
+    failure_of(world.challenge_passwords.create(SYSTEM, own(people.bob)), Conflict)
+    failure_of(world.challenge_passwords.create(SYSTEM, 4711), NotFound)
 
 
 def test_lists_and_deletion_keep_to_the_owner(people: People) -> None:
     world = people.world
-    made, _ = result_of(world.accounts.create_challenge(people.alice))
-    result_of(world.accounts.create_challenge(SYSTEM))
-    listed = result_of(world.accounts.list_challenges(people.bob, ListQuery(owner_id=own(people.alice))))
+    made, _ = result_of(world.challenge_passwords.create(people.alice))
+    result_of(world.challenge_passwords.create(SYSTEM))
+    listed = result_of(world.challenge_passwords.list(people.bob, ListQuery(owner_id=own(people.alice))))
     assert listed.items == ()
-    assert len(result_of(world.accounts.list_challenges(people.alice, ListQuery())).items) == 1
-    assert len(result_of(world.accounts.list_challenges(people.root, ListQuery())).items) == 2
-    failure_of(world.accounts.delete_challenge(people.bob, made.id), NotFound)
-    result_of(world.accounts.delete_challenge(people.alice, made.id))
-    failure_of(world.accounts.delete_challenge(people.root, made.id), NotFound)
+    assert len(result_of(world.challenge_passwords.list(people.alice, ListQuery())).items) == 1
+    assert len(result_of(world.challenge_passwords.list(people.root, ListQuery())).items) == 2
+    failure_of(world.challenge_passwords.delete(people.bob, made.id), NotFound)
+    result_of(world.challenge_passwords.delete(people.alice, made.id))
+    failure_of(world.challenge_passwords.delete(people.root, made.id), NotFound)
 
 
 def test_expired_ones_are_deleted_of_oneself_or_by_admins_of_all(people: People) -> None:
     """CHP-1."""
     world = people.world
     for actor in (people.alice, people.bob, people.root):
-        result_of(world.accounts.create_challenge(actor, validity=timedelta(seconds=1)))
-    kept, _ = result_of(world.accounts.create_challenge(people.alice))
+        result_of(world.challenge_passwords.create(actor, validity=timedelta(seconds=1)))
+    kept, _ = result_of(world.challenge_passwords.create(people.alice))
     world.clock.advance(1)
-    assert result_of(world.accounts.delete_expired_challenges(people.alice)) == 1
-    failure_of(world.accounts.delete_expired_challenges(people.alice, everybody=True), NotAuthorized)
-    assert result_of(world.accounts.delete_expired_challenges(people.root)) == 1
-    assert result_of(world.accounts.delete_expired_challenges(people.root, everybody=True)) == 1
-    left = result_of(world.accounts.list_challenges(people.root, ListQuery())).items
+    assert result_of(world.challenge_passwords.delete_expired(people.alice)) == 1
+    failure_of(world.challenge_passwords.delete_expired(people.alice, everybody=True), NotAuthorized)
+    assert result_of(world.challenge_passwords.delete_expired(people.root)) == 1
+    assert result_of(world.challenge_passwords.delete_expired(people.root, everybody=True)) == 1
+    left = result_of(world.challenge_passwords.list(people.root, ListQuery())).items
     assert [challenge.id for challenge in left] == [kept.id]
 
 
 def test_one_that_a_request_holds_is_not_deleted(people: People) -> None:
     world = people.world
-    made, _ = result_of(world.accounts.create_challenge(people.alice))
+    made, _ = result_of(world.challenge_passwords.create(people.alice))
     request = NewRequest(
         Method.EST, b"csr", "CN=x", "RSA/2048", b"k" * 20, "default", "ec", "x", None, world.now, challenge_id=made.id
     )
     assert isinstance(result_of(world.store.begin(request, None, world.now)), Begun)
-    assert "reject the request" in failure_of(world.accounts.delete_challenge(people.alice, made.id), Conflict).public
+    assert "reject the request" in failure_of(world.challenge_passwords.delete(people.alice, made.id), Conflict).public
 
 
 # --- stored requests -------------------------------------------------------------------------
@@ -282,16 +280,16 @@ def test_what_is_nobodys_is_for_admins(people: People) -> None:
 
 Operation = Callable[[World, Principal], Deferred[Any]]
 NEEDS: list[tuple[Scope, Operation]] = [
-    (Scope.READ, lambda world, actor: world.accounts.list_tokens(actor, ListQuery())),
-    (Scope.READ, lambda world, actor: world.accounts.list_challenges(actor, ListQuery())),
+    (Scope.READ, lambda world, actor: world.tokens.list(actor, ListQuery())),
+    (Scope.READ, lambda world, actor: world.challenge_passwords.list(actor, ListQuery())),
     (Scope.READ, lambda world, actor: world.requests.list(actor, ListQuery())),
     (Scope.READ, lambda world, actor: world.accounts.account(actor, own(actor))),
     (Scope.READ, lambda world, actor: world.requests.get(actor, 1)),
-    (Scope.READ, lambda world, actor: world.accounts.challenge(actor, 1)),
-    (Scope.ENROLL, lambda world, actor: world.accounts.create_challenge(actor)),
-    (Scope.ENROLL, lambda world, actor: world.accounts.reveal_challenge(actor, 1)),
-    (Scope.ENROLL, lambda world, actor: world.accounts.delete_challenge(actor, 1)),
-    (Scope.ENROLL, lambda world, actor: world.accounts.delete_expired_challenges(actor)),
+    (Scope.READ, lambda world, actor: world.challenge_passwords.get(actor, 1)),
+    (Scope.ENROLL, lambda world, actor: world.challenge_passwords.create(actor)),
+    (Scope.ENROLL, lambda world, actor: world.challenge_passwords.reveal(actor, 1)),
+    (Scope.ENROLL, lambda world, actor: world.challenge_passwords.delete(actor, 1)),
+    (Scope.ENROLL, lambda world, actor: world.challenge_passwords.delete_expired(actor)),
     (Scope.ENROLL, lambda world, actor: world.requests.store(actor, "x", make_csr()[1])),
     (Scope.ENROLL, lambda world, actor: world.requests.delete(actor, 1)),
 ]
@@ -312,7 +310,7 @@ def test_each_operation_needs_its_scope(people: People, scope: Scope, operation:
 def test_one_that_a_request_holds_ends_with_its_owner(people: People) -> None:
     """A rejection frees it; nobody's, it would let in whoever has it."""
     world = people.world
-    made, text = result_of(world.accounts.create_challenge(people.alice))
+    made, text = result_of(world.challenge_passwords.create(people.alice))
     request = NewRequest(
         Method.EST, b"csr", "CN=x", "RSA/2048", b"k" * 20, "default", "ec", "x", None, world.now, challenge_id=made.id
     )

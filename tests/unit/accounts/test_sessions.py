@@ -54,7 +54,9 @@ class People:
 @pytest.fixture
 def people() -> Iterator[People]:
     world = make_world()
-    sessions = Sessions(world.store, world.authenticator, world.sealer, world.clock, IDLE)
+    sessions = Sessions(
+        store=world.store, authenticator=world.authenticator, sealer=world.sealer, clock=world.clock, maximum_idle=IDLE
+    )
     yield People(world, sessions, world.add("alice"), world.add("bob"), world.add("root", Role.ADMIN))
     result_of(world.store.close())
 

@@ -291,7 +291,7 @@ def test_token_scopes(world: World, role: Role, asked: set[str] | None, got: set
     """All that the role has, or fewer."""
     account = world.add("alice", role)
     scopes = None if asked is None else frozenset(Scope(name) for name in asked)
-    _, text = result_of(world.accounts.create_token(SYSTEM, account.id, "ci", scopes))
+    _, text = result_of(world.tokens.create(SYSTEM, account.id, "ci", scopes))
     principal = result_of(world.authenticator.token(text, ADDRESS))
     assert principal.scopes == {Scope(name) for name in got}
     assert (principal.kind, principal.owner_id, principal.role) == (PrincipalKind.ACCOUNT, account.id, role)
@@ -300,16 +300,16 @@ def test_token_scopes(world: World, role: Role, asked: set[str] | None, got: set
 def test_demotion_takes_the_admin_scope_from_tokens_at_once(world: World) -> None:
     world.add("root", Role.ADMIN)
     alice = world.add("alice", Role.ADMIN)
-    _, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+    _, text = result_of(world.tokens.create(SYSTEM, alice.id, "ci"))
     result_of(world.accounts.change_role(SYSTEM, alice.id, Role.USER))
     assert Scope.ADMIN not in result_of(world.authenticator.token(text, ADDRESS)).scopes
 
 
 def test_expired_unknown_and_revoked_tokens_are_refused_alike(world: World) -> None:
     alice = world.add("alice")
-    _, short = result_of(world.accounts.create_token(SYSTEM, alice.id, "short", days=1))
-    token, revoked = result_of(world.accounts.create_token(SYSTEM, alice.id, "revoked"))
-    result_of(world.accounts.revoke_token(SYSTEM, token.id))
+    _, short = result_of(world.tokens.create(SYSTEM, alice.id, "short", days=1))
+    token, revoked = result_of(world.tokens.create(SYSTEM, alice.id, "revoked"))
+    result_of(world.tokens.revoke(SYSTEM, token.id))
     world.clock.advance(86399)
     result_of(world.authenticator.token(short, ADDRESS))
     world.clock.advance(1)
@@ -323,9 +323,9 @@ def test_expired_unknown_and_revoked_tokens_are_refused_alike(world: World) -> N
 def test_suspension_ends_tokens_for_good(world: World) -> None:
     """USR-4: at once, and activating the account does not bring them back."""
     alice = world.add("alice")
-    _, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+    _, text = result_of(world.tokens.create(SYSTEM, alice.id, "ci"))
     result_of(world.accounts.suspend(SYSTEM, alice.id))
-    assert result_of(world.accounts.list_tokens(SYSTEM, ListQuery(owner_id=alice.id))).items == ()
+    assert result_of(world.tokens.list(SYSTEM, ListQuery(owner_id=alice.id))).items == ()
     failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
     result_of(world.accounts.activate(SYSTEM, alice.id))
     failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
@@ -333,7 +333,7 @@ def test_suspension_ends_tokens_for_good(world: World) -> None:
 
 def test_deletion_ends_tokens(world: World) -> None:
     alice = world.add("alice")
-    _, text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
+    _, text = result_of(world.tokens.create(SYSTEM, alice.id, "ci"))
     result_of(world.accounts.delete(SYSTEM, alice.id))
     failure_of(world.authenticator.token(text, ADDRESS), AuthenticationFailed)
 
@@ -433,7 +433,7 @@ def request_of(world: World, principal: Principal, number: int = 0) -> NewReques
 def test_challenge_authenticates_for_its_owner(world: World) -> None:
     """The owner of the challenge password owns what is enrolled with it."""
     alice = world.add("alice")
-    challenge, text = result_of(world.accounts.create_challenge(world.as_person(alice)))
+    challenge, text = result_of(world.challenge_passwords.create(world.as_person(alice)))
     principal = result_of(world.authenticator.challenge(text, ADDRESS))
     assert principal == Principal(
         PrincipalKind.CHALLENGE,
@@ -449,7 +449,7 @@ def test_challenge_authenticates_for_its_owner(world: World) -> None:
 
 def test_a_hundred_at_once_consume_it_once(world: World) -> None:
     """CHP-2: a hundred authenticate before the first has begun; one of them gets the certificate."""
-    _, text = result_of(world.accounts.create_challenge(SYSTEM))
+    _, text = result_of(world.challenge_passwords.create(SYSTEM))
     principals = [result_of(world.authenticator.challenge(text, f"192.0.2.{number}")) for number in range(100)]
     attempts = [
         world.store.begin(request_of(world, principal, number), None, world.now)
@@ -467,7 +467,7 @@ def test_a_hundred_at_once_consume_it_once(world: World) -> None:
 
 def test_a_reserved_one_is_refused_and_works_again_once_freed(world: World) -> None:
     """While an approval waits nobody else may spend it."""
-    challenge, text = result_of(world.accounts.create_challenge(SYSTEM))
+    challenge, text = result_of(world.challenge_passwords.create(SYSTEM))
     principal = result_of(world.authenticator.challenge(text, ADDRESS))
     begun = result_of(world.store.begin(request_of(world, principal), None, world.now))
     assert isinstance(begun, Begun)
@@ -478,7 +478,7 @@ def test_a_reserved_one_is_refused_and_works_again_once_freed(world: World) -> N
 
 
 def test_wrong_expired_and_foreign_ones_get_one_answer(world: World) -> None:
-    _, expired = result_of(world.accounts.create_challenge(SYSTEM, validity=timedelta(seconds=5)))
+    _, expired = result_of(world.challenge_passwords.create(SYSTEM, validity=timedelta(seconds=5)))
     other, _ = new_challenge(Sealer(b"another key"))
     result_of(world.authenticator.challenge(expired, ADDRESS))
     world.clock.advance(5)
@@ -491,7 +491,7 @@ def test_wrong_expired_and_foreign_ones_get_one_answer(world: World) -> None:
 
 def test_a_suspended_owner_ends_it(world: World) -> None:
     alice = world.add("alice")
-    _, text = result_of(world.accounts.create_challenge(world.as_person(alice)))
+    _, text = result_of(world.challenge_passwords.create(world.as_person(alice)))
     result_of(world.accounts.suspend(SYSTEM, alice.id))
     failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
     result_of(world.accounts.activate(SYSTEM, alice.id))
@@ -514,7 +514,7 @@ def test_failures_are_recorded_by_eight_digits_at_most(world: World) -> None:
 
 
 def test_challenge_failures_lock_the_address_for_what_is_not_available(world: World) -> None:
-    _, text = result_of(world.accounts.create_challenge(SYSTEM))
+    _, text = result_of(world.challenge_passwords.create(SYSTEM))
     for _ in range(30):
         failure_of(world.authenticator.challenge("0" * 32, ADDRESS), AuthenticationFailed)
     failure_of(world.authenticator.challenge("0" * 32, ADDRESS), RateLimited)
@@ -524,8 +524,8 @@ def test_challenge_failures_lock_the_address_for_what_is_not_available(world: Wo
 def test_a_secret_that_was_valid_once_locks_itself_only(world: World) -> None:
     """Devices that go on with an expired token guess nothing; their events stop after ten a minute."""
     alice = world.add("alice")
-    _, token = result_of(world.accounts.create_token(SYSTEM, alice.id, "agent", days=1))
-    _, text = result_of(world.accounts.create_challenge(world.as_person(alice)))
+    _, token = result_of(world.tokens.create(SYSTEM, alice.id, "agent", days=1))
+    _, text = result_of(world.challenge_passwords.create(world.as_person(alice)))
     world.clock.advance(2 * 86400)
     for number in range(40):
         expected = AuthenticationFailed if number < 10 else RateLimited
@@ -539,7 +539,7 @@ def test_a_secret_that_was_valid_once_locks_itself_only(world: World) -> None:
 
 def test_it_is_looked_up_by_its_keyed_digest_only(world: World) -> None:
     """CHP-2, constant time: the store is asked for an HMAC, so no prefix of a guess can be told to be right."""
-    challenge, text = result_of(world.accounts.create_challenge(SYSTEM))
+    challenge, text = result_of(world.challenge_passwords.create(SYSTEM))
     digest = world.sealer.digest("challenge", text.encode())
     found = result_of(world.store.challenge_by_lookup(digest))
     assert found is not None
@@ -572,8 +572,8 @@ def test_no_secret_is_logged(world: World) -> None:
     globalLogPublisher.addObserver(observer)
     try:
         alice = world.add("alice")
-        token, token_text = result_of(world.accounts.create_token(SYSTEM, alice.id, "ci"))
-        challenge, challenge_text = result_of(world.accounts.create_challenge(SYSTEM))
+        token, token_text = result_of(world.tokens.create(SYSTEM, alice.id, "ci"))
+        challenge, challenge_text = result_of(world.challenge_passwords.create(SYSTEM))
         wrong = refused(world, "alice", "wrong-secret")
         used = failure_of(world.authenticator.challenge(challenge_text[::-1], ADDRESS), AuthenticationFailed)
         principals = [
@@ -597,7 +597,7 @@ def test_no_secret_is_logged(world: World) -> None:
 def test_a_challenge_of_a_clock_that_was_ahead(world: World, ahead: int, usable: bool) -> None:
     """It is good for an hour; none is good until the wrong clock's time has come."""
     world.clock.rightNow += ahead
-    _, text = result_of(world.accounts.create_challenge(SYSTEM))
+    _, text = result_of(world.challenge_passwords.create(SYSTEM))
     world.clock.rightNow -= ahead
     if usable:
         result_of(world.authenticator.challenge(text, ADDRESS))

@@ -60,8 +60,7 @@ class Bench:
             addresses=None,
         )
         self.order = IssuanceRequest(self.issuer, policy, subject, described, extensions, 30, False, b"csr")
-        accounts = stack.app.accounts
-        self.challenge, self.text = result_of(accounts.create_challenge(SYSTEM))
+        self.challenge, self.text = result_of(stack.app.challenge_passwords.create(SYSTEM))
 
     def request(self) -> NewRequest:
         """The same each time, so that each try is a repetition of the first."""

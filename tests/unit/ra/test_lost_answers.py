@@ -36,7 +36,7 @@ def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: s
     store: Any = FaultyStore(app.store)
     authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
     registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, RegistrationSettings())
-    _, text = result_of(app.accounts.create_challenge(SYSTEM))
+    _, text = result_of(app.challenge_passwords.create(SYSTEM))
     _, body = make_csr(challenge=text)
 
     def enroll() -> Deferred[Issued | Pending]:
@@ -59,7 +59,7 @@ def test_the_repetition_goes_to_another_node(stack: Stack, is_alive: bool) -> No
     first, second = (app.store.register_node("one name", app.authority.now()) for _ in range(2))
     app.store.hold_node(first if is_alive else second)
     faulty: Any = FaultyStore(app.store)
-    _, text = result_of(app.accounts.create_challenge(SYSTEM))
+    _, text = result_of(app.challenge_passwords.create(SYSTEM))
     _, body = make_csr(challenge=text)
 
     def enroll(store: Any, process: str) -> Deferred[Issued | Pending]:
