@@ -37,6 +37,7 @@ from pikachu.x509.certificate import (
     SUBJECT_ALTERNATIVE_NAME,
     SUBJECT_KEY_IDENTIFIER,
     Certificate,
+    Validity,
     assemble,
     end_of_validity,
     tbs_certificate,
@@ -166,8 +167,7 @@ def root_certificate(key: PrivateKey, subject_der: bytes, days: int, now: dateti
         serial=_new_serial(),
         algorithm=algorithm,
         issuer_der=subject_der,
-        not_before=now - BACKDATE,
-        not_after=end_of_validity(now, days),
+        validity=Validity(now - BACKDATE, end_of_validity(now, days)),
         subject_der=subject_der,
         spki_der=described.spki,
         extensions=_ca_extensions(described.ski, own, 1, (KEY_CERT_SIGN, CRL_SIGN), None),
@@ -196,8 +196,7 @@ def issuing_certificate(
         serial=_new_serial(),
         algorithm=algorithm,
         issuer_der=issuer.subject_der,
-        not_before=max(now - BACKDATE, issuer.not_before),
-        not_after=min(end_of_validity(now, days), issuer.not_after),
+        validity=Validity(max(now - BACKDATE, issuer.not_before), min(end_of_validity(now, days), issuer.not_after)),
         subject_der=subject_der,
         spki_der=described.spki,
         extensions=_ca_extensions(
@@ -362,7 +361,6 @@ def issue_server_certificate(
     authority: CertificateAuthority,
     issuer: IssuingCA,
     key: PrivateKey,
-    common_name: str,
     names: Sequence[GeneralName],
     days: int,
     addresses: Addresses | None,
@@ -370,10 +368,10 @@ def issue_server_certificate(
 ) -> Deferred[CertificateRecord]:
     """Issue a certificate for this server's HTTPS, like every other certificate.
 
-    :param names: the names in the subjectAltName.
+    :param names: the names in the subjectAltName; the first one that fits is the common name.
     """
     described = describe_private_key(key)
-    subject = parse_name(build_name([(COMMON_NAME, common_name)]))
+    subject = parse_name(build_name([(COMMON_NAME, _common_name(names))]))
     extensions = leaf_extensions(
         policy=(Extension(EXTENDED_KEY_USAGE, False, der.sequence(der.oid(SERVER_AUTH))),),
         requested_names=Extension(SUBJECT_ALTERNATIVE_NAME, False, encode_san(names)),
@@ -397,6 +395,11 @@ def issue_server_certificate(
         created_at=authority.now(),
     )
     return authority.issue(request, issuance, {"subject": subject.text, "for": "HTTPS"})
+
+
+def _common_name(names: Sequence[GeneralName]) -> str:
+    """Return the first name that fits into a common name (RFC 5280 appendix A.1: 64 characters)."""
+    return next(name.text.partition(":")[2] for name in names if len(name.text.partition(":")[2]) <= 64)
 
 
 def has_ended(path: Path, now: datetime) -> bool:

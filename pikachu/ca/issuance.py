@@ -25,7 +25,14 @@ from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.core.model.times import utc
-from pikachu.x509.certificate import Certificate, end_of_validity, parse_certificate, parts_of, tbs_certificate
+from pikachu.x509.certificate import (
+    Certificate,
+    Validity,
+    end_of_validity,
+    parse_certificate,
+    parts_of,
+    tbs_certificate,
+)
 from pikachu.x509.constraints import NameConstraints, check_names, check_path_length, read_name_constraints
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name, parse_name
@@ -240,7 +247,6 @@ class CertificateAuthority:
         self._store: IStore = store
         self.issuers = issuers
         self.process = process
-        self._under_way: dict[bytes, list[Deferred[CertificateRecord]]] = {}
         # The ids of requests that this process is signing.
         self._signing: set[int] = set()
 
@@ -276,8 +282,7 @@ class CertificateAuthority:
             serial=serial,
             algorithm=issuer.signer.algorithm,
             issuer_der=issuer.certificate.subject_der,
-            not_before=not_before,
-            not_after=not_after,
+            validity=Validity(not_before, not_after),
             subject_der=issuance.subject.der,
             spki_der=issuance.key.spki,
             extensions=issuance.extensions,
@@ -309,29 +314,6 @@ class CertificateAuthority:
     async def _issue(
         self, request: NewRequest, issuance: IssuanceRequest, details: Mapping[str, object]
     ) -> CertificateRecord:
-        waiting = None if request.dedupe is None else self._under_way.get(request.dedupe)
-        if waiting is not None:
-            waiter: Deferred[CertificateRecord] = Deferred()
-            waiting.append(waiter)
-            return await waiter
-        if request.dedupe is None:
-            return await self._begin_and_sign(request, issuance, details)
-        self._under_way[request.dedupe] = waiting = []
-        try:
-            record = await self._begin_and_sign(request, issuance, details)
-        except BaseException as error:
-            del self._under_way[request.dedupe]
-            for waiter in waiting:
-                waiter.errback(error)
-            raise
-        del self._under_way[request.dedupe]
-        for waiter in waiting:
-            waiter.callback(record)
-        return record
-
-    async def _begin_and_sign(
-        self, request: NewRequest, issuance: IssuanceRequest, details: Mapping[str, object]
-    ) -> CertificateRecord:
         intent, to_be_signed = self.prepare(issuance)
         begun = await self._store.begin(request, intent, self.now())
         if isinstance(begun, Repeated):
@@ -342,10 +324,6 @@ class CertificateAuthority:
             if not isinstance(begun, Begun):
                 raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
         return await self._sign(begun.request_id, request, issuance, to_be_signed, details, request.actor_id)
-
-    def is_under_way(self, dedupe: bytes) -> bool:
-        """Return whether this process is signing for that digest; :meth:`issue` then returns the same certificate."""
-        return dedupe in self._under_way
 
     async def give_up_stale(self, request: RequestRecord) -> None:
         """Abandon a repeated request whose first attempt will never finish: its process is gone, or its commit failed.

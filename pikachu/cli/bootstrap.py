@@ -219,10 +219,9 @@ class Initialization:
                     app.authority,
                     issuer,
                     private_key,
-                    _common_name(names),
                     names,
                     self._arguments.https_days,
-                    app.registration.addresses(issuer),
+                    app.enrollment.addresses(issuer),
                     operator(),
                 )
             )
@@ -313,11 +312,6 @@ def _general_name(text: str) -> GeneralName:
         return name_from_san_text(f"IP:{text}")
     except PikachuError:
         return name_from_san_text(f"DNS:{text}")
-
-
-def _common_name(names: tuple[GeneralName, ...]) -> str:
-    """Return the first name that fits into a common name (RFC 5280 appendix A.1: 64 characters)."""
-    return next(name.text.partition(":")[2] for name in names if len(name.text.partition(":")[2]) <= 64)
 
 
 def _relative(path: Path | None, folder: Path) -> str:

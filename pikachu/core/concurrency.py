@@ -1,10 +1,10 @@
-"""Named, bounded worker pools, the only users of threads, and the shield around issuance."""
+"""Named, bounded worker pools, the only users of threads; the shield around issuance; single flight."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine
-from typing import Any, ParamSpec, Protocol, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -127,3 +127,31 @@ def uncancelled(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferr
         return start(work(*args, **kwargs))
 
     return call
+
+
+class SingleFlight(Generic[T]):
+    """Runs work once for all callers with the same key at the same time, and gives each of them its result."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, list[Deferred[T]]] = {}
+
+    def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
+        """Return the result of the work in flight for *key*; start *work* if there is none.
+
+        Cancelling the Deferred stops neither the work nor other callers.
+        """
+        result: Deferred[T] = Deferred()
+        waiting = self._waiting.get(key)
+        if waiting is not None:
+            waiting.append(result)
+            return result
+        self._waiting[key] = [result]
+        Deferred.fromCoroutine(work()).addBoth(self._finish, key)
+        return result
+
+    def _finish(self, outcome: T | Failure, key: Hashable) -> None:
+        for result in self._waiting.pop(key):
+            if isinstance(outcome, Failure):
+                result.errback(outcome)
+            else:
+                result.callback(outcome)

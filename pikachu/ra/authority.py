@@ -1,7 +1,6 @@
-"""The registration authority (RA): who asks, whether the request is sound, which policy applies, what it grants.
+"""The registration authority for accounts: signing, previews and approvals, for REST, the pages and the command line.
 
-Steps 1 to 5 of a request's way.  EST, SCEP, REST, the command line and the web pages come in here; none of them
-has a rule of its own.
+EST and SCEP clients are served by :mod:`pikachu.ra.est` and :mod:`pikachu.ra.scep`, with the same enrollment service.
 """
 
 from __future__ import annotations
@@ -15,18 +14,27 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.permissions import can_view, require_scope
-from pikachu.ca.issuance import IssuanceRequest
+from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RequestError
+from pikachu.core.interfaces import IStore
 from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import RequestRecord, RequestState, StoredCSR
-from pikachu.ra.enrollment import Issued, Pending, VerifiedRequest, check_request, requester
-from pikachu.ra.est import ESTRegistration
+from pikachu.ra.enrollment import (
+    AuthorizedRequest,
+    EnrollmentService,
+    Issued,
+    Pending,
+    ReceivedRequest,
+    Repetition,
+    VerifiedRequest,
+    certificate_owner,
+)
+from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.preview import Preview, one_sided, preview_of
-from pikachu.ra.scep import SCEPRegistration
 from pikachu.x509.csr import CertificationRequest, parse_csr
 from pikachu.x509.spki import describe_spki
 
@@ -34,10 +42,18 @@ KEYED_REPEAT_SECONDS = 86400
 MAXIMUM_REASON: Final = 500
 
 
-class RegistrationAuthority(ESTRegistration, SCEPRegistration):
-    """Decides; the CA signs."""
+class RegistrationAuthority:
+    """The registration authority for accounts."""
 
-    # --- people and scripts -------------------------------------------------------------
+    def __init__(
+        self, *, service: EnrollmentService, store: IStore, authority: CertificateAuthority, policies: PolicyResolver
+    ) -> None:
+        self._service = service
+        self._store = store
+        self._authority = authority
+        self._policies = policies
+
+    # --- signing ------------------------------------------------------------------------
 
     def sign(
         self,
@@ -50,43 +66,40 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         issuer: str | None = None,
         idempotency_key: str | None = None,
     ) -> Deferred[Issued | Pending]:
-        """Sign a CSR for an account; its challengePassword counts for nothing here.
+        """Sign a CSR for an account; its challengePassword is ignored.
 
-        :param csr: DER, or the id of one kept here: its owner will own the certificate, and it is marked as signed.
-        :param policy: its name; ``System`` (the default) and ``None`` are built in.
-        :param days: ``None``: as the policy says.
-        :param issuer: the name of the issuing CA; ``None``: as policy and configuration say.
-        :param idempotency_key: the account's name for this request: for 24 hours it is signed once only.
+        :param csr: DER, or the id of a stored CSR: its owner will own the certificate, and it is marked as signed.
+        :param policy: the name of a policy; ``System`` (the default) and ``None`` are built in.
+        :param days: ``None``: the validity of the policy.
+        :param issuer: the name of the issuing CA; ``None``: that of policy and configuration.
+        :param idempotency_key: chosen by the account; for 24 hours, the same request is signed only once.
 
         Fails with AuthenticationFailed, NotAuthorized, NotFound, BadCSR, PolicyViolation …
         """
 
         async def work() -> Issued | Pending:
             require_scope(principal, Scope.ENROLL)
-            stored, der = await self._request_in(principal, csr)
-            dedupe = None
-            if idempotency_key is not None:
-                kept = None if stored is None else stored.id
-                asked = json.dumps([principal.owner_id, method.value, idempotency_key, policy, days, issuer, kept])
-                dedupe = hashlib.sha256(b"key " + asked.encode() + der).digest()
-                # Before the policy is looked at: it may have changed since.
-                repeated = await self._earlier(dedupe)
-                if repeated is not None:
-                    return repeated
-            if stored is not None and stored.state == "rejected":
-                raise Conflict("this certificate signing request was rejected")
-            sound = check_request(parse_csr(der))
-            chosen = await self._chosen(principal, method, policy, issuer)
-            return await self._proceed(
-                method,
-                sound,
-                principal,
-                chosen,
-                days=days,
-                dedupe=dedupe,
-                dedupe_seconds=KEYED_REPEAT_SECONDS,
-                stored=stored,
-            )
+            stored, der = await self._submitted(principal, csr)
+
+            async def enroll(repetition: Repetition | None = None) -> Issued | Pending:
+                if stored is not None and stored.state == "rejected":
+                    raise Conflict("this certificate signing request was rejected")
+                verified = ReceivedRequest(method, parse_csr(der), days=days, stored=stored).verify()
+                chosen = await self._choose(principal, method, policy, issuer)
+                return await self._service.enroll(AuthorizedRequest(verified, principal, chosen, repetition))
+
+            if idempotency_key is None:
+                return await enroll()
+            stored_id = None if stored is None else stored.id
+            fields = [principal.owner_id, method.value, idempotency_key, policy, days, issuer, stored_id]
+            digest = hashlib.sha256(b"key " + json.dumps(fields).encode() + der).digest()
+
+            async def enroll_once() -> Issued | Pending:
+                # Before the policy is chosen: it may have changed since the first copy.
+                earlier = await self._service.earlier(digest)
+                return await enroll(Repetition(digest, KEYED_REPEAT_SECONDS)) if earlier is None else earlier
+
+            return await self._service.once(digest, enroll_once)
 
         return start(work())
 
@@ -100,26 +113,25 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         days: int | None = None,
         issuer: str | None = None,
     ) -> Deferred[Preview]:
-        """What :meth:`sign` would make of the same (RA-3), or why it would refuse; nothing is signed or stored.
+        """Return the certificate that :meth:`sign` would issue, or its refusal (RA-3); nothing is signed or stored.
 
-        Fails with NotAuthorized, with NotFound (policy, issuing CA, stored request), and like ``parse_csr`` where the
-        request can't be read at all.
+        Fails with NotAuthorized, with NotFound (policy, issuing CA, stored CSR), and like ``parse_csr`` for an
+        unreadable CSR.
         """
 
         async def work() -> Preview:
             require_scope(principal, Scope.ENROLL)
-            stored, der = await self._request_in(principal, csr)
-            parsed = parse_csr(der)
-            chosen = await self._chosen(principal, method, policy, issuer)
-            owner_id = requester(principal, stored)
-            await self._prepare(chosen, method)
+            stored, der = await self._submitted(principal, csr)
+            received = ReceivedRequest(method, parse_csr(der), days=days, stored=stored)
+            chosen = await self._choose(principal, method, policy, issuer)
+            await self._service.prepare(chosen, method)
 
-            def order() -> IssuanceRequest:
+            def decide() -> IssuanceRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
-                return self._decide(method, check_request(parsed), principal, chosen, days)
+                return self._service.decide(AuthorizedRequest(received.verify(), principal, chosen))
 
-            return await self._preview(parsed, order, owner_id)
+            return await self._preview(received.csr, decide, certificate_owner(principal, stored))
 
         return Deferred.fromCoroutine(work())
 
@@ -131,16 +143,16 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         request_id: int = 0,
     ) -> Preview:
         try:
-            order = decide()
-            intent, to_be_signed = self._authority.prepare(order)
+            issuance = decide()
+            intent, to_be_signed = self._authority.prepare(issuance)
             await self._store.require_active_owner(owner_id)
             await self._store.check_key(intent.key_id, owner_id, intent.subject, request_id)
         except RequestError as error:
             return one_sided(csr, error)
-        return preview_of(csr, order, to_be_signed, self._authority.now())
+        return preview_of(csr, issuance, to_be_signed, self._authority.now())
 
-    async def _request_in(self, principal: Principal, csr: bytes | int) -> tuple[StoredCSR | None, bytes]:
-        """The request that somebody hands in: itself, or one that is kept here."""
+    async def _submitted(self, principal: Principal, csr: bytes | int) -> tuple[StoredCSR | None, bytes]:
+        """Return the DER of a submitted CSR, and the stored CSR when *csr* is the id of one."""
         if isinstance(csr, bytes):
             return None, csr
         stored = await self._store.csr(csr)
@@ -148,17 +160,17 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
             raise NotFound("there is no such certificate signing request")
         return stored, stored.der
 
-    async def _chosen(self, principal: Principal, method: Method, policy: str | None, issuer: str | None) -> Policy:
-        chosen = await self.policies.choose(method, None, principal, policy)
+    async def _choose(self, principal: Principal, method: Method, policy: str | None, issuer: str | None) -> Policy:
+        chosen = await self._policies.choose(method, None, principal, policy)
         if issuer is None:
             return chosen
         self._authority.issuers.named(issuer)
         return replace(chosen, issuer=issuer)
 
     def reject_csr(self, approver: Principal, csr_id: int, reason: str) -> Deferred[StoredCSR]:
-        """Turn down a request that somebody keeps here; admins only.
+        """Reject a stored CSR; administrators only.
 
-        Fails with NotAuthorized, NotFound, MalformedRequest (reason), and Conflict when it was decided already.
+        Fails with NotAuthorized, NotFound, MalformedRequest (reason), and Conflict when it was already decided.
         """
 
         async def work() -> StoredCSR:
@@ -173,7 +185,7 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
     # --- approvals ----------------------------------------------------------------------
 
     def approve(self, approver: Principal, request_id: int) -> Deferred[CertificateRecord]:
-        """Sign a request that waits.  Fails with NotAuthorized, NotFound, Conflict."""
+        """Approve a pending request and issue its certificate.  Fails with NotAuthorized, NotFound, Conflict."""
 
         async def work() -> CertificateRecord:
             require_scope(approver, Scope.ADMIN)
@@ -181,15 +193,16 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
             if request.state is not RequestState.PENDING:
                 raise Conflict("that request does not wait any more")
             policy = await self._policy_of(request)
-            await self._prepare(policy, request.method)
-            order = self._order_of(request, parse_csr(request.csr), policy)
-            return await self._authority.issue_approved(request, order, approver, {"policy": policy.name})
+            await self._service.prepare(policy, request.method)
+            issuance = self._issuance(request, parse_csr(request.csr), policy)
+            return await self._authority.issue_approved(request, issuance, approver, {"policy": policy.name})
 
         return start(work())
 
     def preview_approval(self, principal: Principal, request_id: int) -> Deferred[Preview | None]:
-        """What a request asks for, and what :meth:`approve` would give while it waits; ``None`` where the request is
-        kept no longer, which is so once it is issued.  Fails with NotFound.
+        """Return the content of a request and, while it is pending, the certificate that :meth:`approve` would issue.
+
+        The result is None for an issued request, whose CSR is no longer stored.  Fails with NotFound.
         """
 
         async def work() -> Preview | None:
@@ -206,18 +219,18 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
                 policy = await self._policy_of(request)
             except NotFound as error:
                 return one_sided(csr, error)
-            await self._prepare(policy, request.method)
-            return await self._preview(csr, lambda: self._order_of(request, csr, policy), request.owner_id, request.id)
+            await self._service.prepare(policy, request.method)
+            return await self._preview(csr, lambda: self._issuance(request, csr, policy), request.owner_id, request.id)
 
         return Deferred.fromCoroutine(work())
 
-    def _order_of(self, request: RequestRecord, csr: CertificationRequest, policy: Policy) -> IssuanceRequest:
-        # The signature was verified when the request came in; a legacy digest must not stop it now.
-        sound = VerifiedRequest(csr, describe_spki(csr.spki_der))
-        return self._order(sound, policy, request.method, request.validity_days)
+    def _issuance(self, request: RequestRecord, csr: CertificationRequest, policy: Policy) -> IssuanceRequest:
+        received = ReceivedRequest(request.method, csr, request.label, request.validity_days)
+        # The signature was verified on receipt, when SCEP may have allowed a legacy digest.
+        return self._service.issuance(VerifiedRequest(received, describe_spki(csr.spki_der)), policy)
 
     def reject(self, approver: Principal, request_id: int, reason: str) -> Deferred[RequestRecord]:
-        """Turn a request down; its challenge password is free again.  Fails with NotAuthorized, NotFound, Conflict."""
+        """Reject a request and release its challenge password.  Fails with NotAuthorized, NotFound, Conflict."""
 
         async def work() -> RequestRecord:
             require_scope(approver, Scope.ADMIN)
@@ -237,11 +250,11 @@ class RegistrationAuthority(ESTRegistration, SCEPRegistration):
         return start(work())
 
     async def _policy_of(self, request: RequestRecord) -> Policy:
-        if request.policy == self.policies.default.name:
-            policy: Policy | None = self.policies.default
+        if request.policy == self._policies.default.name:
+            policy: Policy | None = self._policies.default
         else:
             policy = await self._store.policy_by_name(request.policy)
-        # Policies are named in requests: somebody else's of the same name is another one.
+        # Requests name their policy; since then, another account may have created one with the same name.
         if policy is None or not (policy.system or policy.owner_id == request.owner_id):
             raise NotFound(f"the policy {request.policy!r} of this request was deleted; reject it")
         return replace(policy, issuer=request.issuer)

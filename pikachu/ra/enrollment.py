@@ -1,29 +1,31 @@
-"""What every enrollment goes through, however it came: sound or not, which CA, what is granted, waiting or not."""
+"""Enrollment: the steps that EST, SCEP, REST, the pages and the command line share.
+
+A request is one value that grows on its way: :class:`ReceivedRequest` → :class:`VerifiedRequest` →
+:class:`AuthorizedRequest` → :class:`pikachu.ca.issuance.IssuanceRequest`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+import hashlib
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, IssuingCA
-from pikachu.core.concurrency import start
+from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, PolicyViolation, RequestError
-from pikachu.core.interfaces import Begun, IStore, Repeated
-from pikachu.core.model.certificates import CertificateRecord, Method
+from pikachu.core.interfaces import Begun, IIssuanceStore, Repeated
+from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method
 from pikachu.core.model.people import Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import NewRequest, RequestState, StoredCSR
 from pikachu.ra.policies import PolicyResolver, check_days, check_limits
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.csr import CertificationRequest, verify_csr
-from pikachu.x509.extension import Extension
 from pikachu.x509.names import names_equal
 from pikachu.x509.profile import Addresses, leaf_extensions
 from pikachu.x509.spki import KeyDescription
@@ -34,7 +36,7 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate was issued, now or for an earlier copy of the same request."""
+    """The certificate issued for a request, now or for an earlier copy of it."""
 
     record: CertificateRecord
     issuer: IssuingCA
@@ -42,7 +44,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A person has to look at it first.
+    """The request waits for approval.
 
     :param retry_after: seconds.
     """
@@ -52,145 +54,197 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class RegistrationSettings:
-    """What the configuration says about enrollment.
+class ReceivedRequest:
+    """A certificate request as submitted; nothing but its syntax is checked.
 
-    :param public_url: base of the AIA and CDP addresses that the CA adds; ``None`` adds none.
-    :param anonymous_est: EST is open to anyone (a switch for laboratories).
-    :param est_linked: EST requests must carry the channel binding, whatever the policy says.
-    :param scep_challenge: SCEP enrollments need a challenge password.
-    :param retry_after: seconds that a waiting client is told to wait.
+    :param label: the label in the EST or SCEP path.
+    :param days: the validity that the requester chose; ``None``: that of the policy.
+    :param stored: the stored CSR that was submitted, or ``None``.
     """
 
-    public_url: str | None = None
-    anonymous_est: bool = False
-    est_linked: bool = False
-    scep_challenge: bool = True
-    retry_after: int = 60
+    method: Method
+    csr: CertificationRequest
+    label: str | None = None
+    days: int | None = None
+    stored: StoredCSR | None = None
+
+    def verify(self, *, allow_sha1: bool = False, allow_md5: bool = False) -> VerifiedRequest:
+        """Verify proof of possession, the key and the names (step 2).
+
+        :raises BadCSR: or a subclass, UnsupportedAlgorithm, PolicyViolation for names that nobody may have.
+        """
+        return VerifiedRequest(self, verify_csr(self.csr, allow_sha1=allow_sha1, allow_md5=allow_md5))
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRequest:
-    """A request that passed every check but the policy's."""
+    """A request with a verified key.
 
-    csr: CertificationRequest
+    :param key: the key to certify: that of the CSR, or the one generated for serverkeygen.
+    """
+
+    received: ReceivedRequest
     key: KeyDescription
 
+    @property
+    def csr(self) -> CertificationRequest:
+        """The CSR."""
+        return self.received.csr
 
-class SingleFlight:
-    """Does once what several ask for at the same time, and gives its result to all of them."""
 
-    def __init__(self) -> None:
-        self._waiting: dict[bytes, list[Deferred[Issued | Pending]]] = {}
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """The digests by which copies of a request and polls are recognized.
 
-    def run(self, key: bytes, work: Callable[[], Coroutine[Any, Any, Issued | Pending]]) -> Deferred[Issued | Pending]:
-        """The result of the *work* that is under way for *key*, begun now when there is none."""
-        turn: Deferred[Issued | Pending] = Deferred()
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            waiting.append(turn)
-            return turn
-        self._waiting[key] = [turn]
-        start(work()).addBoth(self._tell, key)
-        return turn
+    :param digest: equal for all copies.
+    :param seconds: how long a copy gets the same result.
+    :param transaction: lookup digest for polling (SCEP CertPoll), or ``None``.
+    :param requester_key: SHA-256 of the SPKI that signed the SCEP request, or ``None``.
+    """
 
-    def _tell(self, result: Issued | Pending | Failure, key: bytes) -> None:
-        for turn in self._waiting.pop(key):
-            if isinstance(result, Failure):
-                turn.errback(result)
-            else:
-                turn.callback(result)
+    digest: bytes
+    seconds: int
+    transaction: bytes | None = None
+    requester_key: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizedRequest:
+    """A verified request of an authenticated principal, with the policy that applies to it.
+
+    :param repetition: ``None``: each copy is a new request.
+    """
+
+    verified: VerifiedRequest
+    principal: Principal
+    policy: Policy
+    repetition: Repetition | None = None
+
+    @property
+    def owner_id(self) -> int | None:
+        """The future owner of the certificate: that of the stored CSR, also when an administrator submits it."""
+        return certificate_owner(self.principal, self.verified.received.stored)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentSettings:
+    """The configuration of every enrollment.
+
+    :param public_url: base of the AIA and CDP addresses that the CA adds; ``None`` adds none.
+    :param retry_after: seconds after which a client polls for a pending request.
+    """
+
+    public_url: str | None = None
+    retry_after: int = 60
 
 
 class EnrollmentService:
-    """The part of the registration authority that EST, SCEP, REST and the command line share."""
+    """Decides about verified requests, records them and has them issued; every protocol uses the same one.
+
+    A repeated request is recognized at two places: here while the first copy is in flight (:meth:`once`), and by the
+    database, where the digest is unique.
+    """
 
     def __init__(
         self,
-        store: IStore,
+        *,
+        store: IIssuanceStore,
         authority: CertificateAuthority,
         policies: PolicyResolver,
-        authenticator: Authenticator,
-        settings: RegistrationSettings,
+        settings: EnrollmentSettings,
     ) -> None:
         self._store = store
         self._authority = authority
-        self.policies = policies
-        self._authenticator = authenticator
+        self._policies = policies
         self._settings = settings
-        self._est_together = SingleFlight()
-        self._scep_together = SingleFlight()
+        self._in_flight: SingleFlight[Issued | Pending] = SingleFlight()
 
-    def issuer_for(self, policy: Policy, protocol: Method) -> IssuingCA:
-        """The CA that signs under a policy: the one it names, for SCEP ``rsa`` where configured, else the default."""
+    def issuer_for(self, policy: Policy, method: Method) -> IssuingCA:
+        """Return the CA that signs under a policy: the one it names, for SCEP ``rsa`` if configured, or the default.
+
+        :raises NotFound: when the policy names a CA that is not configured.
+        """
         issuers = self._authority.issuers
         if policy.issuer is not None:
             return issuers.named(policy.issuer)
-        if protocol is Method.SCEP and "rsa" in issuers.current:
+        if method is Method.SCEP and "rsa" in issuers.current:
             return issuers.named("rsa")
         return issuers.default
 
-    def _order(self, sound: VerifiedRequest, policy: Policy, protocol: Method, days: int | None) -> IssuanceRequest:
-        issuer = self.issuer_for(policy, protocol)
+    def addresses(self, issuer: IssuingCA) -> Addresses | None:
+        """Return AIA and CDP for certificates of an issuer, or None without ``public_url``."""
+        if self._settings.public_url is None:
+            return None
+        base = self._settings.public_url.rstrip("/")
+        return Addresses(
+            ocsp=f"{base}/ocsp",
+            ca_issuers=f"{base}/ca/{issuer.key_identifier.hex()}.cer",
+            crl=f"{base}/crl/{issuer.key_identifier.hex()}.crl",
+        )
+
+    # --- deciding -----------------------------------------------------------------------
+
+    async def prepare(self, policy: Policy, method: Method) -> None:
+        """Compile the extensions of a policy in the pool, so that :meth:`decide` does not block.
+
+        Errors in the policy are raised by :meth:`decide`.  Fails with Overloaded.
+        """
+        with suppress(RequestError):
+            variables = self._variables(self.issuer_for(policy, method))
+            if not self._policies.texts.is_ready(policy.extensions, variables):
+                await self._policies.texts.prepare(policy.extensions, variables)
+
+    def decide(self, request: AuthorizedRequest) -> IssuanceRequest:
+        """Return the certificate that the request is granted (step 3); previews show it and :meth:`enroll` issues it.
+
+        :raises NotAuthorized: when the policy limits client certificates to their own subject.
+        :raises PolicyViolation: when the request is outside of the policy's limits.
+        """
+        certificate = request.principal.certificate
+        if (
+            request.policy.limits.own_subject
+            and certificate is not None
+            and not names_equal(certificate.subject_der, request.verified.csr.subject_der)
+        ):
+            raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
+        return self.issuance(request.verified, request.policy)
+
+    def issuance(self, request: VerifiedRequest, policy: Policy) -> IssuanceRequest:
+        """Return the certificate that a policy grants to a request.
+
+        :raises PolicyViolation: when the request is outside of the policy's limits.
+        """
+        csr, days = request.csr, request.received.days
+        issuer = self.issuer_for(policy, request.received.method)
         limits = policy.limits
-        names = [name.text for name in sound.csr.names] if limits.honour_names else []
-        check_limits(policy, sound.key, sound.csr.subject, names)
-        if days is not None:
-            check_days(days)
-        if days is not None and limits.max_days is not None and days > limits.max_days:
-            raise PolicyViolation(f"the policy allows at most {limits.max_days} days")
-        granted = policy.days if days is None else days
-        if limits.max_days is not None:
-            granted = min(granted, limits.max_days)
-        context, text = self._context(sound, issuer), self.policies.texts.get(policy.extensions)
-        # A policy that names subjectAltName decides about it, also where it comes to nothing.
-        own_names = text.names(SUBJECT_ALTERNATIVE_NAME, context.variables)
-        honoured = limits.honour_names and not own_names
-        said = text.extensions(context)
+        check_limits(policy, request.key, csr.subject, [name.text for name in csr.names] if limits.honour_names else [])
+        validity = _validity(policy, days)
+        context, text = self._context(request, issuer), self._policies.texts.get(policy.extensions)
+        # A policy with a subjectAltName of its own overrides the requested names, even if it results in none.
+        policy_names = text.names(SUBJECT_ALTERNATIVE_NAME, context.variables)
+        honoured = limits.honour_names and not policy_names
+        policy_extensions = text.extensions(context)
         extensions = leaf_extensions(
-            policy=said,
-            requested_names=sound.csr.extension(SUBJECT_ALTERNATIVE_NAME) if honoured else None,
-            subject_der=sound.csr.subject_der,
-            key=sound.key,
+            policy=policy_extensions,
+            requested_names=csr.extension(SUBJECT_ALTERNATIVE_NAME) if honoured else None,
+            subject_der=csr.subject_der,
+            key=request.key,
             issuer=issuer.certificate,
             addresses=self.addresses(issuer),
         )
         return IssuanceRequest(
             issuer,
             policy,
-            sound.csr.name,
-            sound.key,
+            csr.name,
+            request.key,
             extensions,
-            granted,
+            validity,
             days is not None,
-            sound.csr.der,
-            policy_extensions=said,
+            csr.der,
+            policy_extensions=policy_extensions,
         )
 
-    async def _prepare(self, policy: Policy, protocol: Method) -> None:
-        """Compile a policy's text in the pool where that was not done before.
-
-        What is wrong with the policy shows when a request is decided.  Fails with Overloaded.
-        """
-        with suppress(RequestError):
-            variables = self._variables(self.issuer_for(policy, protocol))
-            if not self.policies.texts.is_ready(policy.extensions, variables):
-                await self.policies.texts.prepare(policy.extensions, variables)
-
-    def _decide(
-        self, method: Method, sound: VerifiedRequest, principal: Principal, policy: Policy, days: int | None
-    ) -> IssuanceRequest:
-        """What *principal* gets for a sound request: what a preview shows, and what is signed."""
-        certificate = principal.certificate
-        if (
-            policy.limits.own_subject
-            and certificate is not None
-            and not names_equal(certificate.subject_der, sound.csr.subject_der)
-        ):
-            raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
-        return self._order(sound, policy, method, days)
-
-    def _context(self, sound: VerifiedRequest, issuer: IssuingCA) -> ExtensionContext:
+    def _context(self, request: VerifiedRequest, issuer: IssuingCA) -> ExtensionContext:
         certificate = issuer.certificate
         names = certificate.extension(SUBJECT_ALTERNATIVE_NAME)
         return ExtensionContext(
@@ -198,8 +252,8 @@ class EnrollmentService:
             issuer_issuer_der=certificate.issuer_der,
             issuer_serial=certificate.serial,
             issuer_names=None if names is None else names.value,
-            subject_spki=sound.key.spki,
-            subject_der=sound.csr.subject_der,
+            subject_spki=request.key.spki,
+            subject_der=request.csr.subject_der,
             variables=self._variables(issuer),
         )
 
@@ -210,77 +264,61 @@ class EnrollmentService:
             "http_url": (self._settings.public_url or "").rstrip("/"),
         }
 
-    def addresses(self, issuer: IssuingCA) -> Addresses | None:
-        """AIA and CDP of the certificates of an issuer, when ``public_url`` is set."""
-        if self._settings.public_url is None:
-            return None
-        base = self._settings.public_url.rstrip("/")
-        return Addresses(
-            ocsp=f"{base}/ocsp",
-            ca_issuers=f"{base}/ca/{issuer.key_identifier.hex()}.cer",
-            crl=f"{base}/crl/{issuer.key_identifier.hex()}.crl",
-        )
+    # --- enrolling ----------------------------------------------------------------------
 
-    async def _proceed(
-        self,
-        method: Method,
-        sound: VerifiedRequest,
-        principal: Principal,
-        policy: Policy,
-        *,
-        label: str | None = None,
-        days: int | None = None,
-        dedupe: bytes | None = None,
-        dedupe_seconds: int | None = None,
-        transaction: bytes | None = None,
-        requester_key: bytes | None = None,
-        stored: StoredCSR | None = None,
-    ) -> Issued | Pending:
-        await self._prepare(policy, method)
-        order = self._decide(method, sound, principal, policy, days)
-        presented = principal.certificate
+    async def enroll(self, request: AuthorizedRequest) -> Issued | Pending:
+        """Record the request (step 4); then issue its certificate, or leave it pending if the policy says so (step 5).
+
+        Fails like :meth:`decide`, and with Unavailable and IssuanceFailed.
+        """
+        await self.prepare(request.policy, request.verified.received.method)
+        issuance = self.decide(request)
+        new = self._new_request(request, issuance)
+        if request.policy.approval is Approval.MANUAL:
+            return await self._wait_for_approval(new)
+        try:
+            record = await self._authority.issue(new, issuance, _audit_details(request))
+        except Conflict as error:
+            if request.principal.challenge_id is None:
+                raise
+            # Another request used the challenge password first, so it is no longer valid for this one.
+            raise AuthenticationFailed(error.public) from error
+        return Issued(record, self._authority.issuers.by_id(record.issuer_id) or issuance.issuer)
+
+    def _new_request(self, request: AuthorizedRequest, issuance: IssuanceRequest) -> NewRequest:
+        received, csr, principal = request.verified.received, request.verified.csr, request.principal
+        repetition, stored, presented = request.repetition, received.stored, principal.certificate
         actors = {principal.owner_id, None if presented is None else presented.owner_id}
-        request = NewRequest(
-            method=method,
-            csr=sound.csr.der,
-            subject=sound.csr.subject,
-            key_type=sound.key.text,
-            key_id=sound.key.key_id,
-            policy=policy.name,
-            issuer=order.issuer.name,
+        return NewRequest(
+            method=received.method,
+            csr=csr.der,
+            subject=csr.subject,
+            key_type=request.verified.key.text,
+            key_id=request.verified.key.key_id,
+            policy=request.policy.name,
+            issuer=issuance.issuer.name,
             principal=principal.name,
-            owner_id=requester(principal, stored),
+            owner_id=request.owner_id,
             created_at=self._authority.now(),
             address=principal.address,
             actor_id=principal.owner_id,
-            dedupe=dedupe,
-            dedupe_seconds=dedupe_seconds,
-            transaction=transaction,
-            requester_key=requester_key,
+            dedupe=None if repetition is None else repetition.digest,
+            dedupe_seconds=None if repetition is None else repetition.seconds,
+            transaction=None if repetition is None else repetition.transaction,
+            requester_key=None if repetition is None else repetition.requester_key,
             challenge_id=principal.challenge_id,
-            label=label,
-            validity_days=days,
+            label=received.label,
+            validity_days=received.days,
             csr_id=None if stored is None else stored.id,
-            actor_ids=frozenset(one for one in actors if one is not None),
+            actor_ids=frozenset(actor for actor in actors if actor is not None),
         )
-        if policy.approval is Approval.MANUAL:
-            return await self._wait_for_approval(request)
-        try:
-            record = await self._authority.issue(request, order, _told(request, principal))
-        except Conflict as error:
-            if principal.challenge_id is None:
-                raise
-            # Another request was quicker: for this one the challenge password is as good as wrong.
-            raise AuthenticationFailed(error.public) from error
-        issuer = self._authority.issuers.by_id(record.issuer_id)
-        return Issued(record, issuer or order.issuer)
 
     async def _wait_for_approval(self, request: NewRequest) -> Issued | Pending:
         begun = await start(self._record(request))
         if isinstance(begun, Repeated):
-            found = self._repeated(begun)
-            if found is not None:
-                return found
+            result = self.result_of(begun)
+            if result is not None:
+                return result
             raise PolicyViolation("this request failed before; make a new one")
         log.info("Request {id} of {subject} waits for approval", id=begun.request_id, subject=request.subject)
         return Pending(begun.request_id, self._settings.retry_after)
@@ -288,65 +326,98 @@ class EnrollmentService:
     async def _record(self, request: NewRequest) -> Begun | Repeated:
         return await self._store.begin(request, None, self._authority.now())
 
-    async def _earlier(self, dedupe: bytes) -> Issued | Pending | None:
-        earlier = await self._store.repeated(dedupe, self._authority.now())
+    # --- repetitions --------------------------------------------------------------------
+
+    def once(
+        self, digest: bytes, work: Callable[[], Coroutine[Any, Any, Issued | Pending]]
+    ) -> Deferred[Issued | Pending]:
+        """Run *work* unless a copy of the request is in flight; then return the result of that copy.
+
+        :param digest: equal for all copies.
+        """
+        return self._in_flight.run(digest, work)
+
+    async def earlier(self, digest: bytes) -> Issued | Pending | None:
+        """Return the result of an earlier copy of a request, or None if it must be processed again.
+
+        Called within :meth:`once`: a copy that is still being issued belongs to another process, or was lost.
+
+        Fails with NotAuthorized when it was rejected, and with Unavailable while another process is issuing it.
+        """
+        earlier = await self._store.repeated(digest, self._authority.now())
         if earlier is None:
             return None
-        found = self._repeated(earlier)
-        lost = earlier.request.state is RequestState.ISSUING and not self._authority.is_under_way(dedupe)
-        if found is None and lost:
-            # The first copy ended without its end being stored; it holds the challenge password of this one.
+        result = self.result_of(earlier)
+        if result is None and earlier.request.state is RequestState.ISSUING:
+            # The outcome of the first copy was never stored, and it holds the challenge password of this one.
             try:
                 await self._authority.give_up_stale(earlier.request)
             except Conflict:
-                # It has ended since it was read here.
-                ended = await self._store.repeated(dedupe, self._authority.now())
-                return None if ended is None else self._repeated(ended)
-        return found
+                # It completed after it was read.
+                completed = await self._store.repeated(digest, self._authority.now())
+                return None if completed is None else self.result_of(completed)
+        return result
 
-    def _repeated(self, earlier: Repeated) -> Issued | Pending | None:
-        """What a request that was here before is worth now; ``None``: it has to be made anew."""
+    async def usable_digest(self, digest: bytes) -> bytes:
+        """Return *digest*, or the first one derived from it without a revoked or expired certificate.
+
+        A poll must not return a certificate that its owner can't use any more.
+        """
+        while True:
+            now = self._authority.now()
+            earlier = await self._store.repeated(digest, now)
+            certificate = None if earlier is None else earlier.certificate
+            if certificate is None or certificate.status(now) is CertificateStatus.VALID:
+                return digest
+            digest = hashlib.sha256(b"EST again" + digest).digest()
+
+    def result_of(self, earlier: Repeated) -> Issued | Pending | None:
+        """Return the result of a stored request, or None if it must be processed again.
+
+        :raises NotAuthorized: when it was rejected.
+        """
         if earlier.certificate is not None:
             issuer = self._authority.issuers.by_id(earlier.certificate.issuer_id)
             return None if issuer is None else Issued(earlier.certificate, issuer)
         state = earlier.request.state
         if state is RequestState.REJECTED:
             raise NotAuthorized("this request was rejected", reason=earlier.request.reason)
-        # What was approved and is being signed goes on waiting: to make it anew would undo the approval.
+        # An approved request that is being signed stays pending: to process it again would discard the approval.
         approved = state is RequestState.ISSUING and earlier.request.decided_by is not None
         if state is RequestState.PENDING or approved:
             return Pending(earlier.request.id, self._settings.retry_after)
         return None
 
 
-def check_request(csr: CertificationRequest, *, allow_sha1: bool = False, allow_md5: bool = False) -> VerifiedRequest:
-    """Step 2: proof of possession, the key, and the names; nothing of policy.
-
-    :raises BadCSR: or one of its kind, UnsupportedAlgorithm, PolicyViolation for names nobody may have.
-    """
-    key = verify_csr(csr, allow_sha1=allow_sha1, allow_md5=allow_md5)
-    return VerifiedRequest(csr, key)
-
-
-def requested_names(csr: CertificationRequest) -> bytes | None:
-    """The value of the subjectAltName that a request asks for."""
-    extension: Extension | None = csr.extension(SUBJECT_ALTERNATIVE_NAME)
-    return None if extension is None else extension.value
-
-
-def requester(principal: Principal, stored: StoredCSR | None) -> int | None:
-    """Who will own the certificate: who keeps the request here, also where an admin hands it in."""
+def certificate_owner(principal: Principal, stored: StoredCSR | None) -> int | None:
+    """Return the future owner of a certificate: that of the stored CSR, also when an administrator submits it."""
     return principal.owner_id if stored is None else stored.owner_id
 
 
-def _told(request: NewRequest, principal: Principal) -> Mapping[str, object]:
-    told: dict[str, object] = {
-        "policy": request.policy,
-        "key": request.key_type,
+def _validity(policy: Policy, days: int | None) -> int:
+    """Return the validity in days that a policy grants.
+
+    :param days: the validity that the requester chose.
+    :raises PolicyViolation: when it is not a validity, or exceeds the policy's maximum.
+    """
+    maximum = policy.limits.max_days
+    if days is not None:
+        check_days(days)
+        if maximum is not None and days > maximum:
+            raise PolicyViolation(f"the policy allows at most {maximum} days")
+    granted = policy.days if days is None else days
+    return granted if maximum is None else min(granted, maximum)
+
+
+def _audit_details(request: AuthorizedRequest) -> dict[str, object]:
+    principal, received = request.principal, request.verified.received
+    details: dict[str, object] = {
+        "policy": request.policy.name,
+        "key": request.verified.key.text,
         "authenticated_by": principal.kind.value,
     }
-    if request.label is not None:
-        told["label"] = request.label
+    if received.label is not None:
+        details["label"] = received.label
     if principal.kind is PrincipalKind.CLIENT_CERTIFICATE and principal.certificate is not None:
-        told["client_certificate"] = f"{principal.certificate.serial:x}"
-    return told
+        details["client_certificate"] = f"{principal.certificate.serial:x}"
+    return details

@@ -1,17 +1,16 @@
-"""Enrollment over EST (RFC 7030): who asks, what links a request to its TLS session, what is a repetition."""
+"""Enrollment over EST (RFC 7030): authentication, channel binding, renewal and repeated requests."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
-from typing import TypeAlias
+from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred
 
-from pikachu.ca.issuance import IssuingCA
+from pikachu.auth.authenticator import Authenticator
+from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.concurrency import start
 from pikachu.core.errors import (
     AuthenticationFailed,
@@ -21,138 +20,211 @@ from pikachu.core.errors import (
     RateLimited,
     RequestError,
 )
-from pikachu.core.model.certificates import CertificateStatus, Method
-from pikachu.core.model.people import ANONYMOUS, Credentials, PresentedCertificate, Principal, PrincipalKind
+from pikachu.core.model.certificates import Method
+from pikachu.core.model.people import ANONYMOUS, Credentials, Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
-from pikachu.ra.enrollment import EnrollmentService, Issued, Pending, VerifiedRequest, check_request, requested_names
+from pikachu.ra.enrollment import (
+    AuthorizedRequest,
+    EnrollmentService,
+    Issued,
+    Pending,
+    ReceivedRequest,
+    Repetition,
+    VerifiedRequest,
+)
+from pikachu.ra.policies import PolicyResolver
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_csr_input, parse_csr
+from pikachu.x509.csrattrs import RequiredAttributes, requirable_key
 from pikachu.x509.names import names_equal
 from pikachu.x509.san import parse_san, same_names
-from pikachu.x509.spki import KeyDescription, describe_spki
+from pikachu.x509.spki import describe_spki
 
 EST_REPEAT_SECONDS = 600
 EST_APPROVAL_REPEAT_SECONDS = 7 * 86400
 _NO_CREDENTIALS = "enrolling needs a client certificate, a password or a challenge password"
 
-Demanded: TypeAlias = Callable[[Policy, CertificationRequest, KeyDescription], None]
+
+@dataclass(frozen=True, slots=True)
+class ESTSettings:
+    """The configuration of EST enrollment.
+
+    :param anonymous: EST is open to everyone (for laboratories).
+    :param require_channel_binding: every CSR must carry the TLS channel binding, whatever the policy says.
+    """
+
+    anonymous: bool = False
+    require_channel_binding: bool = False
 
 
-class ESTRegistration(EnrollmentService):
-    """The registration authority towards EST."""
+@dataclass(frozen=True, slots=True)
+class ESTEnrollment:
+    """The content of a simpleenroll, simplereenroll or serverkeygen request (RFC 7030 sections 4.2 and 4.4).
 
-    def est_enroll(
-        self, credentials: Credentials, body: bytes, label: str | None, *, renew: bool, demanded: Demanded
-    ) -> Deferred[Issued | Pending]:
-        """simpleenroll, or simplereenroll when *renew* (RFC 7030 section 4.2).
+    :param body: the CSR in DER, base64 or PEM.
+    :param label: the label in the path.
+    :param renew: the request is a simplereenroll.
+    """
 
-        :param body: the CSR in DER, base64 or PEM; nothing of it is read before the other credentials are.
-        :param demanded: raises when the request lacks what csrattrs demands under a policy.
+    credentials: Credentials
+    body: bytes
+    label: str | None = None
+    renew: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _AuthenticatedRequest:
+    """An EST request whose credentials outside of the CSR were verified.
+
+    :param bound: the challengePassword is the channel binding of this TLS session.
+    :param principal: without the challenge password in the CSR.
+    """
+
+    enrollment: ESTEnrollment
+    received: ReceivedRequest
+    principal: Principal
+    bound: bool
+
+    @property
+    def csr(self) -> CertificationRequest:
+        """The CSR."""
+        return self.received.csr
+
+    @property
+    def has_challenge(self) -> bool:
+        """Whether the CSR has a challengePassword that must be a challenge password of this CA."""
+        return self.csr.challenge_password is not None and not self.bound
+
+    @property
+    def digest(self) -> bytes:
+        """The digest that is equal for all copies."""
+        return self.digest_of(self.csr.der)
+
+    def digest_of(self, content: bytes) -> bytes:
+        """Return the digest that is equal for requests of one principal at one path with the same *content*."""
+        # The owner's id is included, since another account may reuse the name of a deleted one.
+        principal = f"{self.principal.kind.value} {self.principal.name} {self.principal.owner_id}"
+        target = f"EST {principal} {self.enrollment.renew} {self.received.label}\n"
+        return hashlib.sha256(target.encode() + content).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyGenerationRequest:
+    """An authorized serverkeygen request: everything but the key, which the caller generates."""
+
+    received: ReceivedRequest
+    principal: Principal
+    policy: Policy
+
+
+class ESTRegistration:
+    """The registration authority for EST clients."""
+
+    def __init__(
+        self,
+        *,
+        service: EnrollmentService,
+        authenticator: Authenticator,
+        policies: PolicyResolver,
+        issuers: IssuingCAs,
+        settings: ESTSettings,
+    ) -> None:
+        self._service = service
+        self._authenticator = authenticator
+        self._policies = policies
+        self._issuers = issuers
+        self._settings = settings
+
+    # --- enrolling ----------------------------------------------------------------------
+
+    def enroll(self, enrollment: ESTEnrollment) -> Deferred[Issued | Pending]:
+        """Enroll or re-enroll (RFC 7030 section 4.2); the body is parsed only after the other credentials are verified.
 
         Fails with any RequestError, Unavailable, IssuanceFailed.
         """
-        return Deferred.fromCoroutine(self._est_enroll(credentials, body, label, renew, demanded))
+        return Deferred.fromCoroutine(self._enroll(enrollment))
 
-    async def _est_enroll(
-        self, credentials: Credentials, body: bytes, label: str | None, renew: bool, demanded: Demanded
-    ) -> Issued | Pending:
-        principal = await self._est_credentials(credentials, body)
-        csr = self._est_csr(principal, body)
-        linked = _is_linked(csr, credentials)
-        digest = _est_digest(principal, renew, label, csr.der)
+    async def _enroll(self, enrollment: ESTEnrollment) -> Issued | Pending:
+        request = await self._authenticate(enrollment)
+        # Simultaneous copies must not fail because the first one reserves their challenge password.
+        return await self._service.once(request.digest, lambda: self._process(request))
 
-        async def decide() -> Issued | Pending:
-            return await self._est_decide(credentials, principal, csr, linked, label, renew, demanded)
+    async def _process(self, request: _AuthenticatedRequest) -> Issued | Pending:
+        if request.has_challenge:
+            # An earlier copy consumed the challenge password, so look for its result before verifying the password.
+            earlier = await self._service.earlier(request.digest)
+            if earlier is not None:
+                return earlier
+        return await self._service.enroll(await self._authorize(request))
 
-        async def decide_anew() -> Issued | Pending:
-            # The first copy of a request consumed its challenge password: look for a repetition before that.
-            repeated = await self._earlier(digest)
-            return await decide() if repeated is None else repeated
+    async def _authorize(self, request: _AuthenticatedRequest) -> AuthorizedRequest:
+        principal = await self._with_challenge(request)
+        verified = request.received.verify()
+        policy = await self._policies.choose(Method.EST, request.received.label, principal)
+        self._required_attributes(policy).check(request.csr, verified.key)
+        self._check_channel_binding(policy, request)
+        if request.enrollment.renew:
+            check_renewal(principal, verified, policy)
+        return AuthorizedRequest(verified, principal, policy, await self._repetition(request, verified, policy))
 
-        if csr.challenge_password is None or linked:
-            return await decide()
-        # Copies that come at the same time must not find the challenge password reserved by the first.
-        return await self._est_together.run(digest, decide_anew)
+    async def _repetition(
+        self, request: _AuthenticatedRequest, verified: VerifiedRequest, policy: Policy
+    ) -> Repetition:
+        if policy.approval is not Approval.MANUAL:
+            return Repetition(request.digest, EST_REPEAT_SECONDS)
+        if request.has_challenge:
+            return Repetition(request.digest, EST_APPROVAL_REPEAT_SECONDS)
+        # A channel-bound CSR is signed again for each connection; only its key and names stay the same.
+        names = request.csr.extension(SUBJECT_ALTERNATIVE_NAME)
+        content = verified.key.spki + request.csr.subject_der + (b"" if names is None else names.value)
+        digest = await self._service.usable_digest(request.digest_of(content))
+        return Repetition(digest, EST_APPROVAL_REPEAT_SECONDS)
 
-    async def _est_credentials(self, credentials: Credentials, body: bytes) -> Principal:
-        """Authenticate all credentials but the CSR's challenge password.
+    # --- authenticating -----------------------------------------------------------------
 
-        While a lock keeps the password of HTTP Basic from being verified, a challenge password authenticates instead:
-        what others behind the address did never refuses one that is available.
+    async def _authenticate(self, enrollment: ESTEnrollment) -> _AuthenticatedRequest:
+        principal = await self._credentials(enrollment)
+        csr = self._parse_csr(principal, enrollment.body)
+        received = ReceivedRequest(Method.EST, csr, enrollment.label)
+        return _AuthenticatedRequest(enrollment, received, principal, _is_bound(csr, enrollment.credentials))
+
+    async def _credentials(self, enrollment: ESTEnrollment) -> Principal:
+        """Authenticate by all credentials but the challenge password in the CSR.
+
+        While a lock prevents verification of the HTTP Basic password, a challenge password authenticates instead:
+        failures of others behind the same address never refuse a valid one.
         """
+        credentials = enrollment.credentials
         try:
             return await self._authenticator.est(credentials)
         except RateLimited:
             with suppress(RequestError):
-                csr = parse_csr(decode_csr_input(body))
-                if csr.challenge_password is not None and not _is_linked(csr, credentials):
+                csr = parse_csr(decode_csr_input(enrollment.body))
+                if csr.challenge_password is not None and not _is_bound(csr, credentials):
                     return replace(ANONYMOUS, address=credentials.address)
             raise
 
-    async def _est_decide(
-        self,
-        credentials: Credentials,
-        asking: Principal,
-        csr: CertificationRequest,
-        linked: bool,
-        label: str | None,
-        renew: bool,
-        demanded: Demanded,
-    ) -> Issued | Pending:
-        principal = await self._est_principal(asking, csr, credentials, linked)
-        sound = check_request(csr)
-        policy = await self.policies.choose(Method.EST, label, principal)
-        demanded(policy, csr, sound.key)
-        self._check_linking(policy, linked)
-        if renew:
-            await self._check_reenrollment(principal.certificate, sound, policy)
-        manual = policy.approval is Approval.MANUAL
-        # A linked request is signed again for each connection: what stays is its key and its names.
-        lasts = manual and (linked or csr.challenge_password is None)
-        lasting = sound.key.spki + csr.subject_der + (requested_names(csr) or b"")
-        dedupe = _est_digest(asking, renew, label, lasting if lasts else csr.der)
-        return await self._proceed(
-            Method.EST,
-            sound,
-            principal,
-            policy,
-            label=label,
-            dedupe=await self._still_good(dedupe) if lasts else dedupe,
-            dedupe_seconds=EST_APPROVAL_REPEAT_SECONDS if manual else EST_REPEAT_SECONDS,
-        )
+    def _is_refused(self, principal: Principal) -> bool:
+        return principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous
 
-    async def _still_good(self, dedupe: bytes) -> bytes:
-        """The digest of a request that waited for approval, or of the next one like it where what was issued for
-        the former is revoked or has expired by now: that would be of no use to its owner.
-        """
-        while True:
-            now = self._authority.now()
-            earlier = await self._store.repeated(dedupe, now)
-            certificate = None if earlier is None else earlier.certificate
-            if certificate is None or certificate.status(now) is CertificateStatus.VALID:
-                return dedupe
-            dedupe = hashlib.sha256(b"EST again" + dedupe).digest()
-
-    def _est_csr(self, principal: Principal, body: bytes) -> CertificationRequest:
-        """The request in *body*; who has shown nothing else and sends none that can be read has no credentials."""
+    def _parse_csr(self, principal: Principal, body: bytes) -> CertificationRequest:
+        """Parse the CSR; an unreadable one without other credentials is a failed authentication."""
         try:
             return parse_csr(decode_csr_input(body))
         except RequestError as error:
-            if principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous_est:
+            if self._is_refused(principal):
                 raise AuthenticationFailed(f"{_NO_CREDENTIALS}; the request can't be read: {error.public}") from error
             raise
 
-    async def _est_principal(
-        self, principal: Principal, csr: CertificationRequest, credentials: Credentials, linked: bool
-    ) -> Principal:
-        """Who asks, once the CSR's challengePassword was looked at."""
-        text = csr.challenge_password
-        if text is None or linked:
-            if principal.kind is PrincipalKind.ANONYMOUS and not self._settings.anonymous_est:
+    async def _with_challenge(self, request: _AuthenticatedRequest) -> Principal:
+        """Return the principal after verifying the challenge password in the CSR, if it has one."""
+        principal, text = request.principal, request.csr.challenge_password
+        if text is None or request.bound:
+            if self._is_refused(principal):
                 raise AuthenticationFailed(_NO_CREDENTIALS)
             return principal
         try:
-            challenged = await self._authenticator.challenge(text, credentials.address)
+            challenged = await self._authenticator.challenge(text, request.enrollment.credentials.address)
         except (AuthenticationFailed, RateLimited):
             if principal.kind is PrincipalKind.ANONYMOUS:
                 raise
@@ -163,87 +235,93 @@ class ESTRegistration(EnrollmentService):
             return challenged
         return replace(principal, challenge_id=challenged.challenge_id, owner_id=challenged.owner_id)
 
-    def _check_linking(self, policy: Policy, linked: bool) -> None:
-        if self.demands_linking(policy) and not linked:
+    def _requires_channel_binding(self, policy: Policy) -> bool:
+        return policy.limits.linked or self._settings.require_channel_binding
+
+    def _check_channel_binding(self, policy: Policy, request: _AuthenticatedRequest) -> None:
+        if self._requires_channel_binding(policy) and not request.bound:
             raise PolicyViolation("the policy demands a challengePassword that links the request to this TLS session")
 
-    async def _check_reenrollment(
-        self, presented: PresentedCertificate | None, sound: VerifiedRequest, policy: Policy
-    ) -> None:
-        """EST-3: the certificate being renewed authenticates, and its names stay (RFC 7030 section 4.2.2)."""
-        if presented is None or not presented.own:
-            raise NotAuthorized("re-enrollment needs the certificate that is being renewed, over TLS")
-        if sound.csr.attribute(CHANGE_SUBJECT_NAME) is not None:
-            raise PolicyViolation("no policy gives the right to ChangeSubjectName; enroll the new name instead")
-        check_same_names(presented.der, sound.csr)
-        if not policy.limits.same_key and parse_certificate(presented.der).spki_der == sound.key.spki:
-            raise PolicyViolation("the policy demands a new key for each renewal")
+    # --- server-side key generation -----------------------------------------------------
 
-    def est_issuer(self, label: str | None) -> Deferred[IssuingCA]:
-        """The CA that would sign on that path: whose chain cacerts gives.  Fails with NotFound."""
+    def server_keygen(self, enrollment: ESTEnrollment) -> Deferred[KeyGenerationRequest]:
+        """Authorize a serverkeygen (RFC 7030 section 4.4); the key and the signature of the CSR are ignored.
 
-        async def work() -> IssuingCA:
-            return self.issuer_for(await self.policies.for_label(Method.EST, label), Method.EST)
+        The caller generates a key and passes it to :meth:`issue_generated`.
+        """
+
+        async def work() -> KeyGenerationRequest:
+            request = await self._authenticate(enrollment)
+            principal = await self._with_challenge(request)
+            policy = await self._policies.choose(Method.EST, enrollment.label, principal)
+            self._check_channel_binding(policy, request)
+            if policy.approval is Approval.MANUAL:
+                raise PolicyViolation("keys are not made here under a policy with manual approval; use simpleenroll")
+            return KeyGenerationRequest(request.received, principal, policy)
 
         return Deferred.fromCoroutine(work())
 
-    def est_certificates(self, label: str | None) -> Deferred[tuple[bytes, ...]]:
-        """What cacerts gives: the chain of the CA that would sign on that path, and of the one that follows it, with
-        the roll-over certificates between generations (RFC 7030 section 4.1.3).
+    def issue_generated(self, request: KeyGenerationRequest, spki: bytes) -> Deferred[Issued | Pending]:
+        """Issue a certificate for a generated key; a repeated call issues another one.
+
+        :param spki: the DER SubjectPublicKeyInfo of the key.
+        """
+
+        async def work() -> Issued | Pending:
+            verified = VerifiedRequest(request.received, describe_spki(spki))
+            return await self._service.enroll(AuthorizedRequest(verified, request.principal, request.policy))
+
+        return start(work())
+
+    # --- public operations --------------------------------------------------------------
+
+    def ca_certificates(self, label: str | None) -> Deferred[tuple[bytes, ...]]:
+        """Return the certificates of cacerts (RFC 7030 section 4.1.3), in DER.
+
+        They are the chains of the CA that signs for the path and of its announced next generation, with the roll-over
+        certificates between generations.  Fails with NotFound.
         """
 
         async def work() -> tuple[bytes, ...]:
-            issuer = await self.est_issuer(label)
-            coming = self._authority.issuers.next(issuer.name)
-            following = () if coming is None else (*coming.chain, *coming.rollover)
+            issuer = self._service.issuer_for(await self._policies.for_label(Method.EST, label), Method.EST)
+            announced = self._issuers.next(issuer.name)
+            following = () if announced is None else (*announced.chain, *announced.rollover)
             return tuple(dict.fromkeys((*issuer.chain, *issuer.rollover, *following)))
 
         return Deferred.fromCoroutine(work())
 
-    def demands_linking(self, policy: Policy) -> bool:
-        """Whether EST requests under this policy must be bound to their TLS session."""
-        return policy.limits.linked or self._settings.est_linked
+    def required_attributes(self, label: str | None) -> Deferred[RequiredAttributes]:
+        """Return the attributes that CSRs of a path must have (csrattrs).  Fails with NotFound."""
 
-    def est_policy(self, label: str | None) -> Deferred[Policy]:
-        """The policy of an EST path: what csrattrs tells.  Fails with NotFound."""
-        return Deferred.fromCoroutine(self.policies.for_label(Method.EST, label))
-
-    def est_server_keygen(
-        self, credentials: Credentials, body: bytes, label: str | None
-    ) -> Deferred[tuple[Principal, CertificationRequest, Policy]]:
-        """serverkeygen's decisions (RFC 7030 section 4.4): the request's key and signature count for nothing.
-
-        The caller makes a key and comes back with :meth:`issue_generated`.
-        """
-
-        async def work() -> tuple[Principal, CertificationRequest, Policy]:
-            principal = await self._authenticator.est(credentials)
-            csr = self._est_csr(principal, body)
-            linked = _is_linked(csr, credentials)
-            principal = await self._est_principal(principal, csr, credentials, linked)
-            policy = await self.policies.choose(Method.EST, label, principal)
-            self._check_linking(policy, linked)
-            if policy.approval is Approval.MANUAL:
-                raise PolicyViolation("keys are not made here under a policy with manual approval; use simpleenroll")
-            return principal, csr, policy
+        async def work() -> RequiredAttributes:
+            return self._required_attributes(await self._policies.for_label(Method.EST, label))
 
         return Deferred.fromCoroutine(work())
 
-    def issue_generated(
-        self, principal: Principal, csr: CertificationRequest, policy: Policy, spki: bytes, label: str | None
-    ) -> Deferred[Issued | Pending]:
-        """Issue for a key that was made here; each call issues anew."""
+    def _required_attributes(self, policy: Policy) -> RequiredAttributes:
+        return RequiredAttributes(
+            channel_binding=self._requires_channel_binding(policy), key=requirable_key(policy.limits.keys)
+        )
 
-        async def work() -> Issued | Pending:
-            key = describe_spki(spki)
-            sound = VerifiedRequest(csr, key)
-            return await self._proceed(Method.EST, sound, principal, policy, label=label)
 
-        return start(work())
+def check_renewal(principal: Principal, request: VerifiedRequest, policy: Policy) -> None:
+    """Require the certificate being renewed as TLS client certificate, with the same names (RFC 7030 section 4.2.2).
+
+    :raises NotAuthorized: without that certificate, or when the names differ.
+    :raises PolicyViolation: for ChangeSubjectName, or when the policy requires a new key (EST-3).
+    """
+    presented = principal.certificate
+    if presented is None or not presented.own:
+        raise NotAuthorized("re-enrollment needs the certificate that is being renewed, over TLS")
+    if request.csr.attribute(CHANGE_SUBJECT_NAME) is not None:
+        raise PolicyViolation("no policy gives the right to ChangeSubjectName; enroll the new name instead")
+    check_same_names(presented.der, request.csr)
+    if not policy.limits.same_key and parse_certificate(presented.der).spki_der == request.key.spki:
+        raise PolicyViolation("the policy demands a new key for each renewal")
 
 
 def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
-    """That a request keeps subject and subjectAltName of a certificate (RFC 7030 section 4.2.2).
+    """Require that a CSR keeps subject and subjectAltName of a certificate (RFC 7030 section 4.2.2).
 
     :raises NotAuthorized: when it does not.
     """
@@ -256,18 +334,11 @@ def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
 
 
-def _is_linked(csr: CertificationRequest, credentials: Credentials) -> bool:
-    """Whether the challengePassword is this TLS session's channel binding (RFC 7030 section 3.5)."""
+def _is_bound(csr: CertificationRequest, credentials: Credentials) -> bool:
+    """Return whether the challengePassword is this TLS session's channel binding (RFC 7030 section 3.5)."""
     if csr.challenge_password is None:
         return False
     offered = csr.challenge_password.encode("utf-8")
-    # All are compared: how many there are is no secret, which one it was might be.
-    found = [hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings()]
-    return any(found)
-
-
-def _est_digest(principal: Principal, renew: bool, label: str | None, content: bytes) -> bytes:
-    """What makes two EST requests one: who asks, where, and for what."""
-    # By the owner's id too: the name of a deleted account may be another one's by now.
-    who = f"{principal.kind.value} {principal.name} {principal.owner_id}"
-    return hashlib.sha256(f"EST {who} {renew} {label}\n".encode() + content).digest()
+    # Compare with all of them: their number is public, but which one matches might not be.
+    matches = [hmac.compare_digest(offered, binding.encode("ascii")) for binding in credentials.channel_bindings()]
+    return any(matches)

@@ -1,4 +1,4 @@
-"""Enrollment over SCEP (RFC 8894): challenge passwords, renewals, transactions and their repetition."""
+"""Enrollment over SCEP (RFC 8894): challenge passwords, renewal, transactions and retransmission."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from twisted.internet.defer import Deferred
 
+from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.issuance import IssuingCA
 from pikachu.cms.enveloped import not_readable
 from pikachu.core.errors import (
@@ -18,11 +19,21 @@ from pikachu.core.errors import (
     RateLimited,
     RequestError,
 )
+from pikachu.core.interfaces import IIssuanceStore
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import ANONYMOUS, Principal
-from pikachu.core.model.policies import Approval
-from pikachu.ra.enrollment import EnrollmentService, Issued, Pending, VerifiedRequest, check_request
-from pikachu.x509.csr import CertificationRequest, parse_csr
+from pikachu.core.model.policies import Approval, Policy
+from pikachu.ra.enrollment import (
+    AuthorizedRequest,
+    EnrollmentService,
+    Issued,
+    Pending,
+    ReceivedRequest,
+    Repetition,
+    VerifiedRequest,
+)
+from pikachu.ra.policies import PolicyResolver
+from pikachu.x509.csr import parse_csr
 from pikachu.x509.names import names_equal
 
 
@@ -31,9 +42,9 @@ class SCEPEnrollment:
     """A decrypted and verified PKCSReq or RenewalReq (RFC 8894 section 3.3).
 
     :param signer: DER certificate whose key signed the message.
-    :param signer_spki: the DER SubjectPublicKeyInfo in it.  A throw-away certificate may have a serial number that no
-        real one may have, so nothing more of it is read here.
-    :param self_signed: that certificate is the requester's own make, which proves nothing but the key.
+    :param signer_spki: the DER SubjectPublicKeyInfo in it.  A throw-away certificate may have an invalid serial
+        number, so nothing else in it is parsed.
+    :param self_signed: the certificate was made by the requester and proves only possession of the key.
     :param renewal: the message is a RenewalReq.
     """
 
@@ -48,80 +59,105 @@ class SCEPEnrollment:
     allow_sha1: bool = False
     allow_md5: bool = False
 
+    @property
+    def signer_key(self) -> bytes:
+        """SHA-256 of the SPKI that signed the message."""
+        return hashlib.sha256(self.signer_spki).digest()
 
-class SCEPRegistration(EnrollmentService):
-    """The registration authority towards SCEP."""
+    @property
+    def digest(self) -> bytes:
+        """The digest that is equal for all copies of the message."""
+        # Transaction ids derive from keys, so a renewal that keeps its key has the id of the first enrollment; the
+        # signing certificate distinguishes them.  A throw-away certificate is new in each copy, so its key counts.
+        signed_by = self.signer_key if self.self_signed else hashlib.sha256(self.signer).digest()
+        return hashlib.sha256(b"SCEP" + signed_by + self.csr + self.transaction_id).digest()
 
-    def scep_enroll(self, enrollment: SCEPEnrollment) -> Deferred[Issued | Pending]:
-        """PKCSReq and RenewalReq (RFC 8894 sections 2.3 to 2.5).  Fails like :meth:`est_enroll`."""
-        return Deferred.fromCoroutine(self._scep_enroll(enrollment))
+    @property
+    def transaction(self) -> bytes:
+        """The lookup digest of the transaction."""
+        return _transaction_digest(self.transaction_id, self.signer_key)
 
-    async def _scep_enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
-        csr, sound = _check_scep_request(enrollment)
-        signer_key = hashlib.sha256(enrollment.signer_spki).digest()
-        # Transaction ids derive from keys: a renewal that keeps its key has the id of the enrollment before, and is
-        # told apart by the certificate that signs it.  Throw-away certificates are made anew for each copy.
-        signed_by = signer_key if enrollment.self_signed else hashlib.sha256(enrollment.signer).digest()
-        repeat = hashlib.sha256(b"SCEP" + signed_by + csr.der + enrollment.transaction_id).digest()
 
-        async def decide() -> Issued | Pending:
-            # A retransmission is answered before its challenge password is looked at: the first copy consumed that.
-            repeated = await self._earlier(repeat)
-            return await self._scep_decide(enrollment, sound, signer_key, repeat) if repeated is None else repeated
+class SCEPRegistration:
+    """The registration authority for SCEP clients.
 
-        return await self._scep_together.run(repeat, decide)
+    :param require_challenge: an enrollment without approval needs a challenge password.
+    """
 
-    async def _scep_decide(
-        self, enrollment: SCEPEnrollment, sound: VerifiedRequest, signer_key: bytes, repeat: bytes
-    ) -> Issued | Pending:
-        if enrollment.self_signed:
-            if enrollment.renewal:
-                raise BadCSR("a RenewalReq is signed with the certificate that is being renewed")
-            if enrollment.signer_spki != sound.key.spki:
-                raise BadCSR("the message and the request in it are not signed with the same key")
-            principal = await self._scep_challenger(sound.csr.challenge_password, enrollment.address)
-        else:
-            # A challenge password counts for nothing here: devices send their first one, long spent, for ever.
-            principal = await self._authenticator.message_signer(enrollment.signer, enrollment.address)
-        renewed = principal.certificate
-        policy = await self.policies.choose(Method.SCEP, enrollment.label, principal)
-        if renewed is not None:
-            if not names_equal(renewed.subject_der, sound.csr.subject_der):
-                raise NotAuthorized("a renewal keeps the subject of the certificate that signs it")
-            if not policy.limits.same_key and enrollment.signer_spki == sound.key.spki:
-                raise PolicyViolation("the policy demands a new key for each renewal")
-        elif (
-            self._settings.scep_challenge and principal.challenge_id is None and policy.approval is not Approval.MANUAL
-        ):
+    def __init__(
+        self,
+        *,
+        service: EnrollmentService,
+        authenticator: Authenticator,
+        policies: PolicyResolver,
+        store: IIssuanceStore,
+        require_challenge: bool,
+    ) -> None:
+        self._service = service
+        self._authenticator = authenticator
+        self._policies = policies
+        self._store = store
+        self._require_challenge = require_challenge
+
+    def enroll(self, enrollment: SCEPEnrollment) -> Deferred[Issued | Pending]:
+        """Process a PKCSReq or RenewalReq (RFC 8894 sections 2.3 to 2.5).
+
+        Fails with any RequestError, Unavailable, IssuanceFailed.
+        """
+        return Deferred.fromCoroutine(self._enroll(enrollment))
+
+    async def _enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
+        verified = _verify(enrollment)
+        return await self._service.once(enrollment.digest, lambda: self._process(enrollment, verified))
+
+    async def _process(self, enrollment: SCEPEnrollment, verified: VerifiedRequest) -> Issued | Pending:
+        # An earlier copy consumed the challenge password, so look for its result before verifying the password.
+        earlier = await self._service.earlier(enrollment.digest)
+        if earlier is not None:
+            return earlier
+        return await self._service.enroll(await self._authorize(enrollment, verified))
+
+    async def _authorize(self, enrollment: SCEPEnrollment, verified: VerifiedRequest) -> AuthorizedRequest:
+        principal = await self._authenticate(enrollment, verified)
+        policy = await self._policies.choose(Method.SCEP, enrollment.label, principal)
+        if principal.certificate is not None:
+            _check_renewal(principal.certificate.subject_der, enrollment, verified, policy)
+        elif self._require_challenge and principal.challenge_id is None and policy.approval is not Approval.MANUAL:
             raise AuthenticationFailed("the challenge password is missing")
-        return await self._proceed(
-            Method.SCEP,
-            sound,
-            replace(principal, address=enrollment.address),
-            policy,
-            label=enrollment.label,
-            dedupe=repeat,
-            # Once the certificate has ended the same request is a new one.
-            dedupe_seconds=policy.days * 86400,
-            transaction=scep_transaction(enrollment.transaction_id, signer_key),
-            requester_key=signer_key,
+        repetition = Repetition(
+            enrollment.digest,
+            # After the certificate has expired, the same request is a new one.
+            policy.days * 86400,
+            transaction=enrollment.transaction,
+            requester_key=enrollment.signer_key,
         )
+        return AuthorizedRequest(verified, replace(principal, address=enrollment.address), policy, repetition)
 
-    async def _scep_challenger(self, text: str | None, address: str) -> Principal:
-        """Whose challenge password it is.  Where none is needed a wrong one is as good as none, and no failure."""
+    async def _authenticate(self, enrollment: SCEPEnrollment, verified: VerifiedRequest) -> Principal:
+        if not enrollment.self_signed:
+            # The challenge password is ignored: devices repeat the one of their first enrollment in each renewal.
+            return await self._authenticator.message_signer(enrollment.signer, enrollment.address)
+        if enrollment.renewal:
+            raise BadCSR("a RenewalReq is signed with the certificate that is being renewed")
+        if enrollment.signer_spki != verified.key.spki:
+            raise BadCSR("the message and the request in it are not signed with the same key")
+        return await self._challenge(verified.csr.challenge_password, enrollment.address)
+
+    async def _challenge(self, text: str | None, address: str) -> Principal:
+        """Authenticate by challenge password; where none is required, an invalid one is ignored and not counted."""
         if text is None:
             return ANONYMOUS
-        if not self._settings.scep_challenge and await self._authenticator.challenge_id(text) is None:
+        if not self._require_challenge and await self._authenticator.challenge_id(text) is None:
             return ANONYMOUS
         try:
             return await self._authenticator.challenge(text, address)
         except (AuthenticationFailed, RateLimited):
-            if self._settings.scep_challenge:
+            if self._require_challenge:
                 raise
             return ANONYMOUS
 
-    def scep_poll(self, transaction_id: bytes, signer_spki: bytes) -> Deferred[Issued | Pending]:
-        """CertPoll (RFC 8894 section 4.4): the request of that transaction that the same key signed.
+    def poll(self, transaction_id: bytes, signer_spki: bytes) -> Deferred[Issued | Pending]:
+        """Return the state of the transaction that the same key signed (CertPoll, RFC 8894 section 4.4).
 
         :param signer_spki: the DER SubjectPublicKeyInfo of the key that signed the poll.
 
@@ -130,38 +166,51 @@ class SCEPRegistration(EnrollmentService):
 
         async def work() -> Issued | Pending:
             signer_key = hashlib.sha256(signer_spki).digest()
-            earlier = await self._store.request_by_transaction(scep_transaction(transaction_id, signer_key))
-            found = None if earlier is None else self._repeated(earlier)
-            if found is None:
+            earlier = await self._store.request_by_transaction(_transaction_digest(transaction_id, signer_key))
+            result = None if earlier is None else self._service.result_of(earlier)
+            if result is None:
                 raise NotFound("no request of that transaction waits here")
-            return found
+            return result
 
         return Deferred.fromCoroutine(work())
 
-    def scep_issuer(self, label: str | None) -> Deferred[IssuingCA]:
-        """The CA that would sign on that SCEP path.  Fails with NotFound."""
+    def issuer(self, label: str | None) -> Deferred[IssuingCA]:
+        """Return the CA that signs for a SCEP path.  Fails with NotFound."""
 
         async def work() -> IssuingCA:
-            return self.issuer_for(await self.policies.for_label(Method.SCEP, label), Method.SCEP)
+            return self._service.issuer_for(await self._policies.for_label(Method.SCEP, label), Method.SCEP)
 
         return Deferred.fromCoroutine(work())
 
 
-def _check_scep_request(enrollment: SCEPEnrollment) -> tuple[CertificationRequest, VerifiedRequest]:
-    """Step 2 for what was decrypted from a message.
+def _verify(enrollment: SCEPEnrollment) -> VerifiedRequest:
+    """Verify the decrypted CSR (step 2).
 
-    Who sends somebody else's message again, changed and signed anew, must not learn how it decrypts.  Only who names
-    in the request the key that signs the message has written that request, and is told what is wrong with it.
+    A client that changes another client's message, signs it and sends it must not learn how it decrypts.  Only the
+    author of a CSR knows the key that signs the message beforehand, so only a CSR that contains it gets a detailed
+    error.
     """
     try:
-        csr = parse_csr(enrollment.csr)
-        return csr, check_request(csr, allow_sha1=enrollment.allow_sha1, allow_md5=enrollment.allow_md5)
+        received = ReceivedRequest(Method.SCEP, parse_csr(enrollment.csr), enrollment.label)
+        return received.verify(allow_sha1=enrollment.allow_sha1, allow_md5=enrollment.allow_md5)
     except RequestError:
         if enrollment.signer_spki in enrollment.csr:
             raise
         raise not_readable() from None
 
 
-def scep_transaction(transaction_id: bytes, signer_key: bytes) -> bytes:
-    """The digest by which a SCEP transaction of one key is found again."""
+def _check_renewal(subject_der: bytes, enrollment: SCEPEnrollment, verified: VerifiedRequest, policy: Policy) -> None:
+    """Require that a renewal keeps the subject of the signing certificate, and a new key if the policy says so.
+
+    :raises NotAuthorized: when the subject differs.
+    :raises PolicyViolation: when the policy requires a new key.
+    """
+    if not names_equal(subject_der, verified.csr.subject_der):
+        raise NotAuthorized("a renewal keeps the subject of the certificate that signs it")
+    if not policy.limits.same_key and enrollment.signer_spki == verified.key.spki:
+        raise PolicyViolation("the policy demands a new key for each renewal")
+
+
+def _transaction_digest(transaction_id: bytes, signer_key: bytes) -> bytes:
+    """Return the lookup digest of a SCEP transaction of one key."""
     return hashlib.sha256(b"SCEP transaction" + signer_key + transaction_id).digest()

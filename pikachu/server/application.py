@@ -30,8 +30,11 @@ from pikachu.operations.readiness import Readiness
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.enrollment import EnrollmentService
+from pikachu.ra.est import ESTRegistration
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.scep import SCEPRegistration
 from pikachu.storage.store import Store
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_publisher import CRLPublisher
@@ -97,6 +100,9 @@ class Application:
     challenge_passwords: ChallengePasswords
     holdings: Holdings
     sessions: Sessions
+    enrollment: EnrollmentService
+    est: ESTRegistration
+    scep: SCEPRegistration
     registration: RegistrationAuthority
     credentials: ServiceCertificates
     responder: OCSPResponder

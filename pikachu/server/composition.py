@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.accounts.challenge_passwords import ChallengePasswords
@@ -30,7 +31,7 @@ from pikachu.config.kinds import Secret
 from pikachu.config.sections import IssuerFiles
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
-from pikachu.core.interfaces import IClock, IWorkerPool
+from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
@@ -49,9 +50,11 @@ from pikachu.operations.rekey import next_file, open_sealed
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.authority import RegistrationAuthority
-from pikachu.ra.enrollment import RegistrationSettings
+from pikachu.ra.enrollment import EnrollmentService, EnrollmentSettings
+from pikachu.ra.est import ESTRegistration, ESTSettings
 from pikachu.ra.policies import DefaultPolicyFiles, PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, load_trust_anchors, read_file
 from pikachu.signers.key import KeySigner
@@ -326,6 +329,47 @@ def build(
         raise
 
 
+class Registration(NamedTuple):
+    """The registration authority for each kind of client, over one enrollment service."""
+
+    enrollment: EnrollmentService
+    est: ESTRegistration
+    scep: SCEPRegistration
+    accounts: RegistrationAuthority
+
+
+def build_registration(
+    config: Configuration,
+    store: IStore,
+    authority: CertificateAuthority,
+    policies: PolicyResolver,
+    authenticator: Authenticator,
+) -> Registration:
+    """Build the enrollment service and the registration authorities that use it."""
+    service = EnrollmentService(
+        store=store,
+        authority=authority,
+        policies=policies,
+        settings=EnrollmentSettings(config.ca.public_url, config.est.retry_after),
+    )
+    est = ESTRegistration(
+        service=service,
+        authenticator=authenticator,
+        policies=policies,
+        issuers=authority.issuers,
+        settings=ESTSettings(config.est.anonymous_enroll, config.est.require_linking),
+    )
+    scep = SCEPRegistration(
+        service=service,
+        authenticator=authenticator,
+        policies=policies,
+        store=store,
+        require_challenge=config.scep.challenge_password_enabled,
+    )
+    accounts = RegistrationAuthority(service=service, store=store, authority=authority, policies=policies)
+    return Registration(service, est, scep, accounts)
+
+
 def _assemble(
     config: Configuration,
     clock: IClock,
@@ -376,19 +420,7 @@ def _assemble(
         ),
         holdings=holdings,
     )
-    registration = RegistrationAuthority(
-        store,
-        authority,
-        policies,
-        authenticator,
-        RegistrationSettings(
-            public_url=config.ca.public_url,
-            anonymous_est=config.est.anonymous_enroll,
-            est_linked=config.est.require_linking,
-            scep_challenge=config.scep.challenge_password_enabled,
-            retry_after=config.est.retry_after,
-        ),
-    )
+    registration = build_registration(config, store, authority, policies, authenticator)
     credentials = ServiceCertificates(store, authority, sealer, pools.signing)
     responder = OCSPResponder(
         clock,
@@ -460,7 +492,7 @@ def _assemble(
             clock=clock,
             maximum_idle=config.default.max_idle_time,
         ),
-        registration,
+        *registration,
         credentials,
         responder,
         publisher,
@@ -475,14 +507,14 @@ def _assemble(
         EventFeed(store, statistics, clock),
         CertificateQueries(store, authority),
         CADirectory(
-            store,
-            issuers,
-            generations,
-            publisher,
-            root_certificate,
-            pools.files,
-            clock,
-            issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
+            store=store,
+            issuers=issuers,
+            generations=generations,
+            publisher=publisher,
+            root=root_certificate,
+            pool=pools.files,
+            clock=clock,
+            scep_ca=issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
         ),
         keys,
         CertificateRequests(store, keys, templates, pools.keys, clock),

@@ -51,7 +51,7 @@ class Sites:
             self._ocsp = OCSPResource(app.responder, clock, config.ocsp.max_certificates)
         self._est: ESTResource | None = None
         if config.est.enabled:
-            self._est = ESTResource(app.registration, app.pools.server_keys, config.est.base64_wrap.value)
+            self._est = ESTResource(app.est, app.pools.server_keys, config.est.base64_wrap.value)
 
     def of(self, listener: str) -> tuple[IResource, FastPath | None]:
         """Return the resource tree of ``http``, ``scep``, ``https`` or ``trusted_https``, and its fast path."""
@@ -110,14 +110,14 @@ def scep_server(app: Application) -> SCEPServer:
         )
     dump = None if section.dump_dir is None else MessageDump(section.dump_dir, app.pools.files, app.clock)
     server = SCEPServer(
-        app.registration,
-        app.authority,
-        MessageKeyring(app.issuers, app.credentials, mode),
-        app.store,
-        app.publisher,
-        app.pools.files,
-        SCEPSettings(sha1_3des=section.allow_sha1_3des, legacy=section.legacy),
-        dump,
+        registration=app.scep,
+        authority=app.authority,
+        keyring=MessageKeyring(app.issuers, app.credentials, mode),
+        certificates=app.store,
+        publisher=app.publisher,
+        files=app.pools.files,
+        settings=SCEPSettings(sha1_3des=section.allow_sha1_3des, legacy=section.legacy),
+        dump=dump,
     )
     app.issuers.subscribe(server.generation_changed)
     return server

@@ -116,6 +116,7 @@ class CADirectory:
 
     def __init__(
         self,
+        *,
         store: IAuditStore,
         issuers: IssuingCAs,
         generations: Generations,

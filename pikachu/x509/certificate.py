@@ -215,13 +215,20 @@ def parts_of(data: bytes) -> tuple[bytes, bytes, bytes]:
     return parts[0].whole, parts[1].whole, signature[1:]
 
 
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """The validity of a certificate, both ends included (RFC 5280 section 4.1.2.5)."""
+
+    not_before: datetime
+    not_after: datetime
+
+
 def tbs_certificate(
     *,
     serial: int,
     algorithm: bytes,
     issuer_der: bytes,
-    not_before: datetime,
-    not_after: datetime,
+    validity: Validity,
     subject_der: bytes,
     spki_der: bytes,
     extensions: Iterable[Extension],
@@ -232,7 +239,7 @@ def tbs_certificate(
         der.integer(serial),
         algorithm,
         issuer_der,
-        der.sequence(der.time(not_before), der.time(not_after)),
+        der.sequence(der.time(validity.not_before), der.time(validity.not_after)),
         subject_der,
         spki_der,
         der.explicit(3, encode_extensions(tuple(extensions))),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -29,8 +28,9 @@ from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, S
 from pikachu.core.model.certificates import CertificateStatus, RevocationReason
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import SYSTEM, AccountState, Credentials, Role
-from pikachu.core.model.policies import Approval, Policy
+from pikachu.core.model.policies import Approval
 from pikachu.ra.enrollment import Issued, Pending
+from pikachu.ra.est import ESTEnrollment
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultySigner, FaultyStore
 from tests.support.pki import make_csr
@@ -54,10 +54,6 @@ class Enrollment:
     manual: bool
     request: int | None = None
     serial: int | None = None
-
-
-def nothing_demanded(policy: Policy, csr: Any, key: Any) -> None:
-    """csrattrs demands nothing."""
 
 
 class Issuance(RuleBasedStateMachine):
@@ -138,9 +134,7 @@ class Issuance(RuleBasedStateMachine):
         """simpleenroll, from an address of its own: failures are counted by address."""
         number = next(_numbers)
         credentials = Credentials(address=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
-        return self.stack.app.registration.est_enroll(
-            credentials, enrollment.csr, None, renew=False, demanded=nothing_demanded
-        )
+        return self.stack.app.est.enroll(ESTEnrollment(credentials, enrollment.csr))
 
     def new_enrollment(self, data: st.DataObject) -> Enrollment:
         """One that takes a free challenge password."""

@@ -76,7 +76,7 @@ class Site:
         """A certificate that names this server's responder and CRL, with the paths of certificate and key."""
         with self.stack() as stack:
             issuer = stack.issuer(ca)
-            addresses = stack.app.registration.addresses(issuer)
+            addresses = stack.app.enrollment.addresses(issuer)
             leaf = stack.issue(common_name, ca=ca, addresses=addresses, extensions=[CLIENT_AND_SERVER])
         self.number += 1
         certificate, key = self.folder / f"{self.number}.crt", self.folder / f"{self.number}.key"

@@ -51,7 +51,7 @@ PKCS10 = {"Content-Type": "application/pkcs10"}
 def est_site(stack: Stack, wrapping: str = "auto") -> Site:
     """What the server's HTTPS listeners serve of EST."""
     tree, known = Tree(NotFoundResource()), Resource()
-    known.putChild(b"est", ESTResource(stack.app.registration, stack.app.pools.server_keys, wrapping))
+    known.putChild(b"est", ESTResource(stack.app.est, stack.app.pools.server_keys, wrapping))
     tree.putChild(b".well-known", known)
     return stack.site(tree, limits=Limits(rules=(PathRule(b"/.well-known/est/", 64 * 1024),)))
 

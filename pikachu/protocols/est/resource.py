@@ -25,12 +25,10 @@ from pikachu.core.errors import (
 )
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.people import Credentials
-from pikachu.core.model.policies import Policy
 from pikachu.http.peer import channel_bindings, peer_certificate, peer_intermediates
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import ProtocolResource, serve
 from pikachu.http.responses import not_allowed, send, text_error
-from pikachu.protocols.est.csrattrs import RequiredAttributes, encode_csrattrs, requirable_key
 from pikachu.protocols.est.messages import (
     CERTS_ONLY_TYPE,
     CSRATTRS_TYPE,
@@ -46,11 +44,12 @@ from pikachu.protocols.est.messages import (
     refuse_key_encryption,
     wraps_base64,
 )
-from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import Issued, Pending
+from pikachu.ra.est import ESTEnrollment, ESTRegistration
 from pikachu.x509.csr import CertificationRequest
+from pikachu.x509.csrattrs import encode_csrattrs
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_info
-from pikachu.x509.spki import KeyDescription, describe_spki
+from pikachu.x509.spki import describe_spki
 
 log = Logger()
 
@@ -93,7 +92,7 @@ class ESTResource(ProtocolResource):
     :param wrapping: ``auto``, ``always`` or ``never`` (``[EST] base64_wrap``).
     """
 
-    def __init__(self, registration: RegistrationAuthority, pool: IWorkerPool, wrapping: str) -> None:
+    def __init__(self, registration: ESTRegistration, pool: IWorkerPool, wrapping: str) -> None:
         Resource.__init__(self)
         self._registration = registration
         self._pool = pool
@@ -125,27 +124,17 @@ class ESTResource(ProtocolResource):
     # --- public operations --------------------------------------------------------------
 
     async def _cacerts(self, request: BoundedRequest, label: str | None) -> None:
-        certificates = await self._registration.est_certificates(label)
+        certificates = await self._registration.ca_certificates(label)
         body = encode_certificates(certificates, wrap=self._wraps(request))
         send(request, 200, _CERTS_ONLY, body, _BASE64)
 
     async def _csrattrs(self, request: BoundedRequest, label: str | None) -> None:
-        policy = await self._registration.est_policy(label)
-        attributes = self._required_attributes(policy).attributes()
+        attributes = (await self._registration.required_attributes(label)).attributes()
         if not attributes:
             send(request, 204, None, b"")
             return
         body = encode_body(encode_csrattrs(attributes), wrap=self._wraps(request))
         send(request, 200, _CSRATTRS, body, _BASE64)
-
-    def _required_attributes(self, policy: Policy) -> RequiredAttributes:
-        return RequiredAttributes(
-            linked=self._registration.demands_linking(policy), key=requirable_key(policy.limits.keys)
-        )
-
-    def _check_required(self, policy: Policy, csr: CertificationRequest, key: KeyDescription) -> None:
-        """Check a CSR against the attributes in csrattrs."""
-        self._required_attributes(policy).check(csr, key)
 
     def _wraps(self, request: BoundedRequest) -> bool:
         agent = request.getHeader(b"user-agent")
@@ -171,18 +160,13 @@ class ESTResource(ProtocolResource):
         if content_type not in (b"", _PKCS10):
             text_error(request, 415, "the request's type is application/pkcs10")
             return
-        credentials = self._credentials(request)
         body = request.content.read()
+        renew = path.operation is Operation.SIMPLEREENROLL
+        enrollment = ESTEnrollment(self._credentials(request), body, path.label, renew)
         if path.operation is Operation.SERVERKEYGEN:
-            await self._server_keygen(request, credentials, body, path.label)
+            await self._server_keygen(request, enrollment)
             return
-        result = await self._registration.est_enroll(
-            credentials,
-            body,
-            path.label,
-            renew=path.operation is Operation.SIMPLEREENROLL,
-            demanded=self._check_required,
-        )
+        result = await self._registration.enroll(enrollment)
         if isinstance(result, Pending):
             self._pending(request, result)
             return
@@ -190,14 +174,13 @@ class ESTResource(ProtocolResource):
         answer = encode_certificates([result.record.der], raw=raw, wrap=self._wraps(request))
         send(request, 200, _CERTS_ONLY, answer, _NO_STORE if raw else {**_NO_STORE, **_BASE64})
 
-    async def _server_keygen(
-        self, request: BoundedRequest, credentials: Credentials, body: bytes, label: str | None
-    ) -> None:
-        principal, csr, policy = await self._registration.est_server_keygen(credentials, body, label)
+    async def _server_keygen(self, request: BoundedRequest, enrollment: ESTEnrollment) -> None:
+        generation = await self._registration.server_keygen(enrollment)
+        csr = generation.received.csr
         refuse_key_encryption(csr)
         private_key: PrivateKey = await self._pool.run(generate_private_key, new_key_type(csr))
         spki = describe_private_key(private_key).spki
-        result = await self._registration.issue_generated(principal, csr, policy, spki, label)
+        result = await self._registration.issue_generated(generation, spki)
         assert isinstance(result, Issued)  # noqa: S101 - manual approval was refused before
         content_type, answer = encode_server_key(
             private_key_info(private_key), result.record.der, wrap=self._wraps(request)

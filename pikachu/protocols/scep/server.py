@@ -57,9 +57,8 @@ from pikachu.protocols.scep.messages import (
     next_ca_certificates,
 )
 from pikachu.protocols.scep.query import capabilities
-from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import Issued, Pending
-from pikachu.ra.scep import SCEPEnrollment
+from pikachu.ra.scep import SCEPEnrollment, SCEPRegistration
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.names import names_equal
 
@@ -131,7 +130,8 @@ class SCEPServer:
 
     def __init__(
         self,
-        registration: RegistrationAuthority,
+        *,
+        registration: SCEPRegistration,
         authority: CertificateAuthority,
         keyring: MessageKeyring,
         certificates: ICertificateReader,
@@ -152,7 +152,7 @@ class SCEPServer:
 
     async def prepare(self) -> None:
         """Issue or renew the RA certificate of the unlabelled path, so that no client has to wait for it."""
-        await self._keyring.current(await self._registration.scep_issuer(None))
+        await self._keyring.current(await self._registration.issuer(None))
 
     def generation_changed(self, issuer: IssuingCA) -> None:
         """Issue the RA certificate of a new current generation, if SCEP needs one."""
@@ -168,13 +168,13 @@ class SCEPServer:
 
     async def capabilities(self, label: str | None) -> bytes:
         """Return the body of GetCACaps.  Fails with NotFound."""
-        issuer = await self._registration.scep_issuer(label)
+        issuer = await self._registration.issuer(label)
         has_next = self._authority.issuers.next(issuer.name) is not None
         return capabilities(sha1_3des=self._settings.sha1_3des or self._settings.legacy, next_ca=has_next)
 
     async def ca_certificates(self, label: str | None) -> CACertificates:
         """Return the body of GetCACert (RFC 8894 section 4.2).  Fails with NotFound, Unavailable."""
-        issuer = await self._registration.scep_issuer(label)
+        issuer = await self._registration.issuer(label)
         keys = await self._keyring.current(issuer)
         if not keys.is_ra:
             return CACertificates(issuer.certificate.der, False)
@@ -185,7 +185,7 @@ class SCEPServer:
 
         Fails with NotFound when no next CA is announced.
         """
-        issuer = await self._registration.scep_issuer(label)
+        issuer = await self._registration.issuer(label)
         next_ca = self._authority.issuers.next(issuer.name)
         if next_ca is None:
             raise NotFound("no next CA certificate is announced")
@@ -216,7 +216,7 @@ class SCEPServer:
         return answer
 
     async def _answer(self, message: PKIMessage, label: str | None, address: str) -> bytes:
-        issuer = await self._registration.scep_issuer(label)
+        issuer = await self._registration.issuer(label)
         keys = await self._keyring.current(issuer)
         name = "message"
         signer: CertificateIdentity | None = None
@@ -281,7 +281,7 @@ class SCEPServer:
         if opened.kind is MessageType.CERT_POLL:
             # The names in it are unverified; the transaction id and the signing key identify the request.
             issuer_and_subject_in(opened.content)
-            return self._registration.scep_poll(opened.message.transaction_id, signer.spki_der)
+            return self._registration.poll(opened.message.transaction_id, signer.spki_der)
         enrollment = SCEPEnrollment(
             csr=csr_in(opened.content),
             signer=signer.certificate,
@@ -298,7 +298,7 @@ class SCEPServer:
 
     async def _enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
         try:
-            return await self._registration.scep_enroll(enrollment)
+            return await self._registration.enroll(enrollment)
         except NotFound as error:
             # The requester may not use this label; badCertId would be about a certificate.
             raise NotAuthorized(error.public, **error.context) from error

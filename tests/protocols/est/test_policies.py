@@ -12,10 +12,10 @@ from pikachu.ca.issuance import IssuingCA
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.model.people import Role
 from pikachu.core.model.policies import PolicyLimits
-from pikachu.protocols.est.csrattrs import parse_csrattrs
 from pikachu.protocols.est.messages import decode_body
 from pikachu.signers.key import KeySigner
 from pikachu.x509.csr import CHALLENGE_PASSWORD
+from pikachu.x509.csrattrs import parse_csrattrs
 from pikachu.x509.spki import EC_PUBLIC_KEY, RSA_ENCRYPTION
 from tests.protocols.est.refusals import refused
 from tests.support.est import EST, certificates_in, est_server, path

@@ -192,27 +192,6 @@ def test_a_client_that_vanishes_stops_nothing(bench: Bench) -> None:
     assert len(bench.signer.signed) == 1
 
 
-def test_copies_that_come_together_are_one(bench: Bench) -> None:
-    """Two copies of a request, one of which is cancelled: one signature, and the other copy gets it."""
-    bench.signer.held = []
-    first, second = bench.issue(), bench.issue()
-    first.cancel()
-    failure_of(first, CancelledError)
-    bench.signer.release()
-    assert result_of(second).serial == bench.signer.signed[0]
-    assert len(bench.signer.signed) == 1
-
-
-def test_copies_share_a_failure(bench: Bench) -> None:
-    """When the one signature fails, every copy is told, and none hangs."""
-    bench.signer.held = []
-    bench.signer.change = _flip_signature
-    first, second = bench.issue(), bench.issue()
-    bench.signer.release()
-    failure_of(first, IssuanceFailed)
-    failure_of(second, IssuanceFailed)
-
-
 def test_a_crash_leaves_a_known_intent(bench: Bench) -> None:
     """A process that dies between signature and commit: the next start lists the intent, gives it up, and its
     serial can be revoked; the request may be repeated."""

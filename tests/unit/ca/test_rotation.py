@@ -169,9 +169,7 @@ def test_rollover_certificates(stack: Stack) -> None:
     new = x509.load_der_x509_certificate(coming.certificate.der)
 
     def check() -> None:
-        found = [
-            x509.load_der_x509_certificate(one) for one in result_of(stack.app.registration.est_certificates(None))
-        ]
+        found = [x509.load_der_x509_certificate(one) for one in result_of(stack.app.est.ca_certificates(None))]
         assert old in found or stack.issuer() is coming
         assert new in found
         crossed = [one for one in found if one.issuer == one.subject and one.issuer == old.subject]
@@ -255,7 +253,7 @@ def test_the_date_can_be_moved(stack: Stack, capsys: pytest.CaptureFixture[str])
 def test_an_announcement_taken_back(stack: Stack) -> None:
     """A running server serves the generation no longer, and announces the one that is made instead."""
     app, scep = stack.app, SCEP(stack, scep_site(stack))
-    before = result_of(app.registration.est_certificates(None))
+    before = result_of(app.est.ca_certificates(None))
     assert rotate(stack) == 0
     coming = followed(stack).app.issuers.next("rsa")
     assert coming is not None
@@ -264,7 +262,7 @@ def test_an_announcement_taken_back(stack: Stack) -> None:
     followed(stack)
     assert app.issuers.next("rsa") is None
     assert coming not in app.issuers.all()
-    assert result_of(app.registration.est_certificates(None)) == before
+    assert result_of(app.est.ca_certificates(None)) == before
     assert scep.get_scep("GetNextCACert").status == 404
     assert rotate(stack) == 0
     again = followed(stack).app.issuers.next("rsa")

@@ -14,8 +14,9 @@ from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.errors import StoreUnavailable, Unavailable
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import SYSTEM, Credentials
-from pikachu.ra.authority import RegistrationAuthority
-from pikachu.ra.enrollment import Issued, Pending, RegistrationSettings
+from pikachu.ra.enrollment import Issued, Pending
+from pikachu.ra.est import ESTEnrollment
+from pikachu.server.composition import build_registration
 from tests.support.deferreds import failure_of, result_of
 from tests.support.faults import FaultyStore
 from tests.support.pki import make_csr
@@ -35,12 +36,12 @@ def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: s
     app = stack.app
     store: Any = FaultyStore(app.store)
     authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
-    registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, RegistrationSettings())
+    est = build_registration(app.config, store, authority, app.policies, app.authenticator).est
     _, text = result_of(app.challenge_passwords.create(SYSTEM))
     _, body = make_csr(challenge=text)
 
     def enroll() -> Deferred[Issued | Pending]:
-        return registration.est_enroll(Credentials("192.0.2.1"), body, None, renew=False, demanded=lambda *_: None)
+        return est.enroll(ESTEnrollment(Credentials("192.0.2.1"), body))
 
     store.failing[step] = 1
     store.after = after
@@ -64,9 +65,8 @@ def test_the_repetition_goes_to_another_node(stack: Stack, is_alive: bool) -> No
 
     def enroll(store: Any, process: str) -> Deferred[Issued | Pending]:
         authority = CertificateAuthority(stack.clock, store, app.issuers, process)
-        settings = RegistrationSettings()
-        registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, settings)
-        return registration.est_enroll(Credentials("192.0.2.1"), body, None, renew=False, demanded=lambda *_: None)
+        registration = build_registration(app.config, store, authority, app.policies, app.authenticator)
+        return registration.est.enroll(ESTEnrollment(Credentials("192.0.2.1"), body))
 
     faulty.failing["complete"] = 1
     failure_of(enroll(faulty, first.process), StoreUnavailable)
@@ -114,7 +114,7 @@ def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
     app = stack.app
     store: Any = _WaitingStore(app.store)
     authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
-    registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, RegistrationSettings())
+    registration = build_registration(app.config, store, authority, app.policies, app.authenticator).accounts
     _, csr = make_csr()
 
     def sign() -> Deferred[Issued | Pending]:
@@ -129,14 +129,16 @@ def test_a_repetition_while_the_first_is_signed(stack: Stack) -> None:
 
 
 def test_a_repetition_that_reads_just_before_the_first_ends(stack: Stack) -> None:
-    """API-2: what it has read of the first is out of date when it hears it; it gets the certificate all the same."""
+    """API-2: the copy comes after a restart, and the state that it has read of the first is out of date by the time
+    it uses it; it gets the certificate of the first.
+    """
     app = stack.app
     store: Any = _WaitingStore(app.store)
-    authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
-    registration = RegistrationAuthority(store, authority, app.policies, app.authenticator, RegistrationSettings())
     _, csr = make_csr()
 
     def sign() -> Deferred[Issued | Pending]:
+        authority = CertificateAuthority(stack.clock, store, app.issuers, "server:test")
+        registration = build_registration(app.config, store, authority, app.policies, app.authenticator).accounts
         return registration.sign(SYSTEM, csr, Method.API, idempotency_key="k")
 
     first = sign()

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.core.errors import BadCSR, MalformedRequest, UnsupportedAlgorithm
-from pikachu.protocols.est.csrattrs import (
+from pikachu.x509 import der
+from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, parse_csr, verify_csr
+from pikachu.x509.csrattrs import (
     EXTENSION_TEMPLATE,
     LIBEST_LIMIT,
     REQUEST_TEMPLATE,
@@ -18,8 +20,6 @@ from pikachu.protocols.est.csrattrs import (
     encode_csrattrs,
     parse_csrattrs,
 )
-from pikachu.x509 import der
-from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, parse_csr, verify_csr
 from pikachu.x509.extension import Extension, parse_extensions
 from tests.unit.x509.requests import attribute, dns, extension, extension_request, request, san
 
@@ -78,7 +78,7 @@ def test_key_types_that_do_not_exist(key: str) -> None:
 
 def test_linking_and_extensions() -> None:
     """The challengePassword OID when linking is demanded; whole Extensions in one attribute."""
-    link, asked = RequiredAttributes(linked=True, extensions=(KEY_USAGE,)).attributes()
+    link, asked = RequiredAttributes(channel_binding=True, extensions=(KEY_USAGE,)).attributes()
     assert link == CSRAttribute(CHALLENGE_PASSWORD)
     assert asked.oid == EXTENSION_REQUEST
     assert [parse_extensions(value) for value in asked.values] == [(KEY_USAGE,)]
@@ -116,7 +116,7 @@ def test_libest_can_read_it() -> None:
 def test_requests_are_compared() -> None:
     """The answer names all that is missing."""
     demands = RequiredAttributes(
-        linked=True,
+        channel_binding=True,
         key="EC/secp384r1",
         extensions=(KEY_USAGE,),
         extension_types=("2.5.29.17", "1.2.3.4"),
@@ -133,7 +133,7 @@ def test_requests_are_compared() -> None:
     )
     good = parse_csr(request("CN=x,O=y", [asked, attribute(CHALLENGE_PASSWORD, der.utf8_string("x"))]))
     RequiredAttributes(
-        linked=True,
+        channel_binding=True,
         key="EC/prime256v1",
         extensions=(KEY_USAGE,),
         extension_types=("2.5.29.17",),

@@ -77,14 +77,14 @@ def parse_csrattrs(data: bytes) -> tuple[CSRAttribute, ...]:
 class RequiredAttributes:
     """The attributes that a policy requires of an EST client's CSR.
 
-    :ivar linked: require the TLS channel binding as challengePassword (RFC 7030 section 3.5).
+    :ivar channel_binding: require the TLS channel binding as challengePassword (RFC 7030 section 3.5).
     :ivar key: a required key type such as ``RSA/3072`` or ``EC/secp384r1``; ``None`` allows any.
     :ivar extensions: required extensions with their values.
     :ivar extension_types: OIDs of required extensions whose values the client chooses, such as subjectAltName.
     :ivar subject_types: OIDs of required subject attributes.
     """
 
-    linked: bool = False
+    channel_binding: bool = False
     key: str | None = None
     extensions: tuple[Extension, ...] = ()
     extension_types: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ class RequiredAttributes:
         :raises UnsupportedAlgorithm: when *key* is not a key type.
         """
         attributes = []
-        if self.linked:
+        if self.channel_binding:
             attributes.append(CSRAttribute(CHALLENGE_PASSWORD))
         if self.key is not None:
             attributes.extend(_key_attributes(self.key))
@@ -139,7 +139,7 @@ class RequiredAttributes:
         :raises BadCSR: when attributes are missing; the message names all of them.
         """
         missing = []
-        if self.linked and csr.challenge_password is None:
+        if self.channel_binding and csr.challenge_password is None:
             missing.append("challengePassword with the TLS channel binding")
         if self.key is not None and key.text != self.key:
             missing.append(f"a key of type {self.key}")
