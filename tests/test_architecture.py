@@ -208,3 +208,60 @@ def test_modules_stay_small() -> None:
     """A module that passes 600 lines is split."""
     long = {str(path): lines for path in MODULES.values() if (lines := len(path.read_text().splitlines())) > 600}
     assert not long
+
+
+MAX_PARAMETERS = 7
+MAX_CONSTRUCTOR_PARAMETERS = 12
+
+
+def functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef, bool]]:
+    """Yield dotted name, definition, and whether it is a method, of every function in a module."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{prefix}.{node.name}", node, isinstance(tree, ast.ClassDef)
+            yield from functions(node, f"{prefix}.{node.name}")
+        elif isinstance(node, ast.ClassDef):
+            yield from functions(node, f"{prefix}.{node.name}")
+        else:
+            yield from functions(node, prefix)
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) -> tuple[int, int]:
+    """Return the number of positional and of all parameters, without ``self`` and ``cls``."""
+    arguments = function.args
+    is_static = any(isinstance(one, ast.Name) and one.id == "staticmethod" for one in function.decorator_list)
+    own = 1 if is_method and not is_static else 0
+    positional = len(arguments.posonlyargs) + len(arguments.args) - own
+    return positional, positional + len(arguments.kwonlyargs)
+
+
+def test_functions_take_few_parameters() -> None:
+    """A function takes at most 7 parameters; a constructor at most 12, and by keyword where it has more than 7.
+
+    What belongs together is one value.
+    """
+    wrong = set()
+    for module, path in MODULES.items():
+        for name, function, is_method in functions(ast.parse(path.read_text(encoding="utf-8")), module):
+            positional, count = parameters(function, is_method)
+            limit = MAX_CONSTRUCTOR_PARAMETERS if is_method and function.name == "__init__" else MAX_PARAMETERS
+            if count > limit or positional > MAX_PARAMETERS:
+                wrong.add(name)
+    assert not wrong, f"too many parameters: {sorted(wrong)}"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("def f(a, b, /, c, *, d): ...", (3, 4)),
+        ("class C:\n def __init__(self, a, *, b): ...", (1, 2)),
+        ("class C:\n @staticmethod\n def f(a, b): ...", (2, 2)),
+        ("class C:\n @classmethod\n def f(cls, a): ...", (1, 1)),
+        ("def f():\n async def g(*a, b=1, **c): ...", (0, 1)),
+        ("if x:\n class C:\n  def f(self, a): ...", (1, 1)),
+    ],
+)
+def test_parameters_are_counted(text: str, expected: tuple[int, int]) -> None:
+    """Nested ones too."""
+    *_, (_, function, is_method) = functions(ast.parse(text), "m")
+    assert parameters(function, is_method) == expected
