@@ -15,10 +15,7 @@ from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import OwnerRevocation
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.owners import is_revocation_ordered, order_revocation
-from pikachu.storage.part import (
+from pikachu.storage.base import (
     StoreSection,
     insert_into,
     maybe_moment,
@@ -29,9 +26,12 @@ from pikachu.storage.part import (
     storable,
     write_transaction,
 )
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.owners import is_revocation_ordered, order_revocation
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 
-#: What becomes of an account, seen in the transaction that writes it, and what is recorded; ``None``: nothing changes.
+#: Returns the changed account and the event to record (``None`` for no change); called in the write transaction.
 Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
 
 _a: Final = accounts.c
@@ -52,7 +52,7 @@ _update: Final = (
         password_hash=bindparam("v_password_hash"),
     )
 )
-# What it owns names it by its id, so the row stays; only what a person is known or let in by goes.
+# The row stays, since owned objects refer to it; personal data and credentials are erased.
 _erase: Final = (
     update(accounts)
     .where(_a.id == bindparam("b_id"))
@@ -120,9 +120,9 @@ def _token_record(row: Row) -> Token:
 
 
 def find_account(tx: Transaction, account_id: int) -> Account:
-    """The account of that id.
+    """Return the account with that id.
 
-    :raises NotFound: when there is none.
+    :raises NotFound: when it does not exist.
     """
     row = tx.row(_by_id, {"b_id": row_id(account_id)})
     if row is None:
@@ -131,7 +131,7 @@ def find_account(tx: Transaction, account_id: int) -> Account:
 
 
 def require_active_owner(tx: Transaction, owner_id: int | None) -> None:
-    """Require that the account that owns something may act; what never had an owner needs none.
+    """Require that an owning account may act; None is for objects without an owner.
 
     :raises InactiveOwner: when it may not.
     """
@@ -146,7 +146,7 @@ def _named(tx: Transaction, username: str) -> Account | None:
 
 
 def _keep_an_admin(tx: Transaction, account: Account) -> None:
-    """Refuse to lose *account* as an active admin if it is the last one."""
+    """Raise Conflict if *account* is the last active administrator."""
     if account.role is Role.ADMIN and account.state is AccountState.ACTIVE:
         row = tx.row(_other_admins, {"b_id": account.id})
         if row is None or row[0] == 0:
@@ -170,23 +170,23 @@ class AccountStore(StoreSection):
 
     @read_transaction
     def account(self, tx: Transaction, account_id: int) -> Account:
-        """The account of that id; NotFound."""
+        """Return the account with that id; NotFound."""
         return find_account(tx, account_id)
 
     @read_transaction
     def accounts_of(self, tx: Transaction, account_ids: Sequence[int]) -> dict[int, Account]:
-        """Return the accounts of a page's owners by id, those that there are, in one query."""
-        rows = tx.query(select(*_COLUMNS).where(_a.id.in_([row_id(one) for one in account_ids])))
+        """Return the existing accounts by id, in one query."""
+        rows = tx.query(select(*_COLUMNS).where(_a.id.in_([row_id(account_id) for account_id in account_ids])))
         return {row[0]: _record(row) for row in rows}
 
     @read_transaction
     def account_by_name(self, tx: Transaction, username: str) -> Account | None:
-        """Names are compared without case."""
+        """Return the account with that name, compared without case."""
         return _named(tx, username)
 
     @read_transaction
     def accounts(self, tx: Transaction, query: ListQuery) -> Page[Account]:
-        """Filters ``role``, ``state``, ``source``; deleted accounts are listed where the state says so only."""
+        """List accounts; filters ``role``, ``state``, ``source``.  ``state=deleted`` lists deleted ones."""
         checked(query, ("role", "state", "source"))
         conditions = any_contains(query, _a.username, _a.email)
         for name, values in (("role", list(Role)), ("state", list(AccountState)), ("source", list(AccountSource))):
@@ -208,7 +208,7 @@ class AccountStore(StoreSection):
 
     @write_transaction
     def add_account(self, tx: Transaction, account: NewAccount, event: Event, now: datetime) -> Account:
-        """A new one; Conflict when the name is taken."""
+        """Create an account; Conflict when its name is taken."""
         if _named(tx, account.username) is not None:
             raise Conflict("this user name is taken")
         values = {
@@ -229,7 +229,7 @@ class AccountStore(StoreSection):
     def change_account(
         self, tx: Transaction, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None = None
     ) -> Account:
-        """Role, state, e-mail and password hash; NotFound, Conflict, and what *decide* raises."""
+        """Change role, state, e-mail or password hash; NotFound, Conflict, and the errors of *decide*."""
         old = find_account(tx, account_id)
         _require_present(old)
         account, event = decide(old)
@@ -255,7 +255,7 @@ class AccountStore(StoreSection):
         tx.write(_update, values)
         write_event(tx, event, now)
         if account.state is not AccountState.ACTIVE or account.password_hash != old.password_hash:
-            # Whoever knew the former password, or was let in before, is out from now on (USR-4).
+            # End the sessions that were opened with the previous password or state (USR-4).
             tx.write(_all_sessions, {"b_id": old.id})
         if account.state is not AccountState.ACTIVE:
             details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
@@ -274,14 +274,14 @@ class AccountStore(StoreSection):
         now: datetime,
         revocation: OwnerRevocation | None = None,
     ) -> None:
-        """Erase its secrets and keep its row; NotFound, Conflict, and what *decide* raises."""
+        """Erase the account's secrets and keep its row; NotFound, Conflict, and the errors of *decide*."""
         account = find_account(tx, account_id)
         _require_present(account)
         event = decide(account)
         _keep_an_admin(tx, account)
         for statement in (_all_tokens, _all_sessions, _all_certificates):
             tx.write(statement, {"b_id": account_id})
-        # No account's name has a space in it, so nobody is found by this one.
+        # User names have no spaces, so no lookup matches this name.
         tx.write(_erase, {"b_id": account_id, "v_name_key": f"{account.username.casefold()} (deleted {account_id})"})
         if revocation is not None:
             order_revocation(tx, revocation)
@@ -289,17 +289,17 @@ class AccountStore(StoreSection):
 
     @write_transaction
     def delete_unused_challenges(self, tx: Transaction, owner_id: int, limit: int) -> int:
-        """Delete some of its unused challenge passwords; how many."""
+        """Delete up to *limit* unused challenge passwords of an owner; return their number."""
         return tx.write(_delete_unused, {"b_id": row_id(owner_id), "b_limit": limit})
 
     @read_transaction
     def require_active_owner(self, tx: Transaction, owner_id: int | None) -> None:
-        """That the account may act; InactiveOwner."""
+        """Require that the owning account may act; InactiveOwner."""
         require_active_owner(tx, owner_id)
 
     @write_transaction
     def add_token(self, tx: Transaction, token: NewToken, event: Event, now: datetime) -> Token:
-        """A new one; NotFound, Conflict, QuotaExceeded."""
+        """Create a token; NotFound, Conflict, QuotaExceeded."""
         self._require_quota(tx, "tokens", token.account_id)
         require_usable(find_account(tx, token.account_id), "tokens")
         name = storable(token.name)
@@ -319,23 +319,23 @@ class AccountStore(StoreSection):
 
     @read_transaction
     def token(self, tx: Transaction, token_id: int) -> Token:
-        """The token of that id; NotFound."""
+        """Return the token with that id; NotFound."""
         return _find_token(tx, token_id)
 
     @read_transaction
     def token_by_digest(self, tx: Transaction, digest: bytes) -> tuple[Token, Account] | None:
-        """The token and whose it is."""
+        """Return the token with that digest and its account."""
         row = tx.row(_token_by_digest, {"b_digest": digest})
         return None if row is None else (_token_record(row), find_account(tx, row[1]))
 
     @write_transaction
     def touch_token(self, tx: Transaction, token_id: int, now: datetime) -> None:
-        """It was used; nothing, when it has ended meanwhile."""
+        """Record the use of a token, unless it was deleted."""
         tx.write(_used_token, {"b_id": row_id(token_id), "v_last_used_at": int(now.timestamp())})
 
     @read_transaction
     def tokens(self, tx: Transaction, query: ListQuery) -> Page[Token]:
-        """With *owner_id*: that account's."""
+        """List tokens; *owner_id* selects an account."""
         checked(query, ())
         conditions = any_contains(query, _t.name)
         if query.owner_id is not None:
@@ -345,7 +345,7 @@ class AccountStore(StoreSection):
 
     @write_transaction
     def delete_token(self, tx: Transaction, token_id: int, decide: Callable[[Token], Event], now: datetime) -> None:
-        """Remove it; NotFound, and what *decide* raises."""
+        """Delete a token; NotFound, and the errors of *decide*."""
         event = decide(_find_token(tx, token_id))
         tx.write(_delete_token, {"b_id": token_id})
         write_event(tx, event, now)

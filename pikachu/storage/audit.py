@@ -1,8 +1,8 @@
 """The audit log: a chain of events (AUD-3).
 
-Each event's hash is SHA-256 over the hash of the one before and a JSON array (no spaces, ASCII) of all else that the
-row holds, in the order of its columns.  ``audit_head`` keeps the number of events and the last hash, so that a missing
-end is noticed like a gap or a changed row.
+The hash of an event is SHA-256 over the previous hash and a JSON array (no spaces, ASCII) of the row's other columns,
+in their order.  ``audit_head`` has the number of events and the last hash, so that a truncated end is detected like a
+gap or a changed row.
 """
 
 from __future__ import annotations
@@ -21,6 +21,16 @@ from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event, EventRecord
 from pikachu.core.model.lists import ListQuery, Page
+from pikachu.storage.base import (
+    StoreSection,
+    insert_into,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    to_json,
+    write_transaction,
+)
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import (
     COUNTED,
@@ -33,20 +43,10 @@ from pikachu.storage.lists import (
     page,
     table_columns,
 )
-from pikachu.storage.part import (
-    StoreSection,
-    insert_into,
-    moment,
-    read_transaction,
-    row_id,
-    storable,
-    to_json,
-    write_transaction,
-)
 from pikachu.storage.schema import audit_events, audit_head
 
 _CHUNK: Final = 2000
-# Free text is looked for anywhere in this many of the newest events, and at the beginning of all resource names.
+# Free text matches anywhere in this many of the newest events, and at the beginning of all resource names.
 _RECENT: Final = 2000
 
 _FIELDS: Final = (
@@ -86,12 +86,12 @@ _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def _digest(previous: bytes, fields: Sequence[object]) -> bytes:
-    # The fields in their fixed order: an array leaves nothing to sort.
+    # An array, since the order of its fields is fixed.
     return hashlib.sha256(previous + _encode(fields).encode()).digest()
 
 
 def write_event(tx: Transaction, event: Event, now: datetime) -> None:
-    """Chain *event*; it is stored with the transaction that it tells of."""
+    """Append *event* to the chain; it is stored in the transaction that it records."""
     if tx.head is None:
         row = tx.row(_head)
         if row is None:
@@ -113,11 +113,11 @@ def write_event(tx: Transaction, event: Event, now: datetime) -> None:
     digest = _digest(previous, fields)
     tx.head = (count + 1, digest)
     tx.events.append({**dict(zip(_FIELDS, fields, strict=True)), "previous": previous, "hash": digest})
-    tx.dirty = True
+    tx.has_written = True
 
 
 def store_events(tx: Transaction) -> None:
-    """Write what :func:`write_event` chained, at the end of a transaction."""
+    """Store the events of :func:`write_event` at the end of their transaction."""
     if tx.events and tx.head is not None:
         tx.write_many(_insert, tx.events)
         tx.write(_set_head, {"n": tx.head[0], "h": tx.head[1]})
@@ -132,37 +132,42 @@ def _record(row: Row) -> EventRecord:
 
 
 def _by_kind(query: ListQuery) -> bool:
-    """Whether a list asks for kinds of events and for nothing else."""
-    asked = query.filters.keys()
-    return bool(asked) and asked <= {"resource_type", "type"} and query.owner_id is None and not (query.q or "").strip()
+    """Return whether a query filters by the kind of events only."""
+    filters = query.filters.keys()
+    return (
+        bool(filters)
+        and filters <= {"resource_type", "type"}
+        and query.owner_id is None
+        and not (query.q or "").strip()
+    )
 
 
 def _kinds(tx: Transaction) -> list[tuple[str, str]]:
-    """The (resource type, type) that there are: some dozens, found by as many jumps along their index."""
-    found = []
+    """Return all (resource type, type) in use, some dozens, each by one seek in their index."""
+    kinds = []
     row = tx.row(_next_resource, {"b_resource": ""})
     while row is not None:
-        found.append((row[0], row[1]))
+        kinds.append((row[0], row[1]))
         last = {"b_resource": row[0], "b_type": row[1]}
         row = tx.row(_next_type, last) or tx.row(_next_resource, {"b_resource": row[0]})
-    return found
+    return kinds
 
 
 def _few(tx: Transaction, resource_types: str | None, type_: str | None) -> list[int] | None:
-    """The ids of the kinds that are asked for, whoever's they are, where these are few."""
+    """Return the ids of all events of the filtered kinds, of all owners, or None if there are too many."""
     if resource_types is None and type_ is None:
         return None
     limit = tx.settings.few_events
-    found: list[int] = []
+    ids: list[int] = []
     for kind in _kinds(tx):
-        if _asked(kind, resource_types, type_):
-            found += [row[0] for row in tx.query(_of(kind).limit(limit + 1 - len(found)))]
-            if len(found) > limit:
+        if _is_selected(kind, resource_types, type_):
+            ids += [row[0] for row in tx.query(_of(kind).limit(limit + 1 - len(ids)))]
+            if len(ids) > limit:
                 return None
-    return found
+    return ids
 
 
-def _asked(kind: tuple[str, str], resource_types: str | None, type_: str | None) -> bool:
+def _is_selected(kind: tuple[str, str], resource_types: str | None, type_: str | None) -> bool:
     resource, name = kind
     if type_ is not None and name != type_:
         return False
@@ -176,7 +181,7 @@ def _of(kind: tuple[str, str]) -> Select[Any]:
 
 
 def _next_of(kind: tuple[str, str], query: ListQuery) -> Select[Any]:
-    """The ids of that kind that can be on the page."""
+    """Return a query for the ids of a kind that can be on the page."""
     ids, identity = _of(kind), audit_events.c.id
     descending = query.sort.startswith("-")
     if query.cursor is not None:
@@ -187,10 +192,10 @@ def _next_of(kind: tuple[str, str], query: ListQuery) -> Select[Any]:
 
 
 def _verify_next(tx: Transaction, position: ChainPosition) -> tuple[ChainPosition, bool]:
-    """Verify the next events; where no more follow in this transaction's snapshot, the chain's end in it, too.
+    """Verify the next events and, if they are the last of this transaction's snapshot, the chain's head.
 
-    :return: how far the chain is verified, and whether that is its end.
-    :raises Conflict: naming the first event that was changed or removed.
+    :return: the verified position, and whether it is the end of the chain.
+    :raises Conflict: naming the first changed or removed event.
     """
     expected, previous = position.count + 1, position.hash
     rows = tx.rows(_after, {"after": position.count})
@@ -215,13 +220,13 @@ class AuditStore(StoreSection):
 
     @write_transaction
     def add_event(self, tx: Transaction, event: Event, now: datetime) -> None:
-        """Record *event* by itself."""
+        """Record *event* without any other change."""
         write_event(tx, event, now)
 
     @read_transaction
     def events(self, tx: Transaction, query: ListQuery) -> Page[EventRecord]:
-        """Sorted by ``id`` or ``at``; filters ``type``, ``resource_type``, ``resource_name``, ``actor``,
-        ``about_account`` (``true`` or ``false``).  A ``resource_type`` of ``!a,b`` means any but a and b.
+        """List events; sort fields ``id``, ``at``; filters ``type``, ``resource_type``, ``resource_name``, ``actor``,
+        ``about_account`` (``true`` or ``false``).  A ``resource_type`` of ``!a,b`` excludes a and b.
         """
         checked(query, ("resource_type", "type", "resource_name", "actor", "about_account"))
         table = audit_events.c
@@ -245,33 +250,33 @@ class AuditStore(StoreSection):
             near = select(table.id).where(table.id > newest, *anywhere)
             by_name = begins_with(table.resource_name, text)
             named = [row[0] for row in tx.query(select(table.id).where(by_name).limit(_RECENT + 1))]
-            # Where few have such a name their ids are known; where many have, a page of them is near.
+            # A rare name is matched by ids; for a common one, the next page is found after a few rows.
             conditions.append(or_(table.id.in_(near), table.id.in_(named) if len(named) <= _RECENT else by_name))
         source = ListSource(table_columns(audit_events), {"id": table.id, "at": table.id}, _record)
         if _by_kind(query):
-            # A page is among the next few of each kind that is asked for, and the index of kinds has these in order.
-            asked = [kind for kind in _kinds(tx) if _asked(kind, kinds, query.filters.get("type"))]
-            following = [row[0] for kind in asked for row in tx.query(_next_of(kind, query))]
-            every: list[Select[Any]] = [select(_of(kind).limit(COUNTED + 1).subquery().c.id) for kind in asked]
-            all_of_them: ColumnElement[bool] = table.id.in_(union_all(*every)) if every else false()
-            return page(tx, query, source, [table.id.in_(following)], counted=[all_of_them])
+            # A page consists of the next few events of each selected kind, in the order of the index of kinds.
+            selected = [kind for kind in _kinds(tx) if _is_selected(kind, kinds, query.filters.get("type"))]
+            following = [row[0] for kind in selected for row in tx.query(_next_of(kind, query))]
+            selects: list[Select[Any]] = [select(_of(kind).limit(COUNTED + 1).subquery().c.id) for kind in selected]
+            counted: ColumnElement[bool] = table.id.in_(union_all(*selects)) if selects else false()
+            return page(tx, query, source, [table.id.in_(following)], counted=[counted])
         hint = ""
         if text:
-            # SQLite would fetch and sort all events of a common name, where the newest ones are at hand.
+            # SQLite would otherwise fetch and sort all events with a common name.
             hint = "NOT INDEXED"
         elif query.owner_id is not None:
-            # SQLite would look at each event of an owner, of which there may be a million.
+            # SQLite would otherwise read all events of the owner, up to millions.
             if "resource_name" in query.filters:
                 hint = "INDEXED BY audit_events_name"
             elif (few := _few(tx, kinds, query.filters.get("type"))) is not None:
                 conditions.append(table.id.in_(few))
                 hint = "NOT INDEXED"
-        walk = (lambda found: found.with_hint(audit_events, hint, "sqlite")) if hint else None
-        return page(tx, query, source, conditions, narrow=walk, count_narrow=None if text else walk)
+        narrow = (lambda statement: statement.with_hint(audit_events, hint, "sqlite")) if hint else None
+        return page(tx, query, source, conditions, narrow=narrow, count_narrow=None if text else narrow)
 
     @read_transaction
     def event(self, tx: Transaction, event_id: int) -> EventRecord:
-        """The one of that id; NotFound."""
+        """Return the event with that id; NotFound."""
         row = tx.row(_by_id, {"b_id": row_id(event_id)})
         if row is None:
             raise NotFound("there is no such event")
@@ -281,10 +286,10 @@ class AuditStore(StoreSection):
     async def verify_events(
         self, progress: Callable[[ChainPosition], None] | None = None, after: ChainPosition = CHAIN_START
     ) -> int:
-        """Verify the chain in short transactions, to the end that it has in the last of them; Conflict.
+        """Verify the chain in short transactions, up to its end in the last one; Conflict.
 
-        A transaction for the whole chain would take minutes, in which SQLite's log only grows and PostgreSQL keeps
-        every row that is replaced.
+        A single transaction would take minutes, during which SQLite can't truncate its log and PostgreSQL can't remove
+        replaced rows.
         """
         position, is_end = after, False
         while not is_end:

@@ -1,17 +1,17 @@
-"""Reading what was issued: lists, status, downloads, and what CRLs are made of.
+"""Reads of issued certificates: lists, status, downloads, and the entries of CRLs.
 
-Free text (``q``) finds certificates whose serial begins with it, if it has three hexadecimal digits or more, and
+Free text (``q``) matches certificates whose serial number begins with it, if it has at least three hexadecimal digits,
+and, ignoring case,
 
-- where the database can index parts of words (SQLite's FTS5 with its trigram tokenizer, PostgreSQL's ``pg_trgm``):
-  those whose subject holds it anywhere, if it has three characters or more (the index takes 13 µs a certificate);
-- else: those whose common name begins with it.
+- with a substring index (SQLite's FTS5 with the trigram tokenizer, PostgreSQL's ``pg_trgm``): certificates whose
+  subject contains a text of at least three characters (the index costs 13 µs per certificate);
+- otherwise: certificates whose common name begins with it.
 
-A text that thousands may hold is looked for at the beginning of all common names, and elsewhere in the newest few
-thousand of them only; one with which thousands of names begin is not looked for elsewhere.  Letters' case does not
-matter.
+A text that may match thousands of certificates is searched at the beginning of all common names, and elsewhere in the
+newest few thousand only.  If thousands of common names begin with it, only these are searched.
 
-A list first asks how many certificates each filter leaves: if some filter leaves few, these are fetched and sorted; if
-all leave many, the list walks along the index of its order and soon has a page.
+A list first counts the certificates that each filter selects.  If a filter selects few, they are fetched and sorted;
+otherwise the list scans the index of its sort order.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.lists import ListQuery, Page
+from pikachu.storage.base import StoreSection, maybe_moment, moment, read_transaction, row_id
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import ListSource, begins_with, checked, contains, decode_cursor, one_of, page
-from pikachu.storage.part import StoreSection, maybe_moment, moment, read_transaction, row_id
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
 
-# Entries of a CRL that are fetched at once: other threads stand still while a million are.
+# CRL entries per fetch: fetching a million at once would hold the GIL for seconds.
 _ENTRIES: Final = 10_000
 
 _c: Final = certificates.c
@@ -84,16 +84,16 @@ CERTIFICATE_COLUMNS: Final = [
 ]
 _SORTS: Final = {
     "id": _c.id,
-    # Ids rise in the order of issuing.
+    # Ids increase in the order of issuance.
     "created_at": _c.id,
     "serial": _c.serial,
     "common_name": _c.name_key,
     "not_after": _c.not_after,
-    # Of revoked ones only: others have none.
+    # Not NULL for revoked certificates only.
     "revoked_at": _c.revoked_at,
 }
-# The index that a list in each order is read along; SQLite's rows are in the order of their ids.
-_WALKED: Final = {
+# The index of each sort order; SQLite stores rows in the order of their ids.
+_SORT_INDEXES: Final = {
     "id": "NOT INDEXED",
     "created_at": "NOT INDEXED",
     "serial": "INDEXED BY certificates_serial",
@@ -101,13 +101,13 @@ _WALKED: Final = {
     "not_after": "INDEXED BY certificates_end",
     "revoked_at": "INDEXED BY certificates_revocation",
 }
-# The indexes that hold all that a list of that status asks, whatever else filters it.
-_COVERING: Final = {
+# The indexes that cover the conditions of each status.
+_STATUS_INDEXES: Final = {
     CertificateStatus.VALID: "INDEXED BY certificates_end",
     CertificateStatus.EXPIRED: "INDEXED BY certificates_end",
     CertificateStatus.REVOKED: "INDEXED BY certificates_revocation",
 }
-#: SQLite's full-text index of subjects; its row ids are certificates' ids.
+#: SQLite's full-text index of subjects; its row ids are the ids of certificates.
 subject_search: Final = table("certificate_search", column("rowid", BigInteger), column("subject", String))
 _MATCHED: Final = text("certificate_search MATCH :match")
 
@@ -162,7 +162,7 @@ _last_crl: Final = (
 
 
 def certificate_record(row: Row) -> CertificateRecord:
-    """The record of a row of all columns."""
+    """Return the record of a row of ``CERTIFICATE_COLUMNS``."""
     reason = row[15]
     return CertificateRecord(
         row[0],
@@ -189,20 +189,20 @@ _LIST: Final = ListSource(CERTIFICATE_COLUMNS, _SORTS, certificate_record)
 
 
 def _orphan_record(row: Row) -> CertificateRecord:
-    """A serial that was to be certified: id 0 and no DER, for nobody has the certificate."""
+    """Return the record of an intent without a certificate, with id 0 and no DER."""
     return certificate_record((0, *row[:11], b"", *row[11:], None))
 
 
 def find_orphan(tx: Transaction, serial: int) -> CertificateRecord | None:
-    """The intent of that serial, if no certificate came of it."""
+    """Return the intent with that serial number if it has no certificate."""
     row = tx.row(_orphan, {"b_serial": format_serial(serial)})
     return None if row is None else _orphan_record(row)
 
 
 def find_certificate(tx: Transaction, certificate_id: int) -> CertificateRecord:
-    """The certificate of that id.
+    """Return the certificate with that id.
 
-    :raises NotFound: when there is none, or it was deleted.
+    :raises NotFound: when it does not exist or was deleted.
     """
     row = tx.row(_by_id, {"b_id": row_id(certificate_id)})
     if row is None:
@@ -211,10 +211,10 @@ def find_certificate(tx: Transaction, certificate_id: int) -> CertificateRecord:
 
 
 def find_serial(tx: Transaction, serial: int, *, deleted: bool = False) -> CertificateRecord:
-    """The certificate of that serial.
+    """Return the certificate with that serial number.
 
-    :param deleted: give deleted ones, and revoked serials of which no certificate is known.
-    :raises UnknownSerial: when there is none.
+    :param deleted: include deleted certificates, and revoked serial numbers of intents without a certificate.
+    :raises UnknownSerial: when it does not exist.
     """
     row = tx.row(_by_serial, {"b_serial": format_serial(serial)})
     if row is not None and (deleted or row[16] is None):
@@ -225,89 +225,90 @@ def find_serial(tx: Transaction, serial: int, *, deleted: bool = False) -> Certi
     return orphan
 
 
-def _matching(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[Any]]:
-    """(condition on a row, the ids that may fulfil it) for free text."""
-    found, ids = _by_serial_text(tx, words)
-    if not tx.search or len(words) < 3:
-        found.append(begins_with(_c.name_key, words.casefold()))
-        ids.append(select(_c.id).where(found[-1]))
+def _match(tx: Transaction, query_text: str) -> tuple[ColumnElement[bool], Select[Any]]:
+    """Return (condition on a row, query for candidate ids) for free text."""
+    conditions, ids = _match_serial(tx, query_text)
+    if not tx.search or len(query_text) < 3:
+        conditions.append(begins_with(_c.name_key, query_text.casefold()))
+        ids.append(select(_c.id).where(conditions[-1]))
     else:
-        found.append(_holds(words))
-        ids.append(_holding(tx, words))
-    return or_(*found), _union(ids)
+        conditions.append(_subject_contains(query_text))
+        ids.append(_ids_containing(tx, query_text))
+    return or_(*conditions), _union(ids)
 
 
-def _matching_some(tx: Transaction, words: str) -> tuple[ColumnElement[bool], Select[Any] | None]:
-    """The same for free text that many may hold; ``None``: too many begin with it to name them."""
-    begins = begins_with(_c.name_key, words.casefold())
+def _match_many(tx: Transaction, query_text: str) -> tuple[ColumnElement[bool], Select[Any] | None]:
+    """Return the same for text with many matches; ids are None if too many common names begin with it."""
+    begins = begins_with(_c.name_key, query_text.casefold())
     beginning = select(_c.id).where(begins)
     most = tx.settings.common_names
-    if _count(tx, beginning, most + 1) > most or not tx.search or len(words) < 3:
+    if _count(tx, beginning, most + 1) > most or not tx.search or len(query_text) < 3:
         return begins, None
-    found, ids = _by_serial_text(tx, words)
-    holding = _holding(tx, words)
+    conditions, ids = _match_serial(tx, query_text)
+    matches = _ids_containing(tx, query_text)
     if tx.dialect != "sqlite":
-        # By the index all that hold it would be fetched first, however many these are.
-        holding = holding.where(_c.id > select(func.max(_c.id) - 4 * tx.settings.few_certificates).scalar_subquery())
-    newest = holding.order_by(holding.selected_columns[0].desc()).limit(tx.settings.few_certificates)
-    return or_(begins, _holds(words), *found), _union([*ids, beginning, select(newest.subquery().c[0])])
+        # The index would fetch all matches first.
+        matches = matches.where(_c.id > select(func.max(_c.id) - 4 * tx.settings.few_certificates).scalar_subquery())
+    newest = matches.order_by(matches.selected_columns[0].desc()).limit(tx.settings.few_certificates)
+    return or_(begins, _subject_contains(query_text), *conditions), _union(
+        [*ids, beginning, select(newest.subquery().c[0])]
+    )
 
 
-def _by_serial_text(tx: Transaction, words: str) -> tuple[list[ColumnElement[bool]], list[Select[Any]]]:
-    digits = words.lower().removeprefix("0x").replace(":", "").lstrip("0")
+def _match_serial(tx: Transaction, query_text: str) -> tuple[list[ColumnElement[bool]], list[Select[Any]]]:
+    digits = query_text.lower().removeprefix("0x").replace(":", "").lstrip("0")
     if not re.fullmatch("[0-9a-f]{1,40}", digits):
         return [], []
-    # One or two digits begin so many serials that they help to find none.
+    # Prefixes of one or two digits match too many serial numbers; require equality.
     condition = begins_with(_c.serial, digits) if len(digits) >= 3 else _c.serial == digits
     return [condition], [select(_c.id).where(condition).limit(tx.settings.few_certificates + 1)]
 
 
-def _holds(words: str) -> ColumnElement[bool]:
-    """That a subject holds *words*; so written that no index is asked again for rows that are known."""
-    return contains(_c.subject.concat(""), words)
+def _subject_contains(query_text: str) -> ColumnElement[bool]:
+    """Return the condition that a subject contains *query_text*, as an expression that avoids the index."""
+    return contains(_c.subject.concat(""), query_text)
 
 
-def _holding(tx: Transaction, words: str) -> Select[Any]:
-    """The ids of those whose subjects may hold *words*."""
+def _ids_containing(tx: Transaction, query_text: str) -> Select[Any]:
+    """Return a query for the ids of certificates whose subjects may contain *query_text*."""
     if tx.dialect == "sqlite":
-        return select(subject_search.c.rowid).where(_MATCHED.bindparams(match=match_expression(words)))
-    return select(_c.id).where(contains(_c.subject, words))
+        return select(subject_search.c.rowid).where(_MATCHED.bindparams(match=match_expression(query_text)))
+    return select(_c.id).where(contains(_c.subject, query_text))
 
 
 def _union(ids: list[Select[Any]]) -> Select[Any]:
     if len(ids) == 1:
         return ids[0]
-    parts = [select(one.subquery().c[0]) for one in ids]
-    return select(parts[0].union_all(*parts[1:]).subquery().c[0])
+    selects = [select(query.subquery().c[0]) for query in ids]
+    return select(selects[0].union_all(*selects[1:]).subquery().c[0])
 
 
-def match_expression(words: str) -> str:
-    """The FTS5 query for rows that have all trigrams of *words*.
+def match_expression(query_text: str) -> str:
+    """Return the FTS5 query for rows with all trigrams of *query_text*.
 
-    The index holds no positions, which makes it cheap to keep: rows that have the trigrams but elsewhere are told apart
-    by looking at them.
+    The index has no positions, which makes updates cheap; a condition on the row excludes false matches.
     """
-    # Each character once, and the last three together: more trigrams would narrow little and cost a list each.
-    starts = [*range(0, len(words) - 3, 3), len(words) - 3]
-    trigrams = dict.fromkeys(words[index : index + 3] for index in starts)
-    return " AND ".join('"' + one.replace('"', '""') + '"' for one in trigrams)
+    # Consecutive trigrams and the last one: overlapping trigrams add cost and little selectivity.
+    starts = [*range(0, len(query_text) - 3, 3), len(query_text) - 3]
+    trigrams = dict.fromkeys(query_text[index : index + 3] for index in starts)
+    return " AND ".join('"' + trigram.replace('"', '""') + '"' for trigram in trigrams)
 
 
-def _walked(
+def _scan(
     tx: Transaction, query: ListQuery, status: CertificateStatus | None, conditions: Sequence[ColumnElement[bool]]
 ) -> Page[CertificateRecord]:
-    """A page where each filter leaves many."""
+    """Return a page when each filter selects many certificates."""
     sort = query.sort.removeprefix("-")
-    walk = _hinted(_WALKED.get(sort, ""))
-    covering = _hinted("" if status is None else _COVERING[status])
+    walk = _hinted(_SORT_INDEXES.get(sort, ""))
+    covering = _hinted("" if status is None else _STATUS_INDEXES[status])
     total: int | None = None
     uncounted = query
 
-    def part(
+    def attempt(
         *near: ColumnElement[bool], narrow: Callable[[Select[Any]], Select[Any]] | None
     ) -> Page[CertificateRecord]:
         nonlocal total, uncounted
-        found = page(
+        result = page(
             tx,
             uncounted,
             _LIST,
@@ -317,32 +318,32 @@ def _walked(
             count_narrow=None if status is None else covering,
         )
         if uncounted.count:
-            # Once for all attempts.
-            total, uncounted = found.total, replace(query, count=False)
-        return replace(found, total=total)
+            # Count once for all attempts.
+            total, uncounted = result.total, replace(query, count=False)
+        return replace(result, total=total)
 
     revoked = status is CertificateStatus.REVOKED
     if status is None or sort == "revoked_at" or (sort == "not_after" and not revoked):
-        return part(narrow=walk)
-    # Where a page is among what comes next in the list's order, it is found there.  Else walking on may pass nearly
-    # all: the oldest have expired and the newest have not, and names rise with ids.
+        return attempt(narrow=walk)
+    # First try the next few thousand rows in the sort order.  A longer scan could read nearly all rows, since the
+    # oldest certificates have expired and the newest have not, and names may increase with ids.
     if revoked and sort in {"id", "created_at"}:
         following = _hinted("INDEXED BY certificates_revoked")(_next(tx, query, _c.id, _c.revoked_at.is_not(None)))
     else:
         following = walk(_next(tx, query, _SORTS[sort]))
-    found = part(_c.id.in_(following), narrow=None)
-    if _goes_on(found, query):
-        return found
+    result = attempt(_c.id.in_(following), narrow=None)
+    if _has_following_page(result, query):
+        return result
     if tx.dialect == "sqlite":
-        return part(narrow=covering)
-    return part(narrow=lambda statement: _sorted_at_last(statement, query))
+        return attempt(narrow=covering)
+    return attempt(narrow=lambda statement: _sorted_at_last(statement, query))
 
 
 def _sorted_at_last(statement: Select[Any], query: ListQuery) -> Select[Any]:
-    """The same order, so written that PostgreSQL does not walk along its index: what is asked for is not near."""
+    """Sort by expressions, so that PostgreSQL does not scan the index of the sort order for distant rows."""
     column: ColumnElement[Any] = _SORTS[query.sort.removeprefix("-")]
-    written = column.concat("") if isinstance(column.type, String) else column + 0
-    keys = [written] if column is _c.id else [written, _c.id]
+    expression = column.concat("") if isinstance(column.type, String) else column + 0
+    keys = [expression] if column is _c.id else [expression, _c.id]
     descending = query.sort.startswith("-") != _goes_back(query)
     return statement.order_by(None).order_by(*(key.desc() if descending else key.asc() for key in keys))
 
@@ -353,15 +354,15 @@ def _goes_back(query: ListQuery) -> bool:
     return decode_cursor(query.cursor, query.sort, _SORTS[query.sort.removeprefix("-")].type.python_type)[2]
 
 
-def _goes_on(found: Page[CertificateRecord], query: ListQuery) -> bool:
-    """Whether there is more than *found*: what was looked at sufficed for the page and for knowing that."""
-    return (found.previous_cursor if _goes_back(query) else found.next_cursor) is not None
+def _has_following_page(result: Page[CertificateRecord], query: ListQuery) -> bool:
+    """Return whether *result* has a following page, so that the rows that were searched were enough."""
+    return (result.previous_cursor if _goes_back(query) else result.next_cursor) is not None
 
 
 def _next(
     tx: Transaction, query: ListQuery, column: ColumnElement[Any], *conditions: ColumnElement[bool]
 ) -> Select[Any]:
-    """The ids of the next few thousand rows that fulfil *conditions*, in the list's order by *column*."""
+    """Return a query for the ids of the next few thousand rows with *conditions*, in the order of *column*."""
     ids = select(_c.id).where(*conditions)
     descending = query.sort.startswith("-")
     by_id = column is _c.id
@@ -371,30 +372,30 @@ def _next(
         if by_id:
             ids = ids.where(_c.id < position if descending else _c.id > position)
         else:
-            here, there = tuple_(column, _c.id), tuple_(literal(value), literal(position))
-            ids = ids.where(here < there if descending else here > there)
+            row, last = tuple_(column, _c.id), tuple_(literal(value), literal(position))
+            ids = ids.where(row < last if descending else row > last)
     keys = [_c.id] if by_id else [column, _c.id]
     return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(tx.settings.few_certificates)
 
 
 def _issuers(tx: Transaction, name: str) -> ColumnElement[bool]:
-    """All generations of the issuing CA of that name."""
-    found = [row[0] for row in tx.rows(_issuer_ids, {"b_name": name})]
-    return _c.issuer_id.in_(found) if found else false()
+    """Return the condition for all generations of the issuing CA with that name."""
+    issuer_ids = [row[0] for row in tx.rows(_issuer_ids, {"b_name": name})]
+    return _c.issuer_id.in_(issuer_ids) if issuer_ids else false()
 
 
 def _few(tx: Transaction, narrowing: list[Select[Any]], matching: Select[Any] | None) -> list[int] | None:
-    """The ids that the filter that leaves the fewest leaves, if these are few.
+    """Return the ids that the most selective filter selects, or None if they are many.
 
-    :param matching: the ids for free text, if there is one: to find them costs more than to fetch them.
+    :param matching: the candidate ids of the free text, if any, which cost more to find than to fetch.
     """
     fewest, best = tx.settings.few_certificates + 1, None
     if matching is not None:
-        found = [row[0] for row in tx.query(matching.limit(fewest))]
-        if len(found) < fewest:
-            fewest, best = len(found), found
+        matches = [row[0] for row in tx.query(matching.limit(fewest))]
+        if len(matches) < fewest:
+            fewest, best = len(matches), matches
     for ids in narrowing:
-        # What leaves more than the best so far does not matter.
+        # Count no further than the best filter so far.
         count = _count(tx, ids, fewest)
         if count < fewest:
             fewest, best = count, [row[0] for row in tx.query(ids)]
@@ -402,12 +403,12 @@ def _few(tx: Transaction, narrowing: list[Select[Any]], matching: Select[Any] | 
 
 
 def _count(tx: Transaction, ids: Select[Any], most: int) -> int:
-    """How many they are, counted up to *most*."""
+    """Count ids, up to *most*."""
     return int(tx.query(select(func.count()).select_from(ids.limit(most).subquery()))[0][0])
 
 
 def _hinted(hint: str) -> Callable[[Select[Any]], Select[Any]]:
-    """Tell SQLite, which knows nothing of how many rows a condition leaves, which index to walk along."""
+    """Return a function that adds an index hint for SQLite, which has no statistics of the rows."""
     return lambda statement: statement.with_hint(certificates, hint, "sqlite") if hint else statement
 
 
@@ -416,20 +417,20 @@ class CertificateStore(StoreSection):
 
     @read_transaction
     def certificate(self, tx: Transaction, certificate_id: int) -> CertificateRecord:
-        """The certificate of that id; fails with NotFound."""
+        """Return the certificate with that id; NotFound."""
         return find_certificate(tx, certificate_id)
 
     @read_transaction
     def certificate_by_serial(self, tx: Transaction, serial: int, *, deleted: bool = False) -> CertificateRecord:
-        """The certificate of that serial; fails with UnknownSerial."""
+        """Return the certificate with that serial number; UnknownSerial."""
         return find_serial(tx, serial, deleted=deleted)
 
     @read_transaction
     def certificates(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
-        """Filters ``status``, ``method``, ``issuer`` (its name); sorted by ``revoked_at`` with status revoked only."""
+        """List certificates; filters ``status``, ``method``, ``issuer``; ``revoked_at`` sorts only revoked ones."""
         checked(query, ("status", "method", "issuer"))
         conditions: list[ColumnElement[bool]] = [_c.deleted_at.is_(None)]
-        # The ids that each filter leaves, by its own index.
+        # Queries for the ids that each filter selects, by its own index.
         narrowing: list[Select[Any]] = []
 
         def filtered(condition: ColumnElement[bool]) -> None:
@@ -443,8 +444,8 @@ class CertificateStore(StoreSection):
             filtered(_c.method == method)
         if "issuer" in query.filters:
             filtered(_issuers(tx, query.filters["issuer"]))
-        asked = one_of(query, "status", list(CertificateStatus))
-        status = None if asked is None else CertificateStatus(asked)
+        status_name = one_of(query, "status", list(CertificateStatus))
+        status = None if status_name is None else CertificateStatus(status_name)
         if status is CertificateStatus.REVOKED:
             filtered(_c.revoked_at.is_not(None))
         elif status is not None:
@@ -454,12 +455,12 @@ class CertificateStore(StoreSection):
         sort = query.sort.removeprefix("-")
         if sort == "revoked_at" and status is not CertificateStatus.REVOKED:
             raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
-        words = (query.q or "").strip()
-        matching = _matching(tx, words) if words else None
+        query_text = (query.q or "").strip()
+        matching = _match(tx, query_text) if query_text else None
 
         few = _few(tx, narrowing, None if matching is None else matching[1])
         if few is not None:
-            # Written into the statement: thousands of parameters take longer than what they are for.
+            # Literal values: binding thousands of parameters takes longer than the query.
             known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
             text_condition = [] if matching is None else [matching[0]]
             return page(
@@ -468,17 +469,17 @@ class CertificateStore(StoreSection):
                 _LIST,
                 [*conditions, *text_condition, known],
             )
-        if words:
-            condition, ids = _matching_some(tx, words)
+        if query_text:
+            condition, ids = _match_many(tx, query_text)
             conditions.append(condition)
             if ids is not None:
                 conditions.append(_c.id.in_(ids))
                 return page(tx, query, _LIST, conditions)
-        return _walked(tx, query, status, conditions)
+        return _scan(tx, query, status, conditions)
 
     @read_transaction
     def expired_ids(self, tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:
-        """Ids above *after*, ascending."""
+        """Return ids of expired certificates above *after*, ascending."""
         ended = (
             select(_c.id)
             .where(_c.not_after < int(now.timestamp()), _c.id > min(after, 2**63 - 1), _c.deleted_at.is_(None))
@@ -490,7 +491,7 @@ class CertificateStore(StoreSection):
 
     @read_transaction
     def status(self, tx: Transaction, issuer_id: int, serial: int) -> StatusRecord | None:
-        """``None`` when that issuer never issued it."""
+        """Return the status of a serial number, or None if the issuer never issued it."""
         row = tx.row(_status, {"b_serial": format_serial(serial), "b_issuer": issuer_id})
         if row is not None:
             not_after, revoked_at, reason, deleted_at = row
@@ -508,32 +509,32 @@ class CertificateStore(StoreSection):
 
     @read_transaction
     def changes_since(self, tx: Transaction, change_id: int, limit: int = 1000) -> list[StatusChange]:
-        """In the order of their commits, over all processes."""
+        """Return status changes after *change_id* of all processes, in commit order."""
         rows = tx.rows(_changes, {"after": change_id, "rows": limit})
         return [StatusChange(identity, issuer_id, int(serial, 16)) for identity, issuer_id, serial in rows]
 
     @read_transaction
     def latest_change(self, tx: Transaction) -> int:
-        """0 when there was none."""
+        """Return the id of the newest status change, or 0 without one."""
         row = tx.row(_latest)
         return int(row[0] or 0) if row is not None else 0
 
     @read_transaction
     def crl_entries(self, tx: Transaction, issuer_id: int, after: int) -> tuple[int, int, bytes] | None:
-        """(last change id, number of entries, their joined DER); ``None``: begin again with 0."""
+        """Return (last change id, number of entries, their concatenated DER), or None to restart from 0."""
         replaced = tx.row(_replaced, {"b_issuer": issuer_id, "after": after})
         if after and replaced is not None and replaced[0]:
             return None
         latest = tx.row(_latest_of, {"b_issuer": issuer_id})
-        count, parts = 0, []
+        count, chunks = 0, []
         for rows in tx.batches(_entries, {"b_issuer": issuer_id, "after": after}, _ENTRIES):
             count += len(rows)
-            parts.append(b"".join([row[0] for row in rows]))
-        return (latest[0] or 0) if latest is not None else 0, count, b"".join(parts)
+            chunks.append(b"".join([row[0] for row in rows]))
+        return (latest[0] or 0) if latest is not None else 0, count, b"".join(chunks)
 
     @read_transaction
     def last_crl(self, tx: Transaction, issuer_id: int) -> CRLRecord | None:
-        """The one of the highest number."""
+        """Return the recorded CRL with the highest number."""
         row = tx.row(_last_crl, {"b_issuer": issuer_id})
         if row is None:
             return None

@@ -1,4 +1,4 @@
-"""Challenge passwords and the CSRs that people keep here."""
+"""Challenge passwords and stored CSRs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from pikachu.core.model.people import ChallengePassword, NewChallengePassword
 from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, begins_with, checked, one_of, page, table_columns
-from pikachu.storage.part import (
+from pikachu.storage.base import (
     StoreSection,
     insert_into,
     maybe_moment,
@@ -27,6 +25,8 @@ from pikachu.storage.part import (
     storable,
     write_transaction,
 )
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import ListSource, any_contains, begins_with, checked, one_of, page, table_columns
 from pikachu.storage.schema import challenges, csrs
 
 _ch: Final = challenges.c
@@ -37,7 +37,7 @@ _by_id: Final = select(*_COLUMNS).where(_ch.id == bindparam("b_id"))
 _by_lookup: Final = select(*_COLUMNS).where(_ch.lookup == bindparam("b_lookup"))
 _insert: Final = insert_into(challenges, "lookup", "prefix", "sealed", "owner_id", "created_at", "expires_at")
 _delete: Final = delete(challenges).where(_ch.id == bindparam("b_id"))
-# A reserved one belongs to a request that may still be issued.
+# A reserved challenge password belongs to a request that may still be issued.
 _delete_expired: Final = delete(challenges).where(
     _ch.consumed_at.is_(None), _ch.reserved_by.is_(None), _ch.expires_at <= bindparam("b_now")
 )
@@ -96,15 +96,15 @@ def _mark(tx: Transaction, csr: StoredCSR, state: str, certificate_id: int | Non
 def describe_csr(
     tx: Transaction, csr_id: int, state: str, certificate_id: int | None, decision: Event, now: datetime
 ) -> None:
-    """What was decided about a request that was handed in from here: on its row, if that is still there, with an event
-    of its own.
+    """Record the decision about an enrollment request on the stored CSR that it was submitted from, with an event;
+    does nothing if the CSR was deleted.
     """
     row = tx.row(_csr, {"b_id": csr_id})
     if row is None:
         return
     csr = _csr_record(row)
     if state == "rejected" and csr.state == "signed":
-        # It was handed in twice: what was issued for it stays.
+        # It was submitted twice; keep the issued certificate.
         return
     _mark(tx, csr, state, certificate_id)
     kind = "sign" if state == "signed" else "reject"
@@ -121,7 +121,7 @@ class ChallengePasswordStore(StoreSection):
     def add_challenge(
         self, tx: Transaction, challenge: NewChallengePassword, event: Event, now: datetime
     ) -> ChallengePassword:
-        """A new one; InactiveOwner, QuotaExceeded."""
+        """Create a challenge password; InactiveOwner, QuotaExceeded."""
         self._require_quota(tx, "challenge_passwords", challenge.owner_id)
         require_active_owner(tx, challenge.owner_id)
         values = {
@@ -138,18 +138,18 @@ class ChallengePasswordStore(StoreSection):
 
     @read_transaction
     def challenge(self, tx: Transaction, challenge_id: int) -> ChallengePassword:
-        """The one of that id; NotFound."""
+        """Return the challenge password with that id; NotFound."""
         return _find(tx, challenge_id)
 
     @read_transaction
     def challenge_by_lookup(self, tx: Transaction, lookup: bytes) -> ChallengePassword | None:
-        """The one of that HMAC."""
+        """Return the challenge password with that HMAC."""
         row = tx.row(_by_lookup, {"b_lookup": lookup})
         return None if row is None else _record(row)
 
     @read_transaction
     def challenges(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
-        """Filter ``status``; a reserved one counts as consumed.  *q* is the beginning of its first 8 digits."""
+        """List challenge passwords; filter ``status`` (reserved ones count as consumed); *q* is a prefix."""
         checked(query, ("status",))
         conditions: list[ColumnElement[bool]] = []
         prefix = (query.q or "").strip().upper()
@@ -160,7 +160,7 @@ class ChallengePasswordStore(StoreSection):
         status = one_of(query, "status", ("available", "consumed", "expired"))
         end = int(now.timestamp())
         if status == "consumed":
-            # A reserved one can't be used again, whatever becomes of its request later.
+            # A reserved challenge password can't be used by another request.
             conditions.append(or_(_ch.consumed_at.is_not(None), _ch.reserved_by.is_not(None)))
         elif status is not None:
             conditions += [_UNUSED, _ch.reserved_by.is_(None)]  # type: ignore[list-item]  # as the partial index says it
@@ -172,14 +172,14 @@ class ChallengePasswordStore(StoreSection):
     def delete_challenge(
         self, tx: Transaction, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime
     ) -> None:
-        """Remove it; NotFound, and what *decide* raises."""
+        """Delete one; NotFound, and the errors of *decide*."""
         event = decide(_find(tx, challenge_id))
         tx.write(_delete, {"b_id": challenge_id})
         write_event(tx, event, now)
 
     @write_transaction
     def delete_expired_challenges(self, tx: Transaction, owner_id: int | None, event: Event, now: datetime) -> int:
-        """Remove the expired ones of *owner_id*, or all; how many."""
+        """Delete the expired challenge passwords of an owner, or all; return their number."""
         end = {"b_now": int(now.timestamp())}
         if owner_id is None:
             removed = tx.write(_delete_expired, end)
@@ -191,7 +191,7 @@ class ChallengePasswordStore(StoreSection):
 
     @write_transaction
     def add_csr(self, tx: Transaction, csr: NewCSR, event: Event, now: datetime) -> StoredCSR:
-        """Keep one more; QuotaExceeded."""
+        """Store a CSR; QuotaExceeded."""
         self._require_quota(tx, "csrs", csr.owner_id)
         values = {
             "name": storable(csr.name),
@@ -210,12 +210,12 @@ class ChallengePasswordStore(StoreSection):
 
     @read_transaction
     def csr(self, tx: Transaction, csr_id: int) -> StoredCSR:
-        """The one of that id; NotFound."""
+        """Return the stored CSR with that id; NotFound."""
         return _find_csr(tx, csr_id)
 
     @read_transaction
     def csrs(self, tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
-        """Filter ``state``."""
+        """List stored CSRs; filter ``state``."""
         checked(query, ("state",))
         conditions = any_contains(query, csrs.c.name, csrs.c.subject)
         if query.owner_id is not None:
@@ -227,14 +227,14 @@ class ChallengePasswordStore(StoreSection):
 
     @write_transaction
     def delete_csr(self, tx: Transaction, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> None:
-        """Remove it; NotFound, and what *decide* raises."""
+        """Delete one; NotFound, and the errors of *decide*."""
         event = decide(_find_csr(tx, csr_id))
         tx.write(_delete_csr, {"b_id": csr_id})
         write_event(tx, event, now)
 
     @write_transaction
     def reject_csr(self, tx: Transaction, csr_id: int, event: Event, now: datetime) -> StoredCSR:
-        """Pending → rejected; NotFound, Conflict."""
+        """Reject a pending CSR; NotFound, Conflict."""
         csr = _find_csr(tx, csr_id)
         if csr.state != "pending":
             raise Conflict(f"this certificate signing request is {csr.state} already")

@@ -1,9 +1,9 @@
-"""Connections, transactions and what their errors mean.
+"""Connections, transactions and the translation of their errors.
 
-Reads may run side by side, each in a transaction of its own; writes are serial, also over several processes, because a
-write transaction takes the database's one write lock at its beginning (``BEGIN IMMEDIATE`` in SQLite, an advisory
-lock in PostgreSQL).  So what a write has looked up still holds when it writes, and ids of status changes and of audit
-events rise in the order of their commits.
+Reads run concurrently, each in its own transaction.  Writes are serialized across all processes: a write transaction
+takes the database's only write lock at its start (``BEGIN IMMEDIATE`` in SQLite, an advisory lock in PostgreSQL).
+Therefore the rows that a write transaction has read can't change before it writes, and the ids of status changes and
+audit events increase in commit order.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
-# Any number will do, as long as every Pikachu takes the same one.
+# An arbitrary number, the same in every version.
 _WRITE_LOCK: Final = 0x50494B41
 
 
 def parse_url(url: str) -> URL:
-    """The URL of a SQLite or PostgreSQL database.
+    """Parse the URL of a SQLite or PostgreSQL database.
 
-    :raises ConfigError: when it is none of these.
+    :raises ConfigError: for any other URL.
     """
     try:
         parsed = make_url(url)
@@ -52,16 +52,16 @@ def parse_url(url: str) -> URL:
 
 
 def in_memory(url: URL) -> bool:
-    """Whether the database lives in this process only."""
+    """Return whether the database exists in this process only."""
     return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
 
 
 class Transaction:
     """An open transaction.
 
-    :ivar dirty: whether the work that runs in it has written anything yet.
-    :ivar changes: revocations and releases that its commit makes known.
-    :ivar constraint_error: what the driver raises when a constraint is broken.
+    :ivar has_written: whether the current transaction function has written anything.
+    :ivar changes: the revocations and releases to publish after the commit.
+    :ivar constraint_error: the driver's exception for a violated constraint.
     """
 
     __slots__ = (
@@ -70,8 +70,8 @@ class Transaction:
         "changes",
         "connection",
         "constraint_error",
-        "dirty",
         "events",
+        "has_written",
         "head",
         "search",
         "settings",
@@ -86,46 +86,46 @@ class Transaction:
         self._cursor = connection.connection.cursor()
         self._texts = texts
         self.search = search
-        self.dirty = False
+        self.has_written = False
         self.changes: list[StatusChange] = []
-        # Written together when the transaction ends: the audit chain's new rows and its head, and subjects to index.
+        # Written together at the end of the transaction: new audit events, the chain's head, and subjects to index.
         self.events: list[dict[str, object]] = []
         self.head: tuple[int, bytes] | None = None
         self.subjects: list[tuple[int, str]] = []
 
     @property
     def dialect(self) -> str:
-        """``sqlite`` or ``postgresql``."""
+        """The name of the SQL dialect: ``sqlite`` or ``postgresql``."""
         return self.connection.dialect.name
 
     def rows(self, statement: CompilerElement, parameters: Mapping[str, object] | None = None) -> list[Row]:
-        """The rows of a constant *statement*: it is compiled once in the life of the process."""
+        """Return the rows of a constant *statement*, which is compiled once per process."""
         self._run(statement, parameters)
         return self._cursor.fetchall()  # type: ignore[return-value]  # DBAPI rows are tuples
 
     def batches(
         self, statement: CompilerElement, parameters: Mapping[str, object] | None, size: int
     ) -> Iterator[list[Row]]:
-        """The rows of a constant *statement*, *size* at a time; take them all before the next statement."""
+        """Yield the rows of a constant *statement*, *size* at a time; exhaust it before the next statement."""
         self._run(statement, parameters)
         while rows := self._cursor.fetchmany(size):
             yield rows  # type: ignore[misc]  # DBAPI rows are tuples
 
     def row(self, statement: CompilerElement, parameters: Mapping[str, object] | None = None) -> Row | None:
-        """The first row of a constant *statement*."""
+        """Return the first row of a constant *statement*."""
         self._run(statement, parameters)
         return self._cursor.fetchone()
 
     def write(self, statement: CompilerElement, parameters: Mapping[str, object] | None = None) -> int:
-        """How many rows a constant *statement* changed."""
+        """Execute a constant *statement* and return the number of changed rows."""
         self._run(statement, parameters)
         if self._cursor.rowcount:
-            self.dirty = True
+            self.has_written = True
         return self._cursor.rowcount
 
     def insert(self, statement: CompilerElement, parameters: Mapping[str, object]) -> int:
-        """The id that a constant INSERT … RETURNING gave."""
-        self.dirty = True
+        """Execute a constant INSERT … RETURNING and return the new id."""
+        self.has_written = True
         self._run(statement, parameters)
         row = self._cursor.fetchone()
         assert row is not None  # noqa: S101 - INSERT … RETURNING gives one
@@ -133,12 +133,12 @@ class Transaction:
 
     def write_many(self, statement: CompilerElement, parameters: Sequence[Mapping[str, object]]) -> None:
         """Execute a constant *statement* once for each of *parameters*."""
-        self.dirty = True
+        self.has_written = True
         text, defaults = self._texts.of(statement)
-        self._cursor.executemany(text, [{**defaults, **one} for one in parameters] if defaults else parameters)
+        self._cursor.executemany(text, [{**defaults, **values} for values in parameters] if defaults else parameters)
 
     def query(self, statement: Executable) -> list[Row]:
-        """The rows of a *statement* that was made for this call."""
+        """Return the rows of a *statement* that was built for this call."""
         return [tuple(row) for row in self.connection.execute(statement)]
 
     def _run(self, statement: CompilerElement, parameters: Mapping[str, object] | None) -> None:
@@ -149,24 +149,24 @@ class Transaction:
 
 
 class Texts:
-    """The SQL of constant statements in one dialect.
+    """A cache of the SQL of constant statements in one dialect.
 
-    A certificate takes about ten statements.  SQLAlchemy's own execution takes four times as long as the driver's,
-    so that it, and not the database, would bound the rate of enrollments.
+    An enrollment needs about ten statements.  SQLAlchemy's execution takes four times as long as the driver's and
+    would limit the enrollment rate more than the database does.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._dialect = engine.dialect
-        self._known: dict[CompilerElement, tuple[str, dict[str, object]]] = {}
+        self._cache: dict[CompilerElement, tuple[str, dict[str, object]]] = {}
 
     def of(self, statement: CompilerElement) -> tuple[str, dict[str, object]]:
-        """Its SQL, and the values that stand in the statement itself."""
-        known = self._known.get(statement)
-        if known is None:
+        """Return the SQL of *statement* and its literal parameters."""
+        cached = self._cache.get(statement)
+        if cached is None:
             compiled = statement.compile(dialect=self._dialect)
             constants = {name: value for name, value in (compiled.params or {}).items() if value is not None}
-            known = self._known[statement] = (str(compiled), constants)
-        return known
+            cached = self._cache[statement] = (str(compiled), constants)
+        return cached
 
 
 Work = Callable[[Transaction], Any]
@@ -174,9 +174,9 @@ Work = Callable[[Transaction], Any]
 
 @dataclass(slots=True)
 class Batch:
-    """What became of a batch: (True, result) or (False, Failure) for each work, in order.
+    """The results of a batch: (True, result) or (False, Failure) for each function, in order.
 
-    :ivar last_event: the id of the newest audit event that was written; ``None`` where there is none.
+    :ivar last_event: the id of the newest audit event written, or ``None``.
     """
 
     outcomes: list[tuple[bool, Any]] = field(default_factory=list)
@@ -185,14 +185,14 @@ class Batch:
 
 
 class _StatementFailed(Exception):
-    """A work failed after it had written; nothing of its transaction may stay."""
+    """A function failed after writing, so its transaction must be rolled back."""
 
 
 class Database:
-    """One database.  Its methods block; they may be called from any thread.
+    """One database.  Its methods block and are thread-safe.
 
-    :param finish: writes what a transaction has gathered, just before its commit.
-    :param fsync: whether a commit in a file waits until the disk has it.
+    :param finish: writes what a transaction has collected, immediately before its commit.
+    :param fsync: whether a commit to a file waits for the disk.
     """
 
     def __init__(
@@ -207,13 +207,13 @@ class Database:
         self.url = parse_url(url)
         self._finish = finish
         self._settings = settings
-        # Whether subjects are indexed for search by any part of them; set when the schema is known.
+        # Whether subjects have a substring index; set when the schema is known.
         self.search = False
         self.writer, self.reader = _engines(self.url, readers, settings.busy_seconds, fsync=fsync)
         self._texts = Texts(self.writer)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
-        """Do *work* in a transaction that sees one state of the database.
+        """Run *work* in a read transaction with one snapshot of the database.
 
         :raises StoreUnavailable: when the database does not answer.
         """
@@ -221,7 +221,7 @@ class Database:
             return work(Transaction(connection, self._texts, self._settings, search=self.search))
 
     def write(self, work: Callable[[Transaction], T]) -> tuple[T, list[StatusChange]]:
-        """Do *work* in a write transaction of its own, and commit.
+        """Run *work* in its own write transaction and commit it.
 
         :raises StoreUnavailable: when the database does not answer.
         """
@@ -232,26 +232,26 @@ class Database:
         return value, batch.changes
 
     def write_batch(self, works: Sequence[Work]) -> Batch:
-        """Do all *works* in one transaction; if one spoils it, each in a transaction of its own.
+        """Run all *works* in one transaction; if one fails after writing, run each in its own transaction.
 
-        A work may therefore run twice: it has no effects but those on the database.
+        A function may therefore run twice and must have no effects except in the database.
         """
         try:
             return self._attempt(works)
         except StoreUnavailable:
             return Batch([(False, _failure())] * len(works))
-        except _StatementFailed as spoiled:
+        except _StatementFailed as error:
             if len(works) == 1:
-                return Batch([(False, Failure(spoiled.__cause__))])
+                return Batch([(False, Failure(error.__cause__))])
         batch = Batch()
         for index, work in enumerate(works):
-            one = self.write_batch([work])
-            batch.outcomes += one.outcomes
-            batch.changes += one.changes
-            batch.last_event = batch.last_event if one.last_event is None else one.last_event
-            success, value = one.outcomes[0]
+            single = self.write_batch([work])
+            batch.outcomes += single.outcomes
+            batch.changes += single.changes
+            batch.last_event = batch.last_event if single.last_event is None else single.last_event
+            success, value = single.outcomes[0]
             if not success and value.check(StoreUnavailable):
-                # Each further one would wait as long as this one did.
+                # Each of the others would time out, too.
                 batch.outcomes += [(False, value)] * (len(works) - index - 1)
                 break
         return batch
@@ -262,11 +262,11 @@ class Database:
             transaction = Transaction(connection, self._texts, self._settings, search=self.search)
             try:
                 for work in works:
-                    transaction.dirty = False
+                    transaction.has_written = False
                     try:
                         batch.outcomes.append((True, work(transaction)))
                     except PikachuError:
-                        if transaction.dirty:
+                        if transaction.has_written:
                             raise
                         batch.outcomes.append((False, _failure()))
                 self._finish(transaction)
@@ -280,20 +280,20 @@ class Database:
         return batch
 
     def check(self) -> None:
-        """Ask the database for a sign of life.
+        """Check that the database answers.
 
-        :raises StoreUnavailable: when it gives none.
+        :raises StoreUnavailable: when it does not.
         """
         with self.translated(), self.reader.connect() as connection:
             connection.exec_driver_sql("SELECT 1").scalar()
 
     def close(self) -> None:
-        """Close all connections; those who come later open new ones."""
+        """Close all connections; later transactions open new ones."""
         self.reader.dispose()
         self.writer.dispose()
 
     def open_session(self) -> Connection:
-        """Open a connection of the caller's own, outside of transactions; it stays when the pools are closed.
+        """Open a connection outside of the pools, in autocommit mode.
 
         :raises StoreUnavailable: when the database does not answer.
         """
@@ -304,17 +304,17 @@ class Database:
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Raise StoreUnavailable for what tells that the database does not answer."""
+        """Translate the driver's errors: outages become StoreUnavailable, others DatabaseDefect."""
         try:
             yield
         except Exception as error:
             cause = outage_of(error)
             if cause is None:
                 if is_of_driver(error):
-                    # Not chained: the driver's own text may quote values.
+                    # Not chained, since the driver's message may quote values.
                     raise defect_of(error) from None
                 raise
-            # A broken connection must not serve the next transaction; the pools make new ones.
+            # A broken connection must not be reused; the pools open new ones.
             if not in_memory(self.url):
                 self.reader.dispose()
                 self.writer.dispose()
@@ -328,7 +328,7 @@ def _failure() -> Failure:
 
 
 def _engines(url: URL, readers: int, busy_seconds: float, *, fsync: bool) -> tuple[Engine, Engine]:
-    """(writer, reader)."""
+    """Return the engines (writer, reader)."""
     if url.get_backend_name() == "postgresql":
         writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=busy_seconds, hide_parameters=True)
         reader = create_engine(
@@ -359,10 +359,10 @@ def _engines(url: URL, readers: int, busy_seconds: float, *, fsync: bool) -> tup
 
 
 class _HintingCompiler(SQLiteCompiler):
-    """SQLite's SQL with the hints that lists give: which index to walk along."""
+    """Compiler of SQLite's SQL with the index hints of lists."""
 
     def get_from_hint_text(self, table: object, text: str | None) -> str | None:
-        """``INDEXED BY …`` stands behind the table's name."""
+        """Return the hint, ``INDEXED BY …``, that follows the table's name."""
         return text
 
 
@@ -378,7 +378,7 @@ def _sqlite(engine: Engine, *, write: bool, fsync: bool) -> None:
         else:
             cursor.execute("PRAGMA query_only = ON")
         cursor.execute("PRAGMA foreign_keys = ON")
-        # KiB, with a minus in front: the indexes' inner pages of a million certificates, and room for the day's rows.
+        # Negative for KiB; room for the inner index pages of a million certificates and the rows of a day.
         cursor.execute(f"PRAGMA cache_size = {-65536 if write else -16384}")
         cursor.close()
 

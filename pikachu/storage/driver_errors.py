@@ -1,8 +1,8 @@
-"""What the database's driver reports: an outage, which passes, or a defect of this program.
+"""Classification of the driver's errors: outages, which are temporary, and defects of this program.
 
-SQLite's drivers give the result code of SQLite (https://www.sqlite.org/rescode.html), psycopg the SQLSTATE of
-PostgreSQL (its manual, appendix A).  The classes of DBAPI tell the two apart no better than by chance: SQLite's
-``OperationalError`` is a full disk as well as a missing table.
+SQLite's driver reports SQLite's result code (https://www.sqlite.org/rescode.html), psycopg the SQLSTATE of
+PostgreSQL (its manual, appendix A).  The exception classes of DBAPI do not distinguish outages from defects: SQLite's
+``OperationalError`` means a full disk as well as a missing table.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import exc
 
-# The primary result codes that tell of the file, the disk, or another process.
+# The primary result codes about the file, the disk, or another process.
 _SQLITE_OUTAGES: Final = frozenset(
     {
         sqlite3.SQLITE_PERM,
@@ -34,14 +34,14 @@ _SQLITE_OUTAGES: Final = frozenset(
 _SQLSTATE_OUTAGES: Final = ("08", "28", "3D", "40", "53", "57", "58", "F0", "XX001", "XX002")
 # Lock not available, object in use, read-only transaction (a standby after a fail-over).
 _SQLSTATES: Final = frozenset({"55P03", "55006", "25006"})
-# Of SQLite's messages those that name what is in the schema, never what is in a row or a query.
+# SQLite's messages that name objects of the schema, never values of a row or a query.
 _NAMING: Final = re.compile(r"no such (?:table|index|function|module): [\w.]{1,100}")
 
 
 class DatabaseDefect(Exception):
-    """A statement that the database does not take: a defect of this program, or a schema that is not its own.
+    """A statement rejected by the database: a defect of this program, or a foreign schema.
 
-    Its message never holds a value: the driver's own may quote parameters.
+    Its message contains no values, unlike the driver's message, which may quote parameters.
     """
 
 
@@ -65,7 +65,7 @@ def _is_outage(error: BaseException) -> bool:
         return False
     state: str | None = error.sqlstate
     if state is None:
-        # No answer of a server: it was not reached, or the connection ended.
+        # No answer from the server: it was unreachable, or the connection was lost.
         return any(cls.__name__ == "OperationalError" for cls in type(error).__mro__)
     return state in _SQLSTATES or state.startswith(_SQLSTATE_OUTAGES)
 
@@ -81,7 +81,7 @@ def is_of_driver(error: BaseException) -> bool:
 
 
 def defect_of(error: BaseException) -> DatabaseDefect:
-    """Return an error that says what went wrong without the values of the statement."""
+    """Return an error that describes the defect without the values of the statement."""
     driver_error = _driver_error(error)
     text = _name(driver_error)
     named = _NAMING.match(str(driver_error)) if isinstance(driver_error, sqlite3.Error) else None

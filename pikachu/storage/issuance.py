@@ -1,7 +1,7 @@
-"""What the RA and the CA write: requests, intents, certificates.
+"""Writes of the RA and the CA: requests, intents, certificates.
 
-A request goes ``pending`` → ``issuing`` (its intent is stored) → ``issued``, or ends ``rejected`` or ``failed``.  Its
-row keeps the request and the TBSCertificate until the certificate is stored, and is small from then on.
+A request goes ``pending`` → ``issuing`` (its intent is stored) → ``issued``, or ends ``rejected`` or ``failed``.  The
+CSR and the TBSCertificate are deleted from its row when the certificate is stored.
 """
 
 from __future__ import annotations
@@ -19,10 +19,7 @@ from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
-from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
-from pikachu.storage.challenges import describe_csr
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import (
+from pikachu.storage.base import (
     StoreSection,
     insert_into,
     maybe_moment,
@@ -33,6 +30,9 @@ from pikachu.storage.part import (
     to_json,
     write_transaction,
 )
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.challenges import describe_csr
+from pikachu.storage.database import Row, Transaction
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.schema import certificates, challenges, requests
 
@@ -192,7 +192,7 @@ def _find(tx: Transaction, request_id: int) -> RequestRecord:
 
 
 def _repeated(tx: Transaction, request: RequestRecord) -> Repeated:
-    # A repetition or a poll is answered for the first copy's owner.
+    # A repeated request or a poll returns the result of the first request's owner.
     require_active_owner(tx, request.owner_id)
     if request.certificate_id is None:
         return Repeated(request, None)
@@ -203,19 +203,17 @@ def _repeated(tx: Transaction, request: RequestRecord) -> Repeated:
 def _refuse_foreign_key(
     tx: Transaction, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0
 ) -> None:
-    """A key belongs to who had it certified first: the same owner, or the same subject, may have it again, unless it
-    is known to others.
-    """
-    asked = {"b_key": key_id, "b_owner": owner_id, "b_subject": subject}
-    found = tx.row(_foreign_certificate, asked)
-    if found is not None and found[0] == RevocationReason.KEY_COMPROMISE:
+    """Raise PolicyViolation for a compromised key, or a key certified for another owner and another subject."""
+    values = {"b_key": key_id, "b_owner": owner_id, "b_subject": subject}
+    certificate = tx.row(_foreign_certificate, values)
+    if certificate is not None and certificate[0] == RevocationReason.KEY_COMPROMISE:
         raise PolicyViolation("this key was revoked as compromised; make a new one")
-    if found is not None or tx.row(_foreign_request, {**asked, "b_id": request_id}):
+    if certificate is not None or tx.row(_foreign_request, {**values, "b_id": request_id}):
         raise PolicyViolation("this key was certified for somebody else; make a new one")
 
 
 def _refuse_known_serial(tx: Transaction, intent: Intent) -> None:
-    """The constraint of intents forgets those that were issued; certificates keep theirs."""
+    """Raise IssuanceFailed for the serial number of a certificate; the unique index of intents excludes issued ones."""
     if tx.row(_certified, {"b_serial": format_serial(intent.serial)}) is not None:
         raise IssuanceFailed("this serial number was given before", serial=intent.serial)
 
@@ -236,8 +234,8 @@ def _intent_values(intent: Intent, subject: str) -> dict[str, object]:
 _NO_INTENT: Final = dict.fromkeys(_INTENT_FIELDS)
 
 
-def _answers(row: Row, at: int) -> bool:
-    """Whether a request found by its digest still answers its repetition."""
+def _is_in_window(row: Row, at: int) -> bool:
+    """Return whether a request with the same digest is still within its repetition window."""
     return row[-1] is None or row[-1] > at
 
 
@@ -256,7 +254,7 @@ def _move(tx: Transaction, statement: Update, request_id: int, values: dict[str,
 
 
 def _give_up(tx: Transaction, request_id: int, reason: str, event: Event, now: datetime) -> None:
-    """Issuing → failed; the serial stays, for a signature may exist somewhere."""
+    """Fail a request being issued, but keep its serial number, since a signature may exist."""
     request = _find(tx, request_id)
     _in_state(request, RequestState.ISSUING)
     _move(tx, _fail, request_id, {"state": "failed", "reason": storable(reason)})
@@ -270,14 +268,14 @@ class IssuanceStore(StoreSection):
     @write_transaction
     def begin(self, tx: Transaction, request: NewRequest, intent: Intent | None, now: datetime) -> Begun | Repeated:
         """Record the request and its intent, reserve its challenge password; Conflict, PolicyViolation,
-        IssuanceFailed (the serial was used before).
+        IssuanceFailed (the serial number was used before).
         """
         at = int(now.timestamp())
         outdated = None
         if request.dedupe is not None:
             row = tx.row(_by_dedupe, {"b_dedupe": request.dedupe})
             if row is not None:
-                if _answers(row, at):
+                if _is_in_window(row, at):
                     return _repeated(tx, request_record(row))
                 outdated = row[0]
         for account_id in {request.owner_id, *request.actor_ids}:
@@ -330,7 +328,7 @@ class IssuanceStore(StoreSection):
     def approve(
         self, tx: Transaction, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
     ) -> RequestRecord:
-        """Pending → issuing; NotFound, Conflict, PolicyViolation."""
+        """Approve a pending request (→ issuing); NotFound, Conflict, PolicyViolation."""
         request = _find(tx, request_id)
         _in_state(request, RequestState.PENDING)
         require_active_owner(tx, event.actor_id)
@@ -360,7 +358,7 @@ class IssuanceStore(StoreSection):
     def reject(
         self, tx: Transaction, request_id: int, actor: str, reason: str, event: Event, now: datetime
     ) -> RequestRecord:
-        """Pending → rejected; NotFound, Conflict."""
+        """Reject a pending request; NotFound, Conflict."""
         request = _find(tx, request_id)
         _in_state(request, RequestState.PENDING)
         values = {
@@ -380,7 +378,7 @@ class IssuanceStore(StoreSection):
     def complete(
         self, tx: Transaction, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
     ) -> CertificateRecord:
-        """Issuing → issued; IssuanceFailed when the request is not being issued."""
+        """Store the certificate (issuing → issued); IssuanceFailed when the request is not being issued."""
         row = tx.row(_to_complete, {"b_id": row_id(request_id)})
         if row is None or row[0] != "issuing":
             raise IssuanceFailed("the certificate could not be recorded", request_id=request_id)
@@ -420,7 +418,7 @@ class IssuanceStore(StoreSection):
                     "policy": policy,
                     "der": certificate,
                     "created_at": at,
-                    # Somebody may have revoked the serial of an intent that seemed lost.
+                    # The serial number of an orphaned intent may have been revoked.
                     "revoked_at": revoked_at,
                     "reason": reason,
                 },
@@ -455,30 +453,30 @@ class IssuanceStore(StoreSection):
 
     @write_transaction
     def fail(self, tx: Transaction, request_id: int, reason: str, event: Event, now: datetime) -> None:
-        """Issuing → failed; NotFound, Conflict."""
+        """Record that no signature was made (issuing → failed); NotFound, Conflict."""
         _give_up(tx, request_id, reason, event, now)
 
     @write_transaction
     def abandon(self, tx: Transaction, request_id: int, event: Event, now: datetime) -> None:
-        """Issuing → failed, for an orphaned intent; NotFound, Conflict."""
+        """Give up an orphaned intent (issuing → failed); NotFound, Conflict."""
         _give_up(tx, request_id, "interrupted before the certificate was stored", event, now)
 
     @read_transaction
     def repeated(self, tx: Transaction, dedupe: bytes, now: datetime) -> Repeated | None:
-        """The request that ``begin`` would find by that digest; nothing is written."""
+        """Return the earlier request that ``begin`` would return for that digest."""
         row = tx.row(_by_dedupe, {"b_dedupe": dedupe})
-        if row is None or not _answers(row, int(now.timestamp())):
+        if row is None or not _is_in_window(row, int(now.timestamp())):
             return None
         return _repeated(tx, request_record(row))
 
     @read_transaction
     def request(self, tx: Transaction, request_id: int) -> RequestRecord:
-        """The request of that id; NotFound."""
+        """Return the request with that id; NotFound."""
         return _find(tx, request_id)
 
     @read_transaction
     def request_by_transaction(self, tx: Transaction, transaction: bytes) -> Repeated | None:
-        """The newest request of that transaction digest."""
+        """Return the newest request with that transaction digest."""
         row = tx.row(_by_transaction, {"b_digest": transaction})
         return None if row is None else _repeated(tx, request_record(row))
 
@@ -486,12 +484,12 @@ class IssuanceStore(StoreSection):
     def check_key(
         self, tx: Transaction, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0
     ) -> None:
-        """That ``begin`` would let this owner have the key certified; PolicyViolation."""
+        """Require that ``begin`` would accept the key for this owner and subject; PolicyViolation."""
         _refuse_foreign_key(tx, key_id, owner_id, subject, request_id)
 
     @read_transaction
     def requests(self, tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
-        """Sorted by ``id`` or ``created_at``; filters ``state``, ``method``, and ``approval`` (``true``): those that
-        wait for a person or were decided by one.
+        """List requests; sort fields ``id``, ``created_at``; filters ``state``, ``method``, and ``approval`` (``true``)
+        for those that wait for approval or were decided manually.
         """
         return list_requests(tx, query)

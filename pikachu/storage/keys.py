@@ -1,4 +1,4 @@
-"""Private keys that people keep here, and what uses them."""
+"""Stored private keys and their use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import (
+from pikachu.storage.base import (
     StoreSection,
     insert_into,
     moment,
@@ -24,6 +22,8 @@ from pikachu.storage.part import (
     storable,
     write_transaction,
 )
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
 from pikachu.storage.schema import certificates, csrs, keys
 
 _k: Final = keys.c
@@ -52,9 +52,9 @@ def _find(tx: Transaction, key_id: int) -> StoredKey:
 
 
 def _use(tx: Transaction, key_id: int) -> KeyUse:
-    found = _find(tx, key_id)
-    requests = tx.row(_csr_count, {"b_id": found.id}) or (0,)
-    issued = tx.row(_certificate_count, {"b_key": found.key_id}) or (0,)
+    key = _find(tx, key_id)
+    requests = tx.row(_csr_count, {"b_id": key.id}) or (0,)
+    issued = tx.row(_certificate_count, {"b_key": key.key_id}) or (0,)
     return KeyUse(requests[0], issued[0])
 
 
@@ -63,7 +63,7 @@ class KeyStore(StoreSection):
 
     @write_transaction
     def add_key(self, tx: Transaction, key: NewKey, event: Event, now: datetime) -> StoredKey:
-        """Keep one more; QuotaExceeded."""
+        """Store a key; QuotaExceeded."""
         self._require_quota(tx, "keys", key.owner_id)
         values = {
             "name": storable(key.name),
@@ -80,17 +80,17 @@ class KeyStore(StoreSection):
 
     @read_transaction
     def key(self, tx: Transaction, key_id: int) -> StoredKey:
-        """The one of that id; NotFound."""
+        """Return the key with that id; NotFound."""
         return _find(tx, key_id)
 
     @read_transaction
     def keys_of_public(self, tx: Transaction, public: bytes) -> list[StoredKey]:
-        """Those whose SubjectPublicKeyInfo has that SHA-256, the oldest first."""
+        """Return the keys whose SubjectPublicKeyInfo has that SHA-256, oldest first."""
         return [_record(row) for row in tx.rows(_of_public, {"b_key": public})]
 
     @read_transaction
     def keys(self, tx: Transaction, query: ListQuery) -> Page[StoredKey]:
-        """Filter ``type``: RSA, EC, Ed25519 or PQC."""
+        """List keys; filter ``type``: RSA, EC, Ed25519 or PQC."""
         checked(query, ("type",))
         conditions = any_contains(query, _k.name, _k.key_type)
         if query.owner_id is not None:
@@ -103,14 +103,14 @@ class KeyStore(StoreSection):
 
     @read_transaction
     def key_use(self, tx: Transaction, key_id: int) -> KeyUse:
-        """What uses it; NotFound."""
+        """Return the numbers of objects that use a key; NotFound."""
         return _use(tx, key_id)
 
     @write_transaction
     def delete_key(
         self, tx: Transaction, key_id: int, decide: Callable[[StoredKey, KeyUse], Event], now: datetime
     ) -> None:
-        """Remove it; what was made with it stays.  NotFound, and what *decide* raises."""
+        """Delete a key, but not the objects that use it; NotFound, and the errors of *decide*."""
         event = decide(_find(tx, key_id), _use(tx, key_id))
         tx.write(_delete, {"b_id": key_id})
         write_event(tx, event, now)

@@ -1,7 +1,7 @@
-"""Pages of lists: keyset pagination, which costs the same on the first page and on the ten-thousandth.
+"""Keyset pagination, at the same cost for the first page and the ten-thousandth.
 
-A cursor holds the last row's sort value and id, and so stays right while rows come and go.  It is opaque to clients
-but no secret: whatever it says, it only chooses where a list that the caller may see goes on.
+A cursor has the last row's sort value and id, so it stays valid while rows are added and removed.  It is opaque to
+clients but not secret: it only selects a position in a list that the caller may see.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from pikachu.storage.database import Row, Transaction
 
 T = TypeVar("T")
 
-#: Lists are counted exactly up to here.
+#: Maximum exact count of a list.
 COUNTED: Final = 10_000
 _GREATEST: Final = "\U0010ffff"
 
 
 def encode_cursor(sort: str, value: object, row_id: int, *, back: bool = False) -> str:
-    """The cursor that goes on (or *back*) from the row with that sort value and id."""
+    """Encode the cursor for the page after the row with that sort value and id (*back*: before it)."""
     text = json.dumps([sort, value, row_id, int(back)], separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str, sort: str, kind: type[object]) -> tuple[Any, int, bool]:
-    """(sort value, id, whether it goes back).
+    """Decode a cursor into (sort value, id, whether it goes back).
 
-    :param kind: the type of the column that the list is sorted by.
-    :raises MalformedRequest: when it is no cursor of a list in this order.
+    :param kind: the Python type of the sort column.
+    :raises MalformedRequest: when it is not a cursor of a list in this order.
     """
     try:
         text = base64.b64decode(cursor.encode() + b"=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        made_for, value, row_id, back = json.loads(text if len(text) < 4096 else "")
+        cursor_sort, value, row_id, back = json.loads(text if len(text) < 4096 else "")
     except (ValueError, TypeError, RecursionError, binascii.Error):
         raise MalformedRequest("this cursor is not one that this list gave") from None
-    good = (
-        made_for == sort
+    is_valid = (
+        cursor_sort == sort
         and type(value) is kind
         and type(row_id) is int
         and 0 <= row_id < 2**63
@@ -53,7 +53,7 @@ def decode_cursor(cursor: str, sort: str, kind: type[object]) -> tuple[Any, int,
         and back in {0, 1}
         and (-(2**63) <= value < 2**63 if isinstance(value, int) else _clean(str(value)))
     )
-    if not good:
+    if not is_valid:
         raise MalformedRequest("this cursor is not one that this list gave")
     return value, row_id, bool(back)
 
@@ -67,10 +67,10 @@ def _clean(text: str) -> bool:
 
 
 def checked(query: ListQuery, filters: Sequence[str]) -> ListQuery:
-    """*query*, if it can be answered.
+    """Validate the limit, filters and text of a query, and return it.
 
-    :param filters: the names that the list can be filtered by.
-    :raises MalformedRequest: when it can't.
+    :param filters: the names of the list's filters.
+    :raises MalformedRequest: when it is not valid.
     """
     if not 1 <= query.limit <= 1000:
         raise MalformedRequest("limit is a number from 1 to 1000")
@@ -85,9 +85,9 @@ def checked(query: ListQuery, filters: Sequence[str]) -> ListQuery:
 
 
 def one_of(query: ListQuery, name: str, values: Sequence[str]) -> str | None:
-    """The value of the filter *name*.
+    """Return the value of the filter *name*, or None without one.
 
-    :raises MalformedRequest: when it is none of *values*.
+    :raises MalformedRequest: when it is not one of *values*.
     """
     value = query.filters.get(name)
     if value is not None and value not in values:
@@ -96,27 +96,27 @@ def one_of(query: ListQuery, name: str, values: Sequence[str]) -> str | None:
 
 
 def begins_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
-    """Column values that begin with *prefix*, by the column's index (it must compare by code point)."""
+    """Return the condition that *column* begins with *prefix*; uses its index, which must compare by code point."""
     return and_(column >= prefix, column < prefix + _GREATEST)
 
 
 def contains(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Column values that hold *text* somewhere, whatever the case of (at least ASCII) letters."""
+    """Return the condition that *column* contains *text*, ignoring the case of (at least ASCII) letters."""
     pattern = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return func.lower(column).like(literal(f"%{pattern}%", String), escape="\\")
 
 
 def any_contains(query: ListQuery, *columns: ColumnElement[str]) -> list[ColumnElement[bool]]:
-    """The condition that *q* stands in one of *columns*: for tables that stay small."""
+    """Return the condition that one of *columns* contains *q*, for small tables."""
     text = (query.q or "").strip()
     return [or_(*(contains(column, text) for column in columns))] if text else []
 
 
 @dataclass(frozen=True, slots=True)
 class ListSource(Generic[T]):
-    """The rows of a list and how they are read.
+    """The columns, sort fields and row reader of a list.
 
-    :param columns: columns of one table, its id first.
+    :param columns: the columns of one table, its id first.
     :param sorts: field name → column to sort by, never NULL; a field that increases with the id has the id's column.
     :param build: returns the object of a row.
     """
@@ -148,7 +148,7 @@ def page(
     column = sorts.get(query.sort.removeprefix("-"))
     if column is None:
         raise MalformedRequest(f"this list can't be sorted by that; use {', '.join(sorts)}", sort=query.sort)
-    position = next((index for index, one in enumerate(columns) if one is column), None)
+    position = next((index for index, candidate in enumerate(columns) if candidate is column), None)
     statement: Select[Any] = select(identity)
     descending = query.sort.startswith("-")
     back = False
@@ -159,16 +159,16 @@ def page(
         if column is identity:
             statement = statement.where(identity < row_id if descending else identity > row_id)
         else:
-            here, there = tuple_(column, identity), tuple_(literal(value, column.type), literal(row_id, identity.type))
-            statement = statement.where(here < there if descending else here > there)
+            row, last = tuple_(column, identity), tuple_(literal(value, column.type), literal(row_id, identity.type))
+            statement = statement.where(row < last if descending else row > last)
     keys = [identity] if column is identity else [column, identity]
-    order = [one.desc() if descending else one.asc() for one in keys]
+    order = [key.desc() if descending else key.asc() for key in keys]
     statement = statement.order_by(*order)
     if narrow is not None:
         statement = narrow(statement)
-    # First the ids: what decides on them stands in an index more often than the whole row does.
-    found = select(*columns) if position is not None else select(*columns, column)
-    rows = tx.query(found.where(identity.in_(statement.limit(query.limit + 1))).order_by(*order))
+    # Select the ids first: an index often covers the conditions, but not the whole row.
+    full_rows = select(*columns) if position is not None else select(*columns, column)
+    rows = tx.query(full_rows.where(identity.in_(statement.limit(query.limit + 1))).order_by(*order))
     more = len(rows) > query.limit
     rows = rows[: query.limit]
     if back:
@@ -178,7 +178,7 @@ def page(
     def cursor(row: Row, *, back: bool) -> str:
         return encode_cursor(query.sort, row[index], row[0], back=back)
 
-    # Going back, the page that we came from follows; going on, the one that we came from precedes.
+    # The page that the cursor came from follows when going back, and precedes otherwise.
     following = bool(rows) and (True if back else more)
     preceding = bool(rows) and (more if back else query.cursor is not None)
     total = None
@@ -196,5 +196,5 @@ def page(
 
 
 def table_columns(table: Table) -> list[KeyedColumnElement[Any]]:
-    """Its columns, in order."""
+    """Return the columns of a table, in order."""
     return list(table.columns)

@@ -1,7 +1,7 @@
-"""The schema's version: what a database is, and how it becomes one of this version.
+"""The version of the schema, and migration to the version of this program.
 
-Versions stand in the table ``pikachu_schema``.  A start with a database of this version looks at that table only:
-Alembic is not even imported.
+The table ``pikachu_schema`` has the version.  A start with a current database reads that table only and does not
+import Alembic.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pikachu.storage.database import Database, Transaction, in_memory, parse_url
 from pikachu.storage.lock import lock_database
 from pikachu.storage.schema import audit_head, metadata
 
-#: Every version there has been; the last is the one that this program works with.
+#: All versions of the schema; the last one is this program's.
 VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006")
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
@@ -31,7 +31,7 @@ _FULL_TEXT: Final = (
 
 
 class SchemaState(Enum):
-    """What a database is to this program."""
+    """The state of a database relative to this program."""
 
     EMPTY = "empty"
     OLDER = "older"
@@ -39,14 +39,14 @@ class SchemaState(Enum):
 
 
 def describe(url: URL) -> str:
-    """How a message names the database: the file, or the URL without its password."""
+    """Return the database's name for messages: the file, or the URL without its password."""
     if url.get_backend_name() == "sqlite":
         return f"[PATHS] db_path: {url.database or ':memory:'}"
     return f"[DATABASE] url: {url.render_as_string(hide_password=True)}"
 
 
 def schema_state(url: str) -> SchemaState:
-    """What the database is; it is not changed.
+    """Return the state of a database without changing it.
 
     :raises ConfigError: when it can't be opened, is not Pikachu's, or belongs to a newer Pikachu.
     """
@@ -66,7 +66,7 @@ def _state(database: Database) -> SchemaState:
         with database.reader.connect() as connection:
             tables = set(inspect(connection).get_table_names())
             if VERSION_TABLE not in tables:
-                # SQLite's own tables are not listed.
+                # This excludes SQLite's internal tables.
                 if tables:
                     raise ConfigError(f"{name} is a database of something else; name another one")
                 return SchemaState.EMPTY
@@ -83,9 +83,9 @@ def _state(database: Database) -> SchemaState:
 
 
 def migrate(url: str) -> SchemaState:
-    """Make the database one of this version; what it was before.
+    """Create or migrate the schema and return its previous state.
 
-    :raises ConfigError: as :func:`schema_state` does.
+    :raises ConfigError: like :func:`schema_state`.
     """
     parsed = parse_url(url)
     state = schema_state(url)
@@ -104,10 +104,10 @@ def migrate(url: str) -> SchemaState:
 
 
 def migrate_unserved(url: str) -> SchemaState:
-    """Do what :func:`migrate` does, unless a server works with an older SQLite database: one of the former version
-    would go on writing what the migration has just mended.
+    """Migrate like :func:`migrate`, but refuse an older SQLite database that is in use by a server, since a server of
+    the previous version would continue to write the old form.
 
-    :raises ConfigError: when one does, and as :func:`schema_state` does.
+    :raises ConfigError: when a server uses it, and like :func:`schema_state`.
     """
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite" or schema_state(url) is not SchemaState.OLDER:
@@ -129,7 +129,7 @@ def _upgrade(connection: Connection) -> None:
 
 
 def create(database: Database) -> None:
-    """Make the tables of this version in a database that lives in memory."""
+    """Create the tables of this version in an in-memory database."""
 
     def work(transaction: Transaction) -> None:
         connection = transaction.connection
@@ -142,16 +142,16 @@ def create(database: Database) -> None:
 
 
 def has_trigrams(connection: Connection) -> bool:
-    """Whether this SQLite can index parts of words: FTS5, since 3.34."""
+    """Return whether this SQLite has FTS5 with the trigram tokenizer (3.34)."""
     options = connection.exec_driver_sql("SELECT sqlite_compileoption_used('ENABLE_FTS5')").scalar()
     version = connection.exec_driver_sql("SELECT sqlite_version()").scalar()
     return bool(options) and tuple(int(part) for part in str(version).split(".")) >= (3, 34)
 
 
 def find_search(database: Database) -> None:
-    """Learn whether subjects are indexed for search by any part of them.
+    """Set whether subjects have a substring index.
 
-    :raises ConfigError: when they are, but this Python's SQLite can't keep the index.
+    :raises ConfigError: when they have one that this Python's SQLite can't update.
     """
     with database.reader.connect() as connection:
         if database.url.get_backend_name() == "postgresql":
@@ -175,7 +175,7 @@ def _is_missing(url: URL) -> bool:
 
 
 def _make_file(url: URL) -> None:
-    """An empty file that only we can read: it will hold sealed keys."""
+    """Create an empty file with mode 0600, since it will contain sealed keys."""
     path = Path(str(url.database))
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -184,4 +184,4 @@ def _make_file(url: URL) -> None:
 
 
 def _nothing(_: Transaction) -> None:
-    """Migrations write what they write."""
+    """Collect no events or index rows: migrations write them directly."""

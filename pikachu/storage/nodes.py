@@ -1,8 +1,8 @@
-"""Nodes: the servers that work with this database, and which of them live (HA-1).
+"""Nodes: the servers that use this database, and their liveness (HA-1).
 
-A node lives as long as something that its end releases is held.  In PostgreSQL that is an advisory lock of a session
-of its own, which ends with the process, however that ends.  A SQLite database has one server, which holds the lock of
-the file: no other node lives.
+A node is alive while it holds a lock that its end releases.  In PostgreSQL this is an advisory lock of a separate
+session, which ends with the process in any case.  A SQLite database has one server, which holds the lock of the file,
+so no other node is alive.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, sel
 from pikachu.core.errors import StoreUnavailable
 from pikachu.core.model.requests import RequestRecord
 from pikachu.core.node_interfaces import NODE_PREFIX, Node
+from pikachu.storage.base import StoreSection, insert_into, moment, read_transaction, storable
 from pikachu.storage.database import Database, Transaction
-from pikachu.storage.part import StoreSection, insert_into, moment, read_transaction, storable
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, request_record
 from pikachu.storage.schema import nodes, requests
 
 _FORGOTTEN_AFTER: Final = timedelta(days=30)
-# The first of the two numbers of an advisory lock; the second one is the node's id.
+# The first number of the advisory locks; the second one is the node's id.
 _LOCK_CLASS: Final = 0x504E4F44
 _n: Final = nodes.c
 _r: Final = requests.c
@@ -39,9 +39,9 @@ _lock: Final = text("SELECT pg_try_advisory_lock(:class, :id)").bindparams(**{"c
 
 
 class NodeLock:
-    """What shows that a node lives; see the module.  Its methods block, and are called by one thread at a time.
+    """The lock that shows that a node is alive.  Its methods block; one thread at a time calls them.
 
-    :ivar node_id: of the node that lives here.
+    :ivar node_id: the id of this process's node.
     """
 
     def __init__(self, database: Database) -> None:
@@ -50,7 +50,7 @@ class NodeLock:
         self.node_id: int | None = None
 
     def hold(self, node_id: int) -> None:
-        """Take the lock, or again where its session was lost.
+        """Take the lock, again if its session was lost.
 
         :raises StoreUnavailable: when the database does not answer, or a lost session still has the lock.
         """
@@ -62,8 +62,8 @@ class NodeLock:
         if self._session is None:
             session = self._database.open_session()
             with self._database.translated():
-                is_held = session.execute(_lock, {"id": node_id}).scalar()
-            if not is_held:
+                is_locked = session.execute(_lock, {"id": node_id}).scalar()
+            if not is_locked:
                 session.close()
                 raise StoreUnavailable("the database does not know yet that an earlier session has ended")
             self._session = session
@@ -79,14 +79,14 @@ class NodeLock:
         return True
 
     def release(self) -> None:
-        """End the session."""
+        """Release the lock by closing its session."""
         if self._session is not None:
             self._session.close()
             self._session = None
 
 
 def _live_processes(tx: Transaction, held: int | None) -> list[str] | None:
-    """Return the processes of the nodes that live; ``None`` where only a server knows that, and this is none."""
+    """Return the processes of live nodes; None if only a server knows them and this process is not one."""
     if tx.dialect == "postgresql":
         return [f"{NODE_PREFIX}{row[0]}" for row in tx.query(_locked)]
     return None if held is None else [f"{NODE_PREFIX}{held}"]
@@ -106,15 +106,15 @@ class NodeStore(StoreSection):
     _node_lock: NodeLock
 
     def register_node(self, name: str, now: datetime) -> Node:
-        """A new node; blocks.  Raises StoreUnavailable."""
+        """Register a new node; blocks.  Raises StoreUnavailable."""
         return self._database.write(lambda tx: _register(tx, name, now))[0]
 
     def hold_node(self, node: Node) -> None:
-        """Let others see that the node lives; blocks.  Raises StoreUnavailable."""
+        """Take the node's lock; blocks.  Raises StoreUnavailable."""
         self._node_lock.hold(node.id)
 
     def keep_node(self, node: Node, now: datetime) -> Deferred[None]:
-        """Take the lock again where it was lost, and note that the node was seen."""
+        """Take the lock again if it was lost, and record the time."""
 
         def hold(_: Transaction) -> None:
             self._node_lock.hold(node.id)
@@ -127,21 +127,21 @@ class NodeStore(StoreSection):
 
     @read_transaction
     def nodes(self, tx: Transaction) -> list[Node]:
-        """All that were seen lately."""
+        """Return the nodes of the last 30 days."""
         return [Node(row[0], row[1], moment(row[2]), moment(row[3])) for row in tx.rows(_all)]
 
     @read_transaction
     def is_process_alive(self, tx: Transaction, process: str) -> bool | None:
-        """Whether it is a node that lives; ``None``: unknown."""
+        """Return whether a process is a live node, or None if unknown."""
         live = _live_processes(tx, self._node_lock.node_id)
         return None if live is None or not process.startswith(NODE_PREFIX) else process in live
 
     @read_transaction
     def orphans(self, tx: Transaction, process: str | None, before: datetime) -> list[RequestRecord]:
-        """Intents without a certificate of processes that will not complete them."""
+        """Return intents without a certificate whose processes will not complete them."""
         live = _live_processes(tx, self._node_lock.node_id)
         is_node = _r.process.startswith(NODE_PREFIX)
-        # Decides about processes of which it can't be known whether they live.
+        # Used for processes whose liveness is unknown.
         is_old = func.coalesce(_r.decided_at, _r.created_at) < int(before.timestamp())
         lost = [and_(not_(is_node), is_old), and_(is_node, is_old if live is None else _r.process.not_in(live))]
         if process is not None and not process.startswith(NODE_PREFIX):

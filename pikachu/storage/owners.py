@@ -1,4 +1,4 @@
-"""What an owner holds that is valid, and the orders to revoke it."""
+"""An owner's valid certificates, and the orders to revoke them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from sqlalchemy import bindparam, delete, literal_column, select
 
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.objects import OwnerRevocation
+from pikachu.storage.base import StoreSection, insert_into, read_transaction, row_id, write_transaction
 from pikachu.storage.database import Transaction
-from pikachu.storage.part import StoreSection, insert_into, read_transaction, row_id, write_transaction
 from pikachu.storage.schema import certificates, owner_revocations, requests
 
 _o: Final = owner_revocations.c
@@ -38,7 +38,7 @@ _intents: Final = select(requests.c.serial).where(
 
 
 def order_revocation(tx: Transaction, order: OwnerRevocation) -> None:
-    """Record that all that an owner holds is to be revoked; a later order replaces an earlier one."""
+    """Store an order to revoke an owner's certificates; it replaces an earlier order."""
     tx.write(_delete, {"b_id": order.account_id})
     values = {
         "account_id": order.account_id,
@@ -50,7 +50,7 @@ def order_revocation(tx: Transaction, order: OwnerRevocation) -> None:
 
 
 def is_revocation_ordered(tx: Transaction, account_id: int) -> bool:
-    """Return whether an order for that owner is not carried out yet."""
+    """Return whether an order for that owner is pending."""
     return tx.row(_order, {"b_id": account_id}) is not None
 
 
@@ -59,23 +59,23 @@ class OwnerStore(StoreSection):
 
     @read_transaction
     def owner_revocations(self, tx: Transaction) -> list[OwnerRevocation]:
-        """The orders that are not carried out yet."""
+        """Return the pending orders."""
         return [OwnerRevocation(row[0], RevocationReason(row[1]), row[2], row[3]) for row in tx.rows(_orders)]
 
     @read_transaction
     def valid_serials(
         self, tx: Transaction, owner_id: int, now: datetime, after: int, limit: int
     ) -> list[tuple[int, int]]:
-        """(id, serial) of valid certificates with ids above *after*, ascending."""
+        """Return (id, serial) of an owner's valid certificates with ids above *after*, ascending."""
         values = {"b_owner": row_id(owner_id), "b_after": after, "b_now": int(now.timestamp()), "b_limit": limit}
         return [(row[0], int(row[1], 16)) for row in tx.rows(_valid, values)]
 
     @read_transaction
     def intended_serials(self, tx: Transaction, owner_id: int) -> list[int]:
-        """The serials that are being signed."""
+        """Return the serial numbers that are being signed for an owner."""
         return [int(row[0], 16) for row in tx.rows(_intents, {"b_owner": row_id(owner_id)})]
 
     @write_transaction
     def end_owner_revocation(self, tx: Transaction, account_id: int) -> None:
-        """The order was carried out."""
+        """Delete a completed order."""
         tx.write(_delete, {"b_id": account_id})

@@ -1,4 +1,4 @@
-"""Enrollment policies other than the default one, which lives in files."""
+"""Enrollment policies, except the default policy, which is in files."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import (
+from pikachu.storage.base import (
     StoreSection,
     moment,
     read_transaction,
@@ -27,6 +25,8 @@ from pikachu.storage.part import (
     to_json,
     write_transaction,
 )
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
 from pikachu.storage.schema import policies
 
 _p: Final = policies.c
@@ -73,7 +73,7 @@ def _record(row: Row) -> Policy:
 
 
 def _values(policy: Policy, created_at: datetime, event: Event, now: datetime) -> dict[str, object]:
-    """Return the row of what *policy* becomes by the change that *event* records."""
+    """Return the row of *policy* after the change that *event* records."""
     return {
         "name": storable(policy.name),
         "days": policy.days,
@@ -93,9 +93,9 @@ def _values(policy: Policy, created_at: datetime, event: Event, now: datetime) -
 
 
 def find_policy(tx: Transaction, policy_id: int) -> Policy:
-    """The policy of that id.
+    """Return the policy with that id.
 
-    :raises NotFound: when there is none.
+    :raises NotFound: when it does not exist.
     """
     row = tx.row(_by_id, {"b_id": row_id(policy_id)})
     if row is None:
@@ -116,7 +116,7 @@ def _policy_for(tx: Transaction, protocol: Method, owner_id: int | None) -> Poli
 
 
 def _refuse_conflict(tx: Transaction, policy: Policy) -> None:
-    """Names are unique, and one policy of an owner, or of the system, is used for each protocol."""
+    """Raise Conflict if the name is taken or another policy of the owner is used for the same protocol."""
     same = _named(tx, policy.name)
     if same is not None and same.id != policy.id:
         raise Conflict(f"there is a policy named {policy.name} already")
@@ -133,22 +133,22 @@ class PolicyStore(StoreSection):
 
     @read_transaction
     def policy(self, tx: Transaction, policy_id: int) -> Policy:
-        """The policy of that id; NotFound."""
+        """Return the policy with that id; NotFound."""
         return find_policy(tx, policy_id)
 
     @read_transaction
     def policy_by_name(self, tx: Transaction, name: str) -> Policy | None:
-        """The policy of exactly that name."""
+        """Return the policy with exactly that name."""
         return _named(tx, name)
 
     @read_transaction
     def policy_for(self, tx: Transaction, protocol: Method, owner_id: int | None) -> Policy | None:
-        """The one flagged for EST or SCEP: the owner's own, or with ``None`` the system's."""
+        """Return the policy flagged for EST or SCEP: the owner's, or the system's for None."""
         return _policy_for(tx, protocol, owner_id)
 
     @read_transaction
     def policies(self, tx: Transaction, query: ListQuery) -> Page[Policy]:
-        """With *owner_id*: that owner's and the system ones; filter ``system``."""
+        """List policies; *owner_id* selects that owner's and the system's; filter ``system``."""
         checked(query, ("system",))
         conditions = any_contains(query, _p.name, _p.extensions)
         if query.owner_id is not None:
@@ -161,7 +161,7 @@ class PolicyStore(StoreSection):
 
     @write_transaction
     def add_policy(self, tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
-        """Keep a new one, whatever its id and version say; Conflict, QuotaExceeded."""
+        """Create a policy, ignoring its id and version; Conflict, QuotaExceeded."""
         self._require_quota(tx, "policies", policy.owner_id)
         policy = replace(policy, id=0, version=0)
         _refuse_conflict(tx, policy)
@@ -171,7 +171,7 @@ class PolicyStore(StoreSection):
 
     @write_transaction
     def update_policy(self, tx: Transaction, policy: Policy, event: Event, now: datetime) -> Policy:
-        """Change the one of that id and version; NotFound, Conflict, EditConflict, QuotaExceeded."""
+        """Update the policy with that id and version; NotFound, Conflict, EditConflict, QuotaExceeded."""
         old = find_policy(tx, policy.id)
         _refuse_conflict(tx, policy)
         if policy.owner_id != old.owner_id:
@@ -185,7 +185,7 @@ class PolicyStore(StoreSection):
 
     @write_transaction
     def delete_policy(self, tx: Transaction, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> None:
-        """Remove it; NotFound, and what *decide* raises."""
+        """Delete a policy; NotFound, and the errors of *decide*."""
         event = decide(find_policy(tx, policy_id))
         tx.write(_delete, {"b_id": policy_id})
         write_event(tx, event, now)

@@ -1,4 +1,4 @@
-"""Quotas: how many objects of each kind an account may own, counted in the transaction that adds one more."""
+"""Quotas: the maximum number of objects per account and kind, enforced in the transaction that adds one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sqlalchemy import bindparam, func, select
 from pikachu.core.errors import QuotaExceeded
 from pikachu.core.model.objects import Quotas
 from pikachu.core.model.people import Role
+from pikachu.storage.base import row_id
 from pikachu.storage.database import Transaction
-from pikachu.storage.part import row_id
 from pikachu.storage.schema import accounts, challenges, csrs, keys, policies, templates, tokens
 
-#: Field of ``Quotas`` → how a person calls the objects.
+#: Field of ``Quotas`` → the name of the objects in messages.
 _NAMES: Final = MappingProxyType(
     {
         "keys": "keys",
@@ -33,7 +33,7 @@ _counts: Final = MappingProxyType(
         "csrs": select(func.count()).where(csrs.c.owner_id == bindparam("b_owner")),
         "templates": select(func.count()).where(templates.c.owner_id == bindparam("b_owner")),
         "tokens": select(func.count()).where(tokens.c.account_id == bindparam("b_owner")),
-        # Used ones are the history of certificates, and nothing that could still be used.
+        # Used challenge passwords are kept as history only.
         "challenge_passwords": select(func.count()).where(
             challenges.c.owner_id == bindparam("b_owner"), challenges.c.consumed_at.is_(None)
         ),
@@ -49,7 +49,7 @@ def require_quota(tx: Transaction, quotas: Quotas, kind: str, owner_id: int | No
     Objects without an owner and those of administrators are not counted.
 
     :param kind: the field of *quotas*.
-    :raises QuotaExceeded: when it has as many as are allowed.
+    :raises QuotaExceeded: when the account has reached its limit.
     """
     limit: int = getattr(quotas, kind)
     if owner_id is None or not limit:

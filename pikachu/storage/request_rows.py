@@ -1,4 +1,4 @@
-"""Stored requests as rows: how one is read, and the lists of them."""
+"""Rows of stored requests, and lists of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, func, or_, select, text
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.requests import RequestRecord, RequestState
+from pikachu.storage.base import maybe_moment, moment
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page
-from pikachu.storage.part import maybe_moment, moment
 from pikachu.storage.schema import requests
 
 _r: Final = requests.c
@@ -41,7 +41,7 @@ REQUEST_COLUMNS: Final = [
     _r.label,
     _r.csr_id,
 ]
-# Free text is looked for in this many of the newest requests, and in all that were not issued.
+# Free text is searched in this many of the newest requests, and in all requests without a certificate.
 _RECENT: Final = 2000
 UNISSUED: Final = text("state <> 'issued'")
 _personal: Final = text("(decided_by IS NOT NULL OR state = 'pending')")
@@ -90,7 +90,7 @@ def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
     if state is not None:
         conditions.append(_r.state == state)
         if state != RequestState.ISSUED:
-            conditions.append(UNISSUED)  # type: ignore[arg-type]  # the very words of the partial index
+            conditions.append(UNISSUED)  # type: ignore[arg-type]  # the text of the partial index's condition
     method = one_of(query, "method", list(Method))
     if method is not None:
         conditions.append(_r.method == method)

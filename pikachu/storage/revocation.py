@@ -1,4 +1,4 @@
-"""Revoking, releasing and deleting; issuers, their CRLs and the keys of their services."""
+"""Revocation, release and deletion; issuers, their CRLs and service credentials."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
+from pikachu.storage.base import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.storage.schema import (
     certificates,
     crl_entries,
@@ -33,13 +33,13 @@ from pikachu.storage.schema import (
 )
 from pikachu.x509.crl import crl_entry
 
-# CRL numbers of the past that are remembered.
+# Number of recorded CRLs per issuer.
 _REMEMBERED: Final = 1000
-# Entries that one transaction lists again.
+# Maximum number of entries that one transaction relists.
 _RELISTED: Final = 500
-# More than fits into a page that is there.
+# More than fits into the free space of an existing page.
 _PROBE_BYTES: Final = 16384
-# Above every change id.
+# Greater than every change id.
 _ALL: Final = (1 << 63) - 1
 
 _set_certificate: Final = (
@@ -67,7 +67,7 @@ _unlist_ended: Final = delete(crl_entries).where(
     crl_entries.c.not_after < bindparam("b_end"),
     crl_entries.c.change_id <= bindparam("b_listed"),
 )
-# Revoked certificates, and revoked serials of intents, that a CRL must list and that have no entry.
+# Revoked certificates and serial numbers of intents that have no CRL entry but need one.
 _unlisted: Final = union_all(
     *(
         select(table.c.serial, table.c.revoked_at, reason, table.c.not_after).where(
@@ -118,7 +118,7 @@ _delete_credential: Final = delete(service_credentials).where(service_credential
 
 
 def _record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
-    """Log a change of status; take the entry that CRLs had for it away."""
+    """Log a status change and delete the certificate's CRL entry."""
     listed = tx.row(_listed, {"b_serial": serial})
     replaces = 0 if listed is None else listed[0]
     change = tx.insert(_insert_change, {"issuer_id": issuer_id, "serial": serial, "replaces": replaces})
@@ -129,7 +129,7 @@ def _record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
 
 
 def _revocable(tx: Transaction, serial: int) -> CertificateRecord:
-    """The certificate of that serial, or the intent of one that nobody knows of."""
+    """Return the certificate with that serial number, or its intent without a certificate."""
     try:
         return find_serial(tx, serial, deleted=True)
     except UnknownSerial:
@@ -152,7 +152,7 @@ def _set_status(
 
 
 def _about(event: Event, record: CertificateRecord) -> Event:
-    """Return *event* with the certificate's owner and subject: a device's events are found by its name."""
+    """Return *event* with the certificate's owner and subject, so that a search for a device finds it."""
     return replace(event, owner_id=record.owner_id, details={**event.details, "subject": record.subject})
 
 
@@ -187,7 +187,7 @@ def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -
 
 
 def prove_writable(tx: Transaction) -> None:
-    """Write a row that takes some pages, and take it away again: nobody ever sees it."""
+    """Insert a row of several pages and delete it in the same transaction."""
     values = {
         "key_identifier": b"",
         "purpose": "probe",
@@ -205,10 +205,10 @@ class RevocationStore(StoreSection):
     def revoke(
         self, tx: Transaction, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
     ) -> tuple[CertificateRecord, bool]:
-        """(record, whether anything changed); UnknownSerial.  The event is its owner's."""
+        """Revoke a certificate; return (record, whether anything changed).  UnknownSerial."""
         record = _revocable(tx, serial)
         if record.deleted_at is not None and record.revoked_at is None:
-            # Deleted without having been revoked: nobody knows of it any more (OCSP says unknown).
+            # Deleted and not revoked; OCSP answers unknown for it.
             raise UnknownSerial("no certificate has this serial")
         hold = RevocationReason.CERTIFICATE_HOLD
         if record.revoked_at is not None and (record.reason is not hold or reason is hold):
@@ -230,7 +230,7 @@ class RevocationStore(StoreSection):
 
     @write_transaction
     def release(self, tx: Transaction, serial: int, event: Event, now: datetime) -> CertificateRecord:
-        """End a hold; UnknownSerial, Conflict.  The event is the certificate's owner's."""
+        """Release a certificate from hold; UnknownSerial, Conflict."""
         record = find_serial(tx, serial, deleted=True)
         if record.revoked_at is None and record.deleted_at is not None:
             raise UnknownSerial("no certificate has this serial")
@@ -243,22 +243,22 @@ class RevocationStore(StoreSection):
 
     @write_transaction
     def delete_certificate(self, tx: Transaction, certificate_id: int, event: Event, now: datetime) -> None:
-        """Hide it from lists; NotFound.  A revoked one stays revoked."""
+        """Hide a certificate from lists; it stays revoked if it was.  NotFound."""
         record = find_certificate(tx, certificate_id)
         tx.write(_delete, {"b_id": record.id, "at": int(now.timestamp())})
-        # OCSP answers that said good must be forgotten.
+        # A status change invalidates cached OCSP answers with status good.
         if record.revoked_at is None:
             _record_change(tx, record.issuer_id, format_serial(record.serial))
         write_event(tx, _about(event, record), now)
 
     @write_transaction
     def next_crl_number(self, tx: Transaction, issuer_id: int, above: int) -> int:
-        """A number above *above* and every one given before."""
+        """Return a CRL number greater than *above* and all previous ones."""
         return tx.insert(_next_number, {"b_id": issuer_id, "above": above})
 
     @write_transaction
     def record_crl(self, tx: Transaction, record: CRLRecord) -> None:
-        """Remember a CRL that is published."""
+        """Record a published CRL."""
         values = (
             record.issuer_id,
             record.number,
@@ -272,15 +272,15 @@ class RevocationStore(StoreSection):
 
     @write_transaction
     def drop_listed_expired(self, tx: Transaction, issuer_id: int, ended_before: datetime, listed: int = _ALL) -> int:
-        """Take certificates that ended before that, and were listed by change *listed*, from the CRL; how many.
-        Read its entries from 0 after it.
+        """Delete the CRL entries, up to change *listed*, of certificates that expired before *ended_before*; return
+        their number.  Entries must be read from 0 afterwards.
         """
         end = int(ended_before.timestamp())
         return tx.write(_unlist_ended, {"b_issuer": issuer_id, "b_end": end, "b_listed": listed})
 
     @write_transaction
     def relist_unexpired(self, tx: Transaction, issuer_id: int, now: datetime) -> int:
-        """List some of the revoked certificates again that CRLs don't list although they end after *now*; how many."""
+        """Restore some missing CRL entries of unexpired revoked certificates; return their number."""
         rows = tx.rows(_unlisted, {"b_issuer": issuer_id, "b_now": int(now.timestamp())})
         for serial, revoked_at, reason, not_after in rows:
             entry = {
@@ -295,20 +295,20 @@ class RevocationStore(StoreSection):
 
     @read_transaction
     def service_credential(self, tx: Transaction, key_identifier: bytes, purpose: str) -> tuple[bytes, bytes] | None:
-        """(certificate DER, sealed key) of the newest."""
-        found = _service_credentials(tx, key_identifier, purpose)
-        return found[0] if found else None
+        """Return (certificate DER, sealed key) of the newest credential, or None."""
+        credentials = _service_credentials(tx, key_identifier, purpose)
+        return credentials[0] if credentials else None
 
     @read_transaction
     def service_credentials(self, tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
-        """All, newest first."""
+        """Return all credentials of an issuer key and purpose, newest first."""
         return _service_credentials(tx, key_identifier, purpose)
 
     @write_transaction
     def put_service_credential(
         self, tx: Transaction, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
     ) -> None:
-        """Keep one more."""
+        """Store a credential."""
         values = {
             "key_identifier": key_identifier,
             "purpose": purpose,

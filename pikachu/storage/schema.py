@@ -1,11 +1,11 @@
 """The tables.
 
-Times are integers (seconds since 1970, UTC), serials lower-case hex text, DER and digests bytes, truth 0 or 1: every
-value goes to both databases as it is, without conversion.  Text that is sorted or searched by its beginning is
-compared by code point in both databases (SQLite's ``BINARY``, PostgreSQL's ``C``).
+Times are integers (seconds since 1970, UTC), serial numbers lower-case hex text, DER and digests bytes, booleans 0 or
+1, so that no value needs conversion in either database.  Text for sorting and prefix search is compared by code point
+in both (SQLite's ``BINARY``, PostgreSQL's ``C``).
 
-The indexes of ``certificates`` and ``requests`` are part of what an enrollment costs: each one has a list or a lookup
-that needs it.
+Each index of ``certificates`` and ``requests`` adds to the cost of an enrollment, so each one serves a list or a
+lookup.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sqlalchemy import (
 
 metadata: Final = MetaData()
 
-# SQLite gives its row id to INTEGER primary keys only.
+# SQLite uses its row id for INTEGER primary keys only.
 _Id: Final = BigInteger().with_variant(Integer, "sqlite")
 _Key: Final = Text().with_variant(Text(collation="C"), "postgresql")
 _Flag: Final = SmallInteger
@@ -58,7 +58,7 @@ certificates: Final = Table(
     Column("issuer_id", _Id, ForeignKey("issuers.id"), nullable=False),
     Column("subject", Text, nullable=False),
     Column("common_name", Text, nullable=False),
-    # The common name without case: what lists sort by and search by its beginning.
+    # The case-folded common name, for sorting and prefix search.
     Column("name_key", _Key, nullable=False),
     Column("key_type", Text, nullable=False),
     Column("key_id", LargeBinary, nullable=False),
@@ -71,12 +71,12 @@ certificates: Final = Table(
     Column("revoked_at", BigInteger),
     Column("reason", SmallInteger),
     Column("deleted_at", BigInteger),
-    # Last: what precedes it can be read without the pages that a long value spills to.
+    # Last, so that the other columns are read without its overflow pages.
     Column("der", LargeBinary, nullable=False),
 )
 Index("certificates_serial", certificates.c.serial, unique=True)
 Index("certificates_name", certificates.c.name_key, certificates.c.id)
-# All that the lists of expired and of valid certificates ask and sort by, so that neither reads the rows themselves.
+# Covers the conditions and sort fields of lists of expired and valid certificates.
 Index(
     "certificates_end",
     certificates.c.not_after,
@@ -101,7 +101,7 @@ Index(
 )
 _revoked: Final = text("revoked_at IS NOT NULL")
 Index("certificates_revoked", certificates.c.id, sqlite_where=_revoked, postgresql_where=_revoked)
-# All that lists of revoked ones ask and sort by; what is not revoked costs nothing here.
+# Covers the conditions and sort fields of lists of revoked certificates; others have no entry.
 Index(
     "certificates_revocation",
     certificates.c.revoked_at,
@@ -132,18 +132,18 @@ requests: Final = Table(
     Column("owner_id", _Id),
     Column("address", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
-    # A digest that no longer answers repetitions is taken away from its row, so that a new request can have it.
+    # The digest is removed from its row after its window, so that a new request can have it.
     Column("dedupe", LargeBinary, unique=True),
     Column("dedupe_until", BigInteger),
     Column("transaction_digest", LargeBinary),
     Column("requester_key", LargeBinary),
     Column("challenge_id", _Id),
-    # The stored request that was handed in, where it was one.
+    # The stored CSR that was submitted, or NULL.
     Column("csr_id", _Id),
     Column("label", Text),
     Column("validity_days", BigInteger),
     Column("details", Text),
-    # The intent, from the moment that there is one.
+    # The intent; NULL before approval.
     Column("serial", _Key),
     Column("issuer_id", _Id),
     Column("certified_subject", Text),
@@ -155,19 +155,19 @@ requests: Final = Table(
     Column("decided_at", BigInteger),
     Column("decided_by", Text),
     Column("reason", Text),
-    # Of a serial that was revoked though no certificate is known.
+    # Revocation of a serial number without a certificate.
     Column("revoked_at", BigInteger),
     Column("revocation_reason", SmallInteger),
-    # Kept until the certificate is issued.
+    # NULL after the certificate was issued.
     Column("csr", LargeBinary),
     Column("tbs", LargeBinary),
 )
 _unissued: Final = text("state <> 'issued'")
 Index("requests_open", requests.c.state, requests.c.id, sqlite_where=_unissued, postgresql_where=_unissued)
-# Of issued ones the certificate has the serial.
+# Issued requests are excluded, since their certificates have the serial number.
 Index("requests_serial", requests.c.serial, unique=True, sqlite_where=_unissued, postgresql_where=_unissued)
 Index("requests_open_key", requests.c.key_id, sqlite_where=_unissued, postgresql_where=_unissued)
-# Those that wait for a person, or were decided by one: few among all.
+# The few requests that wait for approval or were decided manually.
 _personal: Final = text("decided_by IS NOT NULL OR state = 'pending'")
 Index("requests_approvals", requests.c.id, sqlite_where=_personal, postgresql_where=_personal)
 Index("requests_method", requests.c.method, requests.c.id)
@@ -175,14 +175,14 @@ _polled: Final = text("transaction_digest IS NOT NULL")
 Index("requests_transaction", requests.c.transaction_digest, sqlite_where=_polled, postgresql_where=_polled)
 Index("requests_owner", requests.c.owner_id, requests.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
-# Revocations and releases in the order in which they were committed.
+# Revocations and releases in commit order.
 status_changes: Final = Table(
     "status_changes",
     metadata,
     _id(),
     Column("issuer_id", _Id, nullable=False),
     Column("serial", _Key, nullable=False),
-    # The last change before this one that the CRL entry taken away or replaced here had; 0 when there was none.
+    # The change id of the CRL entry that this change removed or replaced; 0 without one.
     Column("replaces", _Id, nullable=False),
     sqlite_autoincrement=True,
 )
@@ -195,7 +195,7 @@ Index(
     postgresql_where=_replacing,
 )
 
-# What CRLs list: encoded once, in order of revocation.
+# The encoded entries of CRLs, in the order of revocation.
 crl_entries: Final = Table(
     "crl_entries",
     metadata,
@@ -231,7 +231,7 @@ service_credentials: Final = Table(
 )
 Index("service_credentials_purpose", service_credentials.c.key_identifier, service_credentials.c.purpose)
 
-# Ids of what people own are never given twice: an account must not inherit what another one left behind.
+# Ids of owners and their objects are never reused, so that no account inherits the objects of another.
 accounts: Final = Table(
     "accounts",
     metadata,
@@ -248,13 +248,13 @@ accounts: Final = Table(
     sqlite_autoincrement=True,
 )
 
-# Orders to revoke all that an account holds, until they are carried out.
+# Pending orders to revoke all certificates of an account.
 owner_revocations: Final = Table(
     "owner_revocations",
     metadata,
     Column("account_id", _Id, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
     Column("reason", SmallInteger, nullable=False),
-    # Whom the events of the revocations name.
+    # The actor in the events of the revocations.
     Column("actor", Text, nullable=False),
     Column("actor_id", _Id),
 )
@@ -329,16 +329,16 @@ csrs: Final = Table(
     Column("owner_id", _Id),
     Column("created_at", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
-    # The stored key and the name of the certificate template that it was made of, where it was made here.
+    # The stored key and the template's name, for CSRs created here.
     Column("key_id", _Id),
     Column("template", Text),
-    # What was issued for it last.
+    # The last certificate issued for it.
     Column("certificate_id", _Id),
     sqlite_autoincrement=True,
 )
 Index("csrs_owner", csrs.c.owner_id, csrs.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
-# Who is signed in.  Of the secret in the browser's cookie only the digest is here.
+# Sign-in sessions, with a digest of the cookie's secret.
 sessions: Final = Table(
     "sessions",
     metadata,
@@ -347,7 +347,7 @@ sessions: Final = Table(
     Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("last_seen_at", BigInteger, nullable=False),
-    # When the password was last asked for; NULL: not by a password.
+    # When the password was last entered; NULL for sessions without a password.
     Column("confirmed_at", BigInteger),
     Column("address", Text, nullable=False),
     Column("agent", Text, nullable=False),
@@ -356,7 +356,7 @@ sessions: Final = Table(
 Index("sessions_account", sessions.c.account_id, sessions.c.id)
 Index("sessions_seen", sessions.c.last_seen_at)
 
-# Client certificates that sign in an account, because somebody said so.
+# Client certificates bound to accounts for signing in.
 account_certificates: Final = Table(
     "account_certificates",
     metadata,
@@ -371,7 +371,7 @@ account_certificates: Final = Table(
 )
 Index("account_certificates_account", account_certificates.c.account_id, account_certificates.c.id)
 
-# The servers that work with this database: a new row at each start.
+# The servers that use this database; each start adds a row.
 nodes: Final = Table(
     "nodes",
     metadata,
@@ -382,7 +382,7 @@ nodes: Final = Table(
     sqlite_autoincrement=True,
 )
 
-# Private keys that people keep here (KEY-4); "sealed" holds the PKCS #8 form.
+# Stored private keys (KEY-4); "sealed" is the encrypted PKCS #8 form.
 keys: Final = Table(
     "keys",
     metadata,
@@ -401,14 +401,14 @@ Index("keys_owner", keys.c.owner_id, keys.c.id, sqlite_where=_owned, postgresql_
 Index("keys_key", keys.c.key_id)
 Index("keys_name", keys.c.name, keys.c.id)
 
-# Certificate templates (TPL-1); without an owner they are for everybody.
+# Certificate templates (TPL-1); those without an owner are shared.
 templates: Final = Table(
     "templates",
     metadata,
     _id(),
     Column("name", _Key, nullable=False),
     Column("profile_type", _Key, nullable=False),
-    # "manually", or the file that it was rendered from.
+    # "manually", or the file from which it was rendered.
     Column("origin", Text, nullable=False),
     Column("content", Text, nullable=False),
     Column("for_requests", _Flag, nullable=False),
@@ -423,7 +423,7 @@ templates: Final = Table(
 Index("templates_name", templates.c.name, templates.c.id)
 Index("templates_owner", templates.c.owner_id, templates.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
-# Ids are given by the chain, without gaps.
+# Ids are assigned by the chain, without gaps.
 audit_events: Final = Table(
     "audit_events",
     metadata,
@@ -446,7 +446,7 @@ Index("audit_events_owner", audit_events.c.owner_id, audit_events.c.id, sqlite_w
 _account: Final = text("about_account = 1")
 Index("audit_events_account", audit_events.c.id, sqlite_where=_account, postgresql_where=_account)
 
-# One row: where the chain ends, so that a missing last event is noticed.
+# One row with the end of the chain, so that a missing last event is detected.
 audit_head: Final = Table(
     "audit_head",
     metadata,

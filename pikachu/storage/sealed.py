@@ -1,4 +1,4 @@
-"""Everything that is sealed under SECRET_KEY: the one place that knows which columns these are."""
+"""The columns of values sealed under SECRET_KEY."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pikachu.core.errors import Conflict, SecretKeyChanged
 from pikachu.core.interfaces import Reseal, Resealing, Sealed
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
+from pikachu.storage.base import StoreSection, write_transaction
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import StoreSection, write_transaction
 from pikachu.storage.schema import challenges, keys, service_credentials
 
 _CHUNK: Final = 500
-# Who else is connected to this database: servers, on whatever machine.
+# The number of other connections to this database, such as servers on other hosts.
 _others: Final = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND coalesce(backend_type, 'client backend') = 'client backend'"
@@ -54,15 +54,15 @@ def _sealed(kind: str, row: Row) -> Sealed:
 
 
 def newest_sealed(tx: Transaction) -> list[Sealed]:
-    """The newest sealed value of each kind that there is."""
-    found = ((place.kind, tx.row(place.newest)) for place in _PLACES)
-    return [_sealed(kind, row) for kind, row in found if row is not None]
+    """Return the newest sealed value of each kind."""
+    rows = ((place.kind, tx.row(place.newest)) for place in _PLACES)
+    return [_sealed(kind, row) for kind, row in rows if row is not None]
 
 
 def _reseal_one(tx: Transaction, place: _Place, row: Row, reseal: Reseal, drop: bool, result: Resealing) -> None:
     identity, kind = row[0], place.kind
     try:
-        made = reseal(_sealed(kind, row))
+        resealed = reseal(_sealed(kind, row))
     except SecretKeyChanged:
         if not drop:
             raise Conflict(
@@ -72,10 +72,10 @@ def _reseal_one(tx: Transaction, place: _Place, row: Row, reseal: Reseal, drop: 
         tx.write(place.remove, {"b_id": identity})
         result.dropped[kind] = result.dropped.get(kind, 0) + 1
         return
-    if made is not None:
-        values: dict[str, object] = {"b_id": identity, "v_sealed": made.sealed}
-        if made.lookup is not None:
-            values["v_lookup"] = made.lookup
+    if resealed is not None:
+        values: dict[str, object] = {"b_id": identity, "v_sealed": resealed.sealed}
+        if resealed.lookup is not None:
+            values["v_lookup"] = resealed.lookup
         tx.write(place.change, values)
         result.changed[kind] = result.changed.get(kind, 0) + 1
 
@@ -87,10 +87,10 @@ class SealedStore(StoreSection):
     def reseal(
         self, tx: Transaction, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False
     ) -> Resealing:
-        """Seal everything anew, in one transaction: all of it or nothing.
+        """Reseal all values in one transaction.
 
-        :param event: is recorded when anything was changed.
-        :param drop: remove what opens under neither key.  Else such a value fails it with Conflict.
+        :param event: recorded if any value has changed.
+        :param drop: delete values that open under neither key; otherwise they cause Conflict.
 
         Fails with Conflict while others are connected to a PostgreSQL database.
         """

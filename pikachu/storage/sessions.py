@@ -1,4 +1,4 @@
-"""Who is signed in, and the client certificates that sign in."""
+"""Sign-in sessions, and client certificates bound to accounts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from pikachu.core.model.objects import AccountCertificate, NewAccountCertificate
 from pikachu.core.model.people import Account
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.part import (
+from pikachu.storage.base import (
     StoreSection,
     insert_into,
     maybe_moment,
@@ -27,6 +26,7 @@ from pikachu.storage.part import (
     storable,
     write_transaction,
 )
+from pikachu.storage.database import Row, Transaction
 from pikachu.storage.schema import account_certificates, accounts, sessions
 
 _s: Final = sessions.c
@@ -44,7 +44,7 @@ _signed_in: Final = (
 )
 _touch: Final = (
     update(sessions)
-    # Also to an earlier time: the clock may have been ahead.
+    # Also to an earlier time, since the clock may have been ahead.
     .where(_s.id == bindparam("b_id"), _s.last_seen_at != bindparam("v_seen"))
     .values(last_seen_at=bindparam("v_seen"))
 )
@@ -102,14 +102,14 @@ class SessionStore(StoreSection):
 
     @write_transaction
     def add_session(self, tx: Transaction, session: NewSession, event: Event, now: datetime) -> Session:
-        """A new one, with the account's last login; NotFound, Conflict."""
+        """Create a session and set the account's last login; NotFound, Conflict."""
         account_id = session.account.id
         present = find_account(tx, account_id)
-        # Looking at the password took a while: what ended all sessions meanwhile must not be outlived by this one.
+        # The account may have changed while the password was verified; a session must not outlive that change.
         if not may_act(present) or present.password_hash != session.account.password_hash:
             raise Conflict("the account was changed meanwhile; sign in again")
         at = int(now.timestamp())
-        # Whoever signs in again and again keeps the newest ones only.
+        # End the oldest sessions beyond the limit.
         for row in tx.rows(_of_account, {"b_account": account_id})[_MOST_SESSIONS - 1 :]:
             tx.write(_end, {"b_id": row[0]})
         values = {
@@ -128,28 +128,28 @@ class SessionStore(StoreSection):
 
     @read_transaction
     def session_by_digest(self, tx: Transaction, digest: bytes) -> tuple[Session, Account] | None:
-        """The session and whose it is."""
+        """Return the session with that digest and its account."""
         row = tx.row(_by_digest, {"b_digest": digest})
         return None if row is None else (_record(row), find_account(tx, row[1]))
 
     @read_transaction
     def sessions_of(self, tx: Transaction, account_id: int) -> list[Session]:
-        """Newest first."""
+        """Return the sessions of an account, newest first."""
         return [_record(row) for row in tx.rows(_of_account, {"b_account": row_id(account_id)})]
 
     @write_transaction
     def touch_session(self, tx: Transaction, session_id: int, now: datetime) -> None:
-        """Its user was seen."""
+        """Record the time of the session's last request."""
         tx.write(_touch, {"b_id": session_id, "v_seen": int(now.timestamp())})
 
     @write_transaction
     def confirm_session(self, tx: Transaction, session_id: int, now: datetime) -> None:
-        """Its user has given the password again."""
+        """Record that the user entered the password again."""
         tx.write(_confirm, {"b_id": session_id, "v_confirmed": int(now.timestamp())})
 
     @write_transaction
     def end_session(self, tx: Transaction, session_id: int, event: Event | None, now: datetime) -> None:
-        """Remove it; NotFound."""
+        """Delete a session; NotFound."""
         _find(tx, session_id)
         tx.write(_end, {"b_id": session_id})
         if event is not None:
@@ -157,7 +157,7 @@ class SessionStore(StoreSection):
 
     @write_transaction
     def end_sessions(self, tx: Transaction, account_id: int, event: Event, now: datetime) -> int:
-        """Remove all of the account; NotFound."""
+        """Delete all sessions of an account; return their number.  NotFound."""
         find_account(tx, account_id)
         ended = tx.write(_end_all, {"b_account": account_id})
         write_event(tx, event, now)
@@ -167,16 +167,16 @@ class SessionStore(StoreSection):
     def end_idle_sessions(
         self, tx: Transaction, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
     ) -> int:
-        """Remove some of those whose users were not seen since, each with its event."""
-        found = [_record(row) for row in tx.rows(_idle, {"b_before": int(before.timestamp()), "b_most": most})]
-        for session in found:
+        """Delete up to *most* sessions that were idle since *before*, each with its event; return their number."""
+        idle = [_record(row) for row in tx.rows(_idle, {"b_before": int(before.timestamp()), "b_most": most})]
+        for session in idle:
             tx.write(_end, {"b_id": session.id})
             write_event(tx, record(session, find_account(tx, session.account_id)), now)
-        return len(found)
+        return len(idle)
 
     @read_transaction
     def last_seen(self, tx: Transaction, account_ids: Iterable[int]) -> dict[int, datetime]:
-        """When those of the accounts that are signed in were seen last."""
+        """Return the last request times of the accounts that are signed in."""
         newest = select(_s.account_id, func.max(_s.last_seen_at)).where(_s.account_id.in_(tuple(account_ids)))
         return {row[0]: moment(row[1]) for row in tx.query(newest.group_by(_s.account_id))}
 
@@ -184,7 +184,7 @@ class SessionStore(StoreSection):
     def bind_certificate(
         self, tx: Transaction, certificate: NewAccountCertificate, event: Event, now: datetime
     ) -> AccountCertificate:
-        """The certificate signs in the account from now on; NotFound, Conflict."""
+        """Bind a client certificate to an account; NotFound, Conflict."""
         require_usable(find_account(tx, certificate.account_id), "client certificates")
         if tx.row(_by_fingerprint, {"b_fingerprint": certificate.fingerprint}) is not None:
             raise Conflict("this certificate signs in an account already; take it away from that one first")
@@ -202,12 +202,12 @@ class SessionStore(StoreSection):
 
     @read_transaction
     def account_certificates(self, tx: Transaction, account_id: int) -> list[AccountCertificate]:
-        """Those that sign in the account."""
+        """Return the client certificates of an account."""
         return [_certificate_record(row) for row in tx.rows(_certificates_of, {"b_account": row_id(account_id)})]
 
     @read_transaction
     def account_certificate(self, tx: Transaction, certificate_id: int) -> AccountCertificate:
-        """The one of that id; NotFound."""
+        """Return the client certificate with that id; NotFound."""
         return _find_certificate(tx, certificate_id)
 
     @write_transaction
@@ -218,7 +218,7 @@ class SessionStore(StoreSection):
         decide: Callable[[AccountCertificate, Account], Event],
         now: datetime,
     ) -> None:
-        """It signs in nobody any more; NotFound, and what *decide* raises."""
+        """Unbind a client certificate; NotFound, and the errors of *decide*."""
         certificate = _find_certificate(tx, certificate_id)
         event = decide(certificate, find_account(tx, certificate.account_id))
         tx.write(_delete_certificate, {"b_id": certificate_id})
@@ -226,6 +226,6 @@ class SessionStore(StoreSection):
 
     @read_transaction
     def account_by_certificate(self, tx: Transaction, fingerprint: bytes) -> Account | None:
-        """The account that the certificate signs in."""
+        """Return the account of a client certificate."""
         row = tx.row(_by_fingerprint, {"b_fingerprint": fingerprint})
         return None if row is None else find_account(tx, row[1])

@@ -1,7 +1,8 @@
-"""Counting what there is: so that a million certificates are counted in a fraction of a second, or bit by bit.
+"""Counts of certificates, requests and accounts.
 
-The state of certificates is counted along ``certificates_end``, which holds all that decides on it.  What they are
-(key, method, day) stands in the rows only: it never changes once it is issued, so each row is looked at once.
+The status of a million certificates is counted in a fraction of a second along the covering index
+``certificates_end``.  Key type, method and day are in the rows only; they never change, so each row is read once, in
+batches.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, func, literal_column, select, text
 
 from pikachu.core.model.counts import DAYS_AHEAD, Batch, Counts, Issued
+from pikachu.storage.base import StoreSection, read_transaction
 from pikachu.storage.database import Transaction
-from pikachu.storage.part import StoreSection, read_transaction
 from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, requests
 
 _DAY: Final = 86400
@@ -32,19 +33,19 @@ _ending: Final = (
 _my_ending: Final = _ending.where(_mine)
 _some: Final = select(_c.id).where(_mine).limit(bindparam("b_limit", type_=Integer)).subquery()
 _are_few: Final = select(func.count()).select_from(_some)
-# Whole days: an integer divided by an integer.
+# An Integer, so that the quotient is an integer, too.
 _day_length: Final[ColumnElement[int]] = literal_column(str(_DAY), Integer)
 _REVOKED: Final = -2
 _EXPIRED: Final = -1
-_worth: Final = case(
+_status: Final = case(
     (_c.revoked_at.is_not(None), literal_column(str(_REVOKED))),
     (_c.not_after < bindparam("b_now"), literal_column(str(_EXPIRED))),
     (_c.not_after >= bindparam("b_end"), literal_column(str(DAYS_AHEAD))),
     else_=(_c.not_after - bindparam("b_now")) // _day_length,
-).label("worth")
-_by_worth: Final = select(_worth, func.count()).where(_mine, _c.deleted_at.is_(None)).group_by(text("worth"))
+).label("status")
+_by_status: Final = select(_status, func.count()).where(_mine, _c.deleted_at.is_(None)).group_by(text("status"))
 
-# As the partial index of open requests says it.
+# Written like the condition of the partial index of open requests.
 _open: Final = and_(_r.state == literal_column("'pending'"), text("state <> 'issued'"))
 _waiting: Final = select(func.count()).select_from(requests).where(_open)
 _my_waiting: Final = _waiting.where(_r.owner_id == bindparam("b_owner"))
@@ -54,7 +55,7 @@ _pending_accounts: Final = (
 
 
 def _batch(*conditions: ColumnElement[bool], newest_first: bool) -> Select[Any]:
-    """Counts by key, method and day of the next rows in the order of their ids."""
+    """Return the statement that counts the next rows by key type, method and day, in the order of their ids."""
     order = _c.id.desc() if newest_first else _c.id.asc()
     day = (_c.created_at // _day_length).label("day")
     rows = (
@@ -95,17 +96,17 @@ def _one(tx: Transaction, statement: Select[Any], parameters: dict[str, int]) ->
 
 def _issued(tx: Transaction, owner_id: int | None, position: int, rows: int, *, newer: bool) -> Batch:
     if owner_id is None:
-        found = tx.rows(_issued_after if newer else _issued_before, {"b_id": position, "b_rows": rows})
+        groups = tx.rows(_issued_after if newer else _issued_before, {"b_id": position, "b_rows": rows})
     else:
         parameters = {"b_id": position, "b_rows": rows, "b_owner": owner_id}
-        found = tx.rows(_my_issued_after if newer else _my_issued_before, parameters)
-    if not found:
+        groups = tx.rows(_my_issued_after if newer else _my_issued_before, parameters)
+    if not groups:
         return Batch((), 0, 0, full=False)
     return Batch(
-        tuple(Issued(row[0], row[1], int(row[2]), row[3]) for row in found),
-        min(row[4] for row in found),
-        max(row[5] for row in found),
-        full=sum(row[3] for row in found) == rows,
+        tuple(Issued(row[0], row[1], int(row[2]), row[3]) for row in groups),
+        min(row[4] for row in groups),
+        max(row[5] for row in groups),
+        full=sum(row[3] for row in groups) == rows,
     )
 
 
@@ -114,29 +115,29 @@ class StatisticsStore(StoreSection):
 
     @read_transaction
     def count(self, tx: Transaction, owner_id: int | None, now: datetime) -> Counts:
-        """Of that owner, or of all."""
+        """Count the objects of an owner, or all."""
         at = int(now.timestamp())
-        found: dict[int, int] = {}
+        counts: dict[int, int] = {}
         if owner_id is not None and _is_few(tx, owner_id):
             end = at + DAYS_AHEAD * _DAY
-            found = {
-                int(row[0]): row[1] for row in tx.rows(_by_worth, {"b_owner": owner_id, "b_now": at, "b_end": end})
+            counts = {
+                int(row[0]): row[1] for row in tx.rows(_by_status, {"b_owner": owner_id, "b_now": at, "b_end": end})
             }
         else:
             statement, mine = (_ending, {}) if owner_id is None else (_my_ending, {"b_owner": owner_id})
             days = [at + day * _DAY for day in range(DAYS_AHEAD + 1)]
-            found[_REVOKED] = 0
+            counts[_REVOKED] = 0
             spans = zip(range(_EXPIRED, DAYS_AHEAD + 1), (-_EVER, *days), (*days, _EVER), strict=True)
-            for worth, begin, end in spans:
+            for status, begin, end in spans:
                 row = tx.row(statement, {**mine, "b_from": begin, "b_to": end}) or (0, 0)
-                found[worth] = row[0] - row[1]
-                found[_REVOKED] += row[1]
-        ending = tuple(found.get(day, 0) for day in range(DAYS_AHEAD))
+                counts[status] = row[0] - row[1]
+                counts[_REVOKED] += row[1]
+        ending = tuple(counts.get(day, 0) for day in range(DAYS_AHEAD))
         return Counts(
             now,
-            sum(ending) + found.get(DAYS_AHEAD, 0),
-            found.get(_REVOKED, 0),
-            found.get(_EXPIRED, 0),
+            sum(ending) + counts.get(DAYS_AHEAD, 0),
+            counts.get(_REVOKED, 0),
+            counts.get(_EXPIRED, 0),
             ending,
             _one(tx, _waiting, {}) if owner_id is None else _one(tx, _my_waiting, {"b_owner": owner_id}),
             _one(tx, _pending_accounts, {}) if owner_id is None else None,
@@ -144,20 +145,20 @@ class StatisticsStore(StoreSection):
 
     @read_transaction
     def issued_before(self, tx: Transaction, owner_id: int | None, certificate_id: int, rows: int) -> Batch:
-        """The next *rows* ones with smaller ids."""
+        """Count the next *rows* certificates with smaller ids."""
         return _issued(tx, owner_id, certificate_id, rows, newer=False)
 
     @read_transaction
     def issued_after(self, tx: Transaction, owner_id: int | None, certificate_id: int, rows: int) -> Batch:
-        """The next *rows* ones with greater ids."""
+        """Count the next *rows* certificates with greater ids."""
         return _issued(tx, owner_id, certificate_id, rows, newer=True)
 
     @read_transaction
     def newest_event(self, tx: Transaction) -> int:
-        """Its id, 0 where there is none: it rises with each event of any process."""
+        """Return the id of the newest event of all processes, or 0 without one."""
         return _one(tx, _newest_event, {})
 
     @read_transaction
     def event_owners(self, tx: Transaction, after: int, until: int) -> dict[int | None, int]:
-        """Whose objects the events after *after* up to *until* are about, with the newest event of each."""
+        """Return the owners of the objects of the events after *after* up to *until*, with the newest event of each."""
         return {row[0]: row[1] for row in tx.rows(_event_owners, {"b_id": after, "b_to": until})}

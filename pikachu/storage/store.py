@@ -48,7 +48,7 @@ _index_subject: Final = insert(subject_search).values(rowid=bindparam("rowid"), 
 
 
 def _finish(tx: Transaction) -> None:
-    """Write what the works of a transaction have gathered."""
+    """Write the audit events and search index rows that a transaction has collected."""
     store_events(tx)
     if tx.search and tx.subjects and tx.dialect == "sqlite":
         tx.write_many(_index_subject, [{"rowid": row, "subject": subject} for row, subject in tx.subjects])
@@ -72,11 +72,11 @@ class Store(
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 
-    :param reader: runs reads; not more than ``READERS`` at a time.
+    :param reader: runs reads; at most ``READERS`` at a time.
     :param writer: runs one batch of writes at a time.
-    :param queue: how many writes may wait; one more fails with Overloaded.
-    :param fsync: whether a commit in a file waits until the disk has it.
-    :param quotas: how much an account may own; ``None``: as much as it likes.
+    :param queue: maximum number of waiting writes; further writes fail with Overloaded.
+    :param fsync: whether a commit to a file waits for the disk.
+    :param quotas: the quotas of accounts; ``None`` for no limits.
     """
 
     def __init__(
@@ -105,37 +105,37 @@ class Store(
         self._pools = (reader, writer)
 
     def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
-        """Call *callback* with the revocations and releases of each commit, before those who asked for them are
-        told that they are done; in the reactor's thread.
+        """Call *callback* with the status changes of each commit, in the reactor's thread, before the Deferreds of
+        the writes fire.
         """
         self._subscribers.append(callback)
 
     @uncancelled
     async def announce_changes(self, after: int) -> int:
-        """Call the subscribers with the changes after that one, whichever process has made them.
+        """Call the subscribers with the status changes after *after*, of all processes.
 
-        :return: the id of the newest; fails with StoreUnavailable.
+        :return: the id of the newest change; fails with StoreUnavailable.
         """
         while changes := await self.changes_since(after):
             after = changes[-1].id
-            self._tell(self._subscribers, changes)
+            self._notify(self._subscribers, changes)
         return after
 
     def watch_events(self, callback: Callable[[int], None]) -> None:
-        """Call *callback* with the id of the newest audit event of each commit with one; in the reactor's thread."""
+        """Call *callback* with the id of the newest audit event of each commit, in the reactor's thread."""
         self._watchers.append(callback)
 
     def register_issuer(self, name: str, key_identifier: bytes, certificate: bytes, now: datetime) -> IssuerRecord:
-        """The record of that key, made or brought up to date; blocks.  Raises StoreUnavailable."""
+        """Create or update the record of an issuer's key; blocks.  Raises StoreUnavailable."""
         record, _ = self._database.write(lambda tx: register_issuer(tx, name, key_identifier, certificate, now))
         return record
 
     def newest_sealed(self) -> list[Sealed]:
-        """The newest sealed value of each kind that there is; blocks.  Raises StoreUnavailable."""
+        """Return the newest sealed value of each kind; blocks.  Raises StoreUnavailable."""
         return self._database.read(newest_sealed)
 
     def check(self) -> Deferred[None]:
-        """Fails with StoreUnavailable when the database does not answer."""
+        """Fail with StoreUnavailable when the database does not answer."""
         return fail(self._closed) if self._closed else self._reader.run(self._database.check)
 
     def check_write(self) -> Deferred[None]:
@@ -143,16 +143,16 @@ class Store(
         return self._write("check_write", prove_writable)
 
     def sealed_samples(self) -> Deferred[list[Sealed]]:
-        """Return the newest sealed value of each kind that there is."""
+        """Return the newest sealed value of each kind."""
         return self._read("sealed_samples", newest_sealed)
 
     def release_connections(self) -> None:
-        """Close the connections: a process that forks must not share them with its child."""
+        """Close the connections before a fork, so that no child process shares them."""
         if not in_memory(self._database.url):
             self._database.close()
 
     def close(self) -> Deferred[None]:
-        """Finish what is queued, then close.  What comes later fails with StoreUnavailable."""
+        """Finish the queued writes, then close; later calls fail with StoreUnavailable."""
         self._closed = StoreUnavailable("the database is closed")
 
         def close(_: None) -> None:
@@ -166,16 +166,16 @@ class Store(
 
     def _announce(self, written: Batch) -> None:
         if written.changes:
-            self._tell(self._subscribers, written.changes)
+            self._notify(self._subscribers, written.changes)
         if written.last_event is not None:
-            self._tell(self._watchers, written.last_event)
+            self._notify(self._watchers, written.last_event)
 
     @staticmethod
-    def _tell(callbacks: list[Callable[[T], None]], what: T) -> None:
+    def _notify(callbacks: list[Callable[[T], None]], value: T) -> None:
         for callback in callbacks:
             try:
-                callback(what)
-            except Exception:  # noqa: BLE001 - the commit is made, and those who wrote wait for its result
+                callback(value)
+            except Exception:  # noqa: BLE001 - the writes are committed, and their callers wait for the results
                 log.failure("after a commit")
 
     def _read(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
@@ -185,7 +185,7 @@ class Store(
         return fail(self._closed) if self._closed else self._writer.write(self._timed(name, work))
 
     def _timed(self, name: str, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
-        """Return *work* so that it is logged by its name, without its values, when it takes long."""
+        """Wrap *work* to log its name, without values, when it is slow."""
 
         def timed(tx: Transaction) -> T:
             began = monotonic()
@@ -210,13 +210,13 @@ def open_store(
     quotas: Quotas | None = None,
     settings: StoreSettings = DEFAULT_SETTINGS,
 ) -> Store:
-    """The store of the database at *url*; an older schema is migrated first.  Blocks.
+    """Open the store of the database at *url*, after migrating an older schema; blocks.
 
-    :param reactor: its threads do the work; with ``None`` the caller's own thread does, and every Deferred has fired
-        when it is returned.
-    :param fsync: whether a commit in a file waits until the disk has it.
-    :param quotas: how much an account may own; ``None``: as much as it likes.
-    :raises ConfigError: when there is no such database, or it is not Pikachu's, or a newer Pikachu's.
+    :param reactor: the reactor whose worker threads run the transactions; ``None`` runs them in the caller's thread,
+        so that every Deferred has fired on return.
+    :param fsync: whether a commit to a file waits for the disk.
+    :param quotas: the quotas of accounts; ``None`` for no limits.
+    :raises ConfigError: when the database does not exist, is not Pikachu's, or belongs to a newer Pikachu.
     """
     parsed = parse_url(url)
     if not in_memory(parsed):

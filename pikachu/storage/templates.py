@@ -1,4 +1,4 @@
-"""Certificate templates: configuration texts that people keep here."""
+"""Certificate templates: stored OpenSSL-style configurations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import CertificateTemplate
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.part import (
+from pikachu.storage.base import (
     StoreSection,
     insert_into,
     moment,
@@ -25,6 +23,8 @@ from pikachu.storage.part import (
     storable,
     write_transaction,
 )
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
 from pikachu.storage.schema import templates
 
 _t: Final = templates.c
@@ -61,7 +61,7 @@ def _record(row: Row) -> CertificateTemplate:
 
 
 def _values(template: CertificateTemplate, created_at: datetime, event: Event, now: datetime) -> dict[str, object]:
-    """Return the row of what *template* becomes by the change that *event* records."""
+    """Return the row of *template* after the change that *event* records."""
     return {
         "name": storable(template.name),
         "profile_type": storable(template.profile_type),
@@ -89,12 +89,12 @@ class TemplateStore(StoreSection):
 
     @read_transaction
     def template(self, tx: Transaction, template_id: int) -> CertificateTemplate:
-        """The one of that id; NotFound."""
+        """Return the template with that id; NotFound."""
         return _find(tx, template_id)
 
     @read_transaction
     def templates(self, tx: Transaction, query: ListQuery) -> Page[CertificateTemplate]:
-        """With *owner_id*: that owner's and those for everybody; filters ``usage``, ``profile_type``."""
+        """List templates; *owner_id* selects that owner's and shared ones; filters ``usage``, ``profile_type``."""
         checked(query, ("usage", "profile_type"))
         conditions = any_contains(query, _t.name, _t.profile_type, _t.origin)
         if query.owner_id is not None:
@@ -118,7 +118,7 @@ class TemplateStore(StoreSection):
     def add_template(
         self, tx: Transaction, template: CertificateTemplate, event: Event, now: datetime
     ) -> CertificateTemplate:
-        """Keep a new one, whatever its id, times and version say; QuotaExceeded."""
+        """Create a template, ignoring its id, times and version; QuotaExceeded."""
         self._require_quota(tx, "templates", template.owner_id)
         identity = tx.insert(_insert, _values(replace(template, version=0), now, event, now))
         write_event(tx, event, now)
@@ -128,7 +128,7 @@ class TemplateStore(StoreSection):
     def update_template(
         self, tx: Transaction, template: CertificateTemplate, event: Event, now: datetime
     ) -> CertificateTemplate:
-        """Change the one of that id and version; NotFound, EditConflict, QuotaExceeded."""
+        """Update the template with that id and version; NotFound, EditConflict, QuotaExceeded."""
         old = _find(tx, template.id)
         if template.owner_id != old.owner_id:
             self._require_quota(tx, "templates", template.owner_id)
@@ -143,7 +143,7 @@ class TemplateStore(StoreSection):
     def delete_template(
         self, tx: Transaction, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime
     ) -> None:
-        """Remove it; NotFound, and what *decide* raises."""
+        """Delete a template; NotFound, and the errors of *decide*."""
         event = decide(_find(tx, template_id))
         tx.write(_delete, {"b_id": template_id})
         write_event(tx, event, now)

@@ -1,7 +1,7 @@
-"""Group commit: writes that arrive while a commit is under way are committed together.
+"""Group commit: writes that arrive during a commit are committed together.
 
-One commit waits for the disk once, however many certificates are in it.  All here runs in the reactor's thread but
-:meth:`Database.write_batch`, which the pool runs.
+A commit waits for the disk once, for any number of certificates.  Everything runs in the reactor's thread, except
+:meth:`Database.write_batch` in the pool.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _BATCH: Final = 64
 
 
 class GroupCommit:
-    """The one writer of a database.
+    """The writer of a database.
 
-    :param pool: runs one batch at a time; one thread is enough.
-    :param announce: called with what a commit has changed, before those who wrote are told that it is done.
-    :param queue: how many writes may wait; one more fails with Overloaded.
+    :param pool: runs one batch at a time; one thread suffices.
+    :param announce: called with the result of each commit before the Deferreds of its writes fire.
+    :param queue: maximum number of waiting writes; further writes fail with Overloaded.
     """
 
     def __init__(self, database: Database, pool: IWorkerPool, announce: Callable[[Batch], None], queue: int) -> None:
@@ -42,7 +42,7 @@ class GroupCommit:
         self._idle: list[Deferred[None]] = []
 
     def write(self, work: Callable[[Transaction], T]) -> Deferred[T]:
-        """The result of *work*, after its commit.  Cancelling gives up the wait, not the work."""
+        """Run *work* and return its result after the commit.  Cancelling the Deferred does not cancel the write."""
         result: Deferred[T] = Deferred()
         if len(self._waiting) >= self._limit:
             result.errback(Overloaded("this server has too much to do; try again soon", pool="writes"))
@@ -53,7 +53,7 @@ class GroupCommit:
         return shield(result)
 
     def idle(self) -> Deferred[None]:
-        """Fires when nothing waits any more."""
+        """Return a Deferred that fires when no write is waiting."""
         result: Deferred[None] = Deferred()
         if self._busy:
             self._idle.append(result)
@@ -69,8 +69,8 @@ class GroupCommit:
 
     def _committed(self, batch: list[tuple[Work, Deferred[Any]]], written: Batch) -> None:
         self._announce(written)
-        # What these write next, such as the certificates of intents, is then in the next batch, with what came
-        # meanwhile: a commit costs ten times as much as a work in it.
+        # Callbacks may write again, such as the certificate of an intent; start the next batch after them, since a
+        # commit costs ten times as much as one write.
         for (_, result), (success, value) in zip(batch, written.outcomes, strict=True):
             if success:
                 result.callback(value)
@@ -79,7 +79,7 @@ class GroupCommit:
         self._go_on()
 
     def _lost(self, batch: list[tuple[Work, Deferred[Any]]], failure: Failure) -> None:
-        """The batch itself failed: a defect, or a pool that has stopped."""
+        """Fail all writes of a batch that raised: a defect, or a stopped pool."""
         self._go_on()
         for _, result in batch:
             result.errback(failure)

@@ -1,4 +1,4 @@
-"""What the parts of the store share: how they read and write, and how values stand in the tables."""
+"""Base class of the store's parts, decorators for their transactions, and conversions of column values."""
 
 from __future__ import annotations
 
@@ -70,38 +70,38 @@ def write_transaction(
 
 
 def insert_into(table: Table, *names: str, returning_id: bool = True) -> Insert:
-    """A constant INSERT of those columns, whose parameters have their names."""
+    """Return a constant INSERT whose parameters are named like its columns."""
     statement = insert(table).values({name: bindparam(name) for name in names})
     return statement.returning(table.c.id) if returning_id else statement
 
 
 def seconds(moment: datetime | None) -> int | None:
-    """Whole seconds since 1970."""
+    """Convert a time to whole seconds since 1970."""
     return None if moment is None else int(moment.timestamp())
 
 
 def moment(value: int) -> datetime:
-    """The time that a column holds."""
+    """Convert a column's whole seconds since 1970 to a time."""
     return datetime.fromtimestamp(value, UTC)
 
 
 def maybe_moment(value: int | None) -> datetime | None:
-    """The time that a column holds, where it holds one."""
+    """Convert a nullable column's whole seconds since 1970 to a time."""
     return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 def row_id(value: int) -> int:
-    """*value*, or 0, which no row has, where no id can be so great."""
+    """Return *value*, or 0, the id of no row, if it exceeds the range of ids."""
     return value if 0 < value <= _GREATEST_ID else 0
 
 
 def storable(text: str) -> str:
-    """*text* without what a database can't hold: NUL and lone surrogates."""
+    """Replace the characters that a database can't store: NUL and lone surrogates."""
     if text.isascii() and "\0" not in text:
         return text
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def to_json(value: Mapping[str, Any]) -> str:
-    """One text for one value: sorted keys, no spaces, ASCII."""
+    """Encode an object as canonical JSON: sorted keys, no spaces, ASCII."""
     return json.dumps(dict(value), sort_keys=True, separators=(",", ":"))
