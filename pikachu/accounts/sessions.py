@@ -30,7 +30,7 @@ from pikachu.core.model.people import Account, Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, Certificate
-from pikachu.x509.names import parse_name
+from pikachu.x509.names import read_name
 
 #: Maximum duration of a session, even of an active one.
 MAXIMUM_AGE: Final = timedelta(hours=12)
@@ -253,7 +253,7 @@ class Sessions:
             await self._require_owned(account_id, certificate)
         if len(await self._store.account_certificates(account_id)) >= MAXIMUM_CERTIFICATES:
             raise Conflict(f"an account has at most {MAXIMUM_CERTIFICATES} client certificates; take one away first")
-        serial, subject = format_serial(certificate.serial), parse_name(certificate.subject_der).text
+        serial, subject = format_serial(certificate.serial), read_name(certificate.subject_der).text
         event = _event("bind certificate", account, actor, serial=serial, subject=subject)
         return await self._store.bind_certificate(
             NewAccountCertificate(

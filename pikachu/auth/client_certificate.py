@@ -31,6 +31,7 @@ from pikachu.x509.certificate import (
     SUBJECT_ALTERNATIVE_NAME,
     SUBJECT_KEY_IDENTIFIER,
     Certificate,
+    names_match,
     parse_certificate,
 )
 from pikachu.x509.signature import verify_signature
@@ -113,7 +114,7 @@ class ClientCertificateAuthenticator:
         for record, issuer in self._issuers():
             # Either suffices: a renamed CA keeps its key, and certificates signed with that key are this authority's.
             names_key = issuer.key_identifier == certificate.authority_key_identifier
-            if (names_key or issuer.subject_der == certificate.issuer_der) and self._signatures.verify(
+            if (names_key or names_match(issuer.subject_der, certificate.issuer_der)) and self._signatures.verify(
                 certificate, issuer.spki_der
             ):
                 return record.id
@@ -192,7 +193,7 @@ class ClientCertificateAuthenticator:
     def _is_issued_by(self, certificate: Certificate, issuer: Certificate, depth: int, now: datetime) -> bool:
         return (
             _names_issuer(certificate, issuer)
-            and issuer.is_ca
+            and (issuer.is_ca or (issuer.is_root_without_extensions and issuer in self._trust_anchors()))
             and (issuer.key_usage is None or KEY_CERT_SIGN in issuer.key_usage)
             and (issuer.path_length is None or issuer.path_length >= depth)
             and issuer.not_before <= now <= issuer.not_after
@@ -256,7 +257,7 @@ def _parse_intermediate(der: bytes) -> Certificate | None:
 def _names_issuer(certificate: Certificate, issuer: Certificate) -> bool:
     """Return whether *certificate* names *issuer* as its issuer."""
     identifier = certificate.authority_key_identifier
-    return certificate.issuer_der == issuer.subject_der and identifier in (None, issuer.key_identifier)
+    return names_match(certificate.issuer_der, issuer.subject_der) and identifier in (None, issuer.key_identifier)
 
 
 def _is_understood(certificate: Certificate) -> bool:

@@ -405,6 +405,6 @@ def _common_name(names: Sequence[GeneralName]) -> str:
 def has_ended(path: Path, now: datetime) -> bool:
     """Return whether the first certificate of a file has expired; False when it can't be read."""
     try:
-        return load_certificates(path, "")[0].not_after + timedelta(seconds=1) <= now
+        return now - load_certificates(path, "")[0].not_after >= timedelta(seconds=1)
     except ConfigError:
         return False

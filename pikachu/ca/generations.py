@@ -31,7 +31,7 @@ from pikachu.signers.key import KeySigner, rsa_decrypter
 from pikachu.x509 import der
 from pikachu.x509.certificate import BASIC_CONSTRAINTS, CRL_SIGN, KEY_CERT_SIGN, KEY_USAGE, SUBJECT_KEY_IDENTIFIER
 from pikachu.x509.extension import Extension
-from pikachu.x509.names import parse_name
+from pikachu.x509.names import read_name
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.profile import authority_key_identifier
 
@@ -274,7 +274,7 @@ async def _link(authority: CertificateAuthority, signing: IssuingCA, subject_ca:
     )
     days = max(1, (certificate.not_after - authority.now()).days)
     policy = Policy(0, "CA", days, "")
-    subject = parse_name(certificate.subject_der)
+    subject = read_name(certificate.subject_der)
     request = NewRequest(
         method=Method.CA,
         csr=b"",

@@ -19,7 +19,7 @@ from pikachu.x509.certificate import KEY_USAGE, SUBJECT_ALTERNATIVE_NAME, end_of
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CertificationRequest
 from pikachu.x509.extension import Extension
 from pikachu.x509.extension_text import extension_text, object_name
-from pikachu.x509.names import parse_name, string_value
+from pikachu.x509.names import read_name, string_value
 from pikachu.x509.spki import describe_spki
 
 _MAXIMUM_TEXT: Final = 200
@@ -211,7 +211,7 @@ def _given(csr: CertificationRequest, order: IssuanceRequest, to_be_signed: ToBe
         key=order.key.text,
         policy=order.policy.name,
         issuer=issuer.name,
-        issuer_subject=parse_name(issuer.certificate.subject_der).text,
+        issuer_subject=read_name(issuer.certificate.subject_der).text,
         signature_algorithm=object_name(algorithm),
         not_before=to_be_signed.not_before,
         not_after=to_be_signed.not_after,

@@ -62,7 +62,7 @@ from pikachu.storage.store import Store, open_store
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
-from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.keys import public_key_matches
 
 Warn = Callable[[str], None]
@@ -243,7 +243,9 @@ def load_root_certificate(config: Configuration, issuers: IssuingCAs) -> Certifi
     certificate = load_certificates(path, "[CA] ROOT_CERT_PATH")[0]
     # A root that was renewed keeps its name and its key.
     ends = [parse_certificate(issuer.chain[-1]) for issuer in issuers.all()]
-    if not any((end.subject_der, end.spki_der) == (certificate.subject_der, certificate.spki_der) for end in ends):
+    if not any(
+        end.spki_der == certificate.spki_der and names_match(end.subject_der, certificate.subject_der) for end in ends
+    ):
         raise ConfigError(
             f"[CA] ROOT_CERT_PATH: {path} is not the root of any issuing CA; name the certificate that their chains "
             "end in"

@@ -40,9 +40,13 @@ def tls_source(
 ) -> TLSContextSource:
     """Return TLS settings that follow the rotation of issuing CAs; see :class:`TLSContextSource`."""
 
-    def authorities() -> list[bytes]:
-        issuing = [issuer.certificate.der for issuer in app.issuers.all() if issuer.name != ROOT]
-        return [*issuing, *(manufacturer.der for manufacturer in app.manufacturers)]
+    def authorities() -> list[tuple[str, bytes]]:
+        issuing = [
+            (f"[CA] SUBCA_CERT_PATH_{issuer.name.upper()}", issuer.certificate.der)
+            for issuer in app.issuers.all()
+            if issuer.name != ROOT
+        ]
+        return [*issuing, *(("[TRUSTED_HTTPS] client_ca", manufacturer.der) for manufacturer in app.manufacturers)]
 
     source = TLSContextSource(section, certificate, key, app.clock, clients=clients, authorities=authorities)
     app.issuers.subscribe(lambda _: source.trust_new_authorities())

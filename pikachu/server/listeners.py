@@ -21,12 +21,12 @@ from twisted.logger import Logger
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
 
-from cryptography import x509
 from OpenSSL import SSL, crypto
 
 from pikachu.auth.client_certificate import MAXIMUM_INTERMEDIATES
 from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.interfaces import IClock
+from pikachu.signers.files import load_certificates
 from pikachu.x509.loading.certificates import check_certificate_key, load_tls_certificate
 
 _log = Logger(namespace="pikachu.server.listeners")
@@ -55,7 +55,7 @@ class ClientCertificates(Enum):
 class _Identity:
     """A listener's certificate with its chain, and its key."""
 
-    chain: Sequence[x509.Certificate]
+    chain: Sequence[crypto.X509]
     key: crypto.PKey
 
 
@@ -71,7 +71,8 @@ class TLSContextSource:
     :param section: of the configuration, for messages.
     :param certificate: (key in the configuration, path) of a PEM file: the certificate, then its chain.
     :param key: (key in the configuration, path) of a PEM file.
-    :param authorities: gives the DER certificates that clients' may chain to; their names are sent to clients.
+    :param authorities: returns the CAs that clients' certificates may chain to, each with the setting or the name of
+        the CA for messages, and its DER certificate; their names are sent to clients.
     :param passphrase: of the key file.
     :ivar section: as given.
     :raises ConfigError: one line.
@@ -85,7 +86,7 @@ class TLSContextSource:
         clock: IClock,
         *,
         clients: ClientCertificates = ClientCertificates.NONE,
-        authorities: Callable[[], Sequence[bytes]] = tuple,
+        authorities: Callable[[], Sequence[tuple[str, bytes]]] = tuple,
         passphrase: bytes = b"",
     ) -> None:
         self.section = section
@@ -133,17 +134,21 @@ class TLSContextSource:
 
     def _load_identity(self) -> _Identity:
         name, path = self._certificate
-        try:
-            chain = x509.load_pem_x509_certificates(self._read(name, path))
-        except ValueError:
-            raise self._error(name, f"{path} does not hold a certificate in PEM") from None
+        certificates = load_certificates(path, f"[{self.section}] {name}")
+        chain = []
+        for number, certificate in enumerate(certificates, 1):
+            try:
+                chain.append(load_tls_certificate(certificate.der, is_own=True))
+            except PikachuError as error:
+                what = f"certificate {number} of {path} can't be used for TLS: {error.public}"
+                raise self._error(name, what) from None
         key_name, key_path = self._key
         try:
             key = crypto.load_privatekey(crypto.FILETYPE_PEM, self._read(key_name, key_path), self._passphrase)
         except crypto.Error:
             reason = "does not hold a private key in PEM, or its passphrase is another one"
             raise self._error(key_name, f"{key_path} {reason}") from None
-        begin, end = chain[0].not_valid_before_utc, chain[0].not_valid_after_utc
+        begin, end = certificates[0].not_before, certificates[0].not_after
         now = datetime.fromtimestamp(self._clock.seconds(), UTC)
         if now < begin:
             _log.error(
@@ -167,9 +172,12 @@ class TLSContextSource:
     def _use_identity(self, context: SSL.Context, identity: _Identity) -> None:
         (name, path), (key_name, key_path) = self._certificate, self._key
         try:
-            context.use_certificate(identity.chain[0])
-            for certificate in identity.chain[1:]:
-                context.add_extra_chain_cert(certificate)
+            with warnings.catch_warnings():
+                # pyca's certificates, which pyOpenSSL prefers, can't hold all that OpenSSL reads.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                context.use_certificate(identity.chain[0])
+                for certificate in identity.chain[1:]:
+                    context.add_extra_chain_cert(certificate)
         except SSL.Error as error:
             raise self._error(name, f"{path} can't be used for TLS ({_reason(error)})") from None
         try:
@@ -205,12 +213,14 @@ class TLSContextSource:
         # An issuing CA is trusted by itself; its root need not be here.
         store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
         context.set_verify_depth(MAXIMUM_INTERMEDIATES)
-        for der in self._authorities():
+        for name, der in self._authorities():
             try:
                 authority = load_tls_certificate(der)
-            except (PikachuError, crypto.Error) as error:
-                reason = error.public if isinstance(error, PikachuError) else "OpenSSL can't read it"
-                raise self._error("client_ca", f"a CA's certificate can't be used for TLS: {reason}") from None
+            except PikachuError as error:
+                raise ConfigError(
+                    f"{name}: the certificate can't be used to verify clients in TLS: {error.public}; set "
+                    "[TRUSTED_HTTPS] trusted_port = 0 and [HTTPS] request_client_certificate = false, or replace it"
+                ) from None
             store.add_cert(authority)
             with warnings.catch_warnings():
                 # pyca's certificates, which pyOpenSSL prefers, can't hold all that OpenSSL reads.

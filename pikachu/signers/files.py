@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable
@@ -9,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from pikachu.core.errors import BadPublicKey, ConfigError, MalformedRequest, PikachuError
+from pikachu.core.errors import BadPublicKey, ConfigError, MalformedRequest, PikachuError, UnsupportedAlgorithm
 from pikachu.x509 import der
-from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, parse_certificate
+from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, names_match, parse_certificate
 from pikachu.x509.keys import PrivateKey, load_private_key, public_key_matches
-from pikachu.x509.pem_blocks import blocks
+from pikachu.x509.loading.certificates import load_tls_certificate
+from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text, labels_in
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.text.descriptions import name_text
@@ -99,16 +101,43 @@ def load_certificates(path: Path, setting: str) -> list[Certificate]:
 
     :raises ConfigError: the file contains no readable certificate.
     """
-    data = read_file(path, setting)
+    data = decode_text(read_file(path, setting))
     try:
-        is_pem = b"-----BEGIN" in data
-        encodings = [block.der() for block in blocks(data, ("CERTIFICATE",))] if is_pem else [data]
-        certificates = [parse_certificate(encoding) for encoding in encodings]
+        encodings = certificates_in(data) if b"-----BEGIN" in data else _binary_certificates(data)
     except MalformedRequest as error:
         raise ConfigError(f"{setting}: {path} holds no certificate that can be read: {error.public}") from None
-    if not certificates:
-        raise ConfigError(f"{setting}: {path} holds no certificate")
+    if not encodings:
+        raise ConfigError(f"{setting}: {path} holds no certificate{_describe_content(data)}")
+    certificates = []
+    for number, encoding in enumerate(encodings, 1):
+        try:
+            certificate = parse_certificate(encoding)
+            certificate.check_readable()
+        except MalformedRequest as error:
+            which = f"certificate {number} of {path}" if len(encodings) > 1 else f"the certificate in {path}"
+            raise ConfigError(f"{setting}: {which} can't be read: {error.public}") from None
+        certificates.append(certificate)
     return certificates
+
+
+def _binary_certificates(data: bytes) -> list[bytes]:
+    """Return the certificate in a DER file, or in a file of bare Base64; none when it is neither."""
+    with contextlib.suppress(MalformedRequest):
+        binary = data if data[:1] == b"\x30" else decode_base64(data)
+        if binary[:1] == b"\x30":
+            return [binary]
+    return []
+
+
+def _describe_content(data: bytes) -> str:
+    """Return what a PEM file without a certificate contains, to be appended to the message about it."""
+    labels = list(dict.fromkeys(labels_in(data)))
+    if not labels:
+        return ""
+    text = f", but: {', '.join(labels)}"
+    if labels[0] in ("PKCS7", "CMS"):
+        text += "; extract the certificates with `openssl pkcs7 -print_certs`"
+    return text
 
 
 def load_trust_anchors(path: Path, setting: str) -> list[Certificate]:
@@ -125,6 +154,13 @@ def load_trust_anchors(path: Path, setting: str) -> list[Certificate]:
                 f"{setting}: {path} holds the CA {_name(anchor)}, whose key can't be used: {error.public}; "
                 "take it out of the file"
             ) from None
+        try:
+            load_tls_certificate(anchor.der)
+        except PikachuError as error:
+            raise ConfigError(
+                f"{setting}: {path} holds the CA {_name(anchor)}, whose certificate can't be used for TLS: "
+                f"{error.public}; take it out of the file"
+            ) from None
     return anchors
 
 
@@ -133,9 +169,9 @@ def check_issued_by(child: Certificate, issuer: Certificate) -> None:
 
     :raises PikachuError: the names differ, or the signature does not verify.
     """
-    if child.issuer_der != issuer.subject_der:
+    if not names_match(child.issuer_der, issuer.subject_der):
         raise MalformedRequest("the issuer's name is another one")
-    verify_signature(describe_spki(issuer.spki_der), child.signature_algorithm_der, child.signature, child.tbs)
+    _verify(child, issuer)
 
 
 def build_chain(certificate: Certificate, candidates: list[Certificate], where: str) -> tuple[Certificate, ...]:
@@ -144,26 +180,57 @@ def build_chain(certificate: Certificate, candidates: list[Certificate], where: 
     :raises ConfigError: the chain does not end in a root.
     """
     chain = [certificate]
-    while not chain[-1].self_issued:
+    while not _is_self_signed(chain[-1]):
         if len(chain) > 8:
             raise ConfigError(f"{where}: the chain has more than 8 certificates")
-        for candidate in candidates:
-            try:
-                check_issued_by(chain[-1], candidate)
-            except PikachuError:
-                continue
-            chain.append(candidate)
-            break
-        else:
-            raise ConfigError(
-                f"{where}: the chain does not verify: no certificate in it has issued "
-                f"{_name(chain[-1])}; put the issuing CA's and the root's certificates there"
-            )
-    try:
-        check_issued_by(chain[-1], chain[-1])
-    except PikachuError:
-        raise ConfigError(f"{where}: the root certificate {_name(chain[-1])} is not signed by its own key") from None
+        chain.append(_find_issuer(chain[-1], candidates, where))
     return tuple(chain)
+
+
+def _is_self_signed(certificate: Certificate) -> bool:
+    """Return whether a certificate is signed by its own key; nobody relies on that signature, so SHA-1 will do."""
+    if not certificate.self_issued:
+        return False
+    try:
+        _verify(certificate, certificate, allow_weak_digest=True)
+    except PikachuError:
+        return False
+    return True
+
+
+def _verify(child: Certificate, issuer: Certificate, *, allow_weak_digest: bool = False) -> None:
+    verify_signature(
+        describe_spki(issuer.spki_der),
+        child.signature_algorithm_der,
+        child.signature,
+        child.tbs,
+        allow_sha1=allow_weak_digest,
+        allow_md5=allow_weak_digest,
+    )
+
+
+def _find_issuer(certificate: Certificate, candidates: list[Certificate], where: str) -> Certificate:
+    """Return the candidate that has issued *certificate*.
+
+    :raises ConfigError: none has, with the reason why that of the right name hasn't.
+    """
+    reason = f"no certificate in it has issued {_name(certificate)}"
+    for candidate in candidates:
+        if candidate.der == certificate.der or not names_match(certificate.issuer_der, candidate.subject_der):
+            continue
+        try:
+            _verify(certificate, candidate)
+        except (BadPublicKey, UnsupportedAlgorithm) as error:
+            reason = f"{_name(certificate)} can't be verified with the key of {_name(candidate)}: {error.public}"
+        except PikachuError:
+            continue
+        else:
+            return candidate
+    if certificate.self_issued:
+        raise ConfigError(f"{where}: the root certificate {_name(certificate)} is not signed by its own key")
+    raise ConfigError(
+        f"{where}: the chain does not verify: {reason}; put the issuing CA's and the root's certificates there"
+    )
 
 
 def _check_chain_file(chain_file: list[Certificate], chain: tuple[Certificate, ...], where: str) -> None:
@@ -194,7 +261,7 @@ def check_ca_certificate(certificate: Certificate, now: datetime, where: str, wa
         raise ConfigError(f"{where}: the CA expired on {certificate.not_after:%Y-%m-%d}; renew it, then start again")
     if now < certificate.not_before:
         raise ConfigError(f"{where}: the CA is not valid before {certificate.not_before}; check this machine's clock")
-    if not certificate.is_ca:
+    if not certificate.is_ca and not certificate.is_root_without_extensions:
         raise ConfigError(f"{where}: basicConstraints does not say CA:TRUE; this is no CA certificate")
     usage = certificate.key_usage
     if usage is not None and KEY_CERT_SIGN not in usage:

@@ -28,9 +28,9 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.va.crl_files import PublishedCRL, decode_crl
 from pikachu.va.crl_publisher import ROOT, CRLPublisher
-from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.crl import parse_crl_summary
-from pikachu.x509.names import parse_name
+from pikachu.x509.names import read_name
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.text.crl import crl_text
 
@@ -78,12 +78,12 @@ class CA:
     @property
     def subject(self) -> str:
         """The subject as RFC 4514 text."""
-        return parse_name(self.certificate.subject_der).text
+        return read_name(self.certificate.subject_der).text
 
     @property
     def issuer(self) -> str:
         """The issuer as RFC 4514 text."""
-        return parse_name(self.certificate.issuer_der).text
+        return read_name(self.certificate.issuer_der).text
 
     @property
     def key(self) -> str:
@@ -334,7 +334,7 @@ class CADirectory:
             raise Conflict("this CA's CRL is made here")
         if expected is not None:
             summary = await self._pool.run(lambda: parse_crl_summary(decode_crl(data)))
-            if summary.issuer_der != expected.certificate.subject_der:
+            if not names_match(summary.issuer_der, expected.certificate.subject_der):
                 raise MalformedRequest("this is another CA's CRL")
         published = await self._publisher.upload(actor, data)
         ca = self.one(published.der_path.stem)

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Final
 
 from pikachu.core.errors import Conflict, MalformedRequest, PikachuError
-from pikachu.x509.certificate import Certificate
+from pikachu.x509.certificate import Certificate, names_match
 from pikachu.x509.crl import CRLSummary, crl_pem_pieces, parse_crl_summary
-from pikachu.x509.pem_blocks import blocks
+from pikachu.x509.pem_blocks import blocks, decode_text
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
 
@@ -216,6 +216,7 @@ def decode_crl(data: bytes) -> bytes:
 
     :raises MalformedRequest: when the data is neither, or contains more than one CRL.
     """
+    data = decode_text(data)
     if data[:1] == b"\x30":
         return data
     pem_blocks = blocks(data, (_PEM_LABEL,))
@@ -231,7 +232,7 @@ def check_signed(data: bytes, issuer: Certificate) -> CRLSummary:
     :raises PikachuError: when the signature does not verify.
     """
     summary = parse_crl_summary(data)
-    if summary.issuer_der != issuer.subject_der:
+    if not names_match(summary.issuer_der, issuer.subject_der):
         raise MalformedRequest("this is another CA's CRL")
     key = describe_spki(issuer.spki_der)
     verify_signature(key, summary.algorithm, summary.signature, bytes(summary.tbs), failure=MalformedRequest)

@@ -36,7 +36,7 @@ from pikachu.va.crl_files import (
     decode_crl,
     is_pem,
 )
-from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
 from pikachu.x509.signature import verify_signature
 
@@ -504,9 +504,9 @@ class CRLPublisher:
         def publish() -> PublishedCRL:
             der = decode_crl(data)
             subject = parse_crl_summary(der).issuer_der
-            candidates = [ca for ca in self.parent_cas() if ca.subject_der == subject]
+            candidates = [ca for ca in self.parent_cas() if names_match(ca.subject_der, subject)]
             if not candidates:
-                if any(issuer.certificate.subject_der == subject for issuer in self._issuers.all()):
+                if any(names_match(issuer.certificate.subject_der, subject) for issuer in self._issuers.all()):
                     raise Conflict("this CA's CRL is made here")
                 raise MalformedRequest("no CA above the issuing CAs has made this CRL")
             refusal: PikachuError | None = None

@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pikachu.core.errors import MalformedRequest, TooLarge
+from pikachu.core.errors import BadCSR, MalformedRequest, TooLarge
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension, encode_extensions, parse_extensions
+from pikachu.x509.names import names_equal, read_name
 from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text
 
 BASIC_CONSTRAINTS = "2.5.29.19"
@@ -29,6 +30,8 @@ SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
 ANY_EXTENDED_KEY_USAGE = "2.5.29.37.0"
 
+#: The notAfter of certificates without a well-defined end (RFC 5280 section 4.1.2.5).
+END_OF_TIME = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 # Bytes of an uploaded certificate.
 MAXIMUM_SIZE = 64 * 1024
 # Bits of KeyUsage (RFC 5280 section 4.2.1.3).
@@ -84,7 +87,7 @@ class Certificate:
         if extension is None:
             return False
         parts = der.parse(extension.value, der.SEQUENCE).sub()
-        return bool(parts) and parts[0].tag == der.BOOLEAN and parts[0].boolean()
+        return bool(parts) and parts[0].tag == der.BOOLEAN and parts[0].ber_boolean()
 
     @functools.cached_property
     def path_length(self) -> int | None:
@@ -104,6 +107,8 @@ class Certificate:
         if extension is None:
             return None
         content = der.parse(extension.value, der.BIT_STRING).content
+        if not content:
+            raise MalformedRequest("an ASN.1 bit string is cut short")
         return frozenset(
             number for number in range((len(content) - 1) * 8) if content[1 + number // 8] & (0x80 >> number % 8)
         )
@@ -116,10 +121,43 @@ class Certificate:
             return None
         return frozenset(purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children())
 
-    @property
+    @functools.cached_property
     def self_issued(self) -> bool:
-        """Whether the issuer and the subject are equal."""
-        return self.issuer_der == self.subject_der
+        """Whether the issuer and the subject match (RFC 5280 section 7.1)."""
+        return names_match(self.issuer_der, self.subject_der)
+
+    @property
+    def is_root_without_extensions(self) -> bool:
+        """Whether this may be a root of X.509 version 1, which has no basicConstraints to say that it is a CA."""
+        return not self.extensions and self.self_issued
+
+    def check_readable(self) -> None:
+        """Decode what validation uses, so that a malformed part is detected before.
+
+        :raises MalformedRequest: with the name of the part that is malformed.
+        """
+        readers: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("the issuer's name", lambda: read_name(self.issuer_der)),
+            ("the subject's name", lambda: read_name(self.subject_der)),
+            ("basicConstraints", lambda: (self.is_ca, self.path_length)),
+            ("keyUsage", lambda: self.key_usage),
+            ("extendedKeyUsage", lambda: self.extended_key_usage),
+            ("subjectKeyIdentifier", lambda: self.key_identifier),
+            ("authorityKeyIdentifier", lambda: self.authority_key_identifier),
+        )
+        for part, read in readers:
+            try:
+                read()
+            except MalformedRequest as error:
+                raise MalformedRequest(f"{part} is malformed: {error.public}") from error
+
+
+def names_match(first: bytes, second: bytes) -> bool:
+    """Return whether two DER Names match by RFC 5280 section 7.1; False when one of them can't be read."""
+    try:
+        return names_equal(first, second)
+    except (MalformedRequest, BadCSR):
+        return False
 
 
 def public_key_bits(spki_der: bytes) -> bytes:
@@ -252,5 +290,10 @@ def assemble(to_be_signed: bytes, algorithm: bytes, signature: bytes) -> bytes:
 
 
 def end_of_validity(not_before: datetime, days: int) -> datetime:
-    """Return the last second of a validity of *days*, both ends included (RFC 5280 section 4.1.2.5)."""
+    """Return the last second of a validity of *days*, both ends included (RFC 5280 section 4.1.2.5).
+
+    Nothing ends later than :data:`END_OF_TIME`.
+    """
+    if days > (END_OF_TIME - not_before).days:
+        return END_OF_TIME
     return not_before + timedelta(days=days) - timedelta(seconds=1)

@@ -272,6 +272,12 @@ class Element:
             raise MalformedRequest("expected an ASN.1 boolean")
         return self.content == b"\xff"
 
+    def ber_boolean(self) -> bool:
+        """Decode a BOOLEAN in BER, where every byte but 0 is TRUE: some CAs write 1 into their certificates."""
+        if self.tag != BOOLEAN or self.end - self.start != 1:
+            raise MalformedRequest("expected an ASN.1 boolean")
+        return self.content != b"\x00"
+
 
 def element_at(buffer: bytes, offset: int, limit: int) -> Element:
     """Decode the header of the element at *offset*, which must end by *limit*.

@@ -47,8 +47,8 @@ def parse_extensions(data: bytes) -> tuple[Extension, ...]:
         if len(parts) not in (2, 3):
             raise MalformedRequest("an extension has an OID, perhaps a criticality, and a value")
         oid = parts[0].oid()
-        # DER omits FALSE, but many requests encode it.
-        critical = len(parts) == 3 and parts[1].boolean()
+        # DER omits FALSE, but many requests and certificates encode it.
+        critical = len(parts) == 3 and parts[1].ber_boolean()
         if oid in extensions:
             raise MalformedRequest(f"the extension {oid} stands twice")
         extensions[oid] = Extension(oid, critical, parts[-1].expect(der.OCTET_STRING).content)

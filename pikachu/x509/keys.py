@@ -16,7 +16,7 @@ from pikachu.x509 import der
 from pikachu.x509.key_encryption import WRONG_PASSPHRASE, decrypt_pkcs8, decrypt_traditional, encrypt_pkcs8
 from pikachu.x509.loading.private_keys import CURVE_CLASSES, ML_DSA_KINDS, PrivateKey, load_unencrypted_key
 from pikachu.x509.pem import pem
-from pikachu.x509.pem_blocks import Block, blocks
+from pikachu.x509.pem_blocks import Block, blocks, decode_text
 from pikachu.x509.signature import SignatureAlgorithm, parse_algorithm, signature_algorithm, verify_signature
 from pikachu.x509.spki import KeyDescription, KeyFamily, PublicKey, check_modulus, describe_spki
 
@@ -92,6 +92,7 @@ def load_private_key(data: bytes | str, passphrase: bytes | str | None = None) -
     secret = passphrase.encode("utf-8", "surrogatepass") if isinstance(passphrase, str) else passphrase
     if len(raw) > _MAXIMUM_SIZE:
         raise TooLarge("the private key is larger than 32 KiB")
+    raw = decode_text(raw)
     if raw[:1] == b"\x30":
         key = _load_der(raw, secret)
     else:

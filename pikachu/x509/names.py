@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -171,14 +171,31 @@ def parse_name(name_der: bytes) -> Name:
     return name_from(der.parse(name_der, der.SEQUENCE))
 
 
-def name_from(element: der.Element) -> Name:
-    """Parse and check a Name element, like :func:`parse_name`."""
+def read_name(name_der: bytes) -> Name:
+    """Parse the DER Name in a certificate without checking its values.
+
+    A CA elsewhere may use string types, characters and lengths that this CA would not certify; its name stays as it is.
+
+    :raises MalformedRequest: *name_der* is not a Name, or too long.
+    """
+    try:
+        return name_from(der.parse(name_der, der.SEQUENCE), _unchecked_attribute)
+    except BadCSR as error:
+        raise MalformedRequest(error.public) from error
+
+
+def name_from(element: der.Element, read_attribute: Callable[[der.Element], NameAttribute] | None = None) -> Name:
+    """Parse and check a Name element, like :func:`parse_name`.
+
+    :param read_attribute: parses an attribute; ``None`` checks its value, too.
+    """
+    read = read_attribute or _attribute
     if element.end - element.whole_start > MAXIMUM_SIZE:
         raise BadCSR(f"a name is longer than {MAXIMUM_SIZE} bytes")
     rdns = []
     count = 0
     for rdn in element.expect(der.SEQUENCE).children():
-        attributes = tuple(_attribute(attribute) for attribute in rdn.expect(der.SET).children())
+        attributes = tuple(read(attribute) for attribute in rdn.expect(der.SET).children())
         if not attributes:
             raise MalformedRequest("a relative distinguished name is empty")
         rdns.append(attributes)
@@ -199,6 +216,25 @@ def _attribute(element: der.Element) -> NameAttribute:
     elif oid in _KNOWN:
         raise BadCSR(f"{_KNOWN[oid][0]} in a name is no character string")
     return NameAttribute(oid, value, parts[1].whole)
+
+
+def _unchecked_attribute(element: der.Element) -> NameAttribute:
+    parts = element.expect(der.SEQUENCE).sub()
+    if len(parts) != 2:
+        raise MalformedRequest("an attribute of a name has a type and a value")
+    return NameAttribute(parts[0].oid(), string_text(parts[1]), parts[1].whole)
+
+
+def string_text(element: der.Element) -> str | None:
+    """Return the text of a character string like :func:`string_value`, even if its bytes are not valid for its type.
+
+    :returns: ``None`` for other types.
+    """
+    try:
+        return string_value(element)
+    except BadCSR:
+        # The usual cause are the character sets of Western Europe.
+        return element.content.decode("latin-1")
 
 
 def _check_value(oid: str, tag: int, value: str) -> None:
@@ -250,7 +286,8 @@ def string_value(element: der.Element) -> str | None:
 def names_equal(first: bytes, second: bytes) -> bool:
     """Return whether two DER Names match by RFC 5280 section 7.1, which ignores case, string type and spacing.
 
-    :raises MalformedRequest: one of them is not a Name; BadCSR as :func:`parse_name`.
+    :raises MalformedRequest: one of them is not a Name.
+    :raises BadCSR: one of them is too long.
     """
     return first == second or comparable(first) == comparable(second)
 
@@ -260,9 +297,11 @@ def names_equal(first: bytes, second: bytes) -> bool:
 def comparable(name_der: bytes) -> tuple[tuple[tuple[str, str | bytes], ...], ...]:
     """Return a value that is equal for DER Names that :func:`names_equal` matches.
 
-    :raises MalformedRequest: *name_der* is not a Name; BadCSR as :func:`parse_name`.
+    :raises MalformedRequest: *name_der* is not a Name.
+    :raises BadCSR: *name_der* is too long.
     """
-    return tuple(tuple(sorted(((a.oid, _folded(a)) for a in rdn), key=repr)) for rdn in parse_name(name_der).rdns)
+    name = name_from(der.parse(name_der, der.SEQUENCE), _unchecked_attribute)
+    return tuple(tuple(sorted(((a.oid, _folded(a)) for a in rdn), key=repr)) for rdn in name.rdns)
 
 
 def _folded(attribute: NameAttribute) -> str | bytes:

@@ -84,7 +84,7 @@ class World:
     def source(
         self,
         clients: ClientCertificates = ClientCertificates.NONE,
-        authorities: Callable[[], Sequence[bytes]] | None = None,
+        authorities: Callable[[], Sequence[tuple[str, bytes]]] | None = None,
     ) -> TLSContextSource:
         return TLSContextSource(
             "HTTPS",
@@ -92,7 +92,7 @@ class World:
             ("ssl_key", self.key),
             self.clock,
             clients=clients,
-            authorities=authorities or (lambda: [self.ca.der]),
+            authorities=authorities or (lambda: [("a CA", self.ca.der)]),
         )
 
     def client(
@@ -263,13 +263,13 @@ def test_reload_ends_old_tickets(world: World) -> None:
 def test_new_authorities_need_no_files(world: World) -> None:
     """VLT-4: the next generation's clients are let in, also when the listener's own files can't be read just then."""
     before, after = pki.make_leaf(world.ca), pki.make_leaf(world.foreign)
-    authorities = [world.ca.der]
+    authorities = [("a CA", world.ca.der)]
     source = world.source(ClientCertificates.REQUIRED, lambda: authorities)
     open_connection = world.client(before, source=source)
     open_connection.handshake()
     with pytest.raises(SSL.Error):
         world.client(after, source=source).handshake()
-    authorities.append(world.foreign.der)
+    authorities.append(("another CA", world.foreign.der))
     world.certificate.unlink()
     world.key.write_text("no key")
     source.trust_new_authorities()
@@ -410,7 +410,7 @@ def test_files_that_do_not_serve(world: World, tmp_path: Path) -> None:
     world.key.rmdir()
     world.key.write_bytes(good)
     world.certificate.write_bytes(b"nonsense")
-    assert complaint() == f"[HTTPS] ssl_cert: {world.certificate} does not hold a certificate in PEM"
+    assert complaint() == f"[HTTPS] ssl_cert: {world.certificate} holds no certificate"
     if os.geteuid() != 0:
         world.certificate.chmod(0)
         assert "can't be read (Permission denied)" in complaint()

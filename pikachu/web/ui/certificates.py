@@ -27,7 +27,7 @@ from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
-from pikachu.x509.names import parse_name
+from pikachu.x509.names import read_name
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.text.certificate import certificate_text
 from pikachu.x509.text.descriptions import algorithm_text, shown
@@ -193,7 +193,7 @@ class CertificatesPages(Pages):
             "certificates/view.html",
             {
                 "row": row,
-                "issuer_name": parse_name(certificate.issuer_der).text,
+                "issuer_name": read_name(certificate.issuer_der).text,
                 "signature_algorithm": algorithm,
                 "fingerprint": hashlib.sha256(record.der).hexdigest(),
                 "text": text,

@@ -28,7 +28,7 @@ from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import decode_csr_input
-from pikachu.x509.names import parse_name
+from pikachu.x509.names import read_name
 from pikachu.x509.pem import pem
 
 _MAXIMUM_PENDING: Final = 100
@@ -274,7 +274,7 @@ class RAPages(Pages):
         current = self._issuers.current
         choices = [("", f"As the policy says, else {self._issuers.default.name}")]
         for name, issuer in current.items():
-            subject = parse_name(issuer.certificate.subject_der)
+            subject = read_name(issuer.certificate.subject_der)
             until = f"{issuer.certificate.not_after:%Y-%m-%d}"
             choices.append((name, f"{name}: {subject.common_name or subject.text} ({issuer.key.text}, until {until})"))
         return choices

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 from OpenSSL import crypto
 
 from pikachu.core.errors import MalformedRequest
@@ -28,14 +31,31 @@ def check_certificate_key(certificate: bytes, bounds: RSABounds = MESSAGES) -> N
 def load_certificate(certificate: bytes) -> x509.Certificate:
     """Return pyca/cryptography's object for a DER certificate.
 
-    :raises MalformedRequest: *certificate* is malformed.
+    :raises MalformedRequest: *certificate* is malformed, or has a form that the library does not read.
     :raises BadPublicKey: the type or the size of its key is not accepted.
     """
     check_certificate_key(certificate)
-    return x509.load_der_x509_certificate(certificate)
+    try:
+        with warnings.catch_warnings():
+            # Forms that the library will refuse one day, such as serial numbers below 1.
+            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+            return x509.load_der_x509_certificate(certificate)
+    except (ValueError, x509.InvalidVersion) as error:
+        raise MalformedRequest("the certificate has a form that the cryptographic library does not read") from error
 
 
-def load_tls_certificate(certificate: bytes) -> crypto.X509:
-    """Return OpenSSL's object for a DER certificate; errors as :func:`load_certificate`."""
-    check_certificate_key(certificate)
-    return crypto.load_certificate(crypto.FILETYPE_ASN1, certificate)
+def load_tls_certificate(certificate: bytes, *, is_own: bool = False) -> crypto.X509:
+    """Return OpenSSL's object for a DER certificate.
+
+    :param is_own: whether it is this server's certificate or one above it, whose key needs no check.
+    :raises MalformedRequest: *certificate* is malformed, or has a form that OpenSSL does not read.
+    :raises BadPublicKey: the type or the size of its key is not accepted.
+    """
+    if not is_own:
+        check_certificate_key(certificate)
+    try:
+        return crypto.load_certificate(crypto.FILETYPE_ASN1, certificate)
+    except crypto.Error as error:
+        details = error.args[0] if error.args else ()
+        reason = str(details[0][-1]) if details else "unknown reason"
+        raise MalformedRequest(f"OpenSSL does not read the certificate ({reason})") from error

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from pikachu.core.errors import BadCSR, MalformedRequest
+from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_time
 from pikachu.x509.extension_text import object_name
-from pikachu.x509.names import Name, NameAttribute, escape_value, string_value
+from pikachu.x509.names import Name, NameAttribute, escape_value, string_text
 
 _MAXIMUM_ATTRIBUTES: Final = 64
 _MAXIMUM_VALUE: Final = 2_000
@@ -92,10 +92,7 @@ def value_text(element: der.Element) -> str:
 
 def _text_of(element: der.Element) -> str | None:
     """Return the beginning of a character string, even if its bytes are not valid for its type."""
-    try:
-        text = string_value(element)
-    except BadCSR:
-        text = element.content.decode("latin-1")
+    text = string_text(element)
     return text if text is None or len(text) <= _MAXIMUM_VALUE else f"{text[:_MAXIMUM_VALUE]}…"
 
 

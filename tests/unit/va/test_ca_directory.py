@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound
@@ -15,7 +18,7 @@ from pikachu.core.model.people import ANONYMOUS, SYSTEM, AccountState, Principal
 from pikachu.va.ca_directory import Generation
 from pikachu.x509.crl import crl_pem
 from tests.support.deferreds import failure_of, result_of
-from tests.support.pki import brought
+from tests.support.pki import brought, digest_for
 from tests.support.stack import Stack, build_core, open_stack
 
 
@@ -79,6 +82,29 @@ def test_offline_root(offline: Stack) -> None:
     assert "X509v3 CRL Number" in result_of(rooms.crl_text("root"))
     older = brought(offline.files.root, 6)
     failure_of(rooms.upload_crl(admin, older, "root"), Conflict)
+
+
+def test_a_critical_entry_extension_that_is_not_known(offline: Stack) -> None:
+    """What such an entry says beside the revocation is for who relies on the CRL; it is listed as revoked."""
+    root = offline.files.root
+    now = root.certificate.not_valid_before_utc + timedelta(days=1)
+    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+    entry = x509.RevokedCertificateBuilder().serial_number(0x5EED).revocation_date(now).add_extension(unknown, True)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(root.certificate.subject)
+        .last_update(now)
+        .next_update(now + timedelta(days=30))
+        .add_extension(x509.CRLNumber(8), critical=False)
+        .add_revoked_certificate(entry.build())
+    )
+    crl = builder.sign(root.key, digest_for(root.key)).public_bytes(Encoding.DER)
+    state = result_of(offline.app.ca_directory.upload_crl(SYSTEM, crl))
+    assert state.crl is not None
+    assert state.crl.entries == 1
+    text = result_of(offline.app.ca_directory.crl_text("root"))
+    assert "5EED" in text.upper()
+    assert "1.2.3.4: critical" in text
 
 
 def test_crls(stack: Stack) -> None:
