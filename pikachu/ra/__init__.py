@@ -1,5 +1,5 @@
-"""The registration authority (RA): authenticates, verifies the CSR, chooses the policy and decides.
+"""The registration authority (RA): authenticates requesters, verifies CSRs, chooses the policy and decides.
 
-Begin with ``enrollment``, which every enrollment passes; ``est`` and ``scep`` are what the protocols add.
-Issuance itself is ``pikachu.ca``.
+Begin with ``enrollment``, the service that every enrollment uses; ``est``, ``scep`` and ``authority`` (accounts) add
+what is specific to a client.  ``policies`` chooses the policy.  Certificates are issued by ``pikachu.ca``.
 """

@@ -23,7 +23,8 @@ from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
 from pikachu.core.model.people import Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import NewRequest, RequestState, StoredCSR
-from pikachu.ra.policies import PolicyResolver, check_days, check_limits
+from pikachu.ra.default_policy import check_days
+from pikachu.ra.policies import PolicyResolver, check_limits
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.csr import CertificationRequest, verify_csr
 from pikachu.x509.names import names_equal

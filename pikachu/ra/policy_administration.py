@@ -1,6 +1,6 @@
-"""The rules about enrollment policies: what one may say, and who may see and change it (POL-1, POL-2, POL-4).
+"""Administration of enrollment policies: validation and permissions (POL-1, POL-2, POL-4).
 
-Pages, REST and the command line come in here.  Which policy signs is :mod:`pikachu.ra.policies`'s business.
+Pages, REST and the command line use it.  :mod:`pikachu.ra.policies` chooses the policy of an enrollment.
 """
 
 from __future__ import annotations
@@ -33,14 +33,8 @@ from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.times import utc
-from pikachu.ra.policies import (
-    DEFAULT_POLICY_NAME,
-    NO_EXTENSIONS_POLICY,
-    POLICY_NAME,
-    PolicyResolver,
-    check_days,
-    default_version,
-)
+from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
+from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver
 from pikachu.x509.profile import authority_granted
 from pikachu.x509.template import ExtensionContext, ProfileTemplate
 
@@ -48,7 +42,7 @@ MAXIMUM_TEXT: Final = 64 * 1024
 MAXIMUM_PATTERNS: Final = 64
 MAXIMUM_PATTERN: Final = 256
 
-#: Issuing CAs that there may be.
+#: The names of all issuing CAs that can be configured.
 CA_NAMES: Final = ("ec", "rsa", "mldsa")
 KEY_LIMITS: Final = (
     "RSA",
@@ -65,7 +59,7 @@ KEY_LIMITS: Final = (
 )
 _RSA_LIMIT: Final = re.compile(r"RSA/[1-9][0-9]{3,4}")
 
-# A label must not be read as an operation (RFC 7030 section 3.2.2), nor as SCEP's customary program name.
+# A label must not be mistaken for an operation (RFC 7030 section 3.2.2), nor for SCEP's customary program name.
 _NO_EST_LABELS: Final = frozenset(
     {"cacerts", "simpleenroll", "simplereenroll", "fullcmc", "serverkeygen", "csrattrs", "crls"}
 )
@@ -76,64 +70,77 @@ _EVENTS_SEARCHED: Final = 25
 
 
 class PolicyAdministration:
-    """What people do with policies.
+    """Lists, creates, changes and deletes policies.
 
-    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
-    reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized if role or scope do not
+    suffice, and with StoreUnavailable.  Cancelling their Deferred does not interrupt them.
 
-    :param public_url: what ``${http_url}`` in policies stands for.
+    :param public_url: the value of ``${http_url}`` in policies.
     """
 
     def __init__(
-        self, store: IStore, book: PolicyResolver, issuers: IssuingCAs, clock: IClock, public_url: str | None = None
+        self,
+        *,
+        store: IStore,
+        policies: PolicyResolver,
+        issuers: IssuingCAs,
+        clock: IClock,
+        public_url: str | None = None,
     ) -> None:
         self._public_url = (public_url or "").rstrip("/")
         self._store = store
-        self._book = book
+        self._policies = policies
         self._issuers = issuers
         self._clock = clock
-        # Those of this process come one after the other; others' are noticed when they write.
+        # Changes by this process run one after the other; those of other processes are detected when they are stored.
         self._changes = DeferredLock()
 
     def default(self, actor: Principal) -> Policy:
-        """The default policy, which everyone sees.
+        """Return the default policy, which every account may view.
 
         :raises AuthenticationFailed: for an anonymous *actor*.
         """
         require_scope(actor, Scope.READ)
-        return self._book.default
+        return self._policies.default
 
     @uncancelled
     async def get(self, actor: Principal, policy_id: int) -> Policy:
-        """One's own or a system policy, or any for admins; 0 is the default one.  Fails with NotFound."""
+        """Return a policy of the actor, a system policy, or any for administrators; 0 is the default policy.
+
+        Fails with NotFound.
+        """
         require_scope(actor, Scope.READ)
         return await self._visible(actor, policy_id)
 
     @uncancelled
     async def find(self, actor: Principal, name: str) -> Policy:
-        """The same by name.  Fails with NotFound."""
+        """Return a policy by name, as :meth:`get`.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         if name == DEFAULT_POLICY_NAME:
-            return self._book.default
-        found = await self._store.policy_by_name(name) if POLICY_NAME.fullmatch(name) else None
-        if found is None or not _sees(actor, found):
+            return self._policies.default
+        policy = await self._store.policy_by_name(name) if POLICY_NAME.fullmatch(name) else None
+        if policy is None or not _can_view(actor, policy):
             raise NotFound(_UNKNOWN)
-        return found
+        return policy
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[Policy]:
-        """One's own and the system's; for admins all, or those of ``query.owner_id``.  The default one is not in it."""
+        """Return a page of the actor's and system policies, without the default policy.
+
+        For administrators: all, or those of ``query.owner_id``.
+        """
         return await self._store.policies(scope_to_owner(actor, query))
 
     @uncancelled
     async def add(self, actor: Principal, policy: Policy) -> Policy:
-        """A new policy; its id and times count for nothing.
+        """Create a policy; its id and times are ignored.
 
-        Without the system flag it belongs to ``policy.owner_id``, else to the actor; others' and system ones are made
-        by admins only, and so are those that give away what is the CA's own: certifying, signing CRLs, OCSP answers.
+        Unless it is a system policy it belongs to ``policy.owner_id``, or else to the actor.  Only administrators
+        create policies for other accounts, system policies, and policies that grant powers of a CA: to certify, to
+        sign CRLs or OCSP responses.
 
         Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), QuotaExceeded, and Conflict
-        that names who has the name or the flag.
+        when the name or the flag is in use.
         """
         policy = await self._checked(actor, policy)
         event = self._event(actor, "create", policy)
@@ -141,9 +148,9 @@ class PolicyAdministration:
 
     @uncancelled
     async def update(self, actor: Principal, policy: Policy, *, expected: Versions = None) -> Policy:
-        """Replace the policy of that id, one's own or any for admins; for 0, validity and extensions in their files.
+        """Replace a policy of the actor, or any for administrators; id 0 replaces the files of the default policy.
 
-        :param expected: the versions that it may replace.
+        :param expected: the versions that may be replaced.
 
         Fails as :meth:`add`, with NotFound, and with EditConflict.
         """
@@ -153,7 +160,7 @@ class PolicyAdministration:
     async def change(
         self, actor: Principal, policy_id: int, merge: Callable[[Policy], Policy], *, expected: Versions = None
     ) -> Policy:
-        """Replace a policy by what *merge* makes of it, maybe more than once, as :meth:`update` does."""
+        """Replace a policy by the result of *merge*, as :meth:`update`; *merge* may be called more than once."""
         return await self._update(actor, policy_id, merge, expected)
 
     async def _update(
@@ -161,10 +168,10 @@ class PolicyAdministration:
     ) -> Policy:
         async def change() -> Policy:
             if policy_id == 0:
-                before = await self._book.fresh_default()
+                before = await self._policies.fresh_default()
                 return await self._update_default(actor, merge(before), before, expected)
             before = await self._visible(actor, policy_id)
-            self._require_own(actor, before)
+            self._require_editable(actor, before)
             require_version(expected, before.version, _KIND, before.updated_by, before.updated_at)
             policy = merge(before)
             if policy.owner_id is None and not policy.system:
@@ -174,24 +181,24 @@ class PolicyAdministration:
             return self._changed(await self._store.update_policy(policy, event, self._now()))
 
         require_scope(actor, Scope.READ)
-        return await self._one_by_one(change, expected)
+        return await self._in_turn(change, expected)
 
-    def _one_by_one(self, change: Callable[[], Coroutine[Any, Any, Policy]], expected: Versions) -> Deferred[Policy]:
+    def _in_turn(self, change: Callable[[], Coroutine[Any, Any, Policy]], expected: Versions) -> Deferred[Policy]:
         return self._changes.run(lambda: Deferred.fromCoroutine(repeat(change, expected)))
 
     @uncancelled
     async def set_default_validity(self, actor: Principal, days: int, *, expected: Versions = None) -> Policy:
-        """Change the validity of the default policy (RA-4), which prefills the form for signing; admins only.
+        """Change the validity of the default policy, which the signing form suggests (RA-4); administrators only.
 
         Fails with PolicyViolation (days), EditConflict.
         """
 
         async def change() -> Policy:
-            before = await self._book.fresh_default()
+            before = await self._policies.fresh_default()
             return await self._update_default(actor, replace(before, days=days), before, expected)
 
         require_scope(actor, Scope.ADMIN)
-        return await self._one_by_one(change, expected)
+        return await self._in_turn(change, expected)
 
     async def _update_default(self, actor: Principal, policy: Policy, before: Policy, expected: Versions) -> Policy:
         if not is_admin(actor):
@@ -201,19 +208,19 @@ class PolicyAdministration:
         await self._require_default_version(expected, before)
         version = default_version(policy.days, policy.extensions)
         default = replace(before, days=policy.days, extensions=policy.extensions, version=version)
-        # Recorded first: a change that nobody recorded would be worse than a record of one that failed.
+        # Recorded first: an unrecorded change is worse than the record of a failed one.
         await self._store.add_event(self._event(actor, "update", default), self._now())
 
         def decide(current: Policy | None) -> tuple[int, str]:
-            # Files that can't be read are repaired by what is written now.
+            # Files that can't be read are replaced.
             if current is not None:
                 require_version(frozenset({before.version}), current.version, _KIND, None, current.updated_at)
             return policy.days, policy.extensions
 
-        return await self._book.change_default(decide)
+        return await self._policies.change_default(decide)
 
     async def _require_default_version(self, expected: Versions, current: Policy) -> None:
-        """Require that a change of the default policy may replace *current*; who wrote its files is in the events.
+        """Require that *current* is an expected version; the audit log names the author of the files.
 
         Fails with EditConflict.
         """
@@ -221,24 +228,24 @@ class PolicyAdministration:
             return
         recorded = {"resource_type": "policy", "resource_name": DEFAULT_POLICY_NAME, "type": "update"}
         events = (await self._store.events(ListQuery(limit=_EVENTS_SEARCHED, filters=recorded))).items
-        by = next((one for one in events if one.event.details.get("version") == current.version), None)
-        if by is None:
+        change = next((record for record in events if record.event.details.get("version") == current.version), None)
+        if change is None:
             raise EditConflict.of(_KIND, None, current.updated_at)
-        raise EditConflict.of(_KIND, by.event.actor, by.at)
+        raise EditConflict.of(_KIND, change.event.actor, change.at)
 
     @uncancelled
     async def delete(self, actor: Principal, policy_id: int, *, expected: Versions = None) -> None:
-        """Remove a policy, one's own or any for admins; what it signed stays.
+        """Delete a policy of the actor, or any for administrators; its certificates are kept.
 
         :param expected: the versions that may be deleted.
 
-        Fails with NotFound, EditConflict, and Conflict for the default one.
+        Fails with NotFound, EditConflict, and Conflict for the default policy.
         """
 
         def decide(policy: Policy) -> Event:
-            if not _sees(actor, policy):
+            if not _can_view(actor, policy):
                 raise NotFound(_UNKNOWN)
-            self._require_own(actor, policy)
+            self._require_editable(actor, policy)
             require_version(expected, policy.version, _KIND, policy.updated_by, policy.updated_at)
             return self._event(actor, "delete", policy)
 
@@ -246,28 +253,28 @@ class PolicyAdministration:
         if policy_id == 0:
             raise Conflict("the default policy can't be deleted; change it instead")
         await self._store.delete_policy(policy_id, decide, self._now())
-        self._book.forget()
+        self._policies.forget()
 
-    # --- who may ------------------------------------------------------------------------
+    # --- permissions --------------------------------------------------------------------
 
     async def _visible(self, actor: Principal, policy_id: int) -> Policy:
         require_scope(actor, Scope.READ)
         if policy_id == 0:
-            return self._book.default
-        found = await self._store.policy(policy_id)
-        if not _sees(actor, found):
+            return self._policies.default
+        policy = await self._store.policy(policy_id)
+        if not _can_view(actor, policy):
             raise NotFound(_UNKNOWN)
-        return found
+        return policy
 
     @staticmethod
-    def _require_own(actor: Principal, policy: Policy) -> None:
+    def _require_editable(actor: Principal, policy: Policy) -> None:
         if is_admin(actor):
             return
         require_scope(actor, Scope.ENROLL)
         if policy.system or policy.owner_id != actor.owner_id:
             raise NotAuthorized("a system policy is changed by admins only")
 
-    # --- what a policy may say ----------------------------------------------------------
+    # --- validation ---------------------------------------------------------------------
 
     async def _checked(self, actor: Principal, policy: Policy, before: Policy | None = None) -> Policy:
         policy = await self._owned(actor, policy, before)
@@ -285,9 +292,9 @@ class PolicyAdministration:
         return replace(policy, limits=limits)
 
     async def _check_text(self, text: str, issuers: Sequence[ExtensionContext] = ()) -> None:
-        """Require a text about certificates that gives them no power over those of others.
+        """Require valid extensions that grant no power of a CA.
 
-        :param issuers: for which it is read: its variables can choose sections; none: it may give any power.
+        :param issuers: the contexts to check, since variables can select sections; none: any power is allowed.
         """
 
         def check(template: ProfileTemplate) -> None:
@@ -301,14 +308,14 @@ class PolicyAdministration:
 
         if len(text) > MAXIMUM_TEXT:
             raise MalformedRequest("the extensions are longer than 64 KiB")
-        await self._book.texts.check(text, check)
+        await self._policies.texts.check(text, check)
 
     def _issuer_contexts(self) -> Sequence[ExtensionContext]:
-        """Return the context of each issuing CA that there may be, also of those that come next."""
+        """Return a context for each issuing CA that can be configured, and for the announced generations."""
         current = self._issuers.current
         names = (*CA_NAMES, *(name for name in current if name not in CA_NAMES))
         issuers = [(name, current.get(name, self._issuers.default)) for name in names]
-        issuers += [(name, coming) for name in current if (coming := self._issuers.next(name)) is not None]
+        issuers += [(name, announced) for name in current if (announced := self._issuers.next(name)) is not None]
         return [self._context(name, issuer) for name, issuer in issuers]
 
     def _context(self, name: str, issuer: IssuingCA) -> ExtensionContext:
@@ -323,7 +330,10 @@ class PolicyAdministration:
         )
 
     async def _owned(self, actor: Principal, policy: Policy, before: Policy | None) -> Policy:
-        """The policy with its owner: nobody for a system one, or somebody for whom the actor may decide."""
+        """Return the policy with its owner, for whom the actor may create it; a system policy has none.
+
+        Fails with NotAuthorized, MalformedRequest, and NotFound for a deleted owner.
+        """
         require_scope(actor, Scope.ENROLL)
         if policy.system:
             if not is_admin(actor):
@@ -336,15 +346,15 @@ class PolicyAdministration:
             if not is_admin(actor):
                 raise NotAuthorized("a policy for somebody else is made by admins only")
             account = await self._store.account(owner_id)
-            is_given = before is None or before.owner_id != owner_id
-            if is_given and account.state is AccountState.DELETED:
+            is_new_owner = before is None or before.owner_id != owner_id
+            if is_new_owner and account.state is AccountState.DELETED:
                 raise NotFound("This account is deleted. Name another one as the owner.")
         return replace(policy, owner_id=owner_id)
 
-    # --- what follows -------------------------------------------------------------------
+    # --- events -------------------------------------------------------------------------
 
     def _changed(self, policy: Policy) -> Policy:
-        self._book.forget()
+        self._policies.forget()
         return policy
 
     def _event(self, actor: Principal, type_: str, policy: Policy) -> Event:
@@ -356,7 +366,7 @@ class PolicyAdministration:
             "approval": policy.approval.value,
         }
         if policy.id == 0 and type_ == "update":
-            # By this it is known later who wrote the files.
+            # Identifies the author of the files in a later conflict.
             details["version"] = policy.version
         if policy.issuer is not None:
             details["issuer"] = policy.issuer
@@ -366,8 +376,8 @@ class PolicyAdministration:
         return utc(self._clock.seconds())
 
 
-def _sees(actor: Principal, policy: Policy) -> bool:
-    """Like ``may_use``, but an admin's token without that scope sees what a user would."""
+def _can_view(actor: Principal, policy: Policy) -> bool:
+    """Return whether the actor may view a policy; an administrator's token without that scope counts as a user."""
     return policy.system or can_view(actor, policy.owner_id)
 
 

@@ -1,6 +1,6 @@
-"""What a request asks for and what it would get, as values that pages and REST show side by side (RA-3).
+"""Previews: the content of a CSR beside the certificate that it would get, for pages and REST (RA-3).
 
-Nothing is decided here: the order is the one that would be signed.
+Nothing is decided here: the preview shows the issuance request that would be signed.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _MAXIMUM_TEXT: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class AskedExtension:
-    """An extension that a request asks for.
+    """An extension in a CSR.
 
-    :param outcome: ``granted``, ``replaced`` or ``dropped``; ``""`` where nothing was decided.
+    :param outcome: ``granted``, ``replaced`` or ``dropped``; ``""`` without a decision.
     :param why: one line.
     """
 
@@ -43,7 +43,7 @@ class AskedExtension:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """Another attribute of a request; the value of a challengePassword is never told."""
+    """Another attribute of a CSR; the value of a challengePassword is never shown."""
 
     name: str
     text: str
@@ -51,9 +51,9 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for.
+    """The content of a CSR.
 
-    :param key: its type, or why it is not accepted.
+    :param key: the key type, or why the key is not accepted.
     """
 
     subject: str
@@ -65,10 +65,10 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class GivenExtension:
-    """An extension that the certificate would have.
+    """An extension of the certificate.
 
     :param origin: ``policy``, ``request`` or ``CA``.
-    :param why: where it differs from what its origin says: one line.
+    :param why: one line, when it differs from the extension in its origin.
     """
 
     oid: str
@@ -81,10 +81,10 @@ class GivenExtension:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What would be signed; the serial number is chosen then.
+    """The content of the certificate, without its serial number, which is chosen at issuance.
 
-    :param needs_approval: a person has to look at it first.
-    :param remarks: what else the requester might not expect.
+    :param needs_approval: the request waits for approval first.
+    :param remarks: further differences from the CSR.
     """
 
     subject: str
@@ -103,25 +103,32 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Both sides; *given* is ``None`` where it was refused (*refusal*) or decided before."""
+    """A CSR and its certificate.
+
+    :param asked: the content of the CSR.
+    :param given: the content of the certificate; ``None`` when it is refused (*refusal*) or already decided.
+    """
 
     asked: Asked
     given: Given | None = None
     refusal: PikachuError | None = None
 
 
-def preview_of(csr: CertificationRequest, order: IssuanceRequest, to_be_signed: ToBeSigned, now: datetime) -> Preview:
-    """What *csr* asks for, and what the order that was made of it gives."""
-    asked = [_with_outcome(extension, order) for extension in csr.extensions]
-    return Preview(_asked(csr, asked), _given(csr, order, to_be_signed, now))
+def preview_of(
+    csr: CertificationRequest, issuance: IssuanceRequest, to_be_signed: ToBeSigned, now: datetime
+) -> Preview:
+    """Return the preview of a CSR and the issuance that was decided for it."""
+    extensions = [_with_outcome(extension, issuance) for extension in csr.extensions]
+    return Preview(_request_content(csr, extensions), _certificate_content(csr, issuance, to_be_signed, now))
 
 
 def one_sided(csr: CertificationRequest, refusal: PikachuError | None = None) -> Preview:
-    """What *csr* asks for, where nothing is given."""
-    return Preview(_asked(csr, [_asked_extension(extension) for extension in csr.extensions]), refusal=refusal)
+    """Return the preview of a CSR without a certificate."""
+    extensions = [_requested_extension(extension) for extension in csr.extensions]
+    return Preview(_request_content(csr, extensions), refusal=refusal)
 
 
-def _asked(csr: CertificationRequest, extensions: Iterable[AskedExtension]) -> Asked:
+def _request_content(csr: CertificationRequest, extensions: Iterable[AskedExtension]) -> Asked:
     try:
         key = describe_spki(csr.spki_der).text
     except PikachuError as error:
@@ -154,7 +161,7 @@ def _attribute_text(oid: str, values: Sequence[bytes]) -> str:
     return joined if len(joined) <= _MAXIMUM_TEXT else f"{joined[:_MAXIMUM_TEXT]}…"
 
 
-def _asked_extension(extension: Extension, outcome: str = "", why: str = "") -> AskedExtension:
+def _requested_extension(extension: Extension, outcome: str = "", why: str = "") -> AskedExtension:
     return AskedExtension(
         extension.oid,
         object_name(extension.oid),
@@ -165,58 +172,61 @@ def _asked_extension(extension: Extension, outcome: str = "", why: str = "") -> 
     )
 
 
-def _with_outcome(asked: Extension, order: IssuanceRequest) -> AskedExtension:
-    given = next((one for one in order.extensions if one.oid == asked.oid), None)
-    from_policy = any(one.oid == asked.oid for one in order.policy_extensions)
-    if given == asked:
+def _with_outcome(requested: Extension, issuance: IssuanceRequest) -> AskedExtension:
+    granted = next((extension for extension in issuance.extensions if extension.oid == requested.oid), None)
+    from_policy = any(extension.oid == requested.oid for extension in issuance.policy_extensions)
+    if granted == requested:
         why = "the policy says the same" if from_policy else ""
-        return _asked_extension(asked, "granted", why)
-    if given is not None:
-        if given.value == asked.value:
-            return _asked_extension(asked, "granted", f"{'critical' if given.critical else 'not critical'} there")
-        return _asked_extension(asked, "replaced", "by the policy's" if from_policy else "by the CA's own")
-    if asked.oid == SUBJECT_ALTERNATIVE_NAME:
-        return _asked_extension(asked, "dropped", "the policy does not take names from requests")
-    return _asked_extension(
-        asked, "dropped", "only names are taken from requests, and the policy has no such extension"
+        return _requested_extension(requested, "granted", why)
+    if granted is not None:
+        if granted.value == requested.value:
+            why = f"{'critical' if granted.critical else 'not critical'} there"
+            return _requested_extension(requested, "granted", why)
+        return _requested_extension(requested, "replaced", "by the policy's" if from_policy else "by the CA's own")
+    if requested.oid == SUBJECT_ALTERNATIVE_NAME:
+        return _requested_extension(requested, "dropped", "the policy does not take names from requests")
+    return _requested_extension(
+        requested, "dropped", "only names are taken from requests, and the policy has no such extension"
     )
 
 
-def _given_extension(given: Extension, csr: CertificationRequest, order: IssuanceRequest) -> GivenExtension:
-    said = next((one for one in order.policy_extensions if one.oid == given.oid), None)
-    asked = csr.extension(given.oid)
-    if said is not None:
+def _granted_extension(granted: Extension, csr: CertificationRequest, issuance: IssuanceRequest) -> GivenExtension:
+    of_policy = next((extension for extension in issuance.policy_extensions if extension.oid == granted.oid), None)
+    requested = csr.extension(granted.oid)
+    if of_policy is not None:
         origin, why = "policy", ""
-        if said != given and given.oid == KEY_USAGE:
+        if of_policy != granted and granted.oid == KEY_USAGE:
             why = "without what a key of this kind can't be used for"
-        elif said != given:
+        elif of_policy != granted:
             why = "critical, for there is no subject"
-    elif asked is not None and asked.value == given.value and given.oid == SUBJECT_ALTERNATIVE_NAME:
-        origin, why = "request", "critical, for there is no subject" if given.critical else ""
+    elif requested is not None and requested.value == granted.value and granted.oid == SUBJECT_ALTERNATIVE_NAME:
+        origin, why = "request", "critical, for there is no subject" if granted.critical else ""
     else:
         origin, why = "CA", ""
-    return GivenExtension(given.oid, object_name(given.oid), given.critical, extension_text(given), origin, why)
+    return GivenExtension(granted.oid, object_name(granted.oid), granted.critical, extension_text(granted), origin, why)
 
 
-def _given(csr: CertificationRequest, order: IssuanceRequest, to_be_signed: ToBeSigned, now: datetime) -> Given:
-    issuer = order.issuer
+def _certificate_content(
+    csr: CertificationRequest, issuance: IssuanceRequest, to_be_signed: ToBeSigned, now: datetime
+) -> Given:
+    issuer = issuance.issuer
     remarks = []
-    if to_be_signed.not_after < end_of_validity(now, order.days):
-        remarks.append(f"the policy's {order.days} days are shortened to the end of the issuing CA's own validity")
+    if to_be_signed.not_after < end_of_validity(now, issuance.days):
+        remarks.append(f"the policy's {issuance.days} days are shortened to the end of the issuing CA's own validity")
     if csr.challenge_password is not None:
         remarks.append("the request's challengePassword is not copied")
     algorithm = der.parse(issuer.signer.algorithm).sub()[0].oid()
     return Given(
-        subject=order.subject.text,
-        key=order.key.text,
-        policy=order.policy.name,
+        subject=issuance.subject.text,
+        key=issuance.key.text,
+        policy=issuance.policy.name,
         issuer=issuer.name,
         issuer_subject=read_name(issuer.certificate.subject_der).text,
         signature_algorithm=object_name(algorithm),
         not_before=to_be_signed.not_before,
         not_after=to_be_signed.not_after,
-        validity_days=order.days,
-        extensions=tuple(_given_extension(extension, csr, order) for extension in order.extensions),
-        needs_approval=order.policy.approval is Approval.MANUAL,
+        validity_days=issuance.days,
+        extensions=tuple(_granted_extension(extension, csr, issuance) for extension in issuance.extensions),
+        needs_approval=issuance.policy.approval is Approval.MANUAL,
         remarks=tuple(remarks),
     )

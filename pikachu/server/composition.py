@@ -50,9 +50,10 @@ from pikachu.operations.rekey import next_file, open_sealed
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.default_policy import DefaultPolicyFiles
 from pikachu.ra.enrollment import EnrollmentService, EnrollmentSettings
 from pikachu.ra.est import ESTRegistration, ESTSettings
-from pikachu.ra.policies import DefaultPolicyFiles, PolicyResolver
+from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
@@ -501,7 +502,9 @@ def _assemble(
         CertificateStatusReader(clock, store),
         manufacturers,
         root_certificate,
-        PolicyAdministration(store, policies, issuers, clock, config.ca.public_url),
+        PolicyAdministration(
+            store=store, policies=policies, issuers=issuers, clock=clock, public_url=config.ca.public_url
+        ),
         generations,
         templates,
         statistics,

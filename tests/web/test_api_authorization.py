@@ -13,7 +13,7 @@ import pytest
 from pikachu.core.model.people import SYSTEM, Role, Scope
 from pikachu.core.model.policies import Approval
 from pikachu.core.model.times import utc
-from pikachu.ra.policies import DEFAULT_POLICY_NAME
+from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from tests.support.deferreds import result_of
 from tests.support.pki import DAY, make_leaf
 from tests.support.rest import REST, csr_pem, make_rest

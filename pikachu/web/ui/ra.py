@@ -18,8 +18,9 @@ from pikachu.core.model.requests import StoredCSR
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.enrollment import Pending
-from pikachu.ra.policies import DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY
+from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.preview import Preview
 from pikachu.web.ui.certificates import CertificateRows, Row

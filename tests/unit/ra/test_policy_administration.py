@@ -25,7 +25,8 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.people import ANONYMOUS, Principal, Role, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
-from pikachu.ra.policies import DefaultPolicyFiles, PolicyResolver
+from pikachu.ra.default_policy import DefaultPolicyFiles
+from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.signers.key import KeySigner
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
@@ -59,7 +60,9 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     issuers = IssuingCAs("ec", {"ec": IssuingCA(world.issuer, signer)})
     people = [world.as_person(world.add(name, role)) for name, role in (("root", Role.ADMIN), ("alice", Role.USER))]
     people.append(world.as_person(world.add("bob")))
-    yield Desk(world, PolicyAdministration(world.store, book, issuers, world.clock), book, *people)
+    yield Desk(
+        world, PolicyAdministration(store=world.store, policies=book, issuers=issuers, clock=world.clock), book, *people
+    )
     result_of(world.store.close())
 
 
@@ -273,7 +276,11 @@ def test_plain_policies_are_anybody_s(desk: Desk) -> None:
         "authorityInfoAccess = OCSP;URI:${http_url}/ocsp\n"
     )
     rules = PolicyAdministration(
-        desk.world.store, desk.book, desk.rules._issuers, desk.world.clock, "http://pki.example.com/"
+        store=desk.world.store,
+        policies=desk.book,
+        issuers=desk.rules._issuers,
+        clock=desk.world.clock,
+        public_url="http://pki.example.com/",
     )
     assert result_of(rules.add(desk.alice, draft(extensions=text))).extensions == text
 

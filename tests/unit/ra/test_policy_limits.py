@@ -6,7 +6,8 @@ import pytest
 
 from pikachu.core.errors import ConfigError, PolicyViolation
 from pikachu.core.model.policies import Policy, PolicyLimits
-from pikachu.ra.policies import check_limits, read_validity
+from pikachu.ra.default_policy import read_validity
+from pikachu.ra.policies import check_limits
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.spki import describe_spki
 from tests.support.pki import make_key, spki

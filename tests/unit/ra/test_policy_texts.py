@@ -16,8 +16,8 @@ from pikachu.core.errors import BadTemplate, ConfigError
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
 from pikachu.core.model.policies import Policy
+from pikachu.ra.default_policy import read_validity
 from pikachu.ra.enrollment import Issued, Pending
-from pikachu.ra.policies import read_validity
 from pikachu.ra.preview import Preview
 from pikachu.server.application import Pools
 from tests.support.deferreds import failure_of, result_of

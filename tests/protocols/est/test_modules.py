@@ -1,0 +1,72 @@
+"""The number of modules between the bytes of an EST request and its stored certificate."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from tests.support.est import EST, est_server
+from tests.support.pki import make_csr, make_key
+from tests.test_architecture import layer, within
+
+MAX_MODULES = 20
+MAX_MODULES_WITH_PURE_ONES = 50
+
+
+def modules_run(send: Callable[[], object]) -> list[str]:
+    """Return the modules in the order in which *send* runs them: from the EST resource until the row is written."""
+    modules: dict[str, None] = {}
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        code, module = frame.f_code, str(frame.f_globals.get("__name__"))
+        if event == "call" and within(module, "pikachu"):
+            if modules or module == "pikachu.protocols.est.resource":
+                modules[module] = None
+        elif event == "return" and code.co_name == "complete" and module == "pikachu.storage.issuance":
+            sys.setprofile(None)
+
+    sys.setprofile(trace)
+    try:
+        send()
+    finally:
+        sys.setprofile(None)
+    return list(modules)
+
+
+def with_password(est: EST) -> Callable[[], object]:
+    """Return simpleenroll with HTTP Basic."""
+    est.account("alice")
+    csr = make_csr()[1]
+    return lambda: est.certificate(est.enroll(csr, user="alice"))
+
+
+def with_challenge(est: EST) -> Callable[[], object]:
+    """Return simpleenroll with a challenge password."""
+    csr = make_csr(challenge=est.challenge(est.account("alice")))[1]
+    return lambda: est.certificate(est.enroll(csr))
+
+
+def with_certificate(est: EST) -> Callable[[], object]:
+    """Return simpleenroll with a client certificate."""
+    tls = est.connect(est.identity())
+    csr = make_csr(key=make_key("p256", 2))[1]
+    return lambda: est.certificate(est.enroll(csr, tls=tls))
+
+
+@pytest.mark.parametrize("prepare", [with_password, with_challenge, with_certificate])
+def test_an_enrollment_runs_through_few_modules(tmp_path: Path, prepare: Callable[[EST], Callable[[], object]]) -> None:
+    """The first request after the start: every module that is called is counted, apart from the HTTP server.
+
+    The modules that decide, wait or write are in layer 3 and above; those below are pure functions and values, which
+    can be read one by one.
+    """
+    with est_server(tmp_path) as est:
+        modules = [module for module in modules_run(prepare(est)) if not within(module, "pikachu.http")]
+    steps = [module for module in modules if layer(module) >= 3]
+    assert {"pikachu.ra.enrollment", "pikachu.ca.issuance", "pikachu.storage.issuance"} <= set(steps)
+    assert len(steps) <= MAX_MODULES, steps
+    assert len(modules) <= MAX_MODULES_WITH_PURE_ONES, modules
