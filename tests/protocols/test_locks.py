@@ -134,10 +134,13 @@ def test_password_where_the_account_signed_in_before(tmp_path: Path, name: str, 
         assert attempt() == WAYS[name].good
 
 
-def test_a_challenge_password_is_enough_where_the_password_is_locked(servers: Callable[[str, bool], Server]) -> None:
+@pytest.mark.parametrize("operation", ["simpleenroll", "serverkeygen"])
+def test_a_challenge_password_is_enough_where_the_password_is_locked(
+    servers: Callable[[str, bool], Server], operation: str
+) -> None:
     """A request may come with both."""
     person = Person(servers("the account at the address", False))
     request = person.csr(person.challenge())
     passwords_here(person)
-    assert person.server.enroll(person.csr(), user=person.username).status == 429
-    assert person.server.enroll(request, user=person.username).status == 200
+    assert person.server.enroll(person.csr(), operation, user=person.username).status == 429
+    assert person.server.enroll(request, operation, user=person.username).status == 200
