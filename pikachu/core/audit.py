@@ -9,11 +9,11 @@ from pikachu.core.model.people import Principal
 def event_by(
     actor: Principal, type_: str, resource_type: str, name: str, owner_id: int | None, **details: object
 ) -> Event:
-    """That *actor* has done something with what belongs to *owner_id*, with the address that they came from."""
+    """Return an event of *actor* about an object of *owner_id*, with the client's address."""
     details |= address_details(actor.address)
     return Event(type_, resource_type, name, actor.name, details, owner_id=owner_id, actor_id=actor.owner_id)
 
 
 def address_details(address: str) -> dict[str, object]:
-    """Return how the details of an event tell the client's address, where there is one."""
+    """Return the client's address as event details, or none without one."""
     return {"ip": address} if address else {}

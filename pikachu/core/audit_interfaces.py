@@ -1,4 +1,4 @@
-"""The store's boundary for the audit log (AUD-3; see docs/adr/0002)."""
+"""The store's interface for the audit log (AUD-3; see docs/adr/0002)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pikachu.core.model.lists import ListQuery, Page
 
 @dataclass(frozen=True, slots=True)
 class ChainPosition:
-    """A place in the chain of audit events.
+    """A position in the chain of audit events.
 
-    :param count: events up to here.
-    :param hash: of the last of them.
+    :param count: the number of events up to the position.
+    :param hash: the hash of the last of them.
     """
 
     count: int
@@ -32,18 +32,18 @@ class IAuditStore(Protocol):
     """The chained audit log."""
 
     def add_event(self, event: Event, now: datetime) -> Deferred[None]:
-        """For what changes nothing else, such as a refused login."""
+        """Record an event without any other change, such as a failed login."""
 
     def events(self, query: ListQuery) -> Deferred[Page[EventRecord]]:
-        """Sorted by ``id`` or ``at``."""
+        """List events; sort fields ``id``, ``at``."""
 
     def event(self, event_id: int) -> Deferred[EventRecord]:
-        """Fails with NotFound."""
+        """Return the event with that id; fails with NotFound."""
 
     def verify_events(
         self, progress: Callable[[ChainPosition], None] | None = None, after: ChainPosition = ...
     ) -> Deferred[int]:
-        """How many events there are; fails with Conflict that names the first row changed or removed.
+        """Verify the chain and return its length; fails with Conflict naming the first changed or removed event.
 
-        :param progress: told after each transaction how far the chain is verified: the place to go on *after*.
+        :param progress: called after each transaction with the verified position, from which *after* can continue.
         """

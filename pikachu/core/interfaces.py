@@ -52,14 +52,14 @@ class IDelayedCall(Protocol):
         """Do not make the call."""
 
     def active(self) -> bool:
-        """Whether the call is still to come."""
+        """Return whether the call is still pending."""
 
 
 class IClock(Protocol):
-    """Time: the system clock, or Twisted's ``Clock`` in tests.  It drives timers and certificate dates alike."""
+    """Clock of timers and certificate dates: the system's, or Twisted's ``Clock`` in tests."""
 
     def seconds(self) -> float:
-        """Seconds since 1970."""
+        """Return the seconds since 1970."""
 
     def callLater(  # noqa: N802 - Twisted's name
         self,
@@ -68,14 +68,14 @@ class IClock(Protocol):
         *args: P.args,
         **kw: P.kwargs,
     ) -> IDelayedCall:
-        """Call in *delay* seconds."""
+        """Call after *delay* seconds."""
 
 
 class IWorkerPool(Protocol):
-    """Threads with a name and a bound, for work that would block the reactor."""
+    """A named, bounded thread pool for work that would block the reactor."""
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Do *work* in a thread.
+        """Run *work* in a thread.
 
         The Deferred fails with :class:`pikachu.core.errors.Overloaded` when the pool's queue is full.
         """
@@ -83,7 +83,7 @@ class IWorkerPool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToBeSigned:
-    """A certificate that is about to be signed, and what a signer that builds by itself needs."""
+    """A certificate to sign: its TBSCertificate, and the fields for signers that build certificates themselves."""
 
     tbs: bytes
     serial: int
@@ -93,11 +93,11 @@ class ToBeSigned:
 
 
 class ISigner(Protocol):
-    """One issuing key.  Nothing else in the program can use the key.
+    """An issuing key, usable only through this interface.
 
-    :ivar certificate: DER, of the issuer.
+    :ivar certificate: the issuer's DER certificate.
     :ivar chain: DER certificates from the issuer to the root, both included.
-    :ivar algorithm: the DER AlgorithmIdentifier that its signatures have.
+    :ivar algorithm: the DER AlgorithmIdentifier of its signatures.
     """
 
     @property
@@ -108,20 +108,20 @@ class ISigner(Protocol):
     def algorithm(self) -> bytes: ...
 
     def sign_certificate(self, to_be_signed: ToBeSigned) -> Deferred[bytes]:
-        """The DER certificate; fails with SignerUnavailable."""
+        """Sign and return the DER certificate; fails with SignerUnavailable."""
 
     def sign(self, data: bytes) -> Deferred[bytes]:
-        """The signature value over a TBSCertList, a ResponseData or CMS attributes; fails with SignerUnavailable."""
+        """Sign a TBSCertList, ResponseData or CMS attributes; fails with SignerUnavailable."""
 
 
 class IDecrypter(Protocol):
-    """A key that opens what was encrypted for its RSA certificate (SCEP)."""
+    """A key that decrypts messages encrypted for its RSA certificate (SCEP)."""
 
     @property
     def certificate(self) -> bytes: ...
 
     def decrypt(self, encrypted_key: bytes, *, oaep_hash: str | None) -> Deferred[bytes | None]:
-        """The content-encryption key, or ``None`` when the padding is wrong (RSAES-PKCS1-v1_5, or OAEP)."""
+        """Return the content-encryption key, or ``None`` for wrong padding (RSAES-PKCS1-v1_5, or OAEP)."""
 
 
 # --- storage -----------------------------------------------------------------------------
@@ -129,16 +129,16 @@ class IDecrypter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """The request is recorded and its intent stored: sign now."""
+    """The result for a new request: recorded, with its intent unless it needs approval."""
 
     request_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """The same request was here before.
+    """The result for a repeated request.
 
-    :param certificate: where it was issued.
+    :param certificate: the certificate, if it was issued.
     """
 
     request: RequestRecord
@@ -146,49 +146,52 @@ class Repeated:
 
 
 class ICertificateReader(Protocol):
-    """Reading what was issued; all that lists, OCSP and downloads need."""
+    """Reads of issued certificates for lists, OCSP and downloads."""
 
     def certificate(self, certificate_id: int) -> Deferred[CertificateRecord]:
-        """Fails with NotFound; deleted ones are not found."""
+        """Return the certificate with that id; fails with NotFound, also for a deleted one."""
 
     def certificate_by_serial(self, serial: int, *, deleted: bool = False) -> Deferred[CertificateRecord]:
-        """Fails with UnknownSerial; *deleted*: give deleted ones also, and revoked serials of which no certificate
-        is known (id 0, no DER).
+        """Return the certificate with that serial number; fails with UnknownSerial.
+
+        :param deleted: include deleted certificates, and revoked serial numbers of intents without a certificate (id
+            0, no DER).
         """
 
     def certificates(self, query: ListQuery, now: datetime) -> Deferred[Page[CertificateRecord]]:
-        """Q over subject, common name and serial (a text that thousands hold: over common names and the newest
-        subjects); filters status, method, issuer; sorts id, serial, common_name, not_after, created_at, and those
-        of status revoked by revoked_at.
+        """List certificates.
+
+        Free text matches subject, common name and serial number; text with thousands of matches, common names and the
+        newest subjects only.  Filters: status, method, issuer.  Sort fields: id, serial, common_name, not_after,
+        created_at, and for status revoked also revoked_at.
         """
 
     def expired_ids(self, now: datetime, after: int, limit: int) -> Deferred[list[int]]:
-        """Ids above *after* of certificates whose end is past, ascending."""
+        """Return ids of expired certificates above *after*, ascending."""
 
     def status(self, issuer_id: int, serial: int) -> Deferred[StatusRecord | None]:
-        """``None`` when that issuer never issued it."""
+        """Return the status of a serial number, or ``None`` if the issuer never issued it."""
 
     def changes_since(self, change_id: int, limit: int = 1000) -> Deferred[list[StatusChange]]:
-        """Revocations and releases after that one, in order, over all processes."""
+        """Return revocations and releases after *change_id*, in order, of all processes."""
 
     def latest_change(self) -> Deferred[int]:
-        """0 when there was none."""
+        """Return the id of the newest status change, or 0 without one."""
 
     def crl_entries(self, issuer_id: int, after: int) -> Deferred[tuple[int, int, bytes] | None]:
-        """(last change id, number of entries, their joined DER) of what was revoked after change *after* and
-        stands today; in order of revocation.  ``None`` when an entry given up to *after* was released or replaced
-        since: begin again with 0.
+        """Return (last change id, number of entries, their concatenated DER) of the current revocations after change
+        *after*, in order of revocation; ``None`` if an entry up to *after* was removed or replaced: restart from 0.
         """
 
     def last_crl(self, issuer_id: int) -> Deferred[CRLRecord | None]:
-        """The newest one recorded."""
+        """Return the newest recorded CRL of an issuer."""
 
 
 class IIssuanceStore(Protocol):
     """The writes of the RA and the CA.  Each method is one transaction."""
 
     def register_issuer(self, name: str, key_identifier: bytes, certificate: bytes, now: datetime) -> IssuerRecord:
-        """Synchronous, at start: the record of that certificate's key, made when it is new."""
+        """Create or update the record of an issuer's key, at start; blocks."""
 
     def begin(self, request: NewRequest, intent: Intent | None, now: datetime) -> Deferred[Begun | Repeated]:
         """Record the request and, unless it waits for approval (*intent* is ``None``), the intent; reserve its
@@ -201,72 +204,77 @@ class IIssuanceStore(Protocol):
     def approve(
         self, request_id: int, intent: Intent, actor: str, event: Event, now: datetime
     ) -> Deferred[RequestRecord]:
-        """Pending → issuing.  Fails with NotFound, Conflict."""
+        """Approve a pending request: store its intent (→ issuing).  Fails with NotFound, Conflict."""
 
     def reject(self, request_id: int, actor: str, reason: str, event: Event, now: datetime) -> Deferred[RequestRecord]:
-        """Pending → rejected, the challenge password is freed, and the stored request that was handed in is marked.
-        Fails with NotFound, Conflict.
+        """Reject a pending request, release its challenge password, and mark the submitted stored CSR.  Fails with
+        NotFound, Conflict.
         """
 
     def complete(
         self, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
     ) -> Deferred[CertificateRecord]:
-        """Issuing → issued: certificate, audit event and consumed challenge together (owner, subject … come from
-        the request and its intent); the stored request that was handed in is marked as signed, with an event.
+        """Store certificate, audit event and consumed challenge password together (issuing → issued).
+
+        Owner, subject and so on are those of the request and its intent.  The submitted stored CSR is marked as signed,
+        with an event.
         """
 
     def fail(self, request_id: int, reason: str, event: Event, now: datetime) -> Deferred[None]:
-        """Issuing → failed: the signer gave no signature; the challenge is freed, the request may be repeated."""
+        """Record that the signer failed (issuing → failed); the challenge password and the request can be reused."""
 
     def repeated(self, dedupe: bytes, now: datetime) -> Deferred[Repeated | None]:
-        """The request that has that digest within its window, as ``begin`` would find it; nothing is written."""
+        """Return the request with that digest within its window, as ``begin`` would; writes nothing."""
 
     def request(self, request_id: int) -> Deferred[RequestRecord]: ...
     def request_by_transaction(self, transaction: bytes) -> Deferred[Repeated | None]:
-        """The newest request of that transaction digest."""
+        """Return the newest request with that transaction digest."""
 
     def check_key(self, key_id: bytes, owner_id: int | None, subject: str, request_id: int = ...) -> Deferred[None]:
-        """That ``begin`` (or ``approve``, of that request) would let this owner have the key certified; nothing is
-        written.  Fails with PolicyViolation.
+        """Require that ``begin`` (or ``approve`` of that request) would accept the key for this owner and subject;
+        writes nothing.  Fails with PolicyViolation.
         """
 
     def requests(self, query: ListQuery) -> Deferred[Page[RequestRecord]]:
-        """Filters ``state``, ``method``, and ``approval`` (``true``): those that wait for a person or were decided by
-        one; q over subject and principal.
+        """List requests; free text matches subject and principal.  Filters: ``state``, ``method``, and ``approval``
+        (``true``) for those that wait for approval or were decided manually.
         """
 
     def abandon(self, request_id: int, event: Event, now: datetime) -> Deferred[None]:
-        """An orphaned intent → failed with its serial kept; the challenge is freed, the request may be repeated."""
+        """Give up an orphaned intent (→ failed), but keep its serial number; otherwise like :meth:`fail`."""
 
     def revoke(
         self, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
     ) -> Deferred[tuple[CertificateRecord, bool]]:
-        """(record, whether anything changed).  Repeating changes nothing, but a hold becomes a final revocation.
-        Writes certificate, CRL entry, status change and event.  An abandoned or orphaned intent's serial can be
-        revoked too.  Fails with UnknownSerial.
+        """Revoke a certificate, or the serial number of an intent without one; return (record, whether anything
+        changed).
+
+        Stores status, CRL entry, status change and event.  A repetition changes nothing, except that a hold can become
+        a final revocation.  Fails with UnknownSerial.
         """
 
     def release(self, serial: int, event: Event, now: datetime) -> Deferred[CertificateRecord]:
-        """Fails with UnknownSerial, and Conflict when it is not on hold."""
+        """Release a certificate from hold.  Fails with UnknownSerial, and with Conflict if it is not on hold."""
 
     def delete_certificate(self, certificate_id: int, event: Event, now: datetime) -> Deferred[None]: ...
 
     def next_crl_number(self, issuer_id: int, above: int) -> Deferred[int]:
-        """A number above *above* and every number given before, stored before it is used."""
+        """Reserve a CRL number greater than *above* and all previous ones."""
 
     def record_crl(self, record: CRLRecord) -> Deferred[None]: ...
     def drop_listed_expired(self, issuer_id: int, ended_before: datetime, listed: int = ...) -> Deferred[int]:
-        """Forget CRL entries (not the revocations) of certificates that ended before that; how many.
+        """Delete the CRL entries of certificates that expired before *ended_before*, not their revocations; return
+        their number.
 
-        :param listed: only those of changes up to this one: later ones were on no CRL yet.
+        :param listed: the last change on a published CRL; later entries are kept.
         """
 
     def relist_unexpired(self, issuer_id: int, now: datetime) -> Deferred[int]: ...
     def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
-        """(certificate DER, sealed key) of the newest OCSP or RA credential of that issuer key."""
+        """Return (certificate DER, sealed key) of the newest OCSP or RA credential of an issuer key."""
 
     def service_credentials(self, key_identifier: bytes, purpose: str) -> Deferred[list[tuple[bytes, bytes]]]:
-        """All of them, newest first."""
+        """Return all credentials of an issuer key and purpose, newest first."""
 
     def put_service_credential(
         self, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
@@ -274,21 +282,21 @@ class IIssuanceStore(Protocol):
 
 
 class IPolicyStore(Protocol):
-    """Enrollment policies other than the default one."""
+    """Enrollment policies, except the default policy."""
 
     def policy(self, policy_id: int) -> Deferred[Policy]: ...
     def policy_by_name(self, name: str) -> Deferred[Policy | None]: ...
     def policy_for(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
-        """The owner's policy flagged for EST or SCEP; *owner_id* ``None``: the system one."""
+        """Return the policy flagged for EST or SCEP: the owner's, or the system's for ``None``."""
 
     def policies(self, query: ListQuery) -> Deferred[Page[Policy]]:
-        """With *owner_id*: that owner's and the system ones."""
+        """List policies; *owner_id* selects that owner's and the system's."""
 
     def add_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
-        """Fails with Conflict: the name is taken, or another policy of the owner holds the flag (and is named)."""
+        """Create a policy.  Fails with Conflict if the name is taken, or another policy of the owner has the flag."""
 
     def update_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
-        """Fails as :meth:`add_policy`, and with EditConflict when the stored one has another version than *policy*."""
+        """Update a policy.  Fails like :meth:`add_policy`, and with EditConflict if its version has changed."""
 
     def delete_policy(self, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> Deferred[None]: ...
 
@@ -301,13 +309,13 @@ class IAccountStore(Protocol):
     def account_by_name(self, username: str) -> Deferred[Account | None]: ...
     def accounts(self, query: ListQuery) -> Deferred[Page[Account]]: ...
     def add_account(self, account: NewAccount, event: Event, now: datetime) -> Deferred[Account]:
-        """Fails with Conflict when the name is taken (names are compared without case)."""
+        """Create an account.  Fails with Conflict if the name, compared without case, is taken."""
 
     def add_token(self, token: NewToken, event: Event, now: datetime) -> Deferred[Token]:
-        """Fails with Conflict when the account is not active, or has a token of that name."""
+        """Create a token.  Fails with Conflict if the account is not active or has a token with that name."""
 
     def token(self, token_id: int) -> Deferred[Token]:
-        """Fails with NotFound."""
+        """Return the token with that id; fails with NotFound."""
 
     def token_by_digest(self, digest: bytes) -> Deferred[tuple[Token, Account] | None]: ...
     def touch_token(self, token_id: int, now: datetime) -> Deferred[None]: ...
@@ -320,7 +328,7 @@ class IAccountStore(Protocol):
     def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]: ...
     def challenge_by_lookup(self, lookup: bytes) -> Deferred[ChallengePassword | None]: ...
     def challenges(self, query: ListQuery, now: datetime) -> Deferred[Page[ChallengePassword]]:
-        """Filter ``status``: available, consumed, expired."""
+        """List challenge passwords; filter ``status``: available, consumed, expired."""
 
     def delete_challenge(
         self, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime
@@ -332,7 +340,7 @@ class IAccountStore(Protocol):
     def csrs(self, query: ListQuery) -> Deferred[Page[StoredCSR]]: ...
     def delete_csr(self, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> Deferred[None]: ...
     def reject_csr(self, csr_id: int, event: Event, now: datetime) -> Deferred[StoredCSR]:
-        """Pending → rejected; those that are signed are told of by ``complete``.  Fails with NotFound, Conflict."""
+        """Reject a pending stored CSR.  Fails with NotFound, Conflict."""
 
 
 class ITemplateStore(Protocol):
@@ -340,15 +348,15 @@ class ITemplateStore(Protocol):
 
     def template(self, template_id: int) -> Deferred[CertificateTemplate]: ...
     def templates(self, query: ListQuery) -> Deferred[Page[CertificateTemplate]]:
-        """With *owner_id*: that owner's and those without an owner, which are everybody's."""
+        """List templates; *owner_id* selects that owner's and shared ones."""
 
     def add_template(self, template: CertificateTemplate, event: Event, now: datetime) -> Deferred[CertificateTemplate]:
-        """Keep a new one, whatever its id and times say."""
+        """Create a template, ignoring its id and times."""
 
     def update_template(
         self, template: CertificateTemplate, event: Event, now: datetime
     ) -> Deferred[CertificateTemplate]:
-        """Fails with EditConflict when the stored one has another version than *template*."""
+        """Update a template.  Fails with EditConflict if its version has changed."""
 
     def delete_template(
         self, template_id: int, decide: Callable[[CertificateTemplate], Event], now: datetime
@@ -356,39 +364,42 @@ class ITemplateStore(Protocol):
 
 
 class ISessionStore(Protocol):
-    """Who is signed in, and which client certificates sign in."""
+    """Sign-in sessions, and client certificates bound to accounts."""
 
     def add_session(self, session: NewSession, event: Event, now: datetime) -> Deferred[Session]:
-        """With the account's last login.  An account has at most twenty; the oldest end.  Fails with NotFound, and with
-        Conflict when the account is not active or has another password than *account*.
+        """Create a session and set the account's last login.
+
+        An account has at most twenty sessions; the oldest end.  Fails with NotFound, and with Conflict if the account
+        is not active or its password has changed since *session.account* was read.
         """
 
     def session_by_digest(self, digest: bytes) -> Deferred[tuple[Session, Account] | None]: ...
     def sessions_of(self, account_id: int) -> Deferred[list[Session]]:
-        """Newest first."""
+        """Return the sessions of an account, newest first."""
 
     def touch_session(self, session_id: int, now: datetime) -> Deferred[None]: ...
     def confirm_session(self, session_id: int, now: datetime) -> Deferred[None]: ...
     def end_session(self, session_id: int, event: Event | None, now: datetime) -> Deferred[None]:
-        """Fails with NotFound."""
+        """Delete a session.  Fails with NotFound."""
 
     def end_sessions(self, account_id: int, event: Event, now: datetime) -> Deferred[int]:
-        """How many there were.  Fails with NotFound."""
+        """Delete all sessions of an account; return their number.  Fails with NotFound."""
 
     def end_idle_sessions(
         self, before: datetime, record: Callable[[Session, Account], Event], now: datetime, most: int
     ) -> Deferred[int]:
-        """End *most* of those whose users were not seen since *before*, each with the event that *record* makes (maybe
-        more than once, and in another thread); how many there were.
+        """Delete up to *most* sessions that were idle since *before*; return their number.
+
+        :param record: returns the event of one session; called possibly repeatedly and in another thread.
         """
 
     def last_seen(self, account_ids: Iterable[int]) -> Deferred[dict[int, datetime]]:
-        """When those of the accounts that are signed in were seen last."""
+        """Return the last request times of the accounts that are signed in."""
 
     def bind_certificate(
         self, certificate: NewAccountCertificate, event: Event, now: datetime
     ) -> Deferred[AccountCertificate]:
-        """Fails with Conflict when it signs in an account already."""
+        """Bind a client certificate to an account.  Fails with Conflict if it is bound to an account."""
 
     def account_certificates(self, account_id: int) -> Deferred[list[AccountCertificate]]: ...
     def account_certificate(self, certificate_id: int) -> Deferred[AccountCertificate]: ...
@@ -399,17 +410,20 @@ class ISessionStore(Protocol):
 
 
 class IKeyStore(Protocol):
-    """Private keys that people keep here, sealed."""
+    """Stored private keys, sealed."""
 
     def add_key(self, key: NewKey, event: Event, now: datetime) -> Deferred[StoredKey]:
         """Store a private key."""
 
     def key(self, key_id: int) -> Deferred[StoredKey]: ...
     def keys_of_public(self, public: bytes) -> Deferred[list[StoredKey]]:
-        """Those whose SubjectPublicKeyInfo has that SHA-256, the oldest first."""
+        """Return the keys whose SubjectPublicKeyInfo has that SHA-256, oldest first."""
 
     def keys(self, query: ListQuery) -> Deferred[Page[StoredKey]]:
-        """Q over name and type; filter ``type``: RSA, EC, Ed25519, PQC; sorts id, created_at, name."""
+        """List keys; free text matches name and type.
+
+        Filter ``type``: RSA, EC, Ed25519, PQC; sort fields id, created_at, name.
+        """
 
     def key_use(self, key_id: int) -> Deferred[KeyUse]: ...
     def delete_key(
@@ -419,10 +433,10 @@ class IKeyStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A value that is sealed under SECRET_KEY, as it stands in the database.
+    """A value of the database that is sealed under SECRET_KEY.
 
     :param kind: ``key``, ``challenge password`` or ``service key``.
-    :param name: of a key, the first digits of a challenge password, the purpose of a service key.
+    :param name: the name of a key, the prefix of a challenge password, or the purpose of a service key.
     """
 
     kind: str
@@ -432,61 +446,61 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Resealed:
-    """The same under another key.
+    """A value resealed under another key.
 
-    :param lookup: the digest by which a challenge password is found; else ``None``.
+    :param lookup: the lookup digest of a challenge password; otherwise ``None``.
     """
 
     sealed: bytes = field(repr=False)
     lookup: bytes | None = field(default=None, repr=False)
 
 
-#: Seals one value anew; ``None`` where it is sealed under the new key already.  Raises SecretKeyChanged where it opens
-#: under neither.
+#: Reseals one value; returns ``None`` if it is sealed under the new key already.  Raises SecretKeyChanged if it
+#: opens under neither key.
 Reseal: TypeAlias = Callable[[Sealed], Resealed | None]
 
 
 @dataclass(slots=True)
 class Resealing:
-    """How many values of each kind were sealed anew, and how many were removed since they do not open."""
+    """The numbers of resealed values, and of deleted ones that did not open, by kind."""
 
     changed: dict[str, int] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
 
 
 class ISealedStore(Protocol):
-    """All that is sealed under SECRET_KEY, whatever it is."""
+    """All values sealed under SECRET_KEY."""
 
     def newest_sealed(self) -> list[Sealed]:
-        """Synchronous, at start: the newest sealed value of each kind that there is."""
+        """Return the newest sealed value of each kind, at start; blocks."""
 
     def reseal(self, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False) -> Deferred[Resealing]:
-        """Seal everything anew, in one transaction: all of it or nothing.
+        """Reseal all values in one transaction.
 
-        :param event: is recorded when anything was changed.
-        :param drop: remove what opens under neither key.  Else such a value fails it with Conflict.
+        :param event: recorded if any value has changed.
+        :param drop: delete values that open under neither key; otherwise they cause Conflict.
 
         Fails with Conflict while others are connected to a PostgreSQL database.
         """
 
 
 class IStatisticsStore(Protocol):
-    """Counting: what one owner has, or (``None``) all have."""
+    """Counts of one owner's objects, or (``None``) of all."""
 
     def count(self, owner_id: int | None, now: datetime) -> Deferred[Counts]:
-        """What there is now; a million certificates take a fraction of a second."""
+        """Return the current counts; a million certificates take a fraction of a second."""
 
     def issued_before(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
-        """The *rows* certificates with the next smaller ids; what they are never changes, so each is counted once."""
+        """Count the *rows* certificates with the next smaller ids; the counted fields never change."""
 
     def issued_after(self, owner_id: int | None, certificate_id: int, rows: int) -> Deferred[Batch]:
-        """The *rows* certificates with the next greater ids."""
+        """Count the *rows* certificates with the next greater ids."""
 
     def newest_event(self) -> Deferred[int]:
-        """Its id, 0 where there is none: it rises with each event of any process."""
+        """Return the id of the newest event of all processes, or 0 without one."""
 
     def event_owners(self, after: int, until: int) -> Deferred[dict[int | None, int]]:
-        """Whose objects the events after *after* up to *until* are about, with the newest event of each owner."""
+        """Return the owners of the objects of the events after *after* up to *until*, with the newest event of each."""
 
 
 class IStore(
@@ -504,21 +518,21 @@ class IStore(
     ISealedStore,
     Protocol,
 ):
-    """The whole database.  What adds to an account that has as many as it may fails with QuotaExceeded.
+    """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.
 
-    *decide* gives the event of what it is shown and is about to be deleted, or raises; see :class:`IOwnerStore`.
+    A *decide* argument returns the event for the object to delete, or raises; see :class:`IOwnerStore`.
     """
 
     def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
-        """Have *callback* called with what each commit of this process revoked, released or deleted, before those who
-        asked for it are told that it is done.
+        """Call *callback* with the status changes of each commit of this process, before the Deferreds of the writes
+        fire.
         """
 
     def watch_events(self, callback: Callable[[int], None]) -> None:
-        """Have *callback* called with the id of the newest audit event of each commit here that wrote one."""
+        """Call *callback* with the id of the newest audit event of each commit of this process."""
 
     def check(self) -> Deferred[None]:
-        """Fails with StoreUnavailable when the database does not answer."""
+        """Fail with StoreUnavailable when the database does not answer."""
 
     def close(self) -> Deferred[None]:
-        """Finish what is queued, then close."""
+        """Finish the queued writes, then close."""

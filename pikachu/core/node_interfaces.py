@@ -1,4 +1,4 @@
-"""The store's boundary for nodes: the servers that work with one database (HA-1; see docs/adr/0002)."""
+"""The store's interface for nodes: the servers that use one database (HA-1; see docs/adr/0002)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NODE_PREFIX: Final = "node:"
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One life of a server: it has a new id each time that it starts.
+    """A running server; each start creates a node with a new id.
 
-    :param name: tells people which server it is; two nodes may have the same.
-    :param seen_at: when it last said that it lives.
+    :param name: the name for people; not unique.
+    :param seen_at: when it last reported to be alive.
     """
 
     id: int
@@ -28,32 +28,32 @@ class Node:
 
     @property
     def process(self) -> str:
-        """Return how stored intents name the node."""
+        """The name of the node in stored intents."""
         return f"{NODE_PREFIX}{self.id}"
 
 
 class INodeStore(Protocol):
-    """Which nodes there are, which of them live, and what those that don't have left."""
+    """Nodes, their liveness, and the intents that dead ones left."""
 
     def register_node(self, name: str, now: datetime) -> Node:
-        """A new node; blocks.  Raises StoreUnavailable."""
+        """Register a new node; blocks.  Raises StoreUnavailable."""
 
     def hold_node(self, node: Node) -> None:
-        """Let others see that the node lives, until the store is closed or the process ends; blocks.
+        """Show that the node is alive, until the store is closed or the process ends; blocks.
 
-        For SQLite the caller holds the lock of the file, so that no other node lives.  Raises StoreUnavailable.
+        For SQLite the caller holds the lock of the file, so that no other node is alive.  Raises StoreUnavailable.
         """
 
     def keep_node(self, node: Node, now: datetime) -> Deferred[None]:
-        """Make sure that others still see that the node lives.  Fails with StoreUnavailable."""
+        """Renew the sign that the node is alive.  Fails with StoreUnavailable."""
 
     def nodes(self) -> Deferred[list[Node]]:
-        """Those that were seen in the last month, by their id."""
+        """Return the nodes that reported in the last 30 days, by id."""
 
     def is_process_alive(self, process: str) -> Deferred[bool | None]:
-        """Whether the process that an intent names lives; ``None``: that can't be known."""
+        """Return whether an intent's process is alive, or ``None`` if unknown."""
 
     def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
-        """Intents without a certificate of nodes that live no more; of processes of which that can't be known, those
-        of *process*, and all from *before*.
+        """Return intents without a certificate of dead nodes; if liveness is unknown, those of *process* and those
+        older than *before*.
         """

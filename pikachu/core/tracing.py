@@ -1,4 +1,4 @@
-"""Log events below the lowest level that twisted.logger has."""
+"""Log events of level TRACE, below the levels of twisted.logger."""
 
 from __future__ import annotations
 
