@@ -1,4 +1,4 @@
-"""Verification of the whole audit chain (AUD-3) for an admin: one run at a time, which may take minutes."""
+"""Verification of the audit chain (AUD-3) by administrators: one run at a time, up to minutes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ log = Logger()
 
 @dataclass(frozen=True, slots=True)
 class VerificationRun:
-    """A run through the chain.
+    """A verification run.
 
-    :param position: how far the chain is verified.
-    :param seconds: how long the run took; ``None`` while it goes on.
-    :param wrong: what is wrong with the chain; empty when nothing is.
-    :param failure: why the run did not reach the end; empty when it did.  The next one goes on where it stopped.
+    :param position: the verified position in the chain.
+    :param seconds: the duration of the run; ``None`` while it is active.
+    :param wrong: the defect of the chain, or empty.
+    :param failure: the reason why the run was aborted, or empty; the next run continues at its position.
     """
 
     actor: str
@@ -37,12 +37,12 @@ class VerificationRun:
 
     @property
     def looked_at(self) -> int:
-        """Return how many events are verified so far."""
+        """Return the number of verified events."""
         return self.position.count
 
 
 class AuditVerification:
-    """Begins runs, and keeps what the last one has found."""
+    """Starts verification runs and has the result of the last one."""
 
     def __init__(self, store: IStore, clock: IClock) -> None:
         self._store = store
@@ -50,19 +50,19 @@ class AuditVerification:
         self._last: VerificationRun | None = None
 
     def last(self, actor: Principal) -> VerificationRun | None:
-        """The run that goes on, or the last one since the server began.
+        """Return the active run, or the last one since the start of the server.
 
-        :raises NotAuthorized: for all but admins.
+        :raises NotAuthorized: unless the actor is an administrator.
         """
         require_scope(actor, Scope.ADMIN)
         return self._last
 
     def begin(self, actor: Principal) -> bool:
-        """Verify the chain, unless a run goes on already; whether one has begun.
+        """Start a run unless one is active; return whether it was started.
 
-        A run that the database broke off is continued: events before its position are not read again.
+        A run that was aborted by an outage is continued at its position.
 
-        :raises NotAuthorized: for all but admins.
+        :raises NotAuthorized: unless the actor is an administrator.
         """
         require_scope(actor, Scope.ADMIN)
         if self._last is not None and self._last.seconds is None:

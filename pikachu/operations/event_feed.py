@@ -1,7 +1,7 @@
-"""Who listens is told what has happened that they may see (UI-3).
+"""Pushes new audit events to the browsers that may see them (UI-3).
 
-Commits of this process are noticed at once, those of others by asking for the newest event's id while somebody
-listens.  What comes quickly is told together.
+Commits of this process are noticed immediately, those of others by polling the newest event's id while there are
+subscribers.  Events in quick succession are sent in one batch.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from pikachu.operations.statistics import Statistics
 
 log = Logger()
 
-#: Seconds after an event until it is told, at most one telling in each; and between looks for events of others.
+#: Seconds: delay before a batch is sent, minimum time between batches, and poll interval for other processes' events.
 BATCH_DELAY: Final = 0.25
 MIN_INTERVAL: Final = 1.0
 POLL: Final = 1.5
-#: How many may listen at a time, and how many of one's events one telling has.
+#: Maximum number of subscribers, and of events in a batch.
 MAX_LISTENERS: Final = 500
 MAX_EVENTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """What has happened.
+    """A batch of events, or the news of a new count.
 
-    :param events: that the listener may see, newest first, the newest few of them; none: there is a new count.
-    :param own: some event is about what is the listener's own, such as their account.
+    :param events: the newest events that the subscriber may see, newest first; empty for a new count.
+    :param own: whether an event is about an object of the subscriber, such as the account.
     """
 
     events: tuple[EventRecord, ...]
@@ -53,13 +53,16 @@ class _Listener:
 
     @property
     def scope(self) -> int | None:
-        """Whose events are told; ``None``: all."""
-        # No account has the id 0.
+        """The owner whose events are sent; ``None`` for all."""
+        # 0 is the id of no account.
         return None if self.everything else self.owner_id or 0
 
 
 class EventFeed:
-    """Tells listeners of events and of new counts."""
+    """Notifies subscribers of events and of new counts.
+
+    :param max_listeners: maximum number of subscribers.
+    """
 
     def __init__(
         self, store: IStore, statistics: Statistics, clock: IClock, *, max_listeners: int = MAX_LISTENERS
@@ -69,22 +72,22 @@ class EventFeed:
         self._clock = clock
         self._max_listeners = max_listeners
         self._listeners: list[_Listener] = []
-        # The newest event that there is, and the newest that was told; ``None`` while nobody listens.
+        # The newest event, and the newest one sent; ``None`` without subscribers.
         self._newest = 0
-        self._told: int | None = None
-        self._next_look = 0.0
-        self._look_due: IDelayedCall | None = None
+        self._sent: int | None = None
+        self._next_batch = 0.0
+        self._batch_due: IDelayedCall | None = None
         self._poll_due: IDelayedCall | None = None
-        self._looking = False
+        self._sending = False
         store.watch_events(self._noticed)
         statistics.subscribe(self._counted)
 
     def subscribe(self, actor: Principal, tell: Callable[[Notification], None]) -> Callable[[], None]:
-        """Have *tell* called with what *actor* may see; what is given ends that.
+        """Call *tell* with the events that *actor* may see; return a function that ends the subscription.
 
         :raises AuthenticationFailed: for an anonymous actor.
-        :raises NotAuthorized: when it may not read.
-        :raises Overloaded: when too many listen.
+        :raises NotAuthorized: without the scope.
+        :raises Overloaded: for too many subscribers.
         """
         require_scope(actor, Scope.READ)
         if len(self._listeners) >= self._max_listeners:
@@ -98,55 +101,55 @@ class EventFeed:
             if listener in self._listeners:
                 self._listeners.remove(listener)
             if not self._listeners:
-                self._rest()
+                self._stop()
 
         return stop
 
-    def _rest(self) -> None:
-        """Nobody listens."""
-        self._told = None
-        for due in (self._poll_due, self._look_due):
+    def _stop(self) -> None:
+        """Cancel all timers after the last subscription."""
+        self._sent = None
+        for due in (self._poll_due, self._batch_due):
             if due is not None and due.active():
                 due.cancel()
-        self._poll_due = self._look_due = None
+        self._poll_due = self._batch_due = None
 
     def _noticed(self, event_id: int) -> None:
         self._newest = max(self._newest, event_id)
-        if self._told is not None and self._newest > self._told:
-            self._look_soon()
+        if self._sent is not None and self._newest > self._sent:
+            self._schedule()
 
     def _poll(self) -> None:
-        """What other processes have done."""
+        """Poll for events of other processes."""
         self._poll_due = self._clock.callLater(POLL, self._poll)
 
-        def found(newest: int) -> None:
+        def polled(newest: int) -> None:
             self._statistics.noticed(newest)
-            if self._told is None and self._listeners:
-                # Who has just begun to listen has seen what was there, or finds out by the greeting.
-                self._told = newest
+            if self._sent is None and self._listeners:
+                # A new subscriber has loaded the page with the events up to now.
+                self._sent = newest
             self._noticed(newest)
 
-        self._store.newest_event().addCallbacks(found, self._failed)
+        self._store.newest_event().addCallbacks(polled, self._failed)
 
-    def _look_soon(self) -> None:
-        if self._look_due is None and not self._looking:
-            delay = max(BATCH_DELAY, min(MIN_INTERVAL, self._next_look - self._clock.seconds()))
-            self._look_due = self._clock.callLater(delay, self._look)
+    def _schedule(self) -> None:
+        if self._batch_due is None and not self._sending:
+            delay = max(BATCH_DELAY, min(MIN_INTERVAL, self._next_batch - self._clock.seconds()))
+            self._batch_due = self._clock.callLater(delay, self._send)
 
-    def _look(self) -> None:
-        self._look_due = None
-        self._looking = True
-        self._next_look = self._clock.seconds() + MIN_INTERVAL
+    def _send(self) -> None:
+        self._batch_due = None
+        self._sending = True
+        self._next_batch = self._clock.seconds() + MIN_INTERVAL
 
         def ended(_: object) -> None:
-            self._looking = False
-            if self._told is not None and self._newest > self._told:
-                self._look_soon()
+            self._sending = False
+            if self._sent is not None and self._newest > self._sent:
+                self._schedule()
 
-        start(self._tell_events()).addErrback(self._failed).addBoth(ended)
+        start(self._send_events()).addErrback(self._failed).addBoth(ended)
 
-    async def _tell_events(self) -> None:
-        after, until = self._told, self._newest
+    async def _send_events(self) -> None:
+        after, until = self._sent, self._newest
         if after is None:
             return
         owners = await self._store.event_owners(after, until)
@@ -157,23 +160,23 @@ class EventFeed:
             events = tuple(record for record in page.items if record.id > after)
             for listener in tuple(self._listeners):
                 if listener.scope == scope and events:
-                    self._tell(listener, Notification(events, own=listener.owner_id in owners))
-        if self._told is not None:
-            self._told = until
+                    self._notify(listener, Notification(events, own=listener.owner_id in owners))
+        if self._sent is not None:
+            self._sent = until
 
     def _counted(self, owner_id: int | None) -> None:
         for listener in tuple(self._listeners):
             if listener.scope == owner_id:
-                self._tell(listener, Notification(()))
+                self._notify(listener, Notification(()))
 
     @staticmethod
-    def _tell(listener: _Listener, news: Notification) -> None:
+    def _notify(listener: _Listener, notification: Notification) -> None:
         try:
-            listener.tell(news)
+            listener.tell(notification)
         except Exception:  # noqa: BLE001 - one listener's failure is not the others'
             log.failure("a listener failed")
 
     @staticmethod
     def _failed(failure: Failure) -> None:
-        """The next look may do better."""
+        """Log a failure; the next poll tries again."""
         log.warn("Nobody was told of events: {error}", error=failure.getErrorMessage())

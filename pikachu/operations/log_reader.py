@@ -1,4 +1,4 @@
-"""Reading the end of the log: from behind, in bounded pieces, on into the files that were set aside."""
+"""Reads the end of the log backwards in bounded blocks, including rotated files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LEVEL: Final = re.compile(r"\S+ (TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL) |\{.{
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line.
+    """A line of the log.
 
-    :param text: without what would change how it is shown; the log is written by strangers too.
-    :param level: ``INFO`` …, or ``""`` for what belongs to the line before.
+    :param text: without control characters, since clients can influence the log.
+    :param level: ``INFO`` …, or ``""`` for a continuation of the previous line.
     """
 
     text: str
@@ -28,27 +28,27 @@ class LogLine:
 
 
 def last_lines(file: Path, count: int, keyword: str = "", without: str = "") -> list[LogLine]:
-    """The last *count* lines of the log, the oldest first; at most 16 MiB of it are looked at.
+    """Return the last *count* lines of the log, oldest first, within its last 16 MiB.
 
-    :param keyword: only lines that hold it, in whatever case.
-    :param without: no lines that hold this.
-    :raises OSError: the file can't be read.
+    :param keyword: only lines that contain it, ignoring case.
+    :param without: no lines that contain it.
+    :raises OSError: when the file can't be read.
     """
     wanted = keyword.casefold()
-    found: list[LogLine] = []
+    lines: list[LogLine] = []
     for line in _backwards(file):
         text = _shown(line)
         if (wanted and wanted not in text.casefold()) or (without and without in text):
             continue
         level = _LEVEL.match(text)
-        found.append(LogLine(text, (level[1] or level[2]) if level else ""))
-        if len(found) == count:
+        lines.append(LogLine(text, (level[1] or level[2]) if level else ""))
+        if len(lines) == count:
             break
-    return found[::-1]
+    return lines[::-1]
 
 
 def _backwards(file: Path) -> Iterator[bytes]:
-    """The lines of *file* and of ``file.1`` …, the last one first."""
+    """Yield the lines of *file* and ``file.1`` …, last one first."""
     left = _MAXIMUM_READ
     for number in range(_MAXIMUM_FILES):
         path = file.with_name(f"{file.name}.{number}") if number else file
@@ -61,7 +61,7 @@ def _backwards(file: Path) -> Iterator[bytes]:
             rest = lines[0]
             yield from (line for line in reversed(lines[1:]) if line)
             if len(rest) > _PIECE:
-                # A line without end: what was read of it counts.
+                # An overlong line: use the part that was read.
                 yield rest
                 rest = b""
         if rest:
@@ -71,7 +71,7 @@ def _backwards(file: Path) -> Iterator[bytes]:
 
 
 def _pieces(path: Path, most: int) -> Iterator[bytes]:
-    """The file from its end to its beginning."""
+    """Yield the blocks of a file from its end."""
     with path.open("rb") as opened:
         position = opened.seek(0, 2)
         while position > 0 and most > 0:
@@ -84,8 +84,8 @@ def _pieces(path: Path, most: int) -> Iterator[bytes]:
 
 
 def _shown(line: bytes) -> str:
-    """A line as text: tabs are four columns, other characters that can't be seen are written in hexadecimal digits."""
+    """Decode a line: expand tabs to four columns and escape other unprintable characters in hexadecimal."""
     text = line[:_MAXIMUM_LINE].decode("utf-8", "replace").rstrip("\r").replace("\t", "    ")
     if not text.isprintable():
-        text = "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
+        text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
     return f"{text}…" if len(line) > _MAXIMUM_LINE else text

@@ -1,7 +1,7 @@
-"""Whether the server can do its work, for ``/readyz``, dashboards and the assistant (RUN-8).
+"""Readiness of the server, for ``/readyz``, dashboards and the assistant (RUN-8).
 
-:mod:`pikachu.operations.readiness_checks` has the checks; this module says how often they run.  However many ask,
-each check runs once at a time, and one that hangs is not started a second time.
+:mod:`pikachu.operations.readiness_checks` has the checks; this module schedules them.  For any number of callers, each
+check runs once at a time, and a hanging one is not started again.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ OK: Final = "ok"
 DEGRADED: Final = "degraded"
 DISABLED: Final = "disabled"
 UNAVAILABLE: Final = "unavailable"
-#: Started, and there was no result yet.
+#: The first check has no result yet.
 CHECKING: Final = "checking"
-#: Seconds that a check may take.
+#: Time limit of a check.
 TIMEOUT_SECONDS: Final = 2.0
-# How long results are given to others, what a dashboard is content with, and how long it waits for something newer.
+# Cache time of results, for probes and for dashboards, and how long a dashboard waits for newer ones.
 _CACHE_SECONDS: Final = 1.0
 _GLANCE_CACHE_SECONDS: Final = 10.0
 _GLANCE_MAX_WAIT_SECONDS: Final = 0.05
-# A state that lasts is logged again after this time.
+# An unchanged state is logged again after this time.
 _LOG_INTERVAL_SECONDS: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that the server needs.
+    """A readiness check.
 
-    :param run: succeeds with None, or with a message where something else has taken over; fails with a PikachuError
-        whose message says what is wrong and what to do.
-    :param interval: seconds for which a result counts.
+    :param run: succeeds with None, or with a message if a fallback is in use; fails with a PikachuError whose message
+        says what is wrong and what to do.
+    :param interval: seconds for which a result is valid.
     """
 
     run: Callable[[], Deferred[str | None]]
@@ -52,7 +52,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The result of a check, for everybody: the message names no path and no address."""
+    """The public result of a check; its message contains no path or address."""
 
     state: str
     message: str
@@ -63,9 +63,9 @@ _CHECKING: Final = State(CHECKING, "The first check is running.")
 
 
 def overall(states: Mapping[str, State]) -> str:
-    """Return what all states come to."""
-    found = {one.state for one in states.values()}
-    return UNAVAILABLE if UNAVAILABLE in found else DEGRADED if DEGRADED in found else OK
+    """Return the worst of all states."""
+    results = {state.state for state in states.values()}
+    return UNAVAILABLE if UNAVAILABLE in results else DEGRADED if DEGRADED in results else OK
 
 
 class _Probe:
@@ -80,7 +80,7 @@ class _Probe:
         self._logged: tuple[State, float] | None = None
 
     def state(self, check: Check) -> Deferred[State]:
-        """Return a result that is new enough, and *unavailable* when there is none in time."""
+        """Return a recent enough result, or *unavailable* if there is none in time."""
         turn: Deferred[State] = Deferred()
         age = self._clock.seconds() - self._finished_at
         if self._result is not None and self._waiting is None and 0 <= age < check.interval:
@@ -90,7 +90,7 @@ class _Probe:
         self._waiting = [*(self._waiting or ()), turn]
         if not running:
             Deferred.fromCoroutine(self._run(check)).addCallbacks(self._finish, self._fail)
-        # Cancelling ends the wait, not the check.
+        # A timeout ends the wait, not the check.
         return turn.addTimeout(TIMEOUT_SECONDS, self._clock).addErrback(self._too_slow)  # type: ignore[arg-type]
 
     async def _run(self, check: Check) -> State:
@@ -123,7 +123,7 @@ class _Probe:
         return state
 
     def _log(self, state: State, **context: object) -> None:
-        """Log changes; what lasts, now and then."""
+        """Log changes of the state, and a lasting state at intervals."""
         now = self._clock.seconds()
         if self._logged is None:
             last, at = State(OK, "Ready."), now
@@ -141,8 +141,8 @@ class _Probe:
 class Readiness:
     """Runs all checks.
 
-    :param checks: by name; None: not configured.
-    :param varying: the checks of things that come and go, such as generations of CAs.
+    :param checks: the checks by name; ``None`` if not configured.
+    :param varying: returns the checks of objects that change at runtime, such as generations of CAs.
     """
 
     def __init__(
@@ -160,19 +160,19 @@ class Readiness:
         self._waiting: list[Deferred[dict[str, State]]] | None = None
 
     def with_checks(self, checks: Mapping[str, Check | None]) -> Readiness:
-        """Return the same with further checks, or others in the place of those of their names."""
+        """Return a copy with additional or replaced checks."""
         return Readiness(self._clock, {**self._checks, **checks}, self._varying)
 
     def _all(self) -> dict[str, Check | None]:
         return {**self._checks, **self._varying()}
 
     def _is_newer(self, seconds: float) -> bool:
-        """Return whether the results are newer than that."""
+        """Return whether the results are newer than *seconds*."""
         return self._finished_at is not None and 0 <= self._clock.seconds() - self._finished_at < seconds
 
     @uncancelled
     async def states(self) -> dict[str, State]:
-        """Return the state of each, checked now or a second ago."""
+        """Return the state of each check, at most a second old."""
         if self._waiting is None and self._is_newer(_CACHE_SECONDS):
             return self._states
         turn: Deferred[dict[str, State]] = Deferred()
@@ -186,8 +186,8 @@ class Readiness:
         self._states = dict(zip(checks, results, strict=True))
         self._finished_at = self._clock.seconds()
         waiting, self._waiting = self._waiting, None
-        for one in waiting:
-            one.callback(self._states)
+        for caller in waiting:
+            caller.callback(self._states)
         return self._states
 
     def _state(self, name: str, check: Check | None) -> Deferred[State]:
@@ -199,7 +199,7 @@ class Readiness:
 
     @uncancelled
     async def glance(self) -> dict[str, State]:
-        """Return the state of each as it was a moment ago, for those who can't wait for what does not answer."""
+        """Return the recent state of each check, for callers that can't wait for a hanging one."""
         if self._waiting is not None or self._is_newer(_GLANCE_CACHE_SECONDS):
             return self._states
         turn: Deferred[None] = Deferred()

@@ -1,4 +1,4 @@
-"""What the server proves before it says that it is ready (RUN-8): each check does a little of the real work."""
+"""Readiness checks (RUN-8); each one does a small part of the real work."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pikachu.operations.rekey import open_sealed
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import OCSPResponder
 
-#: Seconds between writes, and between signatures, of one check.
+#: Minimum interval between the writes, and between the signatures, of a check.
 WRITE_INTERVAL_SECONDS: Final = 10.0
 _CHECK_CLOCK: Final = "Check this machine's clock and its synchronization."
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseProbes:
-    """What the checks ask of the database.
+    """The database operations of the checks.
 
-    :param read: succeeds when it answers.
-    :param write: commits a write that takes place on the disk.
-    :param sealed: the newest sealed value of each kind.
+    :param read: succeeds if the database answers.
+    :param write: commits a write that needs disk space.
+    :param sealed: returns the newest sealed value of each kind.
     """
 
     read: Callable[[], Deferred[None]]
@@ -43,9 +43,9 @@ class DatabaseProbes:
 class ServerChecks:
     """The checks of every server.
 
-    :param responder: None where OCSP is not served.
-    :param folders: what is stored in each folder that grows, for messages.
-    :param min_free_bytes: how much must be free in each of them; 0 turns the check off.
+    :param responder: the OCSP responder, or ``None`` if OCSP is not served.
+    :param folders: the growing folders, by their content for messages.
+    :param min_free_bytes: minimum free space in each of them; 0 for no check.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ServerChecks:
         self._min_free_bytes = min_free_bytes
 
     def standing(self) -> dict[str, Check | None]:
-        """Return the checks that every server has, whatever its CAs are."""
+        """Return the checks that are independent of the CAs."""
         return {
             "database": Check(self._read),
             "write": Check(self._write, WRITE_INTERVAL_SECONDS),
@@ -89,7 +89,7 @@ class ServerChecks:
         }
 
     def of_issuers(self) -> dict[str, Check]:
-        """Return the checks of each CA whose key is here; those of former generations have the key's name in theirs."""
+        """Return the checks of each CA with a local key; names of previous generations include their key identifier."""
         checks = {}
         for issuer in self._issuers.all():
             is_current = self._issuers.current.get(issuer.name) is issuer
@@ -108,7 +108,7 @@ class ServerChecks:
     def _has_expired(self, issuer: IssuingCA) -> bool:
         return issuer.certificate.not_after.timestamp() <= self._now()
 
-    # --- what all use ----------------------------------------------------------------------
+    # --- server ----------------------------------------------------------------------
 
     def _read(self) -> Deferred[str | None]:
         return self._database.read().addCallback(lambda _: None)
@@ -131,21 +131,21 @@ class ServerChecks:
         return Deferred.fromCoroutine(work())
 
     def _take_turn(self) -> Deferred[str | None]:
-        # Keys of files are in memory: what can fail is that signatures wait behind too many others.
+        # Keys from files are in memory, so only an overloaded pool can prevent signatures.
         return self._signing.run(_nothing)
 
     def _measure(self) -> Deferred[str | None]:
         return self._files.run(self._measure_folders)
 
     def _measure_folders(self) -> None:
-        """In a thread: compare the free space of each folder."""
+        """Check the free space of each folder; blocks."""
         for what, folder in self._folders.items():
             try:
-                found = os.statvfs(_existing(folder))
+                filesystem = os.statvfs(_existing(folder))
             except OSError as error:
                 reason = error.strerror
                 raise StoreUnavailable(f"The folder of {what} can't be read: {reason}.", path=str(folder)) from None
-            free = found.f_bavail * found.f_frsize
+            free = filesystem.f_bavail * filesystem.f_frsize
             if free < self._min_free_bytes:
                 raise StoreUnavailable(
                     f"{free >> 20} MiB are free in the folder of {what}; [DEFAULT] min_free_space requires "
@@ -174,7 +174,7 @@ class ServerChecks:
 
         return Deferred.fromCoroutine(work())
 
-    # --- of each CA --------------------------------------------------------------------------
+    # --- issuing CAs --------------------------------------------------------------------------
 
     def _signature(self, issuer: IssuingCA) -> Callable[[], Deferred[str | None]]:
         responder = self._responder
@@ -211,9 +211,9 @@ class ServerChecks:
 
 
 def _nothing() -> None:
-    """Take a turn."""
+    """Do nothing; proves that the pool has a free thread."""
 
 
 def _existing(folder: Path) -> Path:
-    """Return the nearest folder that is there: some are created when they are first needed."""
-    return next(one for one in (folder, *folder.parents) if one.exists())
+    """Return the nearest existing folder, since some are created at first use."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

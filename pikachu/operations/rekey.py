@@ -1,19 +1,17 @@
-"""Another SECRET_KEY for everything that is sealed under the present one (KEY-4).
+"""Replacement of SECRET_KEY, with resealing of all values (KEY-4).
 
-The order is such that a kill at any moment loses nothing, and that the same command, run again, completes what was
-begun:
+The steps are crash-safe: a kill at any time loses nothing, and running the same command again completes them.
 
-1. The new key is written whole and onto the disk beside the present one (``secret_key.next``).  Nothing uses it yet.
-2. One transaction seals everything anew: private keys, challenge passwords with the digests by which they are found,
-   and the keys of OCSP responders and SCEP RAs.  What is sealed under the new key already is left alone, so that the
-   step can be repeated.  From here on both files are needed to know which key the database has, and no server or
-   command starts while both are there.
-3. The former key gets a second name with a date (backups of the database from before need it), and the new one takes
-   its place by a rename, which is atomic.
-4. What a command that ran meanwhile has sealed under the former key is sealed anew by another transaction.
+1. Write and fsync the new key beside the current one (``secret_key.next``).  Nothing uses it yet.
+2. Reseal all values in one transaction: private keys, challenge passwords with their lookup digests, and the keys of
+   OCSP responders and SCEP RAs.  Values that are already sealed under the new key are skipped, so that the step can be
+   repeated.  From now on either key may be the database's, and no server or command starts while both files exist.
+3. Link the previous key to a dated name, since older backups of the database need it, and atomically rename the new key
+   into its place.
+4. Reseal, in another transaction, the values that a concurrent command has sealed under the previous key.
 
-No server may work with the database at that time: it would go on with the former key.  The caller holds the lock of a
-SQLite database; for PostgreSQL the transaction refuses to run beside other connections.
+No server may use the database meanwhile, since it would continue with the previous key.  The caller holds the lock of
+a SQLite database; for PostgreSQL the transaction fails if there are other connections.
 """
 
 from __future__ import annotations
@@ -34,12 +32,12 @@ from pikachu.core.sealing import Sealer
 
 
 def next_file(path: Path) -> Path:
-    """Where the new key lies until it takes the place of *path*."""
+    """Return the path of the new key until it replaces *path*."""
     return path.with_name(f"{path.name}.next")
 
 
 def prepare(path: Path) -> bytes:
-    """Step 1: the new key in the file *path*; what a run that was killed has left there is taken again.
+    """Create the new key in the file *path*, or read the one of an interrupted run (step 1).
 
     :raises ConfigError: when it can't be written or read.
     """
@@ -55,9 +53,9 @@ def prepare(path: Path) -> bytes:
 
 
 def promote(path: Path, now: datetime) -> Path:
-    """Step 3: the file beside *path* takes its place; where the former key is kept now.
+    """Replace the key at *path* by the new one; return the path of the previous key (step 3).
 
-    :raises ConfigError: when that can't be done.
+    :raises ConfigError: when it can't be replaced.
     """
     former = path.with_name(f"{path.name}.former-{now:%Y%m%dT%H%M%SZ}")
     try:
@@ -75,9 +73,9 @@ def promote(path: Path, now: datetime) -> Path:
 
 
 def open_sealed(sealer: Sealer, value: Sealed) -> bytes:
-    """What was sealed.
+    """Decrypt a sealed value.
 
-    :raises SecretKeyChanged: it was sealed under another key.
+    :raises SecretKeyChanged: when it was sealed under another key.
     """
     return sealer.open(_purpose(value), value.sealed)
 
@@ -91,9 +89,9 @@ def _purpose(value: Sealed) -> str:
 def reseal(
     store: ISealedStore, actor: Principal, former: bytes, new: bytes, now: datetime, *, drop: bool = False
 ) -> Deferred[Resealing]:
-    """Steps 2 and 4: seal everything anew.
+    """Reseal all values (steps 2 and 4).
 
-    :param drop: remove what opens under neither key.  Else such a value fails it with Conflict, and nothing is changed.
+    :param drop: delete values that open under neither key; otherwise they cause Conflict, and nothing changes.
     """
     before, after = Sealer(former), Sealer(new)
 

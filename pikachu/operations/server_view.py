@@ -1,4 +1,4 @@
-"""What only those who operate the server see: the configuration in force and the log (CFG-11, UI-9)."""
+"""The effective configuration and the log, for administrators (CFG-11, UI-9)."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MAXIMUM_KEYWORD: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class ExplainedSetting:
-    """A setting in force; secrets are masked.
+    """An effective setting; secrets are masked.
 
-    :param default: what counts where the file has nothing; ``None`` for sections whose keys are free.
-    :param comment: what it is for.
+    :param default: the default value; ``None`` in sections with arbitrary keys.
+    :param comment: the purpose of the setting.
     """
 
     setting: Setting
@@ -32,9 +32,9 @@ class ExplainedSetting:
 
 
 class ServerView:
-    """For admins.
+    """Reads the configuration and the log; all methods require an administrator.
 
-    :param pool: where files are read.
+    :param pool: reads files.
     """
 
     def __init__(self, config: Configuration, pool: IWorkerPool) -> None:
@@ -42,36 +42,36 @@ class ServerView:
         self._pool = pool
 
     def settings(self, actor: Principal) -> list[ExplainedSetting]:
-        """All settings in force, section by section."""
+        """Return all effective settings, section by section."""
         require_scope(actor, Scope.ADMIN)
         known = {(cls.NAME, key.name): key for cls in SECTIONS for _, key in keys(cls)}
-        found = []
+        settings = []
         for setting in masked(self._config):
             key = known.get((setting.section, setting.key))
-            found.append(ExplainedSetting(setting, key.default if key else None, key.comment if key else ""))
-        return found
+            settings.append(ExplainedSetting(setting, key.default if key else None, key.comment if key else ""))
+        return settings
 
     def warnings(self, actor: Principal) -> tuple[str, ...]:
-        """What is unknown in the file, and what opens the CA."""
+        """Return the warnings about unknown and risky settings."""
         require_scope(actor, Scope.ADMIN)
         return (*self._config.warnings, *self._config.risks)
 
     def file(self, actor: Principal) -> str:
-        """Where the configuration is."""
+        """Return the path of the configuration file."""
         require_scope(actor, Scope.ADMIN)
         return str(self._config.path)
 
     def log_file(self, actor: Principal) -> str | None:
-        """Where the log goes, beside standard output."""
+        """Return the path of the log file, or None if the log goes to standard output only."""
         require_scope(actor, Scope.ADMIN)
         file = self._config.logging.log_file
         return None if file is None else str(file)
 
     async def log(self, actor: Principal, count: int, keyword: str = "", *, without: str = "") -> list[LogLine]:
-        """The last lines of the log that hold *keyword* and not *without*, the oldest first.
+        """Return the last lines of the log that contain *keyword* and not *without*, oldest first.
 
-        :raises MalformedRequest: more lines than may be asked for, or an absurd keyword.
-        :raises NotFound: there is no log file.
+        :raises MalformedRequest: for too many lines or too long a keyword.
+        :raises NotFound: without a log file.
         """
         require_scope(actor, Scope.ADMIN)
         file = self._config.logging.log_file

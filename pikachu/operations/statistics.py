@@ -1,9 +1,9 @@
-"""What a dashboard shows (UI-3): counts of what is one's own, or for admins of everything.
+"""The counts of dashboards (UI-3): of one's own objects, or for administrators of all.
 
-Counting a million certificates takes a fraction of a second in a thread of the store, so a count is kept for a while.
-Who asks waits a moment for a new one, and else gets the one before, which says when it was made.  What certificates
-are (key, method, day) never changes: the first look goes through all of them, newest first and a bounded number at a
-time, and later ones count what is new.  One count at a time is made, whoever asks.
+Counting a million certificates takes a fraction of a second in a thread of the store, so counts are cached.  A caller
+waits briefly for a fresh count and otherwise gets the previous one with its time.  Key type, method and day of a
+certificate never change: the first scan reads all certificates, newest first, in bounded batches; later ones read new
+certificates only.  One count runs at a time.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from pikachu.core.model.times import utc
 
 log = Logger()
 
-#: How many days issuing is shown for.
+#: Number of days for which issuance is shown.
 DAYS_BACK: Final = 30
-# What is issued is looked at so many rows at a time: a twentieth of a second, and others have their turn.
+# Rows per batch: about 50 ms.
 _ROWS: Final = 10_000
-# Seconds: how long who asks waits for a new count; how soon after one the next is made when something has changed, and
-# when nothing has (certificates expire, and other processes write).
+# Seconds: how long a caller waits for a fresh count; minimum time between counts after a change, and maximum age of a
+# count without a known change, since certificates expire and other processes write.
 MAX_WAIT: Final = 0.08
 MIN_INTERVAL: Final = 0.5
 MAX_INTERVAL: Final = 30.0
-# A count that took long is kept for so many times as long.
+# A slow count is cached for this multiple of its duration.
 _COST_FACTOR: Final = 10
 _MAX_SCOPES: Final = 500
 _DAY: Final = 86400
@@ -46,7 +46,7 @@ _BEYOND: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """How many certificates were issued on a day (UTC), by method."""
+    """The numbers of certificates issued on a day (UTC), by method."""
 
     date: date
     methods: dict[str, int]
@@ -54,14 +54,14 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What a dashboard shows.
+    """The data of a dashboard.
 
-    :param everything: whether it is about all certificates and not one's own.
-    :param counts: ``None`` while the first count is under way.
+    :param everything: whether it covers all certificates instead of one's own.
+    :param counts: ``None`` until the first count is complete.
     :param days: the last ``DAYS_BACK`` days, oldest first.
-    :param keys: key type → certificates issued with such a key, most first.
-    :param complete: whether *keys* is about all certificates; else the first look at them goes on.
-    :param looked_at: how many certificates *keys* is about.
+    :param keys: key type → number of certificates, highest first.
+    :param complete: whether *keys* covers all certificates; otherwise the first scan is active.
+    :param looked_at: the number of certificates that *keys* covers.
     """
 
     everything: bool
@@ -73,62 +73,62 @@ class Overview:
 
     @property
     def weeks(self) -> tuple[int, ...]:
-        """How many valid certificates end in each of the next 13 weeks."""
+        """The numbers of valid certificates that expire in each of the next 13 weeks."""
         ending = () if self.counts is None else self.counts.ending
         return tuple(sum(ending[day : day + 7]) for day in range(0, len(ending), 7))
 
     def within(self, days: int) -> int:
-        """How many valid certificates end in the next *days* days."""
+        """Return the number of valid certificates that expire in the next *days* days."""
         return 0 if self.counts is None else sum(self.counts.ending[:days])
 
 
 @dataclass(slots=True)
 class _Scope:
-    """What is known of one owner's certificates, or of all."""
+    """The cached counts of one owner's certificates, or of all."""
 
     owner_id: int | None
     counts: Counts | None = None
     counted_at: float = 0.0
     cost: float = 0.0
-    # The newest event when the last count began.
+    # The newest event at the start of the last count.
     event: int = -1
     keys: Counter[str] = field(default_factory=Counter)
     days: Counter[tuple[int, str]] = field(default_factory=Counter)
-    # The ids between which certificates were looked at.
+    # The range of ids that was scanned.
     oldest: int = _BEYOND
     newest: int = 0
     complete: bool = False
     looked_at: int = 0
-    # Who waits for the count that is under way, and whether somebody gave up waiting.
+    # The callers that wait for the active count, and whether one has timed out.
     waiting: list[Deferred[None]] = field(default_factory=list)
     counting: bool = False
     late: bool = False
-    looking_back: bool = False
+    scanning: bool = False
     due: IDelayedCall | None = None
 
     def add(self, batch: Batch) -> None:
-        """Count what was looked at."""
-        for one in batch.issued:
-            self._add_one(one)
+        """Add the counts of a batch."""
+        for issued in batch.issued:
+            self._add_issued(issued)
         if batch.last:
             self.oldest = min(self.oldest, batch.first)
             self.newest = max(self.newest, batch.last)
 
-    def _add_one(self, one: Issued) -> None:
-        self.keys[one.key_type] += one.count
-        self.days[one.day, one.method] += one.count
-        self.looked_at += one.count
+    def _add_issued(self, issued: Issued) -> None:
+        self.keys[issued.key_type] += issued.count
+        self.days[issued.day, issued.method] += issued.count
+        self.looked_at += issued.count
 
     def forget_before(self, day: int) -> None:
-        """Days that are shown no more."""
+        """Delete the counts of days before *day*."""
         for key in [key for key in self.days if key[0] < day]:
             del self.days[key]
 
 
 class Statistics:
-    """Counts, each kept for a while.
+    """Counts with a cache.
 
-    :param store: also tells of events, after which counts are made anew.
+    :param store: also reports events, which make counts outdated.
     :param rows: the number of certificates that one transaction counts by key, method and day.
     :param max_scopes: the number of owners whose counts are cached.
     """
@@ -145,22 +145,22 @@ class Statistics:
         store.watch_events(self.noticed)
 
     def noticed(self, event_id: int) -> None:
-        """There is an event of that id, of this process or another: what was counted before it may be outdated."""
+        """Note an event of any process; earlier counts may be outdated."""
         self._newest_event = max(self._newest_event, event_id)
 
     def subscribe(self, callback: Callable[[int | None], None]) -> None:
-        """Call *callback* with the owner (``None``: all) of a count that is newer than what who asked was given."""
+        """Call *callback* with the owner (``None``: all) of a count that is newer than the one returned to a caller."""
         self._listeners.append(callback)
 
     @uncancelled
     async def overview(self, actor: Principal) -> Overview:
-        """What *actor* may know: an admin's is about everything, a user's about what is theirs.
+        """Return the counts that *actor* may see: all for an administrator, otherwise those of the account.
 
         Fails with AuthenticationFailed for an anonymous actor, with NotAuthorized without the scope, and with
-        StoreUnavailable when nothing was counted before.
+        StoreUnavailable when there is no earlier count.
         """
         require_scope(actor, Scope.READ)
-        # No account has the id 0.
+        # 0 is the id of no account.
         scope = self._scope(None if is_admin(actor) else actor.owner_id or 0)
         changed = scope.event < self._newest_event
         if scope.counting or scope.counts is None or self._remaining(scope, changed=changed) <= 0:
@@ -191,20 +191,20 @@ class Statistics:
             scope.looked_at,
         )
 
-    # --- when ---------------------------------------------------------------------------
+    # --- schedule ---------------------------------------------------------------------------
 
     def _remaining(self, scope: _Scope, *, changed: bool) -> float:
-        """Seconds until the next count is due."""
-        kept = max(MIN_INTERVAL if changed else MAX_INTERVAL, _COST_FACTOR * scope.cost)
-        return min(kept, scope.counted_at + kept - self._clock.seconds())
+        """Return the seconds until the next count is due."""
+        interval = max(MIN_INTERVAL if changed else MAX_INTERVAL, _COST_FACTOR * scope.cost)
+        return min(interval, scope.counted_at + interval - self._clock.seconds())
 
     def _overdue(self, scope: _Scope) -> None:
-        """Somebody was given an outdated count: make the one that they are told of."""
+        """Make a new count after an outdated one was returned, and notify subscribers."""
         scope.late = True
         self._begin(scope)
 
     def _fresh(self, scope: _Scope) -> Deferred[None]:
-        """Fires when a count is made, or patience has ended; fails when there is none at all."""
+        """Return a Deferred that fires after a new count or ``MAX_WAIT``; fails when there is no count at all."""
         turn: Deferred[None] = Deferred()
         scope.waiting.append(turn)
         self._begin(scope)
@@ -237,9 +237,9 @@ class Statistics:
             waiting, scope.waiting = scope.waiting, []
             if isinstance(result, Failure):
                 log.warn("Nothing was counted: {error}", error=result.getErrorMessage())
-            elif not scope.complete and not scope.looking_back:
-                scope.looking_back = True
-                start(self._look_back(scope)).addErrback(self._stopped_looking, scope)
+            elif not scope.complete and not scope.scanning:
+                scope.scanning = True
+                start(self._scan_back(scope)).addErrback(self._scan_failed, scope)
             for turn in waiting:
                 if isinstance(result, Failure) and scope.counts is None:
                     turn.errback(result)
@@ -247,7 +247,7 @@ class Statistics:
                     turn.callback(None)
             if scope.late and not isinstance(result, Failure):
                 scope.late = False
-                self._tell(scope)
+                self._notify(scope)
 
         self._turn.run(self._count, scope).addBoth(ended)
 
@@ -270,22 +270,22 @@ class Statistics:
         scope.forget_before(int(begun) // _DAY - DAYS_BACK)
         scope.counts, scope.counted_at, scope.event = counts, begun, event
 
-    async def _look_back(self, scope: _Scope) -> None:
-        """Go through all that was issued before what was looked at first."""
+    async def _scan_back(self, scope: _Scope) -> None:
+        """Scan all certificates before the first batch."""
         while not scope.complete:
             batch = await self._turn.run(self._store.issued_before, scope.owner_id, scope.oldest, self._rows)
             scope.add(batch)
             scope.forget_before(int(self._clock.seconds()) // _DAY - DAYS_BACK)
             scope.complete = not batch.full
-        scope.looking_back = False
-        self._tell(scope)
+        scope.scanning = False
+        self._notify(scope)
 
     @staticmethod
-    def _stopped_looking(failure: Failure, scope: _Scope) -> None:
-        """It goes on after the next count."""
-        scope.looking_back = False
+    def _scan_failed(failure: Failure, scope: _Scope) -> None:
+        """Log a failed scan; the next count resumes it."""
+        scope.scanning = False
         log.warn("Not all certificates were looked at: {error}", error=failure.getErrorMessage())
 
-    def _tell(self, scope: _Scope) -> None:
+    def _notify(self, scope: _Scope) -> None:
         for listener in tuple(self._listeners):
             listener(scope.owner_id)
