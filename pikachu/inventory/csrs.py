@@ -1,4 +1,4 @@
-"""The rules about stored certificate requests: made of stored keys and templates, or brought along (CSR-1 to CSR-3)."""
+"""Stored CSRs: created from stored keys and templates, or uploaded (CSR-1 to CSR-3)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _KIND: Final = "certificate signing request"
 
 @dataclass(frozen=True, slots=True)
 class RequestSource:
-    """By what a request is made.
+    """The key and the template of a CSR to create.
 
-    :param key_id: of the stored key.
-    :param template_id: of a stored certificate template of usage ``req``; ``None`` where *text* is given.
-    :param text: such a text itself.
+    :param key_id: the id of the stored key.
+    :param template_id: the id of a stored certificate template of usage ``req``, or ``None`` with *text*.
+    :param text: the text of a template.
     """
 
     key_id: int
@@ -48,9 +48,9 @@ class RequestSource:
 
 @dataclass(frozen=True, slots=True)
 class RequestPreview:
-    """What a request would say.
+    """The content of a CSR before it is signed.
 
-    :param text: all of it, but for the signature.
+    :param text: its text form without the signature.
     """
 
     view: RequestView
@@ -58,13 +58,13 @@ class RequestPreview:
 
 
 class CertificateRequests:
-    """Makes requests, and keeps them.
+    """Creates and stores CSRs.
 
-    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
-    reach, with NotFound for a key or a template that the actor does not see, with BadTemplate and its line, with
-    BadCSR where no CA here would take such a request, and with StoreUnavailable.
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized without the role or scope,
+    with NotFound for an invisible key or template, with BadTemplate and its line, with BadCSR for a request that no CA
+    here accepts, and with StoreUnavailable.
 
-    :param pool: where texts are read and requests are signed.
+    :param pool: parses texts and signs CSRs.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class CertificateRequests:
 
     @uncancelled
     async def preview(self, actor: Principal, source: RequestSource) -> RequestPreview:
-        """What the request would say; nothing is signed, and nothing is kept."""
+        """Return the content of the CSR without signing or storing it."""
         require_scope(actor, Scope.READ)
         key = await self._keys.get(actor, source.key_id)
         text, _ = await self._template(actor, source)
@@ -86,17 +86,17 @@ class CertificateRequests:
 
     @uncancelled
     async def generate(self, actor: Principal, name: str, source: RequestSource) -> StoredCSR:
-        """A new request of the actor's own, signed with the key.
+        """Create, sign and store a CSR of the actor.
 
-        :param name: empty: its common name.
+        :param name: empty for its common name.
 
-        Fails with MalformedRequest (name), UnsupportedAlgorithm (digest) too.
+        Also fails with MalformedRequest (name), UnsupportedAlgorithm (digest).
         """
         require_scope(actor, Scope.ENROLL)
         text, template = await self._template(actor, source)
         key, private_key = await self._keys.opened(actor, source.key_id)
-        made = await self._pool.run(_make, text, key.spki, private_key)
-        csr = parse_csr(made)
+        der = await self._pool.run(_sign, text, key.spki, private_key)
+        csr = parse_csr(der)
         name = _name(name, csr)
         more = {} if template is None else {"template": template}
         event = event_by(
@@ -111,16 +111,16 @@ class CertificateRequests:
             **more,
         )
         return await self._store.add_csr(
-            NewCSR(name, made, csr.subject, key.key_type, actor.owner_id, key_id=key.id, template=template),
+            NewCSR(name, der, csr.subject, key.key_type, actor.owner_id, key_id=key.id, template=template),
             event,
             self._now(),
         )
 
     @uncancelled
     async def store(self, actor: Principal, name: str, data: bytes) -> StoredCSR:
-        """Keep a request that was made elsewhere, once its signature is verified.
+        """Verify and store an uploaded CSR.
 
-        :param name: empty: its common name.
+        :param name: empty for its common name.
         :param data: PEM, DER or base64.
 
         Fails with MalformedRequest, TooLarge, BadCSR, UnsupportedAlgorithm.
@@ -136,18 +136,18 @@ class CertificateRequests:
 
     @uncancelled
     async def get(self, actor: Principal, csr_id: int) -> StoredCSR:
-        """One of one's own, or any for admins (CSR-3).  Fails with NotFound."""
+        """Return a visible CSR (CSR-3).  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         return await get_visible(actor, self._store.csr(csr_id), _KIND)
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[StoredCSR]:
-        """One's own; for admins those of ``query.owner_id``, or all."""
+        """List the actor's CSRs; for administrators those of ``query.owner_id``, or all."""
         return await self._store.csrs(scope_to_owner(actor, query))
 
     @uncancelled
     async def delete(self, actor: Principal, csr_id: int) -> None:
-        """Fails with NotFound."""
+        """Delete a visible CSR.  Fails with NotFound."""
 
         def decide(csr: StoredCSR) -> Event:
             require_visible(actor, csr, _KIND)
@@ -160,13 +160,13 @@ class CertificateRequests:
         return utc(self._clock.seconds())
 
     async def _template(self, actor: Principal, source: RequestSource) -> tuple[str, str | None]:
-        """(text, name of the stored template)."""
+        """Return (text, name of the stored template)."""
         if (source.template_id is None) == (source.text is None):
             raise MalformedRequest("name a certificate template or give its text, one of the two")
         if source.template_id is None:
             return source.text or "", None
-        found = await self._templates.get(actor, source.template_id)
-        return found.content, found.name
+        stored = await self._templates.get(actor, source.template_id)
+        return stored.content, stored.name
 
 
 def _name(name: str, csr: CertificationRequest) -> str:
@@ -176,13 +176,13 @@ def _name(name: str, csr: CertificationRequest) -> str:
 def _preview(text: str, spki: bytes) -> RequestPreview:
     template = parse(text).request()
     algorithm = request_algorithm(describe_spki(spki), template.digest)
-    # The signature is all that is missing: reading the rest finds what a CA would refuse.
+    # Parse it like a CA does, to report what a CA would refuse.
     unsigned = assemble(certification_request_info(template, spki), algorithm.der, b"")
     return RequestPreview(view_request(parse_csr(unsigned)), csr_text(unsigned).partition("    Signature Value:")[0])
 
 
-def _make(text: str, spki: bytes, private_key: PrivateKey) -> bytes:
+def _sign(text: str, spki: bytes, private_key: PrivateKey) -> bytes:
     template = parse(text).request()
-    made = sign_request(private_key, certification_request_info(template, spki), template.digest)
-    verify_csr(parse_csr(made))
-    return made
+    der = sign_request(private_key, certification_request_info(template, spki), template.digest)
+    verify_csr(parse_csr(der))
+    return der

@@ -1,7 +1,7 @@
-"""The rules about private keys that people keep here (KEY-1 to KEY-5), and PKCS#12 files made with them (CRT-4).
+"""Stored private keys (KEY-1 to KEY-5), and PKCS#12 files with them (CRT-4).
 
-A private key stands in the database sealed under SECRET_KEY.  It is seen by its owner and by admins, who act for
-themselves and not by a restricted token, and each look at it is recorded.
+Private keys are sealed under SECRET_KEY in the database.  Their owners and administrators may read them, but not with a
+restricted token, and each access is recorded.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ from pikachu.x509.pkcs12 import pkcs12_file
 
 SEALED_AS: Final = "key"
 MAXIMUM_NAME: Final = 128
-#: How many keys of one account may be made at a time: others wait in the same queue.
+#: Maximum number of concurrent key generations per account, since all accounts share the queue.
 AT_ONCE: Final = 8
 
-#: What can be made: family → its choices, the first of which is the default.
+#: Key families → their choices, the first one by default.
 CHOICES: Final[dict[str, tuple[str, ...]]] = {
     "RSA": ("2048", "3072", "4096"),
     "EC": ("prime256v1", "secp384r1", "secp521r1", "secp256k1"),
@@ -54,9 +54,9 @@ _FAMILY_OF: Final = {choice: family for family, choices in CHOICES.items() for c
 
 
 def checked_name(name: str, what: str) -> str:
-    """A name as it is kept.
+    """Normalize the name of an object.
 
-    :raises MalformedRequest: it is empty, too long or not printable.
+    :raises MalformedRequest: when it is empty, too long or not printable.
     """
     name = name.strip()
     if not 1 <= len(name) <= MAXIMUM_NAME or not name.isprintable():
@@ -65,11 +65,11 @@ def checked_name(name: str, what: str) -> str:
 
 
 def key_name(family: str, choice: str = "") -> str:
-    """The name of ``pikachu.x509.keys.KEY_NAMES`` for a family and a choice of it: ``rsa3072`` for RSA and 3072.
+    """Return the name in ``pikachu.x509.keys.KEY_NAMES`` of a family and choice: ``rsa3072`` for RSA and 3072.
 
-    :param family: one of :data:`CHOICES`; or both together, as ``RSA/3072`` and ``rsa3072``.
-    :param choice: size, curve or algorithm; empty: the family's first one.
-    :raises MalformedRequest: there is no such kind of key.
+    :param family: a key of :data:`CHOICES`, or family and choice together, such as ``RSA/3072`` and ``rsa3072``.
+    :param choice: size, curve or algorithm; empty for the family's default.
+    :raises MalformedRequest: for an unknown kind of key.
     """
     family, choice = family.strip().lower(), choice.strip().lower()
     if not choice:
@@ -89,19 +89,19 @@ def key_name(family: str, choice: str = "") -> str:
 
 
 def parts_of_type(key_type: str) -> tuple[str, str]:
-    """(family, choice) of a key type such as ``RSA/2048``; Ed25519 has no choice."""
+    """Return (family, choice) of a key type such as ``RSA/2048``; Ed25519 has no choice."""
     family, _, choice = key_type.partition("/")
     return family, choice
 
 
 class Keys:
-    """What people do with stored keys.
+    """Operations of principals on stored keys.
 
-    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
-    reach, with StoreUnavailable, and with SecretKeyChanged where a private key is needed and was sealed under another
-    SECRET_KEY.  They run to their end even when their Deferred is cancelled.
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized without the role or scope,
+    with StoreUnavailable, and with SecretKeyChanged for a private key that was sealed under another SECRET_KEY.  They
+    run to completion even if their Deferred is cancelled.
 
-    :param pool: where keys are made and read, which takes up to seconds.
+    :param pool: generates and parses keys, which takes up to seconds.
     """
 
     def __init__(self, store: IStore, sealer: Sealer, issuers: IssuingCAs, pool: IWorkerPool, clock: IClock) -> None:
@@ -110,14 +110,14 @@ class Keys:
         self._issuers = issuers
         self._pool = pool
         self._clock = clock
-        # By account: how many keys are being made.
+        # Account id → number of active key generations.
         self._making: Counter[int | None] = Counter()
 
     @uncancelled
     async def generate(self, actor: Principal, name: str, kind: str) -> StoredKey:
-        """A new key of the actor's own (KEY-1).
+        """Generate and store a key of the actor (KEY-1).
 
-        :param kind: as :func:`key_name` gives it.
+        :param kind: a result of :func:`key_name`.
 
         Fails with MalformedRequest, UnsupportedAlgorithm, Overloaded.
         """
@@ -145,23 +145,23 @@ class Keys:
 
     @uncancelled
     async def get(self, actor: Principal, key_id: int) -> StoredKey:
-        """One of one's own, or any for admins.  Fails with NotFound."""
+        """Return a visible key.  Fails with NotFound."""
         return await self._visible(actor, key_id, Scope.READ)
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[StoredKey]:
-        """One's own; for admins those of ``query.owner_id``, or all; filter ``type``."""
+        """List the actor's keys; for administrators those of ``query.owner_id``, or all.  Filter ``type``."""
         return await self._store.keys(scope_to_owner(actor, query))
 
     @uncancelled
     async def use(self, actor: Principal, key_id: int) -> KeyUse:
-        """How many requests and certificates use it (KEY-5).  Fails with NotFound."""
+        """Return the numbers of CSRs and certificates that use a key (KEY-5).  Fails with NotFound."""
         await self._visible(actor, key_id, Scope.READ)
         return await self._store.key_use(key_id)
 
     @uncancelled
     async def delete(self, actor: Principal, key_id: int) -> None:
-        """It is gone for good; what was made with it stays.  Fails with NotFound."""
+        """Delete a key irrevocably, but not the objects that use it.  Fails with NotFound."""
 
         def decide(key: StoredKey, use: KeyUse) -> Event:
             require_visible(actor, key, "key")
@@ -183,25 +183,25 @@ class Keys:
     async def private_pem(
         self, actor: Principal, key_id: int, passphrase: str | None = None, *, downloaded: bool = False
     ) -> str:
-        """The private key as PKCS#8 in PEM (KEY-3, KEY-4); that somebody looked is recorded before they see it.
+        """Return the private key as PKCS#8 in PEM, after recording the access (KEY-3, KEY-4).
 
-        :param passphrase: encrypts it; ``None`` leaves it open.
-        :param downloaded: whether it leaves as a file.
+        :param passphrase: encrypts the key; ``None`` for no encryption.
+        :param downloaded: whether the key is downloaded as a file.
 
         Fails with NotFound, MalformedRequest (passphrase), Overloaded.
         """
         require_whole_account(actor)
-        found = await self._visible(actor, key_id, Scope.READ)
+        key = await self._visible(actor, key_id, Scope.READ)
         if passphrase is not None:
             passphrase_octets(passphrase)
-        private_key = await self._opened(found)
+        private_key = await self._opened(key)
         text = await self._pool.run(private_key_pem, private_key, passphrase)
         event = event_by(
             actor,
             "download" if downloaded else "view",
             "key",
-            found.name,
-            found.owner_id,
+            key.name,
+            key.owner_id,
             private_key=True,
             encrypted=passphrase is not None,
         )
@@ -210,42 +210,42 @@ class Keys:
 
     @uncancelled
     async def opened(self, actor: Principal, key_id: int) -> tuple[StoredKey, PrivateKey]:
-        """A key to sign a request with.  Fails with NotFound."""
-        found = await self._visible(actor, key_id, Scope.ENROLL)
-        return found, await self._opened(found)
+        """Return a visible key with its decrypted private key, to sign a CSR.  Fails with NotFound."""
+        key = await self._visible(actor, key_id, Scope.ENROLL)
+        return key, await self._opened(key)
 
     # --- PKCS#12 --------------------------------------------------------------------------
 
     @uncancelled
     async def has_key(self, actor: Principal, record: CertificateRecord) -> bool:
-        """Whether the private key of that certificate is kept here, where *actor* sees it."""
+        """Return whether the private key of a certificate is stored here and visible to *actor*."""
         return await self._key_of(actor, record) is not None
 
     @uncancelled
     async def pfx(self, actor: Principal, record: CertificateRecord, passphrase: str) -> bytes:
-        """PKCS#12 of certificate, private key and chain (CRT-4), recorded before it is handed out.
+        """Return PKCS#12 of certificate, private key and chain, after recording the access (CRT-4).
 
         Fails with NotFound, MalformedRequest (passphrase), UnsupportedAlgorithm (ML-DSA), Overloaded.
         """
         require_whole_account(actor)
         if not can_view(actor, record.owner_id):
             raise NotFound("there is no such certificate")
-        found = await self._key_of(actor, record)
-        if found is None:
+        key = await self._key_of(actor, record)
+        if key is None:
             raise NotFound("the private key of this certificate is not kept here")
         passphrase_octets(passphrase)
         issuer = self._issuers.by_id(record.issuer_id)
         chain = () if issuer is None else issuer.chain
-        private_key = await self._opened(found)
-        made = await self._pool.run(
+        private_key = await self._opened(key)
+        pkcs12 = await self._pool.run(
             pkcs12_file, private_key, record.der, chain, passphrase, record.common_name or format_serial(record.serial)
         )
         event = event_by(
             actor,
             "download",
             "key",
-            found.name,
-            found.owner_id,
+            key.name,
+            key.owner_id,
             private_key=True,
             encrypted=True,
             format="PKCS#12",
@@ -253,16 +253,16 @@ class Keys:
             subject=record.subject,
         )
         await self._store.add_event(event, self._now())
-        return made
+        return pkcs12
 
     async def _key_of(self, actor: Principal, record: CertificateRecord) -> StoredKey | None:
         require_scope(actor, Scope.READ)
-        for found in await self._store.keys_of_public(record.key_id):
-            if can_view(actor, found.owner_id):
-                return found
+        for key in await self._store.keys_of_public(record.key_id):
+            if can_view(actor, key.owner_id):
+                return key
         return None
 
-    # --- what is stored -------------------------------------------------------------------
+    # --- stored keys -------------------------------------------------------------------
 
     def _opened(self, key: StoredKey) -> Deferred[PrivateKey]:
         def work() -> PrivateKey:
@@ -272,9 +272,9 @@ class Keys:
 
     async def _visible(self, actor: Principal, key_id: int, scope: Scope) -> StoredKey:
         require_scope(actor, scope)
-        found = await self._store.key(key_id)
-        require_visible(actor, found, "key")
-        return found
+        key = await self._store.key(key_id)
+        require_visible(actor, key, "key")
+        return key
 
     def _now(self) -> datetime:
         return utc(self._clock.seconds())

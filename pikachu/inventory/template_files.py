@@ -1,7 +1,7 @@
-"""The rules about the ``*.cnf.j2`` files that admins make certificate templates of (TPL-4).
+"""The ``*.cnf.j2`` files from which administrators create certificate templates (TPL-4).
 
-Files are read when they are used: what an operator changes counts at once.  What their language is, is said by who
-reads their texts, which is passed in.
+Files are read at each use, so that changes take effect immediately.  The template language is given by the reader
+passed in.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pikachu.core.model.objects import CertificateTemplate
 from pikachu.core.model.people import Principal, Scope
 from pikachu.inventory.templates import CertificateTemplates, TemplateDraft
 
-#: Those that come with the program.
+#: The files of the program.
 SHIPPED_FOLDER: Final = Path(__file__).parents[1] / "templates" / "x509"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cnf\.j2")
 _SUFFIX: Final = ".cnf.j2"
 _MAXIMUM_TITLE: Final = 64
 _MAXIMUM_FILES: Final = 500
-#: Octets of a file.
+#: Maximum size of a file in bytes.
 MAXIMUM_SOURCE: Final = 64 * 1024
 
 
 class VariableKind(StrEnum):
-    """What a variable's value is."""
+    """The type of a variable."""
 
     TEXT = "text"
     NUMBER = "number"
@@ -43,7 +43,7 @@ class VariableKind(StrEnum):
 class Variable:
     """A variable of a template.
 
-    :param default: as a person would type it; ``None``: it has none, and a value must be given.
+    :param default: the default as text, or ``None`` if a value is required.
     """
 
     name: str
@@ -52,41 +52,41 @@ class Variable:
 
 
 class SourceText(Protocol):
-    """The text of a file, which was found right."""
+    """The parsed text of a valid file."""
 
     @property
     def description(self) -> str:
-        """What it says of itself."""
+        """The description in its first comment."""
 
     @property
     def profile_type(self) -> str | None:
-        """That it suggests."""
+        """The suggested profile type."""
 
     @property
     def variables(self) -> tuple[Variable, ...]:
-        """In the order in which they first stand."""
+        """The variables, in order of appearance."""
 
     def render(self, values: Mapping[str, str]) -> str:
-        """The text with *values*; what is not there has its default.
+        """Render the text with *values* and defaults.
 
-        :raises MalformedRequest: a value that there is no variable for, that is missing, or that can't be one.
-        :raises BadTemplate: the template does not work with these values.
+        :raises MalformedRequest: for an unknown variable, or a missing or invalid value.
+        :raises BadTemplate: when the template fails with these values.
         """
 
 
-#: Reads the text of a file; raises BadTemplate with the line that is wrong.
+#: Parses the text of a file; raises BadTemplate with the line of the error.
 Read: TypeAlias = Callable[[str], SourceText]
 
 
 @dataclass(frozen=True, slots=True)
 class X509Template:
-    """A file of the folders.
+    """A template file.
 
-    :param name: of the file.
-    :param own: it lies in the operator's folder.
-    :param description: of its first comment.
-    :param profile_type: that it suggests.
-    :param error: what is wrong with the file; it has no variables then.
+    :param name: the name of the file.
+    :param own: whether it is in the operator's folder.
+    :param description: the description in its first comment.
+    :param profile_type: the suggested profile type.
+    :param error: the error of an invalid file, which has no variables.
     """
 
     name: str
@@ -98,7 +98,7 @@ class X509Template:
 
     @property
     def title(self) -> str:
-        """What its description begins with, before a colon: a name for what is made of it."""
+        """The part of the description before a colon, as a name for templates created from the file."""
         title, colon, _ = self.description.partition(":")
         return title if colon and len(title) <= _MAXIMUM_TITLE else self.name.removesuffix(_SUFFIX)
 
@@ -110,7 +110,7 @@ class _File:
     read: Read
 
     def text(self) -> SourceText:
-        """Its text.
+        """Read and parse the file.
 
         :raises BadTemplate: when it can't be read.
         """
@@ -123,7 +123,7 @@ class _File:
             raise BadTemplate(0, "it is not UTF-8") from None
 
     def describe(self) -> X509Template:
-        """The file, whether it is right or not."""
+        """Return the description of the file, also of an invalid one."""
         try:
             text = self.text()
         except BadTemplate as error:
@@ -131,7 +131,7 @@ class _File:
         return X509Template(self.path.name, self.own, text.description, text.profile_type or "Other", text.variables)
 
     def render(self, values: Mapping[str, str]) -> str:
-        """Its text with *values*.
+        """Render the file with *values*.
 
         :raises BadTemplate: naming the file.
         """
@@ -142,13 +142,14 @@ class _File:
 
 
 class X509Templates:
-    """What admins do with the folder; all methods fail with AuthenticationFailed and NotAuthorized for others.
+    """Operations of administrators on template files; for others all methods fail with AuthenticationFailed or
+    NotAuthorized.
 
     They also fail with Conflict when the operator's folder can't be read.
 
-    :param read: what the files' language is.
-    :param folder: the operator's own: its files win over shipped ones of the same name.
-    :param pool: where files are read and templates are rendered.
+    :param read: parses the text of a file.
+    :param folder: the operator's folder; its files override shipped ones with the same name.
+    :param pool: reads files and renders templates.
     """
 
     def __init__(
@@ -167,22 +168,22 @@ class X509Templates:
 
     @uncancelled
     async def list(self, actor: Principal) -> tuple[X509Template, ...]:
-        """All files, by name; one that is broken says what is wrong."""
+        """List all files by name; invalid ones have their error."""
         require_scope(actor, Scope.ADMIN)
         return await self._pool.run(lambda: tuple(file.describe() for file in self._files().values()))
 
     @uncancelled
     async def get(self, actor: Principal, name: str) -> X509Template:
-        """One file.  Fails with NotFound."""
+        """Return a file's description.  Fails with NotFound."""
         require_scope(actor, Scope.ADMIN)
         return await self._pool.run(lambda: self._find(name).describe())
 
     @uncancelled
     async def text(self, actor: Principal, name: str, values: Mapping[str, str]) -> str:
-        """What a file becomes with *values*; variables that are not named have their defaults.
+        """Render a file with *values* and defaults.
 
-        Fails with NotFound, MalformedRequest (naming the variable), and BadTemplate (naming the file) for a file that
-        is wrong; that the text is a certificate template is not checked.
+        Fails with NotFound, MalformedRequest (naming the variable), and BadTemplate (naming an invalid file).  The
+        result is not checked to be a certificate template.
         """
         require_scope(actor, Scope.ADMIN)
         return await self._pool.run(lambda: self._find(name).render(values))
@@ -191,31 +192,31 @@ class X509Templates:
     async def render(
         self, actor: Principal, name: str, values: Mapping[str, str], profile: str, profile_type: str, *, system: bool
     ) -> CertificateTemplate:
-        """Keep what a file becomes as a certificate template named *profile*.
+        """Render a file and store the result as a certificate template named *profile*.
 
-        Fails as :meth:`text` and :meth:`CertificateTemplates.add`.
+        Fails like :meth:`text` and :meth:`CertificateTemplates.add`.
         """
         content = await self.text(actor, name, values)
         return await self._templates.add(actor, TemplateDraft(profile, profile_type, content, system, name))
 
     def _find(self, name: str) -> _File:
-        found = self._files().get(name)
-        if found is None:
+        file = self._files().get(name)
+        if file is None:
             raise NotFound("there is no such template")
-        return found
+        return file
 
     def _files(self) -> dict[str, _File]:
-        """All files by name, in order."""
-        found = {path.name: _File(path, False, self._read) for path in _folder(self._shipped)}
+        """Return all files by name, sorted."""
+        files = {path.name: _File(path, False, self._read) for path in _folder(self._shipped)}
         if self._folder is not None:
             try:
-                found.update({path.name: _File(path, True, self._read) for path in _folder(self._folder)})
+                files.update({path.name: _File(path, True, self._read) for path in _folder(self._folder)})
             except OSError as error:
                 raise Conflict(
                     f"[PATHS] x509_templates: {self._folder} can't be read ({error.strerror}); make the folder, or "
                     "remove the setting"
                 ) from None
-        return dict(sorted(found.items())[:_MAXIMUM_FILES])
+        return dict(sorted(files.items())[:_MAXIMUM_FILES])
 
 
 def _folder(folder: Path) -> list[Path]:
@@ -223,5 +224,5 @@ def _folder(folder: Path) -> list[Path]:
 
 
 def _named(name: str, error: BadTemplate) -> BadTemplate:
-    """*error* as one of the file, so that nobody looks for its line in the text that is made of it."""
+    """Return *error* with the file's name, since its line refers to the file and not to the rendered text."""
     return BadTemplate(0, f"{name}: {error.public}", line_of_file=error.line)

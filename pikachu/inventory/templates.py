@@ -1,6 +1,6 @@
-"""The rules about stored certificate templates: what one may say, who sees and changes it (TPL-1, TPL-3).
+"""Stored certificate templates: validation, visibility and changes (TPL-1, TPL-3).
 
-Pages and REST come in here.  A template that belongs to nobody is everybody's to see and the admins' to change.
+Used by pages and REST.  A template without an owner is shared: everybody may see it, and administrators may change it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.x509.template import parse
 
-#: The origin of what was not rendered from a file.
+#: The origin of templates that were not rendered from a file.
 MANUALLY: Final = "manually"
-#: What is suggested; any other text will do.
+#: Suggested values; any text is accepted.
 PROFILE_TYPES: Final = (
     "Root CA",
     "Sub CA",
@@ -47,10 +47,10 @@ _KIND: Final = "certificate template"
 
 @dataclass(frozen=True, slots=True)
 class TemplateDraft:
-    """A certificate template that somebody wants to keep.
+    """A certificate template to store.
 
-    :param system: for everybody, and nobody's (admins only).
-    :param origin: ``manually``, or the ``.j2`` file that it was rendered from.
+    :param system: whether it is shared, without an owner (administrators only).
+    :param origin: ``manually``, or the ``.j2`` file from which it was rendered.
     """
 
     name: str
@@ -61,36 +61,36 @@ class TemplateDraft:
 
 
 class CertificateTemplates:
-    """What people do with certificate templates.
+    """Operations of principals on certificate templates.
 
-    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized where role or scope do not
-    reach, and with StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized without the role or scope,
+    and with StoreUnavailable.  They run to completion even if their Deferred is cancelled.
 
-    :param pool: where texts are read: a long one takes a while.
+    :param pool: parses texts, since a long one blocks.
     """
 
     def __init__(self, store: IStore, clock: IClock, pool: IWorkerPool) -> None:
         self._store = store
         self._clock = clock
         self._pool = pool
-        # Those of this process come one after the other; others' are noticed when they write.
+        # Serializes the changes of this process; those of others are detected by the version.
         self._changes = DeferredLock()
 
     @uncancelled
     async def validate(self, actor: Principal, content: str) -> frozenset[str]:
-        """The usages of a text: ``req``, ``ext`` or both.  Fails with BadTemplate and its line."""
+        """Return the usages of a text: ``req``, ``ext`` or both.  Fails with BadTemplate and its line."""
         require_scope(actor, Scope.READ)
         return await self._usages(content)
 
     @uncancelled
     async def get(self, actor: Principal, template_id: int) -> CertificateTemplate:
-        """One's own or everybody's, or any for admins.  Fails with NotFound."""
+        """Return a visible template.  Fails with NotFound."""
         require_scope(actor, Scope.READ)
         return await self._visible(actor, template_id)
 
     @uncancelled
     async def list(self, actor: Principal, query: ListQuery) -> Page[CertificateTemplate]:
-        """One's own and everybody's; for admins all, or those of ``query.owner_id`` and everybody's.
+        """List the actor's and shared templates; for administrators all, or ``query.owner_id``'s and shared ones.
 
         Filters: ``usage`` (``req`` or ``ext``), ``profile_type``.
         """
@@ -98,7 +98,7 @@ class CertificateTemplates:
 
     @uncancelled
     async def add(self, actor: Principal, draft: TemplateDraft) -> CertificateTemplate:
-        """A new template of the actor's, or with ``system`` of everybody's (admins only).
+        """Create a template of the actor, or with ``system`` a shared one (administrators only).
 
         Fails with MalformedRequest, QuotaExceeded, and with BadTemplate and its line.
         """
@@ -119,11 +119,11 @@ class CertificateTemplates:
         system: bool | None = None,
         expected: Versions = None,
     ) -> CertificateTemplate:
-        """Change one's own, or any for admins; ``None`` leaves something as it is.  Its origin stays.
+        """Update the actor's template, or any for administrators; ``None`` keeps a field.  The origin is kept.
 
-        :param expected: the versions that may be changed.
+        :param expected: the versions that may be replaced.
 
-        Fails as :meth:`add`, with NotFound, and with EditConflict.
+        Fails like :meth:`add`, with NotFound, and with EditConflict.
         """
 
         async def change() -> CertificateTemplate:
@@ -146,7 +146,7 @@ class CertificateTemplates:
 
     @uncancelled
     async def delete(self, actor: Principal, template_id: int, *, expected: Versions = None) -> None:
-        """Remove one's own, or any for admins; requests and policies made with it stay.
+        """Delete the actor's template, or any for administrators; CSRs and policies created with it are kept.
 
         :param expected: the versions that may be deleted.
 
@@ -162,19 +162,19 @@ class CertificateTemplates:
         _require_scopes(actor)
         await self._store.delete_template(template_id, decide, self._now())
 
-    # --- who may ------------------------------------------------------------------------
+    # --- authorization ------------------------------------------------------------------------
 
     async def _visible(self, actor: Principal, template_id: int) -> CertificateTemplate:
-        found = await self._store.template(template_id)
-        _require_visible(actor, found)
-        return found
+        template = await self._store.template(template_id)
+        _require_visible(actor, template)
+        return template
 
-    # --- what a template may say --------------------------------------------------------
+    # --- validation --------------------------------------------------------
 
     async def _checked(self, actor: Principal, draft: TemplateDraft, owner_id: int | None) -> CertificateTemplate:
-        """The template of *draft*.
+        """Validate *draft* and return its template.
 
-        :param owner_id: whose it is, unless it is everybody's.
+        :param owner_id: the owner, unless it is shared.
         """
         if draft.system and not is_admin(actor):
             raise NotAuthorized("a certificate template for everybody is made by admins only")
@@ -218,9 +218,9 @@ class CertificateTemplates:
 
 
 def usages_of(template: CertificateTemplate) -> tuple[str, ...]:
-    """``req``, ``ext`` or both."""
+    """Return the usages: ``req``, ``ext`` or both."""
     flags = (("req", template.for_requests), ("ext", template.for_extensions))
-    return tuple(usage for usage, given in flags if given)
+    return tuple(usage for usage, is_set in flags if is_set)
 
 
 def _require_scopes(actor: Principal) -> None:
