@@ -381,7 +381,9 @@ def issue_server_certificate(
         addresses=addresses,
     )
     policy = Policy(0, "CA", days, "")
-    issuance = IssuanceRequest(issuer, policy, subject, described, extensions, days, False, b"")
+    issuance = IssuanceRequest(
+        issuer=issuer, policy=policy, subject=subject, key=described, extensions=extensions, days=days
+    )
     request = NewRequest(
         method=Method.CLI,
         csr=b"",

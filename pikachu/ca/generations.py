@@ -288,7 +288,15 @@ async def _link(authority: CertificateAuthority, signing: IssuingCA, subject_ca:
         created_at=authority.now(),
     )
     # Internal: path lengths don't count self-issued certificates (RFC 5280 section 4.2.1.9).
-    issuance = IssuanceRequest(signing, policy, subject, subject_ca.key, extensions, days, False, b"", internal=True)
+    issuance = IssuanceRequest(
+        issuer=signing,
+        policy=policy,
+        subject=subject,
+        key=subject_ca.key,
+        extensions=extensions,
+        days=days,
+        internal=True,
+    )
     details = {"subject": subject.text, "for": "rotation"}
     return (await authority.issue(request, issuance, details)).der
 

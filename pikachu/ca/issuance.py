@@ -213,12 +213,14 @@ class IssuingCAs:
                 log.failure("A subscriber failed after a change of the generations of {issuer}", issuer=issuer.name)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuanceRequest:
     """The certificate that the RA has approved for signing.
 
     :param subject: the subject of the certificate.
-    :param days: the validity; *explicit* when the requester chose it.
+    :param days: the validity.
+    :param explicit: the requester chose the validity, so it must not be shortened to that of the CA.
+    :param csr: DER, for signers that build the certificate; empty for a key without a CSR.
     :param extensions: the extensions for this issuer, as ``leaf_extensions`` returns them.
     :param internal: for the CA's own services, whose names identify no subscriber.
     :param policy_extensions: the extensions of the policy, from which *extensions* are derived.
@@ -230,8 +232,8 @@ class IssuanceRequest:
     key: KeyDescription
     extensions: tuple[Extension, ...]
     days: int
-    explicit: bool
-    csr: bytes
+    explicit: bool = False
+    csr: bytes = b""
     internal: bool = False
     policy_extensions: tuple[Extension, ...] = ()
 
@@ -448,7 +450,13 @@ class CertificateAuthority:
         )
         policy = Policy(0, "CA", days, "")
         issuance = IssuanceRequest(
-            issuer, policy, parse_name(subject_der), key, extensions, days, False, b"", internal=True
+            issuer=issuer,
+            policy=policy,
+            subject=parse_name(subject_der),
+            key=key,
+            extensions=extensions,
+            days=days,
+            internal=True,
         )
         request = NewRequest(
             method=Method.CA,

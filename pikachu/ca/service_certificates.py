@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA
-from pikachu.core.concurrency import start
+from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IStore, IWorkerPool
 from pikachu.core.sealing import Sealer
@@ -90,7 +90,7 @@ class ServiceCertificates:
         self._sealer = sealer
         self._pool = pool
         self._ready: dict[tuple[int, str], Credential] = {}
-        self._waiting: dict[tuple[int, str], list[Deferred[Credential]]] = {}
+        self._in_flight: SingleFlight[Credential] = SingleFlight()
         self._failed_at: dict[tuple[int, str], datetime] = {}
 
     def try_get(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
@@ -120,24 +120,11 @@ class ServiceCertificates:
         ready = self.try_get(issuer, purpose)
         if ready is not None:
             return ready
-        key = (issuer.id, purpose.name)
-        waiting = self._waiting.get(key)
-        if waiting is not None:
-            waiter: Deferred[Credential] = Deferred()
-            waiting.append(waiter)
-            return await waiter
-        self._waiting[key] = waiting = []
-        try:
-            credential = await self._load_or_make(issuer, purpose)
-        except BaseException as error:
-            del self._waiting[key]
-            for waiter in waiting:
-                waiter.errback(error)
-            raise
-        self._ready[key] = credential
-        del self._waiting[key]
-        for waiter in waiting:
-            waiter.callback(credential)
+        return await self._in_flight.run((issuer.id, purpose.name), lambda: self._load_and_cache(issuer, purpose))
+
+    async def _load_and_cache(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
+        credential = await self._load_or_make(issuer, purpose)
+        self._ready[issuer.id, purpose.name] = credential
         return credential
 
     def _is_due(self, credential: Credential, purpose: Purpose, issuer: IssuingCA) -> bool:

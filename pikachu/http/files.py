@@ -11,8 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from twisted.internet.defer import Deferred
-
+from pikachu.core.concurrency import SingleFlight
 from pikachu.core.errors import NotFound, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool
 
@@ -116,7 +115,7 @@ class FileLibrary:
         self._pool = pool
         self._dates = dates
         self._known: OrderedDict[Version, Description] = OrderedDict()
-        self._waiting: dict[Version, list[Deferred[Description]]] = {}
+        self._in_flight: SingleFlight[Description] = SingleFlight()
 
     async def open(self, path: Path) -> tuple[OpenFile, Description]:
         """Open the current version of a file.
@@ -131,26 +130,15 @@ class FileLibrary:
         except OSError as error:
             raise StoreUnavailable("this file can't be read now", error=str(error)) from error
         description = self._known.get(file.version)
-        return file, description if description is not None else await self._describe(file)
+        if description is None:
+            description = await self._in_flight.run(file.version, lambda: self._describe(file))
+        return file, description
 
-    def _describe(self, file: OpenFile) -> Deferred[Description]:
-        """Describe a new version; concurrent requests share one read."""
-        description: Deferred[Description] = Deferred()
-        version = file.version
-        waiting = self._waiting.setdefault(version, [])
-        waiting.append(description)
-        if len(waiting) > 1:
-            return description
-
-        def done(result: object) -> None:
-            if isinstance(result, Description):
-                self._known[version] = result
-                if len(self._known) > _MAX_DESCRIPTIONS:
-                    self._known.popitem(last=False)
-            for one in self._waiting.pop(version):
-                one.callback(result)  # type: ignore[arg-type]  # a Failure goes the other way
-
-        self._pool.run(self._read_description, file).addBoth(done)
+    async def _describe(self, file: OpenFile) -> Description:
+        description = await self._pool.run(self._read_description, file)
+        self._known[file.version] = description
+        if len(self._known) > _MAX_DESCRIPTIONS:
+            self._known.popitem(last=False)
         return description
 
     def _read_description(self, file: OpenFile) -> Description:

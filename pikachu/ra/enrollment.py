@@ -234,14 +234,14 @@ class EnrollmentService:
             addresses=self.addresses(issuer),
         )
         return IssuanceRequest(
-            issuer,
-            policy,
-            csr.name,
-            request.key,
-            extensions,
-            validity,
-            days is not None,
-            csr.der,
+            issuer=issuer,
+            policy=policy,
+            subject=csr.name,
+            key=request.key,
+            extensions=extensions,
+            days=validity,
+            explicit=days is not None,
+            csr=csr.der,
             policy_extensions=policy_extensions,
         )
 

@@ -18,7 +18,9 @@ def begin_only(app: Application, process: str) -> int:
     key = describe_spki(spki(make_key("p256")))
     subject = parse_name(build_name([(COMMON_NAME, "never completed")]))
     app.authority.process = process
-    intent, _ = app.authority.prepare(IssuanceRequest(issuer, app.policies.default, subject, key, (), 1, False, b""))
+    intent, _ = app.authority.prepare(
+        IssuanceRequest(issuer=issuer, policy=app.policies.default, subject=subject, key=key, extensions=(), days=1)
+    )
     request = NewRequest(
         method=Method.EST,
         csr=b"",

@@ -213,7 +213,9 @@ class Stack:
             issuer=issuer.certificate,
             addresses=addresses,
         )
-        order = IssuanceRequest(issuer, policy, subject, described, made, days, False, b"")
+        order = IssuanceRequest(
+            issuer=issuer, policy=policy, subject=subject, key=described, extensions=made, days=days
+        )
         request = NewRequest(
             method=Method.EST,
             csr=b"",

@@ -59,7 +59,15 @@ class Bench:
             issuer=self.issuer.certificate,
             addresses=None,
         )
-        self.order = IssuanceRequest(self.issuer, policy, subject, described, extensions, 30, False, b"csr")
+        self.order = IssuanceRequest(
+            issuer=self.issuer,
+            policy=policy,
+            subject=subject,
+            key=described,
+            extensions=extensions,
+            days=30,
+            csr=b"csr",
+        )
         self.challenge, self.text = result_of(stack.app.challenge_passwords.create(SYSTEM))
 
     def request(self) -> NewRequest:
