@@ -124,11 +124,11 @@ def _sections(text: str, path: Path) -> dict[str, dict[str, str]]:
         parser.read_string(text)
     except configparser.DuplicateSectionError as error:
         raise ConfigError(
-            f"{path}: [{_name(error.section)}] begins a second time in line {error.lineno}; put its keys together"
+            f"{path}: [{_name(str(error.section))}] begins a second time in line {error.lineno}; put its keys together"
         ) from None
     except configparser.DuplicateOptionError as error:
         raise ConfigError(
-            f"{path}: [{_name(error.section)}] {_name(error.option)}: set a second time in line {error.lineno}; "
+            f"{path}: [{_name(str(error.section))}] {_name(error.option)}: set a second time in line {error.lineno}; "
             "remove one of the two"
         ) from None
     except configparser.MissingSectionHeaderError as error:
