@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
-from pikachu.config.configuration import Configuration, Listener
+from pikachu.config.configuration import Configuration
 from pikachu.config.sections import ISSUER_NAMES
 from pikachu.core.errors import ConfigError
 
@@ -40,6 +41,7 @@ def check(configuration: Configuration, report: Report) -> None:
     """
     _secret_key(configuration, report)
     _ports(configuration, report)
+    _proxies(configuration, report)
     _tls(configuration, report)
     _token(configuration, report)
     _issuers(configuration, report)
@@ -61,14 +63,28 @@ def _secret_key(configuration: Configuration, report: Report) -> None:
 
 
 def _ports(configuration: Configuration, report: Report) -> None:
-    seen: dict[int, Listener] = {}
-    for listener in configuration.listeners:
-        other = seen.setdefault(listener.port, listener)
-        if other is not listener:
+    for first, second in itertools.combinations(configuration.listeners, 2):
+        if first.conflicts(second):
             raise ConfigError(
-                f"{report.path}: {listener.setting}: port {listener.port} is also that of {other.setting}; "
+                f"{report.path}: {second.setting}: port {second.port} is also that of {first.setting}; "
                 "give one of them another port, or 0 to turn it off"
             )
+
+
+def _proxies(configuration: Configuration, report: Report) -> None:
+    if configuration.default.trusted_proxies:
+        return
+    settings = {
+        ("DEFAULT", "proxy_protocol"): configuration.default.proxy_protocol,
+        ("SCEP", "proxy_protocol"): configuration.scep.proxy_protocol,
+        ("HTTPS", "proxy_protocol"): configuration.https.proxy_protocol,
+        ("HTTPS", "client_certificate_header"): configuration.https.client_certificate_header,
+        ("TRUSTED_HTTPS", "proxy_protocol"): configuration.trusted_https.proxy_protocol,
+    }
+    for (section, key), value in settings.items():
+        if value:
+            fix = f"name the proxy there, or remove {key}"
+            raise report.missing("DEFAULT", "trusted_proxies", f"[{section}] {key} is", fix)
 
 
 def _tls(configuration: Configuration, report: Report) -> None:

@@ -33,13 +33,21 @@ class Listener:
 
     :param name: ``http``, ``scep``, ``https`` or ``trusted_https``.
     :param setting: the section and key, for messages, such as ``[HTTPS] port``.
-    :param address: the address to bind; empty for all.
+    :param addresses: the addresses to bind; none for all.
+    :param proxy_protocol: whether trusted proxies begin each connection with a PROXY header.
     """
 
     name: str
     setting: str
-    address: str
+    addresses: tuple[str, ...]
     port: int
+    proxy_protocol: bool = False
+
+    def conflicts(self, other: Listener) -> bool:
+        """Return whether both would bind the same port of the same address."""
+        own, others = set(self.addresses), set(other.addresses)
+        wildcards = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+        return self.port == other.port and (not own or not others or bool((own | others) & wildcards or own & others))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,13 +97,24 @@ class Configuration:
     @property
     def listeners(self) -> tuple[Listener, ...]:
         """The enabled listeners."""
-        ports = (
-            ("http", "[DEFAULT] http_port", self.default.http_port),
-            ("scep", "[SCEP] http_port", self.scep.http_port if self.scep.enabled else 0),
-            ("https", "[HTTPS] port", self.https.port),
-            ("trusted_https", "[TRUSTED_HTTPS] trusted_port", self.trusted_https.trusted_port),
+        default, scep, https, trusted = self.default, self.scep, self.https, self.trusted_https
+        settings = (
+            ("http", "[DEFAULT] http_port", default.http_port, default.http_listen, default.proxy_protocol),
+            ("scep", "[SCEP] http_port", scep.http_port if scep.enabled else 0, scep.listen, scep.proxy_protocol),
+            ("https", "[HTTPS] port", https.port, https.listen, https.proxy_protocol),
+            (
+                "trusted_https",
+                "[TRUSTED_HTTPS] trusted_port",
+                trusted.trusted_port,
+                trusted.listen,
+                trusted.proxy_protocol,
+            ),
         )
-        return tuple(Listener(name, setting, self.default.listen, port) for name, setting, port in ports if port)
+        return tuple(
+            Listener(name, setting, own or default.listen, port, proxied)
+            for name, setting, port, own, proxied in settings
+            if port
+        )
 
     @property
     def risks(self) -> tuple[str, ...]:
@@ -116,6 +135,10 @@ class Configuration:
             (
                 self.vault.enabled and not self.vault.verify_ssl,
                 "[VAULT] verify_ssl = false: anyone between here and Vault can read its token",
+            ),
+            (
+                any(network.prefixlen == 0 for network in self.default.trusted_proxies),
+                "[DEFAULT] trusted_proxies trusts every address: anyone can claim any address and client certificate",
             ),
         )
         return tuple(text for applies, text in settings if applies)

@@ -204,11 +204,26 @@ def _url(text: str, folder: Path) -> str:
     return text.rstrip("/")
 
 
-def _address(text: str, folder: Path) -> str:
+def _addresses(text: str, folder: Path) -> tuple[str, ...]:
     try:
-        return str(ipaddress.ip_address(text)) if text else ""
+        return tuple(str(ipaddress.ip_address(part.strip())) for part in text.split(",")) if text else ()
     except ValueError:
-        raise ValueError("expected an IP address of this machine, such as 127.0.0.1, or nothing for all") from None
+        raise ValueError("expected IP addresses of this machine, such as 127.0.0.1, ::1, or nothing for all") from None
+
+
+def _networks(text: str, folder: Path) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise ValueError("expected addresses and networks, such as 192.0.2.10, 10.0.0.0/8, 2001:db8::/32") from None
+
+
+def _external_url(text: str, folder: Path) -> str:
+    if not re.fullmatch(
+        r"https://([A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[1-9][0-9]{0,4})?/?", text
+    ):
+        raise ValueError("expected a URL such as https://ca.example.com or https://ca.example.com:8443, without path")
+    return text.rstrip("/")
 
 
 def _secret_key(text: str, folder: Path) -> Secret:
@@ -250,7 +265,14 @@ PATH: Final[Kind[Path]] = Kind(_path, str)
 URL: Final[Kind[str]] = Kind(_url, str)
 BOOLEAN: Final[Kind[bool]] = Kind(_boolean, lambda value: "true" if value else "false")
 FRACTION: Final[Kind[float]] = Kind(_fraction, lambda value: f"{value:g}s")
-ADDRESS: Final[Kind[str]] = Kind(_address, str)
+ADDRESSES: Final[Kind[tuple[str, ...]]] = Kind(_addresses, ", ".join)
+NETWORKS: Final[Kind[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]]] = Kind(
+    _networks, lambda networks: ", ".join(map(str, networks))
+)
+EXTERNAL_URL: Final[Kind[str]] = Kind(_external_url, str)
+HEADER_NAME: Final[Kind[str]] = Kind(
+    _pattern("expected the name of a header, such as Client-Cert", r"[A-Za-z0-9!#$%&'*+.^_`|~-]{0,64}"), str
+)
 PORT: Final[Kind[int]] = Kind(
     lambda text, _: _number(text, 0, 65535, "expected a port from 1 to 65535, or 0 to turn the listener off"), str
 )

@@ -14,6 +14,7 @@ from pikachu.config.checks import Report, check
 from pikachu.config.choices import LDAPSecurity
 from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import Kind, mask_url
+from pikachu.config.schema import Section, keys
 from pikachu.config.sections import (
     RAW_SECTIONS,
     SECTIONS,
@@ -30,10 +31,8 @@ from pikachu.config.sections import (
     PathsSection,
     PKCS11Section,
     SCEPSection,
-    Section,
     TrustedHTTPSSection,
     VaultSection,
-    keys,
 )
 from pikachu.core.errors import ConfigError
 

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from pikachu.config.configuration import Configuration
 from pikachu.config.kinds import MASK, mask_url
-from pikachu.config.sections import RAW_SECTIONS, SECTIONS, keys
+from pikachu.config.schema import keys
+from pikachu.config.sections import RAW_SECTIONS, SECTIONS
 
 _SECRET_NAME: Final = re.compile(r"pass|secret|token|key|pin|credential|auth", re.IGNORECASE)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import Final
 
-from pikachu.config.sections import RAW_SECTIONS, SECTIONS, keys
+from pikachu.config.schema import keys
+from pikachu.config.sections import RAW_SECTIONS, SECTIONS
 
 _WIDTH: Final = 100
 _HEAD: Final = (

@@ -9,10 +9,11 @@ A field has the name of its key, in lower case.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypeVar
+from typing import ClassVar, Final
 
 from pikachu.config.choices import (
     Base64Wrap,
@@ -25,11 +26,14 @@ from pikachu.config.choices import (
     VaultSigner,
 )
 from pikachu.config.kinds import (
-    ADDRESS,
+    ADDRESSES,
     BOOLEAN,
     DATABASE_URL,
+    EXTERNAL_URL,
     FRACTION,
+    HEADER_NAME,
     LDAP_HOST,
+    NETWORKS,
     PATH,
     PORT,
     REMOTE_PORT,
@@ -38,7 +42,6 @@ from pikachu.config.kinds import (
     TEXT,
     URL,
     USER_FILTER,
-    Kind,
     Secret,
     choice,
     duration,
@@ -46,54 +49,12 @@ from pikachu.config.kinds import (
     optional,
     size,
 )
+from pikachu.config.schema import Section, keys
+from pikachu.config.schema import setting as _key
 from pikachu.core.model.objects import Quotas
-
-T = TypeVar("T")
 
 ISSUER_NAMES: Final = ("ec", "rsa", "mldsa")
 """Issuing CAs as paths, API and CLI name them (INT-3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """One key of a section.
-
-    :param name: the spelling in the file.
-    :param default: the text used when the file does not set the key.
-    :param comment: one or two lines for the shipped file.
-    """
-
-    name: str
-    kind: Kind[Any]
-    default: str
-    comment: str
-
-
-def _key(kind: Kind[T], default: str, comment: str) -> T:
-    return field(default=kind.parse(default, Path()), metadata={"key": (kind, default, comment)})
-
-
-class Section:
-    """Base class of the sections.
-
-    :cvar NAME: the name in the file.
-    :cvar ABOUT: a comment for the shipped file.
-    :cvar UPPER: fields whose key is in upper case in the file.
-    """
-
-    __slots__ = ()
-
-    NAME: ClassVar[str]
-    ABOUT: ClassVar[str]
-    UPPER: ClassVar[frozenset[str]] = frozenset()
-
-
-def keys(section: type[Section]) -> Iterator[tuple[str, Key]]:
-    """Return the field names and keys of a section, in the order of the shipped file."""
-    for member in fields(section):  # type: ignore[arg-type]  # each subclass is a dataclass
-        kind, default, comment = member.metadata["key"]
-        name = member.name.upper() if member.name in section.UPPER else member.name
-        yield member.name, Key(name, kind, default, comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +71,20 @@ class DefaultSection(Section):
     secret_key_file: Path | None = _key(
         optional(PATH), "", "A file with that secret, mode 0600. `pikachu init` makes it."
     )
-    listen: str = _key(ADDRESS, "", "The address that all listeners bind; empty means all.")
+    listen: tuple[str, ...] = _key(
+        ADDRESSES, "", "The addresses that all listeners bind, separated by commas; empty means all."
+    )
     http_port: int = _key(
         PORT, "80", "Plain HTTP: OCSP, SCEP, CRLs, CA certificates, health. 0 turns it off, as for every port."
+    )
+    http_listen: tuple[str, ...] = _key(ADDRESSES, "", "The addresses of that listener; empty: those of listen.")
+    proxy_protocol: bool = _key(
+        BOOLEAN, "false", "Whether trusted proxies begin each connection to that listener with a PROXY header (v1, v2)."
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _key(
+        NETWORKS,
+        "",
+        "Addresses and networks of proxies whose X-Forwarded-For, PROXY header and client_certificate_header count.",
     )
     max_idle_time: int = _key(
         duration("m"),
@@ -325,6 +297,10 @@ class SCEPSection(Section):
 
     enabled: bool = _key(BOOLEAN, "true", "Whether SCEP is served, on any listener.")
     http_port: int = _key(PORT, "8090", "The listener that serves SCEP only.")
+    listen: tuple[str, ...] = _key(ADDRESSES, "", "Its addresses; empty: those of [DEFAULT] listen.")
+    proxy_protocol: bool = _key(
+        BOOLEAN, "false", "Whether trusted_proxies begin each connection with a PROXY header (v1, v2)."
+    )
     serial_file: Path | None = _key(
         optional(PATH), "", "Accepted for older files and not used: serials come from the database."
     )
@@ -359,6 +335,21 @@ class HTTPSSection(Section):
     ssl_cert: Path | None = _key(optional(PATH), "", "Its certificate with the chain, PEM. `pikachu init` makes one.")
     ssl_key: Path | None = _key(optional(PATH), "", "Its private key, PEM.")
     port: int = _key(PORT, "443", "Its port.")
+    listen: tuple[str, ...] = _key(ADDRESSES, "", "Its addresses; empty: those of [DEFAULT] listen.")
+    proxy_protocol: bool = _key(
+        BOOLEAN, "false", "Whether trusted_proxies begin each connection with a PROXY header (v1, v2)."
+    )
+    external_url: str | None = _key(
+        optional(EXTERNAL_URL),
+        "",
+        "The address by which browsers and devices reach it, for redirects and commands; empty: as they name it.",
+    )
+    client_certificate_header: str = _key(
+        HEADER_NAME,
+        "",
+        "The header in which trusted_proxies hand on a client's certificate: Client-Cert has the form of RFC 9440, any "
+        "other name URL-escaped PEM.",
+    )
     request_client_certificate: bool = _key(
         BOOLEAN,
         "false",
@@ -378,6 +369,10 @@ class TrustedHTTPSSection(Section):
     )
     trusted_ssl_key: Path | None = _key(optional(PATH), "", "Its private key, PEM; empty: that of [HTTPS].")
     trusted_port: int = _key(PORT, "4443", "Its port.")
+    listen: tuple[str, ...] = _key(ADDRESSES, "", "Its addresses; empty: those of [DEFAULT] listen.")
+    proxy_protocol: bool = _key(
+        BOOLEAN, "false", "Whether trusted_proxies begin each connection with a PROXY header (v1, v2)."
+    )
     client_ca: Path | None = _key(
         optional(PATH),
         "",

@@ -1,4 +1,4 @@
-"""Peer information of a connection: address, certificate, and channel bindings."""
+"""Peer information of a connection: address, certificate, and channel bindings; see also :mod:`pikachu.http.client`."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.http.channel import Channel
 from pikachu.http.fast_path import FastPath
 from pikachu.http.peer import peer_address
+from pikachu.http.proxies import ProxySettings
 from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
 from pikachu.http.turns import TurnScheduler
 
@@ -96,8 +97,10 @@ class BoundedRequest(server.Request):
 
     @property
     def address(self) -> str:
-        """The peer's IP address."""
-        return peer_address(self.client)
+        """The client's IP address: the peer's, or the one that a trusted proxy forwards."""
+        peer = peer_address(self.client)
+        forwarded = self.requestHeaders.getRawHeaders(b"X-Forwarded-For") or ()
+        return self.channel.site.proxies.trusted.client_address(peer, forwarded)
 
     def gotLength(self, length: int | None) -> None:
         """Refuse an oversized body when the header is complete, before any of it is read."""
@@ -209,6 +212,7 @@ class Site(server.Site):
 
     :param clock: the clock for all timeouts.
     :param quick: the fast path for some requests; see :mod:`pikachu.http.fast_path`.
+    :param proxies: how to take what proxies tell about clients.
     :ivar in_flight: the number of unanswered requests.
     """
 
@@ -218,9 +222,15 @@ class Site(server.Site):
     noisy = False
 
     def __init__(
-        self, resource: IResource, clock: IClock, limits: Limits | None = None, quick: FastPath | None = None
+        self,
+        resource: IResource,
+        clock: IClock,
+        limits: Limits | None = None,
+        quick: FastPath | None = None,
+        proxies: ProxySettings | None = None,
     ) -> None:
         self.limits = limits or Limits()
+        self.proxies = proxies or ProxySettings()
         self.clock = clock
         super().__init__(resource, timeout=self.limits.idle, reactor=clock)
         self.quick = quick

@@ -8,7 +8,8 @@ from typing import Final
 from pikachu.auth.permissions import require_scope
 from pikachu.config.configuration import Configuration
 from pikachu.config.masking import Setting, masked
-from pikachu.config.sections import SECTIONS, keys
+from pikachu.config.schema import keys
+from pikachu.config.sections import SECTIONS
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.people import Principal, Scope

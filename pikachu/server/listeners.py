@@ -26,6 +26,8 @@ from OpenSSL import SSL, crypto
 from pikachu.auth.client_certificate import MAXIMUM_INTERMEDIATES
 from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.interfaces import IClock
+from pikachu.http.proxies import TrustedProxies
+from pikachu.http.proxy_protocol import ProxyProtocolFactory
 from pikachu.signers.files import load_certificates
 from pikachu.x509.loading.certificates import check_certificate_key, load_tls_certificate
 
@@ -37,7 +39,8 @@ _OPTIONS: Final = SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE | SSL.
 _EXPIRED: Final = 10  # X509_V_ERR_CERT_HAS_EXPIRED
 _PURPOSE: Final = 26  # X509_V_ERR_INVALID_PURPOSE
 _PRIVILEGED: Final = 1024
-
+_ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 - what the configuration means by no address
+_ALL_IPV6: Final = "::"
 
 # Bytes of TLS that one connection may have decrypted in one turn of the reactor.
 TLS_READ_SIZE: Final = 8 * 1024
@@ -277,7 +280,8 @@ class ListenerService(Service):
 
     :param setting: the port's setting as messages name it, such as ``[HTTPS] port``.
     :param port: 1 to 65535; the caller leaves out a listener that is turned off.
-    :param interface: an IP address; empty for all addresses, IPv6 and IPv4.
+    :param addresses: IP addresses; none for all addresses, IPv6 and IPv4.
+    :param proxies: proxies that begin each connection with a PROXY header; ``None`` expects it of nobody.
     :param drain_timeout: seconds that requests in flight get when the service stops.
     """
 
@@ -289,8 +293,9 @@ class ListenerService(Service):
         factory: IProtocolFactory,
         reactor: Any,
         *,
-        interface: str = "",
+        addresses: Sequence[str] = (),
         tls: TLSContextSource | None = None,
+        proxies: TrustedProxies | None = None,
         drain_timeout: float = 30.0,
     ) -> None:
         self.setName(f"listener {name}")
@@ -299,9 +304,12 @@ class ListenerService(Service):
         self._setting = setting
         self._port = port
         self._site = factory
-        self._factory = factory if tls is None else TLSFactory(tls, False, factory, reactor)
+        self._factory: Any = factory if tls is None else TLSFactory(tls, False, factory, reactor)
+        if proxies is not None:
+            self._factory = ProxyProtocolFactory(self._factory, proxies, reactor)
         self._reactor = reactor
-        self._interface = interface
+        # Both wildcards together mean what none means.
+        self._addresses = () if {_ALL_IPV4, _ALL_IPV6} <= set(addresses) else tuple(dict.fromkeys(addresses))
         self._drain_timeout = drain_timeout
         self.ports: list[IListeningPort] = []
 
@@ -312,15 +320,15 @@ class ListenerService(Service):
 
         :raises ConfigError: as :meth:`privilegedStartService`.
         """
-        host = self._interface or "0.0.0.0"  # noqa: S104 - all addresses is what was asked for
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            with socket.socket(family, socket.SOCK_STREAM) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, self._port))
-                probe.listen(1)
-        except OSError as error:
-            raise self._error(error) from None
+        for host in self._addresses or (_ALL_IPV4,):
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                with socket.socket(family, socket.SOCK_STREAM) as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((host, self._port))
+                    probe.listen(1)
+            except OSError as error:
+                raise self._error(error, host) from None
 
     def privilegedStartService(self) -> None:
         """Bind.
@@ -330,9 +338,12 @@ class ListenerService(Service):
         if self.ports:
             return
         try:
-            self.ports = self._listen()
+            if not self._addresses:
+                self._listen_everywhere()
+            for address in self._addresses:
+                self._bind(address)
         except CannotListenError as error:
-            raise self._error(error.socketError) from None
+            raise self._error(error.socketError, str(error.interface)) from None
         for port in self.ports:
             where: Any = port.getHost()
             _log.info("{name} listens on {host} port {port}", name=self._title, host=where.host, port=where.port)
@@ -342,20 +353,21 @@ class ListenerService(Service):
         self.privilegedStartService()
         super().startService()
 
-    def _listen(self) -> list[IListeningPort]:
-        if self._interface:
-            return [self._bind(self._interface)]
+    def _listen_everywhere(self) -> None:
         try:
-            both = self._bind("::")
+            both = self._bind(_ALL_IPV6)
         except CannotListenError as error:
-            if getattr(error.socketError, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
-                return [self._bind("0.0.0.0")]  # noqa: S104 - all addresses is what was asked for
-            raise
-        only_v6 = both.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
-        return [both, self._bind("0.0.0.0")] if only_v6 else [both]  # noqa: S104 - as above
+            if getattr(error.socketError, "errno", None) not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                raise
+            self._bind(_ALL_IPV4)
+            return
+        if both.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY):
+            self._bind(_ALL_IPV4)
 
     def _bind(self, interface: str) -> Any:
-        return self._reactor.listenTCP(self._port, self._factory, backlog=512, interface=interface)
+        port = self._reactor.listenTCP(self._port, self._factory, backlog=512, interface=interface)
+        self.ports.append(port)
+        return port
 
     def stopService(self) -> Deferred[None]:
         """Stop accepting, and finish requests in flight; fails when a port could not be closed."""
@@ -374,8 +386,8 @@ class ListenerService(Service):
 
         return Deferred.fromCoroutine(work())
 
-    def _error(self, error: object) -> ConfigError:
-        host, port = self._interface or "all addresses", self._port
+    def _error(self, error: object, address: str) -> ConfigError:
+        host, port = address if self._addresses else "all addresses", self._port
         number = getattr(error, "errno", None)
         if number in (errno.EACCES, errno.EPERM) and port < _PRIVILEGED:
             what = (
@@ -386,7 +398,7 @@ class ListenerService(Service):
         elif number == errno.EADDRINUSE:
             what = f"the port is in use; `ss -ltnp 'sport = :{port}'` shows by whom: stop it, or set another port"
         elif number == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-            what = "this machine does not have that address; `ip address` shows its own: set [DEFAULT] listen to one"
+            what = "this machine does not have that address; `ip address` shows its own: set listen to one"
         else:
             what = f"{getattr(error, 'strerror', None) or error}; set another port or address"
         return ConfigError(f"{self._setting} = {port}: can't listen on {host} port {port}: {what}")

@@ -32,7 +32,7 @@ from pikachu.server.composition import build, ca_files, database_url, threaded_p
 from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
-from pikachu.server.sites import Sites, limits
+from pikachu.server.sites import Sites, limits, proxy_settings
 from pikachu.signers.files import load_file_ca
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
@@ -155,7 +155,8 @@ class PikachuService(Service):
     def _listener(self, listener: Listener) -> ListenerService:
         config, app = self._config, self.app
         resource, quick = self._sites.of(listener.name)
-        site = Site(resource, self._clock, limits(config), quick)
+        proxies = proxy_settings(config, listener.name)
+        site = Site(resource, self._clock, limits(config), quick, proxies)
         tls = listener_tls(app, listener.name)
         if tls is not None:
             self._tls.append(tls)
@@ -165,8 +166,9 @@ class PikachuService(Service):
             listener.port,
             site,
             self._reactor,
-            interface=listener.address,
+            addresses=listener.addresses,
             tls=tls,
+            proxies=proxies.trusted if listener.proxy_protocol else None,
             drain_timeout=float(app.config.default.shutdown_timeout),
         )
 

@@ -11,6 +11,7 @@ from pikachu.config.configuration import Configuration
 from pikachu.core.errors import ConfigError
 from pikachu.core.interfaces import IClock
 from pikachu.http.fast_path import FastPath
+from pikachu.http.proxies import ProxySettings, TrustedProxies
 from pikachu.http.redirect import HTTPSRedirect
 from pikachu.http.request import Limits, PathRule
 from pikachu.http.tree import ParentDirectory, Tree
@@ -60,7 +61,8 @@ class Sites:
             self._put_scep(tree)
             return tree, None
         if listener == "http":
-            tree = Tree(HTTPSRedirect(self._config.https.port))
+            config = self._config
+            tree = Tree(HTTPSRedirect(config.https.port, config.https.external_url, config.ca.public_url))
             names: tuple[bytes, ...] = IN_THE_CLEAR
         else:
             tree = Tree(self._pages)
@@ -135,3 +137,12 @@ def limits(config: Configuration) -> Limits:
             PathRule(b"/", config.default.body_limit),
         )
     )
+
+
+def proxy_settings(config: Configuration, listener: str) -> ProxySettings:
+    """Return how the site of a listener takes what proxies tell."""
+    trusted = TrustedProxies(config.default.trusted_proxies)
+    if listener != "https":
+        return ProxySettings(trusted)
+    header = config.https.client_certificate_header
+    return ProxySettings(trusted, header.encode("ascii") if header else None, config.https.external_url)

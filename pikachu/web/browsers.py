@@ -35,6 +35,9 @@ def check_origin(request: BoundedRequest, host: bytes | None) -> None:
     """
     site = request.getHeader(b"Sec-Fetch-Site")
     origin = request.getHeader(b"Origin")
-    foreign = origin is not None and origin.lower() != b"https://" + (host or b"").lower()
+    external_url = request.channel.site.proxies.external_url
+    # A proxy may have replaced the Host header.
+    own = [b"https://" + (host or b"").lower(), *([external_url.encode().lower()] if external_url else [])]
+    foreign = origin is not None and origin.lower() not in own
     if foreign or (site is not None and site not in (b"same-origin", b"none")):
         raise NotAuthorized("this was sent from another site; go to the page here and send it from there")

@@ -441,11 +441,13 @@ def real_site(resource: Resource) -> Site:
 async def test_busy_port() -> None:
     """RUN-4: setting, address, port, what is wrong, and what mends it."""
     port = free_port()
-    first = ListenerService("HTTPS", "[HTTPS] port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+    first = ListenerService("HTTPS", "[HTTPS] port", port, real_site(Peer()), reactor, addresses=("127.0.0.1",))
     first.probe()
     first.startService()
     try:
-        second = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+        second = ListenerService(
+            "HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, addresses=("127.0.0.1",)
+        )
         for bind in (second.privilegedStartService, second.probe):
             with pytest.raises(ConfigError) as caught:
                 bind()
@@ -473,7 +475,7 @@ class Refusing(MemoryReactor):
     ("number", "remedy"),
     [
         (errno.EACCES, "setcap cap_net_bind_service"),
-        (errno.EADDRNOTAVAIL, "set [DEFAULT] listen"),
+        (errno.EADDRNOTAVAIL, "set listen to one"),
         (errno.EMFILE, "Too many open files"),
     ],
 )
@@ -500,6 +502,19 @@ async def test_all_addresses() -> None:
     await service.stopService()
 
 
+@pytest.mark.parametrize("addresses", [("127.0.0.1", "127.0.0.2"), ("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "::")])
+@pytest_twisted.ensureDeferred
+async def test_several_addresses(addresses: tuple[str, ...]) -> None:
+    """The same address twice is once, and both wildcards are all addresses."""
+    port = free_port()
+    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, addresses=addresses)
+    service.probe()
+    service.startService()
+    assert (await deferToThread(fetch, port, b"GET / HTTP/1.0\r\n\r\n")).endswith(b"ok")
+    assert len(service.ports) == len(set(addresses) - {"::"})
+    await service.stopService()
+
+
 def fetch(port: int, data: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.sendall(data)
@@ -519,7 +534,7 @@ def upload(port: int, size: int) -> bytes:
 async def test_refusal_reaches_the_client() -> None:
     """A client that goes on sending still gets its 413, and no reset."""
     port = free_port()
-    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, addresses=("127.0.0.1",))
     service.startService()
     answer = await deferToThread(upload, port, 4 * 1024 * 1024)
     assert answer.startswith(b"HTTP/1.1 413 ")
@@ -534,10 +549,16 @@ async def test_large_answer(tmp_path: Path) -> None:
     world.resource.body = os.urandom(3_000_000)
     port, tls_port = free_port(), free_port()
     plain = ListenerService(
-        "HTTP", "[DEFAULT] http_port", port, real_site(world.resource), reactor, interface="127.0.0.1"
+        "HTTP", "[DEFAULT] http_port", port, real_site(world.resource), reactor, addresses=("127.0.0.1",)
     )
     secure = ListenerService(
-        "HTTPS", "[HTTPS] port", tls_port, real_site(world.resource), reactor, interface="127.0.0.1", tls=world.source()
+        "HTTPS",
+        "[HTTPS] port",
+        tls_port,
+        real_site(world.resource),
+        reactor,
+        addresses=("127.0.0.1",),
+        tls=world.source(),
     )
     plain.startService()
     secure.startService()
@@ -568,7 +589,7 @@ async def test_large_answer(tmp_path: Path) -> None:
 async def test_one_segment() -> None:
     """Header and body arrive in one read of 1,024 octets."""
     port = free_port()
-    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, interface="127.0.0.1")
+    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, addresses=("127.0.0.1",))
     service.startService()
 
     def first_read() -> bytes:
@@ -591,7 +612,9 @@ def pause() -> Deferred[None]:
 async def test_stop_finishes_what_is_in_flight() -> None:
     """RUN-5: no new connections, the old request is answered, then it is over."""
     port, resource = free_port(), Peer()
-    service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(resource), reactor, interface="127.0.0.1")
+    service = ListenerService(
+        "HTTP", "[DEFAULT] http_port", port, real_site(resource), reactor, addresses=("127.0.0.1",)
+    )
     service.startService()
     answer = deferToThread(fetch, port, b"GET /wait HTTP/1.1\r\n\r\n")
     while not resource.waiting:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Final
 
@@ -25,7 +24,7 @@ from pikachu.core.errors import (
 )
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.people import Credentials
-from pikachu.http.peer import channel_bindings, peer_certificate, peer_intermediates
+from pikachu.http.client import client_certificate
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import ProtocolResource, serve
 from pikachu.http.responses import not_allowed, send, text_error
@@ -143,16 +142,15 @@ class ESTResource(ProtocolResource):
     # --- enrolling ----------------------------------------------------------------------
 
     def _credentials(self, request: BoundedRequest) -> Credentials:
-        transport = request.channel.transport
-        certificate = peer_certificate(transport)
+        shown = client_certificate(request)
         basic = parse_basic_authorization(request.getHeader(b"authorization"))
         return Credentials(
             address=request.address,
-            peer_certificate=certificate,
-            peer_intermediates=() if certificate is None else peer_intermediates(transport),
+            peer_certificate=shown.der,
+            peer_intermediates=shown.intermediates,
             username=None if basic is None else basic[0],
             password=None if basic is None else basic[1],
-            channel_bindings=functools.partial(channel_bindings, transport),
+            channel_bindings=shown.channel_bindings,
         )
 
     async def _enroll(self, request: BoundedRequest, path: ESTPath) -> None:

@@ -23,7 +23,7 @@ from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.core.errors import AuthenticationFailed, EditConflict, TooLarge
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.people import ANONYMOUS, Principal
-from pikachu.http.peer import peer_certificate, peer_intermediates
+from pikachu.http.client import client_certificate
 from pikachu.http.request import BoundedRequest
 from pikachu.web.api.bodies import decode_body
 from pikachu.web.api.idempotency import IdempotencyCache, checked_key
@@ -133,10 +133,9 @@ class RESTResource(Resource):
     async def _ambient_credentials(self, operation: Operation, request: BoundedRequest) -> Principal:
         """Authenticate by ambient credentials (cookie, client certificate); these need a CSRF check."""
         account = None
-        der = peer_certificate(request.transport)
-        if der is not None:
-            intermediates = peer_intermediates(request.transport)
-            account = await self._authenticator.bound_account(der, request.address, intermediates)
+        shown = client_certificate(request)
+        if shown.der is not None:
+            account = await self._authenticator.bound_account(shown.der, request.address, shown.intermediates)
         if account is None and operation.browsers:
             session = await self._sessions.find(read_cookies(request).get(SESSION, ""))
             account = None if session is None else session[1]

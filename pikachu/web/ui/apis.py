@@ -62,7 +62,7 @@ class APIsPages(Pages):
         return Location(
             http=public.rstrip("/") or _url("http", host, ports.get("http", 0)),
             scep=_url("http", host, ports.get("scep", 0)),
-            https=_url("https", host, ports.get("https", 0)),
+            https=config.https.external_url or _url("https", host, ports.get("https", 0)),
             trusted_https=_url("https", host, ports.get("trusted_https", 0)),
             account=visit.signed_in().username,
             issuer=self._issuers.default.name,

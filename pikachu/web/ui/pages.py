@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
 
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized
 from pikachu.core.model.objects import Session
@@ -61,7 +62,10 @@ class PageRequest:
 
     @property
     def host(self) -> str:
-        """Return name and port of the Host header; empty when it is invalid."""
+        """Return name and port by which browsers reach these pages; empty when the Host header is invalid."""
+        external_url = self.request.channel.site.proxies.external_url
+        if external_url is not None:
+            return urlsplit(external_url).netloc
         text = (self.request.named_host or b"").decode("latin-1")
         return text if _HOST.fullmatch(text) else ""
 

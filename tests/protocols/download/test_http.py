@@ -501,6 +501,25 @@ def test_browsers_are_sent_to_https(server: Server) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("external_url", "public_url", "expected"),
+    [
+        ("https://ca.example.org", None, "https://ca.example.org/a?b"),
+        ("https://ca.example.org:8443", "http://status.example.org", "https://ca.example.org:8443/a?b"),
+        (None, "http://status.example.org:8080", "https://status.example.org:8444/a?b"),
+        (None, "http://[2001:db8::7]/base", "https://[2001:db8::7]:8444/a?b"),
+    ],
+)
+@pytest.mark.parametrize("host", ["evil.example", "ca.example.org", "", "x" * 300])
+def test_redirect_where_the_address_is_known(
+    server: Server, external_url: str | None, public_url: str | None, expected: str, host: str
+) -> None:
+    """The Host header, which anybody can make up, decides nothing then."""
+    site = server.stack.site(HTTPSRedirect(8444, external_url, public_url))
+    response = ask(site, server.stack.clock, "/a?b", "GET", headers={"Host": host, "Accept": "text/html"})
+    assert (response.status, response.headers["Location"]) == (308, expected)
+
+
 def test_everything_else_stays(server: Server) -> None:
     """No redirect that leaks credentials."""
     html = "text/html"

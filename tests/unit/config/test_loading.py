@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pikachu.config.choices import Base64Wrap, LDAPSecurity, LogLevel, Mode, VaultSigner
 from pikachu.config.kinds import Secret
 from pikachu.config.loading import load, parse
-from pikachu.config.sections import SECTIONS, keys
+from pikachu.config.schema import keys
+from pikachu.config.sections import SECTIONS
 from pikachu.core.errors import ConfigError
 from tests.unit.config.conftest import Load
 from tests.unit.config.samples import OLD_LAYOUT, SECRET_KEY, with_changes
@@ -56,7 +57,7 @@ def test_defaults(load_text: Load) -> None:
         ("https", 443),
         ("trusted_https", 4443),
     ]
-    assert config.default.listen == ""
+    assert config.default.listen == ()
     assert config.default.max_idle_time == 1200
     assert config.default.shutdown_timeout == 30
     assert config.default.password_min_length == 6
@@ -161,7 +162,7 @@ def test_values_in_other_spellings(load_text: Load) -> None:
             ("LOGGING", "log_json", "ON"),
             ("CRL", "crl_delay", "0"),
             ("CA", "public_url", "http://ca.example.org:8080/"),
-            ("DEFAULT", "listen", "::1"),
+            ("DEFAULT", "listen", "::1, 192.0.2.7"),
         )
     )
     assert config.est.base64_wrap is Base64Wrap.ALWAYS
@@ -170,7 +171,39 @@ def test_values_in_other_spellings(load_text: Load) -> None:
     assert config.logging.log_json
     assert config.crl.crl_delay == 0
     assert config.ca.public_url == "http://ca.example.org:8080"
-    assert {one.address for one in config.listeners} == {"::1"}
+    assert {one.addresses for one in config.listeners} == {("::1", "192.0.2.7")}
+
+
+def test_listeners_with_addresses_of_their_own(load_text: Load) -> None:
+    """One port on two addresses is two places."""
+    config = load_text(
+        with_changes(
+            ("DEFAULT", "listen", "127.0.0.1"),
+            ("DEFAULT", "http_listen", "192.0.2.7, 2001:db8::7"),
+            ("SCEP", "listen", "127.0.0.2"),
+            ("SCEP", "http_port", "80"),
+            ("HTTPS", "proxy_protocol", "true"),
+            ("DEFAULT", "trusted_proxies", "10.0.0.0/8, 192.0.2.1, 2001:db8::/32"),
+        )
+    )
+    assert {one.name: one.addresses for one in config.listeners} == {
+        "http": ("192.0.2.7", "2001:db8::7"),
+        "scep": ("127.0.0.2",),
+        "https": ("127.0.0.1",),
+        "trusted_https": ("127.0.0.1",),
+    }
+    assert [one.name for one in config.listeners if one.proxy_protocol] == ["https"]
+    assert [str(network) for network in config.default.trusted_proxies] == [
+        "10.0.0.0/8",
+        "192.0.2.1/32",
+        "2001:db8::/32",
+    ]
+    assert config.risks == ()
+
+
+def test_trusting_everybody_is_a_risk(load_text: Load) -> None:
+    config = load_text(with_changes(("DEFAULT", "trusted_proxies", "0.0.0.0/0")))
+    assert any("trusted_proxies" in risk for risk in config.risks)
 
 
 def test_listeners_that_are_off(load_text: Load) -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from pikachu.config.kinds import mask_url
 from pikachu.config.masking import masked
-from pikachu.config.sections import SECTIONS, keys
+from pikachu.config.schema import keys
+from pikachu.config.sections import SECTIONS
 from tests.unit.config.conftest import Load
 from tests.unit.config.samples import OLD_LAYOUT, with_changes
 

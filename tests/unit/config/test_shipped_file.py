@@ -12,7 +12,8 @@ from pikachu.config.choices import VaultSigner
 from pikachu.config.loading import load
 from pikachu.config.masking import masked
 from pikachu.config.sample import sample
-from pikachu.config.sections import RAW_SECTIONS, SECTIONS, keys
+from pikachu.config.schema import keys
+from pikachu.config.sections import RAW_SECTIONS, SECTIONS
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "config.ini"
