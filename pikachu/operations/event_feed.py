@@ -174,9 +174,9 @@ class EventFeed:
         try:
             listener.tell(notification)
         except Exception:  # noqa: BLE001 - one listener's failure is not the others'
-            log.failure("a listener failed")
+            log.failure("A subscriber of events failed.")
 
     @staticmethod
     def _failed(failure: Failure) -> None:
         """Log a failure; the next poll tries again."""
-        log.warn("Nobody was told of events: {error}", error=failure.getErrorMessage())
+        log.warn("Events could not be sent to browsers: {error}", error=failure.getErrorMessage())

@@ -178,7 +178,7 @@ class ServerChecks:
 
     def _signature(self, issuer: IssuingCA) -> Callable[[], Deferred[str | None]]:
         responder = self._responder
-        assert responder is not None  # noqa: S101 - asked only where there is one
+        assert responder is not None  # noqa: S101 - called only with a responder
 
         def run() -> Deferred[str | None]:
             return responder.prove(issuer).addCallback(lambda _: None)

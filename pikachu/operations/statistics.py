@@ -236,7 +236,7 @@ class Statistics:
             scope.counting = False
             waiting, scope.waiting = scope.waiting, []
             if isinstance(result, Failure):
-                log.warn("Nothing was counted: {error}", error=result.getErrorMessage())
+                log.warn("The certificates could not be counted: {error}", error=result.getErrorMessage())
             elif not scope.complete and not scope.scanning:
                 scope.scanning = True
                 start(self._scan_back(scope)).addErrback(self._scan_failed, scope)
@@ -284,7 +284,7 @@ class Statistics:
     def _scan_failed(failure: Failure, scope: _Scope) -> None:
         """Log a failed scan; the next count resumes it."""
         scope.scanning = False
-        log.warn("Not all certificates were looked at: {error}", error=failure.getErrorMessage())
+        log.warn("Not all certificates could be counted by key type and day: {error}", error=failure.getErrorMessage())
 
     def _notify(self, scope: _Scope) -> None:
         for listener in tuple(self._listeners):

@@ -102,12 +102,12 @@ def _register(tx: Transaction, name: str, now: datetime) -> Node:
 class NodeStore(StoreSection):
     """See :class:`pikachu.core.node_interfaces.INodeStore`."""
 
-    _database: Database
+    database: Database
     _node_lock: NodeLock
 
     def register_node(self, name: str, now: datetime) -> Node:
         """Register a new node; blocks.  Raises StoreUnavailable."""
-        return self._database.write(lambda tx: _register(tx, name, now))[0]
+        return self.database.write(lambda tx: _register(tx, name, now))[0]
 
     def hold_node(self, node: Node) -> None:
         """Take the node's lock; blocks.  Raises StoreUnavailable."""

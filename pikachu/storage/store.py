@@ -77,6 +77,8 @@ class Store(
     :param queue: maximum number of waiting writes; further writes fail with Overloaded.
     :param fsync: whether a commit to a file waits for the disk.
     :param quotas: the quotas of accounts; ``None`` for no limits.
+    :param settings: time limits and thresholds.
+    :ivar database: the connections.
     """
 
     def __init__(
@@ -92,13 +94,13 @@ class Store(
     ) -> None:
         self._quotas = quotas or Quotas()
         self._settings = settings
-        self._database = Database(url, _finish, settings, readers=READERS, fsync=fsync)
-        if in_memory(self._database.url):
-            create(self._database)
-        find_search(self._database)
-        self._node_lock = NodeLock(self._database)
+        self.database = Database(url, _finish, settings, readers=READERS, fsync=fsync)
+        if in_memory(self.database.url):
+            create(self.database)
+        find_search(self.database)
+        self._node_lock = NodeLock(self.database)
         self._reader = reader
-        self._writer = GroupCommit(self._database, writer, self._announce, queue)
+        self._writer = GroupCommit(self.database, writer, self._announce, queue)
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
         self._watchers: list[Callable[[int], None]] = []
         self._closed: StoreUnavailable | None = None
@@ -127,16 +129,16 @@ class Store(
 
     def register_issuer(self, name: str, key_identifier: bytes, certificate: bytes, now: datetime) -> IssuerRecord:
         """Create or update the record of an issuer's key; blocks.  Raises StoreUnavailable."""
-        record, _ = self._database.write(lambda tx: register_issuer(tx, name, key_identifier, certificate, now))
+        record, _ = self.database.write(lambda tx: register_issuer(tx, name, key_identifier, certificate, now))
         return record
 
     def newest_sealed(self) -> list[Sealed]:
         """Return the newest sealed value of each kind; blocks.  Raises StoreUnavailable."""
-        return self._database.read(newest_sealed)
+        return self.database.read(newest_sealed)
 
     def check(self) -> Deferred[None]:
         """Fail with StoreUnavailable when the database does not answer."""
-        return fail(self._closed) if self._closed else self._reader.run(self._database.check)
+        return fail(self._closed) if self._closed else self._reader.run(self.database.check)
 
     def check_write(self) -> Deferred[None]:
         """Fail with StoreUnavailable when nothing can be written and committed."""
@@ -148,8 +150,8 @@ class Store(
 
     def release_connections(self) -> None:
         """Close the connections before a fork, so that no child process shares them."""
-        if not in_memory(self._database.url):
-            self._database.close()
+        if not in_memory(self.database.url):
+            self.database.close()
 
     def close(self) -> Deferred[None]:
         """Finish the queued writes, then close; later calls fail with StoreUnavailable."""
@@ -160,7 +162,7 @@ class Store(
                 if isinstance(pool, WorkerPool):
                     pool.stopService()
             self._node_lock.release()
-            self._database.close()
+            self.database.close()
 
         return self._writer.idle().addCallback(close)
 
@@ -176,10 +178,10 @@ class Store(
             try:
                 callback(value)
             except Exception:  # noqa: BLE001 - the writes are committed, and their callers wait for the results
-                log.failure("after a commit")
+                log.failure("A subscriber of commits failed.")
 
     def _read(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
-        return fail(self._closed) if self._closed else self._reader.run(self._database.read, self._timed(name, work))
+        return fail(self._closed) if self._closed else self._reader.run(self.database.read, self._timed(name, work))
 
     def _write(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
         return fail(self._closed) if self._closed else self._writer.write(self._timed(name, work))
@@ -216,6 +218,7 @@ def open_store(
         so that every Deferred has fired on return.
     :param fsync: whether a commit to a file waits for the disk.
     :param quotas: the quotas of accounts; ``None`` for no limits.
+    :param settings: time limits and thresholds.
     :raises ConfigError: when the database does not exist, is not Pikachu's, or belongs to a newer Pikachu.
     """
     parsed = parse_url(url)

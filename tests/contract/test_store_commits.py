@@ -19,6 +19,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.event import listen
 
 import pikachu.storage.migrate as migrations
 from pikachu.core.concurrency import ImmediatePool
@@ -26,7 +27,7 @@ from pikachu.core.errors import ConfigError, IssuanceFailed, NotFound, Overloade
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import RevocationReason, StatusChange
 from pikachu.core.model.lists import ListQuery
-from pikachu.storage.database import Batch, Database
+from pikachu.storage.database import Database
 from pikachu.storage.migrate import HEAD, VERSIONS, SchemaState, migrate, schema_state
 from pikachu.storage.schema import metadata
 from pikachu.storage.settings import StoreSettings
@@ -66,7 +67,7 @@ def test_commits_wait_for_the_disk(tmp_path: Path, options: dict[str, Any], leve
     url = f"sqlite:///{tmp_path / 'pikachu.db'}"
     migrate(url)
     store = open_store(url, **options)
-    with store._database.writer.connect() as connection:
+    with store.database.writer.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == level
     store.close()
 
@@ -124,17 +125,10 @@ def test_one_bad_write_does_not_hurt_the_others(database_url: str) -> None:
 def test_refusals_do_not_cost_the_others_their_batch(tmp_path: Path) -> None:
     """What is refused before it wrote anything is refused alone: a batch of refusals is one transaction."""
     with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
-        counted: list[int] = []
         pool = CountedPool()
         store = Store(db.url, ImmediatePool(), pool)
-        inner: Database = store._database
-        original = inner._attempt
-
-        def counting(works: list[object]) -> Batch:
-            counted.append(len(works))
-            return original(works)  # type: ignore[arg-type]
-
-        inner._attempt = counting  # type: ignore[method-assign, assignment]
+        transactions: list[object] = []
+        listen(store.database.writer, "begin", transactions.append)
         results: list[object] = []
         store.add_event(event(), NOW).addBoth(results.append)
         for _ in range(10):
@@ -142,7 +136,8 @@ def test_refusals_do_not_cost_the_others_their_batch(tmp_path: Path) -> None:
             store.begin(request, db.intent(request), NOW).addBoth(results.append)
         while pool.waiting:
             pool.go()
-        assert counted == [1, 10]
+        assert pool.sizes == [1, 10]
+        assert len(transactions) == 2
         assert sum(isinstance(one, Failure) for one in results) == 10
         store.close()
 
@@ -241,7 +236,7 @@ def test_locked_database_is_unavailable(tmp_path: Path) -> None:
 def test_full_disk_is_unavailable(tmp_path: Path) -> None:
     """Nothing of a write that does not fit stays, and reading goes on."""
     with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
-        with db.store._database.writer.connect() as connection:
+        with db.store.database.writer.connect() as connection:
             pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
             connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 8}")
         request = db.request(csr=bytes(1 << 20))
@@ -254,7 +249,7 @@ def test_lost_connection_is_made_anew(new_postgresql: Callable[[], str]) -> None
     """PostgreSQL restarted or the network was away: one failure, then all is well."""
     with opened(new_postgresql()) as db:
         db.get(db.store.add_event(event(), NOW))
-        with db.store._database.reader.connect() as connection:
+        with db.store.database.reader.connect() as connection:
             connection.exec_driver_sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE pid <> pg_backend_pid() AND datname = current_database()"

@@ -225,7 +225,7 @@ def test_each_outlet(stack: Stack, break_it: Callable[[Stack], None], status: in
 
 def test_the_store_of_a_full_disk(stack: Stack) -> None:
     """The cause is in what the log gets, and not in what clients get."""
-    with stack.app.store._database.writer.connect() as connection:
+    with stack.app.store.database.writer.connect() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 1")
     store = stack.app.store
     added = store.add_csr(

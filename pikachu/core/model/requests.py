@@ -50,9 +50,8 @@ class NewRequest:
     :param dedupe_seconds: seconds for which a repeated request gets the same result; ``None`` for no limit.
     :param transaction: lookup digest for polling (SCEP CertPoll), or ``None``.
     :param requester_key: SHA-256 of the SPKI that signed the SCEP request, or ``None``.
-    :param subject_owner: the key may be certified again for the same owner or the same subject only.
     :param actor_id: the account of *principal*, for the audit log.
-    :param csr_id: of the stored request that is handed in; what becomes of it is told there.
+    :param csr_id: the id of the submitted stored CSR, on which the result is recorded, or ``None``.
     :param actor_ids: accounts whose credentials vouch for it; they and the owner must be active when it is recorded.
     """
 

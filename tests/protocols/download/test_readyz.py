@@ -83,7 +83,7 @@ def fill_database(stack: Stack) -> None:
     store = stack.app.store
 
     def pragma(text: str) -> int:
-        with store._database.writer.connect() as connection:
+        with store.database.writer.connect() as connection:
             return int(connection.exec_driver_sql(f"PRAGMA {text}").scalar_one())
 
     # What is free within the file is used up first.

@@ -657,7 +657,7 @@ def test_twenty_thousand_entries(stack: Stack) -> None:
     """VA-3: one more costs no re-reading of the others."""
     leaf = stack.issue()
     stack.revoke(leaf)
-    database: Any = stack.app.store._database
+    database: Any = stack.app.store.database
 
     def fill(tx: Any) -> None:
         connection = tx.connection
