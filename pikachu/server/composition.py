@@ -71,14 +71,16 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class SafetySettings:
-    """Protection that takes time; tests of other things lower it.
+    """Protection against guessing and power cuts, and the store; tests choose faster or failing ones.
 
     :param argon2: the cost of new password hashes.
-    :param fsync: whether a commit waits until the disk has it.
+    :param fsync: whether a commit to a file waits for the disk.
+    :param open_store: opens the database, with the arguments of :func:`pikachu.storage.store.open_store`.
     """
 
     argon2: Argon2Parameters = field(default_factory=Argon2Parameters)
     fsync: bool = True
+    open_store: Callable[..., Store] = open_store
 
 
 def threaded_pools(reactor: IThreadCaller) -> Pools:
@@ -319,7 +321,7 @@ def build(
     opened: list[Store] = []
 
     def open_database() -> Store:
-        store = open_store(database_url(config), reactor, fsync=chosen.fsync, quotas=config.limits.quotas)
+        store = chosen.open_store(database_url(config), reactor, fsync=chosen.fsync, quotas=config.limits.quotas)
         opened.append(store)
         return store
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -77,7 +78,7 @@ class Issuance(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """A server with an account whose enrollments an administrator has to approve."""
-        self.open(open_stack(make_files(Path(self.folder.name))))
+        self.open(open_stack(make_files(Path(self.folder.name)), wrap_store=FaultyStore))
         app = self.stack.app
         account = result_of(
             app.accounts.add_user(
@@ -103,8 +104,7 @@ class Issuance(RuleBasedStateMachine):
         self.stack = stack
         orphans = result_of(Deferred.fromCoroutine(stack.app.authority.give_up_orphans()))
         self.orphans += [orphan.serial for orphan in orphans if orphan.serial is not None]
-        self.store = FaultyStore(stack.app.store)
-        stack.app.authority._store = self.store
+        self.store: Any = stack.app.store
         issuer = stack.app.issuers.default
         self.signer = FaultySigner(issuer.signer)
         issuer.signer = self.signer
@@ -298,12 +298,12 @@ class Issuance(RuleBasedStateMachine):
         """An orderly end."""
         self.stacks.remove(self.stack)
         self.stack.close()
-        self.open(open_stack(self.stack.files, self.stack.clock))
+        self.open(open_stack(self.stack.files, self.stack.clock, wrap_store=FaultyStore))
 
     def crash(self) -> None:
         """The process is gone; its files are as they are."""
         self.stack.app.publisher.stop()
-        self.open(open_stack(self.stack.files, self.stack.clock))
+        self.open(open_stack(self.stack.files, self.stack.clock, wrap_store=FaultyStore))
 
     @precondition(lambda self: any(not manual for manual in self.free.values()))
     @rule(data=st.data(), when=st.sampled_from(["begin", "begin after", "sign", "complete", "complete after"]))

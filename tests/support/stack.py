@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from pikachu.http.request import Limits, Site
 from pikachu.server.application import Application, Pools
 from pikachu.server.composition import SafetySettings, build
 from pikachu.storage.migrate import migrate
+from pikachu.storage.store import Store, open_store
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.profile import Addresses, leaf_extensions
@@ -265,11 +266,13 @@ def open_stack(
     pools: Pools | None = None,
     process: str = "test",
     warn: Callable[[str], None] | None = None,
+    wrap_store: Callable[[Store], Any] | None = None,
 ) -> Stack:
     """A core over *files*.
 
     :param clock: shows the real time when it is none.
     :param warn: told of warnings; without it one fails the test.
+    :param wrap_store: returns the store that the core uses, such as one that fails.
     """
     if clock is None:
         clock = Clock()
@@ -281,7 +284,12 @@ def open_stack(
     def refuse(text: str) -> None:
         raise AssertionError(f"unexpected warning: {text}")
 
-    app = build(files.load(), clock, pools, None, process, warn or refuse, FAST)
+    def open_wrapped(*args: Any, **kwargs: Any) -> Any:
+        store = open_store(*args, **kwargs)
+        return store if wrap_store is None else wrap_store(store)
+
+    safety = replace(FAST, open_store=open_wrapped)
+    app = build(files.load(), clock, pools, None, process, warn or refuse, safety)
     stack = Stack(files, app, clock)
     app.store.subscribe(stack.changes.extend)
     return stack
@@ -296,10 +304,11 @@ def build_core(
     root_key: bool = True,
     changes: Changes | None = None,
     pools: Pools | None = None,
+    wrap_store: Callable[[Store], Any] | None = None,
 ) -> Stack:
     """A complete stack in *folder*; see :func:`make_files` and :func:`open_stack`.  Close it."""
     files = make_files(folder, key_types, root_key_type=root_key_type, root_key=root_key, changes=changes)
-    return open_stack(files, clock, pools=pools)
+    return open_stack(files, clock, pools=pools, wrap_store=wrap_store)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -314,19 +315,18 @@ def test_odd_serial_numbers_of_throw_away_certificates(scep: SCEP) -> None:
 
 @pytest.mark.parametrize("method", ["begin", "complete"])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_database_that_does_not_answer(scep: SCEP, method: str, after: bool) -> None:
+def test_a_database_that_does_not_answer(tmp_path: Path, method: str, after: bool) -> None:
     """503 with Retry-After, since a FAILURE would be final; the same message gets its certificate later, once."""
-    app = scep.stack.app
-    store = FaultyStore(app.store)
-    app.authority._store = store
-    store.failing[method], store.after = 1, after
-    client = scep.client()
-    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
-    response = scep.post(message)
-    assert response.status == 503
-    assert int(response.headers["Retry-After"]) > 0
-    scep.leaf(scep.ask_scep(client, message))
-    assert scep.issued() == 1
+    with scep_server_in(tmp_path, wrap_store=FaultyStore) as scep:
+        store: Any = scep.stack.app.store
+        store.failing[method], store.after = 1, after
+        client = scep.client()
+        message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+        response = scep.post(message)
+        assert response.status == 503
+        assert int(response.headers["Retry-After"]) > 0
+        scep.leaf(scep.ask_scep(client, message))
+        assert scep.issued() == 1
 
 
 def test_a_signer_that_does_not_answer(scep: SCEP) -> None:
