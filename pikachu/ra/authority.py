@@ -81,25 +81,20 @@ class RegistrationAuthority:
             require_scope(principal, Scope.ENROLL)
             stored, der = await self._submitted(principal, csr)
 
-            async def enroll(repetition: Repetition | None = None) -> Issued | Pending:
+            async def authorize(repetition: Repetition | None = None) -> AuthorizedRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
                 verified = ReceivedRequest(method, parse_csr(der), days=days, stored=stored).verify()
                 chosen = await self._choose(principal, method, policy, issuer)
-                return await self._service.enroll(AuthorizedRequest(verified, principal, chosen, repetition))
+                return AuthorizedRequest(verified, principal, chosen, repetition)
 
             if idempotency_key is None:
-                return await enroll()
+                return await self._service.enroll(await authorize())
             stored_id = None if stored is None else stored.id
             fields = [principal.owner_id, method.value, idempotency_key, policy, days, issuer, stored_id]
             digest = hashlib.sha256(b"key " + json.dumps(fields).encode() + der).digest()
-
-            async def enroll_once() -> Issued | Pending:
-                # Before the policy is chosen: it may have changed since the first copy.
-                earlier = await self._service.earlier(digest)
-                return await enroll(Repetition(digest, KEYED_REPEAT_SECONDS)) if earlier is None else earlier
-
-            return await self._service.once(digest, enroll_once)
+            repetition = Repetition(digest, KEYED_REPEAT_SECONDS)
+            return await self._service.enroll_once(digest, lambda: authorize(repetition))
 
         return start(work())
 

@@ -142,8 +142,8 @@ class EnrollmentSettings:
 class EnrollmentService:
     """Decides about verified requests, records them and has them issued; every protocol uses the same one.
 
-    A repeated request is recognized at two places: here while the first copy is in flight (:meth:`once`), and by the
-    database, where the digest is unique.
+    A repeated request is recognized at two places: here while the first copy is in flight (:meth:`enroll_once`), and by
+    the database, where the digest is unique.
     """
 
     def __init__(
@@ -329,19 +329,27 @@ class EnrollmentService:
 
     # --- repetitions --------------------------------------------------------------------
 
-    def once(
-        self, digest: bytes, work: Callable[[], Coroutine[Any, Any, Issued | Pending]]
+    def enroll_once(
+        self, digest: bytes, authorize: Callable[[], Coroutine[Any, Any, AuthorizedRequest]], *, look_up: bool = True
     ) -> Deferred[Issued | Pending]:
-        """Run *work* unless a copy of the request is in flight; then return the result of that copy.
+        """Enroll the request that *authorize* returns, or return the result of an earlier copy or one in flight.
 
         :param digest: equal for all copies.
+        :param authorize: authenticates, verifies and authorizes the request; not called for a copy.
+        :param look_up: look for an earlier copy before *authorize*, which would fail because that copy consumed the
+            challenge password, or because the policy has changed since; otherwise :meth:`enroll` recognizes it.
         """
+
+        async def work() -> Issued | Pending:
+            earlier = await self._earlier(digest) if look_up else None
+            return await self.enroll(await authorize()) if earlier is None else earlier
+
         return self._in_flight.run(digest, work)
 
-    async def earlier(self, digest: bytes) -> Issued | Pending | None:
+    async def _earlier(self, digest: bytes) -> Issued | Pending | None:
         """Return the result of an earlier copy of a request, or None if it must be processed again.
 
-        Called within :meth:`once`: a copy that is still being issued belongs to another process, or was lost.
+        None is in flight in this process, so a copy that is still being issued belongs to another one, or was lost.
 
         Fails with NotAuthorized when it was rejected, and with Unavailable while another process is issuing it.
         """

@@ -146,16 +146,10 @@ class ESTRegistration:
 
     async def _enroll(self, enrollment: ESTEnrollment) -> Issued | Pending:
         request = await self._authenticate(enrollment)
-        # Simultaneous copies must not fail because the first one reserves their challenge password.
-        return await self._service.once(request.digest, lambda: self._process(request))
-
-    async def _process(self, request: _AuthenticatedRequest) -> Issued | Pending:
-        if request.has_challenge:
-            # An earlier copy consumed the challenge password, so look for its result before verifying the password.
-            earlier = await self._service.earlier(request.digest)
-            if earlier is not None:
-                return earlier
-        return await self._service.enroll(await self._authorize(request))
+        # Only a copy with a challenge password needs the lookup: the first one consumed it.
+        return await self._service.enroll_once(
+            request.digest, lambda: self._authorize(request), look_up=request.has_challenge
+        )
 
     async def _authorize(self, request: _AuthenticatedRequest) -> AuthorizedRequest:
         principal = await self._with_challenge(request)

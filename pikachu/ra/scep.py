@@ -108,14 +108,7 @@ class SCEPRegistration:
 
     async def _enroll(self, enrollment: SCEPEnrollment) -> Issued | Pending:
         verified = _verify(enrollment)
-        return await self._service.once(enrollment.digest, lambda: self._process(enrollment, verified))
-
-    async def _process(self, enrollment: SCEPEnrollment, verified: VerifiedRequest) -> Issued | Pending:
-        # An earlier copy consumed the challenge password, so look for its result before verifying the password.
-        earlier = await self._service.earlier(enrollment.digest)
-        if earlier is not None:
-            return earlier
-        return await self._service.enroll(await self._authorize(enrollment, verified))
+        return await self._service.enroll_once(enrollment.digest, lambda: self._authorize(enrollment, verified))
 
     async def _authorize(self, enrollment: SCEPEnrollment, verified: VerifiedRequest) -> AuthorizedRequest:
         principal = await self._authenticate(enrollment, verified)
