@@ -24,7 +24,7 @@ from pikachu.core.model.people import Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import NewRequest, RequestState, StoredCSR
 from pikachu.ra.default_policy import check_days
-from pikachu.ra.policies import PolicyResolver, check_limits
+from pikachu.ra.policies import PolicyResolver, check_limits, policy_variables
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.csr import CertificationRequest, verify_csr
 from pikachu.x509.names import names_equal
@@ -259,11 +259,7 @@ class EnrollmentService:
         )
 
     def _variables(self, issuer: IssuingCA) -> dict[str, str]:
-        return {
-            "ca": issuer.name,
-            "ski": issuer.key_identifier.hex(),
-            "http_url": (self._settings.public_url or "").rstrip("/"),
-        }
+        return policy_variables(issuer.name, issuer.key_identifier, self._settings.public_url)
 
     # --- enrolling ----------------------------------------------------------------------
 

@@ -264,6 +264,14 @@ def _failed(failure: Failure) -> None:
     log.failure("reading the default policy", failure)
 
 
+def policy_variables(ca: str, key_identifier: bytes, public_url: str | None) -> dict[str, str]:
+    """Return the variables of policies for an issuing CA.
+
+    :param ca: its name.
+    """
+    return {"ca": ca, "ski": key_identifier.hex(), "http_url": (public_url or "").rstrip("/")}
+
+
 def may_use(policy: Policy, principal: Principal) -> bool:
     """Return whether a principal may use a policy: a system policy, their own, or any as an administrator."""
     return (

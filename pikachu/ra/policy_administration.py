@@ -34,7 +34,7 @@ from pikachu.core.model.people import AccountState, Principal, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.times import utc
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
-from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver
+from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver, policy_variables
 from pikachu.x509.profile import authority_granted
 from pikachu.x509.template import ExtensionContext, ProfileTemplate
 
@@ -87,7 +87,7 @@ class PolicyAdministration:
         clock: IClock,
         public_url: str | None = None,
     ) -> None:
-        self._public_url = (public_url or "").rstrip("/")
+        self._public_url = public_url
         self._store = store
         self._policies = policies
         self._issuers = issuers
@@ -326,7 +326,7 @@ class PolicyAdministration:
             issuer_serial=certificate.serial,
             subject_spki=certificate.spki_der,
             subject_der=certificate.subject_der,
-            variables={"ca": name, "ski": issuer.key_identifier.hex(), "http_url": self._public_url},
+            variables=policy_variables(name, issuer.key_identifier, self._public_url),
         )
 
     async def _owned(self, actor: Principal, policy: Policy, before: Policy | None) -> Policy:

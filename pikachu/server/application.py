@@ -82,7 +82,7 @@ class Pools:
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
     """RA, CA and VA with the objects that they use."""
 
