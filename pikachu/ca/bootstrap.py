@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.ca.issuance import BACKDATE, CertificateAuthority, IssuanceRequest, IssuingCA
 from pikachu.core.errors import ConfigError, PikachuError
-from pikachu.core.model.certificates import CertificateRecord, Method
+from pikachu.core.model.certificates import OWN_POLICY, CertificateRecord, Infrastructure, Method
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import NewRequest
@@ -46,7 +46,7 @@ from pikachu.x509.extension import Extension
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_pem
 from pikachu.x509.names import COMMON_NAME, COUNTRY, build_name, parse_name
 from pikachu.x509.pem import certificates_pem
-from pikachu.x509.profile import Addresses, authority_key_identifier, crl_distribution_point, leaf_extensions
+from pikachu.x509.profile import Addresses, authority_key_identifier, leaf_extensions
 from pikachu.x509.san import GeneralName, encode_san
 from pikachu.x509.signature import signature_algorithm
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
@@ -141,17 +141,15 @@ def ca_subject(common_name: str, organization: str | None = None, country: str |
 
 
 def _ca_extensions(
-    ski: bytes, authority: Extension, path_length: int, usage: Sequence[int], crl_url: str | None
+    ski: bytes, authority: Extension, path_length: int, usage: Sequence[int], addresses: Addresses | None
 ) -> tuple[Extension, ...]:
-    extensions = [
+    return (
         Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True), der.integer(path_length))),
         Extension(KEY_USAGE, True, der.named_bits(usage)),
         Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(ski)),
         authority,
-    ]
-    if crl_url is not None:
-        extensions.append(crl_distribution_point(crl_url))
-    return tuple(extensions)
+        *(() if addresses is None else addresses.extensions()),
+    )
 
 
 def _new_serial() -> int:
@@ -182,13 +180,13 @@ def issuing_certificate(
     issuer: Certificate,
     days: int,
     now: datetime,
-    crl_url: str | None = None,
+    addresses: Addresses | None = None,
 ) -> bytes:
     """Return the DER of an issuing CA's certificate: pathlen 0, keyCertSign, cRLSign and digitalSignature.
 
     It expires no later than its issuer.
 
-    :param crl_url: the URL of the issuer's CRL; ``None`` omits the distribution point.
+    :param addresses: of the issuer's OCSP responder, certificate and CRL; ``None`` omits them.
     """
     described = describe_private_key(key)
     algorithm = signature_algorithm(describe_private_key(issuer_key)).der
@@ -204,7 +202,7 @@ def issuing_certificate(
             authority_key_identifier(issuer),
             0,
             (DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN),
-            crl_url,
+            addresses,
         ),
     )
     return assemble(tbs, algorithm, sign_now(issuer_key, tbs))
@@ -308,10 +306,10 @@ class Bootstrap:
             PRIVATE_FOLDER,
         )
 
-    def issuing_ca(self, files: CAFiles, plan: CAPlan, root: RootFiles, crl_base: str | None) -> None:
+    def issuing_ca(self, files: CAFiles, plan: CAPlan, root: RootFiles, public_url: str | None) -> None:
         """Create an issuing CA below the root: key, certificate, chain.
 
-        :param crl_base: the public URL under whose ``/crl/`` the root's CRL is published.
+        :param public_url: the base of the root's addresses in the certificate; ``None`` puts none in.
         :raises ConfigError: when the root's key is not on this server, or a certificate exists without its key.
         """
         if files.certificate.exists():
@@ -330,11 +328,11 @@ class Bootstrap:
                 )
             root_key = load_key(root.key, "[CA] ROOT_KEY_PATH", root.passphrase, self._permissions, self._warn)
             issuer = load_certificates(root.certificate, "[CA] ROOT_CERT_PATH")[0]
-            url = None if crl_base is None else f"{crl_base.rstrip('/')}/crl/{issuer.key_identifier.hex()}.crl"
+            addresses = Addresses.under(public_url, issuer)
             key = self.key(files.key, files.setting("KEY"), plan.algorithm, files.passphrase)
 
             def certificate() -> bytes:
-                issued = issuing_certificate(key, plan.subject_der, root_key, issuer, plan.days, self._now, url)
+                issued = issuing_certificate(key, plan.subject_der, root_key, issuer, plan.days, self._now, addresses)
                 return certificates_pem([issued]).encode()
 
             self.file(files.certificate, certificate, PUBLIC_FILE, PRIVATE_FOLDER)
@@ -380,9 +378,15 @@ def issue_server_certificate(
         issuer=issuer.certificate,
         addresses=addresses,
     )
-    policy = Policy(0, "CA", days, "")
+    policy = Policy(0, OWN_POLICY, days, "")
     issuance = IssuanceRequest(
-        issuer=issuer, policy=policy, subject=subject, key=described, extensions=extensions, days=days
+        issuer=issuer,
+        policy=policy,
+        subject=subject,
+        key=described,
+        extensions=extensions,
+        days=days,
+        infrastructure=Infrastructure.HTTPS,
     )
     request = NewRequest(
         method=Method.CLI,

@@ -7,7 +7,8 @@ to it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -16,24 +17,27 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pikachu.ca.bootstrap import PUBLIC_FILE, write_new
-from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, IssuingCA, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.ca.rotation import RotationFiles, complete
 from pikachu.core.concurrency import start
 from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.interfaces import IClock, IIssuanceStore, IWorkerPool
-from pikachu.core.model.certificates import Method
-from pikachu.core.model.people import SYSTEM
-from pikachu.core.model.policies import Policy
-from pikachu.core.model.requests import NewRequest
+from pikachu.core.model.certificates import Infrastructure
 from pikachu.core.model.times import utc
 from pikachu.signers.files import CAFiles, FileCA, load_certificates, load_file_ca
 from pikachu.signers.key import KeySigner, rsa_decrypter
 from pikachu.x509 import der
-from pikachu.x509.certificate import BASIC_CONSTRAINTS, CRL_SIGN, KEY_CERT_SIGN, KEY_USAGE, SUBJECT_KEY_IDENTIFIER
+from pikachu.x509.certificate import (
+    BASIC_CONSTRAINTS,
+    CRL_SIGN,
+    KEY_CERT_SIGN,
+    KEY_USAGE,
+    SUBJECT_KEY_IDENTIFIER,
+    Certificate,
+)
 from pikachu.x509.extension import Extension
-from pikachu.x509.names import read_name
 from pikachu.x509.pem import certificates_pem
-from pikachu.x509.profile import authority_key_identifier
+from pikachu.x509.profile import Addresses, authority_key_identifier
 
 log = Logger()
 
@@ -157,6 +161,22 @@ class Generations:
                 self._warn(f"the next generation of {name} is not announced: {error}")
             self._stamps[name] = _stamp(files)
 
+    def certificates(self) -> Iterator[tuple[Infrastructure, Certificate]]:
+        """Yield the certificates in the files of all generations, expired ones too, with their roles.
+
+        Files that are missing or can't be read are left out: loading them reports that.
+        """
+        for files in self._files.values():
+            former = files.former()
+            suffixes = [one.certificate.name.removeprefix(files.ca.certificate.name) for one in former]
+            for ca in (files.ca, files.next, *former):
+                for certificate in _readable(ca.certificate)[:1]:
+                    yield Infrastructure.ISSUING_CA, certificate
+            links = [files.links.with_name(files.links.name + suffix) for suffix in suffixes]
+            for path in (files.links, files.next_links, *links):
+                for certificate in _readable(path):
+                    yield Infrastructure.ROLLOVER, certificate
+
     # --- watching -----------------------------------------------------------------------
 
     def update(self, issuers: IssuingCAs) -> Deferred[None]:
@@ -244,11 +264,16 @@ class Generations:
 
     # --- roll-over certificates ---------------------------------------------------------
 
-    def link(self, authority: CertificateAuthority, name: str, next_ca: FileCA) -> Deferred[None]:
+    def link(
+        self, authority: CertificateAuthority, name: str, next_ca: FileCA, public_url: str | None
+    ) -> Deferred[None]:
         """Issue the roll-over certificates, by which the old and the new key certify each other.
 
         A client that trusts one generation can then verify the other (RFC 4210 section 4.4, RFC 7030 section 4.1.3).
-        They are self-issued, so path lengths do not count them.
+        They are self-issued, so path lengths do not count them.  A revoked generation vouches for no other, and no
+        other for it.
+
+        :param public_url: the base of the addresses in them; ``None`` puts none in.
         """
 
         async def work() -> None:
@@ -257,48 +282,39 @@ class Generations:
                 return
             # Not announced yet: the server does that once all files of the generation exist.
             old, new = authority.issuers.named(name), self._create_issuer(name, next_ca, None)
-            certificates = [await _link(authority, signing, about) for signing, about in ((old, new), (new, old))]
+            if old.revoked_at is not None:
+                return
+            pairs = ((old, new), (new, old))
+            certificates = [await _link(authority, signing, about, public_url) for signing, about in pairs]
             write_new(files.next_links, certificates_pem(certificates).encode("ascii"), PUBLIC_FILE)
 
         return start(work())
 
 
-async def _link(authority: CertificateAuthority, signing: IssuingCA, subject_ca: IssuingCA) -> bytes:
+async def _link(
+    authority: CertificateAuthority, signing: IssuingCA, subject_ca: IssuingCA, public_url: str | None
+) -> bytes:
     """Return the key of *subject_ca* certified by *signing*, issued like every certificate."""
     certificate = subject_ca.certificate
+    addresses = Addresses.under(public_url, signing.certificate)
     extensions = (
         Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True), der.integer(0))),
         Extension(KEY_USAGE, True, der.named_bits((KEY_CERT_SIGN, CRL_SIGN))),
         Extension(SUBJECT_KEY_IDENTIFIER, False, der.octet_string(certificate.key_identifier)),
         authority_key_identifier(signing.certificate),
+        *(() if addresses is None else addresses.extensions()),
     )
     days = max(1, (certificate.not_after - authority.now()).days)
-    policy = Policy(0, "CA", days, "")
-    subject = read_name(certificate.subject_der)
-    request = NewRequest(
-        method=Method.CA,
-        csr=b"",
-        subject=subject.text,
-        key_type=subject_ca.key.text,
-        key_id=subject_ca.key.key_id,
-        policy=policy.name,
-        issuer=signing.name,
-        principal=SYSTEM.name,
-        owner_id=None,
-        created_at=authority.now(),
+    record = await authority.issue_service(
+        signing, certificate.subject_der, subject_ca.key, extensions, days, Infrastructure.ROLLOVER
     )
-    # Internal: path lengths don't count self-issued certificates (RFC 5280 section 4.2.1.9).
-    issuance = IssuanceRequest(
-        issuer=signing,
-        policy=policy,
-        subject=subject,
-        key=subject_ca.key,
-        extensions=extensions,
-        days=days,
-        internal=True,
-    )
-    details = {"subject": subject.text, "for": "rotation"}
-    return (await authority.issue(request, issuance, details)).der
+    return record.der
+
+
+def _readable(path: Path) -> list[Certificate]:
+    with suppress(ConfigError):
+        return load_certificates(path, "")
+    return []
 
 
 def _stamp(files: RotationFiles) -> _Stamp:

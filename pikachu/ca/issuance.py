@@ -8,18 +8,35 @@ cannot interrupt issuance.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pikachu.ca.restrictions import require_deletable, require_revocable
 from pikachu.core.audit import address_details, event_by
 from pikachu.core.concurrency import start
-from pikachu.core.errors import Conflict, IssuanceFailed, NotFound, PikachuError, PolicyViolation, Unavailable
+from pikachu.core.errors import (
+    Conflict,
+    IssuanceFailed,
+    IssuerRevoked,
+    NotFound,
+    PikachuError,
+    PolicyViolation,
+    Unavailable,
+)
 from pikachu.core.interfaces import Begun, IClock, IDecrypter, ISigner, IStore, Repeated, ToBeSigned
-from pikachu.core.model.certificates import CertificateRecord, IssuerRecord, Method, RevocationReason, format_serial
+from pikachu.core.model.certificates import (
+    OWN_POLICY,
+    CertificateRecord,
+    Infrastructure,
+    IssuerRecord,
+    Method,
+    RevocationReason,
+    format_serial,
+)
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Policy
@@ -35,8 +52,7 @@ from pikachu.x509.certificate import (
 )
 from pikachu.x509.constraints import NameConstraints, check_names, check_path_length, read_name_constraints
 from pikachu.x509.extension import Extension
-from pikachu.x509.names import Name, parse_name
-from pikachu.x509.profile import service_extensions
+from pikachu.x509.names import Name, read_name
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import KeyDescription, describe_spki
 
@@ -54,6 +70,7 @@ class IssuingCA:
     :param decrypter: decrypts messages for its certificate; ``None`` if its key can't (SCEP-2).
     :ivar name: ``ec``, ``rsa`` or ``mldsa``.
     :ivar rollover: DER certificates by which this generation's key and the previous one certify each other.
+    :ivar revoked_at: when its certificate was revoked, as far as this process knows; the database decides.
     """
 
     def __init__(self, record: IssuerRecord, signer: ISigner, decrypter: IDecrypter | None = None) -> None:
@@ -61,6 +78,7 @@ class IssuingCA:
         self.signer = signer
         self.decrypter = decrypter
         self.rollover: tuple[bytes, ...] = ()
+        self.revoked_at: datetime | None = None
         self._chain = signer.chain
         self._path_checks: tuple[tuple[Certificate, ...], tuple[NameConstraints, ...]] | None = None
         self.certificate: Certificate = parse_certificate(signer.certificate)
@@ -90,6 +108,14 @@ class IssuingCA:
         """Use another chain from the same certificate to a root."""
         self._chain = chain
         self._path_checks = None
+
+    def require_unrevoked(self) -> None:
+        """Require that this CA may still issue certificates.
+
+        :raises IssuerRevoked: when its own certificate is revoked.
+        """
+        if self.revoked_at is not None:
+            raise IssuerRevoked.of(self.name)
 
     def check(self, subject: Name, extensions: Sequence[Extension]) -> None:
         """Require that this chain permits a certificate with these names and extensions.
@@ -223,6 +249,7 @@ class IssuanceRequest:
     :param csr: DER, for signers that build the certificate; empty for a key without a CSR.
     :param extensions: the extensions for this issuer, as ``leaf_extensions`` returns them.
     :param internal: for the CA's own services, whose names identify no subscriber.
+    :param infrastructure: the role of one of the CA's own certificates.
     :param policy_extensions: the extensions of the policy, from which *extensions* are derived.
     """
 
@@ -236,6 +263,7 @@ class IssuanceRequest:
     csr: bytes = b""
     internal: bool = False
     policy_extensions: tuple[Extension, ...] = ()
+    infrastructure: Infrastructure | None = None
 
 
 class CertificateAuthority:
@@ -261,9 +289,11 @@ class CertificateAuthority:
     def prepare(self, issuance: IssuanceRequest) -> tuple[Intent, ToBeSigned]:
         """Return the intent and TBSCertificate for a request, with a serial number of 159 random bits.
 
+        :raises IssuerRevoked: when the CA is revoked.
         :raises PolicyViolation: when an explicit validity exceeds that of the CA, or the CAs above do not permit it.
         """
         issuer = issuance.issuer
+        issuer.require_unrevoked()
         if not issuance.internal:
             issuer.check(issuance.subject, issuance.extensions)
         now = self.now()
@@ -397,7 +427,9 @@ class CertificateAuthority:
                 # The intent stays, to be abandoned on repetition or restart; the client gets the first error.
                 log.error("The failure of {serial} was not stored: {error}", serial=serial, error=second.public)
             raise
-        record = await self._store.complete(request_id, certificate, method, event("create"), self.now())
+        record = await self._store.complete(
+            request_id, certificate, method, event("create"), self.now(), order.infrastructure
+        )
         log.info(
             "Issued {serial} by {issuer} to {subject} via {method} for {actor}",
             serial=serial,
@@ -435,28 +467,26 @@ class CertificateAuthority:
         issuer: IssuingCA,
         subject_der: bytes,
         key: KeyDescription,
-        *,
-        usage: Iterable[int],
-        extended_usage: Iterable[str],
-        no_check: bool,
+        extensions: tuple[Extension, ...],
         days: int,
+        role: Infrastructure,
     ) -> Deferred[CertificateRecord]:
-        """Issue a certificate for a service key: an OCSP responder or a SCEP RA.
+        """Issue one of the CA's own certificates: an OCSP responder, a SCEP RA or a roll-over certificate.
 
-        Issuance is the same as for every other certificate: intent, signature, check, one transaction.
+        Issuance is the same as for every other certificate: intent, signature, check, one transaction.  Path lengths
+        don't count roll-over certificates, which are self-issued (RFC 5280 section 4.2.1.9).
         """
-        extensions = service_extensions(
-            key=key, issuer=issuer.certificate, usage=usage, purposes=extended_usage, no_check=no_check
-        )
-        policy = Policy(0, "CA", days, "")
+        policy = Policy(0, OWN_POLICY, days, "")
+        subject = read_name(subject_der)
         issuance = IssuanceRequest(
             issuer=issuer,
             policy=policy,
-            subject=parse_name(subject_der),
+            subject=subject,
             key=key,
             extensions=extensions,
             days=days,
             internal=True,
+            infrastructure=role,
         )
         request = NewRequest(
             method=Method.CA,
@@ -470,7 +500,7 @@ class CertificateAuthority:
             owner_id=None,
             created_at=self.now(),
         )
-        return self.issue(request, issuance, {"subject": issuance.subject.text})
+        return self.issue(request, issuance, {"subject": issuance.subject.text, "for": role.value})
 
     # --- orphans ------------------------------------------------------------------------
 
@@ -492,9 +522,13 @@ class CertificateAuthority:
     # --- revoking -----------------------------------------------------------------------
 
     def revoke(self, serial: int, reason: RevocationReason, actor: Principal) -> Deferred[CertificateRecord]:
-        """Revoke a certificate or put it on hold; idempotent.  Fails with UnknownSerial."""
+        """Revoke a certificate or put it on hold; idempotent.
+
+        Fails with UnknownSerial, and with Conflict for the root and for what only an offline CA can revoke.
+        """
 
         async def work() -> CertificateRecord:
+            await require_revocable(self._store, serial, self.issuers.by_id)
             event = _certificate_event(actor, "revoke", serial, reason=reason.wire_name)
             record, changed = await self._store.revoke(serial, self.now(), reason, event)
             if changed:
@@ -504,19 +538,24 @@ class CertificateAuthority:
         return start(work())
 
     def release(self, serial: int, actor: Principal) -> Deferred[CertificateRecord]:
-        """Release a certificate from hold.  Fails with UnknownSerial, Conflict."""
+        """Release a certificate from hold.  Fails with UnknownSerial, and with Conflict as :meth:`revoke` does."""
         return start(self._release(serial, actor))
 
     async def _release(self, serial: int, actor: Principal) -> CertificateRecord:
+        await require_revocable(self._store, serial, self.issuers.by_id)
         record = await self._store.release(serial, _certificate_event(actor, "release", serial), self.now())
         log.info("Released {serial} from hold", serial=format_serial(serial))
         return record
 
     def delete(self, record: CertificateRecord, actor: Principal) -> Deferred[None]:
-        """Hide a certificate from lists; one that is revoked stays revoked (CRT-6)."""
+        """Hide a certificate from lists; one that is revoked stays revoked (CRT-6).
+
+        Fails with Conflict for a CA that has not expired: clients ask for its status.
+        """
         return start(self._delete(record, _certificate_event(actor, "delete", record.serial)))
 
     async def _delete(self, record: CertificateRecord, event: Event) -> None:
+        require_deletable(record, self.now())
         await self._store.delete_certificate(record.id, event, self.now())
 
 

@@ -48,6 +48,7 @@ from pikachu.x509.keys import (
     public_key_matches,
 )
 from pikachu.x509.pem import certificates_pem, pem
+from pikachu.x509.profile import Addresses
 from pikachu.x509.signature import signature_algorithm
 from pikachu.x509.spki import KeyDescription, describe_spki
 
@@ -306,11 +307,11 @@ class Rotation:
             write_new(self._files.request, pem("CERTIFICATE REQUEST", request).encode("ascii"), PUBLIC_FILE)
         return self._files.request
 
-    def certify(self, root: RootFiles, days: int | None, crl_base: str | None) -> None:
+    def certify(self, root: RootFiles, days: int | None, public_url: str | None) -> None:
         """Issue the next certificate with the root's key on this server.
 
         :param days: its validity; ``None`` uses that of the current certificate.
-        :param crl_base: the base URL of the root's CRL, from ``[CA] public_url``.
+        :param public_url: the base of the root's addresses in the certificate; ``None`` puts none in.
         :raises ConfigError: when the root's key can't be used.
         """
         if self._files.next.certificate.exists():
@@ -323,9 +324,9 @@ class Rotation:
         root_key = load_key(root.key, "[CA] ROOT_KEY_PATH", root.passphrase, self._permissions, self._warn)
         issuer = load_certificates(root.certificate, "[CA] ROOT_CERT_PATH")[0]
         current = self.current()
-        url = None if crl_base is None else f"{crl_base.rstrip('/')}/crl/{issuer.key_identifier.hex()}.crl"
         days = days or max(1, (current.not_after - current.not_before).days)
-        certificate = issuing_certificate(self.key(), current.subject_der, root_key, issuer, days, self._now, url)
+        addresses = Addresses.under(public_url, issuer)
+        certificate = issuing_certificate(self.key(), current.subject_der, root_key, issuer, days, self._now, addresses)
         self._put(certificate, [issuer.der])
 
     def take(self, certificates: list[Certificate]) -> None:

@@ -19,11 +19,13 @@ from pikachu.ca.issuance import CertificateAuthority, IssuingCA
 from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IStore, IWorkerPool
+from pikachu.core.model.certificates import Infrastructure
 from pikachu.core.sealing import Sealer
 from pikachu.signers.key import KeySigner, RSADecrypter
 from pikachu.x509.certificate import DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, OCSP_SIGNING, parse_certificate
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, load_private_key, private_key_info
 from pikachu.x509.names import COMMON_NAME, build_name
+from pikachu.x509.profile import service_extensions
 from pikachu.x509.spki import KeyDescription, KeyFamily
 
 log = Logger()
@@ -48,6 +50,7 @@ class Purpose:
     renew_days: int
     no_check: bool
     key_type: Callable[[KeyDescription], str]
+    role: Infrastructure
 
 
 def responder_key_type(issuer: KeyDescription) -> str:
@@ -58,9 +61,29 @@ def responder_key_type(issuer: KeyDescription) -> str:
 
 
 # RFC 6960 section 4.2.2.2: issued by the CA itself, id-kp-OCSPSigning, nocheck since it is short-lived.
-OCSP = Purpose("ocsp", "OCSP responder", (DIGITAL_SIGNATURE,), (OCSP_SIGNING,), 30, 12, True, responder_key_type)
+OCSP = Purpose(
+    "ocsp",
+    "OCSP responder",
+    (DIGITAL_SIGNATURE,),
+    (OCSP_SIGNING,),
+    30,
+    12,
+    True,
+    responder_key_type,
+    Infrastructure.OCSP_RESPONDER,
+)
 # RFC 8894 section 2.1.2: an RA decrypts and signs for a CA that can't.
-SCEP_RA = Purpose("ra", "SCEP RA", (DIGITAL_SIGNATURE, KEY_ENCIPHERMENT), (), 365, 60, False, lambda issuer: "rsa2048")
+SCEP_RA = Purpose(
+    "ra",
+    "SCEP RA",
+    (DIGITAL_SIGNATURE, KEY_ENCIPHERMENT),
+    (),
+    365,
+    60,
+    False,
+    lambda issuer: "rsa2048",
+    Infrastructure.SCEP_RA,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +207,15 @@ class ServiceCertificates:
     async def _make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
         private_key = await self._pool.run(generate_private_key, purpose.key_type(issuer.key))
         subject = build_name([(COMMON_NAME, f"{purpose.label} of {issuer.name}, {issuer.key_identifier.hex()[:16]}")])
-        record = await self._authority.issue_service(
-            issuer,
-            subject,
-            describe_private_key(private_key),
+        key = describe_private_key(private_key)
+        extensions = service_extensions(
+            key=key,
+            issuer=issuer.certificate,
             usage=purpose.usage,
-            extended_usage=purpose.extended_usage,
+            purposes=purpose.extended_usage,
             no_check=purpose.no_check,
-            days=purpose.days,
         )
+        record = await self._authority.issue_service(issuer, subject, key, extensions, purpose.days, purpose.role)
         sealed = self._sealer.seal(f"service key {purpose.name}", private_key_info(private_key))
         await self._store.put_service_credential(
             issuer.key_identifier, purpose.name, record.der, sealed, self._authority.now()

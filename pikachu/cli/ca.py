@@ -108,7 +108,7 @@ def rotate_ca(arguments: Namespace) -> int:
             root = RootFiles(config.ca.root_key_path, config.ca.root_cert_path, root_passphrase)
             rotation.certify(root, arguments.days, config.ca.public_url)
         coming = rotation.load()
-        done(app.generations.link(app.authority, arguments.name, coming))
+        done(app.generations.link(app.authority, arguments.name, coming, config.ca.public_url))
         identifier = coming.certificate.key_identifier.hex()
         switch = f"{switch_at:%Y-%m-%dT%H:%M:%SZ}"
         event = event_by(operator(), "rotate", "issuer", arguments.name, None, next=identifier, switch_at=switch)

@@ -115,11 +115,14 @@ def sign_request(arguments: Namespace) -> int:
 def revoke_certificate(arguments: Namespace) -> int:
     """Revoke a certificate."""
     from pikachu.cli.session import configuration, done, opened, operator
-    from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
+    from pikachu.core.model.certificates import Infrastructure, RevocationReason, format_serial, parse_serial
 
     serial = parse_serial(arguments.serial)
     with opened(configuration(arguments)) as app:
-        done(app.authority.revoke(serial, RevocationReason.from_name(arguments.reason), operator()))
+        record = done(app.authority.revoke(serial, RevocationReason.from_name(arguments.reason), operator()))
+        issuer = app.issuers.by_id(record.issuer_id)
+        if record.infrastructure is Infrastructure.ISSUING_CA and issuer is not None:
+            done(app.publisher.make(issuer))
     print(f"revoked {format_serial(serial)}")
     return 0
 

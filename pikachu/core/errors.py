@@ -82,6 +82,18 @@ class PolicyViolation(RequestError):
     """The enrollment policy does not permit the request."""
 
 
+class IssuerRevoked(PolicyViolation):
+    """The issuing CA's own certificate is revoked, so it issues nothing any more."""
+
+    @classmethod
+    def of(cls, name: str) -> IssuerRevoked:
+        """Return the error for the issuing CA of that name."""
+        return cls(
+            f"The issuing CA {name} was revoked and issues no certificates any more. Use another issuing CA, or have "
+            "an administrator rotate this one."
+        )
+
+
 class BadTemplate(RequestError):
     """A certificate template or a policy's extension text is wrong.
 

@@ -13,9 +13,11 @@ from typing import ParamSpec, Protocol, TypeAlias, TypeVar
 from twisted.internet.defer import Deferred
 
 from pikachu.core.audit_interfaces import IAuditStore
+from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.model.certificates import (
     CertificateRecord,
     CRLRecord,
+    Infrastructure,
     IssuerRecord,
     Method,
     RevocationReason,
@@ -212,7 +214,13 @@ class IIssuanceStore(Protocol):
         """
 
     def complete(
-        self, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
+        self,
+        request_id: int,
+        certificate: bytes,
+        method: Method,
+        event: Event,
+        now: datetime,
+        infrastructure: Infrastructure | None = ...,
     ) -> Deferred[CertificateRecord]:
         """Store certificate, audit event and consumed challenge password together (issuing → issued).
 
@@ -516,6 +524,7 @@ class IStore(
     IStatisticsStore,
     IKeyStore,
     ISealedStore,
+    IInfrastructureStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

@@ -53,7 +53,12 @@ class CertificateQueries:
 
     @uncancelled
     async def certificates(self, actor: Principal, query: ListQuery) -> Page[CertificateRecord]:
-        """List the actor's certificates; for administrators those of ``query.owner_id``, or all."""
+        """List the actor's certificates; for administrators those of ``query.owner_id``, or all.
+
+        Fails with NotAuthorized when a user filters by ``infrastructure``.
+        """
+        if "infrastructure" in query.filters:
+            require_scope(actor, Scope.ADMIN)
         return await self._store.certificates(scope_to_owner(actor, query), self._authority.now())
 
     @uncancelled

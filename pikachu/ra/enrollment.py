@@ -174,14 +174,7 @@ class EnrollmentService:
 
     def addresses(self, issuer: IssuingCA) -> Addresses | None:
         """Return AIA and CDP for certificates of an issuer, or None without ``public_url``."""
-        if self._settings.public_url is None:
-            return None
-        base = self._settings.public_url.rstrip("/")
-        return Addresses(
-            ocsp=f"{base}/ocsp",
-            ca_issuers=f"{base}/ca/{issuer.key_identifier.hex()}.cer",
-            crl=f"{base}/crl/{issuer.key_identifier.hex()}.crl",
-        )
+        return Addresses.under(self._settings.public_url, issuer.certificate)
 
     # --- deciding -----------------------------------------------------------------------
 
@@ -217,6 +210,7 @@ class EnrollmentService:
         """
         csr, days = request.csr, request.received.days
         issuer = self.issuer_for(policy, request.received.method)
+        issuer.require_unrevoked()
         limits = policy.limits
         check_limits(policy, request.key, csr.subject, [name.text for name in csr.names] if limits.honour_names else [])
         validity = _validity(policy, days)

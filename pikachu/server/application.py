@@ -11,6 +11,7 @@ from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.generations import Generations
+from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
@@ -125,3 +126,4 @@ class Application:
     assistant: Assistant
     inspection: Inspection
     operation: ServerView
+    own_certificates: OwnCertificates

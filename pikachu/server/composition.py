@@ -22,6 +22,7 @@ from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.ca.generations import Generations
+from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.choices import ForeignIssuer
@@ -301,6 +302,13 @@ def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
     return tuple(load_trust_anchors(path, setting))
 
 
+def https_certificates(config: Configuration) -> list[Path]:
+    """Return the certificate files of the HTTPS listeners that are on."""
+    https, trusted = config.https, config.trusted_https
+    files = (https.ssl_cert if https.port else None, trusted.trusted_ssl_cert if trusted.trusted_port else None)
+    return [path for path in files if path is not None]
+
+
 def build(
     config: Configuration,
     clock: IClock,
@@ -393,10 +401,14 @@ def _assemble(
         generations, issuers = load_generations(config, store, pools, clock, warn)
         root_certificate = load_root_certificate(config, issuers)
         root = load_root(config, root_certificate, store, pools.signing, clock, warn)
+        if root is not None:
+            issuers.add_other(root)
+        own_certificates = OwnCertificates(
+            store, issuers, generations, root_certificate, https_certificates(config), clock, warn
+        )
+        own_certificates.register()
     except PikachuError as error:
         raise ConfigError(f"the database: {error.public}") from error
-    if root is not None:
-        issuers.add_other(root)
     authority = CertificateAuthority(clock, store, issuers, process)
     policy_files = DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf)
     policies = PolicyResolver(store, policy_files, clock, pools.policies)
@@ -454,8 +466,10 @@ def _assemble(
     # What follows from a change, of this process or of another.
     store.subscribe(responder.forget)
     store.subscribe(publisher.changed)
+    store.subscribe(own_certificates.changed)
     issuers.subscribe(responder.generation_changed)
     issuers.subscribe(publisher.generation_changed)
+    issuers.subscribe(own_certificates.generation_changed)
     statistics = Statistics(store, clock)
     checks = ServerChecks(
         clock=clock,
@@ -533,4 +547,5 @@ def _assemble(
         assistant=Assistant(guide, statistics, readiness, issuers),
         inspection=Inspection(clock, store, pools.inspection, OpenSSL()),
         operation=ServerView(config, pools.files),
+        own_certificates=own_certificates,
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pikachu.ca.infrastructure import ROOT
 from pikachu.server.application import Application
 from pikachu.server.listeners import ClientCertificates, TLSContextSource
-from pikachu.va.crl_publisher import ROOT
 
 
 def listener_tls(app: Application, listener: str) -> TLSContextSource | None:

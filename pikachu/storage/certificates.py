@@ -35,6 +35,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     or_,
     select,
     table,
@@ -47,6 +48,8 @@ from pikachu.core.model.certificates import (
     CertificateRecord,
     CertificateStatus,
     CRLRecord,
+    Infrastructure,
+    InfrastructureFilter,
     Method,
     RevocationReason,
     StatusChange,
@@ -81,6 +84,7 @@ CERTIFICATE_COLUMNS: Final = [
     _c.revoked_at,
     _c.reason,
     _c.deleted_at,
+    _c.infrastructure,
 ]
 _SORTS: Final = {
     "id": _c.id,
@@ -111,10 +115,17 @@ _STATUS_INDEXES: Final = {
 subject_search: Final = table("certificate_search", column("rowid", BigInteger), column("subject", String))
 _MATCHED: Final = text("certificate_search MATCH :match")
 
+# The CA's own certificates, which are few.  Conditions name them by id, since the covering indexes lack their mark.
+_own: Final = certificates.alias("own")
+_own_ids: Final = select(_own.c.id).where(_own.c.infrastructure.is_not(None))
+
 _by_id: Final = select(*CERTIFICATE_COLUMNS).where(_c.id == bindparam("b_id"), _c.deleted_at.is_(None))
 _by_serial: Final = select(*CERTIFICATE_COLUMNS).where(_c.serial == bindparam("b_serial"))
+# The root is no OCSP subject: nobody but itself could say that it is revoked.
 _status: Final = select(_c.not_after, _c.revoked_at, _c.reason, _c.deleted_at).where(
-    _c.serial == bindparam("b_serial"), _c.issuer_id == bindparam("b_issuer")
+    _c.serial == bindparam("b_serial"),
+    _c.issuer_id == bindparam("b_issuer"),
+    _c.infrastructure.is_distinct_from(literal_column(f"'{Infrastructure.ROOT}'")),
 )
 _r: Final = requests.c
 _ORPHAN: Final = [
@@ -182,6 +193,7 @@ def certificate_record(row: Row) -> CertificateRecord:
         maybe_moment(row[14]),
         None if reason is None else RevocationReason(reason),
         maybe_moment(row[16]),
+        None if row[17] is None else Infrastructure(row[17]),
     )
 
 
@@ -190,7 +202,7 @@ _LIST: Final = ListSource(CERTIFICATE_COLUMNS, _SORTS, certificate_record)
 
 def _orphan_record(row: Row) -> CertificateRecord:
     """Return the record of an intent without a certificate, with id 0 and no DER."""
-    return certificate_record((0, *row[:11], b"", *row[11:], None))
+    return certificate_record((0, *row[:11], b"", *row[11:], None, None))
 
 
 def find_orphan(tx: Transaction, serial: int) -> CertificateRecord | None:
@@ -427,8 +439,10 @@ class CertificateStore(StoreSection):
 
     @read_transaction
     def certificates(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
-        """List certificates; filters ``status``, ``method``, ``issuer``; ``revoked_at`` sorts only revoked ones."""
-        checked(query, ("status", "method", "issuer"))
+        """List certificates; filters ``status``, ``method``, ``issuer``, ``infrastructure`` (``include`` or ``only``;
+        without it the CA's own are left out); ``revoked_at`` sorts only revoked ones.
+        """
+        checked(query, ("status", "method", "issuer", "infrastructure"))
         conditions: list[ColumnElement[bool]] = [_c.deleted_at.is_(None)]
         # Queries for the ids that each filter selects, by its own index.
         narrowing: list[Select[Any]] = []
@@ -437,6 +451,11 @@ class CertificateStore(StoreSection):
             conditions.append(condition)
             narrowing.append(select(_c.id).where(condition))
 
+        infrastructure = one_of(query, "infrastructure", list(InfrastructureFilter))
+        if infrastructure is None:
+            conditions.append(_c.id.not_in(_own_ids))
+        elif infrastructure == InfrastructureFilter.ONLY:
+            filtered(_c.infrastructure.is_not(None))
         if query.owner_id is not None:
             filtered(_c.owner_id == query.owner_id)
         method = one_of(query, "method", list(Method))
@@ -482,7 +501,12 @@ class CertificateStore(StoreSection):
         """Return ids of expired certificates above *after*, ascending."""
         ended = (
             select(_c.id)
-            .where(_c.not_after < int(now.timestamp()), _c.id > min(after, 2**63 - 1), _c.deleted_at.is_(None))
+            .where(
+                _c.not_after < int(now.timestamp()),
+                _c.id > min(after, 2**63 - 1),
+                _c.deleted_at.is_(None),
+                _c.id.not_in(_own_ids),
+            )
             .with_hint(certificates, "INDEXED BY certificates_end", "sqlite")
             .order_by(_c.id)
             .limit(limit)

@@ -13,7 +13,13 @@ from sqlalchemy import ColumnElement, Update, and_, bindparam, func, literal_col
 
 from pikachu.core.errors import Conflict, InactiveOwner, IssuanceFailed, NotFound, PolicyViolation
 from pikachu.core.interfaces import Begun, Repeated
-from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, format_serial
+from pikachu.core.model.certificates import (
+    CertificateRecord,
+    Infrastructure,
+    Method,
+    RevocationReason,
+    format_serial,
+)
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
@@ -33,6 +39,7 @@ from pikachu.storage.base import (
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.challenges import describe_csr
 from pikachu.storage.database import Row, Transaction
+from pikachu.storage.infrastructure import require_unrevoked_issuer
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
 from pikachu.storage.schema import certificates, challenges, requests
 
@@ -90,6 +97,7 @@ _insert_certificate: Final = insert_into(
     "created_at",
     "revoked_at",
     "reason",
+    "infrastructure",
 )
 _by_id: Final = select(*REQUEST_COLUMNS).where(_r.id == bindparam("b_id"))
 _by_dedupe: Final = select(*REQUEST_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))
@@ -288,6 +296,7 @@ class IssuanceStore(StoreSection):
         if challenge is not None and tx.row(_available, {"b_id": row_id(challenge), "b_now": at}) is None:
             raise Conflict("this challenge password was used or has expired")
         if intent is not None:
+            require_unrevoked_issuer(tx, intent.issuer_id)
             _refuse_known_serial(tx, intent)
         if outdated is not None:
             tx.write(_forget_dedupe, {"b_id": outdated})
@@ -336,6 +345,7 @@ class IssuanceStore(StoreSection):
             require_active_owner(tx, request.owner_id)
         except InactiveOwner as error:
             raise Conflict("The requester's account is not active. Activate it, or reject the request.") from error
+        require_unrevoked_issuer(tx, intent.issuer_id)
         _refuse_foreign_key(tx, intent.key_id, request.owner_id, intent.subject, request.id)
         _refuse_known_serial(tx, intent)
         values = {
@@ -376,7 +386,14 @@ class IssuanceStore(StoreSection):
 
     @write_transaction
     def complete(
-        self, tx: Transaction, request_id: int, certificate: bytes, method: Method, event: Event, now: datetime
+        self,
+        tx: Transaction,
+        request_id: int,
+        certificate: bytes,
+        method: Method,
+        event: Event,
+        now: datetime,
+        infrastructure: Infrastructure | None = None,
     ) -> CertificateRecord:
         """Store the certificate (issuing → issued); IssuanceFailed when the request is not being issued."""
         row = tx.row(_to_complete, {"b_id": row_id(request_id)})
@@ -421,6 +438,7 @@ class IssuanceStore(StoreSection):
                     # The serial number of an orphaned intent may have been revoked.
                     "revoked_at": revoked_at,
                     "reason": reason,
+                    "infrastructure": None if infrastructure is None else infrastructure.value,
                 },
             )
         except tx.constraint_error as error:
@@ -449,6 +467,7 @@ class IssuanceStore(StoreSection):
             moment(at),
             maybe_moment(revoked_at),
             None if reason is None else RevocationReason(reason),
+            infrastructure=infrastructure,
         )
 
     @write_transaction

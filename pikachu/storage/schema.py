@@ -71,6 +71,8 @@ certificates: Final = Table(
     Column("revoked_at", BigInteger),
     Column("reason", SmallInteger),
     Column("deleted_at", BigInteger),
+    # The role of one of the CA's own certificates; NULL for subscribers' certificates.
+    Column("infrastructure", Text),
     # Last, so that the other columns are read without its overflow pages.
     Column("der", LargeBinary, nullable=False),
 )
@@ -115,6 +117,16 @@ Index(
     certificates.c.serial,
     sqlite_where=_revoked,
     postgresql_where=_revoked,
+)
+
+_own: Final = text("infrastructure IS NOT NULL")
+Index(
+    "certificates_infrastructure",
+    certificates.c.infrastructure,
+    certificates.c.revoked_at,
+    certificates.c.id,
+    sqlite_where=_own,
+    postgresql_where=_own,
 )
 
 requests: Final = Table(

@@ -2,7 +2,7 @@
 
 The status of a million certificates is counted in a fraction of a second along the covering index
 ``certificates_end``.  Key type, method and day are in the rows only; they never change, so each row is read once, in
-batches.
+batches.  The CA's own certificates are left out.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _status: Final = case(
     (_c.not_after >= bindparam("b_end"), literal_column(str(DAYS_AHEAD))),
     else_=(_c.not_after - bindparam("b_now")) // _day_length,
 ).label("status")
+# The CA's own certificates have no owner, and are few.
+_own: Final = _c.infrastructure.is_not(None)
+_own_by_status: Final = select(_status, func.count()).where(_own, _c.deleted_at.is_(None)).group_by(text("status"))
 _by_status: Final = select(_status, func.count()).where(_mine, _c.deleted_at.is_(None)).group_by(text("status"))
 
 # Written like the condition of the partial index of open requests.
@@ -60,7 +63,7 @@ def _batch(*conditions: ColumnElement[bool], newest_first: bool) -> Select[Any]:
     day = (_c.created_at // _day_length).label("day")
     rows = (
         select(_c.id, _c.key_type, _c.method, day)
-        .where(*conditions)
+        .where(*conditions, _c.infrastructure.is_(None))
         .order_by(order)
         .limit(bindparam("b_rows", type_=Integer))
         .subquery()
@@ -117,9 +120,9 @@ class StatisticsStore(StoreSection):
     def count(self, tx: Transaction, owner_id: int | None, now: datetime) -> Counts:
         """Count the objects of an owner, or all."""
         at = int(now.timestamp())
+        end = at + DAYS_AHEAD * _DAY
         counts: dict[int, int] = {}
         if owner_id is not None and _is_few(tx, owner_id):
-            end = at + DAYS_AHEAD * _DAY
             counts = {
                 int(row[0]): row[1] for row in tx.rows(_by_status, {"b_owner": owner_id, "b_now": at, "b_end": end})
             }
@@ -128,10 +131,13 @@ class StatisticsStore(StoreSection):
             days = [at + day * _DAY for day in range(DAYS_AHEAD + 1)]
             counts[_REVOKED] = 0
             spans = zip(range(_EXPIRED, DAYS_AHEAD + 1), (-_EVER, *days), (*days, _EVER), strict=True)
-            for status, begin, end in spans:
-                row = tx.row(statement, {**mine, "b_from": begin, "b_to": end}) or (0, 0)
+            for status, begin, until in spans:
+                row = tx.row(statement, {**mine, "b_from": begin, "b_to": until}) or (0, 0)
                 counts[status] = row[0] - row[1]
                 counts[_REVOKED] += row[1]
+            if owner_id is None:
+                for status, count in tx.rows(_own_by_status, {"b_now": at, "b_end": end}):
+                    counts[int(status)] -= count
         ending = tuple(counts.get(day, 0) for day in range(DAYS_AHEAD))
         return Counts(
             now,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from time import monotonic
 from typing import Final, TypeVar
@@ -15,13 +15,14 @@ from sqlalchemy import bindparam, insert
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
 from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool, Sealed
-from pikachu.core.model.certificates import IssuerRecord, StatusChange
+from pikachu.core.model.certificates import IssuerRecord, OwnCertificate, RevokedCA, StatusChange
 from pikachu.core.model.objects import Quotas
 from pikachu.storage.accounts import AccountStore
 from pikachu.storage.audit import AuditStore, store_events
 from pikachu.storage.certificates import CertificateStore, subject_search
 from pikachu.storage.challenges import ChallengePasswordStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
+from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.keys import KeyStore
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
@@ -57,6 +58,7 @@ def _finish(tx: Transaction) -> None:
 class Store(
     CertificateStore,
     IssuanceStore,
+    InfrastructureStore,
     NodeStore,
     RevocationStore,
     PolicyStore,
@@ -131,6 +133,17 @@ class Store(
         """Create or update the record of an issuer's key; blocks.  Raises StoreUnavailable."""
         record, _ = self.database.write(lambda tx: register_issuer(tx, name, key_identifier, certificate, now))
         return record
+
+    def register_own(self, found: Sequence[OwnCertificate], now: datetime) -> list[OwnCertificate]:
+        """Insert and mark those of the CA's own certificates that are missing; blocks.  Raises StoreUnavailable."""
+        if self._database.read(lambda tx: has_all_own(tx, found)):
+            return []
+        taken, _ = self._database.write(lambda tx: register_own(tx, found, now))
+        return taken
+
+    def revoked_cas_at_start(self) -> list[RevokedCA]:
+        """Return the revoked certificates of issuing CAs; blocks.  Raises StoreUnavailable."""
+        return self._database.read(revoked_cas)
 
     def newest_sealed(self) -> list[Sealed]:
         """Return the newest sealed value of each kind; blocks.  Raises StoreUnavailable."""

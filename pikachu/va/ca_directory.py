@@ -18,6 +18,7 @@ from twisted.logger import Logger
 
 from pikachu.auth.permissions import require_scope
 from pikachu.ca.generations import Generations
+from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.audit_interfaces import IAuditStore
@@ -27,7 +28,7 @@ from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.va.crl_files import PublishedCRL, decode_crl
-from pikachu.va.crl_publisher import ROOT, CRLPublisher
+from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.crl import parse_crl_summary
 from pikachu.x509.names import read_name

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import require_scope
+from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
@@ -42,8 +43,6 @@ from pikachu.x509.signature import verify_signature
 
 log = Logger()
 
-# The name under which the root is in service when its key is here.
-ROOT = "root"
 _RETRY = 10.0
 # How often the age of a CRL is checked: the machine's clock may be set at any time.
 _CHECK_INTERVAL_SECONDS = 60.0
@@ -224,7 +223,8 @@ class CRLPublisher:
             state.requested_change = change.id
             # Changes that arrive during a publication are handled when it has finished.
             if not state.publishing and not state.urgent:
-                self._publish_later(issuer, self._settings.delay)
+                # The root revokes CAs and responders: rarely, and with much at stake.
+                self._publish_later(issuer, 0 if issuer.name == ROOT else self._settings.delay)
 
     def _publish_later(self, issuer: IssuingCA, delay: float) -> None:
         self._schedule_call(issuer, delay, self._publish_now, urgent=True)

@@ -74,6 +74,18 @@ class Addresses:
     ca_issuers: str
     crl: str
 
+    @classmethod
+    def under(cls, public_url: str | None, issuer: Certificate) -> Addresses | None:
+        """Return the URLs of the certificates that *issuer* issues, or None when *public_url* is not set."""
+        if public_url is None:
+            return None
+        base, key = public_url.rstrip("/"), issuer.key_identifier.hex()
+        return cls(ocsp=f"{base}/ocsp", ca_issuers=f"{base}/ca/{key}.cer", crl=f"{base}/crl/{key}.crl")
+
+    def extensions(self) -> tuple[Extension, Extension]:
+        """Return AuthorityInfoAccess and CRLDistributionPoints with these URLs."""
+        return authority_information_access(self), crl_distribution_point(self.crl)
+
 
 def default_key_usage(key: KeyDescription) -> Extension:
     """Return the keyUsage of a certificate whose policy sets none."""

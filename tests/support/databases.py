@@ -39,8 +39,17 @@ T = TypeVar("T")
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
-#: Statements that make a database of this version one of version 0004.
+#: Statements that make a database of this version one of version 0006, which knew of CA certificates by its files only.
+AS_0006: Final = (
+    "DELETE FROM certificates WHERE infrastructure IN ('root', 'issuing_ca')",
+    "DELETE FROM certificates WHERE infrastructure = 'https' AND method = 'CA'",
+    "DROP INDEX certificates_infrastructure",
+    "ALTER TABLE certificates DROP COLUMN infrastructure",
+    "UPDATE pikachu_schema SET version_num = '0006'",
+)
+#: And one of version 0004.
 AS_0004: Final = (
+    *AS_0006,
     *(
         f"ALTER TABLE {table} DROP COLUMN {name}"
         for table in ("policies", "templates")

@@ -44,8 +44,8 @@ def test_each_sees_their_own(pages: Pages) -> None:
     pages.clock.advance(1)
     every = text_of(pages.visitor("root").get("/"))
     assert every.startswith("All certificates")
-    # With the certificates of two OCSP responders.
-    assert "4 valid 1 revoked 0 expired 4 end in 30 days 0 requests waiting 0 accounts waiting" in every
+    # Without the certificates of two OCSP responders.
+    assert "2 valid 1 revoked 0 expired 2 end in 30 days 0 requests waiting 0 accounts waiting" in every
 
 
 def test_events_and_health(pages: Pages) -> None:

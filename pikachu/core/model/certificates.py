@@ -22,6 +22,28 @@ class Method(StrEnum):
     CA = "CA"
 
 
+#: The policy that the inventory names for what the CA issues to itself.
+OWN_POLICY: Final = "CA"
+
+
+class Infrastructure(StrEnum):
+    """The role of one of the CA's own certificates; subscribers' certificates have none (CAR-1)."""
+
+    ROOT = "root"
+    ISSUING_CA = "issuing_ca"
+    ROLLOVER = "rollover"
+    OCSP_RESPONDER = "ocsp_responder"
+    SCEP_RA = "scep_ra"
+    HTTPS = "https"
+
+
+class InfrastructureFilter(StrEnum):
+    """Values of the list filter ``infrastructure``; without it the CA's own certificates are left out."""
+
+    INCLUDE = "include"
+    ONLY = "only"
+
+
 class CertificateStatus(StrEnum):
     """The status of a certificate, computed, never stored: a hold is revoked, and revoked precedes expired."""
 
@@ -110,6 +132,49 @@ class IssuerRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnCertificate:
+    """One of the CA's own certificates, as its files hold it.
+
+    :param issuer_name: the name of its issuer: ``root``, ``ec``, … or the key identifier of another CA, in hex.
+    :param issuer_certificate: the DER of a certificate of its issuer.
+    """
+
+    role: Infrastructure
+    serial: int
+    subject: str
+    common_name: str
+    key_type: str
+    key_id: bytes
+    not_before: datetime
+    not_after: datetime
+    der: bytes
+    issuer_name: str
+    issuer_key_identifier: bytes
+    issuer_certificate: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RevokedCA:
+    """A revoked certificate of an issuing CA.
+
+    :param key_id: SHA-256 of its SubjectPublicKeyInfo.
+    """
+
+    key_id: bytes
+    der: bytes
+    revoked_at: datetime
+    reason: RevocationReason
+
+    def applies_to(self, key_id: bytes, der: bytes) -> bool:
+        """Return whether the CA with that key and certificate may issue no more.
+
+        Another certificate of the same key is affected when the key is compromised.
+        """
+        compromised = self.reason in (RevocationReason.KEY_COMPROMISE, RevocationReason.CA_COMPROMISE)
+        return self.der == der or (compromised and self.key_id == key_id)
+
+
+@dataclass(frozen=True, slots=True)
 class CertificateRecord:
     """An issued certificate with its metadata and revocation."""
 
@@ -130,6 +195,7 @@ class CertificateRecord:
     revoked_at: datetime | None = None
     reason: RevocationReason | None = None
     deleted_at: datetime | None = None
+    infrastructure: Infrastructure | None = None
 
     def status(self, now: datetime) -> CertificateStatus:
         """Return the status of the certificate at *now*."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from twisted.web.resource import Resource
 
+from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.errors import NotFound
 from pikachu.core.interfaces import IClock
@@ -17,7 +18,6 @@ from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import send_download
 from pikachu.protocols.download.crl import CRLDownloads
 from pikachu.protocols.download.outlet import PEM, Download, attachment, only_segment, path_segments
-from pikachu.va.crl_publisher import ROOT
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.pem import certificates_pem
 
@@ -85,11 +85,14 @@ class CACertificates(Download):
         if name == ROOT and self._root is not None:
             return (self._root.der,)
         issuer: IssuingCA | None = self._issuers.current.get(name)
-        if issuer is None and name == name.lower():
-            issuer = next((one for one in self._issuers.all() if one.key_identifier.hex() == name), None)
-        if issuer is None:
-            raise NotFound("nothing here")
-        return issuer.chain
+        if issuer is not None:
+            return issuer.chain
+        for one in self._issuers.all():
+            # CAs above the issuing CAs too: the certificates that they issue name these addresses.
+            for index, der in enumerate(one.chain):
+                if parse_certificate(der).key_identifier.hex() == name:
+                    return one.chain[index:]
+        raise NotFound("nothing here")
 
 
 class Downloads(Download):

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from twisted.internet.defer import TimeoutError as TooSlow
 from twisted.web.resource import Resource
 
+from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, StoreUnavailable, Unavailable
 from pikachu.core.interfaces import IClock, IWorkerPool
@@ -24,7 +25,7 @@ from pikachu.http.files import Dates, Description, FileLibrary, Joined, OpenFile
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import Content, http_date, send_download
 from pikachu.protocols.download.outlet import PEM, Download, only_segment
-from pikachu.va.crl_publisher import ROOT, CRLPublisher
+from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.crl import read_dates
 

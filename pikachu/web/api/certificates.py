@@ -13,6 +13,7 @@ from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import (
     CertificateRecord,
     CertificateStatus,
+    Infrastructure,
     Method,
     RevocationReason,
     format_serial,
@@ -29,7 +30,12 @@ from pikachu.web.certificate_files import certificate_file
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
 
-_CERTIFICATE_FILTERS: Final = {"status": "status", "method": "method", "issuer": "issuer"}
+_CERTIFICATE_FILTERS: Final = {
+    "status": "status",
+    "method": "method",
+    "issuer": "issuer",
+    "infrastructure": "infrastructure",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class CertificateSummary:
     not_after: datetime
     issuer: str | None
     method: Method
+    infrastructure: Infrastructure | None
     policy: str
     owner: str | None
     created_at: datetime
@@ -169,6 +176,8 @@ class CertificatesAPI(Routes):
         """List certificates.  ``q`` searches subject, common name and serial; a term with thousands of matches is
         searched as a
         prefix of common names and in the newest subjects.  ``revoked_at`` sorts those of ``status=revoked``.
+        The CA's own certificates (root, issuing CAs, OCSP responders …) are left out; for admins,
+        ``infrastructure=include`` lists them too, and ``infrastructure=only`` nothing else.
         """
         page = await self._inventory.certificates(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [record.owner_id for record in page.items])
@@ -282,6 +291,7 @@ def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names
         not_after=record.not_after,
         issuer=issuer,
         method=record.method,
+        infrastructure=record.infrastructure,
         policy=record.policy,
         owner=names.get(record.owner_id),
         created_at=record.created_at,

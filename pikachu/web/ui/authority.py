@@ -13,7 +13,7 @@ from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.people import Principal
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.va.ca_directory import DECODED_ENTRIES, CADirectory, CRLState, Generation
-from pikachu.web.ui.certificates import CertificateRows, utc_text
+from pikachu.web.ui.certificates import INFRASTRUCTURE, CertificateRows, utc_text
 from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
@@ -58,7 +58,7 @@ class RevocationPages(Pages):
                 Column("user", "User", text=lambda row: row.owner, admins=True),
                 Column("actions", "Actions"),
             ),
-            (Filter("issuer", "Issuing CA", tuple((name, name) for name in sorted(issuers.current))),),
+            (Filter("issuer", "Issuing CA", tuple((name, name) for name in sorted(issuers.current))), INFRASTRUCTURE),
             default_sort="-revoked_at",
             empty="Nothing is revoked.",
             empty_link=("/certificates", "Certificates"),

@@ -14,6 +14,8 @@ from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.certificates import (
     CertificateRecord,
     CertificateStatus,
+    Infrastructure,
+    InfrastructureFilter,
     Method,
     RevocationReason,
     format_serial,
@@ -58,6 +60,23 @@ STATUS_KINDS: Final = {
 }
 
 
+#: Shows the CA's own certificates, which lists leave out.
+INFRASTRUCTURE: Final = Filter(
+    "infrastructure",
+    "The CA's own",
+    ((InfrastructureFilter.INCLUDE.value, "Included"), (InfrastructureFilter.ONLY.value, "Nothing else")),
+    admins=True,
+)
+INFRASTRUCTURE_LABELS: Final = {
+    Infrastructure.ROOT: "Root CA",
+    Infrastructure.ISSUING_CA: "Issuing CA",
+    Infrastructure.ROLLOVER: "Roll-over certificate",
+    Infrastructure.OCSP_RESPONDER: "OCSP responder",
+    Infrastructure.SCEP_RA: "SCEP RA",
+    Infrastructure.HTTPS: "HTTPS of this server",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """A certificate in lists and pages.
@@ -88,6 +107,12 @@ class Row:
     def on_hold(self) -> bool:
         """Return whether it can be released."""
         return self.record.revoked_at is not None and self.record.reason is HOLD
+
+    @property
+    def infrastructure(self) -> str:
+        """Return the label of its role among the CA's own certificates, or an empty string."""
+        role = self.record.infrastructure
+        return "" if role is None else INFRASTRUCTURE_LABELS[role]
 
     @property
     def reason(self) -> str:
@@ -164,6 +189,7 @@ class CertificatesPages(Pages):
                 Filter("status", "Status", tuple((one.value, one.value.capitalize()) for one in CertificateStatus)),
                 Filter("method", "Method", tuple((one.value, one.value) for one in Method)),
                 Filter("issuer", "Issuing CA", tuple((name, name) for name in issuing)),
+                INFRASTRUCTURE,
             ),
             empty="No certificates yet.",
             empty_link=("/ra", "Sign a request"),

@@ -64,11 +64,13 @@ class Filter:
     """A filter of the list.
 
     :param choices: (value, label) of each; the empty value, for all, is added.  None: free text.
+    :param admins: whether only administrators have it.
     """
 
     name: str
     label: str
     choices: tuple[tuple[str, str], ...] = ()
+    admins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Table(Generic[T]):
         limit = parameters.get("limit", "")
         filters = {
             one.name: parameters[one.name][:200]
-            for one in self.filters
+            for one in self._filters(visit)
             if parameters.get(one.name)
             and (not one.choices or parameters[one.name] in {value for value, _ in one.choices})
         }
@@ -212,11 +214,14 @@ class Table(Generic[T]):
             previous_link=link(cursor=page.previous_cursor, at=str(before)) if page.previous_cursor else "",
             csv_link=link(format="csv"),
             filtered=bool(query.q or query.filters),
-            filters=self.filters,
+            filters=self._filters(visit),
         )
 
     def _columns(self, visit: PageRequest) -> list[Column]:
         return [column for column in self.columns if visit.principal.is_admin or not column.admins]
+
+    def _filters(self, visit: PageRequest) -> list[Filter]:
+        return [one for one in self.filters if visit.principal.is_admin or not one.admins]
 
     @staticmethod
     def _heading(column: Column, query: ListQuery, link: Callable[..., str]) -> Heading:

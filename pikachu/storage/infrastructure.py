@@ -1,0 +1,146 @@
+"""The CA's own certificates in the inventory (CAR-1), and which issuing CAs are revoked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import bindparam, literal_column, select, update
+
+from pikachu.core.errors import IssuerRevoked
+from pikachu.core.model.certificates import (
+    OWN_POLICY,
+    Infrastructure,
+    Method,
+    OwnCertificate,
+    RevocationReason,
+    RevokedCA,
+    format_serial,
+)
+from pikachu.storage.base import StoreSection, insert_into, moment, read_transaction, write_transaction
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.schema import certificates, issuers
+from pikachu.x509.certificate import parse_certificate
+from pikachu.x509.spki import describe_spki
+
+_c: Final = certificates.c
+_known: Final = select(_c.id, _c.der, _c.infrastructure).where(_c.serial == bindparam("b_serial"))
+_mark: Final = update(certificates).where(_c.id == bindparam("b_id")).values(infrastructure=bindparam("role"))
+_insert: Final = insert_into(
+    certificates,
+    "serial",
+    "issuer_id",
+    "subject",
+    "common_name",
+    "name_key",
+    "key_type",
+    "key_id",
+    "not_before",
+    "not_after",
+    "method",
+    "policy",
+    "der",
+    "created_at",
+    "infrastructure",
+)
+_issuer_id: Final = select(issuers.c.id).where(issuers.c.key_identifier == bindparam("b_key"))
+_issuer_row: Final = select(issuers.c.name, issuers.c.certificate).where(issuers.c.id == bindparam("b_id"))
+_insert_issuer: Final = insert_into(issuers, "name", "key_identifier", "certificate", "created_at", "crl_number")
+_revoked: Final = select(_c.key_id, _c.der, _c.revoked_at, _c.reason).where(
+    _c.infrastructure == literal_column(f"'{Infrastructure.ISSUING_CA}'"), _c.revoked_at.is_not(None)
+)
+
+
+def _revoked_ca(row: Row) -> RevokedCA:
+    return RevokedCA(bytes(row[0]), bytes(row[1]), moment(row[2]), RevocationReason(row[3] or 0))
+
+
+def require_unrevoked_issuer(tx: Transaction, issuer_id: int) -> None:
+    """Require that the certificate of an issuing CA is not revoked.
+
+    :raises IssuerRevoked: when it is.
+    """
+    revoked = revoked_cas(tx)
+    if not revoked:
+        return
+    row = tx.row(_issuer_row, {"b_id": issuer_id})
+    if row is None:
+        return
+    der = bytes(row[1])
+    key_id = describe_spki(parse_certificate(der).spki_der).key_id
+    if any(one.applies_to(key_id, der) for one in revoked):
+        raise IssuerRevoked.of(row[0])
+
+
+def has_all_own(tx: Transaction, found: Sequence[OwnCertificate]) -> bool:
+    """Return whether each certificate has a row of its own, and the mark."""
+    rows = ((one, tx.row(_known, {"b_serial": format_serial(one.serial)})) for one in found)
+    return all(row is not None and bytes(row[1]) == one.der and row[2] is not None for one, row in rows)
+
+
+def _issuer(tx: Transaction, one: OwnCertificate, now: datetime) -> int:
+    row = tx.row(_issuer_id, {"b_key": one.issuer_key_identifier})
+    if row is not None:
+        return int(row[0])
+    values = {
+        "name": one.issuer_name,
+        "key_identifier": one.issuer_key_identifier,
+        "certificate": one.issuer_certificate,
+        "created_at": int(now.timestamp()),
+        "crl_number": 0,
+    }
+    return tx.insert(_insert_issuer, values)
+
+
+def register_own(tx: Transaction, found: Sequence[OwnCertificate], now: datetime) -> list[OwnCertificate]:
+    """Insert and mark what is missing; return those whose serial number another certificate has."""
+    taken = []
+    for one in found:
+        row = tx.row(_known, {"b_serial": format_serial(one.serial)})
+        if row is None:
+            _insert_row(tx, one, now)
+        elif bytes(row[1]) != one.der:
+            taken.append(one)
+        elif row[2] is None:
+            tx.write(_mark, {"b_id": row[0], "role": one.role.value})
+    return taken
+
+
+def _insert_row(tx: Transaction, one: OwnCertificate, now: datetime) -> None:
+    values = {
+        "serial": format_serial(one.serial),
+        "issuer_id": _issuer(tx, one, now),
+        "subject": one.subject,
+        "common_name": one.common_name,
+        "name_key": one.common_name.casefold(),
+        "key_type": one.key_type,
+        "key_id": one.key_id,
+        "not_before": int(one.not_before.timestamp()),
+        "not_after": int(one.not_after.timestamp()),
+        "method": Method.CA.value,
+        "policy": OWN_POLICY,
+        "der": one.der,
+        "created_at": int(now.timestamp()),
+        "infrastructure": one.role.value,
+    }
+    tx.subjects.append((tx.insert(_insert, values), one.subject))
+
+
+def revoked_cas(tx: Transaction) -> list[RevokedCA]:
+    """Return the revoked certificates of issuing CAs."""
+    return [_revoked_ca(row) for row in tx.rows(_revoked)]
+
+
+class InfrastructureStore(StoreSection):
+    """See :class:`pikachu.core.infrastructure_interfaces.IInfrastructureStore`."""
+
+    @write_transaction
+    def add_own(self, tx: Transaction, found: Sequence[OwnCertificate], now: datetime) -> list[OwnCertificate]:
+        """Insert and mark what is missing; return those whose serial number another certificate has."""
+        return register_own(tx, found, now)
+
+    @read_transaction
+    def revoked_cas(self, tx: Transaction) -> list[RevokedCA]:
+        """Return the revoked certificates of issuing CAs."""
+        return revoked_cas(tx)
