@@ -136,14 +136,14 @@ class Store(
 
     def register_own(self, found: Sequence[OwnCertificate], now: datetime) -> list[OwnCertificate]:
         """Insert and mark those of the CA's own certificates that are missing; blocks.  Raises StoreUnavailable."""
-        if self._database.read(lambda tx: has_all_own(tx, found)):
+        if self.database.read(lambda tx: has_all_own(tx, found)):
             return []
-        taken, _ = self._database.write(lambda tx: register_own(tx, found, now))
+        taken, _ = self.database.write(lambda tx: register_own(tx, found, now))
         return taken
 
     def revoked_cas_at_start(self) -> list[RevokedCA]:
         """Return the revoked certificates of issuing CAs; blocks.  Raises StoreUnavailable."""
-        return self._database.read(revoked_cas)
+        return self.database.read(revoked_cas)
 
     def newest_sealed(self) -> list[Sealed]:
         """Return the newest sealed value of each kind; blocks.  Raises StoreUnavailable."""
