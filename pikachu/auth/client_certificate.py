@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
+from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import NotAuthorized, RequestError, UnknownSerial
 from pikachu.core.interfaces import IClock, IStore
@@ -79,7 +79,7 @@ class ClientCertificateAuthenticator:
         # Devices present the same certificate again and again; its signature is verified once.
         self._signatures = _VerifiedSignatures()
         # A resumed TLS session sends no intermediates, so those that once led to a trust anchor are cached.
-        self._intermediates: OrderedDict[bytes, Certificate] = OrderedDict()
+        self._intermediates: BoundedCache[bytes, Certificate] = BoundedCache(REMEMBERED_INTERMEDIATES)
 
     @uncancelled
     async def authenticate(
@@ -185,10 +185,7 @@ class ClientCertificateAuthenticator:
         if not _is_understood(certificate):
             raise NotAuthorized("the client certificate has a critical extension that is not understood here")
         for issuer in path:
-            self._intermediates[issuer.der] = issuer
-            self._intermediates.move_to_end(issuer.der)
-        while len(self._intermediates) > REMEMBERED_INTERMEDIATES:
-            self._intermediates.popitem(last=False)
+            self._intermediates.put(issuer.der, issuer)
 
     def _is_issued_by(self, certificate: Certificate, issuer: Certificate, depth: int, now: datetime) -> bool:
         return (
@@ -206,13 +203,12 @@ class _VerifiedSignatures:
     """A cache of verified signatures, as digests of key and certificate; failures are not cached."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._verified: BoundedCache[bytes, bool] = BoundedCache(REMEMBERED_SIGNATURES)
 
     def verify(self, certificate: Certificate, spki_der: bytes) -> bool:
         """Return whether the key *spki_der* has signed *certificate*."""
         entry = hashlib.sha256(spki_der).digest() + hashlib.sha256(certificate.der).digest()
-        if entry in self._known:
-            self._known.move_to_end(entry)
+        if self._verified.get(entry):
             return True
         try:
             verify_signature(
@@ -220,9 +216,7 @@ class _VerifiedSignatures:
             )
         except RequestError:
             return False
-        self._known[entry] = None
-        if len(self._known) > REMEMBERED_SIGNATURES:
-            self._known.popitem(last=False)
+        self._verified.put(entry, True)
         return True
 
 

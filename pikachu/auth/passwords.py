@@ -17,7 +17,6 @@ import base64
 import hashlib
 import secrets
 import unicodedata
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +25,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 import argon2
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from pikachu.core.cache import BoundedCache
 from pikachu.core.errors import AuthenticationFailed, PolicyViolation
 from pikachu.core.interfaces import IClock, IWorkerPool
 
@@ -61,7 +61,8 @@ class PasswordHasher:
         self._argon2 = argon2.PasswordHasher(cost.time_cost, cost.memory_cost, cost.parallelism)
         self._dummy_hash = _unmatchable(cost)
         self._key = secrets.token_bytes(32)
-        self._verified: OrderedDict[bytes, float] = OrderedDict()
+        # Times until which a verified password needs no new verification, by keyed digest.
+        self._verified: BoundedCache[bytes, float] = BoundedCache(REMEMBERED_ENTRIES)
 
     def hash(self, password: str) -> Deferred[str]:
         """Return the encoded Argon2id hash.
@@ -99,15 +100,7 @@ class PasswordHasher:
             raise AuthenticationFailed("wrong username or password") from error
 
     def _cache(self, result: None, entry: bytes) -> None:
-        now = self._clock.seconds()
-        self._verified[entry] = now + REMEMBERED_SECONDS
-        self._verified.move_to_end(entry)
-        # Entries are in order of expiry.
-        while self._verified:
-            oldest, until = next(iter(self._verified.items()))
-            if until > now and len(self._verified) <= REMEMBERED_ENTRIES:
-                break
-            del self._verified[oldest]
+        self._verified.put(entry, self._clock.seconds() + REMEMBERED_SECONDS)
 
 
 def _encode(password: str) -> bytes | None:

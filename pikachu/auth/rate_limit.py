@@ -9,10 +9,10 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from pikachu.core.cache import BoundedCache
 from pikachu.core.errors import RateLimited
 from pikachu.core.interfaces import IClock
 
@@ -43,7 +43,7 @@ class FailureLimiter:
         self._limit = limit
         self._window = window
         self._lock = lock
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._failures: BoundedCache[str, _Failures] = BoundedCache(MAXIMUM_KEYS)
 
     def __len__(self) -> int:
         """Return the number of stored keys."""
@@ -73,14 +73,12 @@ class FailureLimiter:
         now = self._clock.seconds()
         failures = self._find(key, now)
         if failures is None:
-            failures = self._failures[key] = _Failures(since=now)
+            failures = _Failures(since=now)
         elif now - failures.since >= self._window:
             failures.since, failures.count = now, 0
         failures.last = now
         failures.count += 1
-        self._failures.move_to_end(key)
-        if len(self._failures) > MAXIMUM_KEYS:
-            self._failures.popitem(last=False)
+        self._failures.put(key, failures)
         if failures.count < self._limit:
             return 0
         length = min(self._lock * 2.0 ** min(failures.locks, 16), MAXIMUM_LOCK)
@@ -100,7 +98,7 @@ class Quota:
         self._clock = clock
         self._limit = limit
         self._window = window
-        self._times: OrderedDict[str, list[float]] = OrderedDict()
+        self._times: BoundedCache[str, list[float]] = BoundedCache(MAXIMUM_KEYS)
 
     def __len__(self) -> int:
         """Return the number of stored keys."""
@@ -112,14 +110,11 @@ class Quota:
         :raises RateLimited: with the seconds until the next action is allowed.
         """
         now = self._clock.seconds()
-        times = [time for time in self._times.get(key, ()) if 0 <= now - time < self._window]
+        times = [time for time in self._times.get(key) or () if 0 <= now - time < self._window]
         if len(times) >= self._limit:
             seconds = math.ceil(times[0] + self._window - now)
             raise RateLimited(f"too many from your address; try again in {seconds} seconds", retry_after=seconds)
-        self._times[key] = [*times, now]
-        self._times.move_to_end(key)
-        if len(self._times) > MAXIMUM_KEYS:
-            self._times.popitem(last=False)
+        self._times.put(key, [*times, now])
 
 
 @functools.lru_cache(maxsize=1024)

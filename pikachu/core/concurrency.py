@@ -135,6 +135,10 @@ class SingleFlight(Generic[T]):
     def __init__(self) -> None:
         self._waiting: dict[Hashable, list[Deferred[T]]] = {}
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Return whether work for *key* is in flight."""
+        return key in self._waiting
+
     def run(self, key: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> Deferred[T]:
         """Return the result of the work in flight for *key*; start *work* if there is none.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import SingleFlight
 from pikachu.core.errors import NotFound, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool
@@ -114,8 +114,8 @@ class FileLibrary:
     def __init__(self, pool: IWorkerPool, dates: Callable[[bytes], Dates]) -> None:
         self._pool = pool
         self._dates = dates
-        self._known: OrderedDict[Version, Description] = OrderedDict()
-        self._in_flight: SingleFlight[Description] = SingleFlight()
+        self._descriptions: BoundedCache[Version, Description] = BoundedCache(_MAX_DESCRIPTIONS)
+        self._flights: SingleFlight[Description] = SingleFlight()
 
     async def open(self, path: Path) -> tuple[OpenFile, Description]:
         """Open the current version of a file.
@@ -129,16 +129,14 @@ class FileLibrary:
             raise NotFound("nothing here") from None
         except OSError as error:
             raise StoreUnavailable("this file can't be read now", error=str(error)) from error
-        description = self._known.get(file.version)
+        description = self._descriptions.get(file.version)
         if description is None:
-            description = await self._in_flight.run(file.version, lambda: self._describe(file))
+            description = await self._flights.run(file.version, lambda: self._describe(file))
         return file, description
 
     async def _describe(self, file: OpenFile) -> Description:
         description = await self._pool.run(self._read_description, file)
-        self._known[file.version] = description
-        if len(self._known) > _MAX_DESCRIPTIONS:
-            self._known.popitem(last=False)
+        self._descriptions.put(file.version, description)
         return description
 
     def _read_description(self, file: OpenFile) -> Description:

@@ -6,7 +6,6 @@ NotFound.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
@@ -15,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.auth.permissions import can_view, require_scope, scope_to_owner
 from pikachu.ca.issuance import CertificateAuthority
+from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import NotFound
 from pikachu.core.interfaces import IStore
@@ -47,7 +47,7 @@ class CertificateQueries:
     def __init__(self, store: IStore, authority: CertificateAuthority) -> None:
         self._store = store
         self._authority = authority
-        self._names: OrderedDict[int, _Name] = OrderedDict()
+        self._names: BoundedCache[int, _Name] = BoundedCache(_MAX_CACHED_NAMES)
 
     # --- certificates ---------------------------------------------------------------------
 
@@ -162,7 +162,5 @@ class CertificateQueries:
             for account_id in missing:
                 account = accounts.get(account_id)
                 cached[account_id] = _Name(now + _NAME_SECONDS, None if account is None else account.display_name)
-                self._names[account_id] = cached[account_id]
-            while len(self._names) > _MAX_CACHED_NAMES:
-                self._names.popitem(last=False)
+                self._names.put(account_id, cached[account_id])
         return {account_id: name.text for account_id, name in cached.items() if name.text is not None}

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as TooSlow
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.core.concurrency import uncancelled
+from pikachu.core.concurrency import SingleFlight, uncancelled
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IClock
 
@@ -76,45 +76,32 @@ class _Probe:
         self._clock = clock
         self._result: State | None = None
         self._finished_at = 0.0
-        self._waiting: list[Deferred[State]] | None = None
+        self._flights: SingleFlight[State] = SingleFlight()
         self._logged: tuple[State, float] | None = None
 
     def state(self, check: Check) -> Deferred[State]:
         """Return a recent enough result, or *unavailable* if there is none in time."""
-        turn: Deferred[State] = Deferred()
         age = self._clock.seconds() - self._finished_at
-        if self._result is not None and self._waiting is None and 0 <= age < check.interval:
-            turn.callback(self._result)
-            return turn
-        running = self._waiting is not None
-        self._waiting = [*(self._waiting or ()), turn]
-        if not running:
-            Deferred.fromCoroutine(self._run(check)).addCallbacks(self._finish, self._fail)
+        if self._result is not None and None not in self._flights and 0 <= age < check.interval:
+            return succeed(self._result)
         # A timeout ends the wait, not the check.
-        return turn.addTimeout(TIMEOUT_SECONDS, self._clock).addErrback(self._too_slow)  # type: ignore[arg-type]
+        result = self._flights.run(None, lambda: self._run(check))
+        return result.addTimeout(TIMEOUT_SECONDS, self._clock).addErrback(self._too_slow)  # type: ignore[arg-type]
 
     async def _run(self, check: Check) -> State:
-        message = await check.run()
-        return State(OK, "Ready.") if message is None else State(DEGRADED, message)
-
-    def _finish(self, state: State) -> None:
-        self._result, self._finished_at = state, self._clock.seconds()
-        waiting, self._waiting = self._waiting or [], None
-        if state.state in (OK, DEGRADED):
-            self._log(state)
-        for turn in waiting:
-            if not turn.called:
-                turn.callback(state)
-
-    def _fail(self, failure: Failure) -> None:
-        error = failure.value
-        if isinstance(error, PikachuError):
+        try:
+            message = await check.run()
+        except PikachuError as error:
             state = State(UNAVAILABLE, error.public)
             self._log(state, **error.context)
-        else:
+        except Exception:  # noqa: BLE001 - a check that fails in any way is an answer
             state = State(UNAVAILABLE, "The check failed; the log has the reason.")
-            log.failure("Not ready: {name}", failure, name=self._name)
-        self._finish(state)
+            log.failure("Not ready: {name}", name=self._name)
+        else:
+            state = State(OK, "Ready.") if message is None else State(DEGRADED, message)
+            self._log(state)
+        self._result, self._finished_at = state, self._clock.seconds()
+        return state
 
     def _too_slow(self, failure: Failure) -> State:
         failure.trap(TooSlow)
@@ -157,7 +144,7 @@ class Readiness:
         self._probes: dict[str, _Probe] = {}
         self._states = {name: _DISABLED if check is None else _CHECKING for name, check in self._all().items()}
         self._finished_at: float | None = None
-        self._waiting: list[Deferred[dict[str, State]]] | None = None
+        self._flights: SingleFlight[dict[str, State]] = SingleFlight()
 
     def with_checks(self, checks: Mapping[str, Check | None]) -> Readiness:
         """Return a copy with additional or replaced checks."""
@@ -173,21 +160,16 @@ class Readiness:
     @uncancelled
     async def states(self) -> dict[str, State]:
         """Return the state of each check, at most a second old."""
-        if self._waiting is None and self._is_newer(_CACHE_SECONDS):
+        if None not in self._flights and self._is_newer(_CACHE_SECONDS):
             return self._states
-        turn: Deferred[dict[str, State]] = Deferred()
-        if self._waiting is not None:
-            self._waiting.append(turn)
-            return await turn
-        self._waiting = []
+        return await self._flights.run(None, self._check_all)
+
+    async def _check_all(self) -> dict[str, State]:
         checks = self._all()
         self._probes = {name: self._probes.get(name) or _Probe(name, self._clock) for name in checks}
         results = await gatherResults([self._state(name, check) for name, check in checks.items()])
         self._states = dict(zip(checks, results, strict=True))
         self._finished_at = self._clock.seconds()
-        waiting, self._waiting = self._waiting, None
-        for caller in waiting:
-            caller.callback(self._states)
         return self._states
 
     def _state(self, name: str, check: Check | None) -> Deferred[State]:
@@ -200,7 +182,7 @@ class Readiness:
     @uncancelled
     async def glance(self) -> dict[str, State]:
         """Return the recent state of each check, for callers that can't wait for a hanging one."""
-        if self._waiting is not None or self._is_newer(_GLANCE_CACHE_SECONDS):
+        if None in self._flights or self._is_newer(_GLANCE_CACHE_SECONDS):
             return self._states
         turn: Deferred[None] = Deferred()
 

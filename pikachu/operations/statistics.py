@@ -8,7 +8,7 @@ certificates only.  One count runs at a time.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import is_admin, require_scope
+from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import start, uncancelled
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
 from pikachu.core.model.counts import Batch, Counts, Issued
@@ -137,8 +138,7 @@ class Statistics:
         self._store = store
         self._clock = clock
         self._rows = rows
-        self._max_scopes = max_scopes
-        self._scopes: OrderedDict[int | None, _Scope] = OrderedDict()
+        self._scopes: BoundedCache[int | None, _Scope] = BoundedCache(max_scopes)
         self._turn = DeferredLock()
         self._newest_event = 0
         self._listeners: list[Callable[[int | None], None]] = []
@@ -170,10 +170,10 @@ class Statistics:
         return self._shown(scope)
 
     def _scope(self, owner_id: int | None) -> _Scope:
-        scope = self._scopes.setdefault(owner_id, _Scope(owner_id))
-        self._scopes.move_to_end(owner_id)
-        if len(self._scopes) > self._max_scopes:
-            self._scopes.popitem(last=False)
+        scope = self._scopes.get(owner_id)
+        if scope is None:
+            scope = _Scope(owner_id)
+            self._scopes.put(owner_id, scope)
         return scope
 
     def _shown(self, scope: _Scope) -> Overview:

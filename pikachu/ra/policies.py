@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
@@ -13,6 +12,7 @@ from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import BadTemplate, ConfigError, NotFound, Overloaded, PolicyViolation
 from pikachu.core.interfaces import IClock, IPolicyStore, IWorkerPool
@@ -47,7 +47,7 @@ class PolicyTexts:
 
     def __init__(self, pool: IWorkerPool) -> None:
         self._pool = pool
-        self._cached: OrderedDict[str, ProfileTemplate | BadTemplate] = OrderedDict()
+        self._cached: BoundedCache[str, ProfileTemplate | BadTemplate] = BoundedCache(_MAX_TEXTS)
         # When many devices enroll under a new policy at the same time, it is compiled once.
         self._compiling = DeferredLock()
 
@@ -59,9 +59,7 @@ class PolicyTexts:
         compiled = self._cached.get(text)
         if compiled is None:
             compiled = _parsed(text)
-            self._store(text, compiled)
-        else:
-            self._cached.move_to_end(text)
+            self._cached.put(text, compiled)
         if isinstance(compiled, BadTemplate):
             raise compiled.with_traceback(None)
         return compiled
@@ -81,7 +79,7 @@ class PolicyTexts:
         await self._compiling.acquire()
         try:
             if not self.is_ready(text, variables):
-                self._store(text, await self._pool.run(_prepared, text, self._cached.get(text), variables))
+                self._cached.put(text, await self._pool.run(_prepared, text, self._cached.get(text), variables))
         finally:
             self._compiling.release()
 
@@ -91,12 +89,6 @@ class PolicyTexts:
         Fails with BadTemplate, with the errors of *check*, and with Overloaded.
         """
         return self._pool.run(lambda: check(parse(text)))
-
-    def _store(self, text: str, compiled: ProfileTemplate | BadTemplate) -> None:
-        self._cached[text] = compiled
-        self._cached.move_to_end(text)
-        if len(self._cached) > _MAX_TEXTS:
-            self._cached.popitem(last=False)
 
 
 class PolicyResolver:

@@ -5,7 +5,6 @@ CA certificates and CRLs are public; only administrators may publish a CRL or up
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.audit_interfaces import IAuditStore
+from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import start, uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RequestError, StoreUnavailable
 from pikachu.core.interfaces import IClock, IWorkerPool
@@ -136,7 +136,7 @@ class CADirectory:
         self._clock = clock
         self._scep_ca = scep_ca
         self._known: dict[bytes, PublishedCRL] = {}
-        self._texts: OrderedDict[str, str] = OrderedDict()
+        self._texts: BoundedCache[str, str] = BoundedCache(_MAX_TEXTS)
 
     # --- CAs ------------------------------------------------------------------------------
 
@@ -259,16 +259,15 @@ class CADirectory:
         """Return a CA's newest CRL decoded, up to :data:`DECODED_ENTRIES`; fails with NotFound and StoreUnavailable."""
 
         def read(crl: PublishedCRL) -> str:
-            text = self._texts.get(crl.etag)
-            return crl_text(crl.der_path.read_bytes(), DECODED_ENTRIES) if text is None else text
+            return crl_text(crl.der_path.read_bytes(), DECODED_ENTRIES)
 
         async def work() -> str:
             state = await self.crl(address)
-            text = await self._read_crl(state, read)
-            assert state.crl is not None  # noqa: S101 - it was read
-            self._texts[state.crl.etag] = text
-            if len(self._texts) > _MAX_TEXTS:
-                self._texts.popitem(last=False)
+            etag = "" if state.crl is None else state.crl.etag
+            text = self._texts.get(etag)
+            if text is None:
+                text = await self._read_crl(state, read)
+                self._texts.put(etag, text)
             return text
 
         return start(work())

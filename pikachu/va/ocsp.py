@@ -8,10 +8,10 @@ the cache is full.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import OCSP, ServiceCertificates
+from pikachu.core.cache import BoundedCache
 from pikachu.core.errors import (
     IssuanceFailed,
     MalformedRequest,
@@ -50,7 +51,9 @@ log = Logger()
 
 # thisUpdate is a little in the past, since clients' clocks differ.
 BACKDATE = timedelta(minutes=5)
-_MAX_STATUSES = 100_000
+_MAX_STATUSES: Final = 100_000
+# Bytes of a cached response besides its DER.
+_OVERHEAD: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,11 @@ class OCSPResponder:
         self._credentials = credentials
         self._settings = settings
         self._by_key: dict[tuple[str, bytes, bytes], tuple[IssuingCA, IssuerHashes]] = {}
-        self._statuses: OrderedDict[tuple[int, int], _Status] = OrderedDict()
+        self._statuses: BoundedCache[tuple[int, int], _Status] = BoundedCache(_MAX_STATUSES)
         self._queries: dict[tuple[int, int], set[_Query]] = {}
-        self._answers: OrderedDict[bytes, tuple[tuple[int, int], OCSPAnswer]] = OrderedDict()
-        self._answer_bytes = 0
+        self._answers: BoundedCache[bytes, tuple[tuple[int, int], OCSPAnswer]] = BoundedCache(
+            size=settings.cache_bytes, measure=lambda _, entry: len(entry[1].der) + _OVERHEAD, removed=self._dropped
+        )
         self._cert_ids: dict[tuple[int, int], set[bytes]] = {}
         self._responders: dict[tuple[int, bytes], _Responder] = {}
         self.refresh_issuers()
@@ -176,7 +180,6 @@ class OCSPResponder:
         if nonce is None:
             cached = self._answers.get(cert_id.der)
             if cached is not None and cached[1].is_fresh(now):
-                self._answers.move_to_end(cert_id.der)
                 return cached[1]
         known = self._by_key.get(cert_id.issuer_key)
         if known is None:
@@ -251,16 +254,13 @@ class OCSPResponder:
     async def _look_up(self, key: tuple[int, int], query: _Query) -> _Status:
         cached = self._statuses.get(key)
         if cached is not None:
-            self._statuses.move_to_end(key)
             return cached
         if not 0 < key[1] < SERIAL_END:
             return _Status(UNKNOWN)
         record = await self._store.status(*key)
         status = _Status(_status_of(record))
         if record is not None and status.status != UNKNOWN and not query.stale:
-            self._statuses[key] = status
-            if len(self._statuses) > _MAX_STATUSES:
-                self._statuses.popitem(last=False)
+            self._statuses.put(key, status)
         return status
 
     def _to_be_signed(
@@ -302,20 +302,12 @@ class OCSPResponder:
     # --- cache --------------------------------------------------------------------------
 
     def _cache(self, cert_id: bytes, key: tuple[int, int], answer: OCSPAnswer) -> None:
-        self._drop(cert_id)
-        self._answers[cert_id] = (key, answer)
-        self._answer_bytes += len(answer.der) + 500
         self._cert_ids.setdefault(key, set()).add(cert_id)
-        while self._answer_bytes > self._settings.cache_bytes:
-            self._drop(next(iter(self._answers)))
+        self._answers.put(cert_id, (key, answer))
 
-    def _drop(self, cert_id: bytes) -> None:
-        cached = self._answers.pop(cert_id, None)
-        if cached is None:
-            return
-        key, answer = cached
+    def _dropped(self, cert_id: bytes, entry: tuple[tuple[int, int], OCSPAnswer]) -> None:
+        key, answer = entry
         answer.dropped = True
-        self._answer_bytes -= len(answer.der) + 500
         cert_ids = self._cert_ids[key]
         cert_ids.discard(cert_id)
         if not cert_ids:
@@ -327,18 +319,17 @@ class OCSPResponder:
         for queries in self._queries.values():
             for query in queries:
                 query.stale = True
-        for cert_id in tuple(self._answers):
-            self._drop(cert_id)
+        self._answers.clear()
 
     def forget(self, changes: Iterable[StatusChange]) -> None:
         """Drop the cached responses of certificates that were revoked or released."""
         for change in changes:
             key = (change.issuer_id, change.serial)
-            self._statuses.pop(key, None)
+            self._statuses.pop(key)
             for query in self._queries.get(key, ()):
                 query.stale = True
             for cert_id in tuple(self._cert_ids.get(key, ())):
-                self._drop(cert_id)
+                self._answers.pop(cert_id)
 
     @property
     def cache_bytes(self) -> int:
@@ -348,7 +339,7 @@ class OCSPResponder:
     @property
     def cache_usage(self) -> tuple[int, int]:
         """The number of cached responses and their size in bytes."""
-        return len(self._answers), self._answer_bytes
+        return len(self._answers), self._answers.size
 
     # --- responders ---------------------------------------------------------------------
 

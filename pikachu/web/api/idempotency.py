@@ -1,21 +1,20 @@
 """Idempotency-Key: a repeated POST has no second effect and returns the first response.
 
-Keys are scoped to an account and live for 24 hours in this process's memory; the oldest are evicted first.  Issuance
-does not rely on this: the RA stores the key with the request, and recognises it after a restart too.
+Keys are scoped to an account and live for 24 hours in this process's memory; the least recently used are
+evicted first.  Issuance does not rely on this: the RA stores the key with the request, and recognises it after a
+restart too.
 """
 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
-
-from pikachu.core.concurrency import start
+from pikachu.core.cache import BoundedCache
+from pikachu.core.concurrency import SingleFlight
 from pikachu.core.errors import Conflict, MalformedRequest
 from pikachu.core.interfaces import IClock
 from pikachu.web.api.routes import Answer
@@ -57,22 +56,16 @@ class _CachedAnswer:
         return len(body) if isinstance(body, bytes) else 0
 
 
-@dataclass(slots=True)
-class _InFlight:
-    fingerprint: bytes
-    waiting: list[Deferred[None]] = field(default_factory=list)
-
-
 class IdempotencyCache:
     """Caches the response to each key."""
 
     def __init__(self, clock: IClock, maximum: int = MAXIMUM_KEYS, maximum_size: int = MAXIMUM_ANSWERS) -> None:
         self._clock = clock
-        self._maximum = maximum
-        self._maximum_size = maximum_size
-        self._size = 0
-        self._cached: OrderedDict[Key, _CachedAnswer] = OrderedDict()
-        self._in_flight: dict[Key, _InFlight] = {}
+        self._cached: BoundedCache[Key, _CachedAnswer] = BoundedCache(
+            maximum, size=maximum_size, measure=lambda _, answer: answer.size
+        )
+        self._running: dict[Key, bytes] = {}
+        self._flights: SingleFlight[Answer] = SingleFlight()
 
     async def once(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], *, durable: bool
@@ -88,48 +81,36 @@ class IdempotencyCache:
         :raises Conflict: the response is shown once only.
         """
         while True:
-            in_flight = self._in_flight.get(key)
             cached = self._find(key)
-            previous = in_flight or cached
+            previous = self._running.get(key) or (None if cached is None else cached.fingerprint)
             if previous is None:
-                return await start(self._do(key, fingerprint, work, durable))
-            if previous.fingerprint != fingerprint:
+                return await self._flights.run(key, lambda: self._do(key, fingerprint, work, durable))
+            if previous != fingerprint:
                 raise HTTPProblem(HTTPStatus.UNPROCESSABLE_ENTITY, "this Idempotency-Key was used for another request")
             if durable:
                 return await work()
-            if in_flight is not None:
-                finished: Deferred[None] = Deferred()
-                in_flight.waiting.append(finished)
-                await finished
+            if key in self._flights:
+                # A failure is not shared: the repetition tries again.
+                await self._flights.run(key, work).addErrback(lambda _: None)
             elif cached is not None:
                 if cached.answer is None:
                     raise Conflict("this was done before, and what it answered is shown once only")
                 return cached.answer
 
     def _find(self, key: Key) -> _CachedAnswer | None:
-        # All have the same lifetime, so the oldest expires first.
+        cached = self._cached.get(key)
         now = self._clock.seconds()
-        while self._cached and not now < next(iter(self._cached.values())).until <= now + LIFETIME:
-            self._forget_oldest()
-        return self._cached.get(key)
-
-    def _forget_oldest(self) -> None:
-        self._size -= self._cached.popitem(last=False)[1].size
+        # An answer from the future predates a clock that was set back.
+        return cached if cached is not None and now < cached.until <= now + LIFETIME else None
 
     async def _do(
         self, key: Key, fingerprint: bytes, work: Callable[[], Coroutine[Any, Any, Answer]], durable: bool
     ) -> Answer:
-        in_flight = self._in_flight[key] = _InFlight(fingerprint)
+        self._running[key] = fingerprint
         try:
             answer = (await work()).written()
-            repeatable = None if answer.secret or durable else answer
-            cached = self._cached[key] = _CachedAnswer(fingerprint, self._clock.seconds() + LIFETIME, repeatable)
-            self._size += cached.size
-            while len(self._cached) > self._maximum or self._size > self._maximum_size:
-                self._forget_oldest()
-            return answer
         finally:
-            del self._in_flight[key]
-            for finished in in_flight.waiting:
-                if not finished.called:
-                    finished.callback(None)
+            del self._running[key]
+        repeatable = None if answer.secret or durable else answer
+        self._cached.put(key, _CachedAnswer(fingerprint, self._clock.seconds() + LIFETIME, repeatable))
+        return answer
