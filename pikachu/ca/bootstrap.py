@@ -6,8 +6,6 @@ run completes one that was killed: a key without a certificate is used again.
 
 from __future__ import annotations
 
-import errno
-import os
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.ca.issuance import BACKDATE, CertificateAuthority, IssuanceRequest, IssuingCA
+from pikachu.core.atomic_files import create_file, discard_temporary
 from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.model.certificates import OWN_POLICY, CertificateRecord, Infrastructure, Method
 from pikachu.core.model.people import Principal
@@ -88,47 +87,16 @@ def new_secret_key() -> bytes:
 
 
 def write_new(path: Path, content: bytes, mode: int) -> None:
-    """Create and fsync a file atomically; an existing file is never replaced.
+    """Create a file as :func:`create_file` does.
 
     :raises ConfigError: when it exists, or can't be written.
     """
-    temporary = _temporary(path)
     try:
-        # Remove what a killed run left, since O_EXCL refuses an existing file.
-        temporary.unlink(missing_ok=True)
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                os.fchmod(stream.fileno(), mode)
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            _link_new(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        create_file(path, content, mode)
     except OSError as error:
         raise ConfigError(
             f"{path} can't be written: {error.strerror}; mend the owner or mode of {path.parent}"
         ) from None
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.new")
-
-
-def _link_new(temporary: Path, path: Path) -> None:
-    """Link a file to its final name, failing if the name exists; rename it on file systems without links."""
-    try:
-        os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS) or path.exists():
-            raise
-        temporary.rename(path)
 
 
 def ca_subject(common_name: str, organization: str | None = None, country: str | None = None) -> bytes:
@@ -253,8 +221,7 @@ class Bootstrap:
     def file(self, path: Path, content: Callable[[], bytes], mode: int, folder_mode: int) -> None:
         """Create a file with that content unless it exists."""
         if path.exists():
-            # A run that was killed may have left its temporary file.
-            _temporary(path).unlink(missing_ok=True)
+            discard_temporary(path)
             self._report("left", path)
             return
         make_folder(path.parent, folder_mode)

@@ -12,7 +12,6 @@ last: any process can complete an interrupted switch, whichever step it reached 
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from pikachu.ca.bootstrap import PRIVATE_FILE, PUBLIC_FILE, RootFiles, issuing_certificate, write_new
+from pikachu.core.atomic_files import exchange_file, replace_file, sync_folder
 from pikachu.core.errors import ConfigError
 from pikachu.core.model.times import rfc3339
 from pikachu.signers.files import CAFiles, FileCA, load_certificates, load_file_ca, load_key
@@ -153,14 +153,8 @@ class RotationFiles:
         content = {"switch_at": rfc3339(announcement.switch_at)}
         if announcement.former is not None:
             content["former"] = announcement.former
-        temporary = self.announcement.with_name(f".{self.announcement.name}.new")
         try:
-            with temporary.open("w", encoding="ascii") as stream:
-                stream.write(json.dumps(content) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self.announcement)
-            _sync(self.announcement.parent)
+            replace_file(self.announcement, json.dumps(content).encode("ascii") + b"\n")
         except OSError as error:
             raise ConfigError(f"{self.announcement} can't be written: {error.strerror}") from None
 
@@ -190,14 +184,6 @@ def _lock(handle: int, *, wait: bool) -> bool:
     return True
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 # --- switching ---------------------------------------------------------------------------
 
 
@@ -221,10 +207,11 @@ def complete(files: RotationFiles, permissions: str, now: datetime, warn: Warn, 
             files.announce(announcement)
         try:
             for path in files.parts():
-                _replace(path, f"{_FORMER}{announcement.former}")
+                former = path.with_name(f"{path.name}{_FORMER}{announcement.former}")
+                exchange_file(path.with_name(path.name + _NEXT), path, former)
             files.request.unlink(missing_ok=True)
             files.announcement.unlink()
-            _sync(files.announcement.parent)
+            sync_folder(files.announcement.parent)
         except OSError as error:
             raise ConfigError(
                 f"the rotation of {files.ca.name} can't be completed: {error.filename}: {error.strerror}; "
@@ -235,27 +222,6 @@ def complete(files: RotationFiles, permissions: str, now: datetime, warn: Warn, 
 
 def _is_due(announcement: Announcement | None, now: datetime) -> bool:
     return announcement is not None and (announcement.former is not None or announcement.switch_at <= now)
-
-
-def _replace(path: Path, suffix: str) -> None:
-    """Link a file to its former name and replace it with the next one; idempotent."""
-    next_path, former_path = path.with_name(path.name + _NEXT), path.with_name(path.name + suffix)
-    if not next_path.exists():
-        return
-    if path.exists() and not former_path.exists():
-        _link(path, former_path)
-    next_path.replace(path)
-    _sync(path.parent)
-
-
-def _link(path: Path, former_path: Path) -> None:
-    try:
-        os.link(path, former_path)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        # A file system without links: the copy gets its name only when it is complete.
-        write_new(former_path, path.read_bytes(), path.stat().st_mode & 0o777)
 
 
 # --- the next generation -----------------------------------------------------------------

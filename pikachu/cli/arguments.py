@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from pikachu.core.numbers import MAX_ID, parse_number
+
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
@@ -41,9 +43,10 @@ def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
     """Return an argument type for a number in a range."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 20 and minimum <= int(text) <= maximum):
+        number = parse_number(text, maximum, minimum=minimum)
+        if number is None:
             raise ArgumentTypeError(f"expected a number from {minimum} to {maximum}, found {text!r}")
-        return int(text)
+        return number
 
     return parse
 
@@ -59,4 +62,4 @@ def minutes(text: str) -> timedelta:
 
 
 DAYS = whole_number(1, 36500)
-IDENTIFIER = whole_number(1, 2**63 - 1)
+IDENTIFIER = whole_number(1, MAX_ID)

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
+from pikachu.core.numbers import parse_number
+
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
 
@@ -95,9 +97,10 @@ def mask_url(text: str) -> str:
 
 
 def _number(text: str, minimum: int, maximum: int, expected: str) -> int:
-    if not re.fullmatch(r"[0-9]{1,12}", text) or not minimum <= int(text) <= maximum:
+    number = parse_number(text, maximum, minimum=minimum)
+    if number is None:
         raise ValueError(expected)
-    return int(text)
+    return number
 
 
 def number(minimum: int, maximum: int) -> Kind[int]:

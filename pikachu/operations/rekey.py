@@ -16,7 +16,6 @@ a SQLite database; for PostgreSQL the transaction fails if there are other conne
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import challenge_lookup
 from pikachu.ca.bootstrap import PRIVATE_FILE, new_secret_key, write_new
+from pikachu.core.atomic_files import exchange_file
 from pikachu.core.errors import ConfigError, SecretKeyChanged
 from pikachu.core.interfaces import ISealedStore, Resealed, Resealing, Sealed
 from pikachu.core.model.events import Event
@@ -60,13 +60,7 @@ def promote(path: Path, now: datetime) -> Path:
     former = path.with_name(f"{path.name}.former-{now:%Y%m%dT%H%M%SZ}")
     try:
         former.unlink(missing_ok=True)
-        os.link(path, former)
-        next_file(path).replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        exchange_file(next_file(path), path, former)
     except OSError as error:
         raise ConfigError(f"{path} can't be replaced: {error.strerror}; mend that and run the command again") from None
     return former

@@ -5,21 +5,21 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import ConfigError, Conflict, PikachuError, PolicyViolation
 from pikachu.core.model.policies import Policy
+from pikachu.core.numbers import parse_number
 from pikachu.x509.template import parse
 
 DEFAULT_POLICY_NAME = "System"
 _MAX_DAYS = 36500
 # int() takes longer the more digits there are, and rejects thousands of digits with an error of its own.
-_MAX_DIGITS = 10
 # Larger than any valid text of a policy, in any encoding.
 _MAX_FILE_SIZE = 256 * 1024
 
@@ -56,11 +56,12 @@ def _effective_line(text: str, where: str) -> tuple[int, int]:
             continue
         name, separator, value = content.rpartition("=")
         value = value.strip()
-        if not value.isdecimal() or len(value) > _MAX_DIGITS or not 1 <= int(value) <= _MAX_DAYS:
+        days = parse_number(value, _MAX_DAYS, minimum=1)
+        if days is None:
             raise ConfigError(
                 f"{where}: line {number}: expected a number of days from 1 to {_MAX_DAYS}, found {value[:40]!r}"
             )
-        days[name.strip().lower() if separator else "default"] = number, int(value)
+        days[name.strip().lower() if separator else "default"] = number, days
     if not days:
         raise ConfigError(f"{where}: it holds no number of days; write one, such as 365")
     return days.get("default", next(iter(days.values())))
@@ -84,21 +85,6 @@ def _read_file(path: Path, setting: str) -> str:
 
 def _reason(error: OSError | UnicodeDecodeError) -> str:
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or "it can't be read"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace the content of a file; readers see the old or the new content, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +141,10 @@ class DefaultPolicyFiles:
             days, extensions = decide(current)
             parse(extensions)
             check_days(days)
-            write_atomically(self.extensions, extensions)
-            write_atomically(self.validity, with_validity(self._validity_text(), days))
+            replace_files(
+                ([self.extensions], lambda: [extensions.encode()]),
+                ([self.validity], lambda: [with_validity(self._validity_text(), days).encode()]),
+            )
             return self.read()
 
     @contextmanager

@@ -7,21 +7,19 @@ and is called in a worker thread.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import filecmp
 import hashlib
 import os
-import secrets
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import Conflict, MalformedRequest, PikachuError
 from pikachu.x509.certificate import Certificate, names_match
 from pikachu.x509.crl import CRLSummary, crl_pem_pieces, parse_crl_summary
@@ -31,8 +29,6 @@ from pikachu.x509.spki import describe_spki
 
 Identity = tuple[int, int, int]
 
-# Number of bytes written between two fsyncs.
-_SYNC_BYTES: Final = 8 << 20
 _READ_BYTES: Final = 1 << 20
 _LOCK_NAME: Final = ".lock"
 _PEM_LABEL: Final = "X509 CRL"
@@ -311,89 +307,3 @@ def _read_pieces(path: Path) -> Iterator[bytes]:
     with stream:
         while piece := stream.read(_READ_BYTES):
             yield piece
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write *content* to *path* atomically; see :func:`replace_files`."""
-    replace_files(([path], lambda: [content]))
-
-
-def replace_files(*contents: tuple[Sequence[Path], Callable[[], Iterable[bytes]]]) -> None:
-    """Replace files atomically: a reader of each sees the old or the new content, complete, also after a power failure.
-
-    All contents are fsynced before the first path changes; the paths then change in argument order.
-
-    :param contents: pairs of paths and a function that yields their common content.  The paths are hard links to one
-        file if the file system allows it.
-    :raises OSError: and the previous files stay, unless a rename failed.
-    """
-    written: list[tuple[Path, Path]] = []
-    try:
-        for paths, pieces in contents:
-            first: Path | None = None
-            for path in paths:
-                temporary = None if first is None else _link(first, path)
-                if temporary is None:
-                    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-                    temporary = Path(name)
-                    written.append((temporary, path))
-                    _write(handle, pieces())
-                else:
-                    written.append((temporary, path))
-                first = first or temporary
-        for temporary, path in written:
-            temporary.replace(path)
-        for folder in dict.fromkeys(path.parent for _, path in written):
-            _sync_folder(folder)
-    except BaseException:
-        for temporary, _ in written:
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def check_replaceable(path: Path) -> None:
-    """Check that :func:`replace_files` can write to *path*, as far as the directory shows.
-
-    :raises OSError: when it can't.
-    """
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", buffering=0) as stream:
-        stream.write(bytes(4096))
-
-
-def _link(file: Path, path: Path) -> Path | None:
-    """Return a hard link to *file* beside *path*, or None where links are not possible."""
-    name = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with suppress(OSError):
-        os.link(file, name)
-        return name
-    return None
-
-
-def _write(handle: int, pieces: Iterable[bytes]) -> None:
-    """Write, fsync and close a new file.
-
-    Large files are fsynced in steps: otherwise the commits of a database on the same disk wait for all of it at once.
-    """
-    with os.fdopen(handle, "wb", buffering=0) as stream:
-        os.fchmod(handle, 0o644)
-        unsynced = 0
-        for piece in pieces:
-            view = memoryview(piece)
-            while view:
-                count = stream.write(view[:_SYNC_BYTES]) or 0
-                view = view[count:]
-                unsynced += count
-                if unsynced >= _SYNC_BYTES:
-                    os.fsync(handle)
-                    unsynced = 0
-        os.fsync(handle)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

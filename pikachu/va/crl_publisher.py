@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from pikachu.auth.permissions import require_scope
 from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.core.atomic_files import check_replaceable
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
@@ -33,7 +34,6 @@ from pikachu.va.crl_files import (
     CRLFolder,
     Identity,
     PublishedCRL,
-    check_replaceable,
     decode_crl,
     is_pem,
 )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pikachu.core.errors import NotFound
-
-_GREATEST: Final = 2**63 - 1
+from pikachu.core.numbers import MAX_ID, parse_number
 
 
 def id_of(text: str) -> int:
@@ -14,6 +11,7 @@ def id_of(text: str) -> int:
 
     :raises NotFound: when no object can have it.
     """
-    if len(text) > 19 or not (text.isascii() and text.isdecimal()) or int(text) > _GREATEST:
+    number = parse_number(text, MAX_ID)
+    if number is None:
         raise NotFound("there is nothing of that id")
-    return int(text)
+    return number

@@ -21,6 +21,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from pikachu.core.errors import BadTemplate, MalformedRequest
+from pikachu.core.numbers import parse_number
 from pikachu.inventory.template_files import MAXIMUM_SOURCE, Variable, VariableKind
 from pikachu.x509.template import VARIABLES
 
@@ -373,7 +374,8 @@ def _value(variable: Variable, text: str) -> object:
             raise MalformedRequest(f"{variable.name} is true or false")
         return text == "true"
     if variable.kind is VariableKind.NUMBER:
-        if not re.fullmatch("-?[0-9]{1,9}", text):
+        number = parse_number(text.removeprefix("-"))
+        if number is None:
             raise MalformedRequest(f"{variable.name} is a whole number")
-        return int(text)
+        return -number if text.startswith("-") else number
     return _NEEDS_ESCAPE.sub(lambda match: "\\" + match[0], text)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.va.crl_files import CRLFolder, replace_file
+from pikachu.core.atomic_files import replace_file
+from pikachu.va.crl_files import CRLFolder
 from pikachu.x509.crl import assemble_crl, crl_entry, crl_pem, tbs_cert_list
 from tests.support.pki import Identity, sign, signature_algorithm
 from tests.support.server import Server, end, make_server

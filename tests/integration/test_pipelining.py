@@ -18,7 +18,8 @@ from twisted.internet.task import Clock
 
 import pytest
 
-from pikachu.va.crl_files import CRLFolder, replace_file
+from pikachu.core.atomic_files import replace_file
+from pikachu.va.crl_files import CRLFolder
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.crl import crl_pem
 from tests.integration.test_large_downloads import large_crl

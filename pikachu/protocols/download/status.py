@@ -9,13 +9,13 @@ from twisted.web.resource import Resource
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
 from pikachu.core.model.times import rfc3339
+from pikachu.core.numbers import MAX_ID, parse_number
 from pikachu.http.request import BoundedRequest
 from pikachu.protocols.download.outlet import Download, only_segment, path_segments, send_json
 from pikachu.va.ocsp import CertificateStatusReader
 
 _MAX_IDS: Final = 10_000
 # The largest row id: columns have 64 bits.
-_MAX_ROW_ID: Final = (1 << 63) - 1
 
 
 class StatusResource(Download):
@@ -62,6 +62,7 @@ def _number(request: BoundedRequest, name: bytes, default: int) -> int:
     values = request.args.get(name, []) if request.args else []
     if not values:
         return default
-    if len(values) > 1 or not values[0].isdigit() or len(values[0]) > 19 or int(values[0]) > _MAX_ROW_ID:
+    number = parse_number(values[0].decode("latin-1"), MAX_ID)
+    if len(values) > 1 or number is None:
         raise MalformedRequest("limit is 1 to 10000, after is an id")
-    return int(values[0])
+    return number

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.lists import ListQuery
+from pikachu.core.numbers import parse_number
 
 LIST_NAMES: Final = ("limit", "cursor", "q", "sort")
 MAXIMUM_LIMIT: Final = 1000
-_NUMBER: Final = re.compile("[0-9]{1,9}")
 
 
 def parse_query(uri: bytes, allowed: tuple[str, ...]) -> Mapping[str, str]:
@@ -43,9 +42,10 @@ def whole_number(text: str, name: str) -> int:
 
     :raises MalformedRequest: naming *name*.
     """
-    if not _NUMBER.fullmatch(text):
+    number = parse_number(text)
+    if number is None:
         raise MalformedRequest(f"{name} is a whole number")
-    return int(text)
+    return number
 
 
 def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: str | None = None) -> ListQuery:

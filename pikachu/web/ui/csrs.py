@@ -12,6 +12,7 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.requests import StoredCSR
 from pikachu.core.model.times import rfc3339
+from pikachu.core.numbers import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests, RequestPreview, RequestSource
 from pikachu.inventory.keys import Keys
@@ -272,6 +273,7 @@ class CSRsPages(Pages):
 
 
 def _number(text: str) -> int:
-    if len(text) > 18 or not (text.isascii() and text.isdecimal()):
+    number = parse_number(text, MAX_ID)
+    if number is None:
         raise MalformedRequest("choose a key and a template from the lists")
-    return int(text)
+    return number

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pikachu.core.edits import Versions
 from pikachu.core.errors import ConfirmationRequired, MalformedRequest
+from pikachu.core.numbers import MAX_ID, parse_number
 
-_NUMBER: Final = re.compile("[0-9]{1,9}")
-_VERSION: Final = re.compile("[0-9]{1,18}")
 _MAXIMUM_TEXT: Final = 1024 * 1024
 
 
@@ -72,9 +70,10 @@ class Form:
         text = self.text(name)
         if not text and default is not None:
             return default
-        if not _NUMBER.fullmatch(text):
+        number = parse_number(text)
+        if number is None:
             raise MalformedRequest(f"{name.replace('_', ' ')} is a whole number")
-        return int(text)
+        return number
 
     def versions(self) -> Versions:
         """Return the version that the form was filled from; ``None`` where it has none.
@@ -84,9 +83,10 @@ class Form:
         text = self.text("version")
         if not text:
             return None
-        if not _VERSION.fullmatch(text):
+        version = parse_number(text, MAX_ID)
+        if version is None:
             raise MalformedRequest("This form has expired. Reload it and submit it again.")
-        return frozenset({int(text)})
+        return frozenset({version})
 
     def require_confirmation(self, word: str) -> None:
         """Check that *word* was typed to confirm a dangerous action.

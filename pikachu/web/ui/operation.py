@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.numbers import parse_number
 from pikachu.operations.log_reader import LogLine
 from pikachu.operations.server_view import ServerView
 from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
@@ -81,6 +82,7 @@ def _number(visit: PageRequest, name: str, default: int) -> int:
     text = visit.query.get(name, "").strip()
     if not text:
         return default
-    if not (text.isascii() and text.isdecimal() and len(text) <= 6):
+    number = parse_number(text)
+    if number is None:
         raise MalformedRequest(f"{name} is a whole number")
-    return int(text)
+    return number

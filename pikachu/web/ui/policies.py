@@ -12,6 +12,7 @@ from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.core.model.times import rfc3339
+from pikachu.core.numbers import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.ra.policy_administration import KEY_LIMITS, PolicyAdministration
@@ -203,9 +204,10 @@ class PoliciesPages(Pages):
         """Put the text of an ``ext`` template into *values*; an empty id changes nothing."""
         if not template_id:
             return
-        if not (template_id.isascii() and template_id.isdecimal() and len(template_id) < 19):
+        number = parse_number(template_id, MAX_ID)
+        if number is None:
             raise MalformedRequest("choose a certificate template to load")
-        template = await self._templates.get(visit.principal, int(template_id))
+        template = await self._templates.get(visit.principal, number)
         if not template.for_extensions:
             raise MalformedRequest(f"{template.name} says nothing about certificates: it has no section [ v3_ext ]")
         values["extensions"] = template.content

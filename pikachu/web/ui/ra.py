@@ -15,6 +15,7 @@ from pikachu.core.model.lists import Page as ListPage
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import StoredCSR
+from pikachu.core.numbers import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.ra.authority import RegistrationAuthority
@@ -320,9 +321,9 @@ class RAPages(Pages):
         """
         if not draft.days:
             return None
-        if not (draft.days.isascii() and draft.days.isdecimal() and len(draft.days) <= 9):
+        days = parse_number(draft.days)
+        if days is None:
             raise MalformedRequest("validity is a whole number of days")
-        days = int(draft.days)
         if draft.policy in (DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY):
             return None if days == self._policies.default(actor).days else days
         return None if days == (await self._policies.find(actor, draft.policy)).days else days
@@ -356,6 +357,7 @@ def _number(text: str) -> int:
 
     :raises NotFound: when no object can have it.
     """
-    if len(text) > 18 or not (text.isascii() and text.isdecimal()):
+    number = parse_number(text, MAX_ID)
+    if number is None:
         raise NotFound("there is no such certificate signing request")
-    return int(text)
+    return number

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -25,6 +24,7 @@ from zope.interface import implementer
 from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.numbers import parse_number
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.web.ui.pages import PageRequest
 from pikachu.web.ui.responses import HtmlPage, PageReply
@@ -38,7 +38,6 @@ COUNTED: Final = 10_000
 #: Owner of an object without an account.
 NOBODY: Final = "N/A"
 _CSV_ROWS: Final = 1000
-_NUMBER: Final = re.compile("[0-9]{1,9}")
 # A spreadsheet evaluates a cell with such a prefix as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -141,7 +140,7 @@ class Table(Generic[T]):
         parameters = visit.query
         sorts = {column.sort for column in self._columns(visit) if column.sort}
         sort = parameters.get("sort", "")
-        limit = parameters.get("limit", "")
+        limit = parse_number(parameters.get("limit", ""))
         filters = {
             one.name: parameters[one.name][:200]
             for one in self._filters(visit)
@@ -149,7 +148,7 @@ class Table(Generic[T]):
             and (not one.choices or parameters[one.name] in {value for value, _ in one.choices})
         }
         return ListQuery(
-            limit=int(limit) if _NUMBER.fullmatch(limit) and int(limit) in self.sizes else DEFAULT_SIZE,
+            limit=limit if limit is not None and limit in self.sizes else DEFAULT_SIZE,
             cursor=parameters.get("cursor") or None,
             q=(parameters.get("q", "").strip()[:200] or None) if self.searchable else None,
             sort=sort if sort.removeprefix("-") in sorts else self.default_sort,
@@ -198,8 +197,8 @@ class Table(Generic[T]):
         def link(**parameters: str) -> str:
             return f"{path}?{urlencode({**state, **parameters})}"
 
-        at = visit.query.get("at", "")
-        first = int(at) if query.cursor is not None and _NUMBER.fullmatch(at) and int(at) > 0 else 1
+        at = None if query.cursor is None else parse_number(visit.query.get("at", ""), minimum=1)
+        first = at or 1
         before = max(1, first - query.limit)
         return ListView(
             table=self,

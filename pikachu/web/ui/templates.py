@@ -9,6 +9,7 @@ from typing import Final
 from pikachu.core.errors import EditConflict, PikachuError
 from pikachu.core.model.objects import CertificateTemplate
 from pikachu.core.model.times import rfc3339
+from pikachu.core.numbers import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, CertificateTemplates, TemplateDraft, usages_of
 from pikachu.web.ui.numbered import numbered
@@ -94,10 +95,10 @@ class TemplatesPages(Pages):
     @page("GET", "/templates/new", audience=Audience.USER)
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form: empty, or with ``?copy=ID`` as a copy of another template."""
-        copied = visit.query.get("copy", "")
         values = {"name": "", "profile_type": "", "content": _SAMPLE}
-        if copied.isascii() and copied.isdecimal() and len(copied) < 19:
-            original = await self._templates.get(visit.principal, int(copied))
+        template_id = parse_number(visit.query.get("copy", ""), MAX_ID)
+        if template_id is not None:
+            original = await self._templates.get(visit.principal, template_id)
             name = f"{original.name} (copy)"[:128]
             values = {"name": name, "profile_type": original.profile_type, "content": original.content}
         return self._form(visit, values)

@@ -9,6 +9,7 @@ from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.lists import ListQuery
 from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.numbers import parse_number
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
 from pikachu.inventory.templates import PROFILE_TYPES, CertificateTemplates, TemplateDraft
 from pikachu.web.ui.numbered import numbered
@@ -33,6 +34,8 @@ TABLE: Final[Table[X509Template]] = Table(
     default_sort="name",
     empty="There are no templates: the folder that comes with the program is empty.",
 )
+#: The largest number of templates before a page.
+_MAX_CURSOR: Final = 99_999
 
 
 class X509TemplatesPages(Pages):
@@ -106,7 +109,7 @@ def _page(files: tuple[X509Template, ...], query: ListQuery) -> ListPage[X509Tem
         matches.sort(key=lambda one: (one.profile_type.lower(), one.name))
     if query.sort.startswith("-"):
         matches.reverse()
-    at = int(query.cursor) if query.cursor is not None and query.cursor.isdecimal() and len(query.cursor) < 6 else 0
+    at = parse_number(query.cursor or "", _MAX_CURSOR) or 0
     end = at + query.limit
     return ListPage(
         tuple(matches[at:end]),

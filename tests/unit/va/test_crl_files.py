@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.va.crl_files import CRLBundle, CRLFolder, PublishedCRL, is_copy, is_pem, replace_file, replace_files
+from pikachu.va.crl_files import CRLBundle, CRLFolder, PublishedCRL, is_copy, is_pem
 from pikachu.x509.crl import crl_pem
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -56,18 +56,6 @@ def test_a_copy_on_another_file_system(tmp_path: Path, monkeypatch: pytest.Monke
     assert is_copy(copy, crl.pem_path)
 
 
-def test_nothing_changes_before_all_is_written(tmp_path: Path) -> None:
-    """Also not the first of several files, when there is no room for the last."""
-    replace_file(tmp_path / "a", b"former")
-
-    def full() -> list[bytes]:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        replace_files(([tmp_path / "a", tmp_path / "b"], lambda: [b"new"]), ([tmp_path / "c"], full))
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"former"}
-
-
 def test_a_small_list_waits_four_times_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once for each of two files and two folders: no fewer would last through a power cut."""
     synced: list[int] = []
@@ -80,21 +68,6 @@ def test_a_small_list_waits_four_times_for_the_disk(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "fsync", counted)
     published(tmp_path / "crl", b"\x30" * 1000, [tmp_path / "broker" / "crl.pem"])
     assert len(synced) == 4
-
-
-def test_a_large_file_goes_to_the_disk_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit of the database waits for one step at most."""
-    sizes: list[int] = []
-
-    def seen(descriptor: int) -> None:
-        sizes.append(os.fstat(descriptor).st_size)
-
-    content = os.urandom(20 << 20)
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", seen)
-        replace_file(tmp_path / "large", content)
-    assert sizes[:3] == [8 << 20, 16 << 20, 20 << 20]
-    assert (tmp_path / "large").read_bytes() == content
 
 
 @pytest.mark.parametrize("change", [lambda pem: pem[:-1], lambda pem: pem + b"x", lambda pem: pem[::-1]])
