@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.support.dead_code import unused
 
 PACKAGE = Path(__file__).parent.parent / "pikachu"
 
@@ -265,3 +268,67 @@ def test_parameters_are_counted(text: str, expected: tuple[int, int]) -> None:
     """Nested ones too."""
     *_, (_, function, is_method) = functions(ast.parse(text), "m")
     assert parameters(function, is_method) == expected
+
+
+# What the program has once, by a pattern of its source, with the modules that may use it.
+ONE_OF_EACH = {
+    "a bounded cache": (
+        r"\bOrderedDict\b",
+        # A queue from which any connection may leave.
+        {"pikachu.core.cache", "pikachu.http.turns"},
+    ),
+    "a single flight": (r"dict\[.*, list\[Deferred\b", {"pikachu.core.concurrency"}),
+    "atomic file writes": (
+        r"\bos\.(fsync|link|rename|replace)\(|\bmkstemp\(|\.rename\(|\.replace\([^,()=]+\)",
+        {"pikachu.core.atomic_files"},
+    ),
+    "a parser of numbers": (
+        r"\.is(decimal|digit|numeric)\(|\[0-9\]\{1,[0-9]+\}\"[,)]",
+        {
+            "pikachu.core.numbers",
+            # Formats of their own: Content-Length, SCEP's messageType and times, units of settings, ports.
+            "pikachu.http.fast_path",
+            "pikachu.protocols.scep.messages",
+            "pikachu.config.kinds",
+            "pikachu.web.ui.commands",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ONE_OF_EACH)
+def test_one_of_each(what: str) -> None:
+    """A second one evicts, fails or reads in its own way."""
+    pattern, places = ONE_OF_EACH[what]
+    for module, path in MODULES.items():
+        if module not in places and not within(module, "pikachu.x509") and not within(module, "pikachu.cms"):
+            text = ast.unparse(ast.parse(path.read_text(encoding="utf-8"))).replace("'", '"')
+            found = re.search(pattern, text)
+            assert found is None, f"{module} has {what} of its own: {found and found[0]}"
+
+
+# Definitions that nothing in the package uses, with their users.
+USED_ELSEWHERE = {
+    # Twisted reads the options and the name of the plug-in's function.
+    "pikachu.server.tap": {"Options.synopsis", "Options.optParameters", "makeService"},
+    # Jinja's visitors are called by the name of the node.
+    "pikachu.web.x509_rendering": {"_Rewriting.visit_For", "_Rewriting.visit_Concat", "_Rewriting.visit_Template"},
+    # By it tests prove that the caches stay in their bounds.
+    "pikachu.va.ocsp": {"OCSPResponder.cache_usage"},
+}
+
+
+def test_everything_is_used() -> None:
+    """Uses by tests do not count; templates and the plug-in do, and Alembic reads the revisions of migrations."""
+    root = PACKAGE.parent
+    texts = [
+        path.read_text(encoding="utf-8")
+        for path in (*(root / "templates").rglob("*"), *(root / "twisted").rglob("*.py"), root / "setup.cfg")
+        if path.is_file()
+    ]
+    dead = [
+        f"{module}: {name}"
+        for module, name in unused(MODULES, "\n".join(texts))
+        if name not in USED_ELSEWHERE.get(module, set()) and not within(module, "pikachu.storage.migrations")
+    ]
+    assert not dead

@@ -218,19 +218,6 @@ class Accounts:
         return await self._change(actor, account_id, decide)
 
     @uncancelled
-    async def change_role(self, actor: Principal, account_id: int, role: Role) -> Account:
-        """Change the role; admins only.  Fails with NotFound, and Conflict when no active admin would remain."""
-
-        def decide(account: Account) -> tuple[Account, Event]:
-            event = _user_event(
-                actor, "role change", account.username, account.id, before=account.role.value, after=role.value
-            )
-            return replace(account, role=role), event
-
-        require_scope(actor, Scope.ADMIN)
-        return await self._change(actor, account_id, decide)
-
-    @uncancelled
     async def update(
         self,
         actor: Principal,
@@ -247,7 +234,7 @@ class Accounts:
         :param revoke: as in :meth:`suspend`, where the new state is not active.
         :param expected: versions (:func:`version_of`) that may be replaced.
 
-        Fails with NotFound, MalformedRequest, EditConflict, and Conflict as :meth:`suspend` and :meth:`change_role` do.
+        Fails with NotFound, MalformedRequest, EditConflict, and Conflict as :meth:`suspend` does.
         """
 
         def decide(account: Account) -> tuple[Account, Event | None]:

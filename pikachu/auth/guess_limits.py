@@ -8,10 +8,10 @@ never refused, an invalid one only costs less while its address is locked.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Final
 
 from pikachu.auth.rate_limit import MAXIMUM_KEYS, FailureLimiter, address_key
+from pikachu.core.cache import BoundedCache
 from pikachu.core.interfaces import IClock
 
 # Defaults of GuessLimits.
@@ -41,7 +41,7 @@ class GuessLimits:
         self._account = FailureLimiter(clock, account)
         self._address = FailureLimiter(clock, address)
         # Pairs of account and address, with the time of the last success.
-        self._familiar: OrderedDict[str, float] = OrderedDict()
+        self._familiar: BoundedCache[str, float] = BoundedCache(MAXIMUM_KEYS)
 
     def check_password(self, username: str, address: str) -> None:
         """Require that a password for *username* may be tried from *address*.
@@ -65,10 +65,7 @@ class GuessLimits:
     def password_succeeded(self, username: str, address: str) -> None:
         """Remember that the account signs in from *address*."""
         pair = _pair_key(username, address)
-        self._familiar[pair] = self._clock.seconds()
-        self._familiar.move_to_end(pair)
-        if len(self._familiar) > MAXIMUM_KEYS:
-            self._familiar.popitem(last=False)
+        self._familiar.put(pair, self._clock.seconds())
 
     def _is_familiar(self, pair: str) -> bool:
         since = self._familiar.get(pair)

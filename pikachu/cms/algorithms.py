@@ -277,8 +277,3 @@ def mask_digest_of(element: der.Element) -> Digest:
     if oid != _MGF1 or parameters is None:
         raise UnsupportedAlgorithm("the message uses an unknown mask generation function", oid=oid.hex())
     return digest_of(parameters)
-
-
-def rsa_signature_algorithm(digest: Digest) -> bytes:
-    """Return the DER AlgorithmIdentifier of RSASSA-PKCS1-v1_5 with *digest*."""
-    return der.sequence(der.oid(_RSA_SIGNATURES[digest]), der.null())

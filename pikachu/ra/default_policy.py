@@ -19,7 +19,6 @@ from pikachu.x509.template import parse
 
 DEFAULT_POLICY_NAME = "System"
 _MAX_DAYS = 36500
-# int() takes longer the more digits there are, and rejects thousands of digits with an error of its own.
 # Larger than any valid text of a policy, in any encoding.
 _MAX_FILE_SIZE = 256 * 1024
 
@@ -56,12 +55,12 @@ def _effective_line(text: str, where: str) -> tuple[int, int]:
             continue
         name, separator, value = content.rpartition("=")
         value = value.strip()
-        days = parse_number(value, _MAX_DAYS, minimum=1)
-        if days is None:
+        number_of_days = parse_number(value, _MAX_DAYS, minimum=1)
+        if number_of_days is None:
             raise ConfigError(
                 f"{where}: line {number}: expected a number of days from 1 to {_MAX_DAYS}, found {value[:40]!r}"
             )
-        days[name.strip().lower() if separator else "default"] = number, days
+        days[name.strip().lower() if separator else "default"] = number, number_of_days
     if not days:
         raise ConfigError(f"{where}: it holds no number of days; write one, such as 365")
     return days.get("default", next(iter(days.values())))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.core.errors import BadCSR, MalformedRequest, UnsupportedAlgorithm
+from pikachu.core.errors import BadCSR, UnsupportedAlgorithm
 from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, CertificationRequest
 from pikachu.x509.extension import Extension, encode_extensions
@@ -21,7 +21,6 @@ EXTENSION_TEMPLATE: Final = "1.2.840.113549.1.9.16.2.62"
 # libest reads at most 1024 characters of base64.
 LIBEST_LIMIT: Final = 768
 
-_MAXIMUM_ITEMS: Final = 64
 _EXTENSION_NAMES: Final = {
     "2.5.29.15": "keyUsage",
     "2.5.29.17": "subjectAltName",
@@ -49,28 +48,6 @@ class CSRAttribute:
 def encode_csrattrs(attributes: tuple[CSRAttribute, ...]) -> bytes:
     """Encode DER CsrAttrs."""
     return der.sequence(*(attribute.encode() for attribute in attributes))
-
-
-def parse_csrattrs(data: bytes) -> tuple[CSRAttribute, ...]:
-    """Decode the elements of DER CsrAttrs, in the old and new forms.
-
-    :raises MalformedRequest: when it is not CsrAttrs, or has more than 64 elements.
-    """
-    attributes: list[CSRAttribute] = []
-    for item in der.parse(data, der.SEQUENCE).children():
-        if len(attributes) >= _MAXIMUM_ITEMS:
-            raise MalformedRequest(f"there are more than {_MAXIMUM_ITEMS} CSR attributes")
-        if item.tag == der.OBJECT_IDENTIFIER:
-            attributes.append(CSRAttribute(item.oid()))
-            continue
-        elements = item.expect(der.SEQUENCE).sub()
-        if len(elements) != 2:
-            raise MalformedRequest("an attribute has a type and values")
-        values = tuple(sorted(value.whole for value in elements[1].expect(der.SET).children()))
-        if not values:
-            raise MalformedRequest("an attribute has at least one value")
-        attributes.append(CSRAttribute(elements[0].oid(), values))
-    return tuple(attributes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from pikachu.core.errors import BadCSR, MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.names import MAXIMUM_SIZE, comparable, escape_value, name_from, name_from_text, string_value
 
-USER_PRINCIPAL_NAME: Final = "1.3.6.1.4.1.311.20.2.3"
 DEFAULT_LIMIT: Final = 100
 
 MAXIMUM_A_LABELS: Final = 128
@@ -253,11 +252,6 @@ def _other_name(element: der.Element, allowed: bool) -> str:
     if not value or len(value) > 1024 or any(not character.isprintable() for character in value):
         raise BadCSR("an otherName is empty, too long, or has control characters")
     return f"{oid};{escape_value(value)}"
-
-
-def san_text(names: Iterable[GeneralName]) -> str:
-    """Format names as ``DNS:a.example.com, IP:192.0.2.1``."""
-    return ", ".join(name.text for name in names)
 
 
 def same_names(first: Sequence[GeneralName], second: Sequence[GeneralName]) -> bool:

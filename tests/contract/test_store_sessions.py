@@ -246,7 +246,7 @@ def test_two_processes_change_one_account(database_url: str) -> None:
         ]
         command.go()
         alice, carol = (result_of(one) for one in adding)
-        change = server.accounts.change_role(SYSTEM, alice.id, Role.USER)
+        change = server.accounts.update(SYSTEM, alice.id, role=Role.USER)
         suspension = command.accounts.suspend(SYSTEM, alice.id)
         command.go()
         assert result_of(suspension).state is AccountState.SUSPENDED
@@ -258,7 +258,7 @@ def test_two_processes_change_one_account(database_url: str) -> None:
         server.go()
         command.go()
         assert result_of(update).password_hash == result_of(password).password_hash != alice.password_hash
-        demotion = command.accounts.change_role(SYSTEM, carol.id, Role.USER)
+        demotion = command.accounts.update(SYSTEM, carol.id, role=Role.USER)
         command.go()
         with pytest.raises(Conflict, match="last active"):
             result_of(demotion)

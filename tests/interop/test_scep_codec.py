@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from pikachu.cms.algorithms import LEGACY, MODERN, Cipher, Digest, rsa_signature_algorithm
+from pikachu.cms.algorithms import LEGACY, MODERN, Cipher, Digest
 from pikachu.cms.enveloped import envelop, open_envelope, parse_enveloped_data, recipient_for
 from pikachu.cms.identity import identify
 from pikachu.cms.signed import degenerate, parse_signed_data, prepare
@@ -21,6 +21,7 @@ from pikachu.x509.pem import pem
 from tests.support.interop import require
 from tests.support.scep_client import rsa_key
 from tests.support.scep_loopback import LoopbackSCEPServer, throw_away_ca
+from tests.support.signature_algorithms import rsa_signature_algorithm
 
 pytestmark = pytest.mark.interop
 

@@ -14,13 +14,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from pikachu.cms.algorithms import AllowedAlgorithms, Digest, rsa_signature_algorithm
+from pikachu.cms.algorithms import AllowedAlgorithms, Digest
 from pikachu.cms.enveloped import open_envelope, recipient_for
 from pikachu.cms.identity import identify
 from pikachu.cms.signed import Unsigned
 from pikachu.core.errors import PikachuError, UnsupportedAlgorithm
 from pikachu.protocols.scep.messages import FailInfo, MessageType, PKIMessage, Reply, csr_in, decode
 from pikachu.protocols.scep.query import Operation, capabilities, parse_query
+from tests.support.signature_algorithms import rsa_signature_algorithm
 
 ALGORITHM = rsa_signature_algorithm(Digest.SHA256)
 

@@ -378,5 +378,5 @@ def test_demoted_admins_tokens_lose_their_scope(world: World) -> None:
     rest = world.rest
     rest.add("dave", Role.ADMIN)
     rest.good("GET", "/users", who="dave")
-    result_of(rest.stack.app.accounts.change_role(SYSTEM, rest.accounts["dave"].id, Role.USER))
+    result_of(rest.stack.app.accounts.update(SYSTEM, rest.accounts["dave"].id, role=Role.USER))
     rest.bad(403, "GET", "/users", who="dave")

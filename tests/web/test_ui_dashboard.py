@@ -120,7 +120,7 @@ def test_a_listener_ends_with_the_session(pages: Pages) -> None:
     bob = pages.visitor("bob")
     connection = bob.listen("/live")
     told(pages, connection)
-    result_of(pages.stack.app.accounts.change_role(SYSTEM, pages.accounts["bob"].id, Role.ADMIN))
+    result_of(pages.stack.app.accounts.update(SYSTEM, pages.accounts["bob"].id, role=Role.ADMIN))
     assert [name for name, _ in told(pages, connection)] == ["end"]
 
 

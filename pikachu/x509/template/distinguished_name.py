@@ -14,11 +14,9 @@ from pikachu.x509.template.values import Location, object_identifier
 
 EMPTY: Final = b"\x30\x00"
 
-_NUMERIC: Final = 1 << 0
 _PRINTABLE: Final = 1 << 1
 _T61: Final = 1 << 2
 _IA5: Final = 1 << 4
-_UNIVERSAL: Final = 1 << 8
 _BMP: Final = 1 << 11
 _UTF8: Final = 1 << 13
 _DIRECTORY: Final = _PRINTABLE | _T61 | _BMP | _UTF8

@@ -11,8 +11,8 @@ from pikachu.core.model.policies import PolicyLimits
 from pikachu.protocols.est.messages import decode_body
 from pikachu.server.listeners import ClientCertificates
 from pikachu.x509.csr import CHALLENGE_PASSWORD
-from pikachu.x509.csrattrs import parse_csrattrs
 from tests.protocols.est.refusals import refused
+from tests.support.csrattrs import parse_csrattrs
 from tests.support.est import EST, channel_binding, est_server
 from tests.support.pki import make_csr
 

@@ -15,9 +15,9 @@ from pikachu.core.model.policies import PolicyLimits
 from pikachu.protocols.est.messages import decode_body
 from pikachu.signers.key import KeySigner
 from pikachu.x509.csr import CHALLENGE_PASSWORD
-from pikachu.x509.csrattrs import parse_csrattrs
 from pikachu.x509.spki import EC_PUBLIC_KEY, RSA_ENCRYPTION
 from tests.protocols.est.refusals import refused
+from tests.support.csrattrs import parse_csrattrs
 from tests.support.est import EST, certificates_in, est_server, path
 from tests.support.pki import make_ca, make_csr
 

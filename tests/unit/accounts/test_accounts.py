@@ -223,12 +223,12 @@ def test_the_last_active_admin_stays(world: World) -> None:
     for attempt in (
         world.accounts.delete(SYSTEM, root.id),
         world.accounts.suspend(SYSTEM, root.id),
-        world.accounts.change_role(SYSTEM, root.id, Role.USER),
-        world.accounts.change_role(world.as_person(root), root.id, Role.USER),
+        world.accounts.update(SYSTEM, root.id, role=Role.USER),
+        world.accounts.update(world.as_person(root), root.id, role=Role.USER),
     ):
         failure_of(attempt, Conflict)
     result_of(world.accounts.activate(SYSTEM, other.id))
-    assert result_of(world.accounts.change_role(world.as_person(root), root.id, Role.USER)).role is Role.USER
+    assert result_of(world.accounts.update(world.as_person(root), root.id, role=Role.USER)).role is Role.USER
 
 
 def test_a_refused_suspension_ends_no_token(world: World) -> None:
@@ -269,7 +269,7 @@ def test_two_changes_at_once_lose_none(world: World) -> None:
     )
     write_all()
     alice = result_of(adding)
-    changes = [accounts.suspend(SYSTEM, alice.id), accounts.change_role(SYSTEM, alice.id, Role.ADMIN)]
+    changes = [accounts.suspend(SYSTEM, alice.id), accounts.update(SYSTEM, alice.id, role=Role.ADMIN)]
     write_all()
     assert result_of(changes[0]).state is AccountState.SUSPENDED
     found = result_of(changes[1])
@@ -277,14 +277,14 @@ def test_two_changes_at_once_lose_none(world: World) -> None:
     result_of(store.close())
 
 
-def test_change_role_is_recorded(world: World) -> None:
+def test_a_change_of_the_role_is_recorded(world: World) -> None:
     alice = world.add("alice")
-    result_of(world.accounts.change_role(SYSTEM, alice.id, Role.ADMIN))
+    result_of(world.accounts.update(SYSTEM, alice.id, role=Role.ADMIN))
     event = last_event(world)
     assert (event.type, event.owner_id, event.details) == (
         "role change",
         alice.id,
-        {"before": "user", "after": "admin"},
+        {"role": {"before": "user", "after": "admin"}},
     )
 
 
@@ -294,7 +294,7 @@ DELETED_CHANGES: list[Callable[[World, int], Deferred[Any]]] = [
     lambda world, one: world.accounts.activate(SYSTEM, one),
     lambda world, one: world.accounts.approve(SYSTEM, one),
     lambda world, one: world.accounts.deactivate(SYSTEM, one),
-    lambda world, one: world.accounts.change_role(SYSTEM, one, Role.ADMIN),
+    lambda world, one: world.accounts.update(SYSTEM, one, role=Role.ADMIN),
     lambda world, one: world.accounts.update(SYSTEM, one, state=AccountState.ACTIVE),
     lambda world, one: world.accounts.update(SYSTEM, one, email="new@example.com"),
     lambda world, one: world.accounts.reset_password(SYSTEM, one, "a new password"),
@@ -385,7 +385,7 @@ ADMIN_ONLY: list[Operation] = [
     lambda world, actor, target: world.accounts.approve(actor, target),
     lambda world, actor, target: world.accounts.activate(actor, target),
     lambda world, actor, target: world.accounts.suspend(actor, target),
-    lambda world, actor, target: world.accounts.change_role(actor, target, Role.ADMIN),
+    lambda world, actor, target: world.accounts.update(actor, target, role=Role.ADMIN),
     lambda world, actor, target: world.accounts.reset_password(actor, target, PASSWORD),
     lambda world, actor, target: world.accounts.delete(actor, target),
     lambda world, actor, _: world.accounts.list_accounts(actor, ListQuery()),

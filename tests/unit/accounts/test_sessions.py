@@ -96,7 +96,7 @@ def test_sessions_end_at_once(people: People) -> None:
 def test_a_role_change_takes_effect_at_once(people: People) -> None:
     """USR-1: the session goes on with what the new role may."""
     secret = people.login("alice")
-    result_of(people.world.accounts.change_role(SYSTEM, people.alice.id, Role.ADMIN))
+    result_of(people.world.accounts.update(SYSTEM, people.alice.id, role=Role.ADMIN))
     found = result_of(people.sessions.find(secret))
     assert found is not None
     assert found[1].role is Role.ADMIN

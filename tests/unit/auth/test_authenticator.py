@@ -301,7 +301,7 @@ def test_demotion_takes_the_admin_scope_from_tokens_at_once(world: World) -> Non
     world.add("root", Role.ADMIN)
     alice = world.add("alice", Role.ADMIN)
     _, text = result_of(world.tokens.create(SYSTEM, alice.id, "ci"))
-    result_of(world.accounts.change_role(SYSTEM, alice.id, Role.USER))
+    result_of(world.accounts.update(SYSTEM, alice.id, role=Role.USER))
     assert Scope.ADMIN not in result_of(world.authenticator.token(text, ADDRESS)).scopes
 
 

@@ -13,18 +13,21 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pikachu.cms.algorithms import LEGACY, MODERN, WITH_SHA1_3DES, Digest, allowed_algorithms, rsa_signature_algorithm
+from pikachu.cms.algorithms import LEGACY, MODERN, WITH_SHA1_3DES, Digest, allowed_algorithms
 from pikachu.cms.identity import identify
-from pikachu.cms.signed import ASYMMETRIC_KEY_PACKAGE, DATA, degenerate, parse_signed_data, prepare
+from pikachu.cms.signed import DATA, degenerate, parse_signed_data, prepare
 from pikachu.core.errors import MalformedRequest, MessageCheckFailed, RequestError, UnsupportedAlgorithm
 from pikachu.x509 import der
 from tests.support import scep_client as client
 from tests.support.reference_work import BATCH, costs_at_most
 from tests.support.scep_client import as_ber, octets, printable, rsa_key, self_signed, signed, tlv, verify_signed
+from tests.support.signature_algorithms import rsa_signature_algorithm
 
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 TID = {client.TRANSACTION_ID: [printable("t")]}
+
+ASYMMETRIC_KEY_PACKAGE = "2.16.840.1.101.2.1.2.78.5"
 
 
 def message(content: bytes | None = b"content", **how: Any) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from cryptography import x509
 from hypothesis import given
@@ -11,17 +13,23 @@ from pikachu.core.errors import BadCSR, MalformedRequest, RequestError
 from pikachu.x509 import der
 from pikachu.x509.names import name_from_text
 from pikachu.x509.san import (
-    USER_PRINCIPAL_NAME,
+    GeneralName,
     NameKind,
     encode_san,
     name_from_san_text,
     parse_san,
     same_names,
-    san_text,
 )
 from tests.support.reference_work import BATCH, costs_at_most
 
 DNS, EMAIL, URI, IP = 2, 1, 6, 7
+
+USER_PRINCIPAL_NAME = "1.3.6.1.4.1.311.20.2.3"
+
+
+def san_text(names: Iterable[GeneralName]) -> str:
+    """Format names as ``DNS:a.example.com, IP:192.0.2.1``."""
+    return ", ".join(name.text for name in names)
 
 
 def san(*names: bytes) -> bytes:

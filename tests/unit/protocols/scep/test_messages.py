@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pikachu.cms.algorithms import LEGACY, MODERN, AllowedAlgorithms, Cipher, Digest, rsa_signature_algorithm
+from pikachu.cms.algorithms import LEGACY, MODERN, AllowedAlgorithms, Cipher, Digest
 from pikachu.cms.enveloped import NOT_READABLE, open_envelope, recipient_for
 from pikachu.cms.identity import identify
 from pikachu.cms.signed import Unsigned, parse_signed_data
@@ -38,6 +38,7 @@ from pikachu.protocols.scep.messages import (
 )
 from tests.support import scep_client
 from tests.support.scep_client import SCEPClient, attribute, joined, octets, printable, rsa_key, self_signed, tlv
+from tests.support.signature_algorithms import rsa_signature_algorithm
 
 AUTHORITY = self_signed(rsa_key(0), "RA", 77)
 CLIENT = SCEPClient(rsa_key(1), self_signed(rsa_key(1)), AUTHORITY)
