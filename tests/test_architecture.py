@@ -286,8 +286,9 @@ ONE_OF_EACH = {
         r"\.is(decimal|digit|numeric)\(|\[0-9\]\{1,[0-9]+\}\"[,)]",
         {
             "pikachu.core.numbers",
-            # Formats of their own: Content-Length, SCEP's messageType and times, units of settings, ports.
+            # Formats of their own: Content-Length, ports of PROXY, SCEP's messageType and times, units of settings.
             "pikachu.http.fast_path",
+            "pikachu.http.proxies",
             "pikachu.protocols.scep.messages",
             "pikachu.config.kinds",
             "pikachu.web.ui.commands",
