@@ -365,6 +365,10 @@ def test_making_many_keys(people: People) -> None:
     again = keys.generate(people.alice, "one more", "prime256v1")
     pool.waiting[-1].callback(None)
     assert result_of(again).name == "one more"
-    assert not keys._making
+    # The places of keys that were made, or failed, are free again.
+    making = [keys.generate(people.alice, f"key {number}", "prime256v1") for number in range(AT_ONCE)]
+    for go in pool.waiting[-AT_ONCE:]:
+        go.callback(None)
+    assert len({result_of(one).id for one in making}) == AT_ONCE
     pools = threaded_pools(Clock())  # type: ignore[arg-type]
     assert pools.keys is not pools.signing

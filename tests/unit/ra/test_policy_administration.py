@@ -44,6 +44,7 @@ class Desk:
     world: World
     rules: PolicyAdministration
     book: PolicyResolver
+    issuers: IssuingCAs
     admin: Principal
     alice: Principal
     bob: Principal
@@ -60,9 +61,8 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
     issuers = IssuingCAs("ec", {"ec": IssuingCA(world.issuer, signer)})
     people = [world.as_person(world.add(name, role)) for name, role in (("root", Role.ADMIN), ("alice", Role.USER))]
     people.append(world.as_person(world.add("bob")))
-    yield Desk(
-        world, PolicyAdministration(store=world.store, policies=book, issuers=issuers, clock=world.clock), book, *people
-    )
+    rules = PolicyAdministration(store=world.store, policies=book, issuers=issuers, clock=world.clock)
+    yield Desk(world, rules, book, issuers, *people)
     result_of(world.store.close())
 
 
@@ -278,7 +278,7 @@ def test_plain_policies_are_anybody_s(desk: Desk) -> None:
     rules = PolicyAdministration(
         store=desk.world.store,
         policies=desk.book,
-        issuers=desk.rules._issuers,
+        issuers=desk.issuers,
         clock=desk.world.clock,
         public_url="http://pki.example.com/",
     )
@@ -287,7 +287,7 @@ def test_plain_policies_are_anybody_s(desk: Desk) -> None:
 
 def test_powers_of_the_ca_under_the_key_that_comes_next(desk: Desk) -> None:
     """VLT-4: a text that is harmless until a rotation, and gives OCSPSigning then, is refused beforehand."""
-    issuers, world = desk.rules._issuers, desk.world
+    issuers, world = desk.issuers, desk.world
     coming = make_ca("p256", "Test CA", path_length=0)
     record = world.store.register_issuer("ec", coming.key_identifier, coming.der, world.now)
     issuers.add_next(IssuingCA(record, KeySigner(coming.key, coming.der, (coming.der,), ImmediatePool())))

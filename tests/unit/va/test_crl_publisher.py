@@ -357,11 +357,11 @@ class _Held:
         self.work.pop(0)()
 
 
-def _slow_publisher(stack: Stack) -> tuple[CRLPublisher, _Held]:
+def _slow_publisher(stack: Stack, store: Any = None) -> tuple[CRLPublisher, _Held]:
     pool = _Held()
     folder = stack.app.publisher.folder.path
     settings = CRLSettings(7 * DAY, 0.5, folder, stack.app.config.paths.crl_path)
-    return CRLPublisher(stack.clock, stack.app.store, stack.app.issuers, pool, settings), pool
+    return CRLPublisher(stack.clock, store or stack.app.store, stack.app.issuers, pool, settings), pool
 
 
 def test_the_slower_of_two_publishers_does_not_undo_the_other(stack: Stack) -> None:
@@ -399,7 +399,6 @@ class _Late:
 
 def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: Stack) -> None:
     """It has read the entries before a revocation, and takes its number after the other has published."""
-    slow, pool = _slow_publisher(stack)
     made: list[PublishedCRL] = []
     numbers = stack.app.store.next_crl_number
     waiting: list[Deferred[None]] = []
@@ -410,8 +409,7 @@ def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: 
             await waiting[0]
         return await numbers(issuer_id, above)
 
-    store: Any = _Late(stack.app.store, later)
-    slow = CRLPublisher(stack.clock, store, stack.app.issuers, pool, slow._settings)
+    slow, pool = _slow_publisher(stack, _Late(stack.app.store, later))
     slow.make(stack.issuer()).addCallback(made.append)
     pool.go()
     leaf = stack.issue()
