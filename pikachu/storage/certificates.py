@@ -300,7 +300,7 @@ def match_expression(query_text: str) -> str:
 
     The index has no positions, which makes updates cheap; a condition on the row excludes false matches.
     """
-    # Consecutive trigrams and the last one: overlapping trigrams add cost and little selectivity.
+    # Adjacent trigrams and the last one, since overlapping ones add cost and little selectivity.
     starts = [*range(0, len(query_text) - 3, 3), len(query_text) - 3]
     trigrams = dict.fromkeys(query_text[index : index + 3] for index in starts)
     return " AND ".join('"' + trigram.replace('"', '""') + '"' for trigram in trigrams)
