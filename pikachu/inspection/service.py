@@ -14,14 +14,12 @@ from pikachu.core.model.times import utc
 from pikachu.inspection.openssl_program import OpenSSL
 from pikachu.inspection.recognition import Decoded, Fact, Kind, RecognisedObject, Value, decode, read
 from pikachu.inspection.recognition.signed import has_challenge
-from pikachu.x509.key_encryption import bounded_in_all
+from pikachu.x509.key_encryption import FILE_ITERATIONS, bounded_in_all
 
 _MAXIMUM_PASSPHRASE: Final = 1023
 # Hexadecimal digits of a serial number of 20 bytes (RFC 5280 section 4.1.2.2).
 _LONGEST_SERIAL: Final = 40
 _MAXIMUM_TEXT: Final = 512 * 1024
-# Bounds the hashing of the passphrase over all objects of one inspection to a few seconds.
-_MAXIMUM_ITERATIONS: Final = 4_000_000
 
 _ARGUMENTS: Final = {
     Kind.CERTIFICATE: ("x509", "-noout", "-text"),
@@ -108,7 +106,7 @@ class Inspection:
     def _inspect(self, data: bytes, passphrase: str | None, compare: bool) -> tuple[RecognisedObject, Inspected]:
         now = utc(self._clock.seconds())
         objects = read(data)
-        with bounded_in_all(_MAXIMUM_ITERATIONS):
+        with bounded_in_all(FILE_ITERATIONS):
             decoded = [decode(each, now, passphrase) for each in objects]
         first = objects[0]
         facts = (("form", first.form), *decoded[0].facts, *_following(objects, decoded))

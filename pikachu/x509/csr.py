@@ -13,7 +13,7 @@ from pikachu.core.errors import BadCSR, MalformedRequest, TooLarge
 from pikachu.x509 import der
 from pikachu.x509.extension import Extension, parse_extensions
 from pikachu.x509.names import Name, name_from, string_value
-from pikachu.x509.pem_blocks import blocks, decode_base64
+from pikachu.x509.pem_blocks import blocks, decode_base64, decode_text
 from pikachu.x509.san import DEFAULT_LIMIT, GeneralName, parse_san
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import KeyDescription, describe_spki
@@ -92,14 +92,14 @@ class CertificationRequest:
 
 
 def decode_csr_input(data: bytes) -> bytes:
-    """Return the DER CSR in *data*: DER, PEM with or without text around it, or Base64.
+    """Return the DER CSR in *data*: DER, PEM with or without text around it, or Base64, also in UTF-16.
 
     :raises MalformedRequest: *data* contains no CSR, or more than one.
     :raises TooLarge: *data* exceeds the maximum size.
     """
     if len(data) > 2 * MAXIMUM_SIZE:
         raise TooLarge(f"a certificate signing request has at most {MAXIMUM_SIZE // 1024} KiB")
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = decode_text(data)
     if data[:1] == b"\x30":
         return _bounded(data)
     if b"-----BEGIN " in data:

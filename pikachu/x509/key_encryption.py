@@ -7,23 +7,27 @@ that a file demands are bounded.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import secrets
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Final, NamedTuple
+from typing import Final
 
-from cryptography.hazmat.decrepit.ciphers.algorithms import TripleDES
 from cryptography.hazmat.primitives import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 
+from pikachu.cms.ber import normalise
 from pikachu.core.errors import MalformedRequest, UnsupportedAlgorithm
-from pikachu.x509 import der
+from pikachu.x509 import block_ciphers, der
+from pikachu.x509.block_ciphers import AES_256_CBC, MALFORMED, NOT_ACCEPTED, WRONG_PASSPHRASE, PassphraseCipher
 
 # A million iterations take about 0.3 s.
 _MAXIMUM_ITERATIONS: Final = 1_000_000
+#: For all keys of an upload together, some seconds; NSS writes 600,000 in up to seven places of a file.
+FILE_ITERATIONS: Final = 5_000_000
 _MAXIMUM_SCRYPT_BYTES: Final = 64 * 1024 * 1024
 # Bytes of scrypt memory that cost as much as one iteration of hashing.
 _SCRYPT_BYTES_PER_ITERATION: Final = 256
@@ -36,139 +40,153 @@ _remaining_iterations: ContextVar[list[int] | None] = ContextVar("iterations lef
 _PBES2: Final = "1.2.840.113549.1.5.13"
 _PBKDF2: Final = "1.2.840.113549.1.5.12"
 _SCRYPT: Final = "1.3.6.1.4.1.11591.4.11"
-_PKCS12_SHA1_3DES: Final = "1.2.840.113549.1.12.1.3"
 _HMAC_SHA256: Final = "1.2.840.113549.2.9"
-_AES_256_CBC: Final = "2.16.840.1.101.3.4.1.42"
 # The recommendation of OWASP for PBKDF2 with SHA-256.
 _ITERATIONS: Final = 600_000
-_PRFS: Final = {
+# The hash of each HMAC.
+HMACS: Final = {
+    "1.2.840.113549.2.6": "md5",
     "1.2.840.113549.2.7": "sha1",
     "1.2.840.113549.2.8": "sha224",
     _HMAC_SHA256: "sha256",
     "1.2.840.113549.2.10": "sha384",
     "1.2.840.113549.2.11": "sha512",
+    "1.2.840.113549.2.12": "sha512_224",
+    "1.2.840.113549.2.13": "sha512_256",
+    "2.16.840.1.101.3.4.2.13": "sha3_224",
+    "2.16.840.1.101.3.4.2.14": "sha3_256",
+    "2.16.840.1.101.3.4.2.15": "sha3_384",
+    "2.16.840.1.101.3.4.2.16": "sha3_512",
 }
 PKCS12_KEY, PKCS12_VECTOR, PKCS12_MAC = 1, 2, 3
 
-WRONG_PASSPHRASE: Final = "the passphrase does not open the private key"  # noqa: S105 - a message
-_MALFORMED: Final = "the encryption's parameters can't be read"
 _TOO_COSTLY: Final = "the encryption would cost too much to open"
-_NOT_ACCEPTED: Final = "the encryption is of a kind that is not accepted"
+# RC2 is computed in Python: a block costs as much as so many iterations of hashing.
+_ITERATIONS_PER_RC2_BLOCK: Final = 128
 
-
-class _CBC(NamedTuple):
-    """A block cipher in CBC mode: its algorithm, and the sizes of a key and of a block in bytes."""
-
-    algorithm: type[AES] | type[TripleDES]
-    key_size: int
-    block_size: int
-
-    def decrypt(self, key: bytes, vector: bytes, data: bytes) -> bytes:
-        """Decrypt and remove the padding; wrong padding is reported as a wrong passphrase."""
-        if len(vector) != self.block_size or not data or len(data) % self.block_size:
-            raise MalformedRequest(_MALFORMED)
-        # Single DES is triple DES with one key used three times (NIST SP 800-67).
-        cipher = AES(key) if self.algorithm is AES else TripleDES(key * (24 // self.key_size))
-        decryptor = Cipher(cipher, modes.CBC(vector)).decryptor()
-        unpadder = padding.PKCS7(8 * self.block_size).unpadder()
-        try:
-            return unpadder.update(decryptor.update(data) + decryptor.finalize()) + unpadder.finalize()
-        except ValueError as error:
-            raise MalformedRequest(WRONG_PASSPHRASE) from error
-
-
-_DES: Final = _CBC(TripleDES, 8, 8)
-_3DES: Final = _CBC(TripleDES, 24, 8)
-_AES_128: Final = _CBC(AES, 16, 16)
-_AES_192: Final = _CBC(AES, 24, 16)
-_AES_256: Final = _CBC(AES, 32, 16)
-_CIPHERS: Final = {
-    "2.16.840.1.101.3.4.1.2": _AES_128,
-    "2.16.840.1.101.3.4.1.22": _AES_192,
-    _AES_256_CBC: _AES_256,
-    "1.2.840.113549.3.7": _3DES,
+# RFC 7292 appendix C.
+_PKCS12: Final = {
+    "1.2.840.113549.1.12.1.1": block_ciphers.RC4_128,
+    "1.2.840.113549.1.12.1.2": block_ciphers.RC4_40,
+    "1.2.840.113549.1.12.1.3": block_ciphers.TRIPLE_DES,
+    "1.2.840.113549.1.12.1.4": block_ciphers.TRIPLE_DES_2_KEYS,
+    "1.2.840.113549.1.12.1.5": block_ciphers.RC2_128,
+    "1.2.840.113549.1.12.1.6": block_ciphers.RC2_40,
 }
-# PBES1 (RFC 8018 appendix A.3): single DES under a digest of the passphrase.
-_PBES1: Final = {"1.2.840.113549.1.5.3": "md5", "1.2.840.113549.1.5.10": "sha1"}
-_TRADITIONAL: Final = {
-    "DES-CBC": _DES,
-    "DES-EDE3-CBC": _3DES,
-    "AES-128-CBC": _AES_128,
-    "AES-192-CBC": _AES_192,
-    "AES-256-CBC": _AES_256,
+# PBES1 (RFC 8018 appendix A.3): a cipher of 64 bits under a digest of the passphrase.
+_PBES1: Final = {
+    "1.2.840.113549.1.5.3": ("md5", block_ciphers.DES),
+    "1.2.840.113549.1.5.6": ("md5", block_ciphers.RC2_64),
+    "1.2.840.113549.1.5.10": ("sha1", block_ciphers.DES),
+    "1.2.840.113549.1.5.11": ("sha1", block_ciphers.RC2_64),
 }
 
 
 def decrypt_pkcs8(algorithm: der.Element, data: bytes, passphrase: bytes) -> bytes:
-    """Decrypt *data* with the PKCS#5 or PKCS#12 scheme of an AlgorithmIdentifier.
+    """Decrypt a structure under the PKCS#5 or PKCS#12 scheme of an AlgorithmIdentifier, and return it in DER.
 
+    :param passphrase: may be empty.
     :raises MalformedRequest: the passphrase is wrong, or the parameters are malformed.
     :raises UnsupportedAlgorithm: the scheme is not accepted, or decryption would cost too much.
     """
     parts = algorithm.sub()
     if len(parts) != 2:
-        raise MalformedRequest(_MALFORMED)
+        raise MalformedRequest(MALFORMED)
     oid = parts[0].oid()
     parameters = parts[1].expect(der.SEQUENCE).sub()
     if len(parameters) != 2:
-        raise MalformedRequest(_MALFORMED)
+        raise MalformedRequest(MALFORMED)
     if oid == _PBES2:
-        return _decrypt_pbes2(parameters, data, passphrase)
-    if oid not in _PBES1 and oid != _PKCS12_SHA1_3DES:
-        raise UnsupportedAlgorithm(_NOT_ACCEPTED, algorithm=oid)
+        return _structure(_decrypt_pbes2(parameters, data, passphrase))
+    if oid not in _PBES1 and oid not in _PKCS12:
+        raise UnsupportedAlgorithm(NOT_ACCEPTED, algorithm=oid)
     salt, iterations = parameters[0].expect(der.OCTET_STRING).content, parameters[1].integer()
-    if oid == _PKCS12_SHA1_3DES:
-        secret = bmp_passphrase(_text(passphrase))
-        key = pkcs12_derive("sha1", secret, salt, iterations, PKCS12_KEY, 24)
-        vector = pkcs12_derive("sha1", secret, salt, iterations, PKCS12_VECTOR, 8)
-        return _3DES.decrypt(key, vector, data)
-    bound_iterations(iterations)
-    derived = _hashed(_PBES1[oid], passphrase + salt, iterations)
-    return _DES.decrypt(derived[:8], derived[8:16], data)
+    if oid in _PBES1:
+        digest, cipher = _PBES1[oid]
+        bound_iterations(iterations)
+        derived = _hashed(digest, passphrase + salt, iterations)
+        return _structure(_decrypt(cipher, derived[:8], derived[8:16], data))
+    cipher = _PKCS12[oid]
+    for secret in pkcs12_secrets(passphrase):
+        key = pkcs12_derive("sha1", secret, salt, iterations, PKCS12_KEY, cipher.key_size)
+        vector = pkcs12_derive("sha1", secret, salt, iterations, PKCS12_VECTOR, cipher.block_size)
+        with contextlib.suppress(MalformedRequest):
+            return _structure(_decrypt(cipher, key, vector, data))
+    raise MalformedRequest(WRONG_PASSPHRASE)
+
+
+def _decrypt(cipher: PassphraseCipher, key: bytes, vector: bytes, data: bytes) -> bytes:
+    if cipher.effective_bits:
+        bound_iterations(max(1, len(data) // cipher.block_size * _ITERATIONS_PER_RC2_BLOCK))
+    return cipher.decrypt(key, vector, data)
+
+
+def _structure(plain: bytes) -> bytes:
+    """Return a decrypted SEQUENCE in DER; a wrong passphrase leaves valid padding in 1 of 256 cases."""
+    try:
+        return der.parse(normalise(plain), der.SEQUENCE).whole
+    except MalformedRequest as error:
+        raise MalformedRequest(WRONG_PASSPHRASE) from error
 
 
 def _decrypt_pbes2(parameters: list[der.Element], data: bytes, passphrase: bytes) -> bytes:
     """Decrypt with PBES2 (RFC 8018 section 6.2)."""
-    derivation, scheme = (part.expect(der.SEQUENCE).sub() for part in parameters)
-    if len(derivation) != 2 or len(scheme) != 2:
-        raise MalformedRequest(_MALFORMED)
-    cipher = _CIPHERS.get(scheme[0].oid())
-    costs = derivation[1].expect(der.SEQUENCE).sub()
+    scheme = parameters[1].expect(der.SEQUENCE).sub()
+    if len(scheme) != 2:
+        raise MalformedRequest(MALFORMED)
+    oid, vector = scheme[0].oid(), scheme[1]
+    cipher = block_ciphers.BY_OID.get(oid)
+    if oid == block_ciphers.RC2_CBC:
+        fields = vector.expect(der.SEQUENCE).sub()
+        if len(fields) != 2:
+            raise MalformedRequest(MALFORMED)
+        cipher, vector = block_ciphers.RC2_BY_VERSION.get(fields[0].integer()), fields[1]
+    if cipher is None:
+        raise UnsupportedAlgorithm(NOT_ACCEPTED, algorithm=oid)
+    key = derive_key(parameters[0], passphrase, cipher.key_size)
+    return _decrypt(cipher, key, vector.expect(der.OCTET_STRING).content, data)
+
+
+def derive_key(derivation: der.Element, passphrase: bytes, size: int) -> bytes:
+    """Derive a key of *size* bytes with the PBKDF2 or scrypt of an AlgorithmIdentifier.
+
+    :raises MalformedRequest: the parameters are malformed.
+    :raises UnsupportedAlgorithm: the function is not accepted, or would cost too much.
+    """
+    parts = derivation.expect(der.SEQUENCE).sub()
+    costs = parts[1].expect(der.SEQUENCE).sub() if len(parts) == 2 else []
+    if not costs:
+        raise MalformedRequest(MALFORMED)
+    if costs[0].tag != der.OCTET_STRING:
+        raise UnsupportedAlgorithm(NOT_ACCEPTED)
     numbers = [part.integer() for part in costs if part.tag == der.INTEGER]
-    if not costs or costs[0].tag != der.OCTET_STRING:
-        raise UnsupportedAlgorithm(_NOT_ACCEPTED)
-    salt, kind = costs[0].content, derivation[0].oid()
-    if kind == _SCRYPT and len(numbers) >= 3:
-        cost, block_size, parallel = numbers[:3]
-        size = 128 * cost * block_size * parallel
-        if min(cost, block_size, parallel) < 1 or size > _MAXIMUM_SCRYPT_BYTES:
-            raise UnsupportedAlgorithm(_TOO_COSTLY)
-        bound_iterations(-(-size // _SCRYPT_BYTES_PER_ITERATION))
-        if cipher is None or cost < 2 or cost & (cost - 1):
-            raise UnsupportedAlgorithm(_NOT_ACCEPTED)
-        try:
-            key = hashlib.scrypt(
-                passphrase,
-                salt=salt,
-                n=cost,
-                r=block_size,
-                p=parallel,
-                maxmem=2 * _MAXIMUM_SCRYPT_BYTES,
-                dklen=cipher.key_size,
-            )
-        except ValueError:
-            # RFC 7914 section 2 bounds the cost by the block size, and OpenSSL its own memory besides.
-            raise UnsupportedAlgorithm(_NOT_ACCEPTED) from None
-    elif kind == _PBKDF2 and numbers:
-        bound_iterations(numbers[0])
-        prf = [part.sub() for part in costs if part.tag == der.SEQUENCE]
-        digest = _PRFS.get(prf[0][0].oid()) if prf and prf[0] else "sha1"
-        if digest is None or cipher is None:
-            raise UnsupportedAlgorithm(_NOT_ACCEPTED)
-        key = hashlib.pbkdf2_hmac(digest, passphrase, salt, numbers[0], cipher.key_size)
-    else:
-        raise UnsupportedAlgorithm(_NOT_ACCEPTED)
-    return cipher.decrypt(key, scheme[1].expect(der.OCTET_STRING).content, data)
+    salt, oid = costs[0].content, parts[0].oid()
+    if oid == _SCRYPT and len(numbers) >= 3:
+        return _scrypt(passphrase, salt, *numbers[:3], size=size)
+    if oid != _PBKDF2 or not numbers:
+        raise UnsupportedAlgorithm(NOT_ACCEPTED, algorithm=oid)
+    bound_iterations(numbers[0])
+    prf = [part.sub() for part in costs if part.tag == der.SEQUENCE]
+    digest = HMACS.get(prf[0][0].oid()) if prf and prf[0] else "sha1"
+    if digest is None:
+        raise UnsupportedAlgorithm(NOT_ACCEPTED)
+    return hashlib.pbkdf2_hmac(digest, passphrase, salt, numbers[0], size)
+
+
+def _scrypt(passphrase: bytes, salt: bytes, cost: int, block_size: int, parallel: int, *, size: int) -> bytes:
+    memory = 128 * cost * block_size * parallel
+    if min(cost, block_size, parallel) < 1 or memory > _MAXIMUM_SCRYPT_BYTES:
+        raise UnsupportedAlgorithm(_TOO_COSTLY)
+    bound_iterations(-(-memory // _SCRYPT_BYTES_PER_ITERATION))
+    if cost < 2 or cost & (cost - 1):
+        raise UnsupportedAlgorithm(NOT_ACCEPTED)
+    try:
+        return hashlib.scrypt(
+            passphrase, salt=salt, n=cost, r=block_size, p=parallel, maxmem=2 * _MAXIMUM_SCRYPT_BYTES, dklen=size
+        )
+    except ValueError:
+        # RFC 7914 section 2 bounds the cost by the block size, and OpenSSL its own memory besides.
+        raise UnsupportedAlgorithm(NOT_ACCEPTED) from None
 
 
 def decrypt_traditional(block: bytes, body: bytes, passphrase: bytes) -> bytes:
@@ -181,19 +199,19 @@ def decrypt_traditional(block: bytes, body: bytes, passphrase: bytes) -> bytes:
     lines = (line.partition(b":") for line in block.splitlines())
     information = next((value for name, _, value in lines if name.strip() == b"DEK-Info"), b"")
     name, _, digits = information.strip().decode("ascii", "replace").partition(",")
-    cipher = _TRADITIONAL.get(name.strip().upper())
+    cipher = block_ciphers.BY_NAME.get(name.strip().upper())
     if cipher is None:
-        raise UnsupportedAlgorithm(_NOT_ACCEPTED)
+        raise UnsupportedAlgorithm(NOT_ACCEPTED)
     try:
         vector = bytes.fromhex(digits)
     except ValueError:
-        raise MalformedRequest(_MALFORMED) from None
+        raise MalformedRequest(MALFORMED) from None
     # EVP_BytesToKey() with MD5 and one iteration; the salt is the beginning of the vector.
     key = link = b""
     while len(key) < cipher.key_size:
         link = hashlib.md5(link + passphrase + vector[:8], usedforsecurity=False).digest()
         key += link
-    return cipher.decrypt(key[: cipher.key_size], vector, body)
+    return _structure(_decrypt(cipher, key[: cipher.key_size], vector, body))
 
 
 def encrypt_pkcs8(plain: bytes, passphrase: bytes) -> bytes:
@@ -207,7 +225,7 @@ def encrypt_pkcs8(plain: bytes, passphrase: bytes) -> bytes:
         der.oid(_PBKDF2),
         der.sequence(der.octet_string(salt), der.integer(_ITERATIONS), der.sequence(der.oid(_HMAC_SHA256), der.null())),
     )
-    scheme = der.sequence(der.oid(_AES_256_CBC), der.octet_string(vector))
+    scheme = der.sequence(der.oid(AES_256_CBC), der.octet_string(vector))
     return der.sequence(
         der.sequence(der.oid(_PBES2), der.sequence(derivation, scheme)),
         der.octet_string(encryptor.update(padded) + encryptor.finalize()),
@@ -217,22 +235,19 @@ def encrypt_pkcs8(plain: bytes, passphrase: bytes) -> bytes:
 # --- PKCS#12 -----------------------------------------------------------------------------
 
 
-def bmp_passphrase(passphrase: str) -> bytes:
-    """Return a passphrase in the encoding of PKCS#12 (RFC 7292 appendix B.1).
+def pkcs12_secrets(passphrase: bytes) -> list[bytes]:
+    """Return the encodings of a passphrase that programs use in PKCS#12, that of RFC 7292 appendix B.1 first.
 
-    :raises MalformedRequest: it contains characters without this encoding.
+    An empty one is two zero bytes or nothing at all; OpenSSL before 1.1 took each byte for a character.
     """
+    if not passphrase:
+        return [b"\0\0", b""]
+    single_bytes = passphrase.decode("latin-1")
     try:
-        return f"{passphrase}\0".encode("utf-16-be")
-    except UnicodeEncodeError:
-        raise MalformedRequest(WRONG_PASSPHRASE) from None
-
-
-def _text(passphrase: bytes) -> str:
-    try:
-        return passphrase.decode("utf-8")
+        texts = dict.fromkeys((passphrase.decode("utf-8"), single_bytes))
     except UnicodeDecodeError:
-        return passphrase.decode("latin-1")
+        texts = {single_bytes: None}
+    return [f"{text}\0".encode("utf-16-be") for text in texts]
 
 
 def pkcs12_derive(digest: str, secret: bytes, salt: bytes, iterations: int, purpose: int, size: int) -> bytes:
@@ -263,7 +278,7 @@ def pkcs12_derive(digest: str, secret: bytes, salt: bytes, iterations: int, purp
 
 def _hashed(digest: str, data: bytes, iterations: int) -> bytes:
     """Hash *data*, and the digest again and again."""
-    hash_function = getattr(hashlib, digest)
+    hash_function = getattr(hashlib, digest, None) or functools.partial(hashlib.new, digest)
     for number in range(iterations):
         data = hash_function(data, usedforsecurity=False).digest()
         if not number % _BREAK:

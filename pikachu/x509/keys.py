@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from pikachu.core.errors import MalformedRequest, TooLarge, UnsupportedAlgorithm
 from pikachu.x509 import der
-from pikachu.x509.key_encryption import WRONG_PASSPHRASE, decrypt_pkcs8, decrypt_traditional, encrypt_pkcs8
+from pikachu.x509.foreign_files import foreign_name
+from pikachu.x509.key_encryption import decrypt_pkcs8, decrypt_traditional, encrypt_pkcs8
 from pikachu.x509.loading.private_keys import CURVE_CLASSES, ML_DSA_KINDS, PrivateKey, load_unencrypted_key
 from pikachu.x509.pem import pem
-from pikachu.x509.pem_blocks import Block, blocks, decode_text
+from pikachu.x509.pem_blocks import Block, blocks, decode_text, labels_in
 from pikachu.x509.signature import SignatureAlgorithm, parse_algorithm, signature_algorithm, verify_signature
 from pikachu.x509.spki import KeyDescription, KeyFamily, PublicKey, check_modulus, describe_spki
 
@@ -58,6 +59,14 @@ KEY_NAMES: Final = (
 
 _MAXIMUM_SIZE: Final = 32 * 1024
 _LABELS: Final = ("PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY")
+# What is often taken for a private key.
+_OTHER_LABELS: Final = {
+    "DSA PRIVATE KEY": "a DSA key, which is not accepted; use RSA, EC, Ed25519 or ML-DSA",
+    "PUBLIC KEY": "a public key; the private key is needed",
+    "RSA PUBLIC KEY": "a public key; the private key is needed",
+    "CERTIFICATE": "a certificate; the private key is needed",
+    "CERTIFICATE REQUEST": "a certificate request; the private key is needed",
+}
 _PASSPHRASE_NEEDED: Final = "the private key is encrypted: its passphrase is needed"  # noqa: S105 - a message
 
 
@@ -82,6 +91,7 @@ def generate_private_key(name: str) -> PrivateKey:
 def load_private_key(data: bytes | str, passphrase: bytes | str | None = None) -> PrivateKey:
     """Load the private key in *data*, PEM or DER; an unnecessary passphrase is ignored.
 
+    :param passphrase: the empty one is tried too; ``None`` opens nothing.
     :raises MalformedRequest: no private key, a wrong or missing passphrase, or halves that do not match.
     :raises UnsupportedAlgorithm: the encryption or the type of the key is not accepted.
     :raises BadPublicKey: the key is weak (see :func:`describe_spki`).
@@ -98,7 +108,7 @@ def load_private_key(data: bytes | str, passphrase: bytes | str | None = None) -
     else:
         pem_blocks = blocks(raw, _LABELS)
         if not pem_blocks:
-            raise MalformedRequest("no private key found; PEM or DER is expected")
+            raise MalformedRequest(_no_private_key(raw))
         if len(pem_blocks) > 1:
             raise MalformedRequest("more than one private key found")
         key = (
@@ -110,28 +120,26 @@ def load_private_key(data: bytes | str, passphrase: bytes | str | None = None) -
     return key
 
 
+def _no_private_key(data: bytes) -> str:
+    """Say what a file without an accepted private key is, if it is known."""
+    other = next((_OTHER_LABELS[label] for label in labels_in(data) if label in _OTHER_LABELS), None)
+    name = foreign_name(data) or other
+    return f"this is {name}" if name else "no private key found; PEM or DER is expected"
+
+
 def _load_traditional(block: Block, passphrase: bytes | None) -> PrivateKey:
-    if not passphrase:
+    if passphrase is None:
         raise MalformedRequest(_PASSPHRASE_NEEDED)
-    return _load_decrypted(decrypt_traditional(block.text, block.der(), passphrase))
+    return load_unencrypted_key(decrypt_traditional(block.text, block.der(), passphrase))
 
 
 def _load_der(raw: bytes, passphrase: bytes | None) -> PrivateKey:
     parts = der.parse(raw, der.SEQUENCE).sub()
     if len(parts) != 2 or parts[0].tag != der.SEQUENCE:
         return load_unencrypted_key(raw)
-    if not passphrase:
+    if passphrase is None:
         raise MalformedRequest(_PASSPHRASE_NEEDED)
-    return _load_decrypted(decrypt_pkcs8(parts[0], parts[1].expect(der.OCTET_STRING).content, passphrase))
-
-
-def _load_decrypted(plain: bytes) -> PrivateKey:
-    try:
-        der.parse(plain, der.SEQUENCE)
-    except MalformedRequest as error:
-        # A wrong passphrase yields valid padding by chance in 1 of 256 cases.
-        raise MalformedRequest(WRONG_PASSPHRASE) from error
-    return load_unencrypted_key(plain)
+    return load_unencrypted_key(decrypt_pkcs8(parts[0], parts[1].expect(der.OCTET_STRING).content, passphrase))
 
 
 def describe_private_key(key: PrivateKey) -> KeyDescription:

@@ -67,9 +67,18 @@ def blocks(data: bytes, labels: Sequence[str]) -> list[Block]:
         if name in labels:
             content = data[label_end + len(_DASHES) : end]
             headers = b":" in content
-            body = content.replace(b"\r", b"").partition(b"\n\n")[2] if headers else content
+            body = _without_headers(content) if headers else content
             result.append(Block(name, data[start:position] + b"\n", headers, body))
     return result
+
+
+def _without_headers(content: bytes) -> bytes:
+    """Return the lines after the RFC 1421 headers, with any kind of line breaks; some programs omit the empty line."""
+    lines = content.strip().splitlines()
+    last = max(index for index, line in enumerate(lines) if b":" in line)
+    body = [line.strip() for line in lines[last + 1 :]]
+    # A continued header ends at the empty line.
+    return b"\n".join(body[body.index(b"") :] if b"" in body else body)
 
 
 def labels_in(data: bytes) -> list[str]:
@@ -120,11 +129,11 @@ def _utf16_codec(data: bytes) -> str | None:
 
 
 def decode_base64(data: bytes) -> bytes:
-    """Decode Base64, ignoring SP, HT, CR and LF, and rejecting every other character (RFC 8951 section 3.1).
+    """Decode Base64: ignore whitespace (RFC 7468 section 2), reject every other character (RFC 8951 section 3.1).
 
     :raises MalformedRequest: *data* is not Base64.
     """
     try:
-        return base64.b64decode(data.translate(None, b" \t\r\n"), validate=True)
+        return base64.b64decode(data.translate(None, b" \t\r\n\v\f"), validate=True)
     except binascii.Error as error:
         raise MalformedRequest("the data is not base64") from error

@@ -45,7 +45,7 @@ ENCRYPTIONS = [
     "-v2 aes-256-cbc -v2prf hmacWithSHA224",
     "-v2 aes-256-cbc -scrypt -scrypt_N 1024",
 ]
-NOT_ACCEPTED = ["-v2 camellia-256-cbc", "-v2 aes-256-ofb"]
+NOT_ACCEPTED = ["-v2 aria-256-cbc", "-v2 aes-256-ofb"]
 
 
 class Keys:

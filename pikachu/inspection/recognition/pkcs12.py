@@ -8,25 +8,22 @@ from pikachu.core.errors import BadPublicKey, MalformedRequest, UnsupportedAlgor
 from pikachu.inspection.recognition.cms import subject_of
 from pikachu.inspection.recognition.keys import encryption_text, public_half
 from pikachu.inspection.recognition.kinds import Decoded, Fact
-from pikachu.inspection.recognition.pfx import (
+from pikachu.x509.keys import load_private_key
+from pikachu.x509.pfx import (
     CERTIFICATE_BAG,
     DATA,
-    KEY_BAG,
-    SHROUDED_KEY_BAG,
+    KEY_BAGS,
     Bag,
     File,
     check_passphrase,
     open_content,
     read_file,
 )
-from pikachu.x509.keys import load_private_key
 from pikachu.x509.text import certificate_text
 from pikachu.x509.text.descriptions import algorithm_name, algorithm_text, shown
 from pikachu.x509.text.lines import Lines
 
 _MAXIMUM_KEYS: Final = 4
-_CHEAP: Final = 10_000
-_KEY_BAGS: Final = (KEY_BAG, SHROUDED_KEY_BAG)
 
 
 def pkcs12(data: bytes, passphrase: str | None) -> Decoded:
@@ -50,12 +47,10 @@ def pkcs12(data: bytes, passphrase: str | None) -> Decoded:
 
 
 def _has_empty_passphrase(file: File) -> bool:
-    """Return whether an empty passphrase opens the file; ``False`` when checking would be expensive."""
-    if file.mac is None or file.mac.iterations > _CHEAP:
-        return False
+    """Return whether the MAC verifies with an empty passphrase; ``False`` also when that would cost too much."""
     try:
         return check_passphrase(file, "")
-    except MalformedRequest:
+    except (MalformedRequest, UnsupportedAlgorithm):
         return False
 
 
@@ -99,7 +94,7 @@ def _opened(file: File, passphrase: str, facts: list[Fact], lines: Lines) -> Dec
             if bag.oid == CERTIFICATE_BAG:
                 texts.append(certificate_text(bag.value))
                 subjects.append(subject_of(bag.value))
-            elif bag.oid in _KEY_BAGS and len(keys) < _MAXIMUM_KEYS:
+            elif bag.oid in KEY_BAGS and len(keys) < _MAXIMUM_KEYS:
                 kind, text = _key(bag, passphrase)
                 keys.append(kind)
                 texts.append(text)
@@ -114,8 +109,6 @@ def _opened(file: File, passphrase: str, facts: list[Fact], lines: Lines) -> Dec
 
 def _key(bag: Bag, passphrase: str) -> tuple[str, str]:
     """Return the type and the text of the public half of the private key in *bag*."""
-    if bag.oid == SHROUDED_KEY_BAG and not passphrase:
-        return "not opened: its passphrase is empty", "Private-Key: its passphrase is empty\n"
     try:
         facts, text = public_half(load_private_key(bag.value, passphrase))
     except (BadPublicKey, UnsupportedAlgorithm) as error:

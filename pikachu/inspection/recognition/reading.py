@@ -9,20 +9,14 @@ from pikachu.cms.ber import normalise
 from pikachu.core.errors import MalformedRequest, TooLarge
 from pikachu.inspection.recognition.kinds import Kind, RecognisedObject
 from pikachu.x509 import der
-from pikachu.x509.pem_blocks import blocks, decode_base64
+from pikachu.x509.foreign_files import foreign_name, is_foreign
+from pikachu.x509.pem_blocks import blocks, decode_base64, decode_text
 
 MAXIMUM_INPUT: Final = 1024 * 1024
 MAXIMUM_OBJECTS: Final = 20
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 #]{1,40})-----")
 # Blocks without content of interest; openssl writes them before an EC key.
 _IGNORED: Final = frozenset({"EC PARAMETERS", "DH PARAMETERS", "X9.42 DH PARAMETERS"})
-_FOREIGN: Final = {
-    "OPENSSH PRIVATE KEY": "an OpenSSH private key; convert a copy by ssh-keygen -p -m PKCS8 -f FILE",
-    "PGP PUBLIC KEY BLOCK": "an OpenPGP key, which is no X.509 object",
-    "PGP PRIVATE KEY BLOCK": "an OpenPGP key, which is no X.509 object",
-    "PGP MESSAGE": "an OpenPGP message, which is no X.509 object",
-    "SSH2 PUBLIC KEY": "an SSH public key; convert it by ssh-keygen -e -m PKCS8 -f FILE",
-}
 _PLAIN: Final = (
     "CERTIFICATE, CERTIFICATE REQUEST, X509 CRL, PKCS7, CMS, PRIVATE KEY and PUBLIC KEY blocks, "
     "or base64 or binary DER, can be inspected"
@@ -38,10 +32,7 @@ def read(data: bytes) -> list[RecognisedObject]:
     """
     if len(data) > MAXIMUM_INPUT:
         raise TooLarge(f"at most {MAXIMUM_INPUT // 1024} KiB can be inspected at once")
-    # Editors on Windows may save text as UTF-16.
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        data = data.decode("utf-16", "replace").encode("utf-8")
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    data = decode_text(data)
     if not data.strip():
         raise MalformedRequest(f"there is nothing to inspect: {_PLAIN}")
     text = b"-----BEGIN " in data
@@ -57,13 +48,15 @@ def read(data: bytes) -> list[RecognisedObject]:
     try:
         binary = decode_base64(data)
     except MalformedRequest:
-        raise MalformedRequest(f"this is neither PEM nor base64 nor DER: {_PLAIN}") from None
+        foreign = foreign_name(data)
+        known = f"this is {foreign}" if foreign else f"this is neither PEM nor base64 nor DER: {_PLAIN}"
+        raise MalformedRequest(known) from None
     return [_recognised("base64", binary)]
 
 
 def _pem(data: bytes) -> list[RecognisedObject]:
     labels = [match.decode("ascii") for match in _BEGIN.findall(data)]
-    accepted_labels = [label for label in dict.fromkeys(labels) if label not in _IGNORED and label not in _FOREIGN]
+    accepted_labels = [label for label in dict.fromkeys(labels) if label not in _IGNORED and not is_foreign(label)]
     if len(accepted_labels) > MAXIMUM_OBJECTS:
         raise MalformedRequest(f"at most {MAXIMUM_OBJECTS} objects can be inspected at once")
     recognised: list[RecognisedObject] = []
@@ -79,7 +72,7 @@ def _pem(data: bytes) -> list[RecognisedObject]:
             content = der.element_at(content, 0, len(content)).whole
         recognised.append(_recognised("PEM", content))
     if not recognised:
-        foreign = next((_FOREIGN[label] for label in labels if label in _FOREIGN), None)
+        foreign = foreign_name(data)
         raise MalformedRequest(f"this is {foreign}" if foreign else f"no PEM block that is known: {_PLAIN}")
     return recognised
 

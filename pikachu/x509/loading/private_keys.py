@@ -173,6 +173,8 @@ def _load_sec1(parts: list[der.Element], curve: Curve | None) -> ec.EllipticCurv
     if 0xA1 in optional:
         forms = serialization.PublicFormat.UncompressedPoint, serialization.PublicFormat.CompressedPoint
         points = [key.public_key().public_bytes(serialization.Encoding.X962, form) for form in forms]
+        # OpenSSL also writes the hybrid form (X9.62): both coordinates, and the sign of y in the first byte.
+        points.append(bytes((6 + points[0][-1] % 2,)) + points[0][1:])
         if optional[0xA1].expect(der.BIT_STRING).content not in [b"\x00" + point for point in points]:
             raise MalformedRequest(_OTHER_PUBLIC_KEY)
     return key

@@ -1,4 +1,4 @@
-"""PKCS#12 (RFC 7292) reader with bounded cost: authenticated safe, MAC and bags.
+"""PKCS#12 (RFC 7292) reader with bounded cost: authenticated safe, MAC and bags, in DER or BER.
 
 pyca/cryptography reads such files too, but does not limit the iteration count that a file demands.
 """
@@ -6,31 +6,51 @@ pyca/cryptography reads such files too, but does not limit the iteration count t
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from pikachu.cms.ber import bounded, normalise
 from pikachu.core.errors import MalformedRequest, UnsupportedAlgorithm
 from pikachu.x509 import der
-from pikachu.x509.key_encryption import PKCS12_MAC, bmp_passphrase, decrypt_pkcs8, pkcs12_derive
+from pikachu.x509.key_encryption import (
+    HMACS,
+    PKCS12_MAC,
+    decrypt_pkcs8,
+    derive_key,
+    pkcs12_derive,
+    pkcs12_secrets,
+)
 
 DATA: Final = "1.2.840.113549.1.7.1"
 ENCRYPTED_DATA: Final = "1.2.840.113549.1.7.6"
 KEY_BAG: Final = "1.2.840.113549.1.12.10.1.1"
 SHROUDED_KEY_BAG: Final = "1.2.840.113549.1.12.10.1.2"
 CERTIFICATE_BAG: Final = "1.2.840.113549.1.12.10.1.3"
+KEY_BAGS: Final = (KEY_BAG, SHROUDED_KEY_BAG)
+_SAFE_CONTENTS_BAG: Final = "1.2.840.113549.1.12.10.1.6"
 FRIENDLY_NAME: Final = "1.2.840.113549.1.9.20"
 LOCAL_KEY_ID: Final = "1.2.840.113549.1.9.21"
 _X509_CERTIFICATE: Final = "1.2.840.113549.1.9.22.1"
 _DIGESTS: Final = {
+    "1.2.840.113549.2.5": "md5",
     "1.3.14.3.2.26": "sha1",
     "2.16.840.1.101.3.4.2.4": "sha224",
     "2.16.840.1.101.3.4.2.1": "sha256",
     "2.16.840.1.101.3.4.2.2": "sha384",
     "2.16.840.1.101.3.4.2.3": "sha512",
+    "2.16.840.1.101.3.4.2.5": "sha512_224",
+    "2.16.840.1.101.3.4.2.6": "sha512_256",
 }
+# PBMAC1 (RFC 9579).
+_PBMAC1: Final = "1.2.840.113549.1.5.14"
+_MAXIMUM_NESTING: Final = 4
 _MAXIMUM_CONTENTS: Final = 8
 _MAXIMUM_BAGS: Final = 64
-_WRONG: Final = "the passphrase does not open the PKCS#12 file"
+_MAXIMUM_MAC_KEY: Final = 64
+WRONG_PASSPHRASE: Final = "the passphrase does not open the PKCS#12 file"  # noqa: S105 - a message
+_MALFORMED_MAC: Final = "the MAC of the PKCS#12 file is malformed"
+_MALFORMED_BAG: Final = "a bag of the PKCS#12 file is malformed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +100,19 @@ class File:
 
 
 def read_file(data: bytes) -> File:
-    """Parse a DER PFX without decrypting anything.
+    """Parse a PFX in DER or BER without decrypting anything.
 
     :raises MalformedRequest: *data* is not a PFX.
     :raises UnsupportedAlgorithm: a signature protects the integrity of the file.
     """
-    parts = der.parse(data, der.SEQUENCE).sub()
+    parts = der.parse(normalise(data), der.SEQUENCE).sub()
     if not 2 <= len(parts) <= 3 or parts[0].integer() != 3:
         raise MalformedRequest("this is not a PKCS#12 file")
     oid, safe = _content_info(parts[1])
     if oid != DATA or safe is None:
         raise UnsupportedAlgorithm("a PKCS#12 file that is protected by a signature is not read here")
     signed = safe.expect(der.OCTET_STRING).content
-    contents = der.parse(signed, der.SEQUENCE).sub()
+    contents = der.parse(normalise(signed), der.SEQUENCE).sub()
     if len(contents) > _MAXIMUM_CONTENTS:
         raise MalformedRequest("the PKCS#12 file has too many parts")
     return File(
@@ -110,10 +130,10 @@ def _content_info(element: der.Element) -> tuple[str, der.Element | None]:
 def _mac(element: der.Element) -> MAC:
     parts = element.expect(der.SEQUENCE).sub()
     if not 2 <= len(parts) <= 3:
-        raise MalformedRequest("the MAC of the PKCS#12 file is malformed")
+        raise MalformedRequest(_MALFORMED_MAC)
     information = parts[0].expect(der.SEQUENCE).sub()
     if len(information) != 2:
-        raise MalformedRequest("the MAC of the PKCS#12 file is malformed")
+        raise MalformedRequest(_MALFORMED_MAC)
     iterations = parts[2].integer() if len(parts) == 3 else 1
     salt = parts[1].expect(der.OCTET_STRING).content
     return MAC(information[0], information[1].expect(der.OCTET_STRING).content, salt, iterations)
@@ -144,24 +164,43 @@ def check_passphrase(file: File, passphrase: str) -> bool:
     :raises UnsupportedAlgorithm: verifying would cost too much.
     """
     mac = file.mac
-    oid = "" if mac is None else next(mac.algorithm.children()).oid()
-    if mac is None or oid not in _DIGESTS:
+    if mac is None:
         return False
-    digest = _DIGESTS[oid]
-    for secret in _secrets(passphrase):
-        key = pkcs12_derive(digest, secret, mac.salt, mac.iterations, PKCS12_MAC, len(mac.digest))
+    secret = passphrase_bytes(passphrase)
+    oid = _first_oid(mac.algorithm)
+    keys: Iterable[bytes]
+    if oid == _PBMAC1:
+        digest, keys = _pbmac1(mac.algorithm, secret)
+    elif oid in _DIGESTS:
+        digest, keys = _DIGESTS[oid], _mac_keys(mac, _DIGESTS[oid], secret)
+    else:
+        return False
+    for key in keys:
         if hmac.compare_digest(hmac.new(key, file.signed, digest).digest(), mac.digest):
             return True
-    raise MalformedRequest(_WRONG)
+    raise MalformedRequest(WRONG_PASSPHRASE)
 
 
-def _secrets(passphrase: str) -> list[bytes]:
-    """Encode the passphrase as in RFC 7292 appendix B.1; programs encode an empty one in two ways."""
-    try:
-        written = bmp_passphrase(passphrase)
-    except MalformedRequest:
-        raise MalformedRequest(_WRONG) from None
-    return [written] if passphrase else [written, b""]
+def _mac_keys(mac: MAC, digest: str, passphrase: bytes) -> Iterator[bytes]:
+    """Derive the MAC's key for each encoding of the passphrase (RFC 7292 appendix B.4)."""
+    for secret in pkcs12_secrets(passphrase):
+        yield pkcs12_derive(digest, secret, mac.salt, mac.iterations, PKCS12_MAC, len(mac.digest))
+
+
+def _pbmac1(algorithm: der.Element, passphrase: bytes) -> tuple[str, list[bytes]]:
+    """Return the hash and the only candidate key of PBMAC1 (RFC 9579); the file must give the key's length."""
+    parameters = algorithm.sub()[-1].expect(der.SEQUENCE).sub(der.SEQUENCE)
+    if len(parameters) != 2:
+        raise MalformedRequest(_MALFORMED_MAC)
+    derivation, scheme = parameters
+    costs = [cost for part in derivation.children() if part.tag == der.SEQUENCE for cost in part.children()]
+    numbers = [cost.integer() for cost in costs if cost.tag == der.INTEGER]
+    if len(numbers) != 2 or not 1 <= numbers[1] <= _MAXIMUM_MAC_KEY:
+        raise MalformedRequest(_MALFORMED_MAC)
+    digest = HMACS.get(_first_oid(scheme))
+    if digest is None:
+        raise UnsupportedAlgorithm("the MAC of the PKCS#12 file is of a kind that is not accepted")
+    return digest, [derive_key(derivation, passphrase, numbers[1])]
 
 
 def open_content(content: Content, passphrase: str) -> tuple[Bag, ...]:
@@ -171,29 +210,48 @@ def open_content(content: Content, passphrase: str) -> tuple[Bag, ...]:
     :raises UnsupportedAlgorithm: the encryption algorithm is not accepted.
     """
     if content.oid == DATA:
-        return _bags(content.data)
+        return tuple(_bags(normalise(content.data)))
     if content.encryption is None:
         raise UnsupportedAlgorithm("a part of the PKCS#12 file is encrypted for a certificate")
     try:
-        plain = decrypt_pkcs8(content.encryption, content.data, passphrase.encode("utf-8", "surrogatepass"))
-        return _bags(plain)
+        return tuple(_bags(decrypt_pkcs8(content.encryption, content.data, passphrase_bytes(passphrase))))
     except MalformedRequest:
-        raise MalformedRequest(_WRONG) from None
+        raise MalformedRequest(WRONG_PASSPHRASE) from None
 
 
-def _bags(contents: bytes) -> tuple[Bag, ...]:
+def passphrase_bytes(passphrase: str) -> bytes:
+    """Encode a passphrase in UTF-8; JSON may contain a lone surrogate, which then opens nothing."""
+    return passphrase.encode("utf-8", "surrogatepass")
+
+
+def _bags(contents: bytes) -> list[Bag]:
+    """Return the bags of DER SafeContents, those inside others in their place."""
     bags: list[Bag] = []
-    for element in der.parse(contents, der.SEQUENCE).children():
-        if len(bags) == _MAXIMUM_BAGS:
-            raise MalformedRequest("the PKCS#12 file has too many bags")
-        bags.append(_bag(element))
-    return tuple(bags)
+    pending = [(element, 1) for element in reversed(bounded(der.parse(contents, der.SEQUENCE), _MAXIMUM_BAGS))]
+    while pending:
+        element, depth = pending.pop()
+        bag = _bag(element)
+        if bag.oid != _SAFE_CONTENTS_BAG:
+            bags.append(bag)
+            continue
+        if depth == _MAXIMUM_NESTING:
+            raise MalformedRequest("the bags of the PKCS#12 file are nested too deep")
+        inner = bounded(der.parse(bag.value, der.SEQUENCE), _MAXIMUM_BAGS - len(bags) - len(pending))
+        pending += [(child, depth + 1) for child in reversed(inner)]
+    return bags
+
+
+def _first_oid(element: der.Element) -> str:
+    first = next(element.children(), None)
+    if first is None:
+        raise MalformedRequest(_MALFORMED_MAC)
+    return first.oid()
 
 
 def _bag(element: der.Element) -> Bag:
     parts = element.expect(der.SEQUENCE).sub()
     if not 2 <= len(parts) <= 3:
-        raise MalformedRequest("a bag of the PKCS#12 file is malformed")
+        raise MalformedRequest(_MALFORMED_BAG)
     oid = parts[0].oid()
     inside = der.parse(parts[1].expect(0xA0).content)
     value = inside.whole
