@@ -39,6 +39,18 @@ def group(commands: Commands, name: str, about: str) -> Commands:
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True, dest=f"{name}_command")
 
 
+def add_key_file_arguments(parser: Parser) -> None:
+    """Declare what opens the file of a private key."""
+    parser.add_argument(
+        "--passphrase-file",
+        metavar="FILE",
+        help="its first line is the passphrase of an encrypted file, - reads standard input",
+    )
+    parser.add_argument(
+        "--alias", metavar="NAME", default="", help="friendly name of the key in a PKCS#12 file with several keys"
+    )
+
+
 def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
     """Return an argument type for a number in a range."""
 

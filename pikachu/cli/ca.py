@@ -1,13 +1,14 @@
-"""``pikachu ca list`` and ``pikachu ca rotate``: the generations of issuing CAs whose keys are files (VLT-4)."""
+"""``pikachu ca list``, ``rotate`` and ``import``: issuing CAs whose keys are files (VLT-4)."""
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pikachu.cli.arguments import DAYS, group
+from pikachu.cli.arguments import DAYS, add_key_file_arguments, group
 
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
@@ -19,9 +20,15 @@ date. A running server follows by itself, and what it has issued before stays se
 announced."""
 
 
+_ABOUT_IMPORT = """\
+Copies an existing issuing CA to the files that config.ini names for it: key (encrypted when its passphrase file is
+configured), certificate and chain, and the root's certificate where it is missing. Refused where one of these files
+exists. Start or restart the server to use the CA."""
+
+
 def add_commands(commands: Commands) -> None:
     """Declare ``ca``."""
-    commands = group(commands, "ca", "list or rotate issuing CAs")
+    commands = group(commands, "ca", "list, rotate or import issuing CAs")
     listing = commands.add_parser(
         "list",
         help="the generations of each issuing CA",
@@ -41,6 +48,15 @@ def add_commands(commands: Commands) -> None:
     how.add_argument("--csr-only", action="store_true", help="make the key and a request for the root; prints its path")
     how.add_argument("--certificate", metavar="FILE", help="what the root has signed; PEM, with or without its chain")
     rotate.set_defaults(run=rotate_ca)
+    load = commands.add_parser("import", help="import an existing issuing CA", description=_ABOUT_IMPORT)
+    load.add_argument("name", metavar="NAME", choices=("ec", "rsa", "mldsa"), help="ec, rsa or mldsa")
+    source = load.add_mutually_exclusive_group(required=True)
+    source.add_argument("--pkcs12", metavar="FILE", help="key, certificate and chain in one file")
+    source.add_argument("--key", metavar="FILE", help="private key, PEM or DER; needs --cert")
+    load.add_argument("--cert", metavar="FILE", help="the CA's certificate, PEM or DER")
+    load.add_argument("--chain", metavar="FILE", help="the certificates above it, PEM")
+    add_key_file_arguments(load)
+    load.set_defaults(run=import_ca)
 
 
 def list_generations(arguments: Namespace) -> int:
@@ -118,6 +134,50 @@ def rotate_ca(arguments: Namespace) -> int:
             print(f"{arguments.name}: {identifier} signs now")
         else:
             print(f"{arguments.name}: {identifier} signs from {switch}")
+    return 0
+
+
+def import_ca(arguments: Namespace) -> int:
+    """Import an issuing CA."""
+    from contextlib import suppress
+
+    from pikachu.ca.importing import CAImport
+    from pikachu.cli.session import configuration, done, opened, operator, read_input, read_password, warn
+    from pikachu.core.audit import event_by
+    from pikachu.core.errors import ConfigError, MalformedRequest
+    from pikachu.core.model.times import utc
+    from pikachu.server.composition import ca_files
+    from pikachu.signers.files import load_certificates
+    from pikachu.x509.certificate import parse_certificate
+    from pikachu.x509.key_files import read_key_file
+
+    name, source = arguments.name, arguments.pkcs12 or arguments.key
+    if arguments.key is not None and arguments.cert is None:
+        raise MalformedRequest("--key needs --cert: the certificate of the CA")
+    if arguments.pkcs12 is not None and arguments.cert is not None:
+        raise MalformedRequest("--pkcs12 holds the certificate; leave --cert out")
+    config = configuration(arguments)
+    if config.vault.enabled or name in config.pkcs11.key_labels:
+        raise ConfigError(f"the key of the CA {name} is not kept in a file; import it where it is kept")
+    if name not in config.ca.issuers:
+        raise ConfigError(f"[CA] SUBCA_KEY_PATH_{name.upper()}: not set; name the files of the CA in {config.path}")
+    root_key, root = config.ca.root_key_path, config.ca.root_cert_path
+    if root_key is not None and root_key.exists() and root is not None and not root.exists():
+        raise ConfigError(f"[CA] ROOT_CERT_PATH: {root} does not exist, but its key {root_key} does; move the key away")
+    work = CAImport(ca_files(config, config.ca.issuers[name]), source, lambda path: print(f"made  {path}"), warn)
+    work.check_absent()
+    passphrase = None if arguments.passphrase_file is None else read_password(arguments.passphrase_file)
+    file = read_key_file(read_input(source), passphrase, arguments.alias)
+    certificates = [parse_certificate(one) for one in file.certificates]
+    for option, path in (("--cert", arguments.cert), ("--chain", arguments.chain)):
+        if path is not None:
+            certificates += load_certificates(Path(path), option)
+    now = utc(time.time())
+    certificate = work.store(file.private_key, certificates, now)
+    # Before `pikachu init` there is no audit log yet.
+    with suppress(ConfigError), opened(config) as app:
+        identifier = certificate.key_identifier.hex()
+        done(app.store.add_event(event_by(operator(), "import", "issuer", name, None, key=identifier), now))
     return 0
 
 

@@ -7,6 +7,7 @@ restricted token, and each access is recorded.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -16,7 +17,7 @@ from pikachu.auth.permissions import can_view, require_scope, require_visible, r
 from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import MalformedRequest, NotFound, Overloaded
+from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, Overloaded
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.events import Event
@@ -25,6 +26,8 @@ from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
+from pikachu.signers.key import check_key_pair
+from pikachu.x509.key_files import read_key_file
 from pikachu.x509.keys import (
     KEY_NAMES,
     PrivateKey,
@@ -123,21 +126,63 @@ class Keys:
         """
         require_scope(actor, Scope.ENROLL)
         name = checked_name(name, "a key's name")
-        private_key = await self._made(actor, kind)
+        private_key = await self._run(actor, lambda: generate_private_key(kind))
+        return await self._add(actor, name, private_key, actor.owner_id)
+
+    @uncancelled
+    async def import_key(
+        self,
+        actor: Principal,
+        name: str,
+        data: bytes,
+        passphrase: str | None = None,
+        alias: str = "",
+        owner_id: int | None = None,
+    ) -> StoredKey:
+        """Store an existing private key.
+
+        :param data: PEM, DER, Base64 or PKCS#12; certificates in the file are ignored.
+        :param alias: of the key, where a PKCS#12 file has several.
+        :param owner_id: the account that gets the key, for admins; ``None``: the actor.
+
+        Fails with MalformedRequest, UnsupportedAlgorithm, BadPublicKey, TooLarge, NotAuthorized, Overloaded, and with
+        Conflict when the account already stores this key.
+        """
+
+        def read() -> PrivateKey:
+            private_key = read_key_file(data, passphrase, alias).private_key
+            check_key_pair(private_key)
+            return private_key
+
+        require_scope(actor, Scope.ENROLL)
+        owner_id = actor.owner_id if owner_id is None else owner_id
+        if not can_view(actor, owner_id):
+            raise NotAuthorized("only administrators import keys for other users")
+        name = checked_name(name, "a key's name")
+        private_key = await self._run(actor, read)
+        for stored in await self._store.keys_of_public(describe_private_key(private_key).key_id):
+            if stored.owner_id == owner_id:
+                raise Conflict(f"this key is already stored: {stored.name} (ID {stored.id})")
+        return await self._add(actor, name, private_key, owner_id, imported=True)
+
+    async def _add(
+        self, actor: Principal, name: str, private_key: PrivateKey, owner_id: int | None, **details: bool
+    ) -> StoredKey:
         described = describe_private_key(private_key)
         sealed = self._sealer.seal(SEALED_AS, private_key_info(private_key))
-        event = event_by(actor, "create", "key", name, actor.owner_id, key=described.text)
+        event = event_by(actor, "create", "key", name, owner_id, key=described.text, **details)
         return await self._store.add_key(
-            NewKey(name, described.text, described.key_id, described.spki, sealed, actor.owner_id), event, self._now()
+            NewKey(name, described.text, described.key_id, described.spki, sealed, owner_id), event, self._now()
         )
 
-    async def _made(self, actor: Principal, kind: str) -> PrivateKey:
+    async def _run(self, actor: Principal, work: Callable[[], PrivateKey]) -> PrivateKey:
+        """Generate or read a key in the pool, a few at a time for each account."""
         owner_id = actor.owner_id
         if self._making[owner_id] >= AT_ONCE:
             raise Overloaded(f"{AT_ONCE} of your keys are being made; wait until one of them is there", retry_after=5)
         self._making[owner_id] += 1
         try:
-            return await self._pool.run(generate_private_key, kind)
+            return await self._pool.run(work)
         finally:
             self._making[owner_id] -= 1
             if not self._making[owner_id]:
@@ -222,8 +267,12 @@ class Keys:
         return await self._key_of(actor, record) is not None
 
     @uncancelled
-    async def pfx(self, actor: Principal, record: CertificateRecord, passphrase: str) -> bytes:
+    async def pfx(
+        self, actor: Principal, record: CertificateRecord, passphrase: str, *, compatible: bool = False
+    ) -> bytes:
         """Return PKCS#12 of certificate, private key and chain, after recording the access (CRT-4).
+
+        :param compatible: with triple DES and SHA-1, for programs that read nothing newer.
 
         Fails with NotFound, MalformedRequest (passphrase), UnsupportedAlgorithm (ML-DSA), Overloaded.
         """
@@ -238,7 +287,13 @@ class Keys:
         chain = () if issuer is None else issuer.chain
         private_key = await self._opened(key)
         pkcs12 = await self._pool.run(
-            pkcs12_file, private_key, record.der, chain, passphrase, record.common_name or format_serial(record.serial)
+            pkcs12_file,
+            private_key,
+            record.der,
+            chain,
+            passphrase,
+            record.common_name or format_serial(record.serial),
+            compatible=compatible,
         )
         event = event_by(
             actor,
@@ -248,7 +303,7 @@ class Keys:
             key.owner_id,
             private_key=True,
             encrypted=True,
-            format="PKCS#12",
+            format="PKCS#12, compatible" if compatible else "PKCS#12",
             serial=format_serial(record.serial),
             subject=record.subject,
         )

@@ -270,6 +270,20 @@ def check_ca_certificate(certificate: Certificate, now: datetime, where: str, wa
         warn(f"{where}: its keyUsage lacks cRLSign, so its CRLs will be refused")
 
 
+def check_chain_above(chain: tuple[Certificate, ...], now: datetime, where: str, warn: Warn) -> None:
+    """Check that each certificate above the first one may sign CA certificates now, at its depth.
+
+    :raises ConfigError: with a distinct message for each reason.
+    """
+    for depth, ancestor in enumerate(chain[1:]):
+        check_ca_certificate(ancestor, now, f"{where}: {_name(ancestor)}", warn)
+        if ancestor.path_length is not None and ancestor.path_length < depth + 1:
+            raise ConfigError(
+                f"{where}: {_name(ancestor)} has pathlen {ancestor.path_length}, "
+                f"so no CA may stand {depth + 1} below it"
+            )
+
+
 def load_file_ca(files: CAFiles, permissions: str, now: datetime, warn: Warn) -> FileCA:
     """Read and check one issuing CA.
 
@@ -289,11 +303,5 @@ def load_file_ca(files: CAFiles, permissions: str, now: datetime, warn: Warn) ->
     root = [] if files.root is None else load_certificates(files.root, "[CA] ROOT_CERT_PATH")
     chain = build_chain(certificate, [*chain_file, *root], where)
     _check_chain_file(chain_file, chain, where)
-    for depth, ancestor in enumerate(chain[1:]):
-        check_ca_certificate(ancestor, now, f"{where}: {_name(ancestor)}", warn)
-        if ancestor.path_length is not None and ancestor.path_length < depth + 1:
-            raise ConfigError(
-                f"{where}: {_name(ancestor)} has pathlen {ancestor.path_length}, "
-                f"so no CA may stand {depth + 1} below it"
-            )
+    check_chain_above(chain, now, where, warn)
     return FileCA(private_key, certificate, chain)

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail, succeed
 
+from cryptography.exceptions import InternalError
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from pikachu.core.errors import SignerUnavailable
+from pikachu.core.errors import MalformedRequest, RequestError, SignerUnavailable
 from pikachu.core.interfaces import IWorkerPool, ToBeSigned
 from pikachu.x509.certificate import assemble, parse_certificate
 from pikachu.x509.keys import PrivateKey, describe_private_key
-from pikachu.x509.signature import request_algorithm, signature_algorithm
+from pikachu.x509.signature import request_algorithm, signature_algorithm, verify_signature
 from pikachu.x509.spki import describe_spki
 
 # Bytes; hashing more data takes longer than handing it to a thread.
 _INLINE_SIZE = 64 << 10
+_KEY_CHECK = b"check of an imported private key"
 _CURVE_HASHES: dict[str, hashes.HashAlgorithm] = {
     "secp256r1": hashes.SHA256(),
     "secp256k1": hashes.SHA256(),
@@ -47,6 +49,19 @@ def sign_request(private_key: PrivateKey, info: bytes, digest: str | None) -> by
     """
     algorithm = request_algorithm(describe_private_key(private_key), digest)
     return assemble(info, algorithm.der, sign_now(private_key, info, algorithm.hash))
+
+
+def check_key_pair(private_key: PrivateKey) -> None:
+    """Check that the key signs what its public half verifies, as loading proves no factor of an RSA key prime.
+
+    :raises MalformedRequest: a signature does not verify.
+    """
+    described = describe_private_key(private_key)
+    try:
+        signature = sign_now(private_key, _KEY_CHECK)
+        verify_signature(described, signature_algorithm(described).der, signature, _KEY_CHECK)
+    except (ValueError, InternalError, RequestError) as error:
+        raise MalformedRequest("the signatures of the private key do not verify; the file is damaged") from error
 
 
 def signs_inline(private_key: PrivateKey) -> bool:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
-from pikachu.x509.keys import describe_private_key, load_private_key
+from pikachu.x509.keys import describe_private_key, generate_private_key, load_private_key, private_key_pem
 from pikachu.x509.pem import pem
+from pikachu.x509.pfx import read_file
 from tests.support.rest import REST, csr_pem
 
 REQUEST = """\
@@ -175,3 +179,58 @@ def test_pfx(rest: REST) -> None:
     )
     other = rest.good("POST", "/certificates", {"csr": csr_pem("other.example.com")}, who="alice", status=201)["id"]
     rest.bad(404, "POST", f"/certificates/{other}/pfx", body, who="alice")
+
+
+# --- existing keys ---------------------------------------------------------------------------
+
+
+def test_import(rest: REST) -> None:
+    """A key in PEM, open or encrypted, or in PKCS#12; its type is its own, and no secret comes back."""
+    first, second = (generate_private_key(kind) for kind in ("prime256v1", "ed25519"))
+    encrypted = private_key_pem(first, "secret")
+    made = rest.good("POST", "/keys", {"name": "a", "pem": encrypted, "passphrase": "secret"}, who="alice", status=201)
+    assert made.items() >= {"name": "a", "key": "EC/prime256v1", "curve": "prime256v1", "owner": "alice"}.items()
+    assert made["public_pem"] == pem("PUBLIC KEY", describe_private_key(first).spki)
+    assert "PRIVATE" not in str(made)
+    protection = serialization.BestAvailableEncryption(b"secret")
+    assert isinstance(second, ed25519.Ed25519PrivateKey)
+    file = pkcs12.serialize_key_and_certificates(b"Mine", second, None, None, protection)
+    body = {"name": "b", "pkcs12": base64.b64encode(file).decode(), "passphrase": "secret", "alias": "mine"}
+    assert rest.good("POST", "/keys", body, who="alice", status=201)["key"] == "Ed25519"
+    rest.bad(409, "POST", "/keys", body, who="alice")
+    assert rest.good("POST", "/keys", body, who="bob", status=201)["owner"] == "bob"
+
+
+def test_import_refusals(rest: REST) -> None:
+    """What is wrong is named, and nothing is stored."""
+    encrypted = private_key_pem(generate_private_key("prime256v1"), "secret")
+    weak = private_key_pem(rsa.generate_private_key(65537, 1024))
+    for body, status, named in (
+        ({"pem": encrypted}, 400, "passphrase"),
+        ({"pem": encrypted, "passphrase": "wrong"}, 400, "passphrase"),
+        ({"pem": encrypted, "passphrase": "secret", "type": "EC"}, 400, "own type"),
+        ({"pem": encrypted, "passphrase": "secret", "curve": "prime256v1"}, 400, "own type"),
+        ({"pem": encrypted, "pkcs12": "MAA="}, 400, "either"),
+        ({"type": "EC", "passphrase": "secret"}, 400, "imported"),
+        ({"pem": "hello"}, 400, "no private key"),
+        ({"pem": ""}, 400, "no private key"),
+        ({"pkcs12": "?"}, 400, "base64"),
+        ({"pkcs12": "MAA="}, 400, ""),
+        ({"pem": weak}, 422, "1024"),
+    ):
+        assert named in rest.bad(status, "POST", "/keys", {"name": "x", **body}, who="alice")["detail"]
+    assert rest.good("GET", "/keys", who="alice")["items"] == []
+
+
+def test_compatible_pfx(rest: REST) -> None:
+    """CRT-4: the form is modern or compatible."""
+    source = {"key_id": new_key(rest, type="EC")["id"], "template": REQUEST}
+    csr = rest.good("POST", "/csrs", source, who="alice", status=201)["pem"]
+    path = f"/certificates/{rest.good('POST', '/certificates', {'csr': csr}, who='alice', status=201)['id']}/pfx"
+    for form, digest in (("modern", "2.16.840.1.101.3.4.2.1"), ("compatible", "1.3.14.3.2.26")):
+        response = rest.call("POST", path, {"passphrase": "secret", "form": form}, who="alice")
+        assert response.status == 200
+        mac = read_file(response.body).mac
+        assert mac is not None
+        assert mac.algorithm.sub()[0].oid() == digest
+    rest.bad(400, "POST", path, {"passphrase": "secret", "form": "old"}, who="alice")

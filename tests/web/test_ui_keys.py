@@ -6,6 +6,8 @@ import html
 import re
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pikachu.auth.authenticator import account_principal
@@ -15,8 +17,9 @@ from pikachu.inventory.keys import CHOICES
 from pikachu.inventory.templates import TemplateDraft
 from pikachu.ra.enrollment import Issued
 from pikachu.x509.csr import decode_csr_input, parse_csr, verify_csr
-from pikachu.x509.keys import describe_private_key, load_private_key
+from pikachu.x509.keys import describe_private_key, generate_private_key, load_private_key, private_key_pem
 from pikachu.x509.pem import pem
+from pikachu.x509.pfx import read_file
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr
 from tests.support.stack import Response
@@ -269,6 +272,44 @@ def test_upload(alice: Visitor) -> None:
         assert 'value="kept"' in response.body.decode()
 
 
+def test_import(pages: Pages, alice: Visitor) -> None:
+    """An existing key as text or file; after a refusal name and alias are still there, the secrets are not."""
+    assert 'href="/keys/import"' in alice.get("/keys")
+    private = private_key_pem(generate_private_key("prime256v1"), "a passphrase")
+    for fields, named in (
+        ({"text": ""}, "Choose a file"),
+        ({"text": "hello"}, "no private key"),
+        ({"text": private}, "passphrase"),
+        ({"text": private, "passphrase": "another one"}, "passphrase"),
+    ):
+        response = alice.post("/keys/import", {"name": "my name", "alias": "my alias", **fields})
+        page = response.body.decode()
+        assert (response.status, 'value="my name"' in page, 'value="my alias"' in page) == (400, True, True)
+        assert named in text_of(page)
+        assert "ENCRYPTED" not in page
+        assert "another one" not in page
+    path = made(alice.post("/keys/import", {"name": "my name", "text": private, "passphrase": "a passphrase"}))
+    assert "EC" in text_of(alice.get(path))
+    protection = serialization.BestAvailableEncryption(b"secret")
+    key = ed25519.Ed25519PrivateKey.generate()
+    file = pkcs12.serialize_key_and_certificates(b"Mine", key, None, None, protection)
+    body = b"".join(
+        b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n' % part
+        for part in (
+            (b"csrf", b"", alice.csrf().encode()),
+            (b"name", b"", b"from a file"),
+            (b"file", b'; filename="a.p12"', file),
+            (b"text", b"", b""),
+            (b"passphrase", b"", b"secret"),
+        )
+    )
+    response = alice.request(
+        "POST", "/keys/import", body + b"--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert "from a file" in text_of(alice.follow(response))
+    assert event_types(pages) == ["create", "create"]
+
+
 # --- PKCS#12 ---------------------------------------------------------------------------------
 
 
@@ -297,10 +338,21 @@ def test_pfx(pages: Pages, alice: Visitor) -> None:
     assert alice.post(path, {"passphrase": "correct horse"}).headers["Location"].startswith("/confirm?next=")
 
 
+def test_compatible_pfx(pages: Pages, alice: Visitor) -> None:
+    """CRT-4: for old programs, by a box that is not ticked."""
+    path = f"/certificates/{certificate(pages, alice, 'EC')}/pfx"
+    assert re.search(r'name="compatible"(?![^>]* checked)', alice.get(path))
+    for fields, digest in (({}, "2.16.840.1.101.3.4.2.1"), ({"compatible": "1"}, "1.3.14.3.2.26")):
+        response = alice.post(path, {"passphrase": "secret", "again": "secret", **fields})
+        mac = read_file(response.body).mac
+        assert mac is not None
+        assert mac.algorithm.sub()[0].oid() == digest
+
+
 def test_no_pfx(pages: Pages, alice: Visitor) -> None:
     """CRT-4: ML-DSA, and a key that is not kept here, are told of."""
     path = f"/certificates/{certificate(pages, alice, 'PQC')}/pfx"
-    assert "no program reads ML-DSA keys in PKCS#12" in text_of(alice.get(path))
+    assert "few programs read ML-DSA keys in PKCS#12" in text_of(alice.get(path))
     assert alice.post(path, {"passphrase": "correct horse"}).status == 422
     path = f"/certificates/{pages.stack.issue(owner_id=pages.accounts['alice'].id).record.id}/pfx"
     assert "is not kept here" in text_of(alice.get(path))

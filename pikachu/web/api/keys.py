@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import format_serial
@@ -14,13 +15,16 @@ from pikachu.inventory.keys import Keys, key_name, parts_of_type
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed
 from pikachu.x509.pem import pem
+from pikachu.x509.pem_blocks import decode_base64
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
     """``type`` is RSA, EC, Ed25519 or PQC, with the matching one of ``size``, ``curve``, ``algorithm``.
 
-    The defaults are RSA of 2048 bits, prime256v1 and mldsa44.
+    The defaults are RSA of 2048 bits, prime256v1 and mldsa44.  An existing key is imported instead by ``pem``, a text
+    that includes a private key, or ``pkcs12``, a file in base64; ``passphrase`` opens it, and ``alias`` (friendlyName)
+    selects one of several keys.
     """
 
     name: str
@@ -28,6 +32,17 @@ class NewKey:
     size: int | None = None
     curve: str | None = None
     algorithm: str | None = None
+    pem: str | None = None
+    pkcs12: str | None = None
+    passphrase: str | None = None
+    alias: str | None = None
+
+
+class PFXForm(StrEnum):
+    """``modern`` uses AES-256 and SHA-256, ``compatible`` triple DES and SHA-1."""
+
+    MODERN = "modern"
+    COMPATIBLE = "compatible"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +87,10 @@ class PrivateKeyDocument:
 
 @dataclass(frozen=True, slots=True)
 class PFXProtection:
-    """The passphrase of the PKCS#12 file."""
+    """The passphrase of the PKCS#12 file, and its form: ``compatible`` for old Windows, macOS and Android."""
 
     passphrase: str
+    form: PFXForm = PFXForm.MODERN
 
 
 class KeysAPI(Routes):
@@ -88,18 +104,24 @@ class KeysAPI(Routes):
         "POST",
         "/keys",
         scope=Scope.ENROLL,
-        summary="Make a private key and keep it here, encrypted",
+        summary="Make a private key, or import one, and keep it here, encrypted",
         body=NewKey,
         answer=KeyDocument,
         statuses=(201,),
     )
     async def create(self, call: Call) -> Answer:
-        """Generate a key (KEY-1)."""
+        """Generate or import a key (KEY-1)."""
         body = call.take(NewKey)
         parameters = [str(one) for one in (body.size, body.curve, body.algorithm) if one is not None]
-        if len(parameters) > 1:
-            raise MalformedRequest("a key has a size, a curve or an algorithm: give one of the three")
-        key = await self._keys.generate(call.principal, body.name, key_name(body.type, *parameters))
+        file = _key_file(body)
+        if file is None:
+            if len(parameters) > 1:
+                raise MalformedRequest("a key has a size, a curve or an algorithm: give one of the three")
+            key = await self._keys.generate(call.principal, body.name, key_name(body.type, *parameters))
+        else:
+            if body.type or parameters:
+                raise MalformedRequest("an imported key has its own type: leave type, size, curve and algorithm out")
+            key = await self._keys.import_key(call.principal, body.name, file, body.passphrase, body.alias or "")
         names = await self._inventory.owner_names(call.principal, [key.owner_id])
         document = extended(KeyDocument, _summary(key, names), public_pem=_public(key), requests=0, certificates=0)
         return created(f"/keys/{key.id}", document)
@@ -168,10 +190,28 @@ class KeysAPI(Routes):
     async def pfx(self, call: Call) -> Answer:
         """Export a certificate with its key as PKCS#12 (CRT-4)."""
         record = await self._inventory.certificate(call.principal, call.id)
-        body = await self._keys.pfx(call.principal, record, call.take(PFXProtection).passphrase)
+        protection = call.take(PFXProtection)
+        compatible = protection.form is PFXForm.COMPATIBLE
+        body = await self._keys.pfx(call.principal, record, protection.passphrase, compatible=compatible)
         name = f'attachment; filename="{format_serial(record.serial)}.pfx"'
         headers = {b"Content-Disposition": name.encode("ascii")}
         return Answer(200, body, b"application/x-pkcs12", headers, secret=True)
+
+
+def _key_file(body: NewKey) -> bytes | None:
+    """Return the uploaded file, or ``None`` when a key is to be generated.
+
+    :raises MalformedRequest: there are two files, or a passphrase or an alias without a file.
+    """
+    if body.pem is not None and body.pkcs12 is not None:
+        raise MalformedRequest("give either pem or pkcs12")
+    if body.pem is not None:
+        return body.pem.encode("utf-8", "replace")
+    if body.pkcs12 is not None:
+        return decode_base64(body.pkcs12.encode("utf-8", "replace"))
+    if body.passphrase is not None or body.alias is not None:
+        raise MalformedRequest("passphrase and alias belong to an imported key: give pem or pkcs12")
+    return None
 
 
 def _public(key: StoredKey) -> str:

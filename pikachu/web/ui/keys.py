@@ -89,6 +89,27 @@ class KeysPages(Pages):
             return _new_form(form, error)
         return Redirect(f"/keys/{key.id}", notice="The key was made.")
 
+    @page("GET", "/keys/import", audience=Audience.USER)
+    async def import_form(self, visit: PageRequest) -> PageReply:
+        """Show the form for an existing private key."""
+        return HtmlPage("keys/import.html", {"form": _NO_FORM.values})
+
+    @page("POST", "/keys/import", audience=Audience.USER)
+    async def import_key(self, visit: PageRequest) -> PageReply:
+        """Store an existing private key."""
+        form = visit.form
+        try:
+            data = form.data("file") or form.data("text")
+            if not data.strip():
+                raise MalformedRequest("Choose a file, or paste the private key.")
+            passphrase = form.whole_text("passphrase") or None
+            key = await self._keys.import_key(visit.principal, form.text("name"), data, passphrase, form.text("alias"))
+        except PikachuError as error:
+            # Neither a private key nor a passphrase is shown again.
+            values = {name: form.values.get(name, "") for name in ("name", "alias")}
+            return HtmlPage.form("keys/import.html", {"form": values}, error)
+        return Redirect(f"/keys/{key.id}", notice="The key was imported.")
+
     @page("GET", "/keys/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
         """Show a key without its private key (KEY-3)."""
@@ -171,7 +192,8 @@ class KeysPages(Pages):
         record = await self._inventory.certificate(visit.principal, visit.id)
         visit.require_confirmation()
         try:
-            body = await self._keys.pfx(visit.principal, record, _passphrase(visit.form))
+            compatible = visit.form.flag("compatible")
+            body = await self._keys.pfx(visit.principal, record, _passphrase(visit.form), compatible=compatible)
         except PikachuError as error:
             return await self._pfx_form(visit, record, error)
         name = record.common_name or format_serial(record.serial)

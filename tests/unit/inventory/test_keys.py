@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,9 @@ from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import (
     AuthenticationFailed,
     BadCSR,
+    BadPublicKey,
     BadTemplate,
+    Conflict,
     MalformedRequest,
     NotAuthorized,
     NotFound,
@@ -37,7 +40,16 @@ from pikachu.inventory.templates import TemplateDraft
 from pikachu.ra.enrollment import Issued
 from pikachu.server.composition import threaded_pools
 from pikachu.x509.csr import parse_csr, verify_csr
-from pikachu.x509.keys import KEY_NAMES, describe_private_key, load_private_key
+from pikachu.x509.key_files import read_key_file
+from pikachu.x509.keys import (
+    KEY_NAMES,
+    describe_private_key,
+    generate_private_key,
+    load_private_key,
+    private_key_info,
+    private_key_pem,
+)
+from pikachu.x509.pfx import read_file
 from pikachu.x509.request_text import HIDDEN, view_request
 from pikachu.x509.text.csr import csr_text
 from tests.support.deferreds import failure_of, result_of
@@ -372,3 +384,73 @@ def test_making_many_keys(people: People) -> None:
     assert len({result_of(one).id for one in making}) == AT_ONCE
     pools = threaded_pools(Clock())  # type: ignore[arg-type]
     assert pools.keys is not pools.signing
+
+
+# --- keys that were made elsewhere ----------------------------------------------------------
+
+
+def rsa_key_with_a_composite_factor() -> rsa.RSAPrivateKey:
+    """Numbers that belong together, of which one factor is no prime."""
+    while True:
+        small = rsa.generate_private_key(65537, 1024).private_numbers()
+        q = rsa.generate_private_key(65537, 2048).private_numbers().q
+        p, e = small.p * small.q, 65537
+        if math.gcd(e, (p - 1) * (q - 1)) == 1:
+            d = pow(e, -1, math.lcm(p - 1, q - 1))
+            public = rsa.RSAPublicNumbers(e, p * q)
+            numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
+            return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+def test_import(people: People) -> None:
+    """It belongs to the actor, or to whom an admin names, is sealed and recorded; a second time it is known."""
+    made = generate_private_key("prime256v1")
+    data = private_key_pem(made, "secret").encode()
+    key = result_of(people.keys.import_key(people.alice, " imported ", data, "secret"))
+    assert (key.name, key.key_type, key.owner_id) == ("imported", "EC/prime256v1", people.alice.owner_id)
+    assert private_key_info(made) not in key.sealed
+    assert private_key_info(result_of(people.keys.opened(people.alice, key.id))[1]) == private_key_info(made)
+    event = people.events()[-1].event
+    assert (event.type, event.resource_name, event.details["imported"]) == ("create", "imported", True)
+    assert "imported" in failure_of(people.keys.import_key(people.alice, "again", data, "secret"), Conflict).public
+    assert result_of(people.keys.import_key(people.bob, "mine too", data, "secret")).owner_id == people.bob.owner_id
+    other = private_key_pem(generate_private_key("ed25519")).encode()
+    failure_of(people.keys.import_key(people.bob, "x", other, owner_id=people.alice.owner_id), NotAuthorized)
+    given = result_of(people.keys.import_key(people.root, "x", other, owner_id=people.alice.owner_id))
+    assert given.owner_id == people.alice.owner_id
+
+
+def test_import_refusals(people: People) -> None:
+    """Nobody without the right, no weak key, none whose signatures do not verify; nothing is stored then."""
+    good = private_key_pem(generate_private_key("prime256v1"), "secret").encode()
+    weak = private_key_pem(rsa.generate_private_key(65537, 1024)).encode()
+    composite = private_key_pem(rsa_key_with_a_composite_factor()).encode()
+    before = len(people.events())
+    failure_of(people.keys.import_key(ANONYMOUS, "x", good, "secret"), AuthenticationFailed)
+    failure_of(people.keys.import_key(people.restricted(people.alice, Scope.READ), "x", good, "secret"), NotAuthorized)
+    failure_of(people.keys.import_key(people.alice, "", good, "secret"), MalformedRequest)
+    for passphrase in (None, "", "wrong"):
+        failure_of(people.keys.import_key(people.alice, "x", good, passphrase), MalformedRequest)
+    failure_of(people.keys.import_key(people.alice, "x", weak), BadPublicKey)
+    assert "do not verify" in failure_of(people.keys.import_key(people.alice, "x", composite), MalformedRequest).public
+    assert result_of(people.keys.list(people.alice, ListQuery())).items == ()
+    assert len(people.events()) == before
+
+
+def test_compatible_pfx(people: People) -> None:
+    """CRT-4: triple DES and a MAC under SHA-1, when asked for; the event says so."""
+    key = people.key()
+    csr = result_of(people.requests.generate(people.alice, "", RequestSource(key.id, text=REQUEST)))
+    issued = result_of(people.stack.app.registration.sign(people.alice, csr.der, Method.UI))
+    assert isinstance(issued, Issued)
+    for compatible, digest, scheme in (
+        (False, "2.16.840.1.101.3.4.2.1", "1.2.840.113549.1.5.13"),
+        (True, "1.3.14.3.2.26", "1.2.840.113549.1.12.1.3"),
+    ):
+        data = result_of(people.keys.pfx(people.alice, issued.record, "secret", compatible=compatible))
+        file = read_file(data)
+        assert file.mac is not None
+        assert file.mac.algorithm.sub()[0].oid() == digest
+        assert {part.encryption.sub()[0].oid() for part in file.contents if part.encryption} == {scheme}
+        assert describe_private_key(read_key_file(data, "secret").private_key).spki == key.spki
+        assert ("compatible" in str(people.events()[-1].event.details["format"])) is compatible
