@@ -253,7 +253,7 @@ class PolicyResolver:
 
 
 def _failed(failure: Failure) -> None:
-    log.failure("reading the default policy", failure)
+    log.failure("Reading the default policy failed", failure)
 
 
 def policy_variables(ca: str, key_identifier: bytes, public_url: str | None) -> dict[str, str]:
