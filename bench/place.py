@@ -175,7 +175,7 @@ def _enroll(place: Place, name: str) -> int:
     connection.close()
     if answer.status != 200:
         raise RuntimeError(f"the first enrollment was answered with {answer.status}: {content[:200]!r}")
-    with sqlite3.connect(place.database) as database:
+    with contextlib.closing(sqlite3.connect(place.database)) as database, database:
         row = database.execute("SELECT serial FROM certificates WHERE common_name = ?", (name,)).fetchone()
     return int(row[0], 16)
 

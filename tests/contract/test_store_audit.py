@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -91,7 +91,7 @@ def test_tampering_between_transactions(tmp_path: Path, what: str) -> None:
 
         def tamper(position: ChainPosition) -> None:
             if position.count == 2000:
-                with sqlite3.connect(path) as connection:
+                with closing(sqlite3.connect(path)) as connection, connection:
                     connection.executescript(script)
                 connection.close()
 

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -302,14 +303,14 @@ def test_start_with_a_current_database_does_not_import_alembic(tmp_path: Path) -
 def test_foreign_and_newer_databases_are_refused(tmp_path: Path) -> None:
     """By name, and without touching them."""
     foreign = tmp_path / "foreign.db"
-    with sqlite3.connect(foreign) as connection:
+    with closing(sqlite3.connect(foreign)) as connection, connection:
         connection.execute("CREATE TABLE songs (name TEXT)")
     connection.close()
     text = tmp_path / "text.db"
     text.write_bytes(b"this is not a database, but longer than a header " * 100)
     newer = tmp_path / "newer.db"
     migrate(f"sqlite:///{newer}")
-    with sqlite3.connect(newer) as connection:
+    with closing(sqlite3.connect(newer)) as connection, connection:
         connection.execute(f"UPDATE {migrations.VERSION_TABLE} SET version_num = '9999'")
     connection.close()
     for path, words in ((foreign, "something else"), (text, "can't be opened"), (newer, "newer Pikachu")):

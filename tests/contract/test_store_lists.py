@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -540,7 +541,7 @@ def test_audit_log_shows_tampering(tmp_path: Path, what: str) -> None:
         for index in range(5):
             db.get(db.store.add_event(event("create", f"thing {index}"), NOW))
         assert db.get(db.store.verify_events()) == 5
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             connection.executescript(script)
         connection.close()
         with pytest.raises(Conflict, match=f"event {first} "):
