@@ -50,7 +50,13 @@ from pikachu.x509.certificate import (
     parts_of,
     tbs_certificate,
 )
-from pikachu.x509.constraints import NameConstraints, check_names, check_path_length, read_name_constraints
+from pikachu.x509.constraints import (
+    NameConstraints,
+    check_names,
+    check_path_length,
+    check_purposes,
+    read_name_constraints,
+)
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name, read_name
 from pikachu.x509.signature import verify_signature
@@ -62,6 +68,14 @@ log = Logger()
 BACKDATE = timedelta(minutes=5)
 # Age from which the intent of another process counts as abandoned.
 ABANDONED_AFTER = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """The certificates from an issuing CA to the root, and the name constraints among them."""
+
+    certificates: tuple[Certificate, ...]
+    name_constraints: tuple[NameConstraints, ...]
 
 
 class IssuingCA:
@@ -80,7 +94,7 @@ class IssuingCA:
         self.rollover: tuple[bytes, ...] = ()
         self.revoked_at: datetime | None = None
         self._chain = signer.chain
-        self._path_checks: tuple[tuple[Certificate, ...], tuple[NameConstraints, ...]] | None = None
+        self._path: _Path | None = None
         self.certificate: Certificate = parse_certificate(signer.certificate)
         self.key = describe_spki(self.certificate.spki_der)
 
@@ -107,7 +121,32 @@ class IssuingCA:
     def replace_chain(self, chain: tuple[bytes, ...]) -> None:
         """Use another chain from the same certificate to a root."""
         self._chain = chain
-        self._path_checks = None
+        self._path = None
+
+    @property
+    def ends_at(self) -> datetime:
+        """The end of the validity of its chain: no certificate below it is good for longer."""
+        return min(certificate.not_after for certificate in self._read_path().certificates)
+
+    @property
+    def limits_purposes(self) -> bool:
+        """Whether a CA in the chain has an extendedKeyUsage, which limits that of the certificates below."""
+        return any(certificate.extended_key_usage is not None for certificate in self._read_path().certificates)
+
+    def check_purposes(self, extensions: Sequence[Extension]) -> None:
+        """Require that this chain permits the purposes among a certificate's *extensions*.
+
+        :raises PolicyViolation: when it does not.
+        """
+        check_purposes(self._read_path().certificates, extensions)
+
+    def permits(self, subject: Name, extensions: Sequence[Extension]) -> bool:
+        """Return whether :meth:`check` accepts a certificate with these names and extensions."""
+        try:
+            self.check(subject, extensions)
+        except PolicyViolation:
+            return False
+        return True
 
     def require_unrevoked(self) -> None:
         """Require that this CA may still issue certificates.
@@ -123,16 +162,20 @@ class IssuingCA:
         :raises PolicyViolation: when it does not.
         :raises IssuanceFailed: when the name constraints in the chain can't be read.
         """
-        if self._path_checks is None:
+        path = self._read_path()
+        check_path_length(path.certificates, extensions)
+        self.check_purposes(extensions)
+        check_names(path.name_constraints, subject, extensions)
+
+    def _read_path(self) -> _Path:
+        if self._path is None:
             try:
-                certificates = tuple(parse_certificate(der) for der in self._chain)
+                certificates = tuple(parse_certificate(der) for der in self._chain) or (self.certificate,)
                 constraints = (read_name_constraints(certificate) for certificate in certificates)
-                self._path_checks = certificates, tuple(one for one in constraints if one is not None)
+                self._path = _Path(certificates, tuple(one for one in constraints if one is not None))
             except PikachuError as error:
                 raise IssuanceFailed(f"the chain of {self.name} can't be read", error=error.public) from error
-        certificates, limits = self._path_checks
-        check_path_length(certificates, extensions)
-        check_names(limits, subject, extensions)
+        return self._path
 
 
 class IssuingCAs:
@@ -299,16 +342,17 @@ class CertificateAuthority:
         now = self.now()
         not_before = max(now - BACKDATE, issuer.certificate.not_before)
         not_after = end_of_validity(now, issuance.days)
-        if not_after > issuer.certificate.not_after:
+        ends_at = issuer.ends_at
+        if not_after > ends_at:
             if issuance.explicit:
-                left = (issuer.certificate.not_after - now).days
+                who = "issuing CA" if ends_at == issuer.certificate.not_after else "CA above the issuing CA"
                 raise PolicyViolation(
-                    f"the certificate would outlive the issuing CA, which ends on "
-                    f"{issuer.certificate.not_after:%Y-%m-%d}; ask for at most {left} days"
+                    f"the certificate would outlive the {who}, which ends on {ends_at:%Y-%m-%d}; "
+                    f"ask for at most {(ends_at - now).days} days"
                 )
-            not_after = issuer.certificate.not_after
-        if now >= issuer.certificate.not_after:
-            raise PolicyViolation(f"the issuing CA {issuer.name} has expired")
+            not_after = ends_at
+        if now >= ends_at:
+            raise PolicyViolation(f"the issuing CA {issuer.name} or a CA above it has expired")
         serial = secrets.randbits(159) | 1 << 158
         tbs = tbs_certificate(
             serial=serial,
@@ -576,7 +620,7 @@ def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA
     # The bytes contain every field, so all checks made before the intent was stored apply to the certificate.
     if tbs != to_be_signed.tbs:
         raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
-    if to_be_signed.not_after > issuer.certificate.not_after or to_be_signed.not_before < issuer.certificate.not_before:
+    if to_be_signed.not_after > issuer.ends_at or to_be_signed.not_before < issuer.certificate.not_before:
         raise IssuanceFailed("the certificate would be valid when its CA is not; it was not handed out")
     try:
         verify_signature(issuer.key, algorithm, signature, tbs)

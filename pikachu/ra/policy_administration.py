@@ -289,7 +289,17 @@ class PolicyAdministration:
             )
         if policy.issuer is not None and policy.issuer not in self._issuers.current:
             raise MalformedRequest(f"the issuing CA is one of {', '.join(sorted(self._issuers.current))}")
+        await self._check_purposes(policy)
         return replace(policy, limits=limits)
+
+    async def _check_purposes(self, policy: Policy) -> None:
+        """Require that the issuing CA of a policy may certify for the purposes that its text names."""
+        issuer = self._issuers.default if policy.issuer is None else self._issuers.named(policy.issuer)
+        if issuer.limits_purposes:
+            context = self._context(issuer.name, issuer)
+            await self._policies.texts.check(
+                policy.extensions, lambda template: issuer.check_purposes(template.extensions(context))
+            )
 
     async def _check_text(self, text: str, issuers: Sequence[ExtensionContext] = ()) -> None:
         """Require valid extensions that grant no power of a CA.

@@ -212,7 +212,7 @@ def _certificate_content(
     issuer = issuance.issuer
     remarks = []
     if to_be_signed.not_after < end_of_validity(now, issuance.days):
-        remarks.append(f"the policy's {issuance.days} days are shortened to the end of the issuing CA's own validity")
+        remarks.append(f"the policy's {issuance.days} days are shortened to the end of the validity of the CA's chain")
     if csr.challenge_password is not None:
         remarks.append("the request's challengePassword is not copied")
     algorithm = der.parse(issuer.signer.algorithm).sub()[0].oid()

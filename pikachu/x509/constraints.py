@@ -1,4 +1,4 @@
-"""Constraints of the CAs in the chain, pathLenConstraint and nameConstraints, checked before issuance.
+"""Constraints of the CAs in the chain: pathLenConstraint, nameConstraints and purposes, checked before issuance.
 
 RFC 5280 sections 4.2.1.9, 4.2.1.10 and 6.1.4.  Relying parties reject a certificate that violates them.
 """
@@ -14,8 +14,16 @@ from typing import Final
 
 from pikachu.core.errors import MalformedRequest, PolicyViolation
 from pikachu.x509 import der
-from pikachu.x509.certificate import BASIC_CONSTRAINTS, SUBJECT_ALTERNATIVE_NAME, Certificate
+from pikachu.x509.certificate import (
+    ANY_EXTENDED_KEY_USAGE,
+    BASIC_CONSTRAINTS,
+    EXTENDED_KEY_USAGE,
+    OCSP_SIGNING,
+    SUBJECT_ALTERNATIVE_NAME,
+    Certificate,
+)
 from pikachu.x509.extension import Extension
+from pikachu.x509.extension_text import object_name
 from pikachu.x509.names import EMAIL_ADDRESS, Name, comparable
 
 NAME_CONSTRAINTS: Final = "2.5.29.30"
@@ -86,6 +94,31 @@ def check_path_length(chain: Sequence[Certificate], extensions: Iterable[Extensi
             raise PolicyViolation(
                 f"the policy asks for a CA certificate, and a CA above it has pathlen {authority.path_length}"
             )
+
+
+def check_purposes(chain: Sequence[Certificate], extensions: Iterable[Extension]) -> None:
+    """Check that the purposes of a certificate are among those of every CA in *chain* that limits them.
+
+    RFC 5280 leaves extendedKeyUsage of CAs undefined, but relying parties apply it to what is below.  A responder of
+    the CA's own OCSP answers is an exception to them.
+
+    :param chain: from the issuing CA to the root.
+    :raises PolicyViolation: with the purpose that lies outside.
+    """
+    extension = next((extension for extension in extensions if extension.oid == EXTENDED_KEY_USAGE), None)
+    if extension is None:
+        return
+    purposes = [purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children()]
+    for authority in chain:
+        limits = authority.extended_key_usage
+        if limits is None or ANY_EXTENDED_KEY_USAGE in limits:
+            continue
+        for purpose in purposes:
+            if purpose not in limits and purpose not in (OCSP_SIGNING, ANY_EXTENDED_KEY_USAGE):
+                raise PolicyViolation(
+                    f"the purpose {object_name(purpose)} lies outside the extendedKeyUsage of the CA, which is for "
+                    f"{', '.join(sorted(map(object_name, limits)))}; choose another issuing CA, or leave it out"
+                )
 
 
 def check_names(constraints: Sequence[NameConstraints], subject: Name, extensions: Iterable[Extension]) -> None:

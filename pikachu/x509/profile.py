@@ -7,7 +7,7 @@ certificate are enforced last.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pikachu.core.errors import PolicyViolation
@@ -15,6 +15,7 @@ from pikachu.x509 import der
 from pikachu.x509.certificate import (
     AUTHORITY_KEY_IDENTIFIER,
     BASIC_CONSTRAINTS,
+    CLIENT_AUTH,
     CRL_SIGN,
     DIGITAL_SIGNATURE,
     EXTENDED_KEY_USAGE,
@@ -45,6 +46,9 @@ _DELEGATED_PURPOSES = {
     "1.3.6.1.5.5.7.3.29": "cmcArchive",
     "1.3.6.1.4.1.311.20.2.1": "the purpose of a certificate request agent",
 }
+# Purposes for which RFC 5280 section 4.2.1.12 names no encipherment: clientAuth, codeSigning, timeStamping and
+# OCSPSigning.
+_SIGNATURE_PURPOSES = frozenset({CLIENT_AUTH, "1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.8", OCSP_SIGNING})
 # Extensions that RFC 5280 section 4.2.1 allows in CA certificates only, and the one that disables status checks.
 _CA_EXTENSIONS = {
     OCSP_NO_CHECK: "noCheck",
@@ -87,20 +91,25 @@ class Addresses:
         return authority_information_access(self), crl_distribution_point(self.crl)
 
 
-def default_key_usage(key: KeyDescription) -> Extension:
-    """Return the keyUsage of a certificate whose policy sets none."""
-    bits = {DIGITAL_SIGNATURE, KEY_ENCIPHERMENT} if key.family is KeyFamily.RSA else {DIGITAL_SIGNATURE}
+def default_key_usage(key: KeyDescription, purposes: Extension | None = None) -> Extension:
+    """Return the keyUsage of a certificate whose policy sets none.
+
+    :param purposes: its extendedKeyUsage, with which keyUsage must be consistent (RFC 5280 section 4.2.1.12).
+    """
+    bits = {DIGITAL_SIGNATURE}
+    if key.family is KeyFamily.RSA and not (purposes is not None and _purposes(purposes) <= _SIGNATURE_PURPOSES):
+        bits.add(KEY_ENCIPHERMENT)
     return Extension(KEY_USAGE, True, der.named_bits(bits))
 
 
-def usage_for_key(extension: Extension, key: KeyDescription) -> Extension:
+def usage_for_key(extension: Extension, key: KeyDescription, purposes: Extension | None = None) -> Extension:
     """Return the keyUsage without the bits that the key does not support, or the default when no bit remains."""
     bits = _bits(extension)
     allowed = bits - _FORBIDDEN_USAGE[key.family]
     if allowed == bits:
         return extension
     if not allowed:
-        return default_key_usage(key)
+        return default_key_usage(key, purposes)
     return Extension(KEY_USAGE, extension.critical, der.named_bits(allowed))
 
 
@@ -125,9 +134,19 @@ def authority_granted(extension: Extension) -> str | None:
     if oid == NETSCAPE_CERTIFICATE_TYPE and _bits(extension) & {5, 6, 7}:
         return "a certificate type of CAs"
     if oid == EXTENDED_KEY_USAGE:
-        purposes = (purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children())
-        return next((_DELEGATED_PURPOSES[purpose] for purpose in purposes if purpose in _DELEGATED_PURPOSES), None)
+        delegated = sorted(_purposes(extension) & _DELEGATED_PURPOSES.keys())
+        return _DELEGATED_PURPOSES[delegated[0]] if delegated else None
     return _CA_EXTENSIONS.get(oid)
+
+
+def _purposes(extension: Extension) -> set[str]:
+    return {purpose.oid() for purpose in der.parse(extension.value, der.SEQUENCE).children()}
+
+
+def _is_ocsp_responder(extensions: Mapping[str, Extension]) -> bool:
+    """Return whether nobody asks for the status of this certificate (RFC 6960 section 4.2.2.2.1)."""
+    purposes = extensions.get(EXTENDED_KEY_USAGE)
+    return OCSP_NO_CHECK in extensions or (purposes is not None and OCSP_SIGNING in _purposes(purposes))
 
 
 def _is_ca(extension: Extension) -> bool:
@@ -168,12 +187,13 @@ def leaf_extensions(
         # RFC 5280 section 4.1.2.6: subjectAltName is critical when the subject is empty.
         extensions[SUBJECT_ALTERNATIVE_NAME] = Extension(SUBJECT_ALTERNATIVE_NAME, True, names.value)
     usage = extensions.get(KEY_USAGE)
-    extensions[KEY_USAGE] = default_key_usage(key) if usage is None else usage_for_key(usage, key)
+    purposes = extensions.get(EXTENDED_KEY_USAGE)
+    extensions[KEY_USAGE] = default_key_usage(key, purposes) if usage is None else usage_for_key(usage, key, purposes)
     extensions[SUBJECT_KEY_IDENTIFIER] = extensions.get(SUBJECT_KEY_IDENTIFIER) or Extension(
         SUBJECT_KEY_IDENTIFIER, False, der.octet_string(key.ski)
     )
     extensions[AUTHORITY_KEY_IDENTIFIER] = extensions.get(AUTHORITY_KEY_IDENTIFIER) or authority_key_identifier(issuer)
-    if addresses is not None:
+    if addresses is not None and not _is_ocsp_responder(extensions):
         extensions.setdefault(AUTHORITY_INFORMATION_ACCESS, authority_information_access(addresses))
         extensions.setdefault(CRL_DISTRIBUTION_POINTS, crl_distribution_point(addresses.crl))
     return tuple(extensions.values())

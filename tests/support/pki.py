@@ -232,14 +232,23 @@ def make_ca(
     not_after: datetime | None = None,
     slot: int = 0,
     key: PrivateKey | None = None,
+    purposes: Iterable[str] = (),
+    constraints: x509.NameConstraints | None = None,
 ) -> Identity:
-    """A CA: self-signed, or under *issuer*."""
+    """A CA: self-signed, or under *issuer*.
+
+    :param purposes: the OIDs of an extendedKeyUsage.
+    """
     key = key or make_key(key_type, slot)
     builder = (
         _builder(make_name(name), key, issuer, not_before, not_after or datetime.now(UTC) + 3650 * DAY, None)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
         .add_extension(_key_usage("digital_signature", "key_cert_sign", "crl_sign"), critical=True)
     )
+    if limits := [x509.ObjectIdentifier(oid) for oid in purposes]:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(limits), critical=False)
+    if constraints is not None:
+        builder = builder.add_extension(constraints, critical=True)
     signer = issuer.key if issuer else key
     return Identity(key, builder.sign(signer, digest_for(signer)), issuer)
 

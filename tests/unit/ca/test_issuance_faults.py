@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -25,7 +26,15 @@ from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.requests import NewRequest
 from pikachu.core.model.times import utc
 from pikachu.x509 import der
-from pikachu.x509.certificate import BASIC_CONSTRAINTS, parse_certificate
+from pikachu.x509.certificate import (
+    ANY_EXTENDED_KEY_USAGE,
+    BASIC_CONSTRAINTS,
+    CLIENT_AUTH,
+    EXTENDED_KEY_USAGE,
+    OCSP_SIGNING,
+    SERVER_AUTH,
+    parse_certificate,
+)
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import COMMON_NAME, build_name, parse_name
 from pikachu.x509.profile import leaf_extensions
@@ -255,6 +264,50 @@ def test_what_is_being_signed_here_is_not_given_up(bench: Bench) -> None:
     failure_of(Deferred.fromCoroutine(bench.authority.give_up_stale(orphan.request)), Unavailable)
     bench.signer.release()
     result_of(first)
+
+
+@pytest.mark.parametrize(
+    ("limits", "purposes", "permitted"),
+    [
+        ((CLIENT_AUTH,), (CLIENT_AUTH,), True),
+        ((CLIENT_AUTH,), (SERVER_AUTH,), False),
+        ((CLIENT_AUTH,), (CLIENT_AUTH, SERVER_AUTH), False),
+        ((CLIENT_AUTH,), (), True),
+        ((CLIENT_AUTH,), (ANY_EXTENDED_KEY_USAGE,), True),
+        ((CLIENT_AUTH,), (OCSP_SIGNING,), True),
+        ((CLIENT_AUTH, SERVER_AUTH), (CLIENT_AUTH, SERVER_AUTH), True),
+        ((ANY_EXTENDED_KEY_USAGE,), (SERVER_AUTH,), True),
+        ((CLIENT_AUTH,), ("1.2.3.4",), False),
+    ],
+)
+@pytest.mark.parametrize("above", [False, True])
+def test_purposes_of_the_chain(
+    bench: Bench, limits: tuple[str, ...], purposes: tuple[str, ...], permitted: bool, above: bool
+) -> None:
+    """An issuing CA, or one above it, with an extendedKeyUsage certifies for no other purpose."""
+    limited = make_ca(purposes=limits).der
+    bench.issuer.replace_chain((bench.issuer.chain[0], limited) if above else (limited, bench.issuer.chain[0]))
+    usage = Extension(EXTENDED_KEY_USAGE, False, der.sequence(*map(der.oid, purposes)))
+    bench.order = replace(bench.order, extensions=(usage,) if purposes else ())
+    if permitted:
+        result_of(bench.issue())
+    else:
+        assert "extendedKeyUsage of the CA" in failure_of(bench.issue(), PolicyViolation).public
+        assert bench.store.calls == []
+
+
+@pytest.mark.parametrize("ending", ["issuing CA", "CA above"])
+def test_nothing_outlives_its_chain(bench: Bench, ending: str) -> None:
+    """A validity that is asked for is refused, one of the policy shortened, whichever CA of the chain ends first."""
+    ends = bench.authority.now() + timedelta(days=10)
+    short, long = make_ca(not_after=ends).der, make_ca().der
+    bench.issuer.replace_chain((short, long) if ending == "issuing CA" else (long, short, long))
+    bench.order = replace(bench.order, days=30, explicit=True)
+    refusal = failure_of(bench.issue(), PolicyViolation).public
+    assert f"ends on {ends:%Y-%m-%d}; ask for at most 10 days" in refusal
+    assert bench.store.calls == []
+    bench.order = replace(bench.order, explicit=False)
+    assert result_of(bench.issue()).not_after == ends
 
 
 def test_a_constrained_ca_prepares_nothing_outside(bench: Bench) -> None:

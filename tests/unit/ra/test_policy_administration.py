@@ -29,6 +29,7 @@ from pikachu.ra.default_policy import DefaultPolicyFiles
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.signers.key import KeySigner
+from pikachu.x509.certificate import CLIENT_AUTH
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, make_world
@@ -267,6 +268,21 @@ def test_powers_of_the_ca_are_given_by_admins_only(desk: Desk, line: str) -> Non
     given = result_of(desk.rules.update(desk.admin, replace(mine, extensions=text)))
     # What an admin wrote stays while its owner changes something else.
     assert result_of(desk.rules.update(desk.alice, replace(given, days=20))).days == 20
+
+
+def test_purposes_outside_those_of_the_issuing_ca(desk: Desk) -> None:
+    """A policy that its issuing CA can't serve is refused when it is saved, for admins too."""
+    issuers, world = desk.rules._issuers, desk.world
+    limited = make_ca("p256", "Client CA", path_length=0, purposes=[CLIENT_AUTH])
+    record = world.store.register_issuer("rsa", limited.key_identifier, limited.der, world.now)
+    issuers.switch_to(IssuingCA(record, KeySigner(limited.key, limited.der, (limited.der,), ImmediatePool())))
+    server, client = (f"[ v3_ext ]\nextendedKeyUsage = {purpose}\n" for purpose in ("serverAuth", "clientAuth"))
+    refusal = failure_of(desk.rules.add(desk.admin, draft(extensions=server, issuer="rsa")), PolicyViolation)
+    assert "TLS Web Server Authentication lies outside the extendedKeyUsage of the CA" in refusal.public
+    for text, issuer in ((server, None), (server, "ec"), (client, "rsa"), ("[ v3_ext ]\n", "rsa")):
+        saved = result_of(desk.rules.add(desk.alice, draft(f"{issuer} {len(text)}", extensions=text, issuer=issuer)))
+        assert saved.extensions == text
+    failure_of(desk.rules.update(desk.alice, replace(saved, extensions=server)), PolicyViolation)
 
 
 def test_plain_policies_are_anybody_s(desk: Desk) -> None:
