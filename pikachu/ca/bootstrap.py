@@ -43,7 +43,7 @@ from pikachu.x509.certificate import (
 )
 from pikachu.x509.extension import Extension
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_pem
-from pikachu.x509.names import COMMON_NAME, COUNTRY, build_name, parse_name
+from pikachu.x509.names import COMMON_NAME, COUNTRY, Name, build_name, parse_name
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.profile import Addresses, authority_key_identifier, leaf_extensions
 from pikachu.x509.san import GeneralName, encode_san
@@ -58,6 +58,9 @@ PUBLIC_FOLDER: Final = 0o755
 DEFAULT_VALIDITY: Final = "# Days that a certificate under the default policy is valid.\n365\n"
 
 _ORGANIZATION: Final = "2.5.4.10"
+_MAXIMUM_COMMON_NAME: Final = 64
+_NO_SUBJECT: Final = parse_name(der.sequence())
+_SERVER_PURPOSE: Final = Extension(EXTENDED_KEY_USAGE, False, der.sequence(der.oid(SERVER_AUTH)))
 
 Write = Callable[[Path, bytes, int], None]
 Report = Callable[[str, Path], None]
@@ -333,13 +336,14 @@ def issue_server_certificate(
 ) -> Deferred[CertificateRecord]:
     """Issue a certificate for this server's HTTPS, like every other certificate.
 
-    :param names: the names in the subjectAltName; the first one that fits is the common name.
+    :param names: the names in the subjectAltName; the first one that fits is the common name, unless the issuing CA may
+        not certify such a subject.
     """
     described = describe_private_key(key)
-    subject = parse_name(build_name([(COMMON_NAME, _common_name(names))]))
+    subject = _server_subject(issuer, names)
     extensions = leaf_extensions(
-        policy=(Extension(EXTENDED_KEY_USAGE, False, der.sequence(der.oid(SERVER_AUTH))),),
-        requested_names=Extension(SUBJECT_ALTERNATIVE_NAME, False, encode_san(names)),
+        policy=(_SERVER_PURPOSE,),
+        requested_names=_server_names(names),
         subject_der=subject.der,
         key=described,
         issuer=issuer.certificate,
@@ -370,9 +374,22 @@ def issue_server_certificate(
     return authority.issue(request, issuance, {"subject": subject.text, "for": "HTTPS"})
 
 
-def _common_name(names: Sequence[GeneralName]) -> str:
-    """Return the first name that fits into a common name (RFC 5280 appendix A.1: 64 characters)."""
-    return next(name.text.partition(":")[2] for name in names if len(name.text.partition(":")[2]) <= 64)
+def permitted_names(issuer: IssuingCA, names: Sequence[GeneralName]) -> tuple[GeneralName, ...]:
+    """Return the names that may stand in a server certificate of this CA: by its name constraints and purposes."""
+    return tuple(name for name in names if issuer.path.permits(_NO_SUBJECT, (_SERVER_PURPOSE, _server_names([name]))))
+
+
+def _server_names(names: Sequence[GeneralName]) -> Extension:
+    return Extension(SUBJECT_ALTERNATIVE_NAME, False, encode_san(names))
+
+
+def _server_subject(issuer: IssuingCA, names: Sequence[GeneralName]) -> Name:
+    """Return a subject with the first name that fits into a common name (RFC 5280 appendix A.1: 64 characters)."""
+    for text in (name.text.partition(":")[2] for name in names):
+        if len(text) <= _MAXIMUM_COMMON_NAME:
+            subject = parse_name(build_name([(COMMON_NAME, text)]))
+            return subject if issuer.path.permits(subject, ()) else _NO_SUBJECT
+    return _NO_SUBJECT
 
 
 def has_ended(path: Path, now: datetime) -> bool:

@@ -8,13 +8,14 @@ cannot interrupt issuance.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from pikachu.ca.path import CertificationPath
 from pikachu.ca.restrictions import require_deletable, require_revocable
 from pikachu.core.audit import address_details, event_by
 from pikachu.core.concurrency import start
@@ -50,13 +51,6 @@ from pikachu.x509.certificate import (
     parts_of,
     tbs_certificate,
 )
-from pikachu.x509.constraints import (
-    NameConstraints,
-    check_names,
-    check_path_length,
-    check_purposes,
-    read_name_constraints,
-)
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name, read_name
 from pikachu.x509.signature import verify_signature
@@ -68,14 +62,6 @@ log = Logger()
 BACKDATE = timedelta(minutes=5)
 # Age from which the intent of another process counts as abandoned.
 ABANDONED_AFTER = timedelta(seconds=60)
-
-
-@dataclass(frozen=True, slots=True)
-class _Path:
-    """The certificates from an issuing CA to the root, and the name constraints among them."""
-
-    certificates: tuple[Certificate, ...]
-    name_constraints: tuple[NameConstraints, ...]
 
 
 class IssuingCA:
@@ -94,7 +80,7 @@ class IssuingCA:
         self.rollover: tuple[bytes, ...] = ()
         self.revoked_at: datetime | None = None
         self._chain = signer.chain
-        self._path: _Path | None = None
+        self._path: CertificationPath | None = None
         self.certificate: Certificate = parse_certificate(signer.certificate)
         self.key = describe_spki(self.certificate.spki_der)
 
@@ -124,29 +110,14 @@ class IssuingCA:
         self._path = None
 
     @property
-    def ends_at(self) -> datetime:
-        """The end of the validity of its chain: no certificate below it is good for longer."""
-        return min(certificate.not_after for certificate in self._read_path().certificates)
+    def path(self) -> CertificationPath:
+        """What the CAs of its chain permit.
 
-    @property
-    def limits_purposes(self) -> bool:
-        """Whether a CA in the chain has an extendedKeyUsage, which limits that of the certificates below."""
-        return any(certificate.extended_key_usage is not None for certificate in self._read_path().certificates)
-
-    def check_purposes(self, extensions: Sequence[Extension]) -> None:
-        """Require that this chain permits the purposes among a certificate's *extensions*.
-
-        :raises PolicyViolation: when it does not.
+        :raises IssuanceFailed: when one of them, or its name constraints, can't be read.
         """
-        check_purposes(self._read_path().certificates, extensions)
-
-    def permits(self, subject: Name, extensions: Sequence[Extension]) -> bool:
-        """Return whether :meth:`check` accepts a certificate with these names and extensions."""
-        try:
-            self.check(subject, extensions)
-        except PolicyViolation:
-            return False
-        return True
+        if self._path is None:
+            self._path = CertificationPath.read(self._chain or (self.certificate.der,))
+        return self._path
 
     def require_unrevoked(self) -> None:
         """Require that this CA may still issue certificates.
@@ -155,27 +126,6 @@ class IssuingCA:
         """
         if self.revoked_at is not None:
             raise IssuerRevoked.of(self.name)
-
-    def check(self, subject: Name, extensions: Sequence[Extension]) -> None:
-        """Require that this chain permits a certificate with these names and extensions.
-
-        :raises PolicyViolation: when it does not.
-        :raises IssuanceFailed: when the name constraints in the chain can't be read.
-        """
-        path = self._read_path()
-        check_path_length(path.certificates, extensions)
-        self.check_purposes(extensions)
-        check_names(path.name_constraints, subject, extensions)
-
-    def _read_path(self) -> _Path:
-        if self._path is None:
-            try:
-                certificates = tuple(parse_certificate(der) for der in self._chain) or (self.certificate,)
-                constraints = (read_name_constraints(certificate) for certificate in certificates)
-                self._path = _Path(certificates, tuple(one for one in constraints if one is not None))
-            except PikachuError as error:
-                raise IssuanceFailed(f"the chain of {self.name} can't be read", error=error.public) from error
-        return self._path
 
 
 class IssuingCAs:
@@ -338,11 +288,11 @@ class CertificateAuthority:
         issuer = issuance.issuer
         issuer.require_unrevoked()
         if not issuance.internal:
-            issuer.check(issuance.subject, issuance.extensions)
+            issuer.path.check(issuance.subject, issuance.extensions)
         now = self.now()
         not_before = max(now - BACKDATE, issuer.certificate.not_before)
         not_after = end_of_validity(now, issuance.days)
-        ends_at = issuer.ends_at
+        ends_at = issuer.path.ends_at
         if not_after > ends_at:
             if issuance.explicit:
                 who = "issuing CA" if ends_at == issuer.certificate.not_after else "CA above the issuing CA"
@@ -620,7 +570,7 @@ def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA
     # The bytes contain every field, so all checks made before the intent was stored apply to the certificate.
     if tbs != to_be_signed.tbs:
         raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
-    if to_be_signed.not_after > issuer.ends_at or to_be_signed.not_before < issuer.certificate.not_before:
+    if to_be_signed.not_after > issuer.path.ends_at or to_be_signed.not_before < issuer.certificate.not_before:
         raise IssuanceFailed("the certificate would be valid when its CA is not; it was not handed out")
     try:
         verify_signature(issuer.key, algorithm, signature, tbs)

@@ -159,7 +159,7 @@ class ServiceCertificates:
         if now < credential.not_before and issuer.certificate.not_before < credential.not_before:
             return True
         # A certificate can't expire later than its CA and those above.
-        return left < timedelta(days=purpose.renew_days) and credential.not_after < issuer.ends_at
+        return left < timedelta(days=purpose.renew_days) and credential.not_after < issuer.path.ends_at
 
     async def _load_or_make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
         credential = self._ready.get((issuer.id, purpose.name))

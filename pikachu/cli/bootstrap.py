@@ -24,8 +24,10 @@ from pikachu.ca.bootstrap import (
     has_ended,
     issue_server_certificate,
     make_folder,
+    permitted_names,
     write_new,
 )
+from pikachu.ca.issuance import IssuingCA
 from pikachu.cli.session import CommandClock, done, opened, operator, read_password, warn
 from pikachu.config.configuration import Configuration
 from pikachu.config.features import require_features
@@ -210,8 +212,21 @@ class Initialization:
             if has_ended(certificate, utc(self._clock.seconds())):
                 warn(f"{certificate} has expired; remove it and run `pikachu init` for a new one")
             return
+        issuer, permitted = _choose_issuer(app, names)
+        hosts = [name.text.partition(":")[2] for name in names if name not in permitted]
+        forbidden = [host for host in hosts if host not in _LOCAL]
+        if not permitted:
+            raise ConfigError(
+                f"{setting}: no issuing CA here may certify a server named {', '.join(forbidden or hosts)}: name "
+                "constraints or an extendedKeyUsage forbid it; give another name with --hostname, or copy a "
+                f"certificate of another CA to {certificate} and its key to {key}"
+            )
+        if forbidden:
+            warn(
+                f"The certificate {certificate} does not name {', '.join(forbidden)}: the name constraints of the "
+                f"issuing CA {issuer.name} forbid it. Give permitted names with --hostname."
+            )
         private_key = self._bootstrap.key(key, setting, "prime256v1")
-        issuer = app.issuers.current.get("ec", app.issuers.default)
 
         def content() -> bytes:
             record = done(
@@ -219,7 +234,7 @@ class Initialization:
                     app.authority,
                     issuer,
                     private_key,
-                    names,
+                    permitted,
                     self._arguments.https_days,
                     app.enrollment.addresses(issuer),
                     operator(),
@@ -288,6 +303,14 @@ class Initialization:
             self._report_name("made", f"{made} certificate templates")
         else:
             self._report_name("left", "the certificate templates")
+
+
+def _choose_issuer(app: Application, names: tuple[GeneralName, ...]) -> tuple[IssuingCA, tuple[GeneralName, ...]]:
+    """Return the issuing CA that may certify most of a server's names, ``ec`` before others, and those names."""
+    current = app.issuers.current
+    preferred = (current.get("ec", app.issuers.default), app.issuers.default, *current.values())
+    permitted = [(issuer, permitted_names(issuer, names)) for issuer in preferred]
+    return max(permitted, key=lambda choice: len(choice[1]))
 
 
 @contextmanager

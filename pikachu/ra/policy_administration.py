@@ -295,10 +295,10 @@ class PolicyAdministration:
     async def _check_purposes(self, policy: Policy) -> None:
         """Require that the issuing CA of a policy may certify for the purposes that its text names."""
         issuer = self._issuers.default if policy.issuer is None else self._issuers.named(policy.issuer)
-        if issuer.limits_purposes:
+        if issuer.path.limits_purposes:
             context = self._context(issuer.name, issuer)
             await self._policies.texts.check(
-                policy.extensions, lambda template: issuer.check_purposes(template.extensions(context))
+                policy.extensions, lambda template: issuer.path.check_purposes(template.extensions(context))
             )
 
     async def _check_text(self, text: str, issuers: Sequence[ExtensionContext] = ()) -> None:

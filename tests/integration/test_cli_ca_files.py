@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from pikachu.x509.certificate import CLIENT_AUTH
 from tests.support.interop import require
-from tests.support.pki import DAY, Identity, make_ca, make_csr
+from tests.support.pki import DAY, Identity, make_ca, make_csr, make_leaf, make_name
 from tests.support.site import SMALL, Site, empty_site
 
 EXTENSIONS = """
@@ -255,6 +259,78 @@ def test_a_readable_key_is_only_warned_of_by_setting(site: Site) -> None:
     site.config(lambda text: text.replace(";key_permissions = refuse", "key_permissions = warn"))
     site.do("init")
     assert "warning: [CA] SUBCA_KEY_PATH_EC: " in site.err
+
+
+def _put_limited(site: Site, **limits: Any) -> None:
+    root = _root()
+    put(site, root, make_ca(name="Sub", issuer=root, path_length=0, **limits))
+
+
+PERMITTED_DNS = x509.DNSName("example.com")
+PERMITTED_NAME = x509.DirectoryName(make_name("Sub", "Example"))
+
+
+@pytest.mark.parametrize(
+    ("permitted", "excluded", "hostnames", "named", "warned"),
+    [
+        ([PERMITTED_DNS], [], ["ca.example.com"], ["ca.example.com", "127.0.0.1", "::1"], []),
+        (
+            [PERMITTED_DNS],
+            [],
+            ["ca.example.com", "ca.example.org"],
+            ["ca.example.com", "127.0.0.1", "::1"],
+            ["ca.example.org"],
+        ),
+        ([], [x509.DNSName("localhost")], ["ca.example.org"], ["ca.example.org", "127.0.0.1", "::1"], []),
+        ([x509.IPAddress(ip_network("192.0.2.0/24"))], [], ["192.0.2.7"], ["192.0.2.7", "localhost"], []),
+        ([x509.IPAddress(ip_network("192.0.2.0/24"))], [], ["198.51.100.7"], ["localhost"], ["198.51.100.7"]),
+        # The subject is left empty where a common name alone is none of the CA's.
+        ([PERMITTED_NAME], [], ["ca.example.org"], ["ca.example.org", "localhost", "127.0.0.1", "::1"], []),
+    ],
+)
+def test_a_constrained_issuing_ca(
+    site: Site,
+    permitted: list[x509.GeneralName],
+    excluded: list[x509.GeneralName],
+    hostnames: list[str],
+    named: list[str],
+    warned: list[str],
+) -> None:
+    """INIT-1: the HTTPS certificate has the names that the CA may certify; a warning names others of the host."""
+    _put_limited(site, constraints=x509.NameConstraints(permitted or None, excluded or None))
+    site.do("init", *(part for name in hostnames for part in ("--hostname", name)))
+    (https, _) = x509.load_pem_x509_certificates(site.path("var/pki/https.crt").read_bytes())
+    names = https.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    assert [str(name.value) for name in names.value] == named
+    assert names.critical is (len(https.subject.rdns) == 0) is (permitted == [PERMITTED_NAME])
+    lines = site.err.splitlines()
+    assert len(lines) == (1 if warned else 0), lines
+    for name in warned:
+        assert f"does not name {name}: the name constraints of the issuing CA ec forbid it." in lines[0]
+    if shutil.which("openssl"):
+        openssl(
+            site.folder,
+            "verify -x509_strict -CAfile var/pki/root.crt -untrusted var/pki/chain_ec.pem var/pki/https.crt",
+        )
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"purposes": [CLIENT_AUTH]},
+        {"constraints": x509.NameConstraints([PERMITTED_DNS, x509.IPAddress(ip_network("192.0.2.0/24"))], None)},
+    ],
+)
+def test_an_issuing_ca_that_may_not_certify_this_server(site: Site, limits: dict[str, Any]) -> None:
+    """One line, and a certificate of another CA is taken instead."""
+    _put_limited(site, **limits)
+    line = site.refused("init", "--hostname", "ca.example.org")
+    assert "[HTTPS] ssl_key: no issuing CA here may certify a server named ca.example.org: " in line
+    assert not site.path("var/pki/https.key").exists()
+    other = make_ca(name="Other CA")
+    make_leaf(other, "ca.example.org", sans=["DNS:ca.example.org"]).write(site.path("var/pki"), "https")
+    site.do("init", "--hostname", "ca.example.org")
+    assert site.err == ""
 
 
 def test_a_chain_that_is_missing_is_made(site: Site) -> None:
