@@ -244,6 +244,7 @@ class IssuanceRequest:
     :param internal: for the CA's own services, whose names identify no subscriber.
     :param infrastructure: the role of one of the CA's own certificates.
     :param policy_extensions: the extensions of the policy, from which *extensions* are derived.
+    :param ignored_names: the texts of requested subject alternative names that the policy does not copy.
     """
 
     issuer: IssuingCA
@@ -257,6 +258,7 @@ class IssuanceRequest:
     internal: bool = False
     policy_extensions: tuple[Extension, ...] = ()
     infrastructure: Infrastructure | None = None
+    ignored_names: tuple[str, ...] = ()
 
 
 class CertificateAuthority:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
 
 
+# No pattern: every name begins with its kind, such as DNS:.
+_EXACT = "exact"
+
+
 def add_commands(commands: Commands) -> None:
     """Declare ``policy``."""
     policies = group(commands, "policy", "enrollment policies")
@@ -37,7 +41,17 @@ def add_commands(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="such as DNS:*.example.com; each subjectAltName matches one; may be repeated",
+        help="such as DNS:*.example.com; each subjectAltName matches one; may be repeated. "
+        "The word exact refuses names whose values have a wrong string type instead of encoding them again",
+    )
+    limits.add_argument("--other-countries", action="store_true", help="allow country codes other than two letters")
+    limits.add_argument(
+        "--other-name",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="copy otherNames of this type from CSRs: UPN, NAIRealm, krb5, hardwareModuleName or an OID; "
+        "may be repeated",
     )
     limits.add_argument("--no-csr-names", action="store_true", help="ignore the request's subjectAltName")
     limits.add_argument("--max-days", type=DAYS, metavar="N", help="longest validity that may be asked for")
@@ -67,12 +81,15 @@ def add_policy(arguments: Namespace) -> int:
     limits = PolicyLimits(
         keys=tuple(key.strip() for key in arguments.keys.split(",")) if arguments.keys else (),
         subject=arguments.subject,
-        names=tuple(arguments.names),
+        names=tuple(name for name in arguments.names if name != _EXACT),
         honour_names=not arguments.no_csr_names,
         max_days=arguments.max_days,
         own_subject=arguments.own_subject,
         linked=arguments.linked,
         same_key=not arguments.new_key,
+        exact_names=_EXACT in arguments.names,
+        other_countries=arguments.other_countries,
+        other_names=tuple(arguments.other_name),
     )
     text = read_text(arguments.extensions)
     with opened(configuration(arguments)) as app:

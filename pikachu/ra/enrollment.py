@@ -24,11 +24,14 @@ from pikachu.core.model.people import Principal, PrincipalKind
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import NewRequest, RequestState, StoredCSR
 from pikachu.ra.default_policy import check_days
-from pikachu.ra.policies import PolicyResolver, check_limits, policy_variables
+from pikachu.ra.policies import PolicyResolver, check_limits, check_name_encoding, policy_variables
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.csr import CertificationRequest, verify_csr
+from pikachu.x509.extension import Extension
 from pikachu.x509.names import names_equal
 from pikachu.x509.profile import Addresses, leaf_extensions
+from pikachu.x509.requested_san import RequestedNames
+from pikachu.x509.san import encode_san
 from pikachu.x509.spki import KeyDescription
 from pikachu.x509.template import ExtensionContext
 
@@ -212,16 +215,18 @@ class EnrollmentService:
         issuer = self.issuer_for(policy, request.received.method)
         issuer.require_unrevoked()
         limits = policy.limits
-        check_limits(policy, request.key, csr.subject, [name.text for name in csr.names] if limits.honour_names else [])
+        copies_names = self.copies_names(policy, request.received.method)
+        names = csr.requested_names(limits.other_names) if copies_names else RequestedNames()
+        check_limits(policy, request.key, csr.subject, [name.text for name in names.copied])
+        check_name_encoding(limits, csr, names)
         validity = _validity(policy, days)
         context, text = self._context(request, issuer), self._policies.texts.get(policy.extensions)
-        # A policy with a subjectAltName of its own overrides the requested names, even if it results in none.
-        policy_names = text.names(SUBJECT_ALTERNATIVE_NAME, context.variables)
-        honoured = limits.honour_names and not policy_names
         policy_extensions = text.extensions(context)
         extensions = leaf_extensions(
             policy=policy_extensions,
-            requested_names=csr.extension(SUBJECT_ALTERNATIVE_NAME) if honoured else None,
+            requested_names=(
+                Extension(SUBJECT_ALTERNATIVE_NAME, False, encode_san(names.copied)) if names.copied else None
+            ),
             subject_der=csr.subject_der,
             key=request.key,
             issuer=issuer.certificate,
@@ -237,7 +242,16 @@ class EnrollmentService:
             explicit=days is not None,
             csr=csr.der,
             policy_extensions=policy_extensions,
+            ignored_names=names.ignored,
         )
+
+    def copies_names(self, policy: Policy, method: Method) -> bool:
+        """Return whether the names of the CSR's subjectAltName get into a certificate.
+
+        A policy with a subjectAltName of its own overrides the requested names, even if it results in none.
+        """
+        text, variables = self._policies.texts.get(policy.extensions), self._variables(self.issuer_for(policy, method))
+        return policy.limits.honour_names and not text.names(SUBJECT_ALTERNATIVE_NAME, variables)
 
     def _context(self, request: VerifiedRequest, issuer: IssuingCA) -> ExtensionContext:
         certificate = issuer.certificate
@@ -264,6 +278,7 @@ class EnrollmentService:
         """
         await self.prepare(request.policy, request.verified.received.method)
         issuance = self.decide(request)
+        _log_ignored(request.verified.csr, issuance)
         new = self._new_request(request, issuance)
         if request.policy.approval is Approval.MANUAL:
             return await self._wait_for_approval(new)
@@ -386,6 +401,14 @@ class EnrollmentService:
         if state is RequestState.PENDING or approved:
             return Pending(earlier.request.id, self._settings.retry_after)
         return None
+
+
+def _log_ignored(csr: CertificationRequest, issuance: IssuanceRequest) -> None:
+    """Log what of the CSR was passed over; that stops no request, but may be what somebody is looking for."""
+    parts = [f"{part.oid or 'unreadable'}: {part.reason}" for part in csr.ignored]
+    parts += [f"{name}: The policy does not copy it." for name in issuance.ignored_names]
+    if parts:
+        log.debug("Parts of the CSR of {subject} were ignored: {parts}", subject=csr.subject, parts=" ".join(parts))
 
 
 def certificate_owner(principal: Principal, stored: StoredCSR | None) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -35,7 +36,7 @@ from pikachu.ra.enrollment import (
 from pikachu.ra.policies import PolicyResolver
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_csr_input, parse_csr
-from pikachu.x509.csrattrs import RequiredAttributes, requirable_key
+from pikachu.x509.csrattrs import RequiredAttributes
 from pikachu.x509.names import names_equal
 from pikachu.x509.san import parse_san, same_names
 from pikachu.x509.spki import describe_spki
@@ -155,10 +156,11 @@ class ESTRegistration:
         principal = await self._with_challenge(request)
         verified = request.received.verify()
         policy = await self._policies.choose(Method.EST, request.received.label, principal)
-        self._required_attributes(policy).check(request.csr, verified.key)
-        self._check_channel_binding(policy, request)
+        self._check_required(policy, request, principal, verified)
         if request.enrollment.renew:
-            check_renewal(principal, verified, policy)
+            await self._service.prepare(policy, Method.EST)
+            copies_names = self._service.copies_names(policy, Method.EST)
+            check_renewal(principal, verified, policy, copies_names=copies_names)
         return AuthorizedRequest(verified, principal, policy, await self._repetition(request, verified, policy))
 
     async def _repetition(
@@ -213,6 +215,10 @@ class ESTRegistration:
     async def _with_challenge(self, request: _AuthenticatedRequest) -> Principal:
         """Return the principal after verifying the challenge password in the CSR, if it has one."""
         principal, text = request.principal, request.csr.challenge_password
+        if request.csr.challenge_error is not None:
+            if principal.kind is PrincipalKind.ANONYMOUS:
+                raise AuthenticationFailed(request.csr.challenge_error)
+            raise ProofOfPossessionFailed(request.csr.challenge_error)
         if text is None or request.bound:
             if self._is_refused(principal):
                 raise AuthenticationFailed(_NO_CREDENTIALS)
@@ -231,6 +237,16 @@ class ESTRegistration:
 
     def _requires_channel_binding(self, policy: Policy) -> bool:
         return policy.limits.linked or self._settings.require_channel_binding
+
+    def _check_required(
+        self, policy: Policy, request: _AuthenticatedRequest, principal: Principal, verified: VerifiedRequest
+    ) -> None:
+        required = self._required_attributes(policy)
+        if required.channel_binding and _has_client_key(request, principal, verified):
+            required = replace(required, channel_binding=False)
+        required.check(request.csr, verified.key)
+        if required.channel_binding:
+            self._check_channel_binding(policy, request)
 
     def _check_channel_binding(self, policy: Policy, request: _AuthenticatedRequest) -> None:
         if self._requires_channel_binding(policy) and not request.bound:
@@ -293,14 +309,13 @@ class ESTRegistration:
         return Deferred.fromCoroutine(work())
 
     def _required_attributes(self, policy: Policy) -> RequiredAttributes:
-        return RequiredAttributes(
-            channel_binding=self._requires_channel_binding(policy), key=requirable_key(policy.limits.keys)
-        )
+        return RequiredAttributes(channel_binding=self._requires_channel_binding(policy), keys=policy.limits.keys)
 
 
-def check_renewal(principal: Principal, request: VerifiedRequest, policy: Policy) -> None:
+def check_renewal(principal: Principal, request: VerifiedRequest, policy: Policy, *, copies_names: bool = True) -> None:
     """Require the certificate being renewed as TLS client certificate, with the same names (RFC 7030 section 4.2.2).
 
+    :param copies_names: whether the policy copies the CSR's subjectAltName; one that it ignores may be another one.
     :raises NotAuthorized: without that certificate, or when the names differ.
     :raises PolicyViolation: for ChangeSubjectName, or when the policy requires a new key (EST-3).
     """
@@ -309,23 +324,46 @@ def check_renewal(principal: Principal, request: VerifiedRequest, policy: Policy
         raise NotAuthorized("re-enrollment needs the certificate that is being renewed, over TLS")
     if request.csr.attribute(CHANGE_SUBJECT_NAME) is not None:
         raise PolicyViolation("no policy gives the right to ChangeSubjectName; enroll the new name instead")
-    check_same_names(presented.der, request.csr)
+    check_same_subject(presented.der, request.csr)
+    if copies_names:
+        check_same_names(presented.der, request.csr, policy.limits.other_names)
     if not policy.limits.same_key and parse_certificate(presented.der).spki_der == request.key.spki:
         raise PolicyViolation("the policy demands a new key for each renewal")
 
 
-def check_same_names(certificate: bytes, csr: CertificationRequest) -> None:
-    """Require that a CSR keeps subject and subjectAltName of a certificate (RFC 7030 section 4.2.2).
+def check_same_subject(certificate: bytes, csr: CertificationRequest) -> None:
+    """Require that a CSR keeps the subject of a certificate (RFC 7030 section 4.2.2).
 
     :raises NotAuthorized: when it does not.
     """
-    current = parse_certificate(certificate)
-    if not names_equal(current.subject_der, csr.subject_der):
+    if not names_equal(parse_certificate(certificate).subject_der, csr.subject_der):
         raise NotAuthorized("a re-enrollment keeps the subject of the certificate that it renews")
-    extension = current.extension(SUBJECT_ALTERNATIVE_NAME)
+
+
+def check_same_names(certificate: bytes, csr: CertificationRequest, other_names: Collection[str] = ()) -> None:
+    """Require that a CSR keeps the subjectAltName of a certificate (RFC 7030 section 4.2.2).
+
+    :param other_names: the type-ids of the otherNames that the policy copies; others in the CSR are ignored.
+    :raises NotAuthorized: when it does not.
+    """
+    extension = parse_certificate(certificate).extension(SUBJECT_ALTERNATIVE_NAME)
     before = () if extension is None else parse_san(extension.value, limit=1000, allow_other_name=True)
-    if not same_names(before, csr.names):
+    if not same_names(before, csr.requested_names(other_names).copied):
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
+
+
+def _has_client_key(request: _AuthenticatedRequest, principal: Principal, verified: VerifiedRequest) -> bool:
+    """Return whether the CSR is signed with the key by which the TLS client authenticated itself.
+
+    That links the CSR to the TLS session as well as a channel binding does.  Where there can be no channel binding, a
+    proxy has terminated TLS, and the handshake was not with this server.
+    """
+    presented = principal.certificate
+    if presented is None or request.csr.challenge_password is not None:
+        return False
+    if not request.enrollment.credentials.channel_bindings():
+        return False
+    return parse_certificate(presented.der).spki_der == verified.key.spki
 
 
 def _is_bound(csr: CertificationRequest, credentials: Credentials) -> bool:

@@ -18,9 +18,12 @@ from pikachu.core.errors import BadTemplate, ConfigError, NotFound, Overloaded, 
 from pikachu.core.interfaces import IClock, IPolicyStore, IWorkerPool
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Principal
-from pikachu.core.model.policies import Policy
+from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, DefaultPolicyFiles
+from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.name_patterns import Budget, GlobPattern, glob_pattern
+from pikachu.x509.requested_name import require_country_codes
+from pikachu.x509.requested_san import RequestedNames
 from pikachu.x509.spki import KeyDescription
 from pikachu.x509.template import ProfileTemplate, parse
 
@@ -290,6 +293,22 @@ def check_limits(policy: Policy, key: KeyDescription, subject: str, names: Seque
             text = _with_inert_escapes(name)
             if not any(pattern.matches(text, budget) for pattern in patterns):
                 raise PolicyViolation(f"the policy does not allow the name {name}")
+
+
+def check_name_encoding(limits: PolicyLimits, csr: CertificationRequest, names: RequestedNames) -> None:
+    """Check the string types and the country codes of the names that a certificate would contain.
+
+    :param names: the names of the subjectAltName that are copied.
+    :raises PolicyViolation: the policy refuses names that are encoded again, and one would be.
+    :raises BadCSR: a country code has not two letters, and the policy allows no other.
+    """
+    if limits.exact_names and not (names.is_exact and csr.subject_der == csr.received_subject_der):
+        raise PolicyViolation(
+            "a name in the request has a value with a wrong string type, and the policy accepts exact names only"
+        )
+    if not limits.other_countries:
+        for name in (csr.name, *names.directories):
+            require_country_codes(name)
 
 
 def _matcher(pattern: str) -> GlobPattern:

@@ -35,7 +35,9 @@ from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.times import utc
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver, policy_variables
+from pikachu.x509.names import is_oid
 from pikachu.x509.profile import authority_granted
+from pikachu.x509.requested_san import OTHER_NAMES
 from pikachu.x509.template import ExtensionContext, ProfileTemplate
 
 MAXIMUM_TEXT: Final = 64 * 1024
@@ -57,6 +59,7 @@ KEY_LIMITS: Final = (
     "PQC/mldsa65",
     "PQC/mldsa87",
 )
+_OTHER_NAMES: Final = {name.lower(): oid for name, oid in OTHER_NAMES.items()}
 _RSA_LIMIT: Final = re.compile(r"RSA/[1-9][0-9]{3,4}")
 
 # A label must not be mistaken for an operation (RFC 7030 section 3.2.2), nor for SCEP's customary program name.
@@ -416,4 +419,21 @@ def _checked_limits(limits: PolicyLimits) -> PolicyLimits:
         raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} patterns of names")
     if limits.max_days is not None:
         check_days(limits.max_days)
-    return replace(limits, keys=tuple(dict.fromkeys(limits.keys)), names=tuple(dict.fromkeys(limits.names)))
+    return replace(
+        limits,
+        keys=tuple(dict.fromkeys(limits.keys)),
+        names=tuple(dict.fromkeys(limits.names)),
+        other_names=_other_names(limits.other_names),
+    )
+
+
+def _other_names(type_ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the OIDs of the types of otherName, which may be given by their usual names."""
+    if len(type_ids) > MAXIMUM_PATTERNS:
+        raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} types of otherName")
+    oids = tuple(dict.fromkeys(_OTHER_NAMES.get(one.lower(), one) for one in type_ids))
+    if not all(is_oid(one) for one in oids):
+        raise MalformedRequest(
+            f"a type of otherName is one of {', '.join(OTHER_NAMES)}, or an OID such as 1.3.6.1.5.2.2"
+        )
+    return oids

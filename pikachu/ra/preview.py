@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.ca.issuance import IssuanceRequest
-from pikachu.core.errors import PikachuError
+from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.interfaces import ToBeSigned
 from pikachu.core.model.policies import Approval
 from pikachu.x509 import der
@@ -29,7 +29,7 @@ _MAXIMUM_TEXT: Final = 200
 class AskedExtension:
     """An extension in a CSR.
 
-    :param outcome: ``granted``, ``replaced`` or ``dropped``; ``""`` without a decision.
+    :param outcome: ``granted``, ``replaced``, ``dropped`` or ``ignored``; ``""`` without a decision.
     :param why: one line.
     """
 
@@ -43,10 +43,17 @@ class AskedExtension:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """Another attribute of a CSR; the value of a challengePassword is never shown."""
+    """Another attribute of a CSR, or a part of it that can't be read.
+
+    :param text: its values; that of a challengePassword is never shown.
+    :param outcome: ``ignored``; ``""`` for a challengePassword.
+    :param why: one line.
+    """
 
     name: str
     text: str
+    outcome: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +146,25 @@ def _request_content(csr: CertificationRequest, extensions: Iterable[AskedExtens
         key=key,
         signature_algorithm=object_name(algorithm[0].oid()) if algorithm else "none",
         extensions=tuple(extensions),
-        attributes=tuple(
-            Attribute(object_name(oid), _attribute_text(oid, values))
-            for oid, values in csr.attributes
-            if oid not in (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
+        attributes=(
+            *(
+                _attribute(oid, values)
+                for oid, values in csr.attributes
+                if oid not in (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
+            ),
+            *(
+                Attribute(object_name(part.oid) or "Unreadable part", "", "ignored", part.reason)
+                for part in csr.ignored
+            ),
         ),
     )
+
+
+def _attribute(oid: str, values: Sequence[bytes]) -> Attribute:
+    text = _attribute_text(oid, values)
+    if oid == CHALLENGE_PASSWORD:
+        return Attribute(object_name(oid), text)
+    return Attribute(object_name(oid), text, "ignored", "Attributes are not copied into certificates.")
 
 
 def _attribute_text(oid: str, values: Sequence[bytes]) -> str:
@@ -175,6 +195,8 @@ def _requested_extension(extension: Extension, outcome: str = "", why: str = "")
 def _with_outcome(requested: Extension, issuance: IssuanceRequest) -> AskedExtension:
     granted = next((extension for extension in issuance.extensions if extension.oid == requested.oid), None)
     from_policy = any(extension.oid == requested.oid for extension in issuance.policy_extensions)
+    if requested.oid == SUBJECT_ALTERNATIVE_NAME and granted is not None and not from_policy:
+        return _requested_extension(requested, "granted", _difference(requested, granted, issuance))
     if granted == requested:
         why = "the policy says the same" if from_policy else ""
         return _requested_extension(requested, "granted", why)
@@ -183,23 +205,46 @@ def _with_outcome(requested: Extension, issuance: IssuanceRequest) -> AskedExten
             why = f"{'critical' if granted.critical else 'not critical'} there"
             return _requested_extension(requested, "granted", why)
         return _requested_extension(requested, "replaced", "by the policy's" if from_policy else "by the CA's own")
+    if requested.oid == SUBJECT_ALTERNATIVE_NAME and issuance.ignored_names:
+        return _requested_extension(requested, "ignored", "the policy does not copy names of these kinds")
     if requested.oid == SUBJECT_ALTERNATIVE_NAME:
         return _requested_extension(requested, "dropped", "the policy does not take names from requests")
+    if not _is_readable(requested):
+        return _requested_extension(requested, "ignored", "its value can't be read")
     return _requested_extension(
         requested, "dropped", "only names are taken from requests, and the policy has no such extension"
     )
 
 
-def _granted_extension(granted: Extension, csr: CertificationRequest, issuance: IssuanceRequest) -> GivenExtension:
+def _difference(requested: Extension, granted: Extension, issuance: IssuanceRequest) -> str:
+    """Return in which way the names of the certificate differ from the requested ones."""
+    differences = []
+    if issuance.ignored_names:
+        differences.append(f"without {', '.join(issuance.ignored_names)}, which the policy does not copy")
+    elif granted.value != requested.value:
+        differences.append("with the string types of RFC 5280")
+    if granted.critical != requested.critical:
+        differences.append(f"{'critical' if granted.critical else 'not critical'} there")
+    return "; ".join(differences)
+
+
+def _is_readable(extension: Extension) -> bool:
+    try:
+        der.parse(extension.value)
+    except MalformedRequest:
+        return False
+    return True
+
+
+def _granted_extension(granted: Extension, issuance: IssuanceRequest) -> GivenExtension:
     of_policy = next((extension for extension in issuance.policy_extensions if extension.oid == granted.oid), None)
-    requested = csr.extension(granted.oid)
     if of_policy is not None:
         origin, why = "policy", ""
         if of_policy != granted and granted.oid == KEY_USAGE:
             why = "without what a key of this kind can't be used for"
         elif of_policy != granted:
             why = "critical, for there is no subject"
-    elif requested is not None and requested.value == granted.value and granted.oid == SUBJECT_ALTERNATIVE_NAME:
+    elif granted.oid == SUBJECT_ALTERNATIVE_NAME:
         origin, why = "request", "critical, for there is no subject" if granted.critical else ""
     else:
         origin, why = "CA", ""
@@ -213,7 +258,9 @@ def _certificate_content(
     remarks = []
     if to_be_signed.not_after < end_of_validity(now, issuance.days):
         remarks.append(f"the policy's {issuance.days} days are shortened to the end of the validity of the CA's chain")
-    if csr.challenge_password is not None:
+    if csr.subject_der != csr.received_subject_der:
+        remarks.append("the subject is encoded again: a value had a wrong string type")
+    if csr.attribute(CHALLENGE_PASSWORD) is not None:
         remarks.append("the request's challengePassword is not copied")
     algorithm = der.parse(issuer.signer.algorithm).sub()[0].oid()
     return Given(
@@ -226,7 +273,7 @@ def _certificate_content(
         not_before=to_be_signed.not_before,
         not_after=to_be_signed.not_after,
         validity_days=issuance.days,
-        extensions=tuple(_granted_extension(extension, csr, issuance) for extension in issuance.extensions),
+        extensions=tuple(_granted_extension(extension, issuance) for extension in issuance.extensions),
         needs_approval=issuance.policy.approval is Approval.MANUAL,
         remarks=tuple(remarks),
     )

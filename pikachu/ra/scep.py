@@ -134,6 +134,8 @@ class SCEPRegistration:
             raise BadCSR("a RenewalReq is signed with the certificate that is being renewed")
         if enrollment.signer_spki != verified.key.spki:
             raise BadCSR("the message and the request in it are not signed with the same key")
+        if verified.csr.challenge_error is not None and self._require_challenge:
+            raise AuthenticationFailed(verified.csr.challenge_error)
         return await self._challenge(verified.csr.challenge_password, enrollment.address)
 
     async def _challenge(self, text: str | None, address: str) -> Principal:

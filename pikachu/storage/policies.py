@@ -51,8 +51,9 @@ _delete: Final = delete(policies).where(_p.id == bindparam("b_id"))
 
 def _record(row: Row) -> Policy:
     limits: dict[str, Any] = json.loads(row[10])
-    for name in ("keys", "names"):
-        limits[name] = tuple(limits[name])
+    for name in ("keys", "names", "other_names"):
+        # Rows that an earlier version wrote lack the newer limits.
+        limits[name] = tuple(limits.get(name, ()))
     return Policy(
         row[0],
         row[1],

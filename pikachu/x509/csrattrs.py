@@ -21,6 +21,14 @@ EXTENSION_TEMPLATE: Final = "1.2.840.113549.1.9.16.2.62"
 # libest reads at most 1024 characters of base64.
 LIBEST_LIMIT: Final = 768
 
+# Values of one attribute.
+_MAXIMUM_VALUES: Final = 16
+_ANY_RSA: Final = "RSA/"
+_FAMILIES: Final = {
+    "RSA": (_ANY_RSA,),
+    "EC": tuple(f"EC/{curve}" for curve in CURVE_OIDS),
+    "PQC": ("PQC/mldsa44", "PQC/mldsa65", "PQC/mldsa87"),
+}
 _EXTENSION_NAMES: Final = {
     "2.5.29.15": "keyUsage",
     "2.5.29.17": "subjectAltName",
@@ -55,14 +63,15 @@ class RequiredAttributes:
     """The attributes that a policy requires of an EST client's CSR.
 
     :ivar channel_binding: require the TLS channel binding as challengePassword (RFC 7030 section 3.5).
-    :ivar key: a required key type such as ``RSA/3072`` or ``EC/secp384r1``; ``None`` allows any.
+    :ivar keys: the allowed key types such as ``RSA/3072``, ``EC/secp384r1`` or a whole family such as ``RSA``; empty
+        allows any.
     :ivar extensions: required extensions with their values.
     :ivar extension_types: OIDs of required extensions whose values the client chooses, such as subjectAltName.
     :ivar subject_types: OIDs of required subject attributes.
     """
 
     channel_binding: bool = False
-    key: str | None = None
+    keys: tuple[str, ...] = ()
     extensions: tuple[Extension, ...] = ()
     extension_types: tuple[str, ...] = ()
     subject_types: tuple[str, ...] = ()
@@ -73,13 +82,12 @@ class RequiredAttributes:
         A template (RFC 9908 section 3.4) is included where only it can express a requirement, as long as the whole
         stays within the limit of libest.
 
-        :raises UnsupportedAlgorithm: when *key* is not a key type.
+        :raises UnsupportedAlgorithm: when *keys* contains something else than key types.
         """
         attributes = []
         if self.channel_binding:
             attributes.append(CSRAttribute(CHALLENGE_PASSWORD))
-        if self.key is not None:
-            attributes.extend(_key_attributes(self.key))
+        attributes.extend(_key_attributes(self.keys))
         if self.extensions:
             attributes.append(CSRAttribute(EXTENSION_REQUEST, (encode_extensions(self.extensions),)))
         if self.extension_types or self.subject_types:
@@ -93,8 +101,8 @@ class RequiredAttributes:
         fields = [der.integer(0)]
         if self.subject_types:
             fields.append(der.sequence(*(der.set_of((der.sequence(der.oid(oid)),)) for oid in self.subject_types)))
-        if self.key is not None:
-            fields.append(der.explicit(0, _key_algorithm(self.key)))
+        if len(self.keys) == 1 and self.keys[0] not in _FAMILIES:
+            fields.append(der.explicit(0, _key_algorithm(self.keys[0])))
         templates = [
             der.sequence(
                 der.oid(extension.oid),
@@ -118,8 +126,8 @@ class RequiredAttributes:
         missing = []
         if self.channel_binding and csr.challenge_password is None:
             missing.append("challengePassword with the TLS channel binding")
-        if self.key is not None and key.text != self.key:
-            missing.append(f"a key of type {self.key}")
+        if self.keys and key.text not in self.keys and key.family.value not in self.keys:
+            missing.append(f"a key of type {' or '.join(self.keys)}")
         for extension in self.extensions:
             requested = csr.extension(extension.oid)
             if requested is None or requested.value != extension.value:
@@ -130,35 +138,43 @@ class RequiredAttributes:
             raise BadCSR(f"the request lacks what is demanded: {', '.join(missing)}")
 
 
-def requirable_key(keys: tuple[str, ...]) -> str | None:
-    """Return the only allowed key type if it is complete, else None: ``RSA`` alone has no size.
-
-    :param keys: key types such as ``RSA/3072``; empty allows all.
-    """
-    if len(keys) != 1:
-        return None
-    try:
-        _key_attributes(keys[0])
-    except UnsupportedAlgorithm:
-        return None
-    return keys[0]
-
-
 def _extension_name(oid: str) -> str:
     return f"the extension {_EXTENSION_NAMES.get(oid, oid)}"
 
 
-def _key_attributes(key_type: str) -> list[CSRAttribute]:
-    """Return the attributes for a key type, and for its signature algorithm where that is a different OID."""
-    signature = CSRAttribute(algorithm_for_key_type(key_type).oid)
-    family, _, detail = key_type.partition("/")
-    if family == "RSA" and detail.isdecimal():
-        return [CSRAttribute(RSA_ENCRYPTION, (der.integer(int(detail)),)), signature]
-    if detail in CURVE_OIDS:
-        return [CSRAttribute(EC_PUBLIC_KEY, (der.oid(CURVE_OIDS[detail]),)), signature]
-    if family == "RSA":
+def _key_attributes(key_types: tuple[str, ...]) -> list[CSRAttribute]:
+    """Return the attributes for the allowed key types.
+
+    There is one for each algorithm, with the allowed curves or sizes as its values, as RFC 7030 section 4.5.2 has it; a
+    bare OID allows any.  The signature algorithm follows where all of the keys have the same one.
+    """
+    complete = tuple(one for key_type in key_types for one in _FAMILIES.get(key_type, (key_type,)))
+    algorithms: dict[str, set[bytes]] = {}
+    signatures: set[str] = set()
+    for key_type in complete:
+        family, _, detail = key_type.partition("/")
+        signature = algorithm_for_key_type(key_type).oid
+        signatures.add(signature)
+        if family == "RSA":
+            algorithms.setdefault(RSA_ENCRYPTION, set()).add(_size(key_type, detail))
+        elif detail in CURVE_OIDS:
+            algorithms.setdefault(EC_PUBLIC_KEY, set()).add(der.oid(CURVE_OIDS[detail]))
+        else:
+            # The key has the OID of its signatures.
+            algorithms[signature] = set()
+    sizes = algorithms.get(RSA_ENCRYPTION, set())
+    if b"" in sizes or len(sizes) > _MAXIMUM_VALUES:
+        sizes.clear()
+    if len(signatures) == 1:
+        algorithms.setdefault(signatures.pop(), set())
+    return [CSRAttribute(oid, tuple(sorted(values))) for oid, values in algorithms.items()]
+
+
+def _size(key_type: str, bits: str) -> bytes:
+    """Return the value for the size of an RSA key, or ``b""`` for any size."""
+    if not bits.isdecimal() and key_type != _ANY_RSA:
         raise UnsupportedAlgorithm("no such type of key", key_type=key_type)
-    return [signature]
+    return der.integer(int(bits)) if bits else b""
 
 
 def _key_algorithm(key_type: str) -> bytes:

@@ -13,7 +13,7 @@ from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_time
 from pikachu.x509.extension import Extension
-from pikachu.x509.names import escape_value, name_from, string_value
+from pikachu.x509.names import escape_value, read_name, string_value
 from pikachu.x509.template.object_names import LONG
 
 _MAXIMUM_LINES: Final = 200
@@ -90,7 +90,7 @@ def general_name_text(element: der.Element) -> str:
     if tag == 0x88:
         return f"RID:{object_name(der.oid_text(content))}"
     if tag == 0xA4:
-        return f"dirName:{name_from(element.sub()[0]).text}"
+        return f"dirName:{read_name(element.sub()[0].whole).text}"
     if tag == 0xA0:
         parts = element.sub()
         value = parts[1].sub()[0]

@@ -71,9 +71,12 @@ _OIDS: Final = {name.lower(): oid for oid, (name, _) in _KNOWN.items()} | {
     "userid": "0.9.2342.19200300.100.1.1",
 }
 _OID_TEXT: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}")
-_PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*")
-_PRINTABLE_ONLY: Final = frozenset((COUNTRY, "2.5.4.5", "2.5.4.46"))
-_IA5_ONLY: Final = frozenset((EMAIL_ADDRESS, DOMAIN_COMPONENT))
+PRINTABLE: Final = re.compile(rb"[A-Za-z0-9 '()+,./:=?-]*")
+"""The alphabet of a PrintableString (X.680 section 41.4)."""
+PRINTABLE_ONLY: Final = frozenset((COUNTRY, "2.5.4.5", "2.5.4.46"))
+"""Attribute types whose values are PrintableStrings (RFC 5280 appendix A.1)."""
+IA5_ONLY: Final = frozenset((EMAIL_ADDRESS, DOMAIN_COMPONENT))
+"""Attribute types whose values are IA5Strings."""
 _ESCAPED: Final = frozenset(',+"\\<>;')
 _HEX_PAIR: Final = re.compile(r"[0-9A-Fa-f]{2}")
 # UAX #15 section 13: no text in any language has more consecutive combining marks.
@@ -205,24 +208,30 @@ def name_from(element: der.Element, read_attribute: Callable[[der.Element], Name
     return Name(element.whole, tuple(rdns))
 
 
-def _attribute(element: der.Element) -> NameAttribute:
+def type_and_value(element: der.Element) -> tuple[str, der.Element]:
+    """Return the OID and the value of an AttributeTypeAndValue.
+
+    :raises MalformedRequest: *element* is none.
+    """
     parts = element.expect(der.SEQUENCE).sub()
     if len(parts) != 2:
         raise MalformedRequest("an attribute of a name has a type and a value")
-    oid = parts[0].oid()
-    value = string_value(parts[1])
-    if value is not None:
-        _check_value(oid, parts[1].tag, value)
-    elif oid in _KNOWN:
-        raise BadCSR(f"{_KNOWN[oid][0]} in a name is no character string")
-    return NameAttribute(oid, value, parts[1].whole)
+    return parts[0].oid(), parts[1]
+
+
+def _attribute(element: der.Element) -> NameAttribute:
+    oid, encoded = type_and_value(element)
+    value = string_value(encoded)
+    if value is None:
+        require_unknown_type(oid)
+    else:
+        _check_value(oid, encoded.tag, value)
+    return NameAttribute(oid, value, encoded.whole)
 
 
 def _unchecked_attribute(element: der.Element) -> NameAttribute:
-    parts = element.expect(der.SEQUENCE).sub()
-    if len(parts) != 2:
-        raise MalformedRequest("an attribute of a name has a type and a value")
-    return NameAttribute(parts[0].oid(), string_text(parts[1]), parts[1].whole)
+    oid, encoded = type_and_value(element)
+    return NameAttribute(oid, string_text(encoded), encoded.whole)
 
 
 def string_text(element: der.Element) -> str | None:
@@ -237,20 +246,56 @@ def string_text(element: der.Element) -> str | None:
         return element.content.decode("latin-1")
 
 
-def _check_value(oid: str, tag: int, value: str) -> None:
-    name, bound = _KNOWN.get(oid, (oid[:64], 32768))
+def require_unknown_type(oid: str) -> None:
+    """Require that *oid* is no attribute type whose values are character strings.
+
+    :raises BadCSR: it is one.
+    """
+    if oid in _KNOWN:
+        raise BadCSR(f"{_KNOWN[oid][0]} in a name is no character string")
+
+
+def is_known_type(oid: str) -> bool:
+    """Return whether the syntax of the attribute type is known here."""
+    return oid in _KNOWN
+
+
+def attribute_name(oid: str) -> str:
+    """Return the short name of an attribute type, or its OID."""
+    return _KNOWN[oid][0] if oid in _KNOWN else oid[:64]
+
+
+def check_text(oid: str, value: str, *, bound: int | None = None) -> None:
+    """Check the text of an attribute value, whatever its string type.
+
+    :param bound: the maximum number of characters, instead of that of the attribute type.
+    :raises BadCSR: the text is empty, too long, or has control characters.
+    """
+    name = attribute_name(oid)
+    if bound is None:
+        bound = _KNOWN[oid][1] if oid in _KNOWN else 32768
     if not value:
         raise BadCSR(f"{name} in a name is empty")
     if not value.isprintable() and any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
         raise BadCSR(f"{name} in a name has NUL or other control characters")
     if len(value) > bound:
         raise BadCSR(f"{name} in a name is longer than {bound} characters")
-    if oid in _PRINTABLE_ONLY and tag != der.PRINTABLE_STRING:
+
+
+def _check_value(oid: str, tag: int, value: str) -> None:
+    check_text(oid, value)
+    name = attribute_name(oid)
+    if oid in PRINTABLE_ONLY and tag != der.PRINTABLE_STRING:
         raise BadCSR(f"{name} in a name must be a PrintableString")
-    if oid == COUNTRY and not (len(value) == 2 and value.isascii() and value.isalpha()):
+    if oid == COUNTRY and not is_country_code(value):
         raise BadCSR("C in a name is a country code of two letters")
-    if oid in _IA5_ONLY and tag != der.IA5_STRING:
+    if oid in IA5_ONLY and tag != der.IA5_STRING:
         raise BadCSR(f"{name} in a name must be an IA5String")
+
+
+def is_country_code(value: str) -> bool:
+    """Return whether *value* has the form of an ISO 3166 code of two letters."""
+    return len(value) == 2 and value.isascii() and value.isalpha()
 
 
 def string_value(element: der.Element) -> str | None:
@@ -265,7 +310,7 @@ def string_value(element: der.Element) -> str | None:
         if tag == der.UTF8_STRING:
             return content.decode("utf-8")
         if tag == der.PRINTABLE_STRING:
-            if not _PRINTABLE.fullmatch(content):
+            if not PRINTABLE.fullmatch(content):
                 raise BadCSR("a PrintableString has characters that do not belong into one")
             return content.decode("ascii")
         if tag == der.IA5_STRING:
@@ -350,9 +395,9 @@ def _encode(rdns: list[list[tuple[str, str]]]) -> bytes:
 
 def _encode_value(oid: str, value: str) -> bytes:
     try:
-        if oid in _PRINTABLE_ONLY:
+        if oid in PRINTABLE_ONLY:
             return der.printable_string(value)
-        if oid in _IA5_ONLY:
+        if oid in IA5_ONLY:
             return der.ia5_string(value)
         return der.utf8_string(value)
     except UnicodeEncodeError as error:
@@ -400,7 +445,7 @@ def _read_pair(text: str, position: int, separators: str) -> tuple[tuple[str, st
         raise MalformedRequest("a name is written as type=value pairs, such as C=DE, O=Example, CN=device")
     kind = text[position:equals].strip()
     oid = _OIDS.get(kind.lower()) or kind.lower().removeprefix("oid.")
-    if oid not in _KNOWN and not _valid_oid(oid):
+    if oid not in _KNOWN and not is_oid(oid):
         raise MalformedRequest("a name has an attribute type that is not known")
     value = bytearray()
     position = equals + 1
@@ -429,7 +474,8 @@ def _read_pair(text: str, position: int, separators: str) -> tuple[tuple[str, st
         raise MalformedRequest("a name has octets that are not UTF-8") from error
 
 
-def _valid_oid(oid: str) -> bool:
+def is_oid(oid: str) -> bool:
+    """Return whether *oid* is an object identifier in dotted form."""
     if not _OID_TEXT.fullmatch(oid):
         return False
     try:

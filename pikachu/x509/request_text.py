@@ -10,7 +10,7 @@ from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS, CertificationRequest
 from pikachu.x509.extension_text import extension_text, object_name
 from pikachu.x509.names import Name
-from pikachu.x509.signature import parse_algorithm
+from pikachu.x509.signature import parse_algorithm, without_null
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.text.descriptions import value_text
 
@@ -94,7 +94,7 @@ def _key(spki: bytes) -> str:
 
 def _signature(algorithm: bytes) -> str:
     try:
-        return parse_algorithm(algorithm).text
+        return parse_algorithm(without_null(algorithm)).text
     except PikachuError:
         return "unknown"
 

@@ -104,8 +104,7 @@ def san_from(
     element: der.Element, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
 ) -> tuple[GeneralName, ...]:
     """Parse and check a GeneralNames element, like :func:`parse_san`."""
-    if len({label.lower() for label in _A_LABEL.findall(element.expect(der.SEQUENCE).content)}) > MAXIMUM_A_LABELS:
-        raise BadCSR(f"the subject alternative names have more than {MAXIMUM_A_LABELS} different A-labels (xn--)")
+    check_a_labels(element.expect(der.SEQUENCE).content)
     names: list[GeneralName] = []
     directory_names = 0
     for child in element.children():
@@ -113,12 +112,38 @@ def san_from(
             raise BadCSR(f"more than {limit} subject alternative names")
         if child.tag == NameKind.DIRECTORY.value:
             directory_names += child.end - child.start
-            if directory_names > _MAXIMUM_DIRECTORY_NAMES:
-                raise BadCSR(f"the directoryNames are longer than {_MAXIMUM_DIRECTORY_NAMES} bytes in all")
+            check_directory_names(directory_names)
         names.append(_parse_name(child, allow_wildcard, allow_other_name))
     if not names:
         raise BadCSR("the subjectAltName extension is empty")
     return tuple(names)
+
+
+def check_a_labels(content: bytes) -> None:
+    """Bound the A-labels in encoded names.
+
+    :raises BadCSR: there are too many.
+    """
+    if len({label.lower() for label in _A_LABEL.findall(content)}) > MAXIMUM_A_LABELS:
+        raise BadCSR(f"the subject alternative names have more than {MAXIMUM_A_LABELS} different A-labels (xn--)")
+
+
+def check_directory_names(size: int) -> None:
+    """Bound the bytes of all directoryNames of one extension.
+
+    :raises BadCSR: they are too long.
+    """
+    if size > _MAXIMUM_DIRECTORY_NAMES:
+        raise BadCSR(f"the directoryNames are longer than {_MAXIMUM_DIRECTORY_NAMES} bytes in all")
+
+
+def parse_general_name(element: der.Element) -> GeneralName:
+    """Parse and check one GeneralName other than an otherName.
+
+    :raises MalformedRequest: *element* is not a GeneralName.
+    :raises BadCSR: no certificate should contain that name.
+    """
+    return _parse_name(element, True, False)
 
 
 def _parse_name(element: der.Element, allow_wildcard: bool, allow_other_name: bool) -> GeneralName:
@@ -237,21 +262,37 @@ def _ip(content: bytes) -> str:
 
 
 def _other_name(element: der.Element, allowed: bool) -> str:
+    oid, value = other_name_parts(element)
+    if not allowed:
+        raise BadCSR("names of the kind otherName are not accepted", oid=oid)
+    return other_name_text(oid, value)
+
+
+def other_name_parts(element: der.Element) -> tuple[str, der.Element]:
+    """Return the type-id and the value of an otherName.
+
+    :raises MalformedRequest: *element* is not an otherName.
+    """
     parts = element.sub()
     if len(parts) != 2 or parts[1].tag != 0xA0:
         raise MalformedRequest("an otherName has a type and a value")
-    oid = parts[0].oid()
     inner = parts[1].sub()
-    if not allowed:
-        raise BadCSR("names of the kind otherName are not accepted", oid=oid)
     if len(inner) != 1:
         raise MalformedRequest("an otherName has one value")
-    value = string_value(inner[0])
-    if value is None:
-        return f"{oid};#{inner[0].whole.hex()}"
-    if not value or len(value) > 1024 or any(not character.isprintable() for character in value):
+    return parts[0].oid(), inner[0]
+
+
+def other_name_text(oid: str, value: der.Element) -> str:
+    """Return ``oid;text`` or, for a value that is no character string, ``oid;#hex``.
+
+    :raises BadCSR: the text is empty, too long, or has control characters.
+    """
+    text = string_value(value)
+    if text is None:
+        return f"{oid};#{value.whole.hex()}"
+    if not text or len(text) > 1024 or any(not character.isprintable() for character in text):
         raise BadCSR("an otherName is empty, too long, or has control characters")
-    return f"{oid};{escape_value(value)}"
+    return f"{oid};{escape_value(text)}"
 
 
 def same_names(first: Sequence[GeneralName], second: Sequence[GeneralName]) -> bool:
@@ -294,4 +335,4 @@ def name_from_san_text(text: str) -> GeneralName:
             raise MalformedRequest("a name is written as DNS:, IP:, email:, URI:, RID: or dirName: and its value")
     except ValueError as error:
         raise BadCSR(f"the {prefix} name is not valid") from error
-    return _parse_name(der.parse(der.tlv(kind.value, content)), True, False)
+    return parse_general_name(der.parse(der.tlv(kind.value, content)))

@@ -36,6 +36,8 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "SHA-1": hashes.SHA1(),  # noqa: S303 - only where the caller allows it
     "MD5": hashes.MD5(),  # noqa: S303 - only where the caller allows it
 }
+# Bytes: more than the largest RSA key leaves beside a digest.
+_MAXIMUM_SALT: Final = 1024
 _STRONG: Final = ("SHA-256", "SHA-384", "SHA-512")
 _RSA: Final = {
     "1.2.840.113549.1.1.11": "SHA-256",
@@ -51,6 +53,7 @@ _ECDSA: Final = {
     "1.2.840.10045.4.3.4": "SHA-512",
     "1.2.840.10045.4.1": "SHA-1",
 }
+_WITHOUT_NULL: Final = {der.sequence(der.oid(oid), der.null()): der.sequence(der.oid(oid)) for oid in _ECDSA}
 _ECDSA_SIGNERS: Final = {name: ec.ECDSA(_HASHES[name]) for name in set(_ECDSA.values())}
 _ML_DSA_KEYS: Final = {ML_DSA_44: "PQC/mldsa44", ML_DSA_65: "PQC/mldsa65", ML_DSA_87: "PQC/mldsa87"}
 _PKCS1: Final = padding.PKCS1v15()
@@ -136,6 +139,14 @@ def request_algorithm(key: KeyDescription, digest: str | None) -> SignatureAlgor
     return parse_algorithm(_identifier(oid, key.family))
 
 
+def without_null(identifier: bytes) -> bytes:
+    """Return a DER AlgorithmIdentifier of ECDSA without the NULL parameters that JDK 11 and others write into CSRs.
+
+    Other identifiers stay as they are.
+    """
+    return _WITHOUT_NULL.get(identifier, identifier)
+
+
 @lru_cache(maxsize=256)
 def parse_algorithm(identifier: bytes) -> SignatureAlgorithm:
     """Parse the DER AlgorithmIdentifier of a signature.
@@ -187,7 +198,8 @@ def _parse_pss(identifier: bytes, parameters: der.Element | None) -> SignatureAl
     if _hash_of(mask_parts[1]) != hash_name:
         raise UnsupportedAlgorithm(refusal)
     salt = _single_integer(fields.get(0xA2), 20)
-    if not 0 <= salt <= 128 or _single_integer(fields.get(0xA3), 1) != 1:
+    # Verification refuses a salt that is longer than the key allows; OpenSSL 3.0 uses the longest one.
+    if not 0 <= salt <= _MAXIMUM_SALT or _single_integer(fields.get(0xA3), 1) != 1:
         raise UnsupportedAlgorithm("the RSASSA-PSS parameters are not accepted")
     return SignatureAlgorithm(
         identifier, RSASSA_PSS, KeyFamily.RSA, hash_name, f"RSASSA-PSS with {hash_name}", pss_salt=salt

@@ -25,6 +25,9 @@ class PolicyLimits:
     :param own_subject: a client certificate may enroll its own subject only.
     :param linked: EST requests must carry the TLS channel binding.
     :param same_key: a renewal may keep its key.
+    :param exact_names: refuse names with a wrong string type, instead of encoding them again.
+    :param other_countries: accept country codes other than those of two letters.
+    :param other_names: the type-ids of the otherNames in a subjectAltName that are copied.
     """
 
     keys: tuple[str, ...] = ()
@@ -35,6 +38,9 @@ class PolicyLimits:
     own_subject: bool = False
     linked: bool = False
     same_key: bool = True
+    exact_names: bool = False
+    other_countries: bool = False
+    other_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from pikachu.x509.crl import parse_crl_summary
 from pikachu.x509.csr import CHALLENGE_PASSWORD, parse_csr, verify_csr
 from pikachu.x509.extension import Extension
 from pikachu.x509.extension_text import extension_text, object_name
+from pikachu.x509.request_attributes import IgnoredPart, read_attributes
 from pikachu.x509.text import certificate_text, crl_text, csr_text
-from pikachu.x509.text.csr import requested_extensions
 from pikachu.x509.text.descriptions import algorithm_text, first, moment_text, name_text, serial_hex
 from pikachu.x509.text.public_key import key_type
 from pikachu.x509.text.sections import extensions_in, signed_parts
@@ -60,7 +60,8 @@ def request(data: bytes) -> Decoded:
     text = csr_text(data)
     info, algorithm, _ = signed_parts(data, "a certificate request")
     fields = info.sub()
-    extensions = requested_extensions(fields)
+    attributes = read_attributes(fields[3] if len(fields) > 3 else None)
+    extensions = list(attributes.extensions)
     facts: list[Fact] = [
         ("subject", name_text(fields[1])),
         ("key", key_type(fields[2])),
@@ -68,9 +69,14 @@ def request(data: bytes) -> Decoded:
         ("signature", _proof(data)),
         ("subject_alternative_names", _value_of(SUBJECT_ALTERNATIVE_NAME, extensions)),
         ("requested_extensions", tuple(object_name(extension.oid) for extension in extensions)),
+        ("ignored", tuple(_ignored_text(part) for part in attributes.ignored)),
         ("challenge_password", "present, not shown" if has_challenge(data) else "none"),
     ]
     return Decoded(tuple(facts), text)
+
+
+def _ignored_text(part: IgnoredPart) -> str:
+    return f"{object_name(part.oid)}: {part.reason}" if part.oid else part.reason
 
 
 def has_challenge(data: bytes) -> bool:

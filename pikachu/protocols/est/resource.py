@@ -69,19 +69,36 @@ _BASE64: Final = {b"Content-Transfer-Encoding": b"base64"}
 _PREFIX: Final = b"/.well-known/est/"
 _PKCS10: Final = PKCS10_TYPE.encode("ascii")
 _CERTS_ONLY: Final = CERTS_ONLY_TYPE.encode("ascii")
+# The key types that serverkeygen chooses of a family, and the sizes of its RSA keys.
+_FAMILY_TYPES: Final = {"RSA": "RSA/2048", "EC": "EC/prime256v1", "PQC": "PQC/mldsa44"}
+_RSA_TYPES: Final = ("RSA/2048", "RSA/3072", "RSA/4096")
 _CSRATTRS: Final = CSRATTRS_TYPE.encode("ascii")
 
 
-def new_key_type(csr: CertificationRequest) -> str:
-    """Return the key type for serverkeygen: that of the CSR if supported, otherwise RSA-2048."""
+def new_key_type(csr: CertificationRequest, allowed: tuple[str, ...]) -> str:
+    """Return the key type for serverkeygen: that of the CSR if supported and allowed, otherwise RSA-2048.
+
+    Where the policy does not allow that either, it is the first type that it allows.
+
+    :param allowed: the key types of the policy's limits; empty allows all.
+    """
+    wanted = (_placeholder_type(csr), "RSA/2048", *(_FAMILY_TYPES.get(key_type, key_type) for key_type in allowed))
+    chosen = next(key_type for key_type in wanted if key_type is not None and _is_allowed(key_type, allowed))
+    family, _, detail = chosen.partition("/")
+    return f"rsa{detail}" if family == "RSA" else (detail or family).lower()
+
+
+def _placeholder_type(csr: CertificationRequest) -> str | None:
+    """Return the type of the CSR's key, or ``None`` where no such key is generated here."""
     try:
-        key = describe_spki(csr.spki_der)
+        key_type = describe_spki(csr.spki_der).text
     except (BadCSR, MalformedRequest):
-        return "rsa2048"
-    family, _, detail = key.text.partition("/")
-    if family == "RSA":
-        return f"rsa{detail}" if detail in ("2048", "3072", "4096") else "rsa2048"
-    return (detail or family).lower()
+        return None
+    return key_type if not key_type.startswith("RSA/") or key_type in _RSA_TYPES else None
+
+
+def _is_allowed(key_type: str, allowed: tuple[str, ...]) -> bool:
+    return not allowed or key_type in allowed or key_type.partition("/")[0] in allowed
 
 
 class ESTResource(ProtocolResource):
@@ -176,7 +193,9 @@ class ESTResource(ProtocolResource):
         generation = await self._registration.server_keygen(enrollment)
         csr = generation.received.csr
         refuse_key_encryption(csr)
-        private_key: PrivateKey = await self._pool.run(generate_private_key, new_key_type(csr))
+        private_key: PrivateKey = await self._pool.run(
+            generate_private_key, new_key_type(csr, generation.policy.limits.keys)
+        )
         spki = describe_private_key(private_key).spki
         result = await self._registration.issue_generated(generation, spki)
         assert isinstance(result, Issued)  # noqa: S101 - manual approval was refused before

@@ -21,6 +21,7 @@ from pikachu.web.ui.numbered import numbered
 from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
+from pikachu.x509.requested_san import OTHER_NAMES
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
 
 _EXCERPT: Final = 90
@@ -35,7 +36,9 @@ _LABELS: Final = {
     "issuer": "Issuing CA",
     "subject": "Allowed subject",
     "max_days": "Maximum validity (days)",
+    "other_names": "Copied types of otherName",
 }
+_OTHER_NAMES: Final = {oid: name for name, oid in OTHER_NAMES.items()}
 _FLAG_LABELS: Final = {
     "use_for_est": "Use for EST",
     "use_for_scep": "Use for SCEP",
@@ -45,6 +48,8 @@ _FLAG_LABELS: Final = {
     "same_key": "Allow key reuse on renewal",
     "own_subject": "Own subject only",
     "linked": "Linked to the TLS connection",
+    "exact_names": "Refuse wrongly tagged names",
+    "other_countries": "Allow other country codes",
 }
 
 
@@ -305,6 +310,8 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "own_subject": limits.own_subject,
         "linked": limits.linked,
         "same_key": limits.same_key,
+        "exact_names": limits.exact_names,
+        "other_countries": limits.other_countries,
     }
     values = {
         "name": policy.name,
@@ -313,6 +320,7 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "issuer": policy.issuer or "",
         "subject": limits.subject or "",
         "max_days": "" if limits.max_days is None else str(limits.max_days),
+        "other_names": " ".join(_OTHER_NAMES.get(oid, oid) for oid in limits.other_names),
         "version": str(policy.version),
         **{name: "1" for name, is_set in flags.items() if is_set},
     }
@@ -369,5 +377,8 @@ def _policy(form: Form, current: Policy) -> Policy:
             own_subject=form.flag("own_subject"),
             linked=form.flag("linked"),
             same_key=form.flag("same_key"),
+            exact_names=form.flag("exact_names"),
+            other_countries=form.flag("other_countries"),
+            other_names=tuple(form.text("other_names").replace(",", " ").split()),
         ),
     )

@@ -6,15 +6,18 @@ from typing import Final
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
-from pikachu.x509.csr import CHALLENGE_PASSWORD, EXTENSION_REQUEST, MICROSOFT_EXTENSIONS
-from pikachu.x509.extension import Extension
 from pikachu.x509.extension_text import object_name
-from pikachu.x509.text.descriptions import first, name_text, value_text
+from pikachu.x509.request_attributes import (
+    CHALLENGE_PASSWORD,
+    EXTENSION_REQUEST,
+    MICROSOFT_EXTENSIONS,
+    read_attributes,
+)
+from pikachu.x509.text.descriptions import name_text, value_text
 from pikachu.x509.text.lines import Lines
 from pikachu.x509.text.public_key import add_public_key
-from pikachu.x509.text.sections import add_extensions, add_signature, extensions_in, signed_parts
+from pikachu.x509.text.sections import add_extensions, add_signature, signed_parts
 
-_MAXIMUM_ATTRIBUTES: Final = 64
 _MAXIMUM_VALUES: Final = 16
 
 
@@ -38,45 +41,25 @@ def csr_text(request: bytes) -> str:
     lines.add(2, "Subject Public Key Info:")
     add_public_key(lines, 3, fields[2])
     lines.add(2, "Attributes:")
-    requested: list[der.Element] = []
-    others = 0
-    for oid, values in _attributes(fields[3]) if len(fields) == 4 else ():
-        if oid in (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS):
-            requested += values
-        else:
-            others += 1
-            shown = "(not shown)" if oid == CHALLENGE_PASSWORD else ", ".join(value_text(value) for value in values)
-            lines.add(3, f"{object_name(oid)}: {shown}")
+    attributes = read_attributes(fields[3] if len(fields) == 4 else None)
+    others = [
+        (oid, values) for oid, values in attributes.values if oid not in (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
+    ]
+    for oid, values in others:
+        lines.add(3, f"{object_name(oid)}: {_attribute_text(oid, values)}")
     if not others:
         lines.add(3, "(none)")
-    for extensions in requested:
-        add_extensions(lines, 2, "Requested Extensions:", extensions_in(extensions))
+    if attributes.extensions:
+        add_extensions(lines, 2, "Requested Extensions:", list(attributes.extensions))
+    if attributes.ignored:
+        lines.add(2, "Ignored:")
+        for part in attributes.ignored:
+            lines.add(3, f"{object_name(part.oid)}: {part.reason}" if part.oid else part.reason)
     add_signature(lines, algorithm, signature)
     return lines.text
 
 
-def requested_extensions(fields: list[der.Element]) -> list[Extension]:
-    """Return the requested extensions, from the fields of a CertificationRequestInfo.
-
-    :raises MalformedRequest: they are malformed.
-    """
-    return [
-        extension
-        for oid, values in (_attributes(fields[3]) if len(fields) == 4 else ())
-        if oid in (EXTENSION_REQUEST, MICROSOFT_EXTENSIONS)
-        for value in values
-        for extension in extensions_in(value)
-    ]
-
-
-def _attributes(element: der.Element) -> list[tuple[str, list[der.Element]]]:
-    attributes: list[tuple[str, list[der.Element]]] = []
-    for attribute in element.expect(0xA0).children():
-        parts = attribute.expect(der.SEQUENCE).sub()
-        if len(parts) != 2 or len(attributes) == _MAXIMUM_ATTRIBUTES:
-            raise MalformedRequest("the attributes of the certificate request can't be read")
-        values = parts[1].expect(der.SET).sub()
-        if len(values) > _MAXIMUM_VALUES:
-            raise MalformedRequest(f"an attribute of the certificate request has more than {_MAXIMUM_VALUES} values")
-        attributes.append((first(attribute).oid(), values))
-    return attributes
+def _attribute_text(oid: str, values: tuple[bytes, ...]) -> str:
+    if oid == CHALLENGE_PASSWORD:
+        return "(not shown)"
+    return ", ".join(value_text(der.parse(value)) for value in values[:_MAXIMUM_VALUES])

@@ -18,7 +18,7 @@ from tests.support.est import EST, basic, path
 from tests.support.pki import make_csr
 from tests.support.reference_work import BATCH, costs_at_most
 from tests.support.stack import Response
-from tests.unit.x509.requests import attribute, dns, extension_request, request, san
+from tests.unit.x509.requests import attribute, dns, request, san
 
 P192 = "1.2.840.10045.3.1.1"
 EC_KEY = "1.2.840.10045.2.1"
@@ -95,7 +95,6 @@ def test_bodies(est: EST, operation: str, body: bytes) -> None:
         request(attributes=[san(dns(b"xn--zzzz--.example.com"))]),
         request(attributes=[san(*(dns(b"n%d.example.com" % number) for number in range(1000)))]),
         request(attributes=[san(der.implicit(7, bytes(5)))]),
-        request(attributes=[extension_request(b"\x30\x03\x01\x01\xff")]),
         request(attributes=[attribute("1.2.840.113549.1.9.7", b"\x30\x00")]),
         request(attributes=[attribute("1.2.840.113549.1.9.7", b"\x13\x01a"), attribute("1.2.840.113549.1.9.7")]),
     ],

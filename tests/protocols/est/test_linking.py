@@ -99,6 +99,25 @@ def test_demanded_by_the_policy(est: EST) -> None:
     refused(est.enroll(make_csr()[1], "serverkeygen", user="alice", tls=tls), 400)
 
 
+@VERSIONS
+def test_the_key_of_the_tls_client_links(est: EST, version: int) -> None:
+    """Who renews with the key of the TLS handshake has proved to be its client; any other key needs the binding."""
+    est.policy("linked", limits=LINKED)
+    device = est.identity()
+    tls = est.connect(device, version=version)
+    for operation in ("simplereenroll", "simpleenroll"):
+        est.certificate(est.enroll(make_csr(key=device.key)[1], operation, tls=tls))
+        assert "challengePassword" in refused(est.enroll(make_csr(key_type="p384")[1], operation, tls=tls), 400)
+    bound = make_csr(key_type="p384", challenge=channel_binding(tls))[1]
+    est.certificate(est.enroll(bound, "simplereenroll", tls=tls))
+    # What is sent is still judged.
+    refused(est.enroll(make_csr(key=device.key, challenge="A" * 16)[1], "simplereenroll", tls=tls), 400)
+    # The key that serverkeygen makes is no client's.
+    refused(est.enroll(make_csr(key=device.key)[1], "serverkeygen", tls=tls), 400)
+    # Without the client certificate the same request proves nothing about the connection.
+    refused(est.enroll(make_csr(key=device.key)[1], user="alice", tls=est.connect(version=version)), 400)
+
+
 def test_demanded_by_the_configuration(tmp_path: Path) -> None:
     """``require_linking``."""
     with est_server(tmp_path / "another", changes={("EST", "require_linking"): "true"}) as est:

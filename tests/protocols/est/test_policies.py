@@ -14,12 +14,15 @@ from pikachu.core.model.people import Role
 from pikachu.core.model.policies import PolicyLimits
 from pikachu.protocols.est.messages import decode_body
 from pikachu.signers.key import KeySigner
+from pikachu.x509 import der
 from pikachu.x509.csr import CHALLENGE_PASSWORD
 from pikachu.x509.spki import EC_PUBLIC_KEY, RSA_ENCRYPTION
 from tests.protocols.est.refusals import refused
 from tests.support.csrattrs import parse_csrattrs
 from tests.support.est import EST, certificates_in, est_server, path
 from tests.support.pki import make_ca, make_csr
+
+ML_DSA = ["2.16.840.1.101.3.4.3.17", "2.16.840.1.101.3.4.3.18", "2.16.840.1.101.3.4.3.19"]
 
 
 def policy_of(est: EST, found: x509.Certificate) -> object:
@@ -193,20 +196,48 @@ def test_nothing_demanded(est: EST) -> None:
         (("RSA/3072",), [RSA_ENCRYPTION, "1.2.840.113549.1.1.11"]),
         (("PQC/mldsa65",), ["2.16.840.1.101.3.4.3.18"]),
         (("Ed25519",), ["1.3.101.112"]),
-        (("RSA",), []),
-        (("RSA/2048", "EC/prime256v1"), []),
+        (("RSA",), [RSA_ENCRYPTION, "1.2.840.113549.1.1.11"]),
+        (("EC",), [EC_PUBLIC_KEY]),
+        (("PQC",), ML_DSA),
+        (("RSA/2048", "RSA/4096"), [RSA_ENCRYPTION, "1.2.840.113549.1.1.11"]),
+        (("RSA/2048", "EC/prime256v1"), [RSA_ENCRYPTION, EC_PUBLIC_KEY]),
+        (("EC/secp384r1", "EC/prime256v1", "Ed25519"), [EC_PUBLIC_KEY, "1.3.101.112"]),
+        (("RSA", "EC", "Ed25519", "PQC"), [RSA_ENCRYPTION, EC_PUBLIC_KEY, "1.3.101.112", *ML_DSA]),
     ],
 )
 def test_key_attributes(est: EST, keys: tuple[str, ...], oids: list[str]) -> None:
-    """The one key type that is allowed."""
+    """The key types that are allowed, one or several: each refusal of a key was announced."""
     est.policy("keys", limits=PolicyLimits(keys=keys))
     response = est.get("csrattrs")
-    assert response.status == (200 if oids else 204)
-    if oids:
-        assert response.headers["Content-Type"] == "application/csrattrs"
-        assert response.headers["Content-Transfer-Encoding"] == "base64"
-        assert len(response.body) <= 1024
-        assert [one.oid for one in parse_csrattrs(decode_body(response.body))] == oids
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "application/csrattrs"
+    assert response.headers["Content-Transfer-Encoding"] == "base64"
+    assert len(response.body) <= 1024
+    assert [one.oid for one in parse_csrattrs(decode_body(response.body))] == oids
+    offered = {"rsa2048": "RSA/2048", "p256": "EC/prime256v1", "ed25519": "Ed25519", "mldsa65": "PQC/mldsa65"}
+    for key_type, text in offered.items():
+        response = est.enroll(make_csr(key_type)[1], user="alice")
+        if text in keys or text.partition("/")[0] in keys:
+            est.certificate(response)
+        else:
+            assert f"a key of type {' or '.join(keys)}" in refused(response, 400)
+
+
+def test_values_of_key_attributes(est: EST) -> None:
+    """One attribute for each algorithm names all curves and sizes; a whole family of RSA has no sizes."""
+    est.policy("keys", limits=PolicyLimits(keys=("EC/secp384r1", "RSA/4096", "EC/prime256v1", "RSA/3072")))
+    attributes = {one.oid: one.values for one in parse_csrattrs(decode_body(est.get("csrattrs").body))}
+    assert attributes == {
+        EC_PUBLIC_KEY: (der.oid("1.3.132.0.34"), der.oid("1.2.840.10045.3.1.7")),
+        RSA_ENCRYPTION: (der.integer(3072), der.integer(4096)),
+    }
+
+
+def test_a_family_of_keys_beside_a_size(est: EST) -> None:
+    """Any size of RSA includes the one that is named."""
+    est.policy("keys", limits=PolicyLimits(keys=("RSA", "RSA/4096")))
+    first, *_ = parse_csrattrs(decode_body(est.get("csrattrs").body))
+    assert (first.oid, first.values) == (RSA_ENCRYPTION, ())
 
 
 def test_demands_are_named(est: EST) -> None:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_priv
 from pikachu.core.model.policies import PolicyLimits
 from pikachu.protocols.est.messages import ASYMMETRIC_DECRYPT_KEY_IDENTIFIER, DECRYPT_KEY_IDENTIFIER
 from pikachu.x509 import der
-from pikachu.x509.keys import load_private_key
+from pikachu.x509.keys import describe_private_key, load_private_key
 from tests.protocols.est.refusals import refused
 from tests.support.est import CERTS_ONLY, EST, certificates_in
 from tests.support.lint import check_certificate
@@ -111,10 +111,33 @@ def test_encryption_is_refused(est: EST, oid: str) -> None:
 
 
 def test_limits_stay(est: EST) -> None:
-    """The policy's limits bind the new key too."""
-    est.policy("rsa", limits=PolicyLimits(keys=("RSA",)))
-    refused(est.enroll(make_csr()[1], "serverkeygen", user="alice"), 400)
-    generated(est, make_csr("rsa2048")[1])
+    """The policy's limits bind the new key too; names that it does not allow are refused."""
+    est.policy("names", limits=PolicyLimits(names=("DNS:*.example.com",)))
+    refused(est.enroll(make_csr(sans=["DNS:a.example.org"])[1], "serverkeygen", user="alice"), 400)
+    generated(est, make_csr(sans=["DNS:a.example.com"])[1])
+
+
+@pytest.mark.parametrize(
+    ("allowed", "placeholder", "expected"),
+    [
+        (("RSA",), "p256", "RSA/2048"),
+        (("RSA/3072",), "p256", "RSA/3072"),
+        (("RSA/3072",), "rsa2048", "RSA/3072"),
+        (("EC",), "rsa2048", "EC/prime256v1"),
+        (("EC",), "p384", "EC/secp384r1"),
+        (("EC/secp384r1",), "p256", "EC/secp384r1"),
+        (("Ed25519", "RSA"), "p256", "RSA/2048"),
+        (("Ed25519", "EC"), "mldsa44", "Ed25519"),
+        (("PQC",), "p256", "PQC/mldsa44"),
+        (("PQC/mldsa87",), "rsa2048", "PQC/mldsa87"),
+        (("EC", "PQC"), "mldsa65", "PQC/mldsa65"),
+    ],
+)
+def test_the_new_key_is_judged(est: EST, allowed: tuple[str, ...], placeholder: str, expected: str) -> None:
+    """The request's key is a placeholder: where the policy does not allow its type, another one is made."""
+    est.policy("keys", limits=PolicyLimits(keys=allowed))
+    key, _, _ = generated(est, make_csr(placeholder)[1])
+    assert describe_private_key(key).text == expected
 
 
 def test_challenge(est: EST) -> None:
