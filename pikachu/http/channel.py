@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.interfaces import ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 
 from pikachu.core.interfaces import IDelayedCall
 from pikachu.http.peer import peer_common_name
 from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, phrase
 from pikachu.http.turns import WriteSide
+from pikachu.http.twisted_private import OpenChannel
 
 if TYPE_CHECKING:
     from pikachu.http.request import BoundedRequest, Site
@@ -34,7 +34,7 @@ PARSE_LIMIT: Final = 4 * 1024
 LINGER: Final = 2.0
 
 
-class Channel(HTTPChannel):
+class Channel(OpenChannel):
     """An HTTP connection.
 
     Input is processed in steps of one request, or of :data:`PARSE_LIMIT` bytes, each in its own turn
@@ -59,23 +59,12 @@ class Channel(HTTPChannel):
     _peer_name: str | None = None
     _peer_named = False
 
-    @property
-    def target(self) -> bytes:
-        """The target of the request being received."""
-        return bytes(self._path)
-
-    @property
-    def full(self) -> bool:
-        """Whether the write buffer is full until the peer reads."""
-        return bool(self._waitingForTransport)
-
     def connectionMade(self) -> None:
         """Register the connection and start its idle timeout, which also limits the TLS handshake."""
         self.site.channels.add(self)
         super().connectionMade()
-        self._write_side = WriteSide(self._networkProducer)
         # It has the methods that twisted.web calls.
-        self._networkProducer = self._write_side  # type: ignore[assignment]
+        self._write_side = self.wrap_producer(WriteSide)
         # One read of TLS may contain thousands of records, each delivered separately.
         self._is_plain_tcp = not ISSLTransport.providedBy(self.transport)
 
@@ -83,7 +72,7 @@ class Channel(HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Answer a plain request from memory; buffer everything else for this connection's turn."""
-        if self.transport.disconnecting or (self._handlingRequest and not self.persistent):
+        if self.transport.disconnecting or (self.is_handling_request and not self.persistent):
             return
         self.resetTimeout()
         if self._is_plain_tcp and not self._input:
@@ -91,14 +80,14 @@ class Channel(HTTPChannel):
             if not data:
                 return
         self._input += data
-        if self._handlingRequest or len(self._input) > INPUT_LIMIT:
+        if self.is_handling_request or len(self._input) > INPUT_LIMIT:
             self._read_or_pause()
-        if not self._handlingRequest:
+        if not self.is_handling_request:
             self.site.turns.add(self)
 
     def take_turn(self) -> None:
         """Process one request, or a bounded part of one, from the buffered input."""
-        if self._handlingRequest or self._waitingForTransport or not self._input:
+        if self.is_handling_request or self.full or not self._input:
             return
         data = self._input
         size = self._serve_fast_path(data)
@@ -119,8 +108,8 @@ class Channel(HTTPChannel):
             fast_path is None
             or not data.startswith(fast_path.prefixes)
             or self.requests
-            or self._buffer
-            or self._waitingForTransport
+            or self.has_unparsed
+            or self.full
             or not self.persistent
             or self.site.draining
         ):
@@ -146,28 +135,27 @@ class Channel(HTTPChannel):
         super().dataReceived(data)
         if self.paused:
             # The request is complete; the rest waits, and may be a plain request.
-            rest = b"".join([*self._dataBuffer, self._buffer])
-            self._dataBuffer, self._buffer = [], b""
+            rest = self.take_unparsed()
             if rest and not self._closing and self.persistent:
                 self._input = rest + self._input
-        elif not self.requests and not self._buffer:
+        elif not self.requests and not self.has_unparsed:
             self._arriving_since = None
 
     def setLineMode(self, extra: bytes = b"") -> None:
         """Expect the next request, in another turn."""
         self.line_mode = 1
         if extra:
-            self._dataBuffer.append(extra)
+            self.keep_unparsed(extra)
 
     def _continue(self) -> None:
         """Schedule another turn if input can be processed; resume reading if none is buffered."""
-        if self._input and not self._handlingRequest and not self._waitingForTransport:
+        if self._input and not self.is_handling_request and not self.full:
             self.site.turns.add(self)
         self._read_or_pause()
 
     def _read_or_pause(self) -> None:
         # While a request waits for its response, reading detects that the client has disconnected.
-        reading = not self._input and (self._handlingRequest or not self._waitingForTransport)
+        reading = not self._input and (self.is_handling_request or not self.full)
         if reading or self.transport.disconnecting:
             self._resume_reading()
         elif self._reading:
@@ -226,14 +214,14 @@ class Channel(HTTPChannel):
     def requestDone(self, request: BoundedRequest) -> None:
         """Continue with the next request."""
         super().requestDone(request)
-        if self._waitingForTransport:
+        if self.full:
             # The stall timeout applies while the client does not read.
             self.setTimeout(None)
         self._continue()
 
     def refuse(self, status: int, line: str, *, as_problem: bool = False) -> None:
         """Send an error for an invalid request, stop reading and close."""
-        if self._closing or self._abortingCall is not None:
+        if self._closing or self.is_aborting:
             return
         self._closing = True
         kind, body = TEXT, f"{line}\n"
@@ -264,10 +252,11 @@ class Channel(HTTPChannel):
         self._close(self.site.limits.stall, has_unread=bool(self._input) or not self._reading)
 
     def _close(self, max_wait: float, *, has_unread: bool) -> None:
-        self._input = self._buffer = b""
+        self._input = b""
+        self.drop_unparsed()
         self.setTimeout(None)
-        if self._abortingCall is None:
-            self._abortingCall = self.callLater(max_wait, self.forceAbortClient)
+        if not self.is_aborting:
+            self.abort_after(max_wait)
         self._write_side.unregisterProducer()
         if has_unread and self._is_plain_tcp and ITCPTransport.providedBy(self.transport):
             # Closing with unread bytes would reset the connection, and the response could be lost.
@@ -278,12 +267,13 @@ class Channel(HTTPChannel):
         # TLS needs the peer's close_notify as well.
         self._resume_reading()
 
-    def _respondToBadRequestAndDisconnect(self) -> None:
+    def malformed(self) -> None:
+        """Refuse the request with the response of this server."""
         self.refuse(HTTPStatus.BAD_REQUEST, "the request is malformed")
 
-    def _send100Continue(self) -> None:
-        if not self._closing:
-            super()._send100Continue()
+    def may_continue(self) -> bool:
+        """Return whether the request was not refused."""
+        return not self._closing
 
     def pauseProducing(self) -> None:
         """Stop writing and processing: the peer does not read."""
@@ -296,7 +286,7 @@ class Channel(HTTPChannel):
     def resumeProducing(self) -> None:
         """Resume writing and processing: the peer has read."""
         self._cancel_stalled()
-        if not self._handlingRequest:
+        if not self.is_handling_request:
             self.setTimeout(self.site.limits.idle)
         if self._arriving_since is not None:
             # Nothing was read meanwhile, so the receive timeout starts again.
@@ -327,15 +317,13 @@ class Channel(HTTPChannel):
                 if request.ending is not None:
                     self._abort_soon()
                     request.ending()
-        elif not self._buffer and not self._input:
+        elif not self.has_unparsed and not self._input:
             self._abort_soon()
             self.loseConnection()
 
     def _abort_soon(self) -> None:
         """Force the close after a delay: a TLS peer that does not read would never send close_notify."""
-        if self._abortingCall is not None:
-            self._abortingCall.cancel()
-        self._abortingCall = self.callLater(LINGER, self.forceAbortClient)
+        self.abort_after(LINGER)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Release the resources of a closed connection."""

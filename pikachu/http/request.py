@@ -32,6 +32,7 @@ from pikachu.http.peer import peer_address
 from pikachu.http.proxies import ProxySettings
 from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
 from pikachu.http.turns import TurnScheduler
+from pikachu.http.twisted_private import is_disconnected, leave_form_encoded
 
 CLIENT_GONE: Final = 499
 
@@ -88,12 +89,12 @@ class BoundedRequest(server.Request):
     named_host: bytes | None = None
     _remaining_body = 0
     _refused = False
-    _began = 0.0
+    began = 0.0
 
     @property
     def gone(self) -> bool:
         """Whether the client has disconnected or the response is complete: nothing more can be sent."""
-        return bool(self._disconnected or self.finished)
+        return bool(is_disconnected(self) or self.finished)
 
     @property
     def address(self) -> str:
@@ -105,9 +106,9 @@ class BoundedRequest(server.Request):
     def gotLength(self, length: int | None) -> None:
         """Refuse an oversized body when the header is complete, before any of it is read."""
         rule = self.channel.site.limits.rule(self.channel.target)
-        self._began = self.channel.site.clock.seconds()
+        self.began = self.channel.site.clock.seconds()
         # Pages decode forms within bounds (pikachu.http.forms); protocols read ``request.content``.
-        self._parsePOSTFormSubmission = False
+        leave_form_encoded(self)
         self._remaining_body = rule.maximum_body
         self.content = BytesIO()
         if len(self.requestHeaders.getRawHeaders(b"Host") or ()) > 1:
@@ -183,7 +184,7 @@ class BoundedRequest(server.Request):
 
     def finish(self) -> None:
         """Finish the response, unless the client has disconnected."""
-        if not self._disconnected:
+        if not is_disconnected(self):
             super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -264,7 +265,7 @@ class Site(server.Site):
             path=request.path.decode("ascii", "backslashreplace"),
             status=status,
             octets=request.sentLength,
-            milliseconds=(self.clock.seconds() - request._began) * 1000.0,
+            milliseconds=(self.clock.seconds() - request.began) * 1000.0,
             address=request.address,
             name=f" CN={name!r}" if (name := request.channel.peer_name) else "",
         )

@@ -20,6 +20,8 @@ from twisted.logger import Logger
 from twisted.web.http import Request
 from zope.interface import implementer
 
+from pikachu.http.twisted_private import is_disconnected
+
 log = Logger()
 
 SERVER: Final = b"Pikachu"
@@ -148,7 +150,7 @@ def send(
     :param part: the range of *body* to send; all by default.
     :raises OSError: when *body* can't be read; nothing is sent then.
     """
-    if request.finished or request._disconnected:
+    if request.finished or is_disconnected(request):
         return
     content = _InMemory(body) if isinstance(body, bytes) else body
     part = part or Part(0, content.size)
