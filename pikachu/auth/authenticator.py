@@ -1,6 +1,6 @@
 """Authentication by password, token, client certificate and challenge password.
 
-Failures are counted (``pikachu.auth.guess_limits``) and recorded, without the credentials.
+Failures are counted (``pikachu.auth.rate_limit``) and recorded, without the credentials.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
-from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.owners import may_act, require_active
 from pikachu.auth.passwords import PasswordHasher
+from pikachu.auth.rate_limit import GuessLimits
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError
 from pikachu.core.interfaces import IClock, IStore

@@ -19,8 +19,8 @@ from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
-from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
+from pikachu.auth.rate_limit import GuessLimits
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.auth.guess_limits import ACCOUNT_LIMIT, ADDRESS_LIMIT, PAIR_LIMIT
+from pikachu.auth.rate_limit import ACCOUNT_LIMIT, ADDRESS_LIMIT, PAIR_LIMIT
 from pikachu.core.errors import AuthenticationFailed
 from pikachu.core.model.policies import Approval
 from tests.support.deferreds import failure_of

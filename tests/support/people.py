@@ -19,8 +19,8 @@ from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
-from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
+from pikachu.auth.rate_limit import GuessLimits
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.interfaces import Begun

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pikachu.auth.guess_limits import ADDRESS_LIMIT
+from pikachu.auth.rate_limit import ADDRESS_LIMIT
 from pikachu.core.errors import SignerUnavailable
 from pikachu.core.model.certificates import RevocationReason
 from tests.support.faults import FaultySigner, FaultyStore

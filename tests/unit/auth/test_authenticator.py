@@ -17,9 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.auth.authenticator import Authenticator, new_challenge, new_token, token_digest
-from pikachu.auth.guess_limits import GuessLimits
 from pikachu.auth.passwords import PasswordHasher
-from pikachu.auth.rate_limit import MAXIMUM_KEYS
+from pikachu.auth.rate_limit import MAXIMUM_KEYS, GuessLimits
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, RateLimited
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import Method, RevocationReason
