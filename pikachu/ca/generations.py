@@ -47,7 +47,7 @@ _Stamp: TypeAlias = tuple[tuple[int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class _KnownGenerations:
-    """The generations of one issuing CA in service; a scan loads only others."""
+    """The certificates of one issuing CA's generations in service; a scan loads only others."""
 
     stamp: _Stamp | None
     in_service: frozenset[bytes]
@@ -188,7 +188,7 @@ class Generations:
 
     async def _update(self, issuers: IssuingCAs) -> None:
         for name, files in self._files.items():
-            in_service = frozenset(issuer.key_identifier for issuer in issuers.all())
+            in_service = frozenset(issuer.certificate.der for issuer in issuers.all())
             scan = await self._watching.run(self._scan, files, _KnownGenerations(self._stamps.get(name), in_service))
             for warning in scan.warnings:
                 self._warn(warning)
@@ -238,15 +238,19 @@ class Generations:
 
     def _load_unknown(self, files: CAFiles, known: _KnownGenerations, scan: _Scan, links: Path | None = None) -> bytes:
         """Return the key identifier of the generation in *files*; load it unless it is in service."""
-        identifier = load_certificates(files.certificate, files.setting("CERT"))[0].key_identifier
-        if identifier not in known.in_service and identifier not in scan.loaded:
+        certificate = load_certificates(files.certificate, files.setting("CERT"))[0]
+        identifier = certificate.key_identifier
+        if certificate.der not in known.in_service and identifier not in scan.loaded:
             scan.loaded[identifier] = self._issuer(files, scan.warnings.append, links)
         return identifier
 
     @staticmethod
     def _adopt(name: str, current: bytes, scan: _Scan, issuers: IssuingCAs) -> None:
         for identifier, issuer in scan.loaded.items():
-            if identifier not in (current, scan.next):
+            if issuers.by_key_identifier(identifier) is not None:
+                issuers.replace(issuer)
+                log.info("The generation {ski} of {name} has a new certificate", ski=identifier.hex(), name=name)
+            elif identifier not in (current, scan.next):
                 issuers.add_other(issuer)
                 log.info("The former generation {ski} of {name} is in service", ski=identifier.hex(), name=name)
         promoted = issuers.by_key_identifier(current) or scan.loaded[current]

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from pikachu.ca.generations import Generations
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.concurrency import start
-from pikachu.core.errors import ConfigError, PikachuError
+from pikachu.core.errors import ConfigError
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.certificates import (
@@ -27,7 +27,7 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.times import utc
-from pikachu.signers.files import check_issued_by, load_certificates
+from pikachu.signers.files import find_issuer, load_certificates
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.names import read_name
 from pikachu.x509.spki import describe_spki
@@ -99,8 +99,13 @@ class OwnCertificates:
     def _found(self) -> list[OwnCertificate]:
         certificates = {certificate.der: (role, certificate) for role, certificate in self._roles()}
         cas = [one for role, one in certificates.values() if role in (Infrastructure.ROOT, Infrastructure.ISSUING_CA)]
-        described = (self._describe(role, certificate, cas) for role, certificate in certificates.values())
-        return [one for one in described if one is not None]
+        found = []
+        for role, certificate in certificates.values():
+            # A root's signature is its own, and nobody relies on it.
+            issuer = certificate if role is Infrastructure.ROOT else find_issuer(certificate, cas)
+            if issuer is not None:
+                found.append(describe_own(role, certificate, issuer))
+        return found
 
     def _roles(self) -> Iterator[tuple[Infrastructure, Certificate]]:
         """Yield all certificates with their roles."""
@@ -117,30 +122,6 @@ class OwnCertificates:
                 yield Infrastructure.ROOT if certificate.self_issued else Infrastructure.ISSUING_CA, certificate
         if self._root is not None:
             yield Infrastructure.ROOT, self._root
-
-    def _describe(
-        self, role: Infrastructure, certificate: Certificate, cas: Iterable[Certificate]
-    ) -> OwnCertificate | None:
-        """Return the row of a certificate; None when its issuer is not one of this CA's."""
-        issuer = next((one for one in cas if _is_issued_by(certificate, one)), None)
-        if issuer is None:
-            return None
-        key = describe_spki(certificate.spki_der)
-        subject = read_name(certificate.subject_der)
-        return OwnCertificate(
-            role=role,
-            serial=certificate.serial,
-            subject=subject.text,
-            common_name=subject.common_name,
-            key_type=key.text,
-            key_id=key.key_id,
-            not_before=certificate.not_before,
-            not_after=certificate.not_after,
-            der=certificate.der,
-            issuer_name=ROOT if issuer.self_issued else issuer.key_identifier.hex(),
-            issuer_key_identifier=issuer.key_identifier,
-            issuer_certificate=issuer.der,
-        )
 
     # --- revocation ---------------------------------------------------------------------
 
@@ -176,9 +157,26 @@ class OwnCertificates:
             issuer.revoked_at = revoked_at
 
 
-def _is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
-    try:
-        check_issued_by(certificate, issuer)
-    except PikachuError:
-        return False
-    return True
+def describe_own(role: Infrastructure, certificate: Certificate, issuer: Certificate) -> OwnCertificate:
+    """Return the inventory row of one of the CA's own certificates."""
+    key = describe_spki(certificate.spki_der)
+    subject = read_name(certificate.subject_der)
+    return OwnCertificate(
+        role=role,
+        serial=certificate.serial,
+        subject=subject.text,
+        common_name=subject.common_name,
+        key_type=key.text,
+        key_id=key.key_id,
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        der=certificate.der,
+        issuer_name=parent_name(issuer),
+        issuer_key_identifier=issuer.key_identifier,
+        issuer_certificate=issuer.der,
+    )
+
+
+def parent_name(certificate: Certificate) -> str:
+    """Return the name of a CA above the issuing CAs: ``root``, or its key identifier in hex."""
+    return ROOT if certificate.self_issued else certificate.key_identifier.hex()

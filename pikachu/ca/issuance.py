@@ -224,6 +224,17 @@ class IssuingCAs:
         self._current[issuer.name] = issuer
         self._notify(issuer)
 
+    def replace(self, issuer: IssuingCA) -> None:
+        """Put a generation into the place of the one with the same key, whose certificate it renews."""
+
+        def renewed(one: IssuingCA) -> IssuingCA:
+            return issuer if one.id == issuer.id else one
+
+        self._current = {name: renewed(one) for name, one in self._current.items()}
+        self._next = {name: renewed(one) for name, one in self._next.items()}
+        self._others = [renewed(one) for one in self._others]
+        self._notify(issuer)
+
     def _notify(self, issuer: IssuingCA) -> None:
         for callback in self._subscribers:
             try:

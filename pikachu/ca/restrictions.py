@@ -23,6 +23,8 @@ async def require_revocable(store: ICertificateReader, serial: int, by_id: Calla
         return
     if record.infrastructure is Infrastructure.ROOT:
         raise Conflict("Nobody can revoke a root. Remove it from its clients' trust stores instead.")
+    if record.serial <= 0:
+        raise Conflict("A CRL can't list this certificate: its serial number is not positive.")
     by_parent = record.infrastructure in (Infrastructure.ISSUING_CA, Infrastructure.OCSP_RESPONDER)
     if by_parent and by_id(record.issuer_id) is None:
         raise Conflict(

@@ -23,33 +23,22 @@ from pathlib import Path
 from typing import Final
 
 from pikachu.ca.bootstrap import PRIVATE_FILE, PUBLIC_FILE, RootFiles, issuing_certificate, write_new
+from pikachu.ca.own_requests import ca_request
 from pikachu.core.atomic_files import exchange_file, replace_file, sync_folder
 from pikachu.core.errors import ConfigError
 from pikachu.core.model.times import rfc3339
 from pikachu.signers.files import CAFiles, FileCA, load_certificates, load_file_ca, load_key
-from pikachu.signers.key import sign_now
-from pikachu.x509 import der
 from pikachu.x509.certificate import (
-    BASIC_CONSTRAINTS,
-    CRL_SIGN,
-    DIGITAL_SIGNATURE,
-    KEY_CERT_SIGN,
-    KEY_USAGE,
     Certificate,
-    assemble,
 )
-from pikachu.x509.csr import EXTENSION_REQUEST
-from pikachu.x509.extension import Extension, encode_extensions
 from pikachu.x509.keys import (
     PrivateKey,
-    describe_private_key,
     generate_private_key,
     private_key_pem,
     public_key_matches,
 )
 from pikachu.x509.pem import certificates_pem, pem
 from pikachu.x509.profile import Addresses
-from pikachu.x509.signature import signature_algorithm
 from pikachu.x509.spki import KeyDescription, describe_spki
 
 Warn = Callable[[str], None]
@@ -342,18 +331,3 @@ class Rotation:
             if announcement is not None and announcement.former is not None:
                 raise ConfigError(f"the switch of {self._files.ca.name} has begun; start the server to complete it")
             self._files.announce(Announcement(switch_at))
-
-
-def ca_request(key: PrivateKey, subject_der: bytes) -> bytes:
-    """Return the DER PKCS#10 of an issuing CA, requesting basicConstraints (pathlen 0) and keyUsage (RFC 2986)."""
-    described = describe_private_key(key)
-    algorithm = signature_algorithm(described).der
-    extensions = encode_extensions(
-        (
-            Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True), der.integer(0))),
-            Extension(KEY_USAGE, True, der.named_bits((DIGITAL_SIGNATURE, KEY_CERT_SIGN, CRL_SIGN))),
-        )
-    )
-    attributes = der.explicit(0, der.sequence(der.oid(EXTENSION_REQUEST), der.set_of([extensions])))
-    info = der.sequence(der.integer(0), subject_der, described.spki, attributes)
-    return assemble(info, algorithm, sign_now(key, info))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -86,6 +87,18 @@ SCEP_RA = Purpose(
 )
 
 
+class IHasResponder(Protocol):
+    """What a credential needs to know of its issuer."""
+
+    @property
+    def key_identifier(self) -> bytes:
+        """The subjectKeyIdentifier."""
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """DER certificates from the issuer to the root."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A service key with its certificate, for signing and, if RSA, decrypting."""
@@ -127,6 +140,11 @@ class ServiceCertificates:
         # A failure in the future predates a clock that was set back.
         failed_recently = failed_at is not None and timedelta(0) <= now - failed_at < _RETRY
         return credential if failed_recently and credential.is_valid(now) else None
+
+    async def installed(self, issuer: IHasResponder, purpose: Purpose) -> Credential | None:
+        """Return the newest stored credential of an offline CA, or None; fails with StoreUnavailable."""
+        stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
+        return None if stored is None else self._open(issuer, purpose, *stored)
 
     def newest(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
         """Return the cached credential, or None when it has not been needed yet."""
@@ -192,11 +210,11 @@ class ServiceCertificates:
                 return credential
             raise
 
-    def _open(self, issuer: IssuingCA, purpose: Purpose, certificate: bytes, sealed: bytes) -> Credential:
+    def _open(self, issuer: IHasResponder, purpose: Purpose, certificate: bytes, sealed: bytes) -> Credential:
         private_key = load_private_key(self._sealer.open(f"service key {purpose.name}", sealed))
         return self._credential(issuer, private_key, certificate)
 
-    def _credential(self, issuer: IssuingCA, private_key: PrivateKey, certificate: bytes) -> Credential:
+    def _credential(self, issuer: IHasResponder, private_key: PrivateKey, certificate: bytes) -> Credential:
         signer = KeySigner(private_key, certificate, (certificate, *issuer.chain), self._pool)
         decrypter = (
             RSADecrypter(private_key, certificate, self._pool) if isinstance(private_key, rsa.RSAPrivateKey) else None

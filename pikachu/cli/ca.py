@@ -1,4 +1,4 @@
-"""``pikachu ca list``, ``rotate`` and ``import``: issuing CAs whose keys are files (VLT-4)."""
+"""``pikachu ca``: generations of issuing CAs whose keys are files (VLT-4), their certificates, the root's responder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,25 @@ from typing import TYPE_CHECKING
 from pikachu.cli.arguments import DAYS, add_key_file_arguments, group
 
 if TYPE_CHECKING:
+    from pikachu.ca.rotation import RotationFiles
     from pikachu.cli.arguments import Commands
+    from pikachu.server.application import Application
 
 _ABOUT = """\
 Makes the next key and certificate of an issuing CA, announces them (SCEP GetNextCACert, EST cacerts), and switches on a
 date. A running server follows by itself, and what it has issued before stays served. Where the root is kept elsewhere:
 --csr-only writes a request, --certificate brings the answer. Run again with --at or --now, it moves the date of what is
 announced."""
+
+_RESPONDER = """\
+Gives OCSP a responder for the certificates of issuing CAs whose root is kept elsewhere: --csr makes a key, which stays
+here, and prints a request; the root signs it with the extended key usage OCSPSigning; --install brings the certificate.
+A running server answers with it within a second. Repeat both steps before it expires."""
+_REISSUE = """\
+Makes a new certificate for the key of an issuing CA, with the addresses of the root's OCSP responder, certificate and
+CRL ([CA] public_url). Key, subject and all that the CA has issued stay as they are, and the former certificate stays
+valid; a running server follows by itself. Where the root is kept elsewhere: --csr-only prints a request, --certificate
+brings the answer."""
 
 
 _ABOUT_IMPORT = """\
@@ -28,12 +40,12 @@ exists. Start or restart the server to use the CA."""
 
 def add_commands(commands: Commands) -> None:
     """Declare ``ca``."""
-    commands = group(commands, "ca", "list, rotate or import issuing CAs")
+    commands = group(commands, "ca", "list, rotate, reissue or import issuing CAs")
     listing = commands.add_parser(
         "list",
         help="the generations of each issuing CA",
-        description="Prints, with tabs between: name, state (current, next or former), key, key identifier, first and "
-        "last day, day of the switch.",
+        description="Prints, with tabs between: name, state (current, next or former; revoked), key, key identifier, "
+        "first and last day, day of the switch.",
     )
     listing.set_defaults(run=list_generations)
     rotate = commands.add_parser("rotate", help="make, announce and switch to the next generation", description=_ABOUT)
@@ -57,6 +69,22 @@ def add_commands(commands: Commands) -> None:
     load.add_argument("--chain", metavar="FILE", help="the certificates above it, PEM")
     add_key_file_arguments(load)
     load.set_defaults(run=import_ca)
+    responder = commands.add_parser(
+        "responder", help="the OCSP responder of a root whose key is elsewhere", description=_RESPONDER
+    )
+    step = responder.add_mutually_exclusive_group(required=True)
+    step.add_argument("--csr", action="store_true", help="make a key and print a request for the root (PEM)")
+    step.add_argument("--install", metavar="FILE", help="put the certificate that the root has signed into service")
+    responder.set_defaults(run=install_responder)
+    reissue = commands.add_parser(
+        "reissue", help="a new certificate for the same key, with addresses", description=_REISSUE
+    )
+    reissue.add_argument("name", metavar="NAME", help="ec, rsa or mldsa")
+    reissue.add_argument("--days", type=DAYS, metavar="N", help="validity (default: as the current one's)")
+    offline = reissue.add_mutually_exclusive_group()
+    offline.add_argument("--csr-only", action="store_true", help="print a request for the root (PEM)")
+    offline.add_argument("--certificate", metavar="FILE", help="the certificate that the root has signed")
+    reissue.set_defaults(run=reissue_ca)
 
 
 def list_generations(arguments: Namespace) -> int:
@@ -76,6 +104,8 @@ def list_generations(arguments: Namespace) -> int:
                 switch = None if announced is None else f"{announced.switch_at:%Y-%m-%dT%H:%M:%SZ}"
             elif issuer.name == "root":
                 state = "root"
+            if issuer.revoked_at is not None:
+                state = f"{state}, revoked"
             certificate = issuer.certificate
             rows.append(
                 (
@@ -98,17 +128,14 @@ def rotate_ca(arguments: Namespace) -> int:
     from pikachu.ca.rotation import Rotation, complete
     from pikachu.cli.session import configuration, done, opened, operator, warn
     from pikachu.core.audit import event_by
-    from pikachu.core.errors import ConfigError, NotFound
+    from pikachu.core.errors import ConfigError
     from pikachu.server.composition import passphrase
     from pikachu.signers.files import load_certificates
 
     config = configuration(arguments)
     permissions = config.ca.key_permissions.value
     with opened(config) as app:
-        files = app.generations.files(arguments.name)
-        if files is None:
-            known = ", ".join(sorted(app.issuers.current))
-            raise NotFound(f"there is no issuing CA named {arguments.name!r} with its key in a file; there are {known}")
+        files = _rotation_files(app, arguments.name)
         now = app.authority.now()
         switch_at = now if arguments.now else _date(arguments.at) if arguments.at else now + timedelta(days=30)
         rotation = Rotation(files, permissions, now, warn)
@@ -124,6 +151,7 @@ def rotate_ca(arguments: Namespace) -> int:
             root = RootFiles(config.ca.root_key_path, config.ca.root_cert_path, root_passphrase)
             rotation.certify(root, arguments.days, config.ca.public_url)
         coming = rotation.load()
+        app.own_certificates.register()
         done(app.generations.link(app.authority, arguments.name, coming, config.ca.public_url))
         identifier = coming.certificate.key_identifier.hex()
         switch = f"{switch_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -179,6 +207,72 @@ def import_ca(arguments: Namespace) -> int:
         identifier = certificate.key_identifier.hex()
         done(app.store.add_event(event_by(operator(), "import", "issuer", name, None, key=identifier), now))
     return 0
+
+
+def reissue_ca(arguments: Namespace) -> int:
+    """Replace the certificate of an issuing CA."""
+    from pikachu.ca.bootstrap import RootFiles
+    from pikachu.ca.reissue import Reissue
+    from pikachu.cli.session import configuration, done, opened, operator, warn
+    from pikachu.core.audit import event_by
+    from pikachu.core.errors import ConfigError
+    from pikachu.core.model.certificates import format_serial
+    from pikachu.server.composition import passphrase
+    from pikachu.signers.files import load_certificates
+    from pikachu.x509.profile import Addresses
+
+    config = configuration(arguments)
+    with opened(config) as app:
+        files = _rotation_files(app, arguments.name)
+        app.issuers.named(arguments.name).require_unrevoked()
+        if config.ca.root_cert_path is None:
+            raise ConfigError("[CA] ROOT_CERT_PATH: not set; name the root's certificate")
+        root_passphrase = passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE")
+        root = RootFiles(config.ca.root_key_path, config.ca.root_cert_path, root_passphrase)
+        reissue = Reissue(files, root, config.ca.key_permissions.value, app.authority.now(), warn)
+        if arguments.csr_only:
+            print(reissue.request(), end="")
+            return 0
+        if arguments.certificate is not None:
+            certificate = reissue.install(load_certificates(Path(arguments.certificate), "--certificate")[0])
+        else:
+            addresses = Addresses.under(
+                config.ca.public_url, load_certificates(config.ca.root_cert_path, "[CA] ROOT_CERT_PATH")[0]
+            )
+            if addresses is None:
+                raise ConfigError("[CA] public_url: not set; name the base of the addresses in the certificate")
+            certificate = reissue.certify(addresses, arguments.days)
+        app.own_certificates.register()
+        serial = format_serial(certificate.serial)
+        event = event_by(operator(), "reissue", "issuer", arguments.name, None, serial=serial)
+        done(app.store.add_event(event, app.authority.now()))
+    print(f"{arguments.name}: {serial} is valid until {certificate.not_after:%Y-%m-%d}")
+    return 0
+
+
+def install_responder(arguments: Namespace) -> int:
+    """Request or install the OCSP responder of an offline root."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.signers.files import load_certificates
+
+    with opened(configuration(arguments)) as app:
+        if arguments.csr:
+            print(done(app.offline.request(operator())), end="")
+            return 0
+        certificate = load_certificates(Path(arguments.install), "--install")[0]
+        ca = done(app.offline.install(operator(), certificate))
+    print(f"{ca.name}: OCSP answers until {certificate.not_after:%Y-%m-%d}")
+    return 0
+
+
+def _rotation_files(app: Application, name: str) -> RotationFiles:
+    from pikachu.core.errors import NotFound
+
+    files = app.generations.files(name)
+    if files is None:
+        known = ", ".join(sorted(app.issuers.current))
+        raise NotFound(f"there is no issuing CA named {name!r} with its key in a file; there are {known}")
+    return files
 
 
 def _date(text: str) -> datetime:

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
-from pikachu.core.model.certificates import OwnCertificate, RevokedCA
+from pikachu.core.model.certificates import CertificateRecord, OwnCertificate, RevokedCA
+from pikachu.core.model.events import Event
 
 
 class IInfrastructureStore(Protocol):
@@ -28,3 +29,12 @@ class IInfrastructureStore(Protocol):
 
     def revoked_cas(self) -> Deferred[list[RevokedCA]]:
         """Return the revoked certificates of issuing CAs."""
+
+    def issued_by_parent(self, key_identifier: bytes) -> Deferred[list[CertificateRecord]]:
+        """Return the issuing CAs and OCSP responders that the CA with that key has certified."""
+
+    def install_responder(self, own: OwnCertificate, sealed_key: bytes, event: Event, now: datetime) -> Deferred[None]:
+        """Store an OCSP responder of an offline CA; every process notices by the log of status changes.
+
+        Fails with Conflict when another certificate has its serial number.
+        """

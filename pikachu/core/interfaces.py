@@ -252,7 +252,12 @@ class IIssuanceStore(Protocol):
         """Give up an orphaned intent (→ failed), but keep its serial number; otherwise like :meth:`fail`."""
 
     def revoke(
-        self, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
+        self,
+        serial: int,
+        revoked_at: datetime,
+        reason: RevocationReason,
+        event: Event,
+        now: datetime | None = ...,
     ) -> Deferred[tuple[CertificateRecord, bool]]:
         """Revoke a certificate, or the serial number of an intent without one; return (record, whether anything
         changed).

@@ -13,6 +13,7 @@ from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
+from pikachu.ca.offline import OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
 from pikachu.core.concurrency import WorkerPool
@@ -127,3 +128,4 @@ class Application:
     inspection: Inspection
     operation: ServerView
     own_certificates: OwnCertificates
+    offline: OfflineCAs

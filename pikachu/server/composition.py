@@ -22,8 +22,9 @@ from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
 from pikachu.ca.generations import Generations
-from pikachu.ca.infrastructure import OwnCertificates
+from pikachu.ca.infrastructure import OwnCertificates, parent_name
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.ca.offline import OfflineCA, OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
@@ -287,6 +288,19 @@ def load_root(
     return IssuingCA(record, KeySigner(key, certificate.der, (certificate.der,), pool))
 
 
+def load_offline_cas(issuers: IssuingCAs, store: Store, clock: IClock) -> list[OfflineCA]:
+    """Return the CAs above the issuing CAs whose keys are not on this server, roots last."""
+    cas: dict[bytes, OfflineCA] = {}
+    for issuer in issuers.all():
+        for index, encoding in enumerate(issuer.chain[1:], 1):
+            certificate = parse_certificate(encoding)
+            identifier = certificate.key_identifier
+            if issuers.by_key_identifier(identifier) is None and identifier not in cas:
+                record = store.register_issuer(parent_name(certificate), identifier, encoding, utc(clock.seconds()))
+                cas[identifier] = OfflineCA(record, certificate, issuer.chain[index:])
+    return sorted(cas.values(), key=lambda ca: ca.certificate.self_issued)
+
+
 def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
     """Load the further CAs of ``client_ca``: a file, or all files of a folder.
 
@@ -407,6 +421,7 @@ def _assemble(
             store, issuers, generations, root_certificate, https_certificates(config), clock, warn
         )
         own_certificates.register()
+        parents = load_offline_cas(issuers, store, clock)
     except PikachuError as error:
         raise ConfigError(f"the database: {error.public}") from error
     authority = CertificateAuthority(clock, store, issuers, process)
@@ -439,6 +454,7 @@ def _assemble(
     )
     registration = build_registration(config, store, authority, policies, authenticator)
     credentials = ServiceCertificates(store, authority, sealer, pools.signing)
+    offline = OfflineCAs(store, parents, credentials, sealer, clock)
     responder = OCSPResponder(
         clock,
         store,
@@ -450,6 +466,7 @@ def _assemble(
             foreign_unknown=config.ocsp.foreign_issuer is ForeignIssuer.UNKNOWN,
             cache_bytes=config.ocsp.cache_size,
         ),
+        offline,
     )
     publisher = CRLPublisher(
         clock,
@@ -467,6 +484,7 @@ def _assemble(
     store.subscribe(responder.forget)
     store.subscribe(publisher.changed)
     store.subscribe(own_certificates.changed)
+    publisher.subscribe_uploads(offline.apply_crl)
     issuers.subscribe(responder.generation_changed)
     issuers.subscribe(publisher.generation_changed)
     issuers.subscribe(own_certificates.generation_changed)
@@ -538,6 +556,7 @@ def _assemble(
             root=root_certificate,
             pool=pools.files,
             clock=clock,
+            offline=offline,
             scep_ca=issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
         ),
         keys=keys,
@@ -548,4 +567,5 @@ def _assemble(
         inspection=Inspection(clock, store, pools.inspection, OpenSSL()),
         operation=ServerView(config, pools.files),
         own_certificates=own_certificates,
+        offline=offline,
     )

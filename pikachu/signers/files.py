@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -172,6 +172,15 @@ def check_issued_by(child: Certificate, issuer: Certificate) -> None:
     if not names_match(child.issuer_der, issuer.subject_der):
         raise MalformedRequest("the issuer's name is another one")
     _verify(child, issuer)
+
+
+def find_issuer(certificate: Certificate, candidates: Iterable[Certificate]) -> Certificate | None:
+    """Return the first candidate that has issued a certificate, or None."""
+    for candidate in candidates:
+        with contextlib.suppress(PikachuError):
+            check_issued_by(certificate, candidate)
+            return candidate
+    return None
 
 
 def build_chain(certificate: Certificate, candidates: list[Certificate], where: str) -> tuple[Certificate, ...]:

@@ -8,9 +8,10 @@ from typing import Final
 
 from sqlalchemy import bindparam, literal_column, select, update
 
-from pikachu.core.errors import IssuerRevoked
+from pikachu.core.errors import Conflict, IssuerRevoked
 from pikachu.core.model.certificates import (
     OWN_POLICY,
+    CertificateRecord,
     Infrastructure,
     Method,
     OwnCertificate,
@@ -18,9 +19,13 @@ from pikachu.core.model.certificates import (
     RevokedCA,
     format_serial,
 )
+from pikachu.core.model.events import Event
+from pikachu.storage.audit import write_event
 from pikachu.storage.base import StoreSection, insert_into, moment, read_transaction, write_transaction
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.schema import certificates, issuers
+from pikachu.storage.revocation import record_change
+from pikachu.storage.schema import certificates, issuers, service_credentials
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.spki import describe_spki
 
@@ -132,6 +137,21 @@ def revoked_cas(tx: Transaction) -> list[RevokedCA]:
     return [_revoked_ca(row) for row in tx.rows(_revoked)]
 
 
+_of_issuer: Final = (
+    select(*CERTIFICATE_COLUMNS)
+    .join(issuers, issuers.c.id == _c.issuer_id)
+    .where(
+        issuers.c.key_identifier == bindparam("b_key"),
+        _c.infrastructure.in_(
+            [literal_column(f"'{role}'") for role in (Infrastructure.ISSUING_CA, Infrastructure.OCSP_RESPONDER)]
+        ),
+    )
+)
+_insert_credential: Final = insert_into(
+    service_credentials, "key_identifier", "purpose", "certificate", "sealed_key", "created_at"
+)
+
+
 class InfrastructureStore(StoreSection):
     """See :class:`pikachu.core.infrastructure_interfaces.IInfrastructureStore`."""
 
@@ -144,3 +164,29 @@ class InfrastructureStore(StoreSection):
     def revoked_cas(self, tx: Transaction) -> list[RevokedCA]:
         """Return the revoked certificates of issuing CAs."""
         return revoked_cas(tx)
+
+    @read_transaction
+    def issued_by_parent(self, tx: Transaction, key_identifier: bytes) -> list[CertificateRecord]:
+        """Return the issuing CAs and OCSP responders that the CA with that key has certified."""
+        return [certificate_record(row) for row in tx.rows(_of_issuer, {"b_key": key_identifier})]
+
+    @write_transaction
+    def install_responder(
+        self, tx: Transaction, own: OwnCertificate, sealed_key: bytes, event: Event, now: datetime
+    ) -> None:
+        """Store an OCSP responder of an offline CA, and log a change of status, by which other processes notice it.
+
+        Fails with Conflict when another certificate has its serial number.
+        """
+        if register_own(tx, [own], now):
+            raise Conflict("Another certificate has this serial number. Have it issued with a serial of its own.")
+        values = {
+            "key_identifier": own.issuer_key_identifier,
+            "purpose": "ocsp",
+            "certificate": own.der,
+            "sealed_key": sealed_key,
+            "created_at": int(now.timestamp()),
+        }
+        tx.insert(_insert_credential, values)
+        record_change(tx, _issuer(tx, own, now), format_serial(own.serial))
+        write_event(tx, event, now)

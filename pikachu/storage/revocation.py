@@ -117,7 +117,7 @@ _insert_credential: Final = insert_into(
 _delete_credential: Final = delete(service_credentials).where(service_credentials.c.id == bindparam("b_id"))
 
 
-def _record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
+def record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
     """Log a status change and delete the certificate's CRL entry."""
     listed = tx.row(_listed, {"b_serial": serial})
     replaces = 0 if listed is None else listed[0]
@@ -203,9 +203,18 @@ class RevocationStore(StoreSection):
 
     @write_transaction
     def revoke(
-        self, tx: Transaction, serial: int, revoked_at: datetime, reason: RevocationReason, event: Event
+        self,
+        tx: Transaction,
+        serial: int,
+        revoked_at: datetime,
+        reason: RevocationReason,
+        event: Event,
+        now: datetime | None = None,
     ) -> tuple[CertificateRecord, bool]:
-        """Revoke a certificate; return (record, whether anything changed).  UnknownSerial."""
+        """Revoke a certificate; return (record, whether anything changed).  UnknownSerial.
+
+        :param now: the time of the event, where that is not the revocation date.
+        """
         record = _revocable(tx, serial)
         if record.deleted_at is not None and record.revoked_at is None:
             # Deleted and not revoked; OCSP answers unknown for it.
@@ -215,7 +224,7 @@ class RevocationStore(StoreSection):
             return record, False
         first = revoked_at if record.revoked_at is None else record.revoked_at
         digits = format_serial(serial)
-        change = _record_change(tx, record.issuer_id, digits)
+        change = record_change(tx, record.issuer_id, digits)
         entry = {
             "serial": digits,
             "issuer_id": record.issuer_id,
@@ -225,7 +234,7 @@ class RevocationStore(StoreSection):
         }
         tx.write(_list_entry, entry)
         changed = _set_status(tx, record, first, reason)
-        write_event(tx, _about(event, record), revoked_at)
+        write_event(tx, _about(event, record), now or revoked_at)
         return changed, True
 
     @write_transaction
@@ -236,7 +245,7 @@ class RevocationStore(StoreSection):
             raise UnknownSerial("no certificate has this serial")
         if record.reason is not RevocationReason.CERTIFICATE_HOLD:
             raise Conflict("this certificate is not on hold")
-        _record_change(tx, record.issuer_id, format_serial(serial))
+        record_change(tx, record.issuer_id, format_serial(serial))
         changed = _set_status(tx, record, None, None)
         write_event(tx, _about(event, record), now)
         return changed
@@ -248,7 +257,7 @@ class RevocationStore(StoreSection):
         tx.write(_delete, {"b_id": record.id, "at": int(now.timestamp())})
         # A status change invalidates cached OCSP answers with status good.
         if record.revoked_at is None:
-            _record_change(tx, record.issuer_id, format_serial(record.serial))
+            record_change(tx, record.issuer_id, format_serial(record.serial))
         write_event(tx, _about(event, record), now)
 
     @write_transaction
@@ -286,7 +295,7 @@ class RevocationStore(StoreSection):
             entry = {
                 "serial": serial,
                 "issuer_id": issuer_id,
-                "change_id": _record_change(tx, issuer_id, serial),
+                "change_id": record_change(tx, issuer_id, serial),
                 "not_after": not_after,
                 "entry": crl_entry(int(serial, 16), moment(revoked_at), RevocationReason(reason)),
             }

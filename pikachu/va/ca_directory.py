@@ -19,6 +19,7 @@ from pikachu.auth.permissions import require_scope
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.offline import OfflineCAs
 from pikachu.core.audit import event_by
 from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.cache import BoundedCache
@@ -43,6 +44,9 @@ DECODED_ENTRIES: Final = 100
 _MAX_TEXTS: Final = 16
 
 
+_REVOKED_USES: Final = ("its own CRL and OCSP answers; no certificates, since it was revoked",)
+
+
 class Generation(StrEnum):
     """The position of a key among the generations of its CA."""
 
@@ -63,6 +67,7 @@ class CA:
     :ivar default: whether it issues new certificates when nothing else selects a CA.
     :ivar makes_crls: whether its key is on this server.
     :ivar switch_at: when the next generation becomes the current one.
+    :ivar revoked_at: when its certificate was revoked.
     :ivar work: the current uses of its key, as text.
     """
 
@@ -75,6 +80,7 @@ class CA:
     makes_crls: bool
     switch_at: datetime | None
     work: tuple[str, ...]
+    revoked_at: datetime | None = None
 
     @property
     def subject(self) -> str:
@@ -102,10 +108,12 @@ class CRLState:
     """A CA and its newest CRL.
 
     :ivar crl: ``None`` when none has been published yet.
+    :ivar responder_until: the end of the OCSP responder that is installed for a CA whose key is elsewhere.
     """
 
     ca: CA
     crl: PublishedCRL | None
+    responder_until: datetime | None = None
 
 
 class CADirectory:
@@ -125,6 +133,7 @@ class CADirectory:
         root: Certificate | None,
         pool: IWorkerPool,
         clock: IClock,
+        offline: OfflineCAs,
         scep_ca: str | None,
     ) -> None:
         self._store = store
@@ -134,6 +143,7 @@ class CADirectory:
         self._root = root
         self._pool = pool
         self._clock = clock
+        self._offline = offline
         self._scep_ca = scep_ca
         self._known: dict[bytes, PublishedCRL] = {}
         self._texts: BoundedCache[str, str] = BoundedCache(_MAX_TEXTS)
@@ -177,7 +187,8 @@ class CADirectory:
             default,
             True,
             switch_at,
-            self._uses(name, generation, default=default),
+            self._uses(name, generation, default=default) if issuer.revoked_at is None else _REVOKED_USES,
+            issuer.revoked_at,
         )
 
     def _uses(self, name: str, generation: Generation, *, default: bool) -> tuple[str, ...]:
@@ -253,7 +264,14 @@ class CADirectory:
             newest = None
         if newest is not None:
             self._known[identifier] = newest
-        return CRLState(ca, newest)
+        return CRLState(ca, newest, await self._responder_until(identifier))
+
+    async def _responder_until(self, key_identifier: bytes) -> datetime | None:
+        for ca in self._offline.all():
+            if ca.key_identifier == key_identifier:
+                responder = await self._offline.responder(ca)
+                return None if responder is None else responder.not_after
+        return None
 
     def crl_text(self, address: str) -> Deferred[str]:
         """Return a CA's newest CRL decoded, up to :data:`DECODED_ENTRIES`; fails with NotFound and StoreUnavailable."""

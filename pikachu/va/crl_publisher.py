@@ -8,7 +8,7 @@ of the default CA is at ``crl_path`` too, the others beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -27,7 +27,7 @@ from pikachu.core.concurrency import start
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.core.model.certificates import CRLRecord, StatusChange
-from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.people import SYSTEM, Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.va.crl_files import (
     CRLBundle,
@@ -98,11 +98,16 @@ class CRLPublisher:
         self._folder = CRLFolder(settings.folder)
         self._states: dict[int, _PublicationState] = {}
         self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
+        self._upload_subscribers: list[Callable[[Principal, bytes, bytes], Awaitable[None]]] = []
         self._stopped = False
 
     def subscribe(self, subscriber: Callable[[IssuingCA, PublishedCRL], None]) -> None:
         """Call *subscriber* after each publication."""
         self._subscribers.append(subscriber)
+
+    def subscribe_uploads(self, subscriber: Callable[[Principal, bytes, bytes], Awaitable[None]]) -> None:
+        """Await *subscriber*, with actor, key identifier and DER, for each CRL of a CA whose key is elsewhere."""
+        self._upload_subscribers.append(subscriber)
 
     def paths(self, issuer: IssuingCA) -> tuple[Path, Path]:
         """Return the paths (DER, PEM) of an issuer's CRL."""
@@ -147,6 +152,8 @@ class CRLPublisher:
         """Adopt published CRLs at start, and publish those that are missing, outdated or about to expire."""
 
         async def work() -> None:
+            for ca in self.parent_cas():
+                await self._apply_published(ca)
             for issuer in self._issuers.all():
                 if self._clock.seconds() > issuer.certificate.not_after.timestamp():
                     continue
@@ -157,6 +164,15 @@ class CRLPublisher:
                     self._publish_later(issuer, _RETRY)
 
         return start(work())
+
+    async def _apply_published(self, ca: Certificate) -> None:
+        """Apply the CRL of an offline CA that an earlier version published."""
+        try:
+            crl = await self._pool.run(self._folder.read, ca)
+            if crl is not None:
+                await self._apply_upload(SYSTEM, crl)
+        except (OSError, PikachuError) as error:
+            log.warn("The CRL of {ca} was not applied: {error}", ca=ca.key_identifier.hex(), error=str(error))
 
     async def _adopt(self, issuer: IssuingCA) -> None:
         state = self._state(issuer)
@@ -531,6 +547,7 @@ class CRLPublisher:
         async def work() -> PublishedCRL:
             require_scope(actor, Scope.ADMIN)
             published = await self.accept_upload(data)
+            await self._apply_upload(actor, published)
             event = event_by(
                 actor,
                 "upload",
@@ -545,6 +562,11 @@ class CRLPublisher:
             return published
 
         return start(work())
+
+    async def _apply_upload(self, actor: Principal, crl: PublishedCRL) -> None:
+        data = await self._pool.run(crl.der_path.read_bytes)
+        for subscriber in self._upload_subscribers:
+            await subscriber(actor, bytes.fromhex(crl.der_path.stem), data)
 
     def parent_cas(self) -> list[Certificate]:
         """Return the CAs above the issuing CAs whose key is not on this server."""

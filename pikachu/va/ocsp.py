@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.offline import OfflineCA, OfflineCAs
 from pikachu.ca.service_certificates import OCSP, ServiceCertificates
 from pikachu.core.cache import BoundedCache
 from pikachu.core.errors import (
@@ -124,7 +125,10 @@ class _Responder:
 
 
 class OCSPResponder:
-    """Answers OCSP requests for all issuing CAs in service (RFC 6960)."""
+    """Answers OCSP requests for all issuing CAs in service (RFC 6960).
+
+    :param offline: the CAs whose keys are elsewhere, for which installed responders answer.
+    """
 
     def __init__(
         self,
@@ -133,14 +137,17 @@ class OCSPResponder:
         issuers: IssuingCAs,
         credentials: ServiceCertificates,
         settings: OCSPSettings,
+        offline: OfflineCAs | None = None,
     ) -> None:
         self._clock = clock
         self._store = store
         self._issuers = issuers
         self._credentials = credentials
+        self._offline = offline
         self._settings = settings
-        self._by_key: dict[tuple[str, bytes, bytes], tuple[IssuingCA, IssuerHashes]] = {}
         self._statuses: BoundedCache[tuple[int, int], _Status] = BoundedCache(_MAX_STATUSES)
+        self._by_key: dict[tuple[str, bytes, bytes], tuple[IssuingCA | OfflineCA, IssuerHashes]] = {}
+        self._installed: dict[int, _Responder] = {}
         self._queries: dict[tuple[int, int], set[_Query]] = {}
         self._answers: BoundedCache[bytes, tuple[tuple[int, int], OCSPAnswer]] = BoundedCache(
             size=settings.cache_bytes, measure=lambda _, entry: len(entry[1].der) + _OVERHEAD, removed=self._dropped
@@ -152,7 +159,10 @@ class OCSPResponder:
     def refresh_issuers(self) -> None:
         """Index the issuing CAs by their hashes again; called when the set of CAs has changed."""
         by_key = {}
-        for issuer in self._issuers.all():
+        cas: list[IssuingCA | OfflineCA] = [*self._issuers.all()]
+        if self._offline is not None:
+            cas += self._offline.all()
+        for issuer in cas:
             hashes = IssuerHashes(issuer.certificate.subject_der, public_key_bits(issuer.certificate.spki_der))
             for key in hashes.keys:
                 by_key[key] = (issuer, hashes)
@@ -315,6 +325,7 @@ class OCSPResponder:
 
     def forget_all(self) -> None:
         """Empty the cache, since any status may have changed."""
+        self._installed.clear()
         self._statuses.clear()
         for queries in self._queries.values():
             for query in queries:
@@ -324,6 +335,8 @@ class OCSPResponder:
     def forget(self, changes: Iterable[StatusChange]) -> None:
         """Drop the cached responses of certificates that were revoked or released."""
         for change in changes:
+            # A responder of an offline CA is installed by such a change.
+            self._installed.pop(change.issuer_id, None)
             key = (change.issuer_id, change.serial)
             self._statuses.pop(key)
             for query in self._queries.get(key, ()):
@@ -356,19 +369,23 @@ class OCSPResponder:
 
         return Deferred.fromCoroutine(work())
 
-    def _cached_responder(self, issuer: IssuingCA) -> _Responder | None:
-        if not self._settings.delegated:
-            return self._own_responder(issuer)
+    def _cached_responder(self, issuer: IssuingCA | OfflineCA) -> _Responder | None:
+        if isinstance(issuer, OfflineCA):
+            return self._installed.get(issuer.id)
+        own = self._own_responder(issuer)
+        if own is not None:
+            return own
         credential = self._credentials.try_get(issuer, OCSP)
         if credential is None:
             return None
         return self._delegated_responder(issuer, credential.signer, credential.key.key_octets, credential.not_after)
 
-    async def _responder(self, issuer: IssuingCA) -> _Responder:
-        if not self._settings.delegated:
-            own = self._own_responder(issuer)
-            if own is not None:
-                return own
+    async def _responder(self, issuer: IssuingCA | OfflineCA) -> _Responder:
+        if isinstance(issuer, OfflineCA):
+            return await self._installed_responder(issuer)
+        own = self._own_responder(issuer)
+        if own is not None:
+            return own
         try:
             credential = await self._credentials.get(issuer, OCSP)
         except RequestError as error:
@@ -376,9 +393,23 @@ class OCSPResponder:
             raise IssuanceFailed(f"no OCSP responder for {issuer.name}: {error.public}") from error
         return self._delegated_responder(issuer, credential.signer, credential.key.key_octets, credential.not_after)
 
+    async def _installed_responder(self, issuer: OfflineCA) -> _Responder:
+        responder = self._installed.get(issuer.id)
+        if responder is not None and self._clock.seconds() < responder.not_after.timestamp():
+            return responder
+        credential = None if self._offline is None else await self._offline.responder(issuer)
+        if credential is None:
+            raise NotAuthorized("no OCSP responder of this CA is installed")
+        signer, name = credential.signer, responder_by_key(_sha1(credential.key.key_octets))
+        responder = _Responder(signer, name, (signer.certificate,), credential.not_after)
+        self._installed[issuer.id] = responder
+        return responder
+
     def _own_responder(self, issuer: IssuingCA) -> _Responder | None:
         signer = issuer.signer
-        if not isinstance(signer, KeySigner):
+        # A revoked CA issues nothing any more, not even a responder's certificate.
+        delegated = self._settings.delegated and issuer.revoked_at is None
+        if delegated or not isinstance(signer, KeySigner):
             return None
         return self._get_or_create_responder(issuer, signer, issuer.key.key_octets, (), issuer.certificate.not_after)
 

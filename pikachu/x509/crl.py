@@ -9,7 +9,8 @@ from __future__ import annotations
 import binascii
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -188,6 +189,41 @@ def parse_crl_summary(data: bytes) -> CRLSummary:
         tbs=memoryview(data)[tbs.whole_start : tbs.end],
         signature=data[signature.start + 1 : signature.end],
     )
+
+
+def revoked_serials(data: bytes, serials: Container[int]) -> dict[int, tuple[datetime, RevocationReason]]:
+    """Return revocation date and reason, by serial number, of those entries of a DER CRL that are in *serials*.
+
+    :raises MalformedRequest: the CRL, or an entry, is malformed.
+    """
+    outer = der.parse(data, der.SEQUENCE)
+    fields = list(der.element_at(data, outer.start, outer.end).expect(der.SEQUENCE).children())
+    times = [index for index, field in enumerate(fields) if field.tag in (der.UTC_TIME, der.GENERALIZED_TIME)]
+    # The list of entries is the only SEQUENCE after thisUpdate and nextUpdate.
+    rest = fields[times[-1] + 1 :] if times else []
+    if not rest or rest[0].tag != der.SEQUENCE:
+        return {}
+    revoked = {}
+    for entry in rest[0].children():
+        parts = entry.expect(der.SEQUENCE).sub()
+        if len(parts) < 2:
+            raise MalformedRequest("an entry of the CRL is malformed")
+        serial = parts[0].expect(der.INTEGER).integer()
+        if serial in serials:
+            revoked[serial] = (_time(parts[1]), _reason(parts[2:]))
+    return revoked
+
+
+def _reason(extensions: Sequence[der.Element]) -> RevocationReason:
+    """Return the reasonCode of an entry (RFC 5280 section 5.3.1); unspecified where it has none that is known."""
+    for group in extensions:
+        for extension in group.expect(der.SEQUENCE).children():
+            parts = extension.expect(der.SEQUENCE).sub()
+            if len(parts) < 2 or parts[0].oid() != REASON_CODE:
+                continue
+            with suppress(ValueError):
+                return RevocationReason(der.parse(parts[-1].content, der.ENUMERATED).integer())
+    return RevocationReason.UNSPECIFIED
 
 
 def read_dates(head: bytes) -> tuple[datetime, datetime | None]:
