@@ -248,7 +248,7 @@ class Generations:
     def _adopt(name: str, current: bytes, scan: _Scan, issuers: IssuingCAs) -> None:
         for identifier, issuer in scan.loaded.items():
             if issuers.by_key_identifier(identifier) is not None:
-                issuers.replace(issuer)
+                issuers.renew(issuer)
                 log.info("The generation {ski} of {name} has a new certificate", ski=identifier.hex(), name=name)
             elif identifier not in (current, scan.next):
                 issuers.add_other(issuer)

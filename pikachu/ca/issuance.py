@@ -224,7 +224,7 @@ class IssuingCAs:
         self._current[issuer.name] = issuer
         self._notify(issuer)
 
-    def replace(self, issuer: IssuingCA) -> None:
+    def renew(self, issuer: IssuingCA) -> None:
         """Put a generation into the place of the one with the same key, whose certificate it renews."""
 
         def renewed(one: IssuingCA) -> IssuingCA:
