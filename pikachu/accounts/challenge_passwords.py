@@ -7,7 +7,6 @@ from typing import Final
 
 from pikachu.accounts.visibility import get_visible_account
 from pikachu.auth.authenticator import new_challenge
-from pikachu.auth.owners import require_usable
 from pikachu.auth.permissions import get_visible, require_scope, require_visible, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -17,6 +16,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.people import ChallengePassword, NewChallengePassword, Principal, Scope
 from pikachu.core.model.times import rfc3339, utc
+from pikachu.core.owners import require_usable
 from pikachu.core.sealing import Sealer
 
 MAX_VALIDITY: Final = timedelta(days=366)

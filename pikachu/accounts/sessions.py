@@ -17,7 +17,6 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import Authenticator, account_principal
-from pikachu.auth.owners import may_act
 from pikachu.auth.permissions import is_admin, require_scope, require_whole_account
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -28,6 +27,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.people import Account, Principal, Scope
 from pikachu.core.model.times import utc
+from pikachu.core.owners import may_act
 from pikachu.core.sealing import Sealer
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, Certificate
 from pikachu.x509.names import read_name

@@ -10,7 +10,6 @@ from typing import Final
 
 from pikachu.accounts.account_fields import checked_name
 from pikachu.auth.authenticator import ROLE_SCOPES, new_token
-from pikachu.auth.owners import require_usable
 from pikachu.auth.permissions import is_admin, require_scope, require_whole_account, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
@@ -20,6 +19,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.people import NewToken, Principal, Scope, Token
 from pikachu.core.model.times import rfc3339, utc
+from pikachu.core.owners import require_usable
 
 #: Lifetime of a token in days: the maximum, and the default.
 MAX_DAYS: Final = 3650

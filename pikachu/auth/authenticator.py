@@ -14,7 +14,6 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
-from pikachu.auth.owners import may_act, require_active
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
 from pikachu.core.concurrency import uncancelled
@@ -34,6 +33,7 @@ from pikachu.core.model.people import (
     Token,
 )
 from pikachu.core.model.times import utc
+from pikachu.core.owners import may_act, require_active
 from pikachu.core.sealing import Sealer
 
 TOKEN_PREFIX: Final = "pik_"  # noqa: S105 - the prefix of every token

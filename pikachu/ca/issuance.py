@@ -15,7 +15,6 @@ from datetime import datetime, timedelta
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pikachu.ca.path import CertificationPath
 from pikachu.ca.restrictions import require_deletable, require_revocable
 from pikachu.core.audit import address_details, event_by
 from pikachu.core.concurrency import start
@@ -53,6 +52,7 @@ from pikachu.x509.certificate import (
 )
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name, read_name
+from pikachu.x509.path import CertificationPath
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import KeyDescription, describe_spki
 

@@ -8,12 +8,12 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import bindparam, delete, func, insert, literal_column, null, select, update
 
-from pikachu.auth.owners import may_act, require_active, require_usable
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.lists import ListQuery, Page
 from pikachu.core.model.objects import OwnerRevocation
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
+from pikachu.core.owners import may_act, require_active, require_usable
 from pikachu.storage.audit import write_event
 from pikachu.storage.base import (
     StoreSection,

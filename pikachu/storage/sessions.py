@@ -8,12 +8,12 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
-from pikachu.auth.owners import may_act, require_usable
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
 from pikachu.core.model.objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.people import Account
+from pikachu.core.owners import may_act, require_usable
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
 from pikachu.storage.base import (
