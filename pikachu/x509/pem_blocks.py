@@ -119,7 +119,12 @@ def decode_text(data: bytes) -> bytes:
 
 
 def _utf16_codec(data: bytes) -> str | None:
-    """Return the codec of a text whose BEGIN line is in UTF-16."""
+    """Return the codec of a text that is ASCII in UTF-16 at its beginning, or whose BEGIN line is in UTF-16."""
+    beginning = data[:64]
+    if len(beginning) >= 4 and len(beginning) % 2 == 0 and b"\0" in beginning:
+        for codec, zeros in (("utf-16-le", beginning[1::2]), ("utf-16-be", beginning[::2])):
+            if not any(zeros):
+                return codec
     for codec in ("utf-16-le", "utf-16-be"):
         position = data.find(_BEGIN.decode("ascii").encode(codec))
         # Each byte order contains the pattern of the other one at odd offsets.

@@ -53,15 +53,31 @@ def test_public_keys(target: Target, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", sampled(sorted(hostile_keys.PRIVATE_KEYS), 12))
 def test_private_keys(target: Target, kind: str) -> None:
-    """In what is inspected."""
+    """In what is inspected, and in what is imported."""
     key = hostile_keys.PRIVATE_KEYS[kind]
     pem = base64.encodebytes(key).decode()
 
     def attack() -> None:
         target.rest("POST", "/inspect", {"data": key})
         target.rest("POST", "/inspect", {"data": hostile_keys.pkcs12(key), "passphrase": "hostile"})
+        target.rest("POST", "/keys", {"name": "hostile", "pkcs12": hostile_keys.pkcs12(key)})
         for label in ("PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "DSA PRIVATE KEY"):
-            target.rest("POST", "/inspect", {"data": f"-----BEGIN {label}-----\n{pem}-----END {label}-----\n"})
+            text = f"-----BEGIN {label}-----\n{pem}-----END {label}-----\n"
+            target.rest("POST", "/inspect", {"data": text})
+            target.rest("POST", "/keys", {"name": "hostile", "pem": text})
+
+    target.survives(attack)
+
+
+@pytest.mark.parametrize("name", sampled(hostile_keys.PKCS12_FILES, 6, always=["much under RC2"]))
+def test_pkcs12_files(target: Target, name: str) -> None:
+    """Rounds, sizes and counts that a file chooses: inspected, and imported by REST."""
+    data = hostile_keys.PKCS12_FILES[name]
+
+    def attack() -> None:
+        for passphrase in ("", "Ä" * 500):
+            target.rest("POST", "/inspect", {"data": data, "passphrase": passphrase})
+            target.rest("POST", "/keys", {"name": "hostile", "pkcs12": data, "passphrase": passphrase})
 
     target.survives(attack)
 

@@ -15,6 +15,7 @@ from pikachu.x509.keys import generate_private_key, load_private_key, private_ke
 from tests.support.deferreds import result_of
 from tests.support.pki import Identity, make_ca, make_csr, make_leaf
 from tests.support.site import SMALL, Site, empty_site, founded_site
+from tests.support.text_forms import TEXT_FORMS
 
 PASSPHRASE = "open sesame"
 
@@ -91,7 +92,7 @@ def test_ca_import(site: Site, root: Identity) -> None:
     assert (pki / "chain_rsa.pem").read_bytes() == rsa.pem + root.pem
     left = [line for line in site.do("init", *SMALL).splitlines() if line.startswith("left")]
     assert len([line for line in left if "var/pki" in line]) >= 6
-    site.write("device.csr", make_csr()[1])
+    site.write("device.csr", TEXT_FORMS["UTF-16 LE"]("NEW CERTIFICATE REQUEST", make_csr()[1]))
     for name in ("ec", "rsa"):
         assert "BEGIN CERTIFICATE" in site.do("sign", "device.csr", "--issuer", name)
     before = {path: path.read_bytes() for path in pki.iterdir()}

@@ -421,6 +421,43 @@ def _octets(content: bytes) -> bytes:
     return der.explicit(0, der.octet_string(content))
 
 
+def _protected(parameters: bytes, arc: int, size: int) -> bytes:
+    """Return a PFX whose only part is encrypted by a scheme of PKCS#12."""
+    algorithm = der.sequence(der.oid(f"1.2.840.113549.1.12.1.{arc}"), parameters)
+    content = der.sequence(der.oid("1.2.840.113549.1.7.1"), algorithm, der.implicit(0, bytes(size)))
+    body = der.sequence(der.integer(0), content)
+    return _pfx(der.sequence(der.oid("1.2.840.113549.1.7.6"), der.explicit(0, body)))
+
+
+def _rounds(count: int, salt: bytes = b"saltsalt") -> bytes:
+    return der.sequence(der.octet_string(salt), der.integer(count))
+
+
+def _with_mac(count: int, size: int = 20) -> bytes:
+    """Return an empty PFX with a MAC of SHA-1."""
+    algorithm = der.sequence(der.oid("1.3.14.3.2.26"), der.null())
+    return _pfx(mac=der.sequence(der.sequence(algorithm, der.octet_string(bytes(size))), *_parts(_rounds(count))))
+
+
+def _pfx(*infos: bytes, mac: bytes = b"") -> bytes:
+    data = der.oid("1.2.840.113549.1.7.1")
+    return der.sequence(der.integer(3), der.sequence(data, _octets(der.sequence(*infos))), mac)
+
+
+def _parts(sequence: bytes) -> list[bytes]:
+    """Return the elements of a SEQUENCE."""
+    return [part.whole for part in der.parse(sequence).children()]
+
+
+def _indefinite(depth: int) -> bytes:
+    """Return a PFX in BER whose content is sliced and nested in indefinite lengths."""
+    inner = b"\x30\x80" * depth + b"\0\0" * depth
+    data = der.oid("1.2.840.113549.1.7.1")
+    return (
+        b"\x30\x80" + der.integer(3) + b"\x30\x80" + data + b"\xa0\x80\x24\x80" + der.octet_string(inner) + b"\0\0" * 4
+    )
+
+
 def key_agreement_recipient(public: bytes) -> bytes:
     """Return a KeyAgreeRecipientInfo whose originator brings a public key (RFC 5652 section 6.2.2)."""
     originator = der.explicit(0, der.explicit(1, der.parse(public).content))
@@ -430,3 +467,16 @@ def key_agreement_recipient(public: bytes) -> bytes:
 
 PUBLIC_KEYS: Final = _public_keys()
 PRIVATE_KEYS: Final = _private_keys()
+#: PKCS#12 files whose protection or structure is made to cost.
+PKCS12_FILES: Final = {
+    "rounds of the MAC, too many": _with_mac(2**31),
+    "rounds of the MAC, just allowed": _with_mac(1_000_000),
+    "long MAC": _with_mac(900_000, 60_000),
+    **{f"scheme {arc}, just allowed": _protected(_rounds(1_000_000), arc, 64) for arc in (1, 3, 6)},
+    "much under RC2": _protected(_rounds(1), 6, 60_000),
+    "large under RC2": _protected(_rounds(1), 5, 600_000),
+    "large under RC4": _protected(_rounds(1), 1, 600_000),
+    "many contents": _pfx(*[der.sequence(der.oid("1.2.840.113549.1.7.1"))] * 20_000),
+    "nested, indefinite": _indefinite(50_000),
+    "sliced octet string": b"\x30\x80\x02\x01\x03\x24\x80" + b"\x04\x01x" * 200_000 + b"\0\0" * 2,
+}

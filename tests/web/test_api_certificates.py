@@ -15,6 +15,7 @@ from pikachu.x509.pem import pem
 from tests.support.pki import make_csr
 from tests.support.rest import REST, csr_pem
 from tests.support.stack import DEFAULT_EXTENSIONS
+from tests.support.text_forms import TEXT_FORMS
 
 FIELDS = {
     "id",
@@ -315,3 +316,14 @@ def test_what_became_of_ones_own_is_in_ones_events(rest: REST) -> None:
     kinds = [(one["type"], one["actor"]) for one in rest.good("GET", query, who="alice")["items"]]
     assert kinds == [("revoke", "alice"), ("release", "root"), ("revoke", "root"), ("create", "alice")]
     assert rest.good("GET", query, who="bob")["items"] == []
+
+
+@pytest.mark.parametrize("form", [form for form in TEXT_FORMS if "UTF-16" not in form])
+def test_text_forms(rest: REST, form: str) -> None:
+    """Every form of a text, to preview, to sign, to store and to inspect."""
+    for label in ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"):
+        text = TEXT_FORMS[form](label, make_csr()[1]).decode()
+        rest.good("POST", "/certificates/preview", {"csr": text}, who="alice")
+        rest.good("POST", "/certificates", {"csr": text}, who="alice", status=201)
+        rest.good("POST", "/csrs", {"csr": text, "name": "x"}, who="alice", status=201)
+        assert rest.good("POST", "/inspect", {"data": text}, who="alice")["type"] == "csr"

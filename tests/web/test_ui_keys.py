@@ -23,6 +23,7 @@ from pikachu.x509.pfx import read_file
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr
 from tests.support.stack import Response
+from tests.support.text_forms import TEXT_FORMS
 from tests.support.visitor import Pages, Visitor, text_of
 
 REQUEST = """\
@@ -308,6 +309,23 @@ def test_import(pages: Pages, alice: Visitor) -> None:
     )
     assert "from a file" in text_of(alice.follow(response))
     assert event_types(pages) == ["create", "create"]
+
+
+@pytest.mark.parametrize("form", TEXT_FORMS)
+def test_text_forms(alice: Visitor, form: str) -> None:
+    """CSR-1, RA-1: a file in every form of a text, stored and previewed for signing."""
+    csr = make_csr("p256", "text.example.com")[1]
+    for action in ("/csrs/upload", "/ra"):
+        content = TEXT_FORMS[form]("NEW CERTIFICATE REQUEST", csr)
+        fields = {b"csrf": alice.csrf(action).encode(), b"policy": b"System", b"name": b"", b"csr": b""}
+        parts = [b'"%s"\r\n\r\n%s' % field for field in fields.items()] + [
+            b'"file"; filename="a.txt"\r\n\r\n' + content
+        ]
+        body = b"".join(b"--limit\r\nContent-Disposition: form-data; name=%s\r\n" % part for part in parts)
+        headers = {"Content-Type": "multipart/form-data; boundary=limit"}
+        response = alice.request("POST", action, body + b"--limit--\r\n", headers)
+        page = response.body.decode() if response.status == 200 else alice.follow(response)
+        assert "text.example.com" in text_of(page)
 
 
 # --- PKCS#12 ---------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tests.protocols.est.refusals import refused
 from tests.support.deferreds import result_of
 from tests.support.est import EST, basic, certificates_in, est_server, path
 from tests.support.pki import KEY_TYPES, make_csr, spki
+from tests.support.text_forms import TEXT_FORMS
 
 DER = Encoding.DER
 
@@ -90,6 +91,16 @@ def test_text_bodies(est: EST, form: str) -> None:
     est.certificate(response)
     assert response.headers["Content-Transfer-Encoding"] == "base64"
     assert b"\n" not in response.body
+
+
+@pytest.mark.parametrize("form", TEXT_FORMS)
+def test_text_forms(est: EST, form: str) -> None:
+    """Every form that a program may send, under the label of Windows and keytool too; answered in base64."""
+    for label in ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST"):
+        body = TEXT_FORMS[form](label, make_csr()[1])
+        response = est.send(path("simpleenroll"), body=body, headers=basic("alice"))
+        est.certificate(response)
+        assert response.headers["Content-Transfer-Encoding"] == "base64"
 
 
 def test_der_in_der_out(est: EST) -> None:
