@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from pikachu.cli.session import opened
 from pikachu.config.loading import load
 from pikachu.core.model.lists import ListQuery
-from pikachu.x509.keys import generate_private_key, load_private_key, private_key_pem
+from pikachu.x509.keys import generate_private_key, load_private_key, private_key_info, private_key_pem
 from tests.support.deferreds import result_of
 from tests.support.pki import Identity, make_ca, make_csr, make_leaf
 from tests.support.site import SMALL, Site, empty_site, founded_site
@@ -152,6 +152,19 @@ def test_ca_import_refusals(site: Site, root: Identity, case: str) -> None:
         named = "passphrase"
     assert named in site.refused("ca", "import", name, *source)
     assert not site.path("var/pki").exists()
+
+
+def test_ca_import_of_an_ml_dsa_ca(site: Site, root: Identity) -> None:
+    """With the three lines in config.ini that it needs; the key is stored as its seed."""
+    ca = make_ca("mldsa65", issuer=root, name="Existing ML-DSA CA")
+    files = {"SUBCA_KEY_PATH": "subca_mldsa.key", "SUBCA_CERT_PATH": "subca_mldsa.crt", "CHAIN_FILE_PATH": "chain.pem"}
+    lines = "".join(f"{name}_MLDSA = var/pki/{file}\n" for name, file in files.items())
+    site.config(lambda text: text.replace("[CA]\n", f"[CA]\n{lines}", 1))
+    site.write("ca.key", ca.key_pem)
+    site.write("chain", ca.pem + root.pem)
+    site.do("ca", "import", "mldsa", "--key", "ca.key", "--cert", "chain")
+    stored = load_private_key((site.path("var/pki") / "subca_mldsa.key").read_bytes())
+    assert private_key_info(stored) == private_key_info(load_private_key(ca.key_pem))
 
 
 def test_ca_import_of_what_is_not_configured(site: Site, root: Identity) -> None:

@@ -192,6 +192,28 @@ def test_pkcs12_of_openssl_35(folder: Folder, options: str) -> None:
     is_refused(data, "wrong", None)
 
 
+@pytest.mark.parametrize("form", ["seed-priv", "seed-only", "priv-only"])
+def test_ml_dsa_in_pkcs12(folder: Folder, form: str) -> None:
+    """Inspected and imported where the seed is there; else the refusal says what is missing."""
+    program = openssl35().openssl
+    provider = f"-provparam ml-dsa.output_formats={form}"
+    folder.openssl(f"genpkey -algorithm ML-DSA-65 {provider} -out mldsa.key", program=program)
+    folder.openssl("req -x509 -new -key mldsa.key -out mldsa.crt -days 9 -subj /CN=mldsa", program=program)
+    command = f"pkcs12 -export -inkey mldsa.key -in mldsa.crt -out mldsa.p12 {provider}"
+    folder.openssl(command, "-passout", f"pass:{PASSPHRASE}", program=program)
+    data = folder.data("mldsa.p12")
+    if form == "priv-only":
+        with pytest.raises(MalformedRequest, match="seed"):
+            read_key_file(data, PASSPHRASE)
+    else:
+        file = read_key_file(data, PASSPHRASE)
+        assert describe_private_key(file.private_key).text == "PQC/mldsa65"
+    facts = dict(decode(read(data)[0], NOW, PASSPHRASE).facts)
+    assert facts["certificates"] == ("CN=mldsa",)
+    (key,) = facts["private_keys"]  # type: ignore[misc]
+    assert key.startswith("not accepted: this ML-DSA private key") if form == "priv-only" else key == "PQC/mldsa65"
+
+
 @pytest.mark.parametrize("options", ["", "-legacy", "-nomac", "-macalg sha512", "-keypbe PBE-SHA1-3DES"])
 def test_empty_passphrase(folder: Folder, options: str) -> None:
     """Without asking for one, as openssl does."""

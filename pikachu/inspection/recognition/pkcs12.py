@@ -8,6 +8,7 @@ from pikachu.core.errors import BadPublicKey, MalformedRequest, UnsupportedAlgor
 from pikachu.inspection.recognition.cms import subject_of
 from pikachu.inspection.recognition.keys import encryption_text, public_half
 from pikachu.inspection.recognition.kinds import Decoded, Fact
+from pikachu.x509.block_ciphers import WRONG_PASSPHRASE
 from pikachu.x509.keys import load_private_key
 from pikachu.x509.pfx import (
     CERTIFICATE_BAG,
@@ -111,6 +112,8 @@ def _key(bag: Bag, passphrase: str) -> tuple[str, str]:
     """Return the type and the text of the public half of the private key in *bag*."""
     try:
         facts, text = public_half(load_private_key(bag.value, passphrase))
-    except (BadPublicKey, UnsupportedAlgorithm) as error:
+    except (BadPublicKey, MalformedRequest, UnsupportedAlgorithm) as error:
+        if error.public == WRONG_PASSPHRASE:
+            raise
         return f"not accepted: {error.public}", f"Private-Key: {error.public}\n"
     return str(dict(facts)["key"]), text
