@@ -30,7 +30,9 @@ from pikachu.ca.bootstrap import (
 from pikachu.ca.issuance import IssuingCA
 from pikachu.cli.session import CommandClock, done, opened, operator, read_password, warn
 from pikachu.config.configuration import Configuration
+from pikachu.config.editing import set_key
 from pikachu.config.features import require_features
+from pikachu.config.kinds import URL
 from pikachu.config.sections import IssuerFiles
 from pikachu.core.errors import ConfigError, NotFound, PikachuError
 from pikachu.core.model.lists import ListQuery
@@ -61,6 +63,7 @@ class Initialization:
         self._arguments = arguments
         self._write = write
         self._clock = CommandClock()
+        self._made = False
         self._bootstrap = Bootstrap(
             utc(self._clock.seconds()), config.ca.key_permissions.value, self._report_path, warn, write=write
         )
@@ -89,11 +92,25 @@ class Initialization:
                 self._https(app, names)
                 self._templates(app)
                 self._admin(app, password)
+        if self._made and config.ca.public_url is None:
+            self._propose_public_url(names)
+
+    def _propose_public_url(self, names: tuple[GeneralName, ...]) -> None:
+        host, port = names[0].text.partition(":")[2], self._config.default.http_port
+        host = f"[{host}]" if ":" in host else host
+        url = f"http://{host}" + ("" if port in (0, 80) else f":{port}")
+        print(
+            "Certificates name neither a CRL nor an OCSP responder yet, so most clients can't notice a revocation. Set "
+            f"the plain HTTP address that devices reach: `pikachu init --public-url {url}`, or in [CA] of "
+            f"{_display_path(self._config.path)}:\n  public_url = {url}",
+            flush=True,
+        )
 
     def _report_path(self, outcome: str, path: Path) -> None:
         self._report_name(outcome, _display_path(path))
 
     def _report_name(self, outcome: str, name: str) -> None:
+        self._made = self._made or outcome == "made"
         if outcome != "left" or not self._arguments.quiet:
             print(f"{outcome}  {name}", flush=True)
 
@@ -303,6 +320,26 @@ class Initialization:
             self._report_name("made", f"{made} certificate templates")
         else:
             self._report_name("left", "the certificate templates")
+
+
+def set_public_url(config: Configuration, text: str) -> bool:
+    """Set ``[CA] public_url`` in the configuration file; return whether it was changed.
+
+    :raises ConfigError: *text* is no URL, the file has another one already, or can't be written.
+    """
+    try:
+        url = URL.parse(text, config.path.parent)
+    except ValueError as error:
+        raise ConfigError(f"--public-url: {text}: {error}") from None
+    if config.ca.public_url == url:
+        return False
+    if config.ca.public_url is not None:
+        raise ConfigError(
+            f"--public-url: [CA] public_url of {config.path} is {config.ca.public_url} already; change it there"
+        )
+    set_key(config.path, "CA", "public_url", url)
+    print(f"set   [CA] public_url = {url} in {_display_path(config.path)}", flush=True)
+    return True
 
 
 def _choose_issuer(app: Application, names: tuple[GeneralName, ...]) -> tuple[IssuingCA, tuple[GeneralName, ...]]:

@@ -48,6 +48,12 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="its first line is admin's password, - reads standard input (default: a random one, printed once)",
     )
+    parser.add_argument(
+        "--public-url",
+        metavar="URL",
+        help="the plain HTTP address that devices reach, such as http://ca.example.org; certificates name it for CRL "
+        "and OCSP; it is set as [CA] public_url in config.ini",
+    )
     parser.add_argument("--quiet", action="store_true", help="say only what was made, not what was left")
     names = parser.add_argument_group("names")
     names.add_argument("--organization", metavar="TEXT", help="O of the CAs' names")
@@ -93,8 +99,11 @@ def add_commands(commands: Commands) -> None:
 
 def run_init(arguments: Namespace) -> int:
     """Create what is missing."""
-    from pikachu.cli.bootstrap import Initialization
+    from pikachu.cli.bootstrap import Initialization, set_public_url
     from pikachu.cli.session import configuration
 
-    Initialization(configuration(arguments), arguments).run()
+    config = configuration(arguments)
+    if arguments.public_url is not None and set_public_url(config, arguments.public_url):
+        config = configuration(arguments)
+    Initialization(config, arguments).run()
     return 0

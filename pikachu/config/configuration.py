@@ -117,6 +117,16 @@ class Configuration:
         )
 
     @property
+    def advice(self) -> tuple[str, ...]:
+        """One line for each setting that should be set; every start logs them as warnings, and pages show them."""
+        if self.ca.public_url is not None:
+            return ()
+        return (
+            "[CA] public_url is not set: certificates name neither a CRL nor an OCSP responder, so most clients can't "
+            "notice a revocation. Set it to the plain HTTP address that devices reach, such as http://ca.example.org.",
+        )
+
+    @property
     def risks(self) -> tuple[str, ...]:
         """One line for each setting that weakens the CA; every start logs them as warnings."""
         settings = (

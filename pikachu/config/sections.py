@@ -191,7 +191,8 @@ class CASection(Section):
     public_url: str | None = _key(
         optional(URL),
         "",
-        "The plain HTTP address that devices reach, such as http://ca.example.org; certificates then name it.",
+        "The plain HTTP address that devices reach, such as http://ca.example.org. Certificates name it for CRL and "
+        "OCSP; without it, most clients can't notice a revocation.",
     )
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -83,6 +84,21 @@ def _link_or_copy(path: Path, name: Path) -> None:
             raise
         # The copy gets its name only when it is complete.
         create_file(name, path.read_bytes(), path.stat().st_mode & 0o777)
+
+
+def rewrite_file(path: Path, content: bytes) -> None:
+    """Replace the content of an existing file atomically; it keeps its mode and, if permitted, its owner.
+
+    :raises OSError: and the previous content stays.
+    """
+    status = path.stat()
+    edited = path.with_name(f".{path.name}.edited")
+    edited.unlink(missing_ok=True)
+    create_file(edited, content, stat.S_IMODE(status.st_mode))
+    with suppress(PermissionError):
+        os.chown(edited, status.st_uid, status.st_gid)
+    edited.replace(path)
+    sync_folder(path.parent)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -55,7 +55,7 @@ class ServerView:
     def warnings(self, actor: Principal) -> tuple[str, ...]:
         """Return the warnings about unknown and risky settings."""
         require_scope(actor, Scope.ADMIN)
-        return (*self._config.warnings, *self._config.risks)
+        return (*self._config.warnings, *self._config.risks, *self._config.advice)
 
     def file(self, actor: Principal) -> str:
         """Return the path of the configuration file."""

@@ -112,4 +112,5 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         clock=app.clock,
         pages=[one for part in parts for one in part.pages()],
         renderer=Renderer(static),
+        advice=app.config.advice,
     ), static

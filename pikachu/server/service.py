@@ -61,7 +61,7 @@ class PikachuService(Service):
         self._clock = clock = SystemClock(reactor)
         self._output = output
         self._is_only_log = is_only_log
-        self._warnings: list[str] = [*config.warnings, *config.risks]
+        self._warnings: list[str] = [*config.warnings, *config.risks, *config.advice]
         self._lock: IO[str] | None = None
         require_features(config)
         self._take_lock()

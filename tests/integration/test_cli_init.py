@@ -213,6 +213,49 @@ def test_names_algorithms_and_lifetimes(site: Site) -> None:
     assert [row[0] for row in site.rows("crl")] == ["ec", "rsa", "mldsa", "root"]
 
 
+def test_public_url(site: Site) -> None:
+    """INIT-1: proposed where it is missing; given, it is set in config.ini before the CAs are made."""
+    text = site.path("config.ini").read_text()
+    for wrong in ("ca.example.com", "http://ca.example.com/?q", "ftp://x", "http://a b"):
+        assert site.refused("init", "--public-url", wrong).startswith(
+            f"pikachu init: --public-url: {wrong}: expected a URL"
+        )
+    assert site.path("config.ini").read_text() == text
+    site.do("init", "--hostname", "ca.example.com", *SMALL)
+    assert "`pikachu init --public-url http://ca.example.com:8080`, or in [CA] of config.ini:" in site.out
+    assert "\n  public_url = http://ca.example.com:8080\n" in site.out
+    for path in site.path("var/pki").glob("*ec*"):
+        path.unlink()
+    made = site.do("init", "--public-url", "http://ca.example.com:8080/", *SMALL)
+    assert made.startswith("set   [CA] public_url = http://ca.example.com:8080 in config.ini\n")
+    assert "notice a revocation" not in made
+    changed = site.path("config.ini").read_text()
+    assert changed == text.replace(";public_url =\n", "public_url = http://ca.example.com:8080\n")
+    (sub_ec,) = certificates(site, "subca_ec.crt")
+    assert sub_ec.extensions.get_extension_for_class(x509.CRLDistributionPoints)
+    # Run again with the same one, it changes nothing.
+    assert "set" not in site.do("init", "--public-url", "http://ca.example.com:8080", *SMALL).split()
+    other = site.refused("init", "--public-url", "http://other.example.com")
+    assert "[CA] public_url of " in other
+    assert "is http://ca.example.com:8080 already; change it there" in other
+    assert site.path("config.ini").read_text() == changed
+
+
+@pytest.mark.parametrize(
+    ("names", "port", "url"),
+    [
+        (("192.0.2.1",), "80", "http://192.0.2.1"),
+        (("2001:db8::1", "ca.example.com"), "8080", "http://[2001:db8::1]:8080"),
+        (("ca.example.com",), "0", "http://ca.example.com"),
+    ],
+)
+def test_proposed_public_urls(site: Site, names: tuple[str, ...], port: str, url: str) -> None:
+    """That of the first name, with the port of plain HTTP."""
+    site.config(lambda text: text.replace("http_port = 8080", f"http_port = {port}", 1))
+    site.do("init", *(part for name in names for part in ("--hostname", name)), *SMALL)
+    assert site.out.endswith(f"\n  public_url = {url}\n")
+
+
 def test_mldsa_beside_a_configuration_that_does_not_name_it(site: Site) -> None:
     """INIT-1: the files are made, and the lines for config.ini printed."""
     site.do("init", "--mldsa", *SMALL)

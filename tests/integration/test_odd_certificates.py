@@ -350,7 +350,9 @@ def test_server(tmp_path: Path) -> None:
     root, issuer = EQUAL_NAMES["all of them"]
     hierarchy = Hierarchy(root, NAMES["T61String in Latin-1"], issuer=issuer)
     maker = Hierarchy(*EQUAL_NAMES["T61String and UTF8String"])
-    server = make_server(tmp_path, changes={("TRUSTED_HTTPS", "client_ca"): "makers.pem"})
+    server = make_server(
+        tmp_path, changes={("TRUSTED_HTTPS", "client_ca"): "makers.pem", ("CA", "public_url"): "http://ca.example.com"}
+    )
     hierarchy.install(server.files)
     (tmp_path / "makers.pem").write_text(certificates_pem([maker.root]))
     key, csr = make_csr(sans=["localhost"])

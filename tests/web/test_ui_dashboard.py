@@ -48,6 +48,16 @@ def test_each_sees_their_own(pages: Pages) -> None:
     assert "2 valid 1 revoked 0 expired 2 end in 30 days 0 requests waiting 0 accounts waiting" in every
 
 
+def test_a_setting_that_is_missing(pages: Pages) -> None:
+    """Administrators are told where they issue certificates that these name no address for their status."""
+    (advice,) = pages.stack.app.config.advice
+    assert advice.startswith("[CA] public_url is not set: ")
+    for path in ("/", "/ra", "/certificates"):
+        assert advice in text_of(pages.visitor("root").get(path)), path
+        assert "public_url" not in text_of(pages.visitor("alice").get(path)), path
+    assert "public_url" not in text_of(pages.visitor("root").get("/keys"))
+
+
 def test_events_and_health(pages: Pages) -> None:
     """Recent events that the visitor may see; the state of all that the server needs; when the CAs end."""
     issue(pages, "alice", "one.example.com")

@@ -55,6 +55,8 @@ HEADERS: Final[Mapping[bytes, bytes]] = {
     b"X-Frame-Options": b"DENY",
     b"Cross-Origin-Opener-Policy": b"same-origin",
 }
+#: The pages about issuing, where administrators see which setting is missing.
+ADVICE_PATHS: Final = frozenset({"/", "/ra", "/certificates"})
 # A local path: without a second slash or backslash, which browsers read as another host.
 _OWN_PATH: Final = re.compile(r"/(?![/\\])[!-~]{0,1000}")
 _VISITOR_SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
@@ -97,6 +99,7 @@ class UIResource(Resource):
     """All pages; the HTTPS listeners route to it what no other resource serves.
 
     :param pages: result of :meth:`pikachu.web.ui.pages.Pages.pages`.
+    :param advice: shown to administrators on the pages in :data:`ADVICE_PATHS`.
     """
 
     isLeaf = True
@@ -110,8 +113,10 @@ class UIResource(Resource):
         clock: IClock,
         pages: Iterable[Page],
         renderer: Renderer,
+        advice: Iterable[str] = (),
     ) -> None:
         Resource.__init__(self)
+        self._advice = tuple(advice)
         self.pages = tuple(pages)
         self._sessions = sessions
         self._sealer = sealer
@@ -242,6 +247,7 @@ class UIResource(Resource):
             "navigation": navigation(admin=admin) if account is not None else [],
             "current_path": current(path),
             "notice": notice,
+            "advice": self._advice if admin and path in ADVICE_PATHS else (),
             "error": None,
         }
 

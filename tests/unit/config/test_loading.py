@@ -406,3 +406,11 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
     with pytest.raises(ConfigError) as raised:
         load(path, {})
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_advice(load_text: Load) -> None:
+    """What should be set is said in one line until it is."""
+    (line,) = load_text(with_changes()).advice
+    assert line.startswith("[CA] public_url is not set: ")
+    assert "\n" not in line
+    assert load_text(with_changes(("CA", "public_url", "http://ca.example.com"))).advice == ()
