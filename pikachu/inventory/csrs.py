@@ -176,13 +176,19 @@ def _name(name: str, csr: CertificationRequest) -> str:
 def _preview(text: str, spki: bytes) -> RequestPreview:
     template = parse(text).request()
     algorithm = request_algorithm(describe_spki(spki), template.digest)
-    # Parse it like a CA does, to report what a CA would refuse.
     unsigned = assemble(certification_request_info(template, spki), algorithm.der, b"")
-    return RequestPreview(view_request(parse_csr(unsigned)), csr_text(unsigned).partition("    Signature Value:")[0])
+    return RequestPreview(view_request(_checked(unsigned)), csr_text(unsigned).partition("    Signature Value:")[0])
 
 
 def _sign(text: str, spki: bytes, private_key: PrivateKey) -> bytes:
     template = parse(text).request()
     der = sign_request(private_key, certification_request_info(template, spki), template.digest)
-    verify_csr(parse_csr(der))
+    verify_csr(_checked(der))
     return der
+
+
+def _checked(der: bytes) -> CertificationRequest:
+    """Parse a new CSR like a CA that copies its names, to report what that CA would refuse."""
+    csr = parse_csr(der)
+    csr.requested_names()
+    return csr

@@ -430,10 +430,8 @@ def _checked_limits(limits: PolicyLimits) -> PolicyLimits:
 def _other_names(type_ids: Sequence[str]) -> tuple[str, ...]:
     """Return the OIDs of the types of otherName, which may be given by their usual names."""
     if len(type_ids) > MAXIMUM_PATTERNS:
-        raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} types of otherName")
+        raise MalformedRequest(f"A policy has at most {MAXIMUM_PATTERNS} types of otherName.")
     oids = tuple(dict.fromkeys(_OTHER_NAMES.get(one.lower(), one) for one in type_ids))
     if not all(is_oid(one) for one in oids):
-        raise MalformedRequest(
-            f"a type of otherName is one of {', '.join(OTHER_NAMES)}, or an OID such as 1.3.6.1.5.2.2"
-        )
+        raise MalformedRequest(f"Name types of otherName as {', '.join(OTHER_NAMES)}, or as an OID such as 1.2.3.4.")
     return oids

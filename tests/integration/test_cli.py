@@ -12,13 +12,20 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from pikachu.storage.lock import lock_database
 from pikachu.storage.migrate import SchemaState, schema_state
+from pikachu.x509 import der
+from tests.hostile.target import sampled
 from tests.support.databases import AS_0002, execute
+from tests.support.odd_requests import GOOD_NAME, KERBEROS, ODD_ATTRIBUTES, signed_csr, vector
 from tests.support.pki import make_csr
 from tests.support.site import Site, founded_site
+from tests.unit.x509.requests import san
 
+KEY = ec.derive_private_key(0x1F2E3D4C5B6A7988, ec.SECP256R1())
+USA = der.sequence(der.set_of((der.sequence(der.oid("2.5.4.6"), der.printable_string("USA")),)))
 EXTENSIONS = "var/pki/server_ext.cnf"
 
 
@@ -157,6 +164,34 @@ def test_limits_of_a_policy(site: Site) -> None:
     assert "at most 20 days" in site.refused("sign", name, "--policy", "tight", "--days", "21")
     other = csr(site, "other.csr", 2, "device.example.org")
     assert "subject" in site.refused("sign", other, "--policy", "tight")
+
+
+def test_names_of_a_policy(site: Site) -> None:
+    """``--names exact`` refuses wrong string types; other countries and otherNames are allowed one by one."""
+    add = ["policy", "add", "exact", "--days", "10", "--extensions", EXTENSIONS, "--system"]
+    site.do(*add, "--names", "exact", "--names", "*")
+    site.write("star.csr", vector("node-forge-star"))
+    assert "exact names only" in site.refused("sign", "star.csr", "--policy", "exact")
+    (loaded,) = x509.load_pem_x509_certificates(site.do("sign", "star.csr").encode())
+    assert loaded.subject.rfc4514_string() == "O=Test,C=US,CN=*.example.org"
+    add[2] = "open"
+    site.do(*add, "--other-countries", "--other-name", "UPN", "--other-name", "1.3.6.1.5.2.2")
+    names = (KERBEROS, GOOD_NAME)
+    site.write("usa.csr", signed_csr(KEY, USA, (san(*names),)))
+    assert "two letters" in site.refused("sign", "usa.csr")
+    (loaded,) = x509.load_pem_x509_certificates(site.do("sign", "usa.csr", "--policy", "open").encode())
+    assert loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.public_bytes() == der.sequence(
+        *names
+    )
+    add[2] = "wrong"
+    assert "otherName" in site.refused(*add, "--other-name", "e-mail")
+
+
+@pytest.mark.parametrize("name", sampled(ODD_ATTRIBUTES, every=16))
+def test_odd_requests(site: Site, name: str) -> None:
+    """What reaches no certificate does not stop ``sign``."""
+    site.write("odd.csr", signed_csr(KEY, "CN=odd", ODD_ATTRIBUTES[name]))
+    assert site.do("sign", "odd.csr").startswith("-----BEGIN CERTIFICATE-----")
 
 
 def test_signing_and_revoking(site: Site) -> None:

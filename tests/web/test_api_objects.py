@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,8 @@ class TestPolicies:
 
     def test_life(self, rest: REST) -> None:
         """POL-1, POL-4: made, used, changed, replaced, deleted."""
-        limits = {"keys": ["EC"], "names": ["DNS:*.example.com"], "max_days": 90}
+        limits = {"keys": ["EC"], "names": ["DNS:*.example.com"], "max_days": 90, "exact_names": True}
+        limits |= {"other_names": ["1.3.6.1.4.1.311.20.2.3"], "other_countries": True}
         made = self.made(rest, limits=limits)
         assert made["limits"].items() >= limits.items()
         assert (made["owner"], made["system"], made["approval"]) == ("alice", False, "automatic")
@@ -224,6 +226,7 @@ class TestPolicies:
             {"name": "a/b"},
             {"limits": {"keys": "EC"}},
             {"limits": {"colour": 1}},
+            {"limits": {"exact_names": 1}},
             {"limits": {"keys": ["EC"] * 65}},
             {"limits": {"keys": [1]}},
             {"limits": None},
@@ -238,6 +241,14 @@ class TestPolicies:
         problem = rest.bad(400, "POST", "/policies", {**POLICY, **change}, who="root")
         if change.keys() & {"limits", "approval", "system", "days"}:
             assert next(iter(change)) in problem["detail"]
+
+    def test_types_of_other_names(self, rest: REST) -> None:
+        """Usual names become OIDs; what is neither is named."""
+        made = self.made(rest, limits={"other_names": ["upn", "krb5", "1.2.3", "UPN"]})
+        assert made["limits"]["other_names"] == ["1.3.6.1.4.1.311.20.2.3", "1.3.6.1.5.2.2", "1.2.3"]
+        for wrong in (["e-mail"], ["1.2.3"] * 65, [""], ["9.9"]):
+            body = {**POLICY, "name": "wrong", "limits": {"other_names": wrong}}
+            assert re.search("otherName|other_names", rest.bad(400, "POST", "/policies", body, who="root")["detail"])
 
     def test_bad_text(self, rest: REST) -> None:
         """A template's fault is 422 with its line."""

@@ -115,6 +115,9 @@ class TestForms:
             max_days="90",
             own_subject="1",
             linked="1",
+            exact_names="1",
+            other_countries="1",
+            other_names="upn, 1.3.6.1.5.5.7.8.8 UPN 1.2.3",
             manual="1",
             issuer="rsa",
             keys="RSA/3072",
@@ -132,6 +135,9 @@ class TestForms:
             own_subject=True,
             linked=True,
             same_key=False,
+            exact_names=True,
+            other_countries=True,
+            other_names=("1.3.6.1.4.1.311.20.2.3", "1.3.6.1.5.5.7.8.8", "1.2.3"),
         )
         assert policy.limits == expected
         assert (policy.approval, policy.issuer, policy.owner_id) == (Approval.MANUAL, "rsa", account.id)
@@ -140,8 +146,11 @@ class TestForms:
             assert said in view
         for said in ("Request's names left out", "Renewal needs a new key", "EST linking required"):
             assert said in view
+        for said in ("Wrong string types refused", "Country codes any", "Copied otherNames 1.3.6.1.4.1.311.20.2.3"):
+            assert said in view
         edit = alice.get(f"{path}/edit")
-        for one in ("own_subject", "linked", "manual"):
+        assert 'value="UPN NAIRealm 1.2.3"' in edit
+        for one in ("own_subject", "linked", "manual", "exact_names", "other_countries"):
             assert f'name="{one}" value="1" checked' in edit
         for one in ("honour_names", "same_key", "use_for_est"):
             assert f'name="{one}" value="1">' in edit
@@ -155,6 +164,8 @@ class TestForms:
         ("changes", "reason"),
         [
             ({"name": ""}, "a policy's name is 1 to 64"),
+            ({"other_names": "UPN e-mail"}, "Name types of otherName as UPN"),
+            ({"other_names": "9.9"}, "Name types of otherName as UPN"),
             ({"name": "System"}, "System is the name of the default policy"),
             ({"days": "many"}, "days is a whole number"),
             ({"days": "0"}, "a validity is 1 to 36500 days"),

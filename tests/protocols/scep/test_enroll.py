@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,17 @@ def test_enrollment(scep: SCEP, cipher: str, get: bool) -> None:
     certificate = x509.load_der_x509_certificate(scep.leaf(reply))
     assert certificate.subject.rfc4514_string() == "CN=device"
     assert (reply.cipher, reply.transaction_id, reply.recipient_nonce) == (cipher, "ab+/=", b"n" * 16)
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_get_with_base64url(scep: SCEP, padded: bool) -> None:
+    """Accepted in a GET, as OCSP accepts it."""
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+    text = base64.urlsafe_b64encode(message)
+    assert b"-" in text or b"_" in text
+    response = scep.get_scep("PKIOperation", "/scep", text if padded else text.rstrip(b"="))
+    scep.leaf(client.read(response.body, client.recipient))
 
 
 def test_enrollment_through_an_ra(ra: SCEP) -> None:
