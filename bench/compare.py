@@ -93,7 +93,7 @@ class Comparison:
         return self.verdict in ("slower", "missing")
 
     def cells(self) -> tuple[str, ...]:
-        """What the table shows."""
+        """Return the cell of the table."""
         return (
             self.work,
             *(self._cell(sample) for sample in (self.before, self.after)),
@@ -108,7 +108,7 @@ class Comparison:
         return f"{amount(sample.median)} {self.unit} ({amount(low)} to {amount(high)})"
 
     def record(self) -> dict[str, Any]:
-        """What the JSON file holds."""
+        """Return the entry of the JSON file."""
         samples = {"before": self.before, "after": self.after}
         return {
             "work": self.work,

@@ -1,4 +1,4 @@
-"""What a run measures, how it is judged, and the table that it prints."""
+"""The figures of a run, their limits, and the table that it prints."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Figure:
         return value >= bound if self.rising else value <= bound
 
     def cells(self) -> tuple[str, ...]:
-        """What the table shows."""
+        """Return the cell of the table."""
         mark = "x" if self.peer_name else f" {self.unit}"
         sign = "" if self.rising else "<= "
         return (
@@ -74,7 +74,7 @@ class Figure:
         )
 
     def record(self) -> dict[str, Any]:
-        """What the JSON file holds."""
+        """Return the entry of the JSON file."""
         return {**asdict(self), "ratio": self.ratio, "verdict": self.verdict}
 
 

@@ -40,7 +40,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _One:
-    """What tells a certificate of the filling from the sample."""
+    """The fields in which a certificate of the filling differs from the sample."""
 
     id: int
     serial: str

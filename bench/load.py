@@ -30,7 +30,7 @@ _PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to ask, and how.
+    """The requests of a load, and how they are sent.
 
     :param requests: whole HTTP requests; asked in turn, from the first again when *repeat*.
     :param most: requests in all.
@@ -54,7 +54,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it; times in seconds.
+    """The result of a load; times in seconds.
 
     :param failure: the beginning of one answer that was not what was expected.
     """

@@ -181,7 +181,7 @@ def _enroll(place: Place, name: str) -> int:
 
 
 def _wait_for_service_keys(database: Path) -> None:
-    """Those of OCSP and SCEP are made in a server's first seconds, once."""
+    """Wait for the certificates of OCSP and SCEP, which a server issues once in its first seconds."""
     with contextlib.closing(sqlite3.connect(database)) as connection:
         for _ in range(100):
             under_way, made = connection.execute(

@@ -36,7 +36,7 @@ class REST:
         return self._ask("GET", path, None)[0] != 404
 
     def get(self, path: str) -> bytes:
-        """What is there; RuntimeError when it is not 200."""
+        """Return the document at a path; RuntimeError when the status is not 200."""
         status, content = self._ask("GET", path, None)
         if status != 200:
             raise RuntimeError(f"GET {path} was answered with {status}: {content[:200]!r}")

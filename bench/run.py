@@ -1,4 +1,4 @@
-"""What all rows of a run share."""
+"""The state that all rows of a run share."""
 
 from __future__ import annotations
 

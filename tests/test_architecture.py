@@ -134,7 +134,7 @@ def test_every_package_says_what_it_is_for() -> None:
 
 
 def test_protocols_and_web_do_not_know_each_other() -> None:
-    """What they share lies in pikachu.http."""
+    """Shared code lies in pikachu.http."""
     for module, path in MODULES.items():
         for here, there in (("pikachu.protocols", "pikachu.web"), ("pikachu.web", "pikachu.protocols")):
             if within(module, here):
@@ -208,10 +208,27 @@ def test_only_the_gate_loads_keys() -> None:
         assert not loaders, f"{module} loads keys or certificates by {loaders}"
 
 
+ALL_SOURCES = [path for folder in ("pikachu", "tests", "bench") for path in (PACKAGE.parent / folder).rglob("*.py")]
+
+
 def test_modules_stay_small() -> None:
     """A module that passes 600 lines is split."""
-    long = {str(path): lines for path in MODULES.values() if (lines := len(path.read_text().splitlines())) > 600}
+    long = {str(path): lines for path in ALL_SOURCES if (lines := len(path.read_text().splitlines())) > 600}
     assert not long
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    """Not with *who*, *what*, *that of*, *whoever* or *those*."""
+    wrong = []
+    for path in ALL_SOURCES:
+        if within(".".join(path.relative_to(PACKAGE.parent).parts), "tests"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                docstring = ast.get_docstring(node) or ""
+                if re.match(r"(Who|What|That of|Whoever|Those)\b", docstring):
+                    wrong.append(f"{path}: {docstring.splitlines()[0]}")
+    assert not wrong
 
 
 MAX_PARAMETERS = 7

@@ -111,7 +111,7 @@ class IssuingCA:
 
     @property
     def path(self) -> CertificationPath:
-        """What the CAs of its chain permit.
+        """The constraints of the CAs of its chain.
 
         :raises IssuanceFailed: when one of them, or its name constraints, can't be read.
         """

@@ -1,4 +1,4 @@
-"""What may not be done to the CA's own certificates (CAR-1)."""
+"""Restrictions for the CA's own certificates (CAR-1)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is stored and listed: certificates, keys, CSRs, certificate templates and their files."""
+"""Stored and listed objects: certificates, keys, CSRs, certificate templates and their files."""

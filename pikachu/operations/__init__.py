@@ -1,1 +1,1 @@
-"""What operators watch: statistics, readiness, the feed of events, audit verification, log and configuration."""
+"""Views for operators: statistics, readiness, the feed of events, audit verification, log and configuration."""

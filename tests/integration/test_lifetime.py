@@ -366,7 +366,7 @@ def held_answer(held: Held) -> bytes:
 
 
 def ca_certificates(server: Server) -> list[str]:
-    """What cacerts gives, hex."""
+    """Return the certificates of cacerts in hexadecimal."""
     answer = server.ask("https", f"{EST}/cacerts")
     found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.body))
     return [one.public_bytes(Encoding.DER).hex() for one in found]

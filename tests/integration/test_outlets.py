@@ -1,4 +1,4 @@
-"""What each listener serves, and nothing else (RUN-2, RUN-8)."""
+"""The paths of each listener, and no others (RUN-2, RUN-8)."""
 
 from __future__ import annotations
 

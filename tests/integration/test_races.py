@@ -115,7 +115,7 @@ def test_one_password(tmp_path: Path, protocols: Sequence[Callable[..., Callable
 
 
 def status_of(client: Client, certificate: x509.Certificate, server: Server) -> ocsp.OCSPCertStatus:
-    """What OCSP says."""
+    """Return the OCSP status."""
     issuer = server.files.issuers["ec"].certificate
     return ocsp_status(client, certificate, issuer).certificate_status
 

@@ -1,4 +1,4 @@
-"""What a stop does when something fails on the way (RUN-5)."""
+"""A stop during which something fails (RUN-5)."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class PQC:
         return f"http://127.0.0.1:{self.est.server.ports['http']}"
 
     def openssl(self, *arguments: str | Path, code: int | None = 0) -> str:
-        """What ``openssl`` prints."""
+        """Return the output of ``openssl``."""
         return run(self.programs.openssl, *arguments, cwd=self.folder, code=code)
 
     def curl(self, url: str, *options: str, out: str = "answer", code: int | None = 0) -> str:

@@ -56,7 +56,7 @@ class Keys:
         self._openssl = openssl35().openssl
 
     def openssl(self, *arguments: str) -> str:
-        """What it prints."""
+        """Return its output."""
         return run(self._openssl, *arguments, cwd=self.folder)
 
     def generate(self, kind: str, form: str) -> bytes:

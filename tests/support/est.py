@@ -103,7 +103,7 @@ class EST:
         return made
 
     def events(self, kind: str) -> list[EventRecord]:
-        """What was recorded, the oldest first."""
+        """Return the recorded events, the oldest first."""
         query = ListQuery(limit=1000, sort="id", filters={"type": kind})
         return list(result_of(self.stack.app.store.events(query)).items)
 

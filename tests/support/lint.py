@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""What others say of a certificate: pkilint's rules of RFC 5280, and ``openssl verify``."""
+"""Verdicts of other programs on a certificate: pkilint's rules of RFC 5280, and ``openssl verify``."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class World:
 
     @property
     def now(self) -> datetime:
-        """What the clock shows."""
+        """Return the time of the clock."""
         return utc(self.clock.seconds())
 
     @property
@@ -120,7 +120,7 @@ class World:
         return account_principal(account, ADDRESS)
 
     def events(self, type_: str | None = None) -> list[EventRecord]:
-        """What was recorded, the oldest first."""
+        """Return the recorded events, the oldest first."""
         filters = {} if type_ is None else {"type": type_}
         return list(result_of(self.store.events(ListQuery(limit=1000, sort="id", filters=filters))).items)
 

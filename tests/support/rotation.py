@@ -54,11 +54,11 @@ class RotatedServer:
         return x509.load_der_x509_certificate(self.get(f"/ca/{CA}.cer"))
 
     def ca_capabilities(self) -> bytes:
-        """What GetCACaps says."""
+        """Return the capabilities of GetCACaps."""
         return self.get("/scep?operation=GetCACaps", "scep")
 
     def est_certificates(self) -> list[x509.Certificate]:
-        """What cacerts gives."""
+        """Return the certificates of cacerts."""
         return certificates_in(self.get(f"{PREFIX}/cacerts", "https"))
 
     def announce(self) -> None:

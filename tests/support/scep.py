@@ -49,7 +49,7 @@ class SCEP(EST):
         return ask(self.site, self.stack.clock, target)
 
     def ca_certificates(self, path: str = "/scep") -> list[bytes]:
-        """What GetCACert gives."""
+        """Return the certificates of GetCACert."""
         response = self.get_scep("GetCACert", path)
         assert response.status == 200
         if response.headers["Content-Type"] == "application/x-x509-ca-cert":

@@ -53,7 +53,7 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = DEADLIN
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said."""
+    """The output of a server."""
 
     status: int
     headers: Mapping[str, str]

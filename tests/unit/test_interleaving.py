@@ -1,4 +1,4 @@
-"""What somebody deletes or changes while others change it: each is decided about what is there when it is written.
+"""Concurrent changes and deletions: each decision is about the state when it is written.
 
 The database works in threads, and a test says when the reactor learns of it.  Writes are made in the order in which
 they are queued, so a write that is queued while another one is being decided comes before it.

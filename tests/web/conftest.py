@@ -1,4 +1,4 @@
-"""What tests of the web share."""
+"""Fixtures of the tests of the web."""
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ class World:
         return f"/{path}" if route.split(" ")[1].startswith("/requests") else path
 
     def body(self, route: str) -> object:
-        """What the route takes."""
+        """Return a body for the route."""
         number = next(self.count)
         name = f"name{number}"
         policy = {"name": name, "validity_days": 5, "extensions": DEFAULT_EXTENSIONS}

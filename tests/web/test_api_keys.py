@@ -96,7 +96,7 @@ def test_a_private_key_is_not_kept_for_repetitions(rest: REST) -> None:
 
 
 def test_refusals(rest: REST) -> None:
-    """What is wrong is named."""
+    """Errors name the field."""
     for body in (
         {},
         {"name": "x"},
@@ -202,7 +202,7 @@ def test_import(rest: REST) -> None:
 
 
 def test_import_refusals(rest: REST) -> None:
-    """What is wrong is named, and nothing is stored."""
+    """Errors name the field, and nothing is stored."""
     encrypted = private_key_pem(generate_private_key("prime256v1"), "secret")
     weak = private_key_pem(rsa.generate_private_key(65537, 1024))
     for body, status, named in (

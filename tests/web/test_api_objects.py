@@ -237,7 +237,7 @@ class TestPolicies:
         ],
     )
     def test_bad(self, rest: REST, change: dict[str, object]) -> None:
-        """What is wrong is 400 and named."""
+        """Errors are 400 and name the field."""
         problem = rest.bad(400, "POST", "/policies", {**POLICY, **change}, who="root")
         if change.keys() & {"limits", "approval", "system", "days"}:
             assert next(iter(change)) in problem["detail"]

@@ -82,7 +82,7 @@ class TestTemplates:
         ],
     )
     def test_malformed(self, rest: REST, body: object) -> None:
-        """What is wrong is refused."""
+        """Errors are refused."""
         rest.bad(400, "POST", "/templates", body, who="alice")
 
     def test_null_changes_nothing(self, rest: REST) -> None:

@@ -98,7 +98,7 @@ class World:
         assert main([*arguments, "--config", str(self.stack.files.config)]) == 0
 
     def events(self) -> list[EventRecord]:
-        """What was recorded, the oldest first."""
+        """Return the recorded events, the oldest first."""
         return list(result_of(self.stack.app.store.events(ListQuery(limit=1000, sort="id"))).items)
 
 

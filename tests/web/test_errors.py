@@ -63,7 +63,7 @@ TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
     )
 )
 def test_round_trip(body: Body) -> None:
-    """What is encoded is decoded to the same."""
+    """Encoding and decoding give the same."""
     assert decode_body(Body, encode(body))[0] == body
 
 

@@ -45,7 +45,7 @@ def test_search(pages: Pages) -> None:
 
 
 def ask(visitor: Visitor, question: str, status: int = 200) -> str:
-    """What ChatPikachu answers."""
+    """Return the answer of ChatPikachu."""
     response = visitor.post("/chat", {"question": question})
     assert response.status == status
     return text_of(response.body.decode())

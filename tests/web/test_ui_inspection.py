@@ -40,7 +40,7 @@ def upload(visitor: Visitor, content: bytes, passphrase: str = "") -> Response:
 
 
 def area(page: str) -> str:
-    """What the form is filled with."""
+    """Return the values of the form."""
     found = re.search(r"<textarea[^>]*>\n(.*?)</textarea>", page, re.DOTALL)
     assert found
     return html.unescape(found[1])

@@ -31,7 +31,7 @@ def state_of(pages: Pages, name: str) -> AccountState:
 
 
 def events(pages: Pages, name: str) -> list[str]:
-    """What was recorded of the account, newest first."""
+    """Return the recorded events of the account, newest first."""
     query = ListQuery(limit=1000, filters={"resource_name": name, "about_account": "true"})
     return [record.event.type for record in result_of(pages.stack.app.store.events(query)).items]
 
@@ -228,7 +228,7 @@ def test_api_tokens(pages: Pages) -> None:
     ],
 )
 def test_tokens_that_are_refused(pages: Pages, form: dict[str, str], status: int) -> None:
-    """What was typed stays."""
+    """Submitted values stay in the form."""
     response = pages.visitor("alice", confirmed=True).post("/account/tokens", form)
     assert response.status == status
     assert f'value="{form["days"]}"' in response.body.decode()

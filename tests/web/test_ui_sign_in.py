@@ -31,7 +31,7 @@ def pages(shared: Pages) -> Pages:
 
 
 def events(pages: Pages, name: str) -> list[str]:
-    """What was recorded of the account, newest first."""
+    """Return the recorded events of the account, newest first."""
     query = ListQuery(limit=1000, filters={"resource_name": name, "about_account": "true"})
     return [record.event.type for record in result_of(pages.stack.app.store.events(query)).items]
 

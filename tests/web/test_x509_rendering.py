@@ -250,7 +250,7 @@ class TestValues:
         ],
     )
     def test_wrong_values(self, values: dict[str, str], message: str) -> None:
-        """What is wrong is named."""
+        """Errors name the field."""
         source = "{% set flag = true %}{% set number = 1 %}{{ o }}{% if flag %}{{ number }}{% endif %}"
         with pytest.raises(MalformedRequest, match=message):
             JinjaText(source).render(values)

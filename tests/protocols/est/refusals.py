@@ -1,4 +1,4 @@
-"""What every refusal looks like."""
+"""The form of every refusal."""
 
 from __future__ import annotations
 

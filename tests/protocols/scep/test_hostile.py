@@ -1,4 +1,4 @@
-"""What must not work, and how it is answered."""
+"""Forbidden requests, and their answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What anyone may read, GetCert, GetCRL, paths and HTTP (RFC 8894 sections 3.3.4, 3.3.5, 3.5 and 4)."""
+"""Public operations, GetCert, GetCRL, paths and HTTP (RFC 8894 sections 3.3.4, 3.3.5, 3.5 and 4)."""
 
 from __future__ import annotations
 

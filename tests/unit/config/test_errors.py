@@ -1,4 +1,4 @@
-"""What a wrong ``config.ini`` says: one line with file, section, key, what is wrong and how to mend it (RUN-4)."""
+"""Errors in ``config.ini``: one line with file, section, key, what is wrong and how to mend it (RUN-4)."""
 
 from __future__ import annotations
 

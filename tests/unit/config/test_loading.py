@@ -1,4 +1,4 @@
-"""What a good ``config.ini`` becomes (CFG-1 to CFG-10, RUN-1)."""
+"""The values of a valid ``config.ini`` (CFG-1 to CFG-10, RUN-1)."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_part_of_the_same_version(condition: bytes) -> None:
 
 @given(st.integers(0, 250_000_000_000))
 def test_dates(seconds: int) -> None:
-    """What is written is read back."""
+    """Encoding and decoding give the same."""
     when = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     assert parse_http_date(http_date(when)) == when
 

@@ -1,4 +1,4 @@
-"""What stands above and beside what in a listener's tree."""
+"""The order of resources in a listener's tree."""
 
 from __future__ import annotations
 

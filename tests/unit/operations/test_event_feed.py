@@ -1,4 +1,4 @@
-"""Who is told of what (UI-3)."""
+"""Subscriptions to events, and their rights (UI-3)."""
 
 from __future__ import annotations
 

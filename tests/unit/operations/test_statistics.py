@@ -1,4 +1,4 @@
-"""What a dashboard shows: whose, how old, and how long one waits for it (UI-3)."""
+"""Counts of a dashboard: their owner, age and maximum wait (UI-3)."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,71 +15,17 @@ from twisted.internet.task import Clock
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.cli.main import main
-from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, SignerUnavailable, StoreUnavailable
+from pikachu.core.errors import NotFound, SignerUnavailable, StoreUnavailable
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import CRLFolder, PublishedCRL, decode_crl
+from pikachu.va.crl_files import PublishedCRL, decode_crl
 from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
-from pikachu.x509.crl import crl_entry
 from tests.support.deferreds import failure_of, result_of
 from tests.support.pki import brought, make_ca
 from tests.support.stack import Stack, build_core, open_stack
+from tests.unit.va.publishing import DAY, crl_of, make, number_of, serials, settle, slow_publisher
 from tests.unit.va.test_ocsp import signer_of
-
-DAY = 86400
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    """An EC CA below a root whose key is here; both have published their first CRL."""
-    made = build_core(tmp_path / "ca")
-    result_of(made.app.publisher.begin())
-    yield made
-    made.close()
-
-
-def crl_of(stack: Stack, name: str | None = None) -> x509.CertificateRevocationList:
-    """The CRL that is published, verified."""
-    issuer = stack.issuer() if name is None else next(one for one in stack.app.issuers.all() if one.name == name)
-    der_path, pem_path = stack.app.publisher.paths(issuer)
-    crl = x509.load_der_x509_crl(der_path.read_bytes())
-    key: Any = x509.load_der_x509_certificate(issuer.certificate.der).public_key()
-    assert crl.is_signature_valid(key)
-    assert crl.issuer.public_bytes() == issuer.certificate.subject_der
-    aki = crl.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-    assert aki.key_identifier == issuer.key_identifier
-    pem = pem_path.read_bytes()
-    assert pem.endswith(b"-----END X509 CRL-----\n")
-    assert x509.load_pem_x509_crl(pem) == crl
-    return crl
-
-
-def number_of(crl: x509.CertificateRevocationList) -> int:
-    """cRLNumber, which is not critical."""
-    extension = crl.extensions.get_extension_for_class(x509.CRLNumber)
-    assert not extension.critical
-    return extension.value.crl_number
-
-
-def serials(crl: x509.CertificateRevocationList) -> list[int]:
-    """What is on it."""
-    return [entry.serial_number for entry in crl]
-
-
-def settle(stack: Stack) -> None:
-    """Let the delay of revocations go by."""
-    stack.clock.advance(1)
-
-
-def make(stack: Stack) -> PublishedCRL:
-    """A CRL now."""
-    return result_of(stack.app.publisher.make(stack.issuer()))
-
 
 # --- what is on it -----------------------------------------------------------------------
 
@@ -333,40 +279,9 @@ def test_two_publishers(stack: Stack) -> None:
     other.close()
 
 
-class _Held:
-    """A pool that does its work when it is let go."""
-
-    def __init__(self) -> None:
-        self.work: list[Callable[[], None]] = []
-
-    def run(self, work: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
-        result: Deferred[Any] = Deferred()
-
-        def go() -> None:
-            try:
-                value = work(*args, **kwargs)
-            except Exception:
-                result.errback()
-            else:
-                result.callback(value)
-
-        self.work.append(go)
-        return result
-
-    def go(self) -> None:
-        self.work.pop(0)()
-
-
-def _slow_publisher(stack: Stack, store: Any = None) -> tuple[CRLPublisher, _Held]:
-    pool = _Held()
-    folder = stack.app.publisher.folder.path
-    settings = CRLSettings(7 * DAY, 0.5, folder, stack.app.config.paths.crl_path)
-    return CRLPublisher(stack.clock, store or stack.app.store, stack.app.issuers, pool, settings), pool
-
-
 def test_the_slower_of_two_publishers_does_not_undo_the_other(stack: Stack) -> None:
     """It has taken the lower number and comes to write last: it makes another, with what both knew."""
-    slow, pool = _slow_publisher(stack)
+    slow, pool = slow_publisher(stack)
     made: list[PublishedCRL] = []
     slow.make(stack.issuer()).addCallback(made.append)
     # Number in the file, then the TBSCertList; what waits next is to be written.
@@ -409,7 +324,7 @@ def test_a_slower_publisher_with_a_higher_number_does_not_undo_the_other(stack: 
             await waiting[0]
         return await numbers(issuer_id, above)
 
-    slow, pool = _slow_publisher(stack, _Late(stack.app.store, later))
+    slow, pool = slow_publisher(stack, _Late(stack.app.store, later))
     slow.make(stack.issuer()).addCallback(made.append)
     pool.go()
     leaf = stack.issue()
@@ -442,7 +357,7 @@ def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
 
 def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
     """What has just been revoked is on the list that one was told of."""
-    slow, pool = _slow_publisher(stack)
+    slow, pool = slow_publisher(stack)
     stack.app.store.subscribe(slow.changed)
     made: list[PublishedCRL] = []
     slow.make(stack.issuer()).addCallback(made.append)
@@ -548,225 +463,3 @@ def test_a_listener_that_fails(stack: Stack) -> None:
 
     stack.app.publisher.subscribe(broken)
     assert [make(stack).number, make(stack).number] == told
-
-
-# --- files -------------------------------------------------------------------------------
-
-
-def test_where_brokers_look(tmp_path: Path) -> None:
-    """The default CA's PEM at crl_path, the others beside it; readable by all, nothing else there."""
-    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"), changes={("PATHS", "crl_dir"): "lists"})
-    result_of(stack.app.publisher.begin())
-    folder = stack.files.folder / "crl"
-    names = {"ec": "ca.crl", "rsa": "ca-rsa.crl", "root": "ca-root.crl"}
-    assert {path.name for path in folder.iterdir()} == set(names.values())
-    for issuer in stack.app.issuers.all():
-        path = folder / names[issuer.name]
-        assert path.read_bytes() == stack.app.publisher.paths(issuer)[1].read_bytes()
-        assert path.stat().st_mode & 0o777 == 0o644
-    stack.close()
-
-
-def test_another_default_ca_moves_to_crl_path(tmp_path: Path) -> None:
-    """At the next start."""
-    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
-    result_of(stack.app.publisher.begin())
-    stack.close()
-    config = stack.files.config
-    config.write_text(config.read_text().replace("mode = EC", "mode = RSA"))
-    again = open_stack(stack.files, stack.clock)
-    result_of(again.app.publisher.begin())
-    crl = x509.load_pem_x509_crl((stack.files.folder / "crl" / "ca.crl").read_bytes())
-    assert crl.issuer.public_bytes() == again.issuer("rsa").certificate.subject_der
-    again.close()
-
-
-def rotate(stack: Stack, name: str, *arguments: str) -> None:
-    """``pikachu ca rotate``, as another process would; the server takes it over."""
-    assert main(["ca", "rotate", name, "--config", str(stack.files.config), *arguments]) == 0
-    result_of(stack.app.generations.update(stack.app.issuers))
-
-
-def crls_at(path: Path) -> list[x509.CertificateRevocationList]:
-    """The CRLs of a PEM file."""
-    end = b"-----END X509 CRL-----\n"
-    return [x509.load_pem_x509_crl(block + end) for block in path.read_bytes().split(end)[:-1]]
-
-
-@pytest.mark.parametrize(("name", "file"), [("ec", "ca.crl"), ("rsa", "ca-rsa.crl")])
-def test_brokers_get_every_generation(tmp_path: Path, name: str, file: str) -> None:
-    """After a rotation the file lists the revoked of each generation, whichever publishes."""
-    stack = build_core(tmp_path / "ca", key_types=("p256", "rsa2048"))
-    result_of(stack.app.publisher.begin())
-    path = stack.files.folder / "crl" / file
-    old = stack.issue(ca=name)
-    stack.revoke(old)
-    settle(stack)
-    assert [serials(crl) for crl in crls_at(path)] == [[old.serial]]
-    rotate(stack, name)
-    assert [serials(crl) for crl in crls_at(path)] == [[], [old.serial]]
-    rotate(stack, name, "--now")
-    new = stack.issue(ca=name)
-    stack.revoke(new)
-    settle(stack)
-    assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
-    assert path.stat().st_mode & 0o777 == 0o644
-    # The former generation publishes by itself; a restart changes nothing, and repairs what was changed by others.
-    former = stack.app.issuers.generations(name, utc(stack.clock.seconds()))[1]
-    result_of(stack.app.publisher.make(former))
-    whole = path.read_bytes()
-    again = stack.restart()
-    result_of(again.app.publisher.begin())
-    assert path.read_bytes() == whole
-    path.write_bytes(whole[: len(whole) // 2])
-    again = again.restart()
-    result_of(again.app.publisher.begin())
-    assert [serials(crl) for crl in crls_at(path)] == [[new.serial], [old.serial]]
-    again.close()
-
-
-def test_a_publisher_that_waits_for_its_turn_knows_the_newest_generations(stack: Stack) -> None:
-    """A CRL that was begun before an announcement does not take the next generation out of the file."""
-    slow, pool = _slow_publisher(stack)
-    slow.make(stack.issuer())
-    pool.go()
-    pool.go()
-    rotate(stack, "ec")
-    stack.app.publisher.stop()
-    while pool.work:
-        pool.go()
-    assert len(crls_at(stack.app.config.paths.crl_path)) == 2
-    slow.stop()
-
-
-def test_a_reader_sees_one_list_or_the_other(stack: Stack) -> None:
-    """Who has opened the file reads on in what was there."""
-    der_path, _ = stack.app.publisher.paths(stack.issuer())
-    before = der_path.read_bytes()
-    with der_path.open("rb") as reading:
-        head = reading.read(20)
-        make(stack)
-        assert head + reading.read() == before
-    assert der_path.read_bytes() != before
-
-
-@pytest.mark.slow
-def test_twenty_thousand_entries(stack: Stack) -> None:
-    """VA-3: one more costs no re-reading of the others."""
-    leaf = stack.issue()
-    stack.revoke(leaf)
-    database: Any = stack.app.store.database
-
-    def fill(tx: Any) -> None:
-        connection = tx.connection
-        for number in range(20_000):
-            connection.exec_driver_sql(
-                "INSERT INTO crl_entries (serial, issuer_id, change_id, not_after, entry) VALUES (?, ?, 1, ?, ?)",
-                (f"{number + 10:x}", stack.issuer().id, 9_999_999_999, crl_entry(number + 10, utc(0), None)),
-            )
-
-    database.write(fill)
-    assert make(stack).entries == 20_001
-    stack.revoke(stack.issue())
-    settle(stack)
-    assert len(crl_of(stack)) == 20_002
-
-
-# --- CRLs that are brought ---------------------------------------------------------------
-
-
-@pytest.fixture
-def offline(tmp_path: Path) -> Iterator[Stack]:
-    """A CA whose root is kept elsewhere."""
-    made = build_core(tmp_path / "offline", root_key=False)
-    result_of(made.app.publisher.begin())
-    yield made
-    made.close()
-
-
-def test_a_roots_crl_is_brought(offline: Stack) -> None:
-    """In DER or PEM; it lies where CDPs and brokers look."""
-    root = offline.files.root
-    publisher = offline.app.publisher
-    crl = brought(root, revoked=77)
-    published = result_of(publisher.accept_upload(crl))
-    assert (published.number, published.entries) == (5, 1)
-    assert published.der_path.name == f"{root.key_identifier.hex()}.crl"
-    assert published.der_path.read_bytes() == crl
-    pem = x509.load_der_x509_crl(brought(root, 6)).public_bytes(Encoding.PEM)
-    assert result_of(publisher.accept_upload(pem)).number == 6
-    assert published.pem_path.read_bytes() == pem
-    assert (offline.files.folder / "crl" / "ca-root.crl").read_bytes() == pem
-    # The same once more is no step back.
-    assert result_of(publisher.accept_upload(pem)).number == 6
-
-
-def test_what_is_refused(offline: Stack) -> None:
-    """Of another CA, older, ended or damaged; what was there stays."""
-    root = offline.files.root
-    publisher = offline.app.publisher
-    good = brought(root, 9)
-    path = result_of(publisher.accept_upload(good)).der_path
-    stranger = make_ca("p256", "Stranger")
-    impostor = make_ca("p256", "Test root")
-    refused: dict[str, tuple[bytes, type[Exception]]] = {
-        "a lower number": (brought(root, 8), Conflict),
-        "an earlier one": (brought(root, 9, begins=timedelta(hours=-9)), Conflict),
-        "no number": (brought(root, None), MalformedRequest),
-        "another CA": (brought(stranger, 10), MalformedRequest),
-        "another key": (brought(root, 10, signer=impostor), MalformedRequest),
-        "an impostor": (brought(impostor, 10), MalformedRequest),
-        "a delta": (brought(root, 10, delta=True), MalformedRequest),
-        "expired": (brought(root, 10, begins=timedelta(days=-1), ends=timedelta(minutes=-5)), MalformedRequest),
-        "not begun": (brought(root, 10, begins=timedelta(days=1)), MalformedRequest),
-        "our own": (publisher.paths(offline.issuer())[0].read_bytes(), Conflict),
-        "garbage": (b"garbage", MalformedRequest),
-        "cut short": (good[:-3], MalformedRequest),
-        "empty": (b"", MalformedRequest),
-    }
-    for what, (data, kind) in refused.items():
-        try:
-            failure_of(publisher.accept_upload(data), kind)
-        except AssertionError as error:
-            raise AssertionError(what) from error
-    assert path.read_bytes() == good
-
-
-def test_a_root_that_is_here_makes_its_own(stack: Stack) -> None:
-    """An upload would contradict it."""
-    failure_of(stack.app.publisher.accept_upload(brought(stack.files.root)), Conflict)
-    assert number_of(crl_of(stack, "root")) == 1
-
-
-def test_one_crl_only() -> None:
-    """PEM with none or two of them."""
-    ca = make_ca("p256")
-    pem = x509.load_der_x509_crl(brought(ca)).public_bytes(Encoding.PEM)
-    assert decode_crl(b"text before\n" + pem) == brought(ca)[:0] + decode_crl(pem)
-    for text in (pem + pem, ca.pem):
-        with pytest.raises(MalformedRequest):
-            decode_crl(text)
-
-
-def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> None:
-    """Neither what is brought nor what is made can be kept, and the error says so."""
-    blocked = tmp_path / "blocked"
-    blocked.write_text("not a folder")
-    settings = CRLSettings(DAY, 0.5, blocked, None)
-    app = offline.app
-    publisher = CRLPublisher(offline.clock, app.store, app.issuers, app.pools.files, settings)
-    failure_of(publisher.accept_upload(brought(offline.files.root)), StoreUnavailable)
-    failure_of(publisher.make(offline.issuer()), StoreUnavailable)
-    publisher.stop()
-    assert CRLFolder(blocked).look(offline.issuer().certificate, None) == ((0, 0, 0), 0)
-
-
-def test_who_may_bring_a_crl(offline: Stack) -> None:
-    """VA-2: admins only, and it is in the audit log."""
-    user = Principal(PrincipalKind.ACCOUNT, "user", 1, Role.USER, frozenset({Scope.READ, Scope.ENROLL}))
-    data = brought(offline.files.root)
-    failure_of(offline.app.publisher.upload(user, data), NotAuthorized)
-    published = result_of(offline.app.publisher.upload(SYSTEM, data))
-    assert published.number == 5
-    newest = result_of(offline.app.store.events(ListQuery(limit=1))).items[0].event
-    assert (newest.type, newest.resource_type, newest.details["number"]) == ("upload", "CRL", 5)

@@ -8,8 +8,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pikachu.x509 import der
-from pikachu.x509.csr import EXTENSION_REQUEST
+from pikachu.x509.csr import EXTENSION_REQUEST, CertificationRequest, parse_csr, verify_csr
 from pikachu.x509.names import name_from_text
+from pikachu.x509.requested_name import require_country_codes
 
 SAN = "2.5.29.17"
 ECDSA_SHA256 = der.sequence(der.oid("1.2.840.10045.4.3.2"))
@@ -70,3 +71,12 @@ def request(
         extra,
     )
     return der.sequence(info, algorithm, der.bit_string(ecdsa(info) if signature is None else signature))
+
+
+def accept(data: bytes) -> CertificationRequest:
+    """Read a request as under a policy that copies its names."""
+    csr = parse_csr(data)
+    verify_csr(csr)
+    assert csr.names is not None
+    require_country_codes(csr.name)
+    return csr

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,7 +10,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, mldsa, padding, rsa
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,25 +27,22 @@ from pikachu.x509.csr import (
     CHALLENGE_PASSWORD,
     EXTENSION_REQUEST,
     MICROSOFT_EXTENSIONS,
-    CertificationRequest,
     decode_csr_input,
     parse_csr,
     verify_csr,
 )
 from pikachu.x509.keys import KeyFamily
 from pikachu.x509.names import name_from_text
-from pikachu.x509.requested_name import require_country_codes
 from tests.support.interop import require
 from tests.support.pki import make_csr
 from tests.support.reference_work import BATCH, costs_at_most
 from tests.unit.x509.requests import (
     ECDSA_SHA256,
-    KEY,
     SAN,
     SPKI,
+    accept,
     attribute,
     dns,
-    ecdsa,
     extension,
     extension_request,
     request,
@@ -56,15 +50,6 @@ from tests.unit.x509.requests import (
 )
 
 RSA_KEY = rsa.generate_private_key(65537, 2048)
-
-
-def accept(data: bytes) -> CertificationRequest:
-    """Read a request as under a policy that copies its names."""
-    csr = parse_csr(data)
-    verify_csr(csr)
-    assert csr.names is not None
-    require_country_codes(csr.name)
-    return csr
 
 
 def spki_of(algorithm: bytes, key: bytes) -> bytes:
@@ -495,91 +480,6 @@ def test_a_subject_may_be_empty_beside_a_name() -> None:
     assert (csr.subject, csr.common_name) == ("", "")
 
 
-class TestInput:
-    """What people paste and devices send."""
-
-    der_bytes = request()
-
-    @staticmethod
-    def pem(data: bytes, label: bytes = b"CERTIFICATE REQUEST", newline: bytes = b"\n") -> bytes:
-        text = base64.encodebytes(data).replace(b"\n", newline)
-        return b"-----BEGIN " + label + b"-----" + newline + text + b"-----END " + label + b"-----" + newline
-
-    def test_forms(self) -> None:
-        pem = self.pem(self.der_bytes)
-        forms = (
-            self.der_bytes,
-            pem,
-            self.pem(self.der_bytes, b"NEW CERTIFICATE REQUEST"),
-            self.pem(self.der_bytes, newline=b"\r\n"),
-            b"Certificate Request:\n    Data:\n" + pem + b"\ntrailer",
-            b"\xef\xbb\xbf" + pem,
-            pem.rstrip(),
-            base64.b64encode(self.der_bytes),
-            base64.encodebytes(self.der_bytes),
-        )
-        for form in forms:
-            assert decode_csr_input(form) == self.der_bytes
-
-    @pytest.mark.parametrize(
-        "data",
-        [
-            b"",
-            b" \n",
-            pem(request())[:-30],
-            pem(request()) + pem(request()),
-            pem(request(), b"CERTIFICATE"),
-            pem(request()).replace(b"M", b"*", 1),
-            pem(request()).replace(b"M", b"_", 1),
-            base64.urlsafe_b64encode(b"\xff\xff\xff") * 4,
-            base64.b64encode(request())[:-3],
-            b"hello, world",
-        ],
-    )
-    def test_refused(self, data: bytes) -> None:
-        """Cut short, with octets behind, empty; two requests in one body."""
-        with pytest.raises(MalformedRequest):
-            decode_csr_input(data)
-
-    def test_sizes_and_time(self) -> None:
-        """Bounded, and linear in what comes."""
-        with pytest.raises(TooLarge):
-            decode_csr_input(b"A" * 200_000)
-        with pytest.raises(TooLarge):
-            decode_csr_input(b"0" + bytes(70_000))
-        with costs_at_most(4 * BATCH):
-            with pytest.raises(MalformedRequest):
-                decode_csr_input(b"-----BEGIN A-----" * 7000)
-            with pytest.raises(MalformedRequest):
-                decode_csr_input(b"-----BEGIN " * 11000)
-
-    @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode("utf-8")))
-    def test_any_bytes(self, data: bytes) -> None:
-        with contextlib.suppress(MalformedRequest, TooLarge):
-            decode_csr_input(data)
-
-
-GOOD = request(subject="CN=a,O=b,C=DE", attributes=[san(dns(b"a.example.com"))])
-
-
-@given(st.data())
-def test_damaged_requests_give_only_our_errors(data: st.DataObject) -> None:
-    """Any change to a good request is refused, or leaves a request that verifies."""
-    good = bytearray(GOOD)
-    for _ in range(data.draw(st.integers(1, 3))):
-        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
-    with contextlib.suppress(RequestError):
-        accept(bytes(good))
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_give_only_our_errors(data: bytes) -> None:
-    with pytest.raises(RequestError):
-        accept(data)
-    with pytest.raises(RequestError):
-        accept(der.sequence(data, ECDSA_SHA256, der.bit_string(ecdsa(data))))
-
-
 @given(
     common_name=st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=64),
     challenge=st.none() | st.text(st.characters(codec="utf-8"), max_size=255),
@@ -591,17 +491,3 @@ def test_what_was_written_is_read(common_name: str, challenge: str | None) -> No
     assert csr.common_name == common_name
     assert csr.challenge_password == challenge
     assert csr.subject.isprintable()
-
-
-def test_rfc4514_agrees_with_cryptography() -> None:
-    """Another implementation writes the same text."""
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "DE"),
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, 'A, "B" + <C>; #\\'),
-            x509.NameAttribute(NameOID.COMMON_NAME, " #x= "),
-        ]
-    )
-    builder = x509.CertificateSigningRequestBuilder(subject)
-    data = builder.sign(KEY, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-    assert accept(data).subject == subject.rfc4514_string()

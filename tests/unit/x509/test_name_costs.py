@@ -1,4 +1,4 @@
-"""What names of strangers cost: comparing, showing and checking them is linear in bounded sizes."""
+"""Costs of names of strangers: comparing, showing and checking them is linear in bounded sizes."""
 
 from __future__ import annotations
 

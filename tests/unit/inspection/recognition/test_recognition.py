@@ -1,4 +1,4 @@
-"""What people bring is told apart and decoded (UI-7)."""
+"""Recognition and decoding of uploaded objects (UI-7)."""
 
 from __future__ import annotations
 

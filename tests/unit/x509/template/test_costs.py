@@ -1,4 +1,4 @@
-"""What a long text of a policy or template costs to read."""
+"""Costs of reading a long text of a policy or template."""
 
 from __future__ import annotations
 
