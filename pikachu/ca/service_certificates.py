@@ -88,7 +88,7 @@ SCEP_RA = Purpose(
 
 
 class IHasResponder(Protocol):
-    """What a credential needs to know of its issuer."""
+    """The properties of an issuer that a credential depends on."""
 
     @property
     def key_identifier(self) -> bytes:
