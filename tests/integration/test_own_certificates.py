@@ -26,9 +26,7 @@ WITHIN_SECONDS = 10.0
 
 def chain_status(server: Server, certificate: x509.Certificate) -> str:
     """The status of an issuing CA by its root, or the OCSPResponseStatus of an error."""
-    root = parse_certificate(
-        x509.load_pem_x509_certificate((server.folder / "root.crt").read_bytes()).public_bytes(Encoding.DER)
-    )
+    (root,) = load_certificates(server.folder / "root.crt", "root")
     request = ocsp.request(ocsp.cert_id(root, certificate.serial_number))
     answer = server.ask("http", "/ocsp", "POST", request, {"Content-Type": "application/ocsp-request"})
     if ocsp.status_of(answer.body):
@@ -76,8 +74,8 @@ def test_a_ca_is_revoked_beside_a_running_server(tmp_path: Path) -> None:
             assert found["SCEP"].startswith("2 The issuing CA"), found
             assert rotated.ocsp_status(leaf, certificate) == "good"
             assert f"{CA}\tcurrent, revoked\t" in server.run("ca", "list")
-            status = server.ask("https", f"/status/{certificate.serial_number:x}")
-            assert json.loads(status.body)["status"] == "revoked"
+            answer = server.ask("https", f"/status/{certificate.serial_number:x}")
+            assert json.loads(answer.body)["status"] == "revoked"
             server.stop()
             server.start()
         rotated.switch_now()

@@ -104,7 +104,8 @@ def curl(rotated: RotatedServer, port: int, *options: str) -> Accepts:
     def accepts(identity: Identity) -> bool:
         certificate, key = client_files(rotated, identity)
         return succeeds(
-            *("curl", "-sS", *options, "-o", rotated.folder / "out", "--cacert", rotated.server.folder / "root.crt"),
+            *("curl", "-sS", "-o", rotated.folder / "out", "--cacert", rotated.server.folder / "root.crt"),
+            *options,
             *("--cert", certificate, "--key", key, f"https://localhost:{port}/"),
         )
 
