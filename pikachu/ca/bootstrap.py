@@ -22,7 +22,7 @@ from pikachu.core.model.certificates import OWN_POLICY, CertificateRecord, Infra
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import NewRequest
-from pikachu.signers.files import CAFiles, check_issued_by, load_certificates, load_key
+from pikachu.signers.files import CAFiles, check_issued_by, load_certificates, load_key, load_server_key
 from pikachu.signers.key import sign_now
 from pikachu.x509 import der
 from pikachu.x509.certificate import (
@@ -245,13 +245,25 @@ class Bootstrap:
 
         :raises ConfigError: when it can't be read or written.
         """
+        self._generate_key(path, algorithm, passphrase)
+        return load_key(path, setting, passphrase, self._permissions, self._warn)
+
+    def server_key(self, path: Path, setting: str, permissions: str) -> PrivateKey:
+        """Return the P-256 key of an HTTPS listener in that file; generate it if missing.
+
+        :param permissions: action for a key that every account can read: ``refuse`` or ``warn``.
+        :raises ConfigError: when it can't be read or written.
+        """
+        self._generate_key(path, "prime256v1", None)
+        return load_server_key(path, setting, permissions, self._warn)
+
+    def _generate_key(self, path: Path, algorithm: str, passphrase: bytes | None) -> None:
         self.file(
             path,
             lambda: private_key_pem(generate_private_key(algorithm), passphrase).encode(),
             PRIVATE_FILE,
             PRIVATE_FOLDER,
         )
-        return load_key(path, setting, passphrase, self._permissions, self._warn)
 
     def root(self, files: RootFiles, plan: CAPlan) -> None:
         """Create the root.

@@ -243,7 +243,7 @@ class Initialization:
                 f"The certificate {certificate} does not name {', '.join(forbidden)}: the name constraints of the "
                 f"issuing CA {issuer.name} forbid it. Give permitted names with --hostname."
             )
-        private_key = self._bootstrap.key(key, setting, "prime256v1")
+        private_key = self._bootstrap.server_key(key, setting, self._config.https.key_permissions.value)
 
         def content() -> bytes:
             record = done(

@@ -335,6 +335,11 @@ class HTTPSSection(Section):
 
     ssl_cert: Path | None = _key(optional(PATH), "", "Its certificate with the chain, PEM. `pikachu init` makes one.")
     ssl_key: Path | None = _key(optional(PATH), "", "Its private key, PEM.")
+    key_permissions: KeyPermissions = _key(
+        choice(KeyPermissions),
+        "warn",
+        "A private key file of the HTTPS listeners that every account can read: refuse to start, or warn.",
+    )
     port: int = _key(PORT, "443", "Its port.")
     listen: tuple[str, ...] = _key(ADDRESSES, "", "Its addresses; empty: those of [DEFAULT] listen.")
     proxy_protocol: bool = _key(

@@ -48,6 +48,14 @@ def tls_source(
         ]
         return [*issuing, *(("[TRUSTED_HTTPS] client_ca", manufacturer.der) for manufacturer in app.manufacturers)]
 
-    source = TLSContextSource(section, certificate, key, app.clock, clients=clients, authorities=authorities)
+    source = TLSContextSource(
+        section,
+        certificate,
+        key,
+        app.clock,
+        clients=clients,
+        authorities=authorities,
+        key_permissions=app.config.https.key_permissions.value,
+    )
     app.issuers.subscribe(lambda _: source.trust_new_authorities())
     return source

@@ -28,7 +28,7 @@ from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.interfaces import IClock
 from pikachu.http.proxies import TrustedProxies
 from pikachu.http.proxy_protocol import ProxyProtocolFactory
-from pikachu.signers.files import load_certificates
+from pikachu.signers.files import check_server_key_permissions, load_certificates
 from pikachu.x509.loading.certificates import check_certificate_key, load_tls_certificate
 
 _log = Logger(namespace="pikachu.server.listeners")
@@ -77,6 +77,7 @@ class TLSContextSource:
     :param authorities: returns the CAs that clients' certificates may chain to, each with the setting or the name of
         the CA for messages, and its DER certificate; their names are sent to clients.
     :param passphrase: of the key file.
+    :param key_permissions: action for a key file that every account can read: ``refuse`` or ``warn``.
     :ivar section: as given.
     :raises ConfigError: one line.
     """
@@ -91,8 +92,10 @@ class TLSContextSource:
         clients: ClientCertificates = ClientCertificates.NONE,
         authorities: Callable[[], Sequence[tuple[str, bytes]]] = tuple,
         passphrase: bytes = b"",
+        key_permissions: str = "warn",
     ) -> None:
         self.section = section
+        self._key_permissions = key_permissions
         self._certificate = certificate
         self._key = key
         self._clock = clock
@@ -146,8 +149,10 @@ class TLSContextSource:
                 what = f"certificate {number} of {path} can't be used for TLS: {error.public}"
                 raise self._error(name, what) from None
         key_name, key_path = self._key
+        key_data = self._read(key_name, key_path)
+        check_server_key_permissions(key_path, f"[{self.section}] {key_name}", self._key_permissions, _warn)
         try:
-            key = crypto.load_privatekey(crypto.FILETYPE_PEM, self._read(key_name, key_path), self._passphrase)
+            key = crypto.load_privatekey(crypto.FILETYPE_PEM, key_data, self._passphrase)
         except crypto.Error:
             reason = "does not hold a private key in PEM, or its passphrase is another one"
             raise self._error(key_name, f"{key_path} {reason}") from None
@@ -229,6 +234,10 @@ class TLSContextSource:
                 # pyca's certificates, which pyOpenSSL prefers, can't hold all that OpenSSL reads.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 context.add_client_ca(authority)
+
+
+def _warn(message: str) -> None:
+    _log.warn("{message}", message=message)
 
 
 def _choose_protocol(connection: SSL.Connection, offered: list[bytes]) -> Any:

@@ -75,9 +75,29 @@ def check_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None
     :raises ConfigError: others can read the file, and *policy* is ``refuse``.
     """
     mode = stat.S_IMODE(os.stat(path).st_mode)
-    if not mode & 0o077:
-        return
-    message = f"{setting}: {path} has mode {mode:04o}, so others can read the key; run: chmod 600 {path}"
+    if mode & 0o077:
+        message = f"{setting}: {path} has mode {mode:04o}, so others can read the key; run: chmod 600 {path}"
+        _report(message, policy, warn)
+
+
+def check_server_key_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None:
+    """Reject or report a key of the HTTPS listeners that every account can read.
+
+    It signs no certificate, so its group may read it, as that of Debian's ``ssl-cert`` does.
+
+    :param policy: ``refuse`` or ``warn``.
+    :raises ConfigError: every account can read the file, and *policy* is ``refuse``.
+    """
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & 0o007:
+        message = (
+            f"{setting}: {path} has mode {mode:04o}, so every account on this machine can read the key and pose as "
+            f"this server; run: chmod o-rwx {path}"
+        )
+        _report(message, policy, warn)
+
+
+def _report(message: str, policy: str, warn: Warn) -> None:
     if policy == "refuse":
         raise ConfigError(message)
     warn(message)
@@ -90,6 +110,20 @@ def load_key(path: Path, setting: str, passphrase: bytes | None, policy: str, wa
     """
     data = read_file(path, setting)
     check_permissions(path, setting, policy, warn)
+    return _parse_key(data, path, setting, passphrase)
+
+
+def load_server_key(path: Path, setting: str, policy: str, warn: Warn) -> PrivateKey:
+    """Load the private key of an HTTPS listener from a PEM or DER file.
+
+    :raises ConfigError: the file or the key is unusable.
+    """
+    data = read_file(path, setting)
+    check_server_key_permissions(path, setting, policy, warn)
+    return _parse_key(data, path, setting, None)
+
+
+def _parse_key(data: bytes, path: Path, setting: str, passphrase: bytes | None) -> PrivateKey:
     try:
         return load_private_key(data, passphrase)
     except PikachuError as error:

@@ -333,6 +333,25 @@ def test_an_issuing_ca_that_may_not_certify_this_server(site: Site, limits: dict
     assert site.err == ""
 
 
+@pytest.mark.parametrize(("mode", "policy"), [(0o640, "refuse"), (0o644, "warn"), (0o644, "refuse")])
+def test_a_key_of_https_that_others_can_read(site: Site, mode: int, policy: str) -> None:
+    """INIT-3: it has a setting of its own beside that of the CAs' keys, and words of its own."""
+    root = _root()
+    put(site, root, make_ca(name="Sub", issuer=root, path_length=0))
+    site.write("var/pki/https.key", make_leaf(root).key_pem).chmod(mode)
+    site.config(
+        lambda text: text.replace("[HTTPS]\n", f"[HTTPS]\nkey_permissions = {policy}\n", 1).replace(
+            ";key_permissions = warn\n", ""
+        )
+    )
+    words = f"[HTTPS] ssl_key: {site.path('var/pki/https.key')} has mode 0644, so every account on this machine can "
+    if mode == 0o644 and policy == "refuse":
+        assert words in site.refused("init")
+        return
+    site.do("init")
+    assert site.err.startswith(f"warning: {words}") if mode == 0o644 else site.err == ""
+
+
 def test_a_chain_that_is_missing_is_made(site: Site) -> None:
     """INIT-1: makes only what is missing."""
     root = _root()

@@ -325,6 +325,24 @@ def test_files_that_do_not_serve(world: World, tmp_path: Path) -> None:
         assert "can't be read (Permission denied)" in complaint()
 
 
+@pytest.mark.parametrize("policy", ["warn", "refuse"])
+@pytest.mark.parametrize(("mode", "open_to_all"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
+def test_a_key_that_every_account_can_read(world: World, mode: int, open_to_all: bool, policy: str) -> None:
+    """INIT-3: its group may read the key of HTTPS; every account must not, which is said or refused by setting."""
+    world.key.chmod(mode)
+    said = f"[HTTPS] ssl_key: {world.key} has mode 0{mode:o}, so every account on this machine can read the key "
+    with capturedLogs() as events:
+        if open_to_all and policy == "refuse":
+            with pytest.raises(ConfigError) as caught:
+                world.source(key_permissions=policy)
+            assert str(caught.value).startswith(said)
+        else:
+            world.source(key_permissions=policy)
+    messages = [event["message"] for event in events]
+    assert len(messages) == int(open_to_all and policy == "warn")
+    assert all(message.startswith(said) for message in messages)
+
+
 def test_expired_certificate_is_a_warning(world: World, tmp_path: Path) -> None:
     """An expired certificate of the server still starts, so that it can be mended."""
     pki.make_leaf(world.ca, not_before=LONG_PAST, not_after=PAST).write(tmp_path, "tls")

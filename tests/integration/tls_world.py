@@ -68,6 +68,7 @@ class World:
         self,
         clients: ClientCertificates = ClientCertificates.NONE,
         authorities: Callable[[], Sequence[tuple[str, bytes]]] | None = None,
+        key_permissions: str = "warn",
     ) -> TLSContextSource:
         return TLSContextSource(
             "HTTPS",
@@ -76,6 +77,7 @@ class World:
             self.clock,
             clients=clients,
             authorities=authorities or (lambda: [("a CA", self.ca.der)]),
+            key_permissions=key_permissions,
         )
 
     def client(
