@@ -17,6 +17,7 @@ from pikachu.x509.san import (
     NameKind,
     check_a_labels,
     check_directory_names,
+    directory_name,
     other_name_parts,
     other_name_text,
     parse_general_name,
@@ -83,7 +84,7 @@ def requested_names(value: bytes, other_names: Collection[str] = ()) -> Requeste
         if child.tag == NameKind.DIRECTORY.value:
             size += child.end - child.start
             check_directory_names(size)
-            directories.append(_directory(child))
+            directories.append(directory_name(child, requested_name))
             copied.append(GeneralName(NameKind.DIRECTORY, directories[-1].text, der.explicit(4, directories[-1].der)))
         elif child.tag == NameKind.OTHER.value:
             copied.append(_other_name(child))
@@ -116,16 +117,6 @@ def _text(name: der.Element) -> str:
         return general_name_text(name)
     except (PikachuError, LookupError):
         return "otherName"
-
-
-def _directory(element: der.Element) -> Name:
-    inner = element.sub()
-    if len(inner) != 1:
-        raise MalformedRequest("a directoryName holds one name")
-    name = requested_name(inner[0])
-    if name.is_empty:
-        raise BadCSR("a directoryName is empty")
-    return name
 
 
 def _other_name(element: der.Element) -> GeneralName:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -14,7 +14,7 @@ import idna
 
 from pikachu.core.errors import BadCSR, MalformedRequest
 from pikachu.x509 import der
-from pikachu.x509.names import MAXIMUM_SIZE, comparable, escape_value, name_from, name_from_text, string_value
+from pikachu.x509.names import MAXIMUM_SIZE, Name, comparable, escape_value, name_from, name_from_text, string_value
 
 DEFAULT_LIMIT: Final = 100
 
@@ -155,13 +155,7 @@ def _parse_name(element: der.Element, allow_wildcard: bool, allow_other_name: bo
     if kind is NameKind.IP:
         value = _ip(content)
     elif kind is NameKind.DIRECTORY:
-        inner = element.sub()
-        if len(inner) != 1:
-            raise MalformedRequest("a directoryName holds one name")
-        name = name_from(inner[0])
-        if name.is_empty:
-            raise BadCSR("a directoryName is empty")
-        value = name.text
+        value = directory_name(element, name_from).text
     elif kind is NameKind.REGISTERED_ID:
         value = der.oid_text(content)
     elif kind is NameKind.OTHER:
@@ -175,6 +169,22 @@ def _parse_name(element: der.Element, allow_wildcard: bool, allow_other_name: bo
         else:
             check_uri(value)
     return GeneralName(kind, value, element.whole)
+
+
+def directory_name(element: der.Element, read: Callable[[der.Element], Name]) -> Name:
+    """Return the name in a directoryName.
+
+    :param read: reads the Name element.
+    :raises MalformedRequest: *element* has not one name.
+    :raises BadCSR: the name is empty, and what *read* raises.
+    """
+    inner = element.sub()
+    if len(inner) != 1:
+        raise MalformedRequest("a directoryName holds one name")
+    name = read(inner[0])
+    if name.is_empty:
+        raise BadCSR("a directoryName is empty")
+    return name
 
 
 def _ia5(content: bytes) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.logger import LogLevel, capturedLogs, formatEvent
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -216,6 +218,18 @@ def test_cisco_ios(server: Server) -> None:
     outcomes = {one["name"]: one["outcome"] for one in shown["asked"]["attributes"]}
     assert outcomes == {"challengePassword": "", "Extension Request": "ignored"}
     assert "secret1234" not in str(shown)
+
+
+def test_what_was_ignored_is_in_the_log(server: Server) -> None:
+    """At the level DEBUG, without values of attributes."""
+    attributes = (*ODD_ATTRIBUTES["extensionRequest: T61String"], san(UNCOPIED_NAMES["UPN"], GOOD_NAME))
+    with capturedLogs() as logs:
+        server.issue(signed_csr(KEY, "CN=odd", attributes))
+    (event,) = [one for one in logs if "were ignored" in (one.get("log_format") or "")]
+    assert event["log_level"] is LogLevel.debug
+    text = formatEvent(event)
+    assert "no list of extensions" in text
+    assert "u@example.com: The policy does not copy it." in text
 
 
 # --- challenge passwords ----------------------------------------------------------------------

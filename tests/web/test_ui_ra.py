@@ -18,6 +18,7 @@ from pikachu.core.model.policies import Policy
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
+from tests.support.odd_requests import vector
 from tests.support.pki import make_csr
 from tests.support.ra import MANUAL, stored_request, waiting_request
 from tests.support.stack import DEFAULT_EXTENSIONS, Response, build_core
@@ -92,6 +93,16 @@ class TestCheck:
             pages.stack.app.store.certificates(ListQuery(q="both.example.com"), pages.stack.app.authority.now())
         )
         assert not certificates.items
+
+    def test_ignored_parts(self, alice: Visitor) -> None:
+        """What reaches no certificate is shown as ignored, what is encoded again is said; no secret is shown."""
+        text = pem("CERTIFICATE REQUEST", vector("cisco-ios-t61string"))
+        page = text_of(body_of(alice.post("/ra", {"csr": text, "policy": "System", "days": "30"}, page="/ra")))
+        assert "Extension Request ignored The value of the attribute is no list of extensions." in page
+        assert "secret1234" not in page
+        text = pem("CERTIFICATE REQUEST", vector("node-forge-star"))
+        page = text_of(body_of(alice.post("/ra", {"csr": text, "policy": "System", "days": "30"}, page="/ra")))
+        assert "the subject is encoded again" in page
 
     def test_base64_and_file(self, alice: Visitor) -> None:
         """RA-1: base64 of DER, or a file in DER; what comes back is PEM."""

@@ -31,9 +31,11 @@ from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.signers.key import KeySigner
 from pikachu.x509.certificate import CLIENT_AUTH
 from pikachu.x509.template.defaults import DEFAULT_SERVER_EXTENSIONS
+from tests.support.databases import execute
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import World, make_world
 from tests.support.pki import make_ca
+from tests.support.stack import build_core
 
 TEXT = "[ v3_ext ]\nextendedKeyUsage = clientAuth\n"
 
@@ -73,6 +75,21 @@ def draft(name: str = "mine", **values: object) -> Policy:
 
 def names(desk: Desk, actor: Principal) -> list[str]:
     return [one.name for one in result_of(desk.rules.list(actor, ListQuery(sort="id"))).items]
+
+
+def test_policies_of_a_former_version(tmp_path: Path) -> None:
+    """Limits that were stored before there were settings about names say nothing about them."""
+    stack = build_core(tmp_path)
+    store = stack.app.store
+    event = Event("create", "policy", "old", "test")
+    made = result_of(store.add_policy(Policy(0, "old", 30, TEXT, system=True), event, stack.app.authority.now()))
+    stored = '{"keys": ["EC"], "subject": null, "names": [], "honour_names": true, "max_days": null, '
+    stored += '"own_subject": false, "linked": true, "same_key": true}'
+    # A colon would begin a parameter.
+    escaped = stored.replace(":", "\\:")
+    execute(f"sqlite:///{stack.files.folder}/pikachu.sqlite", f"UPDATE policies SET limits = '{escaped}'")
+    assert result_of(store.policy(made.id)).limits == PolicyLimits(keys=("EC",), linked=True)
+    stack.close()
 
 
 def test_a_policy_belongs_to_who_makes_it(desk: Desk) -> None:

@@ -81,6 +81,7 @@ def test_requests_of_every_key_type(key_type: str) -> None:
     assert "1234" not in repr(csr)
 
 
+PSS = ("-sigopt", "rsa_padding_mode:pss")
 OPENSSL_KEYS = {
     "RSA/2048": ["RSA", "-pkeyopt", "rsa_keygen_bits:2048"],
     "EC/prime256v1": ["EC", "-pkeyopt", "ec_paramgen_curve:P-256"],
@@ -121,7 +122,15 @@ def test_requests_by_openssl(tmp_path: Path, text: str, outform: str) -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("options", [["-sha384"], ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:-1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-sha384"],
+        [*PSS],
+        *([*PSS, "-sigopt", f"rsa_pss_saltlen:{salt}"] for salt in (-1, -2, -3, 0, 20, 129, 222)),
+        [*PSS, "-sha512", "-sigopt", "rsa_pss_saltlen:-3"],
+    ],
+)
 def test_openssl_rsa_signature_variants(tmp_path: Path, options: list[str]) -> None:
     """Other digests and RSASSA-PSS."""
     require("openssl")
@@ -452,6 +461,20 @@ def test_the_roca_fingerprint() -> None:
         modulus += product << (2047 - product.bit_length()) | product if modulus.bit_length() < 2048 else product
     with pytest.raises(BadPublicKey, match="ROCA"):
         verify_csr(parse_csr(request(spki=rsa_spki(modulus, 65537))))
+
+
+@pytest.mark.parametrize(("salt", "expected"), [(223, ProofOfPossessionFailed), (1025, UnsupportedAlgorithm)])
+def test_salts_that_no_key_allows(salt: int, expected: type[RequestError]) -> None:
+    """A key of 2048 bits leaves 222 bytes beside SHA-256."""
+    digest = der.sequence(der.oid("2.16.840.1.101.3.4.2.1"), der.null())
+    mask = der.sequence(der.oid("1.2.840.113549.1.1.8"), digest)
+    parameters = der.sequence(der.explicit(0, digest), der.explicit(1, mask), der.explicit(2, der.integer(salt)))
+    public = RSA_KEY.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    algorithm = der.sequence(der.oid("1.2.840.113549.1.1.10"), parameters)
+    with pytest.raises(expected):
+        accept(request(spki=public, algorithm=algorithm, signature=bytes(256)))
 
 
 def test_an_ml_dsa_signature_with_another_parameter_set() -> None:
