@@ -10,7 +10,7 @@ A field has the name of its key, in lower case.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Final
@@ -49,7 +49,7 @@ from pikachu.config.kinds import (
     optional,
     size,
 )
-from pikachu.config.schema import Section, keys
+from pikachu.config.schema import Section
 from pikachu.config.schema import setting as _key
 from pikachu.core.model.objects import Quotas
 
@@ -521,8 +521,8 @@ class LimitsSection(Section):
 
     NAME: ClassVar[str] = "LIMITS"
     ABOUT: ClassVar[str] = (
-        "How many objects of each kind an account may own; 0 sets no limit. Administrators, and objects without an "
-        "owner, are not limited."
+        "How many objects of each kind an account may own (administrators, and objects without an owner, are not "
+        "limited), and what clients that have not authenticated may hold; 0 sets no limit."
     )
 
     keys: int = _key(number(0, _MOST), "1000", "Stored private keys.")
@@ -533,11 +533,21 @@ class LimitsSection(Section):
         number(0, _MOST), "10000", "Challenge passwords that were not used, including expired ones."
     )
     policies: int = _key(number(0, _MOST), "100", "Enrollment policies.")
+    connections: int = _key(
+        number(0, _MOST),
+        "800",
+        "Connections without credentials; the busiest address makes room for new ones.",
+    )
+    connections_per_address: int = _key(
+        number(0, _MOST), "200", "The same for one address, or one IPv6 network of 64 bits."
+    )
+    body_bytes: int = _key(size(0, 1 << 36), "32M", "Memory for request bodies that came without credentials.")
+    body_bytes_per_address: int = _key(size(0, 1 << 36), "4M", "The same for one address.")
 
     @property
     def quotas(self) -> Quotas:
-        """The limits as an argument of the store."""
-        return Quotas(**{name: getattr(self, name) for name, _ in keys(type(self))})
+        """The limits of accounts as an argument of the store."""
+        return Quotas(**{quota.name: getattr(self, quota.name) for quota in fields(Quotas)})
 
 
 SECTIONS: Final[tuple[type[Section], ...]] = (

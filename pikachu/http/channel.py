@@ -5,15 +5,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pikachu.core.interfaces import IDelayedCall
-from pikachu.http.peer import peer_common_name
+from pikachu.http.capacity import Share
+from pikachu.http.peer import peer_address, peer_common_name, required_certificate
 from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, phrase
 from pikachu.http.turns import WriteSide
 from pikachu.http.twisted_private import OpenChannel
@@ -34,6 +37,7 @@ PARSE_LIMIT: Final = 4 * 1024
 LINGER: Final = 2.0
 
 
+@implementer(IHandshakeListener)
 class Channel(OpenChannel):
     """An HTTP connection.
 
@@ -56,17 +60,52 @@ class Channel(OpenChannel):
     _arriving_since: float | None = None
     _stalled: IDelayedCall | None = None
     _closing = False
+    _held = False
+    _continue_expected = False
+    _share: Share | None = None
     _peer_name: str | None = None
     _peer_named = False
+
+    @property
+    def answering(self) -> bool:
+        """Whether a complete request waits for its response."""
+        return self.is_handling_request
 
     def connectionMade(self) -> None:
         """Register the connection and start its idle timeout, which also limits the TLS handshake."""
         self.site.channels.add(self)
         super().connectionMade()
+        address = peer_address(self.transport.getPeer())
+        if not self.site.proxies.trusted.trusts(address):
+            # A proxy has connections for many clients, and caps of its own.
+            self._share = self.site.capacity.connections.share(address, self)
+            self._share.grow(1)
         # It has the methods that twisted.web calls.
         self._write_side = self.wrap_producer(WriteSide)
         # One read of TLS may contain thousands of records, each delivered separately.
         self._is_plain_tcp = not ISSLTransport.providedBy(self.transport)
+
+    def handshakeCompleted(self) -> None:
+        """Exempt a connection whose handshake has verified a client certificate from the cap."""
+        if required_certificate(self.transport) is not None:
+            self.authenticated()
+
+    def authenticated(self) -> None:
+        """Exempt this connection from the cap: its client has authenticated."""
+        if self._share is not None:
+            self._share.close()
+
+    def hold(self) -> None:
+        """Read and process nothing until :meth:`release`."""
+        self._held = True
+        self._read_or_pause()
+
+    def release(self) -> None:
+        """Continue to read and process the request."""
+        self._held = False
+        if self._continue_expected:
+            self.send_continue()
+        self._continue()
 
     # --- input --------------------------------------------------------------------------
 
@@ -87,7 +126,7 @@ class Channel(OpenChannel):
 
     def take_turn(self) -> None:
         """Process one request, or a bounded part of one, from the buffered input."""
-        if self.is_handling_request or self.full or not self._input:
+        if self.is_handling_request or self.full or self._held or not self._input:
             return
         data = self._input
         size = self._serve_fast_path(data)
@@ -149,13 +188,13 @@ class Channel(OpenChannel):
 
     def _continue(self) -> None:
         """Schedule another turn if input can be processed; resume reading if none is buffered."""
-        if self._input and not self.is_handling_request and not self.full:
+        if self._input and not self.is_handling_request and not self.full and not self._held:
             self.site.turns.add(self)
         self._read_or_pause()
 
     def _read_or_pause(self) -> None:
         # While a request waits for its response, reading detects that the client has disconnected.
-        reading = not self._input and (self.is_handling_request or not self.full)
+        reading = not self._input and not self._held and (self.is_handling_request or not self.full)
         if reading or self.transport.disconnecting:
             self._resume_reading()
         elif self._reading:
@@ -219,11 +258,14 @@ class Channel(OpenChannel):
             self.setTimeout(None)
         self._continue()
 
-    def refuse(self, status: int, line: str, *, as_problem: bool = False) -> None:
+    def refuse(
+        self, status: int, line: str, *, as_problem: bool = False, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
         """Send an error for an invalid request, stop reading and close."""
         if self._closing or self.is_aborting:
             return
         self._closing = True
+        self._held = False
         kind, body = TEXT, f"{line}\n"
         if as_problem:
             members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": line}
@@ -234,6 +276,7 @@ class Channel(OpenChannel):
             (b"Content-Type", kind),
             (b"Content-Length", b"%d" % len(body)),
             (b"Connection", b"close"),
+            *headers,
         )
         lines = [
             b"HTTP/1.1 %d %s" % (status, phrase(status)),
@@ -272,8 +315,9 @@ class Channel(OpenChannel):
         self.refuse(HTTPStatus.BAD_REQUEST, "the request is malformed")
 
     def may_continue(self) -> bool:
-        """Return whether the request was not refused."""
-        return not self._closing
+        """Return whether the request was not refused; while it is held, that is decided later."""
+        self._continue_expected = self._held
+        return not self._closing and not self._held
 
     def pauseProducing(self) -> None:
         """Stop writing and processing: the peer does not read."""
@@ -329,6 +373,8 @@ class Channel(OpenChannel):
         """Release the resources of a closed connection."""
         self._cancel_stalled()
         self._input = b""
+        if self._share is not None:
+            self._share.close()
         self.site.turns.discard(self)
         super().connectionLost(reason)
         self.site.forget(self)

@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +26,7 @@ from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import IResource
 
 from pikachu.core.interfaces import IClock, IDelayedCall
+from pikachu.http.capacity import Capacity, Share
 from pikachu.http.channel import Channel
 from pikachu.http.fast_path import FastPath
 from pikachu.http.peer import peer_address
@@ -35,6 +36,8 @@ from pikachu.http.turns import TurnScheduler
 from pikachu.http.twisted_private import is_disconnected, leave_form_encoded
 
 CLIENT_GONE: Final = 499
+# Seconds after which a client that found no room for its body may try again.
+RETRY_SECONDS: Final = 10
 
 _log = Logger(namespace="pikachu.http")
 
@@ -45,11 +48,13 @@ class PathRule:
 
     :param maximum_body: maximum body size in bytes.
     :param problems: report an oversized body as problem details (RFC 9457).
+    :param maximum_anonymous: maximum body size of a client that has not authenticated; ``None``: *maximum_body*.
     """
 
     prefix: bytes
     maximum_body: int
     problems: bool = False
+    maximum_anonymous: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,10 @@ class BoundedRequest(server.Request):
     # The original Host field; removed from the headers before Klein sees the request.
     named_host: bytes | None = None
     _remaining_body = 0
+    _anonymous_body = 0
+    _body_share: Share | None = None
+    _admission: Deferred[bool] | None = None
+    _received: tuple[bytes, bytes, bytes] | None = None
     _refused = False
     began = 0.0
 
@@ -110,6 +119,7 @@ class BoundedRequest(server.Request):
         # Pages decode forms within bounds (pikachu.http.forms); protocols read ``request.content``.
         leave_form_encoded(self)
         self._remaining_body = rule.maximum_body
+        self._anonymous_body = rule.maximum_body if rule.maximum_anonymous is None else rule.maximum_anonymous
         self.content = BytesIO()
         if len(self.requestHeaders.getRawHeaders(b"Host") or ()) > 1:
             # RFC 9112 section 3.2: a proxy may have used the other one.
@@ -117,14 +127,63 @@ class BoundedRequest(server.Request):
             self.channel.refuse(HTTPStatus.BAD_REQUEST, "the request names more than one host")
         elif length is not None and length > self._remaining_body:
             self._refuse_body()
+        elif length:
+            self._expect_body(length)
 
     def handleContentChunk(self, data: bytes) -> None:
         """Store a chunk of the body, up to the limit."""
         self._remaining_body -= len(data)
         if self._remaining_body < 0:
             self._refuse_body()
-        else:
+            return
+        if self.channel.length is None and not self._refused:
+            self._expect_body(len(data))
+        if not self._refused:
             self.content.write(data)
+
+    def _expect_body(self, size: int) -> None:
+        """Make room for *size* bytes; where there is none for strangers, authenticate before more is read."""
+        site = self.channel.site
+        self._anonymous_body -= size
+        if self._body_share is None:
+            self._body_share = site.capacity.body_bytes.share(self.address, self.channel)
+        is_small = self._anonymous_body >= 0 or self._body_share.closed
+        if self._admission is not None or (is_small and self._body_share.grow(size)):
+            return
+        self.channel.hold()
+        self._admission = site.admission(self)
+        self._admission.addBoth(self._admitted, is_small)
+
+    def _admitted(self, admitted: object, is_small: bool) -> None:
+        if isinstance(admitted, Failure):
+            log_failure(admitted, self)
+        if self._refused or is_disconnected(self):
+            return
+        if admitted is True:
+            self.authenticated()
+            self.channel.release()
+            if self._received is not None:
+                self._process_received(*self._received)
+        elif is_small:
+            self._refused = True
+            self.channel.refuse(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "too many requests are being sent; try again in a moment",
+                headers=((b"Retry-After", b"%d" % RETRY_SECONDS),),
+            )
+        else:
+            self._refuse_body()
+
+    def authenticated(self) -> None:
+        """Exempt this connection from the caps: its client has authenticated."""
+        self.channel.authenticated()
+        if self._body_share is None:
+            self._body_share = self.channel.site.capacity.body_bytes.share(self.address, self.channel)
+        self._body_share.close()
+
+    def _release_body(self) -> None:
+        if self._body_share is not None:
+            self._body_share.close()
 
     def _refuse_body(self) -> None:
         if not self._refused:
@@ -138,6 +197,12 @@ class BoundedRequest(server.Request):
         """Process a complete request, unless it was refused."""
         if self._refused:
             return
+        if self._admission is not None and not self._admission.called:
+            self._received = (command, path, version)
+        else:
+            self._process_received(command, path, version)
+
+    def _process_received(self, command: bytes, path: bytes, version: bytes) -> None:
         # Clients of a proxy send the absolute URL (RFC 9112 section 3.2.2).
         if path[:7].lower() == b"http://" or path[:8].lower() == b"https://":
             path = b"/" + path.split(b"/", 3)[3] if path.count(b"/") > 2 else b"/"
@@ -184,11 +249,13 @@ class BoundedRequest(server.Request):
 
     def finish(self) -> None:
         """Finish the response, unless the client has disconnected."""
+        self._release_body()
         if not is_disconnected(self):
             super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
         """Log that the client disconnected before it was answered."""
+        self._release_body()
         is_processed = self.site is not None
         if is_processed:
             self.site.log_access(self, CLIENT_GONE)
@@ -208,12 +275,22 @@ def log_failure(reason: Failure, request: BoundedRequest) -> str:
     return failure_id
 
 
+Admission: TypeAlias = "Callable[[BoundedRequest], Deferred[bool]]"
+
+
+def _admit_nobody(request: BoundedRequest) -> Deferred[bool]:
+    return succeed(False)
+
+
 class Site(server.Site):
     """A resource tree with limits, an access log, and graceful shutdown.
 
     :param clock: the clock for all timeouts.
     :param quick: the fast path for some requests; see :mod:`pikachu.http.fast_path`.
     :param proxies: how to take what proxies tell about clients.
+    :param capacity: the caps of all sites together.
+    :param admission: returns a Deferred of whether the credentials of a request are valid before its body is read; it
+        never fails.
     :ivar in_flight: the number of unanswered requests.
     """
 
@@ -229,9 +306,13 @@ class Site(server.Site):
         limits: Limits | None = None,
         quick: FastPath | None = None,
         proxies: ProxySettings | None = None,
+        capacity: Capacity | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.proxies = proxies or ProxySettings()
+        self.capacity = capacity or Capacity()
+        self.admission = admission or _admit_nobody
         self.clock = clock
         super().__init__(resource, timeout=self.limits.idle, reactor=clock)
         self.quick = quick

@@ -79,6 +79,10 @@ class OpenChannel(HTTPChannel):
         """Return whether a client that expects it may be sent ``100 Continue``."""
         return True
 
+    def send_continue(self) -> None:
+        """Tell a client that expects it to continue, if :meth:`may_continue`."""
+        self._send100Continue()
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         self.malformed()
 

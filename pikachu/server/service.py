@@ -27,12 +27,13 @@ from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Node
 from pikachu.http.request import Site
+from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application
 from pikachu.server.composition import build, ca_files, database_url, threaded_pools
 from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
-from pikachu.server.sites import Sites, limits, proxy_settings
+from pikachu.server.sites import Sites, capacity, limits, proxy_settings
 from pikachu.signers.files import load_file_ca
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
@@ -69,6 +70,8 @@ class PikachuService(Service):
         self._pools = pools
         self._node = self._register_node()
         self.app: Application = build(config, clock, pools, reactor, self._node.process, self._warn)
+        self._capacity = capacity(config)
+        self._admission = CredentialsCheck(self.app.authenticator, self.app.sessions)
         self._sites = Sites(self.app, clock, lambda: output.enabled("TRACE"))
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
@@ -156,7 +159,7 @@ class PikachuService(Service):
         config, app = self._config, self.app
         resource, quick = self._sites.of(listener.name)
         proxies = proxy_settings(config, listener.name)
-        site = Site(resource, self._clock, limits(config), quick, proxies)
+        site = Site(resource, self._clock, limits(config), quick, proxies, self._capacity, self._admission)
         tls = listener_tls(app, listener.name)
         if tls is not None:
             self._tls.append(tls)

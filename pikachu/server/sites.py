@@ -10,6 +10,7 @@ from twisted.web.resource import IResource
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import ConfigError
 from pikachu.core.interfaces import IClock
+from pikachu.http.capacity import Cap, Capacity
 from pikachu.http.fast_path import FastPath
 from pikachu.http.proxies import ProxySettings, TrustedProxies
 from pikachu.http.redirect import HTTPSRedirect
@@ -28,6 +29,9 @@ from pikachu.server.rest import api_routes, api_tree
 
 # Of what anyone may read, what machines ask for in the clear.
 IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
+
+# Largest body of pages and REST from a client that has not authenticated.
+ANONYMOUS_BODY: Final = 64 * 1024
 
 
 class Sites:
@@ -133,9 +137,18 @@ def limits(config: Configuration) -> Limits:
             PathRule(b"/scep", config.scep.body_limit),
             PathRule(b"/cgi-bin/", config.scep.body_limit),
             PathRule(b"/.well-known/est/", config.est.body_limit),
-            PathRule(b"/api/", config.default.body_limit, problems=True),
-            PathRule(b"/", config.default.body_limit),
+            PathRule(b"/api/", config.default.body_limit, problems=True, maximum_anonymous=ANONYMOUS_BODY),
+            PathRule(b"/", config.default.body_limit, maximum_anonymous=ANONYMOUS_BODY),
         )
+    )
+
+
+def capacity(config: Configuration) -> Capacity:
+    """Return the caps on connections and bodies."""
+    caps = config.limits
+    return Capacity(
+        Cap(caps.connections, caps.connections_per_address, breaks_off=True),
+        Cap(caps.body_bytes, caps.body_bytes_per_address),
     )
 
 

@@ -20,6 +20,7 @@ from pikachu.x509.pem import pem
 from tests.support.deferreds import result_of
 from tests.support.pki import Identity, make_csr
 from tests.support.server import Answer, Server, running_server
+from tests.support.stack import Changes
 
 SERVERS_ONLY = "[ v3_ext ]\nextendedKeyUsage = serverAuth\n"
 
@@ -109,9 +110,9 @@ class Bound:
 
 
 @contextmanager
-def bound_server(folder: Path) -> Iterator[Bound]:
+def bound_server(folder: Path, changes: Changes | None = None) -> Iterator[Bound]:
     """It runs."""
-    with running_server(folder, changes={("HTTPS", "request_client_certificate"): "true"}) as server:
+    with running_server(folder, changes={("HTTPS", "request_client_certificate"): "true", **(changes or {})}) as server:
         found = Bound(server)
         for name, role in (("alice", Role.USER), ("bob", Role.USER), ("root", Role.ADMIN)):
             found.add(name, role)

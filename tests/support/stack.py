@@ -26,6 +26,7 @@ from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.requests import NewRequest
 from pikachu.http.fast_path import FastPath
 from pikachu.http.request import Limits, Site
+from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application, Pools
 from pikachu.server.composition import SafetySettings, build
 from pikachu.storage.migrate import migrate
@@ -246,7 +247,8 @@ class Stack:
 
     def site(self, resource: IResource, quick: FastPath | None = None, limits: Limits | None = None) -> Site:
         """A site over *resource*."""
-        return Site(resource, self.clock, limits, quick)
+        admission = CredentialsCheck(self.app.authenticator, self.app.sessions)
+        return Site(resource, self.clock, limits, quick, admission=admission)
 
     def close(self) -> None:
         """As the server when it ends."""

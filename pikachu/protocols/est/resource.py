@@ -177,11 +177,14 @@ class ESTResource(ProtocolResource):
             return
         body = request.content.read()
         renew = path.operation is Operation.SIMPLEREENROLL
-        enrollment = ESTEnrollment(self._credentials(request), body, path.label, renew)
+        credentials = self._credentials(request)
+        enrollment = ESTEnrollment(credentials, body, path.label, renew)
         if path.operation is Operation.SERVERKEYGEN:
             await self._server_keygen(request, enrollment)
             return
         result = await self._registration.enroll(enrollment)
+        if credentials.peer_certificate is not None or credentials.username is not None:
+            request.authenticated()
         if isinstance(result, Pending):
             self._pending(request, result)
             return

@@ -128,7 +128,9 @@ class RESTResource(Resource):
         scheme, _, token = values[0].decode("latin-1").strip().partition(" ")
         if len(values) > 1 or scheme.lower() != "bearer":
             raise AuthenticationFailed(NO_CREDENTIALS)
-        return await self._authenticator.token(token.strip(), request.address)
+        principal = await self._authenticator.token(token.strip(), request.address)
+        request.authenticated()
+        return principal
 
     async def _ambient_credentials(self, operation: Operation, request: BoundedRequest) -> Principal:
         """Authenticate by ambient credentials (cookie, client certificate); these need a CSRF check."""
@@ -141,6 +143,7 @@ class RESTResource(Resource):
             account = None if session is None else session[1]
         if account is None:
             return ANONYMOUS
+        request.authenticated()
         if request.method not in (b"GET", b"HEAD"):
             check_origin(request, request.named_host)
         return account_principal(account, request.address)

@@ -187,6 +187,7 @@ class UIResource(Resource):
         active_session = await self._sessions.find(secret, seen=seen) if secret else None
         if active_session is not None:
             session, account = active_session
+            request.authenticated()
             principal = account_principal(account, request.address)
             return (
                 PageRequest(

@@ -1,0 +1,123 @@
+"""Who makes room for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pikachu.http.capacity import Cap, Share
+
+
+@dataclass(eq=False)
+class Holder:
+    """A connection."""
+
+    name: str
+    answering: bool = False
+    aborted: bool = False
+
+    def abort(self) -> None:
+        """Remember that it was closed."""
+        self.aborted = True
+
+
+def enter(cap: Cap, address: str, name: str = "", size: int = 1, *, answering: bool = False) -> tuple[Share, Holder]:
+    """Take a share."""
+    holder = Holder(name, answering)
+    share = cap.share(address, holder)
+    assert share.grow(size)
+    return share, holder
+
+
+def test_oldest_of_the_same_address_makes_room() -> None:
+    cap = Cap(100, 3)
+    holders = [enter(cap, "192.0.2.1")[1] for _ in range(5)]
+    other = enter(cap, "192.0.2.2")[1]
+    assert [holder.aborted for holder in holders] == [True, True, False, False, False]
+    assert not other.aborted
+    assert cap.total == 4
+
+
+def test_busiest_address_makes_room_for_others() -> None:
+    """A flood of one address, or of many, costs an address with one connection nothing."""
+    cap = Cap(10)
+    good = enter(cap, "192.0.2.1")[1]
+    flood = [enter(cap, "192.0.2.66")[1] for _ in range(50)]
+    flood += [enter(cap, f"192.0.2.{number}")[1] for number in (70, 71, 72) for _ in range(3)]
+    late = enter(cap, "192.0.2.2")[1]
+    assert not good.aborted
+    assert not late.aborted
+    assert cap.total == 10
+    assert sum(not holder.aborted for holder in flood) == 8
+
+
+def test_one_ipv6_network_is_one_address() -> None:
+    cap = Cap(100, 2)
+    holders = [enter(cap, f"2001:db8::{number:x}")[1] for number in range(3)]
+    assert [holder.aborted for holder in holders] == [True, False, False]
+
+
+def test_who_waits_for_an_answer_makes_room_last() -> None:
+    cap = Cap(100, 2, breaks_off=True)
+    answered = enter(cap, "192.0.2.1", answering=True)[1]
+    idle = enter(cap, "192.0.2.1")[1]
+    second = enter(cap, "192.0.2.1", answering=True)[1]
+    assert (answered.aborted, idle.aborted) == (False, True)
+    enter(cap, "192.0.2.1")
+    assert (answered.aborted, second.aborted) == (True, False)
+
+
+def test_body_that_is_being_answered_is_not_broken_off() -> None:
+    """Its request goes on; whoever comes then finds no room, and keeps what it had."""
+    cap = Cap(0, 100)
+    enter(cap, "192.0.2.1", size=60, answering=True)
+    share = cap.share("192.0.2.1", Holder("late"))
+    assert share.grow(40)
+    assert not share.grow(1)
+    assert (share.size, cap.total) == (40, 100)
+    assert not Cap(10).share("192.0.2.1", Holder("large")).grow(11)
+
+
+def test_authenticated_holds_nothing() -> None:
+    cap = Cap(2, 2, breaks_off=True)
+    share, holder = enter(cap, "192.0.2.1")
+    share.close()
+    for _ in range(10):
+        enter(cap, "192.0.2.1")
+    assert not holder.aborted
+    assert share.grow(1_000_000)
+    share.close()
+    assert cap.total == 2
+
+
+def test_without_caps() -> None:
+    cap = Cap()
+    assert not any(enter(cap, "192.0.2.1", size=1 << 30)[1].aborted for _ in range(100))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 50), st.booleans()), max_size=60), st.integers(1, 100))
+def test_caps_hold_and_everything_is_given_back(steps: list[tuple[int, int, bool]], in_all: int) -> None:
+    cap = Cap(in_all, 40)
+    shares: list[Share] = []
+    for address, size, close in steps:
+        share = cap.share(f"192.0.2.{address}", Holder("one"))
+        share.grow(size)
+        shares.append(share)
+        if close:
+            shares.pop(0).close()
+        assert cap.total == sum(one.size for one in shares if not one.closed) <= in_all
+    for share in shares:
+        share.close()
+    assert cap.total == 0
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_closing_an_empty_share(count: int) -> None:
+    cap = Cap(10, 10)
+    share = cap.share("192.0.2.1", Holder("one"))
+    for _ in range(count):
+        share.close()
+    assert cap.total == 0
