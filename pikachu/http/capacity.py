@@ -24,7 +24,7 @@ class IHolder(Protocol):
 
 
 class Share:
-    """What one holder has of a cap."""
+    """A part of a cap that one holder has."""
 
     def __init__(self, cap: Cap, address: str, holder: IHolder) -> None:
         self._cap = cap
