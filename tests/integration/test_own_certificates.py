@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
+from pikachu.signers.files import load_certificates
 from tests.support import ocsp
 from tests.support.est import basic
 from tests.support.pki import digest_for, make_csr
