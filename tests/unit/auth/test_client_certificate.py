@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
 
 import pytest
 from cryptography import x509
@@ -13,10 +15,16 @@ from hypothesis import strategies as st
 from pikachu.core.errors import NotAuthorized
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.events import Event
+from pikachu.x509 import der
+from pikachu.x509.certificate import parse_certificate
+from tests.support import odd_certificates
 from tests.support.deferreds import failure_of, result_of
+from tests.support.odd_certificates import Form
 from tests.support.people import World, certificate_of, make_world
 from tests.support.pki import DAY, Identity, digest_for, make_ca, make_key, make_leaf, make_name
 
+OTHER: Final = odd_certificates.NAMES["no common name"]
+PLAIN: Final = odd_certificates.NAMES["IA5String"]
 EVENT = Event("revoke", "certificate", "x", "test")
 
 
@@ -32,6 +40,36 @@ def foreign_ca(
 
 def foreign_leaf(world: World, ca: Identity) -> Identity:
     return make_leaf(ca, not_before=world.now - DAY, not_after=world.now + DAY)
+
+
+@pytest.mark.parametrize("title", odd_certificates.EQUAL_NAMES)
+def test_names_that_match(world: World, title: str) -> None:
+    """RFC 5280 section 7.1: the issuer's name may have other string types, case and spaces than the CA's."""
+    name, issuer = odd_certificates.EQUAL_NAMES[title]
+    key, leaf_key = make_key("p256"), make_key("p256")
+    form = Form(not_before=der.time(world.now - DAY), not_after=der.time(world.now + DAY))
+    world.anchors.append(parse_certificate(odd_certificates.certificate(key, name, form)))
+    leaf = odd_certificates.certificate(leaf_key, OTHER, form, issuer_key=key, issuer=issuer)
+    assert not result_of(world.certificates.authenticate(leaf)).own
+    stranger = odd_certificates.certificate(leaf_key, OTHER, form, issuer_key=key, issuer=OTHER)
+    assert "was not issued by this authority" in reason_of(world, stranger)
+
+
+@pytest.mark.parametrize("title", odd_certificates.ROOT_FORMS)
+def test_a_trust_anchor_of_version_1(world: World, title: str) -> None:
+    """A root without extensions is a CA where client_ca names it, and nowhere else."""
+    form = replace(
+        odd_certificates.ROOT_FORMS[title],
+        not_before=der.time(world.now - DAY),
+        not_after=der.time(world.now + DAY),
+    )
+    key, leaf_key = make_key("p256"), make_key("p256")
+    anchor = odd_certificates.certificate(key, OTHER, form)
+    ordinary = replace(form, version=Form().version, without_extensions=False)
+    leaf = odd_certificates.certificate(leaf_key, PLAIN, ordinary, issuer_key=key, issuer=OTHER)
+    assert "was not issued by this authority" in reason_of(world, leaf, anchor)
+    world.anchors.append(parse_certificate(anchor))
+    assert not result_of(world.certificates.authenticate(leaf)).own
 
 
 def test_own_certificate_is_accepted_with_its_owner(world: World) -> None:
