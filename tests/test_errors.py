@@ -28,7 +28,7 @@ def classes(of: type[PikachuError] = PikachuError) -> Iterator[type[PikachuError
 
 
 def row(kind: type[PikachuError]) -> list[str]:
-    """What each outlet makes of a class."""
+    """Return an error class's outcome in each protocol."""
     error = kind.__new__(kind)
     return [
         kind.__name__,

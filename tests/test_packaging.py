@@ -23,7 +23,7 @@ SOURCES = (
 
 
 class Packages(NamedTuple):
-    """What was built, and the names of the files in it."""
+    """The packages built, and the names of the files in them."""
 
     wheel: Path
     wheel_names: frozenset[str]

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.interop]
 
 
 def sign_by_rest(server: Server, name: str, common_name: str) -> x509.Certificate:
-    """What a script of *name*'s gets signed."""
+    """Sign a CSR over REST with a token of *name*'s and return the certificate."""
     with server.application() as app:
         account = result_of(app.store.account_by_name(name))
         assert account is not None
@@ -38,7 +38,7 @@ def sign_by_rest(server: Server, name: str, common_name: str) -> x509.Certificat
 
 
 def ocsp(server: Server, serial: int, folder: Path) -> str:
-    """What ``openssl ocsp`` says of a certificate; the answer's signature has to be good."""
+    """Return the status ``openssl ocsp`` prints for a certificate; the response's signature must verify."""
     issuer, root = server.files.issuers["ec"], server.files.root
     (folder / "issuer.pem").write_bytes(issuer.pem)
     (folder / "trusted.pem").write_bytes(issuer.pem + root.pem)

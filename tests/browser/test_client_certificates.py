@@ -22,7 +22,7 @@ def bound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bound]:
 
 
 def certificates(bound: Bound, identity: Identity) -> list[dict[str, str]]:
-    """What Playwright gives a browser for the trusted port."""
+    """Return Playwright's client certificate settings for the trusted port."""
     crt, key = identity.write(bound.server.folder, f"browser-{identity.certificate.serial_number:x}")
     origin = f"https://localhost:{bound.server.ports['trusted_https']}"
     return [{"origin": origin, "certPath": str(crt), "keyPath": str(key)}]

@@ -44,7 +44,7 @@ _numbers = itertools.count()
 
 @dataclass
 class Enrollment:
-    """What one device has sent, and what it knows.
+    """One device's enrollment: its CSR, and the answers it has received.
 
     :ivar request: the id of what waits for a person.
     :ivar serial: of what it was given.
@@ -143,7 +143,7 @@ class Issuance(RuleBasedStateMachine):
         return Enrollment(csr, challenge, self.free.pop(challenge))
 
     def given(self, enrollment: Enrollment, result: Issued | Pending) -> None:
-        """What a device was told."""
+        """Record the answer to a device, and check it against earlier ones."""
         if isinstance(result, Pending):
             assert enrollment.manual
             assert enrollment.request in (None, result.request_id)
@@ -200,7 +200,7 @@ class Issuance(RuleBasedStateMachine):
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def ask_again(self, data: st.DataObject) -> None:
-        """What waits goes on waiting."""
+        """A repeated request that awaits approval stays pending."""
         enrollment = data.draw(st.sampled_from(self.waiting))
         self.given(enrollment, result_of(self.send(enrollment)))
 

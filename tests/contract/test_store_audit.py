@@ -84,7 +84,7 @@ TAMPERINGS = {
 
 @pytest.mark.parametrize("what", TAMPERINGS)
 def test_tampering_between_transactions(tmp_path: Path, what: str) -> None:
-    """What is changed while the verification goes on is found where it is yet to come."""
+    """Tampering during a verification is detected in the part that is not verified yet."""
     script, first = TAMPERINGS[what]
     path = tmp_path / "pikachu.db"
     with long_chain(f"sqlite:///{path}") as db:

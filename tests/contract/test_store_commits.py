@@ -124,7 +124,7 @@ def test_one_bad_write_does_not_hurt_the_others(database_url: str) -> None:
 
 
 def test_refusals_do_not_cost_the_others_their_batch(tmp_path: Path) -> None:
-    """What is refused before it wrote anything is refused alone: a batch of refusals is one transaction."""
+    """A statement refused before its first write fails alone: a batch of refusals is one transaction."""
     with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
         pool = CountedPool()
         store = Store(db.url, ImmediatePool(), pool)

@@ -58,7 +58,7 @@ def template(name: str = "web", owner_id: int | None = 1) -> CertificateTemplate
 
 
 def outcomes(db: Opened, promises: list[Deferred[Any]]) -> list[Any]:
-    """What each of many works ended with: a result or an exception."""
+    """Return the result or exception of each operation."""
     every = db.get(DeferredList(promises, consumeErrors=True))
     return [value if success else value.value for success, value in every]
 
@@ -175,7 +175,7 @@ def test_two_processes_share_a_quota(database_url: str) -> None:
 
 
 def test_a_used_challenge_password_is_not_counted(limited: Opened) -> None:
-    """What was used is history; what a request has reserved, and what has expired, is not."""
+    """A used challenge password does not count against the limit; one that a request has reserved does."""
     alice = account(limited)
     made = [limited.get(challenge(limited, number, alice.id)) for number in range(LIMIT)]
     request_id, _ = limited.begin(owner_id=alice.id, challenge_id=made[0].id)

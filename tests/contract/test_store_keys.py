@@ -147,7 +147,7 @@ def fill(db: Opened, rows: int = 1) -> None:
 
 
 def resealed(db: Opened, **options: bool) -> Any:
-    """What the method gives, with no other connection open."""
+    """Return the result of ``reseal``, called while no other connection is open."""
     db.store.release_connections()
     return db.get(db.store.reseal(anew, told("update", "SECRET_KEY"), NOW, **options))
 

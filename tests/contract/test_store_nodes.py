@@ -66,7 +66,7 @@ def test_one_server(db: Opened) -> None:
 
 
 def test_a_command_beside_a_server(tmp_path: Path) -> None:
-    """Who holds no SQLite database can't know whether its server lives: age decides, nothing is given up early."""
+    """A process not holding the SQLite database can't tell whether the server is alive: only age makes an orphan."""
     with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
         node = db.store.register_node(NAME, NOW)
         db.begin("young", intent={"process": node.process})

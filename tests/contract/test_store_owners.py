@@ -119,7 +119,7 @@ def test_an_inactive_account_is_given_nothing(db: Opened, state: AccountState) -
 
 
 def test_who_may_act(db: Opened) -> None:
-    """What never had an owner needs none; an owner that is not there may nothing."""
+    """An object without an owner needs none; a missing owner is refused."""
     alice = add(db)
     assert db.get(db.store.require_active_owner(None)) is None
     assert db.get(db.store.require_active_owner(alice.id)) is None

@@ -77,7 +77,7 @@ def test_life_of_a_session(db: Opened) -> None:
 
 
 def test_twenty_sessions(db: Opened) -> None:
-    """Whoever signs in again and again keeps the newest twenty."""
+    """An account keeps its twenty newest sessions."""
     alice, bob = add(db), add(db, "bob")
     sign_in(db, bob, b"bob")
     made = [sign_in(db, alice, bytes([number])) for number in range(25)]
@@ -216,7 +216,7 @@ class Process:
     writes: HeldPool
 
     def go(self) -> None:
-        """What was asked for is written."""
+        """Run the writes that are queued."""
         while self.writes.waiting:
             self.writes.waiting.pop(0).callback(None)
 

@@ -144,7 +144,7 @@ def test_commits_with_events_are_told(db: Opened) -> None:
 
 
 def test_a_watcher_that_fails_harms_nobody(db: Opened) -> None:
-    """What was committed is told to those who wrote it, and to the other watchers."""
+    """A failing watcher hides a commit neither from its writer nor from the other watchers."""
     told: list[int] = []
 
     def fail(event_id: int) -> None:

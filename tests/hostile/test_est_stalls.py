@@ -56,7 +56,7 @@ def alternative_names(size: int) -> dict[str, bytes]:
 
 
 def test_a_good_request(target: Target) -> None:
-    """What the others are compared with."""
+    """A good request is the baseline for the others."""
     assert target.enroll(request()) == 200
     target.survives(lambda: target.enroll(request()))
 

@@ -169,7 +169,7 @@ FLOODS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("kind", sampled(FLOODS, 3))
 @pytest.mark.parametrize("listener", ["http", "https"])
 def test_floods(target: Target, listener: str, kind: str) -> None:
-    """What is within one request, in one piece and byte by byte."""
+    """Floods within one request, sent in one piece and byte by byte."""
     data = FLOODS[kind]()
 
     def attack() -> None:

@@ -98,5 +98,5 @@ def test_client_certificates(target: Target) -> None:
 
 
 def test_a_good_key_still_passes(target: Target) -> None:
-    """What is looked at is let in when it is good."""
+    """A good key passes the checks."""
     assert target.enroll(make_csr(subject="good")[1]) == 200

@@ -60,7 +60,7 @@ def test_search_in_pages(target: Target, script: str) -> None:
 
 
 def uploads(size: int) -> dict[str, Any]:
-    """What may be pasted, by what is special: bytes are sent as base64."""
+    """Return inputs to paste, by their peculiarity; bytes are sent as base64."""
     made: dict[str, Any] = dict(inputs.structures(size))
     made |= {f"text of {script}": text[:size] for script, text in inputs.SCRIPTS.items()}
     made["PEM of many blocks"] = csr_pem() * (size // 600)

@@ -60,7 +60,7 @@ def report(**values: float | None) -> list[dict[str, object]]:
 
 
 def test_figures_of_one_commit_only() -> None:
-    """What HEAD can't measure any more is a failure, what it measures first is none."""
+    """A benchmark that HEAD no longer measures is a failure; one that only HEAD measures is not."""
     before = [report(kept=100.0, gone=1.0, broken=1.0) for _ in range(5)]
     after = [report(kept=100.0, added=1.0, broken=None if turn else 1.0) for turn in range(5)]
     found = {comparison.work: comparison for comparison in compare(before, after)}

@@ -161,7 +161,7 @@ def test_large_body_after_signing_in(bound: Bound, chunked: bool) -> None:
 
 @pytest.mark.parametrize(("signed_in", "line"), [(True, b"HTTP/1.1 100 "), (False, b"HTTP/1.1 413 ")])
 def test_expectation(bound: Bound, signed_in: bool, line: bytes) -> None:
-    """Who asks before sending is told to continue only when the body will be read."""
+    """A client that sends ``Expect: 100-continue`` gets 100 only if its body will be read."""
     lines = [
         "POST /api/v1/inspect HTTP/1.1",
         "Host: localhost",

@@ -189,7 +189,7 @@ def test_names_of_a_policy(site: Site) -> None:
 
 @pytest.mark.parametrize("name", sampled(ODD_ATTRIBUTES, every=16))
 def test_odd_requests(site: Site, name: str) -> None:
-    """What reaches no certificate does not stop ``sign``."""
+    """Attributes that don't reach the certificate don't stop ``sign``."""
     site.write("odd.csr", signed_csr(KEY, "CN=odd", ODD_ATTRIBUTES[name]))
     assert site.do("sign", "odd.csr").startswith("-----BEGIN CERTIFICATE-----")
 

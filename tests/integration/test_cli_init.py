@@ -250,7 +250,7 @@ def test_public_url(site: Site) -> None:
     ],
 )
 def test_proposed_public_urls(site: Site, names: tuple[str, ...], port: str, url: str) -> None:
-    """That of the first name, with the port of plain HTTP."""
+    """The proposed URL has the first host name and the port of plain HTTP."""
     site.config(lambda text: text.replace("http_port = 8080", f"http_port = {port}", 1))
     site.do("init", *(part for name in names for part in ("--hostname", name)), *SMALL)
     assert site.out.endswith(f"\n  public_url = {url}\n")
@@ -278,7 +278,7 @@ def test_encrypted_keys(site: Site) -> None:
 
 
 class Killed(BaseException):
-    """What a test does to a run instead of kill -9."""
+    """An exception that ends a run in place of kill -9."""
 
 
 def test_killed_at_any_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,7 @@ def test_unbound(bound: Bound) -> None:
 
 
 def test_revoked(bound: Bound) -> None:
-    """Whoever was bound is out with the revocation, on the connection that is open too."""
+    """A revocation locks a bound client out at once, also on an open connection."""
     alice, number = bound.bind("alice")
     with bound.server.client("trusted_https", alice) as client:
         assert client.ask("/api/v1/certificates").status == 200

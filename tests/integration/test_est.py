@@ -170,7 +170,7 @@ def test_keep_alive(est: LiveEST) -> None:
 
 
 def test_clients_that_leave(est: LiveEST) -> None:
-    """Whoever hangs up before the answer finds the certificate when the request is repeated."""
+    """A client that hangs up before the response gets the same certificate when it repeats the request."""
     _, csr = make_csr("p256", "leaves")
     body = base64.b64encode(csr)
     client = est.server.client("https")

@@ -236,7 +236,7 @@ def test_orphan(server: Server) -> None:
 
 
 def crl_serials(server: Server) -> set[int]:
-    """What is on the CRL that the server gives."""
+    """Return the serial numbers on the published CRL; empty without a CRL."""
     answer = server.ask("http", "/crl/ec.crl")
     if answer.status != 200:
         return set()

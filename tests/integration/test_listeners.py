@@ -156,7 +156,7 @@ def test_resumption(world: World, version: int) -> None:
 
 
 def test_reload_ends_old_tickets(world: World) -> None:
-    """What was trusted under old settings is not resumed under new ones."""
+    """A TLS session from before a reload is not resumed under the new trust settings."""
     identity = pki.make_leaf(world.ca)
     source = world.source(ClientCertificates.REQUIRED)
     context = client_context(identity, SSL.TLS1_2_VERSION)

@@ -80,7 +80,7 @@ class Listener:
         self._client.close()
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        """What came of one kind."""
+        """Return the data of the received events of one kind."""
         return [data for name, data in list(self.told) if name == event]
 
     def names(self) -> set[str]:
@@ -102,7 +102,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_events_arrive(server: Server) -> None:
-    """What the server does and what another process does is told within seconds, to who may see it; a stop waits for
+    """Events of the server and of other processes arrive within seconds at those who may see them; a stop waits for
     no listener.
     """
     with server.application() as app:

@@ -292,7 +292,7 @@ def test_files(tmp_path: Path, label: str) -> None:
     ],
 )
 def test_files_that_hold_none(tmp_path: Path, content: bytes, told: str) -> None:
-    """What the file holds instead is named."""
+    """The error names the file's actual content."""
     files = make_files(tmp_path)
     (files.folder / "ec.crt").write_bytes(content)
     with refused(rf"^\[CA\] SUBCA_CERT_PATH_EC: .*ec.crt {told}"):

@@ -19,7 +19,7 @@ DEB822 = f"Types: deb\nURIs: {ARCHIVE}\nSuites: SUITE SUITE-updates\nComponents:
 
 
 def os_release() -> Mapping[str, str]:
-    """What the machine says of itself."""
+    """Return the fields of ``/etc/os-release``."""
     lines = Path("/etc/os-release").read_text("utf-8").splitlines()
     return {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
 

@@ -99,7 +99,7 @@ def test_browsers(server: Server, identity: Identity, path: str) -> None:
 
 
 def test_methods(server: Server, identity: Identity) -> None:
-    """What could carry a password is refused in the clear; a page is not posted to."""
+    """Plain HTTP refuses requests that could carry a password; a page accepts no PUT."""
     for path in ("/", "/login", "/nothing"):
         assert ask(server, identity, "http", path, "POST").status == 403
         assert ask(server, identity, "scep", path, "POST").status == 404

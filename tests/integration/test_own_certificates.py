@@ -36,7 +36,7 @@ def chain_status(server: Server, certificate: x509.Certificate) -> str:
 
 
 def refusals(rotated: RotatedServer) -> dict[str, str]:
-    """What each way in says to an enrollment."""
+    """Return each protocol's response to an enrollment."""
     _, request = make_csr(subject="refused")
     est = rotated.est_post("simpleenroll", request, headers=basic("alice"))
     body = json.dumps({"csr": base64.b64encode(request).decode()}).encode()

@@ -12,7 +12,7 @@ from tests.support.ports import BLOCK_SIZE, Ports, free_ports
 
 
 def test_blocks_of_two_processes_differ() -> None:
-    """Whoever comes second takes the next block, and a block is free again when its owner closes it."""
+    """A second process takes the next block; a block is free again once its owner closes it."""
     mine = set(free_ports(3))
     program = "from tests.support.ports import free_ports; print(*free_ports(50))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

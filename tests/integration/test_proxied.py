@@ -207,7 +207,7 @@ def test_requests_from_the_outside_address(est: LiveEST) -> None:
 
 
 def test_limits_of_guessing_go_by_the_forwarded_address(est: LiveEST) -> None:
-    """Who guesses through the proxy does not lock it for its other clients."""
+    """Password guessing through the proxy does not lock out the proxy's other clients."""
 
     def guess(address: str, number: int) -> int:
         word = base64.b64encode(f"nobody{number}:wrong".encode()).decode()

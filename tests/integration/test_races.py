@@ -121,7 +121,7 @@ def status_of(client: Client, certificate: x509.Certificate, server: Server) -> 
 
 
 def test_other_processes(tmp_path: Path) -> None:
-    """What another process revokes or releases is in the running server's answers within a second."""
+    """Another process's revocation or release shows in the running server's answers within a second."""
     with running_server(tmp_path, changes={("CRL", "crl_delay"): "0.2s"}) as server, server.client("http") as client:
         identity = new_identity(server)
         certificate, serial = identity.certificate, identity.certificate.serial_number

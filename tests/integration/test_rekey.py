@@ -102,7 +102,7 @@ def test_not_beside_a_server(kept: Kept) -> None:
 
 
 def test_ended_after_each_step(kept: Kept) -> None:
-    """What was begun is completed by the same command; until then nothing else starts."""
+    """The same command completes an interrupted rekey; until then no other command starts."""
     coming = next_file(kept.secret)
     new = prepare(coming)
     assert "`pikachu rekey`" in kept.site.refused("user", "list")

@@ -29,7 +29,7 @@ _UNPRIVILEGED: Final = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to a good folder, and what the one line says then."""
+    """A change to a good folder, and the expected error line."""
 
     name: str
     change: Change
@@ -386,7 +386,7 @@ def test_unreadable_files() -> None:
 
 
 def test_usage(server: Server) -> None:
-    """What is wrong on the command line is twistd's to tell."""
+    """Errors of the command line are reported by twistd."""
     found = subprocess.run(
         [*command(server.files.config, "-n"), "--nonsense"],
         cwd=server.folder,

@@ -50,7 +50,7 @@ class Certmonger:
         return self.folder / "r1.pem"
 
     def getcert(self, command: str, *options: str, check: bool = True) -> str:
-        """What ``getcert`` says."""
+        """Run ``getcert`` and return its output."""
         done = subprocess.run(
             ["getcert", command, "-s", *options],
             env=self.environment,
@@ -86,7 +86,7 @@ class Certmonger:
         self.getcert("request", "-I", "r1", "-c", "ca1", *files, "-N", "CN=certmonger", *options)
 
     def status(self) -> str:
-        """What it says of the certificate."""
+        """Return the request's status as ``getcert`` lists it."""
         match = re.search(r"^\s*status: (\S+)$", self.getcert("list", "-i", "r1"), re.MULTILINE)
         return match[1] if match else ""
 

@@ -343,6 +343,6 @@ def test_generated(folder: Folder, options: str) -> None:
     ids=["public", "certificate", "MSBLOB", "PVK", "parameters"],
 )
 def test_other_files(folder: Folder, make: Callable[[Folder], bytes], named: str) -> None:
-    """What is no private key that is read here is called by its name."""
+    """The error names the content of a file that holds no readable private key."""
     with pytest.raises(MalformedRequest, match=named):
         read_key_file(make(folder))

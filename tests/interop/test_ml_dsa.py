@@ -79,7 +79,7 @@ class PQC:
         return self.curl(f"{self.est.url(listener)}{PREFIX}/{operation}", *options, *data)
 
     def verify(self, name: str, *options: str, code: int = 0) -> str:
-        """What ``openssl verify`` says of a certificate under the strictest rules."""
+        """Return the output of ``openssl verify`` under the strictest rules."""
         trust = ("-x509_strict", "-CAfile", "root.crt", "-untrusted", "ca.crt")
         return self.openssl("verify", *trust, *options, f"{name}.crt", code=code)
 

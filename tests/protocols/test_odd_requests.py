@@ -68,7 +68,7 @@ class Server:
         return x509.load_pem_x509_certificate(made["pem"].encode()).public_bytes(Encoding.DER)
 
     def preview(self, csr: bytes, policy: str | None = None) -> Any:
-        """What REST shows before."""
+        """Return REST's preview of the certificate."""
         return self.rest.good("POST", "/certificates/preview", self.rest_body(csr, policy), who="alice")
 
 

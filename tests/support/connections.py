@@ -76,7 +76,7 @@ class Plain:
         return self.received()
 
     def received(self) -> bytes:
-        """What came, and was not read before."""
+        """Return the data received since the last call."""
         data: bytes = self.transport.value()
         self.transport.clear()
         return data

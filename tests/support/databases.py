@@ -64,7 +64,7 @@ AS_0002: Final = (*AS_0004, "DROP TABLE owner_revocations", "UPDATE pikachu_sche
 
 
 class Calls:
-    """What threads ask the reactor to call, done by the test when it waits for something."""
+    """Calls that threads pass to the reactor; the test runs them while it waits."""
 
     def __init__(self) -> None:
         self._calls: queue.Queue[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] = queue.Queue()
@@ -123,7 +123,7 @@ class Opened:
         return NewRequest(**(fields | values))
 
     def intent(self, request: NewRequest, name: str = "device", **values: Any) -> Intent:
-        """What is to be signed for *request*."""
+        """Build the issuance intent for *request*."""
         fields: dict[str, Any] = {
             "serial": randbits(150) | 1,
             "issuer_id": self.issuer.id,

@@ -12,7 +12,7 @@ E = TypeVar("E", bound=Exception)
 
 
 def result_of(deferred: Deferred[T]) -> T:
-    """What *deferred* has fired with; a failure is raised."""
+    """Return the result of a fired *deferred*; raise its failure."""
     results: list[T | Failure] = []
     deferred.addBoth(results.append)
     assert results, "the Deferred has not fired"

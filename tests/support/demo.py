@@ -22,7 +22,7 @@ _KINDS = ("p256", "rsa2048", "p384", "ed25519", "mldsa44")
 
 @dataclass
 class Demo:
-    """What was made: ids by the name of what a page of one object is about.
+    """The objects created: ids by the kind of object that a page shows.
 
     :ivar ids: such as ``certificates`` → the id of one of them.
     :ivar names: such as ``ca`` → what else stands in paths of that kind.

@@ -49,7 +49,7 @@ PKCS10 = {"Content-Type": "application/pkcs10"}
 
 
 def est_site(stack: Stack, wrapping: str = "auto") -> Site:
-    """What the server's HTTPS listeners serve of EST."""
+    """Return the EST site of the server's HTTPS listeners."""
     tree, known = Tree(NotFoundResource()), Resource()
     known.putChild(b"est", ESTResource(stack.app.est, stack.app.pools.server_keys, wrapping))
     tree.putChild(b".well-known", known)
@@ -255,7 +255,7 @@ def client_context(identity: Identity | None, version: int) -> SSL.Context:
 
 
 def channel_binding(tls: TLS, *, resumed: bool = False) -> str:
-    """What the client puts into its challengePassword (RFC 7030 section 3.5, RFC 9266)."""
+    """Return the channel binding for the client's challengePassword (RFC 7030 section 3.5, RFC 9266)."""
     if tls.client.get_protocol_version_name() == "TLSv1.3":
         value: bytes | None = tls.client.export_keying_material(EXPORTER_LABEL, 32, b"")
     else:

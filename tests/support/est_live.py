@@ -87,7 +87,7 @@ class LiveEST:
             result_of(app.authority.revoke(serial, RevocationReason.UNSPECIFIED, ADMIN))
 
     def record(self, serial: int) -> CertificateRecord:
-        """What is stored of a certificate."""
+        """Return the stored record of a certificate."""
         with self.server.application() as app:
             return result_of(app.store.certificate_by_serial(serial))
 

@@ -101,7 +101,7 @@ def on_crl(client: Client, serial: int) -> bool:
 
 @dataclass
 class Records:
-    """What devices were told; shared by all of them.
+    """Answers that devices received; shared by all devices.
 
     :ivar problems: answers that no device should ever get.
     """

@@ -34,7 +34,7 @@ def leaf() -> Identity:
 
 
 def openssl(*arguments: str, data: bytes = b"") -> bytes:
-    """What the program writes; files ``leaf.crt``, ``leaf.key`` and ``ca.crt`` are where it runs."""
+    """Run openssl in a folder with ``leaf.crt``, ``leaf.key`` and ``ca.crt``; return its output."""
     require("openssl")
     with tempfile.TemporaryDirectory() as folder:
         leaf().write(Path(folder), "leaf")

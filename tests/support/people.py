@@ -100,7 +100,7 @@ class World:
 
     @property
     def requests(self) -> CertificateRequests:
-        """What people do with stored requests."""
+        """The operations on stored requests."""
         pool = ImmediatePool()
         signer = KeySigner(self.ca.key, self.ca.der, (self.ca.der,), pool)
         keys = Keys(self.store, self.sealer, IssuingCAs("ec", {"ec": IssuingCA(self.issuer, signer)}), pool, self.clock)
@@ -116,7 +116,7 @@ class World:
         )
 
     def as_person(self, account: Account) -> Principal:
-        """Who asks when *account* has signed in."""
+        """Return the principal of *account* when signed in."""
         return account_principal(account, ADDRESS)
 
     def events(self, type_: str | None = None) -> list[EventRecord]:

@@ -85,7 +85,7 @@ def key_type_of(key: PrivateKey) -> str:
 
 
 def digest_for(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384 | None:
-    """What pyca's builders want as the algorithm of ``.sign``."""
+    """Return the ``algorithm`` argument for the ``.sign`` of pyca's builders."""
     if isinstance(key, ec.EllipticCurvePrivateKey):
         return hashes.SHA384() if key.curve.key_size == 384 else hashes.SHA256()
     return hashes.SHA256() if isinstance(key, rsa.RSAPrivateKey) else None

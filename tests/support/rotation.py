@@ -145,7 +145,7 @@ class RotatedServer:
         return listed.get_revoked_certificate_by_serial_number(identity.certificate.serial_number) is not None
 
     def ocsp_status(self, identity: Identity, issuer: x509.Certificate) -> str:
-        """What ``openssl ocsp`` finds: ``good``, ``revoked`` or ``unknown``; the answer's signature has to be good."""
+        """Return the status from ``openssl ocsp``: ``good``, ``revoked`` or ``unknown``; the signature must verify."""
         certificate = self.write(identity.certificate)
         text = run(
             *("openssl", "ocsp", "-issuer", self.write(issuer), "-cert", certificate),

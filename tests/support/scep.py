@@ -31,7 +31,7 @@ BAD_ALG, BAD_MESSAGE_CHECK, BAD_REQUEST, BAD_TIME, BAD_CERT_ID = "0", "1", "2", 
 
 
 def scep_site(stack: Stack) -> Site:
-    """What a listener serves of SCEP."""
+    """Return the SCEP site of a listener."""
     tree = Tree(NotFoundResource())
     put_scep(tree, scep_server(stack.app))
     rules = (PathRule(b"/scep", stack.app.config.scep.body_limit), PathRule(b"/cgi-bin/", 64 * 1024))

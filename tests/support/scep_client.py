@@ -215,7 +215,7 @@ def subject(certificate: bytes) -> bytes:
 
 
 def issuer_and_subject(issuer: bytes, subject_name: bytes) -> bytes:
-    """What a CertPoll carries."""
+    """Encode the IssuerAndSubject of a CertPoll."""
     return tlv(0x30, issuer, subject_name)
 
 
@@ -339,7 +339,7 @@ class SCEPClient:
         return replace(self, certificate=certificate)
 
     def read(self, reply: bytes, signer: bytes) -> CertRep:
-        """What the server answered; fails when it is not signed by *signer* or not for this client."""
+        """Decode the server's reply; fail unless it is signed by *signer* and meant for this client."""
         return read_reply(reply, signer, self.key if isinstance(self.key, rsa.RSAPrivateKey) else None)
 
 

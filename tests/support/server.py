@@ -121,7 +121,7 @@ class Server:
 
     @property
     def console(self) -> str:
-        """What it wrote on standard output and error, over all its lives."""
+        """The server's standard output and error, over all its runs."""
         path = self.folder / "console.txt"
         return path.read_text("utf-8", "replace") if path.exists() else ""
 

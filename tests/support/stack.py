@@ -74,7 +74,7 @@ def _empty_database() -> bytes:
 
 @dataclass
 class Files:
-    """What ``pikachu init`` would have made, in one folder.
+    """Files like those of ``pikachu init``, in one folder.
 
     :ivar root: the root, which has issued all of *issuers* (by name: ``ec``, ``rsa``, ``mldsa``).
     :ivar config: the path of ``config.ini``.

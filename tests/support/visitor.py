@@ -149,6 +149,6 @@ def make_pages(stack: Stack) -> Pages:
 
 
 def text_of(page: str) -> str:
-    """What a page says, without its tags."""
+    """Return the text of a page's main part, without tags."""
     main = page.partition("<main")[2].partition(">")[2]
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", main))).strip()

@@ -173,7 +173,7 @@ def test_what_was_revoked_stays_on_the_crl(stack: Stack) -> None:
 
 
 def serials(stack: Stack) -> set[int]:
-    """What the default CA's CRL lists."""
+    """Return the serial numbers on the default CA's CRL."""
     der_path, _ = stack.app.publisher.paths(stack.issuer())
     return {one.serial_number for one in x509.load_der_x509_crl(der_path.read_bytes())}
 

@@ -58,7 +58,7 @@ class World:
         return [one.event for one in self.db.get(self.app.store.events(query)).items]
 
     def both(self, first: Deferred[Any], second: Deferred[Any]) -> tuple[Any, Any]:
-        """What two works, of which the second began before the first had ended, end with: results or exceptions."""
+        """Return the results or exceptions of two operations, the second begun before the first had ended."""
         every = self.db.get(DeferredList([first, second], consumeErrors=True))
         one, other = (value if success else value.value for success, value in every)
         return one, other
@@ -178,7 +178,7 @@ def test_changes_of_other_fields_in_another_process_stay(world: World, kind: str
 
 @pytest.mark.parametrize("kind", SHARE)
 def test_a_named_version_is_refused_once(world: World, kind: str) -> None:
-    """Who names a version is told, also when the other change comes between reading and writing."""
+    """An update with a stale version is refused, also when the other change comes between reading and writing."""
     made = world.db.get(SHARE[kind][0](world))
     expected = frozenset({made.version})
     event = Event("update", kind, "mine", "root")

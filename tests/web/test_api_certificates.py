@@ -244,7 +244,7 @@ class TestPreview:
         assert [one["oid"] for one in given["extensions"]] == [one.oid.dotted_string for one in certificate.extensions]
 
     def test_refusal(self, rest: REST) -> None:
-        """What signing would answer is told, with what was asked for."""
+        """A preview shows the refusal that signing would give, and the requested fields."""
         body = {"csr": csr_pem(), "validity_days": 30000}
         preview = rest.good("POST", "/certificates/preview", body, who="alice")
         problem = rest.bad(422, "POST", "/certificates", body, who="alice")

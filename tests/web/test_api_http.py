@@ -42,7 +42,7 @@ from tests.support.rest import REST, csr_pem
     ],
 )
 def test_paths(rest: REST, path: str, status: int) -> None:
-    """What is not there is 404 as a problem, and nothing of it comes back in a header."""
+    """An unknown path gives a 404 problem, and never appears in a response header."""
     rest.bad(status, "GET", path, who="root")
     assert "X-Injected" not in rest.call("GET", path, who="root").headers
 
@@ -128,7 +128,7 @@ def test_two_tokens(rest: REST) -> None:
 
 
 def test_unavailable(rest: REST) -> None:
-    """What does not answer now is 503 with Retry-After."""
+    """An unavailable signer gives 503 with Retry-After."""
     issuer = rest.stack.issuer()
     issuer.signer = BrokenSigner(issuer.signer, SignerUnavailable("the issuing key can't be used now", retry_after=7))
     response = rest.call("POST", "/certificates", {"csr": csr_pem()}, who="alice")
@@ -204,7 +204,7 @@ def begin(rest: REST) -> Plain:
 
 
 def test_slow(rest: REST, slow: SlowSigner) -> None:
-    """What takes too long is 503; the work below goes on, and is not lost."""
+    """A request over the time limit gives 503; the issuance completes and is not lost."""
     connection = begin(rest)
     rest.clock.advance(TIME_LIMIT + 1)
     assert connection.received().startswith(b"HTTP/1.1 503 ")

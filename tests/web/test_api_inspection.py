@@ -65,7 +65,7 @@ def test_a_challenge_password_stays_secret(rest: REST) -> None:
 
 
 def test_refusals(rest: REST) -> None:
-    """What can't be read, and who may not."""
+    """Unreadable input gives 400, a request without credentials 401."""
     assert "neither PEM" in rest.bad(400, "POST", "/inspect", {"data": "hello, world"}, who="alice")["detail"]
     assert "nothing" in rest.bad(400, "POST", "/inspect", {"data": ""}, who="alice")["detail"]
     rest.bad(400, "POST", "/inspect", {}, who="alice")

@@ -66,7 +66,7 @@ class TestUsers:
         assert [one["owner"] for one in found] == ["bob", "alice (deleted)"]
 
     def test_nothing_changes(self, rest: REST) -> None:
-        """What is so already is no change, and no event."""
+        """A PATCH that changes nothing writes no event."""
         path = f"/users/{rest.accounts['bob'].id}"
         before = rest.good("GET", "/events?resource_name=bob", who="root")["items"]
         for body in ({}, {"state": "active"}, {"role": "user", "email": "bob@example.com"}):
@@ -178,7 +178,7 @@ class TestCSRs:
             rest.bad(400, "POST", "/csrs", {"csr": csr_pem(), "name": name}, who="alice")
 
     def test_broken(self, rest: REST) -> None:
-        """What nobody could sign is not kept."""
+        """A CSR with a bad signature is not stored."""
         der = bytearray(make_csr()[1])
         der[-1] ^= 1
         rest.bad(422, "POST", "/csrs", {"csr": base64.b64encode(der).decode()}, who="alice")
@@ -327,6 +327,6 @@ def test_status(rest: REST) -> None:
 
 
 def test_scopes_are_named(rest: REST) -> None:
-    """Who lacks a scope is told which."""
+    """A refusal names the missing scope."""
     token = rest.token("alice", Scope.READ)
     assert "enroll" in rest.bad(403, "POST", "/csrs", {"csr": csr_pem()}, token=token)["detail"]

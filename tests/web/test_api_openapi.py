@@ -58,7 +58,7 @@ def check(schema: dict[str, Any], value: Any, schemas: dict[str, Any]) -> None:
 
 
 def test_answers(rest: REST, document: dict[str, Any]) -> None:
-    """What the server answers is what the document says of it."""
+    """The server's responses match the OpenAPI document."""
     user = {"username": "u", "email": "u@example.com", "password": "long enough"}
     policy = {"name": "p", "validity_days": 5, "extensions": DEFAULT_EXTENSIONS}
     made = {

@@ -300,7 +300,7 @@ def test_events(world: World, name: str) -> None:
 
 
 def test_approved(world: World) -> None:
-    """What a person approves is issued to whom asked for it, from where they asked."""
+    """The event of an approved issuance names the requester and the requester's address."""
     result_of(world.stack.app.registration.approve(SYSTEM, world.waiting()))
     event = world.events()[-1].event
     assert (event.type, event.resource_type, event.actor) == ("create", "certificate", "alice")

@@ -160,7 +160,7 @@ class TestREST:
             assert tag(made) == tag(rest.call("GET", address, who="root"))
 
     def test_files_edited_by_hand(self, rest: REST) -> None:
-        """What an operator writes into the default policy's files is another version, of somebody."""
+        """An edit of the default policy's files makes a new version, by an unnamed person."""
         seen = tag(rest.call("GET", "/policies/0", who="root"))
         (rest.stack.files.folder / "validity.conf").write_text("100\n")
         rest.clock.advance(2)

@@ -145,7 +145,7 @@ def test_key_usage(purposes: tuple[str, ...], rsa: frozenset[int], key_type: str
 
 
 def test_key_usage_of_the_policy() -> None:
-    """What a policy names stays."""
+    """A key usage set by the policy stays unchanged."""
     policy = (
         Extension(EXTENDED_KEY_USAGE, False, der.sequence(der.oid(CLIENT_AUTH))),
         Extension(KEY_USAGE, True, der.named_bits((DIGITAL_SIGNATURE, KEY_ENCIPHERMENT))),

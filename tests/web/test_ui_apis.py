@@ -76,7 +76,7 @@ def test_every_kind_of_endpoint(pages: Pages) -> None:
 
 @pytest.mark.parametrize("host", ["a;rm -rf /", "$(id).example.com", "a'b", "x y", "[::1]$", ""])
 def test_hostile_hosts(pages: Pages, host: str) -> None:
-    """What is no host stands in no command."""
+    """An invalid Host header appears in no command."""
     texts = commands(visit(pages, host))
     assert any("https://localhost/" in text for text in texts)
     assert not any("rm -rf" in text or "$(id)" in text or "a'b" in text for text in texts)

@@ -100,7 +100,7 @@ def test_make_a_crl(pages: Pages) -> None:
 
 
 def test_a_crl_that_runs_out(pages: Pages) -> None:
-    """What nobody could renew is said to be out of date."""
+    """An expired CRL is shown as out of date."""
     pages.stack.app.publisher.stop()
     pages.stack.clock.advance(8 * 86400)
     assert "Out of date" in text_of(pages.visitor("root").get("/va"))

@@ -340,7 +340,7 @@ def test_streams(world: World, route: str) -> None:
 
 @pytest.mark.parametrize("route", POSTS)
 def test_post(world: World, route: str) -> None:
-    """Who may not is refused, and so is whoever may but sends no hidden field."""
+    """Unauthorized callers are refused, and so are authorized ones without the CSRF field."""
     path = route.partition(" ")[2].replace("<id>", "1").replace("<name>", "x").replace("<number>", "1")
     who = POSTS[route]
     headers = {"Content-Type": "application/x-www-form-urlencoded"}

@@ -186,7 +186,7 @@ class TestRevoke:
         assert record.serial == leaf.serial
 
     def test_once(self, pages: Pages, alice: Visitor) -> None:
-        """What is revoked stays so, with its reason."""
+        """A revoked certificate stays revoked, with its reason."""
         leaf = issue(pages)
         pages.stack.revoke(leaf, RevocationReason.SUPERSEDED)
         path = f"/certificates/{leaf.record.id}"

@@ -25,7 +25,7 @@ def password(page: str) -> str:
 
 
 def viewed(pages: Pages) -> list[str]:
-    """Who looked at somebody else's."""
+    """Return the actors that viewed other people's challenge passwords."""
     query = ListQuery(limit=10, filters={"type": "view"})
     return [one.event.actor for one in result_of(pages.stack.app.store.events(query)).items]
 

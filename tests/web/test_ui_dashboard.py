@@ -26,7 +26,7 @@ def events_of(data: bytes) -> list[tuple[str, dict[str, Any]]]:
 
 
 def told(pages: Pages, connection: Plain, seconds: float = 1.5) -> list[tuple[str, dict[str, Any]]]:
-    """What a listener is told in so many seconds."""
+    """Return the events a listener receives within so many seconds."""
     for _ in range(int(seconds / 0.25)):
         pages.clock.advance(0.25)
     return events_of(connection.received())
@@ -94,7 +94,7 @@ def test_charts_can_be_read(pages: Pages) -> None:
 
 
 def test_a_listener_is_told(pages: Pages) -> None:
-    """Who listens hears of what is their own at once, with figures; of what is others' nothing at all."""
+    """A listener receives its own events at once, with counts, and nothing about other users' objects."""
     alice, bob, root = (pages.visitor(name) for name in ("alice", "bob", "root"))
     issue(pages, "alice", "before.example.com")
     listening = {one: visitor.listen("/live") for one, visitor in (("alice", alice), ("bob", bob), ("root", root))}

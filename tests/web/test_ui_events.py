@@ -64,7 +64,7 @@ def test_filters(pages: Pages) -> None:
 
 
 def test_csv(pages: Pages) -> None:
-    """What is shown can be taken away, with whole details."""
+    """The CSV download holds the listed events with complete details."""
     write(pages, "update", "policy", "servers", note="x" * 500)
     response = pages.visitor("root").listen("/events?format=csv&type=update")
     body = response.received().partition(b"\r\n\r\n")[2].decode()
@@ -74,7 +74,7 @@ def test_csv(pages: Pages) -> None:
 
 
 def test_users_see_their_own(pages: Pages) -> None:
-    """What others did is not there for a user: neither in the list nor by its id."""
+    """Other users' events are hidden from a user, in the list and by id."""
     mine = write(pages, "update", "policy", "mine", owner="alice")
     theirs = write(pages, "update", "policy", "theirs", owner="bob")
     nobodys = write(pages, "update", "policy", "nobodys")

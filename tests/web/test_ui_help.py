@@ -69,7 +69,7 @@ def test_chat(pages: Pages) -> None:
 
 
 def test_chat_is_honest(pages: Pages) -> None:
-    """What it does not know it says so; what is no question is refused; nothing is kept."""
+    """Unknown subjects get an honest answer, invalid questions are refused, and nothing is stored."""
     alice = pages.visitor("alice")
     # A running server has its OCSP responders' certificates; here the first look at its health issues them.
     alice.get("/")

@@ -122,7 +122,7 @@ def test_a_challenge_password_is_not_shown(alice: Visitor) -> None:
 
 
 def test_hostile_text(alice: Visitor) -> None:
-    """What is pasted can't become markup."""
+    """Pasted text can't become markup."""
     response = alice.post("/inspect", {"data": "<script>alert(1)</script></textarea>"})
     assert response.status == 400
     page = response.body.decode()

@@ -110,7 +110,7 @@ def test_new_key(alice: Visitor, family: str, choice: str) -> None:
 
 
 def test_wrong_forms_are_shown_again(alice: Visitor) -> None:
-    """What was filled in stays, and what is wrong is named."""
+    """A refused form keeps its values and names the error."""
     response = alice.post("/generate", {"name": " ", "type": "PQC", "choice-PQC": "mldsa65"})
     assert response.status == 400
     page = response.body.decode()

@@ -42,7 +42,7 @@ def make(visitor: Visitor, sent: Mapping[str, str]) -> str:
 
 
 def rows(page: str) -> list[str]:
-    """What the list says of each policy."""
+    """Return the text of each policy's row in the list."""
     body = page.partition("<tbody>")[2].partition("</tbody>")[0]
     return [text_of(f"<main>{one.partition('</tr>')[0]}") for one in body.split("<tr>")[1:]]
 

@@ -95,7 +95,7 @@ class TestCheck:
         assert not certificates.items
 
     def test_ignored_parts(self, alice: Visitor) -> None:
-        """What reaches no certificate is shown as ignored, what is encoded again is said; no secret is shown."""
+        """The page marks ignored attributes and a re-encoded subject; it shows no secret."""
         text = pem("CERTIFICATE REQUEST", vector("cisco-ios-t61string"))
         page = text_of(body_of(alice.post("/ra", {"csr": text, "policy": "System", "days": "30"}, page="/ra")))
         assert "Extension Request ignored The value of the attribute is no list of extensions." in page
@@ -134,7 +134,7 @@ class TestCheck:
         ],
     )
     def test_wrong_forms(self, alice: Visitor, fields: dict[str, str], status: int, says: str) -> None:
-        """What is wrong is told above the form, which keeps what was typed."""
+        """Errors are shown above the form, which keeps the typed values."""
         for path in ("/ra", "/ra/sign"):
             response = alice.post(path, {"csr": csr_text(), **fields}, page="/ra")
             assert response.status == status
@@ -246,7 +246,7 @@ class TestStoredRequests:
         assert "who will own" not in again
 
     def test_changed_text(self, pages: Pages, alice: Visitor) -> None:
-        """What was loaded and then written over is not that request any more."""
+        """A loaded request that was then overwritten leaves the stored one pending."""
         stored = stored_request(pages)
         assert sign(alice, csr_text("new.example.com"), csr_id=str(stored.id)).status == 303
         assert newest(pages).common_name == "new.example.com"
@@ -319,7 +319,7 @@ class TestApprovals:
         assert not re.search(navigation, alice.get("/"))
 
     def test_nothing_else_is_listed(self, pages: Pages, alice: Visitor) -> None:
-        """What nobody had to decide is not here."""
+        """Certificates issued without approval are not listed."""
         assert sign(alice, csr_text("at-once.example.com")).status == 303
         assert "at-once.example.com" not in alice.get("/ra/approvals?q=at-once")
 
@@ -356,7 +356,7 @@ class TestApprovals:
         assert root.post(path).status == 409
 
     def test_policy_gone(self, pages: Pages, root: Visitor) -> None:
-        """What can't be approved any more says why, and can be rejected."""
+        """A request whose policy was deleted can't be approved, says why, and can be rejected."""
         request = waiting_request(pages, common_name="orphan.example.com")
         policy = result_of(pages.stack.app.store.policy_by_name(MANUAL))
         assert policy is not None

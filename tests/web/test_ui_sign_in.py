@@ -187,7 +187,7 @@ def test_no_open_redirect(pages: Pages, target: str) -> None:
 
 
 def test_coming_back(pages: Pages) -> None:
-    """Who asked for a page before signing in is led there."""
+    """Signing in leads to the page that was requested before."""
     visitor = pages.visitor()
     response = visitor.request("GET", "/confirm?next=/")
     location = response.headers["Location"]

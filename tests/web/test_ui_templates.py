@@ -44,7 +44,7 @@ def make(visitor: Visitor, **fields: str) -> str:
 
 
 def row(page: str, name: str) -> str:
-    """What the list says of a template."""
+    """Return the text of a template's row in the list."""
     rows = [one.partition("</tr>")[0] for one in page.split("<tr>")]
     (found,) = [text_of(f"<main>{one}") for one in rows if f">{name}</a>" in one]
     return found

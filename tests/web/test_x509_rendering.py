@@ -208,7 +208,7 @@ class TestValues:
         "value", ["Acme # 1", "back\\", 'a "b', "it's", "`x`", "5 $", "$dn::CN", "${x}", "[ v3_ext ]", "a=b"]
     )
     def test_a_value_stays_what_it_is(self, value: str) -> None:
-        """What OpenSSL's syntax would read as something else is escaped: the name holds what was typed."""
+        """Characters special to OpenSSL's syntax are escaped: the name holds the typed value."""
         text = JinjaText(REQUEST).render({"o": value})
         subject = parse(text).request().subject_der
         assert value.encode() in subject

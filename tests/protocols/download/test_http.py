@@ -269,14 +269,14 @@ def test_dates_are_read_from_the_beginning() -> None:
 
 @given(data=st.binary(max_size=200), armoured=st.booleans(), cut=st.integers(0, 300))
 def test_dates_of_any_bytes(data: bytes, armoured: bool, cut: int) -> None:
-    """What can't be read has no dates, and is served all the same."""
+    """An unreadable CRL has no dates; it is served without them."""
     crl_dates(b"-----BEGIN X509 CRL-----\n" + data if armoured else data)
     head = SOME_CRL[:cut] + data
     crl_dates(head)
 
 
 def test_the_list_of_a_former_key(server: Server) -> None:
-    """What certificates of before name is still there, and the CA's name means the new key's."""
+    """The old key's CRL remains at the URL its certificates name; the CA's name leads to the new key's CRL."""
     stack = server.stack
     before, leaf = hex_of(stack), stack.issue()
     identity = make_ca("p256", "Test ec CA", issuer=stack.files.root, path_length=0)
@@ -360,7 +360,7 @@ def test_a_body_that_ends_too_soon(server: Server) -> None:
     written: list[bytes] = []
 
     class Channel:
-        """What a slice talks to."""
+        """The HTTP channel, as the producer uses it."""
 
         def forceAbortClient(self) -> None:  # noqa: N802 - Twisted's name
             aborted.append(True)

@@ -232,7 +232,7 @@ def test_before_the_first_crls(tmp_path: Path) -> None:
 
 
 def test_it_gets_better(stack: Stack) -> None:
-    """What is broken and mended is told as such; a clock that was ahead mends itself."""
+    """A failed check passes once its cause is gone; a clock that was ahead recovers by itself."""
     clock: Any = stack.clock
     clock.step(3 * 3600)
     for issuer in stack.app.issuers.all():

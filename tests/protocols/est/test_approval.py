@@ -107,7 +107,7 @@ def test_a_hundred_copies(est: EST) -> None:
 
 
 def test_restart(tmp_path: Path) -> None:
-    """What waits survives a restart."""
+    """A pending request survives a restart."""
     with est_server(tmp_path / "another") as est:
         est.account("alice")
         est.policy("manual", approval=Approval.MANUAL, days=2)

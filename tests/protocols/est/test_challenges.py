@@ -84,7 +84,7 @@ def test_refused_request_keeps_it(est: EST, alice: Principal) -> None:
 
 
 def test_with_a_password(est: EST, alice: Principal) -> None:
-    """Who is authenticated otherwise may also spend one; its owner owns the certificate."""
+    """An authenticated client may also use a challenge password, whose owner then owns the certificate."""
     _, csr = make_csr(challenge=est.challenge(alice))
     found = est.certificate(est.enroll(csr, user="alice"))
     assert result_of(est.stack.app.store.certificate_by_serial(found.serial_number)).owner_id == alice.owner_id

@@ -141,7 +141,7 @@ def test_large_bodies(est: EST) -> None:
 
 
 def test_names_are_escaped(est: EST) -> None:
-    """What is odd but no control character is issued."""
+    """Names with special characters, other than control characters, are issued."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, '<script>"&\u00fc, =+\\')])
     found = est.certificate(est.enroll(make_csr(subject=name)[1], user="alice"))
     assert found.subject == name

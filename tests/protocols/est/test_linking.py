@@ -44,7 +44,7 @@ def test_another_connection(est: EST, version: int) -> None:
 
 @pytest.mark.parametrize("value", ["", "AAAA", "\u00e9", "secret", "A" * 255])
 def test_wrong_values(est: EST, value: str) -> None:
-    """What is neither a binding nor an available challenge password is wrong."""
+    """A value that is neither a channel binding nor an available challenge password is refused."""
     refused(est.enroll(make_csr(challenge=value)[1], user="alice", tls=est.connect()), 400)
 
 
@@ -101,7 +101,7 @@ def test_demanded_by_the_policy(est: EST) -> None:
 
 @VERSIONS
 def test_the_key_of_the_tls_client_links(est: EST, version: int) -> None:
-    """Who renews with the key of the TLS handshake has proved to be its client; any other key needs the binding."""
+    """A renewal with the key of the TLS client certificate needs no channel binding; any other key does."""
     est.policy("linked", limits=LINKED)
     device = est.identity()
     tls = est.connect(device, version=version)

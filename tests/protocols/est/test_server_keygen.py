@@ -102,7 +102,7 @@ def test_broken_signature(est: EST) -> None:
 
 @pytest.mark.parametrize("oid", [DECRYPT_KEY_IDENTIFIER, ASYMMETRIC_DECRYPT_KEY_IDENTIFIER])
 def test_encryption_is_refused(est: EST, oid: str) -> None:
-    """Who wants the key encrypted never gets it in the clear."""
+    """A client that requests an encrypted key never gets it in the clear."""
     line = refused(
         est.enroll(request(attributes=[attribute(oid, der.octet_string(b"key 1"))]), "serverkeygen", user="alice"), 400
     )

@@ -65,7 +65,7 @@ class OCSPServer:
         return ask(self.quick_site if quick else self.site, self.stack.clock, target, method, b"", headers, version)
 
     def verify(self, response: Response, ca: str | None = None) -> ocsp.Answer:
-        """What a successful answer says."""
+        """Verify a successful response and return its content."""
         assert response.status == 200
         assert response.headers["Content-Type"] == "application/ocsp-response"
         now = utc(self.stack.clock.seconds())

@@ -149,7 +149,7 @@ def test_a_retransmission_gets_the_same_certificate(scep: SCEP) -> None:
 
 
 def test_a_retransmission_after_a_restart(scep: SCEP) -> None:
-    """What was issued is known for ever."""
+    """A retransmission after a restart gets the certificate that was issued before."""
     client = scep.client()
     message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
     before = scep.leaf(scep.ask_scep(client, message))

@@ -134,7 +134,7 @@ UNREADABLE: list[tuple[str, Callable[[SCEPClient], bytes]]] = [
 
 @pytest.mark.parametrize(("what", "make", "fail_info"), ENVELOPES, ids=[row[0] for row in ENVELOPES])
 def test_envelopes(server: SCEP, what: str, make: Callable[[SCEPClient], bytes], fail_info: str) -> None:
-    """What can't be opened, or holds no request."""
+    """Envelopes that can't be decrypted or hold no CSR fail with the right failInfo."""
     client = server.client()
     reply = server.ask_scep(client, client.pkcs_req(enveloped=make(client)))
     assert (reply.status, reply.fail_info) == (FAILURE, fail_info)

@@ -164,7 +164,7 @@ def test_registrations_from_one_address_are_bounded(world: World) -> None:
 
 
 def test_remembered_addresses_are_bounded(world: World) -> None:
-    """Whoever has a thousand addresses fills no memory."""
+    """A client with thousands of addresses can't fill the memory."""
     quota = Quota(world.clock, 1, 3600)
     for number in range(MAXIMUM_KEYS + 5):
         quota.take(str(number))

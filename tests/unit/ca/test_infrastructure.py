@@ -69,7 +69,7 @@ def test_files_are_registered_once(tmp_path: Path, root_key: bool) -> None:
 
 
 def test_an_upgraded_database_is_filled_in(files: Files) -> None:
-    """What an earlier version issued to itself is marked; what it knew by files only gets rows."""
+    """An earlier version's own certificates get a role; certificates known only from files get rows."""
     stack = open_stack(files)
     leaf = stack.issue()
     issuer = stack.issuer("rsa")

@@ -29,7 +29,7 @@ _TREES = st.recursive(
 
 @given(_TREES)
 def test_der_comes_back_unchanged(data: bytes) -> None:
-    """What is DER already is not touched, so a signature over it still verifies."""
+    """DER stays unchanged, so a signature over it still verifies."""
     assert normalise(data) == data
 
 

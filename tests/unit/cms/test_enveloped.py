@@ -37,7 +37,7 @@ NAMES = {
 
 
 def decrypt(encrypted_key: bytes, oaep_hash: str | None) -> bytes | None:
-    """What the holder of the key does."""
+    """Decrypt as the holder of the key; return None on failure."""
     scheme: padding.AsymmetricPadding = padding.PKCS1v15()
     if oaep_hash is not None:
         digest = {"sha1": hashes.SHA1(), "sha256": hashes.SHA256()}[oaep_hash]
@@ -78,7 +78,7 @@ def test_oaep(digest: str) -> None:
 
 
 def test_oaep_with_other_hashes_is_unsupported() -> None:
-    """What the key's holder can't do is said before it is tried."""
+    """An OAEP hash that the recipient does not support is refused before decryption."""
     data = client.envelope(b"content", CERTIFICATE, oaep_digest="sha512")
     with pytest.raises(UnsupportedAlgorithm):
         recipient_for(parse_enveloped_data(data), [identify(CERTIFICATE)])

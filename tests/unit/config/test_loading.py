@@ -409,7 +409,7 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
 
 
 def test_advice(load_text: Load) -> None:
-    """What should be set is said in one line until it is."""
+    """An unset but recommended setting gives one line of advice."""
     (line,) = load_text(with_changes()).advice
     assert line.startswith("[CA] public_url is not set: ")
     assert "\n" not in line

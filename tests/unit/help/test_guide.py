@@ -52,7 +52,7 @@ def test_search(manual: Guide, question: str, path: str) -> None:
 
 @pytest.mark.parametrize("question", ["", "the of and", "?!", "xyzzyplugh", "\0", "<<>>" * 100])
 def test_nothing_found(manual: Guide, question: str) -> None:
-    """What is not there is not made up."""
+    """A question without a match finds nothing."""
     assert manual.search(question) == []
 
 

@@ -1,4 +1,4 @@
-"""Who makes room for whom."""
+"""Which connections are closed to free capacity, and for which others."""
 
 from __future__ import annotations
 

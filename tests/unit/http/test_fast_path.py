@@ -115,7 +115,7 @@ def test_in_pieces(stage: Stage, cut: int) -> None:
 
 
 def test_declined(stage: Stage) -> None:
-    """What the responder leaves goes the ordinary way, unharmed."""
+    """A request that the responder declines reaches the ordinary path unchanged."""
     assert bodies(stage.connect().send(POST[:-3] + b"not")) == [b"ordinary POST/ocspnot"]
 
 

@@ -35,7 +35,7 @@ def test_multipart(kind: bytes) -> None:
 
 
 def test_no_form() -> None:
-    """What says to be something else has no fields."""
+    """A body of another content type has no fields."""
     assert form_fields(b"text/plain", b"csrf=1") == form_fields(b"", b"csrf=1") == {}
 
 
@@ -59,7 +59,7 @@ def test_malformed(kind: bytes, body: bytes) -> None:
 
 
 def test_parts_in_parts_are_octets() -> None:
-    """What a part claims to be changes nothing: it is not parsed, nor decoded."""
+    """A part's own headers have no effect: the part is neither parsed nor decoded."""
     inner = b"--y\r\n\r\n1\r\n--y--"
     more = b"\r\nContent-Type: multipart/mixed; boundary=y\r\nContent-Transfer-Encoding: base64"
     assert form_fields(MULTIPART, part(b"a", inner, more) + b"--x--\r\n") == {b"a": [inner]}

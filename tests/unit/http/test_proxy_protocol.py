@@ -164,7 +164,7 @@ class Connection:
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize(("header", "source"), HEADERS.values(), ids=HEADERS)
 def test_trusted_proxy_tells_the_address(header: bytes, source: str | None, size: int) -> None:
-    """What follows arrives whole; without an address the proxy speaks for itself."""
+    """Data after the header arrives complete; without an address the peer is the proxy."""
     connection = Connection(PROXY)
     connection.send(header + b"GET / HTTP/1.1", size)
     assert ipaddress.ip_address(connection.inner.peer) == ipaddress.ip_address(source or PROXY)

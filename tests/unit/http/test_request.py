@@ -256,7 +256,7 @@ def test_absolute_target(stage: Stage, target: bytes, seen: bytes) -> None:
     "target", [b"http://ca.example", b"http:///", b"https://[", b"/nothing", b"/%2e%2e/x", b"//", b"/echo%ff/"]
 )
 def test_odd_targets(stage: Stage, target: bytes) -> None:
-    """What is not there is not found, in plain text."""
+    """An unknown target gives 404 in plain text."""
     answer = stage.connect().send(b"GET " + target + b" HTTP/1.1\r\n\r\n")
     assert status(answer) == 404
     assert b"Traceback" not in answer

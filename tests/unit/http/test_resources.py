@@ -131,7 +131,7 @@ def test_client_leaves(stage: Stage, what: bytes) -> None:
 
 
 def test_time_limit(stage: Stage) -> None:
-    """What takes too long ends as an overload that the outlet puts in its own words."""
+    """A request over the time limit ends as an overload, in the protocol's own form."""
     client, _ = stage.get(b"wait")
     stage.clock.advance(61)
     assert client.received().startswith(b"HTTP/1.1 503 ")

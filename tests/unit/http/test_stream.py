@@ -74,7 +74,7 @@ def test_events_arrive() -> None:
 
 
 def test_a_slow_client_gets_the_newest() -> None:
-    """What a client does not read is not kept, but for the newest of each kind."""
+    """Unread messages are dropped, except the newest of each kind."""
     stage = Stage()
     client, stream = stage.connect()
     client.server.pauseProducing()

@@ -180,7 +180,7 @@ def test_all_are_answered_in_order(stage: Stage, kind: Kind) -> None:
 
 
 def test_nothing_is_read_while_something_waits(stage: Stage) -> None:
-    """What is buffered is bounded, however much is sent, and while a request waits for its answer."""
+    """The buffer is bounded, however much a client sends while a request waits for its response."""
     client = stage.connect()
     client.arrive(get("/wait") + get("/echo/a") * 4_000)
     sent = len(client.unread)
@@ -263,7 +263,7 @@ def test_closing_connection_whose_peer_never_reads_is_given_up(stage: Stage, tar
 
 
 def test_slow_peer_is_not_idle(stage: Stage) -> None:
-    """Who reads now and then keeps the connection; who has read all and is silent does not."""
+    """A client that reads now and then keeps the connection; one that has read everything and is silent does not."""
     client = stage.connect()
     client.deliver(get("/echo/a"))
     for _ in range(5):

@@ -79,7 +79,7 @@ def test_every_kind(name: str) -> None:
 
 
 def test_texts_agree() -> None:
-    """What both say of a certificate."""
+    """The built-in text and OpenSSL's show the same fields of a certificate."""
     require("openssl")
     found = inspect(leaf().pem)
     assert found.openssl is not None
@@ -142,7 +142,7 @@ def test_a_program_that_hangs_is_ended(tmp_path: Path) -> None:
 
 
 def test_a_program_that_writes_without_end(tmp_path: Path) -> None:
-    """What it writes is cut."""
+    """Endless output is truncated."""
     found = inspect(leaf().der, openssl=program(tmp_path, "exec yes"))
     assert found.openssl is not None
     assert len(found.openssl) < 300_000

@@ -167,7 +167,7 @@ def test_everybodys_are_changed_by_admins_only(desk: Desk) -> None:
 
 
 def test_the_program_itself_makes_shared_ones_only(desk: Desk) -> None:
-    """What nobody owns is everybody's, so it must be said."""
+    """A template without an owner is shared, which the draft must state."""
     assert result_of(desk.rules.add(SYSTEM, draft(system=True))).owner_id is None
     failure_of(desk.rules.add(SYSTEM, draft()), MalformedRequest)
 

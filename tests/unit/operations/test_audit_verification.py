@@ -33,7 +33,7 @@ def db(tmp_path: Path) -> Iterator[Opened]:
 
 
 def test_one_look_at_a_time(db: Opened) -> None:
-    """Who asks while somebody looks sees how far that is; afterwards a new look can begin."""
+    """A second caller sees the progress of the running verification; afterwards a new one can begin."""
     clock = Clock()
     verification = AuditVerification(db.store, clock)
     assert verification.last(SYSTEM) is None

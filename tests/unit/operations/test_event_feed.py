@@ -29,7 +29,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def subscribe(stack: Stack, actor: Principal) -> list[Notification]:
-    """What *actor* is told from now on."""
+    """Subscribe *actor*; return the list that collects the notifications."""
     told: list[Notification] = []
     stack.app.event_feed.subscribe(actor, told.append)
     return told
@@ -116,7 +116,7 @@ def test_a_listener_that_fails_harms_nobody(stack: Stack) -> None:
 
 
 def test_who_may_listen(stack: Stack) -> None:
-    """Who is signed in and may read; and not too many."""
+    """Only signed-in users with the read scope may subscribe, up to a maximum number."""
     with pytest.raises(AuthenticationFailed):
         stack.app.event_feed.subscribe(ANONYMOUS, lambda news: None)
     with pytest.raises(NotAuthorized):
@@ -130,7 +130,7 @@ def test_who_may_listen(stack: Stack) -> None:
 
 
 def test_a_new_count_is_told(stack: Stack) -> None:
-    """Who was shown an outdated count hears of the new one."""
+    """A user who was shown an outdated count is notified of the new one."""
     root, alice = subscribe(stack, ADMIN), subscribe(stack, USER)
     result_of(stack.app.statistics.overview(ADMIN))
     write(stack, None)

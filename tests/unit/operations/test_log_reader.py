@@ -31,7 +31,7 @@ def test_the_last_lines(tmp_path: Path) -> None:
 
 
 def test_files_that_were_set_aside(tmp_path: Path) -> None:
-    """What the newest file has not, the ones before have."""
+    """Lines missing from the newest file are read from the rotated ones."""
     file = tmp_path / "pikachu.log"
     for number, lines in enumerate((range(200, 203), range(100, 200), range(100))):
         path = tmp_path / (f"pikachu.log.{number}" if number else "pikachu.log")

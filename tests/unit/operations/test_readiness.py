@@ -171,7 +171,7 @@ def test_a_state_is_logged_when_it_changes() -> None:
 
 
 def test_checks_come_and_go() -> None:
-    """Those of a CA that was rotated."""
+    """The checks of a rotated CA are added and removed."""
     clock, more = Clock(), {"crl a": Check(ready)}
     readiness = Readiness(clock, {"database": Check(ready)}, lambda: more)
     assert list(names(result_of(readiness.states()))) == ["database", "crl a"]

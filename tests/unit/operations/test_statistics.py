@@ -33,7 +33,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 
 def overview(stack: Stack, actor: Principal = ADMIN, statistics: Statistics | None = None) -> Overview:
-    """What is shown, after the time in which a count is kept."""
+    """Return the overview after the cached count has expired."""
     stack.clock.advance(1)
     return result_of((statistics or stack.app.statistics).overview(actor))
 

@@ -1,4 +1,4 @@
-"""What a policy's limits let pass (POL-4)."""
+"""Requests within and beyond a policy's limits (POL-4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an approval and a subjectAltName rest on, when their policy says something of its own."""
+"""Approval and subjectAltName under a policy with its own settings for them."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 
 def test_enrollments(desk: Desk) -> None:
-    """Who enrolls under a new policy waits for its text; all others are answered meanwhile, and later ones at once."""
+    """Enrollments under a new policy wait until its text is parsed; others proceed meanwhile, later ones at once."""
     desk.policy("known", DEFAULT_EXTENSIONS)
     desk.policy("long", LONG)
     first = desk.sign("known")
@@ -127,7 +127,7 @@ CHECKS = {
 
 @pytest.mark.parametrize("what", CHECKS)
 def test_checks(desk: Desk, what: str) -> None:
-    """Whoever stores, changes or installs a text waits for the pool; its faults are told as before."""
+    """Storing, changing and installing a text wait for the pool; errors in the text are reported as before."""
     text, error = CHECKS[what]
     rules = desk.stack.app.policy_administration
     desk.policy("there", DEFAULT_EXTENSIONS)

@@ -246,7 +246,7 @@ class TestRefusals:
         assert "40 days" in str(preview(stack, csr, policy="rsa only", days=41).refusal)
 
     def test_somebody_elses_key(self, stack: Stack) -> None:
-        """What the database knows refuses here as it does when signing."""
+        """Checks against the database refuse a preview as they refuse signing."""
         carol, dave = person(stack, "carol1"), person(stack, "dave1")
         key, csr = make_csr()
         sign(stack, csr, carol)
@@ -326,7 +326,7 @@ class TestStoredRequests:
         assert events(desk, "request")[-1].owner_id == alice.owner_id
 
     def test_deleted_meanwhile(self, desk: Stack) -> None:
-        """What waits does not need it any more."""
+        """A pending request no longer needs the stored CSR."""
         manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
         result_of(desk.app.policy_administration.add(SYSTEM, manual))
         alice = person(desk, "alice")

@@ -133,7 +133,7 @@ def test_file_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_libraries_come_along() -> None:
-    """What libraries log by the standard library is in the log, with its level."""
+    """Messages that libraries log through the standard library reach the log with their level."""
     stage = Stage("INFO")
     stage.output.attach()
     try:

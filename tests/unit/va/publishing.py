@@ -41,7 +41,7 @@ def number_of(crl: x509.CertificateRevocationList) -> int:
 
 
 def serials(crl: x509.CertificateRevocationList) -> list[int]:
-    """What is on it."""
+    """Return the serial numbers on a CRL."""
     return [entry.serial_number for entry in crl]
 
 

@@ -85,7 +85,7 @@ def test_offline_root(offline: Stack) -> None:
 
 
 def test_a_critical_entry_extension_that_is_not_known(offline: Stack) -> None:
-    """What such an entry says beside the revocation is for who relies on the CRL; it is listed as revoked."""
+    """A CRL entry with an unknown critical extension is listed as revoked; the extension concerns relying parties."""
     root = offline.files.root
     now = root.certificate.not_valid_before_utc + timedelta(days=1)
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")

@@ -72,7 +72,7 @@ def test_a_small_list_waits_four_times_for_the_disk(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("change", [lambda pem: pem[:-1], lambda pem: pem + b"x", lambda pem: pem[::-1]])
 def test_whether_the_pem_is_that_of_the_der(tmp_path: Path, change: object) -> None:
-    """What was changed by another hand is noticed, and made anew."""
+    """A PEM file that was changed externally does not match the DER file."""
     der_path, pem_path = tmp_path / "ca.crl", tmp_path / "ca.pem"
     der_path.write_bytes(os.urandom(100_000))
     assert not is_pem(pem_path, der_path)

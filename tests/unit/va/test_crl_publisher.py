@@ -160,7 +160,7 @@ def test_after_downtime_it_is_made_up_for_once(stack: Stack) -> None:
 
 
 def test_a_restart_alone_makes_none(stack: Stack) -> None:
-    """What is published and good is taken over, and the next revocation is appended to it."""
+    """A restart takes over a good published CRL, and appends the next revocation to it."""
     first, second = stack.issue(), stack.issue()
     stack.revoke(first)
     settle(stack)
@@ -356,7 +356,7 @@ def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
 
 
 def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
-    """What has just been revoked is on the list that one was told of."""
+    """A CRL requested while another is being made includes the newest revocation."""
     slow, pool = slow_publisher(stack)
     stack.app.store.subscribe(slow.changed)
     made: list[PublishedCRL] = []

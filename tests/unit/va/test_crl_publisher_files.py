@@ -112,7 +112,7 @@ def test_a_publisher_that_waits_for_its_turn_knows_the_newest_generations(stack:
 
 
 def test_a_reader_sees_one_list_or_the_other(stack: Stack) -> None:
-    """Who has opened the file reads on in what was there."""
+    """A reader that has opened the file goes on reading the old CRL."""
     der_path, _ = stack.app.publisher.paths(stack.issuer())
     before = der_path.read_bytes()
     with der_path.open("rb") as reading:

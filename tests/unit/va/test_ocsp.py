@@ -56,7 +56,7 @@ def ask(stack: Stack, *leaves: Leaf | int, nonce: bytes | None = None, algorithm
 
 
 def told(stack: Stack, answer: OCSPAnswer) -> ocsp.Answer:
-    """What a verified answer says."""
+    """Verify an answer and return its content."""
     return ocsp.verify(answer.der, stack.issuer().certificate, utc(stack.clock.seconds()))
 
 
@@ -131,7 +131,7 @@ def replace_signer(stack: Stack) -> _Signer:
 
 
 def test_a_revocation_shows_before_it_is_reported(stack: Stack) -> None:
-    """What said good is gone when whoever revoked is told that it is done."""
+    """A cached "good" is dropped before the revocation is reported as done."""
     leaf = stack.issue()
     good = ask(stack, leaf)
     assert ask(stack, leaf) is good
@@ -188,7 +188,7 @@ def test_a_revocation_while_the_status_is_read(stack: Stack) -> None:
 
 
 def test_a_revocation_while_the_answer_is_signed(stack: Stack) -> None:
-    """What was to be signed said good."""
+    """A revocation during signing discards the "good" response that was being signed."""
     stack.close()
     changes = {("OCSP", "ocsp_delegated"): "false"}
     other = build_core(stack.files.folder.parent / "other", changes=changes)
@@ -285,7 +285,7 @@ def test_an_answer_is_renewed_when_half_of_its_time_is_over(stack: Stack) -> Non
 
 
 def test_a_clock_that_is_set_back(stack: Stack) -> None:
-    """What was made later than now is not given to anyone."""
+    """A cached response from the future is not served."""
     leaf = stack.issue()
     ask(stack, leaf)
     stack.clock.advance(4 * DAY)

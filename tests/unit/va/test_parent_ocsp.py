@@ -49,7 +49,7 @@ def root_of(stack: Stack) -> Certificate:
 
 
 def status(stack: Stack, serial: int, issuer: Certificate) -> str:
-    """What a verified answer says: good, revoked or unknown."""
+    """Return the status of a verified answer: good, revoked or unknown."""
     cert_ids = decode_request(ocsp.request(ocsp.cert_id(issuer, serial))).cert_ids
     answer = result_of(stack.app.responder.answer(cert_ids, None))
     return ocsp.verify(answer.der, issuer, utc(stack.clock.seconds())).status
@@ -61,7 +61,7 @@ def serial_of(stack: Stack, name: str) -> int:
 
 
 def responder_certificate(root: Identity, request: str, *, purposes: tuple[x509.ObjectIdentifier, ...]) -> Certificate:
-    """What an offline root makes of a responder's request."""
+    """Sign a responder's CSR as an offline root does."""
     csr = x509.load_pem_x509_csr(request.encode())
     assert csr.is_signature_valid
     now = datetime.now(UTC)

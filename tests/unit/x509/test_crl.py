@@ -276,7 +276,7 @@ def test_version_1() -> None:
 
 
 def test_partial_crls_show() -> None:
-    """What a CRL must not be read without is named."""
+    """Critical extensions of a partial CRL are named."""
     data = assemble(*HEAD, extensions(NUMBER, crl_extension("2.5.29.27", der.integer(1), critical=True)))
     assert crl.parse_crl_summary(data).critical_extensions == ("2.5.29.27",)
 

@@ -34,7 +34,7 @@ from tests.unit.x509.requests import (
 
 
 class TestInput:
-    """What people paste and devices send."""
+    """The forms in which people paste and devices send a CSR."""
 
     der_bytes = request()
 

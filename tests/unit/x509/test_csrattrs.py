@@ -85,7 +85,7 @@ def test_linking_and_extensions() -> None:
 
 
 def test_template() -> None:
-    """What only RFC 9908's template can say, byte for byte."""
+    """Demands that only RFC 9908's template can express, byte for byte."""
     demands = RequiredAttributes(
         keys=("EC/prime256v1",), extensions=(KEY_USAGE,), extension_types=("2.5.29.17",), subject_types=("2.5.4.3",)
     )

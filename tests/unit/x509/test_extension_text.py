@@ -22,7 +22,7 @@ OIDS = [f"2.5.29.{arc}" for arc in (14, 15, 17, 18, 19, 20, 27, 30, 31, 32, 35, 
 
 
 def text_of(line: str) -> tuple[str, ...]:
-    """What the one extension of a template's line says."""
+    """Return the text of the extension that one line of a template defines."""
     key = make_key("p256")
     context = ExtensionContext(
         spki(key), make_name("a").public_bytes(), issuer_key_identifier=bytes(range(20)), issuer_serial=0xABC
@@ -76,7 +76,7 @@ def test_text(line: str, text: tuple[str, ...]) -> None:
 
 
 def test_names_of_extensions() -> None:
-    """What is not known keeps its number."""
+    """An unknown extension is shown by its OID."""
     assert object_name("2.5.29.15") == "X509v3 Key Usage"
     assert object_name("1.2.3.4") == "1.2.3.4"
 
@@ -97,7 +97,7 @@ def test_bits_are_bounded() -> None:
 
 @given(oid=st.sampled_from(OIDS), value=st.binary(max_size=200))
 def test_any_bytes_have_a_text(oid: str, value: bytes) -> None:
-    """What can't be read is shown in hexadecimal digits."""
+    """Unreadable values are shown in hexadecimal digits."""
     lines = extension_text(Extension(oid, False, value))
     assert lines
     assert all(line.isprintable() for line in lines)

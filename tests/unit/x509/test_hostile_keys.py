@@ -82,7 +82,7 @@ def test_rsa_keys_within_bounds(bits: int, exponent: int) -> None:
 
 @pytest.mark.parametrize(("bits", "exponent"), [(1024, 65537), (1024, 3), (1536, 17), (2048, 3)])
 def test_small_keys_sign_messages_only(bits: int, exponent: int) -> None:
-    """What old devices sign a message with is answered, and not certified."""
+    """Small RSA keys of old devices may sign messages, but are not certified."""
     public = hostile_keys.rsa_spki(hostile_keys.modulus(bits), exponent)
     assert isinstance(identify(hostile_keys.certificate(public)).public_key(), rsa.RSAPublicKey)
     with pytest.raises(BadPublicKey):

@@ -201,6 +201,6 @@ def test_hostile_keys_in_pkcs12(name: str) -> None:
     ],
 )
 def test_refusals(data: bytes, named: str) -> None:
-    """What a file is instead, and how to convert it."""
+    """The error names the file's actual format and how to convert it."""
     with pytest.raises(MalformedRequest, match=named):
         read_key_file(data)

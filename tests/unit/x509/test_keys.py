@@ -239,7 +239,7 @@ def test_traditional_forms(passphrase: bytes | None) -> None:
     ],
 )
 def test_encryption_by_openssl(tmp_path: Path, options: list[str]) -> None:
-    """What openssl pkcs8 can write."""
+    """Keys encrypted by ``openssl pkcs8`` are read."""
     require("openssl")
     source, out = tmp_path / "in", tmp_path / "out"
     source.write_text(private_key_pem(KEYS["secp384r1"]), "ascii")
@@ -455,7 +455,7 @@ def test_names_of_new_keys() -> None:
 
 @pytest.mark.parametrize("scheme", ["1.2.840.113549.1.5.3", "1.2.840.113549.1.5.10", "1.2.840.113549.1.12.1.3"])
 def test_others_run_while_a_passphrase_is_hashed(scheme: str) -> None:
-    """What Python hashes itself holds its lock: a thread that gives it away often must not wait each time."""
+    """Hashing in Python holds the GIL: a thread that often releases it must not wait each time."""
     salt = der.octet_string(b"saltsalt")
     data = der.sequence(
         der.sequence(der.oid(scheme), der.sequence(salt, der.integer(400_000))), der.octet_string(bytes(8))

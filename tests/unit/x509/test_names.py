@@ -51,7 +51,7 @@ def name(*attributes: tuple[str, bytes]) -> bytes:
     ],
 )
 def test_text(text: str, shown: str) -> None:
-    """What people write, and what is shown of it: nothing that could deceive."""
+    """Names as people write them, and the text shown, which can't deceive."""
     parsed = parse_name(name_from_text(text))
     assert parsed.text == shown
     assert parsed.text.isprintable()
@@ -194,7 +194,7 @@ def test_build_and_parse(attributes: list[tuple[str, str]]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([CN, O, "2.5.4.11"]), values), max_size=6))
 def test_text_is_read_back(attributes: list[tuple[str, str]]) -> None:
-    """What is shown can be given back and means the same bytes."""
+    """The displayed text parses back to the same bytes."""
     encoded = build_name(attributes)
     assert name_from_text(parse_name(encoded).text) == encoded
 

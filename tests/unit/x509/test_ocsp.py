@@ -239,7 +239,7 @@ class Responder:
     ca_path: Path
 
     def check(self, folder: Path, response: bytes, leaves: Sequence[pki.Identity], *options: str) -> str:
-        """What ``openssl ocsp -respin`` says of *response*."""
+        """Return the output of ``openssl ocsp -respin`` for *response*."""
         path = folder / "response.der"
         path.write_bytes(response)
         arguments = [

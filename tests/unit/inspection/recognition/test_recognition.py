@@ -94,7 +94,7 @@ def test_crl() -> None:
 
 
 def test_ocsp() -> None:
-    """Who is asked about, and what is answered."""
+    """OCSP requests show their serial numbers, responses their status."""
     _, facts, decoded = told(ocsp_request())
     assert facts["serials"] == ("1234567890",)
     assert facts["hash_algorithm"] == "sha1"
@@ -129,7 +129,7 @@ def test_messages() -> None:
 
 
 def private_numbers(key: object) -> list[str]:
-    """What of an RSA key must not be seen."""
+    """Return the private numbers of an RSA key, which must not be shown."""
     assert isinstance(key, rsa.RSAPrivateKey)
     numbers = key.private_numbers()
     return [f"{number:x}"[-40:] for number in (numbers.d, numbers.p, numbers.q, numbers.dmp1, numbers.dmq1)]

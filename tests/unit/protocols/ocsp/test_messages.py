@@ -334,7 +334,7 @@ def test_the_awkward_request_is_awkward() -> None:
     ],
 )
 def test_get(tail: bytes) -> None:
-    """What clients and proxies make of the URL."""
+    """GET requests decode in every form that clients and proxies give the URL."""
     assert decode_get(tail) == AWKWARD
 
 

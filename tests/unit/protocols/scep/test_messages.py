@@ -390,7 +390,7 @@ def test_any_bytes_give_only_malformed_request(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_content_gives_only_the_one_error(data: bytes) -> None:
-    """What a wrong key leaves."""
+    """Any content, such as a wrong key leaves, gives the same public error."""
     for inside in (csr_in, issuer_and_subject_in, issuer_and_serial_in):
         try:
             inside(data)

@@ -67,7 +67,7 @@ def make_crl(issuer: Identity, revoked: int, issuing_point: bytes = b"") -> byte
 
 
 def openssl(command: str, data: bytes) -> str:
-    """What the program says of DER *data*."""
+    """Return openssl's text for DER *data*."""
     require("openssl")
     arguments = ["openssl", command, "-inform", "DER", "-noout", "-text"]
     return subprocess.run(arguments, input=data, capture_output=True, check=True, timeout=30).stdout.decode()
