@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.interfaces import IHandshakeListener, ISSLTransport, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, ISSLTransport, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -37,7 +37,7 @@ PARSE_LIMIT: Final = 4 * 1024
 LINGER: Final = 2.0
 
 
-@implementer(IHandshakeListener)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class Channel(OpenChannel):
     """An HTTP connection.
 
@@ -60,6 +60,7 @@ class Channel(OpenChannel):
     _arriving_since: float | None = None
     _stalled: IDelayedCall | None = None
     _closing = False
+    _peer_finished = False
     _held = False
     _continue_expected = False
     _share: Share | None = None
@@ -186,8 +187,23 @@ class Channel(OpenChannel):
         if extra:
             self.keep_unparsed(extra)
 
+    def readConnectionLost(self) -> None:
+        """Answer what has arrived, then close: the client has finished sending, but may still read."""
+        self._peer_finished = True
+        if self._closing or any(request.ending is not None for request in self.requests):
+            # A response without end is sent until the client hangs up.
+            self.transport.loseConnection()
+        else:
+            self._continue()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: the end of writing was this side's decision."""
+
     def _continue(self) -> None:
         """Schedule another turn if input can be processed; resume reading if none is buffered."""
+        if self._peer_finished and not self._input and not self.is_handling_request and not self._held:
+            self.loseConnection()
+            return
         if self._input and not self.is_handling_request and not self.full and not self._held:
             self.site.turns.add(self)
         self._read_or_pause()
@@ -202,7 +218,7 @@ class Channel(OpenChannel):
             self.transport.pauseProducing()
 
     def _resume_reading(self) -> None:
-        if not self._reading:
+        if not self._reading and not self._peer_finished:
             self._reading = True
             self.transport.resumeProducing()
 

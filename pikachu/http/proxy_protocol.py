@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IAddress, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IProtocolFactory
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IClock, IDelayedCall
@@ -124,6 +125,7 @@ def _address(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) 
     return IPv6Address("TCP", str(address), port)
 
 
+@implementer(IHalfCloseableProtocol)
 class _ProxiedConnection(ProtocolWrapper):
     """A connection that begins with a PROXY header; the wrapped protocol sees the client's address as its peer's."""
 
@@ -199,6 +201,17 @@ class _ProxiedConnection(ProtocolWrapper):
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
+
+    def readConnectionLost(self) -> None:
+        """Hand on that the client has finished sending."""
+        wrapped = IHalfCloseableProtocol(self.wrappedProtocol, None) if self._begun else None
+        if wrapped is None:
+            self.transport.loseConnection()
+        else:
+            wrapped.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """Do nothing: the end of writing was this side's decision."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tell the wrapped protocol, if it has begun."""

@@ -16,7 +16,12 @@ from typing import Any, Final
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IOpenSSLServerConnectionCreator, IProtocolFactory
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IListeningPort,
+    IOpenSSLServerConnectionCreator,
+    IProtocolFactory,
+)
 from twisted.logger import Logger
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from zope.interface import implementer
@@ -269,13 +274,35 @@ def _reason(error: SSL.Error) -> str:
     return str(parts[0][-1]) if parts else "unknown reason"
 
 
+@implementer(IHalfCloseableProtocol)
 class _TLSTransport(BufferingTLSTransport):
     """TLS read in small portions: each turn of the reactor decrypts all that it reads."""
+
+    transport: Any
+    _peer_finished = False
 
     def makeConnection(self, transport: Any) -> None:  # noqa: N802 - Twisted's name
         """Limit the bytes read at a time; a record may contain a single byte."""
         transport.bufferSize = TLS_READ_SIZE
         super().makeConnection(transport)
+
+    def readConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        """Hand on that the client has finished sending."""
+        self._peer_finished = True
+        wrapped = IHalfCloseableProtocol(self.wrappedProtocol, None)
+        if wrapped is None:
+            self.loseConnection()
+        else:
+            wrapped.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:  # noqa: N802 - Twisted's name
+        """Do nothing: the end of writing was this side's decision."""
+
+    def loseConnection(self) -> None:  # noqa: N802 - Twisted's name
+        """Close; a client that has finished sending will not answer a close_notify."""
+        super().loseConnection()
+        if self._peer_finished:
+            self.transport.loseConnection()
 
 
 class TLSFactory(TLSMemoryBIOFactory):
