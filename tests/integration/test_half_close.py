@@ -88,6 +88,6 @@ def test_after_a_proxy_header(est: LiveEST) -> None:
 
 
 def test_refusal(est: LiveEST) -> None:
-    """What is refused before its body is read."""
+    """A refusal before the body is read."""
     data = b"POST /scep HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n" + bytes(1000)
     assert exchange(est, "http", data).startswith(b"HTTP/1.1 413 ")
