@@ -30,7 +30,7 @@ async def require_revocable(store: ICertificateReader, serial: int, by_id: Calla
         raise Conflict(
             "The key of the CA that issued this certificate is not on this server. Revoke the serial number "
             f"{format_serial(record.serial)} there, and upload its new CRL on the VA page or with "
-            "`pikachu crl --upload`."
+            "`pikachu crl --import FILE`."
         )
 
 
