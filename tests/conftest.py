@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what is not asked for, and put the files that take long first.
+    """Deselect tests that were not requested, and run the slow files first.
 
     With several workers, each takes one file after the other: a long one must not begin when the others are done.
     """

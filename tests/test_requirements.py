@@ -13,7 +13,7 @@ FOLDERS = ("pikachu", "tests", "bench", "docs")
 
 
 def test_codes_are_explained() -> None:
-    """A newcomer who meets a code finds what it means."""
+    """Every requirement code used is explained."""
     assert len(EXPLAINED) > 100
     unknown = {
         f"{path.relative_to(ROOT)}: {code}"

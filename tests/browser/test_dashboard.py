@@ -49,7 +49,7 @@ def valid(one: Window) -> int:
 
 
 def test_it_lives(browser: Browser, server: Server) -> None:
-    """UI-3: figures and events change by themselves after an issuance; what is others' does not show."""
+    """UI-3: counts and events update by themselves after an issuance; other users' objects do not show."""
     with window(browser, server) as alice, window(browser, server, NARROW, "dark") as bob:
         for one, name in ((alice, "alice"), (bob, "bob")):
             one.sign_in(name, f"password of {name}")

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.interop]
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 def test_paste_and_clear(browser: Browser, server: Server, size: tuple[int, int]) -> None:
-    """A chain is pasted, told of, and cleared."""
+    """A pasted chain is described, then cleared."""
     with window(browser, server, size) as one:
         one.sign_in("alice", "password of alice")
         one.open("/inspect")

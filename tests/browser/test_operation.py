@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def make_line(one: Window, name: str) -> None:
-    """Ask for what is not there, so that the log tells of it."""
+    """Request a missing page, so that the log gets a line."""
     assert one.context.request.get(f"{one.address}/{name}").status == 404
 
 

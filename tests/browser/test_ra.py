@@ -49,7 +49,7 @@ def test_paste_check_sign(browser: Browser, server: Server, size: tuple[int, int
 
 
 def test_upload_and_policy(browser: Browser, server: Server, tmp_path: Path) -> None:
-    """A file in DER; the validity follows the policy; what is refused says why, and stays in the form."""
+    """A DER file is uploaded; the validity follows the policy; a refused CSR stays in the form, with the reason."""
     with server.application() as app:
         result_of(app.policy_administration.add(SYSTEM, Policy(0, "short", 7, DEFAULT_EXTENSIONS, system=True)))
     path = tmp_path / "device.csr"

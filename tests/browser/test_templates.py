@@ -17,7 +17,7 @@ SIZES = pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 
 @SIZES
 def test_a_template_of_ones_own(browser: Browser, server: Server, size: tuple[int, int]) -> None:
-    """TPL-3: a wrong text is told of beside its line, a right one is kept, used in a policy and deleted."""
+    """TPL-3: an error is shown beside its line; a correct text is saved, used in a policy and deleted."""
     name = f"mine {size[0]}"
     with window(browser, server, size) as one:
         one.sign_in("alice", "password of alice")

@@ -46,8 +46,8 @@ _numbers = itertools.count()
 class Enrollment:
     """One device's enrollment: its CSR, and the answers it has received.
 
-    :ivar request: the id of what waits for a person.
-    :ivar serial: of what it was given.
+    :ivar request: the id of the request that awaits approval.
+    :ivar serial: the serial number of the certificate it received.
     """
 
     csr: bytes

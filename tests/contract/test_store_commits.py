@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 
 class CountedPool:
-    """A writer that begins when it is told to, and remembers how many writes each batch had."""
+    """A writer that starts on demand and records the number of writes in each batch."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []

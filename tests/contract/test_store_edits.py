@@ -200,7 +200,7 @@ def test_a_change_of_owner_is_counted(limited: Opened, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["enrollment policies", "certificate templates"])
 def test_one_of_many_edits_of_a_version_is_made(db: Opened, kind: str) -> None:
-    """A version is replaced once: who comes later learns by whom and when, and leaves no event."""
+    """A version is replaced once: a later edit is refused with the name and time of the first, and records no event."""
     alice = account(db)
     made = db.get(ADD[kind](db, 1, alice.id))
     assert (made.version, made.updated_by) == (1, "someone")

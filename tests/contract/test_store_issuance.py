@@ -16,7 +16,7 @@ from tests.support.databases import NOW, Opened, event
 
 
 def test_issued_certificate_is_found_again(db: Opened) -> None:
-    """Steps 6 and 9 of issuance: what was intended is what is recorded."""
+    """Steps 6 and 9 of issuance: the record matches the intent."""
     request_id, intent = db.begin("sensor", owner_id=7)
     record = db.complete(request_id, b"DER")
     assert (record.serial, record.common_name, record.owner_id, record.der) == (intent.serial, "sensor", 7, b"DER")

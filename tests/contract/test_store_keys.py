@@ -1,4 +1,4 @@
-"""Stored keys, and sealing everything anew, in each database (KEY-2, KEY-4, KEY-5)."""
+"""Stored keys, and resealing all secrets, in each database (KEY-2, KEY-4, KEY-5)."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ def test_revocation(db: Opened) -> None:
 
 
 def test_subscribers_are_told_before_the_caller(db: Opened) -> None:
-    """No stale OCSP answer after somebody was told that a certificate is revoked."""
+    """No stale OCSP response is served once a revocation has been reported as done."""
     order: list[str] = []
     db.store.subscribe(lambda changes: order.append("caches dropped"))
     record = db.issue()
@@ -491,7 +491,7 @@ def test_events_by_kind(db: Opened) -> None:
 
 
 def test_events_are_listed(db: Opened) -> None:
-    """AUD-1, AUD-2: filters, free text, owner; text that no database holds is mended."""
+    """AUD-1, AUD-2: filters, free text, owner; text that no database can store is made storable."""
     db.get(db.store.add_event(event("login", "bad\0name\ud800", about_account=True), NOW))
     db.get(db.store.add_event(event("create", "device-7", owner_id=3), NOW))
     everything = db.get(db.store.events(ListQuery())).items

@@ -265,7 +265,7 @@ def test_two_processes_change_one_account(database_url: str) -> None:
 
 
 def test_no_session_outlives_what_ends_sessions(db: Opened) -> None:
-    """USR-4: whoever is still being let in, with a password that is another one by now, is not let in."""
+    """USR-4: a sign-in in progress fails if the password is changed meanwhile."""
     alice = add(db)
     for changed in (replace(alice, password_hash="another"), replace(alice, state=AccountState.SUSPENDED)):
         present = db.get(db.store.account(alice.id))

@@ -126,7 +126,7 @@ def test_whose_events_are_new(db: Opened) -> None:
 
 
 def test_commits_with_events_are_told(db: Opened) -> None:
-    """Each commit of this process that wrote an event is told of, with the newest one's id; others are not."""
+    """Watchers are notified of each commit of this process that wrote an event, with the newest id, and of no other."""
     told: list[int] = []
     db.store.watch_events(told.append)
     db.get(db.store.add_event(event(), NOW))

@@ -55,7 +55,7 @@ def long_name(text: str, size: int, tag: int = UTF8, kind: str = UNBOUNDED) -> b
 
 
 def names(size: int) -> dict[str, bytes]:
-    """Names of about *size* bytes, by what is special."""
+    """Names of about *size* bytes, by their peculiarity."""
     made = {f"name of {script}": long_name(text, size) for script, text in SCRIPTS.items()}
     made["long common name"] = long_name(MARKS, size, kind=COMMON_NAME)
     made["name in BMPString"] = long_name(MARKS, size, BMP)
@@ -84,7 +84,7 @@ def indefinite(depth: int, tag: int = 0x30) -> bytes:
 
 
 def structures(size: int) -> dict[str, bytes]:
-    """DER and BER of about *size* bytes that is nothing in particular, by what is special."""
+    """DER and BER of about *size* bytes without a meaning, by its peculiarity."""
     return {
         "nested": nested(size // 5),
         "nested octet strings": nested(size // 5, 0x24),

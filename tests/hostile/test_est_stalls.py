@@ -1,4 +1,4 @@
-"""EST: whoever has an account may send any certification request, and anybody may begin a TLS handshake."""
+"""EST: any account may send any certification request, and anybody may begin a TLS handshake."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def ask(*requests: bytes, extensions: bytes = b"", requestor: bytes = b"") -> by
 
 
 def requests() -> dict[str, bytes]:
-    """Requests of about 10 KB, by what is special."""
+    """Requests of about 10 KB, by their peculiarity."""
     one = tlv(0x30, certificate_id(integer(1)))
     nonce = tlv(0x30, oid(NONCE), octets(octets(bytes(SIZE - 200))))
     extension = tlv(0x30, oid("1.2.3.4"), octets(b"\x05\x00"))

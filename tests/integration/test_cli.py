@@ -65,7 +65,7 @@ def test_accounts(alice: Site) -> None:
 
 @pytest.mark.parametrize("command", [["user", "list"], ["init", "--quiet"], ["rekey"]], ids=["list", "init", "rekey"])
 def test_an_older_database_is_left_to_its_server(site: Site, command: list[str]) -> None:
-    """A server of the former version that still runs would write what the migration has just mended."""
+    """A running server of the older version would write again the rows that the migration has just fixed."""
     database = site.path("var/db/pikachu.sqlite")
     url = f"sqlite:///{database}"
     execute(url, *AS_0002)
@@ -273,7 +273,7 @@ def test_intents(site: Site) -> None:
 
 
 def test_config_masks_secrets(site: Site) -> None:
-    """CFG-11: what is in force, secrets masked; unknown keys are warned of."""
+    """CFG-11: prints the settings in force with secrets masked, and warns of unknown keys."""
     site.config(lambda text: text.replace(";ADMIN_PASSWORD =", "ADMIN_PASSWORD = hunter2\nFOO = bar"))
     rows = site.rows("config")
     assert ["[LDAP]", "ADMIN_PASSWORD", "********", "file"] in rows

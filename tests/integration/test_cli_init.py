@@ -127,7 +127,7 @@ def test_the_https_certificate_is_in_the_database(founded: Site) -> None:
 
 
 def test_a_second_run_leaves_everything(founded: Site) -> None:
-    """INIT-1: it never overwrites; it says what it left."""
+    """INIT-1: it never overwrites a file, and lists the files it left unchanged."""
     files = {path: path.read_bytes() for path in founded.path("var/pki").iterdir()}
     lines = founded.do("init").splitlines()
     assert {line.split()[0] for line in lines} == {"left"}
@@ -354,7 +354,7 @@ def test_an_existing_file_is_never_replaced(tmp_path: Path) -> None:
     ],
 )
 def test_what_it_can_not_make(founded: Site, missing: tuple[str, ...], told: str) -> None:
-    """RUN-4: one line that says what is wrong and what mends it."""
+    """RUN-4: one line names the error and its remedy."""
     for name in missing:
         founded.path(f"var/pki/{name}").unlink()
     line = founded.refused("init")

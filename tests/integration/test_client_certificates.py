@@ -155,7 +155,7 @@ def test_foreign(bound: Bound) -> None:
 
 
 def test_idle_sessions_are_forgotten(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """USR-3: a server ends, when it starts and every hour, the sessions of who has gone."""
+    """USR-3: the server ends idle sessions when it starts and every hour."""
     server = make_server(tmp_path_factory.mktemp("idle"))
     with server.application() as app:
         event = Event("add", "user", "alice", "test")

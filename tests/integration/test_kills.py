@@ -1,4 +1,4 @@
-"""Kills under load, and nothing that anybody was told is lost (CRT-5, CHP-2, EST-2, docs/issuance.md)."""
+"""Kills under load lose nothing that was acknowledged (CRT-5, CHP-2, EST-2, docs/issuance.md)."""
 
 from __future__ import annotations
 

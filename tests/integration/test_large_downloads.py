@@ -43,7 +43,7 @@ def large_crl(ca: Identity, number: int, count: int = ENTRIES) -> bytes:
 
 @dataclass
 class Large:
-    """A server below whose root's key is elsewhere, and whose list was brought."""
+    """A server under an offline root whose CRL was uploaded."""
 
     server: Server
     der: bytes

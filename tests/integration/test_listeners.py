@@ -259,7 +259,7 @@ def test_one_record(world: World) -> None:
 
 
 def test_alpn(world: World) -> None:
-    """Only HTTP/1.1 is agreed on; who asks for nothing gets it too."""
+    """Only HTTP/1.1 is negotiated, also with a client that prefers HTTP/2."""
     context = client_context()
     context.set_alpn_protos([b"h2", b"http/1.1"])
     client = world.client(context=context)
@@ -328,7 +328,7 @@ def test_files_that_do_not_serve(world: World, tmp_path: Path) -> None:
 @pytest.mark.parametrize("policy", ["warn", "refuse"])
 @pytest.mark.parametrize(("mode", "open_to_all"), [(0o600, False), (0o640, False), (0o644, True), (0o604, True)])
 def test_a_key_that_every_account_can_read(world: World, mode: int, open_to_all: bool, policy: str) -> None:
-    """INIT-3: its group may read the key of HTTPS; every account must not, which is said or refused by setting."""
+    """INIT-3: the group may read the HTTPS key; a world-readable key gives a warning or an error, by setting."""
     world.key.chmod(mode)
     said = f"[HTTPS] ssl_key: {world.key} has mode 0{mode:o}, so every account on this machine can read the key "
     with capturedLogs() as events:
@@ -344,7 +344,7 @@ def test_a_key_that_every_account_can_read(world: World, mode: int, open_to_all:
 
 
 def test_expired_certificate_is_a_warning(world: World, tmp_path: Path) -> None:
-    """An expired certificate of the server still starts, so that it can be mended."""
+    """A server with an expired certificate still starts, so that the certificate can be replaced."""
     pki.make_leaf(world.ca, not_before=LONG_PAST, not_after=PAST).write(tmp_path, "tls")
     with capturedLogs() as events:
         world.source()

@@ -25,9 +25,9 @@ from tests.support.server import Client, Server, running_server, wait_until
 
 @dataclass
 class Listener:
-    """Somebody who has signed in and listens.
+    """A signed-in client that receives the event stream.
 
-    :ivar told: (event, data) of each that came.
+    :ivar told: (event, data) of each message received.
     """
 
     server: Server
@@ -84,7 +84,7 @@ class Listener:
         return [data for name, data in list(self.told) if name == event]
 
     def names(self) -> set[str]:
-        """The resources that were told of."""
+        """Return the names of the resources in the events received."""
         return {one["resource_name"] for data in self.of("changed") for one in data["events"]}
 
 
@@ -136,7 +136,7 @@ def test_events_arrive(server: Server) -> None:
 
 
 def test_a_forced_logout(server: Server) -> None:
-    """USR-4: who is signed out hears it, though another process has done it."""
+    """USR-4: a listener learns of its sign-out, though another process caused it."""
     alice = Listener(server, "alice")
     alice.sign_in()
     alice.listen()

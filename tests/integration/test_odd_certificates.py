@@ -118,7 +118,7 @@ PLACES: Final = ("root", "issuing CA")
 
 
 def place(where: str, name: bytes = PLAIN, form: Form | None = None) -> Hierarchy:
-    """Put an odd name or form at one place; what is above or below it is ordinary."""
+    """Put an odd name or form at one level of the chain; the certificates above and below it are ordinary."""
     return Hierarchy(name, OTHER, form) if where == "root" else Hierarchy(OTHER, name, None, form)
 
 

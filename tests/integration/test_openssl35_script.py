@@ -110,7 +110,7 @@ def test_other_archives_are_tried_too(machine: Machine) -> None:
 
 
 def test_without_a_source(machine: Machine) -> None:
-    """One line says what is missing."""
+    """Apt sources without a Debian archive give one line of error."""
     require("apt-get")
     done = machine.run()
     assert done.returncode == 1

@@ -86,7 +86,7 @@ def test_paths(server: Server, identity: Identity, path: str) -> None:
 
 @pytest.mark.parametrize("path", TABLE)
 def test_browsers(server: Server, identity: Identity, path: str) -> None:
-    """A browser is sent to HTTPS by plain HTTP for what is not served there, and by no other listener."""
+    """Plain HTTP redirects a browser to HTTPS for pages it does not serve; no other listener does."""
     for listener, expected in zip(LISTENERS, TABLE[path], strict=True):
         answer = ask(server, identity, listener, path, accept="text/html,application/xhtml+xml;q=0.9,*/*;q=0.8")
         if listener == "http" and expected == 404 and not path.startswith(("/crl/", "/cgi-bin")):
@@ -112,7 +112,7 @@ def test_methods(server: Server, identity: Identity) -> None:
 
 
 def test_entrance(server: Server, identity: Identity) -> None:
-    """``/`` is no error; what it leads to names what is there, and every link of it works."""
+    """``/`` redirects to the sign-in page, and every link of that page works."""
     assert ask(server, identity, "https", "/").headers["Location"] == "/login"
     page = ask(server, identity, "https", "/login")
     assert page.headers["Content-Type"] == "text/html; charset=utf-8"

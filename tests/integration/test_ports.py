@@ -26,7 +26,7 @@ def test_blocks_of_two_processes_differ() -> None:
 
 
 def test_a_port_in_use_is_passed_over() -> None:
-    """Also one that is bound to all addresses; none is handed out twice before all were."""
+    """A port in use is skipped, and the error names how many are free."""
     ports = Ports()
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", ports.ports[1]))

@@ -89,7 +89,7 @@ def scep_work(server: Server, stack: contextlib.ExitStack, number: int, challeng
 
 @pytest.mark.parametrize("protocols", [(est_work,), (scep_work,), (est_work, scep_work)], ids=["EST", "SCEP", "both"])
 def test_one_password(tmp_path: Path, protocols: Sequence[Callable[..., Callable[[], object]]]) -> None:
-    """CHP-2: one challenge password gives one certificate, whoever comes with it at the same time."""
+    """CHP-2: one challenge password gives one certificate, however many clients use it at the same time."""
     with running_server(tmp_path, ("p256", "rsa2048")) as server, contextlib.ExitStack() as stack:
         challenge = new_challenges(server, 1)[0]
         kinds = itertools.cycle(protocols)

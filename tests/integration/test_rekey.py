@@ -129,7 +129,7 @@ def test_ended_after_each_step(kept: Kept) -> None:
 
 
 def test_killed_at_any_moment(kept: Kept) -> None:
-    """SIGKILL while it works: what is there afterwards is completed by running it again."""
+    """After a SIGKILL at any moment, running the command again completes the rekey."""
     chance = random.Random(4)
     command = [sys.executable, "-c", "from pikachu.cli.main import run; run()", "rekey"]
     begun = time.monotonic()

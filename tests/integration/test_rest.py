@@ -46,7 +46,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[API]:
 
 
 def test_a_body_too_long(api: API) -> None:
-    """INT-2: what is refused before any route sees it is told of as problem details too."""
+    """INT-2: a request refused before any route sees it gets problem details too."""
     answer = api.ask("POST", "/api/v1/certificates", {"csr": "A" * (1 << 20)})
     assert answer.status == 413
     assert answer.headers["Content-Type"] == "application/problem+json"

@@ -102,7 +102,7 @@ def _common_name(identity: Identity) -> str:
 
 
 def test_an_announced_generation_is_served(rotated: RotatedServer) -> None:
-    """Its CRL, and OCSP for what it has signed already (the roll-over certificate), before it signs anything else."""
+    """The next generation's CRL is served, and OCSP for its roll-over certificate, before it signs anything else."""
     rotated.announce()
     old = rotated.current()
     served = rotated.est_certificates()

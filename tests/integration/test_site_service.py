@@ -36,7 +36,7 @@ def real_site(resource: Resource) -> Site:
 
 @pytest_twisted.ensureDeferred
 async def test_busy_port() -> None:
-    """RUN-4: setting, address, port, what is wrong, and what mends it."""
+    """RUN-4: the line names setting, address, port, error and remedy."""
     port = free_port()
     first = ListenerService("HTTPS", "[HTTPS] port", port, real_site(Peer()), reactor, addresses=("127.0.0.1",))
     first.probe()
@@ -184,7 +184,7 @@ async def test_large_answer(tmp_path: Path) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_one_segment() -> None:
-    """Header and body arrive in one read of 1,024 octets."""
+    """Header and body arrive in one read of 1,024 bytes."""
     port = free_port()
     service = ListenerService("HTTP", "[DEFAULT] http_port", port, real_site(Peer()), reactor, addresses=("127.0.0.1",))
     service.startService()

@@ -324,14 +324,14 @@ def check_refused(server: Server, found: subprocess.CompletedProcess[str], says:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_refused(server: Server, case: Case) -> None:
-    """RUN-4: the line names the setting or the file, and what mends it."""
+    """RUN-4: the line names the setting or the file, and the remedy."""
     case.change(server)
     check_refused(server, start(server), case.says)
 
 
 @pytest.mark.parametrize("listener", ["http", "scep", "https", "trusted_https"])
 def test_busy_port(server: Server, listener: str) -> None:
-    """RUN-4: the port, its setting, and how to see who has it."""
+    """RUN-4: the line names the port, its setting, and how to find the process that uses it."""
     port = server.ports[listener]
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", port))
@@ -342,7 +342,7 @@ def test_busy_port(server: Server, listener: str) -> None:
 
 
 def test_daemon_is_refused_too(server: Server) -> None:
-    """RUN-4: before it forks, so whoever starts it sees the line and the code."""
+    """RUN-4: the server exits before it forks, so its caller sees the line and the exit code."""
     mode("ec.key", 0o644)(server)
     check_refused(server, start(server, options=()), ("[CA] SUBCA_KEY_PATH_EC", "chmod 600"))
 

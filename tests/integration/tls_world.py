@@ -26,7 +26,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Peer(Resource):
-    """Remembers what the connection told, and answers."""
+    """A peer that records the data of the connection and answers."""
 
     isLeaf = True
 

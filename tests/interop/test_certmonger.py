@@ -93,7 +93,7 @@ class Certmonger:
     def wait_for(self, status: str) -> None:
         """Wait until the certificate is in that state.
 
-        certmonger waits for minutes between two polls, so it is told to look at once.
+        certmonger waits minutes between two polls, so the test makes it poll at once.
         """
 
         def reached() -> bool:
@@ -110,7 +110,7 @@ class Certmonger:
             raise AssertionError(f"{self.getcert('list', check=False)}\n{self.server.log[-3000:]}") from error
 
     def has_polled(self) -> bool:
-        """Whether it has asked again for what waits; it is told to."""
+        """Make it poll again; return whether it has polled."""
         self.getcert("refresh", "-i", "r1", check=False)
         time.sleep(_BETWEEN_LOOKS_SECONDS)
         return len(re.findall("SCEP .*: PENDING", self.server.log)) > 1
@@ -214,7 +214,7 @@ def test_enrolls_and_renews(tmp_path: Path, kind: str) -> None:
 
 @KINDS
 def test_waits_for_approval(tmp_path: Path, kind: str) -> None:
-    """It takes PENDING for what it is, polls, and gets the certificate after approval; so does the renewal."""
+    """certmonger polls after PENDING and gets the certificate after approval; the renewal does the same."""
     with certmonger(tmp_path, kind, approval=True) as client:
         client.request()
         client.wait_for("CA_WORKING")
@@ -235,7 +235,7 @@ def test_waits_for_approval(tmp_path: Path, kind: str) -> None:
 
 @KINDS
 def test_is_rejected(tmp_path: Path, kind: str) -> None:
-    """It takes FAILURE for what it is, also for a poll."""
+    """certmonger understands FAILURE, also in the answer to a poll."""
     with certmonger(tmp_path, kind, approval=True) as client:
         client.request()
         client.wait_for("CA_WORKING")

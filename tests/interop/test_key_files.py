@@ -194,7 +194,7 @@ def test_pkcs12_of_openssl_35(folder: Folder, options: str) -> None:
 
 @pytest.mark.parametrize("form", ["seed-priv", "seed-only", "priv-only"])
 def test_ml_dsa_in_pkcs12(folder: Folder, form: str) -> None:
-    """Inspected and imported where the seed is there; else the refusal says what is missing."""
+    """A key with its seed is inspected and imported; without a seed the error says so."""
     program = openssl35().openssl
     provider = f"-provparam ml-dsa.output_formats={form}"
     folder.openssl(f"genpkey -algorithm ML-DSA-65 {provider} -out mldsa.key", program=program)

@@ -204,7 +204,7 @@ def test_crl(pqc: PQC) -> None:
 
 
 def test_ocsp(pqc: PQC) -> None:
-    """The responder's ML-DSA signature verifies; good and revoked are told apart."""
+    """The responder's ML-DSA signature verifies, for good and for revoked."""
     serial = pqc.enroll("status")
     command = ("ocsp", "-issuer", "ca.crt", "-cert", "status.crt", "-url", f"{pqc.http}/ocsp", "-CAfile", "chain.crt")
     text = pqc.openssl(*command, "-resp_text")

@@ -82,7 +82,7 @@ def keys(tmp_path: Path) -> Keys:
 @pytest.mark.parametrize("form", FORMS)
 @KINDS
 def test_forms(keys: Keys, kind: str, form: str) -> None:
-    """Seed alone, and seed with the expanded key; a file without the seed is refused, and told why."""
+    """The seed, alone or with the expanded key, is read; a file without the seed is refused with the reason."""
     private = keys.generate(kind, form)
     if FORMS[form]:
         described = describe_private_key(load_private_key(private))
@@ -97,7 +97,7 @@ def test_forms(keys: Keys, kind: str, form: str) -> None:
 @pytest.mark.parametrize("options", ENCRYPTIONS)
 @pytest.mark.parametrize("form", ["seed-priv", "seed-only"])
 def test_encrypted(keys: Keys, form: str, options: str) -> None:
-    """A wrong passphrase is told from a right one."""
+    """The right passphrase opens the key; a wrong one is refused."""
     keys.generate("mldsa65", form)
     private = keys.encrypt(options)
     assert pem("PUBLIC KEY", describe_private_key(load_private_key(private, "secret")).spki) == keys.public()

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.interop
 class Verifier:
     """A program of another project that decides about clients.
 
-    :ivar reload: has it read its files again, which were brought up to date before.
+    :ivar reload: makes it read its updated files again.
     :ivar accepts: whether it lets a client in.
     """
 

@@ -31,7 +31,7 @@ CLIENT_AND_SERVER = Extension(EXTENDED_KEY_USAGE, False, sequence(oid("1.3.6.1.5
 
 
 def run(*command: str | Path, ok: bool | None = True, stdin: bytes = b"", seconds: float = 30) -> str:
-    """Run a program; give what it printed, on either stream.
+    """Run a program; return its output on both streams.
 
     :param ok: whether it has to succeed, or to fail; ``None``: it doesn't matter.
     """
@@ -342,7 +342,7 @@ def nginx_configuration(folder: Path, server: str) -> Path:
 
 
 def test_nginx_staples(site: Site) -> None:
-    """With nginx: good is stapled; what was revoked is not."""
+    """nginx staples a good response; it staples none for a revoked certificate."""
     require("nginx")
     leaf, certificate, key = site.issue(common_name="localhost")
     port = free_port()

@@ -47,7 +47,7 @@ def _new(server: Server) -> None:
 
 
 def _upgraded(server: Server) -> None:
-    """A CA of an earlier version, whose certificates name no addresses; they are issued anew."""
+    """Make the CA one of an earlier version, whose certificates lack URLs, and reissue it."""
     execute(f"sqlite:///{server.folder / 'pikachu.sqlite'}", *AS_0006)
     before = x509.load_pem_x509_certificate((server.folder / f"{CA}.crt").read_bytes())
     server.run("ca", "reissue", CA)

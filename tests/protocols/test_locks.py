@@ -124,7 +124,7 @@ def test_way_in(servers: Callable[[str, bool], Server], name: str, lock: str) ->
 @pytest.mark.parametrize("lock", ["the address", "the account"])
 @pytest.mark.parametrize("name", [name for name, way in WAYS.items() if way.by_name])
 def test_password_where_the_account_signed_in_before(tmp_path: Path, name: str, lock: str) -> None:
-    """Neither a lock of the address nor one of the account holds up who has signed in from there."""
+    """Neither an address lock nor an account lock stops an account that has signed in from that address before."""
     with every_way(tmp_path) as server:
         person = Person(server)
         for tls in (None, server.connect()):

@@ -1,4 +1,4 @@
-"""CSRs with odd content over each way in: what reaches no certificate stops none; what is copied follows the rules."""
+"""CSRs with odd content over each protocol: ignored content stops no issuance; copied content follows the rules."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_names_that_are_copied_are_held_to_the_rules(server: Server, name: str) 
 
 
 def test_equal_extension_requests(server: Server) -> None:
-    """Names that are requested twice in the same way are copied once; what is odd beside them is passed over."""
+    """Names requested twice in the same way are copied once; odd content beside them is ignored."""
     names = san(GOOD_NAME)
     for attributes in (
         (names, names),

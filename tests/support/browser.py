@@ -103,7 +103,7 @@ class Window:
 def window(
     browser: Browser, server: Server, size: tuple[int, int] = WIDE, theme: Theme = "light", **more: Any
 ) -> Iterator[Window]:
-    """A new window with cookies of its own; what it complains of fails the test at the end.
+    """A new window with its own cookies; errors in its console fail the test at the end.
 
     :param more: of Playwright's ``new_context``.
     """

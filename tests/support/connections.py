@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""Connections to a site in memory: octets in, octets out, and a clock that the test moves."""
+"""Connections to a site in memory: bytes in, bytes out, and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Transport(StringTransportWithDisconnection):
 class Plain:
     """A client's view of one connection in the clear.
 
-    :ivar unread: what was sent and the server has not read yet.
+    :ivar unread: bytes sent that the server has not read yet.
     """
 
     def __init__(self, site: Any, clock: Clock) -> None:
@@ -100,7 +100,7 @@ class TLS:
         self.octets_from_server = 0
 
     def pump(self) -> None:
-        """Carry octets to and fro until there are none."""
+        """Exchange bytes between both sides until there are none."""
         for _ in range(30):
             moved = False
             try:

@@ -96,7 +96,7 @@ class Opened:
         return self._issuer
 
     def get(self, promise: Deferred[T]) -> T:
-        """Its result; what it fails with is raised."""
+        """Wait for the result and return it, or raise the failure."""
         results: list[Any] = []
         promise.addBoth(results.append)
         while not results:

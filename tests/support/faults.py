@@ -1,4 +1,4 @@
-"""Stores and signers that fail when they are told to."""
+"""Stores and signers that fail on demand."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class FaultySigner:
         return self._signer.algorithm
 
     def sign_certificate(self, to_be_signed: ToBeSigned) -> Deferred[bytes]:
-        """As told."""
+        """Sign, or fail as set."""
         if self.error is not None:
             error, self.error = self.error, None
             return fail(error)

@@ -138,7 +138,7 @@ class Device(threading.Thread):
         self._random = random.Random(name)
 
     def run(self) -> None:
-        """Enroll until told to stop; what was begun is brought to its end."""
+        """Enroll until stopped, then complete the enrollment in progress."""
         try:
             number = 0
             while not self._records.stop.is_set():

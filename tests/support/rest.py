@@ -77,7 +77,7 @@ class REST:
 
         :param path: below ``/api/v1``, or from the root when it begins with ``//``.
         :param who: the account whose token is sent; or *token* itself.
-        :param raw: the body as octets.
+        :param raw: the body as bytes.
         """
         fields: dict[str, str] = {}
         if who is not None:

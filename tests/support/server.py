@@ -229,7 +229,7 @@ class Server:
     # --- other processes ----------------------------------------------------------------
 
     def run(self, *arguments: str) -> str:
-        """Run ``pikachu`` with *arguments* in a process of its own, which must work; what it prints."""
+        """Run ``pikachu`` with *arguments* in its own process, which must succeed; return its output."""
         program = "from pikachu.cli.main import run; run()"
         done = subprocess.run(
             [sys.executable, "-c", program, *arguments, "--config", str(self.files.config)],

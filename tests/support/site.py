@@ -21,7 +21,7 @@ class Site:
     """A folder to work in.
 
     :ivar out: what the last command printed.
-    :ivar err: what it printed on standard error.
+    :ivar err: the output on standard error.
     """
 
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +54,7 @@ class Site:
         return code
 
     def do(self, *arguments: str) -> str:
-        """Run a command that must work; what it printed, without the last newline."""
+        """Run a command that must succeed; return its output without the last newline."""
         assert self.run(*arguments) == 0, self.err
         return self.out.removesuffix("\n")
 

@@ -273,7 +273,7 @@ def open_stack(
     """A core over *files*.
 
     :param clock: shows the real time when it is none.
-    :param warn: told of warnings; without it one fails the test.
+    :param warn: called with each warning; without it a warning fails the test.
     :param wrap_store: returns the store that the core uses, such as one that fails.
     """
     if clock is None:

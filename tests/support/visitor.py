@@ -98,7 +98,7 @@ class Visitor:
     ) -> Response:
         """Send a form, with the hidden field of the page that it stands on.
 
-        :param page: where the form is; by default ``/`` or, for who is not signed in, ``/login``.
+        :param page: the page with the form; by default ``/`` or, if not signed in, ``/login``.
         """
         token = self.csrf(page) if csrf is None else csrf
         body = urlencode({**(fields or {}), "csrf": token}).encode()

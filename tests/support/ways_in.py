@@ -191,7 +191,7 @@ def _est_by_challenge(person: Person) -> Attempt:
 
 
 def _est_by_challenge_of_another(person: Person) -> Attempt:
-    """Somebody else, who is active, brings the person's challenge password."""
+    """Another, active account uses the person's challenge password."""
     request, other = person.csr(person.challenge()), Person(person.server)
     return lambda: http(person.server.enroll(request, user=other.username))
 
@@ -318,7 +318,7 @@ class Way:
     :param good: the answer while the account is active and its certificates are good.
     :param refused: the answer while the account is not active.
     :param by_certificate: the way stands on a certificate: the answer when that is not good; ``None``: it does not.
-    :param by_name: whoever has the account's name and password now may use it.
+    :param by_name: authenticated by the account's current name and password.
     :param erased: the answer once the account is deleted, where that is another: nothing is bound to it any more.
     :param manual: the requests of this way wait for approval.
     """

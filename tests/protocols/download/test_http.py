@@ -228,7 +228,7 @@ def test_when_the_first_crl_does_not_come(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
-    """Its CRL is the one that was brought; until then 404, also for the chain."""
+    """An offline root's CRL is the uploaded one; until the upload it gives 404, and so does the chain."""
     stack = build_core(tmp_path / "ca", root_key=False)
     result_of(stack.app.publisher.begin())
     server = Server(stack)

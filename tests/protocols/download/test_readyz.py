@@ -1,4 +1,4 @@
-"""``/readyz`` tells the truth (RUN-8): what is broken by real means is told by the check that is meant for it."""
+"""``/readyz`` reports real failures, each in the check meant for it (RUN-8)."""
 
 from __future__ import annotations
 

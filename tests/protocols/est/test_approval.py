@@ -60,7 +60,7 @@ def test_signed_anew(est: EST) -> None:
 
 
 def test_after_a_revocation(est: EST) -> None:
-    """A request like one whose certificate is revoked, or has expired, waits anew instead of giving that back."""
+    """A repeated request whose certificate is revoked or expired awaits approval again instead of returning it."""
     _, csr = make_csr()
     serials = set()
     for number in range(3):

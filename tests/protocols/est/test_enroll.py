@@ -1,4 +1,4 @@
-"""simpleenroll: who may, and what comes back (RFC 7030 section 4.2; EST-1, EST-2)."""
+"""simpleenroll: authorization and responses (RFC 7030 section 4.2; EST-1, EST-2)."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def header_block(response: Response) -> bytes:
 
 @pytest.mark.parametrize("operation", ["cacerts", "simpleenroll", "wrong password"])
 def test_small_headers(est: EST, operation: str) -> None:
-    """At most 12 header fields in canonical case, below 1000 octets, a length, never chunked."""
+    """A response has at most 12 header fields in canonical case, under 1000 bytes, with a length, never chunked."""
     if operation == "cacerts":
         response = est.get("cacerts")
     elif operation == "wrong password":

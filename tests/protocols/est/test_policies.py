@@ -241,7 +241,7 @@ def test_a_family_of_keys_beside_a_size(est: EST) -> None:
 
 
 def test_demands_are_named(est: EST) -> None:
-    """A request that lacks what is demanded is told all of it."""
+    """The error lists everything a request lacks of the policy's demands."""
     est.policy("strict", limits=PolicyLimits(keys=("EC/secp384r1",), linked=True))
     attributes = parse_csrattrs(decode_body(est.get("csrattrs").body))
     assert CHALLENGE_PASSWORD in [one.oid for one in attributes]

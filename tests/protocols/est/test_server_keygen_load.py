@@ -81,7 +81,7 @@ def busy(tmp_path: Path) -> Iterator[Busy]:
 
 
 def test_overload(busy: Busy) -> None:
-    """503 with Retry-After; the challenge password of who was refused is not consumed."""
+    """An overload gives 503 with Retry-After, and does not consume the challenge password."""
     est = busy.est
     refusal = est.enroll(make_csr()[1], "serverkeygen", user="alice")
     refused(refusal, 503)

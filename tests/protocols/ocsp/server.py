@@ -72,5 +72,5 @@ class OCSPServer:
         return ocsp.verify(response.body, self.stack.issuer(ca).certificate, now)
 
     def status(self, serial: int | Leaf, ca: str | None = None, *, quick: bool = False) -> str:
-        """good, revoked or unknown, as a client without a nonce is told."""
+        """Return the status that a client without a nonce gets: good, revoked or unknown."""
         return self.verify(self.post(ocsp.request(self.cert_id(serial, ca)), quick=quick), ca).status

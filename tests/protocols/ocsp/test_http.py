@@ -123,7 +123,7 @@ def test_other_methods(server: OCSPServer) -> None:
 
 
 def test_cacheable_answers(server: OCSPServer) -> None:
-    """OCSP-3: what caches are told, and 304."""
+    """OCSP-3: caching headers and 304 responses."""
     body = ocsp.request(server.cert_id(server.stack.issue()))
     first = server.get(body)
     answer = server.verify(first)
@@ -209,7 +209,7 @@ def test_a_serial_number_that_no_certificate_has(server: OCSPServer, size: int, 
 
 
 def _hostile(server: OCSPServer) -> dict[str, tuple[bytes, int | None]]:
-    """Requests by what is wrong with them, and the status that is due; ``None``: answered as any other."""
+    """Requests by their defect, with the expected status; ``None``: answered as any other."""
     leaf = server.stack.issue()
     good = server.cert_id(leaf)
     ca = server.stack.issuer().certificate
@@ -299,7 +299,7 @@ def test_a_serial_of_another_ca_here(server: OCSPServer) -> None:
 
 
 def test_the_quick_path_gives_what_the_ordinary_one_gives(server: OCSPServer) -> None:
-    """OCSP-3: the same octets, apart from a signature and its ETag where one is made anew."""
+    """OCSP-3: the same bytes, apart from the signature and its ETag where the response is signed again."""
     stack = server.stack
     good, revoked = stack.issue(), stack.issue()
     stack.revoke(revoked, RevocationReason.SUPERSEDED)
@@ -364,7 +364,7 @@ def test_max_age_stays_short_of_the_end(tmp_path: Path) -> None:
 
 
 def test_when_the_database_is_gone(server: OCSPServer) -> None:
-    """tryLater, five octets; never good."""
+    """Without the database the response is tryLater (five bytes), never good."""
     leaf = server.stack.issue()
     server.stack.app.store.close()
     response = server.post(ocsp.request(server.cert_id(leaf)))

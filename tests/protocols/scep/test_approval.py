@@ -87,7 +87,7 @@ def test_somebody_elses_transaction(scep: SCEP) -> None:
 
 
 def test_the_key_polls_whatever_certificate_it_has(scep: SCEP) -> None:
-    """By the key, since throw-away certificates are made anew."""
+    """A client is recognised by its key, as it makes a new throw-away certificate each time."""
     client = scep.client()
     waiting(scep, client)
     anew = replace(client, certificate=self_signed(rsa_key(1), serial=77))
@@ -109,7 +109,7 @@ def test_waiting_survives_a_restart(scep: SCEP) -> None:
 
 
 def test_renewals_wait_too(scep: SCEP) -> None:
-    """The policy says who is looked at; the renewed certificate polls."""
+    """The policy decides which renewals need approval; the renewed certificate signs the polls."""
     client = scep.client()
     waiting(scep, client)
     scep.approve(scep.approvals()[0].id)

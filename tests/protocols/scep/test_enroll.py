@@ -162,7 +162,7 @@ def test_a_retransmission_after_a_restart(scep: SCEP) -> None:
 
 
 def test_a_new_throw_away_certificate_for_each_copy(scep: SCEP) -> None:
-    """Clients that make their certificate anew are the same client by their key."""
+    """A client with a new throw-away certificate for each message is recognised by its key."""
     client = scep.client()
     request = csr(client.key, challenge=scep.admin_challenge())
     before = scep.leaf(scep.ask_scep(client, client.pkcs_req(request)))
@@ -179,7 +179,7 @@ def test_the_same_id_with_another_request_is_a_new_transaction(scep: SCEP) -> No
 
 
 def test_somebody_else_with_the_same_request(scep: SCEP) -> None:
-    """A captured request, signed by another key, gives nothing, and does not say what is in it."""
+    """A captured request signed by another key gives no certificate and reveals nothing of its content."""
     client, thief = scep.client(1), scep.client(2)
     request = csr(client.key, challenge=scep.admin_challenge())
     scep.leaf(scep.ask_scep(client, client.pkcs_req(request)))
@@ -261,7 +261,7 @@ def test_the_keys_must_be_one(scep: SCEP) -> None:
 
 
 def test_proof_of_possession(scep: SCEP) -> None:
-    """Told to who has written the request; to all others it looks like any garbage."""
+    """Only the request's author learns the reason; to others it looks like any unreadable content."""
     client = scep.client()
     request = bytearray(csr(client.key, challenge=scep.admin_challenge()))
     request[-1] ^= 1

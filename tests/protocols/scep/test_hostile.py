@@ -142,7 +142,7 @@ def test_envelopes(server: SCEP, what: str, make: Callable[[SCEPClient], bytes],
 
 @pytest.mark.parametrize(("what", "make"), UNREADABLE, ids=[row[0] for row in UNREADABLE])
 def test_one_answer_for_what_does_not_decrypt(server: SCEP, what: str, make: Callable[[SCEPClient], bytes]) -> None:
-    """Neither padding nor content can be told from the answer."""
+    """The answer reveals neither padding nor content."""
     client = server.client()
     reply = server.ask_scep(client, client.pkcs_req(enveloped=make(client)))
     assert (reply.status, reply.fail_info, reply.fail_info_text) == (FAILURE, BAD_MESSAGE_CHECK, NOT_DECRYPTED)

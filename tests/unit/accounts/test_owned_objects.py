@@ -308,7 +308,7 @@ def test_each_operation_needs_its_scope(people: People, scope: Scope, operation:
 
 
 def test_one_that_a_request_holds_ends_with_its_owner(people: People) -> None:
-    """A rejection frees it; nobody's, it would let in whoever has it."""
+    """A rejection would free a reserved password; without an owner, anybody who knows it could enroll."""
     world = people.world
     made, text = result_of(world.challenge_passwords.create(people.alice))
     request = NewRequest(

@@ -103,7 +103,7 @@ def test_a_role_change_takes_effect_at_once(people: People) -> None:
 
 
 def test_nobody_deactivates_themself(people: People) -> None:
-    """USR-4; and who is pending already can't be."""
+    """USR-4: nobody deactivates themself, and a pending account can't be deactivated."""
     accounts = people.world.accounts
     people.world.add("second", Role.ADMIN)
     root = people.person(people.root)

@@ -1,1 +1,1 @@
-"""Tests of who is asking."""
+"""Tests of authentication."""

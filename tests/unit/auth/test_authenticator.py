@@ -163,7 +163,7 @@ def test_wrong_passwords_of_one_account_lock_out_nobody_else_at_its_address(worl
 
 
 def test_successes_give_no_new_guesses(world: World) -> None:
-    """A device that polls with the right password would reset the count for whoever guesses beside it."""
+    """A device that polls with the right password would reset the count for an attacker on the same address."""
     world.add("alice")
     for _ in range(10):
         result_of(basic(world, "alice", PASSWORD))

@@ -38,7 +38,7 @@ def request_of(world: World, principal: Principal, number: int = 0) -> NewReques
 
 
 def test_challenge_authenticates_for_its_owner(world: World) -> None:
-    """The owner of the challenge password owns what is enrolled with it."""
+    """The owner of the challenge password owns the certificate enrolled with it."""
     alice = world.add("alice")
     challenge, text = result_of(world.challenge_passwords.create(world.as_person(alice)))
     principal = result_of(world.authenticator.challenge(text, ADDRESS))
@@ -108,7 +108,7 @@ def test_a_suspended_owner_ends_it(world: World) -> None:
 
 
 def test_failures_are_recorded_by_eight_digits_at_most(world: World) -> None:
-    """CHP-2: never the text, and of what is none of ours nothing."""
+    """CHP-2: the event never has the whole password, and nothing of an unknown one."""
     ours, _ = new_challenge(world.sealer)
     for text in (ours, "device-password-1"):
         failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
@@ -129,7 +129,7 @@ def test_challenge_failures_lock_the_address_for_what_is_not_available(world: Wo
 
 
 def test_it_is_looked_up_by_its_keyed_digest_only(world: World) -> None:
-    """CHP-2, constant time: the store is asked for an HMAC, so no prefix of a guess can be told to be right."""
+    """CHP-2, constant time: the store looks up an HMAC, so timing reveals no correct prefix of a guess."""
     challenge, text = result_of(world.challenge_passwords.create(SYSTEM))
     digest = world.sealer.digest("challenge", text.encode())
     found = result_of(world.store.challenge_by_lookup(digest))

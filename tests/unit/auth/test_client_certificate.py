@@ -73,7 +73,7 @@ def test_a_trust_anchor_of_version_1(world: World, title: str) -> None:
 
 
 def test_own_certificate_is_accepted_with_its_owner(world: World) -> None:
-    """The owner of what it enrolls is its own owner."""
+    """A certificate's owner owns the certificates enrolled with it."""
     alice = world.add("alice")
     leaf = world.issue(owner_id=alice.id)
     presented = result_of(world.certificates.authenticate(leaf.der))
@@ -155,7 +155,7 @@ def test_own_root_among_the_anchors_lets_no_revoked_certificate_in(world: World)
 
 
 def test_a_renamed_ca_knows_what_its_key_has_signed(world: World) -> None:
-    """The key decides what is ours: not even a trusted path by the former name lets it in unrecorded."""
+    """The key identifies our certificates: an unrecorded one is refused, even with a path by the former name."""
     renamed = make_ca(name="Former name", key=world.ca.key, not_before=world.now - DAY)
     world.anchors.append(certificate_of(renamed))
     assert reason_of(world, make_leaf(renamed).der) == "the client certificate is not known here any more"

@@ -163,7 +163,7 @@ def _flip_content(certificate: bytes) -> bytes:
 
 @pytest.mark.parametrize("change", [_flip_signature, _flip_content])
 def test_a_wrong_certificate_is_not_handed_out(bench: Bench, change: object) -> None:
-    """Step 8: what does not verify, or is not what was intended, goes nowhere; its serial stays known."""
+    """Step 8: a certificate that does not verify or differs from the intent is not issued; its serial stays known."""
     bench.signer.change = change  # type: ignore[assignment]
     failure_of(bench.issue(), IssuanceFailed)
     assert bench.issued() == []
@@ -236,7 +236,7 @@ def test_what_was_intended_is_what_was_signed(bench: Bench) -> None:
 
 
 def test_a_failure_that_can_not_be_stored_hides_nothing(bench: Bench) -> None:
-    """Step 7 and the database fail together: the first cause is told, and the repetition is issued."""
+    """Step 7 and the database fail together: the error names the first cause, and a repetition is issued."""
     bench.signer.error = SignerUnavailable("the key does not answer")
     bench.store.failing["fail"] = 1
     failure_of(bench.issue(), SignerUnavailable)
@@ -311,7 +311,7 @@ def test_nothing_outlives_its_chain(bench: Bench, ending: str) -> None:
 
 
 def test_a_constrained_ca_prepares_nothing_outside(bench: Bench) -> None:
-    """Before anything is stored or signed, whoever asks."""
+    """A certificate outside the CA's constraints is refused before anything is stored or signed."""
     root = make_ca(name="Root", path_length=0)
     bench.issuer.replace_chain((*bench.issuer.chain[:1], root.der))
     authority = Extension(BASIC_CONSTRAINTS, True, der.sequence(der.boolean(True)))

@@ -1,4 +1,4 @@
-"""Rotation of keys in files: what is announced, switching, and processes that die on the way (VLT-4)."""
+"""Rotation of keys in files: announcing, switching, and processes killed on the way (VLT-4)."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("command", ["crl", "config", "init", "token list", "audit verify", "intents"])
 def test_missing_configuration(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """RUN-4: one line that names the file and what mends it, exit code 1."""
+    """RUN-4: one line names the file and the remedy; the exit code is 1."""
     assert main([*command.split(), "--config", "/nowhere/config.ini"]) == 1
     out, err = capsys.readouterr()
     assert out == ""

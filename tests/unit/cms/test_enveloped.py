@@ -227,7 +227,7 @@ def test_other_recipient_kinds_are_unsupported(tag: int) -> None:
 
 
 def test_authenticated_encryption_is_unsupported() -> None:
-    """AuthEnvelopedData (RFC 5083) is named as what it is."""
+    """AuthEnvelopedData (RFC 5083) is refused as an unsupported algorithm."""
     data = tlv(0x30, client.oid("1.2.840.113549.1.9.16.1.23"), tlv(0xA0, tlv(0x30)))
     with pytest.raises(UnsupportedAlgorithm):
         parse_enveloped_data(data)

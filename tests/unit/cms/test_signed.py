@@ -183,7 +183,7 @@ def test_a_certificate_in_ber_is_refused() -> None:
 
 
 def test_absent_and_empty_content() -> None:
-    """Both are told apart, and verify."""
+    """Absent and empty content are distinguished, and both verify."""
     assert parse_signed_data(message(None)).content is None
     assert parse_signed_data(message(b"")).content == b""
     parse_signed_data(message(None)).verify()

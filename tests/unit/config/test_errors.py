@@ -1,4 +1,4 @@
-"""Errors in ``config.ini``: one line with file, section, key, what is wrong and how to mend it (RUN-4)."""
+"""Errors in ``config.ini``: one line with file, section, key, error and remedy (RUN-4)."""
 
 from __future__ import annotations
 

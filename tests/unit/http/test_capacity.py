@@ -71,7 +71,7 @@ def test_who_waits_for_an_answer_makes_room_last() -> None:
 
 
 def test_body_that_is_being_answered_is_not_broken_off() -> None:
-    """Its request goes on; whoever comes then finds no room, and keeps what it had."""
+    """A body whose request is being processed stays; a newcomer beyond the cap is refused, but keeps its share."""
     cap = Cap(0, 100)
     enter(cap, "192.0.2.1", size=60, answering=True)
     share = cap.share("192.0.2.1", Holder("late"))

@@ -261,7 +261,7 @@ def test_connections_that_end_share_a_line(stage: Stage) -> None:
 
 
 def test_the_end_is_counted(stage: Stage) -> None:
-    """RUN-5: what was answered when the server stops is in the log before it ends."""
+    """RUN-5: responses sent before the server stops are logged before it ends."""
     client, silent = stage.connect(), stage.connect()
     with capturedLogs() as events:
         client.send(GET + POST)
@@ -319,7 +319,7 @@ PARTS = st.lists(
 
 @given(PARTS, st.integers(1, 200))
 def test_same_as_ordinary(parts: list[bytes], step: int) -> None:
-    """Any octets, in any pieces: with and without the quick path the answers have the same status and content."""
+    """Any bytes, in any pieces: with and without the fast path the responses have the same status and content."""
     data = b"".join(parts)
     both = []
     for quick in (True, False):

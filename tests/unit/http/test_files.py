@@ -59,7 +59,7 @@ def descriptors(path: Path) -> int:
 
 
 def test_a_version_is_read_through_once(tmp_path: Path) -> None:
-    """The entity tag is of what is sent; another version has another."""
+    """The entity tag belongs to the version that is sent; another version has another."""
     path = tmp_path / "a"
     path.write_bytes(b"first")
     pool = LaterPool()

@@ -28,7 +28,7 @@ def test_urlencoded() -> None:
 
 @pytest.mark.parametrize("kind", [MULTIPART, b'Multipart/Form-Data;charset=utf-8; boundary="x"'])
 def test_multipart(kind: bytes) -> None:
-    """Texts, and files with their octets as they are."""
+    """Text fields, and files with their bytes unchanged."""
     octets = bytes(range(256)) + b"\r\n--y\r\n\r\n"
     body = part(b"a", b"1") + part(b"a", b"") + part(b"file", octets, b'; filename="a; name=csrf.p12"\r\nX: y')
     assert form_fields(kind, b"before\r\n" + body + b"--x--\r\n") == {b"a": [b"1", b""], b"file": [octets]}

@@ -1,4 +1,4 @@
-"""The PROXY protocol: what is a header, who may send one, and what bounds it."""
+"""The PROXY protocol: its headers, the trusted senders, and its limits."""
 
 from __future__ import annotations
 

@@ -229,7 +229,7 @@ def test_body_at_the_limit(stage: Stage) -> None:
     "kind", [b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x", b"multipart/form-data"]
 )
 def test_protocol_bodies_are_not_parsed(stage: Stage, kind: bytes) -> None:
-    """Whatever the type says, the resource gets the octets."""
+    """The resource gets the bytes of the body, whatever its content type."""
     answer = stage.connect().send(
         b"POST /echo?q=1 HTTP/1.1\r\nContent-Type: %s\r\nContent-Length: 5\r\n\r\na=b+c" % kind
     )
@@ -313,7 +313,7 @@ def test_slow_drip(stage: Stage, start: bytes) -> None:
 
 
 def test_long_lived_connection(stage: Stage) -> None:
-    """The time for a request to arrive is counted for each one anew."""
+    """The time limit for a request's arrival starts again for each request."""
     client = stage.connect()
     for _ in range(20):
         assert status(client.send(GET)) == 200

@@ -186,6 +186,6 @@ def test_dates(seconds: int) -> None:
 
 @given(st.binary(max_size=60) | st.from_regex(rb"\A[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\Z"))
 def test_any_date(value: bytes) -> None:
-    """Any octets give a date or nothing."""
+    """Any bytes give a date or nothing."""
     found = parse_http_date(value)
     assert found is None or found.tzinfo is UTC

@@ -111,7 +111,7 @@ def test_a_client_hangs_up() -> None:
 
 
 def test_a_stop_does_not_wait() -> None:
-    """RUN-5: streams end as soon as the server is told to stop."""
+    """RUN-5: streams end as soon as the server begins to stop."""
     stage = Stage()
     clients = [stage.connect()[0] for _ in range(3)]
     done: list[object] = []

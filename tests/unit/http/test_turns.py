@@ -307,7 +307,7 @@ def test_end_in_the_middle(stage: Stage, first: str, end: Callable[[Plain], None
 
 
 def test_drain_answers_what_is_begun(stage: Stage) -> None:
-    """RUN-5: the request in flight is answered and told that the connection ends; buffered ones are not begun."""
+    """RUN-5: the request in flight is answered with ``Connection: close``; buffered ones are not begun."""
     client = stage.connect()
     client.deliver(get("/wait") + get("/echo/a"))
     done: list[object] = []

@@ -1,4 +1,4 @@
-"""KEY-1 to KEY-5, CSR-1, CRT-4: stored keys, requests made of them, and PKCS#12: who may, and what is recorded."""
+"""KEY-1 to KEY-5, CSR-1, CRT-4: stored keys, their CSRs and PKCS#12: authorization and events."""
 
 from __future__ import annotations
 

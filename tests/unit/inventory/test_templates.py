@@ -104,7 +104,7 @@ def test_a_wrong_text_is_not_kept(desk: Desk, content: str, line: int) -> None:
 
 
 def test_who_sees_what(desk: Desk) -> None:
-    """TPL-3: one's own and everybody's; admins all; what is hidden is not found."""
+    """TPL-3: users see their own and shared templates, admins all; a hidden one is not found."""
     mine = result_of(desk.rules.add(desk.alice, draft("mine")))
     shared = result_of(desk.rules.add(desk.admin, draft("shared", system=True)))
     assert shared.owner_id is None
@@ -147,7 +147,7 @@ def test_nobody_without_an_account(desk: Desk) -> None:
 
 
 def test_everybodys_are_changed_by_admins_only(desk: Desk) -> None:
-    """TPL-3: a user neither makes, changes, deletes nor takes over what is for everybody."""
+    """TPL-3: a user neither creates, changes, deletes nor takes over a shared template."""
     shared = result_of(desk.rules.add(desk.admin, draft("shared", system=True)))
     mine = result_of(desk.rules.add(desk.alice, draft("mine")))
     for refused in (

@@ -64,7 +64,7 @@ def test_without_a_database(db: Opened) -> None:
 
 
 def test_admins_only(db: Opened) -> None:
-    """Nobody else begins one or sees what was found."""
+    """Only admins begin a verification and see its result."""
     user = Principal(PrincipalKind.ACCOUNT, "alice", 1, Role.USER, frozenset({Scope.READ}))
     verification = AuditVerification(db.store, Clock())
     for actor in (user, replace(user, role=Role.ADMIN)):

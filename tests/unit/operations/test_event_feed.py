@@ -42,7 +42,7 @@ def write(stack: Stack, owner_id: int | None, name: str = "thing") -> None:
 
 
 def test_each_hears_of_their_own(stack: Stack) -> None:
-    """A user hears of what is theirs, an admin of everything; what others do is not there for a user."""
+    """A user receives events of their own objects, an admin all events."""
     alice, bob, root = subscribe(stack, USER), subscribe(stack, replace(USER, owner_id=3)), subscribe(stack, ADMIN)
     weak = subscribe(stack, replace(ADMIN, scopes=frozenset({Scope.READ})))
     nobody = subscribe(stack, replace(USER, owner_id=None))
@@ -60,7 +60,7 @@ def test_each_hears_of_their_own(stack: Stack) -> None:
 
 
 def test_a_burst_is_told_once(stack: Stack) -> None:
-    """However much happens, a listener is told at most once a second, of the newest few."""
+    """However many events occur, a listener gets at most one notification a second, with the newest few."""
     root = subscribe(stack, ADMIN)
     alice = subscribe(stack, USER)
     for number in range(30):
@@ -103,7 +103,7 @@ def test_what_other_processes_do(stack: Stack) -> None:
 
 
 def test_a_listener_that_fails_harms_nobody(stack: Stack) -> None:
-    """The others are told."""
+    """A failing listener does not stop notifications to the others."""
 
     def fail(news: Notification) -> None:
         raise RuntimeError

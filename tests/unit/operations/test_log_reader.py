@@ -90,7 +90,7 @@ def test_only_so_much_is_read(tmp_path: Path) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    """It is told of."""
+    """A missing log file is reported."""
     with pytest.raises(FileNotFoundError):
         last_lines(tmp_path / "nowhere.log", 5)
 

@@ -17,7 +17,7 @@ from tests.support.deferreds import result_of
 
 
 class Slow:
-    """A check that ends when it is told to."""
+    """A check that completes on demand."""
 
     def __init__(self) -> None:
         self.runs: list[Deferred[str | None]] = []

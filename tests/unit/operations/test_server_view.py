@@ -63,7 +63,7 @@ def test_log(stack: Stack) -> None:
 
 
 def test_without_a_log_file(tmp_path: Path) -> None:
-    """It is said where the log goes."""
+    """Without a log file the view says where the log goes."""
     made = build_core(tmp_path, changes={("LOGGING", "log_file"): ""})
     assert "standard output" in failure_of(Deferred.fromCoroutine(made.app.operation.log(ADMIN, 1)), NotFound).public
     assert made.app.operation.log_file(ADMIN) is None

@@ -103,7 +103,7 @@ def test_a_policy_belongs_to_who_makes_it(desk: Desk) -> None:
 
 
 def test_who_sees_what(desk: Desk) -> None:
-    """POL-1: one's own and the system's; admins all; what is hidden is not found."""
+    """POL-1: users see their own and system policies, admins all; a hidden one is not found."""
     mine = result_of(desk.rules.add(desk.alice, draft()))
     shared = result_of(desk.rules.add(desk.admin, draft("shared", system=True)))
     assert names(desk, desk.alice) == ["mine", "shared"]

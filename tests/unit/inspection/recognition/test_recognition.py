@@ -73,7 +73,7 @@ def test_certificate() -> None:
 
 
 def test_requests() -> None:
-    """A challenge password is told of, and never told; a signature that does not verify is told with the reason."""
+    """The presence of a challenge password is shown, never its value; a bad signature is shown with the reason."""
     request = make_csr(challenge=CHALLENGE, sans=["a.example.com"])[1]
     _, facts, decoded = told(request)
     assert facts["signature"] == "verifies"
@@ -154,7 +154,7 @@ def test_private_keys_show_their_public_half() -> None:
 
 
 def test_encrypted_private_keys() -> None:
-    """Without the passphrase it is told how it is encrypted; a wrong one is refused."""
+    """Without the passphrase the encryption is described; a wrong passphrase is refused."""
     key = make_key("rsa2048")
     assert isinstance(key, rsa.RSAPrivateKey)
     data = key_pem(key, PASSPHRASE.encode())
@@ -175,7 +175,7 @@ def test_encrypted_private_keys() -> None:
 
 
 def test_what_is_not_accepted_is_shown_all_the_same() -> None:
-    """A weak key is told of with the reason why it would be refused."""
+    """A weak key is described, with the reason why it would be refused."""
     weak = openssl("genrsa", "1024")
     assert "1024 bits" in str(told(weak)[1]["accepted"])
     facts = told(openssl("rsa", "-pubout", data=weak))[1]
