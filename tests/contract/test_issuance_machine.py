@@ -58,7 +58,7 @@ class Enrollment:
 
 
 class Issuance(RuleBasedStateMachine):
-    """The model: which challenge password is free, what each device has, and what every serial is worth."""
+    """The model: the available challenge passwords, each device's enrollment, and the status of every serial number."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -340,7 +340,7 @@ def test_database_file_is_ours_alone(tmp_path: Path) -> None:
 
 
 def test_unreachable_server_is_one_line_without_the_password() -> None:
-    """RUN-4: the setting, what is wrong, and no secret."""
+    """RUN-4: the line names the setting and the error, and holds no secret."""
     with pytest.raises(ConfigError) as caught:
         open_store("postgresql://somebody:secret@127.0.0.1:1/pikachu")
     assert "[DATABASE] url" in str(caught.value)
@@ -349,7 +349,7 @@ def test_unreachable_server_is_one_line_without_the_password() -> None:
 
 
 def test_slow_transactions_are_logged(database_url: str) -> None:
-    """A transaction that takes long is logged by its method's name, without values; a quick one is not."""
+    """A slow transaction is logged with its method's name, without values; a fast one is not logged."""
     for limit, expected in ((0.0, ["certificates", "add_event", "events"]), (60.0, [])):
         with opened(database_url, settings=StoreSettings(slow_seconds=limit)) as db, capturedLogs() as logged:
             db.get(db.store.certificates(ListQuery(q="secret text"), NOW))

@@ -150,7 +150,7 @@ def forget(url: str, *account_ids: int) -> None:
 
 
 def test_orphans_get_their_owner_back(database_url: str) -> None:
-    """Two deleted accounts of one name, one whose events tell no name, and what never had an owner."""
+    """Two deleted accounts of one name, one whose events lack the name, and objects that never had an owner."""
     found: dict[str, Any] = {}
     with opened(database_url) as db:
         people = [add(db), add(db, "bob"), add(db, "carol")]

@@ -148,7 +148,7 @@ def test_policies(alice: Site) -> None:
 
 
 def test_a_bad_policy_text_is_refused_with_its_line(site: Site) -> None:
-    """TPL-2: errors tell the line."""
+    """TPL-2: errors name the line."""
     site.write("bad.cnf", "[ v3_ext ]\nbasicConstraints = CA:FALSE\nkeyUsage = nonsense\n")
     line = site.refused("policy", "add", "bad", "--days", "30", "--extensions", "bad.cnf", "--system")
     assert "line 3" in line

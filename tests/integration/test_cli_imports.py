@@ -103,7 +103,7 @@ def test_ca_import(site: Site, root: Identity) -> None:
 def test_ca_import_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory, root: Identity
 ) -> None:
-    """Where the database exists, the audit log tells which key came in."""
+    """Where the database exists, the audit log records the imported key."""
     site = founded_site(tmp_path, capsys, tmp_path_factory)
     for path in site.path("var/pki").glob("*_ec.*"):
         path.unlink()
@@ -126,7 +126,7 @@ def test_ca_import_is_recorded(
 
 @pytest.mark.parametrize("case", ["other key", "no CA", "wrong family", "no root", "foreign certificate", "passphrase"])
 def test_ca_import_refusals(site: Site, root: Identity, case: str) -> None:
-    """One line says what is wrong, and no file is left."""
+    """The error is one line, and no file is left."""
     ca = make_ca("p256", issuer=root, name="Existing EC CA")
     site.write("words", PASSPHRASE + "\n")
     source = ["--pkcs12", "ca.p12", "--passphrase-file", "words"]

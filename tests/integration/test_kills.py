@@ -41,7 +41,7 @@ _NEVER_COMPLETED = re.compile(r"The intent ([0-9a-f]+) was never completed")
 
 
 class Operator(threading.Thread):
-    """Revokes what devices were given, in a process of its own as far as the server can tell.
+    """An operator that revokes devices' certificates, as another process would.
 
     :ivar revoked: serials whose revocation was acknowledged.
     """

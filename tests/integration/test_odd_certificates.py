@@ -346,7 +346,7 @@ def test_commands(site: Site, where: str, title: str) -> None:
 
 
 def test_server(tmp_path: Path) -> None:
-    """A real server starts without a word, and knows the clients of such CAs by TLS."""
+    """A real server starts without a warning, and authenticates clients of such CAs by TLS."""
     root, issuer = EQUAL_NAMES["all of them"]
     hierarchy = Hierarchy(root, NAMES["T61String in Latin-1"], issuer=issuer)
     maker = Hierarchy(*EQUAL_NAMES["T61String and UTF8String"])

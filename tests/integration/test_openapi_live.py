@@ -41,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> object:
 )
 @pytest.mark.parametrize("role", list(Role))
 def test_document_and_server_agree(server: Server, role: Role, phases: str, examples: int) -> None:
-    """No answer that the document does not tell of, none of 500, and nothing without its token."""
+    """Every response is documented, none is a 500, and every operation needs its token."""
     with server.application() as app:
         # Ids that are tried first belong to nobody that is needed here.
         for number in range(20):

@@ -1,4 +1,4 @@
-"""CAR-1 in a real server beside commands: a revoked CA, a certificate made anew, a responder of an offline root."""
+"""CAR-1 in a real server beside commands: a revoked CA, a reissued certificate, a responder of an offline root."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def refusals(rotated: RotatedServer) -> dict[str, str]:
 
 
 def test_a_ca_is_revoked_beside_a_running_server(tmp_path: Path) -> None:
-    """The root's CRL and OCSP say so within a second, every way in refuses, and a restart changes nothing."""
+    """The root's CRL and OCSP show it within a second, no protocol enrolls any more, and a restart changes nothing."""
     with rotated_server(tmp_path) as rotated:
         server, certificate = rotated.server, rotated.current()
         leaf = rotated.enroll("EST")

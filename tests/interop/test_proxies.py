@@ -248,7 +248,7 @@ def test_ocsp(world: World) -> None:
 
 
 def test_address(world: World) -> None:
-    """A forged header tells nothing: the log has the address from which the client connected."""
+    """A forged header is ignored: the log has the address from which the client connected."""
     for number, headers in enumerate(((), ("-H", f"X-Forwarded-For: {FORGED}"))):
         path = f"/nothing-{number}"
         world.curl("https", path, *headers)

@@ -27,7 +27,7 @@ _LARGEST: Final = 40_000
 
 @dataclass(frozen=True)
 class Places:
-    """All ways in to one server."""
+    """One server, with a client for each protocol."""
 
     est: EST
     scep: SCEP

@@ -1,4 +1,4 @@
-"""An account that is not active owns nothing that authenticates: every way in, in every state."""
+"""An inactive account's credentials don't authenticate: every protocol, in every state."""
 
 from __future__ import annotations
 

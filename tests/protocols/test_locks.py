@@ -1,4 +1,4 @@
-"""Locks against guessing refuse passwords only: every way in, under every lock (USR-3)."""
+"""Locks against guessing refuse passwords only: every protocol, under every lock (USR-3)."""
 
 from __future__ import annotations
 

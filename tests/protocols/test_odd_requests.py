@@ -46,7 +46,7 @@ OWN_NAMES = f"{DEFAULT_EXTENSIONS}subjectAltName = DNS:fixed.example.com\n"
 
 @dataclass(frozen=True)
 class Server:
-    """All ways in to one server."""
+    """One server, with a client for each protocol."""
 
     stack: Stack
     est: EST
@@ -99,7 +99,7 @@ def names_of(certificate: bytes) -> str | None:
 
 @pytest.mark.parametrize("name", ODD_ATTRIBUTES)
 def test_odd_attributes(server: Server, name: str) -> None:
-    """EST, SCEP and REST issue, the preview tells, and Inspect reads."""
+    """EST, SCEP and REST issue, the preview describes the CSR, and Inspect reads it."""
     attributes = ODD_ATTRIBUTES[name]
     csr = signed_csr(KEY, "CN=odd", attributes)
     server.est.certificate(server.enroll(csr))
@@ -406,7 +406,7 @@ def test_names_of_real_programs(server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["openssl30-default-pss", "jdk11-ecdsa-null"])
 def test_signatures_of_real_programs(server: Server, name: str) -> None:
-    """The longest salt of RSASSA-PSS, and ECDSA with NULL parameters, over each way in."""
+    """The longest salt of RSASSA-PSS, and ECDSA with NULL parameters, over each protocol."""
     server.est.certificate(server.enroll(vector(name)))
     server.issue(vector(name))
     summary = server.rest.good("POST", "/inspect", {"data": pem("CERTIFICATE REQUEST", vector(name))}, who="alice")

@@ -1,4 +1,4 @@
-"""A database in memory with people in it, and everything that tells who they are."""
+"""A database in memory with accounts, and the services that authenticate them."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ class Server:
 
     @contextlib.contextmanager
     def application(self) -> Iterator[Application]:
-        """The rooms as a command has them: a second process on the same database, as far as the server can tell.
+        """The application as a command opens it, like a second process on the same database.
 
         Passwords that are set here cost little, also when the server verifies them.
         """

@@ -130,7 +130,7 @@ class Visitor:
 
 
 def asks_again(response: Response) -> bool:
-    """Whether the page of something dangerous stands there once more, since the word was not typed."""
+    """Whether the confirmation page is shown again, since the word was not typed."""
     page = response.body.decode()
     return response.status == 409 and "type the word" in text_of(page) and 'name="confirm"' in page
 

@@ -1,4 +1,4 @@
-"""Every way in, as one account's devices, programs and browsers try it: EST, SCEP, REST and pages of one server."""
+"""The ways for an account's devices, programs and browsers to authenticate: EST, SCEP, REST and pages."""
 
 from __future__ import annotations
 
@@ -313,7 +313,7 @@ def _page_by_certificate(person: Person, account: Account | None = None) -> Atte
 
 @dataclass(frozen=True)
 class Way:
-    """One way in.
+    """One way to authenticate.
 
     :param good: the answer while the account is active and its certificates are good.
     :param refused: the answer while the account is not active.

@@ -1,4 +1,4 @@
-"""Which errors of a database's driver are outages, and how each outlet tells them from defects of this program."""
+"""Database driver errors: outages and defects, and each protocol's response to them."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def put_folder(stack: Stack) -> None:
 
 @dataclass(frozen=True)
 class Outlet:
-    """A request that reads the database, and how an answer tells 503 and 500."""
+    """A request that reads the database, and its response for 503 and for 500."""
 
     name: str
     target: str

@@ -104,11 +104,11 @@ class TestSigning:
         ],
     )
     def test_bad_bodies(self, rest: REST, body: object, status: int, says: str) -> None:
-        """API-2: what is wrong is named."""
+        """API-2: the error names the field."""
         assert says in rest.bad(status, "POST", "/certificates", body, who="alice")["detail"]
 
     def test_unprocessable(self, rest: REST) -> None:
-        """422 for bad requests and what the policy forbids; 404 for what is not there."""
+        """422 for bad CSRs and requests the policy forbids; 404 for missing objects."""
         good = csr_pem()
         der = bytearray(make_csr()[1])
         der[-1] ^= 1
@@ -149,7 +149,7 @@ class TestRevocation:
         assert rest.good("POST", path, who="alice")["reason"] == "unspecified"
 
     def test_delete(self, rest: REST) -> None:
-        """CRT-6: what was never revoked is not found any more, what was stays revoked."""
+        """CRT-6: a deleted certificate is not found any more; the status of a revoked one stays revoked."""
         kept, gone = sign(rest), sign(rest)
         rest.good("POST", f"/certificates/{kept['id']}/revocation", {}, who="alice")
         for one in (kept, gone):
@@ -220,7 +220,7 @@ class TestApprovals:
         assert rest.good("GET", "/certificates", who="alice")["items"] == []
 
     def test_enroll_only(self, rest: REST, waiting: dict[str, Any]) -> None:
-        """A token that may only enroll is told where its request waits."""
+        """A token that may only enroll can repeat a request and sees that it is pending."""
         token = rest.token("alice", Scope.ENROLL)
         again = rest.good("POST", "/certificates", {"csr": csr_pem(), "policy": "manual"}, token=token, status=202)
         assert again["status"] == "pending"
@@ -285,7 +285,7 @@ class TestStoredRequests:
 
 
 def test_approval_preview(rest: REST) -> None:
-    """EST-4: both sides of what waits; who asked, from where."""
+    """EST-4: the preview of a pending request, with its requester and address."""
     policy = {"name": "manual", "validity_days": 9, "extensions": DEFAULT_EXTENSIONS, "approval": "manual"}
     rest.good("POST", "/policies", policy, who="alice", status=201)
     waiting = rest.good("POST", "/certificates", {"csr": csr_pem(), "policy": "manual"}, who="alice", status=202)

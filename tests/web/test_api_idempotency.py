@@ -68,7 +68,7 @@ def test_other_objects_once(rest: REST) -> None:
 
 
 def test_secrets_are_not_kept(rest: REST) -> None:
-    """USR-6: a token is shown once, and made once: its repetition is told so."""
+    """USR-6: a token is made and shown once; a repeated request gets an error that says so."""
     body = {"name": "ci"}
     rest.good("POST", "/tokens", body, who="alice", headers=key("k"), status=201)
     rest.bad(409, "POST", "/tokens", body, who="alice", headers=key("k"))
@@ -118,7 +118,7 @@ class TestRepetitions:
         assert result_of(second).status == 201
 
     def test_bounds(self) -> None:
-        """The oldest are forgotten first, by number and by octets; all after a day."""
+        """The oldest are dropped first, by number and by bytes; all after a day."""
         clock = Clock()
         memory, begun = IdempotencyCache(clock, maximum=10, maximum_size=1000), []
 

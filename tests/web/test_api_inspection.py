@@ -73,7 +73,7 @@ def test_refusals(rest: REST) -> None:
 
 
 def test_nothing_is_stored(rest: REST) -> None:
-    """No event, and a repeated Idempotency-Key is inspected anew."""
+    """No event is recorded, and a repeated Idempotency-Key is inspected again."""
     before = rest.good("GET", "/events?limit=1000", who="root")["items"]
     headers = {"Idempotency-Key": "inspect-1"}
     for _ in range(2):

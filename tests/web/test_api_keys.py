@@ -50,7 +50,7 @@ def new_key(rest: REST, **body: Any) -> dict[str, Any]:
     ],
 )
 def test_kinds(rest: REST, asked: dict[str, Any], text: str, parts: dict[str, object]) -> None:
-    """KEY-1, KEY-2: a key tells its type with size, curve or algorithm."""
+    """KEY-1, KEY-2: a key has its type with size, curve or algorithm."""
     made = new_key(rest, **asked)
     assert made["key"] == text
     assert made.items() >= parts.items()
@@ -155,7 +155,7 @@ def test_request_refusals(rest: REST) -> None:
 
 
 def test_pfx(rest: REST) -> None:
-    """CRT-4: where the key is kept here; ML-DSA and a missing key are told of clearly."""
+    """CRT-4: PKCS#12 for a key stored here; ML-DSA and a missing key give a clear error."""
 
     def certificate(**asked: Any) -> int:
         source = {"key_id": new_key(rest, **asked)["id"], "template": REQUEST}

@@ -74,7 +74,7 @@ class TestUsers:
         assert rest.good("GET", "/events?resource_name=bob", who="root")["items"] == before
 
     def test_refusals(self, rest: REST) -> None:
-        """USR-4: the last admin stays, nobody suspends or deletes themself, and what is wrong is named."""
+        """USR-4: the last admin stays, nobody suspends or deletes themself, and invalid values are refused."""
         me = f"/users/{rest.accounts['root'].id}"
         rest.bad(409, "PATCH", me, {"role": "user"}, who="root")
         rest.bad(409, "PATCH", me, {"state": "suspended"}, who="root")

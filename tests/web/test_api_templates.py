@@ -56,7 +56,7 @@ class TestTemplates:
         rest.bad(404, "GET", path, who="bob")
 
     def test_validation(self, rest: REST) -> None:
-        """TPL-3: without saving; a wrong text is told with its line, wherever it comes in."""
+        """TPL-3: validation saves nothing; the error names the line, in every operation that takes a text."""
         assert rest.good("POST", "/templates/validation", {"content": REQUEST}, who="bob") == {"usages": ["req"]}
         wrong = {"content": "[ v3_ext ]\n\nkeyUsage = digitalSignatur\n"}
         mine = rest.good("POST", "/templates", BODY, who="bob", status=201)["id"]
@@ -164,7 +164,7 @@ class TestFiles:
         assert rest.good("GET", "/templates", who="root")["items"] == []
 
     def test_own_folder(self, rest: REST, own: Path) -> None:
-        """TPL-4: the operator's own file wins; a broken one is listed with what is wrong."""
+        """TPL-4: the operator's own file wins; a broken one is listed with its error."""
         (own / "device.cnf.j2").write_text("{# Ours: x #}[ v3_ext ]\nnsComment = {{ x }}\n")
         (own / "broken.cnf.j2").write_text("{{")
         found = {one["name"]: one for one in rest.good("GET", "/x509-templates", who="root")["items"]}

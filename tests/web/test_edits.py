@@ -1,4 +1,4 @@
-"""Two who edit the same object at once: the second one is told, in REST (RFC 9110 section 13.1.1) and on pages."""
+"""Concurrent edits of one object: the second is refused, in REST (RFC 9110 section 13.1.1) and on pages."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def test_what_was_changed_meanwhile_is_not_deleted(
 
 
 def test_two_admins_edit_one_account(pages: Pages, root: Visitor) -> None:
-    """USR-4: neither role nor e-mail is set back without a word."""
+    """USR-4: neither role nor e-mail is silently reset."""
     path = f"/users/{pages.accounts['bob'].id}/edit"
     seen = version(root.get(path))
     other = pages.visitor("root")

@@ -30,7 +30,7 @@ def commands(page: str) -> list[str]:
 
 
 def visit(pages: Pages, host: str, path: str = "/apis") -> str:
-    """The page as alice sees it who has asked for *host*."""
+    """Return the page for alice with *host* as the Host header."""
     response = pages.visitor("alice").request("GET", path, headers={"Host": host})
     assert response.status == 200
     return response.body.decode()

@@ -1,7 +1,7 @@
 """Pages: who may see and do what (UI-1, CRT-7).  Every page stands in the table, or a test fails.
 
-A GET is answered by its status; of a POST it is told whether the caller gets past who may: an empty form is wrong, but
-for those who may not it is refused before anybody looks at it.
+A GET is checked by its status, a POST by whether the caller passes authorization: an empty form is wrong, but
+unauthorized callers are refused before the form is read.
 """
 
 from __future__ import annotations
@@ -328,7 +328,7 @@ def test_get(world: World, route: str) -> None:
 
 @pytest.mark.parametrize("route", STREAMS)
 def test_streams(world: World, route: str) -> None:
-    """The same of what goes on."""
+    """Event streams follow the same rules."""
     found = []
     for caller in CALLERS:
         connection = world.callers[caller].listen(route.partition(" ")[2])

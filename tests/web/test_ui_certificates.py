@@ -212,7 +212,7 @@ class TestRevoke:
 
 
 def test_delete(pages: Pages, alice: Visitor) -> None:
-    """CRT-6: the word; a warning where it was not revoked; then it is in no list."""
+    """CRT-6: needs the typed word, warns if it was not revoked, and removes it from every list."""
     leaf = issue(pages)
     path = f"/certificates/{leaf.record.id}"
     assert "Revoke it first" in text_of(alice.get(f"{path}/delete"))

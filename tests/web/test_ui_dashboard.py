@@ -1,4 +1,4 @@
-"""The dashboard and what it is told (UI-3)."""
+"""The dashboard and its events (UI-3)."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_each_sees_their_own(pages: Pages) -> None:
 
 
 def test_a_setting_that_is_missing(pages: Pages) -> None:
-    """Administrators are told where they issue certificates that these name no address for their status."""
+    """Administrators are warned that the certificates they issue name no address for their status."""
     (advice,) = pages.stack.app.config.advice
     assert advice.startswith("[CA] public_url is not set: ")
     for path in ("/", "/ra", "/certificates"):

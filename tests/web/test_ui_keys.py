@@ -155,7 +155,7 @@ def test_download(pages: Pages, alice: Visitor) -> None:
 
 
 def test_deletion(pages: Pages, alice: Visitor) -> None:
-    """KEY-5: the word has to be typed; who uses the key is told."""
+    """KEY-5: the word has to be typed; the page names the users of the key."""
     path = new_key(alice)
     assert "No stored request and no certificate uses this key." in text_of(alice.get(f"{path}/delete"))
     new_request(alice, path)
@@ -252,7 +252,7 @@ def test_wrong_requests_are_shown_again(pages: Pages, alice: Visitor) -> None:
 
 
 def test_upload(alice: Visitor) -> None:
-    """CSR-1: a file in DER, or a text in PEM or base64; what is wrong is told."""
+    """CSR-1: a file in DER, or a text in PEM or base64; errors are shown."""
     csr = make_csr("p256", "other.example.com")[1]
     path = made(alice.post("/csrs/upload", {"csr": pem("CERTIFICATE REQUEST", csr), "name": ""}))
     assert "other.example.com" in text_of(alice.get(path))
@@ -368,7 +368,7 @@ def test_compatible_pfx(pages: Pages, alice: Visitor) -> None:
 
 
 def test_no_pfx(pages: Pages, alice: Visitor) -> None:
-    """CRT-4: ML-DSA, and a key that is not kept here, are told of."""
+    """CRT-4: the page says so for ML-DSA, and for a key not stored here."""
     path = f"/certificates/{certificate(pages, alice, 'PQC')}/pfx"
     assert "few programs read ML-DSA keys in PKCS#12" in text_of(alice.get(path))
     assert alice.post(path, {"passphrase": "correct horse"}).status == 422

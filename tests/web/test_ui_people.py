@@ -131,7 +131,7 @@ def test_change_password(pages: Pages) -> None:
 
 
 def test_guessing_the_present_password_is_slowed(pages: Pages) -> None:
-    """USR-3: whoever sits at somebody's browser has ten guesses."""
+    """USR-3: a stranger at a signed-in browser has ten guesses."""
     visitor = pages.visitor("alice")
     wrong = {"current": "a guess", "password": "another one", "confirmation": "another one"}
     assert [visitor.post("/account/password", wrong).status for _ in range(11)] == [401] * 10 + [429]
@@ -424,7 +424,7 @@ def revoked(pages: Pages, ids: list[int]) -> list[bool]:
 
 
 def test_suspending_offers_to_revoke(pages: Pages) -> None:
-    """With the number told, and the word typed where it is chosen."""
+    """The page shows the number; revoking requires the typed word."""
     ids, admin = held(pages, "bob", 3), pages.visitor("root")
     path = f"/users/{pages.accounts['bob'].id}/suspend"
     assert "3 valid certificates" in text_of(admin.get(path))

@@ -178,7 +178,7 @@ class TestForms:
         ],
     )
     def test_refusals(self, alice: Visitor, changes: dict[str, str], reason: str) -> None:
-        """POL-1, POL-4: what is wrong is told above the form, which keeps what was typed."""
+        """POL-1, POL-4: errors are shown above the form, which keeps the typed values."""
         sent = fields(subject="CN=<typed>", **changes)
         response = alice.post("/policies/new", sent)
         assert response.status in (400, 403, 409, 422)

@@ -145,7 +145,7 @@ class TestCheck:
                 assert value(page, "days") == fields["days"]
 
     def test_refusals(self, alice: Visitor) -> None:
-        """RA-2: checking tells the reason beside what was asked for; signing refuses with the same."""
+        """RA-2: checking shows the reason beside the requested fields; signing refuses with the same."""
         weak = rsa.generate_private_key(public_exponent=65537, key_size=1024)
         broken = bytearray(make_csr("p256")[1])
         broken[-1] ^= 1
@@ -170,7 +170,7 @@ class TestSign:
     @pytest.mark.parametrize("key_type", ["p256", "rsa2048", "ed25519", "mldsa44", "mldsa87"])
     @pytest.mark.parametrize("issuer", ["", "ec", "rsa", "mldsa"])
     def test_keys_and_issuers(self, pages: Pages, alice: Visitor, key_type: str, issuer: str) -> None:
-        """Every kind of key, by every issuing CA; the event tells that it was a page."""
+        """Every kind of key, by every issuing CA; the event has the UI as its method."""
         name = f"{key_type}-{issuer or 'any'}.example.com"
         csr = csr_text(name, key_type, slot=5)
         response = sign(alice, csr, issuer=issuer, policy="servers")
@@ -253,7 +253,7 @@ class TestStoredRequests:
         assert result_of(pages.stack.app.store.csr(stored.id)).state == "pending"
 
     def test_others(self, pages: Pages, root: Visitor) -> None:
-        """CRT-7: what is somebody else's is not found, nor in the list; admins see whose it is."""
+        """CRT-7: other users' requests are neither found nor listed; admins see the owner."""
         stored = stored_request(pages, common_name="hidden.example.com")
         bob = pages.visitor("bob")
         for wrong in (stored.id, 10**6, "x", "9" * 30):
@@ -324,7 +324,7 @@ class TestApprovals:
         assert "at-once.example.com" not in alice.get("/ra/approvals?q=at-once")
 
     def test_approve(self, pages: Pages, alice: Visitor, root: Visitor) -> None:
-        """Both sides, who asked, from where and how; a question; the certificate."""
+        """The preview, the requester, address and method; a confirmation; the certificate."""
         request = waiting_request(pages, common_name="yes.example.com")
         text = text_of(root.get(f"/ra/approvals/{request}"))
         for said in ("asks for", "gets", "DNS:yes.example.com", "alice", "192.0.2.3", "API", MANUAL, "20 days"):

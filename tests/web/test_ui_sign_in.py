@@ -43,7 +43,7 @@ def test_start_leads_to_login(pages: Pages) -> None:
 
 
 def test_sign_in_and_out(pages: Pages) -> None:
-    """A session begins and ends; both are recorded; the cookie's former value is worth nothing."""
+    """A session begins and ends; both are recorded; the old cookie is invalid."""
     visitor = pages.visitor()
     before = dict(visitor.cookies)
     response = visitor.sign_in("alice")
@@ -73,7 +73,7 @@ def test_sign_in_and_out(pages: Pages) -> None:
     ],
 )
 def test_one_answer_for_whatever_was_wrong(pages: Pages, name: str, password: str) -> None:
-    """USR-3: who guesses learns nothing of which accounts there are."""
+    """USR-3: guessing does not reveal which accounts exist."""
     response = pages.visitor().post("/login", {"username": name, "password": password})
     assert response.status == 401
     assert "wrong username or password" in text_of(response.body.decode())

@@ -223,7 +223,7 @@ class TestFiles:
         root.get("/x509-templates/none.cnf.j2", status=404)
 
     def test_own_files(self, own: Path, root: Visitor) -> None:
-        """TPL-4: the operator's own win; a broken one is told of and can't be used."""
+        """TPL-4: the operator's own win; a broken one is shown with its error and can't be used."""
         (own / "device.cnf.j2").write_text("{# Ours: mine #}[ v3_ext ]\nnsComment = {{ remark }}\n")
         (own / "broken.cnf.j2").write_text("[ v3_ext ]\n{% if %}\n")
         try:

@@ -165,7 +165,7 @@ class TestLanguage:
         ],
     )
     def test_what_fails_when_rendered(self, source: str, message: str) -> None:
-        """TPL-4: work and size are bounded, and a failure tells its line."""
+        """TPL-4: work and size are bounded, and an error names its line."""
         with pytest.raises(BadTemplate) as caught:
             JinjaText(source).render({})
         assert message in caught.value.public
@@ -173,7 +173,7 @@ class TestLanguage:
 
     @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.sampled_from(["", "a,b", "7", "true"]))
     def test_whatever_a_file_holds(self, source: str, value: str) -> None:
-        """A file is right, or told what is wrong with it in one line; it never does anything else."""
+        """A file is valid or gives an error of one line; it has no other effect."""
         said = ""
         try:
             jinja = JinjaText(source)
@@ -327,7 +327,7 @@ class TestFolders:
         assert "changed" in result_of(files.text(admin, "device.cnf.j2", {}))
 
     def test_a_broken_file_says_so(self, world: World, admin: Principal, tmp_path: Path) -> None:
-        """TPL-4: the list goes on, and who uses the file learns its name and line."""
+        """TPL-4: the list still works, and using the file gives an error with its name and line."""
         (tmp_path / "syntax.cnf.j2").write_text("[ v3_ext ]\n{% if %}\n")
         (tmp_path / "latin.cnf.j2").write_bytes(b"\xff\xfe")
         (tmp_path / "large.cnf.j2").write_text("x" * 70_000)
@@ -345,7 +345,7 @@ class TestFolders:
 
     @pytest.mark.skipif(os.getuid() == 0, reason="root reads everything")
     def test_an_unreadable_file(self, world: World, admin: Principal, tmp_path: Path) -> None:
-        """Its mode is a matter of the operator's: the list says so."""
+        """An unreadable file is listed with its error."""
         (tmp_path / "secret.cnf.j2").touch(mode=0o000)
         found = result_of(self.files(world, tmp_path).get(admin, "secret.cnf.j2"))
         assert found.error == "it can't be read: Permission denied"

@@ -138,7 +138,7 @@ def test_anonymous(est: EST) -> None:
 
 
 def test_credentials_come_first(est: EST) -> None:
-    """Without credentials nobody learns what is wrong with a request; with them one does."""
+    """The error of a request is reported only to an authenticated client."""
     refused(est.send(path("simpleenroll"), body=b"garbage"), 401)
     refused(est.send(path("simpleenroll"), body=b""), 401)
     refused(est.send(path("simpleenroll"), body=b"garbage", headers=basic("alice", "wrong")), 401)

@@ -139,7 +139,7 @@ def test_paths_that_are_none(est: EST, target: str, method: str) -> None:
 
 
 def test_order_of_choice(est: EST) -> None:
-    """POL-3: the label, the requester's own, the system one for EST, the default; the event tells.
+    """POL-3: the label, the requester's own, the system one for EST, the default; the event names the policy.
 
     An admin may use everybody's labels.
     """

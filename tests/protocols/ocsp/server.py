@@ -18,7 +18,7 @@ from tests.support.stack import Leaf, Response, Stack, ask
 
 
 class OCSPServer:
-    """A stack whose responder answers at ``/ocsp``, on the ordinary path and on the quick one."""
+    """A stack whose responder answers at ``/ocsp``, on the ordinary path and on the fast path."""
 
     def __init__(self, stack: Stack, max_certificates: int = 50) -> None:
         self.stack = stack

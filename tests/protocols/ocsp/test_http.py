@@ -333,7 +333,7 @@ def test_a_kept_answer_is_for_its_own_question_only(server: OCSPServer) -> None:
 
 @pytest.mark.parametrize("key_type", ["mldsa44", "mldsa65", "mldsa87"])
 def test_ml_dsa(tmp_path: Path, key_type: str) -> None:
-    """Answers that still fit the 16 KiB that nginx reads; kept ones are quick though a signature is not."""
+    """Responses fit the 16 KiB that nginx reads; cached ones take the fast path though signing is slow."""
     server = OCSPServer(build_core(tmp_path / "ca", key_types=[key_type]))
     leaf = server.stack.issue()
     body = ocsp.request(server.cert_id(leaf))
@@ -348,7 +348,7 @@ def test_ml_dsa(tmp_path: Path, key_type: str) -> None:
 
 
 def test_max_age_stays_short_of_the_end(tmp_path: Path) -> None:
-    """n < nextUpdate - now, on the quick path too."""
+    """The max-age is less than nextUpdate - now, on the fast path too."""
     server = OCSPServer(build_core(tmp_path / "ca", changes={("OCSP", "ocsp_validity"): "20m"}))
     body = ocsp.request(server.cert_id(server.stack.issue()))
     server.get(body)

@@ -315,7 +315,7 @@ def test_an_ec_signer_is_refused_before_anything_is_issued(scep: SCEP) -> None:
 
 
 def test_odd_serial_numbers_of_throw_away_certificates(scep: SCEP) -> None:
-    """32 octets, or negative; the answer names them as they are."""
+    """Serial numbers of 32 bytes, or negative; the answer repeats them unchanged."""
     for number, serial in enumerate((-5, 1 << 250)):
         client = replace(scep.client(), certificate=self_signed(rsa_key(1), serial=serial))
         reply = scep.enroll_scep(client, challenge=scep.admin_challenge(), transaction_id=str(number))

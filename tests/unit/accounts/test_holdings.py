@@ -1,4 +1,4 @@
-"""Suspending or deleting an account revokes what it holds, where the administrator says so."""
+"""Suspending or deleting an account revokes its certificates, where the administrator chooses so."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_scopes_beyond_the_role_are_refused(people: People) -> None:
 
 
 def test_a_restricted_token_makes_and_ends_no_tokens(people: People) -> None:
-    """Else a read-only token would be worth a full one."""
+    """A restricted token can neither create nor revoke tokens, else it could gain full rights."""
     world = people.world
     token, _ = result_of(world.tokens.create(people.alice, own(people.alice), "ci"))
     actor = restricted(world, people.alice, Scope.READ, Scope.ENROLL)
@@ -308,7 +308,7 @@ def test_each_operation_needs_its_scope(people: People, scope: Scope, operation:
 
 
 def test_one_that_a_request_holds_ends_with_its_owner(people: People) -> None:
-    """A rejection would free a reserved password; without an owner, anybody who knows it could enroll."""
+    """A deleted account's reserved challenge password is invalid, also after a rejection would have freed it."""
     world = people.world
     made, text = result_of(world.challenge_passwords.create(people.alice))
     request = NewRequest(

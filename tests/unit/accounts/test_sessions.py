@@ -163,7 +163,7 @@ def test_sessions_are_a_persons_own(people: People) -> None:
 
 
 def test_a_restricted_token_binds_no_certificate(people: People) -> None:
-    """Else it would be worth the whole account."""
+    """A restricted token can neither bind nor unbind a certificate, else it could gain full rights."""
     leaf = people.world.issue(owner_id=people.alice.id)
     weak = account_principal(people.alice, ADDRESS, frozenset({Scope.READ, Scope.ENROLL}))
     failure_of(people.sessions.bind(weak, people.alice.id, certificate_of(leaf)), NotAuthorized)

@@ -397,7 +397,7 @@ def test_est_order(world: World) -> None:
 
 
 def test_bad_evidence_is_never_passed_over(world: World) -> None:
-    """A certificate that is worth nothing makes nobody anonymous, nor does a wrong password."""
+    """A bad certificate or a wrong password is an error, not an anonymous request."""
     world.add("alice")
     foreign = make_leaf(make_ca(name="Foreign CA"))
     bad = Credentials(ADDRESS, peer_certificate=foreign.der, username="alice", password=PASSWORD)

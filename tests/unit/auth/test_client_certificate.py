@@ -1,4 +1,4 @@
-"""EST-2: what a presented certificate is worth."""
+"""EST-2: authentication by client certificate."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_composed_and_decomposed_letters_are_one_password() -> None:
 
 
 def test_unknown_user_costs_one_verification_like_a_wrong_password() -> None:
-    """USR-3: nobody can tell by the time whether there is such a user."""
+    """USR-3: the response time does not reveal whether a user exists."""
     hasher, pool, _ = make_hasher()
     stored = result_of(hasher.hash("secret"))
     pool.work.clear()

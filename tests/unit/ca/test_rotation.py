@@ -301,7 +301,7 @@ def test_killed_at_any_step(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_a_broken_next_generation(stack: Stack) -> None:
-    """Nothing is switched to what can't sign; the current generation goes on, and one line tells why."""
+    """A next generation that can't sign is not switched to; the current one continues, and one line says why."""
     rotate(stack)
     old = key_of(stack)
     (stack.files.folder / "rsa.crt.next").write_bytes(make_ca("p256", "Other", slot=5).pem)

@@ -117,7 +117,7 @@ def test_names_are_those_of_the_modules_that_take_long_to_load() -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    """``pikachu --help`` is quick: what does the work is loaded when it runs."""
+    """``pikachu --help`` is fast: a command's modules are imported when it runs."""
     code = (
         "import sys; from pikachu.cli.main import main; main(['--help']);"
         "print([name for name in ('twisted', 'cryptography', 'sqlalchemy', 'argon2', 'configparser')"

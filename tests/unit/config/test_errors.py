@@ -200,7 +200,7 @@ def test_password_in_a_url_is_not_shown(load_text: Load) -> None:
 
 
 def test_secrets_have_no_representation(load_text: Load) -> None:
-    """RUN-7: a configuration in a log or a traceback tells nothing."""
+    """RUN-7: a configuration in a log or a traceback reveals no secret."""
     config = load_text(
         OLD_LAYOUT + "[CHAT]\napi_key = hidden\n[DATABASE]\nurl = postgresql://u:hidden@h/n\n[PKCS11]\npin =\n"
     )

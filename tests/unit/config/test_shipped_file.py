@@ -40,7 +40,7 @@ def blocks() -> dict[tuple[str, str], tuple[list[str], bool, str]]:
 
 
 def test_every_key_has_a_comment_and_its_default() -> None:
-    """CFG-10: a comment of one or two lines; a default that the file tells is the code's."""
+    """CFG-10: each key has a comment of one or two lines; a default in the file is the code's."""
     known = {(cls.NAME, key.name): key for cls in SECTIONS for _, key in keys(cls)}
     found = blocks()
     assert found.keys() == known.keys()

@@ -1,5 +1,5 @@
 # mypy: allow-untyped-calls
-"""The quick path says the same as the ordinary one, or nothing."""
+"""The fast path gives the same response as the ordinary one, or declines."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Ordinary(Resource):
 
 
 class Responder:
-    """The quick path; answers unless the body says not to."""
+    """A fast path that answers unless the body says not to."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, bytes, bytes]] = []
@@ -106,7 +106,7 @@ def test_pipelined(stage: Stage) -> None:
 
 @pytest.mark.parametrize("cut", [1, 4, 10, 60, len(POST) - 4, len(POST) - 1])
 def test_in_pieces(stage: Stage, cut: int) -> None:
-    """A request that arrives in pieces is the ordinary path's, and the next one is quick again."""
+    """A request that arrives in pieces takes the ordinary path, and the next one the fast path again."""
     client = stage.connect()
     assert client.send(POST[:cut]) == b""
     assert bodies(client.send(POST[cut:])) == [b"ordinary POST/ocspabc"]
@@ -197,7 +197,7 @@ def test_cost_of_a_long_field(stage: Stage, name: str, unit: bytes) -> None:
 
 
 def test_idle_time(stage: Stage) -> None:
-    """RUN-6: quick answers keep a connection alive, silence ends it."""
+    """RUN-6: fast-path responses keep a connection alive; silence ends it."""
     client = stage.connect()
     for _ in range(5):
         stage.clock.advance(25)
@@ -207,7 +207,7 @@ def test_idle_time(stage: Stage) -> None:
 
 
 def test_draining(stage: Stage) -> None:
-    """RUN-5: a connection that is to end is not kept by quick answers."""
+    """RUN-5: fast-path responses do not keep a draining connection open."""
     client = stage.connect()
     client.send(GET[:5])
     stage.site.drain(10)

@@ -83,7 +83,7 @@ def test_parts_in_parts_are_octets() -> None:
     ],
 )
 def test_cost(kind: bytes, piece: bytes) -> None:
-    """A megabyte that is nothing but parts, headers or parameters took seconds of everybody's time."""
+    """A megabyte of parts, headers or parameters must not block the reactor for seconds."""
     body = part(b"a", b"1") + piece * (SIZE // len(piece)) + b"\r\n--x--\r\n"
 
     def read() -> None:

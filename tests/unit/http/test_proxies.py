@@ -1,4 +1,4 @@
-"""Whose word about a client counts: X-Forwarded-For, and headers with its certificate."""
+"""Trust in proxies: X-Forwarded-For, and headers with the client's certificate."""
 
 from __future__ import annotations
 

@@ -215,7 +215,7 @@ def test_deletion_tells_of_use(people: People) -> None:
 
 
 def test_another_secret_key(people: People) -> None:
-    """KEY-4: what was sealed under another SECRET_KEY gives an error that says so; lists and deletion go on."""
+    """KEY-4: a key sealed under another SECRET_KEY gives an error that says so; lists and deletion still work."""
     key = people.key()
     app = people.stack.app
     keys = Keys(app.store, Sealer(b"another secret key"), app.issuers, ImmediatePool(), people.stack.clock)
@@ -362,7 +362,7 @@ def test_pfx_is_refused(people: People) -> None:
 
 
 def test_making_many_keys(people: People) -> None:
-    """KEY-1: keys wait for threads of their own, and nobody's keys fill all places there."""
+    """KEY-1: key generation has its own threads, and no account can occupy all places in the queue."""
     pool, stack = HeldPool(), people.stack
     keys = Keys(stack.app.store, stack.app.sealer, stack.app.issuers, pool, stack.clock)
     making = [keys.generate(people.alice, f"key {number}", "prime256v1") for number in range(AT_ONCE)]

@@ -50,7 +50,7 @@ def names(desk: Desk, actor: Principal, **values: object) -> list[str]:
 
 
 def test_a_template_belongs_to_who_makes_it(desk: Desk) -> None:
-    """TPL-3: name, type, origin, owner, times; the event tells, without the text."""
+    """TPL-3: name, type, origin, owner and times are stored and recorded; the event lacks the text."""
     made = result_of(desk.rules.add(desk.alice, draft(" web ", profile_type=" TLS server ")))
     assert (made.name, made.profile_type, made.origin) == ("web", "TLS server", "manually")
     assert (made.owner_id, made.content) == (desk.alice.owner_id, EXTENSIONS)

@@ -37,7 +37,7 @@ def names(states: dict[str, State]) -> dict[str, str]:
 
 
 def test_a_glance_does_not_wait() -> None:
-    """A page comes at once though a directory does not answer, and later tells what became of it."""
+    """A page does not wait for a directory that does not answer; a later page shows its state."""
     clock, slow = Clock(), Slow()
     readiness = Readiness(clock, {"database": Check(ready), "ldap": Check(slow), "vault": None})
     first = readiness.glance()

@@ -78,10 +78,10 @@ def test_the_repetition_goes_to_another_node(stack: Stack, is_alive: bool) -> No
 
 
 class _WaitingStore:
-    """A store whose ``complete`` is begun later, and whose ``repeated`` is told of later.
+    """A store that delays the start of ``complete`` and the result of ``repeated``.
 
-    :ivar held: fires what was withheld.
-    :ivar late: whether what was read of repetitions is told of later, too.
+    :ivar held: callables that release the delayed operations.
+    :ivar late: whether the results of ``repeated`` are delayed, too.
     """
 
     def __init__(self, store: Any) -> None:
@@ -93,13 +93,13 @@ class _WaitingStore:
         return getattr(self._store, name)
 
     def complete(self, *arguments: Any, **options: Any) -> Deferred[Any]:
-        """As the store does it, once it is let go on."""
+        """Complete the request when released."""
         gate: Deferred[None] = Deferred()
         self.held.append(gate)
         return gate.addCallback(lambda _: self._store.complete(*arguments, **options))
 
     def repeated(self, *arguments: Any) -> Deferred[Any]:
-        """Read now, told of when it is let go on."""
+        """Read now, and return the result when released."""
         read: Deferred[Any] = self._store.repeated(*arguments)
         if not self.late:
             return read

@@ -93,7 +93,7 @@ def test_policies_of_a_former_version(tmp_path: Path) -> None:
 
 
 def test_a_policy_belongs_to_who_makes_it(desk: Desk) -> None:
-    """POL-1: its owner, and when it was made; the event tells."""
+    """POL-1: owner and creation time are stored, and the event is recorded."""
     made = result_of(desk.rules.add(desk.alice, draft(use_for_est=True)))
     assert (made.owner_id, made.system, made.use_for_est) == (desk.alice.owner_id, False, True)
     assert made.created_at == made.updated_at == desk.world.now

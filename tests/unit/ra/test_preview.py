@@ -156,7 +156,7 @@ SAN, KEY_USAGE, PURPOSES = "2.5.29.17", "2.5.29.15", "2.5.29.37"
 
 
 def test_where_it_comes_from(stack: Stack) -> None:
-    """RA-3: what is granted, replaced and dropped, and whose word each extension of the certificate is."""
+    """RA-3: the preview shows names granted, replaced and dropped, and the origin of each extension."""
     purposes = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.CODE_SIGNING])
     _, csr = make_csr("p256", "device.example.com", ["DNS:a.example.com"], extensions=[purposes])
     bare = preview(stack, csr, policy=NO_EXTENSIONS_POLICY)
@@ -193,14 +193,14 @@ def test_no_extension_source(stack: Stack) -> None:
 
 
 def test_a_challenge_password_is_not_shown(stack: Stack) -> None:
-    """That there is one is told, and that it counts for nothing; its text nowhere."""
+    """The preview lists a challenge password among the attributes; its text appears nowhere."""
     shown = preview(stack, make_csr("p256", challenge="a secret word")[1])
     assert [one.name for one in shown.asked.attributes] == ["challengePassword"]
     assert "secret" not in repr(shown)
 
 
 class TestRefusals:
-    """RA-2: what signing would say is shown, with what was asked for."""
+    """RA-2: the preview shows the refusal that signing would give, with the requested fields."""
 
     def test_bad_signature(self, stack: Stack) -> None:
         csr = bytearray(make_csr("rsa2048")[1])
@@ -274,7 +274,7 @@ class TestRefusals:
 
 
 class TestStoredRequests:
-    """A stored request is told what became of it."""
+    """A stored CSR's state follows the outcome of its request."""
 
     def test_signed(self, desk: Stack) -> None:
         """It is marked, with its certificate; an admin's signature leaves the certificate to who keeps the request."""
@@ -309,7 +309,7 @@ class TestStoredRequests:
         assert isinstance(preview(desk, stored.id, alice).refusal, Conflict)
 
     def test_waiting(self, desk: Stack) -> None:
-        """EST-4: under a manual policy it waits; what is decided then is told to it."""
+        """EST-4: under a manual policy it is pending, and gets the decision later."""
         alice, root = person(desk, "alice"), person(desk, "root", Role.ADMIN)
         manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
         result_of(desk.app.policy_administration.add(root, manual))
@@ -338,7 +338,7 @@ class TestStoredRequests:
 
 
 def test_approvals_are_previewed(desk: Stack) -> None:
-    """EST-4: who may approve sees both sides first; what was issued since is that."""
+    """EST-4: an approver sees the preview first; after the issuance it shows the certificate."""
     alice, bob = person(desk, "alice"), person(desk, "bob")
     manual = Policy(0, "manual", 30, TEXTS["server"], system=True, approval=Approval.MANUAL)
     policy = result_of(desk.app.policy_administration.add(SYSTEM, manual))

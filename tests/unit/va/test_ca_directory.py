@@ -63,7 +63,7 @@ def test_all(stack: Stack) -> None:
 
 
 def test_offline_root(offline: Stack) -> None:
-    """Its CRL is brought by an admin."""
+    """An offline root's CRL is uploaded by an admin."""
     rooms = offline.app.ca_directory
     admin, user = principal(offline, "root1", Role.ADMIN), principal(offline, "alice", Role.USER)
     root = rooms.one("root")
@@ -132,7 +132,7 @@ def test_crls(stack: Stack) -> None:
 
 
 def test_make(stack: Stack) -> None:
-    """An admin has a CRL made at once, and the audit log tells of it."""
+    """An admin has a CRL made at once, and the audit log records it."""
     rooms = stack.app.ca_directory
     admin, user = principal(stack, "root1", Role.ADMIN), principal(stack, "alice", Role.USER)
     failure_of(rooms.make_crl(user, "ec"), NotAuthorized)

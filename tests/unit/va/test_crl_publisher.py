@@ -380,7 +380,7 @@ def test_who_asks_while_a_list_is_made_gets_the_next(stack: Stack) -> None:
 
 
 def test_a_signer_that_fails(stack: Stack) -> None:
-    """The old list stays and is tried again; who waits is told."""
+    """The old CRL stays and publishing is retried; the callers get the error."""
     leaf = stack.issue()
     path = stack.app.publisher.paths(stack.issuer())[0]
     before = path.read_bytes()

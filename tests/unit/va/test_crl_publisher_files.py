@@ -218,7 +218,7 @@ def test_one_crl_only() -> None:
 
 
 def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> None:
-    """Neither what is brought nor what is made can be kept, and the error says so."""
+    """Neither an uploaded nor a new CRL can be stored, and the error says so."""
     blocked = tmp_path / "blocked"
     blocked.write_text("not a folder")
     settings = CRLSettings(DAY, 0.5, blocked, None)

@@ -87,7 +87,7 @@ class _Reader:
 
 
 class _Signer(KeySigner):
-    """A key that fails when it is told to, or signs when it is let go."""
+    """A key that fails on demand, or signs when released."""
 
     broken = False
     held: list[Callable[[], object]] | None = None
@@ -261,7 +261,7 @@ def test_nothing_is_kept_where_there_is_no_memory_for_it(stack: Stack) -> None:
 
 
 def test_answers_with_a_nonce_are_not_kept(stack: Stack) -> None:
-    """Each nonce is signed anew."""
+    """A response with a nonce is signed for each request."""
     leaf = stack.issue()
     first = ask(stack, leaf, nonce=b"n" * 16)
     assert not first.cacheable
@@ -410,7 +410,7 @@ def test_a_key_that_was_rolled_over(stack: Stack) -> None:
 
 
 def test_two_cas_with_one_name(tmp_path: Path) -> None:
-    """CertIDs are told apart by the hash of the key."""
+    """CertIDs of both are distinguished by the hash of the key."""
     stack = build_core(tmp_path / "ca")
     other = make_ca("rsa2048", "Test ec CA", issuer=stack.files.root, path_length=0, slot=20)
     record = stack.app.store.register_issuer("rsa", other.key_identifier, other.der, utc(stack.clock.seconds()))

@@ -75,7 +75,7 @@ class TestInput:
         ],
     )
     def test_refused(self, data: bytes) -> None:
-        """Cut short, with octets behind, empty; two requests in one body."""
+        """CSRs cut short, with trailing bytes, empty; two CSRs in one body."""
         with pytest.raises(MalformedRequest):
             decode_csr_input(data)
 

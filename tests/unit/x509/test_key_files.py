@@ -177,7 +177,7 @@ def test_hostile_files(data: bytes, form: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(hostile_keys.PRIVATE_KEYS))
 def test_hostile_keys_in_pkcs12(name: str) -> None:
-    """The gate before the library is the same for each way in."""
+    """The checks before the library are the same for each source of a key."""
     with costs_at_most(BATCH), pytest.raises(PikachuError):
         read_key_file(hostile_keys.pkcs12(hostile_keys.PRIVATE_KEYS[name]))
 

@@ -109,7 +109,7 @@ def test_equivalent_marks_compare_equal() -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_size_of_a_name(more: int) -> None:
-    """The bound is sharp, and one line tells it."""
+    """The bound is exact, and the error names it in one line."""
     content = MAXIMUM_SIZE - len(name_of((SURNAME, "x" * 8000))) + 8000
     name = name_of((SURNAME, "x" * (content + more)))
     assert len(name) == MAXIMUM_SIZE + more

@@ -38,7 +38,7 @@ def test_a_dropped_answer_is_gone() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """By octets, whatever the sizes; the oldest goes first; the same key counts once."""
+    """The cache is bounded in bytes, whatever the sizes; the oldest entry goes first; the same key counts once."""
     kept = ResponseCache(10_000)
     for number in range(1000):
         kept.put(b"%d" % (number % 400), answer(), b"w" * (number % 700), 150)

@@ -217,7 +217,7 @@ MALFORMED = {
     ids=lambda number: f"{number.bit_length()} bits",
 )
 def test_any_integer_is_a_serial_number(serial: int) -> None:
-    """RFC 5280 asks for 1 to 20 octets; what no certificate has is no less a question."""
+    """Any INTEGER is accepted, though RFC 5280 limits serial numbers of certificates to 20 octets."""
     (asked,) = decode_request(encode([cert_id_der(serial=der.integer(serial))])).cert_ids
     assert asked.serial == serial
 

@@ -308,7 +308,7 @@ FAILING: dict[str, tuple[bytes, type[PikachuError]]] = {
 
 @pytest.mark.parametrize("case", FAILING)
 def test_with_a_transaction_id_a_failure_is_answered(case: str) -> None:
-    """The first stage reads it, a later one names what is wrong, and the answer echoes id and nonce."""
+    """The first stage reads it, a later one names the error, and the answer echoes id and nonce."""
     data, expected = FAILING[case]
     message = decode(data)
     assert message.transaction_id == b"transaction-1"
@@ -356,7 +356,7 @@ def test_odd_transaction_ids_are_echoed(tid: bytes) -> None:
 
 
 def test_odd_serials_of_the_signer() -> None:
-    """A serial of 32 octets or more comes back in the answer's recipient, byte for byte."""
+    """A serial number of 32 bytes or more is repeated in the answer's recipient, byte for byte."""
     for serial in (2**255 + 1, -3, 0, 2**300):
         client = CLIENT.with_certificate(self_signed(rsa_key(1), serial=serial))
         message = read(client.pkcs_req(CSR))[0]

@@ -1,4 +1,4 @@
-"""TPL-2: wrong texts are refused with the line and what is wrong with it."""
+"""TPL-2: wrong texts are refused with the line and its error."""
 
 from __future__ import annotations
 

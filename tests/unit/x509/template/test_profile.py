@@ -168,7 +168,7 @@ def test_none_leaves_an_identifier_out(name: str) -> None:
 
 
 def test_a_key_that_is_none_is_refused() -> None:
-    """TPL-2: only with what the caller can mend."""
+    """TPL-2: an invalid public key gives MalformedRequest."""
     with pytest.raises(MalformedRequest):
         _ext("subjectKeyIdentifier = hash", ExtensionContext(_EMPTY, _EMPTY))
 
