@@ -1,4 +1,4 @@
-"""The wheel and the tar.gz: what is in them, and that what is installed from them works (OPS-7)."""
+"""The wheel and the tar.gz: their content, and a working installation from each (OPS-7)."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_sign_in_and_out(browser: Browser, server: Server, size: tuple[int, int]
 
 
 def test_without_scripts(browser: Browser, server: Server) -> None:
-    """UI-4: what a form can do needs no script."""
+    """UI-4: forms work without scripts."""
     with window(browser, server, NARROW, java_script_enabled=False) as one:
         one.sign_in("root", "password of root")
         expect(one.page.get_by_role("link", name="Users")).to_be_visible()

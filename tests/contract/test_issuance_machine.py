@@ -268,7 +268,7 @@ class Issuance(RuleBasedStateMachine):
     @precondition(lambda self: self.worth)
     @rule(data=st.data())
     def delete(self, data: st.DataObject) -> None:
-        """CRT-6: what is revoked stays revoked."""
+        """CRT-6: delete a certificate of any status; a revoked one stays revoked."""
         serial = self.some(data, lambda worth: True)
         if serial is None:
             return

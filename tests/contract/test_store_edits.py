@@ -258,7 +258,7 @@ def test_a_key_is_deleted_with_what_uses_it_then(db: Opened) -> None:
 
 
 def test_what_an_earlier_version_stored_is_edited(database_url: str) -> None:
-    """Migration 0005: what is there becomes version 1, changed by nobody who is known."""
+    """Migration 0005: existing rows become version 1, without a known editor."""
     with opened(database_url, fsync=False) as db:
         for number, add in enumerate((some_policy, some_template)):
             db.get(add(db, number, 1))

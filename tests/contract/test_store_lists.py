@@ -271,7 +271,7 @@ def test_subscribers_are_told_before_the_caller(db: Opened) -> None:
 
 
 def test_deleted_certificates(db: Opened) -> None:
-    """CRT-6: hidden; what was revoked stays revoked."""
+    """CRT-6: a deleted certificate is hidden; a revoked one stays revoked."""
     plain, revoked = db.issue("plain"), db.issue("revoked")
     db.get(db.store.revoke(revoked.serial, NOW, RevocationReason.SUPERSEDED, event("revoke")))
     for record in (plain, revoked):

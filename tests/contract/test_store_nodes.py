@@ -1,4 +1,4 @@
-"""Nodes of one database: who lives, and whose intents are given up (HA-1)."""
+"""Nodes of one database: liveness, and the intents of dead nodes (HA-1)."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_command_beside_a_server(tmp_path: Path) -> None:
 
 
 def test_two_servers(postgresql_url: str) -> None:
-    """Two nodes of one name on one database: what the other has begun is its own until it is killed."""
+    """Two nodes of one name on one database: an intent belongs to its node until that is killed."""
     with opened(postgresql_url) as db:
         other = subprocess.Popen([sys.executable, "-c", SERVER, postgresql_url], stdout=subprocess.PIPE)
         try:

@@ -1,4 +1,4 @@
-"""Owners in every database: what an inactive one may not do is refused where it is written; orphans get theirs back."""
+"""Owners in every database: a transaction refuses writes for an inactive owner; orphans get their owner back."""
 
 from __future__ import annotations
 

@@ -237,7 +237,7 @@ def process(url: str) -> Iterator[Process]:
 
 
 def test_two_processes_change_one_account(database_url: str) -> None:
-    """USR-4: what a command does while a server is about to write is not undone, and the last admin stays the last."""
+    """USR-4: a server's write does not undo a concurrent command, and the last admin stays."""
     migrate(database_url)
     with process(database_url) as server, process(database_url) as command:
         adding = [

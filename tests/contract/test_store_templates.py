@@ -95,7 +95,7 @@ def test_lists(db: Opened) -> None:
 
 
 def test_a_deleted_account_s_templates_are_not_everybodys(db: Opened) -> None:
-    """USR-4: what an account kept for itself stays hidden from others when the account is gone."""
+    """USR-4: a deleted account's own templates stay hidden from others."""
     admin = db.get(db.store.add_account(NewAccount("root", "", Role.ADMIN, AccountState.ACTIVE, None), event(), NOW))
     alice = db.get(db.store.add_account(NewAccount("alice", "", Role.USER, AccountState.ACTIVE, None), event(), NOW))
     db.get(db.store.add_template(draft(owner_id=alice.id), told(), NOW))

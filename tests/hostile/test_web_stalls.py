@@ -1,4 +1,4 @@
-"""REST and pages: what people upload, and what they filter lists by."""
+"""REST and pages: uploads, and filters of lists."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_a_bad_policy_text_is_refused_with_its_line(site: Site) -> None:
 
 
 def test_limits_of_a_policy(site: Site) -> None:
-    """POL-4: what the options say is enforced."""
+    """POL-4: the limits set by the options are enforced."""
     limits = ["--keys", "RSA,EC/prime256v1", "--names", "DNS:*.example.com", "--subject", "CN=*.example.com"]
     limits += ["--max-days", "20", "--no-csr-names", "--own-subject", "--linked", "--new-key"]
     site.do("policy", "add", "tight", "--days", "10", "--extensions", EXTENSIONS, "--system", *limits)
@@ -260,7 +260,7 @@ def test_approvals(alice: Site) -> None:
 
 
 def test_audit(alice: Site) -> None:
-    """INT-1: audit verify; what commands did is recorded with who did it."""
+    """INT-1: ``audit verify`` counts the events; a signing command adds one."""
     count = int(alice.do("audit", "verify").split()[0])
     alice.do("sign", csr(alice))
     assert int(alice.do("audit", "verify").split()[0]) == count + 1

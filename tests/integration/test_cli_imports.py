@@ -1,4 +1,4 @@
-"""``pikachu key import`` and ``pikachu ca import``: what exists already is taken over, and nothing is replaced."""
+"""``pikachu key import`` and ``pikachu ca import``: existing keys and CAs are imported, and nothing is replaced."""
 
 from __future__ import annotations
 

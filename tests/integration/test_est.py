@@ -138,7 +138,7 @@ def test_a_hundred_copies(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_hundred_copies_wait(tmp_path: Path) -> None:
-    """One row, all 202; what waits survives a crash."""
+    """A hundred copies make one row and all get 202; the pending request survives a crash."""
     with live_est(tmp_path) as est:
         est.policy("manual", approval=Approval.MANUAL)
         _, csr = make_csr(subject="waits")

@@ -77,7 +77,7 @@ class Held:
 
 
 def test_stop_finishes_requests(server: Server) -> None:
-    """RUN-5: what is in flight is answered, what is idle is closed, nothing new is accepted; exit code 0."""
+    """RUN-5: requests in flight are answered, idle connections closed, new ones refused; exit code 0."""
     server.start()
     idle = server.client("https")
     assert idle.ask("/healthz").status == 200

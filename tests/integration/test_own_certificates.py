@@ -84,7 +84,7 @@ def test_a_ca_is_revoked_beside_a_running_server(tmp_path: Path) -> None:
 
 
 def test_a_certificate_with_addresses_is_adopted(tmp_path: Path) -> None:
-    """``pikachu ca reissue``: same key and subject; what was issued before still verifies; no restart."""
+    """``pikachu ca reissue``: same key and subject; certificates issued before still verify; no restart."""
     with rotated_server(tmp_path, changes={("CA", "public_url"): PUBLIC_URL}) as rotated:
         server, before = rotated.server, rotated.current()
         leaf = rotated.enroll("EST")

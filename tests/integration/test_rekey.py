@@ -145,7 +145,7 @@ def test_killed_at_any_moment(kept: Kept) -> None:
 
 
 def test_another_secret_key_is_told_of(kept: Kept) -> None:
-    """A changed SECRET_KEY: each command warns; what can't be opened stops rekey, until it may be dropped."""
+    """A changed SECRET_KEY: each command warns; secrets that can't be opened stop rekey, unless it may drop them."""
     right = kept.secret.read_bytes()
     kept.secret.write_bytes(b"another secret key\n")
     kept.site.do("user", "list")

@@ -364,7 +364,7 @@ def test_low_port() -> None:
 
 
 def test_unreadable_files() -> None:
-    """RUN-4: what its user can't read or write."""
+    """RUN-4: files that the server's user can't read or write."""
     if os.getuid() or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv, to become somebody who may not")
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""TPL-2: what the certificate templates make is, byte for byte, what the real openssl makes of the same text."""
+"""TPL-2: certificate templates give the same bytes as the real openssl does for the same text."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def _compare_request(authority: Authority, text: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in SHIPPED_FOLDER.glob("*.cnf.j2")))
 def test_shipped_templates_are_read_as_openssl_reads_them(authority: Authority, name: str, tmp_path: Path) -> None:
-    """TPL-4: what each shipped file becomes with its defaults, and with other values."""
+    """TPL-4: each shipped file, rendered with its defaults and with other values."""
     jinja = JinjaText((SHIPPED_FOLDER / name).read_text(encoding="utf-8"))
     other = {
         "organization": 'Acme # 1 [x] "y" $z\\',

@@ -51,7 +51,7 @@ def chromium() -> Iterator[Browser]:
 class Window:
     """One person's browser window on a server's pages.
 
-    :ivar wrong: what the console complained of, and requests that would have left the server.
+    :ivar wrong: errors in the console, and requests to other servers.
     """
 
     page: Page

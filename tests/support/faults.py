@@ -44,7 +44,7 @@ class FaultyStore:
 class FaultySigner:
     """A signer that fails, waits, or signs something else.
 
-    :ivar error: what the next signature fails with.
+    :ivar error: the error of the next signature.
     :ivar change: makes another certificate of the right one.
     :ivar held: when it is a list, signatures wait in it until ``release``.
     """

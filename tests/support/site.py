@@ -20,7 +20,7 @@ SMALL = ("--rsa-bits", "2048")
 class Site:
     """A folder to work in.
 
-    :ivar out: what the last command printed.
+    :ivar out: the output of the last command.
     :ivar err: the output on standard error.
     """
 

@@ -172,7 +172,7 @@ class Leaf:
 class Stack:
     """A core, and short ways to use it.
 
-    :ivar changes: what the store has announced.
+    :ivar changes: the changes that the store has published.
     """
 
     files: Files

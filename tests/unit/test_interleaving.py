@@ -226,7 +226,7 @@ def test_files_that_another_process_is_writing(world: World) -> None:
 
 
 def test_files_that_cannot_be_read_are_repaired(world: World) -> None:
-    """The last good policy is what a page shows; what is saved there replaces the broken files."""
+    """A page shows the last good policy; saving it replaces the broken files."""
     files = world.app.policies.files
     files.extensions.write_text("nonsense")
     rules = world.app.policy_administration

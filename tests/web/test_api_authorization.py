@@ -1,4 +1,4 @@
-"""REST: who may call what (API-1).  Every route stands in the table, or a test fails."""
+"""REST: authorization of every route (API-1).  A route that is missing from the table fails a test."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ class TestStoredRequests:
     """RA-1: signing what is kept here, by its id."""
 
     def test_signing(self, rest: REST) -> None:
-        """It is marked as signed, with its certificate; who keeps it owns that."""
+        """The CSR is marked as signed, with its certificate, which belongs to the CSR's owner."""
         stored = rest.good("POST", "/csrs", {"csr": csr_pem()}, who="alice", status=201)
         assert (stored["status"], stored["certificate_id"]) == ("pending", None)
         rest.bad(404, "POST", "/certificates", {"csr_id": stored["id"]}, who="bob")

@@ -1,4 +1,4 @@
-"""REST: what HTTP itself can get wrong (API-2, RFC 9457): paths, methods, types, hostile JSON, faults, time."""
+"""REST: errors at the level of HTTP (API-2, RFC 9457): paths, methods, types, hostile JSON, faults, time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_paths(rest: REST, path: str, status: int) -> None:
 
 
 def test_methods(rest: REST) -> None:
-    """405 names the methods, whatever was asked; what no method looks like is 501; HEAD is GET without a body."""
+    """405 names the methods allowed, for any request; a malformed method gives 501; HEAD is GET without a body."""
     response = rest.call("PUT", "/certificates", {}, who="root")
     assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD, POST")
     rest.bad(405, "DELETE", "/certificates", who="root")

@@ -55,7 +55,7 @@ def test_a_certificate_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_other_objects_once(rest: REST) -> None:
-    """A repetition gets the same answer; what failed may be tried again with the same key."""
+    """A repetition gets the same answer; a failed request may be retried with the same key."""
     body = {"username": "frank", "email": "frank@example.com", "password": "long enough"}
     first = rest.call("POST", "/users", body, who="root", headers=key("k"))
     again = rest.call("POST", "/users", body, who="root", headers=key("k"))

@@ -115,7 +115,7 @@ def test_sorts(ten: REST, sort: str) -> None:
     ],
 )
 def test_bad_queries(rest: REST, query: str) -> None:
-    """API-2: what can't be answered is 400, quickly."""
+    """API-2: an invalid query gives 400, quickly."""
     rest.bad(400, "GET", f"/certificates?{query}", who="root")
 
 

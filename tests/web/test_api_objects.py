@@ -243,7 +243,7 @@ class TestPolicies:
             assert next(iter(change)) in problem["detail"]
 
     def test_types_of_other_names(self, rest: REST) -> None:
-        """Usual names become OIDs; what is neither is named."""
+        """Usual names become OIDs; for other values the error names the field."""
         made = self.made(rest, limits={"other_names": ["upn", "krb5", "1.2.3", "UPN"]})
         assert made["limits"]["other_names"] == ["1.3.6.1.4.1.311.20.2.3", "1.3.6.1.5.2.2", "1.2.3"]
         for wrong in (["e-mail"], ["1.2.3"] * 65, [""], ["9.9"]):
@@ -269,7 +269,7 @@ def test_cas(rest: REST) -> None:
 
 
 def test_all_generations(rest: REST) -> None:
-    """UI-6: the root too, and each key by its identifier; what it signs, and where it stands."""
+    """UI-6: the root is listed too, and each key by its identifier, with its use and state."""
     root = rest.good("GET", "/cas?generation=root")["items"]
     assert [(one["name"], one["subject"], one["issuer"]) for one in root] == [("root", "CN=Test root", "CN=Test root")]
     everything = rest.good("GET", "/cas?generation=all")["items"]
@@ -317,7 +317,7 @@ def test_an_offline_roots_crl(tmp_path: Path) -> None:
 
 
 def test_status(rest: REST) -> None:
-    """CRT-8: hexadecimal with or without 0x; what was never issued is 200 and not found."""
+    """CRT-8: hexadecimal with or without 0x; an unknown serial number gives 200 with "not found"."""
     leaf = rest.stack.issue(owner_id=rest.accounts["alice"].id)
     for text in (f"{leaf.serial:x}", f"0x{leaf.serial:X}", f"00{leaf.serial:x}"):
         assert rest.good("GET", f"/status/{text}") == {"serial": f"{leaf.serial:x}", "status": "valid"}

@@ -43,7 +43,7 @@ class TestTemplates:
         ]
 
     def test_everybodys(self, rest: REST) -> None:
-        """TPL-3: those for everybody are the admins' to change."""
+        """TPL-3: only admins change shared templates."""
         rest.bad(403, "POST", "/templates", {**BODY, "system": True}, who="alice")
         made = rest.good("POST", "/templates", {**BODY, "system": True}, who="root", status=201)
         assert (made["system"], made["owner"], made["owner_id"]) == (True, None, None)
@@ -125,7 +125,7 @@ class TestFiles:
         stack.close()
 
     def test_render(self, rest: REST) -> None:
-        """TPL-4: files with their variables; what is rendered is a certificate template with its origin and type."""
+        """TPL-4: files are listed with their variables; a rendered one becomes a template with its origin and type."""
         items = rest.good("GET", "/x509-templates", who="root")["items"]
         names = [one["name"] for one in items]
         assert names == sorted(names)

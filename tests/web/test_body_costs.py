@@ -1,4 +1,4 @@
-"""JSON bodies: what anybody may send costs less than a batch of signatures, and ordinary ones are read."""
+"""JSON bodies: any body costs less than a batch of signatures, and ordinary ones are read."""
 
 from __future__ import annotations
 

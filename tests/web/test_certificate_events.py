@@ -129,7 +129,7 @@ class Way:
     :param kinds: (type, resource type) of what the act records, in order.
     :param actor: the beginning of the actor's name.
     :param address: of the client; ``None``: there is none.
-    :param subject: what the events are about.
+    :param subject: the subject of the events.
     """
 
     prepare: Callable[[World], Act]

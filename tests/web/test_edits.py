@@ -169,7 +169,7 @@ class TestREST:
         assert rest.good("GET", "/policies/0", who="root")["validity_days"] == 100
 
     def test_the_description_tells_it(self, rest: REST) -> None:
-        """API-2: each conditional method names the header and 412; what has an ETag says so."""
+        """API-2: each conditional method documents the header and 412, and each response with an ETag documents it."""
         paths = rest.good("GET", "/openapi.json")["paths"]
         for path in ("/api/v1/policies/{id}", "/api/v1/templates/{id}", "/api/v1/users/{id}"):
             for method, operation in paths[path].items():

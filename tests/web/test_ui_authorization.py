@@ -1,4 +1,4 @@
-"""Pages: who may see and do what (UI-1, CRT-7).  Every page stands in the table, or a test fails.
+"""Pages: authorization of every page (UI-1, CRT-7).  A page that is missing from the table fails a test.
 
 A GET is checked by its status, a POST by whether the caller passes authorization: an empty form is wrong, but
 unauthorized callers are refused before the form is read.

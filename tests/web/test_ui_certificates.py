@@ -36,7 +36,7 @@ class TestList:
         assert '<td class="short">alice</td>' in admins
 
     def test_ones_own(self, pages: Pages, alice: Visitor) -> None:
-        """CRT-7: users see their own, admins all; what nobody owns is N/A."""
+        """CRT-7: users see their own, admins all; a certificate without an owner shows N/A."""
         issue(pages, "a.example.com")
         issue(pages, "b.example.com", "bob")
         issue(pages, "c.example.com", None)

@@ -150,7 +150,7 @@ def test_watching_is_not_being_there(pages: Pages) -> None:
 
 
 def test_few_streams_for_an_account(pages: Pages) -> None:
-    """Nobody can hold connections without end, also not by signing in again; what has ended makes room."""
+    """An account's streams are bounded, also across sign-ins; an ended stream frees its place."""
     alice, again = pages.visitor("alice"), pages.visitor("alice")
     connections = [visitor.listen("/live") for visitor in (alice, again) for _ in range(MAX_STREAMS // 2)]
     assert all(b"200 OK" in connection.received() for connection in connections)

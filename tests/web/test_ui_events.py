@@ -87,7 +87,7 @@ def test_users_see_their_own(pages: Pages) -> None:
 
 
 def test_view(pages: Pages) -> None:
-    """One event with all its details and its place in the chain; what is in it is only text."""
+    """One event with all its details and its place in the chain; its values are escaped."""
     identity = write(pages, "update", "policy", "<b>bold</b>", text="<script>alert(1)</script>")
     page = pages.visitor("root").get(f"/events/{identity}")
     assert "<b>bold" not in page

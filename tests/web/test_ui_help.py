@@ -35,7 +35,7 @@ def test_everybody_may_read(pages: Pages) -> None:
 
 
 def test_search(pages: Pages) -> None:
-    """The server searches headings and texts; what was typed is only text."""
+    """The server searches headings and texts; the typed question is escaped."""
     visitor = pages.visitor()
     found = visitor.get("/help?q=challenge+password")
     assert 'href="/help/scep#challenge-passwords"' in found

@@ -48,7 +48,7 @@ def area(page: str) -> str:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_kinds(alice: Visitor, name: str) -> None:
-    """Pasted, or uploaded as it is: what it is, the facts, the text, the command."""
+    """Pasted or uploaded: the page shows the kind, the fields, the text and the command."""
     make = OBJECTS[name][1]
     data = make()
     response = upload(alice, data)
@@ -82,7 +82,7 @@ def test_what_was_issued_here_has_a_link(pages: Pages, alice: Visitor) -> None:
 
 
 def test_our_own_pfx_opens(alice: Visitor) -> None:
-    """CRT-4: what this CA gives out can be looked into here."""
+    """CRT-4: a PKCS#12 file of this CA can be inspected."""
     data = pkcs12_file(leaf().key, leaf().der, [authority().der], PASSPHRASE, "from here")
     said = text_of(upload(alice, data, PASSPHRASE).body.decode())
     assert "from here" in said

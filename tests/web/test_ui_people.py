@@ -138,7 +138,7 @@ def test_guessing_the_present_password_is_slowed(pages: Pages) -> None:
 
 
 def test_change_email(pages: Pages) -> None:
-    """One's own address; what is wrong stays in the form."""
+    """Users change their own address; an invalid one stays in the form."""
     visitor = pages.visitor("alice")
     assert "is changed" in visitor.follow(visitor.post("/account/email", {"email": "new@example.com"}))
     assert 'value="new@example.com"' in visitor.get("/account")

@@ -105,7 +105,7 @@ class TestCheck:
         assert "the subject is encoded again" in page
 
     def test_base64_and_file(self, alice: Visitor) -> None:
-        """RA-1: base64 of DER, or a file in DER; what comes back is PEM."""
+        """RA-1: base64 of DER, or a file in DER, is accepted and shown again as PEM."""
         _, der = make_csr("p256", "file.example.com")
         encoded = "".join(pem("X", der).splitlines()[1:-1])
         assert "CN=file.example.com" in text_of(body_of(alice.post("/ra", {"csr": encoded}, page="/ra")))
@@ -288,7 +288,7 @@ def test_default_validity(pages: Pages, alice: Visitor, root: Visitor) -> None:
 
 
 def test_issued_list(pages: Pages, alice: Visitor) -> None:
-    """RA-1: what was signed by pages stands below, filtered by the server; as CSV too."""
+    """RA-1: certificates signed by pages are listed below, filtered by the server; as CSV too."""
     assert sign(alice, csr_text("other.example.com")).status == 303
     assert sign(alice, csr_text("findme.example.com")).status == 303
     found = newest(pages)
@@ -369,7 +369,7 @@ class TestApprovals:
 
 
 def test_names_are_escaped(alice: Visitor) -> None:
-    """UI-5: what a request says is text."""
+    """UI-5: values of a request are escaped."""
     name = "<b>x</b>"
     assert parse_csr(make_csr("p256", name)[1]).subject == r"CN=\<b\>x\</b\>"
     csr = pem("CERTIFICATE REQUEST", make_csr("p256", name)[1])

@@ -215,7 +215,7 @@ def test_confirmation_lasts_five_minutes(pages: Pages) -> None:
 
 
 def test_headers(pages: Pages) -> None:
-    """UI-5: what every page is sent with, failures included."""
+    """UI-5: the security headers of every page, errors included."""
     visitor = pages.visitor("alice")
     for path in ("/", "/login?next=/", "/nothing-here"):
         headers = visitor.request("GET", path).headers
@@ -264,7 +264,7 @@ def test_hostile_forms(pages: Pages, kind: str, body: bytes) -> None:
 
 
 def test_forms_are_in_the_body(pages: Pages) -> None:
-    """UI-5: what stands in the address is no part of a form: addresses are logged, and anybody can make a link."""
+    """UI-5: query parameters are no form fields: URLs are logged, and anybody can make a link."""
     visitor = pages.visitor()
     token = visitor.csrf()
     address = f"/login?csrf={token}&username=alice&password=password+of+alice"

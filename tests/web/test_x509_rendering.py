@@ -1,4 +1,4 @@
-"""``*.cnf.j2``: what a template may say, what values may not, and the files of the folders (TPL-4)."""
+"""``*.cnf.j2``: allowed template syntax, escaping of values, and the files of the folders (TPL-4)."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def test_parts(server: Server) -> None:
 
 
 def test_head_and_other_methods(server: Server) -> None:
-    """HEAD is a GET without a body; what would change something is 405."""
+    """HEAD is a GET without a body; other methods give 405."""
     whole, head = server.get("/crl/ec.crl"), server.get("/crl/ec.crl", "HEAD")
     assert head.headers == whole.headers
     for path in ("/crl/ec.crl", "/ca/root.crt", "/downloads/chain", "/status/1", "/expired", "/healthz", "/readyz"):

@@ -196,7 +196,7 @@ def test_what_is_broken(stack: Stack, break_it: Callable[[Stack], None], names: 
 
 
 def test_another_secret_key(tmp_path: Path) -> None:
-    """At a start with another SECRET_KEY: what is sealed can't be opened, the responders' keys among it."""
+    """After a start with another SECRET_KEY, sealed secrets, such as the responders' keys, can't be opened."""
     stack = built(tmp_path)
     assert failing(stack) == {}
     stack.close()
@@ -264,7 +264,7 @@ def test_probes_leave_nothing(stack: Stack) -> None:
 
 
 def test_vault_has_fallen_back(stack: Stack) -> None:
-    """200 with *degraded*; what refuses is 503."""
+    """A fallback gives 200 with *degraded*; a refusal gives 503."""
     status, document = readyz(stack, vault=Check(lambda: succeed("The key files sign.")))
     assert (status, document["status"]) == (200, "degraded")
     assert (document["checks"]["vault"], document["messages"]["vault"]) == ("degraded", "The key files sign.")

@@ -151,7 +151,7 @@ def test_confirmation_must_agree(world: World) -> None:
 
 
 def test_registrations_from_one_address_are_bounded(world: World) -> None:
-    """USR-2: ten an hour, also of names that are taken; what is malformed is not counted, other addresses are free."""
+    """USR-2: ten an hour, taken names included; malformed requests don't count, and other addresses are unaffected."""
     for number in range(9):
         result_of(register(world, f"person_{number}"))
         failure_of(register(world, "no"), MalformedRequest)
@@ -411,7 +411,7 @@ def test_people_are_for_admins_with_the_admin_scope(world: World, operation: Ope
 
 
 def test_users_see_themselves_only(world: World) -> None:
-    """USR-1: what one may not see is not found, whether it is there or not."""
+    """USR-1: hidden accounts are not found, like missing ones."""
     alice, bob = world.add("alice"), world.add("bob")
     actor = world.as_person(alice)
     assert result_of(world.accounts.account(actor, alice.id)) == alice

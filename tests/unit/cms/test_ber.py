@@ -65,7 +65,7 @@ def test_indefinite_lengths_and_strings_in_pieces_become_der(data: bytes, piece:
     ],
 )
 def test_small_cases(ber: str, expected: str | None) -> None:
-    """Lengths in any form are read; what is no BER, or has no place in CMS, is refused."""
+    """Lengths in any form are read; invalid BER, and types that CMS does not use, are refused."""
     if expected is None:
         with pytest.raises(MalformedRequest):
             normalise(bytes.fromhex(ber))

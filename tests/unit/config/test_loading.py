@@ -49,7 +49,7 @@ def test_file_of_the_older_layout(load_text: Load, tmp_path: Path) -> None:
 
 
 def test_defaults(load_text: Load) -> None:
-    """CFG-10: what counts where the file says nothing."""
+    """CFG-10: the defaults of settings missing from the file."""
     config = load_text(with_changes())
     assert [(one.name, one.port) for one in config.listeners] == [
         ("http", 80),

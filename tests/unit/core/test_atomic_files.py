@@ -43,7 +43,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_new_file_replaces_none(tmp_path: Path) -> None:
-    """Not an existing one; what a killed run left is no obstacle."""
+    """An existing file is not replaced; leftovers of a killed run are no obstacle."""
     (tmp_path / ".key.new").write_bytes(b"half")
     create_file(tmp_path / "key", b"first", 0o600)
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""Bodies of forms (UI-5): what browsers send is read, and nothing that anybody sends costs more than its length."""
+"""Bodies of forms (UI-5): browsers' forms are read, and the cost of any body is linear in its length."""
 
 from __future__ import annotations
 

@@ -384,7 +384,7 @@ def test_drain(stage: Stage) -> None:
 
 
 def test_drain_ends(stage: Stage) -> None:
-    """RUN-5: what does not finish in the time set is closed."""
+    """RUN-5: requests that exceed the time set are closed."""
     client = stage.connect()
     client.send(b"GET /wait HTTP/1.1\r\n\r\n")
     done: list[object] = []

@@ -115,7 +115,7 @@ def count(answers: bytes) -> int:
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of request: what it is answered with, first of all."""
+    """A kind of request, with the start of its response."""
 
     request: bytes
     status: bytes
@@ -208,7 +208,7 @@ def test_reading_tells_that_the_client_has_gone(stage: Stage) -> None:
 
 @kinds
 def test_nothing_is_processed_while_the_peer_does_not_read(stage: Stage, kind: Kind) -> None:
-    """Neither buffered requests nor new ones; what is left is answered when it reads again."""
+    """Neither buffered nor new requests are processed; the rest is answered when the peer reads again."""
     client = stage.connect()
     client.arrive(kind.request * 20)
     stage.turn()

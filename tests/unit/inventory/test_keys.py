@@ -134,7 +134,7 @@ def test_names_of_kinds() -> None:
 
 @pytest.mark.parametrize("kind", KEY_NAMES)
 def test_a_key_is_made_and_sealed(people: People, kind: str) -> None:
-    """KEY-1, KEY-4: PKCS#8, sealed under SECRET_KEY; who made it is recorded, and no part of it is."""
+    """KEY-1, KEY-4: PKCS#8, sealed under SECRET_KEY; the event names the creator and holds no part of the key."""
     key = people.key(kind)
     assert (key.name, key.owner_id) == (f"my {kind}", people.alice.owner_id)
     text = result_of(people.keys.private_pem(people.alice, key.id))
@@ -264,7 +264,7 @@ def test_request_of_a_key(people: People, kind: str) -> None:
 
 
 def test_digests(people: People) -> None:
-    """default_md is honoured for RSA and EC; what no CA here accepts is refused in the preview already."""
+    """default_md is honoured for RSA and EC; the preview refuses a digest that no CA here accepts."""
     text = REQUEST.replace("prompt = no", "prompt = no\ndefault_md = {}", 1)
     for kind, name in (("rsa2048", "RSA with SHA-512"), ("prime256v1", "ECDSA with SHA-512"), ("ed25519", "Ed25519")):
         source = RequestSource(people.key(kind).id, text=text.format("sha512"))

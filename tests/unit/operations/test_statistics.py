@@ -93,7 +93,7 @@ def test_days_and_keys(stack: Stack) -> None:
 
 
 def test_many_are_looked_at_bit_by_bit(stack: Stack) -> None:
-    """A first look goes on in the background; what comes meanwhile is counted once."""
+    """A first count goes on in the background; certificates issued meanwhile are counted once."""
     statistics = Statistics(stack.app.store, stack.clock, rows=2)
     for number in range(7):
         stack.issue(f"{number}.example.com")

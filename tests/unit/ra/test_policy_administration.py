@@ -152,7 +152,7 @@ def test_policies_for_others(desk: Desk) -> None:
 
 
 def test_policies_of_deleted_accounts(desk: Desk) -> None:
-    """A deleted account is given none; those that it has are still changed by admins."""
+    """A deleted account gets no new policies; admins still change its existing ones."""
     made = result_of(desk.rules.add(desk.bob, draft()))
     mine = result_of(desk.rules.add(desk.alice, draft("other")))
     assert desk.bob.owner_id is not None

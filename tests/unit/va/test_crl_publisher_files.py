@@ -171,7 +171,7 @@ def test_a_roots_crl_is_brought(offline: Stack) -> None:
 
 
 def test_what_is_refused(offline: Stack) -> None:
-    """Of another CA, older, ended or damaged; what was there stays."""
+    """A CRL that is another CA's, older, expired or damaged is refused; the published one stays."""
     root = offline.files.root
     publisher = offline.app.publisher
     good = brought(root, 9)

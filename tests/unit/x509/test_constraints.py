@@ -92,7 +92,7 @@ def test_names_within_constraints(
     names: list[str],
     good: bool,
 ) -> None:
-    """RFC 5280 section 4.2.1.10; what is refused here is what OpenSSL refuses."""
+    """RFC 5280 section 4.2.1.10: the same names are refused as by OpenSSL."""
     ca, leaf = constrained(tmp_path, permitted, excluded, subject, names)
     found = read_name_constraints(parse_certificate(ca.public_bytes(Encoding.DER)))
     assert found is not None

@@ -120,5 +120,5 @@ def test_any_bytes_have_a_text(oid: str, value: bytes) -> None:
     ],
 )
 def test_extensions_of_lists_and_authorities(oid: str, value: bytes, text: tuple[str, ...]) -> None:
-    """VA-1: what CRLs, their entries and authorities' certificates have beside."""
+    """VA-1: extensions of CRLs, of their entries and of CA certificates."""
     assert extension_text(Extension(oid, False, value)) == text

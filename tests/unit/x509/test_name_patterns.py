@@ -1,4 +1,4 @@
-"""Glob patterns of policies: what fits them, and what matching costs."""
+"""Glob patterns of policies: matches, and the cost of matching."""
 
 from __future__ import annotations
 

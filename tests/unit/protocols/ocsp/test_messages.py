@@ -1,4 +1,4 @@
-"""Reading OCSP requests: what clients send, what hostile ones send, and the headers of what goes back."""
+"""Decoding OCSP requests, ordinary and hostile ones, and the headers of responses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts (UI-3): what is drawn is what there is."""
+"""Charts (UI-3): the drawing matches the data."""
 
 from __future__ import annotations
 

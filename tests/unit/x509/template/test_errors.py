@@ -223,7 +223,7 @@ def test_wrong_texts_name_their_line(text: str, line: int, message: str) -> None
 
 @pytest.mark.parametrize(("text", "line", "message"), VALUES)
 def test_wrong_values_name_their_line(text: str, line: int, message: str) -> None:
-    """TPL-2: what an extension can't be is refused."""
+    """TPL-2: invalid values of extensions are refused."""
     error = _refused(f"[ v3_ext ]\n{text}\n")
     assert message in error.public
     assert error.line == line

@@ -1,4 +1,4 @@
-"""TPL-1, TPL-2: what a right text gives, with whom it depends on, and how quickly."""
+"""TPL-1, TPL-2: the extensions of a valid text, their dependence on issuer and key, and the cost."""
 
 from __future__ import annotations
 
