@@ -291,7 +291,7 @@ ONE_OF_EACH = {
     "a bounded cache": (
         r"\bOrderedDict\b",
         # A queue from which any connection may leave.
-        {"pikachu.core.cache", "pikachu.http.turns"},
+        {"pikachu.core.cache", "pikachu.http.fair_scheduling"},
     ),
     "a single flight": (r"dict\[.*, list\[Deferred\b", {"pikachu.core.concurrency"}),
     "atomic file writes": (
@@ -301,13 +301,13 @@ ONE_OF_EACH = {
     "a parser of numbers": (
         r"\.is(decimal|digit|numeric)\(|\[0-9\]\{1,[0-9]+\}\"[,)]",
         {
-            "pikachu.core.numbers",
+            "pikachu.core.number_parsing",
             # Formats of their own: Content-Length, ports of PROXY, SCEP's messageType and times, units of settings.
             "pikachu.http.fast_path",
             "pikachu.http.proxies",
             "pikachu.protocols.scep.messages",
-            "pikachu.config.kinds",
-            "pikachu.web.ui.commands",
+            "pikachu.config.setting_types",
+            "pikachu.web.ui.client_commands",
         },
     ),
 }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pikachu.core.errors import PikachuError, entry_of
-from pikachu.protocols.download import outlet as download
+from pikachu.protocols.download import download_resource as download
 from pikachu.protocols.est import resource as est
 from pikachu.protocols.ocsp import resource as ocsp
 from pikachu.protocols.scep import server as scep

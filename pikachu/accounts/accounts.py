@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 
 from twisted.logger import Logger
 
+from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.account_fields import REGISTERED_NAME, check_local, checked_email, version_of
-from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.visibility import get_visible_account, require_visible_account
 from pikachu.auth.authenticator import ACCOUNT_NAME
 from pikachu.auth.passwords import PasswordHasher
@@ -22,15 +22,15 @@ from pikachu.auth.permissions import is_admin, require_scope, require_whole_acco
 from pikachu.auth.rate_limit import Quota, address_key
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.edits import Versions, require_version
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PolicyViolation, Unavailable
 from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import OwnerRevocation
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, AccountState, NewAccount, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.times import utc
+from pikachu.core.optimistic_locking import Versions, require_version
 
 log = Logger()
 

@@ -1,4 +1,8 @@
-"""Challenge passwords: one-time passwords for devices (CHP-1)."""
+"""Challenge passwords: one-time passwords for devices (CHP-1).
+
+Clients are authenticated by them in :mod:`pikachu.auth.authenticator`; the transactions of an issuance reserve and
+consume them (:mod:`pikachu.storage.challenge_passwords`).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import ChallengePassword, NewChallengePassword, Principal, Scope
 from pikachu.core.model.times import rfc3339, utc
 from pikachu.core.owners import require_usable

@@ -22,9 +22,9 @@ from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, NotAuthorized, NotFound, PolicyViolation
 from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.account_objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.people import Account, Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.core.owners import may_act

@@ -16,7 +16,7 @@ from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import NewToken, Principal, Scope, Token
 from pikachu.core.model.times import rfc3339, utc
 from pikachu.core.owners import require_usable

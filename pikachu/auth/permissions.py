@@ -1,16 +1,28 @@
-"""Authorization by role, scope and ownership; every access rule uses these functions (API-1, USR-6)."""
+"""Authorization by audience, role, scope and ownership (UI-1, API-1, USR-6).
+
+Pages declare an :class:`Audience`, REST operations a scope; what an account may see and change is decided here too.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum
 from typing import Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import ROLE_SCOPES
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized, NotFound
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal, PrincipalKind, Scope
+
+
+class Audience(Enum):
+    """The users who may open a page (UI-1)."""
+
+    ANYONE = "anyone"
+    USER = "user"
+    ADMIN = "admin"
 
 
 class Owned(Protocol):
@@ -22,6 +34,20 @@ class Owned(Protocol):
 
 
 T = TypeVar("T", bound=Owned)
+
+
+def require_audience(principal: Principal, audience: Audience) -> None:
+    """Require that *principal* belongs to the audience of a page.
+
+    :raises AuthenticationFailed: when the principal is anonymous and the page is not for anyone.
+    :raises NotAuthorized: when the page is for administrators and the principal is not one.
+    """
+    if audience is Audience.ANYONE:
+        return
+    if principal.role is None:
+        raise AuthenticationFailed("sign in first")
+    if audience is Audience.ADMIN and not principal.is_admin:
+        raise NotAuthorized("this page is for admins only")
 
 
 def require_scope(actor: Principal, scope: Scope) -> None:

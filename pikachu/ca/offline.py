@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pikachu.auth.permissions import require_scope
+from pikachu.ca.ca_requests import responder_request
 from pikachu.ca.infrastructure import describe_own
-from pikachu.ca.own_requests import responder_request
 from pikachu.ca.service_certificates import OCSP, Credential, ServiceCertificates
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled

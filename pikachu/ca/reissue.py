@@ -9,8 +9,8 @@ from datetime import datetime
 from functools import partial
 
 from pikachu.ca.bootstrap import RootFiles
+from pikachu.ca.ca_requests import ca_request
 from pikachu.ca.issuance import BACKDATE
-from pikachu.ca.own_requests import ca_request
 from pikachu.ca.rotation import RotationFiles, Warn, locked
 from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import ConfigError

@@ -1,5 +1,7 @@
 """Key rotation of an issuing CA in files (VLT-4): the file layout, creating the next generation, the switch.
 
+A running server adopts a switch in :mod:`pikachu.ca.generations`.
+
 The configured paths always name the generation that signs.  Beside each file there may be one of the same name with
 the suffix ``.next`` (the next generation), and others with ``.former-`` and the first digits of a key identifier.
 ``<certificate>.rotation`` announces the next generation and contains the date of the switch; it is written last, so
@@ -23,7 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from pikachu.ca.bootstrap import PRIVATE_FILE, PUBLIC_FILE, RootFiles, issuing_certificate, write_new
-from pikachu.ca.own_requests import ca_request
+from pikachu.ca.ca_requests import ca_request
 from pikachu.core.atomic_files import exchange_file, replace_file, sync_folder
 from pikachu.core.errors import ConfigError
 from pikachu.core.model.times import rfc3339

@@ -91,7 +91,7 @@ def list_users(arguments: Namespace) -> int:
     from functools import partial
 
     from pikachu.cli.session import configuration, every, opened, operator, table
-    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.list_queries import ListQuery
     from pikachu.core.model.times import rfc3339
 
     with opened(configuration(arguments)) as app:
@@ -121,7 +121,7 @@ def list_tokens(arguments: Namespace) -> int:
     from functools import partial
 
     from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table
-    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.list_queries import ListQuery
     from pikachu.core.model.times import rfc3339
 
     with opened(configuration(arguments)) as app:
@@ -167,7 +167,7 @@ def list_challenges(arguments: Namespace) -> int:
     from functools import partial
 
     from pikachu.cli.session import configuration, every_owned, opened, operator, owner_id, table
-    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.list_queries import ListQuery
     from pikachu.core.model.times import rfc3339, utc
 
     with opened(configuration(arguments)) as app:

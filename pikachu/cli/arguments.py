@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -65,7 +65,7 @@ def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:
 
 def minutes(text: str) -> timedelta:
     """Parse a duration argument such as ``60m``; a bare number is minutes."""
-    from pikachu.config.kinds import duration
+    from pikachu.config.setting_types import duration
 
     try:
         return timedelta(seconds=duration("m").parse(text, Path()))

@@ -32,10 +32,10 @@ from pikachu.cli.session import CommandClock, done, opened, operator, read_passw
 from pikachu.config.configuration import Configuration
 from pikachu.config.editing import set_key
 from pikachu.config.features import require_features
-from pikachu.config.kinds import URL
 from pikachu.config.sections import IssuerFiles
+from pikachu.config.setting_types import URL
 from pikachu.core.errors import ConfigError, NotFound, PikachuError
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountState, Role
 from pikachu.core.model.times import utc
 from pikachu.inventory.template_files import X509Templates

@@ -167,7 +167,7 @@ def list_approvals(arguments: Namespace) -> int:
     from functools import partial
 
     from pikachu.cli.session import configuration, every, opened, operator, table
-    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.list_queries import ListQuery
     from pikachu.core.model.requests import RequestState
     from pikachu.core.model.times import rfc3339
 

@@ -116,7 +116,7 @@ def list_policies(arguments: Namespace) -> int:
     from functools import partial
 
     from pikachu.cli.session import configuration, every_owned, opened, operator, table
-    from pikachu.core.model.lists import ListQuery
+    from pikachu.core.model.list_queries import ListQuery
 
     actor = operator()
     with opened(configuration(arguments)) as app:

@@ -20,7 +20,7 @@ from pikachu.config.features import require_features
 from pikachu.config.loading import load
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IDelayedCall
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, PrincipalKind, Role, Scope
 from pikachu.server.application import Application
 from pikachu.server.composition import SafetySettings, build, database_url, immediate_pools

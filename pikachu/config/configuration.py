@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pikachu.config.kinds import Secret
 from pikachu.config.sections import (
     CASection,
     CRLSection,
@@ -24,6 +23,7 @@ from pikachu.config.sections import (
     TrustedHTTPSSection,
     VaultSection,
 )
+from pikachu.config.setting_types import Secret
 from pikachu.core.errors import ConfigError
 
 

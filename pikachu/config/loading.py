@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pikachu.config.checks import Report, check
-from pikachu.config.choices import LDAPSecurity
 from pikachu.config.configuration import Configuration
-from pikachu.config.kinds import Kind, mask_url
 from pikachu.config.schema import Section, keys
 from pikachu.config.sections import (
     RAW_SECTIONS,
@@ -34,6 +32,8 @@ from pikachu.config.sections import (
     TrustedHTTPSSection,
     VaultSection,
 )
+from pikachu.config.setting_choices import LDAPSecurity
+from pikachu.config.setting_types import Kind, mask_url
 from pikachu.core.errors import ConfigError
 
 S = TypeVar("S", bound=Section)

@@ -6,9 +6,9 @@ import re
 from typing import Final, NamedTuple
 
 from pikachu.config.configuration import Configuration
-from pikachu.config.kinds import MASK, mask_url
 from pikachu.config.schema import keys
 from pikachu.config.sections import RAW_SECTIONS, SECTIONS
+from pikachu.config.setting_types import MASK, mask_url
 
 _SECRET_NAME: Final = re.compile(r"pass|secret|token|key|pin|credential|auth", re.IGNORECASE)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pikachu.config.kinds import Kind
+from pikachu.config.setting_types import Kind
 
 T = TypeVar("T")
 

@@ -15,7 +15,9 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Final
 
-from pikachu.config.choices import (
+from pikachu.config.schema import Section
+from pikachu.config.schema import setting as _key
+from pikachu.config.setting_choices import (
     Base64Wrap,
     ForeignIssuer,
     KeyPermissions,
@@ -25,7 +27,7 @@ from pikachu.config.choices import (
     SCEPRegistrationAuthority,
     VaultSigner,
 )
-from pikachu.config.kinds import (
+from pikachu.config.setting_types import (
     ADDRESSES,
     BOOLEAN,
     DATABASE_URL,
@@ -49,9 +51,7 @@ from pikachu.config.kinds import (
     optional,
     size,
 )
-from pikachu.config.schema import Section
-from pikachu.config.schema import setting as _key
-from pikachu.core.model.objects import Quotas
+from pikachu.core.model.account_objects import Quotas
 
 ISSUER_NAMES: Final = ("ec", "rsa", "mldsa")
 """Issuing CAs as paths, API and CLI name them (INT-3)."""

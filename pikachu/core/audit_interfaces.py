@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from twisted.internet.defer import Deferred
 
 from pikachu.core.model.events import Event, EventRecord
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,16 @@ from twisted.internet.defer import Deferred
 
 from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
+from pikachu.core.model.account_objects import (
+    AccountCertificate,
+    CertificateTemplate,
+    KeyUse,
+    NewAccountCertificate,
+    NewKey,
+    NewSession,
+    Session,
+    StoredKey,
+)
 from pikachu.core.model.certificates import (
     CertificateRecord,
     CRLRecord,
@@ -26,17 +36,7 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.counts import Batch, Counts
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import (
-    AccountCertificate,
-    CertificateTemplate,
-    KeyUse,
-    NewAccountCertificate,
-    NewKey,
-    NewSession,
-    Session,
-    StoredKey,
-)
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, ChallengePassword, NewAccount, NewChallengePassword, NewToken, Token
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import OwnerRevocation
 from pikachu.core.model.people import Account
 
 

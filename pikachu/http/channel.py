@@ -16,9 +16,9 @@ from zope.interface import implementer
 
 from pikachu.core.interfaces import IDelayedCall
 from pikachu.http.capacity import Share
+from pikachu.http.fair_scheduling import WriteSide
 from pikachu.http.peer import peer_address, peer_common_name, required_certificate
 from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, phrase
-from pikachu.http.turns import WriteSide
 from pikachu.http.twisted_private import OpenChannel
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class Channel(OpenChannel):
     """An HTTP connection.
 
     Input is processed in steps of one request, or of :data:`PARSE_LIMIT` bytes, each in its own turn
-    (:mod:`pikachu.http.turns`); only a plain request that is answered from memory is served on arrival.  Nothing is
-    processed while a request waits for its response or the peer has not read previous responses, and nothing is read
+    (:mod:`pikachu.http.fair_scheduling`); only a plain request that is answered from memory is served on arrival.
+    Nothing is processed while a request waits for its response or the peer has not read previous responses, and nothing is read
     while input waits to be processed.
     """
 

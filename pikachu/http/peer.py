@@ -1,4 +1,7 @@
-"""Peer information of a connection: address, certificate, and channel bindings; see also :mod:`pikachu.http.client`."""
+"""Peer information of a connection: address, certificate, and channel bindings.
+
+See also :mod:`pikachu.http.client_address`.
+"""
 
 from __future__ import annotations
 

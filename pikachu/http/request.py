@@ -28,11 +28,11 @@ from twisted.web.resource import IResource
 from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.http.capacity import Capacity, Share
 from pikachu.http.channel import Channel
+from pikachu.http.fair_scheduling import TurnScheduler
 from pikachu.http.fast_path import FastPath
 from pikachu.http.peer import peer_address
 from pikachu.http.proxies import ProxySettings
 from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
-from pikachu.http.turns import TurnScheduler
 from pikachu.http.twisted_private import is_disconnected, leave_form_encoded
 
 CLIENT_GONE: Final = 499

@@ -20,7 +20,7 @@ from pikachu.core.errors import NotFound
 from pikachu.core.interfaces import IStore
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason
 from pikachu.core.model.events import EventRecord
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.requests import RequestRecord, RequestState
 

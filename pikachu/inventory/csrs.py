@@ -12,7 +12,7 @@ from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.core.model.times import utc

@@ -19,10 +19,10 @@ from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, Overloaded
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
+from pikachu.core.model.account_objects import KeyUse, NewKey, StoredKey
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer

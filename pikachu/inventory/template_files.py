@@ -17,7 +17,7 @@ from pikachu.auth.permissions import require_scope
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import BadTemplate, Conflict, NotFound
 from pikachu.core.interfaces import IWorkerPool
-from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.people import Principal, Scope
 from pikachu.inventory.templates import CertificateTemplates, TemplateDraft
 

@@ -15,14 +15,14 @@ from twisted.internet.defer import Deferred, DeferredLock
 from pikachu.auth.permissions import is_admin, require_scope, scope_to_owner
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.edits import Versions, repeat, require_version
 from pikachu.core.errors import MalformedRequest, NotAuthorized, NotFound
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
+from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
+from pikachu.core.optimistic_locking import Versions, repeat, require_version
 from pikachu.x509.template import parse
 
 #: The origin of templates that were not rendered from a file.

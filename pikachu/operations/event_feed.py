@@ -18,7 +18,7 @@ from pikachu.core.concurrency import start
 from pikachu.core.errors import Overloaded
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
 from pikachu.core.model.events import EventRecord
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal, Scope
 from pikachu.operations.statistics import Statistics
 

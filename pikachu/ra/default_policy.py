@@ -14,7 +14,7 @@ from pathlib import Path
 from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import ConfigError, Conflict, PikachuError, PolicyViolation
 from pikachu.core.model.policies import Policy
-from pikachu.core.numbers import parse_number
+from pikachu.core.number_parsing import parse_number
 from pikachu.x509.template import parse
 
 DEFAULT_POLICY_NAME = "System"

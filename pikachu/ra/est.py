@@ -1,4 +1,7 @@
-"""Enrollment over EST (RFC 7030): authentication, channel binding, renewal and repeated requests."""
+"""Enrollment over EST (RFC 7030): authentication, channel binding, renewal and repeated requests.
+
+Whether a request waits for approval (202) is decided in :meth:`pikachu.ra.enrollment.EnrollmentService.enroll`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Enrollment policies: which one applies (POL-3), what it allows (POL-4), and its compiled extensions."""
+"""Enrollment policies: which one applies (POL-3), what it allows (POL-4), and its compiled extensions.
+
+Approval by a person, where a policy asks for it, is decided in :mod:`pikachu.ra.enrollment`.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,6 @@ from pikachu.auth.permissions import can_view, is_admin, require_scope, scope_to
 from pikachu.ca.issuance import IssuingCA, IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.edits import Versions, repeat, require_version
 from pikachu.core.errors import (
     BadTemplate,
     Conflict,
@@ -29,10 +28,11 @@ from pikachu.core.errors import (
 )
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.core.model.times import utc
+from pikachu.core.optimistic_locking import Versions, repeat, require_version
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY, POLICY_NAME, PolicyResolver, policy_variables
 from pikachu.x509.names import is_oid

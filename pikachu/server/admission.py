@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import Authenticator
 from pikachu.core.errors import PikachuError
-from pikachu.http.client import client_certificate
+from pikachu.http.client_address import client_certificate
 from pikachu.http.request import BoundedRequest
 from pikachu.web.browsers import SESSION, read_cookies
 

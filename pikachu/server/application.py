@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.challenge_passwords import ChallengePasswords
-from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
@@ -31,11 +31,11 @@ from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
-from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import EnrollmentService
 from pikachu.ra.est import ESTRegistration
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
 from pikachu.storage.store import Store
 from pikachu.va.ca_directory import CADirectory

@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.accounts.challenge_passwords import ChallengePasswords
-from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
@@ -26,11 +26,11 @@ from pikachu.ca.infrastructure import OwnCertificates, parent_name
 from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
 from pikachu.ca.offline import OfflineCA, OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
-from pikachu.config.choices import ForeignIssuer
 from pikachu.config.configuration import Configuration
 from pikachu.config.features import require_features
-from pikachu.config.kinds import Secret
 from pikachu.config.sections import IssuerFiles
+from pikachu.config.setting_choices import ForeignIssuer
+from pikachu.config.setting_types import Secret
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.core.interfaces import IClock, IStore, IWorkerPool
@@ -51,12 +51,12 @@ from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks
 from pikachu.operations.rekey import next_file, open_sealed
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
-from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.default_policy import DefaultPolicyFiles
 from pikachu.ra.enrollment import EnrollmentService, EnrollmentSettings
 from pikachu.ra.est import ESTRegistration, ESTSettings
 from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, load_trust_anchors, read_file

@@ -10,16 +10,16 @@ from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.apis import APIsPages
 from pikachu.web.ui.application import UIResource
 from pikachu.web.ui.approvals import ApprovalsPages
-from pikachu.web.ui.authority import AuthorityPages, RevocationPages
 from pikachu.web.ui.certificates import CertificatesPages
 from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
+from pikachu.web.ui.config_and_logs import OperationPages
 from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.help import ChatPages, HelpPages
 from pikachu.web.ui.inspection import InspectionPages
+from pikachu.web.ui.issuing_cas import AuthorityPages, RevocationPages
 from pikachu.web.ui.keys import KeysPages
-from pikachu.web.ui.operation import OperationPages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.ra import RAPages

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pikachu.server.application import Application
 from pikachu.web.api.application import RESTResource
 from pikachu.web.api.approvals import ApprovalsAPI
-from pikachu.web.api.authority import AuthorityAPI, EventsAPI
 from pikachu.web.api.certificates import CertificatesAPI
 from pikachu.web.api.challenge_passwords import ChallengePasswordsAPI
 from pikachu.web.api.crls import CRLsAPI
 from pikachu.web.api.csrs import CSRsAPI
 from pikachu.web.api.inspection import InspectionAPI
+from pikachu.web.api.issuing_cas import AuthorityAPI, EventsAPI
 from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI

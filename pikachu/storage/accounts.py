@@ -9,13 +9,17 @@ from typing import Final, TypeAlias
 from sqlalchemy import bindparam, delete, func, insert, literal_column, null, select, update
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound
+from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import OwnerRevocation
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, AccountSource, AccountState, NewAccount, NewToken, Role, Scope, Token
 from pikachu.core.owners import may_act, require_active, require_usable
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import (
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.owners import is_revocation_ordered, order_revocation
+from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
+from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     maybe_moment,
@@ -26,10 +30,6 @@ from pikachu.storage.base import (
     storable,
     write_transaction,
 )
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.owners import is_revocation_ordered, order_revocation
-from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 
 #: Returns the changed account and the event to record (``None`` for no change); called in the write transaction.
 Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]

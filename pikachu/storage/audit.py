@@ -20,19 +20,9 @@ from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event, EventRecord
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.storage.base import (
-    StoreSection,
-    insert_into,
-    moment,
-    read_transaction,
-    row_id,
-    storable,
-    to_json,
-    write_transaction,
-)
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import (
+from pikachu.storage.pagination import (
     COUNTED,
     ListSource,
     any_contains,
@@ -44,6 +34,16 @@ from pikachu.storage.lists import (
     table_columns,
 )
 from pikachu.storage.schema import audit_events, audit_head
+from pikachu.storage.transactions import (
+    StoreSection,
+    insert_into,
+    moment,
+    read_transaction,
+    row_id,
+    storable,
+    to_json,
+    write_transaction,
+)
 
 _CHUNK: Final = 2000
 # Free text matches anywhere in this many of the newest events, and at the beginning of all resource names.

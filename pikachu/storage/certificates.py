@@ -56,11 +56,11 @@ from pikachu.core.model.certificates import (
     StatusRecord,
     format_serial,
 )
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.storage.base import StoreSection, maybe_moment, moment, read_transaction, row_id
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, begins_with, checked, contains, decode_cursor, one_of, page
+from pikachu.storage.pagination import ListSource, begins_with, checked, contains, decode_cursor, one_of, page
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
+from pikachu.storage.transactions import StoreSection, maybe_moment, moment, read_transaction, row_id
 
 # CRL entries per fetch: fetching a million at once would hold the GIL for seconds.
 _ENTRIES: Final = 10_000

@@ -21,11 +21,11 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.revocation import record_change
 from pikachu.storage.schema import certificates, issuers, service_credentials
+from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.spki import describe_spki
 

@@ -21,11 +21,23 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import (
+from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
+from pikachu.storage.challenge_passwords import (
+    consume_challenge,
+    release_challenge,
+    require_available_challenge,
+    reserve_challenge,
+)
+from pikachu.storage.csrs import describe_csr
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.infrastructure import require_unrevoked_issuer
+from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
+from pikachu.storage.schema import certificates, requests
+from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     maybe_moment,
@@ -36,12 +48,6 @@ from pikachu.storage.base import (
     to_json,
     write_transaction,
 )
-from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
-from pikachu.storage.challenges import describe_csr
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.infrastructure import require_unrevoked_issuer
-from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, list_requests, request_record
-from pikachu.storage.schema import certificates, challenges, requests
 
 _r: Final = requests.c
 _c: Final = certificates.c
@@ -136,33 +142,6 @@ _foreign_request: Final = (
     )
     .limit(1)
 )
-_available: Final = select(challenges.c.id).where(
-    challenges.c.id == bindparam("b_id"),
-    challenges.c.consumed_at.is_(None),
-    challenges.c.reserved_by.is_(None),
-    challenges.c.expires_at > bindparam("b_now"),
-)
-_reserve: Final = (
-    update(challenges)
-    .where(
-        challenges.c.id == bindparam("b_id"),
-        challenges.c.consumed_at.is_(None),
-        challenges.c.reserved_by.is_(None),
-        challenges.c.expires_at > bindparam("b_now"),
-    )
-    .values(reserved_by=bindparam("request"))
-)
-_consume: Final = (
-    update(challenges)
-    .where(challenges.c.id == bindparam("b_id"))
-    .values(consumed_at=bindparam("at"), consumed_serial=bindparam("of"))
-)
-_free: Final = (
-    update(challenges)
-    .where(challenges.c.reserved_by == bindparam("request"), challenges.c.id == bindparam("b_id"))
-    .where(challenges.c.consumed_at.is_(None))
-    .values(reserved_by=null())
-)
 
 
 def _moving(*names: str) -> Update:
@@ -252,11 +231,6 @@ def _in_state(request: RequestRecord, state: RequestState) -> None:
         raise Conflict(f"this request is {request.state}, not {state}")
 
 
-def _free_challenge(tx: Transaction, request: RequestRecord) -> None:
-    if request.challenge_id is not None:
-        tx.write(_free, {"b_id": request.challenge_id, "request": request.id})
-
-
 def _move(tx: Transaction, statement: Update, request_id: int, values: dict[str, object]) -> None:
     tx.write(statement, {"b_id": request_id, **{f"v_{name}": value for name, value in values.items()}})
 
@@ -266,7 +240,7 @@ def _give_up(tx: Transaction, request_id: int, reason: str, event: Event, now: d
     request = _find(tx, request_id)
     _in_state(request, RequestState.ISSUING)
     _move(tx, _fail, request_id, {"state": "failed", "reason": storable(reason)})
-    _free_challenge(tx, request)
+    release_challenge(tx, request.challenge_id, request.id)
     write_event(tx, event, now)
 
 
@@ -293,8 +267,8 @@ class IssuanceStore(StoreSection):
         if request.method is not Method.CA:
             _refuse_foreign_key(tx, key_id, request.owner_id, subject)
         challenge = request.challenge_id
-        if challenge is not None and tx.row(_available, {"b_id": row_id(challenge), "b_now": at}) is None:
-            raise Conflict("this challenge password was used or has expired")
+        if challenge is not None:
+            require_available_challenge(tx, challenge, at)
         if intent is not None:
             require_unrevoked_issuer(tx, intent.issuer_id)
             _refuse_known_serial(tx, intent)
@@ -329,8 +303,8 @@ class IssuanceStore(StoreSection):
             request_id = tx.insert(_insert_request, values)
         except tx.constraint_error as error:
             raise IssuanceFailed("this serial number was given before", serial=values["serial"]) from error
-        if challenge is not None and tx.write(_reserve, {"b_id": challenge, "b_now": at, "request": request_id}) != 1:
-            raise Conflict("this challenge password was used or has expired")
+        if challenge is not None:
+            reserve_challenge(tx, challenge, request_id, at)
         return Begun(request_id)
 
     @write_transaction
@@ -378,7 +352,7 @@ class IssuanceStore(StoreSection):
             "reason": storable(reason),
         }
         _move(tx, _reject, request_id, values)
-        _free_challenge(tx, request)
+        release_challenge(tx, request.challenge_id, request.id)
         write_event(tx, event, now)
         if request.csr_id is not None:
             describe_csr(tx, request.csr_id, "rejected", None, event, now)
@@ -446,7 +420,7 @@ class IssuanceStore(StoreSection):
         tx.subjects.append((certificate_id, subject))
         tx.write(_issued, {"b_id": request_id, "v_certificate_id": certificate_id})
         if challenge_id is not None:
-            tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
+            consume_challenge(tx, challenge_id, serial, at)
         write_event(tx, event, now)
         if csr_id is not None:
             describe_csr(tx, csr_id, "signed", certificate_id, event, now)

@@ -9,11 +9,14 @@ from typing import Final
 from sqlalchemy import bindparam, delete, func, or_, select
 
 from pikachu.core.errors import NotFound
+from pikachu.core.model.account_objects import KeyUse, NewKey, StoredKey
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import (
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.schema import certificates, csrs, keys
+from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     moment,
@@ -22,9 +25,6 @@ from pikachu.storage.base import (
     storable,
     write_transaction,
 )
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.schema import certificates, csrs, keys
 
 _k: Final = keys.c
 _FAMILIES: Final = ("RSA", "EC", "Ed25519", "PQC")

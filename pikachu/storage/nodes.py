@@ -17,10 +17,10 @@ from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, sel
 from pikachu.core.errors import StoreUnavailable
 from pikachu.core.model.requests import RequestRecord
 from pikachu.core.node_interfaces import NODE_PREFIX, Node
-from pikachu.storage.base import StoreSection, insert_into, moment, read_transaction, storable
 from pikachu.storage.database import Database, Transaction
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, request_record
 from pikachu.storage.schema import nodes, requests
+from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, storable
 
 _FORGOTTEN_AFTER: Final = timedelta(days=30)
 # The first number of the advisory locks; the second one is the node's id.

@@ -7,11 +7,11 @@ from typing import Final
 
 from sqlalchemy import bindparam, delete, literal_column, select
 
+from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.objects import OwnerRevocation
-from pikachu.storage.base import StoreSection, insert_into, read_transaction, row_id, write_transaction
 from pikachu.storage.database import Transaction
 from pikachu.storage.schema import certificates, owner_revocations, requests
+from pikachu.storage.transactions import StoreSection, insert_into, read_transaction, row_id, write_transaction
 
 _o: Final = owner_revocations.c
 _c: Final = certificates.c

@@ -13,10 +13,13 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import (
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.schema import policies
+from pikachu.storage.transactions import (
     StoreSection,
     moment,
     read_transaction,
@@ -25,9 +28,6 @@ from pikachu.storage.base import (
     to_json,
     write_transaction,
 )
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.schema import policies
 
 _p: Final = policies.c
 _FLAGS: Final = {Method.EST: _p.use_for_est, Method.SCEP: _p.use_for_scep}

@@ -8,11 +8,11 @@ from typing import Final
 from sqlalchemy import bindparam, func, select
 
 from pikachu.core.errors import QuotaExceeded
-from pikachu.core.model.objects import Quotas
+from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.people import Role
-from pikachu.storage.base import row_id
 from pikachu.storage.database import Transaction
 from pikachu.storage.schema import accounts, challenges, csrs, keys, policies, templates, tokens
+from pikachu.storage.transactions import row_id
 
 #: Field of ``Quotas`` → the name of the objects in messages.
 _NAMES: Final = MappingProxyType(

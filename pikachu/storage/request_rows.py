@@ -7,12 +7,12 @@ from typing import Final
 from sqlalchemy import ColumnElement, func, or_, select, text
 
 from pikachu.core.model.certificates import Method
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import RequestRecord, RequestState
-from pikachu.storage.base import maybe_moment, moment
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page
+from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page
 from pikachu.storage.schema import requests
+from pikachu.storage.transactions import maybe_moment, moment
 
 _r: Final = requests.c
 REQUEST_COLUMNS: Final = [

@@ -19,7 +19,6 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.storage.certificates import find_certificate, find_orphan, find_serial
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.schema import (
@@ -31,6 +30,7 @@ from pikachu.storage.schema import (
     service_credentials,
     status_changes,
 )
+from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.x509.crl import crl_entry
 
 # Number of recorded CRLs per issuer.

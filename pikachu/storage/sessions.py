@@ -9,14 +9,16 @@ from typing import Final
 from sqlalchemy import bindparam, delete, func, insert, select, update
 
 from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.model.account_objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import AccountCertificate, NewAccountCertificate, NewSession, Session
 from pikachu.core.model.people import Account
 from pikachu.core.owners import may_act, require_usable
 from pikachu.storage.accounts import find_account
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import (
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.schema import account_certificates, accounts, sessions
+from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     maybe_moment,
@@ -26,8 +28,6 @@ from pikachu.storage.base import (
     storable,
     write_transaction,
 )
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.schema import account_certificates, accounts, sessions
 
 _s: Final = sessions.c
 _c: Final = account_certificates.c

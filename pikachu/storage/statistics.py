@@ -13,9 +13,9 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Integer, Select, and_, bindparam, case, func, literal_column, select, text
 
 from pikachu.core.model.counts import DAYS_AHEAD, Batch, Counts, Issued
-from pikachu.storage.base import StoreSection, read_transaction
 from pikachu.storage.database import Transaction
 from pikachu.storage.schema import accounts, audit_events, audit_head, certificates, requests
+from pikachu.storage.transactions import StoreSection, read_transaction
 
 _DAY: Final = 86400
 _EVER: Final = 2**62

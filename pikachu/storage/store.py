@@ -15,12 +15,13 @@ from sqlalchemy import bindparam, insert
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
 from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool, Sealed
+from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.certificates import IssuerRecord, OwnCertificate, RevokedCA, StatusChange
-from pikachu.core.model.objects import Quotas
 from pikachu.storage.accounts import AccountStore
 from pikachu.storage.audit import AuditStore, store_events
 from pikachu.storage.certificates import CertificateStore, subject_search
-from pikachu.storage.challenges import ChallengePasswordStore
+from pikachu.storage.challenge_passwords import ChallengePasswordStore
+from pikachu.storage.csrs import CSRStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
@@ -31,7 +32,7 @@ from pikachu.storage.owners import OwnerStore
 from pikachu.storage.policies import PolicyStore
 from pikachu.storage.quotas import require_quota
 from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
-from pikachu.storage.sealed import SealedStore, newest_sealed
+from pikachu.storage.sealed_columns import SealedStore, newest_sealed
 from pikachu.storage.sessions import SessionStore
 from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 from pikachu.storage.statistics import StatisticsStore
@@ -65,6 +66,7 @@ class Store(
     AccountStore,
     OwnerStore,
     ChallengePasswordStore,
+    CSRStore,
     TemplateStore,
     SessionStore,
     KeyStore,

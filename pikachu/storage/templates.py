@@ -10,11 +10,14 @@ from typing import Final
 from sqlalchemy import bindparam, delete, or_, select, update
 
 from pikachu.core.errors import EditConflict, NotFound
+from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
-from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import (
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.schema import templates
+from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     moment,
@@ -23,9 +26,6 @@ from pikachu.storage.base import (
     storable,
     write_transaction,
 )
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, checked, one_of, page, table_columns
-from pikachu.storage.schema import templates
 
 _t: Final = templates.c
 _USAGES: Final = {"req": _t.for_requests, "ext": _t.for_extensions}

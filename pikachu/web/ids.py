@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pikachu.core.errors import NotFound
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 
 
 def id_of(text: str) -> int:

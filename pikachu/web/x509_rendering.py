@@ -21,7 +21,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 from pikachu.core.errors import BadTemplate, MalformedRequest
-from pikachu.core.numbers import parse_number
+from pikachu.core.number_parsing import parse_number
 from pikachu.inventory.template_files import MAXIMUM_SOURCE, Variable, VariableKind
 from pikachu.x509.template import VARIABLES
 

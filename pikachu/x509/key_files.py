@@ -8,11 +8,11 @@ from typing import Final
 from pikachu.cms.ber import normalise
 from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
-from pikachu.x509.foreign_files import foreign_name
 from pikachu.x509.key_encryption import FILE_ITERATIONS, bounded_in_all
 from pikachu.x509.keys import PrivateKey, describe_private_key, load_private_key
 from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text
 from pikachu.x509.pfx import CERTIFICATE_BAG, KEY_BAGS, WRONG_PASSPHRASE, Bag, check_passphrase, open_content, read_file
+from pikachu.x509.unsupported_files import foreign_name
 
 _MAXIMUM_KEYS: Final = 16
 _PASSPHRASE_NEEDED: Final = "the PKCS#12 file is encrypted: its passphrase is needed"  # noqa: S105 - a message

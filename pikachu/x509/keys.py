@@ -13,13 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from pikachu.core.errors import MalformedRequest, TooLarge, UnsupportedAlgorithm
 from pikachu.x509 import der
-from pikachu.x509.foreign_files import foreign_name
 from pikachu.x509.key_encryption import decrypt_pkcs8, decrypt_traditional, encrypt_pkcs8
 from pikachu.x509.loading.private_keys import CURVE_CLASSES, ML_DSA_KINDS, PrivateKey, load_unencrypted_key
 from pikachu.x509.pem import pem
 from pikachu.x509.pem_blocks import Block, blocks, decode_text, labels_in
 from pikachu.x509.signature import SignatureAlgorithm, parse_algorithm, signature_algorithm, verify_signature
 from pikachu.x509.spki import KeyDescription, KeyFamily, PublicKey, check_modulus, describe_spki
+from pikachu.x509.unsupported_files import foreign_name
 
 __all__ = [
     "KEY_NAMES",

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 from playwright.sync_api import Browser, expect
 
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
 from tests.support.browser import NARROW, WIDE, Theme, Window, window
 from tests.support.deferreds import result_of

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import pkcs7
 from playwright.sync_api import Browser, expect
 
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.x509.pem import pem

@@ -27,7 +27,7 @@ from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import ConfigError, IssuanceFailed, NotFound, Overloaded, StoreUnavailable
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import RevocationReason, StatusChange
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.storage.database import Database
 from pikachu.storage.migrate import HEAD, VERSIONS, SchemaState, migrate, schema_state
 from pikachu.storage.schema import metadata

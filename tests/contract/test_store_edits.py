@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred, DeferredList
 import pytest
 
 from pikachu.core.errors import EditConflict, NotAuthorized, NotFound, QuotaExceeded
+from pikachu.core.model.account_objects import CertificateTemplate, NewKey, Quotas
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import CertificateTemplate, NewKey, Quotas
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Account, AccountState, NewAccount, NewChallengePassword, NewToken, Role
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import NewCSR

@@ -9,7 +9,7 @@ import pytest
 from pikachu.core.errors import Conflict, IssuanceFailed, NotFound, PolicyViolation, UnknownSerial
 from pikachu.core.interfaces import Begun, Repeated
 from pikachu.core.model.certificates import Method, RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import NewChallengePassword
 from pikachu.core.model.requests import RequestState
 from tests.support.databases import NOW, Opened, event

@@ -10,9 +10,9 @@ import pytest
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, SecretKeyChanged
 from pikachu.core.interfaces import Resealed, Sealed
+from pikachu.core.model.account_objects import KeyUse, NewKey, StoredKey
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import KeyUse, NewKey, StoredKey
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountState, NewAccount, NewChallengePassword, Role
 from pikachu.core.model.requests import NewCSR
 from pikachu.storage.store import open_store

@@ -16,7 +16,7 @@ import pytest
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, UnknownSerial
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import (
     AccountSource,
     AccountState,

@@ -13,10 +13,10 @@ import pytest
 
 from pikachu.core.errors import Conflict, InactiveOwner
 from pikachu.core.interfaces import Begun
+from pikachu.core.model.account_objects import NewAccountCertificate, NewKey, NewSession
 from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import NewAccountCertificate, NewKey, NewSession
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Account, AccountState, NewAccount, NewChallengePassword, NewToken, Role
 from pikachu.core.model.requests import NewCSR
 from pikachu.storage.migrate import SchemaState, migrate

@@ -17,9 +17,9 @@ from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.model.account_objects import NewAccountCertificate, NewSession, Session
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import NewAccountCertificate, NewSession, Session
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, NewToken, Role, Scope
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store

@@ -9,7 +9,7 @@ import pytest
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.counts import DAYS_AHEAD, Counts
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountState, NewAccount, Role
 from pikachu.storage.settings import StoreSettings
 from tests.support.databases import NOW, Opened, event, opened

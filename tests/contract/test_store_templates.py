@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountState, NewAccount, Role
 from tests.support.databases import NOW, Opened, event
 

@@ -28,7 +28,7 @@ from bench.load import Load, LoadFailed, body_of, run
 from bench.place import CHECKOUT, Place, copied, founded
 from pikachu.cli.session import configuration, done, opened
 from pikachu.core.model.certificates import CertificateRecord
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.crl import crl_entry
 

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pikachu.cli.session import opened
 from pikachu.config.loading import load
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.x509.keys import generate_private_key, load_private_key, private_key_info, private_key_pem
 from tests.support.deferreds import result_of
 from tests.support.pki import Identity, make_ca, make_csr, make_leaf

@@ -21,7 +21,7 @@ from pikachu.cli.bootstrap import Initialization
 from pikachu.cli.main import parser
 from pikachu.cli.session import done, opened
 from pikachu.config.loading import load
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
 from pikachu.inventory.template_files import SHIPPED_FOLDER
 from pikachu.x509.keys import load_private_key

@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 import pytest
 
+from pikachu.core.model.account_objects import NewSession
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import NewSession
 from pikachu.core.model.people import AccountState, NewAccount, Role
 from tests.support.bound import SERVERS_ONLY, Bound, bound_server
 from tests.support.databases import wait_until

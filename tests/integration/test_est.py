@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.policies import Approval
 from tests.support.deferreds import result_of
 from tests.support.est import PKCS10, basic, certificates_in

@@ -18,7 +18,7 @@ from cryptography.x509 import ocsp
 from pikachu.cli.session import done, every, operator
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.x509.crl import parse_crl_summary
 from tests.support.fleet import (
     FAILURES,

@@ -20,7 +20,7 @@ from cryptography.x509 import ocsp
 
 from pikachu.cli.session import done, every, operator
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from tests.support import scep_client
 from tests.support.fleet import (
     basic,

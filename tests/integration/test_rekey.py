@@ -16,7 +16,7 @@ import pytest
 from pikachu.ca.service_certificates import OCSP
 from pikachu.cli.session import done, opened, operator
 from pikachu.config.loading import load
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.operations.rekey import next_file, prepare, promote, reseal
 from pikachu.server.application import Application
 from pikachu.server.composition import database_url

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState
 from pikachu.core.model.policies import Approval
 from tests.support.deferreds import result_of

@@ -12,8 +12,8 @@ from typing import Any
 
 from cryptography import x509
 
+from pikachu.core.model.account_objects import NewAccountCertificate
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import NewAccountCertificate
 from pikachu.core.model.people import SYSTEM, AccountState, Role
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.pem import pem

@@ -24,9 +24,9 @@ from twisted.python.failure import Failure
 from sqlalchemy import create_engine, text
 
 from pikachu.core.interfaces import Begun
+from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.certificates import CertificateRecord, IssuerRecord, Method
 from pikachu.core.model.events import Event
-from pikachu.core.model.objects import Quotas
 from pikachu.core.model.requests import Intent, NewRequest
 from pikachu.storage.database import parse_url
 from pikachu.storage.migrate import migrate

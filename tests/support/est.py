@@ -22,7 +22,7 @@ from OpenSSL import SSL, crypto
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.events import Event, EventRecord
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import RequestRecord

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.model.certificates import CertificateRecord, RevocationReason
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import RequestRecord

@@ -8,7 +8,7 @@ from typing import Any
 
 from pikachu.core.errors import NotFound
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountState, NewAccount, Role
 
 _ALL = ListQuery(limit=1000)

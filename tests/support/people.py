@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.accounts import Accounts, AccountSettings
 from pikachu.accounts.challenge_passwords import ChallengePasswords
-from pikachu.accounts.holdings import Holdings
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
@@ -26,7 +26,7 @@ from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import IssuerRecord, Method
 from pikachu.core.model.events import Event, EventRecord
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
 from pikachu.core.model.requests import Intent, NewRequest
 from pikachu.core.model.times import utc

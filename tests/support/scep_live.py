@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.cli.session import done, operator
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.policies import Approval, Policy
 from tests.support.lint import check_chain
 from tests.support.server import Server, running_server, wait_until

@@ -22,7 +22,7 @@ from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import Conflict, EditConflict, NotAuthorized, NotFound, PikachuError
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
 from pikachu.core.model.policies import Policy
 from pikachu.inventory.templates import TemplateDraft

@@ -13,7 +13,7 @@ from pikachu.auth.authenticator import account_principal
 from pikachu.cli.main import main
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.events import EventRecord
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.inventory.csrs import RequestSource

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from tests.support.deferreds import result_of
 from tests.support.rest import REST, csr_pem, make_rest
 from tests.support.stack import Response, Stack, build_core

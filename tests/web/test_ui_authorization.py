@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pikachu.auth.authenticator import account_principal
+from pikachu.auth.permissions import Audience
 from pikachu.core.model.people import SYSTEM
-from pikachu.web.ui.pages import Audience
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request

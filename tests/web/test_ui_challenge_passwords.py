@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pikachu.core.model.certificates import Method
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.requests import NewRequest
 from tests.support.deferreds import result_of
 from tests.support.visitor import Pages, Visitor, asks_again, text_of

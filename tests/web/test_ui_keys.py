@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.model.certificates import Method
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.inventory.keys import CHOICES
 from pikachu.inventory.templates import TemplateDraft
 from pikachu.ra.enrollment import Issued

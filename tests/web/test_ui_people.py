@@ -8,7 +8,7 @@ from html import escape
 import pytest
 
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountSource, AccountState, NewAccount, Role, Scope
 from pikachu.core.model.times import utc
 from pikachu.web.browsers import SESSION

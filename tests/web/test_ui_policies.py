@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.policies import Approval, PolicyLimits
 from pikachu.inventory.templates import TemplateDraft

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pikachu.core.model.certificates import CertificateRecord, RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.policies import Policy
 from pikachu.x509.csr import parse_csr

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from pikachu.accounts.sessions import CONFIRMED, MAXIMUM_AGE
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState
 from pikachu.web.browsers import SESSION
 from tests.support.deferreds import result_of

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pikachu.core.errors import BadTemplate, MalformedRequest
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
 from pikachu.inventory.templates import TemplateDraft
-from pikachu.web.ui.numbered import numbered
+from pikachu.web.ui.numbered_lines import numbered
 from tests.support.deferreds import result_of
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, asks_again, make_pages, text_of

@@ -9,8 +9,8 @@ from pikachu.cms.ber import normalise
 from pikachu.core.errors import MalformedRequest, TooLarge
 from pikachu.inspection.recognition.kinds import Kind, RecognisedObject
 from pikachu.x509 import der
-from pikachu.x509.foreign_files import foreign_name, is_foreign
 from pikachu.x509.pem_blocks import blocks, decode_base64, decode_text
+from pikachu.x509.unsupported_files import foreign_name, is_foreign
 
 MAXIMUM_INPUT: Final = 1024 * 1024
 MAXIMUM_OBJECTS: Final = 20

@@ -17,7 +17,7 @@ from pikachu.core.model.times import utc
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import send_download
 from pikachu.protocols.download.crl import CRLDownloads
-from pikachu.protocols.download.outlet import PEM, Download, attachment, only_segment, path_segments
+from pikachu.protocols.download.download_resource import PEM, Download, attachment, only_segment, path_segments
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.pem import certificates_pem
 

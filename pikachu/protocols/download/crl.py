@@ -24,7 +24,7 @@ from pikachu.core.model.times import utc
 from pikachu.http.files import Dates, Description, FileLibrary, Joined, OpenFile
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import Content, http_date, send_download
-from pikachu.protocols.download.outlet import PEM, Download, only_segment
+from pikachu.protocols.download.download_resource import PEM, Download, only_segment
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.certificate import Certificate, parse_certificate
 from pikachu.x509.crl import read_dates

@@ -7,7 +7,7 @@ from twisted.web.resource import Resource
 from pikachu.core.errors import NotFound
 from pikachu.http.request import BoundedRequest
 from pikachu.operations.readiness import OK, UNAVAILABLE, Readiness, overall
-from pikachu.protocols.download.outlet import Download, path_segments, send_json
+from pikachu.protocols.download.download_resource import Download, path_segments, send_json
 
 
 class Alive(Download):

@@ -9,9 +9,9 @@ from twisted.web.resource import Resource
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.model.certificates import RevocationReason, format_serial, parse_serial
 from pikachu.core.model.times import rfc3339
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.http.request import BoundedRequest
-from pikachu.protocols.download.outlet import Download, only_segment, path_segments, send_json
+from pikachu.protocols.download.download_resource import Download, only_segment, path_segments, send_json
 from pikachu.va.ocsp import CertificateStatusReader
 
 _MAX_IDS: Final = 10_000

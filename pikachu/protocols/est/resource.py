@@ -24,7 +24,7 @@ from pikachu.core.errors import (
 )
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.people import Credentials
-from pikachu.http.client import client_certificate
+from pikachu.http.client_address import client_certificate
 from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import ProtocolResource, serve
 from pikachu.http.responses import not_allowed, send, text_error

@@ -23,7 +23,7 @@ from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.core.errors import AuthenticationFailed, EditConflict, TooLarge
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.people import ANONYMOUS, Principal
-from pikachu.http.client import client_certificate
+from pikachu.http.client_address import client_certificate
 from pikachu.http.request import BoundedRequest
 from pikachu.web.api.bodies import decode_body
 from pikachu.web.api.idempotency import IdempotencyCache, checked_key

@@ -10,7 +10,7 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Scope
 from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
-from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import Answer, Call, Operation, Routes, listed
 

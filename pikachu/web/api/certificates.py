@@ -20,8 +20,8 @@ from pikachu.core.model.certificates import (
 )
 from pikachu.core.model.people import Principal, Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
-from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.enrollment import Pending
+from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.previews import PreviewDocument, preview_document

@@ -10,7 +10,7 @@ from pikachu.core.model.people import Scope
 from pikachu.core.model.requests import StoredCSR
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.csrs import CertificateRequests, RequestSource
-from pikachu.ra.authority import RegistrationAuthority
+from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Operation, Routes, created, listed

@@ -7,8 +7,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import format_serial
-from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.keys import Keys, key_name, parts_of_type

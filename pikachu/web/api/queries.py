@@ -7,8 +7,8 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from pikachu.core.errors import MalformedRequest
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.numbers import parse_number
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.number_parsing import parse_number
 
 LIST_NAMES: Final = ("limit", "cursor", "q", "sort")
 MAXIMUM_LIMIT: Final = 1000

@@ -15,10 +15,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.auth.authenticator import ROLE_SCOPES
-from pikachu.core.edits import Versions
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, PrincipalKind, Scope
+from pikachu.core.optimistic_locking import Versions
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import PROBLEM_JSON, send
 from pikachu.web.api.bodies import Nothing, encode

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from pikachu.accounts.sessions import Sessions
 from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.account_objects import AccountCertificate, Session
 from pikachu.core.model.certificates import format_serial
-from pikachu.core.model.lists import Page
-from pikachu.core.model.objects import AccountCertificate, Session
+from pikachu.core.model.list_queries import Page
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.api.queries import whole_number
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed

@@ -8,7 +8,7 @@ from datetime import datetime
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IWorkerPool
-from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates

@@ -9,16 +9,17 @@ from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import ROLE_SCOPES, Authenticator
+from pikachu.auth.permissions import Audience
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.certificates import CertificateRecord, format_serial
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountSource, Scope, Token
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.x509.certificate import ANY_EXTENDED_KEY_USAGE, CLIENT_AUTH, decode_certificate_input, parse_certificate
 

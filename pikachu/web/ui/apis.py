@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
+from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import IssuingCAs
-from pikachu.config.choices import SCEPRegistrationAuthority
 from pikachu.config.configuration import Configuration
+from pikachu.config.setting_choices import SCEPRegistrationAuthority
 from pikachu.web.api.openapi import describe
 from pikachu.web.api.routes import Route
-from pikachu.web.ui.commands import Location, sections
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
-from pikachu.web.ui.reference import reference
+from pikachu.web.ui.api_reference import reference
+from pikachu.web.ui.client_commands import Location, sections
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply
 from pikachu.x509.certificate import Certificate
 

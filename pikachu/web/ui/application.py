@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.authenticator import account_principal
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized, PikachuError
 from pikachu.core.interfaces import IClock
 from pikachu.core.sealing import Sealer
@@ -36,7 +37,7 @@ from pikachu.web.errors import Problem, problem_of, status_problem
 from pikachu.web.ui.cookies import NOTICE, VISITOR, cookie, open_notice, seal_notice
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
-from pikachu.web.ui.pages import Audience, Page, PageRequest, PasswordNeeded
+from pikachu.web.ui.pages import Page, PageRequest, PasswordNeeded
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect
 

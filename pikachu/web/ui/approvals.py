@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.inventory.certificates import CertificateQueries
-from pikachu.ra.authority import RegistrationAuthority
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.ra.registration_authority import RegistrationAuthority
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 

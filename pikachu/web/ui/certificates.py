@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.core.errors import Conflict, PikachuError
 from pikachu.core.interfaces import IWorkerPool
@@ -24,7 +25,7 @@ from pikachu.core.model.people import Principal
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import Keys
 from pikachu.web.certificate_files import certificate_file
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509 import der

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from pikachu.accounts.challenge_passwords import ChallengePasswords
+from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import PikachuError
@@ -15,7 +16,7 @@ from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import StoredKey
+from pikachu.core.model.account_objects import StoredKey
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.requests import StoredCSR
 from pikachu.core.model.times import rfc3339
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests, RequestPreview, RequestSource
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr

@@ -20,24 +20,25 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.accounts.sessions import Sessions
+from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.errors import Overloaded, PikachuError
 from pikachu.core.interfaces import IClock, IDelayedCall
+from pikachu.core.model.account_objects import Session
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import EventRecord
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import Session
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
 from pikachu.core.model.times import rfc3339, utc
 from pikachu.http.request import BoundedRequest
 from pikachu.http.responses import text_error
-from pikachu.http.stream import EventStream
+from pikachu.http.server_sent_events import EventStream
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.operations.event_feed import EventFeed, Notification
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply
 
 #: Maximum number of event streams per account, a small share of the total limit (pikachu.operations.event_feed).

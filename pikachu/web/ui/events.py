@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.model.events import EventRecord
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.operations.audit_verification import AuditVerification
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pikachu.core.edits import Versions
 from pikachu.core.errors import ConfirmationRequired, MalformedRequest
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
+from pikachu.core.optimistic_locking import Versions
 
 _MAXIMUM_TEXT: Final = 1024 * 1024
 

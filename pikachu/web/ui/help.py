@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import PikachuError
 from pikachu.help.assistant import MAXIMUM_QUESTION, Assistant
 from pikachu.help.guide import Guide
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply
 
 _MAX_QUERY_LENGTH: int = 200

@@ -8,11 +8,12 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import PikachuError
 from pikachu.inspection.recognition import Kind, Value
 from pikachu.inspection.service import Inspected, Inspection
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.rendering import moment
 from pikachu.web.ui.responses import HtmlPage, PageReply
 

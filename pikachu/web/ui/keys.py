@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, PikachuError
+from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import CertificateRecord, format_serial
-from pikachu.core.model.objects import StoredKey
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import CHOICES, Keys, key_name, parts_of_type
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.pem import pem

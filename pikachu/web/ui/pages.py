@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from pikachu.core.errors import AuthenticationFailed, NotAuthorized
-from pikachu.core.model.objects import Session
+from pikachu.auth.permissions import Audience, require_audience
+from pikachu.core.model.account_objects import Session
 from pikachu.core.model.people import ANONYMOUS, Account, Principal
 from pikachu.http.request import BoundedRequest
 from pikachu.web.ids import id_of
@@ -21,14 +20,6 @@ from pikachu.web.ui.forms import Form
 from pikachu.web.ui.responses import PageReply
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
-
-
-class Audience(Enum):
-    """The users who may see a page."""
-
-    ANYONE = "anyone"
-    USER = "user"
-    ADMIN = "admin"
 
 
 class PasswordNeeded(Exception):
@@ -133,12 +124,7 @@ class Page:
         :raises AuthenticationFailed: for an anonymous one.
         :raises NotAuthorized: for a user, where only administrators may.
         """
-        if self.audience is Audience.ANYONE:
-            return
-        if principal.role is None:
-            raise AuthenticationFailed("sign in first")
-        if self.audience is Audience.ADMIN and not principal.is_admin:
-            raise NotAuthorized("this page is for admins only")
+        require_audience(principal, self.audience)
 
 
 def page(method: str, path: str, *, audience: Audience, background: bool = False) -> Callable[[Serve], Page]:

@@ -6,19 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import IssuingCAs
 from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.core.model.times import rfc3339
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.ra.policy_administration import KEY_LIMITS, PolicyAdministration
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.numbered import numbered
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.numbered_lines import numbered
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.requested_san import OTHER_NAMES

@@ -7,26 +7,27 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, Method
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import StoredCSR
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
-from pikachu.ra.authority import RegistrationAuthority
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.enrollment import Pending
 from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.preview import Preview
+from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.ui.certificates import CertificateRows, Row
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import decode_csr_input

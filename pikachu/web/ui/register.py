@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.sessions import Sessions
+from pikachu.auth.permissions import Audience
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.people import AccountState
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.cookies import cookie
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pikachu.accounts.sessions import Sessions
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import NotAuthorized, PikachuError
 from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.web.browsers import SESSION
 from pikachu.web.ui.application import own_path
 from pikachu.web.ui.cookies import cookie
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 
 

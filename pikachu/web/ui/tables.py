@@ -22,9 +22,9 @@ from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from pikachu.core.errors import MalformedRequest, PikachuError
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.lists import Page as ListPage
-from pikachu.core.numbers import parse_number
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.list_queries import Page as ListPage
+from pikachu.core.number_parsing import parse_number
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.web.ui.pages import PageRequest
 from pikachu.web.ui.responses import HtmlPage, PageReply

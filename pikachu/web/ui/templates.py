@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import EditConflict, PikachuError
-from pikachu.core.model.objects import CertificateTemplate
+from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.times import rfc3339
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, CertificateTemplates, TemplateDraft, usages_of
-from pikachu.web.ui.numbered import numbered
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.numbered_lines import numbered
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 

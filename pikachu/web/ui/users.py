@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from pikachu.accounts.account_certificates import BATCH
 from pikachu.accounts.account_fields import version_of
 from pikachu.accounts.accounts import Accounts
-from pikachu.accounts.holdings import BATCH
 from pikachu.accounts.sessions import Sessions
+from pikachu.auth.permissions import Audience
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import EditConflict, MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Principal, Role
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.certificates import REASON_LABELS
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.rendering import duration
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table

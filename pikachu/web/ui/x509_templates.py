@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IWorkerPool
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.lists import Page as ListPage
-from pikachu.core.numbers import parse_number
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.list_queries import Page as ListPage
+from pikachu.core.number_parsing import parse_number
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
 from pikachu.inventory.templates import PROFILE_TYPES, CertificateTemplates, TemplateDraft
-from pikachu.web.ui.numbered import numbered
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.numbered_lines import numbered
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Table
 from pikachu.web.x509_rendering import JinjaText

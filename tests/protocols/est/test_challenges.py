@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.core.concurrency import ImmediatePool
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.server.application import Pools

@@ -23,7 +23,7 @@ from pikachu.core.errors import (
     RateLimited,
 )
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import (
     ANONYMOUS,
     SYSTEM,

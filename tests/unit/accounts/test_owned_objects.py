@@ -24,7 +24,7 @@ from pikachu.core.errors import (
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.requests import NewRequest
 from tests.support.deferreds import failure_of, result_of

@@ -12,8 +12,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pikachu.accounts.sessions import MAXIMUM_CERTIFICATES, Sessions
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, NotFound, PolicyViolation, RateLimited
+from pikachu.core.model.account_objects import NewSession
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.objects import NewSession
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, Account, AccountState, Principal, Role, Scope
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import ADDRESS, PASSWORD, World, certificate_of, make_world

@@ -21,7 +21,7 @@ from pikachu.auth.rate_limit import MAXIMUM_KEYS, GuessLimits
 from pikachu.core.errors import AuthenticationFailed, NotAuthorized, RateLimited
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import (
     ANONYMOUS,
     SYSTEM,

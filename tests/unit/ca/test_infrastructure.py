@@ -11,7 +11,7 @@ from pikachu.ca.service_certificates import OCSP, SCEP_RA
 from pikachu.cli.session import operator
 from pikachu.core.errors import Conflict, NotAuthorized
 from pikachu.core.model.certificates import CertificateRecord, Infrastructure, Method, RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
 from tests.support.databases import AS_0006, execute
 from tests.support.deferreds import result_of

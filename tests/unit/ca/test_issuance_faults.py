@@ -21,7 +21,7 @@ from pikachu.core.errors import (
     UnknownSerial,
 )
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.requests import NewRequest
 from pikachu.core.model.times import utc

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pikachu.config.choices import Base64Wrap, LDAPSecurity, LogLevel, Mode, VaultSigner
-from pikachu.config.kinds import Secret
 from pikachu.config.loading import load, parse
 from pikachu.config.schema import keys
 from pikachu.config.sections import SECTIONS
+from pikachu.config.setting_choices import Base64Wrap, LDAPSecurity, LogLevel, Mode, VaultSigner
+from pikachu.config.setting_types import Secret
 from pikachu.core.errors import ConfigError
 from tests.unit.config.conftest import Load
 from tests.unit.config.samples import OLD_LAYOUT, SECRET_KEY, with_changes

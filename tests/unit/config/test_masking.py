@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.config.kinds import mask_url
 from pikachu.config.masking import masked
 from pikachu.config.schema import keys
 from pikachu.config.sections import SECTIONS
+from pikachu.config.setting_types import mask_url
 from tests.unit.config.conftest import Load
 from tests.unit.config.samples import OLD_LAYOUT, with_changes
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.config.choices import VaultSigner
 from pikachu.config.loading import load
 from pikachu.config.masking import masked
 from pikachu.config.sample import sample
 from pikachu.config.schema import keys
 from pikachu.config.sections import RAW_SECTIONS, SECTIONS
+from pikachu.config.setting_choices import VaultSigner
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "config.ini"

@@ -28,10 +28,10 @@ from pikachu.core.errors import (
     SecretKeyChanged,
     UnsupportedAlgorithm,
 )
+from pikachu.core.model.account_objects import KeyUse, StoredKey
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import EventRecord
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import KeyUse, StoredKey
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, AccountState, Principal, Role, Scope
 from pikachu.core.sealing import Sealer
 from pikachu.inventory.csrs import CertificateRequests, RequestSource

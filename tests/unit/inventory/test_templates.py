@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from pikachu.core.errors import AuthenticationFailed, BadTemplate, MalformedRequest, NotAuthorized, NotFound
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, Principal, Role, Scope
 from pikachu.inventory.templates import CertificateTemplates, TemplateDraft, usages_of
 from tests.support.deferreds import failure_of, result_of

@@ -22,7 +22,7 @@ from pikachu.core.errors import (
     PolicyViolation,
 )
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, Principal, Role, Scope
 from pikachu.core.model.policies import Policy, PolicyLimits
 from pikachu.ra.default_policy import DefaultPolicyFiles

@@ -22,7 +22,7 @@ from pikachu.core.errors import (
     ProofOfPossessionFailed,
 )
 from pikachu.core.model.certificates import CertificateRecord, Method
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.policies import Approval, Policy, PolicyLimits
 from pikachu.ra.enrollment import Issued, Pending

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.errors import AuthenticationFailed, Conflict, MalformedRequest, NotAuthorized, NotFound
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, AccountState, Principal, Role
 from pikachu.va.ca_directory import Generation
 from pikachu.x509.crl import crl_pem

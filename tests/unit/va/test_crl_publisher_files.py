@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.cli.main import main
 from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, StoreUnavailable
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.times import utc
 from pikachu.va.crl_files import CRLFolder, decode_crl

@@ -1,4 +1,7 @@
-"""Challenge passwords and stored CSRs."""
+"""Challenge passwords: created, reserved by a request, consumed by its certificate, or released (CHP-2).
+
+:mod:`pikachu.storage.issuance` calls the functions of this module in the transactions of an issuance.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,30 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, or_, select, text, update
+from sqlalchemy import ColumnElement, bindparam, delete, null, or_, select, text, update
 
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import ChallengePassword, NewChallengePassword
-from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import (
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.pagination import ListSource, begins_with, checked, one_of, page
+from pikachu.storage.schema import challenges
+from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     maybe_moment,
     moment,
     read_transaction,
     row_id,
-    storable,
     write_transaction,
 )
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.lists import ListSource, any_contains, begins_with, checked, one_of, page, table_columns
-from pikachu.storage.schema import challenges, csrs
 
 _ch: Final = challenges.c
 _COLUMNS: Final = [column for column in challenges.columns if column is not _ch.lookup]
+_NOT_AVAILABLE: Final = "this challenge password was used or has expired"
 _UNUSED: Final = text("consumed_at IS NULL")
 
 _by_id: Final = select(*_COLUMNS).where(_ch.id == bindparam("b_id"))
@@ -43,15 +45,31 @@ _delete_expired: Final = delete(challenges).where(
 )
 _delete_expired_of: Final = _delete_expired.where(_ch.owner_id == bindparam("b_owner"))
 
-_csr: Final = select(*csrs.columns).where(csrs.c.id == bindparam("b_id"))
-_insert_csr: Final = insert_into(
-    csrs, "name", "der", "subject", "key_type", "owner_id", "created_at", "state", "key_id", "template"
+_available: Final = select(_ch.id).where(
+    _ch.id == bindparam("b_id"),
+    _ch.consumed_at.is_(None),
+    _ch.reserved_by.is_(None),
+    _ch.expires_at > bindparam("b_now"),
 )
-_delete_csr: Final = delete(csrs).where(csrs.c.id == bindparam("b_id"))
-_mark_csr: Final = (
-    update(csrs)
-    .where(csrs.c.id == bindparam("b_id"))
-    .values(state=bindparam("v_state"), certificate_id=bindparam("v_certificate_id"))
+_reserve: Final = (
+    update(challenges)
+    .where(
+        _ch.id == bindparam("b_id"),
+        _ch.consumed_at.is_(None),
+        _ch.reserved_by.is_(None),
+        _ch.expires_at > bindparam("b_now"),
+    )
+    .values(reserved_by=bindparam("request"))
+)
+_consume: Final = (
+    update(challenges)
+    .where(_ch.id == bindparam("b_id"))
+    .values(consumed_at=bindparam("at"), consumed_serial=bindparam("of"))
+)
+_release: Final = (
+    update(challenges)
+    .where(_ch.reserved_by == bindparam("request"), _ch.id == bindparam("b_id"), _ch.consumed_at.is_(None))
+    .values(reserved_by=null())
 )
 
 
@@ -77,41 +95,27 @@ def _find(tx: Transaction, challenge_id: int) -> ChallengePassword:
     return _record(row)
 
 
-def _csr_record(row: Row) -> StoredCSR:
-    identity, name, der, subject, key_type, owner_id, created_at, *more = row
-    return StoredCSR(identity, name, bytes(der), subject, key_type, owner_id, moment(created_at), *more)
+def require_available_challenge(tx: Transaction, challenge_id: int, at: int) -> None:
+    """Require a challenge password that is neither consumed, reserved nor expired; Conflict."""
+    if tx.row(_available, {"b_id": row_id(challenge_id), "b_now": at}) is None:
+        raise Conflict(_NOT_AVAILABLE)
 
 
-def _find_csr(tx: Transaction, csr_id: int) -> StoredCSR:
-    row = tx.row(_csr, {"b_id": row_id(csr_id)})
-    if row is None:
-        raise NotFound("there is no such certificate signing request")
-    return _csr_record(row)
+def reserve_challenge(tx: Transaction, challenge_id: int, request_id: int, at: int) -> None:
+    """Reserve an available challenge password for a request; Conflict."""
+    if tx.write(_reserve, {"b_id": challenge_id, "b_now": at, "request": request_id}) != 1:
+        raise Conflict(_NOT_AVAILABLE)
 
 
-def _mark(tx: Transaction, csr: StoredCSR, state: str, certificate_id: int | None) -> None:
-    tx.write(_mark_csr, {"b_id": csr.id, "v_state": state, "v_certificate_id": certificate_id})
+def consume_challenge(tx: Transaction, challenge_id: int, serial: str, at: int) -> None:
+    """Mark a reserved challenge password as consumed by the certificate with this serial number."""
+    tx.write(_consume, {"b_id": challenge_id, "at": at, "of": serial})
 
 
-def describe_csr(
-    tx: Transaction, csr_id: int, state: str, certificate_id: int | None, decision: Event, now: datetime
-) -> None:
-    """Record the decision about an enrollment request on the stored CSR that it was submitted from, with an event;
-    does nothing if the CSR was deleted.
-    """
-    row = tx.row(_csr, {"b_id": csr_id})
-    if row is None:
-        return
-    csr = _csr_record(row)
-    if state == "rejected" and csr.state == "signed":
-        # It was submitted twice; keep the issued certificate.
-        return
-    _mark(tx, csr, state, certificate_id)
-    kind = "sign" if state == "signed" else "reject"
-    address = {name: value for name, value in decision.details.items() if name == "ip"}
-    details = {decision.resource_type: decision.resource_name, "subject": csr.subject, **address}
-    event = Event(kind, "CSR", csr.name, decision.actor, details, csr.owner_id, decision.actor_id)
-    write_event(tx, event, now)
+def release_challenge(tx: Transaction, challenge_id: int | None, request_id: int) -> None:
+    """Make the challenge password of a rejected or failed request available again."""
+    if challenge_id is not None:
+        tx.write(_release, {"b_id": challenge_id, "request": request_id})
 
 
 class ChallengePasswordStore(StoreSection):
@@ -188,56 +192,3 @@ class ChallengePasswordStore(StoreSection):
         if removed:
             write_event(tx, event, now)
         return removed
-
-    @write_transaction
-    def add_csr(self, tx: Transaction, csr: NewCSR, event: Event, now: datetime) -> StoredCSR:
-        """Store a CSR; QuotaExceeded."""
-        self._require_quota(tx, "csrs", csr.owner_id)
-        values = {
-            "name": storable(csr.name),
-            "der": csr.der,
-            "subject": storable(csr.subject),
-            "key_type": csr.key_type,
-            "owner_id": csr.owner_id,
-            "created_at": int(now.timestamp()),
-            "state": "pending",
-            "key_id": csr.key_id,
-            "template": None if csr.template is None else storable(csr.template),
-        }
-        identity = tx.insert(_insert_csr, values)
-        write_event(tx, event, now)
-        return _find_csr(tx, identity)
-
-    @read_transaction
-    def csr(self, tx: Transaction, csr_id: int) -> StoredCSR:
-        """Return the stored CSR with that id; NotFound."""
-        return _find_csr(tx, csr_id)
-
-    @read_transaction
-    def csrs(self, tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
-        """List stored CSRs; filter ``state``."""
-        checked(query, ("state",))
-        conditions = any_contains(query, csrs.c.name, csrs.c.subject)
-        if query.owner_id is not None:
-            conditions.append(csrs.c.owner_id == query.owner_id)
-        if "state" in query.filters:
-            conditions.append(csrs.c.state == query.filters["state"])
-        sorts = {"id": csrs.c.id, "created_at": csrs.c.id, "name": csrs.c.name}
-        return page(tx, query, ListSource(table_columns(csrs), sorts, _csr_record), conditions)
-
-    @write_transaction
-    def delete_csr(self, tx: Transaction, csr_id: int, decide: Callable[[StoredCSR], Event], now: datetime) -> None:
-        """Delete one; NotFound, and the errors of *decide*."""
-        event = decide(_find_csr(tx, csr_id))
-        tx.write(_delete_csr, {"b_id": csr_id})
-        write_event(tx, event, now)
-
-    @write_transaction
-    def reject_csr(self, tx: Transaction, csr_id: int, event: Event, now: datetime) -> StoredCSR:
-        """Reject a pending CSR; NotFound, Conflict."""
-        csr = _find_csr(tx, csr_id)
-        if csr.state != "pending":
-            raise Conflict(f"this certificate signing request is {csr.state} already")
-        _mark(tx, csr, "rejected", None)
-        write_event(tx, event, now)
-        return _find_csr(tx, csr_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pikachu.core.numbers import MAX_ID, parse_number
+from pikachu.core.number_parsing import MAX_ID, parse_number
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Select, String, Table, and_, func, literal
 from sqlalchemy.sql.elements import KeyedColumnElement
 
 from pikachu.core.errors import MalformedRequest
-from pikachu.core.model.lists import ListQuery, Page
+from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
 
 T = TypeVar("T")

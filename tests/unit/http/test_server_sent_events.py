@@ -10,7 +10,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from pikachu.http.request import Limits, Site
-from pikachu.http.stream import EventStream
+from pikachu.http.server_sent_events import EventStream
 from tests.support.connections import Plain
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

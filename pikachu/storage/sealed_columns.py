@@ -11,9 +11,9 @@ from pikachu.core.errors import Conflict, SecretKeyChanged
 from pikachu.core.interfaces import Reseal, Resealing, Sealed
 from pikachu.core.model.events import Event
 from pikachu.storage.audit import write_event
-from pikachu.storage.base import StoreSection, write_transaction
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.schema import challenges, keys, service_credentials
+from pikachu.storage.transactions import StoreSection, write_transaction
 
 _CHUNK: Final = 500
 # The number of other connections to this database, such as servers on other hosts.

@@ -7,11 +7,12 @@ from itertools import groupby
 from typing import Final
 from urllib.parse import urlencode
 
+from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
-from pikachu.core.numbers import parse_number
+from pikachu.core.number_parsing import parse_number
 from pikachu.operations.log_reader import LogLine
 from pikachu.operations.server_view import ServerView
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, RawBody
 
 _SIZES: Final = (50, 100, 200, 500, 1000, 2000)

@@ -12,8 +12,8 @@ from pikachu.ca.issuance import CertificateAuthority
 from pikachu.core.concurrency import start, uncancelled
 from pikachu.core.errors import UnknownSerial
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.objects import OwnerRevocation
+from pikachu.core.model.account_objects import OwnerRevocation
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal, PrincipalKind
 
 log = Logger()

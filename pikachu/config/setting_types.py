@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
-from pikachu.core.numbers import parse_number
+from pikachu.core.number_parsing import parse_number
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
-from pikachu.core.model.lists import ListQuery
-from pikachu.core.model.lists import Page as ListPage
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.people import Principal
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.va.ca_directory import DECODED_ENTRIES, CADirectory, CRLState, Generation
 from pikachu.web.ui.certificates import INFRASTRUCTURE, CertificateRows, utc_text
-from pikachu.web.ui.pages import Audience, PageRequest, Pages, page
+from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import Column, Filter, Table
 from pikachu.x509 import der

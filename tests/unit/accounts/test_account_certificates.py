@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.accounts.holdings import BATCH
+from pikachu.accounts.account_certificates import BATCH
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.errors import Conflict, MalformedRequest
 from pikachu.core.model.certificates import CertificateStatus, Method, RevocationReason
 from pikachu.core.model.events import Event
-from pikachu.core.model.lists import ListQuery
+from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, Role
 from pikachu.ra.enrollment import Issued
 from tests.support.deferreds import failure_of, result_of
