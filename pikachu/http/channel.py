@@ -43,8 +43,8 @@ class Channel(OpenChannel):
 
     Input is processed in steps of one request, or of :data:`PARSE_LIMIT` bytes, each in its own turn
     (:mod:`pikachu.http.fair_scheduling`); only a plain request that is answered from memory is served on arrival.
-    Nothing is processed while a request waits for its response or the peer has not read previous responses, and nothing is read
-    while input waits to be processed.
+    Nothing is processed while a request waits for its response or the peer has not read previous responses, and nothing
+    is read while input waits to be processed.
     """
 
     MAX_LENGTH = REQUEST_LINE_LIMIT
