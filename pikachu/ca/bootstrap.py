@@ -15,7 +15,8 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.ca.issuance import BACKDATE, CertificateAuthority, IssuanceRequest, IssuingCA
+from pikachu.ca.issuance import BACKDATE, CertificateAuthority, IssuanceRequest
+from pikachu.ca.issuers import IssuingCA
 from pikachu.core.atomic_files import create_file, discard_temporary
 from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.model.certificates import OWN_POLICY, CertificateRecord, Infrastructure, Method

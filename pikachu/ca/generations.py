@@ -17,7 +17,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pikachu.ca.bootstrap import PUBLIC_FILE, write_new
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.rotation import RotationFiles, complete
 from pikachu.core.concurrency import start
 from pikachu.core.errors import ConfigError, PikachuError

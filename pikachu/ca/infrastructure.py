@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.ca.generations import Generations
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.concurrency import start
 from pikachu.core.errors import ConfigError
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore

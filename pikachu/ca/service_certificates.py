@@ -16,7 +16,8 @@ from twisted.logger import Logger
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCA
 from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IStore, IWorkerPool

@@ -27,7 +27,7 @@ from pikachu.ca.bootstrap import (
     permitted_names,
     write_new,
 )
-from pikachu.ca.issuance import IssuingCA
+from pikachu.ca.issuers import IssuingCA
 from pikachu.cli.session import CommandClock, done, opened, operator, read_password, warn
 from pikachu.config.configuration import Configuration
 from pikachu.config.editing import set_key

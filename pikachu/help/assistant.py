@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.auth.permissions import require_scope
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.people import Principal, Scope

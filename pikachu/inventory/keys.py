@@ -14,7 +14,7 @@ from typing import Final
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.permissions import can_view, require_scope, require_visible, require_whole_account, scope_to_owner
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, NotFound, Overloaded

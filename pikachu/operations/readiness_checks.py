@@ -10,7 +10,7 @@ from typing import Final
 
 from twisted.internet.defer import Deferred
 
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import OCSP, ServiceCertificates
 from pikachu.core.errors import NotFound, SecretKeyChanged, StoreUnavailable, Unavailable
 from pikachu.core.interfaces import IClock, IWorkerPool, Sealed

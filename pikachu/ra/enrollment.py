@@ -15,7 +15,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, IssuingCA
+from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
+from pikachu.ca.issuers import IssuingCA
 from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, PolicyViolation, RequestError
 from pikachu.core.interfaces import Begun, IIssuanceStore, Repeated

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import Authenticator
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.concurrency import start
 from pikachu.core.errors import (
     AuthenticationFailed,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred, DeferredLock
 
 from pikachu.auth.permissions import can_view, is_admin, require_scope, scope_to_owner
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import (

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from twisted.internet.defer import Deferred
 
 from pikachu.auth.authenticator import Authenticator
-from pikachu.ca.issuance import IssuingCA
+from pikachu.ca.issuers import IssuingCA
 from pikachu.cms.enveloped import not_readable
 from pikachu.core.errors import (
     AuthenticationFailed,

@@ -12,7 +12,8 @@ from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
-from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.ca.offline import OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration

@@ -23,7 +23,8 @@ from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates, parent_name
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.offline import OfflineCA, OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration

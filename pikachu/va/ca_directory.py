@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from pikachu.auth.permissions import require_scope
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import ROOT
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.offline import OfflineCAs
 from pikachu.core.audit import event_by
 from pikachu.core.audit_interfaces import IAuditStore

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import require_scope
 from pikachu.ca.infrastructure import ROOT
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.atomic_files import check_replaceable
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.offline import OfflineCA, OfflineCAs
 from pikachu.ca.service_certificates import OCSP, ServiceCertificates
 from pikachu.core.cache import BoundedCache

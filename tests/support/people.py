@@ -21,7 +21,8 @@ from pikachu.auth.authenticator import Authenticator, account_principal
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.interfaces import Begun
 from pikachu.core.model.certificates import IssuerRecord, Method

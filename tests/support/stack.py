@@ -17,7 +17,8 @@ from typing import Any, Final
 from twisted.internet.task import Clock
 from twisted.web.resource import IResource
 
-from pikachu.ca.issuance import IssuanceRequest, IssuingCA
+from pikachu.ca.issuance import IssuanceRequest
+from pikachu.ca.issuers import IssuingCA
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
 from pikachu.core.concurrency import ImmediatePool

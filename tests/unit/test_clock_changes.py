@@ -15,7 +15,7 @@ import pytest
 from cryptography import x509
 
 from pikachu.auth.rate_limit import FailureLimiter, Quota
-from pikachu.ca.issuance import IssuingCA
+from pikachu.ca.issuers import IssuingCA
 from pikachu.ca.service_certificates import OCSP, SCEP_RA, Purpose
 from pikachu.core.clock import SystemClock, use_monotonic_timers
 from pikachu.core.errors import RateLimited

@@ -10,7 +10,7 @@ from typing import Final
 from twisted.web.resource import Resource
 
 from pikachu.ca.infrastructure import ROOT
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.errors import NotFound
 from pikachu.core.interfaces import IClock
 from pikachu.core.model.times import utc

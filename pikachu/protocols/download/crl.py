@@ -17,7 +17,7 @@ from twisted.internet.defer import TimeoutError as TooSlow
 from twisted.web.resource import Resource
 
 from pikachu.ca.infrastructure import ROOT
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, StoreUnavailable, Unavailable
 from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.times import utc

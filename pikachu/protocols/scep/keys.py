@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import SCEP_RA, Credential, ServiceCertificates
 from pikachu.cms.identity import CertificateIdentity, identify
 from pikachu.core.errors import NotFound

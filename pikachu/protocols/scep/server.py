@@ -22,7 +22,8 @@ from twisted.python.failure import Failure
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCA
 from pikachu.cms.algorithms import AllowedAlgorithms, Cipher, allowed_algorithms
 from pikachu.cms.enveloped import open_envelope, recipient_for
 from pikachu.cms.identity import CertificateIdentity, identify

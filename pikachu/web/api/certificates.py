@@ -8,7 +8,8 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 
-from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import (
     CertificateRecord,

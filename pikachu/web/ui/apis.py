@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from pikachu.auth.permissions import Audience
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.config.configuration import Configuration
 from pikachu.config.setting_choices import SCEPRegistrationAuthority
 from pikachu.web.api.openapi import describe

@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import Conflict, PikachuError
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.certificates import (

@@ -21,7 +21,7 @@ from twisted.web.server import NOT_DONE_YET
 
 from pikachu.accounts.sessions import Sessions
 from pikachu.auth.permissions import Audience
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import Overloaded, PikachuError
 from pikachu.core.interfaces import IClock, IDelayedCall
 from pikachu.core.model.account_objects import Session

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, CertificateStatus
 from pikachu.core.model.list_queries import ListQuery

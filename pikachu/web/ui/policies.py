@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.ca.issuance import IssuingCAs
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
-from pikachu.ca.issuance import CertificateAuthority, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.list_queries import ListQuery

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pikachu.ca.issuance import IssuingCA
+from pikachu.ca.issuers import IssuingCA
 from pikachu.cli.main import main
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.times import rfc3339, utc

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.ca.issuance import IssuingCA
+from pikachu.ca.issuers import IssuingCA
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.model.people import Role
 from pikachu.core.model.policies import PolicyLimits

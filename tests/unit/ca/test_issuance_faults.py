@@ -11,7 +11,8 @@ from twisted.internet.defer import CancelledError, Deferred
 
 import pytest
 
-from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest, IssuingCA, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.errors import (
     IssuanceFailed,
     PolicyViolation,

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from pikachu.ca.issuance import IssuingCA
+from pikachu.ca.issuers import IssuingCA
 from pikachu.cli.main import main
 from pikachu.core.errors import ConfigError
 from pikachu.x509.certificate import parse_certificate

@@ -10,7 +10,8 @@ from twisted.internet.defer import CancelledError, Deferred
 
 import pytest
 
-from pikachu.ca.issuance import CertificateAuthority, IssuingCA, IssuingCAs
+from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.errors import IssuanceFailed
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import SYSTEM, AccountState, Credentials, Role

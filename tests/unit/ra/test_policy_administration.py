@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pikachu.ca.bootstrap import DEFAULT_VALIDITY
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import (
     AuthenticationFailed,

@@ -12,7 +12,7 @@ from twisted.logger import capturedLogs
 
 import pytest
 
-from pikachu.ca.issuance import IssuingCA, IssuingCAs
+from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import OCSP, ServiceCertificates
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import IssuanceFailed, MalformedRequest, NotAuthorized, SignerUnavailable, StoreUnavailable
