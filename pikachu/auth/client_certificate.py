@@ -101,8 +101,10 @@ class ClientCertificateAuthenticator:
         if issuer_id is not None:
             owner_id = await self._check_own(certificate, issuer_id, now)
         else:
-            self._check_foreign(certificate, intermediates, now)
-            await self._check_former(certificate)
+            path = self._check_foreign(certificate, intermediates, now)
+            for one in (certificate, *path):
+                await self._check_former(one)
+            await self._check_cas(path)
             owner_id = None
         if client_auth:
             _check_purpose(certificate)
@@ -140,7 +142,7 @@ class ClientCertificateAuthenticator:
         return record.owner_id
 
     async def _check_former(self, certificate: Certificate) -> None:
-        """Check a foreign certificate against the database, in case a CA no longer in service issued it.
+        """Check a certificate of a foreign path against the database, in case a CA no longer in service issued it.
 
         Such a CA is trusted where ``client_ca`` contains a root above it, but revocations in the database still count.
         """
@@ -154,8 +156,21 @@ class ClientCertificateAuthenticator:
         if record.der == certificate.der:
             await self._store.require_active_owner(record.owner_id)
 
-    def _check_foreign(self, certificate: Certificate, intermediates: Sequence[bytes], now: datetime) -> None:
-        """Validate a path from *certificate* to a trust anchor (RFC 5280 section 6.1, without policies and names)."""
+    async def _check_cas(self, path: Sequence[Certificate]) -> None:
+        """Require that no CA of a path is revoked in the database, itself or by the compromise of its key."""
+        revoked = await self._store.revoked_cas() if path else ()
+        for ca in path:
+            key_id = _describe_key(ca.spki_der).key_id
+            if any(one.applies_to(key_id, ca.der) for one in revoked):
+                raise NotAuthorized("a CA above the client certificate is revoked", serial=format_serial(ca.serial))
+
+    def _check_foreign(
+        self, certificate: Certificate, intermediates: Sequence[bytes], now: datetime
+    ) -> list[Certificate]:
+        """Validate a path from *certificate* to a trust anchor (RFC 5280 section 6.1, without policies and names).
+
+        Return its CAs, without the anchor.
+        """
         anchors = self._trust_anchors()
         if not anchors:
             raise NotAuthorized(_FOREIGN)
@@ -186,6 +201,7 @@ class ClientCertificateAuthenticator:
             raise NotAuthorized("the client certificate has a critical extension that is not understood here")
         for issuer in path:
             self._intermediates.put(issuer.der, issuer)
+        return path
 
     def _is_issued_by(self, certificate: Certificate, issuer: Certificate, depth: int, now: datetime) -> bool:
         return (

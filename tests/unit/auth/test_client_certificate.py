@@ -12,8 +12,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pikachu.ca.infrastructure import describe_own
 from pikachu.core.errors import NotAuthorized
-from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.certificates import Infrastructure, RevocationReason
 from pikachu.core.model.events import Event
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
@@ -331,3 +332,40 @@ def test_what_a_former_generation_issued_is_not_let_in_by_the_root_above_it(worl
     else:
         result_of(world.store.delete_certificate(identity, EVENT, world.now))
     assert reason_of(world, leaf.der, former.der) == "the client certificate is revoked"
+
+
+def register(world: World, role: Infrastructure, identity: Identity, issuer: Identity) -> None:
+    """Put one of the authority's own certificates into the inventory, as a start does."""
+    own = describe_own(role, certificate_of(identity), certificate_of(issuer))
+    assert result_of(world.store.add_own([own], world.now)) == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "reissued"),
+    [
+        (RevocationReason.UNSPECIFIED, False),
+        (RevocationReason.CERTIFICATE_HOLD, False),
+        (RevocationReason.KEY_COMPROMISE, False),
+        (RevocationReason.KEY_COMPROMISE, True),
+        (RevocationReason.CA_COMPROMISE, True),
+    ],
+)
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_revoked_ca_out_of_service_lets_nobody_in(
+    world: World, reason: RevocationReason, reissued: bool, depth: int
+) -> None:
+    """``client_ca`` holds its root, and whoever has its key makes certificates that no database knows."""
+    root = foreign_ca(world, "Root")
+    former = foreign_ca(world, "Former CA", issuer=root)
+    other = make_ca(name="Former CA", issuer=root, key=former.key, not_before=world.now - DAY) if reissued else former
+    register(world, Infrastructure.ISSUING_CA, other, root)
+    world.anchors.append(certificate_of(root))
+    ca = former if depth == 1 else foreign_ca(world, "Below", issuer=former)
+    leaf, sent = foreign_leaf(world, ca), [ca.der, former.der]
+    assert not result_of(world.certificates.authenticate(leaf.der, sent)).own
+    serial = other.certificate.serial_number
+    result_of(world.store.revoke(serial, world.now, reason, EVENT))
+    assert "revoked" in reason_of(world, leaf.der, *sent)
+    # The intermediates of the first connection are remembered.
+    assert "revoked" in reason_of(world, leaf.der)
+    assert "revoked" in reason_of(world, foreign_leaf(world, ca).der, *sent)
