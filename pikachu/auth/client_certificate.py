@@ -17,7 +17,7 @@ from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import NotAuthorized, RequestError, UnknownSerial
 from pikachu.core.interfaces import IClock, IStore
-from pikachu.core.model.certificates import CertificateStatus, IssuerRecord, format_serial
+from pikachu.core.model.certificates import CertificateStatus, IssuerRecord, Method, format_serial
 from pikachu.core.model.people import PresentedCertificate
 from pikachu.core.model.times import utc
 from pikachu.x509.certificate import (
@@ -135,6 +135,9 @@ class ClientCertificateAuthenticator:
             raise NotAuthorized("the client certificate is not known here any more", serial=serial) from error
         if record.der != certificate.der or record.issuer_id != issuer_id:
             raise NotAuthorized("the client certificate is not the one that was issued", serial=serial)
+        if record.method is Method.CA:
+            # Whoever serves TLS or answers OCSP with such a key has not enrolled, and may not enroll with it.
+            raise NotAuthorized("the client certificate is one of the authority's own, which enroll nothing")
         if record.status(now) is CertificateStatus.REVOKED:
             raise NotAuthorized("the client certificate is revoked", serial=serial)
         _check_validity(certificate, now)

@@ -340,6 +340,16 @@ def register(world: World, role: Infrastructure, identity: Identity, issuer: Ide
     assert result_of(world.store.add_own([own], world.now)) == []
 
 
+@pytest.mark.parametrize("client_auth", [True, False], ids=["TLS", "SCEP"])
+@pytest.mark.parametrize("role", Infrastructure)
+def test_the_authoritys_own_certificates_enroll_nothing(world: World, role: Infrastructure, client_auth: bool) -> None:
+    """Every one has a row in the inventory (CAR-1), but nobody has enrolled it: a key for TLS is no credential."""
+    leaf = make_leaf(world.ca, not_before=world.now - DAY, not_after=world.now + DAY)
+    register(world, role, leaf, world.ca)
+    answer = world.certificates.authenticate(leaf.der, client_auth=client_auth)
+    assert "one of the authority's own" in failure_of(answer, NotAuthorized).public
+
+
 @pytest.mark.parametrize(
     ("reason", "reissued"),
     [
