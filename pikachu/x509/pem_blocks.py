@@ -41,7 +41,8 @@ class Block:
 
         :raises MalformedRequest: the body is not Base64.
         """
-        return decode_base64(self.body)
+        # RFC 7468 section 3 counts these two as white space.
+        return decode_base64(self.body.translate(None, b"\v\f"))
 
 
 def blocks(data: bytes, labels: Sequence[str]) -> list[Block]:
@@ -139,6 +140,6 @@ def decode_base64(data: bytes) -> bytes:
     :raises MalformedRequest: *data* is not Base64.
     """
     try:
-        return base64.b64decode(data.translate(None, b" \t\r\n\v\f"), validate=True)
+        return base64.b64decode(data.translate(None, b" \t\r\n"), validate=True)
     except binascii.Error as error:
         raise MalformedRequest("the data is not base64") from error

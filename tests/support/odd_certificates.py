@@ -127,7 +127,7 @@ class Form:
     """The encoding of a certificate's fields, each a whole DER element; empty ones are left out."""
 
     version: bytes = b"\xa0\x03\x02\x01\x02"
-    serial: bytes = b"\x02\x01\x05"
+    serial: bytes | None = None
     algorithm: bytes | None = None
     outer_algorithm: bytes | None = None
     not_before: bytes | None = None
@@ -190,7 +190,7 @@ ROOT_FORMS: Final[Mapping[str, Form]] = {
 }
 
 #: Forms that must be read, too, but that OpenSSL does not read.
-FORMS_WITHOUT_TLS: Final[Mapping[str, Form]] = {"padded serial": Form(serial=b"\x02\x02\x00\x05")}
+FORMS_WITHOUT_TLS: Final[Mapping[str, Form]] = {"padded serial": Form(serial=b"\x02\x02\x00\x07")}
 
 #: Forms that can't be used, and what the message says.
 REFUSED_FORMS: Final[Mapping[str, tuple[Form, str]]] = {
@@ -246,7 +246,7 @@ def certificate(
     }
     tbs = der.sequence(
         form.version,
-        form.serial,
+        form.serial or (b"\x02\x01\x05" if issuer is None else b"\x02\x01\x06"),
         algorithm,
         subject if issuer is None else issuer,
         der.sequence(
