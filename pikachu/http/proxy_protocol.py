@@ -120,9 +120,15 @@ def _parse_v2(data: bytes) -> ProxyHeader | None:
 
 
 def _address(address: ipaddress.IPv4Address | ipaddress.IPv6Address, port: int) -> IPv4Address | IPv6Address:
-    if isinstance(address, ipaddress.IPv4Address):
-        return IPv4Address("TCP", str(address), port)
-    return IPv6Address("TCP", str(address), port)
+    """Return the client's address in the notation that it has without a proxy."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.scope_id is not None:
+            raise MalformedRequest("the PROXY header has an address with a zone")
+        if address.ipv4_mapped is None:
+            return IPv6Address("TCP", str(address), port)
+        # HAProxy sends these from a socket for both kinds of addresses.
+        address = address.ipv4_mapped
+    return IPv4Address("TCP", str(address), port)
 
 
 @implementer(IHalfCloseableProtocol)
