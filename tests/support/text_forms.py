@@ -31,7 +31,7 @@ TEXT_FORMS: Final[dict[str, Form]] = {
     "UTF-16 LE, no mark": lambda label, content: pem(label, content).encode("utf-16-le"),
     "UTF-16 BE, no mark, text": lambda label, content: f"CN=x\r\n{pem(label, content)}".encode("utf-16-be"),
     "base64": lambda label, content: base64.b64encode(content),
-    "base64 with whitespace": lambda label, content: b" \t\v\f" + base64.encodebytes(content).replace(b"\n", b" \r\n"),
+    "base64 with whitespace": lambda label, content: b" \t\r\n" + base64.encodebytes(content).replace(b"\n", b" \r\n"),
     "base64 in UTF-16": lambda label, content: base64.encodebytes(content).decode().encode("utf-16"),
     "base64 in UTF-16 BE, no mark": lambda label, content: base64.b64encode(content).decode().encode("utf-16-be"),
 }
