@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # No pattern: every name begins with its kind, such as DNS:.
 _EXACT = "exact"
+_PROTOCOLS = {"est": "EST", "scep": "SCEP"}
 
 
 def add_commands(commands: Commands) -> None:
@@ -27,8 +29,8 @@ def add_commands(commands: Commands) -> None:
     whose = add.add_mutually_exclusive_group(required=True)
     whose.add_argument("--system", action="store_true", help="for everybody")
     whose.add_argument("--user", metavar="NAME", help="for this user")
-    add.add_argument("--est", action="store_true", help="use it for EST")
-    add.add_argument("--scep", action="store_true", help="use it for SCEP")
+    add.add_argument("--est", action="store_true", help="use it for EST, with its name as label")
+    add.add_argument("--scep", action="store_true", help="use it for SCEP, with its name as label")
     add.add_argument("--issuer", metavar="NAME", help="the issuing CA: ec, rsa or mldsa (default: as [CA] mode says)")
     add.add_argument("--manual", action="store_true", help="an administrator approves each enrollment")
     limits = add.add_argument_group("limits")
@@ -68,8 +70,22 @@ def add_commands(commands: Commands) -> None:
     show = policies.add_parser("show", help="print the extensions of a policy")
     show.add_argument("name", metavar="NAME")
     show.set_defaults(run=show_policy)
+    default = policies.add_parser(
+        "default", help="make a policy the default of its owner, which applies on paths without a label"
+    )
+    default.add_argument("name", metavar="NAME")
+    which = default.add_mutually_exclusive_group(required=True)
+    for option, protocol in _PROTOCOLS.items():
+        which.add_argument(f"--{option}", action="store_true", help=f"for {protocol}")
+    default.set_defaults(run=make_default)
     delete = policies.add_parser("delete", help="remove a policy; what it signed stays")
     delete.add_argument("name", metavar="NAME")
+    for option, protocol in _PROTOCOLS.items():
+        delete.add_argument(
+            f"--next-default-{option}",
+            metavar="NAME",
+            help=f"the policy that becomes the default for {protocol}, if this one is it",
+        )
     delete.set_defaults(run=delete_policy)
 
 
@@ -132,7 +148,13 @@ def list_policies(arguments: Namespace) -> int:
                 one.name,
                 ",".join(
                     use
-                    for use, used in (("EST", one.use_for_est), ("SCEP", one.use_for_scep), ("System", one.system))
+                    for use, used in (
+                        ("EST", one.use_for_est),
+                        ("EST default", one.default_for_est),
+                        ("SCEP", one.use_for_scep),
+                        ("SCEP default", one.default_for_scep),
+                        ("System", one.system),
+                    )
                     if used
                 ),
                 owner,
@@ -155,13 +177,43 @@ def show_policy(arguments: Namespace) -> int:
     return 0
 
 
-def delete_policy(arguments: Namespace) -> int:
-    """Delete a policy."""
+def make_default(arguments: Namespace) -> int:
+    """Make a policy the default of its owner for EST or SCEP."""
+    from dataclasses import replace
+
     from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.core.model.policies import Policy
+
+    def mark(policy: Policy) -> Policy:
+        return replace(
+            policy,
+            default_for_est=policy.default_for_est or arguments.est,
+            default_for_scep=policy.default_for_scep or arguments.scep,
+        )
 
     actor = operator()
     with opened(configuration(arguments)) as app:
-        policy = done(app.policy_administration.find(actor, arguments.name))
-        done(app.policy_administration.delete(actor, policy.id))
+        rules = app.policy_administration
+        policy = done(rules.find(actor, arguments.name))
+        done(rules.change(actor, policy.id, mark))
+    print(f"{policy.name} is the default for {'EST' if arguments.est else 'SCEP'}")
+    return 0
+
+
+def delete_policy(arguments: Namespace) -> int:
+    """Delete a policy."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.core.model.policies import LABEL_PROTOCOLS
+
+    actor = operator()
+    with opened(configuration(arguments)) as app:
+        rules = app.policy_administration
+        policy = done(rules.find(actor, arguments.name))
+        names = {one: getattr(arguments, f"next_default_{one.value.lower()}") for one in LABEL_PROTOCOLS}
+        chosen = {one: done(rules.find(actor, name)).id for one, name in names.items() if name is not None}
+        done(rules.delete(actor, policy.id, next_defaults=chosen))
     print(f"deleted {policy.name}")
+    for protocol in LABEL_PROTOCOLS:
+        if policy.is_default_for(protocol) and protocol not in chosen:
+            print(f"No policy of this owner is the default for {protocol.value} any more.", file=sys.stderr)
     return 0

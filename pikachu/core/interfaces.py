@@ -38,7 +38,7 @@ from pikachu.core.model.counts import Batch, Counts
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, ChallengePassword, NewAccount, NewChallengePassword, NewToken, Token
-from pikachu.core.model.policies import Policy
+from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
 from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
@@ -299,19 +299,38 @@ class IPolicyStore(Protocol):
 
     def policy(self, policy_id: int) -> Deferred[Policy]: ...
     def policy_by_name(self, name: str) -> Deferred[Policy | None]: ...
-    def policy_for(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
-        """Return the policy flagged for EST or SCEP: the owner's, or the system's for ``None``."""
+    def default_policy(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
+        """Return the default policy for EST or SCEP: the owner's, or the system's for ``None``."""
+
+    def labels(self, protocol: Method, owner_id: int | None) -> Deferred[Sequence[Policy]]:
+        """Return the policies used for EST or SCEP by name: the owner's, or the system's for ``None``; at most 200."""
 
     def policies(self, query: ListQuery) -> Deferred[Page[Policy]]:
         """List policies; *owner_id* selects that owner's and the system's."""
 
     def add_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
-        """Create a policy.  Fails with Conflict if the name is taken, or another policy of the owner has the flag."""
+        """Create a policy; the first that an owner uses for a protocol becomes its default.
 
-    def update_policy(self, policy: Policy, event: Event, now: datetime) -> Deferred[Policy]:
-        """Update a policy.  Fails like :meth:`add_policy`, and with EditConflict if its version has changed."""
+        Fails with Conflict if the name is taken.
+        """
 
-    def delete_policy(self, policy_id: int, decide: Callable[[Policy], Event], now: datetime) -> Deferred[None]: ...
+    def update_policy(
+        self, policy: Policy, event: Event, now: datetime, next_defaults: NextDefaults = NO_NEXT_DEFAULTS
+    ) -> Deferred[Policy]:
+        """Update a policy; where it gives up being the default, nothing follows but *next_defaults*.
+
+        Fails like :meth:`add_policy`, with EditConflict if its version has changed, and with Conflict and NotFound for
+        a next default that does not suit.
+        """
+
+    def delete_policy(
+        self,
+        policy_id: int,
+        decide: Callable[[Policy], Event],
+        now: datetime,
+        next_defaults: NextDefaults = NO_NEXT_DEFAULTS,
+    ) -> Deferred[None]:
+        """Delete a policy, with *next_defaults* as in :meth:`update_policy`."""
 
 
 class IAccountStore(Protocol):

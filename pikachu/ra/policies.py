@@ -36,6 +36,8 @@ log = Logger()
 #: requested names.
 NO_EXTENSIONS_POLICY: Final = "None"
 POLICY_NAME: Final = re.compile(r"[A-Za-z0-9._ -]{1,64}")
+#: The greatest length of a name in characters, also of one that an earlier version accepted.
+_MAX_NAME: Final = 256
 _MAX_TEXTS: Final = 256
 _MAX_CACHED_POLICIES: Final = 1000
 _CACHE_SECONDS: Final = 1
@@ -184,7 +186,7 @@ class PolicyResolver:
 
     def forget(self) -> None:
         """Clear the cache after a change of policies."""
-        self._cached_policies.clear()
+        self._cached_policies = {}
         self._checked_at = 0
 
     async def choose(
@@ -197,11 +199,11 @@ class PolicyResolver:
         :raises NotFound: when there is no such label or policy that this principal may use.
         """
         if label is not None:
-            policy = await self._by_name(label)
-            flagged = policy is not None and (policy.use_for_est if protocol is Method.EST else policy.use_for_scep)
-            if policy is None or not flagged or not may_use(policy, principal):
-                raise NotFound(f"there is no {protocol.value} label of that name")
-            return policy
+            labelled = await self.for_label(protocol, label)
+            # Not even an administrator enrolls through somebody else's label.
+            if not labelled.system and (labelled.owner_id is None or labelled.owner_id != principal.owner_id):
+                raise _no_label(protocol)
+            return labelled
         if named is not None:
             if named == DEFAULT_POLICY_NAME:
                 return self.default
@@ -213,10 +215,10 @@ class PolicyResolver:
             return policy
         if protocol in (Method.EST, Method.SCEP):
             if principal.owner_id is not None:
-                policy = await self._flagged(protocol, principal.owner_id)
+                policy = await self._default_of(protocol, principal.owner_id)
                 if policy is not None:
                     return policy
-            policy = await self._flagged(protocol, None)
+            policy = await self._default_of(protocol, None)
             if policy is not None:
                 return policy
         return self.default
@@ -227,19 +229,21 @@ class PolicyResolver:
         :raises NotFound: when no policy of that name is enabled for the protocol.
         """
         if label is not None:
-            policy = await self._by_name(label)
-            if policy is None or not (policy.use_for_est if protocol is Method.EST else policy.use_for_scep):
-                raise NotFound(f"there is no {protocol.value} label of that name")
+            policy = await self._by_name(label) if POLICY_NAME.fullmatch(label) else None
+            if policy is None or not policy.is_used_for(protocol):
+                raise _no_label(protocol)
             return policy
-        return await self._flagged(protocol, None) or self.default
+        return await self._default_of(protocol, None) or self.default
 
     def _by_name(self, name: str) -> Deferred[Policy | None]:
-        if not POLICY_NAME.fullmatch(name):
+        # A name that an earlier version accepted may have other characters.
+        if len(name) > _MAX_NAME:
             return succeed(None)
         return self._cached(("name", name), functools.partial(self._store.policy_by_name, name))
 
-    def _flagged(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
-        return self._cached(("flag", protocol, owner_id), functools.partial(self._store.policy_for, protocol, owner_id))
+    def _default_of(self, protocol: Method, owner_id: int | None) -> Deferred[Policy | None]:
+        load = functools.partial(self._store.default_policy, protocol, owner_id)
+        return self._cached(("default", protocol, owner_id), load)
 
     def _cached(
         self, key: tuple[object, ...], load: functools.partial[Deferred[Policy | None]]
@@ -250,12 +254,18 @@ class PolicyResolver:
             return succeed(entry[1])
         if len(self._cached_policies) > _MAX_CACHED_POLICIES:
             self._cached_policies.clear()
+        # What was read before a change is not kept after it: forget() replaces the cache.
+        cache = self._cached_policies
 
         def store(policy: Policy | None) -> Policy | None:
-            self._cached_policies[key] = (now, policy)
+            cache[key] = (now, policy)
             return policy
 
         return load().addCallback(store)
+
+
+def _no_label(protocol: Method) -> NotFound:
+    return NotFound(f"there is no {protocol.value} label of that name")
 
 
 def _failed(failure: Failure) -> None:

@@ -6,7 +6,7 @@ Pages, REST and the command line use it.  :mod:`pikachu.ra.policies` chooses the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -27,10 +27,11 @@ from pikachu.core.errors import (
     PolicyViolation,
 )
 from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Scope
-from pikachu.core.model.policies import Policy, PolicyLimits
+from pikachu.core.model.policies import LABEL_PROTOCOLS, NO_NEXT_DEFAULTS, NextDefaults, Policy, PolicyLimits
 from pikachu.core.model.times import utc
 from pikachu.core.optimistic_locking import Versions, repeat, require_version
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
@@ -121,7 +122,7 @@ class PolicyAdministration:
         require_scope(actor, Scope.READ)
         if name == DEFAULT_POLICY_NAME:
             return self._policies.default
-        policy = await self._store.policy_by_name(name) if POLICY_NAME.fullmatch(name) else None
+        policy = await self._store.policy_by_name(name)
         if policy is None or not _can_view(actor, policy):
             raise NotFound(_UNKNOWN)
         return policy
@@ -142,32 +143,54 @@ class PolicyAdministration:
         create policies for other accounts, system policies, and policies that grant powers of a CA: to certify, to
         sign CRLs or OCSP responses.
 
+        The first policy of an owner that is used for a protocol becomes the owner's default, and so does one with
+        ``default_for_est`` or ``default_for_scep``.
+
         Fails with MalformedRequest, PolicyViolation (days), BadTemplate, NotFound (owner), QuotaExceeded, and Conflict
-        when the name or the flag is in use.
+        when the name is in use.
         """
         policy = await self._checked(actor, policy)
         event = self._event(actor, "create", policy)
         return self._changed(await self._store.add_policy(policy, event, self._now()))
 
     @uncancelled
-    async def update(self, actor: Principal, policy: Policy, *, expected: Versions = None) -> Policy:
+    async def update(
+        self,
+        actor: Principal,
+        policy: Policy,
+        *,
+        expected: Versions = None,
+        next_defaults: NextDefaults = NO_NEXT_DEFAULTS,
+    ) -> Policy:
         """Replace a policy of the actor, or any for administrators; id 0 replaces the files of the default policy.
 
         :param expected: the versions that may be replaced.
+        :param next_defaults: the policies that become the defaults where this one gives it up; by default none does.
 
         Fails as :meth:`add`, with NotFound, and with EditConflict.
         """
-        return await self._update(actor, policy.id, lambda _: policy, expected)
+        return await self._update(actor, policy.id, lambda _: policy, expected, next_defaults)
 
     @uncancelled
     async def change(
-        self, actor: Principal, policy_id: int, merge: Callable[[Policy], Policy], *, expected: Versions = None
+        self,
+        actor: Principal,
+        policy_id: int,
+        merge: Callable[[Policy], Policy],
+        *,
+        expected: Versions = None,
+        next_defaults: NextDefaults = NO_NEXT_DEFAULTS,
     ) -> Policy:
         """Replace a policy by the result of *merge*, as :meth:`update`; *merge* may be called more than once."""
-        return await self._update(actor, policy_id, merge, expected)
+        return await self._update(actor, policy_id, merge, expected, next_defaults)
 
     async def _update(
-        self, actor: Principal, policy_id: int, merge: Callable[[Policy], Policy], expected: Versions
+        self,
+        actor: Principal,
+        policy_id: int,
+        merge: Callable[[Policy], Policy],
+        expected: Versions,
+        next_defaults: NextDefaults,
     ) -> Policy:
         async def change() -> Policy:
             if policy_id == 0:
@@ -181,7 +204,7 @@ class PolicyAdministration:
                 policy = replace(policy, owner_id=before.owner_id)
             policy = replace(await self._checked(actor, policy, before), version=before.version)
             event = self._event(actor, "update", policy)
-            return self._changed(await self._store.update_policy(policy, event, self._now()))
+            return self._changed(await self._store.update_policy(policy, event, self._now(), next_defaults))
 
         require_scope(actor, Scope.READ)
         return await self._in_turn(change, expected)
@@ -206,6 +229,10 @@ class PolicyAdministration:
     async def _update_default(self, actor: Principal, policy: Policy, before: Policy, expected: Versions) -> Policy:
         if not is_admin(actor):
             raise NotAuthorized("the default policy is changed by admins only")
+        if any(policy.is_default_for(protocol) for protocol in LABEL_PROTOCOLS):
+            raise MalformedRequest(
+                f"{DEFAULT_POLICY_NAME} applies where no other policy is the default. Choose another policy."
+            )
         await self._check_text(policy.extensions)
         check_days(policy.days)
         await self._require_default_version(expected, before)
@@ -237,10 +264,18 @@ class PolicyAdministration:
         raise EditConflict.of(_KIND, change.event.actor, change.at)
 
     @uncancelled
-    async def delete(self, actor: Principal, policy_id: int, *, expected: Versions = None) -> None:
+    async def delete(
+        self,
+        actor: Principal,
+        policy_id: int,
+        *,
+        expected: Versions = None,
+        next_defaults: NextDefaults = NO_NEXT_DEFAULTS,
+    ) -> None:
         """Delete a policy of the actor, or any for administrators; its certificates are kept.
 
         :param expected: the versions that may be deleted.
+        :param next_defaults: as in :meth:`update`.
 
         Fails with NotFound, EditConflict, and Conflict for the default policy.
         """
@@ -255,8 +290,29 @@ class PolicyAdministration:
         require_scope(actor, Scope.READ)
         if policy_id == 0:
             raise Conflict("the default policy can't be deleted; change it instead")
-        await self._store.delete_policy(policy_id, decide, self._now())
+        await self._store.delete_policy(policy_id, decide, self._now(), next_defaults)
         self._policies.forget()
+
+    @uncancelled
+    async def next_default_choices(self, actor: Principal, policy_id: int) -> Mapping[Method, Sequence[Policy]]:
+        """Return, by each protocol that a policy is the default for, the others that can become it.
+
+        Fails with NotFound.
+        """
+        policy = await self._visible(actor, policy_id)
+        choices = {}
+        for protocol in LABEL_PROTOCOLS:
+            if policy.is_default_for(protocol):
+                labels = await self._store.labels(protocol, None if policy.system else policy.owner_id)
+                choices[protocol] = [one for one in labels if one.id != policy.id]
+        return choices
+
+    @uncancelled
+    async def labels(self, actor: Principal, protocol: Method) -> Sequence[Policy]:
+        """Return the policies that the actor can use by a label of a protocol: the system's and the actor's own."""
+        require_scope(actor, Scope.READ)
+        own = () if actor.owner_id is None else await self._store.labels(protocol, actor.owner_id)
+        return (*await self._store.labels(protocol, None), *own)
 
     # --- permissions --------------------------------------------------------------------
 
@@ -281,7 +337,13 @@ class PolicyAdministration:
 
     async def _checked(self, actor: Principal, policy: Policy, before: Policy | None = None) -> Policy:
         policy = await self._owned(actor, policy, before)
-        _check_name(policy)
+        _check_name(policy, before)
+        for protocol in LABEL_PROTOCOLS:
+            was_default = before is not None and before.is_default_for(protocol)
+            if policy.is_default_for(protocol) and not was_default and not policy.is_used_for(protocol):
+                raise MalformedRequest(
+                    f"The default policy for {protocol.value} must be used for {protocol.value}. Select that as well."
+                )
         check_days(policy.days)
         is_checked = is_admin(actor) or (before is not None and before.extensions == policy.extensions)
         await self._check_text(policy.extensions, () if is_checked else self._issuer_contexts())
@@ -394,17 +456,29 @@ def _can_view(actor: Principal, policy: Policy) -> bool:
     return policy.system or can_view(actor, policy.owner_id)
 
 
-def _check_name(policy: Policy) -> None:
+def _check_name(policy: Policy, before: Policy | None) -> None:
     name = policy.name
+    if before is not None and name == before.name:
+        # A name that an earlier version accepted is kept.
+        _check_label(policy, before)
+        return
     if not POLICY_NAME.fullmatch(name) or name.strip(" .") == "" or name != name.strip():
         raise MalformedRequest("a policy's name is 1 to 64 letters, digits and the characters . _ - and space")
     if name.lower() == DEFAULT_POLICY_NAME.lower():
         raise Conflict(f"{DEFAULT_POLICY_NAME} is the name of the default policy; choose another one")
     if name.lower() == NO_EXTENSIONS_POLICY.lower():
         raise Conflict(f"{NO_EXTENSIONS_POLICY} is the name of the policy without extensions; choose another one")
-    if policy.use_for_est and name in _NO_EST_LABELS:
+    _check_label(policy, None)
+
+
+def _check_label(policy: Policy, before: Policy | None) -> None:
+    """Require that the name can be a label of the protocols that a change begins to use the policy for."""
+    name = policy.name
+    began_est = policy.use_for_est and not (before is not None and before.use_for_est)
+    began_scep = policy.use_for_scep and not (before is not None and before.use_for_scep)
+    if began_est and name in _NO_EST_LABELS:
         raise MalformedRequest(f"{name} is an operation of EST and can't be a label; choose another name")
-    if policy.use_for_scep and name in _NO_SCEP_LABELS:
+    if began_scep and name in _NO_SCEP_LABELS:
         raise MalformedRequest(f"{name} can't be a label of SCEP; choose another name")
 
 

@@ -102,7 +102,13 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             config=app.config,
         ),
         InspectionPages(inspection=app.inspection),
-        APIsPages(config=app.config, issuers=app.issuers, manufacturers=app.manufacturers, routes=routes),
+        APIsPages(
+            config=app.config,
+            issuers=app.issuers,
+            manufacturers=app.manufacturers,
+            policy_administration=app.policy_administration,
+            routes=routes,
+        ),
         OperationPages(operation=app.operation),
     ]
     return UIResource(

@@ -304,9 +304,29 @@ policies: Final = Table(
     Column("updated_at", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False, server_default=text("1")),
     Column("updated_by", Text),
+    Column("default_for_est", _Flag, nullable=False, server_default=text("0")),
+    Column("default_for_scep", _Flag, nullable=False, server_default=text("0")),
     sqlite_autoincrement=True,
 )
 Index("policies_owner", policies.c.owner_id, policies.c.id, sqlite_where=_owned, postgresql_where=_owned)
+# A protocol has one default policy of each owner, and one of the system.
+for _protocol in ("est", "scep"):
+    _default = text(f"default_for_{_protocol} = 1 AND system = 0")
+    Index(
+        f"policies_{_protocol}_default",
+        policies.c.owner_id,
+        unique=True,
+        sqlite_where=_default,
+        postgresql_where=_default,
+    )
+    _default = text(f"default_for_{_protocol} = 1 AND system = 1")
+    Index(
+        f"policies_{_protocol}_system_default",
+        policies.c.system,
+        unique=True,
+        sqlite_where=_default,
+        postgresql_where=_default,
+    )
 
 challenges: Final = Table(
     "challenges",

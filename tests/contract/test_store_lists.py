@@ -323,7 +323,7 @@ def test_issuers_and_service_credentials(db: Opened) -> None:
 
 
 def test_policies(db: Opened) -> None:
-    """POL-1: unique names, one flag for each owner and protocol, named in the refusal."""
+    """POL-1: unique names, one default for each owner and protocol."""
     limits = PolicyLimits(keys=("EC",), subject="CN=.*", own_subject=True)
     mine = Policy(0, "mine", 30, "[ v3_ext ]\n", use_for_est=True, owner_id=1, limits=limits)
     mine = db.get(db.store.add_policy(mine, event(), NOW))
@@ -332,13 +332,13 @@ def test_policies(db: Opened) -> None:
     assert db.get(db.store.policy_by_name("Mine")) is None
     with pytest.raises(Conflict, match="mine"):
         db.get(db.store.add_policy(replace(mine, use_for_est=False), event(), NOW))
-    with pytest.raises(Conflict, match="policy mine is used for EST"):
-        db.get(db.store.add_policy(replace(mine, name="second"), event(), NOW))
     system = db.get(db.store.add_policy(replace(mine, name="system", system=True), event(), NOW))
     other = db.get(db.store.add_policy(replace(mine, name="other", owner_id=2), event(), NOW))
-    assert db.get(db.store.policy_for(Method.EST, 1)) == mine
-    assert db.get(db.store.policy_for(Method.EST, None)) == system
-    assert db.get(db.store.policy_for(Method.SCEP, 1)) is None
+    assert mine.default_for_est
+    assert not mine.default_for_scep
+    assert db.get(db.store.default_policy(Method.EST, 1)) == mine
+    assert db.get(db.store.default_policy(Method.EST, None)) == system
+    assert db.get(db.store.default_policy(Method.SCEP, 1)) is None
     visible = db.get(db.store.policies(ListQuery(owner_id=1, sort="name"))).items
     assert [one.name for one in visible] == ["mine", "system"]
     moved = db.get(db.store.update_policy(replace(other, days=5, use_for_scep=True), event(), NOW + timedelta(days=1)))

@@ -136,15 +136,28 @@ def test_policies(alice: Site) -> None:
     alice.do("policy", "add", "by hand", "--days", "9", "--extensions", EXTENSIONS, "--user", "alice", "--manual")
     assert alice.rows("policy", "list") == [
         ["0", "System", "System", "-", "365", "-", "automatic"],
-        ["1", "tls", "EST,System", "-", "30", "rsa", "automatic"],
+        ["1", "tls", "EST,EST default,System", "-", "30", "rsa", "automatic"],
         ["2", "by hand", "-", "alice", "9", "-", "manual"],
     ]
     assert alice.do("policy", "show", "tls") + "\n" == alice.path(EXTENSIONS).read_text()
     second = ["policy", "add", "tls 2", "--days", "30", "--extensions", EXTENSIONS, "--system", "--est"]
-    assert "the policy tls is used for EST already" in alice.refused(*second)
-    assert "deleted" in alice.refused("policy", "delete", "System")
-    alice.do("policy", "delete", "tls")
     alice.do(*second)
+    alice.do(*second[:2], "tls 3", *second[3:])
+    assert "deleted" in alice.refused("policy", "delete", "System")
+
+    def defaults() -> list[str]:
+        return [row[1] for row in alice.rows("policy", "list") if "EST default" in row[2]]
+
+    assert defaults() == ["tls"]
+    assert alice.do("policy", "default", "tls 2", "--est") == "tls 2 is the default for EST"
+    assert defaults() == ["tls 2"]
+    alice.refused("policy", "default", "tls 2", "--scep")
+    alice.refused("policy", "default", "System", "--est")
+    alice.refused("policy", "delete", "tls 2", "--next-default-est", "by hand")
+    alice.do("policy", "delete", "tls 2", "--next-default-est", "tls")
+    assert defaults() == ["tls"]
+    alice.do("policy", "delete", "tls")
+    assert defaults() == []
 
 
 def test_a_bad_policy_text_is_refused_with_its_line(site: Site) -> None:

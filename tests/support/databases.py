@@ -39,8 +39,16 @@ T = TypeVar("T")
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
-#: Statements that make a database of this version one of version 0006, which knew of CA certificates by its files only.
+#: Statements that make a database of this version one of version 0007, which had no default policies.
+AS_0007: Final = (
+    *(f"DROP INDEX policies_{one}" for one in ("est_default", "est_system_default")),
+    *(f"DROP INDEX policies_{one}" for one in ("scep_default", "scep_system_default")),
+    *(f"ALTER TABLE policies DROP COLUMN default_for_{one}" for one in ("est", "scep")),
+    "UPDATE pikachu_schema SET version_num = '0007'",
+)
+#: And one of version 0006, which knew of CA certificates by its files only.
 AS_0006: Final = (
+    *AS_0007,
     "DELETE FROM certificates WHERE infrastructure IN ('root', 'issuing_ca')",
     "DELETE FROM certificates WHERE infrastructure = 'https' AND method = 'CA'",
     "DROP INDEX certificates_infrastructure",

@@ -212,9 +212,27 @@ class TestPolicies:
         rest.bad(404, "GET", path, who="alice")
 
     def test_flags(self, rest: REST) -> None:
-        """One policy per owner holds a flag; names are unique."""
+        """Any number are used for a protocol, one of an owner is its default; names are unique."""
+        first = self.made(rest, use_for_est=True)
+        second = self.made(rest, name="other", use_for_est=True)
+        assert (first["default_for_est"], second["default_for_est"]) == (True, False)
+        one, other = (f"/policies/{made['id']}" for made in (first, second))
+        assert rest.good("PATCH", other, {"default_for_est": True}, who="alice")["default_for_est"] is True
+        assert rest.good("GET", one, who="alice")["default_for_est"] is False
+        rest.bad(400, "PATCH", other, {"default_for_scep": True}, who="alice")
+        # A replacement that says nothing of it leaves the mark.
+        replaced = rest.good("PUT", other, {**POLICY, "name": "other", "use_for_est": True}, who="alice")
+        assert replaced["default_for_est"] is True
+        rest.bad(409, "PATCH", f"{other}?next_default_est={first['id']}", {"validity_days": 9}, who="alice")
+        rest.bad(400, "DELETE", f"{other}?next_default_est=x", who="alice")
+        rest.bad(404, "DELETE", f"{other}?next_default_est=999", who="alice")
+        rest.good("PATCH", f"{other}?next_default_est={first['id']}", {"use_for_est": False}, who="alice")
+        assert rest.good("GET", one, who="alice")["default_for_est"] is True
+        rest.good("PATCH", other, {"use_for_est": True}, who="alice")
+        rest.good("DELETE", f"{one}?next_default_est={second['id']}", who="alice", status=204)
+        assert rest.good("GET", other, who="alice")["default_for_est"] is True
+        rest.good("DELETE", other, who="alice", status=204)
         self.made(rest, use_for_est=True)
-        rest.bad(409, "POST", "/policies", {**POLICY, "name": "other", "use_for_est": True}, who="alice")
         rest.bad(409, "POST", "/policies", POLICY, who="bob")
         self.made(rest, who="bob", name="of bob", use_for_est=True)
         rest.bad(403, "POST", "/policies", {**POLICY, "name": "all", "system": True}, who="alice")

@@ -56,7 +56,7 @@ class TestList:
         assert seen[0].startswith("System System N/A ")
         assert seen[0].endswith("View")
         (own,) = [one for one in seen if one.startswith(mine["name"])]
-        assert own.startswith(f"{mine['name']} EST Manual alice 30 d 20")
+        assert own.startswith(f"{mine['name']} EST EST default Manual alice 30 d 20")
         assert own.endswith("extendedKeyUsage = clientAuth View Edit Delete")
         assert rows(root.get("/policies"))[0].endswith("View Edit")
         assert not [one for one in rows(pages.visitor("bob").get("/policies")) if one.startswith(mine["name"])]
@@ -93,14 +93,14 @@ class TestForms:
         path = make(alice, sent)
         view = alice.get(path)
         assert f"/scep/{sent['name'].replace(' ', '%20')}" in view
-        assert "Uses SCEP User alice Validity 30 days" in text_of(view)
+        assert "Uses SCEP SCEP default User alice Validity 30 days" in text_of(view)
         edit = alice.get(f"{path}/edit")
         assert 'name="use_for_scep" value="1" checked' in edit
         assert 'name="use_for_est" value="1">' in edit
         changed = {**sent, "days": "60", "use_for_scep": ""}
         assert "was saved" in alice.follow(alice.post(f"{path}/edit", changed))
         assert "Validity 60 days" in text_of(alice.get(path))
-        assert "will be gone" in alice.get(f"{path}/delete")
+        assert "will be permanently deleted" in alice.get(f"{path}/delete")
         assert asks_again(alice.post(f"{path}/delete", {"confirm": ""}))
         assert "was deleted" in alice.follow(alice.post(f"{path}/delete", {"confirm": "delete"}))
         alice.get(path, status=404)
@@ -187,14 +187,43 @@ class TestForms:
         assert 'value="CN=&lt;typed&gt;"' in page
         assert ("wrong-line" in page) == reason.startswith("line")
 
-    def test_two_can_t_hold_a_flag(self, alice: Visitor) -> None:
-        """The second is refused with the name of the first."""
-        first = fields(use_for_est="1")
-        path = make(alice, first)
-        response = alice.post("/policies/new", fields(use_for_est="1"))
-        assert response.status == 409
-        assert f"the policy {first['name']} is used for EST already" in text_of(response.body.decode())
-        alice.post(f"{path}/delete", {"confirm": "delete"})
+    def test_defaults(self, alice: Visitor) -> None:
+        """POL-3: the list shows the default, a form moves it, and who takes it away chooses the next one there."""
+        sent = [fields(use_for_est="1"), fields(use_for_est="1")]
+        paths = [make(alice, one) for one in sent]
+
+        def defaults() -> list[bool]:
+            seen = {row for row in rows(alice.get("/policies?limit=100")) if " EST default " in row}
+            return [any(row.startswith(f"{one['name']} EST ") for row in seen) for one in sent]
+
+        assert defaults() == [True, False]
+        assert "without a label" in text_of(alice.get("/policies"))
+        assert "next_default_est" not in alice.get(f"{paths[1]}/edit")
+        alice.follow(alice.post(f"{paths[1]}/edit", {**sent[1], "default_for_est": "1"}))
+        assert defaults() == [False, True]
+        # Unflagged: the choice is in the same form.
+        number = paths[0].rpartition("/")[2]
+        form = alice.get(f"{paths[1]}/edit")
+        assert f'<option value="{number}">{sent[0]["name"]}</option>' in form
+        assert "none: the system's default applies" in text_of(form)
+        kept = {**sent[1], "default_for_est": "1", "next_default_est": number}
+        alice.follow(alice.post(f"{paths[1]}/edit", kept))
+        assert defaults() == [False, True]
+        alice.follow(alice.post(f"{paths[1]}/edit", {**kept, "use_for_est": ""}))
+        assert defaults() == [True, False]
+        alice.follow(alice.post(f"{paths[1]}/edit", sent[1]))
+        dialog = alice.get(f"{paths[0]}/delete")
+        assert "This policy is the default for EST" in text_of(dialog)
+        assert "none: the system's default applies" in text_of(dialog)
+        assert 'name="next_default_scep"' not in dialog
+        number = paths[1].rpartition("/")[2]
+        answer = alice.post(f"{paths[0]}/delete", {"confirm": "no", "next_default_est": number})
+        assert f'<option value="{number}" selected>' in answer.body.decode()
+        alice.follow(alice.post(f"{paths[0]}/delete", {"confirm": "delete", "next_default_est": number}))
+        assert defaults() == [False, True]
+        assert f"/.well-known/est/{sent[1]['name'].replace(' ', '%20')}/simpleenroll" in alice.get("/apis")
+        alice.follow(alice.post(f"{paths[1]}/delete", {"confirm": "delete"}))
+        assert defaults() == [False, False]
 
     def test_load_a_template(self, pages: Pages, alice: Visitor) -> None:
         """POL-1: the text of an ext template comes into the form, without a script, and what was typed stays."""

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+from pikachu.core.model.certificates import Method
+
+#: The protocols whose paths have labels and default policies.
+LABEL_PROTOCOLS: Final = (Method.EST, Method.SCEP)
+#: By protocol, the id of the policy that becomes the default where a change takes the mark from another one.
+NextDefaults: TypeAlias = Mapping[Method, int]
+NO_NEXT_DEFAULTS: Final[NextDefaults] = MappingProxyType({})
 
 
 class Approval(StrEnum):
@@ -50,6 +61,9 @@ class Policy:
     :param id: 0 for the default policy, which is stored in files (POL-2).
     :param days: the validity.
     :param extensions: OpenSSL-style text (``pikachu.x509.template``).
+    :param use_for_est: the name is a label of EST paths; likewise *use_for_scep*.
+    :param default_for_est: the policy applies on the EST path without a label: to its owner, or to everyone if it is a
+        system policy; likewise *default_for_scep*.  In a change: the policy becomes the default, or stays it.
     :param issuer: the name of the issuing CA, or ``None`` for the default of the protocol.
     :param version: differs after each change; that of the default policy is derived from its texts.
     """
@@ -61,6 +75,8 @@ class Policy:
     system: bool = False
     use_for_est: bool = False
     use_for_scep: bool = False
+    default_for_est: bool = False
+    default_for_scep: bool = False
     owner_id: int | None = None
     issuer: str | None = None
     approval: Approval = Approval.AUTOMATIC
@@ -69,3 +85,11 @@ class Policy:
     updated_at: datetime | None = None
     version: int = 0
     updated_by: str | None = None
+
+    def is_used_for(self, protocol: Method) -> bool:
+        """Return whether the name is a label of a protocol's paths."""
+        return {Method.EST: self.use_for_est, Method.SCEP: self.use_for_scep}.get(protocol, False)
+
+    def is_default_for(self, protocol: Method) -> bool:
+        """Return whether the policy applies on a protocol's path without a label."""
+        return {Method.EST: self.default_for_est, Method.SCEP: self.default_for_scep}.get(protocol, False)

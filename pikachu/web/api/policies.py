@@ -7,16 +7,22 @@ from datetime import datetime
 from typing import Final
 
 from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Scope
-from pikachu.core.model.policies import Approval, Policy, PolicyLimits
+from pikachu.core.model.policies import Approval, NextDefaults, Policy, PolicyLimits
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.web.api.queries import whole_number
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Operation, Routes, created, tagged
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyBody:
-    """A policy; without ``system`` it belongs to ``owner_id``, else to the caller."""
+    """A policy; without ``system`` it belongs to ``owner_id``, else to the caller.
+
+    Omitted, ``default_for_est`` and ``default_for_scep`` stay as they are; the first policy of an owner that is used
+    for a protocol becomes its default.
+    """
 
     name: str
     validity_days: int
@@ -24,6 +30,8 @@ class PolicyBody:
     system: bool = False
     use_for_est: bool = False
     use_for_scep: bool = False
+    default_for_est: bool | None = None
+    default_for_scep: bool | None = None
     owner_id: int | None = None
     issuer: str | None = None
     approval: Approval = Approval.AUTOMATIC
@@ -40,6 +48,8 @@ class PolicyChange:
     system: bool | None = None
     use_for_est: bool | None = None
     use_for_scep: bool | None = None
+    default_for_est: bool | None = None
+    default_for_scep: bool | None = None
     owner_id: int | None = None
     issuer: str | None = None
     approval: Approval | None = None
@@ -48,7 +58,10 @@ class PolicyChange:
 
 @dataclass(frozen=True, slots=True)
 class PolicyDocument:
-    """An enrollment policy; the default policy has the id 0."""
+    """An enrollment policy; the one in files has the id 0.
+
+    ``default_for_est``: it applies on the EST path without a label, to its owner or, as a system policy, to everyone.
+    """
 
     id: int
     name: str
@@ -57,6 +70,8 @@ class PolicyDocument:
     system: bool
     use_for_est: bool
     use_for_scep: bool
+    default_for_est: bool
+    default_for_scep: bool
     owner_id: int | None
     owner: str | None
     issuer: str | None
@@ -68,6 +83,8 @@ class PolicyDocument:
 
 # Null is a value here: no owner, and the protocol's default issuer.
 _NULLABLE: Final = ("owner_id", "issuer")
+# Where a change takes the mark from the default policy of a protocol: the id of the policy that becomes the default.
+_NEXT_DEFAULTS: Final = {"next_default_est": Method.EST, "next_default_scep": Method.SCEP}
 
 
 class PoliciesAPI(Routes):
@@ -135,12 +152,19 @@ class PoliciesAPI(Routes):
         summary="Replace an enrollment policy; of the default one, validity and extensions",
         body=PolicyBody,
         answer=PolicyDocument,
+        query=tuple(_NEXT_DEFAULTS),
         tagged=True,
     )
     async def replace(self, call: Call) -> Answer:
-        """Replace a policy; omitted members get their defaults."""
-        policy = _policy(call.id, call.take(PolicyBody))
-        changed = await self._policies.update(call.principal, policy, expected=call.expected)
+        """Replace a policy; omitted members get their defaults, but the default marks stay."""
+        body = call.take(PolicyBody)
+        changed = await self._policies.change(
+            call.principal,
+            call.id,
+            lambda current: _policy(call.id, body, current),
+            expected=call.expected,
+            next_defaults=_next_defaults(call),
+        )
         return Answer(200, await self._document(call, changed))
 
     @Operation(
@@ -150,6 +174,7 @@ class PoliciesAPI(Routes):
         summary="Change an enrollment policy",
         body=PolicyChange,
         answer=PolicyDocument,
+        query=tuple(_NEXT_DEFAULTS),
         tagged=True,
     )
     async def update(self, call: Call) -> Answer:
@@ -162,7 +187,11 @@ class PoliciesAPI(Routes):
         if "validity_days" in changes:
             changes["days"] = changes.pop("validity_days")
         changed = await self._policies.change(
-            call.principal, call.id, lambda current: replace(current, **changes), expected=call.expected
+            call.principal,
+            call.id,
+            lambda current: replace(current, **changes),
+            expected=call.expected,
+            next_defaults=_next_defaults(call),
         )
         return tagged(await self._document(call, changed), changed.version)
 
@@ -172,18 +201,35 @@ class PoliciesAPI(Routes):
         scope=(Scope.READ, Scope.ENROLL),
         summary="Delete an enrollment policy",
         statuses=(204,),
+        query=tuple(_NEXT_DEFAULTS),
         tagged=True,
     )
     async def delete(self, call: Call) -> Answer:
-        """Delete a policy; certificates issued under it are kept."""
-        await self._policies.delete(call.principal, call.id, expected=call.expected)
+        """Delete a policy; certificates issued under it are kept.
+
+        Without a next default, another policy applies where the deleted one was the default.
+        """
+        await self._policies.delete(call.principal, call.id, expected=call.expected, next_defaults=_next_defaults(call))
         return NO_CONTENT
 
     async def _document(self, call: Call, policy: Policy) -> PolicyDocument:
         return _document(policy, await self._inventory.owner_names(call.principal, [policy.owner_id]))
 
 
-def _policy(policy_id: int, body: PolicyBody) -> Policy:
+def _next_defaults(call: Call) -> NextDefaults:
+    """Return the choice in the query.
+
+    :raises MalformedRequest: when it is no id.
+    """
+    return {
+        protocol: whole_number(call.query[name], name)
+        for name, protocol in _NEXT_DEFAULTS.items()
+        if name in call.query
+    }
+
+
+def _policy(policy_id: int, body: PolicyBody, current: Policy | None = None) -> Policy:
+    was_default = (False, False) if current is None else (current.default_for_est, current.default_for_scep)
     return Policy(
         policy_id,
         body.name,
@@ -192,6 +238,8 @@ def _policy(policy_id: int, body: PolicyBody) -> Policy:
         system=body.system,
         use_for_est=body.use_for_est,
         use_for_scep=body.use_for_scep,
+        default_for_est=was_default[0] if body.default_for_est is None else body.default_for_est,
+        default_for_scep=was_default[1] if body.default_for_scep is None else body.default_for_scep,
         owner_id=body.owner_id,
         issuer=body.issuer,
         approval=body.approval,
@@ -208,6 +256,8 @@ def _document(policy: Policy, names: OwnerNames) -> PolicyDocument:
         policy.system,
         policy.use_for_est,
         policy.use_for_scep,
+        policy.default_for_est,
+        policy.default_for_scep,
         policy.owner_id,
         names.get(policy.owner_id),
         policy.issuer,

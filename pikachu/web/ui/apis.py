@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ from pikachu.auth.permissions import Audience
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.config.configuration import Configuration
 from pikachu.config.setting_choices import SCEPRegistrationAuthority
+from pikachu.core.model.certificates import Method
+from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.web.api.openapi import describe
 from pikachu.web.api.routes import Route
 from pikachu.web.ui.api_reference import reference
@@ -21,6 +24,8 @@ from pikachu.web.ui.responses import HtmlPage, PageReply
 from pikachu.x509.certificate import Certificate
 
 _PORT: Final = re.compile(r":\d+$")
+#: The greatest number of labels of a protocol that the page lists.
+_MAX_LABELS: Final = 20
 _STANDARD: Final = {"http": 80, "https": 443}
 
 
@@ -33,23 +38,33 @@ class APIsPages(Pages):
         config: Configuration,
         issuers: IssuingCAs,
         manufacturers: tuple[Certificate, ...],
+        policy_administration: PolicyAdministration,
         routes: Sequence[Route],
     ) -> None:
         self._config = config
         self._issuers = issuers
         self._manufacturers = bool(manufacturers)
+        self._policies = policy_administration
         self._document = describe(routes)
 
     @page("GET", "/apis", audience=Audience.USER)
     async def apis(self, visit: PageRequest) -> PageReply:
         """Show all endpoints (UI-8)."""
-        location = self._location(visit)
+        location = replace(
+            self._location(visit),
+            est_labels=await self._labels(visit, Method.EST),
+            scep_labels=await self._labels(visit, Method.SCEP),
+        )
         return HtmlPage("apis/list.html", {"sections": sections(location), "place": location})
 
     @page("GET", "/apis/reference", audience=Audience.USER)
     async def reference(self, visit: PageRequest) -> PageReply:
         """Show the REST reference, which loads nothing from other sites (API-2)."""
         return HtmlPage("apis/reference.html", {"reference": reference(self._document, self._location(visit).https)})
+
+    async def _labels(self, visit: PageRequest, protocol: Method) -> tuple[str, ...]:
+        policies = await self._policies.labels(visit.principal, protocol)
+        return tuple(policy.name for policy in policies[:_MAX_LABELS])
 
     def _location(self, visit: PageRequest) -> Location:
         config = self._config

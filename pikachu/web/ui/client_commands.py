@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import quote
 
 _EST: Final = "/.well-known/est"
 _PKCS10: Final = "--header 'Content-Type: application/pkcs10'"
@@ -25,6 +26,7 @@ class Location:
     :param issuer: name of the default issuing CA.
     :param issuers: names of all.
     :param scep_issuer: name of the CA that issues by SCEP; ``""`` where SCEP is off.
+    :param est_labels: names of the policies that the account can use by an EST label; likewise *scep_labels*.
     :param scep_ra: whether that CA has an RA certificate for SCEP.
     """
 
@@ -40,6 +42,8 @@ class Location:
     est: bool
     ocsp: bool
     manufacturers: bool
+    est_labels: tuple[str, ...] = ()
+    scep_labels: tuple[str, ...] = ()
 
     @property
     def clear(self) -> str:
@@ -107,11 +111,13 @@ _TRUST: Final = (
 )
 _ABOUT_EST: Final = (
     "Enrollment by RFC 7030. Who may: an account (its password is asked for), a client certificate, or a challenge "
-    "password in the request. A policy's name after /est/ chooses that policy."
+    "password in the request. A policy that is used for EST is chosen by its name after /est/, URL-escaped; without a "
+    "name the default policy applies."
 )
 _ABOUT_SCEP: Final = (
     "Enrollment by RFC 8894, with RSA keys. A first enrollment takes a challenge password: put one from the page "
-    "Challenge Passwords into the file challenge. A policy's name after /scep/ chooses that policy."
+    "Challenge Passwords into the file challenge. A policy that is used for SCEP is chosen by its name after "
+    "/scep/, URL-escaped; without a name the default policy applies."
 )
 _ABOUT_OCSP: Final = "The status of single certificates by RFC 6960; here of device.crt, which EST has fetched above."
 _ABOUT_CRL: Final = "What is revoked, for brokers and servers that read lists. Anyone may fetch them."
@@ -234,6 +240,14 @@ def _est(location: Location) -> Iterator[Endpoint]:
         "A key made by the server, and its certificate: multipart, key (PKCS#8) first",
         (_curl(f"--cacert root.crt {user} {body} --output serverkeygen {url}/serverkeygen"),),
     )
+    for label in location.est_labels:
+        path = f"{quote(label, safe='')}/simpleenroll"
+        yield Endpoint(
+            "POST",
+            f"{_EST}/{path}",
+            f"A certificate under the policy {label}",
+            (_curl(f"--cacert root.crt {user} {body} --output device.p7 {url}/{path}"),),
+        )
 
 
 def _scep(location: Location) -> Iterator[Endpoint]:
@@ -277,6 +291,14 @@ def _scep(location: Location) -> Iterator[Endpoint]:
             ),
         ),
     )
+    for label in location.scep_labels:
+        path = quote(label, safe="")
+        yield Endpoint(
+            "GET",
+            f"/scep/{path}?operation=GetCACert",
+            f"Certificates under the policy {label}: the certificate to encrypt for",
+            (_curl(f"{insecure}--output scepca '{url}/{path}?operation=GetCACert'"),),
+        )
 
 
 def _with_challenge() -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import EditConflict, MalformedRequest, PikachuError
+from pikachu.core.model.certificates import Method
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
-from pikachu.core.model.policies import Approval, Policy, PolicyLimits
+from pikachu.core.model.policies import LABEL_PROTOCOLS, Approval, NextDefaults, Policy, PolicyLimits
 from pikachu.core.model.times import rfc3339
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
@@ -40,9 +41,12 @@ _LABELS: Final = {
     "other_names": "Copied types of otherName",
 }
 _OTHER_NAMES: Final = {oid: name for name, oid in OTHER_NAMES.items()}
+_NEXT_DEFAULTS: Final = {Method.EST: "next_default_est", Method.SCEP: "next_default_scep"}
 _FLAG_LABELS: Final = {
     "use_for_est": "Use for EST",
     "use_for_scep": "Use for SCEP",
+    "default_for_est": "Default for EST",
+    "default_for_scep": "Default for SCEP",
     "manual": "Manual approval",
     "system": "System policy",
     "honour_names": "Copy subjectAltName from the CSR",
@@ -73,7 +77,9 @@ class Row:
         policy = self.policy
         flags = (
             ("EST", policy.use_for_est),
+            ("EST default", policy.default_for_est),
             ("SCEP", policy.use_for_scep),
+            ("SCEP default", policy.default_for_scep),
             ("System", policy.system),
             ("Manual", policy.approval is Approval.MANUAL),
         )
@@ -83,6 +89,18 @@ class Row:
     def may_delete(self) -> bool:
         """Return whether it can be deleted; the default policy can't."""
         return self.may_change and self.policy.id != 0
+
+
+@dataclass(frozen=True, slots=True)
+class NextDefault:
+    """The choice of the policy that becomes the default for a protocol when this one no longer is.
+
+    :param choices: values and labels of the field.
+    """
+
+    protocol: str
+    field: str
+    choices: Sequence[tuple[str, str]]
 
 
 TABLE: Final[Table[Row]] = Table(
@@ -179,7 +197,15 @@ class PoliciesPages(Pages):
                 policy = _policy(visit.form, row.policy)
                 if not visit.principal.is_admin:
                     policy = replace(policy, system=row.policy.system)
-            changed = await self._policies.update(visit.principal, policy, expected=visit.form.versions())
+            changed = await self._policies.update(
+                visit.principal,
+                policy,
+                expected=visit.form.versions(),
+                next_defaults=_next_defaults(
+                    visit.form,
+                    [one for one in LABEL_PROTOCOLS if not (policy.is_used_for(one) and policy.is_default_for(one))],
+                ),
+            )
         except EditConflict as error:
             return await self._redisplayed(visit, error, await self._row(visit))
         except PikachuError as error:
@@ -196,13 +222,21 @@ class PoliciesPages(Pages):
         """Delete it."""
         try:
             visit.form.require_confirmation("delete")
-            await self._policies.delete(visit.principal, visit.id, expected=visit.form.versions())
+            await self._policies.delete(
+                visit.principal,
+                visit.id,
+                expected=visit.form.versions(),
+                next_defaults=_next_defaults(visit.form, LABEL_PROTOCOLS),
+            )
         except PikachuError as error:
             return await self._delete_form(visit, error)
         return Redirect("/policies", notice="The policy was deleted.")
 
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
-        return HtmlPage.form("policies/delete.html", {"row": await self._row(visit)}, error)
+        row = await self._row(visit)
+        choices = await self._next_defaults(visit, row)
+        context = {"row": row, "next_defaults": choices, "values": visit.form.values}
+        return HtmlPage.form("policies/delete.html", context, error)
 
     # --- the form -----------------------------------------------------------------------
 
@@ -253,6 +287,7 @@ class PoliciesPages(Pages):
         conflict = row is not None and isinstance(error, EditConflict)
         context = {
             "row": row,
+            "next_defaults": await self._next_defaults(visit, row),
             "saved": _differences(row.policy, values, names, keys) if row is not None and conflict else None,
             "values": values,
             "names": names,
@@ -264,6 +299,21 @@ class PoliciesPages(Pages):
             "families": _FAMILIES,
         }
         return HtmlPage.form("policies/form.html", context, error)
+
+    async def _next_defaults(self, visit: PageRequest, row: Row | None) -> Sequence[NextDefault]:
+        """Return the choices of next defaults, for each protocol that the policy is the default for."""
+        if row is None:
+            return ()
+        choices = await self._policies.next_default_choices(visit.principal, row.policy.id)
+        otherwise = "the policy System" if row.policy.system else "the system's default"
+        return [
+            NextDefault(
+                protocol.value,
+                _NEXT_DEFAULTS[protocol],
+                [("", f"none: {otherwise} applies"), *((str(one.id), one.name) for one in policies)],
+            )
+            for protocol, policies in choices.items()
+        ]
 
     # --- rows ---------------------------------------------------------------------------
 
@@ -306,6 +356,8 @@ def _values(policy: Policy) -> tuple[dict[str, str], str, tuple[str, ...]]:
         "system": policy.system,
         "use_for_est": policy.use_for_est,
         "use_for_scep": policy.use_for_scep,
+        "default_for_est": policy.default_for_est,
+        "default_for_scep": policy.default_for_scep,
         "manual": policy.approval is Approval.MANUAL,
         "honour_names": limits.honour_names,
         "own_subject": limits.own_subject,
@@ -348,6 +400,17 @@ def _differences(
     return [(label, value or "none") for label, value in fields]
 
 
+def _next_defaults(form: Form, protocols: Iterable[Method]) -> NextDefaults:
+    """Return the chosen next defaults.
+
+    :param protocols: those that the policy gives up, if it was the default.
+    :raises MalformedRequest: naming the field.
+    """
+    return {
+        protocol: form.number(_NEXT_DEFAULTS[protocol]) for protocol in protocols if form.text(_NEXT_DEFAULTS[protocol])
+    }
+
+
 def _submitted_values(form: Form) -> dict[str, str]:
     """Return the single fields as submitted."""
     return {name: value for name, value in form.values.items() if name not in ("csrf", "keys")}
@@ -367,6 +430,8 @@ def _policy(form: Form, current: Policy) -> Policy:
         system=form.flag("system"),
         use_for_est=form.flag("use_for_est"),
         use_for_scep=form.flag("use_for_scep"),
+        default_for_est=form.flag("default_for_est"),
+        default_for_scep=form.flag("default_for_scep"),
         issuer=form.text("issuer") or None,
         approval=Approval.MANUAL if form.flag("manual") else Approval.AUTOMATIC,
         limits=PolicyLimits(

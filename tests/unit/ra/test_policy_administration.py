@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from twisted.internet.defer import Deferred
+
 import pytest
 
 from pikachu.ca.bootstrap import DEFAULT_VALIDITY
@@ -21,6 +23,7 @@ from pikachu.core.errors import (
     PikachuError,
     PolicyViolation,
 )
+from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, Principal, Role, Scope
@@ -71,6 +74,11 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def draft(name: str = "mine", **values: object) -> Policy:
     return replace(Policy(0, name, 30, TEXT), **values)  # type: ignore[arg-type]
+
+
+def chosen(desk: Desk, method: Method = Method.EST, named: str | None = None) -> Policy:
+    """The policy that applies to alice."""
+    return result_of(Deferred.fromCoroutine(desk.book.choose(method, None, desk.alice, named=named)))
 
 
 def names(desk: Desk, actor: Principal) -> list[str]:
@@ -181,13 +189,60 @@ def test_changing_and_deleting(desk: Desk) -> None:
 
 
 def test_conflicts_name_who_has_it(desk: Desk) -> None:
-    """Names are unique, one flag of a protocol an owner; the first is named."""
+    """Names are unique, and any number of policies are used for a protocol."""
     result_of(desk.rules.add(desk.alice, draft("first", use_for_est=True)))
-    second = failure_of(desk.rules.add(desk.alice, draft("second", use_for_est=True)), Conflict)
-    assert "first" in second.public
-    failure_of(desk.rules.add(desk.bob, draft("first")), Conflict)
+    result_of(desk.rules.add(desk.alice, draft("second", use_for_est=True)))
+    assert "first" in failure_of(desk.rules.add(desk.bob, draft("first")), Conflict).public
     result_of(desk.rules.add(desk.bob, draft("third", use_for_est=True)))
     result_of(desk.rules.add(desk.admin, draft("fourth", system=True, use_for_est=True)))
+
+
+def test_a_default_is_used(desk: Desk) -> None:
+    """The default for a protocol is used for it; the policy in files is nobody's default."""
+    failure_of(desk.rules.add(desk.alice, draft("first", default_for_est=True)), MalformedRequest)
+    made = result_of(desk.rules.add(desk.alice, draft("first", use_for_est=True)))
+    assert made.default_for_est
+    for values in ({"default_for_scep": True}, {"default_for_scep": True, "use_for_est": False}):
+        wrong = replace(made, **values)  # type: ignore[arg-type]
+        failure_of(desk.rules.update(desk.alice, wrong), MalformedRequest)
+    in_files = replace(desk.rules.default(desk.admin), default_for_est=True)
+    failure_of(desk.rules.update(desk.admin, in_files), MalformedRequest)
+    assert not result_of(desk.rules.update(desk.alice, replace(made, use_for_est=False))).default_for_est
+
+
+def test_who_chooses_the_default(desk: Desk) -> None:
+    """One's own by its owner, the system's by administrators; the choices are policies of the same owner."""
+    system = [result_of(desk.rules.add(desk.admin, draft(name, system=True, use_for_est=True))) for name in "ab"]
+    own = [result_of(desk.rules.add(desk.alice, draft(name, use_for_est=True))) for name in "cd"]
+    result_of(desk.rules.add(desk.bob, draft("e", use_for_est=True)))
+    failure_of(desk.rules.update(desk.alice, replace(system[1], default_for_est=True)), NotAuthorized)
+    failure_of(desk.rules.update(desk.bob, replace(own[1], default_for_est=True)), NotFound)
+    for actor, (first, second) in ((desk.admin, system), (desk.alice, own)):
+        choices = result_of(desk.rules.next_default_choices(actor, first.id))
+        assert {protocol: [one.name for one in found] for protocol, found in choices.items()} == {
+            Method.EST: [second.name]
+        }
+        assert result_of(desk.rules.next_default_choices(actor, second.id)) == {}
+        assert result_of(desk.rules.update(actor, replace(second, default_for_est=True))).default_for_est
+    failure_of(desk.rules.next_default_choices(desk.bob, own[1].id), NotFound)
+    assert [one.name for one in result_of(desk.rules.labels(desk.alice, Method.EST))] == ["a", "b", "c", "d"]
+    assert result_of(desk.rules.labels(desk.alice, Method.SCEP)) == ()
+
+
+@pytest.mark.parametrize("name", ["T\u00fcren", "a/b", " padded", "x" * 80, "cacerts", "pkiclient.exe"])
+def test_a_name_that_an_earlier_version_accepted(desk: Desk, name: str) -> None:
+    """The policy keeps working, and is edited without a new name; another one does not get such a name."""
+    old = draft(name, owner_id=desk.alice.owner_id, use_for_est=True, use_for_scep=True)
+    event = Event("create", "policy", name, "test")
+    old = result_of(desk.world.store.add_policy(old, event, desk.world.now))
+    assert chosen(desk).name == name
+    assert chosen(desk, Method.API, name).name == name
+    assert result_of(desk.rules.find(desk.alice, name)) == old
+    assert result_of(desk.rules.update(desk.alice, replace(old, days=7))).days == 7
+    renamed = result_of(desk.rules.add(desk.alice, draft("good")))
+    failure_of(
+        desk.rules.update(desk.alice, replace(renamed, name=f"{name}\u00fc", use_for_est=True)), MalformedRequest
+    )
 
 
 @pytest.mark.parametrize(
