@@ -71,7 +71,7 @@ def test_default_policies(db: Opened, owner_id: int | None) -> None:
             update(first, {Method.EST: chosen}, use_for_est=False)
     for protocol, values in ((Method.SCEP, {"use_for_est": False}), (Method.EST, {})):
         with pytest.raises(Conflict):
-            update(first, {protocol: second.id}, **values)  # type: ignore[arg-type]
+            update(first, {protocol: second.id}, **values)
     assert _defaults(db, owner_id) == {"EST": "first", "SCEP": None}
     db.get(db.store.delete_policy(first.id, lambda _: event("delete"), NOW, {Method.EST: second.id}))
     assert _defaults(db, owner_id) == {"EST": "second", "SCEP": None}
@@ -106,7 +106,7 @@ def test_one_default_in_the_database(database_url: str) -> None:
             ("d", {"system": True}),
         ):
             policy = Policy(0, name, 30, "[ v3_ext ]\n", use_for_est=True, use_for_scep=True)
-            db.get(db.store.add_policy(replace(policy, **values), event(), NOW))  # type: ignore[arg-type]
+            db.get(db.store.add_policy(replace(policy, **values), event(), NOW))
         for column in ("default_for_est", "default_for_scep"):
             for name in "bd":
                 update = f"UPDATE policies SET {column} = 1 WHERE name = '{name}'"
@@ -116,7 +116,7 @@ def test_one_default_in_the_database(database_url: str) -> None:
 
 def test_policies_of_an_earlier_version(database_url: str) -> None:
     """Migration 0008: what was used for a protocol is its owner's default; the oldest, should there be several."""
-    flags = {"use_for_est": True, "use_for_scep": True}
+    flags: dict[str, object] = {"use_for_est": True, "use_for_scep": True}
     rows: tuple[tuple[str, dict[str, object]], ...] = (
         ("system EST", {"system": True, "use_for_est": True}),
         ("system SCEP", {"system": True, "use_for_scep": True}),

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from email import message_from_bytes
-from functools import partial
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -17,8 +17,8 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal, Role
-from pikachu.core.model.policies import LABEL_PROTOCOLS, Policy, PolicyLimits
-from pikachu.http.request import Limits, PathRule
+from pikachu.core.model.policies import LABEL_PROTOCOLS, PolicyLimits
+from pikachu.http.request import Limits, PathRule, Site
 from pikachu.http.resources import NotFoundResource
 from pikachu.http.tree import Tree
 from pikachu.protocols.est.resource import ESTResource
@@ -66,7 +66,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     stack.close()
 
 
-def _site(stack: Stack) -> object:
+def _site(stack: Stack) -> Site:
     tree, known = Tree(NotFoundResource()), Tree(NotFoundResource())
     known.putChild(b"est", ESTResource(stack.app.est, stack.app.pools.server_keys, "auto"))
     tree.putChild(b".well-known", known)
@@ -109,12 +109,13 @@ def _text(case: Case) -> str:
 def _make(server: Server, case: Case) -> None:
     server.clear()
     flags = {f"use_for_{one.value.lower()}": one in case.protocols for one in LABEL_PROTOCOLS}
-    whose = {"system": True} if case.owner == "system" else {"owner_id": server.people[case.owner].owner_id}
-    make = partial(server.policy, **{"system": False, **whose, **flags})
+    is_system = case.owner == "system"
+    owner_id = None if is_system else server.people[case.owner].owner_id
+    group: dict[str, Any] = {"system": is_system, "owner_id": owner_id, **flags}
     if not case.default:
-        make("the other", days=OTHER)
+        server.policy("the other", days=OTHER, **group)
     # What csrattrs and cacerts say differs as well.
-    made: Policy = make(NAME, days=EXAMINED, issuer="mldsa", limits=PolicyLimits(keys=("EC", "RSA")))
+    made = server.policy(NAME, days=EXAMINED, issuer="mldsa", limits=PolicyLimits(keys=("EC", "RSA")), **group)
     for protocol in case.protocols:
         assert made.is_default_for(protocol) is case.default
 
@@ -151,8 +152,8 @@ def _issued(response: Response) -> x509.Certificate:
     body = response.body
     if response.headers["Content-Type"].startswith("multipart"):
         head = f"Content-Type: {response.headers['Content-Type']}\r\n\r\n".encode()
-        _key, part = message_from_bytes(head + body).get_payload()  # type: ignore[misc]
-        body = str(part.get_payload()).encode()  # type: ignore[union-attr]
+        *_, part = message_from_bytes(head + body).walk()
+        body = str(part.get_payload()).encode()
     (certificate,) = pkcs7.load_der_pkcs7_certificates(base64.b64decode(body))
     return certificate
 
