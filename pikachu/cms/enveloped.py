@@ -227,32 +227,56 @@ def open_envelope(enveloped: EnvelopedData, content_encryption_key: bytes | None
         raise not_readable() from None
 
 
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class EncryptedContent:
+    """Content encrypted with a random key, which can be enveloped for several recipients if it is public.
+
+    :param vector: the initialization vector.
+    """
+
+    cipher: Cipher
+    key: bytes = field(repr=False)
+    vector: bytes = field(repr=False)
+    ciphertext: bytes = field(repr=False)
+
+
+def encrypt_content(content: bytes, cipher: Cipher) -> EncryptedContent:
+    """Encrypt *content* with a random key."""
+    key = secrets.token_bytes(cipher.key_size)
+    vector = secrets.token_bytes(cipher.block_size)
+    padder = PKCS7(cipher.block_size * 8).padder()
+    encryptor = ciphers.Cipher(cipher.primitive(key), CBC(vector)).encryptor()
+    ciphertext = encryptor.update(padder.update(content)) + encryptor.update(padder.finalize()) + encryptor.finalize()
+    return EncryptedContent(cipher, key, vector, ciphertext)
+
+
 def envelop(content: bytes, recipient: CertificateIdentity, cipher: Cipher, *, content_type: str = DATA) -> bytes:
-    """Encrypt *content* for one RSA certificate; return a DER ContentInfo with EnvelopedData (version 0).
+    """Encrypt *content* for one RSA certificate, as :func:`envelop_encrypted`."""
+    return envelop_encrypted(encrypt_content(content, cipher), recipient, content_type=content_type)
 
-    The key is random and encrypted with RSAES-PKCS1-v1_5.  The recipient is identified by issuer and serial number,
-    byte for byte as in its certificate.
 
-    :raises UnsupportedAlgorithm: the certificate's key is not RSA, or too small for a key of *cipher*.
+def envelop_encrypted(content: EncryptedContent, recipient: CertificateIdentity, *, content_type: str = DATA) -> bytes:
+    """Encrypt the key of *content* for one RSA certificate; return a DER ContentInfo with EnvelopedData (version 0).
+
+    The key is encrypted with RSAES-PKCS1-v1_5.  The recipient is identified by issuer and serial number, byte for byte
+    as in its certificate.
+
+    :raises UnsupportedAlgorithm: the certificate's key is not RSA, or too small for a key of the cipher.
     """
     public_key = recipient.public_key()
     if not isinstance(public_key, rsa.RSAPublicKey):
         raise UnsupportedAlgorithm("answers can be encrypted for RSA keys only")
-    key = secrets.token_bytes(cipher.key_size)
-    vector = secrets.token_bytes(cipher.block_size)
     try:
-        encrypted_key = public_key.encrypt(key, padding.PKCS1v15())
+        encrypted_key = public_key.encrypt(content.key, padding.PKCS1v15())
     except ValueError:
         raise UnsupportedAlgorithm("the key in the message's certificate is too small") from None
-    padder = PKCS7(cipher.block_size * 8).padder()
-    padded = padder.update(content) + padder.finalize()
-    encryptor = ciphers.Cipher(cipher.primitive(key), CBC(vector)).encryptor()
-    ciphertext = encryptor.update(padded) + encryptor.finalize()
     transport = der.sequence(
         der.integer(0), recipient.issuer_and_serial, RSA_ENCRYPTION_ALGORITHM, der.octet_string(encrypted_key)
     )
     encrypted = der.sequence(
-        der.oid(content_type), der.sequence(der.oid(cipher.oid), der.octet_string(vector)), der.implicit(0, ciphertext)
+        der.oid(content_type),
+        der.sequence(der.oid(content.cipher.oid), der.octet_string(content.vector)),
+        der.implicit(0, content.ciphertext),
     )
     # Version 0: key transport by issuer and serial number, no attributes (RFC 5652 section 6.1).
     body = der.sequence(der.integer(0), der.tlv(der.SET, transport), encrypted)

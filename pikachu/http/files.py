@@ -14,6 +14,7 @@ from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import SingleFlight
 from pikachu.core.errors import NotFound, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool
+from pikachu.http.responses import Content
 
 _MAX_DESCRIPTIONS: Final = 1000
 _READ_BYTES: Final = 1024 * 1024
@@ -79,14 +80,14 @@ class OpenFile:
 
 
 class Joined:
-    """A concatenation of files.
+    """A concatenation of contents, such as files.
 
     :ivar size: total size in bytes.
     """
 
-    def __init__(self, files: Sequence[OpenFile]) -> None:
-        self._files = files
-        self.size = sum(one.size for one in files)
+    def __init__(self, parts: Sequence[Content]) -> None:
+        self._parts = parts
+        self.size = sum(one.size for one in parts)
 
     def read(self, start: int, stop: int) -> bytes:
         """Return the bytes from *start* to before *stop*.
@@ -95,7 +96,7 @@ class Joined:
         """
         pieces = []
         begin = 0
-        for one in self._files:
+        for one in self._parts:
             end = begin + one.size
             first, last = max(start, begin), min(stop, end)
             if first < last:

@@ -77,7 +77,7 @@ class Content(Protocol):
         """Return the bytes from *start* to before *stop*.  Raises OSError, also when there are fewer."""
 
 
-class _InMemory:
+class InMemory:
     """A body in memory, read in pieces without copying the whole."""
 
     def __init__(self, body: bytes) -> None:
@@ -85,6 +85,7 @@ class _InMemory:
         self.size = len(body)
 
     def read(self, start: int, stop: int) -> bytes:
+        """Return the bytes from *start* to before *stop*."""
         return bytes(self._body[start:stop])
 
 
@@ -152,7 +153,7 @@ def send(
     """
     if request.finished or is_disconnected(request):
         return
-    content = _InMemory(body) if isinstance(body, bytes) else body
+    content = InMemory(body) if isinstance(body, bytes) else body
     part = part or Part(0, content.size)
     size = part.stop - part.start
     bodiless = status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)

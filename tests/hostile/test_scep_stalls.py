@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+from cryptography import x509
 
 from tests.hostile import inputs
 from tests.hostile.target import Target, sampled
@@ -139,3 +141,37 @@ def test_other_parts(target: Target) -> None:
             post(target, message)
 
     target.survives(attack)
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(60, marks=pytest.mark.soak)])
+def test_crls_that_nobody_reads(target: Target, count: int) -> None:
+    """A small message is answered with a CRL of any size: those that are sent share its memory."""
+    one = client(target)
+    message = one.get_crl(issuer_and_serial_name(one.certificate), 1)
+    issuer = x509.load_der_x509_certificate(target.server.files.issuers["rsa"].der)
+    key_identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+    (path,) = target.server.folder.rglob(f"{key_identifier}.crl")
+    crl = path.read_bytes()
+    size = 8_000_000
+    head = f"POST {PATH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(message)}\r\n\r\n".encode()
+    peaks: list[int] = []
+
+    def attack() -> None:
+        with contextlib.ExitStack() as stack:
+            connections = [stack.enter_context(target.connect("scep", 4096)) for _ in range(count)]
+            for connection in connections:
+                connection.sendall(head + message)
+            for connection in connections:
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+            peaks.append(target.server.memory())
+
+    # What is sent is never looked at here, so it need not be a CRL.
+    path.write_bytes(crl + bytes(size))
+    try:
+        attack()
+        before = target.server.memory()
+        target.survives(attack)
+        target.record("MB of memory at most", round(max(peaks) / 1e6))
+        assert max(peaks) <= before + 6 * size, f"memory grew from {before} to {max(peaks)} bytes"
+    finally:
+        path.write_bytes(crl)

@@ -23,7 +23,15 @@ from typing import Final
 
 from pikachu.cms.algorithms import MODERN, AllowedAlgorithms, Cipher, Digest
 from pikachu.cms.ber import bounded
-from pikachu.cms.enveloped import EnvelopedData, envelop, not_readable, parse_enveloped_data
+from pikachu.cms.enveloped import (
+    EncryptedContent,
+    EnvelopedData,
+    encrypt_content,
+    envelop,
+    envelop_encrypted,
+    not_readable,
+    parse_enveloped_data,
+)
 from pikachu.cms.identity import CertificateIdentity
 from pikachu.cms.signed import SIGNING_TIME, SignedData, SignerInfo, Unsigned, degenerate, parse_signed_data, prepare
 from pikachu.core.errors import MalformedRequest, MessageCheckFailed
@@ -286,6 +294,11 @@ def issuer_and_serial_in(content: bytes) -> IssuerAndSerial:
     return IssuerAndSerial(issuer.whole, int.from_bytes(serial.content, "big", signed=True))
 
 
+def encrypt_crl(crl: bytes, cipher: Cipher) -> EncryptedContent:
+    """Encrypt a CRL for CertReps to any number of recipients, since a CRL is public."""
+    return encrypt_content(degenerate((), (crl,)), cipher)
+
+
 # --- responses ---------------------------------------------------------------------------
 
 
@@ -313,18 +326,20 @@ class Reply:
         recipient: CertificateIdentity,
         cipher: Cipher,
         *,
-        certificate: bytes | None = None,
-        crl: bytes | None = None,
+        certificate: bytes,
     ) -> Unsigned:
-        """Build SUCCESS with one certificate or one CRL, encrypted for the request's signer.
+        """Build SUCCESS with one certificate, encrypted for the request's signer.
 
         :raises UnsupportedAlgorithm: when the recipient's key is not RSA, or too small.
         """
-        payload = degenerate(
-            () if certificate is None else (certificate,),
-            () if crl is None else (crl,),
-        )
-        return self._prepare(PKIStatus.SUCCESS, envelop(payload, recipient, cipher), {})
+        return self._prepare(PKIStatus.SUCCESS, envelop(degenerate((certificate,)), recipient, cipher), {})
+
+    def crl_success(self, recipient: CertificateIdentity, crl: EncryptedContent) -> Unsigned:
+        """Build SUCCESS with one CRL, encrypted by :func:`encrypt_crl`.
+
+        :raises UnsupportedAlgorithm: when the recipient's key is not RSA, or too small.
+        """
+        return self._prepare(PKIStatus.SUCCESS, envelop_encrypted(crl, recipient), {})
 
     def pending(self) -> Unsigned:
         """Build PENDING: the client polls again later."""

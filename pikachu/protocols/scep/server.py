@@ -43,6 +43,8 @@ from pikachu.core.errors import (
 )
 from pikachu.core.interfaces import ICertificateReader, IWorkerPool
 from pikachu.core.model.certificates import SERIAL_END
+from pikachu.http.responses import Content
+from pikachu.protocols.scep.crl_replies import CRLReplies
 from pikachu.protocols.scep.dump import MessageDump
 from pikachu.protocols.scep.keys import MessageKeyring, MessageKeys
 from pikachu.protocols.scep.messages import (
@@ -125,7 +127,7 @@ class _Opened:
 class SCEPServer:
     """Answers the operations of ``/scep``.
 
-    :param files: the pool in which CRLs are read and enveloped.
+    :param files: the pool in which CRLs are read and encrypted.
     :param dump: stores raw messages; ``None`` stores none.
     """
 
@@ -146,7 +148,7 @@ class SCEPServer:
         self._keyring = keyring
         self._certificates = certificates
         self._publisher = publisher
-        self._files = files
+        self._crl_replies = CRLReplies(files)
         self._settings = settings
         self._allowed = settings.allowed
         self._dump = dump
@@ -200,12 +202,12 @@ class SCEPServer:
 
     # --- messages -----------------------------------------------------------------------
 
-    async def operate(self, data: bytes, label: str | None, address: str) -> bytes:
-        """Return the CertRep for a pkiMessage.
+    async def operate(self, data: bytes, label: str | None, address: str) -> bytes | Content:
+        """Return the CertRep for a pkiMessage; with a CRL, it shares memory with other CertReps.
 
         Fails with MalformedRequest, with NotFound for an unknown label, and with Unavailable.
         """
-        answer: bytes | None = None
+        answer: bytes | Content | None = None
         transaction_id = b""
         try:
             message = decode(data)
@@ -213,10 +215,11 @@ class SCEPServer:
             answer = await self._answer(message, label, address)
         finally:
             if self._dump is not None:
-                self._dump.keep(data, answer, transaction_id)
+                whole = answer if answer is None or isinstance(answer, bytes) else answer.read(0, answer.size)
+                self._dump.keep(data, whole, transaction_id)
         return answer
 
-    async def _answer(self, message: PKIMessage, label: str | None, address: str) -> bytes:
+    async def _answer(self, message: PKIMessage, label: str | None, address: str) -> bytes | Content:
         issuer = await self._registration.issuer(label)
         keys = await self._keyring.current(issuer)
         name = "message"
@@ -228,6 +231,10 @@ class SCEPServer:
             _require_rsa(signer)
             keys, cipher, content = await self._open(message, issuer, keys)
             opened = _Opened(kind, message, signer, cipher, content, self._reply(message, keys), issuer, label, address)
+            if kind is MessageType.GET_CRL:
+                answer, outcome = await self._get_crl(opened, keys)
+                _log(name, message, signer, outcome, None)
+                return answer
             unsigned, outcome = await self._operate(opened)
         except Unavailable as error:
             _log(name, message, signer, f"503 {error.public}", error)
@@ -267,8 +274,6 @@ class SCEPServer:
 
     async def _operate(self, opened: _Opened) -> tuple[Unsigned, str]:
         """Return the CertRep to be signed, and its outcome for the log."""
-        if opened.kind is MessageType.GET_CRL:
-            return await self._get_crl(opened, issuer_and_serial_in(opened.content))
         if opened.kind is MessageType.GET_CERT:
             certificate = await self._certificate(issuer_and_serial_in(opened.content))
             return self._success(opened, certificate)
@@ -328,15 +333,12 @@ class SCEPServer:
             raise unknown
         return record.der
 
-    async def _get_crl(self, opened: _Opened, requested: IssuerAndSerial) -> tuple[Unsigned, str]:
-        """Return the newest CRL of the requested issuer; the serial number need not exist."""
-        issuer = await self._issuer_of(opened.issuer, requested)
-        published = self._publisher.published(issuer)
-
-        def wrap() -> Unsigned:
-            return opened.reply.success(opened.signer, opened.cipher, crl=published.der_path.read_bytes())
-
-        return await self._files.run(wrap), f"SUCCESS CRL {published.number}"
+    async def _get_crl(self, opened: _Opened, keys: MessageKeys) -> tuple[Content, str]:
+        """Return the CertRep with the newest CRL of the requested issuer, whose serial number need not exist."""
+        issuer = await self._issuer_of(opened.issuer, issuer_and_serial_in(opened.content))
+        crl = self._publisher.published(issuer)
+        answer = await self._crl_replies.build(crl, opened.signer, opened.cipher, opened.reply, keys.signer)
+        return answer, f"SUCCESS CRL {crl.number}"
 
     async def _issuer_of(self, preferred: IssuingCA, requested: IssuerAndSerial) -> IssuingCA:
         """Return the issuing CA of that name; among generations with the same name, the one that issued the serial."""

@@ -32,6 +32,7 @@ from pikachu.protocols.scep.messages import (
     Reply,
     csr_in,
     decode,
+    encrypt_crl,
     issuer_and_serial_in,
     issuer_and_subject_in,
     next_ca_certificates,
@@ -424,7 +425,7 @@ def test_success_with_a_crl() -> None:
     """The CRL only, no certificates."""
     message = decode(CLIENT.get_crl(scep_client.name("CA"), 1))
     crl = _crl()
-    unsigned = reply_to(message).success(message.verify(), Cipher.AES256, crl=crl)
+    unsigned = reply_to(message).crl_success(message.verify(), encrypt_crl(crl, Cipher.AES256))
     answer = CLIENT.read(signed_reply(unsigned), AUTHORITY)
     assert (answer.certificates, answer.crls) == ([], [crl])
 
