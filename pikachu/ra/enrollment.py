@@ -295,7 +295,11 @@ class EnrollmentService:
     def _new_request(self, request: AuthorizedRequest, issuance: IssuanceRequest) -> NewRequest:
         received, csr, principal = request.verified.received, request.verified.csr, request.principal
         repetition, stored, presented = request.repetition, received.stored, principal.certificate
-        actors = {principal.owner_id, None if presented is None else presented.owner_id}
+        actors = {
+            principal.owner_id,
+            principal.authenticated_id,
+            None if presented is None else presented.owner_id,
+        }
         return NewRequest(
             method=received.method,
             csr=csr.der,

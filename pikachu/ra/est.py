@@ -236,7 +236,12 @@ class ESTRegistration:
             ) from None
         if principal.kind is PrincipalKind.ANONYMOUS:
             return challenged
-        return replace(principal, challenge_id=challenged.challenge_id, owner_id=challenged.owner_id)
+        return replace(
+            principal,
+            challenge_id=challenged.challenge_id,
+            owner_id=challenged.owner_id,
+            authenticated_id=principal.owner_id,
+        )
 
     def _requires_channel_binding(self, policy: Policy) -> bool:
         return policy.limits.linked or self._settings.require_channel_binding

@@ -184,7 +184,11 @@ def _repeated(tx: Transaction, request: RequestRecord) -> Repeated:
     if request.certificate_id is None:
         return Repeated(request, None)
     row = tx.row(_certificate, {"b_id": request.certificate_id})
-    return Repeated(request, None if row is None else certificate_record(row))
+    certificate = None if row is None else certificate_record(row)
+    if certificate is not None:
+        # An earlier version took the owner from requests when it deleted an account, but the certificate has it again.
+        require_active_owner(tx, certificate.owner_id)
+    return Repeated(request, certificate)
 
 
 def _refuse_foreign_key(

@@ -71,6 +71,8 @@ class Principal:
 
     :param name: the name in audit events.
     :param owner_id: the account that will own enrolled certificates, or ``None``.
+    :param authenticated_id: the account whose credentials vouch for the request beside a challenge password of
+        *owner_id*, or ``None``.
     :param role: the role of the account, or ``None`` without an account.
     :param scopes: the permitted scopes; those of the role unless a token restricts them.
     """
@@ -83,6 +85,7 @@ class Principal:
     certificate: PresentedCertificate | None = None
     challenge_id: int | None = None
     address: str = ""
+    authenticated_id: int | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -4,17 +4,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.model.list_queries import ListQuery
-from pikachu.core.model.people import Principal
+from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.server.application import Pools
+from pikachu.storage.store import Store
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain
 from tests.support.deferreds import result_of
@@ -190,3 +192,39 @@ def test_free_when_rejected(est: EST, alice: Principal) -> None:
     (waiting,) = est.approvals()
     est.reject(waiting.id)
     assert est.enroll(make_csr(challenge=text)[1]).status == 202
+
+
+@pytest.mark.parametrize("suspended", ["owner", "bob"])
+@pytest.mark.parametrize("operation", ["simpleenroll", "serverkeygen"])
+def test_suspended_after_authentication(tmp_path: Path, operation: str, suspended: str) -> None:
+    """Both accounts vouch for a request: who signed in, and who made the challenge password.
+
+    The one or the other is suspended after it was authenticated, before the request is recorded.
+    """
+    before_begin: list[Callable[[], object]] = []
+
+    class LateStore:
+        """A store before whose next request something else happens."""
+
+        def __init__(self, store: Store) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        def begin(self, *arguments: Any) -> Any:
+            """Record a request."""
+            while before_begin:
+                before_begin.pop()()
+            return self._store.begin(*arguments)
+
+    with est_server(tmp_path, wrap_store=LateStore) as est:
+        people = {name: est.account(name) for name in ("owner", "bob")}
+        csr = make_csr(challenge=est.challenge(people["owner"]))[1]
+        account_id = people[suspended].owner_id
+        assert account_id is not None
+        before_begin.append(lambda: result_of(est.stack.app.accounts.suspend(SYSTEM, account_id)))
+        count = est.issued()
+        refused(est.enroll(csr, operation, user="bob"), 403)
+        assert before_begin == []
+        assert est.issued() == count
