@@ -101,8 +101,15 @@ class Visitor:
         :param page: the page with the form; by default ``/`` or, if not signed in, ``/login``.
         """
         token = self.csrf(page) if csrf is None else csrf
-        body = urlencode({**(fields or {}), "csrf": token}).encode()
+        body = urlencode({**self._version(path, fields or {}), **(fields or {}), "csrf": token}).encode()
         return self.request("POST", path, body, {"Content-Type": "application/x-www-form-urlencoded"})
+
+    def _version(self, path: str, fields: Mapping[str, str]) -> dict[str, str]:
+        """The hidden field of a form that changes an object, unless *fields* have it."""
+        if "version" in fields or not path.endswith(("/edit", "/delete")):
+            return {}
+        found = re.search(r'name="version" value="([0-9]+)"', self.request("GET", path).body.decode())
+        return {} if found is None else {"version": found[1]}
 
     def csrf(self, page: str | None = None) -> str:
         """The hidden field of the forms of this browser's pages: one for all."""

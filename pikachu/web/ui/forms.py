@@ -76,14 +76,11 @@ class Form:
         return number
 
     def versions(self) -> Versions:
-        """Return the version that the form was filled from; ``None`` where it has none.
+        """Return the version that the form was filled from.
 
-        :raises MalformedRequest: when it is no version.
+        :raises MalformedRequest: when there is none, since saving would overwrite what nobody has looked at.
         """
-        text = self.text("version")
-        if not text:
-            return None
-        version = parse_number(text, MAX_ID)
+        version = parse_number(self.text("version"), MAX_ID)
         if version is None:
             raise MalformedRequest("This form has expired. Reload it and submit it again.")
         return frozenset({version})
