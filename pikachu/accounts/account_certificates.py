@@ -13,19 +13,20 @@ from pikachu.core.concurrency import start, uncancelled
 from pikachu.core.errors import UnknownSerial
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore
 from pikachu.core.model.account_objects import OwnerRevocation
-from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal, PrincipalKind
 
 log = Logger()
 
 #: Certificates that are revoked concurrently, each in its own transaction; up to this number, the caller waits.
 BATCH: Final = 64
+#: The greatest exact count.
+MAX_COUNT: Final = 10_000
 #: Delay before a failed order is retried, in seconds.
 RETRY_SECONDS: Final = 30.0
 
 
 class Holdings:
-    """The valid certificates of accounts.
+    """The certificates of accounts that are valid, or on hold: a release would make those valid again.
 
     An order to revoke them is stored in the transaction of the suspension or deletion, and deleted when done.
     """
@@ -39,9 +40,8 @@ class Holdings:
         self._retries: list[IDelayedCall] = []
 
     async def count(self, account_id: int) -> int:
-        """Return how many valid certificates an account holds: exact to 10,000; 10,001 means more."""
-        query = ListQuery(limit=1, owner_id=account_id, filters={"status": "valid"}, count=True)
-        return (await self._store.certificates(query, self._authority.now())).total or 0
+        """Return how many certificates of an account are valid or on hold: exact to 10,000; 10,001 means more."""
+        return await self._store.count_revocable(account_id, self._authority.now(), MAX_COUNT + 1)
 
     async def revoke(self, order: OwnerRevocation) -> None:
         """Carry out a stored order: at once when the account holds few certificates, else in the background.
@@ -91,7 +91,7 @@ class Holdings:
         await self._revoke(await self._store.intended_serials(order.account_id), order, actor)
         after = revoked = 0
         while not self._stopping:
-            rows = await self._store.valid_serials(order.account_id, self._authority.now(), after, BATCH)
+            rows = await self._store.revocable_serials(order.account_id, self._authority.now(), after, BATCH)
             await self._revoke([serial for _, serial in rows], order, actor)
             revoked += len(rows)
             if len(rows) < BATCH:

@@ -58,8 +58,13 @@ class IOwnerStore(Protocol):
     def owner_revocations(self) -> Deferred[list[OwnerRevocation]]:
         """Return the pending orders to revoke the certificates of accounts."""
 
-    def valid_serials(self, owner_id: int, now: datetime, after: int, limit: int) -> Deferred[list[tuple[int, int]]]:
-        """Return (id, serial) of an owner's valid certificates with ids above *after*, ascending."""
+    def revocable_serials(
+        self, owner_id: int, now: datetime, after: int, limit: int
+    ) -> Deferred[list[tuple[int, int]]]:
+        """Return (id, serial) of an owner's valid certificates and those on hold, with ids above *after*, ascending."""
+
+    def count_revocable(self, owner_id: int, now: datetime, limit: int) -> Deferred[int]:
+        """Count an owner's valid certificates and those on hold, up to *limit*."""
 
     def intended_serials(self, owner_id: int) -> Deferred[list[int]]:
         """Return the serial numbers that are being signed for an owner."""

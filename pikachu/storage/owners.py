@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, literal_column, select
+from sqlalchemy import bindparam, delete, func, literal_column, or_, select
 
 from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.certificates import RevocationReason
@@ -20,18 +20,20 @@ _orders: Final = select(_o.account_id, _o.reason, _o.actor, _o.actor_id).order_b
 _order: Final = select(_o.account_id).where(_o.account_id == bindparam("b_id"))
 _insert: Final = insert_into(owner_revocations, "account_id", "reason", "actor", "actor_id", returning_id=False)
 _delete: Final = delete(owner_revocations).where(_o.account_id == bindparam("b_id"))
-_valid: Final = (
+# Certificates on hold are included, since they could be released.
+_revocable: Final = (
     select(_c.id, _c.serial)
     .where(
         _c.owner_id == bindparam("b_owner"),
         _c.id > bindparam("b_after"),
         _c.not_after > bindparam("b_now"),
-        _c.revoked_at.is_(None),
+        or_(_c.revoked_at.is_(None), _c.reason == int(RevocationReason.CERTIFICATE_HOLD)),
         _c.deleted_at.is_(None),
     )
     .order_by(_c.id)
     .limit(bindparam("b_limit"))
 )
+_revocable_count: Final = select(func.count()).select_from(_revocable.subquery())
 _intents: Final = select(requests.c.serial).where(
     requests.c.owner_id == bindparam("b_owner"), requests.c.state == literal_column("'issuing'")
 )
@@ -63,12 +65,19 @@ class OwnerStore(StoreSection):
         return [OwnerRevocation(row[0], RevocationReason(row[1]), row[2], row[3]) for row in tx.rows(_orders)]
 
     @read_transaction
-    def valid_serials(
+    def revocable_serials(
         self, tx: Transaction, owner_id: int, now: datetime, after: int, limit: int
     ) -> list[tuple[int, int]]:
-        """Return (id, serial) of an owner's valid certificates with ids above *after*, ascending."""
+        """Return (id, serial) of an owner's valid certificates and those on hold, with ids above *after*, ascending."""
         values = {"b_owner": row_id(owner_id), "b_after": after, "b_now": int(now.timestamp()), "b_limit": limit}
-        return [(row[0], int(row[1], 16)) for row in tx.rows(_valid, values)]
+        return [(row[0], int(row[1], 16)) for row in tx.rows(_revocable, values)]
+
+    @read_transaction
+    def count_revocable(self, tx: Transaction, owner_id: int, now: datetime, limit: int) -> int:
+        """Count an owner's certificates that are valid or on hold, up to *limit*."""
+        values = {"b_owner": row_id(owner_id), "b_after": 0, "b_now": int(now.timestamp()), "b_limit": limit}
+        row = tx.row(_revocable_count, values)
+        return 0 if row is None else int(row[0])
 
     @read_transaction
     def intended_serials(self, tx: Transaction, owner_id: int) -> list[int]:

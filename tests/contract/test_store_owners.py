@@ -82,6 +82,34 @@ def test_no_repetition_for_an_inactive_account(db: Opened, state: AccountState) 
             db.get(ask())
 
 
+@pytest.mark.parametrize("state", [None, *INACTIVE])
+def test_the_repetition_of_a_request_without_an_owner(db: Opened, state: AccountState | None) -> None:
+    """An earlier version took the owner from issued requests; that of the certificate counts as well.
+
+    What never had an owner, such as the first enrollment of a device, is answered.
+    """
+    alice = add(db)
+    request = db.request(dedupe=b"digest", transaction=b"transaction")
+    begun = db.get(db.store.begin(request, db.intent(request), NOW))
+    assert isinstance(begun, Begun)
+    record = db.complete(begun.request_id)
+    asking: list[Callable[[], Deferred[Any]]] = [
+        lambda: db.store.repeated(b"digest", NOW),
+        lambda: db.store.request_by_transaction(b"transaction"),
+        lambda: db.store.begin(request, db.intent(request), NOW),
+    ]
+    if state is not None:
+        with db.store.database.writer.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE certificates SET owner_id = {alice.id} WHERE id = {record.id}")
+        put_into(db, alice, state)
+    for ask in asking:
+        if state is None:
+            assert db.get(ask()).certificate == record
+            continue
+        with pytest.raises(InactiveOwner):
+            db.get(ask())
+
+
 @pytest.mark.parametrize("state", INACTIVE)
 def test_no_approval_for_or_by_an_inactive_account(db: Opened, state: AccountState) -> None:
     """The requester's is a conflict that the administrator can solve; the approver's own is a refusal."""

@@ -7,6 +7,7 @@ from html import escape
 
 import pytest
 
+from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, AccountSource, AccountState, NewAccount, Role, Scope
@@ -433,6 +434,29 @@ def test_suspending_offers_to_revoke(pages: Pages) -> None:
     assert revoked(pages, ids) == [False] * 3
     assert "Revoked 3 valid certificates." in text_of(admin.follow(admin.post(path, {**fields, "confirm": "revoke"})))
     assert revoked(pages, ids) == [True] * 3
+
+
+@pytest.mark.parametrize("state", ["suspended", "pending"])
+def test_an_inactive_accounts_certificates_are_revoked(pages: Pages, state: str) -> None:
+    """What was left valid, or on hold, is revoked later; an active account has no such action."""
+    ids, admin = held(pages, "bob", 3), pages.visitor("root")
+    path = f"/users/{pages.accounts['bob'].id}"
+    assert f"{path}/revoke" not in admin.get(path)
+    assert admin.post(f"{path}/revoke", {"revoke": "superseded", "confirm": "revoke"}).status == 400
+    assert revoked(pages, ids) == [False] * 3
+    admin.follow(admin.post(f"{path}/{'suspend' if state == 'suspended' else 'deactivate'}", {"revoke": ""}))
+    app = pages.stack.app
+    serial = result_of(app.store.certificate(ids[0])).serial
+    result_of(app.authority.revoke(serial, RevocationReason.CERTIFICATE_HOLD, SYSTEM))
+    assert f"{path}/revoke" in admin.get(path)
+    assert "3 valid certificates" in text_of(admin.get(f"{path}/revoke"))
+    assert admin.post(f"{path}/revoke", {"revoke": "", "confirm": "revoke"}).status == 400
+    assert admin.post(f"{path}/revoke", {"revoke": "superseded"}).status == 409
+    sent = {"revoke": "superseded", "confirm": "revoke"}
+    assert "Revoked 3 valid certificates." in text_of(admin.follow(admin.post(f"{path}/revoke", sent)))
+    found = [result_of(app.store.certificate(one)).reason for one in ids]
+    assert found == [RevocationReason.SUPERSEDED] * 3
+    assert state in text_of(admin.get(path)).lower()
 
 
 def test_suspending_revokes_nothing_by_itself(pages: Pages) -> None:

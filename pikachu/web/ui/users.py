@@ -74,6 +74,7 @@ class Action:
     :param states: states of an account in which it is offered.
     :param oneself: whether administrators may apply it to themselves.
     :param revocable: whether the account's certificates can be revoked with it.
+    :param revokes: whether nothing but the revocation is done, so that a reason is required.
     :param done: text of the notice afterwards.
     """
 
@@ -85,6 +86,7 @@ class Action:
     states: frozenset[AccountState]
     oneself: bool = False
     revocable: bool = False
+    revokes: bool = False
 
 
 _PENDING, _ACTIVE, _SUSPENDED = (
@@ -126,6 +128,16 @@ ACTIONS: Final[dict[str, Action]] = {
         "waits for approval again",
         lambda accounts, _, actor, one, revoke: accounts.deactivate(actor, one),
         _ACTIVE | _SUSPENDED,
+    ),
+    "revoke": Action(
+        "Revoke certificates",
+        "danger",
+        "The account's certificates are refused everywhere as soon as OCSP and the CRL are checked.",
+        "keeps its state",
+        lambda accounts, _, actor, one, revoke: accounts.update(actor, one, revoke=revoke),
+        _PENDING | _SUSPENDED,
+        revocable=True,
+        revokes=True,
     ),
     "logout": Action(
         "Force Logout",
@@ -346,6 +358,8 @@ class UsersPages(Pages):
         account = await self._account(visit)
         try:
             revoke = _revocation(visit) if action.revocable else None
+            if action.revokes and revoke is None:
+                raise MalformedRequest("Choose the reason of the revocation.")
             if revoke is not None:
                 visit.form.require_confirmation("revoke")
             valid = 0 if revoke is None else await self._accounts.valid_certificates(visit.principal, account.id)

@@ -75,6 +75,29 @@ def test_all_valid_ones_are_revoked(stack: Stack, how: str, count: int) -> None:
     assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == 0
 
 
+@pytest.mark.parametrize("count", [1, BATCH + 1])
+@pytest.mark.parametrize("how", ["suspend", "delete", "update"])
+def test_certificates_on_hold_are_revoked(stack: Stack, how: str, count: int) -> None:
+    """A hold could be released, which would make the certificate valid again; what is revoked keeps its reason."""
+    accounts = stack.app.accounts
+    alice = add(stack, "alice")
+    leaves = issue(stack, alice, count + 2)
+    for one in leaves[2:]:
+        stack.revoke(one, RevocationReason.CERTIFICATE_HOLD)
+    stack.revoke(leaves[0], RevocationReason.KEY_COMPROMISE)
+    assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == count + 1
+    if how == "suspend":
+        result_of(accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    elif how == "delete":
+        result_of(accounts.delete(SYSTEM, alice.id, WITHDRAWN))
+    else:
+        result_of(accounts.update(SYSTEM, alice.id, state=AccountState.PENDING, revoke=WITHDRAWN))
+    found = [result_of(stack.app.store.certificate_by_serial(one.serial)).reason for one in leaves]
+    assert found == [RevocationReason.KEY_COMPROMISE, *[WITHDRAWN] * (count + 1)]
+    assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == 0
+    assert result_of(stack.app.store.owner_revocations()) == []
+
+
 def test_only_where_it_is_asked_for(stack: Stack) -> None:
     alice = add(stack, "alice")
     leaves = issue(stack, alice, 2)
