@@ -345,7 +345,7 @@ class CertificateAuthority:
     # --- revoking -----------------------------------------------------------------------
 
     def revoke(self, serial: int, reason: RevocationReason, actor: Principal) -> Deferred[CertificateRecord]:
-        """Revoke a certificate or put it on hold; idempotent.
+        """Revoke a certificate, also a deleted one, or put it on hold; idempotent.
 
         Fails with UnknownSerial, and with Conflict for the root and for what only an offline CA can revoke.
         """

@@ -14,11 +14,12 @@ from twisted.internet.defer import Deferred
 
 from pikachu.auth.permissions import can_view, require_scope, scope_to_owner
 from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.restrictions import require_deletable
 from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import NotFound
+from pikachu.core.errors import NotFound, UnknownSerial
 from pikachu.core.interfaces import IStore
-from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason
+from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method, RevocationReason
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
@@ -79,9 +80,30 @@ class CertificateQueries:
         return await self._authority.release(certificate.serial, actor)
 
     @uncancelled
-    async def delete(self, actor: Principal, certificate_id: int) -> None:
-        """Hide a certificate from lists; it stays revoked if it was (CRT-6).  Fails with NotFound."""
-        await self._authority.delete(await self._visible(actor, certificate_id, Scope.REVOKE), actor)
+    async def revoke_serial(self, actor: Principal, serial: int, reason: RevocationReason) -> CertificateRecord:
+        """Revoke by serial number, as :meth:`revoke`, also a deleted certificate.  Fails with UnknownSerial."""
+        require_scope(actor, Scope.REVOKE)
+        certificate = await self._store.certificate_by_serial(serial, deleted=True)
+        # An intent without a certificate has no id.
+        if not certificate.id or not can_view(actor, certificate.owner_id):
+            raise UnknownSerial("no certificate has this serial")
+        return await self._authority.revoke(serial, reason, actor)
+
+    @uncancelled
+    async def delete(self, actor: Principal, certificate_id: int, revoke: RevocationReason | None = None) -> None:
+        """Hide a certificate from lists; it stays revoked if it was (CRT-6).
+
+        :param revoke: the reason for revoking a valid certificate first; ``None``: don't revoke it.
+
+        Fails with NotFound, and with Conflict for what must not be deleted or can't be revoked here.
+        """
+        certificate = await self._visible(actor, certificate_id, Scope.REVOKE)
+        now = self._authority.now()
+        if revoke is not None and certificate.status(now) is CertificateStatus.VALID:
+            # Nothing is revoked that is not deleted then.
+            require_deletable(certificate, now)
+            await self._authority.revoke(certificate.serial, revoke, actor)
+        await self._authority.delete(certificate, actor)
 
     async def _visible(self, actor: Principal, certificate_id: int, scope: Scope) -> CertificateRecord:
         require_scope(actor, scope)

@@ -211,14 +211,11 @@ class RevocationStore(StoreSection):
         event: Event,
         now: datetime | None = None,
     ) -> tuple[CertificateRecord, bool]:
-        """Revoke a certificate; return (record, whether anything changed).  UnknownSerial.
+        """Revoke a certificate, also a deleted one; return (record, whether anything changed).  UnknownSerial.
 
         :param now: the time of the event, where that is not the revocation date.
         """
         record = _revocable(tx, serial)
-        if record.deleted_at is not None and record.revoked_at is None:
-            # Deleted and not revoked; OCSP answers unknown for it.
-            raise UnknownSerial("no certificate has this serial")
         hold = RevocationReason.CERTIFICATE_HOLD
         if record.revoked_at is not None and (record.reason is not hold or reason is hold):
             return record, False

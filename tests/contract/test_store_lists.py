@@ -286,8 +286,12 @@ def test_deleted_certificates(db: Opened) -> None:
         assert status.deleted
         assert (status.revoked_at is not None) == (record is revoked)
     assert names(db) == []
-    with pytest.raises(UnknownSerial):
-        db.get(db.store.revoke(plain.serial, NOW, HOLD, event("revoke")))
+    # A deleted certificate can still be revoked, and is then on the CRL.
+    assert db.get(db.store.crl_entries(db.issuer.id, 0))[1] == 1
+    record, changed = db.get(db.store.revoke(plain.serial, NOW, HOLD, event("revoke")))
+    assert (changed, record.revoked_at, record.deleted_at) == (True, NOW, NOW)
+    assert db.get(db.store.crl_entries(db.issuer.id, 0))[1] == 2
+    assert names(db) == []
     with pytest.raises(NotFound):
         db.get(db.store.delete_certificate(plain.id, event("delete"), NOW))
 

@@ -61,6 +61,7 @@ TABLE: dict[str, Statuses] = {
     "DELETE /api/v1/certificates/<id>": own(Scope.REVOKE, 204),
     "POST /api/v1/certificates/<id>/revocation": own(Scope.REVOKE),
     "DELETE /api/v1/certificates/<id>/revocation": own(Scope.REVOKE),
+    "POST /api/v1/revocations": own(Scope.REVOKE),
     "GET /api/v1/certificates/<id>/download": own(Scope.READ),
     "GET /api/v1/approvals": each(Scope.READ),
     "GET /api/v1/approvals/<id>": own(Scope.READ),
@@ -226,6 +227,9 @@ class World:
         name = f"name{number}"
         policy = {"name": name, "validity_days": 5, "extensions": DEFAULT_EXTENSIONS}
         template = {"name": name, "profile_type": "Device", "content": DEFAULT_EXTENSIONS}
+        if route == "POST /api/v1/revocations":
+            made = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
+            return {"serial": self.rest.good("GET", f"/certificates/{made}", who="alice")["serial"]}
         bodies: dict[str, object] = {
             "POST /api/v1/templates": template,
             "POST /api/v1/templates/validation": {"content": DEFAULT_EXTENSIONS},

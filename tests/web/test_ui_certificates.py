@@ -215,7 +215,7 @@ def test_delete(pages: Pages, alice: Visitor) -> None:
     """CRT-6: needs the typed word, warns if it was not revoked, and removes it from every list."""
     leaf = issue(pages)
     path = f"/certificates/{leaf.record.id}"
-    assert "Revoke it first" in text_of(alice.get(f"{path}/delete"))
+    assert "Unless it is revoked" in text_of(alice.get(f"{path}/delete"))
     assert alice.post(f"{path}/delete", {"confirm": "yes"}).status == 409
     pages.stack.revoke(leaf)
     assert "stays revoked" in text_of(alice.get(f"{path}/delete"))

@@ -18,6 +18,7 @@ from pikachu.core.model.certificates import (
     Method,
     RevocationReason,
     format_serial,
+    parse_serial,
 )
 from pikachu.core.model.people import Principal, Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
@@ -87,6 +88,14 @@ class CertificateDocument(CertificateSummary):
 class Revocation:
     """The revocation reason by its name in RFC 5280 section 5.3.1; ``certificateHold`` can be released."""
 
+    reason: str = RevocationReason.UNSPECIFIED.wire_name
+
+
+@dataclass(frozen=True, slots=True)
+class SerialRevocation:
+    """A serial number in hexadecimal digits, and the reason as in ``Revocation``."""
+
+    serial: str
     reason: str = RevocationReason.UNSPECIFIED.wire_name
 
 
@@ -197,13 +206,32 @@ class CertificatesAPI(Routes):
         "DELETE",
         "/certificates/<id>",
         scope=Scope.REVOKE,
-        summary="Delete a certificate from the lists; a revoked one stays revoked",
+        summary="Delete a certificate from the lists; with revoke=true or revoke=REASON revoke a valid one first",
+        query=("revoke",),
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
-        """Delete the certificate (CRT-6)."""
-        await self._inventory.delete(call.principal, call.id)
+        """Delete the certificate (CRT-6); one that is revoked stays revoked.
+
+        Without ``revoke``, or with ``revoke=false``, a valid certificate stays valid wherever only the CRL is checked.
+        """
+        await self._inventory.delete(call.principal, call.id, _revocation(call.query.get("revoke", "false")))
         return NO_CONTENT
+
+    @Operation(
+        "POST",
+        "/revocations",
+        scope=Scope.REVOKE,
+        summary="Revoke by serial number, also a certificate that was deleted; repeating it changes nothing",
+        body=SerialRevocation,
+        answer=CertificateDocument,
+    )
+    async def revoke_serial(self, call: Call) -> Answer:
+        """Revoke the certificate with that serial number (CRT-5)."""
+        body = call.take(SerialRevocation)
+        reason = RevocationReason.from_name(body.reason)
+        record = await self._inventory.revoke_serial(call.principal, parse_serial(body.serial), reason)
+        return Answer(200, await self._document(call.principal, record))
 
     @Operation(
         "POST",
@@ -258,6 +286,16 @@ class CertificatesAPI(Routes):
             pem=certificates_pem([record.der]),
             chain_pem=certificates_pem([record.der, *self._chain(record)]),
         )
+
+
+def _revocation(text: str) -> RevocationReason | None:
+    """Return the reason that a query names; ``None``: don't revoke.
+
+    :raises MalformedRequest: it is neither ``true``, ``false`` nor a reason.
+    """
+    if text == "false":
+        return None
+    return RevocationReason.UNSPECIFIED if text == "true" else RevocationReason.from_name(text)
 
 
 def _submitted_csr(body: SignRequest) -> bytes | int:

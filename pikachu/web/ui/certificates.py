@@ -283,18 +283,21 @@ class CertificatesPages(Pages):
     @page("GET", "/certificates/<id>/delete", audience=Audience.USER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
         """Show the consequences and the confirmation word (CRT-6)."""
-        return _form("delete", await self._row(visit))
+        return _delete_form(await self._row(visit), RevocationReason.UNSPECIFIED.wire_name)
 
     @page("POST", "/certificates/<id>/delete", audience=Audience.USER)
     async def delete(self, visit: PageRequest) -> PageReply:
-        """Delete the certificate from the lists; a revoked one stays revoked."""
+        """Delete the certificate from the lists, revoking it first where a reason is selected."""
         row = await self._row(visit)
+        selected = visit.form.text("revoke")
         try:
             visit.form.require_confirmation("delete")
-            await self._inventory.delete(visit.principal, row.record.id)
+            reason = RevocationReason.from_name(selected) if selected else None
+            await self._inventory.delete(visit.principal, row.record.id, reason)
         except PikachuError as error:
-            return _form("delete", row, error)
-        return Redirect("/certificates", f"The certificate {row.name} was deleted.")
+            return _delete_form(row, selected, error)
+        done = "revoked and deleted" if selected and row.status is CertificateStatus.VALID else "deleted"
+        return Redirect("/certificates", f"The certificate {row.name} was {done}.")
 
     # --- shared by pages ------------------------------------------------------------------
 
@@ -305,6 +308,15 @@ class CertificatesPages(Pages):
 
 def _form(name: str, row: Row, error: PikachuError | None = None, **more: object) -> HtmlPage:
     return HtmlPage.form(f"certificates/{name}.html", {"row": row, **more}, error)
+
+
+def _delete_form(row: Row, chosen: str, error: PikachuError | None = None) -> HtmlPage:
+    """Return the deletion form.
+
+    :param chosen: name of the reason with which a valid certificate is revoked first; empty: it is not revoked.
+    """
+    reasons = [(reason.wire_name, f"Revoke it: {label.lower()}") for reason, label, _ in REASONS if reason is not HOLD]
+    return _form("delete", row, error, reasons=[*reasons, ("", "Do not revoke it")], chosen=chosen)
 
 
 def _revoke_form(row: Row, chosen: str, error: PikachuError | None = None) -> HtmlPage:
