@@ -270,6 +270,13 @@ def test_subscribers_are_told_before_the_caller(db: Opened) -> None:
     assert order == ["caches dropped", "caller told"]
 
 
+def entries(db: Opened) -> tuple[int, int, bytes]:
+    """All CRL entries."""
+    listed = db.get(db.store.crl_entries(db.issuer.id, 0))
+    assert listed is not None
+    return listed
+
+
 def test_deleted_certificates(db: Opened) -> None:
     """CRT-6: a deleted certificate is hidden; a revoked one stays revoked."""
     plain, revoked = db.issue("plain"), db.issue("revoked")
@@ -287,10 +294,10 @@ def test_deleted_certificates(db: Opened) -> None:
         assert (status.revoked_at is not None) == (record is revoked)
     assert names(db) == []
     # A deleted certificate can still be revoked, and is then on the CRL.
-    assert db.get(db.store.crl_entries(db.issuer.id, 0))[1] == 1
+    assert entries(db)[1] == 1
     record, changed = db.get(db.store.revoke(plain.serial, NOW, HOLD, event("revoke")))
     assert (changed, record.revoked_at, record.deleted_at) == (True, NOW, NOW)
-    assert db.get(db.store.crl_entries(db.issuer.id, 0))[1] == 2
+    assert entries(db)[1] == 2
     assert names(db) == []
     with pytest.raises(NotFound):
         db.get(db.store.delete_certificate(plain.id, event("delete"), NOW))

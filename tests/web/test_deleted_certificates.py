@@ -19,7 +19,9 @@ def sign(rest: REST) -> dict[str, str]:
 
 def listed(stack: Stack) -> bytes:
     """The entries of the next CRL."""
-    return result_of(stack.app.store.crl_entries(stack.issuer().id, 0))[2]
+    entries = result_of(stack.app.store.crl_entries(stack.issuer().id, 0))
+    assert entries is not None
+    return entries[2]
 
 
 @pytest.mark.parametrize(
