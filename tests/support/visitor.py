@@ -106,9 +106,12 @@ class Visitor:
 
     def _version(self, path: str, fields: Mapping[str, str]) -> dict[str, str]:
         """The hidden field of a form that changes an object, unless *fields* have it."""
-        if "version" in fields or not path.endswith(("/edit", "/delete")):
+        if "version" in fields or not path.endswith(("/edit", "/delete", "/ra/validity")):
             return {}
-        found = re.search(r'name="version" value="([0-9]+)"', self.request("GET", path).body.decode())
+        page = self.request("GET", "/ra" if path == "/ra/validity" else path).body.decode()
+        # Another form may stand before it.
+        form = page.partition(f'action="{path}"')[2] or page
+        found = re.search(r'name="version" value="([0-9]+)"', form)
         return {} if found is None else {"version": found[1]}
 
     def csrf(self, page: str | None = None) -> str:

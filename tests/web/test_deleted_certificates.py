@@ -94,7 +94,7 @@ def test_serials_of_no_certificate(rest: REST, serial: str, status: int) -> None
 
 
 def test_revoking_a_deleted_one_and_releasing_it(stack: Stack) -> None:
-    """What the command line does: also a hold, which ends as the deletion left it."""
+    """The command line does the same; a hold ends as the deletion left it."""
     leaf = stack.issue()
     stack.delete(leaf)
     assert stack.revoke(leaf, RevocationReason.CERTIFICATE_HOLD).reason is RevocationReason.CERTIFICATE_HOLD
@@ -133,7 +133,7 @@ def test_the_dialog_offers_the_revocation(pages: Pages, alice: Visitor) -> None:
 
 
 def test_the_dialog_without_a_revocation(pages: Pages, alice: Visitor) -> None:
-    """What was never used may be deleted alone; there is nothing to choose for what is revoked."""
+    """A certificate may be deleted alone; there is nothing to choose for one that is revoked."""
     leaf, revoked = _issue(pages), _issue(pages)
     alice.follow(alice.post(f"/certificates/{leaf.record.id}/delete", {"confirm": "delete", "revoke": ""}))
     assert _status(pages, leaf) == "valid"

@@ -237,7 +237,7 @@ class TestForms:
     ) -> None:
         """A version that is none is refused."""
         path = address if address.endswith("/0") else make(root, address, fields)
-        for wrong in ("x", "-1", "1" * 30, "1.5"):
+        for wrong in ("", "x", "-1", "1" * 30, "1.5"):
             answer = root.post(f"{path}/edit", {**fields, text: MINE, "version": wrong})
             assert answer.status == 400
             assert "This form has expired. Reload it and submit it again." in answer.body.decode()
@@ -260,6 +260,28 @@ def test_what_was_changed_meanwhile_is_not_deleted(
     alice.get(path)
     again = version(answer.body.decode())
     assert "was deleted" in alice.follow(alice.post(f"{path}/delete", {"confirm": "delete", "version": again}))
+
+
+def test_no_form_without_a_version(pages: Pages, alice: Visitor, root: Visitor) -> None:
+    """Each form that changes or deletes an object with versions: without the field it would overwrite anything."""
+    policy, template = make(alice, "/policies", POLICY), make(alice, "/templates", TEMPLATE)
+    user = f"/users/{pages.accounts['bob'].id}"
+    forms: list[tuple[str, dict[str, str]]] = [
+        (f"{policy}/edit", {**POLICY, "extensions": MINE}),
+        (f"{policy}/delete", {"confirm": "delete"}),
+        (f"{template}/edit", {**TEMPLATE, "content": MINE}),
+        (f"{template}/delete", {"confirm": "delete"}),
+        (f"{user}/edit", {"email": "mine@example.com", "role": "admin"}),
+        ("/ra/validity", {"default_days": "123"}),
+    ]
+    for path, fields in forms:
+        answer = root.post(path, {**fields, "version": ""})
+        assert answer.status == 400, path
+        assert "This form has expired." in answer.body.decode()
+    assert "mine" not in alice.get(policy)
+    assert "mine" not in alice.get(template)
+    assert result_of(pages.stack.app.store.account(pages.accounts["bob"].id)).role == "user"
+    assert "123" not in (pages.stack.files.folder / "validity.conf").read_text()
 
 
 def test_two_admins_edit_one_account(pages: Pages, root: Visitor) -> None:

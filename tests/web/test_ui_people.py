@@ -438,7 +438,7 @@ def test_suspending_offers_to_revoke(pages: Pages) -> None:
 
 @pytest.mark.parametrize("state", ["suspended", "pending"])
 def test_an_inactive_accounts_certificates_are_revoked(pages: Pages, state: str) -> None:
-    """What was left valid, or on hold, is revoked later; an active account has no such action."""
+    """Certificates that were left valid, or on hold, are revoked later; an active account has no such action."""
     ids, admin = held(pages, "bob", 3), pages.visitor("root")
     path = f"/users/{pages.accounts['bob'].id}"
     assert f"{path}/revoke" not in admin.get(path)

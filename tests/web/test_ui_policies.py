@@ -290,4 +290,4 @@ class TestDefault:
             assert root.post("/policies/0/edit", wrong).status in (400, 422)
         assert paths.server_ext_cfg.read_text() == EXTENSIONS
         assert "can't be deleted" in html.unescape(root.get("/policies/0/delete"))
-        assert root.post("/policies/0/delete", {"confirm": "delete"}).status == 409
+        assert root.post("/policies/0/delete", {"confirm": "delete", "version": "1"}).status == 409
