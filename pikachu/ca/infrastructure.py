@@ -141,13 +141,14 @@ class OwnCertificates:
 
     def _apply(self, revoked: Sequence[RevokedCA]) -> None:
         for issuer in self._issuers.all():
-            own = (issuer.key.key_id, issuer.certificate.der)
-            times = [one.revoked_at for one in revoked if one.applies_to(*own)]
+            path = [parse_certificate(one) for one in issuer.chain] or [issuer.certificate]
+            keys = [(describe_spki(ca.spki_der).key_id, ca.der) for ca in path]
+            times = [one.revoked_at for one in revoked if any(one.applies_to(*key) for key in keys)]
             revoked_at = min(times, default=None)
             if revoked_at is not None and issuer.revoked_at is None:
                 log.warn(
-                    "The issuing CA {issuer} ({ski}) was revoked on {time:%Y-%m-%d %H:%M:%S} UTC; it issues no "
-                    "certificates any more",
+                    "The issuing CA {issuer} ({ski}), or a CA above it, was revoked on {time:%Y-%m-%d %H:%M:%S} UTC; "
+                    "it issues no certificates any more",
                     issuer=issuer.name,
                     ski=issuer.key_identifier.hex(),
                     time=revoked_at,

@@ -83,14 +83,14 @@ class PolicyViolation(RequestError):
 
 
 class IssuerRevoked(PolicyViolation):
-    """The issuing CA's own certificate is revoked, so it issues nothing any more."""
+    """The certificate of an issuing CA, or of a CA above it, is revoked, so it issues nothing any more."""
 
     @classmethod
     def of(cls, name: str) -> IssuerRevoked:
         """Return the error for the issuing CA of that name."""
         return cls(
-            f"The issuing CA {name} was revoked and issues no certificates any more. Use another issuing CA, or have "
-            "an administrator rotate this one."
+            f"The issuing CA {name} was revoked, or a CA above it, and it issues no certificates any more. Use another "
+            "issuing CA, or have an administrator rotate this one."
         )
 
 

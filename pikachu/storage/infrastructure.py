@@ -62,20 +62,23 @@ def _revoked_ca(row: Row) -> RevokedCA:
 
 
 def require_unrevoked_issuer(tx: Transaction, issuer_id: int) -> None:
-    """Require that the certificate of an issuing CA is not revoked.
+    """Require that neither an issuing CA nor a known CA above it is revoked.
 
-    :raises IssuerRevoked: when it is.
+    :raises IssuerRevoked: when one of them is.
     """
     revoked = revoked_cas(tx)
-    if not revoked:
-        return
-    row = tx.row(_issuer_row, {"b_id": issuer_id})
-    if row is None:
-        return
-    der = bytes(row[1])
-    key_id = describe_spki(parse_certificate(der).spki_der).key_id
-    if any(one.applies_to(key_id, der) for one in revoked):
-        raise IssuerRevoked.of(row[0])
+    row = tx.row(_issuer_row, {"b_id": issuer_id}) if revoked else None
+    name = "" if row is None else str(row[0])
+    visited: set[int] = set()
+    while row is not None and issuer_id not in visited:
+        visited.add(issuer_id)
+        ca = parse_certificate(bytes(row[1]))
+        key_id = describe_spki(ca.spki_der).key_id
+        if any(one.applies_to(key_id, ca.der) for one in revoked):
+            raise IssuerRevoked.of(name)
+        above = tx.row(_issuer_id, {"b_key": ca.authority_key_identifier})
+        issuer_id = issuer_id if above is None else above[0]
+        row = tx.row(_issuer_row, {"b_id": issuer_id})
 
 
 def has_all_own(tx: Transaction, found: Sequence[OwnCertificate]) -> bool:

@@ -20,8 +20,8 @@ from pikachu.protocols.ocsp.messages import decode_request
 from pikachu.x509.certificate import Certificate, parse_certificate
 from tests.support import ocsp
 from tests.support.deferreds import failure_of, result_of
-from tests.support.pki import Identity, digest_for, make_key
-from tests.support.stack import Stack, build_core, open_stack
+from tests.support.pki import Identity, digest_for, make_ca, make_key
+from tests.support.stack import Stack, build_core, make_files, open_stack
 
 DAY = 86400
 ROOT_KEY = pytest.mark.parametrize("root_key_type", ["p256", "rsa2048"])
@@ -281,3 +281,40 @@ def test_an_earlier_upload_counts_at_start(offline: Stack) -> None:
     with pytest.raises(IssuerRevoked):
         again.issue("other.example.com", key=make_key("p256"))
     again.close()
+
+
+def test_a_ca_above_that_is_revoked_ends_the_issuing_ca(tmp_path: Path) -> None:
+    """A certificate below it would be valid for nobody; the root's CRL says so, and ends a hold."""
+    files = make_files(tmp_path / "ca", ("p256", "rsa2048"), root_key=False)
+    root = make_ca("p256", "Long chain's root", slot=14)
+    above = make_ca("p256", "Test policy CA", issuer=root, slot=15)
+    below = make_ca("p256", "Test ec CA", issuer=above, path_length=0, slot=16)
+    beside = make_ca("rsa2048", "Test rsa CA", issuer=root, path_length=0, slot=12)
+    root.write(files.folder, "root")
+    for name, issuer in (("ec", below), ("rsa", beside)):
+        issuer.write(files.folder, name)
+        (files.folder / f"{name}-chain.crt").write_bytes(issuer.chain_pem)
+    below.write(files.folder, "https")
+    stack = open_stack(files)
+    other = open_stack(files, stack.clock, process="other")
+    hold, serial = x509.ReasonFlags.certificate_hold, above.certificate.serial_number
+    stack.issue()
+    result_of(stack.app.publisher.upload(operator(), root_crl(root, 1, (serial, hold))))
+    for one in (stack, other):
+        with pytest.raises(IssuerRevoked, match="ec was revoked, or a CA above it"):
+            one.issue()
+    assert stack.issuer().revoked_at is not None
+    # The transaction decides, even where this process has not heard of the revocation yet.
+    assert other.issuer().revoked_at is None
+    other.close()
+    stack.issue("beside.example.com", ca="rsa", key=make_key("p256"))
+    result_of(stack.app.publisher.upload(operator(), root_crl(root, 2)))
+    stack.issue()
+    compromise = x509.ReasonFlags.ca_compromise
+    for number in (3, 4):
+        result_of(stack.app.publisher.upload(operator(), root_crl(root, number, (serial, compromise))))
+    stack = stack.restart()
+    assert stack.issuer().revoked_at is not None
+    with pytest.raises(IssuerRevoked):
+        stack.issue()
+    stack.close()
