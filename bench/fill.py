@@ -18,13 +18,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from bench.place import REVOKED_NAME, VALID_NAME, Place, founded
+from pikachu.config.loading import load
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.times import utc
-from pikachu.storage.audit import _digest
+from pikachu.core.sealing import Sealer
+from pikachu.server.composition import secret_key
+from pikachu.storage.audit import event_hash
+from pikachu.storage.audit_key import load_audit_key
+from pikachu.storage.database import Database
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.crl import crl_entry
@@ -131,7 +137,8 @@ def _cut(row: Row, name: str) -> tuple[list[bytes], list[str]]:
 
 
 class _Filling:
-    def __init__(self, path: Path, count: int, revoked: int, span_days: int) -> None:
+    def __init__(self, path: Path, key: bytes, count: int, revoked: int, span_days: int) -> None:
+        self._key = key
         self._database = sqlite3.connect(path, isolation_level=None)
         self._count = count
         self._revoked = revoked
@@ -242,7 +249,7 @@ class _Filling:
         self._events += 1
         event["id"] = self._events
         event["previous"] = self._hash
-        self._hash = event["hash"] = _digest(self._hash, tuple(event.values())[:_AUDITED])
+        self._hash = event["hash"] = event_hash(self._key, self._hash, tuple(event.values())[:_AUDITED])
         return event
 
     def _insert(self, table: str, rows: Sequence[Row]) -> None:
@@ -253,6 +260,16 @@ class _Filling:
         self._database.executemany(
             f"INSERT INTO {table} ({columns}) VALUES ({marks})", [tuple(row.values()) for row in rows]
         )
+
+
+def _audit_key(base: Place) -> bytes:
+    """The key of the hashes of events in the database of *base*."""
+    config = load(base.config, {})
+    database = Database(f"sqlite:///{base.database}", lambda _: None)
+    try:
+        return load_audit_key(database, Sealer(secret_key(config, print)), datetime.now(UTC)).key
+    finally:
+        database.close()
 
 
 def filled(data: Path, base: Place, count: int, revoked: int = 0) -> Path:
@@ -272,7 +289,7 @@ def filled(data: Path, base: Place, count: int, revoked: int = 0) -> Path:
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     shutil.copyfile(base.database, path)
-    _Filling(path, count, revoked, 300 if revoked else 400).run()
+    _Filling(path, _audit_key(base), count, revoked, 300 if revoked else 400).run()
     made_of.write_text(mark)
     return path
 

@@ -21,7 +21,7 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import ChallengePassword, NewChallengePassword, Principal, Scope
 from pikachu.core.model.times import rfc3339, utc
 from pikachu.core.owners import require_usable
-from pikachu.core.sealing import Sealer
+from pikachu.core.sealing import Sealer, challenge_row
 
 MAX_VALIDITY: Final = timedelta(days=366)
 DEFAULT_VALIDITY: Final = timedelta(minutes=60)
@@ -63,17 +63,20 @@ class ChallengePasswords:
             require_usable(await get_visible_account(actor, self._store, owner_id), "challenge passwords")
         text, lookup = new_challenge(self._sealer)
         prefix, now = text[:8], self._now()
-        sealed = self._sealer.seal("challenge", text.encode())
+
+        def seal(row_id: int) -> bytes:
+            return self._sealer.seal("challenge", text.encode(), challenge_row(row_id, prefix))
+
         expires_at = now + lifetime
         event = event_by(actor, "create", _KIND, prefix, owner_id, expires_at=rfc3339(expires_at))
-        challenge = NewChallengePassword(lookup, prefix, sealed, owner_id, expires_at)
+        challenge = NewChallengePassword(lookup, prefix, seal, owner_id, expires_at)
         return await self._store.add_challenge(challenge, event, now), text
 
     @uncancelled
     async def reveal(self, actor: Principal, challenge_id: int) -> str:
         """Return the text, for the owner and admins; an admin's look at another's is recorded.  Fails with NotFound."""
         challenge = await self._get(actor, challenge_id, Scope.ENROLL)
-        text = self._sealer.open("challenge", challenge.sealed).decode()
+        text = self._sealer.open("challenge", challenge.sealed, challenge_row(challenge.id, challenge.prefix)).decode()
         if challenge.owner_id != actor.owner_id:
             event = event_by(actor, "view", _KIND, challenge.prefix, challenge.owner_id)
             await self._store.add_event(event, self._now())

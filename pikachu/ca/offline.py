@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pikachu.auth.permissions import require_scope
 from pikachu.ca.ca_requests import responder_request
 from pikachu.ca.infrastructure import describe_own
-from pikachu.ca.service_certificates import OCSP, Credential, ServiceCertificates
+from pikachu.ca.service_certificates import OCSP, Credential, ServiceCertificates, new_service_key, open_service_key
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound
@@ -23,8 +23,6 @@ from pikachu.x509.crl import revoked_serials
 from pikachu.x509.keys import (
     PrivateKey,
     generate_private_key,
-    load_private_key,
-    private_key_info,
     public_key_matches,
 )
 from pikachu.x509.names import COMMON_NAME, build_name
@@ -33,7 +31,6 @@ from pikachu.x509.spki import KeyDescription, describe_spki
 
 # The keys of requests wait for their certificates beside the credentials.
 _REQUEST = "ocsp-request"
-_SEALED_REQUEST = f"service key {_REQUEST}"
 _HOLD = RevocationReason.CERTIFICATE_HOLD
 
 
@@ -113,9 +110,9 @@ class OfflineCAs:
         key = generate_private_key(OCSP.key_type(ca.key))
         subject = build_name([(COMMON_NAME, f"{OCSP.label} of {ca.name}, {ca.key_identifier.hex()[:16]}")])
         request = responder_request(key, subject)
-        sealed = self._sealer.seal(_SEALED_REQUEST, private_key_info(key))
         now = utc(self._clock.seconds())
-        await self._store.put_service_credential(ca.key_identifier, _REQUEST, request, sealed, now)
+        credential = new_service_key(self._sealer, ca.key_identifier, _REQUEST, request, key)
+        await self._store.put_service_credential(credential, now)
         await self._store.add_event(event_by(actor, "create", "responder", ca.name, None), now)
         return pem("CERTIFICATE REQUEST", request)
 
@@ -137,16 +134,16 @@ class OfflineCAs:
             raise MalformedRequest("The certificate is not valid now. Check its dates and this machine's clock.")
         key = await self._requested_key(certificate)
         ca = next(one for one in self._cas if one.certificate is issuer)
-        sealed = self._sealer.seal(f"service key {OCSP.name}", private_key_info(key))
+        credential = new_service_key(self._sealer, ca.key_identifier, OCSP.name, certificate.der, key)
         event = event_by(actor, "install", "responder", ca.name, None, serial=format_serial(certificate.serial))
         own = describe_own(Infrastructure.OCSP_RESPONDER, certificate, issuer)
-        await self._store.install_responder(own, sealed, event, now)
+        await self._store.install_responder(own, credential.seal, event, now)
         return ca
 
     async def _requested_key(self, certificate: Certificate) -> PrivateKey:
         for ca in self._cas:
-            for _, sealed in await self._store.service_credentials(ca.key_identifier, _REQUEST):
-                key = load_private_key(self._sealer.open(_SEALED_REQUEST, sealed))
+            for stored in await self._store.service_credentials(ca.key_identifier, _REQUEST):
+                key = open_service_key(self._sealer, stored)
                 if public_key_matches(key, certificate.spki_der):
                     return key
         raise NotFound("No key here belongs to this certificate. Make the request with `pikachu ca responder --csr`.")

@@ -21,8 +21,9 @@ from pikachu.ca.issuers import IssuingCA
 from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IStore, IWorkerPool
+from pikachu.core.model.account_objects import NewServiceCredential, ServiceCredential
 from pikachu.core.model.certificates import Infrastructure
-from pikachu.core.sealing import Sealer
+from pikachu.core.sealing import Sealer, credential_row
 from pikachu.signers.key import KeySigner, RSADecrypter
 from pikachu.x509.certificate import DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, OCSP_SIGNING, parse_certificate
 from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, load_private_key, private_key_info
@@ -100,6 +101,30 @@ class IHasResponder(Protocol):
         """DER certificates from the issuer to the root."""
 
 
+def new_service_key(
+    sealer: Sealer, key_identifier: bytes, purpose: str, certificate: bytes, private_key: PrivateKey
+) -> NewServiceCredential:
+    """Return a service key to store.
+
+    :param certificate: DER; the CSR where the certificate is yet to come.
+    """
+    plaintext = private_key_info(private_key)
+
+    def seal(row_id: int) -> bytes:
+        return sealer.seal(f"service key {purpose}", plaintext, credential_row(row_id, key_identifier, certificate))
+
+    return NewServiceCredential(key_identifier, purpose, certificate, seal)
+
+
+def open_service_key(sealer: Sealer, stored: ServiceCredential) -> PrivateKey:
+    """Decrypt a stored service key.
+
+    :raises SecretKeyChanged: when it was sealed under another SECRET_KEY or for another row.
+    """
+    row = credential_row(stored.id, stored.key_identifier, stored.certificate)
+    return load_private_key(sealer.open(f"service key {stored.purpose}", stored.sealed, row))
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A service key with its certificate, for signing and, if RSA, decrypting."""
@@ -145,7 +170,7 @@ class ServiceCertificates:
     async def installed(self, issuer: IHasResponder, purpose: Purpose) -> Credential | None:
         """Return the newest stored credential of an offline CA, or None; fails with StoreUnavailable."""
         stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
-        return None if stored is None else self._open(issuer, purpose, *stored)
+        return None if stored is None else self._open(issuer, stored)
 
     def newest(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
         """Return the cached credential, or None when it has not been needed yet."""
@@ -185,7 +210,7 @@ class ServiceCertificates:
         if credential is None:
             stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
             if stored is not None:
-                credential = self._open(issuer, purpose, *stored)
+                credential = self._open(issuer, stored)
         if credential is not None and not self._is_due(credential, purpose, issuer):
             return credential
         now = self._authority.now()
@@ -211,9 +236,8 @@ class ServiceCertificates:
                 return credential
             raise
 
-    def _open(self, issuer: IHasResponder, purpose: Purpose, certificate: bytes, sealed: bytes) -> Credential:
-        private_key = load_private_key(self._sealer.open(f"service key {purpose.name}", sealed))
-        return self._credential(issuer, private_key, certificate)
+    def _open(self, issuer: IHasResponder, stored: ServiceCredential) -> Credential:
+        return self._credential(issuer, open_service_key(self._sealer, stored), stored.certificate)
 
     def _credential(self, issuer: IHasResponder, private_key: PrivateKey, certificate: bytes) -> Credential:
         signer = KeySigner(private_key, certificate, (certificate, *issuer.chain), self._pool)
@@ -235,10 +259,8 @@ class ServiceCertificates:
             no_check=purpose.no_check,
         )
         record = await self._authority.issue_service(issuer, subject, key, extensions, purpose.days, purpose.role)
-        sealed = self._sealer.seal(f"service key {purpose.name}", private_key_info(private_key))
-        await self._store.put_service_credential(
-            issuer.key_identifier, purpose.name, record.der, sealed, self._authority.now()
-        )
+        credential = new_service_key(self._sealer, issuer.key_identifier, purpose.name, record.der, private_key)
+        await self._store.put_service_credential(credential, self._authority.now())
         return self._credential(issuer, private_key, record.der)
 
     def former(self, issuer: IssuingCA, purpose: Purpose) -> Deferred[list[Credential]]:
@@ -246,7 +268,7 @@ class ServiceCertificates:
 
         async def work() -> list[Credential]:
             stored = await self._store.service_credentials(issuer.key_identifier, purpose.name)
-            opened: Iterable[Credential] = (self._open(issuer, purpose, *pair) for pair in stored[:3])
+            opened: Iterable[Credential] = (self._open(issuer, one) for one in stored[:3])
             return [credential for credential in opened if credential.not_after > self._authority.now()]
 
         return start(work())

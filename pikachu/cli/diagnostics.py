@@ -50,7 +50,15 @@ def verify_events(arguments: Namespace) -> int:
 
     with opened(configuration(arguments)) as app:
         count = done(app.store.verify_events())
+        origin = app.store.audit_key_origin()
     print(f"{count} events, none changed or removed")
+    if origin.finding:
+        print(f"Events 1 to {origin.unkeyed} are not intact, as was found when the key was created: {origin.finding}.")
+    elif origin.unkeyed:
+        print(
+            f"Events 1 to {origin.unkeyed} are older than the key of the audit log. They are as they were when it was "
+            "created; whoever could write to the database before may have rewritten them."
+        )
     return 0
 
 

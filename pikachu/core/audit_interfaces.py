@@ -28,8 +28,23 @@ class ChainPosition:
 CHAIN_START: Final = ChainPosition(0, bytes(32))
 
 
+@dataclass(frozen=True, slots=True)
+class AuditKeyOrigin:
+    """Where the events begin whose hashes have a key.
+
+    :param unkeyed: the number of older events: whoever could write to the database could rewrite them all.
+    :param finding: the defect that was found in these when the key was created, or empty.
+    """
+
+    unkeyed: int = 0
+    finding: str = ""
+
+
 class IAuditStore(Protocol):
     """The chained audit log."""
+
+    def audit_key_origin(self) -> AuditKeyOrigin:
+        """Return where the events with a key begin."""
 
     def add_event(self, event: Event, now: datetime) -> Deferred[None]:
         """Record an event without any other change, such as a failed login."""

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.core.model.certificates import CertificateRecord, OwnCertificate, RevokedCA
 from pikachu.core.model.events import Event
+from pikachu.core.model.people import SealFor
 
 
 class IInfrastructureStore(Protocol):
@@ -33,7 +34,7 @@ class IInfrastructureStore(Protocol):
     def issued_by_parent(self, key_identifier: bytes) -> Deferred[list[CertificateRecord]]:
         """Return the issuing CAs and OCSP responders that the CA with that key has certified."""
 
-    def install_responder(self, own: OwnCertificate, sealed_key: bytes, event: Event, now: datetime) -> Deferred[None]:
+    def install_responder(self, own: OwnCertificate, seal: SealFor, event: Event, now: datetime) -> Deferred[None]:
         """Store an OCSP responder of an offline CA; every process notices by the log of status changes.
 
         Fails with Conflict when another certificate has its serial number.

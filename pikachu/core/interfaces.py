@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 
@@ -20,7 +20,9 @@ from pikachu.core.model.account_objects import (
     KeyUse,
     NewAccountCertificate,
     NewKey,
+    NewServiceCredential,
     NewSession,
+    ServiceCredential,
     Session,
     StoredKey,
 )
@@ -42,6 +44,10 @@ from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
 from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
+
+if TYPE_CHECKING:
+    # Nothing here needs its library.
+    from pikachu.core.sealing import Sealer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -283,15 +289,13 @@ class IIssuanceStore(Protocol):
         """
 
     def relist_unexpired(self, issuer_id: int, now: datetime) -> Deferred[int]: ...
-    def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[tuple[bytes, bytes] | None]:
-        """Return (certificate DER, sealed key) of the newest OCSP or RA credential of an issuer key."""
+    def service_credential(self, key_identifier: bytes, purpose: str) -> Deferred[ServiceCredential | None]:
+        """Return the newest OCSP or RA credential of an issuer key."""
 
-    def service_credentials(self, key_identifier: bytes, purpose: str) -> Deferred[list[tuple[bytes, bytes]]]:
+    def service_credentials(self, key_identifier: bytes, purpose: str) -> Deferred[list[ServiceCredential]]:
         """Return all credentials of an issuer key and purpose, newest first."""
 
-    def put_service_credential(
-        self, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
-    ) -> Deferred[None]: ...
+    def put_service_credential(self, credential: NewServiceCredential, now: datetime) -> Deferred[None]: ...
 
 
 class IPolicyStore(Protocol):
@@ -467,13 +471,22 @@ class IKeyStore(Protocol):
 class Sealed:
     """A value of the database that is sealed under SECRET_KEY.
 
-    :param kind: ``key``, ``challenge password`` or ``service key``.
+    :param kind: ``key``, ``challenge password``, ``service key`` or ``audit key``.
     :param name: the name of a key, the prefix of a challenge password, or the purpose of a service key.
+    :param row: the binding to its row; see :mod:`pikachu.core.sealing`.
     """
 
     kind: str
     name: str
     sealed: bytes = field(repr=False)
+    row: bytes = field(repr=False)
+
+    @property
+    def purpose(self) -> str:
+        """The purpose of its key."""
+        if self.kind == "challenge password":
+            return "challenge"
+        return f"service key {self.name}" if self.kind == "service key" else self.kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,6 +518,16 @@ class ISealedStore(Protocol):
 
     def newest_sealed(self) -> list[Sealed]:
         """Return the newest sealed value of each kind, at start; blocks."""
+
+    def unlock(self, sealer: Sealer, now: datetime, *, renew: bool = False) -> None:
+        """Open the key of the audit log, without which no event can be written or verified; blocks.
+
+        The first time, bind the sealed values of an earlier version to their rows, verify the events of an earlier
+        version, and create the key.
+
+        :param renew: replace a key that does not open; `audit verify` tells of that ever after.
+        :raises SecretKeyChanged: when it was sealed under another SECRET_KEY.
+        """
 
     def reseal(self, reseal: Reseal, event: Event | None, now: datetime, *, drop: bool = False) -> Deferred[Resealing]:
         """Reseal all values in one transaction.

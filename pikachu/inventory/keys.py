@@ -25,7 +25,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.times import utc
-from pikachu.core.sealing import Sealer
+from pikachu.core.sealing import Sealer, key_row
 from pikachu.signers.key import check_key_pair
 from pikachu.x509.key_files import read_key_file
 from pikachu.x509.keys import (
@@ -169,10 +169,14 @@ class Keys:
         self, actor: Principal, name: str, private_key: PrivateKey, owner_id: int | None, **details: bool
     ) -> StoredKey:
         described = describe_private_key(private_key)
-        sealed = self._sealer.seal(SEALED_AS, private_key_info(private_key))
+        plaintext = private_key_info(private_key)
+
+        def seal(row_id: int) -> bytes:
+            return self._sealer.seal(SEALED_AS, plaintext, key_row(row_id, described.key_id))
+
         event = event_by(actor, "create", "key", name, owner_id, key=described.text, **details)
         return await self._store.add_key(
-            NewKey(name, described.text, described.key_id, described.spki, sealed, owner_id), event, self._now()
+            NewKey(name, described.text, described.key_id, described.spki, seal, owner_id), event, self._now()
         )
 
     async def _run(self, actor: Principal, work: Callable[[], PrivateKey]) -> PrivateKey:
@@ -321,7 +325,7 @@ class Keys:
 
     def _opened(self, key: StoredKey) -> Deferred[PrivateKey]:
         def work() -> PrivateKey:
-            return load_private_key(self._sealer.open(SEALED_AS, key.sealed))
+            return load_private_key(self._sealer.open(SEALED_AS, key.sealed, key_row(key.id, key.key_id)))
 
         return self._pool.run(work)
 

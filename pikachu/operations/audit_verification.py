@@ -9,7 +9,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from pikachu.auth.permissions import require_scope
-from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
+from pikachu.core.audit_interfaces import CHAIN_START, AuditKeyOrigin, ChainPosition
 from pikachu.core.errors import Conflict, PikachuError
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.people import Principal, Scope
@@ -56,6 +56,10 @@ class AuditVerification:
         """
         require_scope(actor, Scope.ADMIN)
         return self._last
+
+    def origin(self) -> AuditKeyOrigin:
+        """Return where the events with a key begin."""
+        return self._store.audit_key_origin()
 
     def begin(self, actor: Principal) -> bool:
         """Start a run unless one is active; return whether it was started.

@@ -16,6 +16,8 @@ a SQLite database; for PostgreSQL the transaction fails if there are other conne
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from twisted.internet.defer import Deferred
 from pikachu.auth.authenticator import challenge_lookup
 from pikachu.ca.bootstrap import PRIVATE_FILE, new_secret_key, write_new
 from pikachu.core.atomic_files import exchange_file
-from pikachu.core.errors import ConfigError, SecretKeyChanged
+from pikachu.core.errors import ConfigError, Conflict, SecretKeyChanged
 from pikachu.core.interfaces import ISealedStore, Resealed, Resealing, Sealed
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import Principal
@@ -71,13 +73,7 @@ def open_sealed(sealer: Sealer, value: Sealed) -> bytes:
 
     :raises SecretKeyChanged: when it was sealed under another key.
     """
-    return sealer.open(_purpose(value), value.sealed)
-
-
-def _purpose(value: Sealed) -> str:
-    if value.kind == "challenge password":
-        return "challenge"
-    return f"service key {value.name}" if value.kind == "service key" else "key"
+    return sealer.open(value.purpose, value.sealed, value.row)
 
 
 def reseal(
@@ -96,10 +92,28 @@ def reseal(
             plain = open_sealed(before, value)
         else:
             return None
-        sealed = after.seal(_purpose(value), plain)
+        sealed = after.seal(value.purpose, plain, value.row)
         if value.kind != "challenge password":
             return Resealed(sealed)
         return Resealed(sealed, challenge_lookup(after, plain.decode()))
 
+    _unlock(store, (after, before), now, renew=drop)
     event = Event("update", "configuration", "SECRET_KEY", actor.name, {}, actor_id=actor.owner_id)
     return store.reseal(change, event, now, drop=drop)
+
+
+def _unlock(store: ISealedStore, sealers: Sequence[Sealer], now: datetime, *, renew: bool) -> None:
+    """Open the key of the audit log, in which the change is recorded, under the new or the former SECRET_KEY.
+
+    :param renew: create another one under the new SECRET_KEY if it opens under neither; otherwise that is a Conflict.
+    """
+    for sealer in sealers:
+        with suppress(SecretKeyChanged):
+            store.unlock(sealer, now)
+            return
+    if not renew:
+        raise Conflict(
+            "the key of the audit log does not open with the present SECRET_KEY; put the one back that it was sealed "
+            "under, or create another one with --drop-unreadable"
+        )
+    store.unlock(sealers[0], now, renew=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,8 +130,10 @@ def secret_key(config: Configuration, warn: Warn) -> bytes:
     return present_secret_key(config, warn)
 
 
-def check_sealed(store: Store, sealer: Sealer, warn: Warn) -> None:
-    """Warn when stored values were sealed under another SECRET_KEY."""
+def unlock(store: Store, sealer: Sealer, now: datetime, warn: Warn) -> None:
+    """Open the key of the audit log, and warn when stored values were sealed under another SECRET_KEY."""
+    with suppress(SecretKeyChanged):
+        store.unlock(sealer, now)
     for value in store.newest_sealed():
         try:
             open_sealed(sealer, value)
@@ -412,7 +415,7 @@ def _assemble(
     manufacturers = load_manufacturers(config)
     store = open_database()
     try:
-        check_sealed(store, sealer, warn)
+        unlock(store, sealer, utc(clock.seconds()), warn)
         generations, issuers = load_generations(config, store, pools, clock, warn)
         root_certificate = load_root_certificate(config, issuers)
         root = load_root(config, root_certificate, store, pools.signing, clock, warn)

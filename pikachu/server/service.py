@@ -22,7 +22,7 @@ from pikachu.config.configuration import Configuration, Listener
 from pikachu.config.features import require_features
 from pikachu.config.loading import load
 from pikachu.core.clock import SystemClock
-from pikachu.core.errors import ConfigError, PikachuError, StoreUnavailable
+from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged, StoreUnavailable
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.times import utc
 from pikachu.core.node_interfaces import Node
@@ -132,6 +132,8 @@ class PikachuService(Service):
         Done before anything listens: others give up nothing of this node's once it signs.
         """
         store = open_store(database_url(self._config))
+        with suppress(SecretKeyChanged):
+            store.unlock(self.app.sealer, utc(self._clock.seconds()))
         authority = CertificateAuthority(self._clock, store, self.app.issuers, self.app.authority.process)
 
         async def work() -> None:

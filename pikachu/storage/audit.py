@@ -1,14 +1,15 @@
 """The audit log: a chain of events (AUD-3).
 
-The hash of an event is SHA-256 over the previous hash and a JSON array (no spaces, ASCII) of the row's other columns,
-in their order.  ``audit_head`` has the number of events and the last hash, so that a truncated end is detected like a
-gap or a changed row.
+The hash of an event is HMAC-SHA-256, under the key of :mod:`pikachu.storage.audit_key`, over the previous hash and a
+JSON array (no spaces, ASCII) of the row's other columns, in their order; events of earlier versions have plain SHA-256.
+``audit_head`` has the number of events and the last hash, so that a truncated end is detected like a gap or a changed
+row, unless the head was changed as well.
 """
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import hmac
 import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -18,10 +19,10 @@ from sqlalchemy import ColumnElement, Select, bindparam, false, func, or_, selec
 
 from pikachu.core.audit_interfaces import CHAIN_START, ChainPosition
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import Conflict, NotFound
+from pikachu.core.errors import Conflict, NotFound, SecretKeyChanged
 from pikachu.core.model.events import Event, EventRecord
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.storage.database import Row, Transaction
+from pikachu.storage.database import AuditKey, Row, Transaction
 from pikachu.storage.pagination import (
     COUNTED,
     ListSource,
@@ -85,13 +86,32 @@ _next_type: Final = (
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _digest(previous: bytes, fields: Sequence[object]) -> bytes:
+def event_hash(key: bytes | None, previous: bytes, fields: Sequence[object]) -> bytes:
+    """Return the hash of an event.
+
+    :param key: ``None`` for an event of an earlier version.
+    """
     # An array, since the order of its fields is fixed.
-    return hashlib.sha256(previous + _encode(fields).encode()).digest()
+    content = previous + _encode(fields).encode()
+    return hashlib.sha256(content).digest() if key is None else hmac.digest(key, content, "sha256")
+
+
+def require_audit_key(tx: Transaction) -> AuditKey:
+    """Return the key of the audit log.
+
+    :raises SecretKeyChanged: when it was sealed under another SECRET_KEY.
+    """
+    if tx.audit_key is None:
+        raise SecretKeyChanged("The key of the audit log does not open with this SECRET_KEY. Put the former one back.")
+    return tx.audit_key
 
 
 def write_event(tx: Transaction, event: Event, now: datetime) -> None:
-    """Append *event* to the chain; it is stored in the transaction that it records."""
+    """Append *event* to the chain; it is stored in the transaction that it records.
+
+    :raises SecretKeyChanged: when the key of the audit log was sealed under another SECRET_KEY.
+    """
+    key = require_audit_key(tx).key
     if tx.head is None:
         row = tx.row(_head)
         if row is None:
@@ -110,7 +130,7 @@ def write_event(tx: Transaction, event: Event, now: datetime) -> None:
         event.actor_id,
         int(event.about_account),
     )
-    digest = _digest(previous, fields)
+    digest = event_hash(key, previous, fields)
     tx.head = (count + 1, digest)
     tx.events.append({**dict(zip(_FIELDS, fields, strict=True)), "previous": previous, "hash": digest})
     tx.has_written = True
@@ -191,26 +211,35 @@ def _next_of(kind: tuple[str, str], query: ListQuery) -> Select[Any]:
     return ids.order_by(identity.desc() if descending else identity.asc()).limit(query.limit + 1)
 
 
-def _verify_next(tx: Transaction, position: ChainPosition) -> tuple[ChainPosition, bool]:
+def verify_next(tx: Transaction, position: ChainPosition, key: AuditKey | None) -> tuple[ChainPosition, bool]:
     """Verify the next events and, if they are the last of this transaction's snapshot, the chain's head.
 
+    :param key: ``None`` for the events of earlier versions.
     :return: the verified position, and whether it is the end of the chain.
     :raises Conflict: naming the first changed or removed event.
     """
+    unkeyed = CHAIN_START if key is None else key.unkeyed
+    if key is not None and key.finding and position.count < unkeyed.count:
+        # What is wrong before is known; the events from there on are proved by the key.
+        position = unkeyed
     expected, previous = position.count + 1, position.hash
     rows = tx.rows(_after, {"after": position.count})
     for row in rows:
         fields, stored_previous, digest = tuple(row[:10]), bytes(row[10]), bytes(row[11])
         if fields[0] != expected:
             raise Conflict(f"the audit log was changed: event {expected} is missing")
-        if stored_previous != previous or digest != _digest(previous, fields):
+        secret = key.key if key is not None and expected > unkeyed.count else None
+        # The last event without a key is authenticated by its hash, which is sealed with the key.
+        is_wrong_end = expected == unkeyed.count and digest != unkeyed.hash
+        if stored_previous != previous or digest != event_hash(secret, previous, fields) or is_wrong_end:
             raise Conflict(f"the audit log was changed: event {expected} is not what was recorded")
         expected, previous = expected + 1, digest
     verified = ChainPosition(expected - 1, previous)
     if len(rows) == _CHUNK:
         return verified, False
     head = tx.row(_head)
-    if head is None or head[0] != verified.count or bytes(head[1]) != previous:
+    is_cut = unkeyed.count > 0 and verified.count <= unkeyed.count
+    if head is None or head[0] != verified.count or bytes(head[1]) != previous or is_cut:
         raise Conflict(f"the audit log was changed: event {expected} is missing, and any after it")
     return verified, True
 
@@ -291,9 +320,13 @@ class AuditStore(StoreSection):
         A single transaction would take minutes, during which SQLite can't truncate its log and PostgreSQL can't remove
         replaced rows.
         """
+
+        def work(tx: Transaction) -> tuple[ChainPosition, bool]:
+            return verify_next(tx, position, require_audit_key(tx))
+
         position, is_end = after, False
         while not is_end:
-            position, is_end = await self._read("verify_events", functools.partial(_verify_next, position=position))
+            position, is_end = await self._read("verify_events", work)
             if progress is not None:
                 progress(position)
         return position.count

@@ -38,6 +38,7 @@ _UNUSED: Final = text("consumed_at IS NULL")
 _by_id: Final = select(*_COLUMNS).where(_ch.id == bindparam("b_id"))
 _by_lookup: Final = select(*_COLUMNS).where(_ch.lookup == bindparam("b_lookup"))
 _insert: Final = insert_into(challenges, "lookup", "prefix", "sealed", "owner_id", "created_at", "expires_at")
+_set_sealed: Final = update(challenges).where(_ch.id == bindparam("b_id")).values(sealed=bindparam("v_sealed"))
 _delete: Final = delete(challenges).where(_ch.id == bindparam("b_id"))
 # A reserved challenge password belongs to a request that may still be issued.
 _delete_expired: Final = delete(challenges).where(
@@ -131,12 +132,13 @@ class ChallengePasswordStore(StoreSection):
         values = {
             "lookup": challenge.lookup,
             "prefix": challenge.prefix,
-            "sealed": challenge.sealed,
+            "sealed": b"",
             "owner_id": challenge.owner_id,
             "created_at": int(now.timestamp()),
             "expires_at": int(challenge.expires_at.timestamp()),
         }
         identity = tx.insert(_insert, values)
+        tx.write(_set_sealed, {"b_id": identity, "v_sealed": challenge.seal(identity)})
         write_event(tx, event, now)
         return _find(tx, identity)
 

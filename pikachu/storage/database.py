@@ -22,6 +22,7 @@ from sqlalchemy.pool import StaticPool
 from sqlalchemy.sql import Executable
 from sqlalchemy.sql.elements import CompilerElement
 
+from pikachu.core.audit_interfaces import ChainPosition
 from pikachu.core.errors import ConfigError, PikachuError, StoreUnavailable
 from pikachu.core.model.certificates import StatusChange
 from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
@@ -56,9 +57,23 @@ def in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}
 
 
+@dataclass(frozen=True, slots=True)
+class AuditKey:
+    """The key of the events' hashes.
+
+    :param unkeyed: the end of the events of earlier versions, whose hashes have no key.
+    :param finding: the defect that was found in these events when the key was created, or empty.
+    """
+
+    key: bytes = field(repr=False)
+    unkeyed: ChainPosition
+    finding: str
+
+
 class Transaction:
     """An open transaction.
 
+    :ivar audit_key: the key of the events' hashes; ``None`` until the store is unlocked.
     :ivar has_written: whether the current transaction function has written anything.
     :ivar changes: the revocations and releases to publish after the commit.
     :ivar constraint_error: the driver's exception for a violated constraint.
@@ -67,6 +82,7 @@ class Transaction:
     __slots__ = (
         "_cursor",
         "_texts",
+        "audit_key",
         "changes",
         "connection",
         "constraint_error",
@@ -78,8 +94,17 @@ class Transaction:
         "subjects",
     )
 
-    def __init__(self, connection: Connection, texts: Texts, settings: StoreSettings, *, search: bool) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        texts: Texts,
+        settings: StoreSettings,
+        audit_key: AuditKey | None,
+        *,
+        search: bool,
+    ) -> None:
         self.connection = connection
+        self.audit_key = audit_key
         self.settings = settings
         driver: Any = connection.dialect.loaded_dbapi
         self.constraint_error: type[Exception] = driver.IntegrityError
@@ -209,6 +234,8 @@ class Database:
         self._settings = settings
         # Whether subjects have a substring index; set when the schema is known.
         self.search = False
+        # Set when the store is unlocked; see pikachu.storage.audit_key.
+        self.audit_key: AuditKey | None = None
         self.writer, self.reader = _engines(self.url, readers, settings.busy_seconds, fsync=fsync)
         self._texts = Texts(self.writer)
 
@@ -218,7 +245,7 @@ class Database:
         :raises StoreUnavailable: when the database does not answer.
         """
         with self.translated(), self.reader.connect() as connection, connection.begin():
-            return work(Transaction(connection, self._texts, self._settings, search=self.search))
+            return work(Transaction(connection, self._texts, self._settings, self.audit_key, search=self.search))
 
     def write(self, work: Callable[[Transaction], T]) -> tuple[T, list[StatusChange]]:
         """Run *work* in its own write transaction and commit it.
@@ -259,7 +286,7 @@ class Database:
     def _attempt(self, works: Sequence[Work]) -> Batch:
         batch = Batch()
         with self.translated(), self.writer.connect() as connection, connection.begin():
-            transaction = Transaction(connection, self._texts, self._settings, search=self.search)
+            transaction = Transaction(connection, self._texts, self._settings, self.audit_key, search=self.search)
             try:
                 for work in works:
                     transaction.has_written = False

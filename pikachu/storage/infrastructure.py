@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import bindparam, literal_column, select, update
 
 from pikachu.core.errors import Conflict, IssuerRevoked
+from pikachu.core.model.account_objects import NewServiceCredential
 from pikachu.core.model.certificates import (
     OWN_POLICY,
     CertificateRecord,
@@ -20,11 +21,12 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.events import Event
+from pikachu.core.model.people import SealFor
 from pikachu.storage.audit import write_event
 from pikachu.storage.certificates import CERTIFICATE_COLUMNS, certificate_record
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.revocation import record_change
-from pikachu.storage.schema import certificates, issuers, service_credentials
+from pikachu.storage.revocation import insert_credential, record_change
+from pikachu.storage.schema import certificates, issuers
 from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.spki import describe_spki
@@ -150,9 +152,6 @@ _of_issuer: Final = (
         ),
     )
 )
-_insert_credential: Final = insert_into(
-    service_credentials, "key_identifier", "purpose", "certificate", "sealed_key", "created_at"
-)
 
 
 class InfrastructureStore(StoreSection):
@@ -175,7 +174,7 @@ class InfrastructureStore(StoreSection):
 
     @write_transaction
     def install_responder(
-        self, tx: Transaction, own: OwnCertificate, sealed_key: bytes, event: Event, now: datetime
+        self, tx: Transaction, own: OwnCertificate, seal: SealFor, event: Event, now: datetime
     ) -> None:
         """Store an OCSP responder of an offline CA, and log a change of status, by which other processes notice it.
 
@@ -183,13 +182,6 @@ class InfrastructureStore(StoreSection):
         """
         if register_own(tx, [own], now):
             raise Conflict("Another certificate has this serial number. Have it issued with a serial of its own.")
-        values = {
-            "key_identifier": own.issuer_key_identifier,
-            "purpose": "ocsp",
-            "certificate": own.der,
-            "sealed_key": sealed_key,
-            "created_at": int(now.timestamp()),
-        }
-        tx.insert(_insert_credential, values)
+        insert_credential(tx, NewServiceCredential(own.issuer_key_identifier, "ocsp", own.der, seal), now)
         record_change(tx, _issuer(tx, own, now), format_serial(own.serial))
         write_event(tx, event, now)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, or_, select
+from sqlalchemy import bindparam, delete, func, or_, select, update
 
 from pikachu.core.errors import NotFound
 from pikachu.core.model.account_objects import KeyUse, NewKey, StoredKey
@@ -32,6 +32,7 @@ _FAMILIES: Final = ("RSA", "EC", "Ed25519", "PQC")
 _by_id: Final = select(*keys.columns).where(_k.id == bindparam("b_id"))
 _of_public: Final = select(*keys.columns).where(_k.key_id == bindparam("b_key")).order_by(_k.id).limit(100)
 _insert: Final = insert_into(keys, "name", "key_type", "key_id", "spki", "sealed", "owner_id", "created_at")
+_set_sealed: Final = update(keys).where(_k.id == bindparam("b_id")).values(sealed=bindparam("v_sealed"))
 _delete: Final = delete(keys).where(_k.id == bindparam("b_id"))
 _csr_count: Final = select(func.count()).where(csrs.c.key_id == bindparam("b_id"))
 _certificate_count: Final = select(func.count()).where(
@@ -70,11 +71,12 @@ class KeyStore(StoreSection):
             "key_type": key.key_type,
             "key_id": key.key_id,
             "spki": key.spki,
-            "sealed": key.sealed,
+            "sealed": b"",
             "owner_id": key.owner_id,
             "created_at": int(now.timestamp()),
         }
         identity = tx.insert(_insert, values)
+        tx.write(_set_sealed, {"b_id": identity, "v_sealed": key.seal(identity)})
         write_event(tx, event, now)
         return _find(tx, identity)
 

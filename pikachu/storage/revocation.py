@@ -9,6 +9,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, bindparam, case, delete, exists, select, text, true, union_all, update
 
 from pikachu.core.errors import Conflict, UnknownSerial
+from pikachu.core.model.account_objects import NewServiceCredential, ServiceCredential
 from pikachu.core.model.certificates import (
     CertificateRecord,
     CRLRecord,
@@ -104,7 +105,7 @@ _insert_crl: Final = insert_into(crls, *_CRL_FIELDS, returning_id=False)
 _forget_crls: Final = delete(crls).where(crls.c.issuer_id == bindparam("b_issuer"), crls.c.number < bindparam("b_from"))
 
 _credentials: Final = (
-    select(service_credentials.c.certificate, service_credentials.c.sealed_key)
+    select(service_credentials.c.id, service_credentials.c.certificate, service_credentials.c.sealed_key)
     .where(
         service_credentials.c.key_identifier == bindparam("b_key"),
         service_credentials.c.purpose == bindparam("b_purpose"),
@@ -113,6 +114,11 @@ _credentials: Final = (
 )
 _insert_credential: Final = insert_into(
     service_credentials, "key_identifier", "purpose", "certificate", "sealed_key", "created_at"
+)
+_set_sealed_key: Final = (
+    update(service_credentials)
+    .where(service_credentials.c.id == bindparam("b_id"))
+    .values(sealed_key=bindparam("v_sealed"))
 )
 _delete_credential: Final = delete(service_credentials).where(service_credentials.c.id == bindparam("b_id"))
 
@@ -181,9 +187,25 @@ def register_issuer(
     return _issuer_record(row)
 
 
-def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
+def _service_credentials(tx: Transaction, key_identifier: bytes, purpose: str) -> list[ServiceCredential]:
     rows = tx.rows(_credentials, {"b_key": key_identifier, "b_purpose": purpose})
-    return [(bytes(certificate), bytes(sealed_key)) for certificate, sealed_key in rows]
+    return [
+        ServiceCredential(row_id, key_identifier, purpose, bytes(certificate), bytes(sealed))
+        for row_id, certificate, sealed in rows
+    ]
+
+
+def insert_credential(tx: Transaction, credential: NewServiceCredential, now: datetime) -> None:
+    """Insert a service key, sealed for its row."""
+    values = {
+        "key_identifier": credential.key_identifier,
+        "purpose": credential.purpose,
+        "certificate": credential.certificate,
+        "sealed_key": b"",
+        "created_at": int(now.timestamp()),
+    }
+    row_id = tx.insert(_insert_credential, values)
+    tx.write(_set_sealed_key, {"b_id": row_id, "v_sealed": credential.seal(row_id)})
 
 
 def prove_writable(tx: Transaction) -> None:
@@ -300,26 +322,17 @@ class RevocationStore(StoreSection):
         return len(rows)
 
     @read_transaction
-    def service_credential(self, tx: Transaction, key_identifier: bytes, purpose: str) -> tuple[bytes, bytes] | None:
-        """Return (certificate DER, sealed key) of the newest credential, or None."""
+    def service_credential(self, tx: Transaction, key_identifier: bytes, purpose: str) -> ServiceCredential | None:
+        """Return the newest credential, or None."""
         credentials = _service_credentials(tx, key_identifier, purpose)
         return credentials[0] if credentials else None
 
     @read_transaction
-    def service_credentials(self, tx: Transaction, key_identifier: bytes, purpose: str) -> list[tuple[bytes, bytes]]:
+    def service_credentials(self, tx: Transaction, key_identifier: bytes, purpose: str) -> list[ServiceCredential]:
         """Return all credentials of an issuer key and purpose, newest first."""
         return _service_credentials(tx, key_identifier, purpose)
 
     @write_transaction
-    def put_service_credential(
-        self, tx: Transaction, key_identifier: bytes, purpose: str, certificate: bytes, sealed_key: bytes, now: datetime
-    ) -> None:
+    def put_service_credential(self, tx: Transaction, credential: NewServiceCredential, now: datetime) -> None:
         """Store a credential."""
-        values = {
-            "key_identifier": key_identifier,
-            "purpose": purpose,
-            "certificate": certificate,
-            "sealed_key": sealed_key,
-            "created_at": int(now.timestamp()),
-        }
-        tx.insert(_insert_credential, values)
+        insert_credential(tx, credential, now)

@@ -478,6 +478,16 @@ Index("audit_events_owner", audit_events.c.owner_id, audit_events.c.id, sqlite_w
 _account: Final = text("about_account = 1")
 Index("audit_events_account", audit_events.c.id, sqlite_where=_account, postgresql_where=_account)
 
+# The key of the events' hashes, sealed, with the end of the events of earlier versions, which have no key.
+audit_keys: Final = Table(
+    "audit_keys",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=False),
+    Column("name", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
 # One row with the end of the chain, so that a missing last event is detected.
 audit_head: Final = Table(
     "audit_head",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Table, bindparam, delete, select, text, update
+from sqlalchemy import Column, bindparam, delete, select, text, update
 
 from pikachu.core.errors import Conflict, SecretKeyChanged
 from pikachu.core.interfaces import Reseal, Resealing, Sealed
 from pikachu.core.model.events import Event
+from pikachu.core.sealing import Sealer, audit_key_row, challenge_row, credential_row, key_row
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Row, Transaction
-from pikachu.storage.schema import challenges, keys, service_credentials
+from pikachu.storage.database import Database, Row, Transaction
+from pikachu.storage.schema import audit_keys, challenges, keys, service_credentials
 from pikachu.storage.transactions import StoreSection, write_transaction
 
 _CHUNK: Final = 500
@@ -24,45 +28,107 @@ _others: Final = text(
 
 
 class _Place:
-    """A column of sealed values."""
+    """A column of sealed values.
 
-    def __init__(self, kind: str, table: Table, name: str, sealed: str, lookup: str | None = None) -> None:
+    :param binding: returns the binding to a row, of the row's id and the *identity* columns.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        name: Column[Any],
+        sealed: Column[Any],
+        binding: Callable[..., bytes],
+        identity: Sequence[Column[Any]],
+        lookup: str | None = None,
+    ) -> None:
+        table = sealed.table
         self.kind = kind
-        self.newest = select(table.c[name], table.c[sealed]).order_by(table.c.id.desc()).limit(1)
-        self.following = (
-            select(table.c.id, table.c[name], table.c[sealed])
-            .where(table.c.id > bindparam("b_after"))
-            .order_by(table.c.id)
-            .limit(_CHUNK)
-        )
-        values: dict[str, Any] = {sealed: bindparam("v_sealed")}
+        self.binding = binding
+        columns = (table.c.id, name, sealed, *identity)
+        self.newest = select(*columns).order_by(table.c.id.desc()).limit(1)
+        self.following = select(*columns).where(table.c.id > bindparam("b_after")).order_by(table.c.id).limit(_CHUNK)
+        values: dict[str, Any] = {sealed.name: bindparam("v_sealed")}
         if lookup is not None:
             values[lookup] = bindparam("v_lookup")
         self.change = update(table).where(table.c.id == bindparam("b_id")).values(values)
+        self.bind = update(table).where(table.c.id == bindparam("b_id")).values({sealed.name: bindparam("v_sealed")})
         self.remove = delete(table).where(table.c.id == bindparam("b_id"))
+
+    def value(self, row: Row) -> Sealed:
+        """Return the value of a row."""
+        row_id, name, sealed, *identity = row
+        identity = [bytes(one) if isinstance(one, memoryview) else one for one in identity]
+        return Sealed(self.kind, name, bytes(sealed), self.binding(row_id, *identity))
 
 
 _PLACES: Final = (
-    _Place("key", keys, "name", "sealed"),
-    _Place("challenge password", challenges, "prefix", "sealed", "lookup"),
-    _Place("service key", service_credentials, "purpose", "sealed_key"),
+    _Place("key", keys.c.name, keys.c.sealed, key_row, [keys.c.key_id]),
+    _Place(
+        "challenge password", challenges.c.prefix, challenges.c.sealed, challenge_row, [challenges.c.prefix], "lookup"
+    ),
+    _Place(
+        "service key",
+        service_credentials.c.purpose,
+        service_credentials.c.sealed_key,
+        credential_row,
+        [service_credentials.c.key_identifier, service_credentials.c.certificate],
+    ),
+    _Place("audit key", audit_keys.c.name, audit_keys.c.sealed, audit_key_row, []),
 )
-
-
-def _sealed(kind: str, row: Row) -> Sealed:
-    return Sealed(kind, row[-2], bytes(row[-1]))
 
 
 def newest_sealed(tx: Transaction) -> list[Sealed]:
     """Return the newest sealed value of each kind."""
-    rows = ((place.kind, tx.row(place.newest)) for place in _PLACES)
-    return [_sealed(kind, row) for kind, row in rows if row is not None]
+    rows = ((place, tx.row(place.newest)) for place in _PLACES)
+    return [place.value(row) for place, row in rows if row is not None]
+
+
+def bind_rows(database: Database, sealer: Sealer) -> None:
+    """Bind the values that an earlier version has sealed to their rows, in short transactions.
+
+    Values that don't open stay as they are.
+    """
+    for place in _PLACES:
+        after = 0
+        while after >= 0:
+            after, _ = database.write(partial(_bind_chunk, place=place, after=after, sealer=sealer))
+
+
+def _bind_chunk(tx: Transaction, *, place: _Place, after: int, sealer: Sealer) -> int:
+    """Bind the values after a row; return the last row's id, or -1 at the end."""
+    rows = tx.rows(place.following, {"b_after": after})
+    for row in rows:
+        value = place.value(row)
+        bound = bind(sealer, value)
+        if bound is not None:
+            tx.write(place.bind, {"b_id": row[0], "v_sealed": bound})
+    return rows[-1][0] if rows else -1
+
+
+def bind(sealer: Sealer, value: Sealed) -> bytes | None:
+    """Return the value bound to its row, or None when it is, or doesn't open."""
+    with suppress(SecretKeyChanged):
+        sealer.open(value.purpose, value.sealed, value.row)
+        return None
+    with suppress(SecretKeyChanged):
+        return sealer.seal(value.purpose, sealer.open(value.purpose, value.sealed), value.row)
+    return None
+
+
+def opens(sealer: Sealer, value: Sealed) -> bool:
+    """Return whether a value opens, bound to its row or not yet."""
+    for row in (value.row, b""):
+        with suppress(SecretKeyChanged):
+            sealer.open(value.purpose, value.sealed, row)
+            return True
+    return False
 
 
 def _reseal_one(tx: Transaction, place: _Place, row: Row, reseal: Reseal, drop: bool, result: Resealing) -> None:
     identity, kind = row[0], place.kind
     try:
-        resealed = reseal(_sealed(kind, row))
+        resealed = reseal(place.value(row))
     except SecretKeyChanged:
         if not drop:
             raise Conflict(

@@ -12,13 +12,16 @@ from twisted.logger import Logger
 
 from sqlalchemy import bindparam, insert
 
+from pikachu.core.audit_interfaces import AuditKeyOrigin
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
 from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool, Sealed
 from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.certificates import IssuerRecord, OwnCertificate, RevokedCA, StatusChange
+from pikachu.core.sealing import Sealer
 from pikachu.storage.accounts import AccountStore
 from pikachu.storage.audit import AuditStore, store_events
+from pikachu.storage.audit_key import load_audit_key, new_audit_key
 from pikachu.storage.certificates import CertificateStore, subject_search
 from pikachu.storage.challenge_passwords import ChallengePasswordStore
 from pikachu.storage.csrs import CSRStore
@@ -101,6 +104,8 @@ class Store(
         self.database = Database(url, _finish, settings, readers=READERS, fsync=fsync)
         if in_memory(self.database.url):
             create(self.database)
+            # Nobody else can read or write it.
+            self.database.audit_key = new_audit_key()
         find_search(self.database)
         self._node_lock = NodeLock(self.database)
         self._reader = reader
@@ -146,6 +151,20 @@ class Store(
     def revoked_cas_at_start(self) -> list[RevokedCA]:
         """Return the revoked certificates of issuing CAs; blocks.  Raises StoreUnavailable."""
         return self.database.read(revoked_cas)
+
+    def unlock(self, sealer: Sealer, now: datetime, *, renew: bool = False) -> None:
+        """See :meth:`pikachu.core.interfaces.ISealedStore.unlock`."""
+        if renew or self.database.audit_key is None:
+            try:
+                self.database.audit_key = load_audit_key(self.database, sealer, now, renew=renew)
+            finally:
+                # The caller may fork, or need to be the only one that is connected.
+                self.release_connections()
+
+    def audit_key_origin(self) -> AuditKeyOrigin:
+        """See :meth:`pikachu.core.audit_interfaces.IAuditStore.audit_key_origin`."""
+        key = self.database.audit_key
+        return AuditKeyOrigin() if key is None else AuditKeyOrigin(key.unkeyed.count, key.finding)
 
     def newest_sealed(self) -> list[Sealed]:
         """Return the newest sealed value of each kind; blocks.  Raises StoreUnavailable."""

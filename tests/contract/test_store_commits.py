@@ -33,7 +33,7 @@ from pikachu.storage.migrate import HEAD, VERSIONS, SchemaState, migrate, schema
 from pikachu.storage.schema import metadata
 from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import Store, open_store
-from tests.support.databases import NOW, event, opened
+from tests.support.databases import NOW, SEALER, event, opened
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -79,6 +79,7 @@ def test_writes_that_meet_are_committed_together(tmp_path: Path) -> None:
     migrate(url)
     pool = CountedPool()
     store = Store(url, ImmediatePool(), pool)
+    store.unlock(SEALER, NOW)
     results: list[object] = []
     for index in range(100):
         store.add_event(event("create", f"thing {index}"), NOW).addBoth(results.append)
@@ -98,6 +99,7 @@ def test_one_bad_write_does_not_hurt_the_others(database_url: str) -> None:
         first, intent = db.begin("first")
         pool = CountedPool()
         store = Store(database_url, ImmediatePool(), pool)
+        store.unlock(SEALER, NOW)
         changes: list[StatusChange] = []
         store.subscribe(changes.extend)
         results: list[object] = []
@@ -128,6 +130,7 @@ def test_refusals_do_not_cost_the_others_their_batch(tmp_path: Path) -> None:
     with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
         pool = CountedPool()
         store = Store(db.url, ImmediatePool(), pool)
+        store.unlock(SEALER, NOW)
         transactions: list[object] = []
         listen(store.database.writer, "begin", transactions.append)
         results: list[object] = []
@@ -149,6 +152,7 @@ def test_bounded_queue(tmp_path: Path) -> None:
     migrate(url)
     pool = CountedPool()
     store = Store(url, ImmediatePool(), pool, queue=2)
+    store.unlock(SEALER, NOW)
     results: list[object] = []
     for _ in range(4):
         store.add_event(event(), NOW).addBoth(results.append)

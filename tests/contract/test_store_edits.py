@@ -19,7 +19,7 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Account, AccountState, NewAccount, NewChallengePassword, NewToken, Role
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import NewCSR
-from tests.support.databases import AS_0004, NOW, Opened, event, execute, opened
+from tests.support.databases import AS_0004, NOW, Opened, event, execute, opened, seal
 
 LIMIT = 3
 LATER = NOW + timedelta(hours=1)
@@ -64,7 +64,7 @@ def outcomes(db: Opened, promises: list[Deferred[Any]]) -> list[Any]:
 
 
 def key(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
-    return db.store.add_key(NewKey(f"key {number}", "Ed25519", b"k", b"spki", b"sealed", owner_id), event(), NOW)
+    return db.store.add_key(NewKey(f"key {number}", "Ed25519", b"k", b"spki", seal, owner_id), event(), NOW)
 
 
 def csr(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
@@ -75,9 +75,7 @@ def csr(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
 
 def challenge(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:
     lookup = b"%d of %d" % (number, owner_id or 0)
-    return db.store.add_challenge(
-        NewChallengePassword(lookup, f"{number:08}", b"sealed", owner_id, LATER), event(), NOW
-    )
+    return db.store.add_challenge(NewChallengePassword(lookup, f"{number:08}", seal, owner_id, LATER), event(), NOW)
 
 
 def token(db: Opened, number: int, owner_id: int | None) -> Deferred[Any]:

@@ -12,7 +12,7 @@ from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import NewChallengePassword
 from pikachu.core.model.requests import RequestState
-from tests.support.databases import NOW, Opened, event
+from tests.support.databases import NOW, Opened, event, seal
 
 
 def test_issued_certificate_is_found_again(db: Opened) -> None:
@@ -75,7 +75,7 @@ def test_failed_request_may_be_repeated(db: Opened) -> None:
     """The signer gave no signature: the challenge password and the digest are free again, the serial is not."""
     challenge = db.get(
         db.store.add_challenge(
-            NewChallengePassword(b"hmac", "12345678", b"sealed", None, NOW + timedelta(hours=1)), event(), NOW
+            NewChallengePassword(b"hmac", "12345678", seal, None, NOW + timedelta(hours=1)), event(), NOW
         )
     )
     request = db.request(dedupe=b"digest", challenge_id=challenge.id)
@@ -126,7 +126,7 @@ def test_rejection_frees_the_challenge(db: Opened) -> None:
     """A challenge password is reserved when the request is accepted and freed on rejection."""
     challenge = db.get(
         db.store.add_challenge(
-            NewChallengePassword(b"hmac", "12345678", b"s", None, NOW + timedelta(hours=1)), event(), NOW
+            NewChallengePassword(b"hmac", "12345678", seal, None, NOW + timedelta(hours=1)), event(), NOW
         )
     )
     request = db.request(dedupe=b"digest", challenge_id=challenge.id)
@@ -144,7 +144,7 @@ def test_rejection_frees_the_challenge(db: Opened) -> None:
 def test_expired_or_used_challenge_is_refused(db: Opened) -> None:
     """CHP-2: once, and in its time (judged when the request arrives)."""
     end = NOW + timedelta(minutes=5)
-    challenge = db.get(db.store.add_challenge(NewChallengePassword(b"hmac", "12345678", b"s", None, end), event(), NOW))
+    challenge = db.get(db.store.add_challenge(NewChallengePassword(b"hmac", "12345678", seal, None, end), event(), NOW))
     request = db.request(challenge_id=challenge.id)
     with pytest.raises(Conflict):
         db.get(db.store.begin(request, db.intent(request), end))
@@ -161,7 +161,7 @@ def test_one_challenge_and_a_hundred_requests(db: Opened) -> None:
     """CHP-2: exactly one of them is accepted."""
     challenge = db.get(
         db.store.add_challenge(
-            NewChallengePassword(b"hmac", "12345678", b"s", None, NOW + timedelta(hours=1)), event(), NOW
+            NewChallengePassword(b"hmac", "12345678", seal, None, NOW + timedelta(hours=1)), event(), NOW
         )
     )
     outcomes: list[object] = []

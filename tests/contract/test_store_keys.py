@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, SecretKeyChanged
 from pikachu.core.interfaces import Resealed, Sealed
-from pikachu.core.model.account_objects import KeyUse, NewKey, StoredKey
+from pikachu.core.model.account_objects import KeyUse, NewKey, NewServiceCredential, StoredKey
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import AccountState, NewAccount, NewChallengePassword, Role
@@ -31,7 +32,9 @@ def add(
     fields = {"public": PUBLIC, "spki": b"spki", "sealed": b"old " + name.encode(), **values}
     return db.get(
         db.store.add_key(
-            NewKey(name, key_type, fields["public"], fields["spki"], fields["sealed"], owner_id), told(name=name), NOW
+            NewKey(name, key_type, fields["public"], fields["spki"], lambda _: fields["sealed"], owner_id),
+            told(name=name),
+            NOW,
         )
     )
 
@@ -123,13 +126,19 @@ def test_a_deleted_account_keeps_its_keys(db: Opened) -> None:
 
 
 def anew(value: Sealed) -> Resealed | None:
-    """Seals by another word in front."""
+    """Seals by another word in front; all but the key of the audit log, which the store has sealed."""
+    if value.kind == "audit key":
+        return None
     if value.sealed.startswith(b"new"):
         return None
     if not value.sealed.startswith(b"old"):
         raise SecretKeyChanged("a stored secret does not open")
     text = value.sealed.removeprefix(b"old ")
     return Resealed(b"new " + text, text + b" looked up" if value.kind == "challenge password" else None)
+
+
+def _old(text: bytes, _: int) -> bytes:
+    return b"old " + text
 
 
 def fill(db: Opened, rows: int = 1) -> None:
@@ -140,10 +149,14 @@ def fill(db: Opened, rows: int = 1) -> None:
         end = NOW + timedelta(hours=1)
         db.get(
             db.store.add_challenge(
-                NewChallengePassword(b"by " + text, "PREFIX", b"old " + text, None, end), told(name="c"), NOW
+                NewChallengePassword(b"by " + text, "PREFIX", partial(_old, text), None, end), told(name="c"), NOW
             )
         )
-    db.get(db.store.put_service_credential(b"ski", "ocsp", b"certificate", b"old ocsp", NOW))
+    db.get(
+        db.store.put_service_credential(
+            NewServiceCredential(b"ski", "ocsp", b"certificate", partial(_old, b"ocsp")), NOW
+        )
+    )
 
 
 def resealed(db: Opened, **options: bool) -> Any:
@@ -155,7 +168,7 @@ def resealed(db: Opened, **options: bool) -> Any:
 def test_everything_is_sealed_anew(db: Opened) -> None:
     """KEY-4: keys, challenge passwords with their digests, service keys; a second time changes nothing."""
     fill(db, rows=1201)
-    assert {(one.kind, one.sealed) for one in db.store.newest_sealed()} == {
+    assert {(one.kind, one.sealed) for one in db.store.newest_sealed() if one.kind != "audit key"} == {
         ("key", b"old key 1200"),
         ("challenge password", b"old c2"),
         ("service key", b"old ocsp"),
@@ -168,7 +181,9 @@ def test_everything_is_sealed_anew(db: Opened) -> None:
     found = db.get(db.store.challenge_by_lookup(b"c1 looked up"))
     assert found is not None
     assert found.sealed == b"new c1"
-    assert db.get(db.store.service_credential(b"ski", "ocsp")) == (b"certificate", b"new ocsp")
+    credential = db.get(db.store.service_credential(b"ski", "ocsp"))
+    assert credential is not None
+    assert (credential.certificate, credential.sealed) == (b"certificate", b"new ocsp")
     assert resealed(db).changed == {}
     assert db.get(db.store.verify_events()) == count + 1
 

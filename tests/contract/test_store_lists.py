@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 import pytest
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, UnknownSerial
+from pikachu.core.model.account_objects import NewServiceCredential
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import (
@@ -31,7 +32,7 @@ from pikachu.core.model.requests import NewCSR
 from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import open_store
 from pikachu.x509.crl import crl_entry
-from tests.support.databases import NOW, Opened, event, opened
+from tests.support.databases import NOW, SEALER, Opened, event, opened, seal
 from tests.support.owners import add_owner
 
 HOLD = RevocationReason.CERTIFICATE_HOLD
@@ -327,8 +328,10 @@ def test_issuers_and_service_credentials(db: Opened) -> None:
     assert db.store.register_issuer("ec", b"other", b"x", NOW).id != issuer.id
     assert db.get(db.store.service_credential(b"key", "ocsp")) is None
     for certificate in (b"1", b"2"):
-        db.get(db.store.put_service_credential(b"key", "ocsp", certificate, b"sealed", NOW))
-    assert db.get(db.store.service_credential(b"key", "ocsp")) == (b"2", b"sealed")
+        db.get(db.store.put_service_credential(NewServiceCredential(b"key", "ocsp", certificate, seal), NOW))
+    newest = db.get(db.store.service_credential(b"key", "ocsp"))
+    assert newest is not None
+    assert (newest.certificate, SEALER.open("key", newest.sealed)) == (b"2", b"secret")
     assert len(db.get(db.store.service_credentials(b"key", "ocsp"))) == 2
     assert db.get(db.store.service_credential(b"key", "ra")) is None
 
@@ -393,7 +396,7 @@ def test_accounts_and_tokens(db: Opened) -> None:
     record = db.issue("owned", owner_id=user)
     db.get(
         db.store.add_challenge(
-            NewChallengePassword(b"hmac", "12345678", b"s", user, NOW + timedelta(hours=1)), event(), NOW
+            NewChallengePassword(b"hmac", "12345678", seal, user, NOW + timedelta(hours=1)), event(), NOW
         )
     )
     db.get(db.store.delete_account(user, lambda _: event("delete"), NOW))
@@ -422,7 +425,7 @@ def test_challenges_and_csrs(db: Opened) -> None:
     made = [
         db.get(
             db.store.add_challenge(
-                NewChallengePassword(bytes([index]), f"{index:08}", b"s", index % 2 or None, NOW + end), event(), NOW
+                NewChallengePassword(bytes([index]), f"{index:08}", seal, index % 2 or None, NOW + end), event(), NOW
             )
         )
         for index, end in enumerate((hour, hour, -hour, -hour))

@@ -23,7 +23,7 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Account, AccountState, NewAccount, NewToken, Role, Scope
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store
-from tests.support.databases import NOW, Opened
+from tests.support.databases import NOW, SEALER, Opened
 from tests.support.deferreds import result_of
 from tests.support.people import CHEAP, HeldPool, holdings_of
 
@@ -225,6 +225,7 @@ class Process:
 def process(url: str) -> Iterator[Process]:
     writes, clock = HeldPool(), Clock()
     store = Store(url, ImmediatePool(), writes)
+    store.unlock(SEALER, NOW)
     hasher = PasswordHasher(ImmediatePool(), clock, CHEAP)
     accounts = Accounts(
         store=store, hasher=hasher, clock=clock, settings=AccountSettings(), holdings=holdings_of(store, clock)

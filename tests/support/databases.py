@@ -28,6 +28,7 @@ from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.certificates import CertificateRecord, IssuerRecord, Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.requests import Intent, NewRequest
+from pikachu.core.sealing import Sealer
 from pikachu.storage.database import parse_url
 from pikachu.storage.migrate import migrate
 from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
@@ -38,9 +39,14 @@ from tests.support.owners import add_owner
 T = TypeVar("T")
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+#: Under whose key the stores of tests seal what tests write.
+SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0007, which had no default policies.
+#: Statements that make a database of this version one of version 0008, except for the hashes of its events.
+AS_0008: Final = ("DROP TABLE audit_keys", "UPDATE pikachu_schema SET version_num = '0008'")
+#: And one of version 0007, which had no default policies.
 AS_0007: Final = (
+    *AS_0008,
     *(f"DROP INDEX policies_{one}" for one in ("est_default", "est_system_default")),
     *(f"DROP INDEX policies_{one}" for one in ("scep_default", "scep_system_default")),
     *(f"ALTER TABLE policies DROP COLUMN default_for_{one}" for one in ("est", "scep")),
@@ -169,6 +175,11 @@ class Opened:
         self.get(self.store.close())
 
 
+def seal(_: int) -> bytes:
+    """Seal a value as an earlier version did: for any row."""
+    return SEALER.seal("key", b"secret")
+
+
 def event(kind: str = "create", name: str = "thing", **values: Any) -> Event:
     """An audit event."""
     return Event(kind, "certificate", name, "someone", {"how": "test"}, **values)
@@ -191,6 +202,7 @@ def opened(
     fsync: bool = True,
     quotas: Quotas | None = None,
     settings: StoreSettings = DEFAULT_SETTINGS,
+    unlock: bool = True,
 ) -> Iterator[Opened]:
     """The database at *url*, made when it is new."""
     migrate(url)
@@ -198,6 +210,8 @@ def opened(
     store = open_store(url, calls if threads else None, fsync=fsync, quotas=quotas, settings=settings)
     one = Opened(store, url, calls)
     try:
+        if unlock:
+            store.unlock(SEALER, NOW)
         yield one
     finally:
         one.close()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.people import Account
+from pikachu.core.model.people import Account, SealFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +109,43 @@ class StoredKey:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A private key to store; the fields are those of :class:`StoredKey`."""
+    """A private key to store; the fields are those of :class:`StoredKey`.
+
+    :param seal: seals the PKCS #8 PrivateKeyInfo for its row.
+    """
 
     name: str
     key_type: str
     key_id: bytes
     spki: bytes
-    sealed: bytes = field(repr=False)
+    seal: SealFor = field(repr=False)
     owner_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceCredential:
+    """A stored key of an OCSP responder or SCEP RA.
+
+    :param key_identifier: that of the issuer's key.
+    :param certificate: DER; the CSR where the certificate is yet to come.
+    :param sealed: the PKCS #8 PrivateKeyInfo, encrypted under SECRET_KEY.
+    """
+
+    id: int
+    key_identifier: bytes
+    purpose: str
+    certificate: bytes
+    sealed: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewServiceCredential:
+    """A key of an OCSP responder or SCEP RA to store; the fields are those of :class:`ServiceCredential`."""
+
+    key_identifier: bytes
+    purpose: str
+    certificate: bytes
+    seal: SealFor = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeAlias
 
 
 class Role(StrEnum):
@@ -180,6 +180,10 @@ class NewToken:
     expires_at: datetime | None
 
 
+#: Seals a secret for the row with that id, which a new row gets when it is inserted.
+SealFor: TypeAlias = Callable[[int], bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class ChallengePassword:
     """A challenge password (one-time), without its plaintext.
@@ -205,11 +209,11 @@ class NewChallengePassword:
 
     :param lookup: the HMAC by which it is found.
     :param prefix: the first 8 digits.
-    :param sealed: the encrypted plaintext.
+    :param seal: seals the plaintext for its row.
     """
 
     lookup: bytes = field(repr=False)
     prefix: str
-    sealed: bytes = field(repr=False)
+    seal: SealFor = field(repr=False)
     owner_id: int | None
     expires_at: datetime

@@ -179,7 +179,10 @@ class EventsPages(Pages):
     @page("GET", "/events/verification", audience=Audience.ADMIN)
     async def verification(self, visit: PageRequest) -> PageReply:
         """Show the result of the last verification (AUD-3)."""
-        return HtmlPage("events/verification.html", {"look": self._verification.last(visit.principal)})
+        return HtmlPage(
+            "events/verification.html",
+            {"look": self._verification.last(visit.principal), "origin": self._verification.origin()},
+        )
 
 
 def _account_events_query(query: ListQuery, **filters: str) -> ListQuery:

@@ -33,7 +33,7 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, AccountState, Principal, Role, Scope
-from pikachu.core.sealing import Sealer
+from pikachu.core.sealing import Sealer, key_row
 from pikachu.inventory.csrs import CertificateRequests, RequestSource
 from pikachu.inventory.keys import AT_ONCE, CHOICES, Keys, key_name
 from pikachu.inventory.templates import TemplateDraft
@@ -142,7 +142,7 @@ def test_a_key_is_made_and_sealed(people: People, kind: str) -> None:
     described = describe_private_key(load_private_key(text))
     assert (described.text, described.spki, described.key_id) == (key.key_type, key.spki, key.key_id)
     database = (people.stack.files.folder / "pikachu.sqlite").read_bytes()
-    plain = people.stack.app.sealer.open("key", key.sealed)
+    plain = people.stack.app.sealer.open("key", key.sealed, key_row(key.id, key.key_id))
     assert plain not in key.sealed
     assert plain[-24:] not in database
     event = people.events()[0].event

@@ -18,7 +18,7 @@ from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Sc
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import open_store
-from tests.support.databases import NOW, Calls, Opened, event
+from tests.support.databases import NOW, SEALER, Calls, Opened, event
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def db(tmp_path: Path) -> Iterator[Opened]:
     migrate(url)
     calls = Calls()
     made = Opened(open_store(url, calls), url, calls)
+    made.store.unlock(SEALER, NOW)
     yield made
     made.close()
 

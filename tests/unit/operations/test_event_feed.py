@@ -78,6 +78,7 @@ def test_a_burst_is_told_once(stack: Stack) -> None:
 def test_what_other_processes_do(stack: Stack) -> None:
     """Commits of others are found while somebody listens, and nobody asks when nobody does."""
     other = open_store(stack.app.store.database.url.render_as_string(hide_password=False))
+    other.unlock(stack.app.sealer, utc(0))
     try:
         told: list[Notification] = []
         stop = stack.app.event_feed.subscribe(USER, told.append)

@@ -17,7 +17,7 @@ from pikachu.core.model.people import ANONYMOUS, SYSTEM, AccountState, Principal
 from pikachu.operations.statistics import Overview, Statistics
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import open_store
-from tests.support.databases import NOW, Calls, Opened, event
+from tests.support.databases import NOW, SEALER, Calls, Opened, event
 from tests.support.deferreds import failure_of, result_of
 from tests.support.stack import Stack, build_core
 
@@ -140,6 +140,7 @@ class Slow:
         migrate(url)
         self.calls = Calls()
         self.db = Opened(open_store(url, self.calls), url, self.calls)
+        self.db.store.unlock(SEALER, NOW)
         self.clock = Clock()
         self.clock.advance(int(NOW.timestamp()))
         self.statistics = Statistics(self.db.store, self.clock)
