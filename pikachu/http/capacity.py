@@ -97,8 +97,12 @@ class Cap:
             del self._shares[share.address], self._totals[share.address]
 
     def _evict(self, address: str, spared: Share) -> bool:
-        """Close the connection with the oldest share of *address*, preferably one that waits for its client."""
-        others = [share for share in self._shares[address] if share is not spared]
+        """Close the connection with the oldest share of *address*, preferably one that waits for its client.
+
+        One that holds nothing stays: there was no room for it, so its credentials are being verified, or it is about
+        to read that it was refused.
+        """
+        others = [share for share in self._shares[address] if share is not spared and share.size]
         victim = next((share for share in others if not share.holder.answering), None)
         if victim is None and self._breaks_off:
             victim = next(iter(others), None)

@@ -121,3 +121,19 @@ def test_closing_an_empty_share(count: int) -> None:
     for _ in range(count):
         share.close()
     assert cap.total == 0
+
+
+@pytest.mark.parametrize(("in_all", "per_address"), [(100, 0), (0, 100)])
+@pytest.mark.parametrize("breaks_off", [False, True])
+def test_who_holds_nothing_is_not_closed(in_all: int, per_address: int, breaks_off: bool) -> None:
+    """A request without room may have valid credentials, which are verified before it is refused."""
+    cap = Cap(in_all, per_address, breaks_off=breaks_off)
+    refused = [Holder(str(number)) for number in range(3)]
+    shares = [cap.share("192.0.2.1", holder) for holder in refused]
+    assert not any(share.grow(101) for share in shares)
+    enter(cap, "192.0.2.1", size=90)
+    enter(cap, "192.0.2.1", size=20)
+    assert not any(holder.aborted for holder in refused)
+    for share in shares:
+        share.close()
+    assert cap.total == 20
