@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from pikachu.core.errors import MalformedRequest, RequestError, TooLarge, UnsupportedAlgorithm
 from pikachu.inspection.recognition import MAXIMUM_INPUT, Decoded, Kind, Value, decode, read
+from pikachu.x509 import der
+from pikachu.x509.keys import private_key_info
 from pikachu.x509.pem import pem
 from tests.support.objects import (
     CHALLENGE,
@@ -304,6 +306,56 @@ def test_hostile_bytes(sample: bytes, data: st.DataObject) -> None:
     for one in decoded:
         assert all(line.isprintable() for line in one.text.split("\n"))
         assert all(str(value).isprintable() for _, value in one.facts)
+
+
+def _elements(element: der.Element, depth: int = 0) -> list[der.Element]:
+    """Return an element and all that it contains."""
+    found = [element]
+    if element.tag & 0x20 and depth < 20:
+        for child in element.children():
+            found += _elements(child, depth + 1)
+    return found
+
+
+def _replaced(data: bytes, target: der.Element, replacement: bytes) -> bytes:
+    """Replace one element, with the lengths of those around it computed again."""
+
+    def encode(element: der.Element) -> bytes:
+        if (element.whole_start, element.end) == (target.whole_start, target.end):
+            return replacement
+        if element.tag & 0x20 and element.whole_start < target.whole_start < element.end:
+            return der.tlv(element.tag, b"".join(encode(child) for child in element.children()))
+        return element.whole
+
+    return encode(der.parse(data))
+
+
+#: Elements that decoders may not expect: empty, huge, negative, padded, cut short, deep, of another type.
+_ODD = [
+    *(bytes((tag, 0)) for tag in (1, 2, 3, 4, 5, 6, 10, 12, 19, 23, 24, 48, 49, 0xA0, 0x80)),
+    *(der.tlv(tag, b"\x7f" * 1785) for tag in (2, 3, 4, 6, 10, 12, 24)),
+    *(der.tlv(tag, b"\xff\x80") for tag in (1, 2, 3, 6, 10, 12)),
+    der.tlv(4, der.octet_string(bytes(16))),
+    der.tlv(24, b"99999999999999Z"),
+    der.tlv(23, b"000000000000Z"),
+    der.sequence(*[der.sequence()] * 40),
+]
+_DER_SAMPLES = [
+    *(sample for sample in SAMPLES if sample.startswith(b"\x30")),
+    *(private_key_info(make_key(kind)) for kind in ("ed25519", "p256", "rsa2048", "mldsa44")),
+]
+
+
+@settings(max_examples=200)
+@given(sample=st.sampled_from(_DER_SAMPLES), odd=st.sampled_from(_ODD), data=st.data())
+def test_odd_elements(sample: bytes, odd: bytes, data: st.DataObject) -> None:
+    """An element of another type or size, with right lengths around it: decoded, or an error of requests."""
+    target = data.draw(st.sampled_from(_elements(der.parse(sample))))
+    try:
+        for one in read(_replaced(sample, target, odd)):
+            decode(one, NOW, PASSPHRASE)
+    except (MalformedRequest, UnsupportedAlgorithm, TooLarge):
+        pass
 
 
 @given(noise=st.binary(max_size=200))
