@@ -119,6 +119,8 @@ def test_hold_release_delete_without_scripts(browser: Browser, server: Server, t
         expect(one.page.get_by_role("status")).to_contain_text("released")
         assert ": good" in ocsp(server, serial, tmp_path)
         one.page.get_by_role("link", name="Delete").click()
+        expect(one.page.get_by_label("Revocation")).to_have_value("unspecified")
+        one.page.get_by_label("Revocation").select_option("")
         one.page.get_by_label("Type delete").fill("delete")
         one.page.get_by_role("button", name="Delete").click()
         expect(one.page.get_by_text(f"The certificate {name} was deleted.")).to_be_visible()
