@@ -9,6 +9,8 @@ from typing import Final
 from pikachu.core.errors import Conflict, MalformedRequest
 from pikachu.core.model.people import Account, AccountSource
 
+#: Maximum length of an e-mail address in characters (RFC 5321 section 4.5.3.1.3).
+MAXIMUM_EMAIL: Final = 254
 REGISTERED_NAME: Final = re.compile("[A-Za-z0-9_]{6,20}")
 # What HTML calls a valid e-mail address: a browser and this server agree.
 _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -21,7 +23,7 @@ def checked_email(email: str) -> str:
     :raises MalformedRequest: when a browser would refuse it too.
     """
     email = email.strip()
-    if len(email) > 254 or not _EMAIL.fullmatch(email):
+    if len(email) > MAXIMUM_EMAIL or not _EMAIL.fullmatch(email):
         raise MalformedRequest("the e-mail address is not valid; write it like name@example.com")
     return email
 

@@ -24,6 +24,8 @@ from pikachu.core.owners import require_usable
 #: Lifetime of a token in days: the maximum, and the default.
 MAX_DAYS: Final = 3650
 DEFAULT_DAYS: Final = 365
+#: Maximum length of a token's name in characters.
+MAXIMUM_NAME: Final = 64
 
 
 class Tokens:
@@ -56,7 +58,7 @@ class Tokens:
         """
         if account_id != require_whole_account(actor) and not is_admin(actor):
             raise NotFound("there is no such account")
-        name = checked_name(name, "a token's name", 64)
+        name = checked_name(name, "a token's name", MAXIMUM_NAME)
         lifetime = DEFAULT_DAYS if days is None else days
         if not 1 <= lifetime <= MAX_DAYS:
             raise MalformedRequest(f"a token lives 1 to {MAX_DAYS} days")

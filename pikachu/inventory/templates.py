@@ -39,8 +39,8 @@ PROFILE_TYPES: Final = (
     "Code signing",
     "Other",
 )
-_MAXIMUM_NAME: Final = 128
-_MAXIMUM_TYPE: Final = 64
+MAXIMUM_NAME: Final = 128
+MAXIMUM_TYPE: Final = 64
 _UNKNOWN: Final = "there is no such certificate template"
 _KIND: Final = "certificate template"
 
@@ -180,8 +180,8 @@ class CertificateTemplates:
             raise NotAuthorized("a certificate template for everybody is made by admins only")
         if not draft.system and owner_id is None:
             raise MalformedRequest("a certificate template is everybody's or a user's; say which")
-        name = _line(draft.name, "a template's name", _MAXIMUM_NAME)
-        profile_type = _line(draft.profile_type, "a profile type", _MAXIMUM_TYPE)
+        name = _line(draft.name, "a template's name", MAXIMUM_NAME)
+        profile_type = _line(draft.profile_type, "a profile type", MAXIMUM_TYPE)
         usages = await self._usages(draft.content)
         now = self._now()
         return CertificateTemplate(

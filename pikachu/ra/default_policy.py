@@ -13,12 +13,11 @@ from pathlib import Path
 
 from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import ConfigError, Conflict, PikachuError, PolicyViolation
-from pikachu.core.model.policies import Policy
+from pikachu.core.model.policies import DAYS, Policy
 from pikachu.core.number_parsing import parse_number
 from pikachu.x509.template import parse
 
 DEFAULT_POLICY_NAME = "System"
-_MAX_DAYS = 36500
 # Larger than any valid text of a policy, in any encoding.
 _MAX_FILE_SIZE = 256 * 1024
 
@@ -55,10 +54,10 @@ def _effective_line(text: str, where: str) -> tuple[int, int]:
             continue
         name, separator, value = content.rpartition("=")
         value = value.strip()
-        number_of_days = parse_number(value, _MAX_DAYS, minimum=1)
+        number_of_days = parse_number(value, DAYS.maximum, minimum=DAYS.minimum)
         if number_of_days is None:
             raise ConfigError(
-                f"{where}: line {number}: expected a number of days from 1 to {_MAX_DAYS}, found {value[:40]!r}"
+                f"{where}: line {number}: expected a number of days from 1 to {DAYS.maximum}, found {value[:40]!r}"
             )
         days[name.strip().lower() if separator else "default"] = number, number_of_days
     if not days:
@@ -190,5 +189,5 @@ def check_days(days: int) -> None:
 
     :raises PolicyViolation: when it is not between 1 and 36500.
     """
-    if not 1 <= days <= _MAX_DAYS:
-        raise PolicyViolation(f"a validity is 1 to {_MAX_DAYS} days")
+    if not DAYS.minimum <= days <= DAYS.maximum:
+        raise PolicyViolation(f"a validity is {DAYS.minimum} to {DAYS.maximum} days")

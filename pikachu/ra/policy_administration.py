@@ -31,7 +31,15 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Scope
-from pikachu.core.model.policies import LABEL_PROTOCOLS, NO_NEXT_DEFAULTS, NextDefaults, Policy, PolicyLimits
+from pikachu.core.model.policies import (
+    KEY_LIMIT,
+    LABEL_PROTOCOLS,
+    NAME_PATTERN,
+    NO_NEXT_DEFAULTS,
+    NextDefaults,
+    Policy,
+    PolicyLimits,
+)
 from pikachu.core.model.times import utc
 from pikachu.core.optimistic_locking import Versions, repeat, require_version
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME, check_days, default_version
@@ -43,7 +51,6 @@ from pikachu.x509.template import ExtensionContext, ProfileTemplate
 
 MAXIMUM_TEXT: Final = 64 * 1024
 MAXIMUM_PATTERNS: Final = 64
-MAXIMUM_PATTERN: Final = 256
 
 #: The names of all issuing CAs that can be configured.
 CA_NAMES: Final = ("ec", "rsa", "mldsa")
@@ -61,7 +68,6 @@ KEY_LIMITS: Final = (
     "PQC/mldsa87",
 )
 _OTHER_NAMES: Final = {name.lower(): oid for name, oid in OTHER_NAMES.items()}
-_RSA_LIMIT: Final = re.compile(r"RSA/[1-9][0-9]{3,4}")
 
 # A label must not be mistaken for an operation (RFC 7030 section 3.2.2), nor for SCEP's customary program name.
 _NO_EST_LABELS: Final = frozenset(
@@ -484,11 +490,11 @@ def _check_label(policy: Policy, before: Policy | None) -> None:
 
 def _checked_limits(limits: PolicyLimits) -> PolicyLimits:
     for key in limits.keys:
-        if key not in KEY_LIMITS and not _RSA_LIMIT.fullmatch(key):
+        if not re.fullmatch(KEY_LIMIT.pattern, key):
             raise MalformedRequest(f"allowed keys are {', '.join(KEY_LIMITS)}, or RSA/2048 and the like")
     for pattern in (*limits.names, *(() if limits.subject is None else (limits.subject,))):
-        if not 1 <= len(pattern) <= MAXIMUM_PATTERN or not pattern.isprintable():
-            raise MalformedRequest(f"a pattern is 1 to {MAXIMUM_PATTERN} printable characters")
+        if not 1 <= len(pattern) <= NAME_PATTERN.maximum or not pattern.isprintable():
+            raise MalformedRequest(f"a pattern is 1 to {NAME_PATTERN.maximum} printable characters")
     if len(limits.names) > MAXIMUM_PATTERNS:
         raise MalformedRequest(f"a policy has at most {MAXIMUM_PATTERNS} patterns of names")
     if limits.max_days is not None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from pikachu.core.errors import NotAuthorized
@@ -11,6 +12,7 @@ from pikachu.http.request import BoundedRequest
 #: Name of the cookie with the session's secret.
 SESSION: Final = "__Host-pikachu"
 _MAXIMUM: Final = 8192
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 
 
 def read_cookies(request: BoundedRequest) -> dict[str, str]:
@@ -25,6 +27,18 @@ def read_cookies(request: BoundedRequest) -> dict[str, str]:
             if equals:
                 cookies.setdefault(name.strip(" \t"), value.strip(" \t"))
     return cookies
+
+
+def named_origin(request: BoundedRequest, host: bytes | None) -> str:
+    """Return the origin by which clients reach this site; empty when the Host header is invalid.
+
+    :param host: the Host header.
+    """
+    external_url = request.channel.site.proxies.external_url
+    if external_url is not None:
+        return external_url
+    text = (host or b"").decode("latin-1")
+    return f"https://{text}" if _HOST.fullmatch(text) else ""
 
 
 def check_origin(request: BoundedRequest, host: bytes | None) -> None:

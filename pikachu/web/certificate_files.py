@@ -27,6 +27,8 @@ _FORMATS: Final[dict[str, tuple[bytes, str, Callable[[list[bytes]], bytes]]]] = 
     "p7b": (b"application/x-pkcs7-certificates", ".p7b", degenerate),
     "chain": (b"application/pem-certificate-chain", "-chain.pem", lambda chain: certificates_pem(chain).encode()),
 }
+#: Name of a format → media type.
+CERTIFICATE_FORMATS: Final = {name: media_type.decode() for name, (media_type, _, _) in _FORMATS.items()}
 
 
 def certificate_file(record: CertificateRecord, parents: Sequence[bytes], kind: str) -> CertificateFile:

@@ -57,6 +57,8 @@ KEY_NAMES: Final = (
     "mldsa87",
 )
 
+#: Maximum size in bytes of a passphrase that OpenSSL accepts.
+MAXIMUM_PASSPHRASE: Final = 1023
 _MAXIMUM_SIZE: Final = 32 * 1024
 _LABELS: Final = ("PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY")
 # What is often taken for a private key.
@@ -179,9 +181,9 @@ def private_key_pem(key: PrivateKey, passphrase: bytes | str | None = None) -> s
 def passphrase_octets(passphrase: bytes | str) -> bytes:
     """Encode a passphrase that protects a key.
 
-    :raises MalformedRequest: it is empty, or too long for OpenSSL (1023 bytes).
+    :raises MalformedRequest: it is empty, or longer than :data:`MAXIMUM_PASSPHRASE`.
     """
     secret = passphrase.encode("utf-8", "replace") if isinstance(passphrase, str) else passphrase
-    if not 1 <= len(secret) <= 1023:
-        raise MalformedRequest("the passphrase must have 1 to 1023 octets")
+    if not 1 <= len(secret) <= MAXIMUM_PASSPHRASE:
+        raise MalformedRequest(f"the passphrase must have 1 to {MAXIMUM_PASSPHRASE} octets")
     return secret

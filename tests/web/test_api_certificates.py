@@ -91,7 +91,7 @@ class TestSigning:
             ({"csr": ""}, 400, "no certificate request"),
             ({"csr": "-----BEGIN CERTIFICATE REQUEST-----\n"}, 400, "END"),
             ({"csr": 5}, 400, "csr is a text"),
-            ({}, 400, "missing: csr"),
+            ({}, 400, "either csr, or csr_id"),
             ({"csr": "x", "password": "y"}, 400, "'password'"),
             ({"csr": "x", "validity_days": "7"}, 400, "validity_days is a whole number"),
             ({"csr": "x", "validity_days": True}, 400, "validity_days"),
@@ -269,7 +269,7 @@ class TestStoredRequests:
         assert (stored["status"], stored["certificate_id"]) == ("signed", made["id"])
         rest.bad(409, "POST", f"/csrs/{stored['id']}/rejection", {"reason": "late"}, who="root")
         both = {"csr": csr_pem(), "csr_id": stored["id"]}
-        assert "exclude" in rest.bad(400, "POST", "/certificates", both, who="alice")["detail"]
+        assert "either csr, or csr_id" in rest.bad(400, "POST", "/certificates", both, who="alice")["detail"]
 
     def test_rejecting(self, rest: REST) -> None:
         """For admins; its owner reads the reason in the events."""

@@ -208,10 +208,10 @@ def test_import_refusals(rest: REST) -> None:
     for body, status, named in (
         ({"pem": encrypted}, 400, "passphrase"),
         ({"pem": encrypted, "passphrase": "wrong"}, 400, "passphrase"),
-        ({"pem": encrypted, "passphrase": "secret", "type": "EC"}, 400, "own type"),
-        ({"pem": encrypted, "passphrase": "secret", "curve": "prime256v1"}, 400, "own type"),
+        ({"pem": encrypted, "passphrase": "secret", "type": "EC"}, 400, "has either"),
+        ({"pem": encrypted, "passphrase": "secret", "curve": "prime256v1"}, 400, "has either"),
         ({"pem": encrypted, "pkcs12": "MAA="}, 400, "either"),
-        ({"type": "EC", "passphrase": "secret"}, 400, "imported"),
+        ({"type": "EC", "passphrase": "secret"}, 400, "has either"),
         ({"pem": "hello"}, 400, "no private key"),
         ({"pem": ""}, 400, "no private key"),
         ({"pkcs12": "?"}, 400, "base64"),

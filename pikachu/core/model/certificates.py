@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from pikachu.core.constraints import OneOf
 from pikachu.core.errors import MalformedRequest
 
 
@@ -94,6 +95,8 @@ _REASON_NAMES: Final = {
     RevocationReason.PRIVILEGE_WITHDRAWN: "privilegeWithdrawn",
     RevocationReason.AA_COMPROMISE: "aACompromise",
 }
+#: The names of all reasons.
+REASON_NAMES: Final = OneOf(tuple(_REASON_NAMES.values()))
 
 
 def format_serial(serial: int) -> str:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
+from pikachu.core.constraints import Length, Matches, Range
+from pikachu.core.errors import PolicyViolation
 from pikachu.core.model.certificates import Method
 
 #: The protocols whose paths have labels and default policies.
@@ -16,6 +18,15 @@ LABEL_PROTOCOLS: Final = (Method.EST, Method.SCEP)
 #: By protocol, the id of the policy that becomes the default where a change takes the mark from another one.
 NextDefaults: TypeAlias = Mapping[Method, int]
 NO_NEXT_DEFAULTS: Final[NextDefaults] = MappingProxyType({})
+#: Bounds of a validity in days.
+DAYS: Final = Range(1, 36500, PolicyViolation)
+#: A kind of keys that a policy allows; ``RSA``, ``EC`` and ``PQC`` alone mean any of the family.
+KEY_LIMIT: Final = Matches(
+    "RSA(/[1-9][0-9]{3,4})?|EC(/(prime256v1|secp384r1|secp521r1|secp256k1))?|Ed25519|PQC(/mldsa(44|65|87))?",
+    "one of RSA, EC, PQC and Ed25519, or one of them with its size, curve or algorithm, such as RSA/2048",
+)
+#: A pattern of names.
+NAME_PATTERN: Final = Length(1, 256)
 
 
 class Approval(StrEnum):
@@ -41,11 +52,11 @@ class PolicyLimits:
     :param other_names: the type-ids of the otherNames in a subjectAltName that are copied.
     """
 
-    keys: tuple[str, ...] = ()
-    subject: str | None = None
-    names: tuple[str, ...] = ()
+    keys: tuple[Annotated[str, KEY_LIMIT], ...] = ()
+    subject: Annotated[str, NAME_PATTERN] | None = None
+    names: tuple[Annotated[str, NAME_PATTERN], ...] = ()
     honour_names: bool = True
-    max_days: int | None = None
+    max_days: Annotated[int, DAYS] | None = None
     own_subject: bool = False
     linked: bool = False
     same_key: bool = True

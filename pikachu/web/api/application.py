@@ -28,9 +28,9 @@ from pikachu.http.request import BoundedRequest
 from pikachu.web.api.bodies import decode_body
 from pikachu.web.api.idempotency import IdempotencyCache, checked_key
 from pikachu.web.api.preconditions import if_match
-from pikachu.web.api.queries import parse_query
+from pikachu.web.api.queries import check_choices, parse_query
 from pikachu.web.api.routes import NO_CREDENTIALS, Access, Answer, Call, Operation, Route, SentAnswer
-from pikachu.web.browsers import SESSION, check_origin, read_cookies
+from pikachu.web.browsers import SESSION, check_origin, named_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
 from pikachu.web.errors import HTTPProblem, status_problem
 
@@ -95,6 +95,7 @@ class RESTResource(Resource):
         principal = await self._principal(operation, request)
         operation.admit(principal)
         query = parse_query(request.uri, operation.query_names)
+        check_choices(query, operation.choices)
         body: object = None
         present: frozenset[str] = frozenset()
         data = b""
@@ -105,7 +106,9 @@ class RESTResource(Resource):
         if route.method == "POST":
             key = checked_key(request.requestHeaders.getRawHeaders(b"Idempotency-Key") or [])
         expected = if_match(request.requestHeaders.getRawHeaders(b"If-Match") or []) if operation.conditional else None
-        call = Call(route, principal, path, query, body, present, key, expected)
+        call = Call(
+            route, principal, path, query, body, present, key, expected, named_origin(request, request.named_host)
+        )
 
         async def work() -> Answer:
             return await route.handler(None, call)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Annotated, Any, ClassVar
 
+from pikachu.core.constraints import Length
 from pikachu.core.errors import NotFound
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Scope
 from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
-from pikachu.ra.registration_authority import RegistrationAuthority
+from pikachu.ra.registration_authority import MAXIMUM_REASON, RegistrationAuthority
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import Answer, Call, Operation, Routes, listed
 
@@ -43,7 +45,9 @@ class Approval:
 class Rejection:
     """The reason for rejecting a request."""
 
-    reason: str = ""
+    EXAMPLE: ClassVar[dict[str, Any]] = {"reason": "The device was retired."}
+
+    reason: Annotated[str, Length(0, MAXIMUM_REASON)] = ""
 
 
 class ApprovalsAPI(Routes):
@@ -61,6 +65,7 @@ class ApprovalsAPI(Routes):
         answer=Approval,
         listed=True,
         filters={"status": "state", "method": "method"},
+        choices={"status": tuple(RequestState), "method": tuple(Method)},
         owner="owner_id",
     )
     async def list(self, call: Call) -> Answer:

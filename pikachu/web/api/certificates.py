@@ -6,29 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.errors import MalformedRequest
+from pikachu.core.constraints import Variant, Variants
 from pikachu.core.model.certificates import (
+    REASON_NAMES,
     CertificateRecord,
     CertificateStatus,
     Infrastructure,
+    InfrastructureFilter,
     Method,
     RevocationReason,
     format_serial,
     parse_serial,
 )
 from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.policies import DAYS
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.ra.enrollment import Pending
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
+from pikachu.web.api.examples import CSR
 from pikachu.web.api.previews import PreviewDocument, preview_document
-from pikachu.web.api.routes import BASE, NO_CONTENT, Answer, Call, Listed, Operation, Routes, created
-from pikachu.web.certificate_files import certificate_file
+from pikachu.web.api.routes import BASE, FLAGS, NO_CONTENT, Answer, Call, Listed, Operation, Routes, created
+from pikachu.web.certificate_files import CERTIFICATE_FORMATS, certificate_file
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
 
@@ -47,10 +51,13 @@ class SignRequest:
     and the issuing CA by their names.
     """
 
+    VARIANTS: ClassVar = Variants((Variant(("csr",)), Variant(("csr_id",))))
+    EXAMPLE: ClassVar[dict[str, Any]] = {"csr": CSR}
+
     csr: str | None = None
     csr_id: int | None = None
     policy: str | None = None
-    validity_days: int | None = None
+    validity_days: Annotated[int, DAYS] | None = None
     issuer: str | None = None
 
 
@@ -73,7 +80,7 @@ class CertificateSummary:
     owner: str | None
     created_at: datetime
     revoked_at: datetime | None
-    reason: str | None
+    reason: Annotated[str, REASON_NAMES] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +95,19 @@ class CertificateDocument(CertificateSummary):
 class Revocation:
     """The revocation reason by its name in RFC 5280 section 5.3.1; ``certificateHold`` can be released."""
 
-    reason: str = RevocationReason.UNSPECIFIED.wire_name
+    EXAMPLE: ClassVar[dict[str, Any]] = {"reason": RevocationReason.SUPERSEDED.wire_name}
+
+    reason: Annotated[str, REASON_NAMES] = RevocationReason.UNSPECIFIED.wire_name
 
 
 @dataclass(frozen=True, slots=True)
 class SerialRevocation:
     """A serial number in hexadecimal digits, and the reason as in ``Revocation``."""
 
+    EXAMPLE: ClassVar[dict[str, Any]] = {"serial": "1f", "reason": RevocationReason.SUPERSEDED.wire_name}
+
     serial: str
-    reason: str = RevocationReason.UNSPECIFIED.wire_name
+    reason: Annotated[str, REASON_NAMES] = RevocationReason.UNSPECIFIED.wire_name
 
 
 class CertificatesAPI(Routes):
@@ -179,6 +190,11 @@ class CertificatesAPI(Routes):
         answer=CertificateSummary,
         listed=True,
         filters=_CERTIFICATE_FILTERS,
+        choices={
+            "status": tuple(CertificateStatus),
+            "method": tuple(Method),
+            "infrastructure": tuple(InfrastructureFilter),
+        },
         owner="owner_id",
         sorts=("id", "created_at", "serial", "common_name", "not_after", "revoked_at"),
     )
@@ -208,6 +224,7 @@ class CertificatesAPI(Routes):
         scope=Scope.REVOKE,
         summary="Delete a certificate from the lists; with revoke=true or revoke=REASON revoke a valid one first",
         query=("revoke",),
+        choices={"revoke": (*FLAGS, *REASON_NAMES.choices)},
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
@@ -265,6 +282,8 @@ class CertificatesAPI(Routes):
         scope=Scope.READ,
         summary="The certificate as a file: format is pem (the default), der, p7b or chain",
         query=("format",),
+        choices={"format": tuple(CERTIFICATE_FORMATS)},
+        files=tuple(CERTIFICATE_FORMATS.values()),
     )
     async def download(self, call: Call) -> Answer:
         """Download the certificate (CRT-3); ``p7b`` and ``chain`` contain end entity, issuing CA and root."""
@@ -300,13 +319,7 @@ def _revocation(text: str) -> RevocationReason | None:
 
 def _submitted_csr(body: SignRequest) -> bytes | int:
     """Return the submitted CSR as DER, or the id of a stored one."""
-    if body.csr is not None and body.csr_id is not None:
-        raise MalformedRequest("csr and csr_id exclude each other; send one of them")
-    if body.csr_id is not None:
-        return body.csr_id
-    if body.csr is None:
-        raise MalformedRequest("missing: csr, or csr_id of one that is kept here")
-    return csr_der(body.csr)
+    return csr_der(body.csr or "") if body.csr_id is None else body.csr_id
 
 
 def csr_der(text: str) -> bytes:

@@ -5,22 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated, Any, ClassVar, Final
 
-from pikachu.accounts.challenge_passwords import ChallengePasswords
+from pikachu.accounts.challenge_passwords import MAX_VALIDITY, ChallengePasswords
 from pikachu.ca.issuance import CertificateAuthority
+from pikachu.core.constraints import OneOf, Range
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword, Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Operation, Routes, created, listed
 
+_STATUS: Final = OneOf(("available", "consumed", "expired"))
+
 
 @dataclass(frozen=True, slots=True)
 class NewChallengePassword:
     """The owner (the caller by default; other accounts for administrators) and the lifetime."""
 
+    EXAMPLE: ClassVar[dict[str, Any]] = {"validity_seconds": 86400}
+
     user_id: int | None = None
-    validity_seconds: int | None = None
+    validity_seconds: Annotated[int, Range(1, int(MAX_VALIDITY.total_seconds()))] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class ChallengePasswordSummary:
 
     id: int
     prefix: str
-    status: str
+    status: Annotated[str, _STATUS]
     owner: str | None
     created_at: datetime
     expires_at: datetime
@@ -55,6 +61,8 @@ class Revealed:
 @dataclass(frozen=True, slots=True)
 class ExpiredDeletion:
     """``everybody``: the expired ones of all accounts, for administrators; else the caller's own."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"everybody": False}
 
     everybody: bool = False
 
@@ -106,6 +114,7 @@ class ChallengePasswordsAPI(Routes):
         answer=ChallengePasswordSummary,
         listed=True,
         filters={"status": "status"},
+        choices={"status": _STATUS.choices},
         owner="owner_id",
         sorts=("id", "created_at", "expires_at"),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, ClassVar, Final
 
 from pikachu.core.model.people import Scope
 from pikachu.va.ca_directory import CADirectory, CRLState, Generation
@@ -46,6 +46,8 @@ class CRLDocument(CRLSummary):
 @dataclass(frozen=True, slots=True)
 class CRLUpload:
     """The CRL of a CA with an offline key, in PEM; without it, the CA's key here signs a new one."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {}
 
     crl: str | None = None
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final
 
-from pikachu.core.errors import MalformedRequest
+from pikachu.core.constraints import Length, OneOf, Variant, Variants
 from pikachu.core.model.people import Scope
 from pikachu.core.model.requests import StoredCSR
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.csrs import CertificateRequests, RequestSource
+from pikachu.inventory.keys import MAXIMUM_NAME
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.api.approvals import Rejection
 from pikachu.web.api.bodies import extended
+from pikachu.web.api.examples import CSR, TEMPLATE
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Operation, Routes, created, listed
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.pem import pem
 from pikachu.x509.request_text import RequestAttribute, RequestedExtension, view_request
 from pikachu.x509.text.csr import csr_text
+
+_STATUS: Final = OneOf(("pending", "signed", "rejected"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,13 @@ class NewCSR:
     template or its text in ``template``.  The name defaults to the common name.
     """
 
+    VARIANTS: ClassVar = Variants(
+        (Variant(("csr",)), Variant(("key_id", "template_id")), Variant(("key_id", "template")))
+    )
+    EXAMPLE: ClassVar[dict[str, Any]] = {"csr": CSR, "name": "pump-001"}
+
     csr: str | None = None
-    name: str = ""
+    name: Annotated[str, Length(0, MAXIMUM_NAME)] = ""
     key_id: int | None = None
     template_id: int | None = None
     template: str | None = None
@@ -37,6 +47,9 @@ class NewCSR:
 @dataclass(frozen=True, slots=True)
 class PreviewedCSR:
     """``key_id`` of a stored key with ``template_id`` of a stored certificate template, or its text."""
+
+    VARIANTS: ClassVar = Variants((Variant(("template_id",)), Variant(("template",))))
+    EXAMPLE: ClassVar[dict[str, Any]] = {"key_id": 1, "template": TEMPLATE}
 
     key_id: int
     template_id: int | None = None
@@ -69,7 +82,7 @@ class CSRSummary:
     name: str
     subject: str
     key: str
-    status: str
+    status: Annotated[str, _STATUS]
     certificate_id: int | None
     owner: str | None
     created_at: datetime
@@ -109,13 +122,9 @@ class CSRsAPI(Routes):
     async def create(self, call: Call) -> Answer:
         """Store an uploaded CSR, or create one (CSR-1)."""
         body = call.take(NewCSR)
-        if (body.csr is None) == (body.key_id is None):
-            raise MalformedRequest("send csr, or key_id with template_id or template")
         if body.key_id is not None:
             source = RequestSource(body.key_id, body.template_id, body.template)
             stored = await self._requests.generate(call.principal, body.name, source)
-        elif body.template_id is not None or body.template is not None:
-            raise MalformedRequest("a template is for a request that is made here: send key_id instead of csr")
         else:
             stored = await self._requests.store(call.principal, body.name, (body.csr or "").encode())
         return created(f"/csrs/{stored.id}", await self._document(call, stored))
@@ -146,6 +155,7 @@ class CSRsAPI(Routes):
         answer=CSRSummary,
         listed=True,
         filters={"status": "state"},
+        choices={"status": _STATUS.choices},
         owner="owner_id",
         sorts=("id", "created_at", "name"),
     )
@@ -188,6 +198,7 @@ class CSRsAPI(Routes):
         scope=Scope.READ,
         summary="A stored certificate request as a PEM file",
         browsers=True,
+        files=("application/x-pem-file",),
     )
     async def download(self, call: Call) -> Answer:
         """Download a CSR, for its owner and administrators (CSR-3)."""

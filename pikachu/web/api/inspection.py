@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from pikachu.core.model.people import Scope
 from pikachu.inspection.recognition import Kind
 from pikachu.inspection.service import Inspection
+from pikachu.web.api.examples import CSR
 from pikachu.web.api.routes import Answer, Call, Operation, Routes
 
 
 @dataclass(frozen=True, slots=True)
 class Inspectable:
     """PEM (one or more blocks), or Base64 of DER; the passphrase of a private key or a PKCS#12 file."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"data": CSR}
 
     data: str
     passphrase: str | None = None

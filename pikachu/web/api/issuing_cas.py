@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, Final
 
-from pikachu.core.errors import MalformedRequest
-from pikachu.core.model.certificates import format_serial, parse_serial
+from pikachu.core.constraints import OneOf
+from pikachu.core.model.certificates import REASON_NAMES, CertificateStatus, format_serial, parse_serial
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.people import Scope
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.va.ca_directory import CA, CADirectory, Generation
 from pikachu.va.ocsp import CertificateStatusReader
-from pikachu.web.api.routes import Access, Answer, Call, Listed, Operation, Routes, listed
+from pikachu.web.api.routes import FLAGS, Access, Answer, Call, Listed, Operation, Routes, listed
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.text.certificate import certificate_text
+
+_NOT_FOUND: Final = "not found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,9 @@ class Status:
     """Certificate status: valid, revoked, expired or ``not found``; with time and reason when revoked."""
 
     serial: str
-    status: str
+    status: Annotated[str, OneOf((*CertificateStatus, _NOT_FOUND))]
     revoked_at: datetime | None = None
-    reason: str | None = None
+    reason: Annotated[str, REASON_NAMES] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,13 @@ class AuthorityAPI(Routes):
         listed=True,
         sorts=(),
         query=("generation",),
+        choices={"generation": (*Generation, "all")},
     )
     async def list(self, call: Call) -> Answer:
         """List the CAs on one page.  ``generation`` is ``current`` (the default), ``next``, ``former``, ``root``,
         ``above`` or ``all``.
         """
         generation = call.query.get("generation", Generation.CURRENT)
-        if generation not in (*Generation, "all"):
-            raise MalformedRequest(f"generation is one of {', '.join(Generation)}, all")
         cas = [ca for ca in self._ca_directory.all() if generation in (ca.generation, "all")]
         return Answer(200, Listed(tuple(_ca(ca) for ca in cas), None))
 
@@ -110,7 +112,7 @@ class AuthorityAPI(Routes):
         status = await self._statuses.status(serial)
         body: dict[str, object] = {
             "serial": format_serial(serial),
-            "status": "not found" if status.status is None else status.status.value,
+            "status": _NOT_FOUND if status.status is None else status.status.value,
         }
         if status.record is not None and status.record.revoked_at is not None:
             body["revoked_at"] = rfc3339(status.record.revoked_at)
@@ -160,6 +162,7 @@ class EventsAPI(Routes):
             "actor": "actor",
             "about_account": "about_account",
         },
+        choices={"about_account": FLAGS},
         owner="owner_id",
         sorts=("id", "at"),
     )

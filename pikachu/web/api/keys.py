@@ -5,33 +5,57 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Final
 
-from pikachu.core.errors import MalformedRequest
+from pikachu.core.constraints import Length, OneOf, Variant, Variants
 from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
-from pikachu.inventory.keys import Keys, key_name, parts_of_type
+from pikachu.inventory.keys import CHOICES, MAXIMUM_NAME, Keys, key_name, parts_of_type
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed
+from pikachu.x509.keys import MAXIMUM_PASSPHRASE
 from pikachu.x509.pem import pem
 from pikachu.x509.pem_blocks import decode_base64
+
+_FAMILY: Final = OneOf(tuple(CHOICES))
+_SIZE: Final = OneOf(tuple(int(size) for size in CHOICES["RSA"]))
+_CURVE: Final = OneOf(CHOICES["EC"])
+_ALGORITHM: Final = OneOf(CHOICES["PQC"])
+_PASSPHRASE: Final = Length(1, MAXIMUM_PASSPHRASE)
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """``type`` is RSA, EC, Ed25519 or PQC, with the matching one of ``size``, ``curve``, ``algorithm``.
+    """``type`` is RSA, EC, Ed25519 or PQC, with the matching one of ``size``, ``curve``, ``algorithm``; each of these
+    implies its type.
 
     The defaults are RSA of 2048 bits, prime256v1 and mldsa44.  An existing key is imported instead by ``pem``, a text
     that includes a private key, or ``pkcs12``, a file in base64; ``passphrase`` opens it, and ``alias`` (friendlyName)
     selects one of several keys.
     """
 
-    name: str
-    type: str = ""
-    size: int | None = None
-    curve: str | None = None
-    algorithm: str | None = None
+    VARIANTS: ClassVar = Variants(
+        (
+            Variant(("type",), ("size",), {"type": "RSA"}),
+            Variant(("type",), ("curve",), {"type": "EC"}),
+            Variant(("type",), (), {"type": "Ed25519"}),
+            Variant(("type",), ("algorithm",), {"type": "PQC"}),
+            Variant(("size",)),
+            Variant(("curve",)),
+            Variant(("algorithm",)),
+            Variant(("pem",), ("passphrase", "alias")),
+            Variant(("pkcs12",), ("passphrase", "alias")),
+        )
+    )
+    EXAMPLE: ClassVar[dict[str, Any]] = {"name": "pump-001", "type": "EC", "curve": "prime256v1"}
+
+    name: Annotated[str, Length(1, MAXIMUM_NAME)]
+    type: Annotated[str, _FAMILY] | None = None
+    size: Annotated[int, _SIZE] | None = None
+    curve: Annotated[str, _CURVE] | None = None
+    algorithm: Annotated[str, _ALGORITHM] | None = None
     pem: str | None = None
     pkcs12: str | None = None
     passphrase: str | None = None
@@ -52,10 +76,10 @@ class KeySummary:
     id: int
     name: str
     key: str
-    type: str
+    type: Annotated[str, _FAMILY]
     size: int | None
-    curve: str | None
-    algorithm: str | None
+    curve: Annotated[str, _CURVE] | None
+    algorithm: Annotated[str, _ALGORITHM] | None
     owner: str | None
     created_at: datetime
 
@@ -73,7 +97,9 @@ class KeyDocument(KeySummary):
 class Protection:
     """The passphrase that encrypts the private key; without one it is returned unencrypted."""
 
-    passphrase: str | None = None
+    EXAMPLE: ClassVar[dict[str, Any]] = {"passphrase": "correct horse battery staple"}
+
+    passphrase: Annotated[str, _PASSPHRASE] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +115,9 @@ class PrivateKeyDocument:
 class PFXProtection:
     """The passphrase of the PKCS#12 file, and its form: ``compatible`` for old Windows, macOS and Android."""
 
-    passphrase: str
+    EXAMPLE: ClassVar[dict[str, Any]] = {"passphrase": "correct horse battery staple", "form": "modern"}
+
+    passphrase: Annotated[str, _PASSPHRASE]
     form: PFXForm = PFXForm.MODERN
 
 
@@ -112,15 +140,11 @@ class KeysAPI(Routes):
     async def create(self, call: Call) -> Answer:
         """Generate or import a key (KEY-1)."""
         body = call.take(NewKey)
-        parameters = [str(one) for one in (body.size, body.curve, body.algorithm) if one is not None]
         file = _key_file(body)
         if file is None:
-            if len(parameters) > 1:
-                raise MalformedRequest("a key has a size, a curve or an algorithm: give one of the three")
-            key = await self._keys.generate(call.principal, body.name, key_name(body.type, *parameters))
+            choice = str(body.size or body.curve or body.algorithm or "")
+            key = await self._keys.generate(call.principal, body.name, key_name(body.type or "", choice))
         else:
-            if body.type or parameters:
-                raise MalformedRequest("an imported key has its own type: leave type, size, curve and algorithm out")
             key = await self._keys.import_key(call.principal, body.name, file, body.passphrase, body.alias or "")
         names = await self._inventory.owner_names(call.principal, [key.owner_id])
         document = extended(KeyDocument, _summary(key, names), public_pem=_public(key), requests=0, certificates=0)
@@ -134,6 +158,7 @@ class KeysAPI(Routes):
         answer=KeySummary,
         listed=True,
         filters={"type": "type"},
+        choices={"type": tuple(CHOICES)},
         owner="owner_id",
         sorts=("id", "created_at", "name"),
     )
@@ -186,6 +211,7 @@ class KeysAPI(Routes):
         scope=Access.WHOLE_ACCOUNT,
         summary="PKCS#12 of certificate, private key and chain, where the key is kept here; this is recorded",
         body=PFXProtection,
+        files=("application/x-pkcs12",),
     )
     async def pfx(self, call: Call) -> Answer:
         """Export a certificate with its key as PKCS#12 (CRT-4)."""
@@ -199,18 +225,11 @@ class KeysAPI(Routes):
 
 
 def _key_file(body: NewKey) -> bytes | None:
-    """Return the uploaded file, or ``None`` when a key is to be generated.
-
-    :raises MalformedRequest: there are two files, or a passphrase or an alias without a file.
-    """
-    if body.pem is not None and body.pkcs12 is not None:
-        raise MalformedRequest("give either pem or pkcs12")
+    """Return the uploaded file, or ``None`` when a key is to be generated."""
     if body.pem is not None:
         return body.pem.encode("utf-8", "replace")
     if body.pkcs12 is not None:
         return decode_base64(body.pkcs12.encode("utf-8", "replace"))
-    if body.passphrase is not None or body.alias is not None:
-        raise MalformedRequest("passphrase and alias belong to an imported key: give pem or pkcs12")
     return None
 
 

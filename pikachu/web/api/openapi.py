@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import types
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from pikachu import __version__
-from pikachu.web.api.bodies import fields_of
+from pikachu.web.api.bodies import MAXIMUM_MEMBERS, NUMBERS, default_of, encode, fields_of
 from pikachu.web.api.routes import Access, Answer, Call, Operation, Route, Routes
 
 Schema = dict[str, Any]
@@ -24,6 +25,7 @@ _SCALARS: Final[Mapping[type, Schema]] = {
     bool: {"type": "boolean"},
     datetime: {"type": "string", "format": "date-time"},
 }
+_ID: Final[Schema] = {"type": "integer", "format": "int64", "minimum": 0}
 _PROBLEM: Final[Schema] = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],
@@ -57,23 +59,32 @@ class OpenAPI(Routes):
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._document = describe([*routes, *self.routes()])
+        # Encoded once; only the address of the server differs between clients.
+        self._document = encode(describe([*routes, *self.routes()]))
 
     @Operation("GET", "/openapi.json", scope=Access.ANYONE, summary="This description, in OpenAPI 3.1")
     async def get(self, call: Call) -> Answer:
         """Return the OpenAPI description (API-2)."""
-        return Answer(200, self._document)
+        servers = json.dumps({"servers": [{"url": call.origin or "/"}]}).encode()
+        return Answer(200, servers[:-1] + b"," + self._document[1:])
 
 
 def describe(routes: Iterable[Route]) -> Schema:
     """Return the OpenAPI document of *routes*."""
+    routes = list(routes)
     schemas: dict[str, Schema] = {"Problem": _PROBLEM}
+    # A dataclass of requests and answers has one schema, with the constraints of requests.
+    for one in routes:
+        if one.operation.accepted_body is not None:
+            _reference(one.operation.accepted_body, schemas, strict=True)
     paths: dict[str, Schema] = {}
     for one in routes:
         paths.setdefault(_VARIABLE.sub(r"{\1}", one.path), {})[one.method.lower()] = _describe_operation(one, schemas)
+    tags = dict.fromkeys(operation["tags"][0] for methods in paths.values() for operation in methods.values())
     return {
         "openapi": "3.1.0",
         "info": {"title": "Pikachu CA", "version": __version__},
+        "tags": [{"name": tag} for tag in tags],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.items())),
@@ -100,11 +111,18 @@ def _describe_operation(route: Route, schemas: dict[str, Schema]) -> Schema:
         "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
     }
     parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "integer" if name == "id" else "string"}}
+        {"name": name, "in": "path", "required": True, "schema": _ID if name == "id" else {"type": "string"}}
         for name in _VARIABLE.findall(route.path)
     ]
     parameters += [
-        {"name": name, "in": "query", "schema": _query_schema(operation, name)} for name in operation.query_names
+        {
+            "name": name,
+            "in": "query",
+            "schema": _query_schema(operation, name),
+            # An empty value is that of an absent name.
+            **({"allowEmptyValue": True} if name in operation.choices else {}),
+        }
+        for name in operation.query_names
     ]
     if operation.method == "POST":
         parameters.append({"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}})
@@ -118,8 +136,12 @@ def _describe_operation(route: Route, schemas: dict[str, Schema]) -> Schema:
         description["parameters"] = parameters
     if operation.accepted_body is not None:
         needed = any(required for _, required in fields_of(operation.accepted_body).values())
-        content = {"application/json": {"schema": _reference(operation.accepted_body, schemas, strict=True)}}
-        description["requestBody"] = {"required": needed, "content": content}
+        variants = getattr(operation.accepted_body, "VARIANTS", None) is not None
+        content = {"schema": _reference(operation.accepted_body, schemas, strict=True)}
+        example = getattr(operation.accepted_body, "EXAMPLE", None)
+        if example is not None:
+            content["example"] = example
+        description["requestBody"] = {"required": needed or variants, "content": {"application/json": content}}
     return description
 
 
@@ -141,6 +163,9 @@ def _response(operation: Operation, status: int, schemas: dict[str, Schema]) -> 
                 },
             }
         response["content"] = {"application/json": {"schema": schema}}
+    elif operation.files:
+        schema = {"type": "string", "format": "binary"}
+        response["content"] = {media_type: {"schema": schema} for media_type in operation.files}
     return response
 
 
@@ -149,7 +174,9 @@ def _query_schema(operation: Operation, name: str) -> Schema:
         return {"type": "integer", "minimum": 1, "maximum": 1000, "default": 25}
     if name == "sort":
         return {"type": "string", "enum": [f"{sign}{sort}" for sort in operation.sorts for sign in ("", "-")]}
-    return {"type": "integer"} if name == operation.owner else {"type": "string"}
+    if name in operation.choices:
+        return {"type": "string", "enum": [str(choice) for choice in operation.choices[name]]}
+    return _ID if name == operation.owner or name.endswith("_id") else {"type": "string"}
 
 
 def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> Schema:
@@ -165,27 +192,46 @@ def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> 
             "type": "object",
             "description": " ".join((kind.__doc__ or "").split()),
             "properties": {
-                field: _schema(annotation, schemas, strict=strict) for field, (annotation, _) in members.items()
+                field: _member(kind, field, annotation, schemas, strict=strict)
+                for field, (annotation, _) in members.items()
             },
             "required": [field for field, (_, required) in members.items() if required],
         }
         if strict:
             schema["additionalProperties"] = False
+            variants = getattr(kind, "VARIANTS", None)
+            schema |= {} if variants is None else variants.describe()
         schemas[name].update(schema)
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _member(owner: type[Any], name: str, kind: Any, schemas: dict[str, Schema], *, strict: bool) -> Schema:
+    """Return the schema of a field, with its default where that is a plain value."""
+    schema = _schema(kind, schemas, strict=strict)
+    default = default_of(owner, name)
+    if strict and isinstance(default, str | int) and "$ref" not in schema:
+        schema["default"] = default
+    return schema
+
+
 def _schema(kind: Any, schemas: dict[str, Schema], *, strict: bool) -> Schema:
     origin = get_origin(kind)
+    if origin is Annotated:
+        base, *constraints = get_args(kind)
+        schema = _schema(base, schemas, strict=strict)
+        for constraint in constraints:
+            schema = constraint.describe(schema)
+        return schema
     if origin in (Union, types.UnionType):
         inner = _schema(next(one for one in get_args(kind) if one is not type(None)), schemas, strict=strict)
         return {"anyOf": [inner, {"type": "null"}]}
     if origin is tuple:
-        return {"type": "array", "items": _schema(get_args(kind)[0], schemas, strict=strict)}
+        limit = {"maxItems": MAXIMUM_MEMBERS} if strict else {}
+        return {"type": "array", "items": _schema(get_args(kind)[0], schemas, strict=strict), **limit}
     if dataclasses.is_dataclass(kind):
         return _reference(kind, schemas, strict=strict)  # type: ignore[arg-type]  # the class, not one of its objects
     if origin is not None:
         return {"type": "object"}
     if issubclass(kind, StrEnum):
         return {"type": "string", "enum": [str(one) for one in kind]}
-    return dict(_SCALARS[kind])
+    return NUMBERS.describe(_SCALARS[kind]) if strict and kind is int else dict(_SCALARS[kind])

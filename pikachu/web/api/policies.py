@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
-from pikachu.core.errors import MalformedRequest
+from pikachu.core.constraints import Length, Matches, Omissible
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import Scope
-from pikachu.core.model.policies import Approval, NextDefaults, Policy, PolicyLimits
+from pikachu.core.model.policies import DAYS, Approval, NextDefaults, Policy, PolicyLimits
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
-from pikachu.ra.policy_administration import PolicyAdministration
+from pikachu.ra.policies import POLICY_NAME
+from pikachu.ra.policy_administration import MAXIMUM_TEXT, PolicyAdministration
+from pikachu.web.api.examples import EXTENSIONS
 from pikachu.web.api.queries import whole_number
-from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Operation, Routes, created, tagged
+from pikachu.web.api.routes import FLAGS, NO_CONTENT, Answer, Call, Listed, Operation, Routes, created, tagged
+
+_Name: TypeAlias = Annotated[
+    str, Matches(POLICY_NAME.pattern, "a text of 1 to 64 letters, digits and the characters . _ - and space")
+]
+_Days: TypeAlias = Annotated[int, DAYS]
+_Text: TypeAlias = Annotated[str, Length(0, MAXIMUM_TEXT)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +32,11 @@ class PolicyBody:
     for a protocol becomes its default.
     """
 
-    name: str
-    validity_days: int
-    extensions: str
+    EXAMPLE: ClassVar[dict[str, Any]] = {"name": "Pumps", "validity_days": 365, "extensions": EXTENSIONS}
+
+    name: _Name
+    validity_days: _Days
+    extensions: _Text
     system: bool = False
     use_for_est: bool = False
     use_for_scep: bool = False
@@ -42,18 +52,21 @@ class PolicyBody:
 class PolicyChange:
     """Omitted members stay unchanged; ``limits`` are replaced as a whole."""
 
-    name: str | None = None
-    validity_days: int | None = None
-    extensions: str | None = None
-    system: bool | None = None
-    use_for_est: bool | None = None
-    use_for_scep: bool | None = None
-    default_for_est: bool | None = None
-    default_for_scep: bool | None = None
+    EXAMPLE: ClassVar[dict[str, Any]] = {"validity_days": 30}
+
+    name: Omissible[_Name] = None
+    validity_days: Omissible[_Days] = None
+    extensions: Omissible[_Text] = None
+    system: Omissible[bool] = None
+    use_for_est: Omissible[bool] = None
+    use_for_scep: Omissible[bool] = None
+    default_for_est: Omissible[bool] = None
+    default_for_scep: Omissible[bool] = None
+    # Null is a value here: no owner, and the protocol's default issuer.
     owner_id: int | None = None
     issuer: str | None = None
-    approval: Approval | None = None
-    limits: PolicyLimits | None = None
+    approval: Omissible[Approval] = None
+    limits: Omissible[PolicyLimits] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +94,6 @@ class PolicyDocument:
     updated_at: datetime | None
 
 
-# Null is a value here: no owner, and the protocol's default issuer.
-_NULLABLE: Final = ("owner_id", "issuer")
 # Where a change takes the mark from the default policy of a protocol: the id of the policy that becomes the default.
 _NEXT_DEFAULTS: Final = {"next_default_est": Method.EST, "next_default_scep": Method.SCEP}
 
@@ -117,6 +128,7 @@ class PoliciesAPI(Routes):
         answer=PolicyDocument,
         listed=True,
         filters={"system": "system"},
+        choices={"system": FLAGS},
         owner="owner_id",
         sorts=("id", "created_at", "name", "days", "updated_at"),
     )
@@ -181,9 +193,6 @@ class PoliciesAPI(Routes):
         """Update a policy; omitted members stay unchanged."""
         body = call.take(PolicyChange)
         changes = {name: getattr(body, name) for name in call.present}
-        for name, value in changes.items():
-            if value is None and name not in _NULLABLE:
-                raise MalformedRequest(f"{name} can't be null")
         if "validity_days" in changes:
             changes["days"] = changes.pop("validity_days")
         changed = await self._policies.change(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
+from pikachu.core.constraints import OneOf
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.number_parsing import parse_number
@@ -35,6 +36,16 @@ def parse_query(uri: bytes, allowed: tuple[str, ...]) -> Mapping[str, str]:
             raise MalformedRequest(f"{name} stands twice in the query")
         parameters[name] = value
     return parameters
+
+
+def check_choices(query: Mapping[str, str], choices: Mapping[str, tuple[str | int, ...]]) -> None:
+    """Check the values of enumerated names; an empty value is that of an absent name.
+
+    :raises MalformedRequest: naming the permitted values.
+    """
+    for name, permitted in choices.items():
+        if query.get(name):
+            OneOf(permitted).check(query[name], name)
 
 
 def whole_number(text: str, name: str) -> int:

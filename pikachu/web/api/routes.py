@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 JSON: Final = b"application/json"
 BASE: Final = "/api/v1"
+#: Values of a flag in a query.
+FLAGS: Final = ("true", "false")
 NO_CREDENTIALS: Final = "send an API token: Authorization: Bearer TOKEN"
 
 
@@ -106,6 +108,7 @@ class Call:
     :param present: names of the members that the body contains.
     :param idempotency_key: of the header, or ``None``.
     :param expected: versions that ``If-Match`` allows to be replaced.
+    :param origin: the server's origin as the client knows it; empty when that is not known.
     """
 
     route: Route
@@ -116,6 +119,7 @@ class Call:
     present: frozenset[str] = frozenset()
     idempotency_key: str | None = None
     expected: Versions = None
+    origin: str = ""
 
     @property
     def id(self) -> int:
@@ -152,6 +156,8 @@ class Operation:
     :param sorts: of a list: fields that it can be sorted by; none: it has one page only.
     :param owner: of a list: name of the query parameter with an owner's id (for administrators).
     :param query: other permitted names of the query.
+    :param choices: name in the query → its only permitted values.
+    :param files: media types of an answer that is no JSON.
     :param statuses: of success.
     :param durable: the registration authority recognises a repeated Idempotency-Key by itself, across restarts.
     :param browsers: a signed-in browser may follow a link to it, without a token.
@@ -172,6 +178,8 @@ class Operation:
     owner: str | None = None
     sorts: tuple[str, ...] = ("id", "created_at")
     query: tuple[str, ...] = ()
+    choices: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     durable: bool = False
     browsers: bool = False

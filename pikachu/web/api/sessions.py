@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, ClassVar
 
 from pikachu.accounts.sessions import Sessions
-from pikachu.core.errors import MalformedRequest
+from pikachu.core.constraints import Variant, Variants
 from pikachu.core.model.account_objects import AccountCertificate, Session
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.list_queries import Page
 from pikachu.inventory.certificates import CertificateQueries
+from pikachu.web.api.examples import CLIENT_CERTIFICATE
 from pikachu.web.api.queries import whole_number
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed
 from pikachu.x509.certificate import decode_certificate_input, parse_certificate
@@ -30,6 +32,9 @@ class SessionSummary:
 @dataclass(frozen=True, slots=True)
 class NewAccountCertificate:
     """A client certificate to bind: one that was issued here, by its id, or any in PEM."""
+
+    VARIANTS: ClassVar = Variants((Variant(("certificate_id",)), Variant(("pem",))))
+    EXAMPLE: ClassVar[dict[str, Any]] = {"pem": CLIENT_CERTIFICATE}
 
     certificate_id: int | None = None
     pem: str | None = None
@@ -106,8 +111,6 @@ class AccountCertificatesAPI(Routes):
     async def create(self, call: Call) -> Answer:
         """Bind a client certificate; it then also authenticates calls to this API without a token (API-1)."""
         body = call.take(NewAccountCertificate)
-        if (body.certificate_id is None) == (body.pem is None):
-            raise MalformedRequest("send either certificate_id or pem")
         if body.certificate_id is not None:
             der = (await self._inventory.certificate(call.principal, body.certificate_id)).der
         else:

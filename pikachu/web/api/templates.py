@@ -4,26 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
 from pikachu.config.configuration import Configuration
+from pikachu.core.constraints import Length, Omissible, OneOf
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.account_objects import CertificateTemplate
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.template_files import VariableKind, X509Template, X509Templates
-from pikachu.inventory.templates import CertificateTemplates, TemplateDraft, usages_of
+from pikachu.inventory.templates import MAXIMUM_NAME, MAXIMUM_TYPE, CertificateTemplates, TemplateDraft, usages_of
 from pikachu.web.api.bodies import extended
+from pikachu.web.api.examples import EXTENSIONS, TEMPLATE
 from pikachu.web.api.routes import NO_CONTENT, Answer, Call, Listed, Operation, Routes, created, listed, tagged
 from pikachu.web.x509_rendering import JinjaText
+
+_Name: TypeAlias = Annotated[str, Length(1, MAXIMUM_NAME)]
+_ProfileType: TypeAlias = Annotated[str, Length(1, MAXIMUM_TYPE)]
+_USAGES: Final = OneOf(("req", "ext"))
+_Usage: TypeAlias = Annotated[str, _USAGES]
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateBody:
     """A certificate template; with ``system`` it is visible to everyone (administrators only)."""
 
-    name: str
-    profile_type: str
+    EXAMPLE: ClassVar[dict[str, Any]] = {"name": "Pump", "profile_type": "device", "content": TEMPLATE}
+
+    name: _Name
+    profile_type: _ProfileType
     content: str
     system: bool = False
 
@@ -32,15 +42,19 @@ class TemplateBody:
 class TemplateChange:
     """Omitted members stay unchanged."""
 
-    name: str | None = None
-    profile_type: str | None = None
-    content: str | None = None
-    system: bool | None = None
+    EXAMPLE: ClassVar[dict[str, Any]] = {"profile_type": "client"}
+
+    name: Omissible[_Name] = None
+    profile_type: Omissible[_ProfileType] = None
+    content: Omissible[str] = None
+    system: Omissible[bool] = None
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateText:
     """The text of a certificate template."""
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"content": f"[ v3_ext ]\n{EXTENSIONS}"}
 
     content: str
 
@@ -49,7 +63,7 @@ class TemplateText:
 class Validated:
     """``usages``: ``req`` where it configures requests, ``ext`` where it configures certificates."""
 
-    usages: tuple[str, ...]
+    usages: tuple[_Usage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +74,7 @@ class TemplateSummary:
     name: str
     profile_type: str
     origin: str
-    usages: tuple[str, ...]
+    usages: tuple[_Usage, ...]
     system: bool
     owner_id: int | None
     owner: str | None
@@ -108,8 +122,10 @@ class VariableValue:
 class RenderBody:
     """The certificate template to create; omitted variables have their defaults."""
 
-    name: str
-    profile_type: str | None = None
+    EXAMPLE: ClassVar[dict[str, Any]] = {"name": "TLS client"}
+
+    name: _Name
+    profile_type: _ProfileType | None = None
     variables: tuple[VariableValue, ...] = ()
     system: bool = False
 
@@ -151,7 +167,7 @@ class TemplatesAPI(Routes):
     async def validate(self, call: Call) -> Answer:
         """Validate a template's text (TPL-3); 422 with the line of an error."""
         usages = await self._templates.validate(call.principal, call.take(TemplateText).content)
-        return Answer(200, Validated(tuple(usage for usage in ("req", "ext") if usage in usages)))
+        return Answer(200, Validated(tuple(usage for usage in map(str, _USAGES.choices) if usage in usages)))
 
     @Operation(
         "GET",
@@ -161,6 +177,7 @@ class TemplatesAPI(Routes):
         answer=TemplateSummary,
         listed=True,
         filters={"usage": "usage", "profile_type": "profile_type"},
+        choices={"usage": _USAGES.choices},
         owner="owner_id",
         sorts=("id", "created_at", "name", "profile_type", "origin", "updated_at"),
     )
@@ -219,9 +236,6 @@ class TemplatesAPI(Routes):
         """Update a template; omitted members stay unchanged."""
         body = call.take(TemplateChange)
         changes = {name: getattr(body, name) for name in call.present}
-        for name, value in changes.items():
-            if value is None:
-                raise MalformedRequest(f"{name} can't be null")
         changed = await self._templates.update(call.principal, call.id, **changes, expected=call.expected)
         return tagged(await _document(self._inventory, call, changed), changed.version)
 

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final, TypeAlias
 
-from pikachu.accounts.account_fields import version_of
+from pikachu.accounts.account_fields import MAXIMUM_EMAIL, version_of
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.sessions import Sessions
-from pikachu.accounts.tokens import Tokens
-from pikachu.core.errors import MalformedRequest, NotFound
-from pikachu.core.model.certificates import RevocationReason
+from pikachu.accounts.tokens import MAX_DAYS, MAXIMUM_NAME, Tokens
+from pikachu.auth.authenticator import ACCOUNT_NAME
+from pikachu.auth.passwords import MAXIMUM_BYTES
+from pikachu.core.constraints import Length, Matches, NotEmpty, Omissible, OneOf, Range
+from pikachu.core.errors import NotFound
+from pikachu.core.model.certificates import REASON_NAMES, RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed, tagged
+
+#: The states that a change can set; DELETE sets the remaining one.
+_STATES: Final = OneOf(tuple(state for state in AccountState if state is not AccountState.DELETED))
+_EMail: TypeAlias = Annotated[str, Length(3, MAXIMUM_EMAIL)]
 
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
     """A local account; it is pending until an administrator approves it, unless ``state`` is active."""
 
-    username: str
-    email: str
-    password: str
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "username": "operator1",
+        "email": "operator1@example.com",
+        "password": "correct horse battery staple",
+    }
+
+    username: Annotated[str, Matches(ACCOUNT_NAME.pattern, "a text of 1 to 64 letters, digits and . _ @ -")]
+    email: _EMail
+    password: Annotated[str, Length(1, MAXIMUM_BYTES)]
     role: Role = Role.USER
-    state: AccountState = AccountState.PENDING
+    state: Annotated[AccountState, OneOf((AccountState.PENDING, AccountState.ACTIVE))] = AccountState.PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +49,21 @@ class UserChange:
     all its valid certificates are revoked, in the background when they are many.
     """
 
-    email: str | None = None
-    role: Role | None = None
-    state: AccountState | None = None
-    revoke: str | None = None
+    EXAMPLE: ClassVar[dict[str, Any]] = {"email": "operator2@example.com"}
+
+    email: Omissible[_EMail] = None
+    role: Omissible[Role] = None
+    state: Omissible[Annotated[AccountState, _STATES]] = None
+    revoke: Omissible[Annotated[str, REASON_NAMES]] = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewPassword:
     """The account's new password."""
 
-    password: str
+    EXAMPLE: ClassVar[dict[str, Any]] = {"password": "incorrect donkey battery staple"}
+
+    password: Annotated[str, Length(1, MAXIMUM_BYTES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +98,11 @@ class UserDetail(User):
 class NewToken:
     """A token; by default it has all scopes of the account's role and expires after a year."""
 
-    name: str
-    scopes: tuple[Scope, ...] | None = None
-    days: int | None = None
+    EXAMPLE: ClassVar[dict[str, Any]] = {"name": "backup script", "scopes": ["read"], "days": 90}
+
+    name: Annotated[str, Length(1, MAXIMUM_NAME)]
+    scopes: Annotated[tuple[Scope, ...], NotEmpty()] | None = None
+    days: Annotated[int, Range(1, MAX_DAYS)] | None = None
     user_id: int | None = None
 
 
@@ -139,6 +159,7 @@ class UsersAPI(Routes):
         answer=User,
         listed=True,
         filters={"role": "role", "state": "state", "source": "source"},
+        choices={"role": tuple(Role), "state": tuple(AccountState), "source": tuple(AccountSource)},
         sorts=("id", "created_at", "username", "email", "role", "state", "source"),
     )
     async def list(self, call: Call) -> Answer:
@@ -177,9 +198,6 @@ class UsersAPI(Routes):
     async def update(self, call: Call) -> Answer:
         """Apply all changes, or none."""
         body = call.take(UserChange)
-        for name in ("email", "role", "state", "revoke"):
-            if name in call.present and getattr(body, name) is None:
-                raise MalformedRequest(f"{name} can't be null")
         revoke = None if body.revoke is None else RevocationReason.from_name(body.revoke)
         account = await self._accounts.update(
             call.principal,
@@ -198,6 +216,7 @@ class UsersAPI(Routes):
         scope=Scope.ADMIN,
         summary="Delete an account; with revoke=REASON also revoke all valid certificates that it holds",
         query=("revoke",),
+        choices={"revoke": REASON_NAMES.choices},
         statuses=(204,),
         tagged=True,
     )

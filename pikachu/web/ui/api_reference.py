@@ -80,7 +80,7 @@ def reference(document: Schema, server: str) -> Reference:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             group = _heading(operation["tags"][0])
-            groups.setdefault(group, []).append(_operation(path, method.upper(), operation, schemas, server))
+            groups.setdefault(group, []).append(_operation(path, method.upper(), operation, server))
     return Reference(
         tuple((name, tuple(operations)) for name, operations in groups.items()),
         tuple(
@@ -98,7 +98,7 @@ def _heading(tag: str) -> str:
     return " ".join([first, *(word if word.isupper() else word.lower() for word in rest)])
 
 
-def _operation(path: str, method: str, operation: Schema, schemas: Schema, server: str) -> Operation:
+def _operation(path: str, method: str, operation: Schema, server: str) -> Operation:
     parameters = tuple(
         Member(one["name"], *_type(one["schema"]), one.get("required", False), one["in"])
         for one in operation.get("parameters", ())
@@ -113,7 +113,7 @@ def _operation(path: str, method: str, operation: Schema, schemas: Schema, serve
         parameters=parameters,
         body=body,
         answers=tuple(_answers(operation["responses"])),
-        command=_command(path, method, operation, body, schemas, server),
+        command=_command(path, method, operation, body, server),
     )
 
 
@@ -139,7 +139,7 @@ def _type(schema: Schema) -> tuple[str, str]:
         text, link = _type(schema["anyOf"][0])
         return f"{text} or null", link
     if "enum" in schema:
-        return " | ".join(schema["enum"]), ""
+        return " | ".join(map(str, schema["enum"])), ""
     kind = schema.get("type", "any")
     if kind == "array":
         text, link = _type(schema["items"])
@@ -158,35 +158,20 @@ def _members(schema: Schema) -> tuple[Member, ...]:
     )
 
 
-def _command(path: str, method: str, operation: Schema, body: str, schemas: Schema, server: str) -> str:
+def _command(path: str, method: str, operation: Schema, body: str, server: str) -> str:
     """Return the curl command for an operation; a file ``token`` holds the header line."""
     target = server + _VARIABLE.sub(lambda variable: variable[1].upper(), path)
     arguments = ["curl --fail-with-body --silent --show-error --cacert root.crt"]
     if operation["security"]:
         arguments.append("--header @token")
     if body:
-        text = json.dumps(_example(schemas[body], schemas)).replace("'", "'\\''")
+        text = json.dumps(_example(operation)).replace("'", "'\\''")
         arguments.append(f"--header 'Content-Type: application/json' --data '{text}'")
     if method not in ("GET", "POST") or (method == "POST" and not body):
         arguments.append(f"--request {method}")
     return " ".join([*arguments, target])
 
 
-def _example(schema: Schema, schemas: Schema) -> dict[str, object]:
-    """Return an example with the required members; without any, with the first member."""
-    properties: Schema = schema.get("properties", {})
-    names = schema.get("required") or list(properties)[:1]
-    return {name: _value(name, properties[name], schemas) for name in names}
-
-
-def _value(name: str, schema: Schema, schemas: Schema) -> object:
-    if "$ref" in schema:
-        return _example(schemas[schema["$ref"].removeprefix(_REFERENCE)], schemas)
-    if "anyOf" in schema:
-        return _value(name, schema["anyOf"][0], schemas)
-    if "enum" in schema:
-        return schema["enum"][0]
-    kind = schema.get("type")
-    if kind == "array":
-        return [_value(name, schema["items"], schemas)]
-    return {"integer": 1, "boolean": True, "object": {}}.get(str(kind), name.upper())
+def _example(operation: Schema) -> object:
+    """Return the example of an operation's body; an object without members where there is none."""
+    return operation["requestBody"]["content"]["application/json"].get("example", {})

@@ -5,21 +5,19 @@ There is no other way to declare one, and the audience has no default, so no pag
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from pikachu.auth.permissions import Audience, require_audience
 from pikachu.core.model.account_objects import Session
 from pikachu.core.model.people import ANONYMOUS, Account, Principal
 from pikachu.http.request import BoundedRequest
+from pikachu.web.browsers import named_origin
 from pikachu.web.ids import id_of
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.responses import PageReply
-
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::\d{1,5})?")
 
 
 class PasswordNeeded(Exception):
@@ -54,11 +52,7 @@ class PageRequest:
     @property
     def host(self) -> str:
         """Return name and port by which browsers reach these pages; empty when the Host header is invalid."""
-        external_url = self.request.channel.site.proxies.external_url
-        if external_url is not None:
-            return urlsplit(external_url).netloc
-        text = (self.request.named_host or b"").decode("latin-1")
-        return text if _HOST.fullmatch(text) else ""
+        return urlsplit(named_origin(self.request, self.request.named_host)).netloc
 
     @property
     def address(self) -> str:

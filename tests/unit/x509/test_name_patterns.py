@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pikachu.core.errors import PolicyViolation
-from pikachu.core.model.policies import Policy, PolicyLimits
+from pikachu.core.model.policies import NAME_PATTERN, Policy, PolicyLimits
 from pikachu.ra.policies import check_limits
-from pikachu.ra.policy_administration import MAXIMUM_PATTERN, MAXIMUM_PATTERNS
+from pikachu.ra.policy_administration import MAXIMUM_PATTERNS
 from pikachu.x509.name_patterns import Budget, GlobPattern
 from pikachu.x509.spki import describe_spki
 from tests.support.pki import make_key, spki
@@ -88,7 +88,7 @@ NAMES = {
 def test_cost(pattern: str, names: str) -> None:
     """A user makes both the patterns and the request: all of a request within the time of a batch."""
     patterns = tuple(HARD[pattern] % number for number in range(MAXIMUM_PATTERNS - 1))
-    assert all(len(one) <= MAXIMUM_PATTERN for one in patterns)
+    assert all(len(one) <= NAME_PATTERN.maximum for one in patterns)
     for last in ("*", "nothing fits this"):
         limits = PolicyLimits(subject=HARD[pattern].replace("%d", ""), names=(*patterns, last))
         open_limits = PolicyLimits(names=limits.names)
