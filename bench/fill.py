@@ -164,7 +164,7 @@ class _Filling:
             database.execute("UPDATE audit_head SET count = ?, hash = ?", (self._events, self._hash))
             if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'certificate_search'").fetchone():
                 database.execute(
-                    "INSERT INTO certificate_search (rowid, subject) SELECT id, subject FROM certificates"
+                    "INSERT INTO certificate_search (rowid, content) SELECT id, search_text FROM certificates"
                     " WHERE id >= ?",
                     (first,),
                 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeAlias, TypeVar
 from twisted.internet.defer import Deferred
 
 from pikachu.core.audit_interfaces import IAuditStore
+from pikachu.core.backfill_interfaces import IBackfillStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.model.account_objects import (
     AccountCertificate,
@@ -572,6 +573,7 @@ class IStore(
     IKeyStore,
     ISealedStore,
     IInfrastructureStore,
+    IBackfillStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

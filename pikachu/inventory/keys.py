@@ -296,7 +296,7 @@ class Keys:
             record.der,
             chain,
             passphrase,
-            record.common_name or format_serial(record.serial),
+            record.name,
             compatible=compatible,
         )
         event = event_by(

@@ -30,6 +30,7 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.readiness import Readiness
+from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.enrollment import EnrollmentService
@@ -58,6 +59,7 @@ class Pools:
         those of devices.
     :param inspection: decoding what people bring, which may wait for the openssl program.
     :param policies: reading and compiling the texts of policies.
+    :param indexing: preparing the search texts of certificates of an earlier version.
     :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
     """
 
@@ -69,6 +71,7 @@ class Pools:
     inspection: IWorkerPool
     rotation: IWorkerPool
     policies: IWorkerPool
+    indexing: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Return the pools that start and stop with the server."""
@@ -81,6 +84,7 @@ class Pools:
             self.inspection,
             self.rotation,
             self.policies,
+            self.indexing,
         )
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
@@ -128,5 +132,6 @@ class Application:
     assistant: Assistant
     inspection: Inspection
     operation: ServerView
+    search_indexing: SearchIndexing
     own_certificates: OwnCertificates
     offline: OfflineCAs

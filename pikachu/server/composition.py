@@ -51,6 +51,7 @@ from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks
 from pikachu.operations.rekey import next_file, open_sealed
+from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_view import ServerView
 from pikachu.operations.statistics import Statistics
 from pikachu.ra.default_policy import DefaultPolicyFiles
@@ -100,13 +101,14 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("inspection", reactor, 2, queue=20),
         WorkerPool("rotation", reactor, 1, queue=10),
         WorkerPool("policies", reactor, 1, queue=200),
+        WorkerPool("indexing", reactor, 1, queue=1),
     )
 
 
 def immediate_pools() -> Pools:
     """Return pools for commands, which run everything at once."""
     pool = ImmediatePool()
-    return Pools(pool, pool, pool, pool, pool, pool, pool, pool)
+    return Pools(pool, pool, pool, pool, pool, pool, pool, pool, pool)
 
 
 def database_url(config: Configuration) -> str:
@@ -570,6 +572,7 @@ def _assemble(
         assistant=Assistant(guide, statistics, readiness, issuers),
         inspection=Inspection(clock, store, pools.inspection, OpenSSL()),
         operation=ServerView(config, pools.files),
+        search_indexing=SearchIndexing(store, pools.indexing),
         own_certificates=own_certificates,
         offline=offline,
     )

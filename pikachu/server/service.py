@@ -45,6 +45,8 @@ POLL_SECONDS = 0.25
 RENEWAL_CHECK_SECONDS = 3600
 # A node whose session with PostgreSQL was lost is taken for dead by servers that start, until this has passed.
 HEARTBEAT_SECONDS = 15
+# The rest after each batch of certificates that enters the search index, which leaves the database to issuance.
+INDEXING_SECONDS = 0.1
 
 
 class PikachuService(Service):
@@ -82,6 +84,7 @@ class PikachuService(Service):
             _Loop("watching the issuing CAs", self._watch_generations, POLL_SECONDS, reactor),
             _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
+            _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
         ]
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
@@ -277,6 +280,11 @@ class PikachuService(Service):
         """Renew this node's heartbeat; other checks report a database that does not answer."""
         with suppress(StoreUnavailable):
             await self.app.store.keep_node(self._node, utc(self._clock.seconds()))
+
+    async def _index(self) -> None:
+        """Add the next certificates of an earlier version to the search index."""
+        if not self.app.search_indexing.is_complete:
+            await self.app.search_indexing.step()
 
     async def _renew(self) -> None:
         def failed(failure: Failure, what: str) -> None:

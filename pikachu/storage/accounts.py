@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, TypeAlias
 
-from sqlalchemy import bindparam, delete, func, insert, literal_column, null, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, null, select, update
 
 from pikachu.core.errors import Conflict, MalformedRequest, NotFound
 from pikachu.core.model.account_objects import OwnerRevocation
@@ -17,7 +17,7 @@ from pikachu.core.owners import may_act, require_active, require_usable
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.owners import is_revocation_ordered, order_revocation
-from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, page, table_columns
 from pikachu.storage.schema import account_certificates, accounts, challenges, sessions, tokens
 from pikachu.storage.transactions import (
     StoreSection,
@@ -188,13 +188,14 @@ class AccountStore(StoreSection):
     def accounts(self, tx: Transaction, query: ListQuery) -> Page[Account]:
         """List accounts; filters ``role``, ``state``, ``source``.  ``state=deleted`` lists deleted ones."""
         checked(query, ("role", "state", "source"))
-        conditions = any_contains(query, _a.username, _a.email)
+        conditions: list[ColumnElement[bool]] = []
         for name, values in (("role", list(Role)), ("state", list(AccountState)), ("source", list(AccountSource))):
             value = one_of(query, name, values)
             if value is not None:
                 conditions.append(_a[name] == value)
         if "state" not in query.filters:
             conditions.append(_a.state != literal_column("'deleted'"))
+        conditions += matching(tx, query, (_a.id, _a.username, _a.email, _a.role, _a.state, _a.source), conditions)
         sorts = {
             "id": _a.id,
             "created_at": _a.id,
@@ -337,9 +338,10 @@ class AccountStore(StoreSection):
     def tokens(self, tx: Transaction, query: ListQuery) -> Page[Token]:
         """List tokens; *owner_id* selects an account."""
         checked(query, ())
-        conditions = any_contains(query, _t.name)
+        conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(_t.account_id == query.owner_id)
+        conditions += matching(tx, query, (_t.id, _t.name, _t.scopes), conditions)
         sorts = {"id": _t.id, "created_at": _t.id, "name": _t.name}
         return page(tx, query, ListSource(table_columns(tokens), sorts, _token_record), conditions)
 

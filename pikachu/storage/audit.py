@@ -26,10 +26,10 @@ from pikachu.storage.database import AuditKey, Row, Transaction
 from pikachu.storage.pagination import (
     COUNTED,
     ListSource,
-    any_contains,
     begins_with,
     checked,
     decode_cursor,
+    matching,
     one_of,
     page,
     table_columns,
@@ -45,10 +45,11 @@ from pikachu.storage.transactions import (
     to_json,
     write_transaction,
 )
+from pikachu.x509.search_text import object_text
 
 _CHUNK: Final = 2000
 # Free text matches anywhere in this many of the newest events, and at the beginning of all resource names.
-_RECENT: Final = 2000
+_RECENT: Final = 5000
 
 _FIELDS: Final = (
     "id",
@@ -244,6 +245,12 @@ def verify_next(tx: Transaction, position: ChainPosition, key: AuditKey | None) 
     return verified, True
 
 
+def _event_text(row: Row) -> str:
+    """Return the folded text of an event; its details, the last column, are stored as ASCII."""
+    *values, details = row
+    return object_text((*values, json.dumps(json.loads(details), ensure_ascii=False) if "\\u" in details else details))
+
+
 class AuditStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAuditStore`."""
 
@@ -274,13 +281,13 @@ class AuditStore(StoreSection):
             conditions.append(table.about_account == int(about == "true"))
         text = (query.q or "").strip()
         if text:
-            newest = select(func.max(table.id) - _RECENT).scalar_subquery()
-            anywhere = any_contains(query, table.resource_name, table.actor, table.details, table.type)
-            near = select(table.id).where(table.id > newest, *anywhere)
+            newest = table.id > select(func.max(audit_events.alias("newest").c.id) - _RECENT).scalar_subquery()
+            searched = (table.id, table.resource_name, table.actor, table.type, table.resource_type, table.details)
+            near = matching(tx, query, searched, [*conditions, newest], newest=_RECENT, text=_event_text)
             by_name = begins_with(table.resource_name, text)
             named = [row[0] for row in tx.query(select(table.id).where(by_name).limit(_RECENT + 1))]
             # A rare name is matched by ids; for a common one, the next page is found after a few rows.
-            conditions.append(or_(table.id.in_(near), table.id.in_(named) if len(named) <= _RECENT else by_name))
+            conditions.append(or_(*near, table.id.in_(named) if len(named) <= _RECENT else by_name))
         source = ListSource(table_columns(audit_events), {"id": table.id, "at": table.id}, _record)
         if _by_kind(query):
             # A page consists of the next few events of each selected kind, in the order of the index of kinds.

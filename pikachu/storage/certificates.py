@@ -1,14 +1,6 @@
 """Reads of issued certificates: lists, status, downloads, and the entries of CRLs.
 
-Free text (``q``) matches certificates whose serial number begins with it, if it has at least three hexadecimal digits,
-and, ignoring case,
-
-- with a substring index (SQLite's FTS5 with the trigram tokenizer, PostgreSQL's ``pg_trgm``): certificates whose
-  subject contains a text of at least three characters (the index costs 13 µs per certificate);
-- otherwise: certificates whose common name begins with it.
-
-A text that may match thousands of certificates is searched at the beginning of all common names, and elsewhere in the
-newest few thousand only.  If thousands of common names begin with it, only these are searched.
+Free text (``q``) is described in :mod:`pikachu.storage.certificate_search`.
 
 A list first counts the certificates that each filter selects.  If a filter selects few, they are fetched and sorted;
 otherwise the list scans the index of its sort order.
@@ -16,29 +8,25 @@ otherwise the list scans the index of its sort order.
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import (
-    BigInteger,
     ColumnElement,
     Integer,
     Select,
     String,
     and_,
     bindparam,
-    column,
     exists,
     false,
     func,
     literal,
     literal_column,
-    or_,
     select,
-    table,
     text,
     tuple_,
 )
@@ -57,10 +45,14 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.storage.backfills import unindexed_certificates
+from pikachu.storage.certificate_search import CertificateSearch
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, begins_with, checked, contains, decode_cursor, one_of, page
+from pikachu.storage.pagination import ListSource, checked, decode_cursor, one_of, page
 from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
 from pikachu.storage.transactions import StoreSection, maybe_moment, moment, read_transaction, row_id
+from pikachu.x509.san_text import certificate_sans
+from pikachu.x509.search_text import search_terms
 
 # CRL entries per fetch: fetching a million at once would hold the GIL for seconds.
 _ENTRIES: Final = 10_000
@@ -85,6 +77,7 @@ CERTIFICATE_COLUMNS: Final = [
     _c.reason,
     _c.deleted_at,
     _c.infrastructure,
+    _c.sans,
 ]
 _SORTS: Final = {
     "id": _c.id,
@@ -111,10 +104,6 @@ _STATUS_INDEXES: Final = {
     CertificateStatus.EXPIRED: "INDEXED BY certificates_end",
     CertificateStatus.REVOKED: "INDEXED BY certificates_revocation",
 }
-#: SQLite's full-text index of subjects; its row ids are the ids of certificates.
-subject_search: Final = table("certificate_search", column("rowid", BigInteger), column("subject", String))
-_MATCHED: Final = text("certificate_search MATCH :match")
-
 # The CA's own certificates, which are few.  Conditions name them by id, since the covering indexes lack their mark.
 _own: Final = certificates.alias("own")
 _own_ids: Final = select(_own.c.id).where(_own.c.infrastructure.is_not(None))
@@ -194,6 +183,7 @@ def certificate_record(row: Row) -> CertificateRecord:
         None if reason is None else RevocationReason(reason),
         maybe_moment(row[16]),
         None if row[17] is None else Infrastructure(row[17]),
+        certificate_sans(bytes(row[12])) if row[18] is None else tuple(json.loads(row[18])),
     )
 
 
@@ -202,7 +192,7 @@ _LIST: Final = ListSource(CERTIFICATE_COLUMNS, _SORTS, certificate_record)
 
 def _orphan_record(row: Row) -> CertificateRecord:
     """Return the record of an intent without a certificate, with id 0 and no DER."""
-    return certificate_record((0, *row[:11], b"", *row[11:], None, None))
+    return certificate_record((0, *row[:11], b"", *row[11:], None, None, None))
 
 
 def find_orphan(tx: Transaction, serial: int) -> CertificateRecord | None:
@@ -235,75 +225,6 @@ def find_serial(tx: Transaction, serial: int, *, deleted: bool = False) -> Certi
     if orphan is None or orphan.revoked_at is None:
         raise UnknownSerial("no certificate has this serial")
     return orphan
-
-
-def _match(tx: Transaction, query_text: str) -> tuple[ColumnElement[bool], Select[Any]]:
-    """Return (condition on a row, query for candidate ids) for free text."""
-    conditions, ids = _match_serial(tx, query_text)
-    if not tx.search or len(query_text) < 3:
-        conditions.append(begins_with(_c.name_key, query_text.casefold()))
-        ids.append(select(_c.id).where(conditions[-1]))
-    else:
-        conditions.append(_subject_contains(query_text))
-        ids.append(_ids_containing(tx, query_text))
-    return or_(*conditions), _union(ids)
-
-
-def _match_many(tx: Transaction, query_text: str) -> tuple[ColumnElement[bool], Select[Any] | None]:
-    """Return the same for text with many matches; ids are None if too many common names begin with it."""
-    begins = begins_with(_c.name_key, query_text.casefold())
-    beginning = select(_c.id).where(begins)
-    most = tx.settings.common_names
-    if _count(tx, beginning, most + 1) > most or not tx.search or len(query_text) < 3:
-        return begins, None
-    conditions, ids = _match_serial(tx, query_text)
-    matches = _ids_containing(tx, query_text)
-    if tx.dialect != "sqlite":
-        # The index would fetch all matches first.
-        matches = matches.where(_c.id > select(func.max(_c.id) - 4 * tx.settings.few_certificates).scalar_subquery())
-    newest = matches.order_by(matches.selected_columns[0].desc()).limit(tx.settings.few_certificates)
-    return or_(begins, _subject_contains(query_text), *conditions), _union(
-        [*ids, beginning, select(newest.subquery().c[0])]
-    )
-
-
-def _match_serial(tx: Transaction, query_text: str) -> tuple[list[ColumnElement[bool]], list[Select[Any]]]:
-    digits = query_text.lower().removeprefix("0x").replace(":", "").lstrip("0")
-    if not re.fullmatch("[0-9a-f]{1,40}", digits):
-        return [], []
-    # Prefixes of one or two digits match too many serial numbers; require equality.
-    condition = begins_with(_c.serial, digits) if len(digits) >= 3 else _c.serial == digits
-    return [condition], [select(_c.id).where(condition).limit(tx.settings.few_certificates + 1)]
-
-
-def _subject_contains(query_text: str) -> ColumnElement[bool]:
-    """Return the condition that a subject contains *query_text*, as an expression that avoids the index."""
-    return contains(_c.subject.concat(""), query_text)
-
-
-def _ids_containing(tx: Transaction, query_text: str) -> Select[Any]:
-    """Return a query for the ids of certificates whose subjects may contain *query_text*."""
-    if tx.dialect == "sqlite":
-        return select(subject_search.c.rowid).where(_MATCHED.bindparams(match=match_expression(query_text)))
-    return select(_c.id).where(contains(_c.subject, query_text))
-
-
-def _union(ids: list[Select[Any]]) -> Select[Any]:
-    if len(ids) == 1:
-        return ids[0]
-    selects = [select(query.subquery().c[0]) for query in ids]
-    return select(selects[0].union_all(*selects[1:]).subquery().c[0])
-
-
-def match_expression(query_text: str) -> str:
-    """Return the FTS5 query for rows with all trigrams of *query_text*.
-
-    The index has no positions, which makes updates cheap; a condition on the row excludes false matches.
-    """
-    # Adjacent trigrams and the last one, since overlapping ones add cost and little selectivity.
-    starts = [*range(0, len(query_text) - 3, 3), len(query_text) - 3]
-    trigrams = dict.fromkeys(query_text[index : index + 3] for index in starts)
-    return " AND ".join('"' + trigram.replace('"', '""') + '"' for trigram in trigrams)
 
 
 def _scan(
@@ -474,27 +395,23 @@ class CertificateStore(StoreSection):
         sort = query.sort.removeprefix("-")
         if sort == "revoked_at" and status is not CertificateStatus.REVOKED:
             raise MalformedRequest("only revoked certificates can be sorted by revoked_at; ask for status=revoked, too")
-        query_text = (query.q or "").strip()
-        matching = _match(tx, query_text) if query_text else None
+        terms = search_terms(query.q)
+        search = CertificateSearch(tx, terms, by_owner=query.owner_id is None) if terms else None
+        unindexed = unindexed_certificates(tx) if search is not None else 0
 
-        few = _few(tx, narrowing, None if matching is None else matching[1])
+        few = _few(tx, narrowing, None if search is None else search.candidates())
         if few is not None:
             # Literal values: binding thousands of parameters takes longer than the query.
             known = _c.id.in_(bindparam("few", few, expanding=True, literal_execute=True))
-            text_condition = [] if matching is None else [matching[0]]
-            return page(
-                tx,
-                query,
-                _LIST,
-                [*conditions, *text_condition, known],
-            )
-        if query_text:
-            condition, ids = _match_many(tx, query_text)
+            text_condition = [] if search is None else [search.condition]
+            return replace(page(tx, query, _LIST, [*conditions, *text_condition, known]), unindexed=unindexed)
+        if search is not None:
+            condition, ids = search.many()
             conditions.append(condition)
             if ids is not None:
                 conditions.append(_c.id.in_(ids))
-                return page(tx, query, _LIST, conditions)
-        return _scan(tx, query, status, conditions)
+                return replace(page(tx, query, _LIST, conditions), unindexed=unindexed)
+        return replace(_scan(tx, query, status, conditions), unindexed=unindexed)
 
     @read_transaction
     def expired_ids(self, tx: Transaction, now: datetime, after: int, limit: int) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, select, update
 
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
@@ -14,7 +14,7 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, any_contains, checked, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, owner_name, page, table_columns
 from pikachu.storage.schema import csrs
 from pikachu.storage.transactions import (
     StoreSection,
@@ -106,11 +106,14 @@ class CSRStore(StoreSection):
     def csrs(self, tx: Transaction, query: ListQuery) -> Page[StoredCSR]:
         """List stored CSRs; filter ``state``."""
         checked(query, ("state",))
-        conditions = any_contains(query, csrs.c.name, csrs.c.subject)
+        columns = csrs.c
+        conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(csrs.c.owner_id == query.owner_id)
         if "state" in query.filters:
             conditions.append(csrs.c.state == query.filters["state"])
+        texts = (columns.name, columns.subject, columns.key_type, columns.state, columns.template)
+        conditions += matching(tx, query, (columns.id, *texts, owner_name(columns.owner_id)), conditions)
         sorts = {"id": csrs.c.id, "created_at": csrs.c.id, "name": csrs.c.name}
         return page(tx, query, ListSource(table_columns(csrs), sorts, _record), conditions)
 

@@ -91,7 +91,7 @@ class Transaction:
         "head",
         "search",
         "settings",
-        "subjects",
+        "texts",
     )
 
     def __init__(
@@ -113,10 +113,10 @@ class Transaction:
         self.search = search
         self.has_written = False
         self.changes: list[StatusChange] = []
-        # Written together at the end of the transaction: new audit events, the chain's head, and subjects to index.
+        # Written together at the end of the transaction: new audit events, the chain's head, and texts to index.
         self.events: list[dict[str, object]] = []
         self.head: tuple[int, bytes] | None = None
-        self.subjects: list[tuple[int, str]] = []
+        self.texts: list[tuple[int, str]] = []
 
     @property
     def dialect(self) -> str:
@@ -232,7 +232,7 @@ class Database:
         self.url = parse_url(url)
         self._finish = finish
         self._settings = settings
-        # Whether subjects have a substring index; set when the schema is known.
+        # Whether texts of certificates have an index; set when the schema is known.
         self.search = False
         # Set when the store is unlocked; see pikachu.storage.audit_key.
         self.audit_key: AuditKey | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -29,6 +30,8 @@ from pikachu.storage.revocation import insert_credential, record_change
 from pikachu.storage.schema import certificates, issuers
 from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, write_transaction
 from pikachu.x509.certificate import parse_certificate
+from pikachu.x509.san_text import certificate_sans
+from pikachu.x509.search_text import name_key, search_text
 from pikachu.x509.spki import describe_spki
 
 _c: Final = certificates.c
@@ -50,6 +53,8 @@ _insert: Final = insert_into(
     "der",
     "created_at",
     "infrastructure",
+    "sans",
+    "search_text",
 )
 _issuer_id: Final = select(issuers.c.id).where(issuers.c.key_identifier == bindparam("b_key"))
 _issuer_row: Final = select(issuers.c.name, issuers.c.certificate).where(issuers.c.id == bindparam("b_id"))
@@ -118,12 +123,14 @@ def register_own(tx: Transaction, found: Sequence[OwnCertificate], now: datetime
 
 
 def _insert_row(tx: Transaction, one: OwnCertificate, now: datetime) -> None:
+    sans, serial = certificate_sans(one.der), format_serial(one.serial)
+    text = search_text(one.subject, sans, one.key_type, Method.CA)
     values = {
-        "serial": format_serial(one.serial),
+        "serial": serial,
         "issuer_id": _issuer(tx, one, now),
         "subject": one.subject,
         "common_name": one.common_name,
-        "name_key": one.common_name.casefold(),
+        "name_key": name_key(one.common_name, sans, serial),
         "key_type": one.key_type,
         "key_id": one.key_id,
         "not_before": int(one.not_before.timestamp()),
@@ -133,8 +140,10 @@ def _insert_row(tx: Transaction, one: OwnCertificate, now: datetime) -> None:
         "der": one.der,
         "created_at": int(now.timestamp()),
         "infrastructure": one.role.value,
+        "sans": json.dumps(sans),
+        "search_text": text,
     }
-    tx.subjects.append((tx.insert(_insert, values), one.subject))
+    tx.texts.append((tx.insert(_insert, values), text))
 
 
 def revoked_cas(tx: Transaction) -> list[RevokedCA]:

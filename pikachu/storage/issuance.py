@@ -6,6 +6,7 @@ CSR and the TBSCertificate are deleted from its row when the certificate is stor
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any, Final
 
@@ -48,6 +49,8 @@ from pikachu.storage.transactions import (
     to_json,
     write_transaction,
 )
+from pikachu.x509.san_text import certificate_sans
+from pikachu.x509.search_text import name_key, search_text
 
 _r: Final = requests.c
 _c: Final = certificates.c
@@ -104,6 +107,8 @@ _insert_certificate: Final = insert_into(
     "revoked_at",
     "reason",
     "infrastructure",
+    "sans",
+    "search_text",
 )
 _by_id: Final = select(*REQUEST_COLUMNS).where(_r.id == bindparam("b_id"))
 _by_dedupe: Final = select(*REQUEST_COLUMNS, _r.dedupe_until).where(_r.dedupe == bindparam("b_dedupe"))
@@ -395,6 +400,8 @@ class IssuanceStore(StoreSection):
             reason,
         ) = row
         at = int(now.timestamp())
+        sans = certificate_sans(certificate)
+        text = search_text(subject, sans, key_type, method)
         try:
             certificate_id = tx.insert(
                 _insert_certificate,
@@ -403,7 +410,7 @@ class IssuanceStore(StoreSection):
                     "issuer_id": issuer_id,
                     "subject": subject,
                     "common_name": common_name,
-                    "name_key": common_name.casefold(),
+                    "name_key": name_key(common_name, sans, serial),
                     "key_type": key_type,
                     "key_id": key_id,
                     "not_before": not_before,
@@ -417,11 +424,13 @@ class IssuanceStore(StoreSection):
                     "revoked_at": revoked_at,
                     "reason": reason,
                     "infrastructure": None if infrastructure is None else infrastructure.value,
+                    "sans": json.dumps(sans),
+                    "search_text": text,
                 },
             )
         except tx.constraint_error as error:
             raise IssuanceFailed("a certificate of this serial number exists", serial=serial) from error
-        tx.subjects.append((certificate_id, subject))
+        tx.texts.append((certificate_id, text))
         tx.write(_issued, {"b_id": request_id, "v_certificate_id": certificate_id})
         if challenge_id is not None:
             consume_challenge(tx, challenge_id, serial, at)
@@ -446,6 +455,7 @@ class IssuanceStore(StoreSection):
             maybe_moment(revoked_at),
             None if reason is None else RevocationReason(reason),
             infrastructure=infrastructure,
+            sans=sans,
         )
 
     @write_transaction

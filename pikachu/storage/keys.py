@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, or_, select, update
 
 from pikachu.core.errors import NotFound
 from pikachu.core.model.account_objects import KeyUse, NewKey, StoredKey
@@ -14,7 +14,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
 from pikachu.storage.schema import certificates, csrs, keys
 from pikachu.storage.transactions import (
     StoreSection,
@@ -94,12 +94,13 @@ class KeyStore(StoreSection):
     def keys(self, tx: Transaction, query: ListQuery) -> Page[StoredKey]:
         """List keys; filter ``type``: RSA, EC, Ed25519 or PQC."""
         checked(query, ("type",))
-        conditions = any_contains(query, _k.name, _k.key_type)
+        conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(_k.owner_id == query.owner_id)
         family = one_of(query, "type", _FAMILIES)
         if family is not None:
             conditions.append(or_(_k.key_type == family, _k.key_type.like(f"{family}/%")))
+        conditions += matching(tx, query, (_k.id, _k.name, _k.key_type, owner_name(_k.owner_id)), conditions)
         sorts = {"id": _k.id, "created_at": _k.id, "name": _k.name}
         return page(tx, query, ListSource(table_columns(keys), sorts, _record), conditions)
 

@@ -20,13 +20,13 @@ from pikachu.storage.lock import lock_database
 from pikachu.storage.schema import audit_head, metadata
 
 #: All versions of the schema; the last one is this program's.
-VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 
 _version: Final = select(column("version_num", Text)).select_from(table(VERSION_TABLE))
 _FULL_TEXT: Final = (
-    "CREATE VIRTUAL TABLE certificate_search USING fts5(subject, content = '', tokenize = 'trigram', detail = none)"
+    "CREATE VIRTUAL TABLE certificate_search USING fts5(content, content = '', tokenize = 'trigram', detail = none)"
 )
 
 
@@ -149,13 +149,13 @@ def has_trigrams(connection: Connection) -> bool:
 
 
 def find_search(database: Database) -> None:
-    """Set whether subjects have a substring index.
+    """Set whether the texts of certificates have an index.
 
     :raises ConfigError: when they have one that this Python's SQLite can't update.
     """
     with database.reader.connect() as connection:
         if database.url.get_backend_name() == "postgresql":
-            known = connection.exec_driver_sql("SELECT to_regclass('certificates_search')").scalar()
+            known = connection.exec_driver_sql("SELECT to_regclass('certificate_search')").scalar()
             database.search = known is not None
             return
         rows = connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'certificate_search'").all()

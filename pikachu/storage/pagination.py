@@ -13,15 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, String, Table, and_, func, literal, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, literal, select, tuple_
 from sqlalchemy.sql.elements import KeyedColumnElement
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.database import Row, Transaction
+from pikachu.storage.schema import accounts
+from pikachu.x509.search_text import contains_all, object_text, search_terms
 
 T = TypeVar("T")
 
+#: The number of rows that are searched for a text in a table without an index for it.
+SEARCHED: Final = 20_000
 #: Maximum exact count of a list.
 COUNTED: Final = 10_000
 _GREATEST: Final = "\U0010ffff"
@@ -100,16 +104,34 @@ def begins_with(column: ColumnElement[str], prefix: str) -> ColumnElement[bool]:
     return and_(column >= prefix, column < prefix + _GREATEST)
 
 
-def contains(column: ColumnElement[str], text: str) -> ColumnElement[bool]:
-    """Return the condition that *column* contains *text*, ignoring the case of (at least ASCII) letters."""
-    pattern = text.lower().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return func.lower(column).like(literal(f"%{pattern}%", String), escape="\\")
+def matching(
+    tx: Transaction,
+    query: ListQuery,
+    columns: Sequence[ColumnElement[Any]],
+    conditions: Sequence[ColumnElement[Any]] = (),
+    *,
+    newest: int = SEARCHED,
+    text: Callable[[Row], str] = object_text,
+) -> list[ColumnElement[bool]]:
+    """Return the condition that a row contains all words of *q*, in any script and case, for tables without an index.
+
+    :param columns: the id, and the columns to search.
+    :param conditions: the other conditions on the rows, which are searched among the *newest*.
+    :param text: returns the folded text of the searched columns.
+    """
+    terms = search_terms(query.q)
+    if not terms:
+        return []
+    identity = columns[0]
+    rows = tx.query(select(*columns).where(*conditions).order_by(identity.desc()).limit(newest))
+    ids = [row[0] for row in rows if contains_all(text(row[1:]), terms)]
+    # Literal values: binding thousands of parameters takes longer than the query.
+    return [identity.in_(bindparam("matching", ids, unique=True, expanding=True, literal_execute=True))]
 
 
-def any_contains(query: ListQuery, *columns: ColumnElement[str]) -> list[ColumnElement[bool]]:
-    """Return the condition that one of *columns* contains *q*, for small tables."""
-    text = (query.q or "").strip()
-    return [or_(*(contains(column, text) for column in columns))] if text else []
+def owner_name(owner_id: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the name of the account with that id, as a column."""
+    return select(accounts.c.username).where(accounts.c.id == owner_id).scalar_subquery()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, or_, select, update
 
 from pikachu.core.errors import Conflict, EditConflict, NotFound
 from pikachu.core.model.certificates import Method
@@ -17,7 +17,7 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.policies import LABEL_PROTOCOLS, NO_NEXT_DEFAULTS, Approval, NextDefaults, Policy, PolicyLimits
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
 from pikachu.storage.schema import policies
 from pikachu.storage.transactions import (
     StoreSection,
@@ -285,12 +285,14 @@ class PolicyStore(StoreSection):
     def policies(self, tx: Transaction, query: ListQuery) -> Page[Policy]:
         """List policies; *owner_id* selects that owner's and the system's; filter ``system``."""
         checked(query, ("system",))
-        conditions = any_contains(query, _p.name, _p.extensions)
+        conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(or_(_p.owner_id == query.owner_id, _p.system == 1))
         system = one_of(query, "system", ("true", "false"))
         if system is not None:
             conditions.append(_p.system == int(system == "true"))
+        searched = (_p.id, _p.name, _p.extensions, _p.issuer, owner_name(_p.owner_id))
+        conditions += matching(tx, query, searched, conditions)
         sorts = {"id": _p.id, "created_at": _p.id, "name": _p.name, "days": _p.days, "updated_at": _p.updated_at}
         return page(tx, query, ListSource(table_columns(policies), sorts, _record), conditions)
 

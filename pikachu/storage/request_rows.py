@@ -10,7 +10,7 @@ from pikachu.core.model.certificates import Method
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page
 from pikachu.storage.schema import requests
 from pikachu.storage.transactions import maybe_moment, moment
 
@@ -41,8 +41,24 @@ REQUEST_COLUMNS: Final = [
     _r.label,
     _r.csr_id,
 ]
-# Free text is searched in this many of the newest requests, and in all requests without a certificate.
-_RECENT: Final = 2000
+# Free text is searched in this many of the newest requests, and in those without a certificate.
+_RECENT: Final = 5000
+_SEARCHED: Final = (
+    _r.id,
+    _r.subject,
+    _r.certified_subject,
+    _r.principal,
+    _r.method,
+    _r.key_type,
+    _r.policy,
+    _r.issuer,
+    _r.state,
+    _r.label,
+    _r.decided_by,
+    _r.reason,
+    _r.serial,
+    owner_name(_r.owner_id),
+)
 UNISSUED: Final = text("state <> 'issued'")
 _personal: Final = text("(decided_by IS NOT NULL OR state = 'pending')")
 
@@ -81,11 +97,6 @@ def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
     """See :meth:`pikachu.core.interfaces.IIssuanceStore.requests`."""
     checked(query, ("state", "method", "approval"))
     conditions: list[ColumnElement[bool]] = []
-    anywhere = any_contains(query, _r.subject, _r.principal)
-    if anywhere:
-        newest = select(func.max(_r.id) - _RECENT).scalar_subquery()
-        recent = select(_r.id).where(_r.id > newest, *anywhere)
-        conditions.append(or_(_r.id.in_(recent), _r.id.in_(select(_r.id).where(UNISSUED, *anywhere))))
     state = one_of(query, "state", list(RequestState))
     if state is not None:
         conditions.append(_r.state == state)
@@ -98,4 +109,11 @@ def list_requests(tx: Transaction, query: ListQuery) -> Page[RequestRecord]:
         conditions.append(_personal)  # type: ignore[arg-type]  # likewise
     if query.owner_id is not None:
         conditions.append(_r.owner_id == query.owner_id)
+    newest = _r.id > select(func.max(requests.alias("newest").c.id) - _RECENT).scalar_subquery()
+    matches = [
+        *matching(tx, query, _SEARCHED, [*conditions, newest]),
+        *matching(tx, query, _SEARCHED, [*conditions, UNISSUED]),  # type: ignore[list-item]  # likewise
+    ]
+    if matches:
+        conditions.append(or_(*matches))
     return page(tx, query, ListSource(REQUEST_COLUMNS, {"id": _r.id, "created_at": _r.id}, request_record), conditions)

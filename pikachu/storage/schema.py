@@ -58,7 +58,7 @@ certificates: Final = Table(
     Column("issuer_id", _Id, ForeignKey("issuers.id"), nullable=False),
     Column("subject", Text, nullable=False),
     Column("common_name", Text, nullable=False),
-    # The case-folded common name, for sorting and prefix search.
+    # The folded display name, for sorting and prefix search.
     Column("name_key", _Key, nullable=False),
     Column("key_type", Text, nullable=False),
     Column("key_id", LargeBinary, nullable=False),
@@ -73,6 +73,9 @@ certificates: Final = Table(
     Column("deleted_at", BigInteger),
     # The role of one of the CA's own certificates; NULL for subscribers' certificates.
     Column("infrastructure", Text),
+    # The subject alternative names as a JSON list, and the folded text for search; NULL until the backfill.
+    Column("sans", Text),
+    Column("search_text", Text),
     # Last, so that the other columns are read without its overflow pages.
     Column("der", LargeBinary, nullable=False),
 )
@@ -412,6 +415,16 @@ nodes: Final = Table(
     Column("started_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
     sqlite_autoincrement=True,
+)
+
+# Values that are added to the rows of an earlier version in the background.
+backfills: Final = Table(
+    "backfills",
+    metadata,
+    Column("name", _Key, primary_key=True),
+    # Rows with lower ids follow, the newest first.
+    Column("before", _Id, nullable=False),
+    Column("total", _Id, nullable=False),
 )
 
 # Stored private keys (KEY-4); "sealed" is the encrypted PKCS #8 form.

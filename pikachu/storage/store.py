@@ -10,8 +10,6 @@ from typing import Final, TypeVar
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
-from sqlalchemy import bindparam, insert
-
 from pikachu.core.audit_interfaces import AuditKeyOrigin
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
 from pikachu.core.errors import ConfigError, StoreUnavailable
@@ -22,7 +20,9 @@ from pikachu.core.sealing import Sealer
 from pikachu.storage.accounts import AccountStore
 from pikachu.storage.audit import AuditStore, store_events
 from pikachu.storage.audit_key import load_audit_key, new_audit_key
-from pikachu.storage.certificates import CertificateStore, subject_search
+from pikachu.storage.backfills import BackfillStore
+from pikachu.storage.certificate_search import write_index
+from pikachu.storage.certificates import CertificateStore
 from pikachu.storage.challenge_passwords import ChallengePasswordStore
 from pikachu.storage.csrs import CSRStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
@@ -49,14 +49,12 @@ READERS: Final = 3
 _WAITING_WRITES: Final = 5000
 _WAITING_READS: Final = 5000
 
-_index_subject: Final = insert(subject_search).values(rowid=bindparam("rowid"), subject=bindparam("subject"))
-
 
 def _finish(tx: Transaction) -> None:
     """Write the audit events and search index rows that a transaction has collected."""
     store_events(tx)
-    if tx.search and tx.subjects and tx.dialect == "sqlite":
-        tx.write_many(_index_subject, [{"rowid": row, "subject": subject} for row, subject in tx.subjects])
+    if tx.search and tx.texts:
+        write_index(tx)
 
 
 class Store(
@@ -76,6 +74,7 @@ class Store(
     SealedStore,
     AuditStore,
     StatisticsStore,
+    BackfillStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, delete, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, or_, select, update
 
 from pikachu.core.errors import EditConflict, NotFound
 from pikachu.core.model.account_objects import CertificateTemplate
@@ -15,7 +15,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, any_contains, checked, one_of, page, table_columns
+from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
 from pikachu.storage.schema import templates
 from pikachu.storage.transactions import (
     StoreSection,
@@ -96,7 +96,7 @@ class TemplateStore(StoreSection):
     def templates(self, tx: Transaction, query: ListQuery) -> Page[CertificateTemplate]:
         """List templates; *owner_id* selects that owner's and shared ones; filters ``usage``, ``profile_type``."""
         checked(query, ("usage", "profile_type"))
-        conditions = any_contains(query, _t.name, _t.profile_type, _t.origin)
+        conditions: list[ColumnElement[bool]] = []
         if query.owner_id is not None:
             conditions.append(or_(_t.owner_id == query.owner_id, _t.owner_id.is_(None)))
         usage = one_of(query, "usage", tuple(_USAGES))
@@ -104,6 +104,8 @@ class TemplateStore(StoreSection):
             conditions.append(_USAGES[usage] == 1)
         if "profile_type" in query.filters:
             conditions.append(_t.profile_type == query.filters["profile_type"])
+        searched = (_t.id, _t.name, _t.profile_type, _t.origin, owner_name(_t.owner_id))
+        conditions += matching(tx, query, searched, conditions)
         sorts = {
             "id": _t.id,
             "created_at": _t.id,

@@ -96,7 +96,7 @@ def test_lists(db: Opened) -> None:
     assert names(db, filters={"type": "EC"}) == ["key 5", "key 1"]
     assert names(db, filters={"type": "Ed25519"}) == ["key 4"]
     assert names(db, q="mldsa") == ["key 3"]
-    assert names(db, q="KEY 5") == ["key 5"]
+    assert names(db, q="prime KEY 5") == ["key 5"]
     for sort in ("id", "-id", "name", "-name", "created_at"):
         query = ListQuery(limit=4, sort=sort, count=True)
         first = db.get(db.store.keys(query))

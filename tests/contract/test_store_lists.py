@@ -115,7 +115,7 @@ def test_many_matches_and_other_filters(database_url: str) -> None:
     """A list gives the same where every filter leaves many and it walks along its order."""
     queries = [
         ListQuery(limit=2, q=q, sort=sort, filters=filters, owner_id=owner, count=True)
-        for q in (None, "device", "de")
+        for q in (None, "device", "device-")
         for sort in ("id", "-id", "common_name", "-common_name", "serial", "not_after", "-revoked_at")
         for filters in ({}, {"status": "valid"}, {"status": "expired"}, {"status": "revoked"}, {"method": "EST"})
         for owner in (None, 2)
@@ -154,8 +154,8 @@ def test_text_that_many_hold(database_url: str) -> None:
         db.issue("Acme", subject="CN=Acme,O=Other")
         assert len(names(db, q="acme wo")) == 7
     with opened(database_url, settings=StoreSettings(few_certificates=4)) as db:
-        assert names(db, q="acme wo") == ["gate-2", "gate-3", "gate-4", "gate-5"]
-        assert names(db, q="acme wo", sort="-common_name", limit=2) == ["gate-5", "gate-4"]
+        assert names(db, q="acme works") == ["gate-2", "gate-3", "gate-4", "gate-5"]
+        assert names(db, q="acme works", sort="-common_name", limit=2) == ["gate-5", "gate-4"]
         assert names(db, q=f"{first.serial:x}"[:20]) == ["first"]
         assert "Acme" in names(db, q="acme")
     with opened(database_url, settings=StoreSettings(few_certificates=4, common_names=3)) as db:

@@ -42,8 +42,16 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0008, except for the hashes of its events.
-AS_0008: Final = ("DROP TABLE audit_keys", "UPDATE pikachu_schema SET version_num = '0008'")
+#: Statements that make a database of this version one of version 0009, which searched subjects only.
+AS_0009: Final = (
+    "DROP TABLE certificate_search",
+    "DROP TABLE backfills",
+    "ALTER TABLE certificates DROP COLUMN sans",
+    "ALTER TABLE certificates DROP COLUMN search_text",
+    "UPDATE pikachu_schema SET version_num = '0009'",
+)
+#: And one of version 0008, except for the hashes of its events.
+AS_0008: Final = (*AS_0009, "DROP TABLE audit_keys", "UPDATE pikachu_schema SET version_num = '0008'")
 #: And one of version 0007, which had no default policies.
 AS_0007: Final = (
     *AS_0008,

@@ -282,7 +282,7 @@ def open_stack(
         clock.advance(int(time.time()))
     if pools is None:
         pool = ImmediatePool()
-        pools = Pools(pool, pool, pool, pool, pool, pool, pool, pool)
+        pools = Pools(pool, pool, pool, pool, pool, pool, pool, pool, pool)
 
     def refuse(text: str) -> None:
         raise AssertionError(f"unexpected warning: {text}")

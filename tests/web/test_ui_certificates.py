@@ -80,9 +80,9 @@ class TestList:
         issue(pages, "=HYPERLINK(1)")
         leaf = issue(pages)
         text = alice.get("/certificates?format=csv")
-        assert "ID,Common name,Serial,Key,Date (UTC),Expires,Status,Method\r\n" in text
+        assert "ID,Common name,SANs,Serial,Key,Date (UTC),Expires,Status,Method\r\n" in text
         at = f"{leaf.record.created_at:%Y-%m-%d %H:%M:%S}"
-        assert f"\r\n{leaf.record.id},device.example.com,{leaf.serial:x},EC/prime256v1,{at}," in text
+        assert f"\r\n{leaf.record.id},device.example.com,,{leaf.serial:x},EC/prime256v1,{at}," in text
         assert ",'=HYPERLINK(1)," in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -104,6 +105,11 @@ def format_serial(serial: int) -> str:
     return f"{serial:x}"
 
 
+def display_name(common_name: str, sans: Sequence[str], serial: str) -> str:
+    """Return the common name of a certificate, else its first subject alternative name, else its serial number."""
+    return common_name or (sans[0].partition(":")[2] if sans else "") or serial
+
+
 #: Upper bound of serial numbers: those of some CAs have 21 bytes with the sign.
 SERIAL_END: Final = 1 << 168
 
@@ -179,7 +185,10 @@ class RevokedCA:
 
 @dataclass(frozen=True, slots=True)
 class CertificateRecord:
-    """An issued certificate with its metadata and revocation."""
+    """An issued certificate with its metadata and revocation.
+
+    :param sans: its subject alternative names, such as ``DNS:a.example.com``.
+    """
 
     id: int
     serial: int
@@ -199,6 +208,12 @@ class CertificateRecord:
     reason: RevocationReason | None = None
     deleted_at: datetime | None = None
     infrastructure: Infrastructure | None = None
+    sans: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The name in lists; see :func:`display_name`."""
+        return display_name(self.common_name, self.sans, format_serial(self.serial))
 
     def status(self, now: datetime) -> CertificateStatus:
         """Return the status of the certificate at *now*."""

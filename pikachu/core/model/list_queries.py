@@ -39,9 +39,11 @@ class Page(Generic[T]):
     :param next_cursor: the cursor of the next page; ``None`` on the last.
     :param previous_cursor: the cursor of the previous page; ``None`` on the first.
     :param total: the number of all rows if counted: exact up to 10,000; 10,001 means more.
+    :param unindexed: the number of older rows that free text does not find yet.
     """
 
     items: tuple[T, ...]
     next_cursor: str | None
     previous_cursor: str | None = None
     total: int | None = None
+    unindexed: int = 0

@@ -31,7 +31,18 @@ from pikachu.web.api.approvals import Approval, approval_document
 from pikachu.web.api.bodies import extended
 from pikachu.web.api.examples import CSR
 from pikachu.web.api.previews import PreviewDocument, preview_document
-from pikachu.web.api.routes import BASE, FLAGS, NO_CONTENT, Answer, Call, Listed, Operation, Routes, created
+from pikachu.web.api.routes import (
+    BASE,
+    FLAGS,
+    NO_CONTENT,
+    Answer,
+    Call,
+    IncompleteList,
+    Listed,
+    Operation,
+    Routes,
+    created,
+)
 from pikachu.web.certificate_files import CERTIFICATE_FORMATS, certificate_file
 from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
@@ -70,6 +81,7 @@ class CertificateSummary:
     status: CertificateStatus
     subject: str
     common_name: str
+    sans: tuple[str, ...]
     key: str
     not_before: datetime
     not_after: datetime
@@ -199,9 +211,10 @@ class CertificatesAPI(Routes):
         sorts=("id", "created_at", "serial", "common_name", "not_after", "revoked_at"),
     )
     async def list(self, call: Call) -> Answer:
-        """List certificates.  ``q`` searches subject, common name and serial; a term with thousands of matches is
-        searched as a
-        prefix of common names and in the newest subjects.  ``revoked_at`` sorts those of ``status=revoked``.
+        """List certificates.  ``q`` searches subject, subject alternative names, key, method, serial and owner; all
+        its words must match, in any script and case.  Words with thousands of matches are searched as a prefix of names
+        and in the newest certificates.  ``unindexed`` is there while certificates of an earlier version are still
+        being indexed, and not found yet.  ``revoked_at`` sorts those of ``status=revoked``.
         The CA's own certificates (root, issuing CAs, OCSP responders …) are left out; for admins,
         ``infrastructure=include`` lists them too, and ``infrastructure=only`` nothing else.
         """
@@ -210,7 +223,10 @@ class CertificatesAPI(Routes):
         now = self._now()
         issuers = {issuer.id: issuer.name for issuer in self._issuers.all()}
         items = tuple(_summary(record, now, issuers.get(record.issuer_id), names) for record in page.items)
-        return Answer(200, Listed(items, page.next_cursor))
+        found = Listed(items, page.next_cursor)
+        if page.unindexed:
+            found = IncompleteList(items, page.next_cursor, page.unindexed)
+        return Answer(200, found)
 
     @Operation("GET", "/certificates/<id>", scope=Scope.READ, summary="One certificate", answer=CertificateDocument)
     async def get(self, call: Call) -> Answer:
@@ -338,6 +354,7 @@ def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names
         status=record.status(now),
         subject=record.subject,
         common_name=record.common_name,
+        sans=record.sans,
         key=record.key_type,
         not_before=record.not_before,
         not_after=record.not_after,

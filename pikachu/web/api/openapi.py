@@ -160,6 +160,7 @@ def _response(operation: Operation, status: int, schemas: dict[str, Schema]) -> 
                 "properties": {
                     "items": {"type": "array", "items": schema},
                     "next_cursor": {"type": ["string", "null"]},
+                    "unindexed": {"type": "integer", "description": "Older objects that q does not find yet."},
                 },
             }
         response["content"] = {"application/json": {"schema": schema}}

@@ -282,6 +282,16 @@ class Listed:
     next_cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class IncompleteList(Listed):
+    """A page of a list that lacks some matches of a text.
+
+    :param unindexed: the number of older objects that are still being indexed.
+    """
+
+    unindexed: int
+
+
 def listed(page: Page[T], show: Callable[[T], object]) -> Answer:
     """Return the answer for a page of a list."""
     return Answer(200, Listed(tuple(show(one) for one in page.items), page.next_cursor))

@@ -250,6 +250,6 @@ def _for_clients(records: Iterable[CertificateRecord]) -> list[tuple[str, str]]:
         purposes = parse_certificate(record.der).extended_key_usage
         if purposes is None or purposes & {CLIENT_AUTH, ANY_EXTENDED_KEY_USAGE}:
             serial = format_serial(record.serial)[:12]
-            text = f"{record.common_name[:60] or record.id} ({serial}\u2026), until {record.not_after:%Y-%m-%d}"
+            text = f"{record.name[:60]} ({serial}\u2026), until {record.not_after:%Y-%m-%d}"
             choices.append((str(record.id), text))
     return choices

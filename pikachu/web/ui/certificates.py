@@ -33,6 +33,7 @@ from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
 from pikachu.x509.names import read_name
 from pikachu.x509.pem import certificates_pem
+from pikachu.x509.san_text import unicode_form
 from pikachu.x509.text.certificate import certificate_text
 from pikachu.x509.text.descriptions import algorithm_text, shown
 
@@ -84,6 +85,7 @@ class Row:
     """A certificate in lists and pages.
 
     :ivar name: never empty, and without invisible characters.
+    :ivar sans: the subject alternative names, with the Unicode form of A-labels.
     :ivar issuer: name of its issuing CA, where that is in service.
     :ivar owner: the user's name, or NOBODY.
     """
@@ -94,6 +96,12 @@ class Row:
     status: CertificateStatus
     issuer: str
     owner: str
+    sans: tuple[str, ...]
+
+    @property
+    def more_names(self) -> tuple[str, ...]:
+        """Return the subject alternative names that the name does not show."""
+        return tuple(text for text in self.sans if text.partition(":")[2] != self.name)
 
     @property
     def kind(self) -> str:
@@ -124,6 +132,12 @@ class Row:
         )
 
 
+def shown_name(text: str) -> str:
+    """Return a name for pages: without invisible characters, and with the Unicode form of A-labels after it."""
+    readable = unicode_form(text)
+    return shown(text) if readable == text else f"{shown(text)} ({shown(readable.partition(':')[2])})"
+
+
 def utc_text(moment: datetime | None) -> str:
     """Format a time for CSV."""
     return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"
@@ -145,11 +159,12 @@ class CertificateRows:
         return [
             Row(
                 record,
-                shown(record.common_name) or record.subject or format_serial(record.serial),
+                shown(record.name),
                 format_serial(record.serial),
                 record.status(now),
                 issuers.get(record.issuer_id, ""),
                 names.get(record.owner_id, NOBODY),
+                tuple(shown_name(text) for text in record.sans),
             )
             for record in records
         ]
@@ -178,6 +193,7 @@ class CertificatesPages(Pages):
             (
                 Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
                 Column("name", "Common name", sort="common_name", text=lambda row: row.name),
+                Column("sans", "SANs", text=lambda row: ", ".join(row.record.sans)),
                 Column("serial", "Serial", text=lambda row: row.serial),
                 Column("key", "Key", text=lambda row: row.record.key_type),
                 Column("date", "Date (UTC)", sort="created_at", text=lambda row: utc_text(row.record.created_at)),
@@ -195,7 +211,7 @@ class CertificatesPages(Pages):
             ),
             empty="No certificates yet.",
             empty_link=("/ra", "Sign a request"),
-            search="Name, subject or serial",
+            search="Name, SAN, serial, key or user",
         )
 
     @page("GET", "/certificates", audience=Audience.USER)

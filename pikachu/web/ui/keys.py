@@ -9,7 +9,7 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.account_objects import StoredKey
-from pikachu.core.model.certificates import CertificateRecord, format_serial
+from pikachu.core.model.certificates import CertificateRecord
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import CHOICES, Keys, key_name, parts_of_type
@@ -197,7 +197,7 @@ class KeysPages(Pages):
             body = await self._keys.pfx(visit.principal, record, _passphrase(visit.form), compatible=compatible)
         except PikachuError as error:
             return await self._pfx_form(visit, record, error)
-        name = record.common_name or format_serial(record.serial)
+        name = record.name
         return Download(body, b"application/x-pkcs12", f"{name}.pfx")
 
     async def _pfx_form(
@@ -205,7 +205,7 @@ class KeysPages(Pages):
     ) -> PageReply:
         context = {
             "record": record,
-            "name": record.common_name or format_serial(record.serial),
+            "name": record.name,
             "kept": await self._keys.has_key(visit.principal, record),
             "possible": parts_of_type(record.key_type)[0] != "PQC",
         }

@@ -103,6 +103,7 @@ class ListView:
     csv_link: str
     filtered: bool
     filters: Sequence[Filter]
+    unindexed: int
 
     @property
     def summary(self) -> str:
@@ -214,6 +215,7 @@ class Table(Generic[T]):
             csv_link=link(format="csv"),
             filtered=bool(query.q or query.filters),
             filters=self._filters(visit),
+            unindexed=page.unindexed,
         )
 
     def _columns(self, visit: PageRequest) -> list[Column]:

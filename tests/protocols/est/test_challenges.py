@@ -124,7 +124,7 @@ class Crowd:
 def crowd(tmp_path: Path) -> Iterator[Crowd]:
     """A server with an RSA key, which signs elsewhere."""
     pool, now = HeldPool(), ImmediatePool()
-    with est_server(tmp_path, key_types=["rsa2048"], pools=Pools(pool, now, now, now, now, now, now, now)) as est:
+    with est_server(tmp_path, key_types=["rsa2048"], pools=Pools(pool, now, now, now, now, now, now, now, now)) as est:
         yield Crowd(est, pool)
 
 

@@ -68,7 +68,7 @@ def busy(tmp_path: Path) -> Iterator[Busy]:
     """One thread makes keys, and two requests wait for it."""
     reactor, now = Reactor(), ImmediatePool()
     server_keys = WorkerPool("server-keys", reactor, 1, queue=PLACES - 1)
-    pools = Pools(now, now, now, now, server_keys, now, now, now)
+    pools = Pools(now, now, now, now, server_keys, now, now, now, now)
     try:
         with est_server(tmp_path / "server", key_types=["rsa2048"], pools=pools) as est:
             est.account("alice")

@@ -98,8 +98,8 @@ def test_the_search_finds_them(stack: Stack) -> None:
     """Free text, sorts, status and method apply to the CA's own certificates as to others."""
     stack.issue("Test ec CA device")
     for q, filters, names in (
-        ("Test ec", {"infrastructure": "only"}, ["Test ec CA"]),
-        ("Test ec", {"infrastructure": "include"}, ["Test ec CA device", "Test ec CA"]),
+        ("Test ec CA", {"infrastructure": "only"}, ["Test ec CA", "Test root"]),
+        ("Test ec CA", {"infrastructure": "include"}, ["Test ec CA device", "Test ec CA", "Test root"]),
         ("Test ec", {}, ["Test ec CA device"]),
         (None, {"infrastructure": "only", "status": "revoked"}, []),
         (

@@ -34,7 +34,7 @@ VARIABLE = f"{DEFAULT_EXTENSIONS}crlDistributionPoints = URI:http://pki.example.
 def pools(policies: HeldPool | CountingPool) -> Pools:
     """Pools that do everything at once, but for the texts of policies."""
     now = ImmediatePool()
-    return Pools(now, now, now, now, now, now, now, policies)
+    return Pools(now, now, now, now, now, now, now, policies, now)
 
 
 def let_go(pool: HeldPool) -> int:

@@ -1,0 +1,207 @@
+"""Free text in lists of certificates.
+
+A word of the text matches a certificate whose subject, subject alternative names (also in their Unicode form), key type
+or method contains it, whose serial number begins with it, if it has at least three hexadecimal digits, whose id it is,
+or whose owner's name begins with it.  All words must match.
+
+The index of texts has their trigrams, and the single characters and pairs of scripts other than ASCII: SQLite's FTS5
+with the trigram tokenizer; in PostgreSQL, of which extensions need not be installed, a GIN index of numbers.  Shorter
+ASCII words are looked for at the beginning of all names and anywhere in the newest few thousand certificates.
+
+A text that may match thousands of certificates is searched at the beginning of all names, and elsewhere in the newest
+few thousand only.  If thousands of names begin with it, only these are searched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    bindparam,
+    cast,
+    column,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    table,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from pikachu.core.number_parsing import MAX_ID, parse_number
+from pikachu.storage.database import Transaction
+from pikachu.storage.pagination import begins_with
+from pikachu.storage.schema import accounts, certificates
+from pikachu.x509.search_text import (
+    MARK,
+    content_entries,
+    entry_number,
+    index_content,
+    index_entries,
+    is_indexed,
+)
+
+# Accounts whose certificates a word selects by the beginning of the account's name.
+_MAX_OWNERS: Final = 20
+# Index entries that are looked up where most certificates have all of them.
+_MAX_COMMON: Final = 2
+
+_c: Final = certificates.c
+_sqlite_index: Final = table("certificate_search", column("rowid", BigInteger), column("content", String))
+_postgresql_index: Final = table(
+    "certificate_search", column("certificate_id", BigInteger), column("entries", ARRAY(BigInteger))
+)
+_matched: Final = text("certificate_search MATCH :match")
+_samples: Final = (
+    select(_c.search_text).where(_c.search_text.is_not(None)).order_by(_c.id.desc()).limit(literal_column("200"))
+)
+_insert_sqlite: Final = insert(_sqlite_index).values(rowid=bindparam("row"), content=bindparam("content"))
+_insert_postgresql: Final = insert(_postgresql_index).values(
+    certificate_id=bindparam("row"), entries=cast(bindparam("content"), ARRAY(BigInteger))
+)
+
+
+def write_index(tx: Transaction) -> None:
+    """Write the index entries of the texts that a transaction has collected."""
+    if tx.dialect == "sqlite":
+        tx.write_many(_insert_sqlite, [{"row": row, "content": index_content(text)} for row, text in tx.texts])
+    else:
+        tx.write_many(_insert_postgresql, [{"row": row, "content": content_entries(text)} for row, text in tx.texts])
+
+
+class CertificateSearch:
+    """A search for certificates.
+
+    :param terms: folded words, at least one.
+    :param by_owner: whether the words also match names of owners.
+    """
+
+    def __init__(self, tx: Transaction, terms: Sequence[str], *, by_owner: bool) -> None:
+        self._tx = tx
+        self._terms = terms
+        self._alternatives = [_alternatives(tx, term, by_owner=by_owner) for term in terms]
+        self._indexed = [term for term in terms if tx.search and is_indexed(term)]
+        self._few = tx.settings.few_certificates
+
+    @cached_property
+    def condition(self) -> ColumnElement[bool]:
+        """The condition on a row."""
+        return and_(
+            *(
+                or_(_c.search_text.like(literal(_pattern(term), String), escape="\\"), *others)
+                for term, others in zip(self._terms, self._alternatives, strict=True)
+            )
+        )
+
+    def candidates(self) -> Select[Any]:
+        """Return a query for ids that contain all matches if they are few, and many otherwise."""
+        ids = self._other_ids()
+        if self._indexed:
+            ids.append(self._indexed_ids())
+        else:
+            ids += [select(_c.id).where(self._begins()), self._newest()]
+        return _union(ids)
+
+    def many(self) -> tuple[ColumnElement[bool], Select[Any] | None]:
+        """Return (condition on a row, query for candidate ids), when there are many; ids are None for all rows."""
+        beginning = select(_c.id).where(self._begins())
+        most = self._tx.settings.common_names
+        ids = self._other_ids()
+        if _count(self._tx, beginning, most + 1) <= most:
+            ids.append(beginning)
+        elif len(self._terms) == 1:
+            return self._begins(), None
+        if self._indexed:
+            matches = self._indexed_ids()
+            if self._tx.dialect != "sqlite":
+                # The index would fetch all matches first.
+                matches = matches.where(_postgresql_index.c.certificate_id > _newest_id() - 4 * self._few)
+            matches = matches.order_by(matches.selected_columns[0].desc()).limit(self._few)
+        else:
+            matches = self._newest()
+        return self.condition, _union([*ids, matches])
+
+    def _begins(self) -> ColumnElement[bool]:
+        return begins_with(_c.name_key, self._terms[0])
+
+    def _other_ids(self) -> list[Select[Any]]:
+        """Return queries for the ids that match a word by anything but the text."""
+        return [
+            select(_c.id).where(condition).order_by(_c.id.desc()).limit(self._few + 1)
+            for conditions in self._alternatives
+            for condition in conditions
+        ]
+
+    def _newest(self) -> Select[Any]:
+        """Return a query for the matches among the newest certificates."""
+        return select(_c.id).where(_c.id > _newest_id() - self._few, self.condition)
+
+    @cached_property
+    def _entries(self) -> list[str]:
+        """The index entries to look up: without those of most certificates, which cost much and select little."""
+        entries = index_entries(self._indexed)
+        samples = [row[0] for row in self._tx.rows(_samples)]
+        frequencies = {entry: sum(entry in text for text in samples) for entry in entries if MARK not in entry}
+        selective = [entry for entry in entries if 2 * frequencies.get(entry, 0) <= len(samples)]
+        return selective or sorted(entries, key=lambda entry: frequencies.get(entry, 0))[:_MAX_COMMON]
+
+    def _indexed_ids(self) -> Select[Any]:
+        entries = self._entries
+        if self._tx.dialect == "sqlite":
+            # The index has no positions, which makes updates cheap; the condition on the row excludes false matches.
+            match = " AND ".join('"' + entry.replace('"', '""') + '"' for entry in entries)
+            return select(_sqlite_index.c.rowid).where(_matched.bindparams(match=match))
+        numbers = [entry_number(entry) for entry in entries]
+        return select(_postgresql_index.c.certificate_id).where(
+            _postgresql_index.c.entries.contains(cast(numbers, ARRAY(BigInteger)))
+        )
+
+
+def _newest_id() -> ColumnElement[int]:
+    return select(func.max(certificates.alias("newest").c.id)).scalar_subquery()
+
+
+def _alternatives(tx: Transaction, term: str, *, by_owner: bool) -> list[ColumnElement[bool]]:
+    """Return the conditions by which a word matches other columns than the text, each with an index."""
+    conditions: list[ColumnElement[bool]] = []
+    digits = term.removeprefix("0x").replace(":", "").lstrip("0")
+    if re.fullmatch("[0-9a-f]{1,40}", digits):
+        # Prefixes of one or two digits match too many serial numbers; require equality.
+        conditions.append(begins_with(_c.serial, digits) if len(digits) >= 3 else _c.serial == digits)
+    identity = parse_number(term, MAX_ID)
+    if identity is not None:
+        conditions.append(_c.id == identity)
+    if by_owner:
+        owners = select(accounts.c.id).where(begins_with(accounts.c.name_key, term)).limit(_MAX_OWNERS)
+        owner_ids = [row[0] for row in tx.query(owners)]
+        if owner_ids:
+            conditions.append(_c.owner_id.in_(owner_ids))
+    return conditions
+
+
+def _pattern(term: str) -> str:
+    escaped = term.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+def _count(tx: Transaction, ids: Select[Any], most: int) -> int:
+    """Count ids, up to *most*."""
+    return int(tx.query(select(func.count()).select_from(ids.limit(most).subquery()))[0][0])
+
+
+def _union(ids: list[Select[Any]]) -> Select[Any]:
+    if len(ids) == 1:
+        return ids[0]
+    selects = [select(query.subquery().c[0]) for query in ids]
+    return select(selects[0].union_all(*selects[1:]).subquery().c[0])
