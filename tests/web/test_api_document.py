@@ -139,6 +139,9 @@ QUERIES: Final[dict[str, Callable[[REST], str]]] = {
     "GET /certificates/{id}/download": certificate,
     "DELETE /certificates/{id}": certificate,
     "DELETE /users/{id}": user,
+    "PUT /policies/{id}": policy,
+    "PATCH /policies/{id}": policy,
+    "DELETE /policies/{id}": policy,
     "DELETE /sessions/{id}": constant("1"),
 }
 #: A value of a parameter that the server takes together with another one only.
@@ -333,6 +336,7 @@ def test_parameters(rest: REST, document: Json) -> None:
     """Each permitted value of a parameter is taken, and others are refused; so are unknown parameters."""
     count = 0
     for name, operation in operations(document):
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("example")
         if name == "GET /requests/{id}/download":
             continue
         prepare = QUERIES.get(name, nothing)
@@ -341,10 +345,10 @@ def test_parameters(rest: REST, document: Json) -> None:
             good = schema.get("enum", [1]) + [schema[bound] for bound in ("minimum", "maximum") if bound in schema]
             bad = ["no", "VALID", "1.5", *[schema[bound] + 1 for bound in ("maximum",) if bound in schema]]
             for value in good:
-                status = send(rest, name, prepare, query=f"?{label}={value}{TOGETHER.get(value, '')}")
+                status = send(rest, name, prepare, body, query=f"?{label}={value}{TOGETHER.get(value, '')}")
                 assert status < 300 or status in STATE, (name, label, value, status)
             for value in bad:
-                assert send(rest, name, prepare, query=f"?{label}={value}") == 400, (name, label, value)
+                assert send(rest, name, prepare, body, query=f"?{label}={value}") == 400, (name, label, value)
             count += 1
         if "{" not in name and name.startswith("GET"):
             assert send(rest, name, nothing, query="?unknown=1") == 400, name

@@ -177,7 +177,7 @@ def _query_schema(operation: Operation, name: str) -> Schema:
         return {"type": "string", "enum": [f"{sign}{sort}" for sort in operation.sorts for sign in ("", "-")]}
     if name in operation.choices:
         return {"type": "string", "enum": [str(choice) for choice in operation.choices[name]]}
-    return _ID if name == operation.owner or name.endswith("_id") else {"type": "string"}
+    return _ID if name == operation.owner or name in operation.ids else {"type": "string"}
 
 
 def _reference(kind: type[Any], schemas: dict[str, Schema], *, strict: bool) -> Schema:

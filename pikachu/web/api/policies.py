@@ -165,6 +165,7 @@ class PoliciesAPI(Routes):
         body=PolicyBody,
         answer=PolicyDocument,
         query=tuple(_NEXT_DEFAULTS),
+        ids=tuple(_NEXT_DEFAULTS),
         tagged=True,
     )
     async def replace(self, call: Call) -> Answer:
@@ -187,6 +188,7 @@ class PoliciesAPI(Routes):
         body=PolicyChange,
         answer=PolicyDocument,
         query=tuple(_NEXT_DEFAULTS),
+        ids=tuple(_NEXT_DEFAULTS),
         tagged=True,
     )
     async def update(self, call: Call) -> Answer:
@@ -211,6 +213,7 @@ class PoliciesAPI(Routes):
         summary="Delete an enrollment policy",
         statuses=(204,),
         query=tuple(_NEXT_DEFAULTS),
+        ids=tuple(_NEXT_DEFAULTS),
         tagged=True,
     )
     async def delete(self, call: Call) -> Answer:

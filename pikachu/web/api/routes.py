@@ -157,6 +157,7 @@ class Operation:
     :param owner: of a list: name of the query parameter with an owner's id (for administrators).
     :param query: other permitted names of the query.
     :param choices: name in the query → its only permitted values.
+    :param ids: names in the query whose values are ids.
     :param files: media types of an answer that is no JSON.
     :param statuses: of success.
     :param durable: the registration authority recognises a repeated Idempotency-Key by itself, across restarts.
@@ -179,6 +180,7 @@ class Operation:
     sorts: tuple[str, ...] = ("id", "created_at")
     query: tuple[str, ...] = ()
     choices: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
+    ids: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     statuses: tuple[int, ...] = (200,)
     durable: bool = False

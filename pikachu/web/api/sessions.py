@@ -72,6 +72,7 @@ class SessionsAPI(Routes):
         listed=True,
         sorts=(),
         query=("user_id",),
+        ids=("user_id",),
     )
     async def list(self, call: Call) -> Answer:
         """List the sessions, newest first, on one page."""
@@ -84,6 +85,7 @@ class SessionsAPI(Routes):
         scope=Access.WHOLE_ACCOUNT,
         summary="End a session",
         query=("user_id",),
+        ids=("user_id",),
         statuses=(204,),
     )
     async def delete(self, call: Call) -> Answer:
@@ -128,6 +130,7 @@ class AccountCertificatesAPI(Routes):
         listed=True,
         sorts=(),
         query=("user_id",),
+        ids=("user_id",),
     )
     async def list(self, call: Call) -> Answer:
         """List the bound certificates on one page."""
