@@ -28,6 +28,8 @@ RETRY_SECONDS: Final = 30.0
 class Holdings:
     """The certificates of accounts that are valid, or on hold: a release would make those valid again.
 
+    Deleted ones are among them, since a deletion does not revoke.
+
     An order to revoke them is stored in the transaction of the suspension or deletion, and deleted when done.
     """
 
@@ -40,7 +42,7 @@ class Holdings:
         self._retries: list[IDelayedCall] = []
 
     async def count(self, account_id: int) -> int:
-        """Return how many certificates of an account are valid or on hold: exact to 10,000; 10,001 means more."""
+        """Return how many certificates of an account can be revoked: exact to 10,000; 10,001 means more."""
         return await self._store.count_revocable(account_id, self._authority.now(), MAX_COUNT + 1)
 
     async def revoke(self, order: OwnerRevocation) -> None:
@@ -104,6 +106,6 @@ class Holdings:
         """Revoke each in its own transaction; concurrent ones are committed together."""
         revoking = [self._authority.revoke(serial, order.reason, actor) for serial in serials]
         for _, result in await DeferredList(revoking, consumeErrors=True):
-            # A certificate that was deleted meanwhile can't be revoked.
+            # The certificate of an intent may never have been made.
             if isinstance(result, Failure) and not result.check(UnknownSerial):
                 result.raiseException()

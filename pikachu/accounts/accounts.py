@@ -179,7 +179,9 @@ class Accounts:
 
     @uncancelled
     async def valid_certificates(self, actor: Principal, account_id: int) -> int:
-        """Return how many valid certificates an account holds: exact to 10,000; 10,001 means more.
+        """Return how many certificates of an account are not revoked for good: exact to 10,000; 10,001 means more.
+
+        Among them are deleted ones, but none that has expired.
 
         Other accounts than one's own are for admins only.
 

@@ -61,10 +61,13 @@ class IOwnerStore(Protocol):
     def revocable_serials(
         self, owner_id: int, now: datetime, after: int, limit: int
     ) -> Deferred[list[tuple[int, int]]]:
-        """Return (id, serial) of an owner's valid certificates and those on hold, with ids above *after*, ascending."""
+        """Return (id, serial) of an owner's certificates that are not revoked for good, also deleted ones.
+
+        They have not expired; their ids are above *after*, ascending.
+        """
 
     def count_revocable(self, owner_id: int, now: datetime, limit: int) -> Deferred[int]:
-        """Count an owner's valid certificates and those on hold, up to *limit*."""
+        """Count what :meth:`revocable_serials` lists, up to *limit*."""
 
     def intended_serials(self, owner_id: int) -> Deferred[list[int]]:
         """Return the serial numbers that are being signed for an owner."""

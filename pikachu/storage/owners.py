@@ -20,7 +20,7 @@ _orders: Final = select(_o.account_id, _o.reason, _o.actor, _o.actor_id).order_b
 _order: Final = select(_o.account_id).where(_o.account_id == bindparam("b_id"))
 _insert: Final = insert_into(owner_revocations, "account_id", "reason", "actor", "actor_id", returning_id=False)
 _delete: Final = delete(owner_revocations).where(_o.account_id == bindparam("b_id"))
-# Certificates on hold are included, since they could be released.
+# Certificates on hold are included, since they could be released, and deleted ones, since a deletion does not revoke.
 _revocable: Final = (
     select(_c.id, _c.serial)
     .where(
@@ -28,7 +28,6 @@ _revocable: Final = (
         _c.id > bindparam("b_after"),
         _c.not_after > bindparam("b_now"),
         or_(_c.revoked_at.is_(None), _c.reason == int(RevocationReason.CERTIFICATE_HOLD)),
-        _c.deleted_at.is_(None),
     )
     .order_by(_c.id)
     .limit(bindparam("b_limit"))
@@ -68,13 +67,16 @@ class OwnerStore(StoreSection):
     def revocable_serials(
         self, tx: Transaction, owner_id: int, now: datetime, after: int, limit: int
     ) -> list[tuple[int, int]]:
-        """Return (id, serial) of an owner's valid certificates and those on hold, with ids above *after*, ascending."""
+        """Return (id, serial) of an owner's certificates that are not revoked for good, also deleted ones.
+
+        They have not expired; their ids are above *after*, ascending.
+        """
         values = {"b_owner": row_id(owner_id), "b_after": after, "b_now": int(now.timestamp()), "b_limit": limit}
         return [(row[0], int(row[1], 16)) for row in tx.rows(_revocable, values)]
 
     @read_transaction
     def count_revocable(self, tx: Transaction, owner_id: int, now: datetime, limit: int) -> int:
-        """Count an owner's certificates that are valid or on hold, up to *limit*."""
+        """Count what :meth:`revocable_serials` lists, up to *limit*."""
         values = {"b_owner": row_id(owner_id), "b_after": 0, "b_now": int(now.timestamp()), "b_limit": limit}
         row = tx.row(_revocable_count, values)
         return 0 if row is None else int(row[0])

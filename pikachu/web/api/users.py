@@ -89,7 +89,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class UserDetail(User):
-    """An account with the number of its valid certificates: exact to 10,000; 10,001 means more."""
+    """An account with the number of its certificates that are valid or on hold, also deleted: 10,001 means more."""
 
     valid_certificates: int
 

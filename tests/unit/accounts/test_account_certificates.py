@@ -98,6 +98,32 @@ def test_certificates_on_hold_are_revoked(stack: Stack, how: str, count: int) ->
     assert result_of(stack.app.store.owner_revocations()) == []
 
 
+@pytest.mark.parametrize("count", [1, BATCH + 1])
+@pytest.mark.parametrize("how", ["suspend", "delete", "update"])
+@pytest.mark.parametrize("reason", [None, RevocationReason.CERTIFICATE_HOLD, RevocationReason.KEY_COMPROMISE])
+def test_deleted_certificates_are_revoked(stack: Stack, reason: RevocationReason | None, how: str, count: int) -> None:
+    """Deleting certificates keeps none of them valid; one that is revoked for good keeps its reason."""
+    accounts = stack.app.accounts
+    alice, bob = add(stack, "alice"), add(stack, "bob")
+    leaves, others = issue(stack, alice, count), issue(stack, bob)
+    for one in leaves:
+        if reason is not None:
+            stack.revoke(one, reason)
+        stack.delete(one)
+    stack.delete(others[0])
+    is_final = reason is RevocationReason.KEY_COMPROMISE
+    assert result_of(accounts.valid_certificates(SYSTEM, alice.id)) == (0 if is_final else count)
+    if how == "suspend":
+        result_of(accounts.suspend(SYSTEM, alice.id, WITHDRAWN))
+    elif how == "delete":
+        result_of(accounts.delete(SYSTEM, alice.id, WITHDRAWN))
+    else:
+        result_of(accounts.update(SYSTEM, alice.id, state=AccountState.PENDING, revoke=WITHDRAWN))
+    found = [result_of(stack.app.store.certificate_by_serial(one.serial, deleted=True)) for one in leaves + others]
+    assert [one.reason for one in found] == [reason if is_final else WITHDRAWN] * count + [None]
+    assert result_of(stack.app.store.owner_revocations()) == []
+
+
 def test_only_where_it_is_asked_for(stack: Stack) -> None:
     alice = add(stack, "alice")
     leaves = issue(stack, alice, 2)
