@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -41,7 +41,8 @@ from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, parse_certificate
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME, CertificationRequest, decode_csr_input, parse_csr
 from pikachu.x509.csrattrs import RequiredAttributes
 from pikachu.x509.names import names_equal
-from pikachu.x509.san import parse_san, same_names
+from pikachu.x509.requested_name import requested_name
+from pikachu.x509.san import GeneralName, parse_san, same_names
 from pikachu.x509.spki import describe_spki
 
 EST_REPEAT_SECONDS = 600
@@ -355,7 +356,10 @@ def check_same_names(certificate: bytes, csr: CertificationRequest, other_names:
     :raises NotAuthorized: when it does not.
     """
     extension = parse_certificate(certificate).extension(SUBJECT_ALTERNATIVE_NAME)
-    before = () if extension is None else parse_san(extension.value, limit=1000, allow_other_name=True)
+    before: Sequence[GeneralName] = ()
+    if extension is not None:
+        # As lenient as the reading of the CSR: a policy may have allowed other country codes.
+        before = parse_san(extension.value, limit=1000, allow_other_name=True, read_directory=requested_name)
     if not same_names(before, csr.requested_names(other_names).copied):
         raise NotAuthorized("a re-enrollment keeps the subjectAltName of the certificate that it renews")
 

@@ -84,7 +84,12 @@ class GeneralName:
 
 
 def parse_san(
-    value: bytes, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
+    value: bytes,
+    *,
+    limit: int = DEFAULT_LIMIT,
+    allow_wildcard: bool = True,
+    allow_other_name: bool = False,
+    read_directory: Callable[[der.Element], Name] = name_from,
 ) -> tuple[GeneralName, ...]:
     """Parse and check the value of a subjectAltName extension.
 
@@ -92,19 +97,12 @@ def parse_san(
     :param limit: the maximum number of names.
     :param allow_wildcard: accept ``*.example.com``.
     :param allow_other_name: accept otherName with a character string, such as a Microsoft UPN.
+    :param read_directory: reads the Name elements of directoryNames.
     :raises MalformedRequest: *value* is not GeneralNames.
     :raises BadCSR: there are no or too many names, or one that no certificate should contain.
     """
-    return san_from(
-        der.parse(value, der.SEQUENCE), limit=limit, allow_wildcard=allow_wildcard, allow_other_name=allow_other_name
-    )
-
-
-def san_from(
-    element: der.Element, *, limit: int = DEFAULT_LIMIT, allow_wildcard: bool = True, allow_other_name: bool = False
-) -> tuple[GeneralName, ...]:
-    """Parse and check a GeneralNames element, like :func:`parse_san`."""
-    check_a_labels(element.expect(der.SEQUENCE).content)
+    element = der.parse(value, der.SEQUENCE)
+    check_a_labels(element.content)
     names: list[GeneralName] = []
     directory_names = 0
     for child in element.children():
@@ -113,7 +111,7 @@ def san_from(
         if child.tag == NameKind.DIRECTORY.value:
             directory_names += child.end - child.start
             check_directory_names(directory_names)
-        names.append(_parse_name(child, allow_wildcard, allow_other_name))
+        names.append(_parse_name(child, allow_wildcard, allow_other_name, read_directory))
     if not names:
         raise BadCSR("the subjectAltName extension is empty")
     return tuple(names)
@@ -146,7 +144,12 @@ def parse_general_name(element: der.Element) -> GeneralName:
     return _parse_name(element, True, False)
 
 
-def _parse_name(element: der.Element, allow_wildcard: bool, allow_other_name: bool) -> GeneralName:
+def _parse_name(
+    element: der.Element,
+    allow_wildcard: bool,
+    allow_other_name: bool,
+    read_directory: Callable[[der.Element], Name] = name_from,
+) -> GeneralName:
     try:
         kind = NameKind(element.tag)
     except ValueError as error:
@@ -155,7 +158,7 @@ def _parse_name(element: der.Element, allow_wildcard: bool, allow_other_name: bo
     if kind is NameKind.IP:
         value = _ip(content)
     elif kind is NameKind.DIRECTORY:
-        value = directory_name(element, name_from).text
+        value = directory_name(element, read_directory).text
     elif kind is NameKind.REGISTERED_ID:
         value = der.oid_text(content)
     elif kind is NameKind.OTHER:

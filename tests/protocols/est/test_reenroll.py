@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
 
@@ -13,13 +14,15 @@ from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.policies import PolicyLimits
 from pikachu.server.listeners import ClientCertificates
+from pikachu.x509 import der
 from pikachu.x509.csr import CHANGE_SUBJECT_NAME
 from tests.protocols.est.refusals import refused
 from tests.support.deferreds import result_of
-from tests.support.est import EST, est_server
+from tests.support.est import EST, certificates_in, est_server
+from tests.support.odd_requests import GOOD_NAME, UNCOPIED_NAMES, signed_csr
 from tests.support.pki import Identity, make_ca, make_csr, make_leaf
 from tests.support.stack import Response
-from tests.unit.x509.requests import attribute, request
+from tests.unit.x509.requests import attribute, request, san
 
 NAMES = ["DNS:device.example.com", "IP:192.0.2.9"]
 REQUIRED = ClientCertificates.REQUIRED
@@ -102,6 +105,45 @@ def test_new_key_demanded(est: EST) -> None:
     device = est.identity()
     refused(renew(est, device, make_csr(key=device.key)[1]), 400)
     est.certificate(renew(est, device, make_csr()[1]))
+
+
+LENIENT = PolicyLimits(
+    other_countries=True, other_names=("1.3.6.1.4.1.311.20.2.3", "1.3.6.1.5.5.7.8.8", "1.3.6.1.5.5.7.8.4", "1.2.3.4")
+)
+
+
+def place(country: bytes, common_name: bytes = der.utf8_string("x")) -> bytes:
+    """A directoryName with a country and a common name, both encoded."""
+    pairs = (("2.5.4.6", country), ("2.5.4.3", common_name))
+    return der.explicit(4, der.sequence(*(der.set_of((der.sequence(der.oid(kind), one),)) for kind, one in pairs)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        place(der.printable_string("XYZ")),
+        place(der.printable_string("Atlantis")),
+        place(der.utf8_string("DE")),
+        place(der.printable_string("DE"), der.tlv(der.T61_STRING, b"M\xfcller")),
+        place(der.utf8_string("XYZ"), der.tlv(der.PRINTABLE_STRING, b"a_b")),
+        *(UNCOPIED_NAMES[kind] for kind in ("UPN", "NAIRealm", "hardwareModuleName")),
+        der.explicit(0, der.oid("1.2.3.4") + der.explicit(0, der.tlv(der.GENERAL_STRING, b"a\xff"))),
+    ],
+    ids=bytes.hex,
+)
+def test_names_that_a_policy_allows(est: EST, name: bytes) -> None:
+    """Renewal under the policy that issued, and again of the result; other names are refused."""
+    est.policy("lenient", limits=LENIENT)
+    key = ec.derive_private_key(0xABCDEF0123456789, ec.SECP256R1())
+    csr = signed_csr(key, "CN=device.example.com", (san(GOOD_NAME, name),))
+    response = est.enroll(csr, user="alice")
+    for _ in range(2):
+        assert response.status == 200, response.body
+        (found,) = certificates_in(response.body)
+        device = Identity(key, found, est.stack.files.issuers["ec"])
+        response = renew(est, device, csr)
+    assert response.status == 200
+    refused(renew(est, device, signed_csr(key, "CN=device.example.com", (san(GOOD_NAME),))), 403)
 
 
 # --- certificates that are worth nothing ------------------------------------------------------
