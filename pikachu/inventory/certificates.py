@@ -93,13 +93,14 @@ class CertificateQueries:
     async def delete(self, actor: Principal, certificate_id: int, revoke: RevocationReason | None = None) -> None:
         """Hide a certificate from lists; it stays revoked if it was (CRT-6).
 
-        :param revoke: the reason for revoking a valid certificate first; ``None``: don't revoke it.
+        :param revoke: the reason for revoking it first, if it is valid or on hold; ``None``: don't revoke it.
 
         Fails with NotFound, and with Conflict for what must not be deleted or can't be revoked here.
         """
         certificate = await self._visible(actor, certificate_id, Scope.REVOKE)
         now = self._authority.now()
-        if revoke is not None and certificate.status(now) is CertificateStatus.VALID:
+        is_held = certificate.reason is RevocationReason.CERTIFICATE_HOLD and certificate.not_after > now
+        if revoke is not None and (is_held or certificate.status(now) is CertificateStatus.VALID):
             # Nothing is revoked that is not deleted then.
             require_deletable(certificate, now)
             await self._authority.revoke(certificate.serial, revoke, actor)

@@ -54,9 +54,9 @@ def test_a_deletion_with_another_word(rest: REST, query: str) -> None:
     assert rest.good("GET", f"/certificates/{made['id']}", who="alice")["status"] == "valid"
 
 
-@pytest.mark.parametrize(("reason", "kept"), [("superseded", "superseded"), ("certificateHold", "certificateHold")])
+@pytest.mark.parametrize(("reason", "kept"), [("superseded", "superseded"), ("certificateHold", "keyCompromise")])
 def test_deleting_what_is_revoked(rest: REST, reason: str, kept: str) -> None:
-    """Only a valid certificate is revoked first: the reason of another one stays."""
+    """A hold, which could be released, becomes a revocation; the reason of what is revoked for good stays."""
     made = sign(rest)
     rest.good("POST", f"/certificates/{made['id']}/revocation", {"reason": reason}, who="alice")
     rest.good("DELETE", f"/certificates/{made['id']}?revoke=keyCompromise", who="alice", status=204)
