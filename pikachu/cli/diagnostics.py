@@ -51,10 +51,12 @@ def verify_events(arguments: Namespace) -> int:
     with opened(configuration(arguments)) as app:
         count = done(app.store.verify_events())
         origin = app.store.audit_key_origin()
-    print(f"{count} events, none changed or removed")
     if origin.finding:
+        print(f"{count - origin.unkeyed} events after event {origin.unkeyed}, none changed or removed")
         print(f"Events 1 to {origin.unkeyed} are not intact, as was found when the key was created: {origin.finding}.")
-    elif origin.unkeyed:
+        return 0
+    print(f"{count} events, none changed or removed")
+    if origin.unkeyed:
         print(
             f"Events 1 to {origin.unkeyed} are older than the key of the audit log. They are as they were when it was "
             "created; whoever could write to the database before may have rewritten them."

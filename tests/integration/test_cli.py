@@ -279,6 +279,16 @@ def test_audit(alice: Site) -> None:
     assert int(alice.do("audit", "verify").split()[0]) == count + 1
 
 
+def test_audit_of_a_log_that_was_not_intact(alice: Site) -> None:
+    """Only the events after the key are said to be unchanged."""
+    count = int(alice.do("audit", "verify").split()[0])
+    database = f"sqlite:///{alice.path('var/db/pikachu.sqlite')}"
+    execute(database, "UPDATE audit_events SET actor = 'nobody' WHERE id = 1", "DELETE FROM audit_keys")
+    first, second = alice.do("audit", "verify").splitlines()
+    assert first == f"1 events after event {count}, none changed or removed"
+    assert second.startswith(f"Events 1 to {count} are not intact")
+
+
 def test_intents(site: Site) -> None:
     """Intents without a certificate are listed; there are none after a clean run."""
     site.do("sign", csr(site))

@@ -116,6 +116,22 @@ def test_user_events(pages: Pages) -> None:
     assert "alice login" not in own
 
 
+def test_a_chain_that_was_not_intact(pages: Pages) -> None:
+    """Only the events after the key are said to be unchanged."""
+    app = pages.stack.app
+    write(pages, "update", "policy", "servers")
+    count = result_of(app.store.newest_event())
+    with sqlite3.connect(pages.stack.files.folder / "pikachu.sqlite") as database:
+        database.execute("UPDATE audit_events SET details = '{\"a\":1}' WHERE id = 1")
+    database.close()
+    app.store.unlock(app.sealer, app.authority.now(), renew=True)
+    root = pages.visitor("root")
+    page = text_of(root.follow(root.post("/events/verification")))
+    after = result_of(app.store.newest_event()) - count
+    assert f"{after} events after event {count}, none changed or removed" in page
+    assert f"Events 1 to {count} are not intact" in page
+
+
 def test_the_chain_is_verified(pages: Pages) -> None:
     """AUD-3: an admin has the chain looked through, and sees what was found."""
     write(pages, "update", "policy", "servers")
