@@ -45,6 +45,7 @@ from pikachu.core.model.policies import NO_NEXT_DEFAULTS, NextDefaults, Policy
 from pikachu.core.model.requests import Intent, NewCSR, NewRequest, RequestRecord, StoredCSR
 from pikachu.core.node_interfaces import INodeStore
 from pikachu.core.owner_interfaces import IOwnerStore
+from pikachu.core.recovery_interfaces import IRecoveryStore
 
 if TYPE_CHECKING:
     # Nothing here needs its library.
@@ -574,6 +575,7 @@ class IStore(
     ISealedStore,
     IInfrastructureStore,
     IBackfillStore,
+    IRecoveryStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

@@ -20,6 +20,7 @@ from pikachu.operations.readiness import Check
 from pikachu.operations.rekey import open_sealed
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import OCSPResponder
+from pikachu.va.revocation_recovery import RevocationRecovery, recovery_message
 
 #: Minimum interval between the writes, and between the signatures, of a check.
 WRITE_INTERVAL_SECONDS: Final = 10.0
@@ -58,6 +59,7 @@ class ServerChecks:
         credentials: ServiceCertificates,
         responder: OCSPResponder | None,
         publisher: CRLPublisher,
+        recovery: RevocationRecovery,
         signing: IWorkerPool,
         files: IWorkerPool,
         folders: Mapping[str, Path],
@@ -70,6 +72,7 @@ class ServerChecks:
         self._credentials = credentials
         self._responder = responder
         self._publisher = publisher
+        self._recovery = recovery
         self._signing = signing
         self._files = files
         self._folders = dict(folders)
@@ -205,7 +208,8 @@ class ServerChecks:
                     f"{_CHECK_CLOCK}"
                 )
             await self._files.run(self._publisher.prove_writable, issuer)
-            return None
+            count = await self._recovery.undecided(issuer)
+            return recovery_message(count) if count else None
 
         return lambda: Deferred.fromCoroutine(work())
 

@@ -43,6 +43,7 @@ from pikachu.storage.store import Store
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder
+from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.x509.certificate import Certificate
 
 
@@ -114,6 +115,7 @@ class Application:
     credentials: ServiceCertificates
     responder: OCSPResponder
     publisher: CRLPublisher
+    recovery: RevocationRecovery
     statuses: CertificateStatusReader
     manufacturers: tuple[Certificate, ...]
     root: Certificate | None

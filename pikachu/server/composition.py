@@ -66,8 +66,10 @@ from pikachu.signers.files import CAFiles, check_permissions, load_certificates,
 from pikachu.signers.key import KeySigner
 from pikachu.storage.store import Store, open_store
 from pikachu.va.ca_directory import CADirectory
-from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
+from pikachu.va.crl_files import CRLSettings
+from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
+from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.keys import public_key_matches
 
@@ -474,6 +476,7 @@ def _assemble(
         ),
         offline,
     )
+    recovery = RevocationRecovery(clock, store, pools.files)
     publisher = CRLPublisher(
         clock,
         store,
@@ -485,6 +488,7 @@ def _assemble(
             folder=config.paths.crl_dir or config.paths.crl_path.parent,
             broker_path=config.paths.crl_path,
         ),
+        recovery,
     )
     # What follows from a change, of this process or of another.
     store.subscribe(responder.forget)
@@ -503,6 +507,7 @@ def _assemble(
         credentials=credentials,
         responder=responder if config.ocsp.enabled else None,
         publisher=publisher,
+        recovery=recovery,
         signing=pools.signing,
         files=pools.files,
         folders=growing_folders(config),
@@ -542,6 +547,7 @@ def _assemble(
         credentials=credentials,
         responder=responder,
         publisher=publisher,
+        recovery=recovery,
         statuses=CertificateStatusReader(clock, store),
         manufacturers=manufacturers,
         root=root_certificate,

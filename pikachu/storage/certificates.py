@@ -49,7 +49,15 @@ from pikachu.storage.backfills import unindexed_certificates
 from pikachu.storage.certificate_search import CertificateSearch
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, checked, decode_cursor, one_of, page
-from pikachu.storage.schema import certificates, crl_entries, crls, issuers, requests, status_changes
+from pikachu.storage.schema import (
+    certificates,
+    crl_entries,
+    crls,
+    issuers,
+    recovered_revocations,
+    requests,
+    status_changes,
+)
 from pikachu.storage.transactions import StoreSection, maybe_moment, moment, read_transaction, row_id
 from pikachu.x509.san_text import certificate_sans
 from pikachu.x509.search_text import search_terms
@@ -134,6 +142,11 @@ _ORPHAN: Final = [
     _r.revocation_reason,
 ]
 _orphan: Final = select(*_ORPHAN).where(_r.serial == bindparam("b_serial"), text("state <> 'issued'"))
+# Serial numbers without a certificate here, which a published CRL has revoked.
+_x: Final = recovered_revocations.c
+_recovered: Final = select(_x.issuer_id, _x.revoked_at, _x.reason, _x.not_after, _x.recovered_at).where(
+    _x.serial == bindparam("b_serial"), text("(decision IS NULL OR decision = 'keep')")
+)
 _changes: Final = (
     select(status_changes.c.id, status_changes.c.issuer_id, status_changes.c.serial)
     .where(status_changes.c.id > bindparam("after"))
@@ -199,6 +212,33 @@ def find_orphan(tx: Transaction, serial: int) -> CertificateRecord | None:
     """Return the intent with that serial number if it has no certificate."""
     row = tx.row(_orphan, {"b_serial": format_serial(serial)})
     return None if row is None else _orphan_record(row)
+
+
+def _find_recovered(tx: Transaction, serial: int) -> CertificateRecord | None:
+    """Return the recovered revocation of a serial number without a certificate, with id 0 and no DER."""
+    digits = format_serial(serial)
+    row = tx.row(_recovered, {"b_serial": digits})
+    if row is None:
+        return None
+    issuer_id, revoked_at, reason, not_after, recovered_at = row
+    return CertificateRecord(
+        id=0,
+        serial=serial,
+        issuer_id=issuer_id,
+        subject="",
+        common_name="",
+        key_type="",
+        key_id=b"",
+        not_before=moment(revoked_at),
+        not_after=moment(not_after),
+        method=Method.CA,
+        owner_id=None,
+        policy="",
+        der=b"",
+        created_at=moment(recovered_at),
+        revoked_at=moment(revoked_at),
+        reason=RevocationReason(reason),
+    )
 
 
 def find_certificate(tx: Transaction, certificate_id: int) -> CertificateRecord:
@@ -356,7 +396,13 @@ class CertificateStore(StoreSection):
     @read_transaction
     def certificate_by_serial(self, tx: Transaction, serial: int, *, deleted: bool = False) -> CertificateRecord:
         """Return the certificate with that serial number; UnknownSerial."""
-        return find_serial(tx, serial, deleted=deleted)
+        try:
+            return find_serial(tx, serial, deleted=deleted)
+        except UnknownSerial:
+            recovered = _find_recovered(tx, serial) if deleted else None
+            if recovered is None:
+                raise
+            return recovered
 
     @read_transaction
     def certificates(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[CertificateRecord]:
@@ -443,7 +489,7 @@ class CertificateStore(StoreSection):
                 None if reason is None else RevocationReason(reason),
                 deleted_at is not None,
             )
-        orphan = find_orphan(tx, serial)
+        orphan = find_orphan(tx, serial) or _find_recovered(tx, serial)
         if orphan is None or orphan.revoked_at is None or orphan.issuer_id != issuer_id:
             return None
         return StatusRecord(serial, orphan.not_after, orphan.revoked_at, orphan.reason)

@@ -27,6 +27,7 @@ from pikachu.storage.schema import (
     crl_entries,
     crls,
     issuers,
+    recovered_revocations,
     requests,
     service_credentials,
     status_changes,
@@ -86,6 +87,17 @@ _unlisted: Final = union_all(
 ).limit(_RELISTED)
 _insert_change: Final = insert_into(status_changes, "issuer_id", "serial", "replaces")
 
+# Releasing a certificate decides on its recovered revocation too.
+_release_recovered: Final = (
+    update(recovered_revocations)
+    .where(
+        recovered_revocations.c.serial == bindparam("b_serial"),
+        recovered_revocations.c.issuer_id == bindparam("b_issuer"),
+        recovered_revocations.c.decision.is_(None),
+    )
+    .values(decision="drop")
+)
+
 _issuer: Final = select(
     issuers.c.id, issuers.c.name, issuers.c.key_identifier, issuers.c.certificate, issuers.c.created_at
 ).where(issuers.c.key_identifier == bindparam("b_key"))
@@ -134,7 +146,23 @@ def record_change(tx: Transaction, issuer_id: int, serial: str) -> int:
     return change
 
 
-def _revocable(tx: Transaction, serial: int) -> CertificateRecord:
+def list_revocation(tx: Transaction, issuer_id: int, serial: int, not_after: datetime, entry: bytes) -> None:
+    """Log a status change and store the CRL entry that follows from it, in place of a previous one.
+
+    :param not_after: the end of the certificate, after which the entry may be dropped.
+    """
+    digits = format_serial(serial)
+    values = {
+        "serial": digits,
+        "issuer_id": issuer_id,
+        "change_id": record_change(tx, issuer_id, digits),
+        "not_after": int(not_after.timestamp()),
+        "entry": entry,
+    }
+    tx.write(_list_entry, values)
+
+
+def revocable(tx: Transaction, serial: int) -> CertificateRecord:
     """Return the certificate with that serial number, or its intent without a certificate."""
     try:
         return find_serial(tx, serial, deleted=True)
@@ -145,16 +173,17 @@ def _revocable(tx: Transaction, serial: int) -> CertificateRecord:
         return orphan
 
 
-def _set_status(
+def set_status(
     tx: Transaction, record: CertificateRecord, revoked_at: datetime | None, reason: RevocationReason | None
 ) -> CertificateRecord:
+    """Store revocation date and reason of a certificate, or that it is not revoked, and return its record."""
     values = {
         "b_serial": format_serial(record.serial),
         "at": None if revoked_at is None else int(revoked_at.timestamp()),
         "why": None if reason is None else int(reason),
     }
     tx.write(_set_certificate if record.id else _set_orphan, values)
-    return _revocable(tx, record.serial)
+    return revocable(tx, record.serial)
 
 
 def _about(event: Event, record: CertificateRecord) -> Event:
@@ -237,22 +266,13 @@ class RevocationStore(StoreSection):
 
         :param now: the time of the event, where that is not the revocation date.
         """
-        record = _revocable(tx, serial)
+        record = revocable(tx, serial)
         hold = RevocationReason.CERTIFICATE_HOLD
         if record.revoked_at is not None and (record.reason is not hold or reason is hold):
             return record, False
         first = revoked_at if record.revoked_at is None else record.revoked_at
-        digits = format_serial(serial)
-        change = record_change(tx, record.issuer_id, digits)
-        entry = {
-            "serial": digits,
-            "issuer_id": record.issuer_id,
-            "change_id": change,
-            "not_after": int(record.not_after.timestamp()),
-            "entry": crl_entry(serial, first, reason),
-        }
-        tx.write(_list_entry, entry)
-        changed = _set_status(tx, record, first, reason)
+        list_revocation(tx, record.issuer_id, serial, record.not_after, crl_entry(serial, first, reason))
+        changed = set_status(tx, record, first, reason)
         write_event(tx, _about(event, record), now or revoked_at)
         return changed, True
 
@@ -265,7 +285,8 @@ class RevocationStore(StoreSection):
         if record.reason is not RevocationReason.CERTIFICATE_HOLD:
             raise Conflict("this certificate is not on hold")
         record_change(tx, record.issuer_id, format_serial(serial))
-        changed = _set_status(tx, record, None, None)
+        tx.write(_release_recovered, {"b_serial": format_serial(serial), "b_issuer": record.issuer_id})
+        changed = set_status(tx, record, None, None)
         write_event(tx, _about(event, record), now)
         return changed
 
@@ -311,14 +332,9 @@ class RevocationStore(StoreSection):
         """Restore some missing CRL entries of unexpired revoked certificates; return their number."""
         rows = tx.rows(_unlisted, {"b_issuer": issuer_id, "b_now": int(now.timestamp())})
         for serial, revoked_at, reason, not_after in rows:
-            entry = {
-                "serial": serial,
-                "issuer_id": issuer_id,
-                "change_id": record_change(tx, issuer_id, serial),
-                "not_after": not_after,
-                "entry": crl_entry(int(serial, 16), moment(revoked_at), RevocationReason(reason)),
-            }
-            tx.write(_list_entry, entry)
+            number = int(serial, 16)
+            entry = crl_entry(number, moment(revoked_at), RevocationReason(reason))
+            list_revocation(tx, issuer_id, number, moment(not_after), entry)
         return len(rows)
 
     @read_transaction

@@ -234,6 +234,33 @@ crls: Final = Table(
     Column("last_change", _Id, nullable=False),
 )
 
+# Revocations that a published CRL has and this database lacked, because it was restored from an older copy.
+recovered_revocations: Final = Table(
+    "recovered_revocations",
+    metadata,
+    _id(),
+    Column("issuer_id", _Id, nullable=False),
+    Column("serial", _Key, nullable=False),
+    Column("revoked_at", BigInteger, nullable=False),
+    Column("reason", SmallInteger, nullable=False),
+    Column("not_after", BigInteger, nullable=False),
+    # Whether this database had the certificate on hold.
+    Column("was_on_hold", SmallInteger, nullable=False),
+    Column("recovered_at", BigInteger, nullable=False),
+    # "keep" or "drop"; NULL until an administrator has decided.
+    Column("decision", Text),
+    sqlite_autoincrement=True,
+)
+Index("recovered_revocations_serial", recovered_revocations.c.serial, recovered_revocations.c.issuer_id, unique=True)
+_undecided: Final = text("decision IS NULL")
+Index(
+    "recovered_revocations_undecided",
+    recovered_revocations.c.issuer_id,
+    recovered_revocations.c.id,
+    sqlite_where=_undecided,
+    postgresql_where=_undecided,
+)
+
 service_credentials: Final = Table(
     "service_credentials",
     metadata,

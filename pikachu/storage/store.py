@@ -34,6 +34,7 @@ from pikachu.storage.nodes import NodeLock, NodeStore
 from pikachu.storage.owners import OwnerStore
 from pikachu.storage.policies import PolicyStore
 from pikachu.storage.quotas import require_quota
+from pikachu.storage.recovery import RecoveryStore
 from pikachu.storage.revocation import RevocationStore, prove_writable, register_issuer
 from pikachu.storage.sealed_columns import SealedStore, newest_sealed
 from pikachu.storage.sessions import SessionStore
@@ -63,6 +64,7 @@ class Store(
     InfrastructureStore,
     NodeStore,
     RevocationStore,
+    RecoveryStore,
     PolicyStore,
     AccountStore,
     OwnerStore,

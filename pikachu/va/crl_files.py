@@ -36,6 +36,22 @@ _NO_FILE: Final[Identity] = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
+class CRLSettings:
+    """The configuration of CRL publication.
+
+    :param validity: seconds from thisUpdate to nextUpdate.
+    :param delay: seconds between a revocation and the CRL that lists it, so that one CRL covers several revocations.
+    :param folder: the directory of all issuers' CRLs.
+    :param broker_path: ``crl_path``; ``None`` writes no broker file.
+    """
+
+    validity: int
+    delay: float
+    folder: Path
+    broker_path: Path | None
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedCRL:
     """A CRL on disk.
 

@@ -29,14 +29,8 @@ from pikachu.core.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.core.model.certificates import CRLRecord, StatusChange
 from pikachu.core.model.people import SYSTEM, Principal, Scope
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import (
-    CRLBundle,
-    CRLFolder,
-    Identity,
-    PublishedCRL,
-    decode_crl,
-    is_pem,
-)
+from pikachu.va.crl_files import CRLBundle, CRLFolder, CRLSettings, Identity, PublishedCRL, decode_crl, is_pem
+from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
 from pikachu.x509.signature import verify_signature
@@ -46,22 +40,6 @@ log = Logger()
 _RETRY = 10.0
 # How often the age of a CRL is checked: the machine's clock may be set at any time.
 _CHECK_INTERVAL_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class CRLSettings:
-    """The configuration of CRL publication.
-
-    :param validity: seconds from thisUpdate to nextUpdate.
-    :param delay: seconds between a revocation and the CRL that lists it, so that one CRL covers several revocations.
-    :param folder: the directory of all issuers' CRLs.
-    :param broker_path: ``crl_path``; ``None`` writes no broker file.
-    """
-
-    validity: int
-    delay: float
-    folder: Path
-    broker_path: Path | None
 
 
 @dataclass(slots=True)
@@ -88,13 +66,20 @@ class CRLPublisher:
     """Publishes the CRL of every issuing CA in service."""
 
     def __init__(
-        self, clock: IClock, store: IStore, issuers: IssuingCAs, pool: IWorkerPool, settings: CRLSettings
+        self,
+        clock: IClock,
+        store: IStore,
+        issuers: IssuingCAs,
+        pool: IWorkerPool,
+        settings: CRLSettings,
+        recovery: RevocationRecovery,
     ) -> None:
         self._clock = clock
         self._store = store
         self._issuers = issuers
         self._pool = pool
         self._settings = settings
+        self._recovery = recovery
         self._folder = CRLFolder(settings.folder)
         self._states: dict[int, _PublicationState] = {}
         self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
@@ -177,7 +162,11 @@ class CRLPublisher:
     async def _adopt(self, issuer: IssuingCA) -> None:
         state = self._state(issuer)
         record = await self._store.last_crl(issuer.id)
-        state.published = await self._pool.run(self._read_published, issuer, record)
+        published = await self._pool.run(self._read_published, issuer, record)
+        if published is not None:
+            # Before it counts as published: a CRL that is made meanwhile recovers its revocations too.
+            await self._recovery.recover(issuer, published.der_path, published.number)
+        state.published = published
         state.number = 0 if state.published is None else state.published.number
         state.relist = record is not None and record.this_update > utc(self._clock.seconds())
         if state.published is None or state.published.last_change < 0:
@@ -444,6 +433,8 @@ class CRLPublisher:
             raise NotFound(f"the issuing CA {issuer.name} has expired and signs no CRL any more")
         # Before the entries are read: a process that publishes later may have more of them.
         identity, number_on_disk = await self._pool.run(self._folder.look, issuer.certificate, state.published)
+        if number_on_disk:
+            await self._recovery.recover(issuer, self.paths(issuer)[0], number_on_disk)
         await self._update_entries(issuer, state)
         # After the entries, so that no revocation date is later than thisUpdate.
         now = utc(self._clock.seconds())

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pikachu.core.errors import MalformedRequest
-from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.certificates import PublishedRevocation, RevocationReason
 from pikachu.x509 import der
 
 CRL_NUMBER: Final = "2.5.29.20"
@@ -191,9 +191,10 @@ def parse_crl_summary(data: bytes) -> CRLSummary:
     )
 
 
-def revoked_serials(data: bytes, serials: Container[int]) -> dict[int, tuple[datetime, RevocationReason]]:
-    """Return revocation date and reason, by serial number, of those entries of a DER CRL that are in *serials*.
+def crl_entries(data: bytes, serials: Container[int] | None = None) -> Iterator[PublishedRevocation]:
+    """Yield the entries of a DER CRL, in order.
 
+    :param serials: the serial numbers whose entries are yielded; ``None`` for all.
     :raises MalformedRequest: the CRL, or an entry, is malformed.
     """
     outer = der.parse(data, der.SEQUENCE)
@@ -202,16 +203,22 @@ def revoked_serials(data: bytes, serials: Container[int]) -> dict[int, tuple[dat
     # The list of entries is the only SEQUENCE after thisUpdate and nextUpdate.
     rest = fields[times[-1] + 1 :] if times else []
     if not rest or rest[0].tag != der.SEQUENCE:
-        return {}
-    revoked = {}
+        return
     for entry in rest[0].children():
         parts = entry.expect(der.SEQUENCE).sub()
         if len(parts) < 2:
             raise MalformedRequest("an entry of the CRL is malformed")
         serial = parts[0].expect(der.INTEGER).integer()
-        if serial in serials:
-            revoked[serial] = (_time(parts[1]), _reason(parts[2:]))
-    return revoked
+        if serials is None or serial in serials:
+            yield PublishedRevocation(serial, _time(parts[1]), _reason(parts[2:]), entry.whole)
+
+
+def revoked_serials(data: bytes, serials: Container[int]) -> dict[int, tuple[datetime, RevocationReason]]:
+    """Return revocation date and reason, by serial number, of those entries of a DER CRL that are in *serials*.
+
+    :raises MalformedRequest: the CRL, or an entry, is malformed.
+    """
+    return {entry.serial: (entry.revoked_at, entry.reason) for entry in crl_entries(data, serials)}
 
 
 def _reason(extensions: Sequence[der.Element]) -> RevocationReason:

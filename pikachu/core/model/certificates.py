@@ -243,6 +243,19 @@ class StatusChange:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedRevocation:
+    """An entry of a published CRL.
+
+    :param der: the whole element of revokedCertificates (RFC 5280 section 5.1.2.6).
+    """
+
+    serial: int
+    revoked_at: datetime
+    reason: RevocationReason
+    der: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class CRLRecord:
     """The metadata of a published CRL."""
 

@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 
 from cryptography import x509
 
-from pikachu.va.crl_files import PublishedCRL
-from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
+from pikachu.va.crl_files import CRLSettings, PublishedCRL
+from pikachu.va.crl_publisher import CRLPublisher
+from pikachu.va.revocation_recovery import RevocationRecovery
 from tests.support.deferreds import result_of
 from tests.support.stack import Stack
 
@@ -83,4 +84,5 @@ def slow_publisher(stack: Stack, store: Any = None) -> tuple[CRLPublisher, Held]
     pool = Held()
     folder = stack.app.publisher.folder.path
     settings = CRLSettings(7 * DAY, 0.5, folder, stack.app.config.paths.crl_path)
-    return CRLPublisher(stack.clock, store or stack.app.store, stack.app.issuers, pool, settings), pool
+    recovery = RevocationRecovery(stack.clock, store or stack.app.store, pool)
+    return CRLPublisher(stack.clock, store or stack.app.store, stack.app.issuers, pool, settings, recovery), pool

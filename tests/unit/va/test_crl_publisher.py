@@ -19,8 +19,8 @@ from cryptography import x509
 from pikachu.core.errors import NotFound, SignerUnavailable, StoreUnavailable
 from pikachu.core.model.certificates import RevocationReason
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import PublishedCRL, decode_crl
-from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
+from pikachu.va.crl_files import CRLSettings, PublishedCRL, decode_crl
+from pikachu.va.crl_publisher import CRLPublisher
 from tests.support.deferreds import failure_of, result_of
 from tests.support.pki import brought, make_ca
 from tests.support.stack import Stack, build_core, open_stack
@@ -349,7 +349,9 @@ def test_somebody_else_s_file_in_its_place_is_replaced(stack: Stack) -> None:
     assert serials(crl_of(stack)) == [leaf.serial]
     path.write_bytes(decode_crl(brought(foreign, number=1 << 100)))
     settings = CRLSettings(7 * DAY, 0.5, path.parent, stack.app.config.paths.crl_path)
-    again = CRLPublisher(stack.clock, stack.app.store, stack.app.issuers, stack.app.pools.files, settings)
+    again = CRLPublisher(
+        stack.clock, stack.app.store, stack.app.issuers, stack.app.pools.files, settings, stack.app.recovery
+    )
     result_of(again.begin())
     assert serials(crl_of(stack)) == [leaf.serial]
     again.stop()

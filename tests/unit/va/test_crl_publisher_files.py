@@ -16,8 +16,8 @@ from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, Store
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import CRLFolder, decode_crl
-from pikachu.va.crl_publisher import CRLPublisher, CRLSettings
+from pikachu.va.crl_files import CRLFolder, CRLSettings, decode_crl
+from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.x509.crl import crl_entry
 from tests.support.deferreds import failure_of, result_of
 from tests.support.pki import brought, make_ca
@@ -223,7 +223,7 @@ def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> Non
     blocked.write_text("not a folder")
     settings = CRLSettings(DAY, 0.5, blocked, None)
     app = offline.app
-    publisher = CRLPublisher(offline.clock, app.store, app.issuers, app.pools.files, settings)
+    publisher = CRLPublisher(offline.clock, app.store, app.issuers, app.pools.files, settings, app.recovery)
     failure_of(publisher.accept_upload(brought(offline.files.root)), StoreUnavailable)
     failure_of(publisher.make(offline.issuer()), StoreUnavailable)
     publisher.stop()
