@@ -84,7 +84,11 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             authority=app.authority,
         ),
         RevocationPages(
-            inventory=app.inventory, ca_directory=app.ca_directory, authority=app.authority, issuers=app.issuers
+            inventory=app.inventory,
+            ca_directory=app.ca_directory,
+            authority=app.authority,
+            issuers=app.issuers,
+            recovery=app.recovery,
         ),
         AuthorityPages(ca_directory=app.ca_directory, authority=app.authority),
         TemplatesPages(templates=app.templates, inventory=app.inventory),

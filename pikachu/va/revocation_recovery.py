@@ -101,6 +101,11 @@ class RevocationRecovery:
         """Return the number of recovered revocations of an issuer without a decision."""
         return (await self._store.undecided_revocations()).get(issuer.id, 0)
 
+    async def notice(self) -> str | None:
+        """Return what to tell administrators about recovered revocations of all issuers, or None without any."""
+        count = sum((await self._store.undecided_revocations()).values())
+        return recovery_message(count) if count else None
+
     @uncancelled
     async def page(self, actor: Principal, after: int, limit: int) -> list[RecoveredRevocation]:
         """Return recovered revocations without a decision, with ids above *after*; for administrators."""
@@ -152,7 +157,8 @@ def _take(items: Iterator[T], count: int) -> list[T]:
 
 def recovery_message(count: int) -> str:
     """Return what to say about *count* recovered revocations without a decision."""
+    what = "1 revocation is" if count == 1 else f"{count:,} revocations are"
     return (
-        f"The database is an older copy: {count} revocations are known only from the published CRL. They stay revoked "
-        "until an administrator decides with `pikachu recovered`."
+        f"The database is an older copy: {what} known only from the published CRL, and in force until an administrator "
+        "decides with `pikachu recovered`."
     )

@@ -10,7 +10,10 @@ import pytest
 
 from pikachu.cli.main import main
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.x509.crl import crl_pem
+from pikachu.core.model.people import SYSTEM
+from pikachu.core.model.times import utc
+from pikachu.core.recovery_interfaces import RecoveryDecision
+from pikachu.x509.crl import assemble_crl, crl_entry, crl_pem, tbs_cert_list
 from tests.support.deferreds import result_of
 from tests.support.pki import brought, make_ca
 from tests.support.stack import Stack, build_core
@@ -85,6 +88,30 @@ def test_crl(pages: Pages) -> None:
     assert "Entries 0" in text_of(alice.get("/va/crl/rsa"))
     alice.get("/va/crl/none", status=404)
     alice.get("/va/crl/%3Cscript%3E", status=404)
+
+
+def test_recovered_revocations(pages: Pages) -> None:
+    """The published CRL has a revocation that the database lacks: admins read what to do."""
+    app, clock = pages.stack.app, pages.stack.clock
+    root, alice = pages.visitor("root"), pages.visitor("alice")
+    assert "pikachu recovered" not in root.get("/va")
+    issuer, now = pages.stack.issuer(), utc(clock.seconds())
+    tbs = tbs_cert_list(
+        algorithm=issuer.signer.algorithm,
+        issuer_der=issuer.certificate.subject_der,
+        this_update=now,
+        next_update=issuer.certificate.not_after,
+        entries=crl_entry(0x1234, now, RevocationReason.KEY_COMPROMISE),
+        number=1000,
+        authority_key_identifier=issuer.key_identifier,
+    )
+    crl = assemble_crl(tbs, issuer.signer.algorithm, result_of(issuer.signer.sign(tbs)))
+    app.publisher.paths(issuer)[0].write_bytes(crl)
+    result_of(app.publisher.begin())
+    assert "1 revocation is known only from the published CRL" in text_of(root.get("/va"))
+    assert "pikachu recovered" not in alice.get("/va")
+    result_of(app.recovery.decide_all(SYSTEM, RecoveryDecision.KEEP))
+    assert "pikachu recovered" not in root.get("/va")
 
 
 def test_make_a_crl(pages: Pages) -> None:

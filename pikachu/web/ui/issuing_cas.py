@@ -15,6 +15,7 @@ from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.people import Principal
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.va.ca_directory import DECODED_ENTRIES, CADirectory, CRLState, Generation
+from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.web.ui.certificates import INFRASTRUCTURE, CertificateRows, utc_text
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
@@ -43,9 +44,11 @@ class RevocationPages(Pages):
         ca_directory: CADirectory,
         authority: CertificateAuthority,
         issuers: IssuingCAs,
+        recovery: RevocationRecovery,
     ) -> None:
         self._inventory = inventory
         self._ca_directory = ca_directory
+        self._recovery = recovery
         self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
         self._now = authority.now
         self._table: Table[CertificateRecord] = Table(
@@ -82,6 +85,7 @@ class RevocationPages(Pages):
             text=await self._text(default),
             now=self._now(),
             decoded=DECODED_ENTRIES,
+            recovered=await self._recovery.notice() if visit.principal.is_admin else None,
         )
 
     async def _revoked(self, actor: Principal, query: ListQuery) -> ListPage[CertificateRecord]:

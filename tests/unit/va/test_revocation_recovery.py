@@ -175,7 +175,7 @@ def test_a_restored_database(tmp_path: Path, name: str, decision: RecoveryDecisi
         assert answer.record.revoked_at == entry.revocation_date_utc
         assert undecided(stack) == [serial]
         state, message = readiness(stack)
-        assert (state, "older copy: 1 revo" in message) == ("degraded", True)
+        assert (state, "older copy: 1 revocation is" in message) == ("degraded", True)
         stack.close()
         stack = open_started(stack)
     assert result_of(stack.app.recovery.decide(SYSTEM, [serial], decision)) == [serial]
