@@ -135,7 +135,7 @@ def test_lists_and_files(browser: Browser, server: Server) -> None:
     with window(browser, server) as one:
         one.sign_in("root", "password of root")
         one.open("/certificates")
-        one.page.get_by_label("Name, subject or serial").fill("list-")
+        one.page.get_by_label("Name, SAN, serial, key or user").fill("list-")
         one.page.get_by_role("button", name="Filter").click()
         expect(one.page.locator("tbody tr")).to_have_count(3)
         expect(one.page.locator("tbody tr").first).to_contain_text("alice")

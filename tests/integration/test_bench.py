@@ -117,7 +117,7 @@ def test_filled_rows_are_read_through_the_store(place: Place) -> None:
 
 
 def _is_like(record: CertificateRecord, sample: CertificateRecord) -> None:
-    own = {"id", "serial", "subject", "common_name", "key_id", "not_before", "not_after", "der", "created_at"}
+    own = {"id", "serial", "subject", "common_name", "key_id", "not_before", "not_after", "der", "created_at", "sans"}
     for field in fields(CertificateRecord):
         if field.name not in own:
             assert getattr(record, field.name) == getattr(sample, field.name), field.name
@@ -126,6 +126,7 @@ def _is_like(record: CertificateRecord, sample: CertificateRecord) -> None:
     assert (certificate.not_before, certificate.not_after) == (record.not_before, record.not_after)
     assert record.not_after - record.not_before == sample.not_after - sample.not_before
     assert record.common_name.encode() in certificate.subject_der
+    assert record.sans == (f"DNS:{record.common_name}",)
     assert [one.oid for one in certificate.extensions] == [one.oid for one in first.extensions]
     assert len(record.der) == len(sample.der)
 
