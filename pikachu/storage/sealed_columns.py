@@ -26,6 +26,19 @@ _others: Final = text(
     " AND coalesce(backend_type, 'client backend') = 'client backend'"
 )
 
+# PostgreSQL ends the process of a closed connection a moment later, and a transaction sees one state of the view.
+_a_moment: Final = text("SELECT pg_sleep(0.1), pg_stat_clear_snapshot()")
+_MOMENTS: Final = 10
+
+
+def _other_connections(tx: Transaction) -> int:
+    """Return the number of other connections to this PostgreSQL database, once those just closed have ended."""
+    for _ in range(_MOMENTS):
+        if not tx.query(_others)[0][0]:
+            return 0
+        tx.query(_a_moment)
+    return int(tx.query(_others)[0][0])
+
 
 class _Place:
     """A column of sealed values.
@@ -160,7 +173,7 @@ class SealedStore(StoreSection):
 
         Fails with Conflict while others are connected to a PostgreSQL database.
         """
-        if tx.dialect == "postgresql" and (others := tx.query(_others)[0][0]):
+        if tx.dialect == "postgresql" and (others := _other_connections(tx)):
             raise Conflict(f"{others} other connections to the database are open; stop every server that works with it")
         result = Resealing()
         for place in _PLACES:
