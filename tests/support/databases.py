@@ -42,8 +42,9 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0009, which searched subjects only.
+#: Statements that make a database of this version one of version 0009: no recovered revocations, search in subjects.
 AS_0009: Final = (
+    "DROP TABLE recovered_revocations",
     "DROP TABLE certificate_search",
     "DROP TABLE backfills",
     "ALTER TABLE certificates DROP COLUMN sans",
