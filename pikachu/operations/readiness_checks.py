@@ -208,7 +208,11 @@ class ServerChecks:
                     f"{_CHECK_CLOCK}"
                 )
             await self._files.run(self._publisher.prove_writable, issuer)
-            count = await self._recovery.undecided(issuer)
+            try:
+                count = await self._recovery.undecided(issuer)
+            except StoreUnavailable:
+                # The check of the database says so; the published CRL is as good as before.
+                return None
             return recovery_message(count) if count else None
 
         return lambda: Deferred.fromCoroutine(work())
