@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import get_args
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM
@@ -68,6 +68,22 @@ def test_it_lives(browser: Browser, server: Server) -> None:
         assert "alice" not in told
         assert serial not in told
         bob.check()
+
+
+def test_count_that_was_late(browser: Browser, server: Server) -> None:
+    """A count that ended between the page and its event stream shows without another event."""
+    with window(browser, server) as one:
+        one.sign_in("bob", "password of bob")
+
+        def uncounted(route: Route) -> None:
+            answer = route.fetch()
+            body = re.sub(r'<ul class="tiles">.*?</ul>', "<p data-uncounted>Counting</p>", answer.text(), flags=re.S)
+            route.fulfill(response=answer, body=body)
+
+        one.page.route(one.address + "/", uncounted)
+        one.open("/")
+        expect(one.page.locator(".tile.good strong")).to_be_visible()
+        expect(one.page.get_by_text("Counting", exact=True)).to_have_count(0)
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])

@@ -13,6 +13,7 @@ from tests.support.est import PREFIX, basic
 from tests.support.est_live import LiveEST, live_est
 from tests.support.pki import make_csr
 from tests.support.proxies import PROXY, STRANGER, V1, connect
+from tests.support.server import wait_until
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 CLOSE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -32,6 +33,8 @@ def est(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveEST]:
     """A server whose SCEP port expects PROXY headers."""
     changes = {("DEFAULT", "trusted_proxies"): PROXY, ("SCEP", "proxy_protocol"): "true"}
     with live_est(tmp_path_factory.mktemp("server"), changes=changes) as server:
+        # The first CRLs are published after the start.
+        wait_until(lambda: server.server.ask("http", "/readyz").status == 200, "the server is ready")
         yield server
 
 

@@ -35,7 +35,10 @@ const listen = () => {
   source = new EventSource(root.dataset.live);
   source.addEventListener("open", () => { badge.hidden = false; });
   source.addEventListener("error", () => { badge.hidden = true; });
-  source.addEventListener("hello", (event) => { if (JSON.parse(event.data).newest !== known()) refresh(); });
+  // A count that ended before this connection was open is not announced again.
+  source.addEventListener("hello", (event) => {
+    if (JSON.parse(event.data).newest !== known() || root.querySelector("[data-uncounted]")) refresh();
+  });
   source.addEventListener("changed", refresh);
   source.addEventListener("end", () => location.reload());
 };
