@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
@@ -78,6 +79,11 @@ class WorkerPool(Service):
         self._pool.callInThreadWithCallback(finished, functools.partial(work, *args, **kwargs))
         # A cancelled Deferred must not fire twice; the work itself can't be cancelled.
         return shield(result)
+
+
+def new_lock() -> threading.Lock:
+    """Return a lock for state that several threads of a pool share; hold it for moments only."""
+    return threading.Lock()
 
 
 class ImmediatePool:
