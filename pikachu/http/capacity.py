@@ -67,16 +67,22 @@ class Cap:
         return Share(self, address_key(address), holder)
 
     def grow(self, share: Share, size: int) -> bool:
-        """Add *size* to a share; on failure it keeps what it had."""
+        """Add *size* to a share; on failure it keeps what it had.
+
+        At most one connection is closed for it, and none where that does not make enough room.
+        """
         self._add(share, size)
-        while self._per_address and self._totals[share.address] > self._per_address:
-            if not self._evict(share.address, share):
-                self._add(share, -size)
-                return False
-        while self._in_all and self.total > self._in_all:
-            if not self._evict(max(self._totals, key=self._totals.__getitem__), share):
-                self._add(share, -size)
-                return False
+        excess = self._totals[share.address] - self._per_address if self._per_address else 0
+        if excess > 0:
+            # What leaves the address leaves the total, too.
+            excess = max(excess, self.total - self._in_all if self._in_all else 0)
+            address = share.address
+        else:
+            excess = self.total - self._in_all if self._in_all else 0
+            address = max(self._totals, key=self._totals.__getitem__)
+        if excess > 0 and not self._evict(address, share, excess):
+            self._add(share, -size)
+            return False
         return True
 
     def _add(self, share: Share, size: int) -> None:
@@ -96,13 +102,13 @@ class Cap:
         if not shares:
             del self._shares[share.address], self._totals[share.address]
 
-    def _evict(self, address: str, spared: Share) -> bool:
-        """Close the connection with the oldest share of *address*, preferably one that waits for its client.
+    def _evict(self, address: str, spared: Share, size: int) -> bool:
+        """Close the connection with the oldest share of *address* that has *size*, preferably one that waits.
 
         One that holds nothing stays: there was no room for it, so its credentials are being verified, or it is about
         to read that it was refused.
         """
-        others = [share for share in self._shares[address] if share is not spared and share.size]
+        others = [share for share in self._shares[address] if share is not spared and share.size >= size]
         victim = next((share for share in others if not share.holder.answering), None)
         if victim is None and self._breaks_off:
             victim = next(iter(others), None)

@@ -137,3 +137,43 @@ def test_who_holds_nothing_is_not_closed(in_all: int, per_address: int, breaks_o
     for share in shares:
         share.close()
     assert cap.total == 20
+
+
+@pytest.mark.parametrize(("in_all", "per_address"), [(100, 0), (0, 100), (100, 100), (150, 100), (100, 150)])
+@pytest.mark.parametrize(
+    ("sizes", "size", "closed"),
+    [
+        # None of them makes enough room, though all together would.
+        ((40, 30, 30), 50, None),
+        # The oldest one that makes enough room, not the older one that does not.
+        ((10, 60, 30), 50, 1),
+        ((60, 30, 10), 5, 0),
+        ((30, 30, 40), 101, None),
+        # A part of the size is still free.
+        ((20, 50), 80, 1),
+        ((20, 50), 30, "none"),
+    ],
+)
+def test_at_most_one_makes_room(
+    in_all: int, per_address: int, sizes: tuple[int, ...], size: int, closed: int | str | None
+) -> None:
+    """A body closes one connection that makes enough room for it, or is refused and closes none."""
+    cap = Cap(in_all, per_address)
+    holders = [enter(cap, "192.0.2.1", size=one)[1] for one in sizes]
+    share = cap.share("192.0.2.1", Holder("late"))
+    assert share.grow(size) is (closed is not None)
+    aborted = [number for number, holder in enumerate(holders) if holder.aborted]
+    assert aborted == ([closed] if isinstance(closed, int) else [])
+    held = sum(one for one, holder in zip(sizes, holders, strict=True) if not holder.aborted)
+    assert cap.total == held + share.size
+
+
+def test_both_caps_are_kept_by_one() -> None:
+    """One connection of the address makes room under its cap and under that of all addresses."""
+    cap = Cap(100, 60)
+    other = enter(cap, "192.0.2.2", size=50)[1]
+    small, large = (enter(cap, "192.0.2.1", size=one)[1] for one in (10, 40))
+    share = cap.share("192.0.2.1", Holder("late"))
+    assert share.grow(30)
+    assert (other.aborted, small.aborted, large.aborted) == (False, False, True)
+    assert cap.total == 90
