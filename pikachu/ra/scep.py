@@ -70,12 +70,12 @@ class SCEPEnrollment:
         # Transaction ids derive from keys, so a renewal that keeps its key has the id of the first enrollment; the
         # signing certificate distinguishes them.  A throw-away certificate is new in each copy, so its key counts.
         signed_by = self.signer_key if self.self_signed else hashlib.sha256(self.signer).digest()
-        return hashlib.sha256(b"SCEP" + signed_by + self.csr + self.transaction_id).digest()
+        return hashlib.sha256(_scope("SCEP", self.label) + signed_by + self.csr + self.transaction_id).digest()
 
     @property
     def transaction(self) -> bytes:
         """The lookup digest of the transaction."""
-        return _transaction_digest(self.transaction_id, self.signer_key)
+        return _transaction_digest(self.label, self.transaction_id, self.signer_key)
 
 
 class SCEPRegistration:
@@ -151,9 +151,10 @@ class SCEPRegistration:
                 raise
             return ANONYMOUS
 
-    def poll(self, transaction_id: bytes, signer_spki: bytes) -> Deferred[Issued | Pending]:
+    def poll(self, label: str | None, transaction_id: bytes, signer_spki: bytes) -> Deferred[Issued | Pending]:
         """Return the state of the transaction that the same key signed (CertPoll, RFC 8894 section 4.4).
 
+        :param label: the label in the path of the poll, which is that of the enrollment.
         :param signer_spki: the DER SubjectPublicKeyInfo of the key that signed the poll.
 
         Fails with NotFound when there is none, NotAuthorized when it was rejected.
@@ -161,7 +162,7 @@ class SCEPRegistration:
 
         async def work() -> Issued | Pending:
             signer_key = hashlib.sha256(signer_spki).digest()
-            earlier = await self._store.request_by_transaction(_transaction_digest(transaction_id, signer_key))
+            earlier = await self._store.request_by_transaction(_transaction_digest(label, transaction_id, signer_key))
             result = None if earlier is None else self._service.result_of(earlier)
             if result is None:
                 raise NotFound("no request of that transaction waits here")
@@ -206,6 +207,14 @@ def _check_renewal(subject_der: bytes, enrollment: SCEPEnrollment, verified: Ver
         raise PolicyViolation("the policy demands a new key for each renewal")
 
 
-def _transaction_digest(transaction_id: bytes, signer_key: bytes) -> bytes:
-    """Return the lookup digest of a SCEP transaction of one key."""
-    return hashlib.sha256(b"SCEP transaction" + signer_key + transaction_id).digest()
+def _transaction_digest(label: str | None, transaction_id: bytes, signer_key: bytes) -> bytes:
+    """Return the lookup digest of a SCEP transaction of one key under one label."""
+    return hashlib.sha256(_scope("SCEP transaction", label) + signer_key + transaction_id).digest()
+
+
+def _scope(kind: str, label: str | None) -> bytes:
+    """Return the prefix of a digest; each label has its own policy, so a copy under another one is a new request.
+
+    A hash of the label has a fixed length, so no label can continue into what follows.
+    """
+    return kind.encode() + (b"" if label is None else hashlib.sha256(label.encode()).digest())

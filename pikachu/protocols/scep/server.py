@@ -287,7 +287,7 @@ class SCEPServer:
         if opened.kind is MessageType.CERT_POLL:
             # The names in it are unverified; the transaction id and the signing key identify the request.
             issuer_and_subject_in(opened.content)
-            return self._registration.poll(opened.message.transaction_id, signer.spki_der)
+            return self._registration.poll(opened.label, opened.message.transaction_id, signer.spki_der)
         enrollment = SCEPEnrollment(
             csr=csr_in(opened.content),
             signer=signer.certificate,

@@ -134,3 +134,26 @@ def test_while_it_is_being_signed(scep: SCEP) -> None:
     signer.release()
     assert result_of(approved).der == scep.leaf(poll(scep, client))
     assert scep.issued() == 1
+
+
+def test_one_message_under_two_labels(scep: SCEP) -> None:
+    """Each label has its own policy: a copy under another one is another request, and is polled there."""
+    for label in ("first", "second"):
+        scep.policy(label, approval=Approval.MANUAL, use_for_est=False, use_for_scep=True)
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key))
+    for path in ("/scep", "/scep/first", "/scep/second") * 2:
+        assert scep.ask_scep(client, message, path).status == PENDING
+    by_label = {request.label: request.id for request in scep.approvals()}
+    assert by_label.keys() == {None, "first", "second"}
+    scep.approve(by_label["first"])
+
+    def polled(path: str) -> CertRep:
+        return scep.ask_scep(client, client.cert_poll(name("any"), name("whoever")), path)
+
+    assert polled("/scep").status == polled("/scep/second").status == PENDING
+    assert scep.leaf(polled("/scep/first")) == scep.leaf(scep.ask_scep(client, message, "/scep/first"))
+    scep.reject(by_label["second"])
+    assert polled("/scep/second").status == FAILURE
+    assert polled("/scep").status == PENDING
+    assert scep.issued() == 1

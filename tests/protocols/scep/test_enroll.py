@@ -170,6 +170,17 @@ def test_a_new_throw_away_certificate_for_each_copy(scep: SCEP) -> None:
     assert scep.leaf(scep.ask_scep(anew, anew.pkcs_req(request))) == before
 
 
+def test_one_message_under_another_label(scep: SCEP) -> None:
+    """No copy of the first: it needs a challenge password of its own."""
+    scep.policy("labelled", use_for_est=False, use_for_scep=True, days=5)
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+    scep.leaf(scep.ask_scep(client, message, "/scep/labelled"))
+    reply = scep.ask_scep(client, message)
+    assert (reply.status, reply.fail_info) == (FAILURE, BAD_REQUEST)
+    assert scep.issued() == 1
+
+
 def test_the_same_id_with_another_request_is_a_new_transaction(scep: SCEP) -> None:
     """Never the old certificate."""
     client = scep.client()
