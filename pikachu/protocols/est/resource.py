@@ -16,6 +16,7 @@ from pikachu.core.errors import (
     NotAuthorized,
     NotFound,
     PikachuError,
+    PolicyViolation,
     RateLimited,
     RequestError,
     TooLarge,
@@ -47,7 +48,7 @@ from pikachu.ra.enrollment import Issued, Pending
 from pikachu.ra.est import ESTEnrollment, ESTRegistration
 from pikachu.x509.csr import CertificationRequest
 from pikachu.x509.csrattrs import encode_csrattrs
-from pikachu.x509.keys import PrivateKey, describe_private_key, generate_private_key, private_key_info
+from pikachu.x509.keys import KEY_NAMES, PrivateKey, describe_private_key, generate_private_key, private_key_info
 from pikachu.x509.spki import describe_spki
 
 log = Logger()
@@ -69,32 +70,41 @@ _BASE64: Final = {b"Content-Transfer-Encoding": b"base64"}
 _PREFIX: Final = b"/.well-known/est/"
 _PKCS10: Final = PKCS10_TYPE.encode("ascii")
 _CERTS_ONLY: Final = CERTS_ONLY_TYPE.encode("ascii")
-# The key types that serverkeygen chooses of a family, and the sizes of its RSA keys.
+# The key types that serverkeygen chooses of a family.
 _FAMILY_TYPES: Final = {"RSA": "RSA/2048", "EC": "EC/prime256v1", "PQC": "PQC/mldsa44"}
-_RSA_TYPES: Final = ("RSA/2048", "RSA/3072", "RSA/4096")
 _CSRATTRS: Final = CSRATTRS_TYPE.encode("ascii")
 
 
 def new_key_type(csr: CertificationRequest, allowed: tuple[str, ...]) -> str:
-    """Return the key type for serverkeygen: that of the CSR if supported and allowed, otherwise RSA-2048.
+    """Return the name of the key type for serverkeygen: that of the CSR if generated and allowed, otherwise RSA-2048.
 
     Where the policy does not allow that either, it is the first type that it allows.
 
     :param allowed: the key types of the policy's limits; empty allows all.
+    :raises PolicyViolation: when the policy allows no key that is generated here.
     """
     wanted = (_placeholder_type(csr), "RSA/2048", *(_FAMILY_TYPES.get(key_type, key_type) for key_type in allowed))
-    chosen = next(key_type for key_type in wanted if key_type is not None and _is_allowed(key_type, allowed))
-    family, _, detail = chosen.partition("/")
+    for key_type in wanted:
+        if key_type is not None and _is_allowed(key_type, allowed) and _key_name(key_type) in KEY_NAMES:
+            return _key_name(key_type)
+    raise PolicyViolation(
+        f"The policy allows only keys that are not generated here ({', '.join(allowed)}). Generate the key on the "
+        "device and use simpleenroll."
+    )
+
+
+def _key_name(key_type: str) -> str:
+    """Return the name in :data:`pikachu.x509.keys.KEY_NAMES` of a key type such as ``RSA/2048``, if it has one."""
+    family, _, detail = key_type.partition("/")
     return f"rsa{detail}" if family == "RSA" else (detail or family).lower()
 
 
 def _placeholder_type(csr: CertificationRequest) -> str | None:
-    """Return the type of the CSR's key, or ``None`` where no such key is generated here."""
+    """Return the type of the CSR's key, or ``None`` where the CA does not certify it."""
     try:
-        key_type = describe_spki(csr.spki_der).text
+        return describe_spki(csr.spki_der).text
     except (BadCSR, MalformedRequest):
         return None
-    return key_type if not key_type.startswith("RSA/") or key_type in _RSA_TYPES else None
 
 
 def _is_allowed(key_type: str, allowed: tuple[str, ...]) -> bool:

@@ -140,6 +140,24 @@ def test_the_new_key_is_judged(est: EST, allowed: tuple[str, ...], placeholder: 
     assert describe_private_key(key).text == expected
 
 
+@pytest.mark.parametrize("allowed", [("RSA/8192",), ("RSA/8192", "RSA/2560")])
+@pytest.mark.parametrize("placeholder", ["p256", "rsa2048"])
+def test_no_key_that_is_allowed(est: EST, allowed: tuple[str, ...], placeholder: str) -> None:
+    """A policy that allows only keys that the server does not generate: the error says what to do."""
+    est.policy("large", limits=PolicyLimits(keys=allowed))
+    line = refused(est.enroll(make_csr(placeholder)[1], "serverkeygen", user="alice"), 400)
+    assert ", ".join(allowed) in line
+    assert "simpleenroll" in line
+    assert est.issued() == 0
+
+
+def test_another_key_that_is_allowed(est: EST) -> None:
+    """A key that is not generated here is passed over, whatever its place in the policy."""
+    est.policy("mixed", limits=PolicyLimits(keys=("RSA/8192", "EC/secp384r1")))
+    key, _, _ = generated(est, make_csr("p256")[1])
+    assert describe_private_key(key).text == "EC/secp384r1"
+
+
 def test_challenge(est: EST) -> None:
     """CHP-2: a challenge password buys one key."""
     _, csr = make_csr(challenge=est.challenge(est.account("owner")))
