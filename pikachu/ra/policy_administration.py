@@ -200,6 +200,8 @@ class PolicyAdministration:
     ) -> Policy:
         async def change() -> Policy:
             if policy_id == 0:
+                if next_defaults:
+                    raise Conflict(f"{DEFAULT_POLICY_NAME} is never the default. Choose no next default.")
                 before = await self._policies.fresh_default()
                 return await self._update_default(actor, merge(before), before, expected)
             before = await self._visible(actor, policy_id)

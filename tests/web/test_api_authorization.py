@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -111,6 +112,7 @@ TABLE: dict[str, Statuses] = {
     "DELETE /api/v1/users/<id>": admins(204),
     "POST /api/v1/users/<id>/password": admins(204),
     "POST /api/v1/users/<id>/logout": admins(),
+    "POST /api/v1/users/<id>/revocation": admins(),
     "GET /api/v1/sessions": whole(200, 200),
     "DELETE /api/v1/sessions/<id>": whole(404, 204),
     "POST /api/v1/account-certificates": whole(201, 201),
@@ -214,6 +216,8 @@ class World:
             new = rest.accounts["alice"].id
         elif path.startswith("/users/"):
             new = rest.add(f"user{number}").id
+            if path.endswith("/revocation"):
+                result_of(rest.stack.app.accounts.suspend(SYSTEM, new))
         else:
             new = 0
         named = "device.cnf.j2" if path.startswith("/x509-templates") else "ec"
@@ -329,6 +333,19 @@ def test_lists_hold_ones_own(world: World) -> None:
         assert everything(f"{path}?owner_id={rest.accounts['bob'].id}", who="alice") == mine
 
 
+@pytest.mark.parametrize("route", sorted(TABLE))
+@pytest.mark.parametrize("name", ["unknown", "LIMIT", "sort[]", "", "cursor "])
+def test_unknown_parameters(world: World, route: str, name: str) -> None:
+    """Every operation refuses a query parameter that it does not have, by its name, and says which it has."""
+    rest = world.rest
+    path = route.partition(" ")[2].replace("<id>", "1").replace("<name>", "ec").replace("<ca>", "ec")
+    path = f"/{path.replace('<serial>', '12ab')}"
+    operation = next(one.operation for one in rest.resource.routes if f"{one.method} {one.path}" == route)
+    problem = rest.bad(400, route.partition(" ")[0], f"{path}?{quote(name)}=1", who="root")
+    assert repr(name) in problem["detail"]
+    assert all(known in problem["detail"] for known in operation.query_names)
+
+
 def test_tokens_end(world: World) -> None:
     """USR-4, USR-6: tokens that expired, were ended, or whose account was suspended are wrong ones."""
     rest = world.rest
@@ -375,6 +392,18 @@ def test_default_policy_is_everyones(world: World) -> None:
     rest.bad(403, "PATCH", "/policies/0", {"validity_days": 3}, who="bob")
     assert rest.good("PATCH", "/policies/0", {"validity_days": 30}, who="root")["validity_days"] == 30
     rest.bad(409, "DELETE", "/policies/0", who="root")
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT", "DELETE"])
+@pytest.mark.parametrize("name", ["next_default_est", "next_default_scep"])
+def test_default_policy_has_no_next_default(world: World, method: str, name: str) -> None:
+    """The default policy gives up no mark, so that a choice of the next default is refused."""
+    rest = world.rest
+    before = rest.good("GET", "/policies/0", who="root")
+    change = {"name": before["name"], "validity_days": 77, "extensions": before["extensions"]}
+    body = {"PATCH": {"validity_days": 77}, "PUT": change}.get(method)
+    rest.bad(409, method, f"/policies/0?{name}=1", body, who="root")
+    assert rest.good("GET", "/policies/0", who="root") == before
 
 
 def test_demoted_admins_tokens_lose_their_scope(world: World) -> None:
