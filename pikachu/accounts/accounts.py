@@ -205,6 +205,20 @@ class Accounts:
         )
 
     @uncancelled
+    async def revoke_certificates(self, actor: Principal, account_id: int, reason: RevocationReason) -> int:
+        """Revoke the valid certificates of an account that is not active, also of a deleted one; admins only.
+
+        Return their number, counted as :meth:`valid_certificates` does; when they are many, they are revoked in the
+        background.  Fails with NotFound, and with MalformedRequest for an active account.
+        """
+        require_scope(actor, Scope.ADMIN)
+        valid = await self._holdings.count((await get_visible_account(actor, self._store, account_id)).id)
+        revocation = OwnerRevocation(account_id, reason, actor.name, actor.owner_id)
+        await self._store.order_owner_revocation(revocation)
+        await self._holdings.revoke(revocation)
+        return valid
+
+    @uncancelled
     async def deactivate(self, actor: Principal, account_id: int) -> Account:
         """Make an account pending again and end its sessions and tokens; admins only, never for themself.
 

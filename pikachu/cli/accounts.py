@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from pikachu.cli.arguments import IDENTIFIER, group, minutes, whole_number
+from pikachu.cli.arguments import IDENTIFIER, add_reason, group, minutes, whole_number
 
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
@@ -31,7 +31,18 @@ def _add_user_commands(users: Commands) -> None:
     listing = users.add_parser(
         "list", help="print id, name, e-mail, role, state, source and creation of each, with tabs between"
     )
+    listing.add_argument(
+        "--state",
+        choices=("active", "pending", "suspended", "deleted"),
+        help="those in this state only (default: all but deleted ones)",
+    )
     listing.set_defaults(run=list_users)
+    revoke = users.add_parser(
+        "revoke-certificates", help="revoke all valid certificates of an account that is not active"
+    )
+    revoke.add_argument("id", type=IDENTIFIER, metavar="ID", help="as `pikachu user list` prints it")
+    add_reason(revoke)
+    revoke.set_defaults(run=revoke_owned)
 
 
 def _add_token_commands(tokens: Commands) -> None:
@@ -94,11 +105,24 @@ def list_users(arguments: Namespace) -> int:
     from pikachu.core.model.list_queries import ListQuery
     from pikachu.core.model.times import rfc3339
 
+    filters = {} if arguments.state is None else {"state": arguments.state}
     with opened(configuration(arguments)) as app:
         table(
             (one.id, one.username, one.email, one.role, one.state, one.source, rfc3339(one.created_at))
-            for one in every(partial(app.accounts.list_accounts, operator()), ListQuery(sort="id"))
+            for one in every(partial(app.accounts.list_accounts, operator()), ListQuery(sort="id", filters=filters))
         )
+    return 0
+
+
+def revoke_owned(arguments: Namespace) -> int:
+    """Revoke all valid certificates of an account."""
+    from pikachu.cli.session import configuration, done, opened, operator
+    from pikachu.core.model.certificates import RevocationReason
+
+    reason = RevocationReason.from_name(arguments.reason)
+    with opened(configuration(arguments)) as app:
+        done(app.accounts.revoke_certificates(operator(), arguments.id, reason))
+    print(f"revoked the certificates of account {arguments.id}")
     return 0
 
 

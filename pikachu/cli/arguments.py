@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
     Commands = _SubParsersAction["Parser"]
 
+# As pikachu.core.model.certificates.RevocationReason; importing that module is slower (a test compares).
+REASONS = (
+    "unspecified",
+    "keyCompromise",
+    "cACompromise",
+    "affiliationChanged",
+    "superseded",
+    "cessationOfOperation",
+    "certificateHold",
+    "privilegeWithdrawn",
+    "aACompromise",
+)
+
 USAGE = 2
 DEFAULT_CONFIG = "config.ini"
 
@@ -49,6 +62,11 @@ def add_key_file_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--alias", metavar="NAME", default="", help="friendly name of the key in a PKCS#12 file with several keys"
     )
+
+
+def add_reason(parser: Parser) -> None:
+    """Declare the reason of a revocation."""
+    parser.add_argument("--reason", choices=REASONS, default="unspecified", metavar="R", help=", ".join(REASONS))
 
 
 def whole_number(minimum: int, maximum: int) -> Callable[[str], int]:

@@ -6,23 +6,10 @@ import sys
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from pikachu.cli.arguments import DAYS, IDENTIFIER, group
+from pikachu.cli.arguments import DAYS, IDENTIFIER, add_reason, group
 
 if TYPE_CHECKING:
     from pikachu.cli.arguments import Commands
-
-# As pikachu.core.model.certificates.RevocationReason; importing that module is slower (a test compares).
-REASONS = (
-    "unspecified",
-    "keyCompromise",
-    "cACompromise",
-    "affiliationChanged",
-    "superseded",
-    "cessationOfOperation",
-    "certificateHold",
-    "privilegeWithdrawn",
-    "aACompromise",
-)
 
 
 def add_commands(commands: Commands) -> None:
@@ -47,7 +34,7 @@ def add_commands(commands: Commands) -> None:
         "without one, run `pikachu crl`.",
     )
     revoke.add_argument("serial", metavar="SERIAL", help="hexadecimal")
-    revoke.add_argument("--reason", choices=REASONS, default="unspecified", metavar="R", help=", ".join(REASONS))
+    add_reason(revoke)
     revoke.set_defaults(run=revoke_certificate)
 
     release = commands.add_parser("release", help="release a certificate from hold")

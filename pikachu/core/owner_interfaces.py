@@ -37,6 +37,12 @@ class IOwnerStore(Protocol):
         :param revocation: an order to store with the change; MalformedRequest if the account is active then.
         """
 
+    def order_owner_revocation(self, revocation: OwnerRevocation) -> Deferred[None]:
+        """Store an order to revoke the certificates of an account, also a deleted one.
+
+        Fails with NotFound, and with MalformedRequest for an active account.
+        """
+
     def delete_account(
         self,
         account_id: int,

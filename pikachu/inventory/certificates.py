@@ -19,7 +19,7 @@ from pikachu.core.cache import BoundedCache
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import NotFound, UnknownSerial
 from pikachu.core.interfaces import IStore
-from pikachu.core.model.certificates import CertificateRecord, CertificateStatus, Method, RevocationReason
+from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason
 from pikachu.core.model.events import EventRecord
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Principal, Scope
@@ -99,8 +99,7 @@ class CertificateQueries:
         """
         certificate = await self._visible(actor, certificate_id, Scope.REVOKE)
         now = self._authority.now()
-        is_held = certificate.reason is RevocationReason.CERTIFICATE_HOLD and certificate.not_after > now
-        if revoke is not None and (is_held or certificate.status(now) is CertificateStatus.VALID):
+        if revoke is not None and certificate.is_revocable(now):
             # Nothing is revoked that is not deleted then.
             require_deletable(certificate, now)
             await self._authority.revoke(certificate.serial, revoke, actor)

@@ -153,6 +153,12 @@ def _keep_an_admin(tx: Transaction, account: Account) -> None:
             raise Conflict("this is the last active administrator")
 
 
+def _order_revocation(tx: Transaction, revocation: OwnerRevocation, account: Account) -> None:
+    if may_act(account):
+        raise MalformedRequest("Certificates are revoked of an account that is not active. Suspend the account first.")
+    order_revocation(tx, revocation)
+
+
 def _require_present(account: Account) -> None:
     if account.state is AccountState.DELETED:
         raise NotFound("This account is deleted. Create a new one; its name is free.")
@@ -237,11 +243,7 @@ class AccountStore(StoreSection):
         if may_act(account) and not may_act(old) and is_revocation_ordered(tx, old.id):
             raise Conflict("The certificates of this account are still being revoked. Try again when that is done.")
         if revocation is not None:
-            if may_act(account):
-                raise MalformedRequest(
-                    "Certificates are revoked with an account that is suspended or deactivated only."
-                )
-            order_revocation(tx, revocation)
+            _order_revocation(tx, revocation, account)
         if event is None:
             return old
         if account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE:
@@ -265,6 +267,11 @@ class AccountStore(StoreSection):
                 write_event(tx, ended, now)
             tx.write(_all_tokens, {"b_id": old.id})
         return find_account(tx, old.id)
+
+    @write_transaction
+    def order_owner_revocation(self, tx: Transaction, revocation: OwnerRevocation) -> None:
+        """Store an order to revoke the certificates of an account that may not act; NotFound, MalformedRequest."""
+        _order_revocation(tx, revocation, find_account(tx, revocation.account_id))
 
     @write_transaction
     def delete_account(

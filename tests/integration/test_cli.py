@@ -14,6 +14,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from pikachu.auth.authenticator import account_principal
+from pikachu.cli.session import done, opened
+from pikachu.config.loading import load
+from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.people import SYSTEM
+from pikachu.ra.enrollment import Issued
 from pikachu.storage.lock import lock_database
 from pikachu.storage.migrate import SchemaState, schema_state
 from pikachu.x509 import der
@@ -60,7 +66,25 @@ def test_accounts(alice: Site) -> None:
         ["admin", "admin@localhost", "admin", "active", "local"],
         ["alice", "alice@example.com", "user", "active", "local"],
     ]
+    assert [row[1] for row in alice.rows("user", "list", "--state", "active")] == ["admin", "alice"]
+    assert alice.rows("user", "list", "--state", "deleted") == []
     assert "taken" in alice.refused("user", "add", "Alice", "--email", "b@example.com", "--password-file", "pw")
+
+
+def test_revoking_what_an_account_holds(alice: Site) -> None:
+    """The certificates of an account that is not active, by the number that the list prints."""
+    number = alice.rows("user", "list")[1][0]
+    assert "Suspend" in alice.refused("user", "revoke-certificates", number)
+    alice.refused("user", "revoke-certificates", "999")
+    with opened(load(alice.path("config.ini"), {})) as app:
+        owner = account_principal(done(app.accounts.find(SYSTEM, "alice")), "192.0.2.1")
+        held = done(app.registration.sign(owner, make_csr()[1], Method.UI))
+        done(app.accounts.delete(SYSTEM, int(number)))
+    assert isinstance(held, Issued)
+    assert [row[0] for row in alice.rows("user", "list", "--state", "deleted")] == [number]
+    alice.do("user", "revoke-certificates", number, "--reason", "superseded")
+    with opened(load(alice.path("config.ini"), {})) as app:
+        assert done(app.store.certificate_by_serial(held.record.serial)).reason is RevocationReason.SUPERSEDED
 
 
 @pytest.mark.parametrize("command", [["user", "list"], ["init", "--quiet"], ["rekey"]], ids=["list", "init", "rekey"])

@@ -91,6 +91,13 @@ def user(rest: REST) -> str:
     return f"{rest.good('POST', '/users', body, who='root', status=201)['id']}"
 
 
+def suspended_user(rest: REST) -> str:
+    """Create an account and suspend it."""
+    new = user(rest)
+    rest.good("PATCH", f"/users/{new}", {"state": "suspended"}, who="root")
+    return new
+
+
 def constant(value: str) -> Callable[[REST], str]:
     """Return a path segment that needs no object."""
     return lambda rest: value
@@ -129,6 +136,7 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "PATCH /users/{id}": user,
     "POST /users/{id}/password": user,
     "POST /users/{id}/logout": user,
+    "POST /users/{id}/revocation": suspended_user,
     "POST /tokens": nothing,
     "POST /account-certificates": nothing,
     "POST /crls/{ca}": constant("ec"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.people import SYSTEM, AccountState
 from tests.support.deferreds import result_of
 from tests.support.rest import REST, csr_pem
 from tests.support.stack import Leaf, Stack
@@ -139,3 +140,60 @@ def test_the_dialog_without_a_revocation(pages: Pages, alice: Visitor) -> None:
     assert _status(pages, leaf) == "valid"
     pages.stack.revoke(revoked)
     assert 'name="revoke"' not in alice.get(f"/certificates/{revoked.record.id}/delete")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "status", "notice"),
+    [
+        ("", RevocationReason.CERTIFICATE_HOLD, "was deleted"),
+        ("superseded", RevocationReason.SUPERSEDED, "was revoked and deleted"),
+    ],
+)
+def test_the_dialog_of_one_on_hold(
+    pages: Pages, alice: Visitor, chosen: str, status: RevocationReason, notice: str
+) -> None:
+    """A hold can be made final with the deletion, or stays."""
+    leaf = _issue(pages)
+    pages.stack.revoke(leaf, RevocationReason.CERTIFICATE_HOLD)
+    path = f"/certificates/{leaf.record.id}/delete"
+    dialog = alice.get(path)
+    assert "Keep it on hold" in text_of(dialog)
+    assert "Do not revoke it" not in text_of(dialog)
+    assert notice in text_of(alice.follow(alice.post(path, {"confirm": "delete", "revoke": chosen})))
+    found = result_of(pages.stack.app.store.certificate_by_serial(leaf.serial, deleted=True))
+    assert found.reason is status
+
+
+@pytest.mark.parametrize("state", ["pending", "suspended", "deleted"])
+def test_revoking_what_an_account_holds(rest: REST, state: str) -> None:
+    """REST revokes the certificates of an account that is not active, as often as it is asked to."""
+    bob = rest.accounts["bob"].id
+    leaf = rest.stack.issue(owner_id=bob)
+    rest.bad(400, "POST", f"/users/{bob}/revocation", {}, who="root")
+    rest.bad(404, "POST", "/users/999/revocation", {}, who="root")
+    if state == "deleted":
+        rest.good("DELETE", f"/users/{bob}", who="root", status=204)
+    else:
+        rest.good("PATCH", f"/users/{bob}", {"state": state}, who="root")
+    assert rest.good("GET", f"/status/{leaf.serial:x}")["status"] == "valid"
+    path = f"/users/{bob}/revocation"
+    assert rest.good("POST", path, {"reason": "superseded"}, who="root") == {"certificates": 1}
+    assert rest.good("GET", f"/status/{leaf.serial:x}")["reason"] == "superseded"
+    assert rest.good("POST", path, {"reason": "superseded"}, who="root") == {"certificates": 0}
+
+
+@pytest.mark.parametrize("state", ["pending", "suspended", "deleted"])
+def test_page_of_what_an_account_holds(pages: Pages, state: str) -> None:
+    """The page of an account that is not active offers to revoke its certificates."""
+    bob = pages.accounts["bob"].id
+    leaf = pages.stack.issue(owner_id=bob)
+    accounts, root = pages.stack.app.accounts, pages.visitor("root")
+    if state == "deleted":
+        result_of(accounts.delete(SYSTEM, bob))
+    else:
+        result_of(accounts.update(SYSTEM, bob, state=AccountState(state)))
+    assert f"/users/{bob}/revoke" in root.get(f"/users/{bob}")
+    fields = {"confirm": "revoke", "revoke": "superseded"}
+    assert root.post(f"/users/{bob}/revoke", {"confirm": "revoke", "revoke": ""}).status == 400
+    assert "Revoked 1 valid certificate." in text_of(root.follow(root.post(f"/users/{bob}/revoke", fields)))
+    assert _status(pages, leaf) == "revoked"

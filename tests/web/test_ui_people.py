@@ -479,6 +479,7 @@ def test_deleting_offers_to_revoke(pages: Pages) -> None:
     assert "bob (deleted)" in text_of(admin.get("/users?state=deleted"))
     page = admin.get(f"/users/{bob}")
     assert "This account is deleted." in text_of(page)
+    assert f"/users/{bob}/revoke" in page
     for action in ("edit", "password", "delete", "suspend", "activate"):
         assert f"/users/{bob}/{action}" not in page
         assert admin.request("GET", f"/users/{bob}/{action}").status == 404

@@ -221,6 +221,11 @@ class CertificateRecord:
             return CertificateStatus.REVOKED
         return CertificateStatus.EXPIRED if self.not_after < now else CertificateStatus.VALID
 
+    def is_revocable(self, now: datetime) -> bool:
+        """Return whether a revocation would change it: it has not expired, and is valid or on hold."""
+        is_final = self.revoked_at is not None and self.reason is not RevocationReason.CERTIFICATE_HOLD
+        return not is_final and self.not_after >= now
+
 
 @dataclass(frozen=True, slots=True)
 class StatusRecord:

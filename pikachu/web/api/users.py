@@ -18,6 +18,7 @@ from pikachu.core.model.certificates import REASON_NAMES, RevocationReason
 from pikachu.core.model.people import Account, AccountSource, AccountState, Role, Scope, Token
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.web.api.bodies import extended
+from pikachu.web.api.certificates import Revocation
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed, tagged
 
 #: The states that a change can set; DELETE sets the remaining one.
@@ -71,6 +72,13 @@ class Ended:
     """Number of ended sessions."""
 
     sessions: int
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerRevocationDocument:
+    """Number of certificates that are being revoked: exact to 10,000; 10,001 means more."""
+
+    certificates: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +247,20 @@ class UsersAPI(Routes):
         """Set a new password; 409 for an LDAP account."""
         await self._accounts.reset_password(call.principal, call.id, call.take(NewPassword).password)
         return NO_CONTENT
+
+    @Operation(
+        "POST",
+        "/users/<id>/revocation",
+        scope=Scope.ADMIN,
+        summary="Revoke all valid certificates of an account that is pending, suspended or deleted",
+        body=Revocation,
+        answer=OwnerRevocationDocument,
+    )
+    async def revoke(self, call: Call) -> Answer:
+        """Revoke the certificates, in the background when they are many; repeating it changes nothing."""
+        reason = RevocationReason.from_name(call.take(Revocation).reason)
+        certificates = await self._accounts.revoke_certificates(call.principal, call.id, reason)
+        return Answer(200, OwnerRevocationDocument(certificates))
 
     @Operation("POST", "/users/<id>/logout", scope=Scope.ADMIN, summary="Sign an account out everywhere", answer=Ended)
     async def logout(self, call: Call) -> Answer:

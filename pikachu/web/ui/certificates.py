@@ -88,6 +88,7 @@ class Row:
     :ivar sans: the subject alternative names, with the Unicode form of A-labels.
     :ivar issuer: name of its issuing CA, where that is in service.
     :ivar owner: the user's name, or NOBODY.
+    :ivar revocable: it is valid, or on hold and not expired.
     """
 
     record: CertificateRecord
@@ -97,6 +98,7 @@ class Row:
     issuer: str
     owner: str
     sans: tuple[str, ...]
+    revocable: bool
 
     @property
     def more_names(self) -> tuple[str, ...]:
@@ -165,6 +167,7 @@ class CertificateRows:
                 issuers.get(record.issuer_id, ""),
                 names.get(record.owner_id, NOBODY),
                 tuple(shown_name(text) for text in record.sans),
+                record.is_revocable(now),
             )
             for record in records
         ]
@@ -312,7 +315,7 @@ class CertificatesPages(Pages):
             await self._inventory.delete(visit.principal, row.record.id, reason)
         except PikachuError as error:
             return _delete_form(row, selected, error)
-        done = "revoked and deleted" if selected and row.status is CertificateStatus.VALID else "deleted"
+        done = "revoked and deleted" if selected and row.revocable else "deleted"
         return Redirect("/certificates", f"The certificate {row.name} was {done}.")
 
     # --- shared by pages ------------------------------------------------------------------
@@ -329,10 +332,11 @@ def _form(name: str, row: Row, error: PikachuError | None = None, **more: object
 def _delete_form(row: Row, chosen: str, error: PikachuError | None = None) -> HtmlPage:
     """Return the deletion form.
 
-    :param chosen: name of the reason with which a valid certificate is revoked first; empty: it is not revoked.
+    :param chosen: name of the reason with which a revocable certificate is revoked first; empty: it stays as it is.
     """
     reasons = [(reason.wire_name, f"Revoke it: {label.lower()}") for reason, label, _ in REASONS if reason is not HOLD]
-    return _form("delete", row, error, reasons=[*reasons, ("", "Do not revoke it")], chosen=chosen)
+    otherwise = ("", "Keep it on hold" if row.on_hold else "Do not revoke it")
+    return _form("delete", row, error, reasons=[*reasons, otherwise], chosen=chosen)
 
 
 def _revoke_form(row: Row, chosen: str, error: PikachuError | None = None) -> HtmlPage:

@@ -134,8 +134,8 @@ ACTIONS: Final[dict[str, Action]] = {
         "danger",
         "The account's certificates are refused everywhere as soon as OCSP and the CRL are checked.",
         "keeps its state",
-        lambda accounts, _, actor, one, revoke: accounts.update(actor, one, revoke=revoke),
-        _PENDING | _SUSPENDED,
+        lambda accounts, _, actor, one, revoke: accounts.revoke_certificates(actor, one, _required(revoke)),
+        _PENDING | _SUSPENDED | frozenset({AccountState.DELETED}),
         revocable=True,
         revokes=True,
     ),
@@ -243,10 +243,13 @@ class UsersPages(Pages):
         }
         return HtmlPage("users/view.html", context)
 
-    async def _account(self, visit: PageRequest) -> Account:
-        """Return the account to change.  Fails with NotFound, also for a deleted one."""
+    async def _account(self, visit: PageRequest, action: Action | None = None) -> Account:
+        """Return the account to change.
+
+        Fails with NotFound, also for a deleted one, unless *action* is offered for it.
+        """
         account = await self._accounts.account(visit.principal, visit.id)
-        if account.state is AccountState.DELETED:
+        if account.state is AccountState.DELETED and (action is None or account.state not in action.states):
             raise NotFound("This account is deleted.")
         return account
 
@@ -349,17 +352,17 @@ class UsersPages(Pages):
     async def action_form(self, visit: PageRequest) -> PageReply:
         """Show the confirmation of an action: approve, activate, suspend, deactivate, logout."""
         action = _action(visit)
-        return await self._confirmation(visit, await self._account(visit), action)
+        return await self._confirmation(visit, await self._account(visit, action), action)
 
     @page("POST", "/users/<id>/<name>", audience=Audience.ADMIN)
     async def act(self, visit: PageRequest) -> PageReply:
         """Apply the action."""
         action = _action(visit)
-        account = await self._account(visit)
+        account = await self._account(visit, action)
         try:
             revoke = _revocation(visit) if action.revocable else None
-            if action.revokes and revoke is None:
-                raise MalformedRequest("Choose the reason of the revocation.")
+            if action.revokes:
+                _required(revoke)
             if revoke is not None:
                 visit.form.require_confirmation("revoke")
             valid = 0 if revoke is None else await self._accounts.valid_certificates(visit.principal, account.id)
@@ -385,6 +388,12 @@ def _revocation(visit: PageRequest) -> RevocationReason | None:
     """Return the reason with which to revoke the account's certificates; ``None``: leave them valid."""
     name = visit.form.text("revoke")
     return RevocationReason.from_name(name) if name else None
+
+
+def _required(reason: RevocationReason | None) -> RevocationReason:
+    if reason is None:
+        raise MalformedRequest("Choose the reason of the revocation.")
+    return reason
 
 
 def _count(valid: int) -> str:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pikachu import __version__
-from pikachu.cli.certificates import REASONS
+from pikachu.cli.arguments import REASONS
 from pikachu.cli.init import CURVES, KEY_NAMES
 from pikachu.cli.main import main, parser
 from pikachu.core.model.certificates import RevocationReason
