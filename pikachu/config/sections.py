@@ -417,6 +417,11 @@ class DatabaseSection(Section):
     url: Secret | None = _key(
         optional(DATABASE_URL), "", "postgresql://user:${DB_PASSWORD}@host/name; empty: [PATHS] db_path."
     )
+    timeout: int = _key(
+        duration("s", 1, 600),
+        "10s",
+        "How long the database may take to accept a connection, to give a lock, or to answer.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

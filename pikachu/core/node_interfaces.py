@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -32,8 +34,25 @@ class Node:
         return f"{NODE_PREFIX}{self.id}"
 
 
+class Topic(StrEnum):
+    """The subject of a notification."""
+
+    STATUS = "status"
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A short message to the other nodes; it may be lost.
+
+    :param text: at most 7,000 bytes, and no secret.
+    """
+
+    topic: Topic
+    text: str = ""
+
+
 class INodeStore(Protocol):
-    """Nodes, their liveness, and the intents that dead ones left."""
+    """Nodes, their liveness, their notifications, and the intents that dead ones left."""
 
     def register_node(self, name: str, now: datetime) -> Node:
         """Register a new node; blocks.  Raises StoreUnavailable."""
@@ -56,4 +75,9 @@ class INodeStore(Protocol):
     def orphans(self, process: str | None, before: datetime) -> Deferred[list[RequestRecord]]:
         """Return intents without a certificate of dead nodes; if liveness is unknown, those of *process* and those
         older than *before*.
+        """
+
+    def receive_notifications(self, deliver: Callable[[Notification | None], None]) -> None:
+        """Call *deliver*, in the reactor's thread, with each notification of another process, and with None when some
+        may have been missed.  Of a SQLite database, which has one server, there are none.
         """

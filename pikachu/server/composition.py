@@ -64,6 +64,7 @@ from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
 from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, load_trust_anchors, read_file
 from pikachu.signers.key import KeySigner
+from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import Store, open_store
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_files import CRLSettings
@@ -351,7 +352,13 @@ def build(
     opened: list[Store] = []
 
     def open_database() -> Store:
-        store = chosen.open_store(database_url(config), reactor, fsync=chosen.fsync, quotas=config.limits.quotas)
+        store = chosen.open_store(
+            database_url(config),
+            reactor,
+            fsync=chosen.fsync,
+            quotas=config.limits.quotas,
+            settings=StoreSettings(busy_seconds=config.database.timeout),
+        )
         opened.append(store)
         return store
 

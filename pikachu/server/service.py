@@ -25,7 +25,7 @@ from pikachu.core.clock import SystemClock
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged, StoreUnavailable
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.times import utc
-from pikachu.core.node_interfaces import Node
+from pikachu.core.node_interfaces import Node, Notification, Topic
 from pikachu.http.request import Site
 from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application
@@ -78,9 +78,10 @@ class PikachuService(Service):
         # The last change of another process that is known here; ``None`` until the CRLs were looked at.
         self._seen: int | None = None
         self._blind = False
+        self._looking = _Loop("looking for changes", self._look, POLL_SECONDS, reactor)
         # Work that is repeated, with the seconds between; one that takes long holds up no other.
         self._loops = [
-            _Loop("looking for changes", self._look, POLL_SECONDS, reactor),
+            self._looking,
             _Loop("watching the issuing CAs", self._watch_generations, POLL_SECONDS, reactor),
             _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
@@ -220,6 +221,7 @@ class PikachuService(Service):
         self._watch_signals()
         for loop in self._loops:
             loop.start()
+        self.app.store.receive_notifications(self._notified)
         _step("revoking what accounts held", self.app.holdings.resume)
 
     def _terminate(self) -> None:
@@ -275,6 +277,11 @@ class PikachuService(Service):
         if self._blind:
             self._blind = False
             log.info("Changes by others are seen again")
+
+    def _notified(self, notification: Notification | None) -> None:
+        """Look at once for what another node has changed, or may have changed while its notifications were lost."""
+        if notification is None or notification.topic is Topic.STATUS:
+            self._looking.run_soon()
 
     async def _keep_node(self) -> None:
         """Renew this node's heartbeat; other checks report a database that does not answer."""
@@ -348,14 +355,29 @@ class _Loop:
         self._calls.clock = reactor
         # Stopping the loop does not wait for what it has begun last.
         self._under_way: Deferred[None] = succeed(None)
+        self._is_wanted = False
 
     def start(self) -> None:
         """Run now, and then at each interval."""
         self._calls.start(self._seconds)
 
+    def run_soon(self) -> None:
+        """Run now, or once more after the run under way, which may have begun too early."""
+        self._is_wanted = True
+        if self._calls.running and self._under_way.called:
+            self._calls.stop()
+            self.start()
+
     def _begin(self) -> Deferred[None]:
-        self._under_way = _step(self.what, lambda: Deferred.fromCoroutine(self._work()))
+        self._under_way = _step(self.what, lambda: Deferred.fromCoroutine(self._run()))
         return self._under_way
+
+    async def _run(self) -> None:
+        self._is_wanted = False
+        await self._work()
+        while self._is_wanted and self._calls.running:
+            self._is_wanted = False
+            await self._work()
 
     def stop(self) -> Deferred[None]:
         """Stop repeating; fires when the current run has ended."""

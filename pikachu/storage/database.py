@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from twisted.python.failure import Failure
 
@@ -30,9 +30,6 @@ from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
-
-# An arbitrary number, the same in every version.
-_WRITE_LOCK: Final = 0x50494B41
 
 
 def parse_url(url: str) -> URL:
@@ -236,7 +233,7 @@ class Database:
         self.search = False
         # Set when the store is unlocked; see pikachu.storage.audit_key.
         self.audit_key: AuditKey | None = None
-        self.writer, self.reader = _engines(self.url, readers, settings.busy_seconds, fsync=fsync)
+        self.writer, self.reader = _engines(self.url, readers, settings, fsync=fsync)
         self._texts = Texts(self.writer)
 
     def read(self, work: Callable[[Transaction], T]) -> T:
@@ -354,24 +351,13 @@ def _failure() -> Failure:
     return failure
 
 
-def _engines(url: URL, readers: int, busy_seconds: float, *, fsync: bool) -> tuple[Engine, Engine]:
+def _engines(url: URL, readers: int, settings: StoreSettings, *, fsync: bool) -> tuple[Engine, Engine]:
     """Return the engines (writer, reader)."""
     if url.get_backend_name() == "postgresql":
-        writer = create_engine(url, pool_size=1, max_overflow=1, pool_timeout=busy_seconds, hide_parameters=True)
-        reader = create_engine(
-            url,
-            pool_size=readers,
-            max_overflow=2,
-            pool_timeout=busy_seconds,
-            isolation_level="REPEATABLE READ",
-            hide_parameters=True,
-        )
+        from pikachu.storage.postgresql import postgresql_engines
 
-        @event.listens_for(writer, "begin")
-        def lock(connection: Connection) -> None:
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITE_LOCK})")
-
-        return writer, reader
+        return postgresql_engines(url, readers, settings.busy_seconds, is_limited=settings.is_limited)
+    busy_seconds = settings.busy_seconds
     arguments = {"check_same_thread": False, "timeout": busy_seconds, "isolation_level": None}
     options: dict[str, Any] = {"connect_args": arguments, "paramstyle": "named", "hide_parameters": True}
     if in_memory(url):

@@ -18,12 +18,15 @@ from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.storage.database import Database, Transaction, in_memory, parse_url
 from pikachu.storage.lock import lock_database
 from pikachu.storage.schema import audit_head, metadata
+from pikachu.storage.settings import StoreSettings
 
 #: All versions of the schema; the last one is this program's.
 VERSIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 
+# Indexing a million rows takes a while, and so does waiting for another node that migrates.
+_UNLIMITED: Final = StoreSettings(is_limited=False)
 _version: Final = select(column("version_num", Text)).select_from(table(VERSION_TABLE))
 _FULL_TEXT: Final = (
     "CREATE VIRTUAL TABLE certificate_search USING fts5(content, content = '', tokenize = 'trigram', detail = none)"
@@ -93,7 +96,7 @@ def migrate(url: str) -> SchemaState:
         return state
     if _is_missing(parsed):
         _make_file(parsed)
-    database = Database(url, _nothing)
+    database = Database(url, _nothing, _UNLIMITED)
     try:
         database.write(lambda transaction: _upgrade(transaction.connection))
     except StoreUnavailable as error:

@@ -10,7 +10,8 @@ from typing import Final
 class StoreSettings:
     """Settings of a store that no configuration file has.
 
-    :param busy_seconds: how long a transaction waits for a lock or a connection.
+    :param busy_seconds: how long a transaction waits for a lock or a connection, and for PostgreSQL's answer.
+    :param is_limited: whether PostgreSQL has to answer within that time; a migration may take longer.
     :param slow_seconds: a transaction that takes this long is logged.
     :param few_certificates: up to this many certificates are fetched and sorted for a list; more are searched along an
         index.
@@ -20,6 +21,7 @@ class StoreSettings:
     """
 
     busy_seconds: float = 10
+    is_limited: bool = True
     slow_seconds: float = 1
     few_certificates: int = 5000
     common_names: int = 15_000

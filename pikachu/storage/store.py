@@ -16,6 +16,7 @@ from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.interfaces import IWorkerPool, Sealed
 from pikachu.core.model.account_objects import Quotas
 from pikachu.core.model.certificates import IssuerRecord, OwnCertificate, RevokedCA, StatusChange
+from pikachu.core.node_interfaces import Notification, Topic
 from pikachu.core.sealing import Sealer
 from pikachu.storage.accounts import AccountStore
 from pikachu.storage.audit import AuditStore, store_events
@@ -31,6 +32,7 @@ from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.keys import KeyStore
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.nodes import NodeLock, NodeStore
+from pikachu.storage.notifications import NotificationReceiver, NotificationStore, send_notification
 from pikachu.storage.owners import OwnerStore
 from pikachu.storage.policies import PolicyStore
 from pikachu.storage.quotas import require_quota
@@ -52,8 +54,10 @@ _WAITING_READS: Final = 5000
 
 
 def _finish(tx: Transaction) -> None:
-    """Write the audit events and search index rows that a transaction has collected."""
+    """Write the audit events and search index rows that a transaction has collected, and notify other nodes."""
     store_events(tx)
+    if tx.changes:
+        send_notification(tx, Notification(Topic.STATUS))
     if tx.search and tx.texts:
         write_index(tx)
 
@@ -63,6 +67,7 @@ class Store(
     IssuanceStore,
     InfrastructureStore,
     NodeStore,
+    NotificationStore,
     RevocationStore,
     RecoveryStore,
     PolicyStore,
@@ -86,6 +91,7 @@ class Store(
     :param fsync: whether a commit to a file waits for the disk.
     :param quotas: the quotas of accounts; ``None`` for no limits.
     :param settings: time limits and thresholds.
+    :param thread_caller: in whose thread notifications of other nodes are delivered; ``None`` receives none.
     :ivar database: the connections.
     """
 
@@ -99,6 +105,7 @@ class Store(
         fsync: bool = True,
         quotas: Quotas | None = None,
         settings: StoreSettings = DEFAULT_SETTINGS,
+        thread_caller: IThreadCaller | None = None,
     ) -> None:
         self._quotas = quotas or Quotas()
         self._settings = settings
@@ -115,6 +122,8 @@ class Store(
         self._watchers: list[Callable[[int], None]] = []
         self._closed: StoreUnavailable | None = None
         self._pools = (reader, writer)
+        self._thread_caller = thread_caller
+        self._receiver: NotificationReceiver | None = None
 
     def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
         """Call *callback* with the status changes of each commit, in the reactor's thread, before the Deferreds of
@@ -193,6 +202,8 @@ class Store(
         self._closed = StoreUnavailable("the database is closed")
 
         def close(_: None) -> None:
+            if self._receiver is not None:
+                self._receiver.stop()
             for pool in self._pools:
                 if isinstance(pool, WorkerPool):
                     pool.stopService()
@@ -267,4 +278,4 @@ def open_store(
         return Store(url, ImmediatePool(), ImmediatePool(), fsync=fsync, quotas=quotas, settings=settings)
     reads = WorkerPool("reads", reactor, READERS, queue=_WAITING_READS)
     writes = WorkerPool("writes", reactor, 1, queue=1)
-    return Store(url, reads, writes, fsync=fsync, quotas=quotas, settings=settings)
+    return Store(url, reads, writes, fsync=fsync, quotas=quotas, settings=settings, thread_caller=reactor)

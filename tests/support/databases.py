@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import glob
-import os
-import pwd
 import queue
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from secrets import randbits, token_bytes
 from typing import Any, Final, TypeVar
 
@@ -33,8 +26,8 @@ from pikachu.storage.database import parse_url
 from pikachu.storage.migrate import migrate
 from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 from pikachu.storage.store import Store, open_store
-from tests.support.interop import missing, require
 from tests.support.owners import add_owner
+from tests.support.postgresql import running_postgresql
 
 T = TypeVar("T")
 
@@ -229,50 +222,8 @@ def opened(
 @contextmanager
 def postgresql_server() -> Iterator[Callable[[], str]]:
     """A PostgreSQL server of its own; gives a function that makes an empty database and returns its URL."""
-    found = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
-    if not found:
-        require("initdb")
-    programs = found[-1] if found else os.path.dirname(str(shutil.which("initdb")))
-    user = None
-    if os.getuid() == 0:
-        # initdb refuses root.
-        user = "postgres"
-        try:
-            pwd.getpwnam(user)
-        except KeyError:
-            missing("PostgreSQL does not run as root, and there is no user postgres")
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(
-            [f"{programs}/{program}", *arguments],
-            check=True,
-            user=user,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-        )
-
-    # Not below pytest's folder: each run of pytest closes that to others, and a socket's path has 107 bytes at most.
-    with tempfile.TemporaryDirectory(prefix="postgresql-") as name:
-        folder = Path(name)
-        if user is not None:
-            shutil.chown(folder, user)
-        data, options = str(folder / "data"), f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-        run("initdb", "-D", data, "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync", "-U", "pikachu")
-        run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
-        made = 0
-
-        def make() -> str:
-            nonlocal made
-            made += 1
-            run("createdb", "-h", str(folder), "-U", "pikachu", f"test{made}")
-            return f"postgresql://pikachu@/test{made}?host={folder}"
-
-        try:
-            yield make
-        finally:
-            run("pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+    with running_postgresql() as server:
+        yield lambda: server.url(server.new_database())
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:

@@ -1,0 +1,79 @@
+"""Two nodes on one PostgreSQL are one CA (HA-1)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.x509 import ocsp
+
+from pikachu.cli.session import done, operator
+from pikachu.core.model.certificates import RevocationReason
+from tests.support.fleet import basic, certificate_of, enroll, new_account, ocsp_status, on_crl
+from tests.support.nodes import two_nodes
+from tests.support.pki import make_csr
+from tests.support.postgresql import PostgreSQL, running_postgresql
+from tests.support.server import Server, wait_until
+
+pytestmark = pytest.mark.interop
+
+PASSWORD = "the password of the fleet 4711"
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSQL]:
+    """A PostgreSQL server of these tests' own."""
+    with running_postgresql() as server:
+        yield server
+
+
+def new_url(postgresql: PostgreSQL) -> str:
+    """Return the URL of an empty database."""
+    return postgresql.url(postgresql.new_database())
+
+
+def test_one_ca(tmp_path: Path, postgresql: PostgreSQL) -> None:
+    """Each node knows of the other one: certificate, repetition, status, revocation."""
+    with two_nodes(tmp_path, new_url(postgresql)) as (first, second):
+        with first.application() as app:
+            new_account(app, "fleet", PASSWORD)
+        first.start()
+        second.start()
+        issuer = first.files.issuers["ec"].certificate
+        for here, there in ((first, second), (second, first)):
+            check_pair(here, there, issuer)
+        for node in (first, second):
+            assert node.stop() == 0
+            assert "Traceback" not in node.log + node.console
+
+
+def check_pair(here: Server, there: Server, issuer: x509.Certificate) -> None:
+    """Enroll on one node and look at the other one; revoke on the first one."""
+    _, csr = make_csr(subject=f"device of {here.folder.name}")
+    with here.client() as client:
+        answer = enroll(client, csr, basic("fleet", PASSWORD))
+    assert answer.status == 200, answer.text
+    certificate = certificate_of(answer)
+    serial = certificate.serial_number
+    with there.client() as client:
+        assert enroll(client, csr, basic("fleet", PASSWORD)).body == answer.body, "a repetition is the same certificate"
+        assert client.ask(f"/status/{serial:x}").text.count('"valid"') == 1
+    with there.client("http") as client:
+
+        def status() -> ocsp.OCSPCertStatus:
+            return ocsp_status(client, certificate, issuer).certificate_status
+
+        assert status() is ocsp.OCSPCertStatus.GOOD
+        with here.application() as app:
+            began = time.monotonic()
+            done(app.authority.revoke(serial, RevocationReason.KEY_COMPROMISE, operator()))
+            revoking = time.monotonic() - began
+            wait_until(lambda: status() is ocsp.OCSPCertStatus.REVOKED, "OCSP of the other node knows the revocation")
+            # A second; on a busy machine, as much longer as the revocation itself took.
+            assert time.monotonic() - began - revoking < max(1, 10 * revoking)
+    for node in (here, there):
+        with node.client("http") as client:
+            wait_until(lambda client=client: on_crl(client, serial), "each node's CRL has it")  # type: ignore[misc]
