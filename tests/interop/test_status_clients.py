@@ -6,7 +6,7 @@ import contextlib
 import functools
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from tests.support.stack import Leaf, Stack
 
 pytestmark = pytest.mark.interop
 
-CLIENT_AND_SERVER = Extension(EXTENDED_KEY_USAGE, False, sequence(oid("1.3.6.1.5.5.7.3.1"), oid("1.3.6.1.5.5.7.3.2")))
+CLIENT_AUTH, SERVER_AUTH = "1.3.6.1.5.5.7.3.2", "1.3.6.1.5.5.7.3.1"
 
 
 def run(*command: str | Path, ok: bool | None = True, stdin: bytes = b"", seconds: float = 30) -> str:
@@ -72,12 +72,18 @@ class Site:
         with self.server.application() as app:
             yield Stack(self.server.files, app, Clock())
 
-    def issue(self, ca: str = "ec", common_name: str = "device.example.com") -> tuple[Leaf, Path, Path]:
+    def issue(
+        self,
+        ca: str = "ec",
+        common_name: str = "device.example.com",
+        purposes: Iterable[str] = (SERVER_AUTH, CLIENT_AUTH),
+    ) -> tuple[Leaf, Path, Path]:
         """A certificate that names this server's responder and CRL, with the paths of certificate and key."""
+        extension = Extension(EXTENDED_KEY_USAGE, False, sequence(*map(oid, purposes)))
         with self.stack() as stack:
             issuer = stack.issuer(ca)
             addresses = stack.app.enrollment.addresses(issuer)
-            leaf = stack.issue(common_name, ca=ca, addresses=addresses, extensions=[CLIENT_AND_SERVER])
+            leaf = stack.issue(common_name, ca=ca, addresses=addresses, extensions=[extension])
         self.number += 1
         certificate, key = self.folder / f"{self.number}.crt", self.folder / f"{self.number}.key"
         certificate.write_text(certificates_pem([leaf.der]))
