@@ -6,7 +6,6 @@ import glob
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.interop.test_status_clients import Site, process, run, site
-from tests.interop.test_whole_chain import APACHE_MODULES
+from tests.support.apache import apache_configuration, readable_folder
 from tests.support.interop import require
 from tests.support.ports import free_port
 from tests.support.server import accepts, wait_until
@@ -24,34 +23,11 @@ __all__ = ("site",)
 pytestmark = pytest.mark.interop
 
 
-def apache_configuration(site: Site, folder: Path, port: int, certificate: Path, key: Path) -> Path:
-    """Write a configuration that verifies clients with CRLs, and staples the server's own status."""
-    (folder / "index.html").write_text("hello")
-    modules = "".join(
-        f"LoadModule {name}_module {APACHE_MODULES / f'mod_{name}.so'}\n"
-        for name in ("mpm_event", "authz_core", "ssl", "dir", "socache_shmcb")
-        if (APACHE_MODULES / f"mod_{name}.so").exists()
-    )
-    path = folder / "apache.conf"
-    path.write_text(
-        f"{modules}ServerName localhost\nServerRoot {folder}\nDocumentRoot {folder}\nDirectoryIndex index.html\n"
-        f"PidFile {folder / 'pid'}\nErrorLog {folder / 'error.log'}\nListen 127.0.0.1:{port}\n"
-        f"Mutex file:{folder} default\nUser www-data\nGroup www-data\n"
-        f"SSLUseStapling on\nSSLStaplingCache shmcb:{folder / 'stapling'}(65536)\n"
-        f"SSLEngine on\nSSLCertificateFile {certificate}\nSSLCertificateKeyFile {key}\n"
-        f"SSLCACertificateFile {site.chain}\nSSLVerifyClient require\nSSLVerifyDepth 2\n"
-        f"SSLCARevocationFile {folder / 'lists.pem'}\nSSLCARevocationCheck chain\n"
-        f"<Directory {folder}>\nRequire all granted\n</Directory>\n"
-    )
-    folder.chmod(0o755)
-    return path
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that servers under another user can read, unlike those of pytest."""
-    with tempfile.TemporaryDirectory(prefix="server-") as name:
-        yield Path(name)
+    """A folder that servers under another user can read."""
+    with readable_folder() as made:
+        yield made
 
 
 def test_apache(site: Site, folder: Path) -> None:
@@ -63,7 +39,11 @@ def test_apache(site: Site, folder: Path) -> None:
     revoked, *revoked_files = site.issue(common_name="a")
     _, *good_files = site.issue(common_name="b")
     port = free_port()
-    configuration = apache_configuration(site, folder, port, whole, own_key)
+    settings = (
+        f"SSLUseStapling on\nSSLStaplingCache shmcb:{folder / 'stapling'}(65536)\nSSLCACertificateFile {site.chain}\n"
+        f"SSLCARevocationFile {folder / 'lists.pem'}\nSSLCARevocationCheck chain"
+    )
+    configuration = apache_configuration(folder, port, whole, own_key, settings)
     root = site.server.folder / "root.crt"
 
     def status(certificate: Path, key: Path) -> str:

@@ -16,6 +16,7 @@ from pikachu.cli.session import done
 from pikachu.core.model.people import SYSTEM, AccountState, Role
 from tests.interop.test_rotation_clients import client_files, fetch, succeeds
 from tests.interop.test_status_clients import nginx_configuration, process
+from tests.support.apache import apache_configuration, readable_folder
 from tests.support.databases import AS_0006, execute
 from tests.support.est import PASSWORD
 from tests.support.interop import missing, require
@@ -26,7 +27,6 @@ from tests.support.server import Server, end, make_server, wait_until
 
 pytestmark = pytest.mark.interop
 
-APACHE_MODULES: Final = Path("/usr/lib/apache2/modules")
 VALIDATE_CHAIN: Final = Path(__file__).parents[1] / "vectors" / "ValidateChain.java"
 
 #: Whether a program lets a client in.
@@ -97,15 +97,14 @@ def openssl(rotated: RotatedServer) -> Iterator[Accepts]:
     yield accepts
 
 
-def curl(rotated: RotatedServer, port: int, *options: str) -> Accepts:
-    """A client of a server that verifies client certificates."""
+def curl(rotated: RotatedServer, port: int) -> Accepts:
+    """A client of a server that verifies client certificates, and has a page for those that it accepts."""
     require("curl")
 
     def accepts(identity: Identity) -> bool:
         certificate, key = client_files(rotated, identity)
         return succeeds(
-            *("curl", "-sS", "-o", rotated.folder / "out", "--cacert", rotated.server.folder / "root.crt"),
-            *options,
+            *("curl", "-sS", "-f", "-o", rotated.folder / "out", "--cacert", rotated.server.folder / "root.crt"),
             *("--cert", certificate, "--key", key, f"https://localhost:{port}/"),
         )
 
@@ -125,8 +124,7 @@ def nginx(rotated: RotatedServer) -> Iterator[Accepts]:
         "ssl_verify_depth 2; ssl_ocsp on; ssl_session_cache off; ssl_session_tickets off;",
     )
     with process("nginx", "-c", configuration, "-p", folder, "-e", folder / "error.log", port=port):
-        # nginx tells a client that it refuses with status 400.
-        yield curl(rotated, port, "-f")
+        yield curl(rotated, port)
 
 
 @contextmanager
@@ -134,27 +132,12 @@ def apache(rotated: RotatedServer) -> Iterator[Accepts]:
     """Apache with ``SSLOCSPEnable on``: leaf and issuing CA."""
     require("apache2")
     (port,) = free_ports(1)
-    files, folder = rotated.server.folder, rotated.folder / "apache"
-    folder.mkdir(exist_ok=True)
-    (folder / "index.html").write_text("hello")
-    modules = "".join(
-        f"LoadModule {name}_module {APACHE_MODULES / f'mod_{name}.so'}\n"
-        for name in ("mpm_event", "authz_core", "ssl", "dir")
-        if (APACHE_MODULES / f"mod_{name}.so").exists()
-    )
-    configuration = folder / "apache.conf"
-    configuration.write_text(
-        f"{modules}ServerName localhost\nServerRoot {folder}\nDocumentRoot {folder}\nDirectoryIndex index.html\n"
-        f"PidFile {folder / 'pid'}\nErrorLog {folder / 'error.log'}\nListen 127.0.0.1:{port}\n"
-        f"Mutex file:{folder} default\nUser www-data\nGroup www-data\n"
-        f"SSLEngine on\nSSLCertificateFile {files / 'https.crt'}\nSSLCertificateKeyFile {files / 'https.key'}\n"
-        f"SSLCACertificateFile {fetch(rotated)[0]}\nSSLVerifyClient require\nSSLVerifyDepth 2\n"
-        "SSLOCSPEnable on\nSSLOCSPUseRequestNonce off\n"
-        f"<Directory {folder}>\nRequire all granted\n</Directory>\n"
-    )
-    folder.chmod(0o755)
-    with process("apache2", "-f", configuration, "-DFOREGROUND", port=port):
-        yield curl(rotated, port)
+    files = rotated.server.folder
+    settings = f"SSLCACertificateFile {fetch(rotated)[0]}\nSSLOCSPEnable on\nSSLOCSPUseRequestNonce off"
+    with readable_folder() as folder:
+        configuration = apache_configuration(folder, port, files / "https.crt", files / "https.key", settings)
+        with process("apache2", "-f", configuration, "-DFOREGROUND", port=port):
+            yield curl(rotated, port)
 
 
 @contextmanager
