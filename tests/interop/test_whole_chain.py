@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
 
 import pytest
 from cryptography import x509
@@ -19,7 +16,8 @@ from tests.interop.test_status_clients import nginx_configuration, process
 from tests.support.apache import apache_configuration, readable_folder
 from tests.support.databases import AS_0006, execute
 from tests.support.est import PASSWORD
-from tests.support.interop import missing, require
+from tests.support.interop import require
+from tests.support.java import compiled
 from tests.support.pki import Identity
 from tests.support.ports import free_ports
 from tests.support.rotation import CA, RotatedServer, authority_key_of
@@ -27,7 +25,6 @@ from tests.support.server import Server, end, make_server, wait_until
 
 pytestmark = pytest.mark.interop
 
-VALIDATE_CHAIN: Final = Path(__file__).parents[1] / "vectors" / "ValidateChain.java"
 
 #: Whether a program lets a client in.
 Accepts = Callable[[Identity], bool]
@@ -143,21 +140,12 @@ def apache(rotated: RotatedServer) -> Iterator[Accepts]:
 @contextmanager
 def java(rotated: RotatedServer) -> Iterator[Accepts]:
     """Java's PKIX with a PKIXRevocationChecker, which by itself asks OCSP for each certificate of the path."""
-    require("java")
-    compiler = next((name for name in ("ecj", "javac") if shutil.which(name)), None)
-    if compiler is None:
-        missing("neither ecj nor javac is installed")
-    options = ("-17", "-proc:none") if compiler == "ecj" else ()
-    classes = rotated.folder / "classes"
-    compiled = subprocess.run(
-        [compiler, *options, "-d", str(classes), str(VALIDATE_CHAIN)], capture_output=True, text=True, check=False
-    )
-    assert compiled.returncode == 0, compiled.stderr
+    command = compiled("ValidateChain", rotated.folder / "classes")
 
     def accepts(identity: Identity) -> bool:
         return succeeds(
-            *("java", "-cp", classes, "ValidateChain", rotated.server.folder / "root.crt"),
-            *(rotated.write(identity.certificate), issuer_file(rotated, identity)),
+            *command,
+            *(rotated.server.folder / "root.crt", rotated.write(identity.certificate), issuer_file(rotated, identity)),
         )
 
     yield accepts
