@@ -23,8 +23,11 @@ from pikachu.core.model.certificates import OWN_POLICY, CertificateRecord, Infra
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import NewRequest
-from pikachu.signers.files import CAFiles, check_issued_by, load_certificates, load_key, load_server_key
+from pikachu.signers.ca_keys import CAKeys
+from pikachu.signers.files import CAFiles, check_issued_by, load_certificates
 from pikachu.signers.key import sign_now
+from pikachu.signers.key_files import load_server_key
+from pikachu.signers.references import KeyFile
 from pikachu.x509 import der
 from pikachu.x509.certificate import (
     BASIC_CONSTRAINTS,
@@ -191,6 +194,15 @@ class RootFiles:
     certificate: Path
     passphrase: bytes | None = None
 
+    def key_file(self) -> KeyFile:
+        """Return the place of the key.
+
+        :raises ConfigError: when the key is offline.
+        """
+        if self.key is None:
+            raise ConfigError("[CA] ROOT_KEY_PATH: not set; name the root's key")
+        return KeyFile(self.key, "[CA] ROOT_KEY_PATH", self.passphrase)
+
 
 @dataclass(frozen=True, slots=True)
 class CAPlan:
@@ -208,16 +220,16 @@ class CAPlan:
 class Bootstrap:
     """Creates the missing files.
 
-    :param permissions: action for keys that others can read: ``refuse`` or ``warn``.
+    :param keys: loads and creates the keys of the CAs.
     :param report: called with ``made`` or ``left`` and the file.
     :param write: creates one file; see :func:`write_new`.
     """
 
     def __init__(
-        self, now: datetime, permissions: str, report: Report, warn: Callable[[str], None], write: Write = write_new
+        self, now: datetime, keys: CAKeys, report: Report, warn: Callable[[str], None], write: Write = write_new
     ) -> None:
         self._now = now
-        self._permissions = permissions
+        self._keys = keys
         self._report = report
         self._warn = warn
         self._write = write
@@ -241,13 +253,16 @@ class Bootstrap:
         self.file(extensions, DEFAULT_SERVER_EXTENSIONS.encode, PUBLIC_FILE, PRIVATE_FOLDER)
         self.file(validity, DEFAULT_VALIDITY.encode, PUBLIC_FILE, PRIVATE_FOLDER)
 
-    def key(self, path: Path, setting: str, algorithm: str, passphrase: bytes | None = None) -> PrivateKey:
-        """Return the key of that file; generate it if missing, encrypted if there is a passphrase.
+    def key(self, file: KeyFile, algorithm: str) -> PrivateKey:
+        """Return the key of that file, or the one that is kept elsewhere; generate it if missing.
 
         :raises ConfigError: when it can't be read or written.
+        :raises SignerUnavailable: when its source does not answer.
         """
-        self._generate_key(path, algorithm, passphrase)
-        return load_key(path, setting, passphrase, self._permissions, self._warn)
+        return self._keys.create(file, algorithm, self._key_file, self._warn)
+
+    def _key_file(self, path: Path, content: Callable[[], bytes]) -> None:
+        self.file(path, content, PRIVATE_FILE, PRIVATE_FOLDER)
 
     def server_key(self, path: Path, setting: str, permissions: str) -> PrivateKey:
         """Return the P-256 key of an HTTPS listener in that file; generate it if missing.
@@ -255,16 +270,8 @@ class Bootstrap:
         :param permissions: action for a key that every account can read: ``refuse`` or ``warn``.
         :raises ConfigError: when it can't be read or written.
         """
-        self._generate_key(path, "prime256v1", None)
+        self._key_file(path, lambda: private_key_pem(generate_private_key("prime256v1")).encode())
         return load_server_key(path, setting, permissions, self._warn)
-
-    def _generate_key(self, path: Path, algorithm: str, passphrase: bytes | None) -> None:
-        self.file(
-            path,
-            lambda: private_key_pem(generate_private_key(algorithm), passphrase).encode(),
-            PRIVATE_FILE,
-            PRIVATE_FOLDER,
-        )
 
     def root(self, files: RootFiles, plan: CAPlan) -> None:
         """Create the root.
@@ -281,7 +288,7 @@ class Bootstrap:
                 f"[CA] ROOT_KEY_PATH: not set, and {files.certificate} does not exist; name a file, so that "
                 f"`pikachu init` can make the root, or copy your root's certificate to {files.certificate}"
             )
-        key = self.key(files.key, "[CA] ROOT_KEY_PATH", plan.algorithm, files.passphrase)
+        key = self.key(files.key_file(), plan.algorithm)
         self.file(
             files.certificate,
             lambda: certificates_pem([root_certificate(key, plan.subject_der, plan.days, self._now)]).encode(),
@@ -296,7 +303,7 @@ class Bootstrap:
         :raises ConfigError: when the root's key is not on this server, or a certificate exists without its key.
         """
         if files.certificate.exists():
-            if not files.key.exists():
+            if not files.key_file.exists:
                 raise ConfigError(
                     f"{files.setting('KEY')}: {files.key} does not exist, but its certificate {files.certificate} "
                     "does; copy the key there, or remove the certificate, so that `pikachu init` makes both"
@@ -309,10 +316,10 @@ class Bootstrap:
                     f"{files.setting('CERT')}: {files.certificate} does not exist, and the root's key is not here to "
                     "make it; copy your issuing CA's files there, or name the root's key in [CA] ROOT_KEY_PATH"
                 )
-            root_key = load_key(root.key, "[CA] ROOT_KEY_PATH", root.passphrase, self._permissions, self._warn)
+            root_key = self._keys.load(root.key_file(), self._warn)
             issuer = load_certificates(root.certificate, "[CA] ROOT_CERT_PATH")[0]
             addresses = Addresses.under(public_url, issuer)
-            key = self.key(files.key, files.setting("KEY"), plan.algorithm, files.passphrase)
+            key = self.key(files.key_file, plan.algorithm)
 
             def certificate() -> bytes:
                 issued = issuing_certificate(key, plan.subject_der, root_key, issuer, plan.days, self._now, addresses)

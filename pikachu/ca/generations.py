@@ -25,6 +25,7 @@ from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.interfaces import IClock, IIssuanceStore, IWorkerPool
 from pikachu.core.model.certificates import Infrastructure
 from pikachu.core.model.times import utc
+from pikachu.signers.ca_keys import CAKeys
 from pikachu.signers.files import CAFiles, FileCA, load_certificates, load_file_ca
 from pikachu.signers.key import KeySigner, rsa_decrypter
 from pikachu.x509 import der
@@ -77,15 +78,15 @@ class Generations:
     """Synchronizes the issuing CAs with their files.
 
     :param files: the files of the current generations, by name.
-    :param permissions: action for key files that others can read: ``refuse`` or ``warn``.
-    :param pool: the pool for signatures.
+    :param keys: loads the keys.
+    :param pool: the pool for signatures with keys in files.
     :param watching: the pool in which a running server reads the files; locks, key derivation and the database block.
     """
 
     def __init__(
         self,
         files: Mapping[str, CAFiles],
-        permissions: str,
+        keys: CAKeys,
         store: IIssuanceStore,
         pool: IWorkerPool,
         watching: IWorkerPool,
@@ -93,7 +94,7 @@ class Generations:
         warn: Warn,
     ) -> None:
         self._files = {name: RotationFiles(one) for name, one in files.items()}
-        self._permissions = permissions
+        self._keys = keys
         self._store = store
         self._pool = pool
         self._watching = watching
@@ -116,7 +117,7 @@ class Generations:
         current = {}
         for name, files in self._files.items():
             try:
-                complete(files, self._permissions, utc(self._clock.seconds()), self._warn)
+                complete(files, self._keys, utc(self._clock.seconds()), self._warn)
             except ConfigError as error:
                 # An incomplete switch leaves files that don't match; loading them reports that.
                 self._warn(str(error))
@@ -124,7 +125,7 @@ class Generations:
         return current
 
     def _issuer(self, files: CAFiles, warn: Warn, links: Path | None = None) -> IssuingCA:
-        loaded = load_file_ca(files, self._permissions, utc(self._clock.seconds()), warn)
+        loaded = load_file_ca(files, self._keys, utc(self._clock.seconds()), warn)
         return self._create_issuer(files.name, loaded, links)
 
     def _create_issuer(self, name: str, loaded: FileCA, links: Path | None) -> IssuingCA:
@@ -209,7 +210,7 @@ class Generations:
         scan = _Scan()
         stamp = known.stamp
         try:
-            complete(files, self._permissions, utc(self._clock.seconds()), scan.warnings.append, wait=False)
+            complete(files, self._keys, utc(self._clock.seconds()), scan.warnings.append, wait=False)
             # Before the files are read, so that later changes trigger another scan.
             stamp = _stamp(files)
             announced = files.announced()

@@ -13,15 +13,9 @@ from typing import Final
 
 from pikachu.ca.bootstrap import PRIVATE_FILE, PRIVATE_FOLDER, PUBLIC_FILE, Write, make_folder, write_new
 from pikachu.core.errors import ConfigError
-from pikachu.signers.files import (
-    CAFiles,
-    Warn,
-    build_chain,
-    check_ca_certificate,
-    check_chain_above,
-    load_certificates,
-)
+from pikachu.signers.files import CAFiles, build_chain, check_ca_certificate, check_chain_above, load_certificates
 from pikachu.signers.key import check_key_pair
+from pikachu.signers.key_files import Warn
 from pikachu.x509.certificate import Certificate
 from pikachu.x509.keys import PrivateKey, describe_private_key, private_key_pem, public_key_matches
 from pikachu.x509.pem import certificates_pem

@@ -14,7 +14,8 @@ from pikachu.ca.issuance import BACKDATE
 from pikachu.ca.rotation import RotationFiles, Warn, locked
 from pikachu.core.atomic_files import replace_files
 from pikachu.core.errors import ConfigError
-from pikachu.signers.files import check_ca_certificate, find_issuer, load_certificates, load_key
+from pikachu.signers.ca_keys import CAKeys
+from pikachu.signers.files import check_ca_certificate, find_issuer, load_certificates
 from pikachu.signers.key import sign_now
 from pikachu.x509.certificate import (
     AUTHORITY_KEY_IDENTIFIER,
@@ -42,12 +43,12 @@ _REPLACED = frozenset({AUTHORITY_KEY_IDENTIFIER, AUTHORITY_INFORMATION_ACCESS, C
 class Reissue:
     """Replaces the certificate of an issuing CA's current generation; key and subject stay.
 
-    :param permissions: action for key files that others can read: ``refuse`` or ``warn``.
+    :param keys: loads the keys of the CA and its root.
     """
 
     files: RotationFiles
     root: RootFiles
-    permissions: str
+    keys: CAKeys
     now: datetime
     warn: Warn
 
@@ -78,7 +79,7 @@ class Reissue:
                 "[CA] ROOT_KEY_PATH: the root's key is not here; use --csr-only, have the root sign that request, and "
                 "come back with --certificate"
             )
-        root_key = load_key(self.root.key, "[CA] ROOT_KEY_PATH", self.root.passphrase, self.permissions, self.warn)
+        root_key = self.keys.load(self.root.key_file(), self.warn)
         issuer = load_certificates(self.root.certificate, "[CA] ROOT_CERT_PATH")[0]
         current = self.current()
         algorithm = signature_algorithm(describe_private_key(root_key)).der
@@ -127,8 +128,7 @@ class Reissue:
         return certificate
 
     def _key(self) -> PrivateKey:
-        ca = self.files.ca
-        return load_key(ca.key, ca.setting("KEY"), ca.passphrase, self.permissions, self.warn)
+        return self.keys.load(self.files.ca.key_file, self.warn, self.current().spki_der)
 
 
 def _content(certificates: Iterable[Certificate]) -> list[bytes]:

@@ -29,14 +29,13 @@ from pikachu.ca.ca_requests import ca_request
 from pikachu.core.atomic_files import exchange_file, replace_file, sync_folder
 from pikachu.core.errors import ConfigError
 from pikachu.core.model.times import rfc3339
-from pikachu.signers.files import CAFiles, FileCA, load_certificates, load_file_ca, load_key
+from pikachu.signers.ca_keys import CAKeys
+from pikachu.signers.files import CAFiles, FileCA, load_certificates, load_file_ca
 from pikachu.x509.certificate import (
     Certificate,
 )
 from pikachu.x509.keys import (
     PrivateKey,
-    generate_private_key,
-    private_key_pem,
     public_key_matches,
 )
 from pikachu.x509.pem import certificates_pem, pem
@@ -118,6 +117,7 @@ class RotationFiles:
             key=self._beside(ca.key, end),
             certificate=self._beside(ca.certificate, end),
             chain=None if ca.chain is None else self._beside(ca.chain, end),
+            reference=None,
         )
 
     # --- the announcement ---------------------------------------------------------------
@@ -178,7 +178,7 @@ def _lock(handle: int, *, wait: bool) -> bool:
 # --- switching ---------------------------------------------------------------------------
 
 
-def complete(files: RotationFiles, permissions: str, now: datetime, warn: Warn, *, wait: bool = True) -> bool:
+def complete(files: RotationFiles, keys: CAKeys, now: datetime, warn: Warn, *, wait: bool = True) -> bool:
     """Complete a switch that is due or was begun; return whether the files were changed.
 
     :param wait: wait for other processes; otherwise nothing is done while another process holds the lock.
@@ -192,7 +192,7 @@ def complete(files: RotationFiles, permissions: str, now: datetime, warn: Warn, 
         if not is_locked or announcement is None or not _is_due(announcement, now):
             return False
         if announcement.former is None:
-            load_file_ca(files.next, permissions, now, warn)
+            load_file_ca(files.next, keys, now, warn)
             current = load_certificates(files.ca.certificate, files.ca.setting("CERT"))[0]
             announcement = replace(announcement, former=current.key_identifier.hex()[:_SUFFIX_DIGITS])
             files.announce(announcement)
@@ -224,15 +224,20 @@ def key_name(key: KeyDescription) -> str:
     return f"rsa{detail}" if family == "RSA" else (detail or family).lower()
 
 
+def _write_missing(path: Path, content: Callable[[], bytes]) -> None:
+    if not path.exists():
+        write_new(path, content(), PRIVATE_FILE)
+
+
 class Rotation:
     """Creates the next generation of one issuing CA; run again, it resumes where it stopped.
 
-    :param permissions: action for key files that others can read: ``refuse`` or ``warn``.
+    The next key is where the current one is: in a file, or in the same key source.
     """
 
-    def __init__(self, files: RotationFiles, permissions: str, now: datetime, warn: Warn) -> None:
+    def __init__(self, files: RotationFiles, keys: CAKeys, now: datetime, warn: Warn) -> None:
         self._files = files
-        self._permissions = permissions
+        self._keys = keys
         self._now = now
         self._warn = warn
 
@@ -247,12 +252,15 @@ class Rotation:
         """Return the next key, of the current one's type; generate it if there is none.
 
         :raises ConfigError: when it can't be written or read.
+        :raises SignerUnavailable: when its source does not answer.
         """
-        files = self._files.next
-        if not files.key.exists():
-            key = generate_private_key(key_name(describe_spki(self.current().spki_der)))
-            write_new(files.key, private_key_pem(key, files.passphrase).encode("ascii"), PRIVATE_FILE)
-        return load_key(files.key, files.setting("KEY"), files.passphrase, self._permissions, self._warn)
+        current, following = self._files.ca.key_file, self._files.next.key_file
+        # A switch moves the current reference too, so it must be in a file.
+        self._keys.write_reference(current, _write_missing)
+        if not following.path.exists():
+            following = replace(following, reference=self._keys.successor(current))
+        algorithm = key_name(describe_spki(self.current().spki_der))
+        return self._keys.create(following, algorithm, _write_missing, self._warn)
 
     def request(self) -> Path:
         """Return the path of the next key's PKCS#10 for an offline root; create it if there is none.
@@ -278,7 +286,7 @@ class Rotation:
                 "[CA] ROOT_KEY_PATH: the root's key is not here; use --csr-only, have the root sign that request, and "
                 "come back with --certificate"
             )
-        root_key = load_key(root.key, "[CA] ROOT_KEY_PATH", root.passphrase, self._permissions, self._warn)
+        root_key = self._keys.load(root.key_file(), self._warn)
         issuer = load_certificates(root.certificate, "[CA] ROOT_CERT_PATH")[0]
         current = self.current()
         days = days or max(1, (current.not_after - current.not_before).days)
@@ -318,7 +326,7 @@ class Rotation:
         """
         files = self._files.next
         try:
-            return load_file_ca(files, self._permissions, self._now, self._warn)
+            return load_file_ca(files, self._keys, self._now, self._warn)
         except ConfigError:
             files.certificate.unlink(missing_ok=True)
             raise

@@ -18,7 +18,6 @@ from pikachu.ca.bootstrap import (
     PUBLIC_FOLDER,
     Bootstrap,
     CAPlan,
-    RootFiles,
     Write,
     ca_subject,
     has_ended,
@@ -40,7 +39,10 @@ from pikachu.core.model.people import AccountState, Role
 from pikachu.core.model.times import utc
 from pikachu.inventory.template_files import X509Templates
 from pikachu.server.application import Application
-from pikachu.server.composition import ca_files, database_url, passphrase
+from pikachu.server.ca_loading import ca_files, root_files
+from pikachu.server.composition import database_url, immediate_pools
+from pikachu.server.key_sources import key_sources
+from pikachu.signers.ca_keys import CAKeys
 from pikachu.signers.files import CAFiles
 from pikachu.storage.migrate import SchemaState, migrate_unserved
 from pikachu.web.x509_rendering import JinjaText
@@ -64,9 +66,8 @@ class Initialization:
         self._write = write
         self._clock = CommandClock()
         self._made = False
-        self._bootstrap = Bootstrap(
-            utc(self._clock.seconds()), config.ca.key_permissions.value, self._report_path, warn, write=write
-        )
+        keys = CAKeys(config.ca.key_permissions.value, key_sources(config, immediate_pools(), self._clock))
+        self._bootstrap = Bootstrap(utc(self._clock.seconds()), keys, self._report_path, warn, write=write)
 
     def run(self) -> None:
         """Create what is missing; every line of the report is on standard output.
@@ -129,11 +130,8 @@ class Initialization:
                         "name the root's certificate, so that `pikachu init` can make both"
                     )
             return
-        root = RootFiles(
-            config.ca.root_key_path,
-            config.ca.root_cert_path,
-            _passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE"),
-        )
+        _check_passphrase_file(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE")
+        root = root_files(config, config.ca.root_cert_path)
         if not root.certificate.exists():
             for files in issuers.values():
                 if files.certificate.exists():
@@ -160,7 +158,7 @@ class Initialization:
         config = self._config
         issuers: dict[str, CAFiles] = {}
         for name, files in config.ca.issuers.items():
-            _passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE_{name.upper()}")
+            _check_passphrase_file(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE_{name.upper()}")
             issuers[name] = ca_files(config, files)
         if self._arguments.mldsa is not None and "mldsa" not in issuers:
             if config.ca.root_cert_path is None:
@@ -361,10 +359,9 @@ def _exclusive(path: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _passphrase(path: Path | None, setting: str) -> bytes | None:
+def _check_passphrase_file(path: Path | None, setting: str) -> None:
     if path is not None and not path.exists():
         raise ConfigError(f"{setting}: {path} does not exist; write the passphrase in its first line, mode 0600")
-    return passphrase(path, setting)
 
 
 def _general_name(text: str) -> GeneralName:

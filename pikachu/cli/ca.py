@@ -124,21 +124,19 @@ def list_generations(arguments: Namespace) -> int:
 
 def rotate_ca(arguments: Namespace) -> int:
     """Rotate an issuing CA."""
-    from pikachu.ca.bootstrap import RootFiles
     from pikachu.ca.rotation import Rotation, complete
     from pikachu.cli.session import configuration, done, opened, operator, warn
     from pikachu.core.audit import event_by
     from pikachu.core.errors import ConfigError
-    from pikachu.server.composition import passphrase
+    from pikachu.server.ca_loading import root_files
     from pikachu.signers.files import load_certificates
 
     config = configuration(arguments)
-    permissions = config.ca.key_permissions.value
     with opened(config) as app:
         files = _rotation_files(app, arguments.name)
         now = app.authority.now()
         switch_at = now if arguments.now else _date(arguments.at) if arguments.at else now + timedelta(days=30)
-        rotation = Rotation(files, permissions, now, warn)
+        rotation = Rotation(files, app.ca_keys, now, warn)
         if arguments.csr_only:
             print(rotation.request())
             return 0
@@ -147,9 +145,7 @@ def rotate_ca(arguments: Namespace) -> int:
         elif files.announced() is None:
             if config.ca.root_cert_path is None:
                 raise ConfigError("[CA] ROOT_CERT_PATH: not set; name the root's certificate")
-            root_passphrase = passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE")
-            root = RootFiles(config.ca.root_key_path, config.ca.root_cert_path, root_passphrase)
-            rotation.certify(root, arguments.days, config.ca.public_url)
+            rotation.certify(root_files(config, config.ca.root_cert_path), arguments.days, config.ca.public_url)
         coming = rotation.load()
         app.own_certificates.register()
         done(app.generations.link(app.authority, arguments.name, coming, config.ca.public_url))
@@ -158,7 +154,7 @@ def rotate_ca(arguments: Namespace) -> int:
         event = event_by(operator(), "rotate", "issuer", arguments.name, None, next=identifier, switch_at=switch)
         done(app.store.add_event(event, now))
         rotation.announce(switch_at)
-        if complete(files, permissions, now, warn):
+        if complete(files, app.ca_keys, now, warn):
             print(f"{arguments.name}: {identifier} signs now")
         else:
             print(f"{arguments.name}: {identifier} signs from {switch}")
@@ -174,7 +170,7 @@ def import_ca(arguments: Namespace) -> int:
     from pikachu.core.audit import event_by
     from pikachu.core.errors import ConfigError, MalformedRequest
     from pikachu.core.model.times import utc
-    from pikachu.server.composition import ca_files
+    from pikachu.server.ca_loading import ca_files
     from pikachu.signers.files import load_certificates
     from pikachu.x509.certificate import parse_certificate
     from pikachu.x509.key_files import read_key_file
@@ -211,13 +207,12 @@ def import_ca(arguments: Namespace) -> int:
 
 def reissue_ca(arguments: Namespace) -> int:
     """Replace the certificate of an issuing CA."""
-    from pikachu.ca.bootstrap import RootFiles
     from pikachu.ca.reissue import Reissue
     from pikachu.cli.session import configuration, done, opened, operator, warn
     from pikachu.core.audit import event_by
     from pikachu.core.errors import ConfigError
     from pikachu.core.model.certificates import format_serial
-    from pikachu.server.composition import passphrase
+    from pikachu.server.ca_loading import root_files
     from pikachu.signers.files import load_certificates
     from pikachu.x509.profile import Addresses
 
@@ -227,9 +222,8 @@ def reissue_ca(arguments: Namespace) -> int:
         app.issuers.named(arguments.name).require_unrevoked()
         if config.ca.root_cert_path is None:
             raise ConfigError("[CA] ROOT_CERT_PATH: not set; name the root's certificate")
-        root_passphrase = passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE")
-        root = RootFiles(config.ca.root_key_path, config.ca.root_cert_path, root_passphrase)
-        reissue = Reissue(files, root, config.ca.key_permissions.value, app.authority.now(), warn)
+        root = root_files(config, config.ca.root_cert_path)
+        reissue = Reissue(files, root, app.ca_keys, app.authority.now(), warn)
         if arguments.csr_only:
             print(reissue.request(), end="")
             return 0

@@ -18,6 +18,7 @@ from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
 from pikachu.operations.readiness import Check
 from pikachu.operations.rekey import open_sealed
+from pikachu.signers.ca_keys import KeySource
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import OCSPResponder
 from pikachu.va.revocation_recovery import RevocationRecovery, recovery_message
@@ -87,7 +88,6 @@ class ServerChecks:
             "signer": Check(self._take_turn),
             "disk": Check(self._measure) if self._min_free_bytes else None,
             "clock": Check(self._compare_clock),
-            "vault": None,
             "ldap": None,
         }
 
@@ -216,6 +216,15 @@ class ServerChecks:
             return recovery_message(count) if count else None
 
         return lambda: Deferred.fromCoroutine(work())
+
+
+def key_source_checks(sources: Mapping[str, KeySource]) -> dict[str, Check | None]:
+    """Return the checks of what keeps keys outside of files; they may run while a call hangs, each in its pool."""
+
+    def check(source: KeySource) -> Check:
+        return Check(lambda: source.pool.run(source.check), WRITE_INTERVAL_SECONDS)
+
+    return {"pkcs11": None, "vault": None, **{scheme: check(source) for scheme, source in sources.items()}}
 
 
 def _nothing() -> None:

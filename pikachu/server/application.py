@@ -39,6 +39,7 @@ from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
+from pikachu.signers.ca_keys import CAKeys
 from pikachu.storage.store import Store
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_publisher import CRLPublisher
@@ -62,6 +63,8 @@ class Pools:
     :param policies: reading and compiling the texts of policies.
     :param indexing: preparing the search texts of certificates of an earlier version.
     :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
+    :param token: calls of a PKCS#11 module, which may hang.
+    :param vault: calls of Vault, which wait for the network.
     """
 
     signing: IWorkerPool
@@ -73,6 +76,8 @@ class Pools:
     rotation: IWorkerPool
     policies: IWorkerPool
     indexing: IWorkerPool
+    token: IWorkerPool
+    vault: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Return the pools that start and stop with the server."""
@@ -86,6 +91,8 @@ class Pools:
             self.rotation,
             self.policies,
             self.indexing,
+            self.token,
+            self.vault,
         )
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
@@ -121,6 +128,7 @@ class Application:
     root: Certificate | None
     policy_administration: PolicyAdministration
     generations: Generations
+    ca_keys: CAKeys
     templates: CertificateTemplates
     statistics: Statistics
     readiness: Readiness

@@ -6,9 +6,9 @@ Everything here that can fail does so at once, with a ConfigError of one line, b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -22,20 +22,17 @@ from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
-from pikachu.ca.generations import Generations
-from pikachu.ca.infrastructure import OwnCertificates, parent_name
+from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
-from pikachu.ca.issuers import IssuingCA, IssuingCAs
-from pikachu.ca.offline import OfflineCA, OfflineCAs
+from pikachu.ca.offline import OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
 from pikachu.config.features import require_features
-from pikachu.config.sections import IssuerFiles
 from pikachu.config.setting_choices import ForeignIssuer
 from pikachu.config.setting_types import Secret
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
-from pikachu.core.interfaces import IClock, IStore, IWorkerPool
+from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.times import utc
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
@@ -49,7 +46,7 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.readiness import Readiness
-from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks
+from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, key_source_checks
 from pikachu.operations.rekey import next_file, open_sealed
 from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_view import ServerView
@@ -62,8 +59,11 @@ from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
-from pikachu.signers.files import CAFiles, check_permissions, load_certificates, load_key, load_trust_anchors, read_file
-from pikachu.signers.key import KeySigner
+from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
+from pikachu.server.key_sources import key_sources
+from pikachu.signers.ca_keys import CAKeys, KeySource
+from pikachu.signers.files import load_trust_anchors
+from pikachu.signers.key_files import check_permissions, read_file
 from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import Store, open_store
 from pikachu.va.ca_directory import CADirectory
@@ -71,8 +71,7 @@ from pikachu.va.crl_files import CRLSettings
 from pikachu.va.crl_publisher import CRLPublisher
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
 from pikachu.va.revocation_recovery import RevocationRecovery
-from pikachu.x509.certificate import Certificate, names_match, parse_certificate
-from pikachu.x509.keys import public_key_matches
+from pikachu.x509.certificate import Certificate
 
 Warn = Callable[[str], None]
 
@@ -84,11 +83,13 @@ class SafetySettings:
     :param argon2: the cost of new password hashes.
     :param fsync: whether a commit to a file waits for the disk.
     :param open_store: opens the database, with the arguments of :func:`pikachu.storage.store.open_store`.
+    :param key_sources: returns what keeps keys outside of files, by the scheme of references to them.
     """
 
     argon2: Argon2Parameters = field(default_factory=Argon2Parameters)
     fsync: bool = True
     open_store: Callable[..., Store] = open_store
+    key_sources: Callable[[Configuration, Pools, IClock], Mapping[str, KeySource]] = key_sources
 
 
 def threaded_pools(reactor: IThreadCaller) -> Pools:
@@ -105,13 +106,15 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("rotation", reactor, 1, queue=10),
         WorkerPool("policies", reactor, 1, queue=200),
         WorkerPool("indexing", reactor, 1, queue=1),
+        WorkerPool("token", reactor, 4, queue=500),
+        WorkerPool("vault", reactor, 8, queue=500),
     )
 
 
 def immediate_pools() -> Pools:
     """Return pools for commands, which run everything at once."""
     pool = ImmediatePool()
-    return Pools(pool, pool, pool, pool, pool, pool, pool, pool, pool)
+    return Pools(*[pool] * len(fields(Pools)))
 
 
 def database_url(config: Configuration) -> str:
@@ -165,36 +168,6 @@ def present_secret_key(config: Configuration, warn: Warn) -> bytes:
     return content
 
 
-def passphrase(path: Path | None, setting: str) -> bytes | None:
-    """Return the first line of a passphrase file."""
-    if path is None:
-        return None
-    lines = read_file(path, setting).splitlines()
-    if not lines or not lines[0]:
-        raise ConfigError(f"{setting}: {path} is empty; its first line is the passphrase")
-    return lines[0]
-
-
-def ca_files(config: Configuration, files: IssuerFiles) -> CAFiles:
-    """Return the paths of an issuing CA whose key is a file.
-
-    :raises ConfigError: when the key or the certificate is not configured.
-    """
-    suffix = f"_{files.name.upper()}"
-    if files.key is None or files.certificate is None:
-        missing = "KEY" if files.key is None else "CERT"
-        raise ConfigError(f"[CA] SUBCA_{missing}_PATH{suffix} is not set; name both the key and the certificate")
-    return CAFiles(
-        files.name,
-        files.key,
-        files.certificate,
-        files.chain,
-        config.ca.root_cert_path,
-        passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE{suffix}"),
-        suffix,
-    )
-
-
 def check_folders(config: Configuration) -> None:
     """Check that the configured folders can be written.
 
@@ -223,91 +196,6 @@ def growing_folders(config: Configuration) -> dict[str, Path]:
     if config.logging.log_file is not None:
         folders["the log"] = config.logging.log_file.parent
     return folders
-
-
-def load_generations(
-    config: Configuration, store: Store, pools: Pools, clock: IClock, warn: Warn
-) -> tuple[Generations, IssuingCAs]:
-    """Load and check every configured issuing CA (INIT-4), with its previous and its announced generations.
-
-    :raises ConfigError: one line for the first thing that is wrong.
-    """
-    files = {name: ca_files(config, one) for name, one in config.ca.issuers.items()}
-    generations = Generations(files, config.ca.key_permissions.value, store, pools.signing, pools.rotation, clock, warn)
-    found = generations.load()
-    mode = config.ca.mode.value.lower()
-    if mode not in found:
-        raise ConfigError(
-            f"[CA] mode: {config.ca.mode.value} is chosen, but [CA] SUBCA_KEY_PATH_{mode.upper()} and "
-            f"SUBCA_CERT_PATH_{mode.upper()} are not set; set them, or choose another mode"
-        )
-    issuers = IssuingCAs(mode, found)
-    generations.add_others(issuers)
-    return generations, issuers
-
-
-def load_root_certificate(config: Configuration, issuers: IssuingCAs) -> Certificate | None:
-    """Load the root's certificate, the trust anchor; None when the configuration names none.
-
-    :raises ConfigError: when no issuing CA's chain ends in its key.
-    """
-    path = config.ca.root_cert_path
-    if path is None:
-        return None
-    certificate = load_certificates(path, "[CA] ROOT_CERT_PATH")[0]
-    # A root that was renewed keeps its name and its key.
-    ends = [parse_certificate(issuer.chain[-1]) for issuer in issuers.all()]
-    if not any(
-        end.spki_der == certificate.spki_der and names_match(end.subject_der, certificate.subject_der) for end in ends
-    ):
-        raise ConfigError(
-            f"[CA] ROOT_CERT_PATH: {path} is not the root of any issuing CA; name the certificate that their chains "
-            "end in"
-        )
-    return certificate
-
-
-def load_root(
-    config: Configuration,
-    certificate: Certificate | None,
-    store: Store,
-    pool: IWorkerPool,
-    clock: IClock,
-    warn: Warn,
-) -> IssuingCA | None:
-    """Load the root with its key when the key is here, so that its CRL is made here.
-
-    :raises ConfigError: when the key and the certificate don't belong together.
-    """
-    path = config.ca.root_key_path
-    if path is None or certificate is None or not path.exists():
-        return None
-    setting = "[CA] ROOT_KEY_PATH"
-    key = load_key(
-        path,
-        setting,
-        passphrase(config.ca.root_key_passphrase_file, "[CA] ROOT_KEY_PASSPHRASE_FILE"),
-        config.ca.key_permissions.value,
-        warn,
-    )
-    if not public_key_matches(key, certificate.spki_der):
-        raise ConfigError(f"{setting}: {path} is not the key of {config.ca.root_cert_path}")
-    now = utc(clock.seconds())
-    record = store.register_issuer("root", certificate.key_identifier, certificate.der, now)
-    return IssuingCA(record, KeySigner(key, certificate.der, (certificate.der,), pool))
-
-
-def load_offline_cas(issuers: IssuingCAs, store: Store, clock: IClock) -> list[OfflineCA]:
-    """Return the CAs above the issuing CAs whose keys are not on this server, roots last."""
-    cas: dict[bytes, OfflineCA] = {}
-    for issuer in issuers.all():
-        for index, encoding in enumerate(issuer.chain[1:], 1):
-            certificate = parse_certificate(encoding)
-            identifier = certificate.key_identifier
-            if issuers.by_key_identifier(identifier) is None and identifier not in cas:
-                record = store.register_issuer(parent_name(certificate), identifier, encoding, utc(clock.seconds()))
-                cas[identifier] = OfflineCA(record, certificate, issuer.chain[index:])
-    return sorted(cas.values(), key=lambda ca: ca.certificate.self_issued)
 
 
 def load_manufacturers(config: Configuration) -> tuple[Certificate, ...]:
@@ -363,7 +251,7 @@ def build(
         return store
 
     try:
-        return _assemble(config, clock, pools, open_database, process, warn, chosen.argon2)
+        return _assemble(config, clock, pools, open_database, process, warn, chosen)
     except BaseException:
         # Nobody is given the store, so nobody else could close it.
         for store in opened:
@@ -419,17 +307,18 @@ def _assemble(
     open_database: Callable[[], Store],
     process: str,
     warn: Warn,
-    argon2: Argon2Parameters,
+    chosen: SafetySettings,
 ) -> Application:
     require_features(config)
+    keys = CAKeys(config.ca.key_permissions.value, chosen.key_sources(config, pools, clock))
     sealer = Sealer(secret_key(config, warn))
     manufacturers = load_manufacturers(config)
     store = open_database()
     try:
         unlock(store, sealer, utc(clock.seconds()), warn)
-        generations, issuers = load_generations(config, store, pools, clock, warn)
+        generations, issuers = load_generations(config, keys, store, pools, clock, warn)
         root_certificate = load_root_certificate(config, issuers)
-        root = load_root(config, root_certificate, store, pools.signing, clock, warn)
+        root = load_root(config, keys, root_certificate, store, pools.signing, clock, warn)
         if root is not None:
             issuers.add_other(root)
         own_certificates = OwnCertificates(
@@ -442,7 +331,7 @@ def _assemble(
     authority = CertificateAuthority(clock, store, issuers, process)
     policy_files = DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf)
     policies = PolicyResolver(store, policy_files, clock, pools.policies)
-    hasher = PasswordHasher(pools.passwords, clock, argon2)
+    hasher = PasswordHasher(pools.passwords, clock, chosen.argon2)
     authenticator = Authenticator(
         store,
         hasher,
@@ -520,9 +409,9 @@ def _assemble(
         folders=growing_folders(config),
         min_free_bytes=config.default.min_free_space,
     )
-    readiness = Readiness(clock, checks.standing(), checks.of_issuers)
+    readiness = Readiness(clock, {**checks.standing(), **key_source_checks(keys.sources)}, checks.of_issuers)
     guide = Guide()
-    keys = Keys(store, sealer, issuers, pools.keys, clock)
+    stored_keys = Keys(store, sealer, issuers, pools.keys, clock)
     templates = CertificateTemplates(store, clock, pools.files)
     return Application(
         config=config,
@@ -562,6 +451,7 @@ def _assemble(
             store=store, policies=policies, issuers=issuers, clock=clock, public_url=config.ca.public_url
         ),
         generations=generations,
+        ca_keys=keys,
         templates=templates,
         statistics=statistics,
         readiness=readiness,
@@ -578,8 +468,8 @@ def _assemble(
             offline=offline,
             scep_ca=issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
         ),
-        keys=keys,
-        requests=CertificateRequests(store, keys, templates, pools.keys, clock),
+        keys=stored_keys,
+        requests=CertificateRequests(store, stored_keys, templates, pools.keys, clock),
         verification=AuditVerification(store, clock),
         guide=guide,
         assistant=Assistant(guide, statistics, readiness, issuers),

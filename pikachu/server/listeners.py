@@ -33,7 +33,8 @@ from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.interfaces import IClock
 from pikachu.http.proxies import TrustedProxies
 from pikachu.http.proxy_protocol import ProxyProtocolFactory
-from pikachu.signers.files import check_server_key_permissions, load_certificates
+from pikachu.signers.files import load_certificates
+from pikachu.signers.key_files import check_server_key_permissions
 from pikachu.x509.loading.certificates import check_certificate_key, load_tls_certificate
 
 _log = Logger(namespace="pikachu.server.listeners")

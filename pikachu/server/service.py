@@ -29,7 +29,8 @@ from pikachu.core.node_interfaces import Node, Notification, Topic
 from pikachu.http.request import Site
 from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application
-from pikachu.server.composition import build, ca_files, database_url, threaded_pools
+from pikachu.server.ca_loading import ca_files
+from pikachu.server.composition import build, database_url, threaded_pools
 from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
@@ -335,7 +336,7 @@ class PikachuService(Service):
     def _reload_chain(self, name: str) -> None:
         loaded = load_file_ca(
             ca_files(self._config, self._config.ca.issuers[name]),
-            self._config.ca.key_permissions.value,
+            self.app.ca_keys,
             utc(self._clock.seconds()),
             self._warn,
         )

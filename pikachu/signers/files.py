@@ -1,26 +1,25 @@
-"""Issuing CAs with key, certificate and chain in files (CFG-4), checked before use (INIT-3, INIT-4)."""
+"""Issuing CAs with certificate and chain in files (CFG-4), checked before use (INIT-3, INIT-4)."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pikachu.core.errors import BadPublicKey, ConfigError, MalformedRequest, PikachuError, UnsupportedAlgorithm
+from pikachu.signers.ca_keys import CAKeys
+from pikachu.signers.key_files import Warn, read_file
+from pikachu.signers.references import KeyFile, KeyReference
 from pikachu.x509 import der
 from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, names_match, parse_certificate
-from pikachu.x509.keys import PrivateKey, load_private_key, public_key_matches
+from pikachu.x509.keys import PrivateKey, public_key_matches
 from pikachu.x509.loading.certificates import load_tls_certificate
 from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text, labels_in
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.text.descriptions import name_text
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,7 @@ class CAFiles:
     """The files of one issuing CA, and the settings that refer to them.
 
     :param suffix: the end of the settings' names in messages, such as ``_EC`` of ``[CA] SUBCA_KEY_PATH_EC``.
+    :param reference: the key that other settings name; see :class:`pikachu.signers.references.KeyFile`.
     """
 
     name: str
@@ -49,85 +49,16 @@ class CAFiles:
     root: Path | None
     passphrase: bytes | None = None
     suffix: str = ""
+    reference: KeyReference | None = None
+
+    @property
+    def key_file(self) -> KeyFile:
+        """The place of the key."""
+        return KeyFile(self.key, self.setting("KEY"), self.passphrase, self.reference)
 
     def setting(self, what: str) -> str:
         """Return the name of the setting, for messages."""
         return f"[CA] SUBCA_{what}_PATH{self.suffix}" if what != "CHAIN" else f"[CA] CHAIN_FILE_PATH{self.suffix}"
-
-
-def read_file(path: Path, setting: str) -> bytes:
-    """Read a file that a setting refers to.
-
-    :raises ConfigError: one line that says what to do.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise ConfigError(f"{setting}: {path} does not exist; `pikachu init` makes what is missing") from None
-    except OSError as error:
-        raise ConfigError(f"{setting}: {path} can't be read: {error.strerror}; mend its owner or mode") from None
-
-
-def check_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None:
-    """Reject or report a private key file that others can read.
-
-    :param policy: ``refuse`` or ``warn``.
-    :raises ConfigError: others can read the file, and *policy* is ``refuse``.
-    """
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    if mode & 0o077:
-        message = f"{setting}: {path} has mode {mode:04o}, so others can read the key; run: chmod 600 {path}"
-        _report(message, policy, warn)
-
-
-def check_server_key_permissions(path: Path, setting: str, policy: str, warn: Warn) -> None:
-    """Reject or report a key of the HTTPS listeners that every account can read.
-
-    It signs no certificate, so its group may read it, as that of Debian's ``ssl-cert`` does.
-
-    :param policy: ``refuse`` or ``warn``.
-    :raises ConfigError: every account can read the file, and *policy* is ``refuse``.
-    """
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    if mode & 0o007:
-        message = (
-            f"{setting}: {path} has mode {mode:04o}, so every account on this machine can read the key and pose as "
-            f"this server; run: chmod o-rwx {path}"
-        )
-        _report(message, policy, warn)
-
-
-def _report(message: str, policy: str, warn: Warn) -> None:
-    if policy == "refuse":
-        raise ConfigError(message)
-    warn(message)
-
-
-def load_key(path: Path, setting: str, passphrase: bytes | None, policy: str, warn: Warn) -> PrivateKey:
-    """Load a private key from a PEM or DER file.
-
-    :raises ConfigError: the file or the key is unusable.
-    """
-    data = read_file(path, setting)
-    check_permissions(path, setting, policy, warn)
-    return _parse_key(data, path, setting, passphrase)
-
-
-def load_server_key(path: Path, setting: str, policy: str, warn: Warn) -> PrivateKey:
-    """Load the private key of an HTTPS listener from a PEM or DER file.
-
-    :raises ConfigError: the file or the key is unusable.
-    """
-    data = read_file(path, setting)
-    check_server_key_permissions(path, setting, policy, warn)
-    return _parse_key(data, path, setting, None)
-
-
-def _parse_key(data: bytes, path: Path, setting: str, passphrase: bytes | None) -> PrivateKey:
-    try:
-        return load_private_key(data, passphrase)
-    except PikachuError as error:
-        raise ConfigError(f"{setting}: {path}: {error.public}") from None
 
 
 def load_certificates(path: Path, setting: str) -> list[Certificate]:
@@ -327,14 +258,14 @@ def check_chain_above(chain: tuple[Certificate, ...], now: datetime, where: str,
             )
 
 
-def load_file_ca(files: CAFiles, permissions: str, now: datetime, warn: Warn) -> FileCA:
+def load_file_ca(files: CAFiles, keys: CAKeys, now: datetime, warn: Warn) -> FileCA:
     """Read and check one issuing CA.
 
     :raises ConfigError: one line with the setting, the file and the problem.
     """
     key_setting, certificate_setting = files.setting("KEY"), files.setting("CERT")
     certificate = load_certificates(files.certificate, certificate_setting)[0]
-    private_key = load_key(files.key, key_setting, files.passphrase, permissions, warn)
+    private_key = keys.load(files.key_file, warn, certificate.spki_der)
     if not public_key_matches(private_key, certificate.spki_der):
         raise ConfigError(f"{key_setting}: {files.key} is not the key of the certificate {files.certificate}")
     check_ca_certificate(certificate, now, f"{certificate_setting}: {files.certificate}", warn)

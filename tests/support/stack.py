@@ -21,7 +21,6 @@ from pikachu.ca.issuance import IssuanceRequest
 from pikachu.ca.issuers import IssuingCA
 from pikachu.config.configuration import Configuration
 from pikachu.config.loading import load
-from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.model.certificates import CertificateRecord, Method, RevocationReason, StatusChange
 from pikachu.core.model.people import SYSTEM
 from pikachu.core.model.requests import NewRequest
@@ -29,7 +28,8 @@ from pikachu.http.fast_path import FastPath
 from pikachu.http.request import Limits, Site
 from pikachu.server.admission import CredentialsCheck
 from pikachu.server.application import Application, Pools
-from pikachu.server.composition import SafetySettings, build
+from pikachu.server.composition import SafetySettings, build, immediate_pools
+from pikachu.signers.ca_keys import KeySource
 from pikachu.storage.migrate import migrate
 from pikachu.storage.store import Store, open_store
 from pikachu.x509.extension import Extension
@@ -270,19 +270,20 @@ def open_stack(
     process: str = "test",
     warn: Callable[[str], None] | None = None,
     wrap_store: Callable[[Store], Any] | None = None,
+    sources: Mapping[str, KeySource] | None = None,
 ) -> Stack:
     """A core over *files*.
 
     :param clock: shows the real time when it is none.
     :param warn: called with each warning; without it a warning fails the test.
     :param wrap_store: returns the store that the core uses, such as one that fails.
+    :param sources: what keeps keys, in place of what the configuration names.
     """
     if clock is None:
         clock = Clock()
         clock.advance(int(time.time()))
     if pools is None:
-        pool = ImmediatePool()
-        pools = Pools(pool, pool, pool, pool, pool, pool, pool, pool, pool)
+        pools = immediate_pools()
 
     def refuse(text: str) -> None:
         raise AssertionError(f"unexpected warning: {text}")
@@ -292,6 +293,8 @@ def open_stack(
         return store if wrap_store is None else wrap_store(store)
 
     safety = replace(FAST, open_store=open_wrapped)
+    if sources is not None:
+        safety = replace(safety, key_sources=lambda config, pools, clock: sources)
     app = build(files.load(), clock, pools, None, process, warn or refuse, safety)
     stack = Stack(files, app, clock)
     app.store.subscribe(stack.changes.extend)

@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Approval, Policy
-from pikachu.server.application import Pools
+from pikachu.server.composition import immediate_pools
 from pikachu.storage.store import Store
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain
@@ -123,8 +123,8 @@ class Crowd:
 @pytest.fixture
 def crowd(tmp_path: Path) -> Iterator[Crowd]:
     """A server with an RSA key, which signs elsewhere."""
-    pool, now = HeldPool(), ImmediatePool()
-    with est_server(tmp_path, key_types=["rsa2048"], pools=Pools(pool, now, now, now, now, now, now, now, now)) as est:
+    pool = HeldPool()
+    with est_server(tmp_path, key_types=["rsa2048"], pools=replace(immediate_pools(), signing=pool)) as est:
         yield Crowd(est, pool)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
-from pikachu.core.concurrency import ImmediatePool, WorkerPool
-from pikachu.server.application import Pools
+from pikachu.core.concurrency import WorkerPool
+from pikachu.server.composition import immediate_pools
 from tests.protocols.est.refusals import refused
 from tests.support.connections import Plain
 from tests.support.est import EST, PKCS10, basic, est_server, path
@@ -66,9 +66,9 @@ class Busy:
 @pytest.fixture
 def busy(tmp_path: Path) -> Iterator[Busy]:
     """One thread makes keys, and two requests wait for it."""
-    reactor, now = Reactor(), ImmediatePool()
+    reactor = Reactor()
     server_keys = WorkerPool("server-keys", reactor, 1, queue=PLACES - 1)
-    pools = Pools(now, now, now, now, server_keys, now, now, now, now)
+    pools = replace(immediate_pools(), server_keys=server_keys)
     try:
         with est_server(tmp_path / "server", key_types=["rsa2048"], pools=pools) as est:
             est.account("alice")

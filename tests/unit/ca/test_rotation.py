@@ -34,7 +34,8 @@ def watch(event, arguments):
             os._exit(9)
         left -= 1
 from pikachu.config.loading import load
-from pikachu.server.composition import ca_files
+from pikachu.server.ca_loading import ca_files
+from pikachu.signers.ca_keys import CAKeys
 from pikachu.ca.rotation import RotationFiles, complete
 from pikachu.core.model.times import utc
 import time
@@ -42,7 +43,7 @@ from pathlib import Path
 config = load(Path(sys.argv[1]), os.environ)
 files = RotationFiles(ca_files(config, config.ca.issuers["rsa"]))
 sys.addaudithook(watch)
-complete(files, "refuse", utc(time.time()), print)
+complete(files, CAKeys("refuse"), utc(time.time()), print)
 """
 
 

@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 import pytest
 
 from pikachu.auth.authenticator import account_principal
-from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import BadTemplate, ConfigError
 from pikachu.core.model.certificates import Method
 from pikachu.core.model.people import SYSTEM, AccountState, Principal, Role
@@ -20,6 +19,7 @@ from pikachu.ra.default_policy import read_validity
 from pikachu.ra.enrollment import Issued, Pending
 from pikachu.ra.preview import Preview
 from pikachu.server.application import Pools
+from pikachu.server.composition import immediate_pools
 from tests.support.deferreds import failure_of, result_of
 from tests.support.people import CountingPool, HeldPool
 from tests.support.pki import make_csr
@@ -33,8 +33,7 @@ VARIABLE = f"{DEFAULT_EXTENSIONS}crlDistributionPoints = URI:http://pki.example.
 
 def pools(policies: HeldPool | CountingPool) -> Pools:
     """Pools that do everything at once, but for the texts of policies."""
-    now = ImmediatePool()
-    return Pools(now, now, now, now, now, now, now, policies, now)
+    return replace(immediate_pools(), policies=policies)
 
 
 def let_go(pool: HeldPool) -> int:
