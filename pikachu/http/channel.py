@@ -76,10 +76,10 @@ class Channel(OpenChannel):
         """Register the connection and start its idle timeout, which also limits the TLS handshake."""
         self.site.channels.add(self)
         super().connectionMade()
-        address = peer_address(self.transport.getPeer())
-        if not self.site.proxies.trusted.trusts(address):
+        peer = self.transport.getPeer()
+        if not self.site.proxies.trusted.may_relay(peer):
             # A proxy has connections for many clients, and caps of its own.
-            self._share = self.site.capacity.connections.share(address, self)
+            self._share = self.site.capacity.connections.share(peer_address(peer), self)
             self._share.grow(1)
         # It has the methods that twisted.web calls.
         self._write_side = self.wrap_producer(WriteSide)

@@ -6,9 +6,11 @@ See also :mod:`pikachu.http.client_address`.
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.interfaces import IAddress, ISSLTransport
+from zope.interface import implementer
 
 from OpenSSL import SSL, crypto
 
@@ -92,6 +94,18 @@ def channel_bindings(transport: object) -> tuple[str, ...]:
     else:
         values = [value for value in (connection.get_peer_finished(), connection.get_finished()) if value]
     return tuple(base64.b64encode(value).decode("ascii") for value in values)
+
+
+@implementer(IAddress)
+@dataclass(frozen=True, slots=True)
+class UnrelayedAddress:
+    """The address of a proxy that connected, and named no client.
+
+    Either it speaks for itself, as in a health check, or it does not know its client's address.  What arrives may be a
+    client's own, so no header is the proxy's word.
+    """
+
+    host: str
 
 
 def peer_address(address: IAddress | None) -> str:

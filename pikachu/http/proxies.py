@@ -15,8 +15,11 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 from urllib.parse import unquote_to_bytes
 
+from twisted.internet.interfaces import IAddress
+
 from pikachu.auth.client_certificate import MAXIMUM_INTERMEDIATES
 from pikachu.core.errors import MalformedRequest
+from pikachu.http.peer import UnrelayedAddress, peer_address
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -42,18 +45,22 @@ class TrustedProxies:
         parsed = parse_address(address)
         return parsed is not None and any(parsed in network for network in self._networks)
 
-    def client_address(self, peer: str, forwarded: Sequence[bytes]) -> str:
+    def may_relay(self, peer: IAddress | None) -> bool:
+        """Return whether what the other end of a connection says of its clients counts."""
+        return not isinstance(peer, UnrelayedAddress) and self.trusts(peer_address(peer))
+
+    def client_address(self, peer: IAddress | None, forwarded: Sequence[bytes]) -> str:
         """Return the client's address.
 
         ``X-Forwarded-For`` is read from the right, since each proxy appends the address that it saw.  The first that is
         no trusted proxy's is the client's.
 
-        :param peer: the address of the connection's other end.
+        :param peer: the connection's other end.
         :param forwarded: the values of ``X-Forwarded-For``.
         """
-        if not self._networks or not forwarded or not self.trusts(peer):
-            return peer
-        address = peer
+        address = peer_address(peer)
+        if not self._networks or not forwarded or not self.may_relay(peer):
+            return address
         for entry in reversed(b",".join(forwarded).rsplit(b",", MAXIMUM_HOPS)[-MAXIMUM_HOPS:]):
             parsed = parse_address(entry.strip().decode("latin-1"))
             if parsed is None:

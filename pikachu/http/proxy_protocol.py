@@ -26,7 +26,7 @@ from zope.interface import implementer
 
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.interfaces import IClock, IDelayedCall
-from pikachu.http.peer import peer_address
+from pikachu.http.peer import UnrelayedAddress, peer_address
 from pikachu.http.proxies import TrustedProxies
 
 # Largest header of version 1, its CRLF included, and of version 2: addresses and some TLVs, which are not read.
@@ -52,7 +52,8 @@ _log = Logger(namespace="pikachu.http")
 class ProxyHeader:
     """A PROXY header.
 
-    :param source: the client's address; ``None`` when the proxy speaks for itself, as in a health check.
+    :param source: the client's address; ``None`` when the proxy names none: it speaks for itself, as in a health check
+        (LOCAL), or does not know it (UNKNOWN).
     :param size: bytes of the header; the connection's own bytes follow.
     """
 
@@ -180,7 +181,7 @@ class _ProxiedConnection(ProtocolWrapper):
             self._refuse(error.public)
             return
         if header is not None:
-            self._client = header.source
+            self._client = header.source or UnrelayedAddress(peer_address(self.transport.getPeer()))
             rest, self._head = self._head[header.size :], b""
             self._begin()
             if rest:

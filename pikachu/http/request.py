@@ -108,9 +108,8 @@ class BoundedRequest(server.Request):
     @property
     def address(self) -> str:
         """The client's IP address: the peer's, or the one that a trusted proxy forwards."""
-        peer = peer_address(self.client)
         forwarded = self.requestHeaders.getRawHeaders(b"X-Forwarded-For") or ()
-        return self.channel.site.proxies.trusted.client_address(peer, forwarded)
+        return self.channel.site.proxies.trusted.client_address(self.client, forwarded)
 
     def gotLength(self, length: int | None) -> None:
         """Refuse an oversized body when the header is complete, before any of it is read."""

@@ -6,6 +6,7 @@ import base64
 import http.client
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -15,8 +16,15 @@ from tests.support.est import PREFIX, basic
 from tests.support.est_live import LiveEST, live_est
 from tests.support.pki import Identity, make_ca, make_csr, make_key, make_leaf
 from tests.support.proxies import CLIENT, PROXY, STRANGER, V1, V2, ask, connect
-from tests.support.server import Answer, wait_until
+from tests.support.server import Answer, end, make_server, wait_until
 
+#: PROXY headers that name no client.
+UNRELAYED = {
+    "v1-UNKNOWN": b"PROXY UNKNOWN\r\n",
+    "v2-LOCAL": V2[:12] + b"\x20\x00\x00\x00",
+    "v2-LOCAL-with-addresses": V2[:12] + b"\x20" + V2[13:],
+    "v2-UNSPEC": V2[:12] + b"\x21\x00\x00\x00",
+}
 OUTSIDE = "https://ca.example.com"
 
 
@@ -119,10 +127,36 @@ def test_proxy_header_of_a_stranger(est: LiveEST, listener: str, header: bytes, 
     assert ask(est.server, listener, "/healthz", source=STRANGER, identity=device).status == 200
 
 
-def test_health_check_of_a_proxy(est: LiveEST) -> None:
-    """LOCAL and UNKNOWN: it speaks for itself."""
-    for header in (b"PROXY UNKNOWN\r\n", V2[:12] + b"\x20\x00\x00\x00"):
-        assert ask(est.server, "http", "/healthz", header=header).status == 200
+@pytest.mark.parametrize("name", UNRELAYED)
+def test_connection_whose_client_a_proxy_does_not_name(name: str, est: LiveEST, device: Identity) -> None:
+    """The address is the proxy's, but nothing that arrives is its word: neither an address nor a certificate."""
+    header = UNRELAYED[name]
+    path = f"/nothing-{name}"
+    answer = ask(est.server, "http", path, header=header, headers={"X-Forwarded-For": CLIENT})
+    assert answer.status == 404
+    assert logged_address(est, path) == PROXY
+    assert ask(est.server, "http", "/healthz", header=header).status == 200
+
+
+def test_certificate_where_a_proxy_does_not_name_the_client(tmp_path: Path) -> None:
+    """A header that its client may have written is no certificate."""
+    changes = {
+        ("DEFAULT", "trusted_proxies"): PROXY,
+        ("HTTPS", "proxy_protocol"): "true",
+        ("HTTPS", "client_certificate_header"): "Client-Cert",
+    }
+    server = make_server(tmp_path, changes=changes)
+    relayed = f"PROXY TCP4 {PROXY} 127.0.0.1 5678 443\r\n".encode()
+    device = make_leaf(server.files.issuers["ec"], "device")
+    try:
+        server.start()
+        est = LiveEST(server)
+        # From a proxy behind the proxy the header counts, and tells of a certificate that was not issued here.
+        assert enroll(est, "https", rfc9440(device), header=relayed).status == 403
+        for header in UNRELAYED.values():
+            assert enroll(est, "https", rfc9440(device), header=header).status == 401
+    finally:
+        end(server)
 
 
 def test_connection_that_sends_no_header_costs_nothing(est: LiveEST) -> None:

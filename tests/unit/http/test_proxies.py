@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from urllib.parse import quote
 
+from twisted.internet.address import IPv4Address
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,16 +69,16 @@ ESCAPED = quote(pem("CERTIFICATE", DER)).encode()
     ],
 )
 def test_client_address(peer: str, forwarded: Sequence[bytes], client: str) -> None:
-    assert PROXIES.client_address(peer, forwarded) == client
+    assert PROXIES.client_address(IPv4Address("TCP", peer, 1), forwarded) == client
 
 
 def test_without_proxies_headers_say_nothing() -> None:
-    assert TrustedProxies().client_address("127.0.0.1", [b"198.51.100.1"]) == "127.0.0.1"
+    assert TrustedProxies().client_address(IPv4Address("TCP", "127.0.0.1", 1), [b"198.51.100.1"]) == "127.0.0.1"
 
 
 @given(st.lists(st.binary(max_size=200), max_size=4))
 def test_any_header_gives_an_address(forwarded: list[bytes]) -> None:
-    assert parse_address(PROXIES.client_address("192.0.2.1", forwarded)) is not None
+    assert parse_address(PROXIES.client_address(IPv4Address("TCP", "192.0.2.1", 1), forwarded)) is not None
 
 
 @pytest.mark.parametrize(
