@@ -25,9 +25,8 @@ class TestList:
         text = alice.get("/certificates")
         assert f'href="/certificates/{leaf.record.id}">device.example.com</a>' in text
         assert f'data-copy="{leaf.serial:x}"' in text
-        assert (
-            f'title="{leaf.record.created_at:%Y-%m-%d %H:%M:%S} UTC">{leaf.record.created_at:%Y-%m-%d}</time>' in text
-        )
+        issued = leaf.record.created_at
+        assert f'title="{issued:%Y-%m-%d %H:%M:%S} UTC">{issued:%Y-%m-%d} <span class="under">{issued:%H:%M}<' in text
         for said in ("EC/prime256v1", "Valid", "EST"):
             assert said in text_of(text.replace("<wbr>", ""))
         assert ">User<" not in text
@@ -80,7 +79,7 @@ class TestList:
         issue(pages, "=HYPERLINK(1)")
         leaf = issue(pages)
         text = alice.get("/certificates?format=csv")
-        assert "ID,Common name,SANs,Serial,Key,Date (UTC),Expires,Status,Method\r\n" in text
+        assert "ID,Common name,SANs,Serial,Key,Issued (UTC),Expires (UTC),Status,Method\r\n" in text
         at = f"{leaf.record.created_at:%Y-%m-%d %H:%M:%S}"
         assert f"\r\n{leaf.record.id},device.example.com,,{leaf.serial:x},EC/prime256v1,{at}," in text
         assert ",'=HYPERLINK(1)," in text

@@ -49,6 +49,7 @@ class Column:
     :param sort: the store's sort field; ``None``: it can't be sorted by.
     :param text: its value in CSV; without, it is left out there.
     :param admins: only administrators see it.
+    :param csv_only: the page shows it in the cell of another column.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Column:
     sort: str | None = None
     text: Callable[[Any], str] | None = None
     admins: bool = False
+    csv_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ class Table(Generic[T]):
             table=self,
             path=path,
             items=items,
-            headings=[self._heading(column, query, link) for column in self._columns(visit)],
+            headings=[self._heading(column, query, link) for column in self._columns(visit) if not column.csv_only],
             query=query,
             chosen=query.filters,
             first=first,
