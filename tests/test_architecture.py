@@ -332,6 +332,8 @@ USED_ELSEWHERE = {
     "pikachu.web.x509_rendering": {"_Rewriting.visit_For", "_Rewriting.visit_Concat", "_Rewriting.visit_Template"},
     # The signers for Vault are built on it.
     "pikachu.signers.vault.client": {"VaultClient"},
+    # ldap3 receives from the socket that it is given.
+    "pikachu.auth.ldap.connection": {"_BoundedSocket.recv"},
     # By it tests prove that the caches stay in their bounds.
     "pikachu.va.ocsp": {"OCSPResponder.cache_usage"},
     # The library's classes demand the first; key sources call the second.

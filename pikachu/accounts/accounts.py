@@ -17,6 +17,7 @@ from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.account_fields import REGISTERED_NAME, check_local, checked_email, version_of
 from pikachu.accounts.visibility import get_visible_account, require_visible_account
 from pikachu.auth.authenticator import ACCOUNT_NAME
+from pikachu.auth.ldap.people import normalised_name
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.permissions import is_admin, require_scope, require_whole_account
 from pikachu.auth.rate_limit import Quota, address_key
@@ -49,10 +50,12 @@ class AccountSettings:
     """The configured settings of accounts.
 
     :param auto_approve: a registered account is active at once.
+    :param directory_assigns_roles: the roles of the directory's accounts follow a group there.
     """
 
     password_min_length: int = 6
     auto_approve: bool = False
+    directory_assigns_roles: bool = False
 
 
 class Accounts:
@@ -147,7 +150,8 @@ class Accounts:
     async def find(self, actor: Principal, username: str) -> Account:
         """Return the account of that name; admins only.  Fails with NotFound."""
         require_scope(actor, Scope.ADMIN)
-        account = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
+        name = normalised_name(username)
+        account = None if name is None else await self._store.account_by_name(name)
         if account is None:
             raise NotFound("there is no account of that name")
         return account
@@ -258,6 +262,12 @@ class Accounts:
             changed = replace(
                 account, email=new_email or account.email, role=role or account.role, state=state or account.state
             )
+            if changed.email != account.email:
+                check_local(account, "e-mail address")
+            if changed.role is not account.role and self._settings.directory_assigns_roles:
+                check_local(account, "role")
+            if changed.state is not account.state:
+                changed = replace(changed, suspended_by_directory=False)
             changes = {
                 name: {"before": str(getattr(account, name)), "after": str(getattr(changed, name))}
                 for name in ("email", "role", "state")
@@ -393,7 +403,7 @@ def _check_not_oneself(actor: Principal, account: Account, state: AccountState) 
 def _with_state(actor: Principal, account: Account, state: AccountState) -> tuple[Account, Event]:
     _check_not_oneself(actor, account, state)
     event = _user_event(actor, _STATE_EVENTS[state], account.username, account.id, before=account.state.value)
-    return replace(account, state=state), event
+    return replace(account, state=state, suspended_by_directory=False), event
 
 
 def _revocation(actor: Principal, account_id: int, reason: RevocationReason | None) -> OwnerRevocation | None:

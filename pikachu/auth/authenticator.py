@@ -14,6 +14,8 @@ from types import MappingProxyType
 from typing import Final, NoReturn
 
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
+from pikachu.auth.directory_accounts import DirectoryAccounts
+from pikachu.auth.ldap.people import Person, normalised_name
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
 from pikachu.core.concurrency import uncancelled
@@ -97,6 +99,7 @@ class Authenticator:
     Its Deferreds complete even when cancelled, so that disconnecting early hides no failure from the count.
 
     :param limits: counts failures; a user name is counted whether or not the account exists.
+    :param directory: verifies the passwords of accounts that are not local; ``None`` without a directory.
     """
 
     def __init__(
@@ -107,8 +110,10 @@ class Authenticator:
         limits: GuessLimits,
         sealer: Sealer,
         clock: IClock,
+        directory: DirectoryAccounts | None = None,
     ) -> None:
         self._store = store
+        self._directory = directory
         self._hasher = hasher
         self._certificates = certificates
         self._limits = limits
@@ -133,10 +138,10 @@ class Authenticator:
 
     @uncancelled
     async def basic(self, username: str, password: str, address: str) -> Principal:
-        """Authenticate an active local account by user name and password.
+        """Authenticate an active account by user name and password.
 
-        Fails with AuthenticationFailed, with one message and after the same work for every cause, and with
-        RateLimited, Overloaded and StoreUnavailable.
+        Fails with AuthenticationFailed, with one message for every cause, and with RateLimited, Overloaded and
+        StoreUnavailable; for a name that no local account has, also with DirectoryUnavailable.
         """
         return account_principal(await self._account(username, password, address), address)
 
@@ -156,23 +161,56 @@ class Authenticator:
         account = await self._store.account(principal.owner_id)
         # Only a session reaches this, so what others do at the sign-in page or behind this address does not count.
         self._limits.check_confirmation(account.id)
-        reason = await self._mismatch(account, password)
+        person, reason = await self._verify(account, account.username, password)
         self._limits.check_confirmation(account.id)
+        if person is not None:
+            reason = await self._confirmed(account, person)
         if reason is not None:
             locked = self._limits.confirmation_failed(account.id)
             await self._refuse_password(account, principal.address, reason, locked)
 
     async def _account(self, username: str, password: str, address: str) -> Account:
         self._limits.check_password(username, address)
-        account = await self._store.account_by_name(username) if ACCOUNT_NAME.fullmatch(username) else None
-        reason = await self._mismatch(account, password)
+        name = normalised_name(username)
+        account = None if name is None else await self._store.account_by_name(name)
+        person, reason = await self._verify(account, name, password)
         # Of many simultaneous guesses, those after the lock must not learn whether they were right.
         self._limits.check_password(username, address)
+        if person is not None:
+            account, reason = await self._record(person, account, address)
         if account is not None and reason is None:
             self._limits.password_succeeded(username, address)
             return account
         locked = self._limits.password_failed(username, address)
         return await self._refuse_password(account, address, reason or "", locked)
+
+    async def _verify(
+        self, account: Account | None, name: str | None, password: str
+    ) -> tuple[Person | None, str | None]:
+        """Return the person of the directory whose password it is, and why it signs in nobody, or None.
+
+        A local account never waits for the directory, and its password is never sent there.
+        """
+        if self._directory is None or name is None or (account and account.source is AccountSource.LOCAL):
+            return None, await self._mismatch(account, password)
+        try:
+            return await self._directory.verify(name, password), None
+        except AuthenticationFailed as error:
+            return None, str(error.context["reason"])
+
+    async def _record(self, person: Person, account: Account | None, address: str) -> tuple[Account | None, str | None]:
+        """Return the account of a person of the directory, and why it does not sign in, or None."""
+        assert self._directory is not None  # noqa: S101 - it has found the person
+        try:
+            account = await self._directory.record(person, address)
+        except AuthenticationFailed as error:
+            return account, str(error.context["reason"])
+        return account, None if may_act(account) else f"the account is {account.state}"
+
+    async def _confirmed(self, account: Account, person: Person) -> str | None:
+        """Return why *person* does not confirm the password of *account*, or None."""
+        recorded, reason = await self._record(person, account, "")
+        return reason or (None if recorded is not None and recorded.id == account.id else "another account")
 
     async def _mismatch(self, account: Account | None, password: str) -> str | None:
         """Return why *password* does not sign in *account*, or None; the same work for every cause."""

@@ -69,7 +69,7 @@ class PasswordHasher:
 
         Fails with PolicyViolation when *password* has more than 1024 bytes, and with Overloaded.
         """
-        data = _encode(password)
+        data = encode_password(password)
         if data is None:
             return fail(PolicyViolation(f"a password may have at most {MAXIMUM_BYTES} bytes; choose a shorter one"))
         return self._pool.run(self._argon2.hash, data)
@@ -82,7 +82,7 @@ class PasswordHasher:
 
         Fails with AuthenticationFailed, and with Overloaded.
         """
-        data = _encode(password)
+        data = encode_password(password)
         if data is None:
             return fail(AuthenticationFailed("wrong username or password", reason="password too long"))
         stored = self._dummy_hash if password_hash is None else password_hash
@@ -103,7 +103,7 @@ class PasswordHasher:
         self._verified.put(entry, self._clock.seconds() + REMEMBERED_SECONDS)
 
 
-def _encode(password: str) -> bytes | None:
+def encode_password(password: str) -> bytes | None:
     """Return the UTF-8 bytes in NFC (RFC 8265 section 4.2.2), or None when the password is too long."""
     if len(password) > MAXIMUM_BYTES:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pikachu.config.ldap_section import LDAPSection
 from pikachu.config.sections import (
     CASection,
     CRLSection,
@@ -13,7 +14,6 @@ from pikachu.config.sections import (
     DefaultSection,
     ESTSection,
     HTTPSSection,
-    LDAPSection,
     LimitsSection,
     LoggingSection,
     OCSPSection,
@@ -145,6 +145,10 @@ class Configuration:
             (
                 self.vault.enabled and not self.vault.verify_ssl,
                 "[VAULT] verify_ssl = false: anyone between here and Vault can read its token",
+            ),
+            (
+                self.ldap.enabled and self.ldap.sends_plaintext,
+                "[LDAP] use_tls = false: anyone between here and the directory can read passwords",
             ),
             (
                 any(network.prefixlen == 0 for network in self.default.trusted_proxies),

@@ -67,7 +67,13 @@ def _postgresql(configuration: Configuration) -> str | None:
 
 FEATURES: Final[tuple[Feature, ...]] = (
     Feature("VAULT", _enabled("vault"), "keys in Vault; it signs with key files only", "Set enabled = false."),
-    Feature("LDAP", _enabled("ldap"), "signing in with a directory", "Set enabled = false."),
+    Feature(
+        "LDAP",
+        _enabled("ldap"),
+        "signing in with a directory, because the package ldap3 can't be imported",
+        "Run `pip install ldap3`, or set enabled = false.",
+        "ldap3",
+    ),
     Feature("PKCS11", _token_key, "keys in a PKCS#11 token; it signs with key files only", "Remove module and labels."),
     Feature("MQTT", _raw("mqtt", alone=True), "MQTT", "Set enabled = false, or remove the section."),
     Feature(

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from pikachu.config.checks import Report, check
 from pikachu.config.configuration import Configuration
+from pikachu.config.ldap_section import LDAPSection
 from pikachu.config.schema import Section, keys
 from pikachu.config.sections import (
     RAW_SECTIONS,
@@ -22,7 +23,6 @@ from pikachu.config.sections import (
     DefaultSection,
     ESTSection,
     HTTPSSection,
-    LDAPSection,
     LimitsSection,
     LoggingSection,
     OCSPSection,
@@ -225,16 +225,16 @@ def _shown(text: str) -> str:
 
 def _directory(ldap: LDAPSection, port_given: bool) -> LDAPSection:
     """Resolve ``ldaps://host`` and ``use_tls = true`` to a host, a port and a security mode."""
-    scheme, separator, host = ldap.ldap_host.rpartition("://")
     security, port = ldap.use_tls, ldap.ldap_port
-    if separator and scheme == "ldaps":
+    if any(host.startswith("ldaps://") for host in ldap.ldap_host):
         security = LDAPSecurity.LDAPS
     elif security is LDAPSecurity.TRUE:
         security = LDAPSecurity.LDAPS if port == 636 else LDAPSecurity.STARTTLS
     if security is LDAPSecurity.LDAPS and not port_given:
         port = 636
+    hosts = tuple(host.rpartition("://")[2].strip("[]") for host in ldap.ldap_host)
     return dataclasses.replace(
-        ldap, ldap_host=host.rstrip("/"), ldap_port=port, use_tls=security, people_dn=ldap.people_dn or ldap.base_dn
+        ldap, ldap_host=hosts, ldap_port=port, use_tls=security, people_dn=ldap.people_dn or ldap.base_dn
     )
 
 

@@ -15,13 +15,13 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Final
 
+from pikachu.config.ldap_section import LDAPSection
 from pikachu.config.schema import Section
 from pikachu.config.schema import setting as _key
 from pikachu.config.setting_choices import (
     Base64Wrap,
     ForeignIssuer,
     KeyPermissions,
-    LDAPSecurity,
     LogLevel,
     Mode,
     SCEPRegistrationAuthority,
@@ -34,16 +34,13 @@ from pikachu.config.setting_types import (
     EXTERNAL_URL,
     FRACTION,
     HEADER_NAME,
-    LDAP_HOST,
     NETWORKS,
     PATH,
     PORT,
-    REMOTE_PORT,
     SECRET,
     SECRET_KEY,
     TEXT,
     URL,
-    USER_FILTER,
     Secret,
     choice,
     duration,
@@ -244,49 +241,6 @@ class VaultSection(Section):
     role_scep: str = _key(TEXT, "", "The PKI engine's role for SCEP; empty: role_default.")
     role_est: str = _key(TEXT, "", "The PKI engine's role for EST; empty: role_default.")
     role_default: str = _key(TEXT, "", "The PKI engine's role for everything else; empty: none.")
-
-
-@dataclass(frozen=True, slots=True)
-class LDAPSection(Section):
-    """``[LDAP]``."""
-
-    NAME: ClassVar[str] = "LDAP"
-    ABOUT: ClassVar[str] = "Signing in with the accounts of a directory."
-    UPPER: ClassVar[frozenset[str]] = frozenset(
-        {"ldap_host", "ldap_port", "base_dn", "people_dn", "admin_dn", "admin_password"}
-    )
-
-    enabled: bool = _key(BOOLEAN, "false", "Whether the directory is asked.")
-    ldap_host: str = _key(LDAP_HOST, "", "Its host, such as ldap.example.org.")
-    ldap_port: int = _key(REMOTE_PORT, "389", "Its port: usually 389, or 636 for LDAPS.")
-    base_dn: str = _key(TEXT, "", "The directory's base, such as dc=example,dc=org.")
-    people_dn: str = _key(TEXT, "", "Where people are; empty: BASE_DN.")
-    admin_dn: str = _key(TEXT, "", "Who looks people up.")
-    admin_password: Secret | None = _key(
-        optional(SECRET), "", "The password of ADMIN_DN; ${NAME} takes an environment variable."
-    )
-    use_tls: LDAPSecurity = _key(
-        choice(
-            LDAPSecurity,
-            {
-                "no": LDAPSecurity.FALSE,
-                "off": LDAPSecurity.FALSE,
-                "0": LDAPSecurity.FALSE,
-                "yes": LDAPSecurity.TRUE,
-                "on": LDAPSecurity.TRUE,
-                "1": LDAPSecurity.TRUE,
-            },
-        ),
-        "false",
-        "false, starttls or ldaps; true means ldaps on port 636 and starttls elsewhere.",
-    )
-    ca_cert_path: Path | None = _key(
-        optional(PATH), "", "The CA that the directory's certificate is verified with; empty: the system's."
-    )
-    admin_group: str = _key(TEXT, "", "The DN of the group whose members are admins; empty: all are users.")
-    user_filter: str = _key(
-        USER_FILTER, "(uid={username})", "How a person is found; {username} is replaced by the escaped name."
-    )
 
 
 @dataclass(frozen=True, slots=True)

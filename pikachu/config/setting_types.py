@@ -42,6 +42,8 @@ _PLACEHOLDERS: Final = re.compile(
     r"|(this|is|a|my|your|the|super|top|very|flask|pikachu)*(secretkey|secret|password|key)(here)?[0-9]*"
 )
 
+_LDAP_HOST: Final = re.compile(r"(ldaps?://)?([A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?)/?")
+
 
 class Secret:
     """A text that ``repr``, ``str`` and log lines never reveal."""
@@ -229,6 +231,18 @@ def _external_url(text: str, folder: Path) -> str:
     return text.rstrip("/")
 
 
+def _ldap_hosts(text: str, folder: Path) -> tuple[str, ...]:
+    """Return the hosts, which all have the scheme of the first."""
+    hosts = tuple(part.strip() for part in text.split(",")) if text else ()
+    schemes = {host.partition("://")[0] if "://" in host else "" for host in hosts}
+    if len(schemes) > 1 or not all(map(_LDAP_HOST.fullmatch, hosts)):
+        raise ValueError(
+            "expected host names or addresses, separated by commas, or all of them as ldaps://host; their port stands "
+            "in LDAP_PORT"
+        )
+    return tuple(host.rstrip("/") for host in hosts)
+
+
 def _secret_key(text: str, folder: Path) -> Secret:
     plain = re.sub(r"[^a-z0-9]", "", text.lower())
     if _PLACEHOLDERS.fullmatch(plain):
@@ -280,13 +294,17 @@ PORT: Final[Kind[int]] = Kind(
     lambda text, _: _number(text, 0, 65535, "expected a port from 1 to 65535, or 0 to turn the listener off"), str
 )
 REMOTE_PORT: Final[Kind[int]] = Kind(lambda text, _: _number(text, 1, 65535, "expected a port from 1 to 65535"), str)
-LDAP_HOST: Final[Kind[str]] = Kind(
+LDAP_HOSTS: Final[Kind[tuple[str, ...]]] = Kind(_ldap_hosts, ", ".join)
+LDAP_ATTRIBUTE: Final[Kind[str]] = Kind(
+    _pattern("expected the name of an attribute, such as memberOf", r"[A-Za-z][A-Za-z0-9.-]*"), str
+)
+USER_FILTER: Final[Kind[str]] = Kind(
     _pattern(
-        "expected a host name or address, or ldaps://host; its port stands in LDAP_PORT",
-        r"|(ldaps?://)?([A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:]*:[0-9A-Fa-f:.]+\]?)/?",
+        "expected an LDAP filter that compares an attribute with {username}, such as (uid={username})",
+        r"\(.*[A-Za-z0-9]=\{username\}\).*",
     ),
     str,
 )
-USER_FILTER: Final[Kind[str]] = Kind(
-    _pattern("expected an LDAP filter with {username} in it, such as (uid={username})", r"\(.*\{username\}.*\)"), str
+DISABLED_FILTER: Final[Kind[str]] = Kind(
+    _pattern("expected an LDAP filter, such as (pwdAccountLockedTime=*)", r"|\(.+\)"), str
 )

@@ -25,8 +25,10 @@ class IOwnerStore(Protocol):
         decide: Callable[[Account], tuple[Account, Event | None]],
         now: datetime,
         revocation: OwnerRevocation | None = None,
+        *,
+        by_directory: bool = False,
     ) -> Deferred[Account]:
-        """Change role, state, e-mail or password hash.
+        """Change role, state, e-mail, password hash, or what the directory has said about the account.
 
         A change of the password ends all sessions; leaving the state active ends sessions and tokens.  Fails with the
         errors of *decide*, with NotFound, and with Conflict when no active administrator would remain, or when an
@@ -35,6 +37,8 @@ class IOwnerStore(Protocol):
         :param decide: called in the write transaction, possibly repeatedly and in another thread; returns the changed
             account and the event to record, ``None`` if nothing changes.
         :param revocation: an order to store with the change; MalformedRequest if the account is active then.
+        :param by_directory: the directory has decided: it may take away the last administrator, and one that it demotes
+            loses sessions and tokens.
         """
 
     def order_owner_revocation(self, revocation: OwnerRevocation) -> Deferred[None]:

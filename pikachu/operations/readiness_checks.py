@@ -88,7 +88,6 @@ class ServerChecks:
             "signer": Check(self._take_turn),
             "disk": Check(self._measure) if self._min_free_bytes else None,
             "clock": Check(self._compare_clock),
-            "ldap": None,
         }
 
     def of_issuers(self) -> dict[str, Check]:

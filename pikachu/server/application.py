@@ -10,6 +10,7 @@ from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
+from pikachu.auth.directory_accounts import DirectoryAccounts
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
@@ -62,6 +63,7 @@ class Pools:
     :param inspection: decoding what people bring, which may wait for the openssl program.
     :param policies: reading and compiling the texts of policies.
     :param indexing: preparing the search texts of certificates of an earlier version.
+    :param directory: waiting for the directory, which may hang.
     :param rotation: watching the files of issuing CAs, which waits for the disk, for key derivation and the database.
     :param token: calls of a PKCS#11 module, which may hang.
     :param vault: calls of Vault, which wait for the network.
@@ -78,6 +80,7 @@ class Pools:
     indexing: IWorkerPool
     token: IWorkerPool
     vault: IWorkerPool
+    directory: IWorkerPool
 
     def services(self) -> list[WorkerPool]:
         """Return the pools that start and stop with the server."""
@@ -93,6 +96,7 @@ class Pools:
             self.indexing,
             self.token,
             self.vault,
+            self.directory,
         )
         return [pool for pool in pools if isinstance(pool, WorkerPool)]
 
@@ -145,3 +149,4 @@ class Application:
     search_indexing: SearchIndexing
     own_certificates: OwnCertificates
     offline: OfflineCAs
+    directory: DirectoryAccounts | None

@@ -60,6 +60,7 @@ from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
 from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
+from pikachu.server.directory import build_directory, directory_check
 from pikachu.server.key_sources import key_sources
 from pikachu.signers.ca_keys import CAKeys, KeySource
 from pikachu.signers.files import load_trust_anchors
@@ -108,6 +109,7 @@ def threaded_pools(reactor: IThreadCaller) -> Pools:
         WorkerPool("indexing", reactor, 1, queue=1),
         WorkerPool("token", reactor, 4, queue=500),
         WorkerPool("vault", reactor, 8, queue=500),
+        WorkerPool("directory", reactor, 4, queue=100),
     )
 
 
@@ -332,6 +334,7 @@ def _assemble(
     policy_files = DefaultPolicyFiles(config.paths.server_ext_cfg, config.paths.validity_conf)
     policies = PolicyResolver(store, policy_files, clock, pools.policies)
     hasher = PasswordHasher(pools.passwords, clock, chosen.argon2)
+    directory = build_directory(config, store, pools, clock)
     authenticator = Authenticator(
         store,
         hasher,
@@ -344,6 +347,7 @@ def _assemble(
         GuessLimits(clock),
         sealer,
         clock,
+        directory,
     )
     holdings = Holdings(store=store, authority=authority, clock=clock)
     accounts = Accounts(
@@ -353,6 +357,7 @@ def _assemble(
         settings=AccountSettings(
             password_min_length=config.default.password_min_length,
             auto_approve=config.default.auto_approve,
+            directory_assigns_roles=directory is not None and bool(config.ldap.admin_group),
         ),
         holdings=holdings,
     )
@@ -409,7 +414,8 @@ def _assemble(
         folders=growing_folders(config),
         min_free_bytes=config.default.min_free_space,
     )
-    readiness = Readiness(clock, {**checks.standing(), **key_source_checks(keys.sources)}, checks.of_issuers)
+    more_checks = key_source_checks(keys.sources) | directory_check(directory)
+    readiness = Readiness(clock, {**checks.standing(), **more_checks}, checks.of_issuers)
     guide = Guide()
     stored_keys = Keys(store, sealer, issuers, pools.keys, clock)
     templates = CertificateTemplates(store, clock, pools.files)
@@ -478,4 +484,5 @@ def _assemble(
         search_indexing=SearchIndexing(store, pools.indexing),
         own_certificates=own_certificates,
         offline=offline,
+        directory=directory,
     )

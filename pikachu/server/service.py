@@ -48,6 +48,8 @@ RENEWAL_CHECK_SECONDS = 3600
 HEARTBEAT_SECONDS = 15
 # The rest after each batch of certificates that enters the search index, which leaves the database to issuance.
 INDEXING_SECONDS = 0.1
+# How often a recheck of the directory's accounts is tried again that failed.
+RECHECK_RETRY_SECONDS = 60
 
 
 class PikachuService(Service):
@@ -80,6 +82,7 @@ class PikachuService(Service):
         self._seen: int | None = None
         self._blind = False
         self._looking = _Loop("looking for changes", self._look, POLL_SECONDS, reactor)
+        self._rechecked = float("-inf")
         # Work that is repeated, with the seconds between; one that takes long holds up no other.
         self._loops = [
             self._looking,
@@ -87,6 +90,7 @@ class PikachuService(Service):
             _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
             _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
+            _Loop("rechecking the directory's accounts", self._recheck, RECHECK_RETRY_SECONDS, reactor),
         ]
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
@@ -293,6 +297,21 @@ class PikachuService(Service):
         """Add the next certificates of an earlier version to the search index."""
         if not self.app.search_indexing.is_complete:
             await self.app.search_indexing.step()
+
+    async def _recheck(self) -> None:
+        """Look the directory's accounts up again, when the last complete look is old enough."""
+        directory, now = self.app.directory, self._clock.seconds()
+        if directory is None or 0 <= now - self._rechecked < self._config.ldap.recheck:
+            return
+        try:
+            changed = await directory.recheck()
+        except PikachuError as error:
+            if self.running:
+                log.error("The directory's accounts can't be rechecked: {error}", error=error.public)
+            return
+        self._rechecked = now
+        if changed:
+            log.info("Rechecked the directory's accounts: {count} changed", count=changed)
 
     async def _renew(self) -> None:
         def failed(failure: Failure, what: str) -> None:

@@ -37,7 +37,17 @@ Decide: TypeAlias = Callable[[Account], tuple[Account, Event | None]]
 _a: Final = accounts.c
 _t: Final = tokens.c
 _COLUMNS: Final = [column for column in accounts.columns if column is not _a.name_key]
-_VALUES: Final = ("username", "name_key", "email", "role", "source", "state", "password_hash", "created_at")
+_VALUES: Final = (
+    "username",
+    "name_key",
+    "email",
+    "role",
+    "source",
+    "state",
+    "password_hash",
+    "created_at",
+    "directory_id",
+)
 
 _by_id: Final = select(*_COLUMNS).where(_a.id == bindparam("b_id"))
 _by_name: Final = select(*_COLUMNS).where(_a.name_key == bindparam("b_name"))
@@ -50,6 +60,8 @@ _update: Final = (
         role=bindparam("v_role"),
         state=bindparam("v_state"),
         password_hash=bindparam("v_password_hash"),
+        directory_id=bindparam("v_directory_id"),
+        suspended_by_directory=bindparam("v_suspended_by_directory"),
     )
 )
 # The row stays, since owned objects refer to it; personal data and credentials are erased.
@@ -61,6 +73,7 @@ _erase: Final = (
         state=literal_column("'deleted'"),
         email=literal_column("''"),
         password_hash=null(),
+        directory_id=null(),
     )
 )
 _other_admins: Final = select(func.count()).where(
@@ -103,6 +116,8 @@ def _record(row: Row) -> Account:
         row[6],
         moment(row[7]),
         maybe_moment(row[8]),
+        row[9],
+        bool(row[10]),
     )
 
 
@@ -227,6 +242,7 @@ class AccountStore(StoreSection):
             "state": account.state.value,
             "password_hash": account.password_hash,
             "created_at": int(now.timestamp()),
+            "directory_id": account.directory_id,
         }
         identity = tx.insert(_insert, values)
         write_event(tx, event, now)
@@ -234,9 +250,19 @@ class AccountStore(StoreSection):
 
     @write_transaction
     def change_account(
-        self, tx: Transaction, account_id: int, decide: Decide, now: datetime, revocation: OwnerRevocation | None = None
+        self,
+        tx: Transaction,
+        account_id: int,
+        decide: Decide,
+        now: datetime,
+        revocation: OwnerRevocation | None = None,
+        *,
+        by_directory: bool = False,
     ) -> Account:
-        """Change role, state, e-mail or password hash; NotFound, Conflict, and the errors of *decide*."""
+        """Change role, state, e-mail, password hash or the directory's id and decision; NotFound, Conflict.
+
+        The errors of *decide* as well.
+        """
         old = find_account(tx, account_id)
         _require_present(old)
         account, event = decide(old)
@@ -246,7 +272,7 @@ class AccountStore(StoreSection):
             _order_revocation(tx, revocation, account)
         if event is None:
             return old
-        if account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE:
+        if not by_directory and (account.role is not Role.ADMIN or account.state is not AccountState.ACTIVE):
             _keep_an_admin(tx, old)
         values = {
             "b_id": old.id,
@@ -254,13 +280,18 @@ class AccountStore(StoreSection):
             "v_role": account.role.value,
             "v_state": account.state.value,
             "v_password_hash": account.password_hash,
+            "v_directory_id": account.directory_id,
+            "v_suspended_by_directory": int(account.suspended_by_directory),
         }
         tx.write(_update, values)
         write_event(tx, event, now)
-        if account.state is not AccountState.ACTIVE or account.password_hash != old.password_hash:
+        lost = account.state is not AccountState.ACTIVE
+        if by_directory:
+            lost = lost or (old.role is Role.ADMIN and account.role is not Role.ADMIN)
+        if lost or account.password_hash != old.password_hash:
             # End the sessions that were opened with the previous password or state (USR-4).
             tx.write(_all_sessions, {"b_id": old.id})
-        if account.state is not AccountState.ACTIVE:
+        if lost:
             details = {name: value for name, value in event.details.items() if name == "ip"} | {"reason": event.type}
             for row in tx.rows(_token_names, {"b_account": old.id}):
                 ended = Event("delete", "token", row[0], event.actor, details, old.id, event.actor_id)

@@ -287,6 +287,8 @@ accounts: Final = Table(
     Column("password_hash", Text),
     Column("created_at", BigInteger, nullable=False),
     Column("last_login_at", BigInteger),
+    Column("directory_id", Text),
+    Column("suspended_by_directory", SmallInteger, nullable=False, server_default="0"),
     sqlite_autoincrement=True,
 )
 

@@ -35,8 +35,15 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0009: no recovered revocations, search in subjects.
+#: Statements that make a database of this version one of version 0011: it knew no directory.
+AS_0011: Final = (
+    "ALTER TABLE accounts DROP COLUMN directory_id",
+    "ALTER TABLE accounts DROP COLUMN suspended_by_directory",
+    "UPDATE pikachu_schema SET version_num = '0011'",
+)
+#: And one of version 0009: no recovered revocations, search in subjects.
 AS_0009: Final = (
+    *AS_0011,
     "DROP TABLE recovered_revocations",
     "DROP TABLE certificate_search",
     "DROP TABLE backfills",

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from pikachu.core.errors import PikachuError
+
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
@@ -20,6 +22,15 @@ def result_of(deferred: Deferred[T]) -> T:
     if isinstance(result, Failure):
         result.raiseException()
     return result
+
+
+def error_of(deferred: Deferred[Any]) -> PikachuError:
+    """The error of this program with which *deferred* has failed."""
+    try:
+        result = result_of(deferred)
+    except PikachuError as error:
+        return error
+    raise AssertionError(f"succeeded with {result!r}")
 
 
 def failure_of(deferred: Deferred[Any], kind: type[E]) -> E:

@@ -122,7 +122,12 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The account of a person or a program."""
+    """The account of a person or a program.
+
+    :param directory_id: the unique id of its entry in the directory, which no other entry ever has; ``None`` for a
+        local account and for a directory without such ids.
+    :param suspended_by_directory: suspended because the directory removed or disabled it, until that is undone there.
+    """
 
     id: int
     username: str
@@ -133,6 +138,8 @@ class Account:
     password_hash: str | None = field(repr=False)
     created_at: datetime
     last_login_at: datetime | None = None
+    directory_id: str | None = None
+    suspended_by_directory: bool = False
 
     @property
     def display_name(self) -> str:
@@ -142,7 +149,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to create."""
+    """An account to create; *directory_id* as in :class:`Account`."""
 
     username: str
     email: str
@@ -150,6 +157,7 @@ class NewAccount:
     state: AccountState
     password_hash: str | None = field(repr=False)
     source: AccountSource = AccountSource.LOCAL
+    directory_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

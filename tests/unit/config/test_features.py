@@ -37,8 +37,6 @@ CHAT: Changes = (("CHAT", "url", "https://llm.example.com/v1"), ("CHAT", "api_ke
 
 LACKING: list[tuple[Changes, str]] = [
     ((*VAULT, ("VAULT", "enabled", "true")), "[VAULT] enabled"),
-    ((*LDAP, ("LDAP", "enabled", "true")), "[LDAP] enabled"),
-    ((*LDAP, ("LDAP", "enabled", "yes")), "[LDAP] enabled"),
     *(((*TOKEN, ("PKCS11", f"key_label_{name}", "key")), f"[PKCS11] key_label_{name}") for name in ("ec", "rsa")),
     ((("MQTT", "enabled", "true"),), "[MQTT] enabled"),
     ((*MQTT, ("MQTT", "enabled", "1")), "[MQTT] enabled"),
@@ -52,6 +50,7 @@ LOADING: list[Changes] = [
     VAULT,
     (*LDAP, ("LDAP", "enabled", "false")),
     LDAP,
+    (*LDAP, ("LDAP", "enabled", "true")),
     (*MQTT, ("MQTT", "enabled", "false")),
     (*MQTT, ("MQTT", "enabled", "Off")),
     (("MQTT", "host", ""),),
@@ -83,7 +82,7 @@ def test_what_is_not_enabled_may_be_configured(load_text: Load, changes: Changes
 
 def test_every_feature_is_in_the_table_above() -> None:
     sections = {where.partition("]")[0][1:] for _, where in LACKING}
-    assert sections | {"DATABASE"} == {feature.section for feature in FEATURES}
+    assert sections | {"DATABASE", "LDAP"} == {feature.section for feature in FEATURES}
 
 
 def test_postgresql_needs_its_driver(tmp_path: Path) -> None:

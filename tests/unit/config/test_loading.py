@@ -243,6 +243,7 @@ def test_trusted_https_uses_the_certificate_of_https(load_text: Load, tmp_path: 
         ("h", "", "ldaps", ("h", 636, LDAPSecurity.LDAPS)),
         ("ldaps://h/", "", "false", ("h", 636, LDAPSecurity.LDAPS)),
         ("ldap://h", "3890", "no", ("h", 3890, LDAPSecurity.FALSE)),
+        ("[::1]", "", "starttls", ("::1", 389, LDAPSecurity.STARTTLS)),
         ("::1", "", "starttls", ("::1", 389, LDAPSecurity.STARTTLS)),
     ],
 )
@@ -258,7 +259,7 @@ def test_directory(load_text: Load, host: str, port: str, tls: str, expected: tu
         ("LDAP", "ADMIN_PASSWORD", "p"),
     )
     ldap = load_text(text).ldap
-    assert (ldap.ldap_host, ldap.ldap_port, ldap.use_tls) == expected
+    assert (*ldap.ldap_host, ldap.ldap_port, ldap.use_tls) == expected
     assert ldap.people_dn == "dc=x"
 
 

@@ -1,0 +1,314 @@
+"""Questions to the directory, answered by the first of its servers that works.  Everything here blocks."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from ldap3.core.exceptions import LDAPExceptionError
+from ldap3.operation.search import parse_filter
+from ldap3.utils.conv import escape_filter_chars
+from ldap3.utils.dn import parse_dn
+
+from pikachu.auth.ldap.abort import Abort
+from pikachu.auth.ldap.connection import (
+    AnswerTooLarge,
+    DirectoryConnection,
+    Entry,
+    TLSContexts,
+    UnreadableEntry,
+)
+from pikachu.auth.ldap.people import MAXIMUM_NAME, Absent, Finding, Person, normalised_name
+from pikachu.config.ldap_section import LDAPSection
+from pikachu.core.errors import ConfigError, DirectoryUnavailable
+
+T = TypeVar("T")
+
+# Attributes with an id that no other entry ever has: RFC 4530, Active Directory.
+_UNIQUE_IDS: Final = ("entryUUID", "objectGUID")
+_MAIL: Final = "mail"
+#: Attributes of groups that name their members, and whether by their DN.
+_MEMBER_ATTRIBUTES: Final = {"member": True, "uniquemember": True, "memberuid": False}
+_MAXIMUM_GROUPS: Final = 200
+_MAXIMUM_MAIL: Final = 254
+_EMAIL: Final = re.compile(r"[!-?A-~]+@[!-?A-~]+")
+_NAMED: Final = re.compile(r"\(([A-Za-z][A-Za-z0-9.-]*)(?::[^=()]*:)?=\{username\}\)")
+_NO_ATTRIBUTES: Final = ("1.1",)
+
+
+class LDAPClient:
+    """Looks up accounts and verifies their passwords.
+
+    :raises ConfigError: for a filter or DN that is malformed, and for a CA file that can't be read.
+    """
+
+    def __init__(self, settings: LDAPSection) -> None:
+        self._settings = settings
+        self._contexts = TLSContexts(settings.ca_cert_path)
+        named = _NAMED.search(settings.user_filter)
+        self._name_attribute = named[1] if named else ""
+        # The server that has answered last; threads may overwrite each other's, which costs a connection at most.
+        self._preferred = 0
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse settings that no directory could answer."""
+        settings = self._settings
+        for key, text in (("user_filter", settings.user_filter), ("disabled_filter", settings.disabled_filter)):
+            try:
+                if text:
+                    parse_filter(text.replace("{username}", "x"), None, True, False, None, False)
+            except (LDAPExceptionError, ValueError, IndexError):
+                raise ConfigError(f"[LDAP] {key}: {text!r} is not an LDAP filter (RFC 4515); check it") from None
+        for key, text in (
+            ("BASE_DN", settings.base_dn),
+            ("PEOPLE_DN", settings.people_dn),
+            ("admin_group", settings.admin_group),
+        ):
+            try:
+                if text:
+                    parse_dn(text)
+            except (LDAPExceptionError, ValueError, IndexError):
+                raise ConfigError(
+                    f"[LDAP] {key}: {text!r} is not a DN (RFC 4514); write it like ou=people,dc=example,dc=org"
+                ) from None
+        if settings.use_tls != "false":
+            try:
+                self._contexts()
+            except OSError as error:
+                raise ConfigError(
+                    f"[LDAP] ca_cert_path: {settings.ca_cert_path} can't be used: {error.strerror or error}; name a "
+                    "PEM file with the CA that issued the directory's certificate"
+                ) from None
+
+    # --- questions ----------------------------------------------------------------------
+
+    def authenticate(self, username: str, password: str, abort: Abort) -> Finding:
+        """Return the account of that name if *password* is right.
+
+        Wrong names and wrong passwords take the same steps: a search and a bind.
+
+        :raises DirectoryUnavailable: when no server answers.
+        """
+
+        def ask(connection: DirectoryConnection) -> Finding:
+            self._bind_service(connection)
+            entry = self._find(connection, username)
+            if isinstance(entry, Absent):
+                nobody = f"cn={secrets.token_hex(8)},{self._settings.people_dn}"
+                connection.bind(nobody, secrets.token_bytes(16).hex())
+                return entry
+            refusal = connection.bind(entry.dn, password)
+            if refusal is not None:
+                return Absent(refusal, is_certain=False)
+            # Not everybody may read groups.
+            self._bind_service(connection)
+            return self._describe(connection, entry)
+
+        return self._ask(ask, abort)
+
+    def find(self, usernames: Sequence[str], abort: Abort) -> list[Finding]:
+        """Return the accounts of these names, in order, over one connection.
+
+        :raises DirectoryUnavailable: when no server answers, or when the base of the accounts does not exist.
+        """
+
+        def ask(connection: DirectoryConnection) -> list[Finding]:
+            self._bind_service(connection)
+            # A base that has vanished, or that can't be read any more, is no proof that its accounts have.
+            self._require_base(connection)
+            findings: list[Finding] = []
+            for name in usernames:
+                entry = self._find(connection, name)
+                findings.append(entry if isinstance(entry, Absent) else self._describe(connection, entry))
+            return findings
+
+        return self._ask(ask, abort)
+
+    def probe(self, abort: Abort) -> str | None:
+        """Return None if the first server works, or a message if another one does.
+
+        :raises DirectoryUnavailable: when none does.
+        """
+
+        def ask(connection: DirectoryConnection) -> None:
+            self._bind_service(connection)
+            self._require_base(connection)
+
+        self._preferred = 0
+        self._ask(ask, abort)
+        return None if self._preferred == 0 else "The first server of the directory does not work; another one is used."
+
+    # --- servers --------------------------------------------------------------------------
+
+    def _ask(self, ask: Callable[[DirectoryConnection], T], abort: Abort) -> T:
+        hosts = self._settings.ldap_host
+        failure: DirectoryUnavailable | None = None
+        first = self._preferred
+        for position in (*range(first, len(hosts)), *range(first)):
+            try:
+                with self.connected(hosts[position], abort) as connection:
+                    answer = ask(connection)
+            except DirectoryUnavailable as error:
+                # The reason of the first server is the one to mend.
+                failure = failure or error
+                if abort.is_set:
+                    break
+                continue
+            self._preferred = position
+            return answer
+        raise failure or DirectoryUnavailable("No server of the directory is configured.")
+
+    @contextmanager
+    def connected(self, host: str, abort: Abort) -> Iterator[DirectoryConnection]:
+        """Open a connection to one server, and close it afterwards.
+
+        :raises DirectoryUnavailable: when that fails.
+        """
+        settings = self._settings
+        connection = DirectoryConnection(
+            (host, settings.ldap_port), settings.use_tls, self._contexts, settings.timeout, abort
+        )
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def _bind_service(self, connection: DirectoryConnection) -> None:
+        password = self._settings.admin_password
+        refusal = connection.bind(self._settings.admin_dn, "" if password is None else password.reveal())
+        if refusal is not None:
+            raise DirectoryUnavailable(
+                "The directory refuses ADMIN_DN and ADMIN_PASSWORD. Correct them in the section [LDAP].", answer=refusal
+            )
+
+    def _require_base(self, connection: DirectoryConnection) -> None:
+        base = self._settings.people_dn
+        if not connection.search(base, "(objectClass=*)", _NO_ATTRIBUTES, limit=1, subtree=False):
+            raise self._no_base()
+
+    def _no_base(self) -> DirectoryUnavailable:
+        return DirectoryUnavailable(
+            "PEOPLE_DN does not exist in the directory, or ADMIN_DN may not read it. Correct it in the section [LDAP].",
+            base=self._settings.people_dn,
+        )
+
+    # --- entries ----------------------------------------------------------------------------
+
+    def _find(self, connection: DirectoryConnection, username: str) -> Entry | Absent:
+        """Return the entry that *username* finds; only an exact one counts."""
+        settings = self._settings
+        condition = settings.user_filter.replace("{username}", escape_filter_chars(username))
+        attributes = [self._name_attribute, _MAIL, *_UNIQUE_IDS]
+        if self._reads_groups_of_entry:
+            attributes.append(settings.group_attribute)
+        try:
+            entries = connection.search(settings.people_dn, condition, attributes, limit=2)
+        except AnswerTooLarge:
+            return Absent("the entry in the directory is too large", is_certain=False)
+        except UnreadableEntry:
+            return Absent("the entry's name in the directory is not UTF-8", is_certain=False)
+        if entries is None:
+            raise self._no_base()
+        if not entries:
+            return Absent("no such account")
+        if len(entries) > 1:
+            return Absent("the directory has two entries of this name", is_certain=False)
+        if not entries[0].dn:
+            return Absent("the entry in the directory has no name", is_certain=False)
+        return entries[0]
+
+    def _describe(self, connection: DirectoryConnection, entry: Entry) -> Finding:
+        names = sorted(name for text in entry.texts(self._name_attribute) if (name := normalised_name(text)))
+        if not names:
+            return Absent(
+                f"{self._name_attribute} in the directory is not a name of 1 to 64 letters, digits and . _ @ -",
+                is_certain=False,
+            )
+        mails = [text for text in entry.texts(_MAIL) if len(text) <= _MAXIMUM_MAIL and _EMAIL.fullmatch(text)]
+        try:
+            return Person(
+                username=names[0],
+                dn=entry.dn,
+                directory_id=_unique_id(entry),
+                email=mails[0] if mails else "",
+                is_admin=self._is_admin(connection, entry, names[0]) if self._settings.admin_group else None,
+                is_disabled=bool(self._settings.disabled_filter)
+                and bool(
+                    connection.search(entry.dn, self._settings.disabled_filter, _NO_ATTRIBUTES, limit=1, subtree=False)
+                ),
+            )
+        except (AnswerTooLarge, UnreadableEntry):
+            return Absent("the groups in the directory are too large, or their names not UTF-8", is_certain=False)
+
+    # --- groups -------------------------------------------------------------------------------
+
+    @property
+    def _reads_groups_of_entry(self) -> bool:
+        return bool(self._settings.admin_group) and self._settings.group_attribute.lower() not in _MEMBER_ATTRIBUTES
+
+    def _is_admin(self, connection: DirectoryConnection, entry: Entry, username: str) -> bool:
+        """Return whether the entry is a member of the administrators' group, directly or through other groups."""
+        target = comparable_dn(self._settings.admin_group)
+        seen: set[str] = set()
+        level = self._groups_of(connection, entry, username)
+        while level and len(seen) < _MAXIMUM_GROUPS:
+            if any(comparable_dn(dn) == target for dn in level):
+                return True
+            if not self._settings.nested_groups:
+                return False
+            new = [dn for dn in level if comparable_dn(dn) not in seen]
+            seen.update(map(comparable_dn, new))
+            level = [
+                above
+                for dn in new[:_MAXIMUM_GROUPS]
+                for above in self._groups_of(connection, self._group(connection, dn), None)
+            ]
+        return False
+
+    def _group(self, connection: DirectoryConnection, dn: str) -> Entry:
+        """Return the entry of a group, which may name further groups; an unreadable one names none."""
+        if not self._reads_groups_of_entry:
+            return Entry(dn, {})
+        found = connection.search(dn, "(objectClass=*)", (self._settings.group_attribute,), limit=1, subtree=False)
+        return found[0] if found else Entry(dn, {})
+
+    def _groups_of(self, connection: DirectoryConnection, entry: Entry, username: str | None) -> list[str]:
+        """Return the DNs of the groups that name *entry*, which is an account's if *username* is set."""
+        attribute = self._settings.group_attribute
+        if self._reads_groups_of_entry:
+            return entry.texts(attribute)
+        member = entry.dn if _MEMBER_ATTRIBUTES[attribute.lower()] else username
+        if member is None:
+            # A group has no user name.
+            return []
+        condition = f"({attribute}={escape_filter_chars(member)})"
+        if not self._settings.nested_groups:
+            base, subtree, limit = self._settings.admin_group, False, 1
+        else:
+            base, subtree, limit = self._settings.base_dn, True, _MAXIMUM_GROUPS
+        found = connection.search(base, condition, _NO_ATTRIBUTES, limit=limit, subtree=subtree)
+        return [one.dn for one in found or ()]
+
+
+def comparable_dn(dn: str) -> str:
+    """Return a DN in a form in which equal ones are equal: without case and insignificant spaces."""
+    try:
+        parts = parse_dn(dn, strip=True)
+    except (LDAPExceptionError, ValueError, IndexError):
+        return dn.casefold()
+    return ",".join(f"{name.strip()}={value.strip()}" for name, value, _ in parts).casefold()
+
+
+def _unique_id(entry: Entry) -> str | None:
+    for attribute in _UNIQUE_IDS:
+        for value in entry.attributes.get(attribute.lower(), ()):
+            if len(value) == 16:
+                return str(uuid.UUID(bytes_le=value))
+            if len(value) <= MAXIMUM_NAME:
+                return value.decode("ascii", "replace").lower()
+    return None

@@ -1,0 +1,302 @@
+"""A connection to one server of the directory, over ldap3 (RFC 4511, RFC 4513).  Everything here blocks.
+
+Nothing that a server sends is trusted: referrals are not followed, since they would carry the password elsewhere; each
+answer is bounded in size and time; and whatever ldap3 can't decode is a failure of the server, never one of this
+program.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from ldap3 import BASE, NONE, SIMPLE, SUBTREE, Connection, Server, Tls
+from ldap3.core.exceptions import LDAPExceptionError
+
+from pikachu.auth.ldap.abort import Abort
+from pikachu.config.setting_choices import LDAPSecurity
+from pikachu.core.errors import DirectoryUnavailable
+
+#: Maximum size of the answer to one operation in bytes.
+MAXIMUM_ANSWER: Final = 1 << 20
+
+SUCCESS: Final = 0
+_SIZE_LIMIT_EXCEEDED: Final = 4
+_REFERRAL: Final = 10
+_NO_SUCH_OBJECT: Final = 32
+_INVALID_CREDENTIALS: Final = 49
+# Answers to a bind that refuse the person; others are failures of the server (RFC 4511 section 4.1.9): operationsError,
+# protocolError, adminLimitExceeded, busy, unavailable, loopDetect, other.
+_SERVER_FAILURES: Final = frozenset({1, 2, 7, 8, 10, 11, 13, 51, 52, 54, 80})
+
+
+class AnswerTooLarge(Exception):
+    """The answer to a search exceeds the limit."""
+
+
+class UnreadableEntry(Exception):
+    """The directory's entry has a name that is not UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry of a search.
+
+    :param attributes: the values by name in lower case.
+    """
+
+    dn: str
+    attributes: Mapping[str, Sequence[bytes]]
+
+    def texts(self, attribute: str) -> list[str]:
+        """Return the values of an attribute that are UTF-8 text."""
+        texts = []
+        for value in self.attributes.get(attribute.lower(), ()):
+            try:
+                texts.append(value.decode())
+            except UnicodeDecodeError:
+                continue
+        return texts
+
+
+class _BoundedSocket:
+    """A socket that receives no more than a limit for each operation."""
+
+    def __init__(self, opened: Any) -> None:
+        self._socket = opened
+        self._left = MAXIMUM_ANSWER
+        self.is_exhausted = False
+
+    def begin(self) -> None:
+        """Begin an operation."""
+        self._left = MAXIMUM_ANSWER
+        self.is_exhausted = False
+
+    def recv(self, size: int) -> bytes:
+        """Receive up to *size* bytes."""
+        data: bytes = self._socket.recv(size)
+        self._left -= len(data)
+        if self._left < 0:
+            self.is_exhausted = True
+            raise OSError("the answer is too large")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+class _VerifiedTls(Tls):  # type: ignore[misc]  # ldap3 has no types
+    """TLS with a context that verifies the chain and the host name."""
+
+    def __init__(self, context: Callable[[], ssl.SSLContext]) -> None:
+        super().__init__(validate=ssl.CERT_REQUIRED)
+        self._context = context
+        self.failure: Exception | None = None
+
+    def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
+        """Wrap the connection's socket; called by ldap3."""
+        try:
+            connection.socket = self._context().wrap_socket(
+                connection.socket, server_hostname=connection.server.host, do_handshake_on_connect=do_handshake
+            )
+        except (OSError, ValueError) as error:
+            self.failure = error
+            raise
+
+
+class TLSContexts:
+    """The TLS context for the directory; a replaced CA file takes effect at the next connection."""
+
+    def __init__(self, ca_path: Path | None) -> None:
+        self._ca_path = ca_path
+        self._loaded: tuple[float, ssl.SSLContext] | None = None
+
+    def __call__(self) -> ssl.SSLContext:
+        """Return the context; blocks.
+
+        :raises OSError: when the CA file can't be read or contains no certificate.
+        """
+        changed = 0.0 if self._ca_path is None else self._ca_path.stat().st_mtime
+        if self._loaded is None or self._loaded[0] != changed:
+            context = ssl.create_default_context(cafile=None if self._ca_path is None else str(self._ca_path))
+            self._loaded = (changed, context)
+        return self._loaded[1]
+
+
+class DirectoryConnection:
+    """An open connection.
+
+    :param address: host and port.
+    :param timeout: seconds that each answer may take.
+    :raises DirectoryUnavailable: when it can't be opened, or not with the required TLS.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], security: LDAPSecurity, contexts: TLSContexts, timeout: int, abort: Abort
+    ) -> None:
+        host, port = address
+        self._name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._abort = abort
+        tls = None if security is LDAPSecurity.FALSE else _VerifiedTls(contexts)
+        with self._translated("connecting", tls):
+            server = Server(
+                host,
+                port,
+                use_ssl=security is LDAPSecurity.LDAPS,
+                tls=tls,
+                get_info=NONE,
+                connect_timeout=timeout,
+                allowed_referral_hosts=[],
+            )
+            self._ldap = Connection(
+                server,
+                authentication=SIMPLE,
+                user="unused",
+                password="unused",  # noqa: S106 - replaced by each bind
+                auto_referrals=False,
+                auto_range=False,
+                check_names=False,
+                read_only=True,
+                receive_timeout=timeout,
+            )
+            self._ldap.open(read_server_info=False)
+            abort.watch(self._ldap.socket)
+            if security is LDAPSecurity.STARTTLS:
+                self._ldap.start_tls(read_server_info=False)
+                abort.watch(self._ldap.socket)
+            if self._ldap.socket is None:
+                raise DirectoryUnavailable(f"{self._name} closed the connection.")
+        self._socket = self._ldap.socket = _BoundedSocket(self._ldap.socket)
+
+    def close(self) -> None:
+        """Close the connection."""
+        try:
+            self._ldap.strategy.close()
+        except Exception:  # noqa: BLE001 - what fails here was failing before
+            return
+
+    def bind(self, dn: str, password: str) -> str | None:
+        """Bind as *dn*; return None, or why the directory refuses the DN and password.
+
+        An empty DN or password would be an anonymous bind, which succeeds without proving anything (RFC 4513
+        section 5.1.2), so neither is ever sent.
+
+        :raises DirectoryUnavailable: when the server fails.
+        """
+        if not dn or not password:
+            return "empty password"
+        # As bytes: ldap3 prepares texts by SASLprep, which fails for some and changes others.
+        with self._translated("the bind"):
+            self._ldap.rebind(user=dn, password=password.encode(), authentication=SIMPLE, read_server_info=False)
+        code, description = self._result()
+        if code == SUCCESS:
+            return None
+        if code in _SERVER_FAILURES:
+            raise self._failed("the bind", description)
+        return "wrong password" if code == _INVALID_CREDENTIALS else f"the directory answers {description}"
+
+    def search(
+        self,
+        base: str,
+        condition: str,
+        attributes: Sequence[str],
+        *,
+        limit: int,
+        subtree: bool = True,
+    ) -> list[Entry] | None:
+        """Return up to *limit* entries that match; ``None`` if *base* does not exist.
+
+        :param subtree: below *base*; else *base* itself.
+        :raises DirectoryUnavailable: when the server fails or refers to another one.
+        :raises AnswerTooLarge: when the answer exceeds the limit.
+        :raises UnreadableEntry: for a name that is not UTF-8.
+        """
+        try:
+            with self._translated("the search"):
+                self._ldap.search(
+                    base,
+                    condition,
+                    SUBTREE if subtree else BASE,
+                    attributes=list(attributes),
+                    size_limit=limit,
+                )
+        except DirectoryUnavailable as error:
+            if self._socket.is_exhausted:
+                raise AnswerTooLarge from None
+            if isinstance(error.__cause__, UnicodeDecodeError):
+                raise UnreadableEntry from None
+            raise
+        code, description = self._result()
+        if code == _NO_SUCH_OBJECT:
+            return None
+        if code == _REFERRAL:
+            raise DirectoryUnavailable(
+                "The directory refers to another server. Set LDAP_HOST to the server that has the accounts.",
+                server=self._name,
+            )
+        if code not in (SUCCESS, _SIZE_LIMIT_EXCEEDED):
+            raise self._failed("the search", description)
+        entries = [
+            Entry(one["dn"], {name.lower(): values for name, values in one["raw_attributes"].items()})
+            for one in self._ldap.response or ()
+            if one.get("type") == "searchResEntry"
+        ]
+        return entries[:limit]
+
+    def _result(self) -> tuple[int, str]:
+        result = self._ldap.result or {}
+        return int(result.get("result", -1)), str(result.get("description", "nothing"))
+
+    def _failed(self, what: str, description: str) -> DirectoryUnavailable:
+        return DirectoryUnavailable(
+            f"The directory does not work: it answers {what} with {description}.", server=self._name
+        )
+
+    @contextmanager
+    def _translated(self, what: str, tls: _VerifiedTls | None = None) -> Iterator[None]:
+        """Translate every failure of ldap3 and of the network to DirectoryUnavailable."""
+        if hasattr(self, "_socket"):
+            self._socket.begin()
+        try:
+            yield
+        except DirectoryUnavailable:
+            raise
+        except UnicodeDecodeError as error:
+            raise DirectoryUnavailable("The directory's answer can't be decoded.", server=self._name) from error
+        except Exception as error:
+            failure = error if tls is None or tls.failure is None else tls.failure
+            raise DirectoryUnavailable(
+                _reason(failure, what), server=self._name, error=f"{type(failure).__name__}: {failure}"
+            ) from error
+
+
+def _reason(error: Exception, what: str) -> str:
+    """Return what is wrong and what to do, without host names."""
+    text = str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if "match" in error.verify_message:
+            return (
+                "The directory's certificate is not valid for the name in LDAP_HOST. Name the host as in the "
+                "certificate."
+            )
+        return (
+            f"The directory's certificate is not trusted: {error.verify_message}. Set [LDAP] ca_cert_path to the CA "
+            "that issued it."
+        )
+    if isinstance(error, ssl.SSLError):
+        return "The directory does not speak TLS here. Check LDAP_PORT and use_tls."
+    if isinstance(error, FileNotFoundError):
+        return "The file of [LDAP] ca_cert_path does not exist."
+    if "startTLS" in text or "start_tls" in text.lower():
+        return "The directory refuses StartTLS. Enable TLS there, or use LDAPS."
+    if "timed out" in text or "temporarily unavailable" in text or "read operation" in text:
+        return f"The directory did not answer {what} in time."
+    if "refused" in text:
+        return "The directory refuses the connection. Check that it runs, and LDAP_HOST and LDAP_PORT."
+    if isinstance(error, (LDAPExceptionError, OSError)):
+        return f"The connection to the directory broke at {what}."
+    return "The directory's answer is not LDAP. Check LDAP_PORT and use_tls."
