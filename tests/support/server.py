@@ -133,23 +133,24 @@ class Server:
 
     # --- life ---------------------------------------------------------------------------
 
-    def start(self, *options: str) -> Self:
+    def start(self, *options: str, variables: Mapping[str, str] | None = None) -> Self:
         """Start in the foreground and wait until every listener accepts.
 
         :param options: of ``twistd`` itself.
+        :param variables: more environment variables.
         """
-        self.launch(*options)
+        self.launch(*options, variables=variables)
         self.wait_ready()
         return self
 
-    def launch(self, *options: str) -> None:
+    def launch(self, *options: str, variables: Mapping[str, str] | None = None) -> None:
         """Start in the foreground."""
         assert self.process is None or self.process.poll() is not None, "it runs already"
         with (self.folder / "console.txt").open("ab") as console:
             self.process = subprocess.Popen(
                 command(self.files.config, "-n", f"--pidfile={self.folder / 'twistd.pid'}", *options),
                 cwd=self.folder,
-                env=environment(),
+                env={**environment(), **(variables or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
