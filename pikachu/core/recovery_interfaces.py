@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
 from pikachu.core.model.certificates import PublishedRevocation, RevocationReason
 from pikachu.core.model.events import Event
+from pikachu.core.model.list_queries import ListQuery, Page
+
+#: Value of the list filter ``decision`` for those without one.
+UNDECIDED: Final = "undecided"
 
 
 class RecoveryDecision(StrEnum):
@@ -25,7 +29,9 @@ class RecoveryDecision(StrEnum):
 class RecoveredRevocation:
     """A revocation that was taken from a published CRL.
 
+    :param decision: an administrator's; ``None`` without one.
     :param subject: the certificate's; empty when the database has no certificate with that serial number.
+    :param certificate_id: the certificate's; ``None`` without one, or when it was deleted.
     """
 
     id: int
@@ -34,7 +40,9 @@ class RecoveredRevocation:
     revoked_at: datetime
     reason: RevocationReason
     recovered_at: datetime
-    subject: str
+    decision: RecoveryDecision | None = None
+    subject: str = ""
+    certificate_id: int | None = None
 
 
 class IRecoveryStore(Protocol):
@@ -43,10 +51,14 @@ class IRecoveryStore(Protocol):
     def crl_number(self, issuer_id: int) -> Deferred[int]:
         """Return the highest CRL number reserved for an issuer; 0 without one."""
 
-    def missing_revocations(
-        self, issuer_id: int, entries: Sequence[PublishedRevocation]
-    ) -> Deferred[list[PublishedRevocation]]:
-        """Return those of at most 1,000 entries that differ from the stored ones, or are not stored; writes nothing."""
+    def stored_crl_entries(self, issuer_id: int, after: int, limit: int) -> Deferred[list[tuple[int, bytes]]]:
+        """Return change id and DER of an issuer's next CRL entries after a change, in the order of CRLs."""
+
+    def missing_revocations(self, issuer_id: int, entries: Mapping[str, bytes]) -> Deferred[list[bytes]]:
+        """Return those of some thousand entries of a CRL that differ from the stored ones, or are not stored.
+
+        :param entries: the DER of each entry, by its serial number in hex.
+        """
 
     def recover_revocations(
         self,
@@ -69,8 +81,13 @@ class IRecoveryStore(Protocol):
     def undecided_revocations(self) -> Deferred[dict[int, int]]:
         """Return the number of undecided recovered revocations by issuer id; issuers without one are left out."""
 
-    def recovered_revocations(self, after: int, limit: int) -> Deferred[list[RecoveredRevocation]]:
-        """Return undecided recovered revocations with ids above *after*, ascending."""
+    def recovered_revocations(self, query: ListQuery) -> Deferred[Page[RecoveredRevocation]]:
+        """List recovered revocations; sort fields ``id``, ``recovered_at``, ``revoked_at``; filters ``decision``
+        (``undecided``, ``keep``, ``drop``), ``issuer``, ``reason``; *q* begins serial numbers, or is part of a subject.
+        """
+
+    def recovered_revocation(self, recovered_id: int) -> Deferred[RecoveredRevocation]:
+        """Return the recovered revocation with that id; NotFound."""
 
     def decide_recovered(
         self, serials: Sequence[int], decision: RecoveryDecision, event: Event, now: datetime

@@ -351,10 +351,10 @@ def _next(
     return ids.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(tx.settings.few_certificates)
 
 
-def _issuers(tx: Transaction, name: str) -> ColumnElement[bool]:
+def issued_by(tx: Transaction, issuer_id: ColumnElement[int], name: str) -> ColumnElement[bool]:
     """Return the condition for all generations of the issuing CA with that name."""
     issuer_ids = [row[0] for row in tx.rows(_issuer_ids, {"b_name": name})]
-    return _c.issuer_id.in_(issuer_ids) if issuer_ids else false()
+    return issuer_id.in_(issuer_ids) if issuer_ids else false()
 
 
 def _few(tx: Transaction, narrowing: list[Select[Any]], matching: Select[Any] | None) -> list[int] | None:
@@ -429,7 +429,7 @@ class CertificateStore(StoreSection):
         if method is not None:
             filtered(_c.method == method)
         if "issuer" in query.filters:
-            filtered(_issuers(tx, query.filters["issuer"]))
+            filtered(issued_by(tx, _c.issuer_id, query.filters["issuer"]))
         status_name = one_of(query, "status", list(CertificateStatus))
         status = None if status_name is None else CertificateStatus(status_name)
         if status is CertificateStatus.REVOKED:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Integer, bindparam, func, select, update
+from sqlalchemy import BindParameter, ColumnElement, Integer, bindparam, func, or_, select, update
 
-from pikachu.core.errors import UnknownSerial
+from pikachu.core.errors import NotFound, UnknownSerial
 from pikachu.core.model.certificates import (
     SERIAL_END,
     CertificateRecord,
@@ -18,12 +18,15 @@ from pikachu.core.model.certificates import (
     format_serial,
 )
 from pikachu.core.model.events import Event
-from pikachu.core.recovery_interfaces import RecoveredRevocation, RecoveryDecision
+from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.core.recovery_interfaces import UNDECIDED, RecoveredRevocation, RecoveryDecision
 from pikachu.storage.audit import write_event
-from pikachu.storage.database import Transaction
+from pikachu.storage.certificates import issued_by
+from pikachu.storage.database import Row, Transaction
+from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
 from pikachu.storage.revocation import list_revocation, record_change, revocable, set_status
 from pikachu.storage.schema import certificates, crl_entries, issuers, recovered_revocations
-from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, write_transaction
+from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, row_id, write_transaction
 from pikachu.x509.crl import crl_entry
 
 _HOLD: Final = RevocationReason.CERTIFICATE_HOLD
@@ -32,6 +35,12 @@ _r: Final = recovered_revocations.c
 _crl_number: Final = select(issuers.c.crl_number).where(issuers.c.id == bindparam("b_id"))
 _known: Final = select(_r.id).where(_r.serial == bindparam("b_serial"), _r.issuer_id == bindparam("b_issuer"))
 _taken: Final = select(crl_entries.c.issuer_id).where(crl_entries.c.serial == bindparam("b_serial"))
+_stored: Final = (
+    select(crl_entries.c.change_id, crl_entries.c.entry)
+    .where(crl_entries.c.issuer_id == bindparam("b_issuer"), crl_entries.c.change_id > bindparam("after"))
+    .order_by(crl_entries.c.change_id)
+    .limit(bindparam("rows", type_=Integer))
+)
 _insert: Final = insert_into(
     recovered_revocations,
     "issuer_id",
@@ -43,19 +52,40 @@ _insert: Final = insert_into(
     "recovered_at",
 )
 _counts: Final = select(_r.issuer_id, func.count()).where(_r.decision.is_(None)).group_by(_r.issuer_id)
-_undecided: Final = (
-    select(_r.id, _r.issuer_id, _r.serial, _r.revoked_at, _r.reason, _r.recovered_at, certificates.c.subject)
-    .select_from(recovered_revocations.outerjoin(certificates, certificates.c.serial == _r.serial))
-    .where(_r.decision.is_(None), _r.id > bindparam("after"))
-    .order_by(_r.id)
-    .limit(bindparam("rows", type_=Integer))
-)
+_COLUMNS: Final = (_r.id, _r.issuer_id, _r.serial, _r.revoked_at, _r.reason, _r.recovered_at, _r.decision)
+_by_id: Final = select(*_COLUMNS).where(_r.id == bindparam("b_id"))
+_subject: Final = select(certificates.c.subject).where(certificates.c.serial == _r.serial).scalar_subquery()
 _undecided_serial: Final = select(_r.id, _r.issuer_id, _r.revoked_at, _r.reason, _r.was_on_hold).where(
     _r.decision.is_(None), _r.serial == bindparam("b_serial")
 )
 _decide: Final = (
     update(recovered_revocations).where(_r.id == bindparam("b_id")).values(decision=bindparam("v_decision"))
 )
+
+
+def _record(row: Row) -> RecoveredRevocation:
+    identity, issuer_id, serial, revoked_at, reason, recovered_at, decision = row
+    return RecoveredRevocation(
+        identity,
+        issuer_id,
+        int(serial, 16),
+        moment(revoked_at),
+        RevocationReason(reason),
+        moment(recovered_at),
+        None if decision is None else RecoveryDecision(decision),
+    )
+
+
+def _with_certificates(tx: Transaction, items: Sequence[RecoveredRevocation]) -> list[RecoveredRevocation]:
+    """Add the certificates' subjects and ids."""
+    c = certificates.c
+    serials = [format_serial(one.serial) for one in items]
+    rows = tx.query(select(c.serial, c.subject, c.id, c.deleted_at).where(c.serial.in_(serials)))
+    known = {int(serial, 16): (subject, None if deleted else identity) for serial, subject, identity, deleted in rows}
+    return [
+        replace(one, subject=known[one.serial][0], certificate_id=known[one.serial][1]) if one.serial in known else one
+        for one in items
+    ]
 
 
 def _find(tx: Transaction, serial: int) -> CertificateRecord | None:
@@ -130,15 +160,22 @@ class RecoveryStore(StoreSection):
         return 0 if row is None else int(row[0])
 
     @read_transaction
-    def missing_revocations(
-        self, tx: Transaction, issuer_id: int, entries: Sequence[PublishedRevocation]
-    ) -> list[PublishedRevocation]:
+    def stored_crl_entries(self, tx: Transaction, issuer_id: int, after: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return the next CRL entries of an issuer."""
+        rows = tx.rows(_stored, {"b_issuer": issuer_id, "after": after, "rows": limit})
+        return [(row[0], bytes(row[1])) for row in rows]
+
+    @read_transaction
+    def missing_revocations(self, tx: Transaction, issuer_id: int, entries: Mapping[str, bytes]) -> list[bytes]:
         """Return the entries that differ from the stored ones, or are not stored."""
+        # Literal values: binding a thousand parameters takes longer than the query.
+        serials: BindParameter[str] = bindparam(
+            "serials", list(entries), unique=True, expanding=True, literal_execute=True
+        )
         c = crl_entries.c
-        serials = sorted(format_serial(entry.serial) for entry in entries)
-        stored = tx.query(select(c.serial, c.entry).where(c.issuer_id == issuer_id, c.serial.in_(serials)))
-        known = {serial: bytes(entry) for serial, entry in stored}
-        return [entry for entry in entries if known.get(format_serial(entry.serial)) != entry.der]
+        rows = tx.query(select(c.entry).where(c.issuer_id == issuer_id, c.serial.in_(serials)))
+        stored = {bytes(row[0]) for row in rows}
+        return [entry for entry in entries.values() if entry not in stored]
 
     @write_transaction
     def recover_revocations(
@@ -162,20 +199,33 @@ class RecoveryStore(StoreSection):
         return {row[0]: row[1] for row in tx.rows(_counts)}
 
     @read_transaction
-    def recovered_revocations(self, tx: Transaction, after: int, limit: int) -> list[RecoveredRevocation]:
-        """Return undecided recovered revocations above *after*, ascending."""
-        return [
-            RecoveredRevocation(
-                row[0],
-                row[1],
-                int(row[2], 16),
-                moment(row[3]),
-                RevocationReason(row[4]),
-                moment(row[5]),
-                row[6] or "",
-            )
-            for row in tx.rows(_undecided, {"after": after, "rows": limit})
-        ]
+    def recovered_revocations(self, tx: Transaction, query: ListQuery) -> Page[RecoveredRevocation]:
+        """List recovered revocations."""
+        checked(query, ("decision", "issuer", "reason"))
+        conditions: list[ColumnElement[bool]] = []
+        decision = one_of(query, "decision", (UNDECIDED, *RecoveryDecision))
+        if decision == UNDECIDED:
+            conditions.append(_r.decision.is_(None))
+        elif decision is not None:
+            conditions.append(_r.decision == decision)
+        if "issuer" in query.filters:
+            conditions.append(issued_by(tx, _r.issuer_id, query.filters["issuer"]))
+        if "reason" in query.filters:
+            conditions.append(_r.reason == int(RevocationReason.from_name(query.filters["reason"])))
+        if digits := (query.q or "").strip().lower():
+            by_subject = matching(tx, query, (_r.id, _subject), conditions)
+            conditions.append(or_(begins_with(_r.serial, digits), *by_subject))
+        sorts = {"id": _r.id, "recovered_at": _r.id, "revoked_at": _r.revoked_at}
+        found = page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
+        return replace(found, items=tuple(_with_certificates(tx, found.items)))
+
+    @read_transaction
+    def recovered_revocation(self, tx: Transaction, recovered_id: int) -> RecoveredRevocation:
+        """Return the recovered revocation with that id; NotFound."""
+        row = tx.row(_by_id, {"b_id": row_id(recovered_id)})
+        if row is None:
+            raise NotFound("No recovered revocation has this id.")
+        return _with_certificates(tx, [_record(row)])[0]
 
     @write_transaction
     def decide_recovered(
@@ -186,10 +236,10 @@ class RecoveryStore(StoreSection):
         for serial in serials:
             digits = format_serial(serial)
             rows = tx.rows(_undecided_serial, {"b_serial": digits})
-            for row_id, issuer_id, revoked_at, reason, on_hold in rows:
+            for identity, issuer_id, revoked_at, reason, on_hold in rows:
                 if decision is RecoveryDecision.DROP:
                     _drop(tx, serial, issuer_id, moment(revoked_at), reason=reason, on_hold=bool(on_hold))
-                tx.write(_decide, {"b_id": row_id, "v_decision": decision.value})
+                tx.write(_decide, {"b_id": identity, "v_decision": decision.value})
             if rows:
                 write_event(tx, replace(event, resource_name=digits), now)
                 decided.append(serial)

@@ -260,6 +260,13 @@ Index(
     sqlite_where=_undecided,
     postgresql_where=_undecided,
 )
+Index(
+    "recovered_revocations_waiting",
+    recovered_revocations.c.id,
+    sqlite_where=_undecided,
+    postgresql_where=_undecided,
+)
+Index("recovered_revocations_date", recovered_revocations.c.revoked_at, recovered_revocations.c.id)
 
 service_credentials: Final = Table(
     "service_credentials",

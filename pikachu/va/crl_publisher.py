@@ -30,7 +30,7 @@ from pikachu.core.model.certificates import CRLRecord, StatusChange
 from pikachu.core.model.people import SYSTEM, Principal, Scope
 from pikachu.core.model.times import utc
 from pikachu.va.crl_files import CRLBundle, CRLFolder, CRLSettings, Identity, PublishedCRL, decode_crl, is_pem
-from pikachu.va.revocation_recovery import RevocationRecovery
+from pikachu.va.revocation_recovery import RevocationRecovery, countable
 from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
 from pikachu.x509.signature import verify_signature
@@ -438,7 +438,7 @@ class CRLPublisher:
         await self._update_entries(issuer, state)
         # After the entries, so that no revocation date is later than thisUpdate.
         now = utc(self._clock.seconds())
-        number = await self._store.next_crl_number(issuer.id, max(number_on_disk, state.number))
+        number = await self._store.next_crl_number(issuer.id, countable(issuer, number_on_disk, state.number))
         state.number = number
         next_update = min(now + timedelta(seconds=self._settings.validity), issuer.certificate.not_after)
         tbs = await self._pool.run(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
-from pikachu.core.model.certificates import PublishedRevocation, RevocationReason
+import pytest
+
+from pikachu.core.errors import MalformedRequest, NotFound
+from pikachu.core.model.certificates import PublishedRevocation, RevocationReason, format_serial
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.recovery_interfaces import RecoveryDecision
-from pikachu.x509.crl import crl_entry
+from pikachu.x509.crl import crl_entry, parse_crl_entry
 from tests.support.databases import NOW, Opened, event
 
 HOLD = RevocationReason.CERTIFICATE_HOLD
@@ -23,8 +27,7 @@ def published(serial: int, reason: RevocationReason = COMPROMISED) -> PublishedR
 
 def recover(db: Opened, *entries: PublishedRevocation) -> int:
     """Recover from a CRL with these entries."""
-    missing = db.get(db.store.missing_revocations(db.issuer.id, entries))
-    return db.get(db.store.recover_revocations(db.issuer.id, missing, PERIOD, event("recover"), NOW))
+    return db.get(db.store.recover_revocations(db.issuer.id, entries, PERIOD, event("recover"), NOW))
 
 
 def listed(db: Opened) -> tuple[int, bytes]:
@@ -36,7 +39,8 @@ def listed(db: Opened) -> tuple[int, bytes]:
 
 def undecided(db: Opened) -> list[tuple[int, str]]:
     """Serial number and subject of what waits for a decision."""
-    return [(one.serial, one.subject) for one in db.get(db.store.recovered_revocations(0, 100))]
+    query = ListQuery(limit=100, sort="id", filters={"decision": "undecided"})
+    return [(one.serial, one.subject) for one in db.get(db.store.recovered_revocations(query)).items]
 
 
 def test_crl_numbers(db: Opened) -> None:
@@ -56,8 +60,9 @@ def test_recovery(db: Opened) -> None:
     other = db.store.register_issuer("rsa", b"the key of rsa", b"certificate", NOW)
     entries = [published(one.serial) for one in (lost, revoked, expired)]
     entries += [published(held.serial, HOLD), published(0x77), published(0), published(-5), published(1 << 170)]
-    missing = db.get(db.store.missing_revocations(db.issuer.id, entries))
-    assert [one.serial for one in missing] == [lost.serial, expired.serial, 0x77, 0, -5, 1 << 170]
+    by_serial = {format_serial(one.serial): one.der for one in entries if one.der}
+    missing = db.get(db.store.missing_revocations(db.issuer.id, by_serial))
+    assert [parse_crl_entry(one).serial for one in missing] == [lost.serial, expired.serial, 0x77, 1 << 170]
     assert db.get(db.store.recover_revocations(other.id, [entries[0]], PERIOD, event("recover"), NOW)) == 0
     assert [recover(db, *entries) for _ in range(2)] == [2, 0]
     assert undecided(db) == [(lost.serial, lost.subject), (0x77, "")]
@@ -101,6 +106,66 @@ def test_decisions(db: Opened) -> None:
     assert db.get(db.store.undecided_revocations()) == {}
     assert recover(db, *entries) == 0
     assert listed(db)[0] == 3
+
+
+def test_stored_entries(db: Opened) -> None:
+    """In the order of CRLs, in parts."""
+    serials = [db.issue(name).serial for name in ("a", "b", "c")]
+    for serial in serials:
+        db.get(db.store.revoke(serial, NOW, COMPROMISED, event("revoke")))
+    first = db.get(db.store.stored_crl_entries(db.issuer.id, 0, 2))
+    rest = db.get(db.store.stored_crl_entries(db.issuer.id, first[-1][0], 2))
+    assert [entry for _, entry in (*first, *rest)] == [published(serial).der for serial in serials]
+    assert db.get(db.store.stored_crl_entries(db.issuer.id, rest[-1][0], 2)) == []
+    assert db.get(db.store.stored_crl_entries(999, 0, 2)) == []
+
+
+def test_lists(db: Opened) -> None:
+    """Filters, order, search and pages; a deleted certificate has no id, an unknown one no subject."""
+    known, deleted = db.issue("Ärzte"), db.issue("gone")
+    db.get(db.store.delete_certificate(deleted.id, event("delete"), NOW))
+    serials = [known.serial, deleted.serial, 0x77AA, 0x77AB, 0x88]
+    entries = [
+        PublishedRevocation(serial, at, reason, crl_entry(serial, at, reason))
+        for index, serial in enumerate(serials)
+        for at, reason in [(NOW - timedelta(days=index), HOLD if index == 4 else COMPROMISED)]
+    ]
+    db.get(db.store.recover_revocations(db.issuer.id, entries, PERIOD, event("recover"), NOW))
+    db.get(db.store.decide_recovered([0x77AA], KEEP, event("keep"), NOW))
+    db.get(db.store.decide_recovered([0x88], DROP, event("drop"), NOW))
+
+    def found(q: str | None = None, sort: str = "id", **filters: str) -> list[int]:
+        serials: list[int] = []
+        query = ListQuery(limit=2, sort=sort, q=q, filters=filters, count=True)
+        while True:
+            page = db.get(db.store.recovered_revocations(query))
+            serials += [one.serial for one in page.items]
+            if page.next_cursor is None:
+                assert page.total == len(serials)
+                return serials
+            query = replace(query, cursor=page.next_cursor)
+
+    assert found() == found(sort="recovered_at") == found(sort="-revoked_at") == serials
+    assert found(sort="-id") == found(sort="revoked_at") == serials[::-1]
+    assert found(decision="undecided") == [known.serial, deleted.serial, 0x77AB]
+    assert (found(decision="keep"), found(decision="drop")) == ([0x77AA], [0x88])
+    assert found(reason="certificateHold") == [0x88]
+    assert (found(issuer="ec"), found(issuer="none")) == (serials, [])
+    assert found(reason="keyCompromise", decision="keep", issuer="ec", q="77") == [0x77AA]
+    assert (found(q="77A"), found(q="ärzte"), found(q="nothing")) == ([0x77AA, 0x77AB], [known.serial], [])
+    for query in (ListQuery(sort="serial"), *(ListQuery(filters={name: "x"}) for name in ("decision", "reason", "x"))):
+        with pytest.raises(MalformedRequest):
+            db.get(db.store.recovered_revocations(query))
+    rows = [db.get(db.store.recovered_revocation(identity)) for identity in range(1, 6)]
+    assert [(one.subject, one.certificate_id) for one in rows[:3]] == [
+        (known.subject, known.id),
+        (deleted.subject, None),
+        ("", None),
+    ]
+    assert [one.decision for one in rows] == [None, None, KEEP, None, DROP]
+    for identity in (0, 6, 1 << 70):
+        with pytest.raises(NotFound):
+            db.get(db.store.recovered_revocation(identity))
 
 
 def test_release(db: Opened) -> None:
