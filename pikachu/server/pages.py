@@ -23,6 +23,7 @@ from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.ra import RAPages
+from pikachu.web.ui.recovered_revocations import RecoveredRevocationsPages
 from pikachu.web.ui.register import RegisterPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.sign_in import SignInPages
@@ -71,6 +72,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             issuers=app.issuers,
             sessions=app.sessions,
             event_feed=app.event_feed,
+            recovery=app.recovery,
             clock=app.clock,
         ),
         EventsPages(inventory=app.inventory, verification=app.verification),
@@ -90,6 +92,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             issuers=app.issuers,
             recovery=app.recovery,
         ),
+        RecoveredRevocationsPages(recovery=app.recovery, issuers=app.issuers),
         AuthorityPages(ca_directory=app.ca_directory, authority=app.authority),
         TemplatesPages(templates=app.templates, inventory=app.inventory),
         X509TemplatesPages(templates=app.templates, config=app.config, files_pool=app.pools.files),

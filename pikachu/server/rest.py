@@ -16,6 +16,7 @@ from pikachu.web.api.issuing_cas import AuthorityAPI, EventsAPI
 from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
+from pikachu.web.api.recovered_revocations import RecoveredRevocationsAPI
 from pikachu.web.api.routes import Route, Routes
 from pikachu.web.api.sessions import AccountCertificatesAPI, SessionsAPI
 from pikachu.web.api.statistics import StatisticsAPI
@@ -45,6 +46,7 @@ def api_routes(app: Application) -> list[Route]:
         AccountCertificatesAPI(sessions=app.sessions, inventory=inventory),
         AuthorityAPI(ca_directory=app.ca_directory, statuses=app.statuses),
         CRLsAPI(ca_directory=app.ca_directory),
+        RecoveredRevocationsAPI(recovery=app.recovery, issuers=app.issuers),
         EventsAPI(inventory=inventory),
         StatisticsAPI(statistics=app.statistics),
         InspectionAPI(inspection=app.inspection),

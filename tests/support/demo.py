@@ -14,6 +14,7 @@ from pikachu.web.ui.csrs import EXAMPLE
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.pki import make_csr
+from tests.support.recovered import recover
 from tests.support.stack import DEFAULT_EXTENSIONS
 
 PASSWORD = "correct horse battery"
@@ -78,6 +79,8 @@ def fill(app: Application) -> Demo:
     demo.ids["templates"] = result_of(app.templates.add(user, template)).id
     _bound_certificate(app, demo, user)
     demo.names["va"] = {"ca": "ec"}
+    demo.names["va/recovered"] = demo.names["va/recovered-all"] = {"name": "release"}
+    demo.ids["va/recovered"] = recover(app, app.clock, 0x1234)[0]
     return demo
 
 

@@ -17,6 +17,7 @@ from pikachu.core.model.times import utc
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from tests.support.deferreds import result_of
 from tests.support.pki import DAY, make_leaf
+from tests.support.recovered import recover, undecided_ids
 from tests.support.rest import REST, csr_pem, make_rest
 from tests.support.stack import DEFAULT_EXTENSIONS, build_core
 
@@ -128,6 +129,10 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/crls": anyone(),
     "GET /api/v1/crls/<ca>": anyone(),
     "POST /api/v1/crls/<ca>": admins(201),
+    "GET /api/v1/recovered-revocations": admins(),
+    "GET /api/v1/recovered-revocations/<id>": admins(),
+    "POST /api/v1/recovered-revocations/<id>/decision": admins(),
+    "POST /api/v1/recovered-revocations/decision": admins(),
     "GET /api/v1/status/<serial>": anyone(),
     "GET /api/v1/events": each(Scope.READ),
     "GET /api/v1/events/<id>": own(Scope.READ),
@@ -198,6 +203,8 @@ class World:
             new = self.made("/templates", self.body("POST /api/v1/templates"))
         elif path.startswith("/challenge-passwords/<id>"):
             new = self.made("/challenge-passwords", {})
+        elif path.startswith("/recovered-revocations/<id>"):
+            new = recover(rest.stack.app, rest.clock, 0x7000 + number)[-1]
         elif path.startswith("/tokens/"):
             new = self.made("/tokens", {"name": f"another token {number}"})
         elif path == "/events/<id>":
@@ -234,7 +241,10 @@ class World:
         if route == "POST /api/v1/revocations":
             made = self.made("/certificates", {"csr": csr_pem(f"{number}.example.com")})
             return {"serial": self.rest.good("GET", f"/certificates/{made}", who="alice")["serial"]}
+        waiting = len(undecided_ids(self.rest.stack.app))
         bodies: dict[str, object] = {
+            "POST /api/v1/recovered-revocations/<id>/decision": {"decision": "keep"},
+            "POST /api/v1/recovered-revocations/decision": {"decision": "keep", "count": waiting},
             "POST /api/v1/templates": template,
             "POST /api/v1/templates/validation": {"content": DEFAULT_EXTENSIONS},
             "PUT /api/v1/templates/<id>": template,

@@ -14,6 +14,7 @@ from pikachu.core.model.policies import Approval
 from pikachu.ra.policy_administration import KEY_LIMITS
 from pikachu.web.api import examples
 from tests.support.packages import require_package
+from tests.support.recovered import recover
 from tests.support.rest import REST, csr_pem, make_rest
 from tests.support.stack import DEFAULT_EXTENSIONS, Stack, build_core
 
@@ -98,6 +99,11 @@ def suspended_user(rest: REST) -> str:
     return new
 
 
+def recovered(rest: REST) -> str:
+    """Recover a revocation."""
+    return f"{recover(rest.stack.app, rest.clock, 0x7000 + next(rest.count))[-1]}"
+
+
 def constant(value: str) -> Callable[[REST], str]:
     """Return a path segment that needs no object."""
     return lambda rest: value
@@ -141,6 +147,8 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /account-certificates": nothing,
     "POST /crls/{ca}": constant("ec"),
     "POST /inspect": nothing,
+    "POST /recovered-revocations/{id}/decision": recovered,
+    "POST /recovered-revocations/decision": nothing,
 }
 #: Operation with an enumerated parameter → the same for its path.
 QUERIES: Final[dict[str, Callable[[REST], str]]] = {

@@ -19,6 +19,7 @@ from pikachu.core.model.people import SYSTEM
 from pikachu.x509.certificate import parse_certificate
 from tests.support.deferreds import result_of
 from tests.support.ra import stored_request, waiting_request
+from tests.support.recovered import recover
 from tests.support.stack import build_core
 from tests.support.visitor import Pages, Visitor, make_pages
 
@@ -101,6 +102,11 @@ def user(action: str) -> Callable[[Pages, Visitor], str]:
     return lambda pages, _: f"/users/{pages.accounts['bob'].id}{action}"
 
 
+def recovered(path: str) -> Callable[[Pages, Visitor], str]:
+    """A page about a recovered revocation."""
+    return lambda pages, _: path.format(recover(pages.stack.app, pages.clock, 0x7000 + next(COUNT))[-1])
+
+
 #: GET pages: what nobody, the owner, another user and an admin get.
 TABLE: dict[str, Expected] = {
     "GET /": USERS,
@@ -160,6 +166,9 @@ TABLE: dict[str, Expected] = {
     "GET /va": USERS,
     "GET /va/crl/<ca>": USERS,
     "GET /va/upload": ADMINS,
+    "GET /va/recovered": ADMINS,
+    "GET /va/recovered/<id>/<name>": ADMINS,
+    "GET /va/recovered-all/<name>": ADMINS,
     "GET /ca": USERS,
     "GET /ca/<name>": USERS,
     "GET /templates": USERS,
@@ -244,6 +253,8 @@ POSTS: dict[str, Audience] = {
     "POST /certificates/<id>/delete": Audience.USER,
     "POST /va/crl/<ca>": Audience.ADMIN,
     "POST /va/upload": Audience.ADMIN,
+    "POST /va/recovered/<id>/<name>": Audience.ADMIN,
+    "POST /va/recovered-all/<name>": Audience.ADMIN,
 }
 
 
@@ -278,6 +289,8 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     **{f"GET /certificates/<id>{action}": certificate(action) for action in ("", "/download", "/revoke", "/release")},
     "GET /certificates/<id>/delete": certificate("/delete"),
     "GET /va/crl/<ca>": lambda pages, _: "/va/crl/ec",
+    "GET /va/recovered/<id>/<name>": recovered("/va/recovered/{}/release"),
+    "GET /va/recovered-all/<name>": recovered("/va/recovered-all/keep"),
     "GET /ca/<name>": lambda pages, _: "/ca/root",
     "GET /templates/<id>": templates(),
     "GET /templates/<id>/download": templates("/download"),

@@ -37,6 +37,7 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.operations.event_feed import EventFeed, Notification
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.statistics import Overview, Statistics
+from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.web.ui.charts import Chart, Series, bars, ranks
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply
@@ -74,9 +75,11 @@ class DashboardPages(Pages):
         issuers: IssuingCAs,
         sessions: Sessions,
         event_feed: EventFeed,
+        recovery: RevocationRecovery,
         clock: IClock,
     ) -> None:
         self._statistics = statistics
+        self._recovery = recovery
         self._readiness = readiness
         self._inventory = inventory
         self._issuers = issuers
@@ -129,6 +132,7 @@ class DashboardPages(Pages):
             "recent": recent.items,
             "newest": recent.items[0].id if recent.items else 0,
             "health": await self._readiness.glance(),
+            "recovered": await self._recovery.notice() if actor.is_admin else None,
             "ends": ends,
         }
 
