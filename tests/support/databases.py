@@ -35,8 +35,11 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0011: it knew no directory.
+#: Statements that make a database of this version one of version 0011: it knew no directory, and had no indexes for
+#: lists of recovered revocations.
 AS_0011: Final = (
+    "DROP INDEX recovered_revocations_waiting",
+    "DROP INDEX recovered_revocations_date",
     "ALTER TABLE accounts DROP COLUMN directory_id",
     "ALTER TABLE accounts DROP COLUMN suspended_by_directory",
     "UPDATE pikachu_schema SET version_num = '0011'",
