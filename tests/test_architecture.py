@@ -330,8 +330,6 @@ USED_ELSEWHERE = {
     "pikachu.server.tap": {"Options.synopsis", "Options.optParameters", "makeService"},
     # Jinja's visitors are called by the name of the node.
     "pikachu.web.x509_rendering": {"_Rewriting.visit_For", "_Rewriting.visit_Concat", "_Rewriting.visit_Template"},
-    # The signers for Vault are built on it.
-    "pikachu.signers.vault.client": {"VaultClient"},
     # ldap3 receives from the socket that it is given.
     "pikachu.auth.ldap.connection": {"_BoundedSocket.recv"},
     # By it tests prove that the caches stay in their bounds.

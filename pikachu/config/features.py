@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pikachu.config.configuration import Configuration
+from pikachu.config.setting_choices import VaultSigner
 from pikachu.core.errors import ConfigError
 
 _OFF: Final = frozenset({"false", "no", "off", "0"})
@@ -56,6 +57,11 @@ def _raw(section: str, *, alone: bool) -> Callable[[Configuration], str | None]:
     return requested
 
 
+def _pki_engine(configuration: Configuration) -> str | None:
+    vault = configuration.vault
+    return "signer" if vault.enabled and vault.signer is VaultSigner.PKI else None
+
+
 def _token_key(configuration: Configuration) -> str | None:
     return next((f"key_label_{name}" for name in configuration.pkcs11.key_labels), None)
 
@@ -66,7 +72,7 @@ def _postgresql(configuration: Configuration) -> str | None:
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
-    Feature("VAULT", _enabled("vault"), "keys in Vault; it signs with key files only", "Set enabled = false."),
+    Feature("VAULT", _pki_engine, "Vault's PKI engine; transit keys sign", "Set signer = transit, or enabled = false."),
     Feature(
         "LDAP",
         _enabled("ldap"),

@@ -230,9 +230,17 @@ class VaultSection(Section):
     pki_rsa_path: str = _key(TEXT, "pki_rsa", "The mount of the PKI engine with the RSA issuing CA.")
     pki_ec_path: str = _key(TEXT, "pki_ec", "The mount of the PKI engine with the EC issuing CA.")
     transit_path: str = _key(TEXT, "transit", "The mount of the transit engine.")
-    transit_key_rsa: str = _key(TEXT, "pikachu-rsa", "The transit key of the RSA issuing CA.")
-    transit_key_ec: str = _key(TEXT, "pikachu-ec", "The transit key of the EC issuing CA.")
-    timeout: int = _key(duration("s", maximum=3600), "10s", "How long one call may take; a bare number is seconds.")
+    transit_key_rsa: str = _key(
+        TEXT, "pikachu-rsa", "The transit key of the RSA issuing CA; empty: its key is in its file."
+    )
+    transit_key_ec: str = _key(
+        TEXT, "pikachu-ec", "The transit key of the EC issuing CA; empty: its key is in its file."
+    )
+    timeout: int = _key(
+        duration("s", maximum=3600),
+        "10s",
+        "How long one attempt may take; a call takes at most twice as long. A bare number is seconds.",
+    )
     retry_attempts: int = _key(number(0, 100), "3", "How often a call that fails is tried again.")
     verify_ssl: bool = _key(BOOLEAN, "true", "Whether Vault's TLS certificate is verified.")
     ca_cert_path: Path | None = _key(
@@ -241,6 +249,14 @@ class VaultSection(Section):
     role_scep: str = _key(TEXT, "", "The PKI engine's role for SCEP; empty: role_default.")
     role_est: str = _key(TEXT, "", "The PKI engine's role for EST; empty: role_default.")
     role_default: str = _key(TEXT, "", "The PKI engine's role for everything else; empty: none.")
+
+    @property
+    def transit_keys(self) -> dict[str, str]:
+        """The transit keys of the issuing CAs by their names; none unless transit signs."""
+        if not self.enabled or self.signer is not VaultSigner.TRANSIT:
+            return {}
+        names = {"rsa": self.transit_key_rsa, "ec": self.transit_key_ec}
+        return {issuer: name for issuer, name in names.items() if name}
 
 
 @dataclass(frozen=True, slots=True)

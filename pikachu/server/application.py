@@ -40,6 +40,7 @@ from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
+from pikachu.server.vault_watch import VaultWatch
 from pikachu.signers.ca_keys import CAKeys
 from pikachu.storage.store import Store
 from pikachu.va.ca_directory import CADirectory
@@ -133,6 +134,7 @@ class Application:
     policy_administration: PolicyAdministration
     generations: Generations
     ca_keys: CAKeys
+    vault: VaultWatch | None
     templates: CertificateTemplates
     statistics: Statistics
     readiness: Readiness

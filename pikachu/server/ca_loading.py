@@ -24,6 +24,7 @@ from pikachu.signers.key import KeySigner
 from pikachu.signers.key_files import Warn, read_file
 from pikachu.signers.pkcs11.uri import token_key
 from pikachu.signers.references import KeyReference
+from pikachu.signers.vault.transit_keys import TransitKey
 from pikachu.storage.store import Store
 from pikachu.x509.certificate import Certificate, names_match, parse_certificate
 from pikachu.x509.keys import public_key_matches
@@ -47,6 +48,9 @@ def root_files(config: Configuration, certificate: Path) -> RootFiles:
 
 def configured_reference(config: Configuration, name: str) -> KeyReference | None:
     """Return the key that settings outside of ``[CA]`` name for the first generation of an issuing CA."""
+    transit_key = config.vault.transit_keys.get(name)
+    if transit_key is not None:
+        return TransitKey(config.vault.transit_path.strip("/"), transit_key).reference()
     label = config.pkcs11.key_labels.get(name)
     return None if label is None else token_key(config.pkcs11.token, label)
 

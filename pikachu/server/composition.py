@@ -62,9 +62,12 @@ from pikachu.server.application import Application, Pools
 from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
 from pikachu.server.directory import build_directory, directory_check
 from pikachu.server.key_sources import key_sources
+from pikachu.server.vault_watch import VaultWatch
 from pikachu.signers.ca_keys import CAKeys, KeySource
 from pikachu.signers.files import load_trust_anchors
 from pikachu.signers.key_files import check_permissions, read_file
+from pikachu.signers.vault.source import VaultKeys
+from pikachu.signers.vault.transit_keys import SCHEME as VAULT
 from pikachu.storage.settings import StoreSettings
 from pikachu.storage.store import Store, open_store
 from pikachu.va.ca_directory import CADirectory
@@ -302,6 +305,12 @@ def build_registration(
     return Registration(service, est, scep, accounts)
 
 
+def watch_vault(keys: CAKeys, store: Store, clock: IClock) -> VaultWatch | None:
+    """Return what follows Vault's availability, or None when no key is in Vault."""
+    source = keys.sources.get(VAULT)
+    return VaultWatch(source, store, clock) if isinstance(source, VaultKeys) else None
+
+
 def _assemble(
     config: Configuration,
     clock: IClock,
@@ -457,6 +466,7 @@ def _assemble(
             store=store, policies=policies, issuers=issuers, clock=clock, public_url=config.ca.public_url
         ),
         generations=generations,
+        vault=watch_vault(keys, store, clock),
         ca_keys=keys,
         templates=templates,
         statistics=statistics,

@@ -126,4 +126,5 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         pages=[one for part in parts for one in part.pages()],
         renderer=Renderer(static),
         advice=app.config.advice,
+        alert=(lambda: None) if app.vault is None else app.vault.alert,
     ), static

@@ -35,6 +35,7 @@ from pikachu.server.listener_tls import listener_tls
 from pikachu.server.listeners import ListenerService, TLSContextSource
 from pikachu.server.log_output import LEVELS, LogOutput
 from pikachu.server.sites import Sites, capacity, limits, proxy_settings
+from pikachu.server.vault_watch import TEND_SECONDS
 from pikachu.signers.files import load_file_ca
 from pikachu.storage.lock import lock_database
 from pikachu.storage.store import open_store
@@ -92,6 +93,8 @@ class PikachuService(Service):
             _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
             _Loop("rechecking the directory's accounts", self._recheck, RECHECK_RETRY_SECONDS, reactor),
         ]
+        if self.app.vault is not None:
+            self._loops.append(_Loop("following Vault", self.app.vault.tend, TEND_SECONDS, reactor))
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
         for listener in self.listeners:
@@ -250,6 +253,8 @@ class PikachuService(Service):
             await _step("stopping the CRL publisher", self.app.publisher.stop)
             await _step("the last CRL", self.app.publisher.idle)
             await _step("closing the database", self.app.store.close)
+            if self.app.vault is not None:
+                await _step("closing the connections to Vault", self.app.vault.close)
             for pool in self._pools.services():
                 await _step(f"ending the threads for {pool.pool_name}", pool.stopService)
             await _step("unlocking the database", self._unlock)

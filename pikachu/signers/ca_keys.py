@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pikachu.core.errors import ConfigError
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.signers.key_files import Warn, load_key
 from pikachu.signers.references import KeyFile, KeyReference, read_reference
-from pikachu.x509.keys import PrivateKey, generate_private_key, private_key_pem
+from pikachu.x509.keys import PrivateKey, generate_private_key, private_key_pem, public_key_matches
 
 
 class KeySource(Protocol):
@@ -51,6 +51,21 @@ class KeySource(Protocol):
         """
 
 
+@runtime_checkable
+class ReplaceableSource(Protocol):
+    """A key source whose keys may be in files too, which sign while it can't be reached (VLT-2)."""
+
+    @property
+    def uses_key_files(self) -> bool:
+        """Whether the setting allows it."""
+
+    def load_with_file(self, reference: KeyReference, spki: bytes, private_key: PrivateKey) -> PrivateKey:
+        """Return the key as :meth:`KeySource.load` does.
+
+        :param private_key: the same key, of a file.
+        """
+
+
 class CAKeys:
     """Loads and creates keys.
 
@@ -77,7 +92,22 @@ class CAKeys:
         reference = file.find_reference()
         if reference is None:
             return load_key(file.path, file.setting, file.passphrase, self.permissions, warn)
-        return self._source(reference, file).load(reference, spki)
+        source = self._source(reference, file)
+        if isinstance(source, ReplaceableSource) and source.uses_key_files and spki is not None:
+            substitute = self._substitute(file, spki, warn)
+            if substitute is not None:
+                return source.load_with_file(reference, spki, substitute)
+        return source.load(reference, spki)
+
+    def _substitute(self, file: KeyFile, spki: bytes, warn: Warn) -> PrivateKey | None:
+        """Return the key of a key file beside the reference that settings give, if it is the same key."""
+        if not file.path.exists() or read_reference(file.path) is not None:
+            return None
+        private_key = load_key(file.path, file.setting, file.passphrase, self.permissions, warn)
+        if public_key_matches(private_key, spki):
+            return private_key
+        warn(f"{file.setting}: {file.path} is not the key of the certificate, so it signs nothing; move it away")
+        return None
 
     def create(
         self, file: KeyFile, algorithm: str, write: Callable[[Path, Callable[[], bytes]], None], warn: Warn

@@ -245,7 +245,13 @@ class OCSPResponder:
                 now = self._clock.seconds()
                 requested = list(zip(cert_ids, statuses, strict=True))
                 tbs, this_update, next_update = self._to_be_signed(responder, requested, nonce, now)
-                signature = await responder.signer.sign(tbs)
+                try:
+                    signature = await responder.signer.sign(tbs)
+                except SignerUnavailable:
+                    previous = self._valid_answer(cert_ids, nonce, now)
+                    if previous is None:
+                        raise
+                    return previous
                 if any(query.stale for _, query in queries):
                     continue
             finally:
@@ -260,6 +266,13 @@ class OCSPResponder:
                 # Clients can request any number of serials that were never issued, so those are not cached.
                 cache_key = None
             return self._finish(responder, tbs, signature, (this_update, next_update, now), cache_key, cert_ids[0].der)
+
+    def _valid_answer(self, cert_ids: tuple[CertID, ...], nonce: bytes | None, now: float) -> OCSPAnswer | None:
+        """Return the cached response that is due for renewal, while it is valid and its status has not changed."""
+        cached = self._answers.get(cert_ids[0].der) if nonce is None and len(cert_ids) == 1 else None
+        if cached is None or cached[1].dropped or not cached[1].made_at <= now < cached[1].next_update.timestamp():
+            return None
+        return cached[1]
 
     async def _look_up(self, key: tuple[int, int], query: _Query) -> _Status:
         cached = self._statuses.get(key)

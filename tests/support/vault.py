@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pikachu.signers.vault.client import Patience, VaultClient
-from pikachu.signers.vault.tokens import AppRole
+from pikachu.signers.vault.tokens import AppRole, OperatorToken
+from pikachu.signers.vault.transit_keys import Transit, TransitKey
 from pikachu.signers.vault.transport import VaultAddress
 from tests.support.interop import missing
-from tests.support.pki import Identity
+from tests.support.pki import Identity, PrivateKey
 from tests.support.ports import free_ports
 from tests.support.server import wait_until
 
@@ -171,6 +172,31 @@ class OpenBao:
         role_id = self.api("GET", "auth/approle/role/pikachu/role-id")["data"]["role_id"]
         secret_id = self.api("POST", "auth/approle/role/pikachu/secret-id")["data"]["secret_id"]
         return AppRole(role_id, secret_id)
+
+    def operator(self) -> VaultClient:
+        """Return a client with the root token."""
+        return VaultClient(VaultAddress(self.url, verify=False), OperatorToken(self.token))
+
+    def take(self, name: str, private_key: PrivateKey) -> None:
+        """Import a key into transit."""
+        Transit(self.operator()).import_key(TransitKey("transit", name), private_key)
+
+    def settings(self, role: AppRole, *, port: int | None = None, **more: str) -> dict[tuple[str, str], str]:
+        """Return the section ``[VAULT]`` for keys in transit.
+
+        :param port: of a relay before it.
+        :param more: further settings.
+        """
+        section = {
+            "enabled": "true",
+            "signer": "transit",
+            "address": self.url.replace(str(self.port), str(port or self.port)),
+            "role_id": role.role_id,
+            "secret_id": role.secret_id,
+            "timeout": "2s",
+            **more,
+        }
+        return {("VAULT", key): value for key, value in section.items()}
 
     def client(self, role: AppRole, *, port: int | None = None, timeout: float = 10.0, retries: int = 3) -> VaultClient:
         """Return a client of it.

@@ -13,8 +13,6 @@ from pikachu.core.concurrency import new_lock
 LIMITS_TO_LEAVE: Final = ((3, 1.0), (2, 5.0))
 SUCCESSES_TO_RETURN: Final = 3
 
-Transition = Callable[[bool, str], None]
-
 
 class Availability:
     """Counts the outcomes of calls, in any thread.
@@ -30,14 +28,6 @@ class Availability:
         self._failing_since = 0.0
         self._successes = 0
         self._reason = ""
-        self._subscribers: list[Transition] = []
-
-    def subscribe(self, callback: Transition) -> None:
-        """Call *callback* at each transition, in the thread of the call that caused it.
-
-        It receives whether Vault is reachable now, and the reason when it is not.
-        """
-        self._subscribers.append(callback)
 
     @property
     def is_reachable(self) -> bool:
@@ -62,25 +52,15 @@ class Availability:
                 self._failures >= failures and now - self._failing_since >= seconds
                 for failures, seconds in LIMITS_TO_LEAVE
             )
-            changed = self._reachable and lasting
-            if changed:
+            if lasting:
                 self._reachable = False
-        if changed:
-            self._notify(reason)
 
     def succeeded(self) -> None:
         """Record a call that Vault answered, with a refusal too."""
         with self._lock:
             self._successes += 1
             self._failures = 0
-            changed = not self._reachable and self._successes >= SUCCESSES_TO_RETURN
-            if changed:
+            if self._successes >= SUCCESSES_TO_RETURN:
                 self._reachable = True
             if self._reachable:
                 self._reason = ""
-        if changed:
-            self._notify("")
-
-    def _notify(self, reason: str) -> None:
-        for callback in self._subscribers:
-            callback(reason == "", reason)

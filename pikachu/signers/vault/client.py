@@ -94,38 +94,49 @@ class VaultClient:
         keys = data_of(answer).get("keys")
         return [str(key) for key in keys] if isinstance(keys, list) else []
 
-    def write(self, path: str, body: Mapping[str, object], *, repeatable: bool = True) -> dict[str, Any]:
+    def write(
+        self, path: str, body: Mapping[str, object], *, repeatable: bool = True, patience: float = 0.0
+    ) -> dict[str, Any]:
         """Return the answer to a POST.
 
         :param repeatable: whether the same request may be carried out twice.  Otherwise it is sent again only when
             Vault has certainly not received it.
+        :param patience: seconds that one attempt may take at least, for what takes Vault long.
         """
-        return self._call("post", path, body, repeatable=repeatable)
+        return self._call("post", path, body, repeatable=repeatable, patience=patience)
 
     def delete(self, path: str) -> None:
         """Delete what is at *path*."""
         self._call("delete", path, None)
 
     def probe(self) -> None:
-        """Make one authenticated request without retries, also while Vault counts as unreachable.
-
-        It keeps the token alive, too.
-        """
+        """Make one authenticated request without retries, also while Vault counts as unreachable."""
         deadline = self._timing.monotonic() + self._patience.timeout
         self._attempt("get", "auth/token/lookup-self", None, deadline)
+
+    def keep_token(self) -> None:
+        """Renew the token, or log in, when that is due; otherwise nothing is requested."""
+        self._tokens.current(self._timing.monotonic() + self._patience.timeout)
 
     # --- attempts -----------------------------------------------------------------------
 
     def _call(
-        self, method: str, path: str, body: Mapping[str, object] | None, *, repeatable: bool = True
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, object] | None,
+        *,
+        repeatable: bool = True,
+        patience: float = 0.0,
     ) -> dict[str, Any]:
-        deadline = self._timing.monotonic() + _TOTAL_FACTOR * self._patience.timeout
+        timeout = max(patience, self._patience.timeout)
+        deadline = self._timing.monotonic() + _TOTAL_FACTOR * timeout
         pause = _FIRST_PAUSE
         for remaining in range(self._patience.retries, -1, -1):
             if not self.availability.is_reachable:
                 raise VaultUnreachable(self.availability.reason, was_sent=False)
             try:
-                return self._attempt(method, path, body, deadline)
+                return self._attempt(method, path, body, min(deadline, self._timing.monotonic() + timeout))
             except VaultUnreachable as fault:
                 delay = pause * (0.5 + self._timing.jitter() / 2)
                 may_repeat = repeatable or not fault.was_sent
@@ -151,16 +162,15 @@ class VaultClient:
     def _authenticated(
         self, method: str, path: str, body: Mapping[str, object] | None, deadline: float
     ) -> dict[str, Any]:
-        limit = min(deadline, self._timing.monotonic() + self._patience.timeout)
-        token = self._tokens.current(limit)
+        token = self._tokens.current(deadline)
         try:
-            return self._transport.request(method, path, body, token, limit - self._timing.monotonic())
+            return self._transport.request(method, path, body, token, deadline - self._timing.monotonic())
         except VaultRefused as fault:
             # Vault answers alike for a token that has expired or was revoked, and for a policy that forbids the path.
-            if fault.status != 403 or not self._tokens.discard_if_invalid(token, limit):
+            if fault.status != 403 or not self._tokens.discard_if_invalid(token, deadline):
                 raise
-        token = self._tokens.current(limit)
-        return self._transport.request(method, path, body, token, limit - self._timing.monotonic())
+        token = self._tokens.current(deadline)
+        return self._transport.request(method, path, body, token, deadline - self._timing.monotonic())
 
 
 def data_of(answer: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -101,6 +101,7 @@ class UIResource(Resource):
 
     :param pages: result of :meth:`pikachu.web.ui.pages.Pages.pages`.
     :param advice: shown to administrators on the pages in :data:`ADVICE_PATHS`.
+    :param alert: returns a text that everyone who is signed in sees on every page, or None.
     """
 
     isLeaf = True
@@ -115,8 +116,10 @@ class UIResource(Resource):
         pages: Iterable[Page],
         renderer: Renderer,
         advice: Iterable[str] = (),
+        alert: Callable[[], str | None] = lambda: None,
     ) -> None:
         Resource.__init__(self)
+        self._alert = alert
         self._advice = tuple(advice)
         self.pages = tuple(pages)
         self._sessions = sessions
@@ -250,6 +253,7 @@ class UIResource(Resource):
             "current_path": current(path),
             "notice": notice,
             "advice": self._advice if admin and path in ADVICE_PATHS else (),
+            "alert": None if account is None else self._alert(),
             "error": None,
         }
 

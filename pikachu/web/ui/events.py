@@ -35,7 +35,7 @@ _OBJECTS: Final = f"!{_USER}"
 _OTHER: Final = ",".join((_OBJECTS, *(name for name, _ in RESOURCES)))
 TYPES: Final = (
     *("create", "update", "delete", "view", "revoke", "release", "sign", "approve", "reject"),
-    *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "failed login"),
+    *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "fall back", "return", "failed login"),
 )
 USER_TYPES: Final = (
     *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),

@@ -36,7 +36,7 @@ MQTT: Changes = (("MQTT", "host", "broker.example.com"), ("MQTT", "password_file
 CHAT: Changes = (("CHAT", "url", "https://llm.example.com/v1"), ("CHAT", "api_key", "secret"))
 
 LACKING: list[tuple[Changes, str]] = [
-    ((*VAULT, ("VAULT", "enabled", "true")), "[VAULT] enabled"),
+    ((*VAULT, ("VAULT", "enabled", "true")), "[VAULT] signer"),
     *(((*TOKEN, ("PKCS11", f"key_label_{name}", "key")), f"[PKCS11] key_label_{name}") for name in ("ec", "rsa")),
     ((("MQTT", "enabled", "true"),), "[MQTT] enabled"),
     ((*MQTT, ("MQTT", "enabled", "1")), "[MQTT] enabled"),
@@ -47,6 +47,7 @@ LACKING: list[tuple[Changes, str]] = [
 LOADING: list[Changes] = [
     (),
     (*VAULT, ("VAULT", "enabled", "false")),
+    (*VAULT, ("VAULT", "enabled", "true"), ("VAULT", "signer", "transit")),
     VAULT,
     (*LDAP, ("LDAP", "enabled", "false")),
     LDAP,

@@ -1,0 +1,222 @@
+"""The whole CA over a transit key of OpenBao: issuance, status, outages, fall-back (VLT-1, VLT-2, VLT-3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+
+import pytest
+
+from pikachu.http.tree import Tree
+from pikachu.server.downloads import download_tree
+from tests.protocols.ocsp.server import OCSPServer
+from tests.support import ocsp, scep_client
+from tests.support.deferreds import result_of
+from tests.support.est import EST, est_site
+from tests.support.lint import check_certificate
+from tests.support.pki import make_csr
+from tests.support.relay import Fault, Relay
+from tests.support.scep import SCEP, scep_site
+from tests.support.server import wait_until
+from tests.support.stack import Stack, ask, make_files, open_stack
+from tests.support.vault import OpenBao, openbao
+
+pytestmark = pytest.mark.interop
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """One server for this file, in memory."""
+    with openbao(tmp_path_factory.mktemp("openbao")) as server:
+        yield server
+
+
+@dataclass
+class VaultCA:
+    """A CA whose key is in Vault, behind a relay.
+
+    :ivar warnings: those of the start.
+    """
+
+    stack: Stack
+    relay: Relay
+    warnings: list[str]
+
+    @property
+    def est(self) -> EST:
+        """Its EST server."""
+        return EST(self.stack, est_site(self.stack))
+
+    def enroll(self) -> int:
+        """Return the status of a new enrollment by EST."""
+        _, csr = make_csr()
+        return self.est.enroll(csr, user="alice").status
+
+    def ready(self) -> tuple[int, str, str]:
+        """Return the status of ``/readyz``, and state and message of Vault."""
+        self.stack.clock.advance(11)
+        tree = Tree()
+        for name, resource in download_tree(self.stack.app, {}).items():
+            tree.putChild(name, resource)
+        answer = ask(self.stack.site(tree), self.stack.clock, "/readyz")
+        document = json.loads(answer.body)
+        return answer.status, document["checks"]["vault"], document.get("messages", {}).get("vault", "")
+
+    def tend(self) -> None:
+        """Follow Vault as a running server does every two seconds."""
+        assert self.stack.app.vault is not None
+        result_of(Deferred.fromCoroutine(self.stack.app.vault.tend()))
+
+
+@contextmanager
+def vault_ca(
+    bao: OpenBao, folder: Path, *, key_type: str = "p256", keeps_file: bool = False, **settings: str
+) -> Iterator[VaultCA]:
+    """Run a CA in memory whose key was imported."""
+    role = bao.approle()
+    with Relay(bao.port) as relay:
+        more = {
+            "retry_attempts": "1",
+            "transit_key_ec": f"ec-{folder.name}",
+            "transit_key_rsa": f"rsa-{folder.name}",
+            **settings,
+        }
+        files = make_files(folder / "ca", (key_type,), changes=bao.settings(role, port=relay.port, **more))
+        for name, issuer in files.issuers.items():
+            bao.take(f"{name}-{folder.name}", issuer.key)
+            if not keeps_file:
+                (files.folder / f"{name}.key").unlink()
+        warnings: list[str] = []
+        stack = open_stack(files, warn=warnings.append)
+        stack.app.publisher.begin()
+        ca = VaultCA(stack, relay, warnings)
+        ca.est.account("alice")
+        try:
+            yield ca
+        finally:
+            stack.close()
+
+
+@pytest.mark.parametrize("key_type", ["p256", "p384", "rsa2048"])
+def test_everything_is_signed_in_vault(bao: OpenBao, tmp_path: Path, key_type: str) -> None:
+    """Certificates, CRLs, responder certificates and the RA of SCEP; no key of the CA is on this machine."""
+    with vault_ca(bao, tmp_path, key_type=key_type) as ca:
+        stack = ca.stack
+        assert {path.name for path in stack.files.folder.glob("*.key")} == {"root.key", "https.key"}
+        assert ca.ready()[:2] == (200, "ok")
+        leaf = stack.issue()
+        check_certificate(leaf.der, stack.issuer().chain)
+        assert ca.enroll() == 200
+        stack.revoke(leaf)
+        result_of(stack.app.publisher.make(stack.issuer()))
+        result_of(stack.app.responder.prepare())
+        server = OCSPServer(stack)
+        answer = server.post(ocsp.request(server.cert_id(leaf)))
+        assert ocsp.verify(answer.body, stack.issuer().certificate, stack.app.authority.now()).status == "revoked"
+        scep = SCEP(stack, scep_site(stack))
+        reply = scep.enroll_scep(scep.client(), challenge=scep.admin_challenge())
+        check_certificate(scep.leaf(reply), stack.issuer().chain)
+
+
+def test_without_fallback_nothing_is_issued(bao: OpenBao, tmp_path: Path) -> None:
+    """EST and SCEP answer 503 with Retry-After, OCSP goes on, and nothing needs a restart."""
+    with vault_ca(bao, tmp_path, key_type="rsa2048") as ca:
+        stack = ca.stack
+        leaf = stack.issue()
+        result_of(stack.app.responder.prepare())
+        scep = SCEP(stack, scep_site(stack))
+        client = scep.client()
+        server = OCSPServer(stack)
+        ca.relay.become(Fault.REFUSED)
+        _, csr = make_csr()
+        for _ in range(3):
+            refused = ca.est.enroll(csr, user="alice")
+            assert (refused.status, refused.headers["Retry-After"]) == (503, "10")
+            assert refused.body == b"The issuing key can't be used now. Try again later.\n"
+        late = scep.post(client.pkcs_req(scep_client.csr(client.key, challenge=scep.admin_challenge())))
+        assert (late.status, late.headers["Retry-After"]) == (503, "10")
+        status, state, message = ca.ready()
+        assert (status, state) == (503, "unavailable")
+        assert message == "Vault can't be reached (Connection refused). Start it."
+        answer = server.post(ocsp.request(server.cert_id(leaf)))
+        assert ocsp.verify(answer.body, stack.issuer().certificate, stack.app.authority.now()).status == "good"
+        ca.relay.become(Fault.NONE)
+        for _ in range(4):
+            ca.tend()
+        assert ca.est.enroll(csr, user="alice").status == 200
+        assert ca.ready()[:2] == (200, "ok")
+
+
+def test_key_files_sign_while_vault_is_away(bao: OpenBao, tmp_path: Path) -> None:
+    """With a warning, an event, a text on every page, ``/readyz`` degraded; Vault signs again by itself."""
+    with vault_ca(bao, tmp_path, keeps_file=True, fallback="true") as ca:
+        stack = ca.stack
+        assert not ca.warnings
+        assert ca.enroll() == 200
+        ca.relay.become(Fault.REFUSED)
+        wait_until(lambda: ca.enroll() == 200, "the key file signs")
+        ca.tend()
+        status, state, message = ca.ready()
+        assert (status, state) == (200, "degraded")
+        assert (
+            message == "Vault can't be reached (Connection refused). Start it. The key files sign until Vault is back."
+        )
+        assert stack.app.vault is not None
+        assert stack.app.vault.alert() == "Vault is unreachable. The key files sign until it is back."
+        (event,) = ca.est.events("fall back")
+        assert event.event.details["signs"] == "key files"
+        ca.relay.become(Fault.NONE)
+        for _ in range(3):
+            ca.tend()
+        assert stack.app.vault.alert() is None
+        (event,) = ca.est.events("return")
+        assert event.event.details == {"signs": "Vault"}
+        assert ca.ready()[:2] == (200, "ok")
+        assert ca.enroll() == 200
+
+
+def test_a_refusal_is_no_outage(bao: OpenBao, tmp_path: Path) -> None:
+    """A permission is taken away so that nothing is signed, so the key file signs nothing either."""
+    with vault_ca(bao, tmp_path, keeps_file=True, fallback="true") as ca:
+        assert ca.enroll() == 200
+        bao.approle(policy='path "none" { capabilities = ["read"] }')
+        try:
+            for _ in range(5):
+                assert ca.enroll() == 503
+                ca.tend()
+            assert ca.ready()[:2] == (503, "unavailable")
+            assert not ca.est.events("fall back")
+        finally:
+            bao.approle()
+        assert ca.enroll() == 200
+
+
+def test_another_key_in_the_file_signs_nothing(bao: OpenBao, tmp_path: Path) -> None:
+    """A warning at the start says so."""
+    with vault_ca(bao, tmp_path, keeps_file=True, fallback="true") as ca:
+        folder = ca.stack.files.folder
+        (folder / "ec.key").write_bytes((folder / "root.key").read_bytes())
+        warnings: list[str] = []
+        again = open_stack(ca.stack.files, warn=warnings.append)
+        try:
+            assert "is not the key of the certificate, so it signs nothing; move it away" in warnings[0]
+        finally:
+            again.close()
+
+
+def test_started_while_vault_is_away(bao: OpenBao, tmp_path: Path) -> None:
+    """The start asks Vault for nothing."""
+    with vault_ca(bao, tmp_path) as ca:
+        ca.relay.become(Fault.REFUSED)
+        again = VaultCA(open_stack(ca.stack.files), ca.relay, [])
+        try:
+            assert again.enroll() == 503
+            ca.relay.become(Fault.NONE)
+            assert again.enroll() == 200
+        finally:
+            again.stack.close()
