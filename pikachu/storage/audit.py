@@ -138,9 +138,18 @@ def write_event(tx: Transaction, event: Event, now: datetime) -> None:
 
 
 def store_events(tx: Transaction) -> None:
-    """Store the events of :func:`write_event` at the end of their transaction."""
+    """Store the events of :func:`write_event` at the end of their transaction.
+
+    :raises Conflict: when there are events after the head, which somebody has set back.
+    """
     if tx.events and tx.head is not None:
-        tx.write_many(_insert, tx.events)
+        try:
+            tx.write_many(_insert, tx.events)
+        except tx.constraint_error as error:
+            raise Conflict(
+                "the audit log was changed: it has events after its recorded end, so nothing can be recorded; run "
+                "pikachu audit verify, and restore the database from a backup"
+            ) from error
         tx.write(_set_head, {"n": tx.head[0], "h": tx.head[1]})
 
 

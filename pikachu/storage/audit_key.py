@@ -32,11 +32,17 @@ log = Logger()
 _PURPOSE: Final = "audit key"
 _ROW: Final = 1
 _SIZE_BYTES: Final = 32
+_LOST: Final = "the key of the audit log was removed from the database, so events before this one prove nothing"
 
 _sealed: Final = select(audit_keys.c.sealed).where(audit_keys.c.id == _ROW)
 _insert: Final = insert_into(audit_keys, "id", "name", "sealed", "created_at", returning_id=False)
 _delete: Final = delete(audit_keys)
 _head: Final = select(audit_head.c.count, audit_head.c.hash).where(audit_head.c.id == 1)
+_seal: Final = (
+    select(audit_events.c.id)
+    .where(audit_events.c.resource_type == "configuration", audit_events.c.type == "seal")
+    .limit(1)
+)
 _last: Final = select(audit_events.c.id, audit_events.c.hash).order_by(audit_events.c.id.desc()).limit(1)
 _delete_head: Final = delete(audit_head)
 _insert_head: Final = insert_into(audit_head, "id", "count", "hash", returning_id=False)
@@ -62,8 +68,16 @@ def load_audit_key(database: Database, sealer: Sealer, now: datetime, *, renew: 
             raise SecretKeyChanged("The stored secrets do not open with this SECRET_KEY. Put the former one back.")
     bind_rows(database, sealer)
     position, finding = _verify_unkeyed(database)
+    if not renew and database.read(_was_sealed):
+        # Only the creation of a key records that event.
+        finding = f"{_LOST}; {finding}" if finding else _LOST
     key, _ = database.write(lambda tx: _create(tx, sealer, position, finding, now, renew=renew))
     return key
+
+
+def _was_sealed(tx: Transaction) -> bool:
+    """Return whether the log tells that a key was created."""
+    return tx.row(_seal) is not None
 
 
 def _verify_unkeyed(database: Database) -> tuple[ChainPosition, str]:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from twisted.logger import LogLevel, capturedLogs
+
 import pytest
 from sqlalchemy import create_engine, text
 
@@ -278,6 +280,46 @@ def test_a_lost_key_is_told(database_url: str) -> None:
     assert "event 1 is not what was recorded" in store.audit_key_origin().finding
     assert result_of(store.verify_events()) >= 4
     result_of(store.close())
+
+
+@pytest.mark.parametrize("rewritten", [False, True])
+@pytest.mark.parametrize("older", [False, True])
+def test_a_removed_key_is_told(database_url: str, older: bool, rewritten: bool) -> None:
+    """A start makes no other key in silence, also when all hashes were computed again without one."""
+    if older:
+        make_older(database_url)
+    with opened(database_url, fsync=False) as db:
+        fill(db, 3)
+    with intruder(database_url) as other:
+        other.run("DELETE FROM audit_keys")
+        if rewritten:
+            other.hash(1)
+    with capturedLogs() as logs, opened(database_url, fsync=False) as db:
+        origin = db.store.audit_key_origin()
+        assert ("the key of the audit log was removed from the database" in origin.finding) == older
+        assert ("is not what was recorded" in origin.finding) != rewritten
+        assert origin.unkeyed == (10 if older else 3)
+        assert db.get(db.store.verify_events()) == origin.unkeyed + 1
+        event = db.get(db.store.event(origin.unkeyed + 1)).event
+        assert (event.type, event.details["events"]) == ("seal", origin.unkeyed)
+        assert event.details.get("finding", "") == origin.finding
+    levels = {one["log_level"] for one in logs if "audit log" in (one["log_format"] or "")}
+    assert LogLevel.warn in levels
+    assert (LogLevel.critical in levels) == bool(origin.finding)
+
+
+@pytest.mark.parametrize("count", [0, 3, 5])
+def test_a_head_that_was_set_back(database_url: str, count: int) -> None:
+    """Verification names the first event after it; whatever would be recorded is refused with what to do."""
+    with opened(database_url, fsync=False) as db:
+        fill(db, 6)
+    with intruder(database_url) as other:
+        other.run(f"UPDATE audit_head SET count = {count}")
+    with opened(database_url, fsync=False) as db:
+        with pytest.raises(Conflict, match="the audit log was changed: event 7 is missing"):
+            db.get(db.store.verify_events())
+        with pytest.raises(Conflict, match="run pikachu audit verify"):
+            db.get(db.store.add_event(event(), NOW))
 
 
 def test_two_processes_agree(database_url: str) -> None:

@@ -313,6 +313,14 @@ def test_audit_of_a_log_that_was_not_intact(alice: Site) -> None:
     assert second.startswith(f"Events 1 to {count} are not intact")
 
 
+def test_audit_with_a_head_that_was_set_back(alice: Site) -> None:
+    """``audit verify`` says so in one line, and so does a command that would record something."""
+    database = f"sqlite:///{alice.path('var/db/pikachu.sqlite')}"
+    execute(database, "UPDATE audit_head SET count = count - 1")
+    assert "the audit log was changed" in alice.refused("audit", "verify")
+    assert "run pikachu audit verify" in alice.refused("sign", csr(alice))
+
+
 def test_intents(site: Site) -> None:
     """Intents without a certificate are listed; there are none after a clean run."""
     site.do("sign", csr(site))
