@@ -94,7 +94,7 @@ class Slapd:
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "data").mkdir(parents=True)
         self.ca_path.write_bytes(self.ca.pem)
-        self.use_certificate(make_leaf(self.ca, "localhost", sans=["DNS:localhost", "IP:127.0.0.1"]))
+        make_leaf(self.ca, "localhost", sans=["DNS:localhost", "IP:127.0.0.1"]).write(folder, "slapd")
         tls = "\n".join(
             f"TLS{name} {folder}/{file}"
             for name, file in (
@@ -113,9 +113,12 @@ class Slapd:
         text = _CONFIGURATION.format(folder=self.folder, tls=tls, base=BASE, service=SERVICE_DN)
         (self.folder / "slapd.conf").write_text(text, encoding="utf-8")
 
-    def use_certificate(self, leaf: Identity) -> None:
-        """Use another certificate from the next start on."""
-        leaf.write(self.folder, "slapd")
+    def restart(self, leaf: Identity | None = None) -> None:
+        """Restart it, with another certificate if there is one."""
+        self.stop()
+        if leaf is not None:
+            leaf.write(self.folder, "slapd")
+        self.start()
 
     def refuse_tls(self) -> None:
         """Have neither StartTLS nor LDAPS from the next start on."""

@@ -71,7 +71,7 @@ class LDAPClient:
         ):
             try:
                 if text:
-                    parse_dn(text)
+                    parse_dn(text, strip=True)
             except (LDAPExceptionError, ValueError, IndexError):
                 raise ConfigError(
                     f"[LDAP] {key}: {text!r} is not a DN (RFC 4514); write it like ou=people,dc=example,dc=org"

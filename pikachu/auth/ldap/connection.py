@@ -34,6 +34,9 @@ _INVALID_CREDENTIALS: Final = 49
 _SERVER_FAILURES: Final = frozenset({1, 2, 7, 8, 10, 11, 13, 51, 52, 54, 80})
 
 
+_NOT_LDAP: Final = "The directory's answer is not LDAP. Check LDAP_PORT and use_tls."
+
+
 class AnswerTooLarge(Exception):
     """The answer to a search exceeds the limit."""
 
@@ -142,42 +145,47 @@ class DirectoryConnection:
         self._name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._abort = abort
         tls = None if security is LDAPSecurity.FALSE else _VerifiedTls(contexts)
-        with self._translated("connecting", tls):
-            server = Server(
-                host,
-                port,
-                use_ssl=security is LDAPSecurity.LDAPS,
-                tls=tls,
-                get_info=NONE,
-                connect_timeout=timeout,
-                allowed_referral_hosts=[],
-            )
-            self._ldap = Connection(
-                server,
-                authentication=SIMPLE,
-                user="unused",
-                password="unused",  # noqa: S106 - replaced by each bind
-                auto_referrals=False,
-                auto_range=False,
-                check_names=False,
-                read_only=True,
-                receive_timeout=timeout,
-            )
-            self._ldap.open(read_server_info=False)
-            abort.watch(self._ldap.socket)
-            if security is LDAPSecurity.STARTTLS:
-                self._ldap.start_tls(read_server_info=False)
+        server = Server(
+            host,
+            port,
+            use_ssl=security is LDAPSecurity.LDAPS,
+            tls=tls,
+            get_info=NONE,
+            connect_timeout=timeout,
+            allowed_referral_hosts=[],
+        )
+        self._ldap = Connection(
+            server,
+            authentication=SIMPLE,
+            user="unused",
+            password="unused",  # noqa: S106 - replaced by each bind
+            auto_referrals=False,
+            auto_range=False,
+            check_names=False,
+            read_only=True,
+            receive_timeout=timeout,
+        )
+        self._socket = _BoundedSocket(None)
+        try:
+            with self._translated("connecting", tls):
+                self._ldap.open(read_server_info=False)
                 abort.watch(self._ldap.socket)
-            if self._ldap.socket is None:
-                raise DirectoryUnavailable(f"{self._name} closed the connection.")
+                if security is LDAPSecurity.STARTTLS:
+                    self._ldap.start_tls(read_server_info=False)
+                    abort.watch(self._ldap.socket)
+        except DirectoryUnavailable:
+            self.close()
+            raise
         self._socket = self._ldap.socket = _BoundedSocket(self._ldap.socket)
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; ldap3 leaves the socket of one that did not open."""
+        opened = self._ldap.socket
         try:
             self._ldap.strategy.close()
-        except Exception:  # noqa: BLE001 - what fails here was failing before
-            return
+        finally:
+            if opened is not None:
+                opened.close()
 
     def bind(self, dn: str, password: str) -> str | None:
         """Bind as *dn*; return None, or why the directory refuses the DN and password.
@@ -191,8 +199,9 @@ class DirectoryConnection:
             return "empty password"
         # As bytes: ldap3 prepares texts by SASLprep, which fails for some and changes others.
         with self._translated("the bind"):
-            self._ldap.rebind(user=dn, password=password.encode(), authentication=SIMPLE, read_server_info=False)
-        code, description = self._result()
+            self._ldap.user, self._ldap.password = dn, password.encode()
+            self._ldap.bind(read_server_info=False)
+        code, description = self._result("bindResponse")
         if code == SUCCESS:
             return None
         if code in _SERVER_FAILURES:
@@ -224,13 +233,11 @@ class DirectoryConnection:
                     attributes=list(attributes),
                     size_limit=limit,
                 )
-        except DirectoryUnavailable as error:
+        except DirectoryUnavailable:
             if self._socket.is_exhausted:
                 raise AnswerTooLarge from None
-            if isinstance(error.__cause__, UnicodeDecodeError):
-                raise UnreadableEntry from None
             raise
-        code, description = self._result()
+        code, description = self._result("searchResDone")
         if code == _NO_SUCH_OBJECT:
             return None
         if code == _REFERRAL:
@@ -240,16 +247,15 @@ class DirectoryConnection:
             )
         if code not in (SUCCESS, _SIZE_LIMIT_EXCEEDED):
             raise self._failed("the search", description)
-        entries = [
-            Entry(one["dn"], {name.lower(): values for name, values in one["raw_attributes"].items()})
-            for one in self._ldap.response or ()
-            if one.get("type") == "searchResEntry"
-        ]
-        return entries[:limit]
+        entries = [one for one in self._ldap.response or () if one.get("type") == "searchResEntry"]
+        return [_entry(one) for one in entries[:limit]]
 
-    def _result(self) -> tuple[int, str]:
+    def _result(self, kind: str) -> tuple[int, str]:
+        """Return code and name of the result, which must be of that kind."""
         result = self._ldap.result or {}
-        return int(result.get("result", -1)), str(result.get("description", "nothing"))
+        if result.get("type") != kind:
+            raise DirectoryUnavailable(_NOT_LDAP, server=self._name, type=result.get("type"))
+        return int(result["result"]), str(result["description"])
 
     def _failed(self, what: str, description: str) -> DirectoryUnavailable:
         return DirectoryUnavailable(
@@ -259,19 +265,25 @@ class DirectoryConnection:
     @contextmanager
     def _translated(self, what: str, tls: _VerifiedTls | None = None) -> Iterator[None]:
         """Translate every failure of ldap3 and of the network to DirectoryUnavailable."""
-        if hasattr(self, "_socket"):
-            self._socket.begin()
+        self._socket.begin()
         try:
             yield
         except DirectoryUnavailable:
             raise
-        except UnicodeDecodeError as error:
-            raise DirectoryUnavailable("The directory's answer can't be decoded.", server=self._name) from error
         except Exception as error:
             failure = error if tls is None or tls.failure is None else tls.failure
             raise DirectoryUnavailable(
                 _reason(failure, what), server=self._name, error=f"{type(failure).__name__}: {failure}"
             ) from error
+
+
+def _entry(response: Mapping[str, Any]) -> Entry:
+    """Return an entry of an answer; ldap3 would take a name that is not UTF-8 for one in another encoding."""
+    try:
+        dn = bytes(response["raw_dn"]).decode()
+    except UnicodeDecodeError:
+        raise UnreadableEntry from None
+    return Entry(dn, {name.lower(): values for name, values in response["raw_attributes"].items()})
 
 
 def _reason(error: Exception, what: str) -> str:
@@ -299,4 +311,4 @@ def _reason(error: Exception, what: str) -> str:
         return "The directory refuses the connection. Check that it runs, and LDAP_HOST and LDAP_PORT."
     if isinstance(error, (LDAPExceptionError, OSError)):
         return f"The connection to the directory broke at {what}."
-    return "The directory's answer is not LDAP. Check LDAP_PORT and use_tls."
+    return _NOT_LDAP
