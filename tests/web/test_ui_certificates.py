@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import html
 import re
 
 import pytest
@@ -68,6 +70,19 @@ class TestList:
         assert "On hold" in text_of(alice.get("/certificates"))
         assert "Nothing matches" in alice.get("/certificates?method=SCEP")
 
+    def test_pages(self, pages: Pages, alice: Visitor) -> None:
+        """UI-2: which page of how many, the way back to the first one, and the size of the whole list."""
+        for number in range(21):
+            issue(pages, f"device-{number}.example.com")
+        first = alice.get("/certificates?limit=10")
+        assert "Showing 1\u201310 of 21, page 1 of 3" in text_of(first)
+        assert "Export CSV (21 rows)" in text_of(first)
+        assert ">First<" not in first
+        after = alice.get(html.unescape(first.partition('rel="next" href="')[2].partition('"')[0]))
+        assert "page 2 of 3" in text_of(after)
+        assert '<a class="button plain" href="/certificates?limit=10">First</a>' in after
+        assert "page" not in text_of(alice.get("/certificates?limit=25")).partition("of 21")[2][:6]
+
     def test_nothing_yet(self, alice: Visitor) -> None:
         """The empty list says what to do next."""
         text = alice.get("/certificates")
@@ -79,9 +94,14 @@ class TestList:
         issue(pages, "=HYPERLINK(1)")
         leaf = issue(pages)
         text = alice.get("/certificates?format=csv")
-        assert "ID,Common name,SANs,Serial,Key,Issued (UTC),Expires (UTC),Status,Method\r\n" in text
+        assert "ID,Common name,SANs,Subject,Serial,Key,Issued (UTC),Expires (UTC),Status,Revoked (UTC),Reason," in text
+        assert "Method,Policy,Issuing CA,SHA-256 fingerprint\r\n" in text
         at = f"{leaf.record.created_at:%Y-%m-%d %H:%M:%S}"
-        assert f"\r\n{leaf.record.id},device.example.com,,{leaf.serial:x},EC/prime256v1,{at}," in text
+        name = "device.example.com"
+        assert f"\r\n{leaf.record.id},{name},,CN={name},{leaf.serial:x},EC/prime256v1,{at}," in text
+        assert f",ec,{hashlib.sha256(leaf.record.der).hexdigest()}\r\n" in text
+        headings = re.findall("<th [^>]*>(?:<a [^>]*>)?([^<]+)", alice.get("/certificates"))
+        assert headings[1:3] == ["Common name", "Serial"]
         assert ",'=HYPERLINK(1)," in text
 
 

@@ -72,11 +72,13 @@ class TestList:
         assert "System System" not in text_of(first)
         first = root.get("/policies?limit=10")
         assert rows(first)[0].startswith("System System N/A")
+        assert len(rows(first)) == 10
+        assert "Showing 1\u201310 of " in text_of(first)
         second = root.get(html.unescape(first.partition('rel="next" href="')[2].partition('"')[0]))
         assert rows(second)
         assert not [one for one in rows(second) if one.startswith("System System N/A")]
         assert not set(rows(first)) & set(rows(second))
-        assert "Showing 12\u2013" in text_of(second)
+        assert "Showing 11\u2013" in text_of(second)
         back = root.get(html.unescape(second.partition('rel="prev" href="')[2].partition('"')[0]))
         assert rows(back) == rows(first)
         csv = root.get("/policies?format=csv")

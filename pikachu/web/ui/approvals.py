@@ -33,7 +33,7 @@ APPROVALS: Final[Table[Row]] = Table(
         Column("key", "Key", text=lambda row: row.record.key_type),
         Column("policy", "Policy", text=lambda row: row.record.policy),
         Column("method", "Method", text=lambda row: row.record.method.value),
-        Column("principal", "Asked by", text=lambda row: row.record.principal),
+        Column("principal", "Requested by", text=lambda row: row.record.principal),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: row.record.created_at.isoformat()),
         Column("state", "Status", text=lambda row: row.record.state.value),
         Column("owner", "User", text=lambda row: row.owner, admins=True),
@@ -49,7 +49,7 @@ APPROVALS: Final[Table[Row]] = Table(
     ),
     empty="No request waits for approval. Those come here whose policy wants a person to look at each of them.",
     empty_link=("/policies", "Enrollment policies"),
-    search="Subject or who asked",
+    search="Subject or requester",
 )
 
 

@@ -106,6 +106,11 @@ class Row:
         return tuple(text for text in self.sans if text.partition(":")[2] != self.name)
 
     @property
+    def fingerprint(self) -> str:
+        """Return the SHA-256 fingerprint of the certificate."""
+        return hashlib.sha256(self.record.der).hexdigest()
+
+    @property
     def kind(self) -> str:
         """Return the colour of its status."""
         return "warn" if self.on_hold else STATUS_KINDS[self.status]
@@ -197,12 +202,18 @@ class CertificatesPages(Pages):
                 Column("id", "ID", sort="id", text=lambda row: str(row.record.id)),
                 Column("name", "Common name", sort="common_name", text=lambda row: row.name),
                 Column("sans", "SANs", text=lambda row: ", ".join(row.record.sans), csv_only=True),
+                Column("subject", "Subject", text=lambda row: row.record.subject, csv_only=True),
                 Column("serial", "Serial", text=lambda row: row.serial),
                 Column("key", "Key", text=lambda row: row.record.key_type),
                 Column("date", "Issued (UTC)", sort="created_at", text=lambda row: utc_text(row.record.created_at)),
                 Column("end", "Expires (UTC)", sort="not_after", text=lambda row: utc_text(row.record.not_after)),
                 Column("status", "Status", text=lambda row: row.label),
+                Column("revoked", "Revoked (UTC)", text=lambda row: utc_text(row.record.revoked_at), csv_only=True),
+                Column("reason", "Reason", text=lambda row: row.reason, csv_only=True),
                 Column("method", "Method", text=lambda row: row.record.method.value),
+                Column("policy", "Policy", text=lambda row: row.record.policy, csv_only=True),
+                Column("issuer", "Issuing CA", text=lambda row: row.issuer, csv_only=True),
+                Column("fingerprint", "SHA-256 fingerprint", text=lambda row: row.fingerprint, csv_only=True),
                 Column("user", "User", text=lambda row: row.owner, admins=True),
                 Column("actions", "Actions"),
             ),
@@ -242,7 +253,6 @@ class CertificatesPages(Pages):
                 "row": row,
                 "issuer_name": read_name(certificate.issuer_der).text,
                 "signature_algorithm": algorithm,
-                "fingerprint": hashlib.sha256(record.der).hexdigest(),
                 "text": text,
                 "key_is_here": await self._keys.has_key(visit.principal, record),
                 "pem": certificates_pem([record.der]),

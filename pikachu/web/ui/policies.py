@@ -110,11 +110,12 @@ TABLE: Final[Table[Row]] = Table(
         Column("uses", "Uses", text=lambda row: " ".join(row.uses)),
         Column("user", "User", text=lambda row: row.owner),
         Column("validity", "Validity", sort="days", text=lambda row: str(row.policy.days)),
-        Column("created", "Created (updated)", sort="created_at", text=lambda row: _times(row.policy)),
+        Column("created", "Created (updated), UTC", sort="created_at", text=lambda row: _times(row.policy)),
         Column("extensions", "Extensions", text=lambda row: row.excerpt),
         Column("actions", "Actions"),
     ),
     filters=(Filter("system", "Whose", (("true", "System"), ("false", "Users'"))),),
+    search="Name, user or extensions",
     empty="No enrollment policies yet.",
     empty_link=("/policies/new", "Generate New Enrollment Policy"),
 )
@@ -141,9 +142,11 @@ class PoliciesPages(Pages):
         """List the user's own policies and the system's; for administrators all."""
 
         async def fetch(query: ListQuery) -> ListPage[Policy]:
-            page = await self._policies.list(visit.principal, query)
             if query.q or query.filters:
-                return page
+                return await self._policies.list(visit.principal, query)
+            # The default policy is one of the rows of the first page.
+            limit = query.limit - 1 if query.cursor is None else query.limit
+            page = await self._policies.list(visit.principal, replace(query, limit=limit))
             total = None if page.total is None else page.total + 1
             first = () if page.previous_cursor else (self._policies.default(visit.principal),)
             return replace(page, items=(*first, *page.items), total=total)

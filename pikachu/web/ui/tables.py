@@ -102,10 +102,21 @@ class ListView:
     total: int | None
     next_link: str
     previous_link: str
+    first_link: str
     csv_link: str
     filtered: bool
     filters: Sequence[Filter]
     unindexed: int
+
+    @property
+    def label(self) -> str:
+        """Return the table's name for screen readers."""
+        return self.table.name.replace("-", " ").capitalize()
+
+    @property
+    def counted(self) -> int:
+        """Return the greatest exact total."""
+        return COUNTED
 
     @property
     def summary(self) -> str:
@@ -116,7 +127,13 @@ class ListView:
         if self.total is None:
             return f"Showing {self.first}\u2013{last}"
         of = f"{COUNTED:,}+" if self.total > COUNTED else f"{max(self.total, last):,}"
-        return f"Showing {self.first:,}\u2013{last:,} of {of}"
+        text = f"Showing {self.first:,}\u2013{last:,} of {of}"
+        pages = -(-self.total // self.query.limit)
+        if pages < 2 or self.total > COUNTED:
+            return text
+        # Rows that were added or deleted since may make the last page one more than were counted.
+        page = (self.first - 1) // self.query.limit + 1
+        return f"{text}, page {page:,} of {max(pages, page):,}"
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ class Table(Generic[T]):
     default_sort: str = "-id"
     empty: str = "Nothing here yet."
     empty_link: tuple[str, str] | None = None
-    search: str = "Filter all rows"
+    search: str = "Search"
     searchable: bool = True
     sizes: tuple[int, ...] = field(default=SIZES)
 
@@ -214,6 +231,7 @@ class Table(Generic[T]):
             total=page.total,
             next_link=link(cursor=page.next_cursor, at=str(first + len(items))) if page.next_cursor else "",
             previous_link=link(cursor=page.previous_cursor, at=str(before)) if page.previous_cursor else "",
+            first_link=link() if page.previous_cursor else "",
             csv_link=link(format="csv"),
             filtered=bool(query.q or query.filters),
             filters=self._filters(visit),
