@@ -167,7 +167,7 @@ class Authenticator:
             reason = await self._confirmed(account, person)
         if reason is not None:
             locked = self._limits.confirmation_failed(account.id)
-            await self._refuse_password(account, principal.address, reason, locked)
+            await self._refuse_password(account, principal.address, reason, locked, "Wrong password. Try again.")
 
     async def _account(self, username: str, password: str, address: str) -> Account:
         self._limits.check_password(username, address)
@@ -223,9 +223,11 @@ class Authenticator:
             return "no such account"
         return None if local and may_act(account) else f"the account is {account.state}"
 
-    async def _refuse_password(self, account: Account | None, address: str, reason: str, locked: int) -> NoReturn:
+    async def _refuse_password(
+        self, account: Account | None, address: str, reason: str, locked: int, message: str = _WRONG_PASSWORD
+    ) -> NoReturn:
         await self._record_failure("password", account, address, reason, locked)
-        raise AuthenticationFailed(_WRONG_PASSWORD, reason=reason, address=address)
+        raise AuthenticationFailed(message, reason=reason, address=address)
 
     @uncancelled
     async def token(self, text: str, address: str) -> Principal:

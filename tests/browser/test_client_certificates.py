@@ -34,7 +34,7 @@ def go_to_trusted_port(bound: Bound, one: Window) -> None:
 
 
 def use(one: Window) -> None:
-    one.page.get_by_role("button", name="Sign in with it").click()
+    one.page.get_by_role("button", name="Sign in with this certificate").click()
 
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
@@ -52,7 +52,7 @@ def test_bind_and_sign_in(browser: Browser, bound: Bound, size: tuple[int, int])
         one.page.select_option("#certificate", str(number))
         one.check()
         one.page.get_by_role("button", name="Bind").click()
-        expect(one.page.get_by_role("status").first).to_contain_text("signs you in from now on")
+        expect(one.page.get_by_role("status").first).to_contain_text("You can now sign in with this certificate")
         one.check()
         one.page.get_by_role("button", name="Log out").click()
         use(one)
@@ -60,7 +60,7 @@ def test_bind_and_sign_in(browser: Browser, bound: Bound, size: tuple[int, int])
         one.open("/account")
         one.page.get_by_role("link", name="Unbind").last.click()
         one.page.get_by_role("dialog").get_by_role("button", name="Unbind").click()
-        expect(one.page.get_by_role("status").first).to_contain_text("signs in nobody")
+        expect(one.page.get_by_role("status").first).to_contain_text("can no longer be used to sign in")
         one.page.get_by_role("button", name="Log out").click()
         use(one)
         expect(one.page.get_by_role("alert")).to_contain_text("signs in no account")

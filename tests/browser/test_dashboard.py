@@ -93,7 +93,7 @@ def test_pages(browser: Browser, server: Server, size: tuple[int, int], theme: T
     issue(server, "alice", f"{theme}{size[0]}.example.com")
     with window(browser, server, size, theme) as one:
         one.sign_in("root", "password of root")
-        expect(one.page.get_by_role("heading", name="All certificates")).to_be_visible()
+        expect(one.page.get_by_role("heading", name="Dashboard")).to_be_visible()
         one.check()
         for path in ("/users/events", "/events"):
             one.open(path)
@@ -104,7 +104,7 @@ def test_pages(browser: Browser, server: Server, size: tuple[int, int], theme: T
         expect(one.page.get_by_role("heading", name=re.compile("^Event "))).to_be_visible()
         one.check()
         one.open("/events")
-        one.page.get_by_role("button", name="Verify the chain").click()
+        one.page.get_by_role("button", name="Verify audit log").click()
         expect(one.page.get_by_text("none changed or removed")).to_be_visible()
         one.check()
 

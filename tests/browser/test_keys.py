@@ -37,7 +37,7 @@ def new_key(one: Window, name: str, family: str, label: str, choice: str) -> Non
     one.open("/keys")
     page.get_by_role("link", name="Generate New Key").first.click()
     page.get_by_label("Name").fill(name)
-    expect(page.get_by_label("Size (RSA)")).to_be_visible()
+    expect(page.get_by_label("Curve (EC)")).to_be_visible()
     page.get_by_label(family, exact=True).check()
     for other in ("Size (RSA)", "Curve (EC)", "Algorithm (PQC)"):
         expect(page.get_by_label(other)).to_be_visible(visible=other == label)
@@ -88,7 +88,7 @@ def test_from_key_to_request(
         expect(preview).to_contain_text("DNS:device.example.com")
         one.check()
         page.get_by_role("button", name="Generate").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text(f"Request {who}.example.com")
+        expect(page.get_by_role("heading", level=1)).to_have_text(f"CSR {who}.example.com")
         one.check()
         file = saved(one, page.locator(".title").get_by_role("link", name="Download"), tmp_path / "request.csr")
         verify_csr(parse_csr(decode_csr_input(file.read_bytes())))
@@ -176,4 +176,4 @@ def test_without_scripts(browser: Browser, server: Server) -> None:
         page.get_by_role("button", name="Preview").click()
         expect(page.locator("#preview")).to_contain_text("O=Another")
         page.get_by_role("button", name="Generate").click()
-        expect(page.get_by_role("heading", level=1)).to_have_text("Request device.example.com")
+        expect(page.get_by_role("heading", level=1)).to_have_text("CSR device.example.com")

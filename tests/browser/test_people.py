@@ -40,7 +40,7 @@ def test_register_approve_sign_in(browser: Browser, server: Server, size: tuple[
         one.page.fill("#password", "a good password")
         one.page.fill("#confirmation", "a good password")
         one.page.click("main button.primary")
-        expect(one.page.get_by_role("heading", level=1)).to_have_text("Almost there")
+        expect(one.page.get_by_role("heading", level=1)).to_have_text("Registration received")
         one.check()
 
         two.sign_in("root", "password of root")
@@ -81,11 +81,13 @@ def test_a_token_calls_rest(browser: Browser, server: Server, size: tuple[int, i
         one.sign_in("alice", "password of alice")
         one.confirm("password of alice")
         one.open("/account")
-        one.page.get_by_role("link", name="New Token").click()
+        one.page.get_by_role("link", name="Create token").click()
         one.check()
         one.page.fill("#name", name)
-        for scope in ("enroll", "revoke"):
-            one.page.get_by_role("checkbox", name=re.compile(f"^{scope}")).uncheck()
+        for scope in ("read", "enroll", "revoke"):
+            expect(one.page.get_by_role("checkbox", name=re.compile(f"^{scope}"))).to_be_checked(
+                checked=scope == "read"
+            )
         one.page.fill("#days", "7")
         one.page.click("main button.primary")
         token = one.page.locator("pre").first.inner_text().strip()
@@ -116,12 +118,12 @@ def test_change_password(browser: Browser, server: Server, size: tuple[int, int]
         one.sign_in(name, "the first one")
         two.sign_in(name, "the first one")
         two.open("/account")
-        two.page.get_by_role("link", name="Change Password").click()
+        two.page.get_by_role("link", name="Change password").click()
         two.page.fill("#current", "a guess")
         two.page.fill("#password", "the second one")
         two.page.fill("#confirmation", "the second one")
         two.page.click("main button.primary")
-        expect(two.page.get_by_role("alert")).to_have_text("wrong username or password")
+        expect(two.page.get_by_role("alert")).to_have_text("Wrong password. Try again.")
         two.page.fill("#current", "the first one")
         two.page.fill("#password", "the second one")
         two.page.fill("#confirmation", "the second one")

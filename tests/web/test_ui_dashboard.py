@@ -38,14 +38,16 @@ def test_each_sees_their_own(pages: Pages) -> None:
     pages.stack.revoke(issue(pages, "alice", "two.example.com"), RevocationReason.SUPERSEDED)
     issue(pages, "bob", "three.example.com")
     mine = text_of(pages.visitor("alice").get("/"))
-    assert mine.startswith("My certificates")
-    assert "1 valid 1 revoked 0 expired 1 end in 30 days 0 of my requests waiting" in mine
-    assert "accounts waiting" not in mine
+    assert "Your certificates, as of" in mine
+    assert "1 valid 1 revoked 0 expired 1 expire within 30 days 0 of my requests await approval" in mine
+    assert "accounts awaiting approval" not in mine
     pages.clock.advance(1)
     every = text_of(pages.visitor("root").get("/"))
-    assert every.startswith("All certificates")
+    assert "All certificates, as of" in every
     # Without the certificates of two OCSP responders.
-    assert "2 valid 1 revoked 0 expired 2 end in 30 days 0 requests waiting 0 accounts waiting" in every
+    assert (
+        "2 valid 1 revoked 0 expired 2 expire within 30 days 0 pending approvals 0 accounts awaiting approval" in every
+    )
 
 
 def test_a_setting_that_is_missing(pages: Pages) -> None:
@@ -63,11 +65,13 @@ def test_events_and_health(pages: Pages) -> None:
     issue(pages, "alice", "one.example.com")
     issue(pages, "bob", "two.example.com")
     alice = text_of(pages.visitor("alice").get("/"))
-    for text in ("Database ok", "Database writes ok", "Signer ok", "Free space ok", "Vault disabled", "OCSP ec ok"):
+    for text in ("Database ok", "Database writes ok", "Signer ok", "Free space ok", "OCSP ec ok"):
         assert text in alice
+    # What is turned off is left out.
+    assert "Vault" not in alice
     # Nobody has published here.
     assert "CRL ec unavailable The CA ec has published no CRL yet." in alice
-    assert "CA ec ends" in alice
+    assert "CA “ec” expires" in alice
     assert alice.count(" create certificate ") == 1
     root = text_of(pages.visitor("root").get("/"))
     assert root.count(" create certificate ") >= 2
@@ -179,5 +183,5 @@ def test_accounts_that_wait(pages: Pages) -> None:
     )
     result_of(adding)
     page = pages.visitor("root").get("/")
-    assert "1 account waiting" in text_of(page)
+    assert "1 account awaiting approval" in text_of(page)
     assert 'href="/users?state=pending"' in page

@@ -68,7 +68,7 @@ def test_csv(pages: Pages) -> None:
     write(pages, "update", "policy", "servers", note="x" * 500)
     response = pages.visitor("root").listen("/events?format=csv&type=update")
     body = response.received().partition(b"\r\n\r\n")[2].decode()
-    assert "Time,User,Type,Resource,Name,Details" in body
+    assert "Time (UTC),User,Type,Resource,Name,Details" in body
     assert "x" * 500 in body
     assert len(list(csv.reader(io.StringIO(body)))) >= 2
 
@@ -136,7 +136,7 @@ def test_the_chain_is_verified(pages: Pages) -> None:
     """AUD-3: an admin has the chain looked through, and sees what was found."""
     write(pages, "update", "policy", "servers")
     root = pages.visitor("root")
-    assert "Nobody has looked" in root.get("/events/verification")
+    assert "Not verified since" in root.get("/events/verification")
     page = text_of(root.follow(root.post("/events/verification")))
     count = result_of(pages.stack.app.store.newest_event())
     assert f"{count} events, none changed or removed" in page

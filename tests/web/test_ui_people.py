@@ -185,7 +185,7 @@ def test_sessions(pages: Pages) -> None:
     assert there.request("POST", "/login", body, fields).status == 303
     text = here.get("/account")
     assert "<script>alert" not in text
-    assert "this one" in text
+    assert ">current<" in text
     (path,) = re.findall(r'action="(/account/sessions/\d+/end)"', text)
     assert pages.visitor("bob").post(path).status == 404
     assert signed_in(there)
@@ -199,7 +199,11 @@ def test_api_tokens(pages: Pages) -> None:
     visitor = pages.visitor("alice", confirmed=True)
     form = visitor.get("/account/tokens/new")
     assert 'value="admin"' not in form
+    assert re.findall('value="([a-z]+)" checked', form) == ["read"]
     response = visitor.post("/account/tokens", {"name": HOSTILE, "scope": "read", "days": "30"})
+    # No command of the page shows the token to others on the same machine.
+    assert "--header @token" in response.body.decode()
+    assert not re.search("curl[^\n]*pik_", response.body.decode())
     assert response.status == 201
     assert "<script>alert" not in response.body.decode()
     (text,) = set(re.findall(r"pik_[A-Za-z0-9_-]{43}", response.body.decode()))
@@ -268,7 +272,7 @@ def test_client_certificates(pages: Pages) -> None:
     for pasted in ("nonsense", "-----BEGIN CERTIFICATE-----", "x" * 900_000):
         assert visitor.post("/account/certificates", {"pem": pasted}).status in (400, 413)
     response = visitor.post("/account/certificates", {"certificate": str(own.record.id)})
-    assert "signs you in from now on" in text_of(visitor.follow(response))
+    assert "You can now sign in with this certificate" in text_of(visitor.follow(response))
     leaf = make_leaf(pages.stack.files.root, "laptop", not_before=now - DAY, not_after=now + DAY)
     assert visitor.post("/account/certificates", {"pem": leaf.pem.decode()}).status == 303
     assert visitor.post("/account/certificates", {"pem": leaf.pem.decode()}).status == 409
@@ -294,9 +298,9 @@ def test_the_list_of_users(pages: Pages) -> None:
     text = text_of(admin.get("/users"))
     assert "(You)" in text
     assert "1 min 5 s" in text
-    assert "logged in" in text
-    assert "logged out" in text
-    assert "is logged out by itself" in text
+    assert "signed in" in text
+    assert "signed out" in text
+    assert "Users are signed out automatically" in text
     assert "User Events" in text
     assert "bob" not in text_of(admin.get("/users?role=admin"))
     csv = admin.request("GET", "/users?format=csv").body.decode()
@@ -408,7 +412,7 @@ def test_what_belongs_to_a_user(pages: Pages) -> None:
     assert admin.post(session).headers["Location"] == f"/users/{bob.id}"
     assert admin.post(token).headers["Location"] == f"/users/{bob.id}"
     text = text_of(admin.get(f"/users/{bob.id}"))
-    assert "Signed in nowhere" in text
+    assert "No active sessions" in text
     assert "No tokens" in text
 
 

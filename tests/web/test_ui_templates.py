@@ -72,7 +72,7 @@ class TestList:
         """UI-2: the list as CSV."""
         make(alice, name="=csv")
         lines = alice.get("/templates?format=csv&q=csv").splitlines()
-        assert "Name,Originating template,Profile type,Created,User,Usage" in lines
+        assert "Name,Originating template,Profile type,Created (UTC),User,Usage" in lines
         (line,) = [one for one in lines if "=csv" in one]
         assert line.startswith("'=csv,manually,TLS server,20")
         assert line.endswith(",alice,ext")

@@ -14,12 +14,21 @@ each("[data-menu]", (button) => {
 each("[data-theme-toggle]", (button) => {
   const root = document.documentElement;
   const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  const name = () => { button.textContent = dark() ? "Light" : "Dark"; };
+  const system = () => matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const name = () => {
+    button.title = `Switch to ${dark() ? "light" : "dark"} theme`;
+    button.setAttribute("aria-label", button.title);
+  };
   button.hidden = false;
   name();
   button.addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
-    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* storage may be turned off */ }
+    const theme = dark() ? "light" : "dark";
+    root.dataset.theme = theme;
+    // The system's own theme is not stored, so that the pages follow the system again.
+    try {
+      if (theme === system()) localStorage.removeItem("theme");
+      else localStorage.setItem("theme", theme);
+    } catch { /* storage may be turned off */ }
     name();
   });
 });

@@ -159,7 +159,7 @@ class AccountPages(Pages):
 
     def _token_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         possible = ROLE_SCOPES[visit.signed_in().role]
-        selected = possible if error is None else set(visit.form.texts("scope"))
+        selected = {Scope.READ.value} if error is None else set(visit.form.texts("scope"))
         context = {
             "scopes": [(scope.value, label, scope.value in selected) for scope, label in SCOPES if scope in possible],
             "name": visit.form.values.get("name", "")[:64],
@@ -205,9 +205,7 @@ class AccountPages(Pages):
             await self._sessions.bind(visit.principal, visit.signed_in().id, parse_certificate(der))
         except PikachuError as error:
             return await self._certificate_form(visit, error)
-        return Redirect(
-            "/account", notice="The certificate signs you in from now on, on the trusted port and for REST."
-        )
+        return Redirect("/account", notice="You can now sign in with this certificate on the trusted port and in REST.")
 
     async def _certificate_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         query = ListQuery(limit=MAX_SHOWN, owner_id=visit.signed_in().id, filters={"status": "valid"})
@@ -230,7 +228,9 @@ class AccountPages(Pages):
         """Unbind a certificate."""
         bound = await self._sessions.certificate(visit.principal, visit.id)
         await self._sessions.unbind(visit.principal, visit.id)
-        return Redirect(_back(visit, bound.account_id), notice="The certificate signs in nobody any more.")
+        return Redirect(
+            _back(visit, bound.account_id), notice="Certificate unbound. It can no longer be used to sign in."
+        )
 
 
 def scopes_text(token: Token) -> str:

@@ -50,9 +50,9 @@ TABLE: Final[Table[Row]] = Table(
         Column("prefix", "Password", text=lambda row: f"{row.challenge.prefix}…"),
         Column("status", "Status", text=lambda row: row.status),
         Column("user", "User", text=lambda row: row.owner),
-        Column("created", "Created", sort="created_at", text=lambda row: rfc3339(row.challenge.created_at)),
+        Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.challenge.created_at)),
         Column("validity", "Validity", text=lambda row: str(int(row.validity.total_seconds()))),
-        Column("expires", "Expires", sort="expires_at", text=lambda row: rfc3339(row.challenge.expires_at)),
+        Column("expires", "Expires (UTC)", sort="expires_at", text=lambda row: rfc3339(row.challenge.expires_at)),
         Column("actions", "Actions"),
     ),
     filters=(

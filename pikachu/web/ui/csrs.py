@@ -73,6 +73,7 @@ TABLE: Final[Table[StoredCSR]] = Table(
         Column("actions", "Actions"),
     ),
     (Filter("state", "Status", tuple((state, state.capitalize()) for state in _STATES)),),
+    search="ID, name, key, profile, status or user",
     empty="No certificate requests yet.",
     empty_link=("/csrs/generate", "Generate a CSR"),
 )
@@ -175,7 +176,7 @@ class CSRsPages(Pages):
             stored = await self._requests.generate(visit.principal, draft.name, draft.source)
         except PikachuError as error:
             return await self._form(visit, draft, error)
-        return Redirect(f"/csrs/{stored.id}", notice="The request was made.")
+        return Redirect(f"/csrs/{stored.id}", notice="CSR created.")
 
     @page("POST", "/csrs/preview", audience=Audience.USER)
     async def preview(self, visit: PageRequest) -> PageReply:
@@ -192,7 +193,7 @@ class CSRsPages(Pages):
         preview, preview_error = await self._preview(visit, draft)
         context = {
             "draft": draft,
-            "keys": [(key.id, f"{key.name} ({key.key_type})") for key in keys],
+            "keys": [(key.id, f"{key.name} ({key.key_type}, ID {key.id}, {key.created_at:%Y-%m-%d})") for key in keys],
             "templates": [("", "The text below"), *((one.id, one.name) for one in templates)],
             "preview": preview,
             "wrong": None if error is not None else preview_error,

@@ -75,7 +75,7 @@ def _choices(types: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 EVENTS: Final[Table[EventRecord]] = Table(
     "events",
     (
-        Column("at", "Time", sort="at", text=_time_text),
+        Column("at", "Time (UTC)", sort="at", text=_time_text),
         Column("actor", "User", text=lambda record: record.event.actor),
         Column("type", "Type", text=lambda record: record.event.type),
         Column("resource_type", "Resource", text=lambda record: record.event.resource_type),
@@ -97,7 +97,7 @@ def _user_events(name: str) -> Table[EventRecord]:
     return Table(
         name,
         (
-            Column("at", "Time", sort="at", text=_time_text),
+            Column("at", "Time (UTC)", sort="at", text=_time_text),
             Column("user", "User", text=lambda record: record.event.resource_name),
             Column("type", "Type", text=lambda record: record.event.type),
             Column("actor", "Actor", text=lambda record: record.event.actor),

@@ -50,6 +50,7 @@ TABLE: Final[Table[StoredKey]] = Table(
         Column("actions", "Actions"),
     ),
     (Filter("type", "Type", tuple((family, family) for family in CHOICES)),),
+    search="ID, name, type or user",
     empty="No keys yet.",
     empty_link=("/generate", "Generate New Key"),
 )

@@ -268,8 +268,8 @@ class RAPages(Pages):
             if not policy.system and policy.owner_id != actor.owner_id
         ]
         built_in = [
-            Source(default.name, f"{default.name}: the default policy, {default.days} days", default.days),
-            Source(NO_EXTENSIONS_POLICY, f"{NO_EXTENSIONS_POLICY}: only what the CA always adds", default.days),
+            Source(default.name, f"{default.name} ({default.days} days)", default.days),
+            Source(NO_EXTENSIONS_POLICY, f"{NO_EXTENSIONS_POLICY} (no extensions)", default.days),
         ]
         groups = [("Built in", built_in), ("System policies", system), ("My own", own), ("Other users'", others)]
         return [group for group in groups if group[1]]

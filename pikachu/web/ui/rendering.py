@@ -46,7 +46,9 @@ def moment(value: datetime | None) -> Markup:
     if value is None:
         return Markup('<span class="mute">\u2013</span>')
     text = value.astimezone(UTC).strftime("%Y-%m-%d %H:%M")
-    return Markup('<time datetime="{}">{}</time>').format(rfc3339(value), text)
+    return Markup('<time class="moment" datetime="{}">{}<span class="utc"> UTC</span></time>').format(
+        rfc3339(value), text
+    )
 
 
 def day(value: datetime | None) -> str:

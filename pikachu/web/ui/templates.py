@@ -64,7 +64,7 @@ TABLE: Final[Table[Row]] = Table(
         Column("name", "Name", sort="name", text=lambda row: row.template.name),
         Column("origin", "Originating template", sort="origin", text=lambda row: row.template.origin),
         Column("type", "Profile type", sort="profile_type", text=lambda row: row.template.profile_type),
-        Column("created", "Created", sort="created_at", text=lambda row: rfc3339(row.template.created_at)),
+        Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.template.created_at)),
         Column("user", "User", text=lambda row: row.owner),
         Column("usage", "Usage", text=lambda row: " ".join(row.usages)),
         Column("actions", "Actions"),

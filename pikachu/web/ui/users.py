@@ -62,7 +62,8 @@ USERS: Final[Table[Account]] = Table(
         Filter("source", "Source", tuple((one.value, SOURCES[one]) for one in AccountSource)),
     ),
     default_sort="id",
-    empty="Nobody is here yet.",
+    search="Name, e-mail, role, source or state",
+    empty="No users yet.",
     empty_link=("/users/new", "Add User"),
 )
 
