@@ -37,7 +37,8 @@ DEFAULT_SIZE: Final = 25
 COUNTED: Final = 10_000
 #: Owner of an object without an account.
 NOBODY: Final = "N/A"
-_CSV_ROWS: Final = 1000
+# Rows of a CSV that are read at a time.
+_CSV_ROWS: Final = 250
 # A spreadsheet evaluates a cell with such a prefix as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -320,11 +321,14 @@ class CSVResource(Resource):
             page = await self._fetch(query)
             items = page.items if self._prepare is None else await self._prepare(page.items)
             request.write(_lines([[_cell(column, item) for column in self._columns] for item in items]))
-            if page.next_cursor is None:
+            cursor = page.next_cursor
+            if cursor is None:
                 break
+            # A reader may take an hour for what is buffered, so nothing else is kept for it.
+            del page, items
             if self._resumed is not None:
                 await self._resumed
-            query = replace(query, cursor=page.next_cursor)
+            query = replace(query, cursor=cursor)
         request.unregisterProducer()
         request.finish()
 
