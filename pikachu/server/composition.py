@@ -260,7 +260,7 @@ def build(
     except BaseException:
         # Nobody is given the store, so nobody else could close it.
         for store in opened:
-            store.release_connections()
+            store.database.close()
         raise
 
 
