@@ -17,7 +17,6 @@ from pikachu.accounts.account_certificates import Holdings
 from pikachu.accounts.account_fields import REGISTERED_NAME, check_local, checked_email, version_of
 from pikachu.accounts.visibility import get_visible_account, require_visible_account
 from pikachu.auth.authenticator import ACCOUNT_NAME
-from pikachu.auth.ldap.people import normalised_name
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.permissions import is_admin, require_scope, require_whole_account
 from pikachu.auth.rate_limit import Quota, address_key
@@ -27,6 +26,7 @@ from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PolicyViol
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.account_objects import OwnerRevocation
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.directory_people import normalised_name
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import Account, AccountState, NewAccount, Principal, PrincipalKind, Role, Scope

@@ -15,13 +15,13 @@ from typing import Final, NoReturn
 
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.directory_accounts import DirectoryAccounts
-from pikachu.auth.ldap.people import Person, normalised_name
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.directory_people import Person, normalised_name
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import (
     Account,

@@ -16,12 +16,12 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from pikachu.auth.ldap.directory import Directory
-from pikachu.auth.ldap.people import Absent, Finding, Person
 from pikachu.auth.passwords import encode_password
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import uncancelled
 from pikachu.core.errors import AuthenticationFailed, Conflict, NotFound
 from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.directory_people import Absent, Finding, Person
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import (

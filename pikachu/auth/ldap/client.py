@@ -22,9 +22,9 @@ from pikachu.auth.ldap.connection import (
     TLSContexts,
     UnreadableEntry,
 )
-from pikachu.auth.ldap.people import MAXIMUM_NAME, Absent, Finding, Person, normalised_name
 from pikachu.config.ldap_section import LDAPSection
 from pikachu.core.errors import ConfigError, DirectoryUnavailable
+from pikachu.core.model.directory_people import MAXIMUM_NAME, Absent, Finding, Person, normalised_name
 
 T = TypeVar("T")
 

@@ -13,9 +13,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as TooSlow
 
 from pikachu.auth.ldap.abort import Abort
-from pikachu.auth.ldap.people import Finding
 from pikachu.core.errors import DirectoryUnavailable
 from pikachu.core.interfaces import IClock, IWorkerPool
+from pikachu.core.model.directory_people import Finding
 
 if TYPE_CHECKING:
     from pikachu.auth.ldap.client import LDAPClient
