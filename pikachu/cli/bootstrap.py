@@ -32,6 +32,7 @@ from pikachu.config.configuration import Configuration
 from pikachu.config.editing import set_key
 from pikachu.config.features import require_features
 from pikachu.config.sections import IssuerFiles
+from pikachu.config.setting_choices import VaultSigner
 from pikachu.config.setting_types import URL
 from pikachu.core.errors import ConfigError, NotFound, PikachuError
 from pikachu.core.model.list_queries import ListQuery
@@ -84,7 +85,7 @@ class Initialization:
         with _exclusive(config.path):
             if isinstance(config.secret_key_source, Path):
                 self._bootstrap.secret_key(config.secret_key_source)
-            if not config.vault.enabled:
+            if not config.vault.enabled or config.vault.signer is VaultSigner.TRANSIT:
                 self._authorities()
             self._bootstrap.default_policy(config.paths.server_ext_cfg, config.paths.validity_conf)
             self._folders()

@@ -206,6 +206,9 @@ class CASection(Section):
         return files
 
 
+NO_TRANSIT_KEY: Final = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class VaultSection(Section):
     """``[VAULT]``."""
@@ -231,10 +234,10 @@ class VaultSection(Section):
     pki_ec_path: str = _key(TEXT, "pki_ec", "The mount of the PKI engine with the EC issuing CA.")
     transit_path: str = _key(TEXT, "transit", "The mount of the transit engine.")
     transit_key_rsa: str = _key(
-        TEXT, "pikachu-rsa", "The transit key of the RSA issuing CA; empty: its key is in its file."
+        TEXT, "pikachu-rsa", "The transit key of the RSA issuing CA; none: its key stays in its file."
     )
     transit_key_ec: str = _key(
-        TEXT, "pikachu-ec", "The transit key of the EC issuing CA; empty: its key is in its file."
+        TEXT, "pikachu-ec", "The transit key of the EC issuing CA; none: its key stays in its file."
     )
     timeout: int = _key(
         duration("s", maximum=3600),
@@ -253,10 +256,13 @@ class VaultSection(Section):
     @property
     def transit_keys(self) -> dict[str, str]:
         """The transit keys of the issuing CAs by their names; none unless transit signs."""
-        if not self.enabled or self.signer is not VaultSigner.TRANSIT:
-            return {}
+        return self.named_transit_keys if self.enabled and self.signer is VaultSigner.TRANSIT else {}
+
+    @property
+    def named_transit_keys(self) -> dict[str, str]:
+        """The transit keys that are named, whether they are in use or not."""
         names = {"rsa": self.transit_key_rsa, "ec": self.transit_key_ec}
-        return {issuer: name for issuer, name in names.items() if name}
+        return {issuer: name for issuer, name in names.items() if name != NO_TRANSIT_KEY}
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ def configured_reference(config: Configuration, name: str) -> KeyReference | Non
     """Return the key that settings outside of ``[CA]`` name for the first generation of an issuing CA."""
     transit_key = config.vault.transit_keys.get(name)
     if transit_key is not None:
-        return TransitKey(config.vault.transit_path.strip("/"), transit_key).reference()
+        return TransitKey.of(config.vault.transit_path, transit_key).reference()
     label = config.pkcs11.key_labels.get(name)
     return None if label is None else token_key(config.pkcs11.token, label)
 

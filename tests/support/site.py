@@ -55,7 +55,7 @@ class Site:
 
     def do(self, *arguments: str) -> str:
         """Run a command that must succeed; return its output without the last newline."""
-        assert self.run(*arguments) == 0, self.err
+        assert self.run(*arguments) == 0, self.err or self.out
         return self.out.removesuffix("\n")
 
     def refused(self, *arguments: str) -> str:

@@ -169,6 +169,13 @@ class VaultKeys:
             raise SignerUnavailable(fault.reason) from None
         return None
 
+    def prove(self, reference: KeyReference, spki: bytes) -> None:
+        """Make a signature with a key, and verify it.
+
+        :raises VaultFault: when that fails.
+        """
+        _Signer(self._transit, self.availability, TransitKey.parse(reference), spki, None).prove()
+
     @property
     def has_substitutes(self) -> bool:
         """Whether key files can sign for every key."""

@@ -67,6 +67,14 @@ class TransitKey:
             )
         return cls(match[1].rstrip("/"), match[2], version)
 
+    @classmethod
+    def of(cls, mount: str, name: str) -> TransitKey:
+        """Return the key that settings name.
+
+        :raises ConfigError: when a name has another form.
+        """
+        return cls.parse(cls(mount.strip("/"), name).reference())
+
     def reference(self) -> KeyReference:
         """Return the reference to this key."""
         version = "" if self.version is None else f"?version={self.version}"
@@ -129,8 +137,9 @@ class Transit:
         kind = TYPES.get(algorithm)
         if kind is None:
             raise ConfigError(f"a key of type {algorithm} can't be kept in Vault; use one of {', '.join(TYPES)}")
-        # Vault leaves a key alone that exists.
-        self._client.write(key.path, {"type": kind, "exportable": False}, patience=_GENERATION_SECONDS)
+        if not self.exists(key):
+            # Vault leaves a key alone that exists by now.
+            self._client.write(key.path, {"type": kind, "exportable": False}, patience=_GENERATION_SECONDS)
         present = data_of(self._client.read(key.path))
         if present.get("type") != kind:
             raise VaultRefused(f"The transit key {key} is of type {present.get('type')}, not {kind}. Use another name.")
