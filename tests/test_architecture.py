@@ -46,6 +46,8 @@ PACKAGES_OF = {
     "psycopg": ("pikachu.storage",),
     "hvac": ("pikachu.signers",),
     "asn1crypto": (),
+    "pkcs11": ("pikachu.signers.pkcs11",),
+    "ctypes": ("pikachu.signers.pkcs11.module",),
     "ldap3": ("pikachu.auth",),
     "argon2": ("pikachu.auth",),
     "klein": ("pikachu.web", "pikachu.protocols"),
@@ -334,8 +336,10 @@ USED_ELSEWHERE = {
     "pikachu.auth.ldap.connection": {"_BoundedSocket.recv"},
     # By it tests prove that the caches stay in their bounds.
     "pikachu.va.ocsp": {"OCSPResponder.cache_usage"},
-    # The library's classes demand the first; key sources call the second.
-    "pikachu.signers.remote_keys": {"RemoteKey.private_numbers", "remote_key"},
+    # The library's classes demand it.
+    "pikachu.signers.remote_keys": {"RemoteKey.private_numbers"},
+    # ctypes reads the layouts of C's structures.
+    "pikachu.signers.pkcs11.module": {"_InitializeArguments._fields_", "_FunctionList._fields_"},
 }
 
 
@@ -360,6 +364,8 @@ PRIVATE_NAMES = {
     "pikachu.http.twisted_private": None,
     # The name that a template used; Jinja documents it for subclasses of Undefined.
     "pikachu.web.x509_rendering": {"value._undefined_name"},
+    # The class of libraries, whose function of the package initializes them without locks.
+    "pikachu.signers.pkcs11.module": {"pkcs11._pkcs11.lib"},
     # Only type checkers see it.
     "pikachu.cli.arguments": {"argparse._SubParsersAction"},
 }

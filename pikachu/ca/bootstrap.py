@@ -308,7 +308,8 @@ class Bootstrap:
                     f"{files.setting('KEY')}: {files.key} does not exist, but its certificate {files.certificate} "
                     "does; copy the key there, or remove the certificate, so that `pikachu init` makes both"
                 )
-            self._report("left", files.key)
+            if files.key.exists():
+                self._report("left", files.key)
             self._report("left", files.certificate)
         else:
             if root.key is None or not root.key.exists():

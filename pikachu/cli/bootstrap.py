@@ -59,6 +59,7 @@ class Initialization:
 
     :param arguments: as ``pikachu.cli.init`` declares them.
     :param write: creates one file.
+    :raises ConfigError: when the configuration enables something that is not available.
     """
 
     def __init__(self, config: Configuration, arguments: Namespace, write: Write = write_new) -> None:
@@ -67,7 +68,9 @@ class Initialization:
         self._write = write
         self._clock = CommandClock()
         self._made = False
-        keys = CAKeys(config.ca.key_permissions.value, key_sources(config, immediate_pools(), self._clock))
+        require_features(config)
+        sources = key_sources(config, immediate_pools(), self._clock, warn)
+        keys = CAKeys(config.ca.key_permissions.value, sources, may_create=arguments.pkcs11)
         self._bootstrap = Bootstrap(utc(self._clock.seconds()), keys, self._report_path, warn, write=write)
 
     def run(self) -> None:
@@ -77,7 +80,6 @@ class Initialization:
         :raises PikachuError: one line.
         """
         config = self._config
-        require_features(config)
         for line in (*config.warnings, *config.risks):
             warn(line)
         password = self._read_admin_password()
@@ -120,9 +122,7 @@ class Initialization:
 
     def _authorities(self) -> None:
         config, arguments = self._config, self._arguments
-        missing = self._issuers()
-        # A key in a token is not generated here.
-        issuers = {name: files for name, files in missing.items() if name not in config.pkcs11.key_labels}
+        issuers = self._issuers()
         if config.ca.root_cert_path is None:
             for files in issuers.values():
                 if not files.certificate.exists():

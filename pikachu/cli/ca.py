@@ -181,7 +181,12 @@ def import_ca(arguments: Namespace) -> int:
     if arguments.pkcs12 is not None and arguments.cert is not None:
         raise MalformedRequest("--pkcs12 holds the certificate; leave --cert out")
     config = configuration(arguments)
-    if config.vault.enabled or name in config.pkcs11.key_labels:
+    if name in config.pkcs11.key_labels:
+        raise ConfigError(
+            f"[PKCS11] key_label_{name}: the key of this CA is in a token, where an import can't put it; import it "
+            "with the token's own tool (docs/hsm.md), and copy certificate and chain to their files"
+        )
+    if config.vault.enabled:
         raise ConfigError(f"the key of the CA {name} is not kept in a file; import it where it is kept")
     if name not in config.ca.issuers:
         raise ConfigError(f"[CA] SUBCA_KEY_PATH_{name.upper()}: not set; name the files of the CA in {config.path}")

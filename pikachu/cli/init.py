@@ -54,6 +54,12 @@ def add_commands(commands: Commands) -> None:
         help="the plain HTTP address that devices reach, such as http://ca.example.org; certificates name it for CRL "
         "and OCSP; it is set as [CA] public_url in config.ini",
     )
+    parser.add_argument(
+        "--pkcs11",
+        action="store_true",
+        help="make the keys of CAs with a label in [PKCS11], or with a key reference file, in the token; they can't be "
+        "read or copied",
+    )
     parser.add_argument("--quiet", action="store_true", help="say only what was made, not what was left")
     names = parser.add_argument_group("names")
     names.add_argument("--organization", metavar="TEXT", help="O of the CAs' names")

@@ -62,8 +62,12 @@ def _pki_engine(configuration: Configuration) -> str | None:
     return "signer" if vault.enabled and vault.signer is VaultSigner.PKI else None
 
 
-def _token_key(configuration: Configuration) -> str | None:
-    return next((f"key_label_{name}" for name in configuration.pkcs11.key_labels), None)
+def _token(configuration: Configuration) -> str | None:
+    return None if configuration.pkcs11.module is None else "module"
+
+
+def _mldsa_in_token(configuration: Configuration) -> str | None:
+    return "key_label_mldsa" if "mldsa" in configuration.pkcs11.key_labels else None
 
 
 def _postgresql(configuration: Configuration) -> str | None:
@@ -80,7 +84,14 @@ FEATURES: Final[tuple[Feature, ...]] = (
         "Run `pip install ldap3`, or set enabled = false.",
         "ldap3",
     ),
-    Feature("PKCS11", _token_key, "keys in a PKCS#11 token; it signs with key files only", "Remove module and labels."),
+    Feature("PKCS11", _mldsa_in_token, "ML-DSA keys in a PKCS#11 token", "Remove the label, and name a key file."),
+    Feature(
+        "PKCS11",
+        _token,
+        "keys in a PKCS#11 token, because the package python-pkcs11 can't be imported",
+        "Run `pip install 'pikachu-ca[hsm]'`, or remove module and labels.",
+        "pkcs11",
+    ),
     Feature("MQTT", _raw("mqtt", alone=True), "MQTT", "Set enabled = false, or remove the section."),
     Feature(
         "CHAT",

@@ -12,7 +12,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from pikachu.core.errors import Overloaded
+from pikachu.core.errors import Overloaded, SignerUnavailable
+from pikachu.core.interfaces import IClock, IWorkerPool
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -92,6 +93,40 @@ class ImmediatePool:
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run *work* immediately."""
         return maybeDeferred(work, *args, **kwargs)
+
+
+class TimeLimitedPool:
+    """A pool for calls of something that may hang: nobody waits for longer than *seconds*.
+
+    A call that hangs keeps its thread; a call whose caller has given up before it began is not made.
+
+    :param what: the subject of the error message, such as ``the token``.
+    """
+
+    def __init__(self, pool: IWorkerPool, clock: IClock, seconds: float, what: str) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._seconds = seconds
+        self._what = what
+
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Run *work* in the pool; fails with SignerUnavailable when that takes too long."""
+        abandoned = threading.Event()
+
+        def begin() -> T:
+            if abandoned.is_set():
+                raise SignerUnavailable("nobody waits for this any more")
+            return work(*args, **kwargs)
+
+        def give_up(_: object, seconds: float) -> T:
+            abandoned.set()
+            raise SignerUnavailable(f"{self._what} did not answer within {seconds:g} seconds")
+
+        return self._pool.run(begin).addTimeout(self._seconds, self._clock, onTimeoutCancel=give_up)  # type: ignore[arg-type]
+
+
+#: A lock between threads of a pool.
+ThreadLock = threading.Lock
 
 
 def shield(work: Deferred[T]) -> Deferred[T]:

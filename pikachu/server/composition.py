@@ -93,7 +93,7 @@ class SafetySettings:
     argon2: Argon2Parameters = field(default_factory=Argon2Parameters)
     fsync: bool = True
     open_store: Callable[..., Store] = open_store
-    key_sources: Callable[[Configuration, Pools, IClock], Mapping[str, KeySource]] = key_sources
+    key_sources: Callable[[Configuration, Pools, IClock, Warn], Mapping[str, KeySource]] = key_sources
 
 
 def threaded_pools(reactor: IThreadCaller) -> Pools:
@@ -321,7 +321,7 @@ def _assemble(
     chosen: SafetySettings,
 ) -> Application:
     require_features(config)
-    keys = CAKeys(config.ca.key_permissions.value, chosen.key_sources(config, pools, clock))
+    keys = CAKeys(config.ca.key_permissions.value, chosen.key_sources(config, pools, clock, warn))
     sealer = Sealer(secret_key(config, warn))
     manufacturers = load_manufacturers(config)
     store = open_database()

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
+from pathlib import Path
+from typing import Final
+
 from pikachu.config.configuration import Configuration
-from pikachu.config.sections import VaultSection
+from pikachu.config.sections import PKCS11Section, VaultSection
 from pikachu.config.setting_choices import VaultSigner
-from pikachu.core.errors import ConfigError
-from pikachu.core.interfaces import IClock
+from pikachu.core.concurrency import TimeLimitedPool
+from pikachu.core.errors import ConfigError, SignerUnavailable
+from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.server.application import Pools
 from pikachu.signers.ca_keys import KeySource
+from pikachu.signers.key_files import Warn, check_permissions
+from pikachu.signers.pkcs11.uri import SCHEME as PKCS11
 from pikachu.signers.vault.client import Patience, VaultClient
 from pikachu.signers.vault.source import VaultKeys
 from pikachu.signers.vault.tokens import AppRole, Credentials
 from pikachu.signers.vault.transit_keys import SCHEME as VAULT
 from pikachu.signers.vault.transport import VaultAddress
 
+# Longer than a network HSM takes to fail over, shorter than clients wait.
+_TOKEN_SECONDS: Final = 10.0
 
-def key_sources(config: Configuration, pools: Pools, clock: IClock) -> dict[str, KeySource]:
+
+def key_sources(config: Configuration, pools: Pools, clock: IClock, warn: Warn) -> dict[str, KeySource]:
     """Return the key sources by the scheme of references to their keys.
+
+    A token that is away, or refuses its PIN, is no error here: the server starts, and says so in ``/readyz``.
 
     :raises ConfigError: one line, when a source can't be used whatever happens later.
     """
@@ -26,6 +39,10 @@ def key_sources(config: Configuration, pools: Pools, clock: IClock) -> dict[str,
     if vault.enabled and vault.signer is VaultSigner.TRANSIT:
         client = vault_client(vault, approle(vault))
         sources[VAULT] = VaultKeys(client, pools.vault, uses_key_files=vault.fallback)
+    if config.pkcs11.module is not None:
+        pool = TimeLimitedPool(pools.token, clock, _TOKEN_SECONDS, "The token")
+        _check_pin_file(config, warn)
+        sources[PKCS11] = _token_keys(config.pkcs11, config.pkcs11.module, pool)
     return sources
 
 
@@ -48,3 +65,54 @@ def vault_client(vault: VaultSection, credentials: Credentials) -> VaultClient:
         raise ConfigError("[VAULT] address: not set; name Vault's address, such as https://vault.example.org:8200")
     address = VaultAddress(vault.address, vault.verify_ssl, vault.ca_cert_path)
     return VaultClient(address, credentials, patience=Patience(float(vault.timeout), vault.retry_attempts))
+
+
+def _check_pin_file(config: Configuration, warn: Warn) -> None:
+    """Reject or report a PIN file that others can read; one that is missing may come later.
+
+    :raises ConfigError: others can read it, and ``[CA] key_permissions`` refuses that.
+    """
+    path = config.pkcs11.pin_file
+    if path is not None and path.exists():
+        check_permissions(path, "[PKCS11] pin_file", config.ca.key_permissions.value, warn)
+
+
+def _token_keys(section: PKCS11Section, module: Path, pool: IWorkerPool) -> KeySource:
+    """Return the keys of the configured token.
+
+    :raises ConfigError: when the module is missing.
+    """
+    # The package is an extra.
+    from pikachu.signers.pkcs11.source import TokenKeys
+
+    if not os.access(module, os.R_OK):
+        raise ConfigError(
+            f"[PKCS11] module: {module} does not exist or can't be read; install the library of the module, or "
+            "correct its path"
+        )
+    return TokenKeys(module, section.token, partial(_read_pin, section), pool)
+
+
+def _read_pin(section: PKCS11Section) -> str:
+    """Return the PIN; a file is read each time, so that it can be corrected while the server runs.
+
+    :raises SignerUnavailable: when there is none.
+    """
+    if section.pin is not None:
+        return section.pin.reveal()
+    assert section.pin_file is not None  # noqa: S101 - the configuration has one of the two
+    pin = _first_line(section.pin_file)
+    if not pin:
+        raise SignerUnavailable("[PKCS11] pin_file is empty; write the PIN in its first line.")
+    return pin
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return next(iter(path.read_text(encoding="utf-8").splitlines()), "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SignerUnavailable(
+            "[PKCS11] pin_file can't be read. Put the file with the PIN there, readable by the server only.",
+            path=str(path),
+            error=repr(error),
+        ) from None

@@ -231,6 +231,9 @@ class PikachuService(Service):
             loop.start()
         self.app.store.receive_notifications(self._notified)
         _step("revoking what accounts held", self.app.holdings.resume)
+        if self.app.ca_keys.sources:
+            # A key that can't be used is logged now, not when somebody needs it.
+            _step("checking the keys that are elsewhere", self.app.readiness.states)
 
     def _terminate(self) -> None:
         if self.running:

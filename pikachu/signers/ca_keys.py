@@ -71,10 +71,14 @@ class CAKeys:
 
     :param permissions: action for key files that others can read: ``refuse`` or ``warn``.
     :param sources: the key sources by scheme.
+    :param may_create: whether :meth:`create` creates keys outside of files.
     """
 
-    def __init__(self, permissions: str, sources: Mapping[str, KeySource] | None = None) -> None:
+    def __init__(
+        self, permissions: str, sources: Mapping[str, KeySource] | None = None, *, may_create: bool = True
+    ) -> None:
         self.permissions = permissions
+        self._may_create = may_create
         self._sources = dict(sources or {})
 
     @property
@@ -112,7 +116,7 @@ class CAKeys:
     def create(
         self, file: KeyFile, algorithm: str, write: Callable[[Path, Callable[[], bytes]], None], warn: Warn
     ) -> PrivateKey:
-        """Return the key; create it where its reference says, or in the file, unless it exists.
+        """Return the key; unless it exists, create it in the file, or where its reference says if that is allowed.
 
         The reference file is written before the key is created: whoever is killed between finds the name again.
 
@@ -124,7 +128,7 @@ class CAKeys:
         reference = file.find_reference()
         if reference is None:
             write(file.path, lambda: private_key_pem(generate_private_key(algorithm), file.passphrase).encode("ascii"))
-        else:
+        elif self._may_create:
             source = self._source(reference, file)
             self.write_reference(file, write)
             source.generate(reference, algorithm)

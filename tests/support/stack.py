@@ -294,7 +294,7 @@ def open_stack(
 
     safety = replace(FAST, open_store=open_wrapped)
     if sources is not None:
-        safety = replace(safety, key_sources=lambda config, pools, clock: sources)
+        safety = replace(safety, key_sources=lambda *_: sources)
     app = build(files.load(), clock, pools, None, process, warn or refuse, safety)
     stack = Stack(files, app, clock)
     app.store.subscribe(stack.changes.extend)

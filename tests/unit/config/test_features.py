@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,10 @@ CHAT: Changes = (("CHAT", "url", "https://llm.example.com/v1"), ("CHAT", "api_ke
 
 LACKING: list[tuple[Changes, str]] = [
     ((*VAULT, ("VAULT", "enabled", "true")), "[VAULT] signer"),
-    *(((*TOKEN, ("PKCS11", f"key_label_{name}", "key")), f"[PKCS11] key_label_{name}") for name in ("ec", "rsa")),
+    (
+        (*TOKEN, ("PKCS11", "key_label_mldsa", "key"), ("CA", "SUBCA_CERT_PATH_MLDSA", "mldsa.crt")),
+        "[PKCS11] key_label_mldsa",
+    ),
     ((("MQTT", "enabled", "true"),), "[MQTT] enabled"),
     ((*MQTT, ("MQTT", "enabled", "1")), "[MQTT] enabled"),
     (MQTT, "[MQTT] host"),
@@ -86,13 +90,34 @@ def test_every_feature_is_in_the_table_above() -> None:
     assert sections | {"DATABASE", "LDAP"} == {feature.section for feature in FEATURES}
 
 
-def test_postgresql_needs_its_driver(tmp_path: Path) -> None:
+POSTGRESQL: Changes = (("DATABASE", "url", "postgresql://ca:hidden@db.example.com/ca"),)
+HIDDEN_PIN: Changes = (*TOKEN, ("PKCS11", "pin", "hidden"), ("PKCS11", "key_label_ec", "key"))
+COMMANDS = (["ca", "list"], ["init"], ["rekey"], ["twistd"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "package", "what", "extra", "commands"),
+    [
+        (
+            POSTGRESQL,
+            "psycopg",
+            "[DATABASE] url: this installation does not support PostgreSQL",
+            "postgresql",
+            COMMANDS,
+        ),
+        (HIDDEN_PIN, "pkcs11", "[PKCS11] module: this installation does not support keys in a", "hsm", COMMANDS[1::2]),
+    ],
+    ids=["postgresql", "hsm"],
+)
+def test_an_extra_that_is_missing(
+    tmp_path: Path, changes: Changes, package: str, what: str, extra: str, commands: Sequence[list[str]]
+) -> None:
     """The message has the pip command that helps, and not the password."""
-    made = make_files(tmp_path, changes={("DATABASE", "url"): "postgresql://ca:hidden@db.example.com/ca"})
-    script = """
+    made = make_files(tmp_path, changes={(section, key): text for section, key, text in changes})
+    script = f"""
 import os, sys
 from pathlib import Path
-sys.modules["psycopg"] = None
+sys.modules["{package}"] = None
 if sys.argv[2] == "twistd":
     sys.argv[1:] = ["-n", "--pidfile=", "pikachu", "--config", sys.argv[1]]
     from twisted.scripts.twistd import run
@@ -100,11 +125,11 @@ if sys.argv[2] == "twistd":
 from pikachu.cli.main import main
 sys.exit(main(["--config", sys.argv[1], *sys.argv[2:]]))
 """
-    for command in (["ca", "list"], ["init"], ["rekey"], ["twistd"]):
+    for command in commands:
         arguments = [sys.executable, "-c", script, str(made.config), *command]
         done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 1, done
-        assert f"{made.config}: [DATABASE] url: this installation does not support PostgreSQL" in done.stderr
-        assert "pip install 'pikachu-ca[postgresql]'" in done.stderr
+        assert f"{made.config}: {what}" in done.stderr
+        assert f"pip install 'pikachu-ca[{extra}]'" in done.stderr
         assert "hidden" not in done.stderr
         assert "Traceback" not in done.stderr
