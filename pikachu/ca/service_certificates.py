@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCA
+from pikachu.ca.leadership import IsLeader, always_leader
 from pikachu.core.concurrency import SingleFlight, start
 from pikachu.core.errors import PikachuError
 from pikachu.core.interfaces import IStore, IWorkerPool
@@ -144,9 +145,18 @@ class ServiceCertificates:
     """Issues and renews the service credentials of issuing CAs on demand.
 
     :param pool: the pool for key generation and slow signatures.
+    :param is_leader: whether this node renews what is still valid; others use what the leader has stored.
     """
 
-    def __init__(self, store: IStore, authority: CertificateAuthority, sealer: Sealer, pool: IWorkerPool) -> None:
+    def __init__(
+        self,
+        store: IStore,
+        authority: CertificateAuthority,
+        sealer: Sealer,
+        pool: IWorkerPool,
+        is_leader: IsLeader = always_leader,
+    ) -> None:
+        self._is_leader = is_leader
         self._store = store
         self._authority = authority
         self._sealer = sealer
@@ -207,13 +217,18 @@ class ServiceCertificates:
 
     async def _load_or_make(self, issuer: IssuingCA, purpose: Purpose) -> Credential:
         credential = self._ready.get((issuer.id, purpose.name))
-        if credential is None:
+        if credential is None or self._is_due(credential, purpose, issuer):
+            # Another process may have renewed it.
             stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
             if stored is not None:
                 credential = self._open(issuer, stored)
         if credential is not None and not self._is_due(credential, purpose, issuer):
             return credential
         now = self._authority.now()
+        if credential is not None and credential.is_valid(now) and not self._is_leader():
+            # Look again after a while.
+            self._failed_at[issuer.id, purpose.name] = now
+            return credential
         if credential is not None and now < credential.not_before:
             log.error(
                 "The {purpose} certificate of {issuer} is not valid before {begin:%Y-%m-%d %H:%M:%S} UTC, and this "

@@ -133,7 +133,7 @@ def publish_crl(arguments: Namespace) -> int:
 
     with opened(configuration(arguments)) as app:
         if arguments.upload is not None:
-            crl = done(app.publisher.upload(operator(), read_input(arguments.upload)))
+            crl = done(app.publisher.uploads.upload(operator(), read_input(arguments.upload)))
             table([("root", crl.number, crl.der_path)])
             return 0
         now = app.authority.now()

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
+from pikachu.core.model.certificates import CRLRecord
 from pikachu.core.model.requests import RequestRecord
 
 NODE_PREFIX: Final = "node:"
@@ -38,6 +39,7 @@ class Topic(StrEnum):
     """The subject of a notification."""
 
     STATUS = "status"
+    CRL = "crl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,11 @@ class Notification:
 
 
 class INodeStore(Protocol):
-    """Nodes, their liveness, their notifications, and the intents that dead ones left."""
+    """Nodes, their liveness, what they tell each other and share, and the intents that dead ones left."""
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether several servers can use this database."""
 
     def register_node(self, name: str, now: datetime) -> Node:
         """Register a new node; blocks.  Raises StoreUnavailable."""
@@ -81,3 +87,28 @@ class INodeStore(Protocol):
         """Call *deliver*, in the reactor's thread, with each notification of another process, and with None when some
         may have been missed.  Of a SQLite database, which has one server, there are none.
         """
+
+    def take_lease(self, name: str, process: str, seconds: float) -> Deferred[bool]:
+        """Take or keep a lease for *seconds*; return False while another live node has it.
+
+        The database's clock counts, so that the nodes' clocks may differ.  Fails with StoreUnavailable.
+        """
+
+    def release_lease(self, name: str, process: str) -> Deferred[None]:
+        """Give a lease up, if that process has it.  Fails with StoreUnavailable."""
+
+    def share_crl(
+        self, key_identifier: bytes, der: bytes, expected: int | None, record: CRLRecord | None = None
+    ) -> Deferred[int | None]:
+        """Make a CRL the newest one of its CA for all nodes, and return its version.
+
+        :param expected: the version that it follows, or 0; otherwise nothing changes, and None is returned.  ``None``
+            follows any.
+        :param record: recorded in the same transaction.
+        """
+
+    def shared_crl_versions(self) -> Deferred[dict[bytes, int]]:
+        """Return the versions of the shared CRLs by their CA's key identifier."""
+
+    def shared_crl(self, key_identifier: bytes) -> Deferred[bytes | None]:
+        """Return the newest shared CRL of a CA, or None."""

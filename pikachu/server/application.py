@@ -15,6 +15,7 @@ from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
+from pikachu.ca.leadership import Leadership
 from pikachu.ca.offline import OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
@@ -124,6 +125,7 @@ class Application:
     est: ESTRegistration
     scep: SCEPRegistration
     registration: RegistrationAuthority
+    leadership: Leadership | None
     credentials: ServiceCertificates
     responder: OCSPResponder
     publisher: CRLPublisher

@@ -24,6 +24,7 @@ from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.leadership import Leadership, always_leader
 from pikachu.ca.offline import OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
@@ -34,6 +35,7 @@ from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.times import utc
+from pikachu.core.node_interfaces import NODE_PREFIX
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
 from pikachu.help.guide import Guide
@@ -73,6 +75,7 @@ from pikachu.storage.store import Store, open_store
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_files import CRLSettings
 from pikachu.va.crl_publisher import CRLPublisher
+from pikachu.va.crl_sharing import SharedCRLs
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
 from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.x509.certificate import Certificate
@@ -371,7 +374,9 @@ def _assemble(
         holdings=holdings,
     )
     registration = build_registration(config, store, authority, policies, authenticator)
-    credentials = ServiceCertificates(store, authority, sealer, pools.signing)
+    leadership = Leadership(store, clock, process) if store.has_nodes and process.startswith(NODE_PREFIX) else None
+    is_leader = always_leader if leadership is None else leadership.is_leader
+    credentials = ServiceCertificates(store, authority, sealer, pools.signing, is_leader)
     offline = OfflineCAs(store, parents, credentials, sealer, clock)
     responder = OCSPResponder(
         clock,
@@ -399,12 +404,14 @@ def _assemble(
             broker_path=config.paths.crl_path,
         ),
         recovery,
+        shared=SharedCRLs(store) if store.has_nodes else None,
+        is_leader=is_leader,
     )
     # What follows from a change, of this process or of another.
     store.subscribe(responder.forget)
     store.subscribe(publisher.changed)
     store.subscribe(own_certificates.changed)
-    publisher.subscribe_uploads(offline.apply_crl)
+    publisher.uploads.subscribe(offline.apply_crl)
     issuers.subscribe(responder.generation_changed)
     issuers.subscribe(publisher.generation_changed)
     issuers.subscribe(own_certificates.generation_changed)
@@ -455,6 +462,7 @@ def _assemble(
         est=registration.est,
         scep=registration.scep,
         registration=registration.accounts,
+        leadership=leadership,
         credentials=credentials,
         responder=responder,
         publisher=publisher,

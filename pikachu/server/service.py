@@ -18,6 +18,7 @@ from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
 from pikachu.ca.issuance import CertificateAuthority
+from pikachu.ca.leadership import RENEWAL_SECONDS
 from pikachu.config.configuration import Configuration, Listener
 from pikachu.config.features import require_features
 from pikachu.config.loading import load
@@ -88,6 +89,7 @@ class PikachuService(Service):
         self._loops = [
             self._looking,
             _Loop("watching the issuing CAs", self._watch_generations, POLL_SECONDS, reactor),
+            *self._elections(),
             _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
             _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
@@ -255,6 +257,8 @@ class PikachuService(Service):
             await _step("the end of revoking what accounts held", self.app.holdings.stop)
             await _step("stopping the CRL publisher", self.app.publisher.stop)
             await _step("the last CRL", self.app.publisher.idle)
+            if self.app.leadership is not None:
+                await _step("letting another node lead", self.app.leadership.resign)
             await _step("closing the database", self.app.store.close)
             if self.app.vault is not None:
                 await _step("closing the connections to Vault", self.app.vault.close)
@@ -272,14 +276,17 @@ class PikachuService(Service):
         await self.app.generations.update(self.app.issuers)
 
     async def _look(self) -> None:
-        """Announce revocations and releases of other processes; a failure does not stop later polls."""
+        """Announce status changes and CRLs of other processes; a failure does not stop later polls."""
         try:
             if self._seen is None:
+                if self.app.leadership is not None:
+                    await self.app.leadership.renew()
                 self._seen = await self.app.store.latest_change()
                 # What was answered before this look may rest on a state that others have changed since.
                 self.app.responder.forget_all()
                 await self.app.publisher.begin()
             self._seen = await self.app.store.announce_changes(self._seen)
+            await self.app.publisher.follow()
         except PikachuError as error:
             if self.running and not self._blind:
                 log.error(
@@ -293,8 +300,27 @@ class PikachuService(Service):
 
     def _notified(self, notification: Notification | None) -> None:
         """Look at once for what another node has changed, or may have changed while its notifications were lost."""
-        if notification is None or notification.topic is Topic.STATUS:
+        if notification is None or notification.topic in (Topic.STATUS, Topic.CRL):
             self._looking.run_soon()
+
+    async def _take_over(self) -> None:
+        await self.app.publisher.begin()
+        await self._renew()
+
+    def _elections(self) -> list[_Loop]:
+        """Return the loop in which this node keeps its lease; none on a database with one server."""
+        leadership = self.app.leadership
+        if leadership is None:
+            return []
+
+        async def elect() -> None:
+            with suppress(StoreUnavailable):
+                if await leadership.renew() and self._seen is not None:
+                    log.info("This node leads: it makes the CRLs and renews certificates of the CA")
+                    # A large CRL must not delay the next renewal of the lease.
+                    _step("taking over", lambda: Deferred.fromCoroutine(self._take_over()))
+
+        return [_Loop("electing a leader", elect, RENEWAL_SECONDS, self._reactor)]
 
     async def _keep_node(self) -> None:
         """Renew this node's heartbeat; other checks report a database that does not answer."""

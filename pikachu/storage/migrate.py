@@ -21,21 +21,7 @@ from pikachu.storage.schema import audit_head, metadata
 from pikachu.storage.settings import StoreSettings
 
 #: All versions of the schema; the last one is this program's.
-VERSIONS: Final = (
-    "0001",
-    "0002",
-    "0003",
-    "0004",
-    "0005",
-    "0006",
-    "0007",
-    "0008",
-    "0009",
-    "0010",
-    "0011",
-    "0012",
-    "0013",
-)
+VERSIONS: Final = tuple(f"{number:04}" for number in range(1, 15))
 HEAD: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "pikachu_schema"
 

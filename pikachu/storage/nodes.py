@@ -85,7 +85,7 @@ class NodeLock:
             self._session = None
 
 
-def _live_processes(tx: Transaction, held: int | None) -> list[str] | None:
+def live_processes(tx: Transaction, held: int | None) -> list[str] | None:
     """Return the processes of live nodes; None if only a server knows them and this process is not one."""
     if tx.dialect == "postgresql":
         return [f"{NODE_PREFIX}{row[0]}" for row in tx.query(_locked)]
@@ -133,13 +133,13 @@ class NodeStore(StoreSection):
     @read_transaction
     def is_process_alive(self, tx: Transaction, process: str) -> bool | None:
         """Return whether a process is a live node, or None if unknown."""
-        live = _live_processes(tx, self._node_lock.node_id)
+        live = live_processes(tx, self._node_lock.node_id)
         return None if live is None or not process.startswith(NODE_PREFIX) else process in live
 
     @read_transaction
     def orphans(self, tx: Transaction, process: str | None, before: datetime) -> list[RequestRecord]:
         """Return intents without a certificate whose processes will not complete them."""
-        live = _live_processes(tx, self._node_lock.node_id)
+        live = live_processes(tx, self._node_lock.node_id)
         is_node = _r.process.startswith(NODE_PREFIX)
         # Used for processes whose liveness is unknown.
         is_old = func.coalesce(_r.decided_at, _r.created_at) < int(before.timestamp())

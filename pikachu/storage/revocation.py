@@ -237,6 +237,20 @@ def insert_credential(tx: Transaction, credential: NewServiceCredential, now: da
     tx.write(_set_sealed_key, {"b_id": row_id, "v_sealed": credential.seal(row_id)})
 
 
+def insert_crl(tx: Transaction, record: CRLRecord) -> None:
+    """Record a published CRL, and forget one of long ago."""
+    values = (
+        record.issuer_id,
+        record.number,
+        int(record.this_update.timestamp()),
+        int(record.next_update.timestamp()),
+        record.entries,
+        record.last_change,
+    )
+    tx.write(_insert_crl, dict(zip(_CRL_FIELDS, values, strict=True)))
+    tx.write(_forget_crls, {"b_issuer": record.issuer_id, "b_from": record.number - _REMEMBERED})
+
+
 def prove_writable(tx: Transaction) -> None:
     """Insert a row of several pages and delete it in the same transaction."""
     values = {
@@ -308,16 +322,7 @@ class RevocationStore(StoreSection):
     @write_transaction
     def record_crl(self, tx: Transaction, record: CRLRecord) -> None:
         """Record a published CRL."""
-        values = (
-            record.issuer_id,
-            record.number,
-            int(record.this_update.timestamp()),
-            int(record.next_update.timestamp()),
-            record.entries,
-            record.last_change,
-        )
-        tx.write(_insert_crl, dict(zip(_CRL_FIELDS, values, strict=True)))
-        tx.write(_forget_crls, {"b_issuer": record.issuer_id, "b_from": record.number - _REMEMBERED})
+        insert_crl(tx, record)
 
     @write_transaction
     def drop_listed_expired(self, tx: Transaction, issuer_id: int, ended_before: datetime, listed: int = _ALL) -> int:

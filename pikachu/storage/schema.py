@@ -453,6 +453,25 @@ nodes: Final = Table(
     sqlite_autoincrement=True,
 )
 
+# Which node does what one node at a time does; the times are milliseconds of the database's clock.
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", _Key, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("terms", BigInteger, nullable=False),
+)
+
+# The newest CRL of each CA, from where every node takes it; the version rises with each row that is written.
+published_crls: Final = Table(
+    "published_crls",
+    metadata,
+    Column("key_identifier", LargeBinary, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+)
+
 # Values that are added to the rows of an earlier version in the background.
 backfills: Final = Table(
     "backfills",

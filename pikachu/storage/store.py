@@ -30,6 +30,7 @@ from pikachu.storage.database import Batch, Database, Transaction, in_memory, pa
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.keys import KeyStore
+from pikachu.storage.leases import LeaseStore
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
 from pikachu.storage.nodes import NodeLock, NodeStore
 from pikachu.storage.notifications import NotificationReceiver, NotificationStore, send_notification
@@ -68,6 +69,7 @@ class Store(
     InfrastructureStore,
     NodeStore,
     NotificationStore,
+    LeaseStore,
     RevocationStore,
     RecoveryStore,
     PolicyStore,
@@ -124,6 +126,11 @@ class Store(
         self._pools = (reader, writer)
         self._thread_caller = thread_caller
         self._receiver: NotificationReceiver | None = None
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether several servers can use this database."""
+        return self.database.url.get_backend_name() == "postgresql"
 
     def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
         """Call *callback* with the status changes of each commit, in the reactor's thread, before the Deferreds of

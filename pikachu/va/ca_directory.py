@@ -354,7 +354,7 @@ class CADirectory:
             summary = await self._pool.run(lambda: parse_crl_summary(decode_crl(data)))
             if not names_match(summary.issuer_der, expected.certificate.subject_der):
                 raise MalformedRequest("this is another CA's CRL")
-        published = await self._publisher.upload(actor, data)
+        published = await self._publisher.uploads.upload(actor, data)
         ca = self.one(published.der_path.stem)
         self._known[ca.certificate.key_identifier] = published
         return CRLState(ca, published)

@@ -172,6 +172,31 @@ class CRLFolder:
             identity = _identity_at(crl.der_path)
         return replace(crl, etag=hashlib.sha256(der).hexdigest(), size=len(der), identity=identity)
 
+    def take_shared(self, der: bytes, issuer: Certificate, bundles: Callable[[], Sequence[CRLBundle]]) -> PublishedCRL:
+        """Write the CRL that a node has published, unless it or a newer one is on disk; return the one on disk.
+
+        :raises PikachuError: when it is not one that *issuer* has signed.
+        :raises OSError: and the previous files stay.
+        """
+        der_path, pem_path = paths = self.paths(issuer.key_identifier)
+        crl = _published(der, check_signed(der, issuer), paths, _NO_FILE)
+        with self._locked():
+            try:
+                on_disk = self.read(issuer)
+            except PikachuError:
+                on_disk = None
+            if on_disk is not None and (
+                on_disk.number > crl.number
+                or (
+                    on_disk.etag == crl.etag
+                    and is_pem(pem_path, der_path)
+                    and all(bundle.is_current() for bundle in bundles())
+                )
+            ):
+                return on_disk
+            _write_all(der, der_path, pem_path, bundles())
+            return replace(crl, identity=_identity_at(der_path))
+
     def take_upload(
         self, data: bytes, issuer: Certificate, now: datetime, bundles: Sequence[CRLBundle]
     ) -> PublishedCRL:

@@ -8,7 +8,7 @@ of the default CA is at ``crl_path`` too, the others beside it.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
@@ -18,21 +18,21 @@ from twisted.internet.defer import Deferred, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from pikachu.auth.permissions import require_scope
 from pikachu.ca.infrastructure import ROOT
 from pikachu.ca.issuers import IssuingCA, IssuingCAs
+from pikachu.ca.leadership import IsLeader, always_leader
 from pikachu.core.atomic_files import check_replaceable
-from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
-from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PikachuError, SignerUnavailable, StoreUnavailable
+from pikachu.core.errors import NotFound, PikachuError, SignerUnavailable, StoreUnavailable
 from pikachu.core.interfaces import IClock, IDelayedCall, IStore, IWorkerPool
 from pikachu.core.model.certificates import CRLRecord, StatusChange
-from pikachu.core.model.people import SYSTEM, Principal, Scope
 from pikachu.core.model.times import utc
-from pikachu.va.crl_files import CRLBundle, CRLFolder, CRLSettings, Identity, PublishedCRL, decode_crl, is_pem
+from pikachu.va.crl_bundles import CRLBundles
+from pikachu.va.crl_files import CRLFolder, CRLSettings, Identity, PublishedCRL, is_pem
+from pikachu.va.crl_sharing import SharedCRLs
+from pikachu.va.crl_uploads import UploadedCRLs
 from pikachu.va.revocation_recovery import RevocationRecovery, countable
-from pikachu.x509.certificate import Certificate, names_match, parse_certificate
-from pikachu.x509.crl import assemble_crl, parse_crl_summary, tbs_cert_list
+from pikachu.x509.crl import assemble_crl, tbs_cert_list
 from pikachu.x509.signature import verify_signature
 
 log = Logger()
@@ -63,7 +63,12 @@ class _PublicationState:
 
 
 class CRLPublisher:
-    """Publishes the CRL of every issuing CA in service."""
+    """Publishes the CRL of every issuing CA in service.
+
+    :param shared: the CRLs that nodes share; ``None`` on a database with one server.
+    :ivar uploads: the CRLs of CAs whose keys are elsewhere.
+    :param is_leader: whether this node publishes on schedule and after status changes; others follow.
+    """
 
     def __init__(
         self,
@@ -73,7 +78,12 @@ class CRLPublisher:
         pool: IWorkerPool,
         settings: CRLSettings,
         recovery: RevocationRecovery,
+        *,
+        shared: SharedCRLs | None = None,
+        is_leader: IsLeader = always_leader,
     ) -> None:
+        self._shared = shared
+        self._is_leader = is_leader
         self._clock = clock
         self._store = store
         self._issuers = issuers
@@ -81,18 +91,15 @@ class CRLPublisher:
         self._settings = settings
         self._recovery = recovery
         self._folder = CRLFolder(settings.folder)
+        self._bundles = CRLBundles(issuers, self._folder, settings, clock)
+        self.uploads = UploadedCRLs(store, issuers, self._folder, self._bundles, pool, clock, shared)
         self._states: dict[int, _PublicationState] = {}
         self._subscribers: list[Callable[[IssuingCA, PublishedCRL], None]] = []
-        self._upload_subscribers: list[Callable[[Principal, bytes, bytes], Awaitable[None]]] = []
         self._stopped = False
 
     def subscribe(self, subscriber: Callable[[IssuingCA, PublishedCRL], None]) -> None:
         """Call *subscriber* after each publication."""
         self._subscribers.append(subscriber)
-
-    def subscribe_uploads(self, subscriber: Callable[[Principal, bytes, bytes], Awaitable[None]]) -> None:
-        """Await *subscriber*, with actor, key identifier and DER, for each CRL of a CA whose key is elsewhere."""
-        self._upload_subscribers.append(subscriber)
 
     def paths(self, issuer: IssuingCA) -> tuple[Path, Path]:
         """Return the paths (DER, PEM) of an issuer's CRL."""
@@ -134,11 +141,16 @@ class CRLPublisher:
     # --- scheduling ---------------------------------------------------------------------
 
     def begin(self) -> Deferred[None]:
-        """Adopt published CRLs at start, and publish those that are missing, outdated or about to expire."""
+        """Adopt published CRLs at start and when this node becomes the leader, which then publishes those that are
+        missing, outdated or about to expire.
+        """
 
         async def work() -> None:
-            for ca in self.parent_cas():
-                await self._apply_published(ca)
+            try:
+                await self._follow()
+            except PikachuError as error:
+                log.warn("The CRLs of other nodes were not read: {error}", error=error.public)
+            await self.uploads.apply_published()
             for issuer in self._issuers.all():
                 if self._clock.seconds() > issuer.certificate.not_after.timestamp():
                     continue
@@ -150,15 +162,6 @@ class CRLPublisher:
 
         return start(work())
 
-    async def _apply_published(self, ca: Certificate) -> None:
-        """Apply the CRL of an offline CA that an earlier version published."""
-        try:
-            crl = await self._pool.run(self._folder.read, ca)
-            if crl is not None:
-                await self._apply_upload(SYSTEM, crl)
-        except (OSError, PikachuError) as error:
-            log.warn("The CRL of {ca} was not applied: {error}", ca=ca.key_identifier.hex(), error=str(error))
-
     async def _adopt(self, issuer: IssuingCA) -> None:
         state = self._state(issuer)
         record = await self._store.last_crl(issuer.id)
@@ -169,7 +172,12 @@ class CRLPublisher:
         state.published = published
         state.number = 0 if state.published is None else state.published.number
         state.relist = record is not None and record.this_update > utc(self._clock.seconds())
-        if state.published is None or state.published.last_change < 0:
+        state.body = None
+        if not self._is_leader():
+            self._check_later(issuer)
+            return
+        is_unshared = self._shared is not None and not await self._shared.version(issuer.key_identifier)
+        if state.published is None or state.published.last_change < 0 or is_unshared:
             await self.make(issuer)
             return
         since = await self._store.crl_entries(issuer.id, state.published.last_change)
@@ -191,25 +199,9 @@ class CRLPublisher:
             return crl
         if not is_pem(crl.pem_path, crl.der_path):
             return crl
-        if not all(bundle.is_current() for bundle in self._bundles(issuer)):
+        if not all(bundle.is_current() for bundle in self._bundles.of_issuer(issuer)):
             return crl
         return replace(crl, last_change=record.last_change)
-
-    def _bundles(self, issuer: IssuingCA) -> list[CRLBundle]:
-        """Return the single-file bundles with the CRLs of all generations: certificates verify across a key switch."""
-        broker = self._settings.broker_path
-        if broker is None:
-            return []
-        if issuer.name == ROOT:
-            return [self._root_bundle(broker, issuer.key_identifier)]
-        generations = self._issuers.generations(issuer.name, utc(self._clock.seconds()))
-        name = "" if issuer.name == self._issuers.default.name else f"-{issuer.name}"
-        members = tuple(self.paths(generation)[1] for generation in generations)
-        return [CRLBundle(broker.with_name(f"{broker.stem}{name}{broker.suffix}"), members)]
-
-    def _root_bundle(self, broker: Path, key_identifier: bytes) -> CRLBundle:
-        path = broker.with_name(f"{broker.stem}-{ROOT}{broker.suffix}")
-        return CRLBundle(path, (self._folder.paths(key_identifier)[1],))
 
     def generation_changed(self, issuer: IssuingCA) -> None:
         """Publish a CRL for a generation that entered service or became the current one."""
@@ -247,7 +239,15 @@ class CRLPublisher:
 
     def _publish_now(self, issuer: IssuingCA) -> None:
         self._state(issuer).urgent = False
+        if not self._is_leader():
+            if self._shared is not None:
+                self._shared.forget(issuer.key_identifier)
+            self._check_later(issuer)
+            return
         self.make(issuer).addErrback(lambda failure: _log_failure(issuer, failure))
+
+    def _check_later(self, issuer: IssuingCA) -> None:
+        self._schedule_call(issuer, _CHECK_INTERVAL_SECONDS, self._check, urgent=False)
 
     def _schedule_next(self, issuer: IssuingCA) -> None:
         """Schedule the next CRL for when a quarter of the validity is left."""
@@ -326,7 +326,7 @@ class CRLPublisher:
 
         :raises StoreUnavailable: when it can't.
         """
-        bundles = (bundle.path for bundle in self._bundles(issuer))
+        bundles = (bundle.path for bundle in self._bundles.of_issuer(issuer))
         for path in (*self.paths(issuer), *bundles):
             try:
                 check_replaceable(path)
@@ -409,16 +409,8 @@ class CRLPublisher:
             # Another process has published meanwhile: this CRL must include the changes that process knew.
             pass
         state.published, state.on_disk = published, None
-        await self._store.record_crl(
-            CRLRecord(
-                issuer.id,
-                published.number,
-                published.this_update,
-                published.next_update,
-                published.entries,
-                published.last_change,
-            )
-        )
+        if self._shared is None:
+            await self._store.record_crl(_record(issuer, published))
         log.info(
             "Published CRL {number} of {issuer} with {entries} entries",
             number=published.number,
@@ -432,6 +424,7 @@ class CRLPublisher:
         if self._clock.seconds() >= issuer.certificate.not_after.timestamp():
             raise NotFound(f"the issuing CA {issuer.name} has expired and signs no CRL any more")
         # Before the entries are read: a process that publishes later may have more of them.
+        version = None if self._shared is None else await self._shared.version(issuer.key_identifier)
         identity, number_on_disk = await self._pool.run(self._folder.look, issuer.certificate, state.published)
         if number_on_disk:
             await self._recovery.recover(issuer, self.paths(issuer)[0], number_on_disk)
@@ -453,7 +446,12 @@ class CRLPublisher:
         )
         signature = await issuer.signer.sign(tbs)
         crl = PublishedCRL(number, now, next_update, state.count, state.last_change, "", *self.paths(issuer), 0)
-        return await self._pool.run(self._write, issuer, tbs, signature, crl, identity)
+        der = await self._pool.run(_assemble, issuer, tbs, signature)
+        if self._shared is not None and not await self._shared.offer(
+            issuer.key_identifier, der, version, _record(issuer, crl)
+        ):
+            return None
+        return await self._pool.run(self._write, issuer, der, crl, identity)
 
     async def _update_entries(self, issuer: IssuingCA, state: _PublicationState) -> None:
         """Update the cached entries."""
@@ -484,96 +482,61 @@ class CRLPublisher:
             state.count += count
         state.last_change = max(last_change, state.last_change)
 
-    def _write(
-        self, issuer: IssuingCA, tbs: bytes, signature: bytes, crl: PublishedCRL, identity: Identity
-    ) -> PublishedCRL | None:
-        """Verify the signature, then replace the files.  Blocks: called in a worker thread."""
+    def _write(self, issuer: IssuingCA, der: bytes, crl: PublishedCRL, identity: Identity) -> PublishedCRL | None:
+        """Replace the files.  Blocks: called in a worker thread."""
+        bundles = partial(self._bundles.of_issuer, issuer)
         try:
-            verify_signature(issuer.key, issuer.signer.algorithm, signature, tbs)
-        except PikachuError as error:
-            raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
-        der = assemble_crl(tbs, issuer.signer.algorithm, signature)
-        try:
-            return self._folder.publish(der, crl, partial(self._bundles, issuer), identity)
+            if self._shared is None:
+                return self._folder.publish(der, crl, bundles, identity)
+            taken = self._folder.take_shared(der, issuer.certificate, bundles)
         except OSError as error:
             raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
+        return replace(taken, last_change=crl.last_change) if taken.number == crl.number else None
 
-    # --- CRLs of offline CAs ------------------------------------------------------------
+    # --- CRLs of other nodes ------------------------------------------------------------
 
-    def accept_upload(self, data: bytes) -> Deferred[PublishedCRL]:
-        """Publish an uploaded CRL of an offline root or another CA above the issuing CAs.
+    def follow(self) -> Deferred[None]:
+        """Write the CRLs that other nodes have published to this node's disk; fails with StoreUnavailable."""
+        return start(self._follow())
 
-        :param data: DER or PEM.
-        :return: fails with MalformedRequest when it is not a current full CRL of such a CA, with Conflict when a newer
-            one is published or the CA's key is on this server, and with StoreUnavailable.
-        """
-
-        def publish() -> PublishedCRL:
-            der = decode_crl(data)
-            subject = parse_crl_summary(der).issuer_der
-            candidates = [ca for ca in self.parent_cas() if names_match(ca.subject_der, subject)]
-            if not candidates:
-                if any(names_match(issuer.certificate.subject_der, subject) for issuer in self._issuers.all()):
-                    raise Conflict("this CA's CRL is made here")
-                raise MalformedRequest("no CA above the issuing CAs has made this CRL")
-            refusal: PikachuError | None = None
-            for ca in candidates:
-                try:
-                    return self._folder.take_upload(der, ca, utc(self._clock.seconds()), self._uploaded_bundles(ca))
-                except MalformedRequest as error:
-                    refusal = error
-            raise refusal or MalformedRequest("no CA above the issuing CAs has made this CRL")
-
-        def unwritable(failure: Failure) -> Failure:
-            error = failure.value
-            if isinstance(error, OSError):
+    async def _follow(self) -> None:
+        if self._shared is None:
+            return
+        async for key_identifier, der in self._shared.news():
+            issuer = self._issuers.by_key_identifier(key_identifier)
+            try:
+                if issuer is not None:
+                    await self._follow_issuer(issuer, der)
+                else:
+                    await self.uploads.follow(key_identifier, der)
+            except OSError as error:
                 raise StoreUnavailable(f"the CRL can't be written: {error.strerror}", error=str(error)) from error
-            return failure
 
-        return self._pool.run(publish).addErrback(unwritable)
+    async def _follow_issuer(self, issuer: IssuingCA, der: bytes) -> None:
+        state = self._state(issuer)
+        bundles = partial(self._bundles.of_issuer, issuer)
+        crl = await self._pool.run(self._folder.take_shared, der, issuer.certificate, bundles)
+        if state.publishing or (state.published is not None and state.published.number >= crl.number):
+            return
+        record = await self._store.last_crl(issuer.id)
+        last_change = record.last_change if record is not None and record.number == crl.number else -1
+        state.published, state.on_disk, state.body = replace(crl, last_change=last_change), None, None
+        self._notify(issuer, state.published)
+        if not state.urgent:
+            self._schedule_next(issuer)
 
-    def upload(self, actor: Principal, data: bytes) -> Deferred[PublishedCRL]:
-        """Publish an administrator's upload, with an audit event; fails as :meth:`accept_upload`, or NotAuthorized."""
 
-        async def work() -> PublishedCRL:
-            require_scope(actor, Scope.ADMIN)
-            published = await self.accept_upload(data)
-            await self._apply_upload(actor, published)
-            event = event_by(
-                actor,
-                "upload",
-                "CRL",
-                published.der_path.stem,
-                None,
-                number=published.number,
-                entries=published.entries,
-            )
-            await self._store.add_event(event, utc(self._clock.seconds()))
-            log.info("CRL {number} was uploaded by {actor}", number=published.number, actor=actor.name)
-            return published
+def _assemble(issuer: IssuingCA, tbs: bytes, signature: bytes) -> bytes:
+    """Return the DER after verifying the signature.  Blocks: called in a worker thread."""
+    try:
+        verify_signature(issuer.key, issuer.signer.algorithm, signature, tbs)
+    except PikachuError as error:
+        raise SignerUnavailable("the signer gave a CRL signature that does not verify") from error
+    return assemble_crl(tbs, issuer.signer.algorithm, signature)
 
-        return start(work())
 
-    async def _apply_upload(self, actor: Principal, crl: PublishedCRL) -> None:
-        data = await self._pool.run(crl.der_path.read_bytes)
-        for subscriber in self._upload_subscribers:
-            await subscriber(actor, bytes.fromhex(crl.der_path.stem), data)
-
-    def parent_cas(self) -> list[Certificate]:
-        """Return the CAs above the issuing CAs whose key is not on this server."""
-        certificates: dict[bytes, Certificate] = {}
-        for issuer in self._issuers.all():
-            for der in issuer.chain[1:]:
-                certificate = parse_certificate(der)
-                if self._issuers.by_key_identifier(certificate.key_identifier) is None:
-                    certificates[certificate.key_identifier] = certificate
-        return list(certificates.values())
-
-    def _uploaded_bundles(self, ca: Certificate) -> list[CRLBundle]:
-        broker = self._settings.broker_path
-        if broker is None or not ca.self_issued:
-            return []
-        return [self._root_bundle(broker, ca.key_identifier)]
+def _record(issuer: IssuingCA, crl: PublishedCRL) -> CRLRecord:
+    return CRLRecord(issuer.id, crl.number, crl.this_update, crl.next_update, crl.entries, crl.last_change)
 
 
 def _log_failure(issuer: IssuingCA, failure: Failure) -> None:

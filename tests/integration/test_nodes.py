@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,3 +78,42 @@ def check_pair(here: Server, there: Server, issuer: x509.Certificate) -> None:
     for node in (here, there):
         with node.client("http") as client:
             wait_until(lambda client=client: on_crl(client, serial), "each node's CRL has it")  # type: ignore[misc]
+
+
+def newest_crl(node: Server) -> x509.CertificateRevocationList:
+    """Return the CRL that a node serves."""
+    answer = node.ask("http", "/crl/ec.crl")
+    assert answer.status == 200, answer.text
+    return x509.load_der_x509_crl(answer.body)
+
+
+def number_of(crl: x509.CertificateRevocationList) -> int:
+    """Return its CRL number."""
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hung"])
+def test_the_leader_fails(tmp_path: Path, postgresql: PostgreSQL, how: signal.Signals) -> None:
+    """Another node makes the CRLs within a term; a former leader that wakes up follows it."""
+    with two_nodes(tmp_path, new_url(postgresql)) as (first, second):
+        with first.application() as app:
+            new_account(app, "fleet", PASSWORD)
+        first.start()
+        second.start()
+        with first.client() as client:
+            serial = certificate_of(enroll(client, make_csr(subject="d")[1], basic("fleet", PASSWORD))).serial_number
+        wait_until(lambda: newest_crl(second) == newest_crl(first), "both serve the same CRL")
+        before = number_of(newest_crl(second))
+        first.running.send_signal(how)
+        with second.application() as app:
+            done(app.authority.revoke(serial, RevocationReason.KEY_COMPROMISE, operator()))
+        with second.client("http") as client:
+            wait_until(lambda: on_crl(client, serial), "the other node makes the CRL")
+        assert "This node leads" in second.log
+        assert number_of(newest_crl(second)) > before
+        if how is signal.SIGSTOP:
+            first.running.send_signal(signal.SIGCONT)
+            wait_until(lambda: newest_crl(first) == newest_crl(second), "the former leader follows")
+            assert first.stop() == 0
+        assert second.stop() == 0
+        assert "Traceback" not in second.log + second.console

@@ -35,9 +35,15 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0011: it knew no directory, and had no indexes for
-#: lists of recovered revocations.
+#: Statements that make a database of this version one of version 0013: no leases, no shared CRLs.
+AS_0013: Final = (
+    "DROP TABLE leases",
+    "DROP TABLE published_crls",
+    "UPDATE pikachu_schema SET version_num = '0013'",
+)
+#: And one of version 0011: it knew no directory, and had no indexes for lists of recovered revocations.
 AS_0011: Final = (
+    *AS_0013,
     "DROP INDEX recovered_revocations_waiting",
     "DROP INDEX recovered_revocations_date",
     "ALTER TABLE accounts DROP COLUMN directory_id",

@@ -122,7 +122,7 @@ class CRLDownloads:
         if issuer is not None:
             return issuer.key_identifier
         key_identifier = _from_hex(name)
-        parents = (ca.key_identifier for ca in self._publisher.parent_cas())
+        parents = (ca.key_identifier for ca in self._publisher.uploads.cas())
         if self._issuers.by_key_identifier(key_identifier) is None and key_identifier not in parents:
             raise NotFound("nothing here")
         return key_identifier

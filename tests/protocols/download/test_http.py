@@ -238,7 +238,7 @@ def test_a_root_that_is_kept_elsewhere(tmp_path: Path) -> None:
         assert response.status == 404
         assert b"upload" in response.body
     crl = brought(stack.files.root)
-    result_of(stack.app.publisher.accept_upload(crl))
+    result_of(stack.app.publisher.uploads.accept(crl))
     assert server.get("/crl/root.crl").body == server.get(f"/crl/{key}.crl").body == crl
     assert server.get("/crl/ec-chain.pem").body.count(b"BEGIN X509 CRL") == 2
     stack.close()

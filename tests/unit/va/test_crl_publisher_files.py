@@ -158,16 +158,16 @@ def test_a_roots_crl_is_brought(offline: Stack) -> None:
     root = offline.files.root
     publisher = offline.app.publisher
     crl = brought(root, revoked=77)
-    published = result_of(publisher.accept_upload(crl))
+    published = result_of(publisher.uploads.accept(crl))
     assert (published.number, published.entries) == (5, 1)
     assert published.der_path.name == f"{root.key_identifier.hex()}.crl"
     assert published.der_path.read_bytes() == crl
     pem = x509.load_der_x509_crl(brought(root, 6)).public_bytes(Encoding.PEM)
-    assert result_of(publisher.accept_upload(pem)).number == 6
+    assert result_of(publisher.uploads.accept(pem)).number == 6
     assert published.pem_path.read_bytes() == pem
     assert (offline.files.folder / "crl" / "ca-root.crl").read_bytes() == pem
     # The same once more is no step back.
-    assert result_of(publisher.accept_upload(pem)).number == 6
+    assert result_of(publisher.uploads.accept(pem)).number == 6
 
 
 def test_what_is_refused(offline: Stack) -> None:
@@ -175,7 +175,7 @@ def test_what_is_refused(offline: Stack) -> None:
     root = offline.files.root
     publisher = offline.app.publisher
     good = brought(root, 9)
-    path = result_of(publisher.accept_upload(good)).der_path
+    path = result_of(publisher.uploads.accept(good)).der_path
     stranger = make_ca("p256", "Stranger")
     impostor = make_ca("p256", "Test root")
     refused: dict[str, tuple[bytes, type[Exception]]] = {
@@ -195,7 +195,7 @@ def test_what_is_refused(offline: Stack) -> None:
     }
     for what, (data, kind) in refused.items():
         try:
-            failure_of(publisher.accept_upload(data), kind)
+            failure_of(publisher.uploads.accept(data), kind)
         except AssertionError as error:
             raise AssertionError(what) from error
     assert path.read_bytes() == good
@@ -203,7 +203,7 @@ def test_what_is_refused(offline: Stack) -> None:
 
 def test_a_root_that_is_here_makes_its_own(stack: Stack) -> None:
     """An upload would contradict it."""
-    failure_of(stack.app.publisher.accept_upload(brought(stack.files.root)), Conflict)
+    failure_of(stack.app.publisher.uploads.accept(brought(stack.files.root)), Conflict)
     assert number_of(crl_of(stack, "root")) == 1
 
 
@@ -224,7 +224,7 @@ def test_a_folder_that_can_not_be_written(offline: Stack, tmp_path: Path) -> Non
     settings = CRLSettings(DAY, 0.5, blocked, None)
     app = offline.app
     publisher = CRLPublisher(offline.clock, app.store, app.issuers, app.pools.files, settings, app.recovery)
-    failure_of(publisher.accept_upload(brought(offline.files.root)), StoreUnavailable)
+    failure_of(publisher.uploads.accept(brought(offline.files.root)), StoreUnavailable)
     failure_of(publisher.make(offline.issuer()), StoreUnavailable)
     publisher.stop()
     assert CRLFolder(blocked).look(offline.issuer().certificate, None) == ((0, 0, 0), 0)
@@ -234,8 +234,8 @@ def test_who_may_bring_a_crl(offline: Stack) -> None:
     """VA-2: admins only, and it is in the audit log."""
     user = Principal(PrincipalKind.ACCOUNT, "user", 1, Role.USER, frozenset({Scope.READ, Scope.ENROLL}))
     data = brought(offline.files.root)
-    failure_of(offline.app.publisher.upload(user, data), NotAuthorized)
-    published = result_of(offline.app.publisher.upload(SYSTEM, data))
+    failure_of(offline.app.publisher.uploads.upload(user, data), NotAuthorized)
+    published = result_of(offline.app.publisher.uploads.upload(SYSTEM, data))
     assert published.number == 5
     newest = result_of(offline.app.store.events(ListQuery(limit=1))).items[0].event
     assert (newest.type, newest.resource_type, newest.details["number"]) == ("upload", "CRL", 5)

@@ -253,7 +253,7 @@ def test_only_the_offline_root_revokes(offline: Stack) -> None:
         offline.revoke(serials["ec"])
     hold, superseded = x509.ReasonFlags.certificate_hold, x509.ReasonFlags.superseded
     root = offline.files.root
-    result_of(offline.app.publisher.upload(operator(), root_crl(root, 1, (serials["ec"], hold), (99, None))))
+    result_of(offline.app.publisher.uploads.upload(operator(), root_crl(root, 1, (serials["ec"], hold), (99, None))))
     with pytest.raises(IssuerRevoked):
         offline.issue()
     with pytest.raises(Conflict, match="upload"):
@@ -262,11 +262,11 @@ def test_only_the_offline_root_revokes(offline: Stack) -> None:
     assert record.reason is RevocationReason.CERTIFICATE_HOLD
     assert record.revoked_at is not None
     assert record.revoked_at < offline.app.authority.now() - timedelta(hours=1)
-    result_of(offline.app.publisher.upload(operator(), root_crl(root, 2, (serials["rsa"], superseded))))
+    result_of(offline.app.publisher.uploads.upload(operator(), root_crl(root, 2, (serials["rsa"], superseded))))
     offline.issue()
     with pytest.raises(IssuerRevoked):
         offline.issue(ca="rsa", key=make_key("p256"))
-    result_of(offline.app.publisher.upload(operator(), root_crl(root, 3)))
+    result_of(offline.app.publisher.uploads.upload(operator(), root_crl(root, 3)))
     with pytest.raises(IssuerRevoked):
         offline.issue(ca="rsa", key=make_key("p256"))
 
@@ -274,7 +274,7 @@ def test_only_the_offline_root_revokes(offline: Stack) -> None:
 def test_an_earlier_upload_counts_at_start(offline: Stack) -> None:
     """A CRL that an earlier version published revokes the CA when the server looks at its CRLs."""
     crl = root_crl(offline.files.root, 4, (serial_of(offline, "ec"), None))
-    result_of(offline.app.publisher.accept_upload(crl))
+    result_of(offline.app.publisher.uploads.accept(crl))
     offline.issue()
     again = offline.restart()
     result_of(again.app.publisher.begin())
@@ -299,7 +299,7 @@ def test_a_ca_above_that_is_revoked_ends_the_issuing_ca(tmp_path: Path) -> None:
     other = open_stack(files, stack.clock, process="other")
     hold, serial = x509.ReasonFlags.certificate_hold, above.certificate.serial_number
     stack.issue()
-    result_of(stack.app.publisher.upload(operator(), root_crl(root, 1, (serial, hold))))
+    result_of(stack.app.publisher.uploads.upload(operator(), root_crl(root, 1, (serial, hold))))
     for one in (stack, other):
         with pytest.raises(IssuerRevoked, match="ec was revoked, or a CA above it"):
             one.issue()
@@ -308,11 +308,11 @@ def test_a_ca_above_that_is_revoked_ends_the_issuing_ca(tmp_path: Path) -> None:
     assert other.issuer().revoked_at is None
     other.close()
     stack.issue("beside.example.com", ca="rsa", key=make_key("p256"))
-    result_of(stack.app.publisher.upload(operator(), root_crl(root, 2)))
+    result_of(stack.app.publisher.uploads.upload(operator(), root_crl(root, 2)))
     stack.issue()
     compromise = x509.ReasonFlags.ca_compromise
     for number in (3, 4):
-        result_of(stack.app.publisher.upload(operator(), root_crl(root, number, (serial, compromise))))
+        result_of(stack.app.publisher.uploads.upload(operator(), root_crl(root, number, (serial, compromise))))
     stack = stack.restart()
     assert stack.issuer().revoked_at is not None
     with pytest.raises(IssuerRevoked):

@@ -1,0 +1,75 @@
+"""Leases of nodes, and the CRLs that they share, on every kind of database (HA-1)."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pikachu.core.model.certificates import CRLRecord
+from tests.support.databases import NOW, Opened, opened
+
+LEASE = "a lease"
+
+
+def take(db: Opened, process: str, seconds: float = 60) -> bool:
+    """Take the lease, or keep it."""
+    return db.get(db.store.take_lease(LEASE, process, seconds))
+
+
+def start(db: Opened) -> str:
+    """Start a node and return the name of its process."""
+    node = db.store.register_node("node", NOW)
+    db.store.hold_node(node)
+    return node.process
+
+
+def test_one_holder(db: Opened) -> None:
+    """The holder keeps it; it ends with its time, or at once when the holder releases it."""
+    process = start(db)
+    assert take(db, process)
+    assert take(db, process)
+    db.get(db.store.release_lease(LEASE, "node:999"))
+    assert take(db, process)
+    db.get(db.store.release_lease(LEASE, process))
+    assert take(db, "another")
+    assert db.get(db.store.take_lease("another lease", process, 60))
+
+
+@pytest.mark.interop
+def test_two_nodes(new_postgresql: object) -> None:
+    """Another node waits for the end of the term, or takes over at once when the holder is dead."""
+    assert callable(new_postgresql)
+    url = new_postgresql()
+    with opened(url) as second:
+        other = start(second)
+        with opened(url) as first:
+            process = start(first)
+            assert take(first, process, 0.5)
+            assert not take(second, other)
+            time.sleep(0.6)
+            assert take(second, other), "the holder hangs"
+            assert not take(first, process)
+            second.get(second.store.release_lease(LEASE, other))
+            assert take(first, process)
+            assert not take(second, other)
+        assert take(second, other), "the holder is dead"
+
+
+def test_shared_crls(db: Opened) -> None:
+    """A CRL is stored only where it follows the version that its maker knew; the record is stored with it."""
+
+    def share(der: bytes, expected: int | None, number: int) -> int | None:
+        record = CRLRecord(db.issuer.id, number, NOW, NOW, 0, 0)
+        return db.get(db.store.share_crl(b"a key", der, expected, record))
+
+    assert db.get(db.store.shared_crl(b"a key")) is None
+    assert share(b"one", 0, 1) == 1
+    assert share(b"the same", 0, 2) is None
+    assert share(b"two", 1, 3) == 2
+    assert db.get(db.store.share_crl(b"another key", b"uploaded", None)) == 3
+    assert db.get(db.store.shared_crl_versions()) == {b"a key": 2, b"another key": 3}
+    assert db.get(db.store.shared_crl(b"a key")) == b"two"
+    record = db.get(db.store.last_crl(db.issuer.id))
+    assert record is not None
+    assert record.number == 3
