@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,8 @@ ACCOUNT_LIMIT: Final = 30
 ADDRESS_LIMIT: Final = 30
 # Seconds for which an address from which an account has signed in is no stranger's.
 FAMILIAR_SECONDS: Final = 30 * 86400.0
+# A success within this time is not remembered again, nor told to the other nodes.
+_FAMILIAR_AGAIN_SECONDS: Final = 86400.0
 
 
 @dataclass(slots=True)
@@ -108,15 +111,27 @@ class GuessLimits:
     :param pair: number of failures within a minute that locks an account at one address.
     :param account: number of failures from strangers' addresses that locks an account for these.
     :param address: number of failures that locks an address.
+    :param share: sends a text to the other nodes, which pass it to :meth:`count_shared`.
+    :param digest: returns a digest of a key, since a password may have been typed as the user name.
     """
 
     def __init__(
-        self, clock: IClock, *, pair: int = PAIR_LIMIT, account: int = ACCOUNT_LIMIT, address: int = ADDRESS_LIMIT
+        self,
+        clock: IClock,
+        *,
+        pair: int = PAIR_LIMIT,
+        account: int = ACCOUNT_LIMIT,
+        address: int = ADDRESS_LIMIT,
+        share: Callable[[str], object] | None = None,
+        digest: Callable[[str], str] | None = None,
     ) -> None:
         self._clock = clock
         self._pair = FailureLimiter(clock, pair)
         self._account = FailureLimiter(clock, account)
         self._address = FailureLimiter(clock, address)
+        self._limiters = {"pair": self._pair, "account": self._account, "address": self._address}
+        self._share = share
+        self._digest = digest
         # Pairs of account and address, with the time of the last success.
         self._familiar: BoundedCache[str, float] = BoundedCache(MAXIMUM_KEYS)
 
@@ -126,38 +141,61 @@ class GuessLimits:
         :raises RateLimited: with the seconds until it may be.
         """
         pair = _pair_key(username, address)
-        self._pair.check(pair)
+        self._pair.check(self._stored(pair))
         if not self._is_familiar(pair):
-            self._account.check(_account_key(username))
-            self._address.check(address_key(address))
+            self._account.check(self._stored(_account_key(username)))
+            self._address.check(self._stored(address_key(address)))
 
     def password_failed(self, username: str, address: str) -> int:
         """Count a wrong password; return the seconds of the longest lock that this started, or 0."""
         pair = _pair_key(username, address)
-        locked = [self._pair.failed(pair), self._address.failed(address_key(address))]
+        failed = {"pair": pair, "address": address_key(address)}
         if not self._is_familiar(pair):
-            locked.append(self._account.failed(_account_key(username)))
-        return max(locked)
+            failed["account"] = _account_key(username)
+        return self._failed(failed)
 
     def password_succeeded(self, username: str, address: str) -> None:
         """Remember that the account signs in from *address*."""
         pair = _pair_key(username, address)
-        self._familiar.put(pair, self._clock.seconds())
+        if not self._is_familiar(pair, _FAMILIAR_AGAIN_SECONDS):
+            self._tell({"familiar": pair})
+            self._familiar.put(self._stored(pair), self._clock.seconds())
 
-    def _is_familiar(self, pair: str) -> bool:
-        since = self._familiar.get(pair)
-        return since is not None and 0 <= self._clock.seconds() - since < FAMILIAR_SECONDS
+    def _is_familiar(self, pair: str, seconds: float = FAMILIAR_SECONDS) -> bool:
+        since = self._familiar.get(self._stored(pair))
+        return since is not None and 0 <= self._clock.seconds() - since < seconds
+
+    def _failed(self, keys: Mapping[str, str]) -> int:
+        """Count a failure of the key of each limiter, on all nodes; return the seconds of the longest lock, or 0."""
+        self._tell(keys)
+        return max(self._limiters[name].failed(self._stored(key)) for name, key in keys.items())
+
+    def _stored(self, key: str) -> str:
+        return key if self._digest is None else self._digest(key)
+
+    def _tell(self, keys: Mapping[str, str]) -> None:
+        if self._share is not None:
+            self._share(" ".join(f"{name}={self._stored(key)}" for name, key in keys.items()))
+
+    def count_shared(self, text: str) -> None:
+        """Count what another node has counted; an unknown limiter of a newer version is ignored."""
+        for part in text.split():
+            name, _, key = part.partition("=")
+            if name == "familiar":
+                self._familiar.put(key, self._clock.seconds())
+            elif name in self._limiters:
+                self._limiters[name].failed(key)
 
     def check_confirmation(self, account_id: int) -> None:
         """Require that a signed-in person may confirm the password; nobody without a session can lock this.
 
         :raises RateLimited: with the seconds until it may be.
         """
-        self._pair.check(_confirmation_key(account_id))
+        self._pair.check(self._stored(_confirmation_key(account_id)))
 
     def confirmation_failed(self, account_id: int) -> int:
         """Count a wrong password of a signed-in person; return the seconds of the lock that this started, or 0."""
-        return self._pair.failed(_confirmation_key(account_id))
+        return self._failed({"pair": _confirmation_key(account_id)})
 
     def check_secret(self, address: str, known: str | None) -> None:
         """Require that an invalid token, challenge password or certificate from *address* may be examined further.
@@ -166,16 +204,16 @@ class GuessLimits:
         :raises RateLimited: with the seconds until it may be.
         """
         if known is None:
-            self._address.check(address_key(address), _secret_key(address))
+            self._address.check(self._stored(address_key(address)), self._stored(_secret_key(address)))
         else:
-            self._pair.check(known)
+            self._pair.check(self._stored(known))
 
     def secret_failed(self, address: str, known: str | None) -> int:
         """Count an invalid token, challenge password or certificate; return the seconds of the lock, or 0.
 
         One that was valid once is no guess, so it does not lock its address; and none locks it for passwords.
         """
-        return self._address.failed(_secret_key(address)) if known is None else self._pair.failed(known)
+        return self._failed({"address": _secret_key(address)} if known is None else {"pair": known})
 
 
 class Quota:

@@ -40,10 +40,14 @@ def run_rekey(arguments: Namespace) -> int:
     from pathlib import Path
 
     from pikachu.cli.session import configuration
+    from pikachu.config.features import require_features
     from pikachu.core.errors import ConfigError
+    from pikachu.server.composition import database_url
     from pikachu.storage.lock import lock_database
+    from pikachu.storage.nodes import without_servers
 
     config = configuration(arguments)
+    require_features(config)
     inline = not isinstance(config.secret_key_source, Path)
     if inline and arguments.new_key_file is None:
         raise ConfigError(
@@ -53,7 +57,9 @@ def run_rekey(arguments: Namespace) -> int:
     if not inline and arguments.new_key_file is not None:
         raise ConfigError("--new-key-file: [DEFAULT] secret_key_file names the file already; leave the option out")
     with ExitStack() as stack:
-        if config.database.url is None and config.paths.db_path.exists():
+        if config.database.url is not None:
+            stack.enter_context(without_servers(database_url(config)))
+        elif config.paths.db_path.exists():
             stack.enter_context(lock_database(config.paths.db_path))
         _rekey(config, arguments)
     return 0
@@ -63,14 +69,12 @@ def _rekey(config: Configuration, arguments: Namespace) -> None:
     from pathlib import Path
 
     from pikachu.cli.session import CommandClock, done, operator, warn
-    from pikachu.config.features import require_features
     from pikachu.core.errors import Conflict
     from pikachu.core.model.times import utc
     from pikachu.operations.rekey import next_file, prepare, promote, reseal
     from pikachu.server.composition import database_url, present_secret_key
     from pikachu.storage.store import open_store
 
-    require_features(config)
     present_key = present_secret_key(config, warn)
     source, drop = config.secret_key_source, arguments.drop_unreadable
     store = open_store(database_url(config))

@@ -40,6 +40,7 @@ class Topic(StrEnum):
 
     STATUS = "status"
     CRL = "crl"
+    GUESS = "guess"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,9 @@ class INodeStore(Protocol):
         """Call *deliver*, in the reactor's thread, with each notification of another process, and with None when some
         may have been missed.  Of a SQLite database, which has one server, there are none.
         """
+
+    def notify_nodes(self, notification: Notification) -> Deferred[None]:
+        """Send a notification to the other nodes.  Fails with StoreUnavailable."""
 
     def take_lease(self, name: str, process: str, seconds: float) -> Deferred[bool]:
         """Take or keep a lease for *seconds*; return False while another live node has it.

@@ -62,6 +62,15 @@ _DISABLED: Final = State(DISABLED, "Not configured.")
 _CHECKING: Final = State(CHECKING, "The first check is running.")
 
 
+# The checks that matter for a group of servers behind a proxy. Status services work from files and memory, so they need
+# neither the database nor the signer of certificates.
+_STATUS_CHECKS: Final = ("ocsp ", "crl ", "clock")
+PURPOSES: Final[Mapping[str, Callable[[str], bool]]] = {
+    "enrollment": lambda name: not name.startswith(("ocsp ", "crl ")),
+    "status": lambda name: name.startswith(_STATUS_CHECKS),
+}
+
+
 def overall(states: Mapping[str, State]) -> str:
     """Return the worst of all states."""
     results = {state.state for state in states.values()}

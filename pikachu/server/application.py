@@ -15,7 +15,6 @@ from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.ca.leadership import Leadership
 from pikachu.ca.offline import OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
@@ -41,6 +40,7 @@ from pikachu.ra.policies import PolicyResolver
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.ra.scep import SCEPRegistration
+from pikachu.server.nodes import NodeParts
 from pikachu.server.vault_watch import VaultWatch
 from pikachu.signers.ca_keys import CAKeys
 from pikachu.storage.store import Store
@@ -125,7 +125,7 @@ class Application:
     est: ESTRegistration
     scep: SCEPRegistration
     registration: RegistrationAuthority
-    leadership: Leadership | None
+    nodes: NodeParts
     credentials: ServiceCertificates
     responder: OCSPResponder
     publisher: CRLPublisher

@@ -21,10 +21,8 @@ from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
-from pikachu.auth.rate_limit import GuessLimits
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
-from pikachu.ca.leadership import Leadership, always_leader
 from pikachu.ca.offline import OfflineCAs
 from pikachu.ca.service_certificates import ServiceCertificates
 from pikachu.config.configuration import Configuration
@@ -35,7 +33,6 @@ from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool
 from pikachu.core.errors import ConfigError, PikachuError, SecretKeyChanged
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.times import utc
-from pikachu.core.node_interfaces import NODE_PREFIX
 from pikachu.core.sealing import Sealer
 from pikachu.help.assistant import Assistant
 from pikachu.help.guide import Guide
@@ -64,6 +61,7 @@ from pikachu.server.application import Application, Pools
 from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
 from pikachu.server.directory import build_directory, directory_check
 from pikachu.server.key_sources import key_sources
+from pikachu.server.nodes import build_node_parts
 from pikachu.server.vault_watch import VaultWatch
 from pikachu.signers.ca_keys import CAKeys, KeySource
 from pikachu.signers.files import load_trust_anchors
@@ -75,7 +73,6 @@ from pikachu.storage.store import Store, open_store
 from pikachu.va.ca_directory import CADirectory
 from pikachu.va.crl_files import CRLSettings
 from pikachu.va.crl_publisher import CRLPublisher
-from pikachu.va.crl_sharing import SharedCRLs
 from pikachu.va.ocsp import CertificateStatusReader, OCSPResponder, OCSPSettings
 from pikachu.va.revocation_recovery import RevocationRecovery
 from pikachu.x509.certificate import Certificate
@@ -347,6 +344,7 @@ def _assemble(
     policies = PolicyResolver(store, policy_files, clock, pools.policies)
     hasher = PasswordHasher(pools.passwords, clock, chosen.argon2)
     directory = build_directory(config, store, pools, clock)
+    nodes = build_node_parts(store, clock, sealer, process)
     authenticator = Authenticator(
         store,
         hasher,
@@ -356,7 +354,7 @@ def _assemble(
             lambda: manufacturers,
             clock,
         ),
-        GuessLimits(clock),
+        nodes.guess_limits,
         sealer,
         clock,
         directory,
@@ -374,9 +372,7 @@ def _assemble(
         holdings=holdings,
     )
     registration = build_registration(config, store, authority, policies, authenticator)
-    leadership = Leadership(store, clock, process) if store.has_nodes and process.startswith(NODE_PREFIX) else None
-    is_leader = always_leader if leadership is None else leadership.is_leader
-    credentials = ServiceCertificates(store, authority, sealer, pools.signing, is_leader)
+    credentials = ServiceCertificates(store, authority, sealer, pools.signing, nodes.is_leader)
     offline = OfflineCAs(store, parents, credentials, sealer, clock)
     responder = OCSPResponder(
         clock,
@@ -404,8 +400,8 @@ def _assemble(
             broker_path=config.paths.crl_path,
         ),
         recovery,
-        shared=SharedCRLs(store) if store.has_nodes else None,
-        is_leader=is_leader,
+        shared=nodes.shared_crls,
+        is_leader=nodes.is_leader,
     )
     # What follows from a change, of this process or of another.
     store.subscribe(responder.forget)
@@ -462,7 +458,7 @@ def _assemble(
         est=registration.est,
         scep=registration.scep,
         registration=registration.accounts,
-        leadership=leadership,
+        nodes=nodes,
         credentials=credentials,
         responder=responder,
         publisher=publisher,

@@ -257,8 +257,8 @@ class PikachuService(Service):
             await _step("the end of revoking what accounts held", self.app.holdings.stop)
             await _step("stopping the CRL publisher", self.app.publisher.stop)
             await _step("the last CRL", self.app.publisher.idle)
-            if self.app.leadership is not None:
-                await _step("letting another node lead", self.app.leadership.resign)
+            if self.app.nodes.leadership is not None:
+                await _step("letting another node lead", self.app.nodes.leadership.resign)
             await _step("closing the database", self.app.store.close)
             if self.app.vault is not None:
                 await _step("closing the connections to Vault", self.app.vault.close)
@@ -279,8 +279,8 @@ class PikachuService(Service):
         """Announce status changes and CRLs of other processes; a failure does not stop later polls."""
         try:
             if self._seen is None:
-                if self.app.leadership is not None:
-                    await self.app.leadership.renew()
+                if self.app.nodes.leadership is not None:
+                    await self.app.nodes.leadership.renew()
                 self._seen = await self.app.store.latest_change()
                 # What was answered before this look may rest on a state that others have changed since.
                 self.app.responder.forget_all()
@@ -302,6 +302,8 @@ class PikachuService(Service):
         """Look at once for what another node has changed, or may have changed while its notifications were lost."""
         if notification is None or notification.topic in (Topic.STATUS, Topic.CRL):
             self._looking.run_soon()
+        elif notification.topic is Topic.GUESS:
+            self.app.nodes.guess_limits.count_shared(notification.text)
 
     async def _take_over(self) -> None:
         await self.app.publisher.begin()
@@ -309,7 +311,7 @@ class PikachuService(Service):
 
     def _elections(self) -> list[_Loop]:
         """Return the loop in which this node keeps its lease; none on a database with one server."""
-        leadership = self.app.leadership
+        leadership = self.app.nodes.leadership
         if leadership is None:
             return []
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.storage.database import Database, Transaction, in_memory, parse_url
 from pikachu.storage.lock import lock_database
+from pikachu.storage.nodes import without_servers
 from pikachu.storage.schema import audit_head, metadata
 from pikachu.storage.settings import StoreSettings
 
@@ -107,15 +108,16 @@ def migrate(url: str) -> SchemaState:
 
 
 def migrate_unserved(url: str) -> SchemaState:
-    """Migrate like :func:`migrate`, but refuse an older SQLite database that is in use by a server, since a server of
-    the previous version would continue to write the old form.
+    """Migrate like :func:`migrate`, but refuse an older database that is in use by a server, since a server of the
+    previous version would continue to write the old form.
 
     :raises ConfigError: when a server uses it, and like :func:`schema_state`.
     """
     parsed = parse_url(url)
-    if parsed.get_backend_name() != "sqlite" or schema_state(url) is not SchemaState.OLDER:
+    if schema_state(url) is not SchemaState.OLDER:
         return migrate(url)
-    with lock_database(Path(str(parsed.database))):
+    is_file = parsed.get_backend_name() == "sqlite"
+    with lock_database(Path(str(parsed.database))) if is_file else without_servers(url):
         return migrate(url)
 
 

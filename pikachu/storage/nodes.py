@@ -7,6 +7,8 @@ so no other node is alive.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -14,7 +16,7 @@ from twisted.internet.defer import Deferred
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, not_, or_, select, text, update
 
-from pikachu.core.errors import StoreUnavailable
+from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.model.requests import RequestRecord
 from pikachu.core.node_interfaces import NODE_PREFIX, Node
 from pikachu.storage.database import Database, Transaction
@@ -35,6 +37,10 @@ _locked: Final = text(
     "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 2"
     " AND classid = :class AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 ).bindparams(**{"class": _LOCK_CLASS})
+# Servers share this lock; a command that needs a database without servers has it alone.
+SERVING_CLASS: Final = 0x504E5356
+_serve: Final = text("SELECT pg_try_advisory_lock_shared(:class, 0)").bindparams(**{"class": SERVING_CLASS})
+_stop_serving: Final = text("SELECT pg_try_advisory_lock(:class, 0)").bindparams(**{"class": SERVING_CLASS})
 _lock: Final = text("SELECT pg_try_advisory_lock(:class, :id)").bindparams(**{"class": _LOCK_CLASS})
 
 
@@ -62,10 +68,15 @@ class NodeLock:
         if self._session is None:
             session = self._database.open_session()
             with self._database.translated():
+                may_serve = session.execute(_serve).scalar()
                 is_locked = session.execute(_lock, {"id": node_id}).scalar()
-            if not is_locked:
+            if not may_serve or not is_locked:
                 session.close()
-                raise StoreUnavailable("the database does not know yet that an earlier session has ended")
+                raise StoreUnavailable(
+                    "the database does not know yet that an earlier session has ended"
+                    if may_serve
+                    else "a command such as `pikachu rekey` is at work on it; start again when that has ended"
+                )
             self._session = session
 
     @staticmethod
@@ -83,6 +94,31 @@ class NodeLock:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+
+@contextmanager
+def without_servers(url: str) -> Iterator[None]:
+    """Keep servers from starting on a PostgreSQL database.
+
+    :raises ConfigError: when one is running, or the database does not answer.
+    """
+    database = Database(url, lambda _: None)
+    try:
+        with database.open_session() as session, database.translated():
+            is_alone = session.execute(_stop_serving).scalar()
+            # Servers of earlier versions have no lock of their own kind.
+            live = [row[0] for row in session.execute(_locked)]
+            if live or not is_alone:
+                names = [row[1] for row in session.execute(_all) if row[0] in live]
+                raise ConfigError(
+                    f"[DATABASE] url: servers work with this database ({', '.join(names) or 'or another command'}); "
+                    "stop them first"
+                )
+            yield
+    except StoreUnavailable as error:
+        raise ConfigError(f"[DATABASE] url: {error.public}") from error
+    finally:
+        database.close()
 
 
 def live_processes(tx: Transaction, held: int | None) -> list[str] | None:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from sqlalchemy import Connection, text
@@ -142,3 +143,7 @@ class NotificationStore(StoreSection):
         if self._thread_caller is not None and self.database.url.get_backend_name() == "postgresql":
             self._receiver = NotificationReceiver(self.database, self._thread_caller, deliver)
             self._receiver.start()
+
+    def notify_nodes(self, notification: Notification) -> Deferred[None]:
+        """Send a notification to the other nodes; fails with StoreUnavailable."""
+        return self._read("notify_nodes", lambda tx: send_notification(tx, notification))

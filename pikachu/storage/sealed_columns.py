@@ -16,6 +16,7 @@ from pikachu.core.model.events import Event
 from pikachu.core.sealing import Sealer, audit_key_row, challenge_row, credential_row, key_row
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Database, Row, Transaction
+from pikachu.storage.nodes import SERVING_CLASS
 from pikachu.storage.schema import audit_keys, challenges, keys, service_credentials
 from pikachu.storage.transactions import StoreSection, write_transaction
 
@@ -24,7 +25,10 @@ _CHUNK: Final = 500
 _others: Final = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND coalesce(backend_type, 'client backend') = 'client backend'"
-)
+    # Except for the session of this command that keeps servers from starting.
+    " AND pid NOT IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'"
+    " AND granted AND objsubid = 2 AND classid = :serving)"
+).bindparams(serving=SERVING_CLASS)
 
 # PostgreSQL ends the process of a closed connection a moment later, and a transaction sees one state of the view.
 _a_moment: Final = text("SELECT pg_sleep(0.1), pg_stat_clear_snapshot()")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
+from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.model.certificates import CRLRecord
-from tests.support.databases import NOW, Opened, opened
+from pikachu.storage.migrate import migrate_unserved
+from pikachu.storage.nodes import without_servers
+from tests.support.databases import AS_0012, NOW, Opened, execute, opened
 
 LEASE = "a lease"
 
@@ -37,9 +41,8 @@ def test_one_holder(db: Opened) -> None:
 
 
 @pytest.mark.interop
-def test_two_nodes(new_postgresql: object) -> None:
+def test_two_nodes(new_postgresql: Callable[[], str]) -> None:
     """Another node waits for the end of the term, or takes over at once when the holder is dead."""
-    assert callable(new_postgresql)
     url = new_postgresql()
     with opened(url) as second:
         other = start(second)
@@ -54,6 +57,34 @@ def test_two_nodes(new_postgresql: object) -> None:
             assert take(first, process)
             assert not take(second, other)
         assert take(second, other), "the holder is dead"
+
+
+@pytest.mark.interop
+def test_without_servers(new_postgresql: Callable[[], str]) -> None:
+    """A command that needs a stopped server sees a running one, and keeps others from starting meanwhile."""
+    url = new_postgresql()
+    with opened(url) as db:
+        with without_servers(url):
+            with pytest.raises(ConfigError, match="another command"), without_servers(url):
+                pass
+            with pytest.raises(StoreUnavailable, match="pikachu rekey"):
+                start(db)
+            fill_one(db)
+        start(db)
+        with pytest.raises(ConfigError, match=r"servers work with this database \(node\); stop them first"):
+            migrate_older(url)
+
+
+def fill_one(db: Opened) -> None:
+    """Reseal: the command's own session is no server."""
+    db.store.release_connections()
+    assert db.get(db.store.reseal(lambda sealed: None, None, NOW)).changed == {}
+
+
+def migrate_older(url: str) -> None:
+    """Migrate a database of an earlier version, as a command does beside a server."""
+    execute(url, *AS_0012)
+    migrate_unserved(url)
 
 
 def test_shared_crls(db: Opened) -> None:

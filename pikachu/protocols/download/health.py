@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.web.resource import Resource
 
-from pikachu.core.errors import NotFound
+from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.http.request import BoundedRequest
-from pikachu.operations.readiness import OK, UNAVAILABLE, Readiness, overall
+from pikachu.operations.readiness import OK, PURPOSES, UNAVAILABLE, Readiness, overall
 from pikachu.protocols.download.download_resource import Download, path_segments, send_json
 
 
@@ -24,7 +24,7 @@ class Alive(Download):
 
 
 class Ready(Download):
-    """``/readyz``."""
+    """``/readyz``, and ``/readyz?for=enrollment`` and ``for=status`` for a proxy's groups of servers."""
 
     def __init__(self, readiness: Readiness) -> None:
         Resource.__init__(self)
@@ -35,6 +35,12 @@ class Ready(Download):
         if path_segments(request):
             raise NotFound("nothing here")
         states = await self._readiness.states()
+        purposes = request.args.get(b"for", [])
+        if purposes:
+            purpose = purposes[0].decode("ascii", "replace")
+            if len(purposes) > 1 or purpose not in PURPOSES:
+                raise MalformedRequest(f"for is one of {', '.join(PURPOSES)}")
+            states = {name: state for name, state in states.items() if PURPOSES[purpose](name)}
         status = overall(states)
         document = {
             "status": status,

@@ -17,7 +17,8 @@ from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.model.events import Event
 from pikachu.core.model.requests import NewCSR
 from pikachu.http.tree import Tree
-from pikachu.operations.readiness import Check
+from pikachu.operations.readiness import Check, Readiness
+from pikachu.protocols.download.health import Ready
 from pikachu.server.downloads import download_tree
 from tests.support.clocks import SteppedClock
 from tests.support.databases import NOW
@@ -25,6 +26,7 @@ from tests.support.deferreds import result_of
 from tests.support.stack import Changes, Stack, ask, build_core, make_files, open_stack
 
 DAY = 86400
+NAMES = ("database", "write", "signer", "clock", "crl ec", "ocsp ec")
 
 
 def built(folder: Path, changes: Changes | None = None) -> Stack:
@@ -282,3 +284,29 @@ def test_a_check_that_hangs(stack: Stack) -> None:
     status, document = readyz(stack, vault=Check(hanging))
     assert (status, document["checks"]["vault"]) == (503, "unavailable")
     assert document["checks"]["database"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("query", "broken", "status"),
+    [
+        ("?for=enrollment", "signer", 503),
+        ("?for=status", "signer", 200),
+        ("?for=enrollment", "database", 503),
+        ("?for=status", "database", 200),
+        ("?for=enrollment", "crl ec", 200),
+        ("?for=status", "crl ec", 503),
+        ("?for=status", "ocsp ec", 503),
+        ("?for=status", "clock", 503),
+        ("", "crl ec", 503),
+        ("?for=everything", None, 400),
+        ("?for=status&for=enrollment", None, 400),
+    ],
+)
+def test_for_a_purpose(stack: Stack, query: str, broken: str | None, status: int) -> None:
+    """A proxy keeps a server for OCSP and CRLs while it can't enroll, and the other way round (RUN-8)."""
+    checks = {} if broken is None else {broken: Check(lambda: fail(StoreUnavailable("broken")))}
+    readiness = Readiness(stack.clock, {**dict.fromkeys(NAMES, Check(lambda: succeed(None))), **checks})
+    tree = Tree()
+    tree.putChild(b"readyz", Ready(readiness))
+    response = ask(stack.site(tree), stack.clock, f"/readyz{query}")
+    assert response.status == status, response.body
