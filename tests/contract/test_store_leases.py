@@ -11,7 +11,7 @@ from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.model.certificates import CRLRecord
 from pikachu.storage.migrate import migrate_unserved
 from pikachu.storage.nodes import without_servers
-from tests.support.databases import AS_0012, NOW, Opened, execute, opened
+from tests.support.databases import AS_0013, NOW, Opened, execute, opened
 
 LEASE = "a lease"
 
@@ -83,7 +83,7 @@ def fill_one(db: Opened) -> None:
 
 def migrate_older(url: str) -> None:
     """Migrate a database of an earlier version, as a command does beside a server."""
-    execute(url, *AS_0012)
+    execute(url, *AS_0013)
     migrate_unserved(url)
 
 

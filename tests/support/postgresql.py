@@ -74,6 +74,17 @@ class PostgreSQL:
             self.run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
             self.is_running = False
 
+    def create_standby_of(self, primary: PostgreSQL) -> None:
+        """Create a cluster that follows *primary*, whose commits wait for it."""
+        self.run(
+            "pg_basebackup", "-D", str(self.data), "-R", "-c", "fast", "-X", "stream", "-d",
+            f"host={primary.folder} port={primary.port} user=pikachu application_name=standby",
+        )  # fmt: skip
+
+    def promote(self) -> None:
+        """Make the standby the primary."""
+        self.run("pg_ctl", "-D", str(self.data), "-w", "promote")
+
     def new_database(self) -> str:
         """Create an empty database and return its name."""
         self._made += 1
@@ -99,11 +110,17 @@ def postgresql_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def running_postgresql() -> Iterator[PostgreSQL]:
-    """A server that runs, and is stopped at the end."""
+def running_postgresql(primary: PostgreSQL | None = None) -> Iterator[PostgreSQL]:
+    """A server that runs, and is stopped at the end.
+
+    :param primary: the server that it is a standby of.
+    """
     with postgresql_folder() as folder:
         server = PostgreSQL(folder)
-        server.create()
+        if primary is None:
+            server.create()
+        else:
+            server.create_standby_of(primary)
         server.start()
         try:
             yield server
