@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from tests.support.interop import missing, require
 from tests.support.ports import free_ports
+
+_PSQL: Final = ("-U", "pikachu", "-At", "-v", "ON_ERROR_STOP=1", "-d")
 
 
 class PostgreSQL:
@@ -44,17 +47,21 @@ class PostgreSQL:
         self._made = 0
         self.is_running = False
 
-    def run(self, program: str, *arguments: str) -> None:
-        """Run one of PostgreSQL's programs as its user."""
-        subprocess.run(
-            [f"{self._programs}/{program}", *arguments],
-            check=True,
-            user=self._user,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-        )
+    def run(self, program: str, *arguments: str) -> str:
+        """Run one of PostgreSQL's programs as its user, and return its output."""
+        # pg_ctl leaves a server behind, which would keep a pipe open.
+        with tempfile.TemporaryFile() as output:
+            subprocess.run(
+                [f"{self._programs}/{program}", *arguments],
+                check=True,
+                user=self._user,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+            )
+            output.seek(0)
+            return output.read().decode()
 
     def create(self) -> None:
         """Create an empty cluster."""
@@ -80,6 +87,10 @@ class PostgreSQL:
             "pg_basebackup", "-D", str(self.data), "-R", "-c", "fast", "-X", "stream", "-d",
             f"host={primary.folder} port={primary.port} user=pikachu application_name=standby",
         )  # fmt: skip
+
+    def execute(self, statement: str, database: str = "postgres") -> str:
+        """Execute SQL as its superuser, and return what it gives, unaligned."""
+        return self.run("psql", "-h", str(self.folder), "-p", str(self.port), *_PSQL, database, "-c", statement)
 
     def promote(self) -> None:
         """Make the standby the primary."""

@@ -24,6 +24,7 @@ class Fault(enum.Enum):
     GARBAGE = "answers with what is not HTTP"
     PAGE = "answers with a page of HTML"
     CUT = "passes requests on, and hangs up instead of answering"
+    BLACK_HOLE = "keeps connections open, and passes nothing on any more"
     REDIRECT = "sends clients to another address"
 
 
@@ -58,8 +59,10 @@ class Relay:
         self.become(Fault.REFUSED)
 
     def become(self, fault: Fault) -> None:
-        """Behave otherwise from now on; the connections so far are closed."""
+        """Behave otherwise from now on; the connections so far are closed, except by a black hole."""
         self._fault = fault
+        if fault is Fault.BLACK_HOLE:
+            return
         with self._lock:
             connections, self._open = self._open, set()
         for connection in connections:
@@ -102,7 +105,7 @@ class Relay:
             if fault in _ANSWERS:
                 connection.recv(_CHUNK)
                 connection.sendall(_ANSWERS[fault])
-            elif fault is Fault.SILENT:
+            elif fault in (Fault.SILENT, Fault.BLACK_HOLE):
                 while connection.recv(_CHUNK):
                     pass
             else:
@@ -123,7 +126,8 @@ class Relay:
                     data = source.recv(_CHUNK)
                     if not data or (cut and source is server):
                         return
-                    destination.sendall(data)
+                    if self._fault is not Fault.BLACK_HOLE:
+                        destination.sendall(data)
 
 
 def _hang_up(connection: socket.socket) -> None:
