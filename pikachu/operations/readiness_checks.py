@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as TooSlow
 
 from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import OCSP, ServiceCertificates
@@ -25,6 +26,8 @@ from pikachu.va.revocation_recovery import RevocationRecovery, recovery_message
 
 #: Minimum interval between the writes, and between the signatures, of a check.
 WRITE_INTERVAL_SECONDS: Final = 10.0
+# How long the check of a CRL waits for the database, on which clients of the CRL don't depend.
+_DATABASE_WAIT_SECONDS: Final = 1.0
 _CHECK_CLOCK: Final = "Check this machine's clock and its synchronization."
 
 
@@ -208,8 +211,9 @@ class ServerChecks:
                 )
             await self._files.run(self._publisher.prove_writable, issuer)
             try:
-                count = await self._recovery.undecided(issuer)
-            except StoreUnavailable:
+                undecided = Deferred.fromCoroutine(self._recovery.undecided(issuer))
+                count = await undecided.addTimeout(_DATABASE_WAIT_SECONDS, self._clock)  # type: ignore[arg-type]
+            except (StoreUnavailable, TooSlow):
                 # The check of the database says so; the published CRL is as good as before.
                 return None
             return recovery_message(count) if count else None

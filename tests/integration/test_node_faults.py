@@ -78,6 +78,10 @@ class Nodes:
         """Return whether a node can enroll."""
         return node.ask("http", "/readyz?for=enrollment").status == 200
 
+    def wait_ready(self, node: Server) -> None:
+        """Wait until a node can enroll again."""
+        wait_until(lambda: self.is_ready(node), "the node is ready again")
+
     def check(self) -> None:
         """Stop the devices; each certificate that one was given is stored once, and the audit log is whole."""
         self.records.stop.set()
@@ -166,7 +170,7 @@ def test_postgresql_restarts(tmp_path: Path, postgresql: PostgreSQL) -> None:
             finally:
                 postgresql.start()
             for node in nodes.both:
-                wait_until(lambda node=node: nodes.is_ready(node), "the node is ready again")
+                nodes.wait_ready(node)
             nodes.wait_for_enrollments()
 
 
@@ -184,7 +188,7 @@ def test_fail_over(tmp_path: Path) -> None:
             standby.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
             standby.promote()
             for node in nodes.both:
-                wait_until(lambda node=node: nodes.is_ready(node), "the node is ready again")
+                nodes.wait_ready(node)
             nodes.wait_for_enrollments()
 
 
@@ -201,7 +205,7 @@ def test_the_network_is_cut(tmp_path: Path, postgresql: PostgreSQL) -> None:
             with nodes.second.client("http") as client:
                 wait_until(lambda: on_crl(client, nodes.known.serial_number), "the other node makes the CRL")
             relay.become(Fault.NONE)
-            wait_until(lambda: nodes.is_ready(nodes.first), "the node is ready again")
+            nodes.wait_ready(nodes.first)
             wait_until(lambda: nodes.status(nodes.first) is ocsp.OCSPCertStatus.REVOKED, "it knows the revocation")
             nodes.wait_for_enrollments()
 
