@@ -174,6 +174,7 @@ def test_postgresql_restarts(tmp_path: Path, postgresql: PostgreSQL) -> None:
             nodes.wait_for_enrollments()
 
 
+@pytest.mark.soak
 def test_fail_over(tmp_path: Path) -> None:
     """A standby that has every commit is promoted when the primary is gone; the URL names both."""
     with running_postgresql() as primary, running_postgresql(primary) as standby:
@@ -210,6 +211,7 @@ def test_the_network_is_cut(tmp_path: Path, postgresql: PostgreSQL) -> None:
             nodes.wait_for_enrollments()
 
 
+@pytest.mark.soak
 def test_clocks_differ(tmp_path: Path, postgresql: PostgreSQL) -> None:
     """A node whose clock is a minute ahead neither takes the lease away nor issues what isn't valid yet."""
     found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
@@ -272,7 +274,13 @@ def paused(tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL) -> 
 
 
 @pytest.mark.parametrize(
-    "step", ["intent is written", "intent is committed", "certificate is written", "certificate is committed"]
+    "step",
+    [
+        pytest.param("intent is written", marks=pytest.mark.soak),
+        "intent is committed",
+        pytest.param("certificate is written", marks=pytest.mark.soak),
+        "certificate is committed",
+    ],
 )
 def test_a_node_is_killed(paused: tuple[Server, Server, str], postgresql: PostgreSQL, step: str) -> None:
     """The device that got no answer asks another node, and has one certificate for its challenge password."""

@@ -92,7 +92,9 @@ def number_of(crl: x509.CertificateRevocationList) -> int:
     return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP], ids=["dead", "hung"])
+@pytest.mark.parametrize(
+    "how", [pytest.param(signal.SIGKILL, marks=pytest.mark.soak), signal.SIGSTOP], ids=["dead", "hung"]
+)
 def test_the_leader_fails(tmp_path: Path, postgresql: PostgreSQL, how: signal.Signals) -> None:
     """Another node makes the CRLs within a term; a former leader that wakes up follows it."""
     with two_nodes(tmp_path, new_url(postgresql)) as (first, second):
