@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -9,8 +11,9 @@ import pytest
 
 from pikachu.core.errors import ConfigError, StoreUnavailable
 from pikachu.core.model.certificates import CRLRecord
-from pikachu.storage.migrate import migrate_unserved
+from pikachu.storage.migrate import SchemaState, migrate_unserved, schema_state
 from pikachu.storage.nodes import without_servers
+from pikachu.storage.store import open_store
 from tests.support.databases import AS_0013, NOW, Opened, execute, opened
 
 LEASE = "a lease"
@@ -104,3 +107,36 @@ def test_shared_crls(db: Opened) -> None:
     record = db.get(db.store.last_crl(db.issuer.id))
     assert record is not None
     assert record.number == 3
+
+
+MIGRATING = """
+import sys
+from pikachu.storage.store import open_store
+from pikachu.cli.session import done
+
+done(open_store(sys.argv[1]).close())
+"""
+
+
+@pytest.mark.interop
+def test_nodes_migrate_once(new_postgresql: Callable[[], str]) -> None:
+    """Nodes that find an older schema at the same time migrate it once; the others wait."""
+    url = new_postgresql()
+    with opened(url):
+        pass
+    execute(url, *AS_0013)
+    nodes = [subprocess.Popen([sys.executable, "-c", MIGRATING, url], stderr=subprocess.PIPE) for _ in range(3)]
+    errors = [node.communicate(timeout=120)[1].decode() for node in nodes]
+    assert errors == ["", "", ""]
+    assert schema_state(url) is SchemaState.CURRENT
+
+
+@pytest.mark.interop
+def test_a_newer_schema(new_postgresql: Callable[[], str]) -> None:
+    """A node of an older version refuses it with one line, and changes nothing."""
+    url = new_postgresql()
+    with opened(url):
+        pass
+    execute(url, "UPDATE pikachu_schema SET version_num = '9999'")
+    with pytest.raises(ConfigError, match=r"belongs to a newer Pikachu \(schema 9999\); install that one"):
+        open_store(url)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,6 +210,47 @@ def test_the_network_is_cut(tmp_path: Path, postgresql: PostgreSQL) -> None:
             relay.become(Fault.NONE)
             nodes.wait_ready(nodes.first)
             wait_until(lambda: nodes.status(nodes.first) is ocsp.OCSPCertStatus.REVOKED, "it knows the revocation")
+            nodes.wait_for_enrollments()
+
+
+@contextmanager
+def small_disk() -> Iterator[Path]:
+    """A file system of 32 MiB, mounted for the test."""
+    with tempfile.TemporaryDirectory(prefix="small-disk-") as name:
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", name], check=False, capture_output=True, text=True
+        )
+        if mounted.returncode:
+            # Not a missing program, so that this is no failure of CI either.
+            pytest.skip(f"a tmpfs can't be mounted here: {mounted.stderr.strip()}")
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
+@pytest.mark.soak
+def test_the_disk_is_full(tmp_path: Path) -> None:
+    """The disk of PostgreSQL's tables is full for a while."""
+    with small_disk() as disk, running_postgresql() as postgresql:
+        (disk / "tables").mkdir()
+        postgresql.own(disk, disk / "tables")
+        postgresql.execute(f"CREATE TABLESPACE small LOCATION '{disk / 'tables'}'")
+        database = postgresql.new_database("small")
+        with running_nodes(tmp_path, postgresql.url(database)) as nodes:
+            filler = disk / "filler"
+            with suppress(OSError), filler.open("wb") as file:
+                while True:
+                    file.write(bytes(1 << 16))
+                    file.flush()
+            for node in nodes.both:
+                wait_until(lambda node=node: not nodes.is_ready(node), "the node is not ready")  # type: ignore[misc]
+                assert json.loads(node.ask("http", "/readyz").body)["checks"]["write"] == "unavailable"
+                assert node.ask("http", "/readyz?for=status").status == 200
+                assert nodes.status(node) is ocsp.OCSPCertStatus.GOOD
+            filler.unlink()
+            for node in nodes.both:
+                nodes.wait_ready(node)
             nodes.wait_for_enrollments()
 
 

@@ -96,12 +96,19 @@ class PostgreSQL:
         """Make the standby the primary."""
         self.run("pg_ctl", "-D", str(self.data), "-w", "promote")
 
-    def new_database(self) -> str:
+    def new_database(self, tablespace: str = "pg_default") -> str:
         """Create an empty database and return its name."""
         self._made += 1
         name = f"test{self._made}"
-        self.run("createdb", "-h", str(self.folder), "-p", str(self.port), "-U", "pikachu", name)
+        where = ["-h", str(self.folder), "-p", str(self.port), "-U", "pikachu"]
+        self.run("createdb", *where, "--tablespace", tablespace, name)
         return name
+
+    def own(self, *paths: Path) -> None:
+        """Make files PostgreSQL's own."""
+        if self._user is not None:
+            for path in paths:
+                shutil.chown(path, self._user)
 
     def url(self, database: str, *, port: int | None = None) -> str:
         """Return the URL of a database.
