@@ -185,11 +185,7 @@ def _refusal(path: str, error: Any) -> VaultFault:
 def _unreachable(error: Exception, timeout: float) -> VaultUnreachable:
     """Return the fault for a request without an answer."""
     if isinstance(error, requests.exceptions.SSLError):
-        return VaultUnreachable(
-            f"Vault's TLS certificate is not accepted ({_one_line(_tls_reason(error))}). Check [VAULT] ca_cert_path, "
-            "and the host name in address.",
-            was_sent=False,
-        )
+        return VaultUnreachable(_tls_reason(error), was_sent=False)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return VaultUnreachable(f"Vault did not accept a connection within {timeout:.3g} seconds.", was_sent=False)
     if isinstance(error, requests.exceptions.Timeout):
@@ -214,8 +210,16 @@ def _causes(error: BaseException | None) -> list[BaseException]:
 
 
 def _tls_reason(error: Exception) -> str:
-    verification = (cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError))
-    return next((cause.verify_message for cause in verification), "TLS failed")
+    """Return why there is no TLS connection: the certificate, or a server that speaks something else or has ended."""
+    failures = [cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)]
+    for failure in failures:
+        if isinstance(failure, ssl.SSLCertVerificationError):
+            return (
+                f"Vault's TLS certificate is not accepted ({_one_line(failure.verify_message)}). Check [VAULT] "
+                "ca_cert_path, and the host name in address."
+            )
+    detail = next((f" ({failure.reason})" for failure in failures if failure.reason), "")
+    return f"No TLS connection to Vault is possible{detail}. Check that it runs, and [VAULT] address."
 
 
 def _one_line(text: str) -> str:
