@@ -175,7 +175,7 @@ class OpenBao:
 
     def operator(self) -> VaultClient:
         """Return a client with the root token."""
-        return VaultClient(VaultAddress(self.url, verify=False), OperatorToken(self.token))
+        return VaultClient(VaultAddress(self.url, verify=False), OperatorToken(self.token), patience=Patience(60.0))
 
     def take(self, name: str, private_key: PrivateKey) -> None:
         """Import a key into transit."""

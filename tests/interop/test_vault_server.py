@@ -1,0 +1,138 @@
+"""A real server whose issuing keys are in OpenBao: real clients, and outages under requests (VLT-1, VLT-2, VLT-3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from pikachu.core.model.list_queries import ListQuery
+from tests.interop import test_scep_clients as scep_clients
+from tests.interop.test_est_strongswan import Client
+from tests.support.deferreds import result_of
+from tests.support.est import PKCS10, basic
+from tests.support.est_live import LiveEST
+from tests.support.interop import require
+from tests.support.pki import make_csr
+from tests.support.relay import Fault, Relay
+from tests.support.scep_live import challenge, run, verify
+from tests.support.server import Answer, end, make_server, wait_until
+from tests.support.vault import OpenBao, openbao
+
+pytestmark = [pytest.mark.interop, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """One server for this file, in memory."""
+    with openbao(tmp_path_factory.mktemp("openbao")) as server:
+        yield server
+
+
+@contextmanager
+def live(
+    bao: OpenBao, relay: Relay, folder: Path, key_types: tuple[str, ...], *, keeps_files: bool = False, **settings: str
+) -> Iterator[LiveEST]:
+    """Run a server whose keys are in Vault."""
+    names = {f"transit_key_{name}": f"{name}-{folder.name}" for name in ("ec", "rsa")}
+    role = bao.approle()
+    server = make_server(folder / "server", key_types, changes=bao.settings(role, port=relay.port, **names, **settings))
+    for name, issuer in server.files.issuers.items():
+        bao.take(names[f"transit_key_{name}"], issuer.key)
+        if not keeps_files:
+            (server.folder / f"{name}.key").unlink()
+    try:
+        server.start()
+        est = LiveEST(server)
+        est.account("alice")
+        yield est
+    finally:
+        end(server)
+
+
+def test_real_clients(bao: OpenBao, tmp_path: Path) -> None:
+    """strongSwan enrolls by EST and SCEP, OpenSSL verifies OCSP and CRL; the CA's keys are nowhere here."""
+    require("pki", "openssl")
+    with Relay(bao.port) as relay, live(bao, relay, tmp_path, ("p256", "rsa2048")) as est:
+        server, folder = est.server, tmp_path / "client"
+        folder.mkdir()
+        _, csr = make_csr()
+        certificate = Client(folder, est).enroll(csr, "--userpass", "alice:correct horse")
+        est.check(certificate)
+        scep_clients.rsa_key_file(folder)
+        by_scep = scep_clients.strongswan(
+            server, folder, "scep.pem", "--password", challenge(server), "--cipher", "aes", "--digest", "sha256"
+        )
+        verify(server, by_scep, "rsa")
+        (folder / "leaf.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        ask = (
+            *("openssl", "ocsp", "-issuer", str(server.folder / "ec.crt"), "-cert", "leaf.pem"),
+            *("-CAfile", str(server.folder / "ec-chain.crt")),
+            *("-url", f"http://127.0.0.1:{server.ports['http']}/ocsp"),
+        )
+        text = run(folder, *ask)
+        assert "Response verify OK" in text
+        assert "leaf.pem: good" in text
+        est.revoke(certificate.serial_number)
+
+        def listed() -> bool:
+            found = server.ask("http", "/crl/ec.crl")
+            if found.status != 200:
+                return False
+            crl = x509.load_der_x509_crl(found.body)
+            return crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
+
+        wait_until(listed, "the CRL has the certificate")
+        (folder / "crl.pem").write_bytes(server.ask("http", "/crl/ec-chain.pem").body)
+        trust = ("-CAfile", str(server.folder / "root.crt"), "-untrusted", str(server.folder / "ec.crt"))
+        checked = run(folder, "openssl", "verify", "-crl_check", "-CRLfile", "crl.pem", *trust, "leaf.pem", codes=(2,))
+        assert "certificate revoked" in checked
+        assert "leaf.pem: revoked" in run(folder, *ask)
+
+
+@pytest.mark.soak
+def test_an_outage_under_requests(bao: OpenBao, tmp_path: Path) -> None:
+    """Nobody waits for Vault but enrollments; the key file signs for them, and Vault does again when it answers."""
+    with (
+        Relay(bao.port) as relay,
+        live(bao, relay, tmp_path, ("p256",), keeps_files=True, fallback="true", retry_attempts="1") as est,
+        ThreadPoolExecutor(4) as clients,
+    ):
+        server = est.server
+
+        def enroll(number: int) -> Answer:
+            _, csr = make_csr("p256", f"device{number}.example.com")
+            return server.ask("https", est.path("simpleenroll"), "POST", csr, {**PKCS10, **basic("alice")})
+
+        assert enroll(0).status == 200
+        relay.become(Fault.SILENT)
+        waiting = [clients.submit(enroll, number) for number in range(1, 5)]
+        # They wait for Vault; other requests are answered meanwhile.
+        answered = 0
+        while not any(one.done() for one in waiting):
+            assert server.ask("http", "/healthz").status == 200
+            answered += 1
+        assert answered > 3
+        answers = [one.result() for one in waiting]
+        assert all(one.status == 200 or (one.status == 503 and "Retry-After" in one.headers) for one in answers)
+        wait_until(lambda: enroll(9).status == 200, "the key file signs")
+
+        def vault_check() -> str:
+            return str(json.loads(server.ask("http", "/readyz").body)["checks"]["vault"])
+
+        wait_until(lambda: vault_check() == "degraded", "/readyz is degraded")
+        assert server.ask("http", "/readyz").status == 200
+        wait_until(lambda: "Vault is unreachable, and key files will sign" in server.log, "the log has a warning")
+        relay.become(Fault.NONE)
+        wait_until(lambda: "Vault is reachable again, and signs" in server.log, "the log tells of the return")
+        wait_until(lambda: vault_check() == "ok", "/readyz is ok")
+        assert enroll(10).status == 200
+        with server.application() as app:
+            events = result_of(app.store.events(ListQuery(limit=10, filters={"resource_type": "signer"}))).items
+        assert {one.event.type for one in events} == {"fall back", "return"}
