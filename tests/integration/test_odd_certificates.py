@@ -225,7 +225,7 @@ def test_refused(tmp_path: Path, title: str) -> None:
 
 @pytest.mark.parametrize("title", odd.REFUSED_AUTHORITIES)
 def test_refused_as_authority(tmp_path: Path, title: str) -> None:
-    """What would make each issuance fail is said at the start, for root and issuing CA."""
+    """The start says in one line why each issuance would fail, for root and issuing CA."""
     form, reason = odd.REFUSED_AUTHORITIES[title]
     for where, setting in (("root", r"\[CA\] CHAIN_FILE_PATH_EC"), ("issuing CA", r"\[CA\] SUBCA_CERT_PATH_EC")):
         with refused(f"^{setting}: .*: its name constraints can't be read: .*{reason}"):
