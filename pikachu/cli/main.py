@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pikachu import __version__
 from pikachu.cli import accounts as people
-from pikachu.cli import ca, certificates, diagnostics, init, keys, policies, recovered, rekey, vault
+from pikachu.cli import ca, certificates, diagnostics, init, keys, ldap, policies, recovered, rekey, vault
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _GROUPS: tuple[Callable[[Commands], None], ...] = (
     vault.add_commands,
     recovered.add_commands,
     diagnostics.add_commands,
+    ldap.add_commands,
     rekey.add_commands,
 )
 

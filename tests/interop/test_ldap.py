@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from pikachu.auth.authenticator import account_principal
+from pikachu.cli.main import main
 from pikachu.core.errors import AuthenticationFailed, Conflict, DirectoryUnavailable, InactiveOwner
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Account, AccountSource, AccountState, Principal, Role, Scope
 from tests.support.deferreds import error_of, failure_of, result_of
+from tests.support.interop import require
 from tests.support.pki import make_ca, make_leaf
+from tests.support.ports import free_ports
+from tests.support.server import TWISTD, environment
 from tests.support.slapd import ADMIN_GROUP, BASE, PASSWORD, PEOPLE, Slapd, person, running_slapd
-from tests.support.stack import Stack, build_core
+from tests.support.stack import Stack, build_core, make_files
 
 pytestmark = pytest.mark.interop
 
@@ -85,6 +93,7 @@ class Site:
 
 
 Open = Callable[..., Site]
+Check = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -383,3 +392,103 @@ def test_a_slow_directory_is_not_waited_for(slapd: Slapd, site: Open) -> None:
     assert "in time" in server.unavailable()
     slapd.resume()
     assert server.sign_in()
+
+
+@pytest.fixture
+def check(tmp_path: Path, slapd: Slapd, capsys: pytest.CaptureFixture[str]) -> Check:
+    """Runs ``pikachu ldap check`` with settings; returns its exit code and output."""
+
+    def run(*arguments: str, **settings: str) -> tuple[int, str, str]:
+        files = make_files(tmp_path / "server", changes=slapd.settings(**settings))
+        code = main(["ldap", "check", *arguments, "--config", str(files.config)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_command_says_what_works(slapd: Slapd, check: Check, tmp_path: Path) -> None:
+    """Each server, the account, and its password; what is not enabled yet can be tried."""
+    slapd.add_group(ADMIN_GROUP, DORA)
+    tls = {"use_tls": "starttls", "ca_cert_path": str(slapd.ca_path), "admin_group": ADMIN_GROUP}
+    assert check(**tls) == (0, "127.0.0.1: works\n", "")
+    code, out, err = check("DORA", **tls, enabled="false")
+    assert (code, "enabled = false" in err) == (0, True)
+    for expected in (f"DORA: {DORA}", "user name  dora", "dora@example.org", "role       admin", "unique id  "):
+        assert expected in out
+    password = tmp_path / "password"
+    password.write_text(PASSWORD + "\n", encoding="utf-8")
+    assert "password   right" in check("dora", "--password-file", str(password), **tls)[1]
+
+
+def test_the_command_says_what_is_wrong(slapd: Slapd, check: Check, tmp_path: Path) -> None:
+    """In words, with 1 as the exit code; no password is in them."""
+    password = tmp_path / "password"
+    password.write_text("wrong one\n", encoding="utf-8")
+    slapd.modify(f"dn: {EMIL}\nchangetype: modify\nadd: {LOCKED}\n{LOCKED}: 000001010000Z\n")
+    cases: list[tuple[tuple[str, ...], dict[str, str], str]] = [
+        ((), {"LDAP_HOST": "127.0.0.9, 127.0.0.1"}, "127.0.0.9: The directory refuses the connection."),
+        ((), {"ADMIN_PASSWORD": "wrong one"}, "refuses ADMIN_DN and ADMIN_PASSWORD. Correct them"),
+        ((), {"PEOPLE_DN": f"ou=nowhere,{BASE}"}, "PEOPLE_DN does not exist"),
+        ((), {"use_tls": "ldaps"}, "does not speak TLS here"),
+        ((), {"use_tls": "starttls"}, "is not trusted"),
+        ((), {"admin_group": f"cn=nobody,{BASE}"}, "admin_group: does not exist"),
+        (("nobody",), {}, "nobody: can't sign in: no such account"),
+        (("dora", "--password-file", str(password)), {}, "dora: can't sign in: wrong password"),
+        (("emil",), {"disabled_filter": f"({LOCKED}=*)"}, "disabled   yes"),
+    ]
+    for arguments, settings, message in cases:
+        code, out, err = check(*arguments, **settings)
+        assert (code, message in out) == (1, True), (arguments, settings, out, err)
+        assert "wrong one" not in out + err
+    code, _, err = check("--password-file", str(password))
+    assert (code, "needs the USERNAME" in err) == (1, True)
+    code, _, err = check(enabled="false", LDAP_HOST="")
+    assert (code, "[LDAP] LDAP_HOST" in err) == (1, True)
+
+
+@pytest.mark.slow
+def test_the_guide_leads_to_a_sign_in(tmp_path: Path) -> None:
+    """The commands of docs/ldap.md work as they stand there; only the ports are other ones."""
+    require("slapd", "slapadd", "curl", "openssl")
+    root = Path(__file__).parents[2]
+    commands = "\n".join(re.findall(r"^```sh\n(.*?)^```$", (root / "docs" / "ldap.md").read_text("utf-8"), re.M | re.S))
+    ports = dict(zip(("10389", "8080", "8443", "4443", "8090"), map(str, free_ports(5)), strict=True))
+    edit = " ".join(f"-e 's/^\\(.*port = \\){old}$/\\1{new}/'" for old, new in ports.items())
+    sample = "pikachu config --sample > config.ini"
+    assert sample in commands
+    for old, new in ports.items():
+        commands = commands.replace(f":{old}", f":{new}").replace(f"= {old}", f"= {new}")
+    commands = commands.replace(sample, f"{sample}\nsed -i {edit} -e 's/^;listen =.*/listen = 127.0.0.1/' config.ini")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "pikachu").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "from pikachu.cli.main import run; run()" "$@"\n', encoding="utf-8"
+    )
+    (programs / "pikachu").chmod(0o755)
+    (programs / "twistd").symlink_to(TWISTD)
+    environ = {**environment(), "PATH": f"{programs}:{os.environ['PATH']}:/usr/sbin"}
+    try:
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", commands],
+            cwd=tmp_path,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        _end_daemons(tmp_path)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "localhost: works" in done.stdout
+    assert "password   right" in done.stdout
+    assert "subject=CN = dora-laptop" in done.stdout or "subject=CN=dora-laptop" in done.stdout
+    assert re.search(r"\tdora\tdora@example.org\tadmin\tactive\tldap\t", done.stdout)
+
+
+def _end_daemons(folder: Path) -> None:
+    """Kill the servers that were started with files of *folder*; both have become daemons."""
+    for one in psutil.process_iter(["cmdline", "cwd"]):
+        command = one.info["cmdline"] or ()
+        if (one.info["cwd"] == str(folder) and "twistd" in " ".join(command)) or f"{folder}/" in " ".join(command):
+            one.kill()

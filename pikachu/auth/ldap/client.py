@@ -143,6 +143,28 @@ class LDAPClient:
         self._ask(ask, abort)
         return None if self._preferred == 0 else "The first server of the directory does not work; another one is used."
 
+    def check_server(self, host: str, abort: Abort) -> None:
+        """Require that the server *host* works.
+
+        :raises DirectoryUnavailable: when it does not.
+        """
+        with self._connected(host, abort) as connection:
+            self._bind_service(connection)
+            self._require_base(connection)
+
+    def has_admin_group(self, abort: Abort) -> bool:
+        """Return whether the administrators' group exists.
+
+        :raises DirectoryUnavailable: when no server answers.
+        """
+
+        def ask(connection: DirectoryConnection) -> bool:
+            self._bind_service(connection)
+            group = self._settings.admin_group
+            return bool(connection.search(group, "(objectClass=*)", _NO_ATTRIBUTES, limit=1, subtree=False))
+
+        return self._ask(ask, abort)
+
     # --- servers --------------------------------------------------------------------------
 
     def _ask(self, ask: Callable[[DirectoryConnection], T], abort: Abort) -> T:
@@ -151,7 +173,7 @@ class LDAPClient:
         first = self._preferred
         for position in (*range(first, len(hosts)), *range(first)):
             try:
-                with self.connected(hosts[position], abort) as connection:
+                with self._connected(hosts[position], abort) as connection:
                     answer = ask(connection)
             except DirectoryUnavailable as error:
                 # The reason of the first server is the one to mend.
@@ -164,7 +186,7 @@ class LDAPClient:
         raise failure or DirectoryUnavailable("No server of the directory is configured.")
 
     @contextmanager
-    def connected(self, host: str, abort: Abort) -> Iterator[DirectoryConnection]:
+    def _connected(self, host: str, abort: Abort) -> Iterator[DirectoryConnection]:
         """Open a connection to one server, and close it afterwards.
 
         :raises DirectoryUnavailable: when that fails.

@@ -27,6 +27,7 @@ FAILURES: Final = 2
 #: Seconds for which they do; each further failure doubles them.
 FIRST_PAUSE: Final = 5.0
 LONGEST_PAUSE: Final = 60.0
+_NO_ANSWER: Final = "The directory did not answer in time. Try again soon; local accounts can sign in."
 
 
 class CircuitBreaker:
@@ -58,6 +59,10 @@ class CircuitBreaker:
         self._failures = 0
         self._is_probing = False
 
+    def given_up(self) -> None:
+        """Let another question be asked, as this one was not."""
+        self._is_probing = False
+
     def failed(self) -> None:
         """Count a failure."""
         self._failures += 1
@@ -82,6 +87,7 @@ class Directory:
         self._clock = clock
         self._limit = float(timeout * (servers + 1))
         self._breaker = CircuitBreaker(clock)
+        self._outages = 0
 
     def authenticate(self, username: str, password: str) -> Deferred[Finding]:
         """Return the account of that name if *password* is right, else why not."""
@@ -96,13 +102,21 @@ class Directory:
         return self._run(self._client.probe, is_probe=True)
 
     def _run(self, work: Callable[[Abort], T], *, is_probe: bool = False) -> Deferred[T]:
-        abort = Abort()
+        abort, outages = Abort(), self._outages
+        is_asked = False
 
         def call() -> T:
-            if abort.is_set:
-                # The caller did not wait for a free thread.
-                raise DirectoryUnavailable("The directory did not answer in time.")
-            return work(abort)
+            nonlocal is_asked
+            if abort.is_set or self._outages >= outages + FAILURES:
+                # The caller has given up waiting for a free thread, or would only repeat the failures of others.
+                raise DirectoryUnavailable(_NO_ANSWER)
+            is_asked = True
+            try:
+                return work(abort)
+            except DirectoryUnavailable:
+                # Counted here, so that this thread does not begin the next question before the reactor knows.
+                self._outages += 1
+                raise
 
         async def ask() -> T:
             if not is_probe:
@@ -114,10 +128,13 @@ class Directory:
             except TooSlow:
                 abort.set()
                 self._breaker.failed()
-                raise DirectoryUnavailable("The directory did not answer in time.") from None
+                raise DirectoryUnavailable(_NO_ANSWER) from None
             except DirectoryUnavailable:
-                self._breaker.failed()
+                if is_asked:
+                    self._breaker.failed()
                 raise
+            finally:
+                self._breaker.given_up()
             self._breaker.succeeded()
             return result
 

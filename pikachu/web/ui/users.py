@@ -264,10 +264,13 @@ class UsersPages(Pages):
     async def edit(self, visit: PageRequest) -> PageReply:
         """Change both together; another role takes effect at once."""
         account = await self._account(visit)
-        email = visit.form.text("email")
+        local = account.source is AccountSource.LOCAL
+        email = visit.form.text("email") if local else account.email
         try:
             expected = visit.form.versions()
-            await self._accounts.update(visit.principal, account.id, email=email, role=_role(visit), expected=expected)
+            await self._accounts.update(
+                visit.principal, account.id, email=email if local else None, role=_role(visit), expected=expected
+            )
         except EditConflict as error:
             account = await self._accounts.account(visit.principal, visit.id)
             return self._edit(account, email, visit.form.text("role"), str(version_of(account)), error)
@@ -286,6 +289,7 @@ class UsersPages(Pages):
             saved = [("E-mail", account.email), ("Role", account.role.value), ("State", account.state.value)]
         context = {
             "account": account,
+            "local": account.source is AccountSource.LOCAL,
             "version": version,
             "saved": saved,
             "email": email[:254],

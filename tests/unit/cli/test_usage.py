@@ -36,6 +36,7 @@ COMMANDS = (
     "approval approve",
     "approval reject",
     "intents",
+    "ldap check",
     "config",
     "audit verify",
     "version",
