@@ -162,6 +162,10 @@ class DirectoryAccounts:
             log.warn("The account {name} stays as it is: {reason}", name=account.username, reason=error.public)
             return False
 
+    def stop(self) -> None:
+        """End all questions to the directory."""
+        self._directory.stop()
+
     def probe(self) -> Deferred[str | None]:
         """Return None if the directory works, or a message if not all of it does."""
         return self._directory.probe()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pikachu.cli.arguments import group
 
 if TYPE_CHECKING:
-    from pikachu.auth.ldap.people import Finding
     from pikachu.cli.arguments import Commands
+    from pikachu.core.model.directory_people import Finding
 
 
 def add_commands(commands: Commands) -> None:
@@ -76,7 +76,7 @@ def check_directory(arguments: Namespace) -> int:
 
 def _show(username: str, finding: Finding, is_verified: bool) -> bool:
     """Print what was found; return whether the account can't sign in."""
-    from pikachu.auth.ldap.people import Absent
+    from pikachu.core.model.directory_people import Absent
 
     if isinstance(finding, Absent):
         print(f"{username}: can't sign in: {finding.reason}")

@@ -252,6 +252,8 @@ class PikachuService(Service):
         async def work() -> None:
             # All listeners at the same time: each waits for its requests.
             await gatherResults([_step(f"stopping the {one.name}", one.stopService) for one in self.listeners])
+            if self.app.directory is not None:
+                await _step("leaving the directory", self.app.directory.stop)
             for loop in self._loops:
                 await _step(f"the end of {loop.what}", loop.stop)
             await _step("the end of revoking what accounts held", self.app.holdings.stop)

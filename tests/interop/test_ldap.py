@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import re
 import subprocess
@@ -16,14 +18,15 @@ import pytest
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.cli.main import main
+from pikachu.cli.session import done
 from pikachu.core.errors import AuthenticationFailed, Conflict, DirectoryUnavailable, InactiveOwner
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Account, AccountSource, AccountState, Principal, Role, Scope
 from tests.support.deferreds import error_of, failure_of, result_of
 from tests.support.interop import require
-from tests.support.pki import make_ca, make_leaf
+from tests.support.pki import make_ca, make_csr, make_leaf
 from tests.support.ports import free_ports
-from tests.support.server import TWISTD, environment
+from tests.support.server import TWISTD, environment, running_server, wait_until
 from tests.support.slapd import ADMIN_GROUP, BASE, PASSWORD, PEOPLE, Slapd, person, running_slapd
 from tests.support.stack import Stack, build_core, make_files
 
@@ -446,6 +449,34 @@ def test_the_command_says_what_is_wrong(slapd: Slapd, check: Check, tmp_path: Pa
     assert (code, "[LDAP] LDAP_HOST" in err) == (1, True)
 
 
+def test_a_server_rechecks_when_it_starts(slapd: Slapd, tmp_path: Path) -> None:
+    """A real server enrolls for a person with HTTP Basic, and no more once the directory has lost them."""
+
+    def enroll() -> int:
+        credentials = base64.b64encode(f"dora:{PASSWORD}".encode()).decode()
+        headers = {"Content-Type": "application/pkcs10", "Authorization": f"Basic {credentials}"}
+        body = base64.b64encode(make_csr("p256", "dora-device")[1])
+        return server.ask("https", "/.well-known/est/simpleenroll", "POST", body, headers).status
+
+    def state() -> AccountState:
+        with server.application() as app:
+            account = done(app.store.account_by_name("dora"))
+        assert account is not None
+        return account.state
+
+    changes = slapd.settings(use_tls="starttls", ca_cert_path=str(slapd.ca_path))
+    with running_server(tmp_path / "server", changes=changes) as server:
+        assert enroll() == 200
+        assert json.loads(server.ask("http", "/readyz").body)["checks"]["ldap"] == "ok"
+        assert state() is AccountState.ACTIVE
+        assert server.stop() == 0
+        slapd.delete(DORA)
+        server.start()
+        wait_until(lambda: state() is AccountState.SUSPENDED, "the recheck")
+        assert enroll() == 401
+        assert server.stop() == 0
+
+
 @pytest.mark.slow
 def test_the_guide_leads_to_a_sign_in(tmp_path: Path) -> None:
     """The commands of docs/ldap.md work as they stand there; only the ports are other ones."""
@@ -468,7 +499,7 @@ def test_the_guide_leads_to_a_sign_in(tmp_path: Path) -> None:
     (programs / "twistd").symlink_to(TWISTD)
     environ = {**environment(), "PATH": f"{programs}:{os.environ['PATH']}:/usr/sbin"}
     try:
-        done = subprocess.run(
+        finished = subprocess.run(
             ["bash", "-e", "-o", "pipefail", "-c", commands],
             cwd=tmp_path,
             env=environ,
@@ -479,11 +510,11 @@ def test_the_guide_leads_to_a_sign_in(tmp_path: Path) -> None:
         )
     finally:
         _end_daemons(tmp_path)
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    assert "localhost: works" in done.stdout
-    assert "password   right" in done.stdout
-    assert "subject=CN = dora-laptop" in done.stdout or "subject=CN=dora-laptop" in done.stdout
-    assert re.search(r"\tdora\tdora@example.org\tadmin\tactive\tldap\t", done.stdout)
+    assert finished.returncode == 0, (finished.stdout, finished.stderr)
+    assert "localhost: works" in finished.stdout
+    assert "password   right" in finished.stdout
+    assert "subject=CN = dora-laptop" in finished.stdout or "subject=CN=dora-laptop" in finished.stdout
+    assert re.search(r"\tdora\tdora@example.org\tadmin\tactive\tldap\t", finished.stdout)
 
 
 def _end_daemons(folder: Path) -> None:

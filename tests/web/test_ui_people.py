@@ -173,6 +173,13 @@ def test_directory_accounts(pages: Pages) -> None:
     assert f"/users/{dora.id}/password" not in text
     new = {"password": "another one", "confirmation": "another one"}
     assert admin.post(f"/users/{dora.id}/password", new).status == 409
+    # The address is left as the directory has it, and the role can be changed.
+    form = admin.get(f"/users/{dora.id}/edit")
+    assert 'name="email"' not in form
+    assert "managed in LDAP" in form
+    assert admin.post(f"/users/{dora.id}/edit", {"role": "admin", "email": "x@example.com"}).status == 303
+    changed = result_of(store.account(dora.id))
+    assert (changed.role, changed.email) == (Role.ADMIN, "d@example.com")
 
 
 def test_sessions(pages: Pages) -> None:

@@ -88,6 +88,8 @@ class Directory:
         self._limit = float(timeout * (servers + 1))
         self._breaker = CircuitBreaker(clock)
         self._outages = 0
+        self._is_stopped = False
+        self._asking: set[Abort] = set()
 
     def authenticate(self, username: str, password: str) -> Deferred[Finding]:
         """Return the account of that name if *password* is right, else why not."""
@@ -100,6 +102,12 @@ class Directory:
     def probe(self) -> Deferred[str | None]:
         """Return None if the directory works, or a message if not all of it does."""
         return self._run(self._client.probe, is_probe=True)
+
+    def stop(self) -> None:
+        """End all questions: a directory that hangs must not hold up the end of the server."""
+        self._is_stopped = True
+        for abort in self._asking:
+            abort.set()
 
     def _run(self, work: Callable[[Abort], T], *, is_probe: bool = False) -> Deferred[T]:
         abort, outages = Abort(), self._outages
@@ -119,8 +127,11 @@ class Directory:
                 raise
 
         async def ask() -> T:
+            if self._is_stopped:
+                raise DirectoryUnavailable("This server is stopping.")
             if not is_probe:
                 self._breaker.check()
+            self._asking.add(abort)
             answer = self._pool.run(call)
             answer.addTimeout(self._limit, self._clock)  # type: ignore[arg-type]  # it needs callLater only
             try:
@@ -134,6 +145,7 @@ class Directory:
                     self._breaker.failed()
                 raise
             finally:
+                self._asking.discard(abort)
                 self._breaker.given_up()
             self._breaker.succeeded()
             return result

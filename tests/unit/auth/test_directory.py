@@ -14,9 +14,9 @@ import pytest
 from pikachu.auth.ldap.abort import Abort
 from pikachu.auth.ldap.client import LDAPClient
 from pikachu.auth.ldap.directory import Directory
-from pikachu.auth.ldap.people import Absent, Finding, normalised_name
 from pikachu.core.concurrency import ImmediatePool
 from pikachu.core.errors import DirectoryUnavailable, Overloaded
+from pikachu.core.model.directory_people import Absent, Finding, normalised_name
 from tests.support.deferreds import failure_of, result_of
 
 P = ParamSpec("P")
@@ -171,6 +171,22 @@ def test_questions_that_wait_fail_with_those_before_them() -> None:
     world.client.error, world.pool.is_held = None, False
     world.clock.advance(5)
     assert result_of(world.ask()) is NOBODY
+
+
+def test_a_stop_ends_questions() -> None:
+    """Questions under way are aborted, and no more are asked."""
+    world = World()
+    assert result_of(world.ask()) is NOBODY
+    world.pool.is_held = True
+    waiting = world.ask()
+    world.directory.stop()
+    world.pool.waiting.pop()()
+    failure_of(waiting, DirectoryUnavailable)
+    failure_of(world.ask(), DirectoryUnavailable)
+    failure_of(world.directory.probe(), DirectoryUnavailable)
+    assert world.client.questions == 1
+    # What has ended before is left alone.
+    assert not world.client.aborts[0].is_set
 
 
 NAMES = {
