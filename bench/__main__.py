@@ -32,6 +32,7 @@ from bench.growth import measure_growth, measure_start
 from bench.revocation import measure_crls, measure_revocation
 from bench.run import FULL, QUICK, USUAL, Run
 from bench.status import measure_nonce, measure_ocsp
+from bench.vault import measure_vault
 from pikachu import __version__
 
 ROWS: dict[str, Callable[[Run], list[Figure]]] = {
@@ -39,6 +40,7 @@ ROWS: dict[str, Callable[[Run], list[Figure]]] = {
     "ocsp-nonce": measure_nonce,
     "est": measure_est,
     "scep": measure_scep,
+    "vault": measure_vault,
     "crl": measure_crls,
     "revocation": measure_revocation,
     "growth": measure_growth,

@@ -31,10 +31,10 @@ def measure_est(run: Run) -> list[Figure]:
     figures = []
     with run.server(place):
         # Once, so that the password is known: it takes long on purpose.
-        run.load(_est_load(place.https, est_requests(p256_requests(2, "first"), place.basic)))
+        run.load(est_load(place.https, est_requests(p256_requests(2, "first"), place.basic)))
         for kind, make, goal in kinds:
             batches = [est_requests(make(f"est{batch}"), place.basic) for batch in range(repeats)]
-            (rate,) = median_of(repeats, _each(run, [_est_load(place.https, batch) for batch in batches]))
+            (rate,) = median_of(repeats, each(run, [est_load(place.https, batch) for batch in batches]))
             work = f"EST enroll, {kind}, keep-alive TLS, durable"
             figures.append(Figure("est", work, rate, "/s", least=400, goal=goal))
     return figures
@@ -53,7 +53,7 @@ def measure_scep(run: Run) -> list[Figure]:
         server.wait_for_port(place.scep)
         authority = _authority(place.scep)
         batches = [devices.requests(authority, count, "/scep") for _ in range(repeats)]
-        ours = _each(run, [_scep_load(place.scep, batch) for batch in batches])
+        ours = each(run, [_scep_load(place.scep, batch) for batch in batches])
         theirs = None
         if missing:
             (rate,) = median_of(repeats, ours)
@@ -67,18 +67,18 @@ def measure_scep(run: Run) -> list[Figure]:
                     [replace(_scep_load(port, batch), connections=number, tolerant=True) for batch in batches]
                     for number, batches in zip(_PEER_CONNECTIONS, few, strict=True)
                 ]
-                rate, *rates = median_of(repeats, ours, *(_each(run, one) for one in loads))
+                rate, *rates = median_of(repeats, ours, *(each(run, one) for one in loads))
                 theirs = max(rates)
     return [Figure("scep", work, rate, "/s", theirs, _PEER, least=0.5, goal=1.5, note=missing)]
 
 
-def _each(run: Run, loads: Sequence[Load]) -> Callable[[], float]:
+def each(run: Run, loads: Sequence[Load]) -> Callable[[], float]:
     """One load after the other: no request is asked twice."""
     rest = iter(loads)
     return lambda: run.load(next(rest)).rate
 
 
-def _est_load(port: int, requests: list[bytes]) -> Load:
+def est_load(port: int, requests: list[bytes]) -> Load:
     return Load(port, requests, _CONNECTIONS, len(requests), 60.0, tls=True, repeat=False, expect=_ISSUED)
 
 

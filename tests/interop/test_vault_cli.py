@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from pikachu.config.editing import set_key
 from pikachu.signers.references import read_reference
@@ -95,6 +96,9 @@ def test_the_document_from_nothing(site: Site, bao: OpenBao, monkeypatch: pytest
     assert [row[:2] for row in site.rows("ca", "list") if row[0] == "ec"] == [["ec", "former"], ["ec", "current"]]
     # Both generations sign their CRLs.
     assert len([row for row in site.rows("crl") if row[0] == "ec"]) == 2
+    # And for an offline root, Vault signs the request with the next key.
+    request = x509.load_pem_x509_csr(Path(site.do("ca", "rotate", "rsa", "--csr-only").splitlines()[-1]).read_bytes())
+    assert request.is_signature_valid
     issued = bao.api("GET", "transit/keys/pikachu-ec")["data"]
     assert (issued["latest_version"], issued["exportable"]) == (2, False)
 
