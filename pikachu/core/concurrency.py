@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
@@ -168,6 +169,50 @@ def uncancelled(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Deferr
         return start(work(*args, **kwargs))
 
     return call
+
+
+class Turns:
+    """Expensive work, of which little is done at the same time and a bounded number of requests waits.
+
+    :param at_once: pieces of work that are done at the same time.
+    :param waiting: requests that wait; further ones fail with Overloaded immediately.
+    :param of_each: requests of one requester that wait or are being done, so that none takes all turns.
+    :param refusal: public text of that error.
+    """
+
+    def __init__(self, at_once: int, waiting: int, of_each: int, refusal: str) -> None:
+        self._free = DeferredSemaphore(at_once)
+        self._waiting = waiting
+        self._of_each = of_each
+        self._refusal = refusal
+        self._held: Counter[Hashable] = Counter()
+
+    async def run(self, requester: Hashable, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Return the result of *work* when its turn has come.
+
+        Cancelling gives up a place among those that wait.  Work that has begun keeps its turn until it ends.
+        """
+        if len(self._free.waiting) >= self._waiting or self._held[requester] >= self._of_each:
+            raise Overloaded(self._refusal, retry_after=5)
+        self._held[requester] += 1
+        try:
+            await self._free.acquire()
+        except BaseException:
+            self._leave(requester)
+            raise
+        running = Deferred.fromCoroutine(work())
+        running.addBoth(self._finished, requester)
+        return await shield(running)
+
+    def _finished(self, outcome: T | Failure, requester: Hashable) -> T | Failure:
+        self._leave(requester)
+        self._free.release()
+        return outcome
+
+    def _leave(self, requester: Hashable) -> None:
+        self._held[requester] -= 1
+        if not self._held[requester]:
+            del self._held[requester]
 
 
 class SingleFlight(Generic[T]):

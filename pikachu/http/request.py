@@ -36,7 +36,7 @@ from pikachu.http.responses import SERVER, http_date, not_allowed, text_error
 from pikachu.http.twisted_private import is_disconnected, leave_form_encoded
 
 CLIENT_GONE: Final = 499
-# Seconds after which a client that found no room for its body may try again.
+# Seconds after which a client that found no room for its body or answer may try again.
 RETRY_SECONDS: Final = 10
 
 _log = Logger(namespace="pikachu.http")
@@ -247,6 +247,27 @@ class BoundedRequest(server.Request):
             self.responseHeaders.removeHeader(b"Content-Encoding")
             text_error(self, HTTPStatus.INTERNAL_SERVER_ERROR, f"internal error {failure_id}")
         return reason
+
+    def hold_answer(self, size: int) -> bool:
+        """Take memory for a long answer until it is sent, at the expense of those that have been sent for longest.
+
+        Where there is no room, the request is refused (503), and the result is False; so it is when nobody waits.
+        """
+        if self.gone:
+            return False
+        cap = self.channel.site.capacity.answer_bytes
+        share = cap.share(self.address, self.channel)
+        self.notifyFinish().addBoth(lambda _: share.close())
+        if share.grow(cap.fitting(size)):
+            return True
+        share.close()
+        self.channel.refuse(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "too many long answers are being sent; ask for less, or try again in a moment",
+            as_problem=self.channel.site.limits.rule(self.path).problems,
+            headers=((b"Retry-After", b"%d" % RETRY_SECONDS),),
+        )
+        return False
 
     def finish(self) -> None:
         """Finish the response, unless the client has disconnected."""

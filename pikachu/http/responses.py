@@ -136,7 +136,7 @@ class SliceProducer:
 
 
 def send(
-    request: Request,
+    request: Any,
     status: int,
     content_type: bytes | None,
     body: bytes | Content,
@@ -159,6 +159,9 @@ def send(
     size = part.stop - part.start
     bodiless = status in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
     unsent = bodiless or request.method == b"HEAD"
+    # The bodies of other kinds are shared, or are read from files.
+    if isinstance(body, bytes) and not unsent and size > STREAMED_FROM and not request.hold_answer(size):
+        return
     at_once = b"" if unsent or size > STREAMED_FROM else content.read(part.start, part.stop)
     request.setResponseCode(status, phrase(status))
     fields = request.responseHeaders

@@ -32,6 +32,9 @@ IN_THE_CLEAR: Final = (b"crl", b"ca", b"downloads", b"healthz", b"readyz")
 
 # Largest body of pages and REST from a client that has not authenticated.
 ANONYMOUS_BODY: Final = 64 * 1024
+# Memory for long answers that their clients have not read yet, in all and for one address.
+ANSWER_BYTES: Final = 32 * 1024 * 1024
+ANSWER_BYTES_PER_ADDRESS: Final = 16 * 1024 * 1024
 
 
 class Sites:
@@ -144,11 +147,12 @@ def limits(config: Configuration) -> Limits:
 
 
 def capacity(config: Configuration) -> Capacity:
-    """Return the caps on connections and bodies."""
+    """Return the caps on connections, bodies and answers."""
     caps = config.limits
     return Capacity(
         Cap(caps.connections, caps.connections_per_address, breaks_off=True),
         Cap(caps.body_bytes, caps.body_bytes_per_address),
+        Cap(ANSWER_BYTES, ANSWER_BYTES_PER_ADDRESS, breaks_off=True),
     )
 
 

@@ -129,8 +129,8 @@ class Target:
         assert answer.status != 500, answer.text
         return answer
 
-    def page(self, path: str) -> Callable[[], Answer]:
-        """Sign in to the pages, and return what asks for *path*."""
+    def session(self) -> str:
+        """Sign in to the pages, and return the cookie."""
         with Client(self.server.ports["https"], self.server.context()) as client:
             form = client.ask("/login")
             cookie = form.headers["Set-Cookie"].partition(";")[0]
@@ -144,7 +144,11 @@ class Target:
                 {"Cookie": cookie, "Content-Type": "application/x-www-form-urlencoded"},
             )
             assert answer.status == 303, answer.text
-            session = answer.headers["Set-Cookie"].partition(";")[0]
+            return answer.headers["Set-Cookie"].partition(";")[0]
+
+    def page(self, path: str) -> Callable[[], Answer]:
+        """Sign in to the pages, and return what asks for *path*."""
+        session = self.session()
 
         def ask() -> Answer:
             with Client(self.server.ports["https"], self.server.context(), PATIENCE_SECONDS) as client:

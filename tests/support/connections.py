@@ -42,9 +42,9 @@ class Plain:
     :ivar unread: bytes sent that the server has not read yet.
     """
 
-    def __init__(self, site: Any, clock: Clock) -> None:
+    def __init__(self, site: Any, clock: Clock, transport: Transport | None = None) -> None:
         self.clock = clock
-        self.transport = Transport(clock)
+        self.transport = transport or Transport(clock)
         self.server: Any = site.buildProtocol(PEER)
         self.transport.protocol = self.server
         self.server.makeConnection(self.transport)

@@ -77,9 +77,9 @@ class Visitor:
                 self.cookies[name] = value
         return response
 
-    def listen(self, path: str) -> Plain:
+    def listen(self, path: str, connection: Plain | None = None) -> Plain:
         """A connection on which an answer without an end has begun."""
-        connection = Plain(self.pages.site, self.pages.clock)
+        connection = connection or Plain(self.pages.site, self.pages.clock)
         fields = {"Host": "ca.example.org", "Accept": "text/html"}
         if self.cookies:
             fields["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())

@@ -1,14 +1,19 @@
+# mypy: allow-untyped-calls
 """The audit log's pages (AUD-1, AUD-2, AUD-3)."""
 
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import sqlite3
+from collections.abc import Iterable
+from typing import Any
 
 from pikachu.core.model.certificates import RevocationReason
-from pikachu.core.model.events import Event
+from pikachu.core.model.events import Event, EventRecord
 from pikachu.core.model.times import utc
+from tests.support.connections import Plain, Transport
 from tests.support.deferreds import result_of
 from tests.support.visitor import Pages, text_of
 
@@ -71,6 +76,35 @@ def test_csv(pages: Pages) -> None:
     assert "Time (UTC),User,Type,Resource,Name,Details" in body
     assert "x" * 500 in body
     assert len(list(csv.reader(io.StringIO(body)))) >= 2
+
+
+class FullTransport(Transport):
+    """A transport whose buffer is full after each piece."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        channel: Any = self.protocol
+        channel.pauseProducing()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:  # noqa: N802 - Twisted's name
+        self.write(b"".join(data))
+
+
+def test_csv_waits_for_its_reader(pages: Pages) -> None:
+    """While its reader pauses, an export holds no rows."""
+    for number in range(600):
+        write(pages, "update", "policy", f"servers {number}")
+    reader = Plain(pages.site, pages.clock, FullTransport(pages.clock))
+    pages.visitor("root").listen("/events?format=csv&type=update", reader)
+    gc.collect()
+    assert not any(isinstance(one, EventRecord) for one in gc.get_objects())
+    received = reader.received()
+    assert 0 < received.count(b"servers") < 600
+    for _ in range(5):
+        reader.server.resumeProducing()
+        reader.deliver(b"")
+        received += reader.received()
+    assert received.count(b"servers") == 600
 
 
 def test_users_see_their_own(pages: Pages) -> None:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from typing import Final
 from weakref import WeakValueDictionary
 
-from twisted.internet.defer import DeferredSemaphore
-
 from pikachu.cms.algorithms import Cipher
 from pikachu.cms.enveloped import EncryptedContent
 from pikachu.cms.identity import CertificateIdentity
 from pikachu.cms.signed import Unsigned
-from pikachu.core.errors import Overloaded
+from pikachu.core.concurrency import Turns
 from pikachu.core.interfaces import ISigner, IWorkerPool
 from pikachu.http.files import Joined
 from pikachu.http.responses import Content, InMemory
@@ -44,7 +42,8 @@ class CRLReplies:
 
     def __init__(self, pool: IWorkerPool) -> None:
         self._pool = pool
-        self._turns = DeferredSemaphore(CONCURRENT)
+        refusal = "Too many CRLs are requested at this moment. Try again later."
+        self._turns = Turns(CONCURRENT, MAX_WAITING, CONCURRENT + MAX_WAITING, refusal)
         # An entry lives as long as a CertRep with it is being sent.
         self._encrypted: WeakValueDictionary[tuple[PublishedCRL, Cipher], _SharedCRL] = WeakValueDictionary()
 
@@ -55,10 +54,8 @@ class CRLReplies:
 
         Fails with UnsupportedAlgorithm for a recipient without a suitable RSA key, and with Unavailable.
         """
-        if len(self._turns.waiting) >= MAX_WAITING:
-            raise Overloaded("Too many CRLs are requested at this moment. Try again later.", retry_after=5)
-        await self._turns.acquire()
-        try:
+
+        async def work() -> Content:
             shared = self._encrypted.get((crl, cipher))
             if shared is None:
                 shared = await self._pool.run(lambda: _SharedCRL(encrypt_crl(crl.der_path.read_bytes(), cipher)))
@@ -66,8 +63,9 @@ class CRLReplies:
             unsigned = await self._pool.run(reply.crl_success, recipient, shared.encrypted)
             signature = await signer.sign(unsigned.to_be_signed)
             return await self._pool.run(_assemble, unsigned, signature, shared)
-        finally:
-            self._turns.release()
+
+        # Anyone may ask, so requesters can't be told from each other.
+        return await self._turns.run(None, work)
 
 
 def _assemble(unsigned: Unsigned, signature: bytes, shared: _SharedCRL) -> Joined:

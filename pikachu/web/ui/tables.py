@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
@@ -37,8 +38,9 @@ DEFAULT_SIZE: Final = 25
 COUNTED: Final = 10_000
 #: Owner of an object without an account.
 NOBODY: Final = "N/A"
-# Rows of a CSV that are read at a time.
+# Rows of a CSV that are read at a time, and the memory that they are counted with until they are sent.
 _CSV_ROWS: Final = 250
+_CSV_BYTES: Final = 128 * 1024
 # A spreadsheet evaluates a cell with such a prefix as a formula.
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 
@@ -285,6 +287,8 @@ class CSVResource(Resource):
 
     def render(self, request: BoundedRequest) -> int:
         """Start streaming; a failure aborts the connection, so that no client mistakes a part for the whole."""
+        if request.method != b"HEAD" and not request.hold_answer(_CSV_BYTES):
+            return NOT_DONE_YET
         request.setResponseCode(HTTPStatus.OK)
         for name, value in (
             (b"Content-Type", b"text/csv; charset=utf-8"),
@@ -317,20 +321,25 @@ class CSVResource(Resource):
     async def _send(self, request: BoundedRequest) -> None:
         request.write(_lines([[column.label for column in self._columns]]))
         query = self._query
+        turns = request.channel.site.capacity.export_pages
         while True:
-            page = await self._fetch(query)
-            items = page.items if self._prepare is None else await self._prepare(page.items)
-            request.write(_lines([[_cell(column, item) for column in self._columns] for item in items]))
-            cursor = page.next_cursor
+            # A reader may take an hour for what is buffered, so nothing but the cursor is kept for it.
+            cursor = await turns.run(None, partial(self._send_page, request, query))
             if cursor is None:
                 break
-            # A reader may take an hour for what is buffered, so nothing else is kept for it.
-            del page, items
             if self._resumed is not None:
                 await self._resumed
             query = replace(query, cursor=cursor)
         request.unregisterProducer()
         request.finish()
+
+    async def _send_page(self, request: BoundedRequest, query: ListQuery) -> str | None:
+        """Send the rows of a page, and return the cursor of the next one."""
+        page = await self._fetch(query)
+        items = page.items if self._prepare is None else await self._prepare(page.items)
+        if not request.gone:
+            request.write(_lines([[_cell(column, item) for column in self._columns] for item in items]))
+        return page.next_cursor
 
     def pauseProducing(self) -> None:  # noqa: N802 - Twisted's name
         """Pause: the send buffer is full."""

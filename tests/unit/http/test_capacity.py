@@ -168,6 +168,43 @@ def test_at_most_one_makes_room(
     assert cap.total == held + share.size
 
 
+@pytest.mark.parametrize(
+    ("address", "size", "closed"),
+    [
+        # One that is large enough, rather than several.
+        ("192.0.2.1", 25, [2]),
+        # The oldest of the same address.
+        ("192.0.2.1", 40, [0, 1, 2]),
+        ("192.0.2.1", 60, [0, 1, 2]),
+        # Another address may have its share, at the expense of the busiest.
+        ("192.0.2.3", 30, [2]),
+        ("192.0.2.3", 60, [0, 1, 2]),
+        # No cap would ever have room for it.
+        ("192.0.2.3", 61, None),
+    ],
+)
+def test_several_answers_make_room(address: str, size: int, closed: list[int] | None) -> None:
+    """Where no single one is large enough, long answers that are being sent are broken off, oldest first."""
+    cap = Cap(100, 60, breaks_off=True)
+    held = [("192.0.2.1", 10), ("192.0.2.1", 20), ("192.0.2.1", 30), ("192.0.2.2", 40)]
+    holders = [enter(cap, one, size=size, answering=True)[1] for one, size in held]
+    share = cap.share(address, Holder("late", answering=True))
+    assert share.grow(size) is (closed is not None)
+    assert [number for number, holder in enumerate(holders) if holder.aborted] == (closed or [])
+    assert cap.total <= 100
+    assert share.size == (0 if closed is None else size)
+
+
+def test_several_addresses_make_room() -> None:
+    """Addresses that hold a little each don't keep another from a long answer."""
+    cap = Cap(100, 60, breaks_off=True)
+    holders = [enter(cap, f"192.0.2.{number}", size=10, answering=True)[1] for number in range(10)]
+    late = enter(cap, "192.0.2.66", size=cap.fitting(1000))[0]
+    assert late.size == 60
+    assert sum(holder.aborted for holder in holders) == 6
+    assert cap.total == 100
+
+
 def test_both_caps_are_kept_by_one() -> None:
     """One connection of the address makes room under its cap and under that of all addresses."""
     cap = Cap(100, 60)
