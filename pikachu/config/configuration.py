@@ -147,6 +147,10 @@ class Configuration:
                 "[VAULT] verify_ssl = false: anyone between here and Vault can read its token",
             ),
             (
+                self.vault.enabled and self.vault.sends_plaintext,
+                "[VAULT] address: http is not encrypted, so anyone in between can read Vault's token; use https",
+            ),
+            (
                 self.ldap.enabled and self.ldap.sends_plaintext,
                 "[LDAP] use_tls = false: anyone between here and the directory can read passwords",
             ),

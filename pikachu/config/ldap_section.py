@@ -97,10 +97,11 @@ class LDAPSection(Section):
     @property
     def sends_plaintext(self) -> bool:
         """Whether passwords leave this machine without TLS."""
-        return self.use_tls is LDAPSecurity.FALSE and not all(map(_is_loopback, self.ldap_host))
+        return self.use_tls is LDAPSecurity.FALSE and not all(map(is_loopback, self.ldap_host))
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a name or address is this machine's."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import ClassVar, Final
+from urllib.parse import urlsplit
 
-from pikachu.config.ldap_section import LDAPSection
+from pikachu.config.ldap_section import LDAPSection, is_loopback
 from pikachu.config.schema import Section
 from pikachu.config.schema import setting as _key
 from pikachu.config.setting_choices import (
@@ -252,6 +253,12 @@ class VaultSection(Section):
     role_scep: str = _key(TEXT, "", "The PKI engine's role for SCEP; empty: role_default.")
     role_est: str = _key(TEXT, "", "The PKI engine's role for EST; empty: role_default.")
     role_default: str = _key(TEXT, "", "The PKI engine's role for everything else; empty: none.")
+
+    @property
+    def sends_plaintext(self) -> bool:
+        """Whether credentials leave this machine without TLS."""
+        url = urlsplit(self.address or "")
+        return url.scheme == "http" and not is_loopback(url.hostname or "")
 
     @property
     def transit_keys(self) -> dict[str, str]:

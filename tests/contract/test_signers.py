@@ -1,4 +1,4 @@
-"""Issuing keys: what every place of keys has to do, in files and in a token (HSM-1)."""
+"""Issuing keys: what every place of keys has to do, in files, in a token and in Vault (HSM-1, VLT-1)."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from pikachu.core.errors import PikachuError
 from pikachu.signers.ca_keys import CAKeys
 from pikachu.signers.key import KeySigner, check_key_pair, sign_request
 from pikachu.signers.references import KeyFile, KeyReference
+from pikachu.signers.vault.source import VaultKeys
+from pikachu.signers.vault.transit_keys import SCHEME as VAULT
+from pikachu.signers.vault.transit_keys import TransitKey
 from pikachu.x509.csr import parse_csr
 from pikachu.x509.keys import PrivateKey, describe_private_key
 from pikachu.x509.signature import verify_signature
@@ -24,6 +27,7 @@ from tests.support.deferreds import result_of
 from tests.support.key_source import SCHEME, MemoryKeySource
 from tests.support.pki import make_ca
 from tests.support.softhsm import PIN, TOKEN, soft_token
+from tests.support.vault import OpenBao, openbao
 
 ALGORITHMS = {
     "prime256v1": "EC/prime256v1",
@@ -52,7 +56,19 @@ def write(path: Path, content: Callable[[], bytes]) -> None:
         path.chmod(0o600)
 
 
-@pytest.fixture(params=["file", "memory", pytest.param("softhsm", marks=pytest.mark.interop)])
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """OpenBao in memory."""
+    with openbao(tmp_path_factory.mktemp("openbao")) as server:
+        yield server
+
+
+INTEROP = pytest.mark.interop
+
+
+@pytest.fixture(
+    params=["file", "memory", pytest.param("softhsm", marks=INTEROP), pytest.param("transit", marks=INTEROP)]
+)
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyPlace]:
     """Each place."""
 
@@ -64,6 +80,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     elif request.param == "memory":
         keys = CAKeys("refuse", {SCHEME: MemoryKeySource()})
         yield KeyPlace(keys, lambda name: file(name, KeyReference(SCHEME, name)))
+    elif request.param == "transit":
+        vault: OpenBao = request.getfixturevalue("bao")
+        keys = CAKeys("refuse", {VAULT: VaultKeys(vault.client(vault.approle()), ImmediatePool())})
+        yield KeyPlace(keys, lambda name: file(name, TransitKey("transit", f"{tmp_path.name}-{name}").reference()))
     else:
         token = soft_token(tmp_path / "token", monkeypatch)
         from pikachu.signers.pkcs11.source import TokenKeys

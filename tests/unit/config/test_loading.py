@@ -344,6 +344,22 @@ def test_open_settings_are_named(load_text: Load) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("address", "verified", "expected"),
+    [
+        ("http://vault.example.com:8200", "true", ["[VAULT] address"]),
+        ("https://vault.example.com:8200", "true", []),
+        ("https://vault.example.com:8200", "false", ["[VAULT] verify_ssl = false"]),
+        *((f"http://{host}:8200", "true", []) for host in ("127.0.0.1", "[::1]", "localhost")),
+    ],
+)
+def test_plaintext_to_vault_is_named(load_text: Load, address: str, verified: str, expected: list[str]) -> None:
+    """Its token and the secret id would be on the network; on this machine they are not."""
+    section = {"enabled": "true", "signer": "transit", "address": address, "role_id": "r", "secret_id": "s"}
+    text = with_changes(*(("VAULT", key, value) for key, value in {**section, "verify_ssl": verified}.items()))
+    assert [risk.split(":")[0] for risk in load_text(text).risks] == expected
+
+
 def test_sections_have_their_defaults_when_made_by_hand() -> None:
     for cls in SECTIONS:
         section = cls()
