@@ -20,10 +20,10 @@ from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCA
 from pikachu.ca.leadership import IsLeader, always_leader
 from pikachu.core.concurrency import SingleFlight, start
-from pikachu.core.errors import PikachuError
+from pikachu.core.errors import PikachuError, UnknownSerial
 from pikachu.core.interfaces import IStore, IWorkerPool
 from pikachu.core.model.account_objects import NewServiceCredential, ServiceCredential
-from pikachu.core.model.certificates import Infrastructure
+from pikachu.core.model.certificates import Infrastructure, StatusChange
 from pikachu.core.sealing import Sealer, credential_row
 from pikachu.signers.key import KeySigner, RSADecrypter
 from pikachu.x509.certificate import DIGITAL_SIGNATURE, KEY_ENCIPHERMENT, OCSP_SIGNING, parse_certificate
@@ -178,9 +178,12 @@ class ServiceCertificates:
         return credential if failed_recently and credential.is_valid(now) else None
 
     async def installed(self, issuer: IHasResponder, purpose: Purpose) -> Credential | None:
-        """Return the newest stored credential of an offline CA, or None; fails with StoreUnavailable."""
+        """Return the newest stored credential of an offline CA, or None, also when that is revoked.
+
+        Fails with StoreUnavailable.
+        """
         stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
-        return None if stored is None else self._open(issuer, stored)
+        return None if stored is None else await self._open_unless_revoked(issuer, stored)
 
     def newest(self, issuer: IssuingCA, purpose: Purpose) -> Credential | None:
         """Return the cached credential, or None when it has not been needed yet."""
@@ -221,7 +224,7 @@ class ServiceCertificates:
             # Another process may have renewed it.
             stored = await self._store.service_credential(issuer.key_identifier, purpose.name)
             if stored is not None:
-                credential = self._open(issuer, stored)
+                credential = await self._open_unless_revoked(issuer, stored)
         if credential is not None and not self._is_due(credential, purpose, issuer):
             return credential
         now = self._authority.now()
@@ -250,6 +253,25 @@ class ServiceCertificates:
                 )
                 return credential
             raise
+
+    def forget(self, changes: Iterable[StatusChange]) -> None:
+        """Drop cached credentials whose certificates were revoked: the next use replaces them."""
+        changed = {(change.issuer_id, change.serial) for change in changes}
+        for key, credential in list(self._ready.items()):
+            if (key[0], parse_certificate(credential.signer.certificate).serial) in changed:
+                del self._ready[key]
+                self._failed_at.pop(key, None)
+
+    async def _open_unless_revoked(self, issuer: IHasResponder, stored: ServiceCredential) -> Credential | None:
+        serial = parse_certificate(stored.certificate).serial
+        try:
+            record = await self._store.certificate_by_serial(serial, deleted=True)
+        except UnknownSerial:
+            # Whoever keeps the root elsewhere need not have told this server of the certificate.
+            return self._open(issuer, stored)
+        if record.revoked_at is not None and record.der in (stored.certificate, b""):
+            return None
+        return self._open(issuer, stored)
 
     def _open(self, issuer: IHasResponder, stored: ServiceCredential) -> Credential:
         return self._credential(issuer, open_service_key(self._sealer, stored), stored.certificate)
@@ -283,7 +305,8 @@ class ServiceCertificates:
 
         async def work() -> list[Credential]:
             stored = await self._store.service_credentials(issuer.key_identifier, purpose.name)
-            opened: Iterable[Credential] = (self._open(issuer, one) for one in stored[:3])
-            return [credential for credential in opened if credential.not_after > self._authority.now()]
+            opened = [await self._open_unless_revoked(issuer, one) for one in stored[:3]]
+            now = self._authority.now()
+            return [credential for credential in opened if credential is not None and credential.not_after > now]
 
         return start(work())

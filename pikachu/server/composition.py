@@ -404,6 +404,7 @@ def _assemble(
         is_leader=nodes.is_leader,
     )
     # What follows from a change, of this process or of another.
+    store.subscribe(credentials.forget)
     store.subscribe(responder.forget)
     store.subscribe(publisher.changed)
     store.subscribe(own_certificates.changed)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pikachu.ca.service_certificates import OCSP, SCEP_RA
+from pikachu.ca.service_certificates import OCSP, SCEP_RA, Purpose
 from pikachu.cli.session import operator
 from pikachu.core.errors import Conflict, NotAuthorized
 from pikachu.core.model.certificates import CertificateRecord, Infrastructure, Method, RevocationReason
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import SYSTEM, Principal, PrincipalKind, Role, Scope
+from pikachu.x509.certificate import parse_certificate
 from tests.support.databases import AS_0006, execute
 from tests.support.deferreds import result_of
 from tests.support.pki import make_ca, make_leaf
@@ -164,6 +165,28 @@ def test_cas_are_not_deleted(stack: Stack, role: Infrastructure) -> None:
     record = next(one for one in own(stack) if one.infrastructure is role)
     with pytest.raises(Conflict, match="expired"):
         result_of(stack.app.inventory.delete(operator(), record.id))
+
+
+@pytest.mark.parametrize("reason", [RevocationReason.KEY_COMPROMISE, RevocationReason.CERTIFICATE_HOLD])
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+@pytest.mark.parametrize("purpose", [OCSP, SCEP_RA], ids=["responder", "RA"])
+def test_a_revoked_service_certificate_is_replaced(
+    stack: Stack, purpose: Purpose, restart: bool, reason: RevocationReason
+) -> None:
+    """Nothing is signed or decrypted with its key any more; another CA's certificate stays in service."""
+    first, other = (result_of(stack.app.credentials.get(stack.issuer(name), purpose)) for name in ("ec", "rsa"))
+    serial = parse_certificate(first.signer.certificate).serial
+    result_of(stack.app.authority.revoke(serial, reason, SYSTEM))
+    if restart:
+        stack = stack.restart()
+    credentials = stack.app.credentials
+    second = result_of(credentials.get(stack.issuer("ec"), purpose))
+    assert second.signer.certificate != first.signer.certificate
+    assert credentials.try_get(stack.issuer("ec"), purpose) is second
+    kept = result_of(credentials.get(stack.issuer("rsa"), purpose))
+    assert kept.signer.certificate == other.signer.certificate
+    former = result_of(credentials.former(stack.issuer("ec"), purpose))
+    assert [one.signer.certificate for one in former] == [second.signer.certificate]
 
 
 def test_the_root_is_not_revoked(stack: Stack) -> None:
