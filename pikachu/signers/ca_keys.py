@@ -132,7 +132,9 @@ class CAKeys:
             source = self._source(reference, file)
             self.write_reference(file, write)
             source.generate(reference, algorithm)
-        return self.load(file, warn)
+        key = self.load(file, warn)
+        self.write_reference(file, write)
+        return key
 
     def write_reference(self, file: KeyFile, write: Callable[[Path, Callable[[], bytes]], None]) -> None:
         """Write the reference that other settings give to its file, whose name a rotation can move.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,9 +86,13 @@ class SoftToken:
         self.tokens.rename(self.folder / "away")
         self.tokens.mkdir()
 
+    def copy_away(self) -> None:
+        """Keep the token's state for :meth:`bring_back`, and leave it in use."""
+        shutil.copytree(self.tokens, self.folder / "away")
+
     def bring_back(self) -> None:
         """Plug it in again, in the place of any other."""
-        subprocess.run(["rm", "-rf", str(self.tokens)], check=True)
+        shutil.rmtree(self.tokens)
         (self.folder / "away").rename(self.tokens)
 
     def settings(self, **labels: str) -> Mapping[tuple[str, str], str]:
