@@ -12,52 +12,25 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.support.interop import require
 from tests.support.scep_client import new_client
-from tests.support.scep_live import approve, challenge, manual, run, server_in, url, verify
-from tests.support.server import Server
+from tests.support.scep_live import (
+    approve,
+    challenge,
+    manual,
+    rsa_key_file,
+    run,
+    server_in,
+    strongswan,
+    strongswan_cas,
+    url,
+    verify,
+)
 
 pytestmark = pytest.mark.interop
 
 SUBMIT = "/usr/lib/certmonger/scep-submit"
 
 
-def rsa_key_file(folder: Path, name: str = "key.pem") -> str:
-    run(folder, "openssl", "genrsa", "-traditional", "-out", name, "2048")
-    return name
-
-
 # --- strongSwan --------------------------------------------------------------------------
-
-
-def strongswan_cas(server: Server, folder: Path) -> tuple[str, str]:
-    """(the recipient, the issuing CA): what ``pki --scepca`` writes."""
-    run(
-        folder,
-        "pki",
-        "--scepca",
-        "--url",
-        url(server),
-        "--caout",
-        "ca.pem",
-        "--raout",
-        "ra.pem",
-        "--outform",
-        "pem",
-        "--force",
-    )
-    ra = next(iter(sorted(folder.glob("ra*.pem"))), None)
-    (folder / "root.pem").write_bytes(server.files.root.pem)
-    (folder / "sub.pem").write_bytes(next(iter(server.files.issuers.values())).pem)
-    return ("sub.pem" if ra is None else ra.name), "sub.pem"
-
-
-def strongswan(server: Server, folder: Path, out: str, *options: str) -> Path:
-    recipient, ca = strongswan_cas(server, folder)
-    command = ["pki", "--scep", "--url", url(server), "--in", "key.pem", "--outform", "pem"]
-    command += ["--dn", "C=DE, CN=strongswan"]
-    command += ["--cacert-enc", recipient, "--cacert-sig", recipient, "--cacert", ca, "--cacert", "root.pem"]
-    text = run(folder, *command, *options)
-    (folder / out).write_text(text[text.index("-----BEGIN") :])
-    return folder / out
 
 
 @pytest.mark.parametrize("kind", ["rsa2048", "p256"])

@@ -1,4 +1,4 @@
-"""What a CA does while its token can't be used, and that it recovers without a restart (HSM-1)."""
+"""Outages of the token of a CA, and recovery without a restart (HSM-1)."""
 
 from __future__ import annotations
 

@@ -47,21 +47,10 @@ def follow(site: Site, bao: OpenBao, headings: list[str], environment: pytest.Mo
     for heading in headings:
         for kind, text in BLOCK.findall(sections[heading]):
             if kind == "ini":
-                settings(site, text.replace("127.0.0.1:8200", f"127.0.0.1:{bao.port}"))
+                site.configure(text.replace("127.0.0.1:8200", f"127.0.0.1:{bao.port}"))
                 continue
             for line in text.splitlines():
                 command(site, line.replace("--rsa-bits 4096", "--rsa-bits 2048"), environment)
-
-
-def settings(site: Site, text: str) -> None:
-    """Set what a block of config.ini sets."""
-    section = ""
-    for line in text.splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
-        else:
-            key, _, value = line.partition("=")
-            set_key(site.path("config.ini"), section, key.strip(), value.strip())
 
 
 def command(site: Site, line: str, environment: pytest.MonkeyPatch) -> None:
@@ -105,18 +94,18 @@ def test_the_document_from_nothing(site: Site, bao: OpenBao, monkeypatch: pytest
 
 def test_the_document_for_a_ca_that_exists(founded: Site, bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its key is moved, and signs as before."""
-    settings(founded, f"[VAULT]\naddress = http://127.0.0.1:{bao.port}")
+    founded.configure(f"[VAULT]\naddress = http://127.0.0.1:{bao.port}")
     sections = DOCUMENT.read_text("utf-8")
     move, _, rest = sections.partition("## Moving a CA that exists")[2].partition("Set `enabled`")
     for kind, text in BLOCK.findall(move):
         assert kind == "sh"
         for line in text.splitlines():
             command(founded, line, monkeypatch)
-    settings(founded, "[VAULT]\nenabled = true\nsigner = transit\nrole_id = ${PIKACHU_ROLE_ID}")
-    settings(founded, "[VAULT]\nsecret_id = ${PIKACHU_SECRET_ID}")
+    founded.configure("[VAULT]\nenabled = true\nsigner = transit\nrole_id = ${PIKACHU_ROLE_ID}")
+    founded.configure("[VAULT]\nsecret_id = ${PIKACHU_SECRET_ID}")
     for kind, text in BLOCK.findall(rest.partition("## Rotation")[0]):
         if kind == "ini":
-            settings(founded, text)
+            founded.configure(text)
         else:
             for line in text.splitlines():
                 command(founded, line, monkeypatch)
@@ -128,7 +117,7 @@ def test_the_document_for_a_ca_that_exists(founded: Site, bao: OpenBao, monkeypa
 
 def test_setup_twice_changes_nothing(site: Site, bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so, and tells no secret id again; what somebody changed in the policy is put right."""
-    settings(site, f"[VAULT]\naddress = http://127.0.0.1:{bao.port}")
+    site.configure(f"[VAULT]\naddress = http://127.0.0.1:{bao.port}")
     monkeypatch.setenv("BAO_TOKEN", bao.token)
     first = site.do("vault", "setup", "--rsa-bits", "2048")
     assert re.findall(r"^(made|left|changed)  (.*)$", first, re.MULTILINE) == [
@@ -158,14 +147,14 @@ def test_refusals(founded: Site, bao: OpenBao, monkeypatch: pytest.MonkeyPatch) 
     assert "role_id and secret_id: not set" in founded.refused("vault", "status")
     monkeypatch.setenv("VAULT_TOKEN", "wrong-token")
     assert "[VAULT] address: not set" in founded.refused("vault", "setup")
-    settings(founded, f"[VAULT]\naddress = http://127.0.0.1:{bao.port}")
+    founded.configure(f"[VAULT]\naddress = http://127.0.0.1:{bao.port}")
     refusal = founded.refused("vault", "setup")
     assert "Vault denies access to sys/mounts" in refusal
     assert "wrong-token" not in refusal
     monkeypatch.setenv("VAULT_TOKEN", bao.token)
     bao.api("POST", "sys/mounts/transit", {"type": "kv"})
     assert "something else than the secrets engine transit; choose another path" in founded.refused("vault", "setup")
-    settings(founded, "[VAULT]\ntransit_path = signing/keys")
+    founded.configure("[VAULT]\ntransit_path = signing/keys")
     # Another key of that name is not the CA's.
     founded.do("vault", "setup")
     bao.api("POST", "signing/keys/keys/pikachu-ec", {"type": "ecdsa-p256"})
@@ -173,7 +162,7 @@ def test_refusals(founded: Site, bao: OpenBao, monkeypatch: pytest.MonkeyPatch) 
     founded.do("vault", "import", "rsa")
     (founded.path("var/pki/subca_ec.key")).write_bytes(founded.path("var/pki/root.key").read_bytes())
     assert "is not the key of the certificate" in founded.refused("vault", "import", "ec")
-    settings(founded, "[VAULT]\ntransit_key_ec = a b")
+    founded.configure("[VAULT]\ntransit_key_ec = a b")
     assert "names no transit key" in founded.refused("vault", "import", "ec")
 
 

@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from pikachu.core.model.list_queries import ListQuery
-from tests.interop import test_scep_clients as scep_clients
 from tests.interop.test_est_strongswan import Client
 from tests.support.deferreds import result_of
 from tests.support.est import PKCS10, basic
@@ -21,7 +20,7 @@ from tests.support.est_live import LiveEST
 from tests.support.interop import require
 from tests.support.pki import make_csr
 from tests.support.relay import Fault, Relay
-from tests.support.scep_live import challenge, run, verify
+from tests.support.scep_live import challenge, rsa_key_file, run, strongswan, verify
 from tests.support.server import Answer, end, make_server, wait_until
 from tests.support.vault import OpenBao, openbao
 
@@ -65,8 +64,8 @@ def test_real_clients(bao: OpenBao, tmp_path: Path) -> None:
         _, csr = make_csr()
         certificate = Client(folder, est).enroll(csr, "--userpass", "alice:correct horse")
         est.check(certificate)
-        scep_clients.rsa_key_file(folder)
-        by_scep = scep_clients.strongswan(
+        rsa_key_file(folder)
+        by_scep = strongswan(
             server, folder, "scep.pem", "--password", challenge(server), "--cipher", "aes", "--digest", "sha256"
         )
         verify(server, by_scep, "rsa")

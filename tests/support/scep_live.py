@@ -74,3 +74,42 @@ def server_in(folder: Path, kind: str, **changes: str) -> Iterator[Server]:
     settings = {("SCEP", key): text for key, text in changes.items()}
     with running_server(folder / "server", (kind,), changes=settings) as server:
         yield server
+
+
+def rsa_key_file(folder: Path, name: str = "key.pem") -> str:
+    """Make an RSA key; the name of its file."""
+    run(folder, "openssl", "genrsa", "-traditional", "-out", name, "2048")
+    return name
+
+
+def strongswan_cas(server: Server, folder: Path) -> tuple[str, str]:
+    """(the recipient, the issuing CA): what ``pki --scepca`` writes."""
+    run(
+        folder,
+        "pki",
+        "--scepca",
+        "--url",
+        url(server),
+        "--caout",
+        "ca.pem",
+        "--raout",
+        "ra.pem",
+        "--outform",
+        "pem",
+        "--force",
+    )
+    ra = next(iter(sorted(folder.glob("ra*.pem"))), None)
+    (folder / "root.pem").write_bytes(server.files.root.pem)
+    (folder / "sub.pem").write_bytes(next(iter(server.files.issuers.values())).pem)
+    return ("sub.pem" if ra is None else ra.name), "sub.pem"
+
+
+def strongswan(server: Server, folder: Path, out: str, *options: str) -> Path:
+    """Have ``pki --scep`` enroll or renew; the file of the certificate."""
+    recipient, ca = strongswan_cas(server, folder)
+    command = ["pki", "--scep", "--url", url(server), "--in", "key.pem", "--outform", "pem"]
+    command += ["--dn", "C=DE, CN=strongswan"]
+    command += ["--cacert-enc", recipient, "--cacert-sig", recipient, "--cacert", ca, "--cacert", "root.pem"]
+    text = run(folder, *command, *options)
+    (folder / out).write_text(text[text.index("-----BEGIN") :])
+    return folder / out

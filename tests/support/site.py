@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pikachu.cli.main import main
+from pikachu.config.editing import set_key
 
 SHIPPED = Path(__file__).parents[2] / "config.ini"
 PASSWORD = "correct horse battery"
@@ -40,6 +41,16 @@ class Site:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         path.chmod(0o600)
         return path
+
+    def configure(self, text: str) -> None:
+        """Set in config.ini what a block of it sets."""
+        section = ""
+        for line in text.splitlines():
+            if line.startswith("["):
+                section = line.strip("[]")
+            else:
+                key, _, value = line.partition("=")
+                set_key(self.path("config.ini"), section, key.strip(), value.strip())
 
     def run(self, *arguments: str) -> int:
         """Run a command in the folder; its exit code."""

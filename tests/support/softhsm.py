@@ -116,6 +116,10 @@ def soft_token(folder: Path, monkeypatch: pytest.MonkeyPatch) -> SoftToken:
     """A new token; this process, and those that it starts, see no other."""
     token = SoftToken(folder, library())
     monkeypatch.setenv(CONFIGURATION, str(token.configuration))
-    # A library that an earlier test has initialized in this process still knows that one's token.
-    ThreadSafeModule(str(token.module)).restart()
+    forget_tokens(token.module)
     return token
+
+
+def forget_tokens(module: Path) -> None:
+    """Have the library in this process look for tokens again: it still knows those of earlier tests."""
+    ThreadSafeModule(str(module)).restart()
