@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +32,8 @@ ACCOUNT_LIMIT: Final = 30
 ADDRESS_LIMIT: Final = 30
 # Seconds for which an address from which an account has signed in is no stranger's.
 FAMILIAR_SECONDS: Final = 30 * 86400.0
+# Accents and other marks, and characters that are not seen.
+_IGNORED_CATEGORIES: Final = frozenset({"Mn", "Mc", "Me", "Cf"})
 # A success within this time is not remembered again, nor told to the other nodes.
 _FAMILIAR_AGAIN_SECONDS: Final = 86400.0
 
@@ -140,29 +143,27 @@ class GuessLimits:
 
         :raises RateLimited: with the seconds until it may be.
         """
-        pair = _pair_key(username, address)
-        self._pair.check(self._stored(pair))
-        if not self._is_familiar(pair):
+        self._pair.check(self._stored(_pair_key(username, address)))
+        if not self._is_familiar(username, address):
             self._account.check(self._stored(_account_key(username)))
             self._address.check(self._stored(address_key(address)))
 
     def password_failed(self, username: str, address: str) -> int:
         """Count a wrong password; return the seconds of the longest lock that this started, or 0."""
-        pair = _pair_key(username, address)
-        failed = {"pair": pair, "address": address_key(address)}
-        if not self._is_familiar(pair):
+        failed = {"pair": _pair_key(username, address), "address": address_key(address)}
+        if not self._is_familiar(username, address):
             failed["account"] = _account_key(username)
         return self._failed(failed)
 
     def password_succeeded(self, username: str, address: str) -> None:
         """Remember that the account signs in from *address*."""
-        pair = _pair_key(username, address)
-        if not self._is_familiar(pair, _FAMILIAR_AGAIN_SECONDS):
-            self._tell({"familiar": pair})
-            self._familiar.put(self._stored(pair), self._clock.seconds())
+        if not self._is_familiar(username, address, _FAMILIAR_AGAIN_SECONDS):
+            key = _familiar_key(username, address)
+            self._tell({"familiar": key})
+            self._familiar.put(self._stored(key), self._clock.seconds())
 
-    def _is_familiar(self, pair: str, seconds: float = FAMILIAR_SECONDS) -> bool:
-        since = self._familiar.get(self._stored(pair))
+    def _is_familiar(self, username: str, address: str, seconds: float = FAMILIAR_SECONDS) -> bool:
+        since = self._familiar.get(self._stored(_familiar_key(username, address)))
         return since is not None and 0 <= self._clock.seconds() - since < seconds
 
     def _failed(self, keys: Mapping[str, str]) -> int:
@@ -260,12 +261,22 @@ def address_key(address: str) -> str:
 
 
 def _account_key(username: str) -> str:
-    # User names are case-insensitive.
-    return username[:65].lower()
+    """Return one key for all spellings that the store or a directory may take for the same name.
+
+    Directories compare compatible characters as equal (RFC 4518 section 2.3), some also those with and without
+    accents; otherwise each spelling would be a new set of guesses.  Names that only look alike share a count, too.
+    """
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", username[:65]).casefold())
+    return "".join(one for one in folded if unicodedata.category(one) not in _IGNORED_CATEGORIES)
 
 
 def _pair_key(username: str, address: str) -> str:
     return f"password {_account_key(username)}\n{address_key(address)}"
+
+
+def _familiar_key(username: str, address: str) -> str:
+    # Exactly the name: whoever has signed in with a similar one is still a stranger.
+    return f"familiar {unicodedata.normalize('NFC', username[:65]).casefold()}\n{address_key(address)}"
 
 
 def _secret_key(address: str) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import cast
+from typing import Final, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 
 import pytest
@@ -186,6 +187,48 @@ def test_an_account_that_does_not_exist_locks_alike(world: World) -> None:
     for _ in range(10):
         refused(world, "nobody")
     failure_of(basic(world, "nobody", "x"), RateLimited)
+
+
+#: Spellings that the store or a directory takes for one name, and others that only look like it.
+SPELLINGS: Final = {
+    "case": ("sussex", "SUSSEX"),
+    "long s": ("sussex", "\u017fu\u017fsex"),
+    "ligature": ("effie", "e\ufb00ie"),
+    "full width": ("dora", "\uff44\uff4f\uff52\uff41"),
+    "mathematical": ("dora", "\U0001d41dora"),
+    "Roman numeral": ("dora", "\u217eora"),
+    "ordinal": ("dora", "dor\xaa"),
+    "decomposed": ("jos\xe9", "jose\u0301"),
+    "accent": ("dora", "d\xf3ra"),
+    "variation selector": ("dora", "d\ufe0fora"),
+    "joiner": ("dora", "do\u034fra"),
+    "sharp s": ("strasse", "stra\xdfe"),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_another_spelling_gives_no_new_guesses(spelling: str) -> None:
+    """The account is locked under all of its spellings, wherever they come from; other accounts are not."""
+    limits = GuessLimits(Clock(), pair=3, account=4)
+    name, other = SPELLINGS[spelling]
+    for number, typed in enumerate((name, other, name, other)):
+        limits.check_password(typed, f"192.0.2.{number}")
+        limits.password_failed(typed, f"192.0.2.{number}")
+    for typed in (name, other):
+        with pytest.raises(RateLimited):
+            limits.check_password(typed, "198.51.100.9")
+    limits.check_password("another", "198.51.100.9")
+
+
+def test_a_similar_name_is_no_familiar_one() -> None:
+    """The count is shared with names that look alike, the trust in an address is not."""
+    limits = GuessLimits(Clock(), account=1)
+    limits.password_succeeded("d\xf3ra", ADDRESS)
+    limits.password_succeeded("Dora", "192.0.2.99")
+    limits.password_failed("dora", "198.51.100.9")
+    with pytest.raises(RateLimited):
+        limits.check_password("dora", ADDRESS)
+    limits.check_password("dora", "192.0.2.99")
 
 
 def test_thirty_failures_lock_an_address_over_all_names(world: World) -> None:
