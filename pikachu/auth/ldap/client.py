@@ -139,9 +139,9 @@ class LDAPClient:
             self._bind_service(connection)
             self._require_base(connection)
 
-        self._preferred = 0
-        self._ask(ask, abort)
-        return None if self._preferred == 0 else "The first server of the directory does not work; another one is used."
+        # Only its answer makes the first server the preferred one again: others ask meanwhile.
+        position, _ = self._ask_from(0, ask, abort)
+        return None if position == 0 else "The first server of the directory does not work; another one is used."
 
     def check_server(self, host: str, abort: Abort) -> None:
         """Require that the server *host* works.
@@ -168,9 +168,12 @@ class LDAPClient:
     # --- servers --------------------------------------------------------------------------
 
     def _ask(self, ask: Callable[[DirectoryConnection], T], abort: Abort) -> T:
+        return self._ask_from(self._preferred, ask, abort)[1]
+
+    def _ask_from(self, first: int, ask: Callable[[DirectoryConnection], T], abort: Abort) -> tuple[int, T]:
+        """Return the position of the server that answers, beginning with *first*, and its answer."""
         hosts = self._settings.ldap_host
         failure: DirectoryUnavailable | None = None
-        first = self._preferred
         for position in (*range(first, len(hosts)), *range(first)):
             try:
                 with self._connected(hosts[position], abort) as connection:
@@ -182,7 +185,7 @@ class LDAPClient:
                     break
                 continue
             self._preferred = position
-            return answer
+            return position, answer
         raise failure or DirectoryUnavailable("No server of the directory is configured.")
 
     @contextmanager
@@ -318,12 +321,17 @@ class LDAPClient:
 
 
 def comparable_dn(dn: str) -> str:
-    """Return a DN in a form in which equal ones are equal: without case and insignificant spaces."""
+    """Return a DN in a form in which equal ones are equal: without case, insignificant spaces and an order in RDNs."""
     try:
         parts = parse_dn(dn, strip=True)
     except (LDAPExceptionError, ValueError, IndexError):
-        return dn.casefold()
-    return ",".join(f"{name.strip()}={value.strip()}" for name, value, _ in parts).casefold()
+        return dn.lower()
+    rdns: list[list[str]] = [[]]
+    for name, value, separator in parts:
+        rdns[-1].append(f"{name.strip()}={value.strip()}".lower())
+        if separator != "+":
+            rdns.append([])
+    return ",".join("+".join(sorted(rdn)) for rdn in rdns if rdn)
 
 
 def _unique_id(entry: Entry) -> str | None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from pikachu.auth.ldap.abort import Abort
+from pikachu.auth.ldap.client import LDAPClient, comparable_dn
 from pikachu.auth.ldap.connection import MAXIMUM_ANSWER
 from pikachu.core.errors import AuthenticationFailed, DirectoryUnavailable
 from pikachu.core.model.list_queries import ListQuery
@@ -152,6 +157,50 @@ def test_a_trickle_is_cut_off(stack: Stack, directory: ScriptedDirectory) -> Non
     """Each byte comes in time, but the answer never ends; its size is bounded, and it fails as garbage."""
     directory.script([raw(b"\x30\x84\x7f\xff\xff\xff" + b"\0" * (MAXIMUM_ANSWER + 5000))], [])
     assert isinstance(sign_in(stack), DirectoryUnavailable)
+
+
+def test_a_probe_of_a_dead_server_sends_nobody_there(stack: Stack, directory: ScriptedDirectory) -> None:
+    """While the readiness check waits for the first server, sign-ins go on asking the one that works."""
+    directory.script([bound()], [found(DORA)])
+    with socket.create_server(("127.0.0.2", directory.port)) as dead:
+        dead.settimeout(20)
+        settings = replace(stack.files.load().ldap, ldap_host=("127.0.0.2", "127.0.0.1"))
+        client = LDAPClient(settings)
+        client.find(["dora"], Abort())
+        first, _ = dead.accept()
+        verdicts: list[str | None] = []
+        probing = threading.Thread(target=lambda: verdicts.append(client.probe(Abort())))
+        probing.start()
+        second, _ = dead.accept()
+        with first, second:
+            client.find(["dora"], Abort())
+            probing.join(20)
+        dead.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            dead.accept()
+        assert "another one is used" in (verdicts[0] or "")
+
+
+#: Pairs of DNs, and whether they are of one entry.
+DNS: Final = {
+    "case": ("cn=Admins,ou=groups,dc=x", "CN=admins,OU=Groups,DC=X", True),
+    "spaces": ("cn=admins,ou=groups,dc=x", "cn = admins , ou = groups , dc = x", True),
+    "order in an RDN": ("cn=admins+ou=a,dc=x", "ou=a+cn=admins,dc=x", True),
+    "an RDN of two": ("cn=admins,ou=groups,dc=x", "cn=admins+ou=groups,dc=x", False),
+    "an RDN of two in the middle": ("cn=admins,ou=a,ou=b,dc=x", "cn=admins,ou=a+ou=b,dc=x", False),
+    "order of RDNs": ("cn=admins,ou=a,ou=b,dc=x", "cn=admins,ou=b,ou=a,dc=x", False),
+    "an escaped comma": ("cn=admins,ou=groups,dc=x", "cn=admins\\,ou\\=groups,dc=x", False),
+    "an escaped plus": ("cn=admins+ou=a,dc=x", "cn=admins\\+ou\\=a,dc=x", False),
+    "another entry below": ("cn=admins,dc=x", "cn=a,cn=admins,dc=x", False),
+    "sharp s": ("cn=strasse,dc=x", "cn=stra\xdfe,dc=x", False),
+}
+
+
+@pytest.mark.parametrize("pair", DNS)
+def test_names_of_groups(pair: str) -> None:
+    """A group with a similar name makes nobody an administrator."""
+    one, other, is_equal = DNS[pair]
+    assert (comparable_dn(one) == comparable_dn(other)) is is_equal
 
 
 def test_no_password_is_sent_without_need(stack: Stack, directory: ScriptedDirectory) -> None:
