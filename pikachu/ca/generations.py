@@ -28,6 +28,7 @@ from pikachu.core.model.times import utc
 from pikachu.signers.ca_keys import CAKeys
 from pikachu.signers.files import CAFiles, FileCA, load_certificates, load_file_ca
 from pikachu.signers.key import KeySigner, rsa_decrypter
+from pikachu.signers.vault.pki_engine import PKIEngines, PKISigner
 from pikachu.x509 import der
 from pikachu.x509.certificate import (
     BASIC_CONSTRAINTS,
@@ -80,6 +81,7 @@ class Generations:
     :param files: the files of the current generations, by name.
     :param keys: loads the keys.
     :param pool: the pool for signatures with keys in files.
+    :param engines: what builds the certificates of issuing CAs; ``None``: they are built here.
     :param watching: the pool in which a running server reads the files; locks, key derivation and the database block.
     """
 
@@ -92,6 +94,8 @@ class Generations:
         watching: IWorkerPool,
         clock: IClock,
         warn: Warn,
+        *,
+        engines: PKIEngines | None = None,
     ) -> None:
         self._files = {name: RotationFiles(one) for name, one in files.items()}
         self._keys = keys
@@ -100,6 +104,7 @@ class Generations:
         self._watching = watching
         self._clock = clock
         self._warn = warn
+        self._engines = engines
         self._stamps: dict[str, _Stamp] = {}
         self._failed: dict[str, str] = {}
 
@@ -133,11 +138,14 @@ class Generations:
         certificate = loaded.certificate
         chain = tuple(one.der for one in loaded.chain)
         record = self._store.register_issuer(name, certificate.key_identifier, certificate.der, now)
-        issuer = IssuingCA(
-            record,
-            KeySigner(loaded.private_key, certificate.der, chain, self._pool),
-            rsa_decrypter(loaded.private_key, certificate.der, self._pool),
-        )
+        key, engine = loaded.private_key, None
+        if self._engines is not None:
+            engine = self._engines.engine(name, certificate.der)
+        if engine is None:
+            signer = KeySigner(key, certificate.der, chain, self._pool)
+        else:
+            signer = PKISigner(key, certificate.der, chain, self._pool, engine)
+        issuer = IssuingCA(record, signer, rsa_decrypter(key, certificate.der, self._pool), engine)
         if links is not None and links.exists():
             rollover = load_certificates(links, str(links))
             issuer.rollover = tuple(one.der for one in rollover if one.not_after > now)

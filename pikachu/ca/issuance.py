@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from twisted.internet.defer import Deferred
@@ -19,11 +19,14 @@ from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.restrictions import require_deletable, require_revocable
 from pikachu.core.audit import address_details, event_by
 from pikachu.core.concurrency import start
+from pikachu.core.engine_interfaces import ICertificateEngine
 from pikachu.core.errors import (
     Conflict,
     IssuanceFailed,
     PikachuError,
     PolicyViolation,
+    SignerUnavailable,
+    StoreUnavailable,
     Unavailable,
 )
 from pikachu.core.interfaces import Begun, IClock, IStore, Repeated, ToBeSigned
@@ -40,7 +43,9 @@ from pikachu.core.model.people import SYSTEM, Principal
 from pikachu.core.model.policies import Policy
 from pikachu.core.model.requests import Intent, NewRequest, RequestRecord, RequestState
 from pikachu.core.model.times import utc
+from pikachu.x509.built import differences, intended_like
 from pikachu.x509.certificate import (
+    Certificate,
     Validity,
     end_of_validity,
     parts_of,
@@ -101,6 +106,8 @@ class CertificateAuthority:
         self.process = process
         # The ids of requests that this process is signing.
         self._signing: set[int] = set()
+        # The ids of requests whose certificate an engine may have built, and that nobody works on.
+        self.uncertain: set[int] = set()
 
     def now(self) -> datetime:
         """Return the time, in whole seconds."""
@@ -190,7 +197,19 @@ class CertificateAuthority:
             raise Conflict("this request was decided already", state=request.state)
         if request.id in self._signing or await self._may_be_signed_elsewhere(request):
             raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
+        if self._engine_of(request) is not None:
+            # Its certificate may exist; who recovers it decides.
+            self.uncertain.add(request.id)
+            raise Unavailable("this request is being worked on; ask again soon", retry_after=5)
         await self.abandon(request)
+
+    def _engine_of(self, request: RequestRecord) -> ICertificateEngine | None:
+        issuer = self.issuers.current.get(request.issuer)
+        return None if issuer is None else issuer.engine
+
+    def is_signing(self, request_id: int) -> bool:
+        """Return whether this process works on a request."""
+        return request_id in self._signing
 
     async def _may_be_signed_elsewhere(self, request: RequestRecord) -> bool:
         if request.process is None or request.process == self.process:
@@ -211,6 +230,7 @@ class CertificateAuthority:
     ) -> CertificateRecord:
         self._signing.add(request_id)
         try:
+            to_be_signed = replace(to_be_signed, method=request.method)
             return await self._sign_and_store(request_id, request, order, to_be_signed, details, actor_id)
         finally:
             self._signing.discard(request_id)
@@ -225,6 +245,7 @@ class CertificateAuthority:
         actor_id: int | None,
     ) -> CertificateRecord:
         serial, issuer, method = format_serial(to_be_signed.serial), order.issuer, request.method
+        is_built = issuer.engine is not None and issuer.engine.builds(to_be_signed)
 
         def event(kind: str, **more: object) -> Event:
             fields = {
@@ -240,8 +261,17 @@ class CertificateAuthority:
 
         try:
             certificate = await issuer.signer.sign_certificate(to_be_signed)
-            check_issued(certificate, to_be_signed, issuer)
+            if is_built:
+                serial = format_serial(await self.adopt(request_id, certificate, to_be_signed.tbs, issuer))
+            else:
+                check_issued(certificate, to_be_signed, issuer)
         except Exception as error:
+            if is_built and _may_exist(error):
+                self.uncertain.add(request_id)
+                log.error(
+                    "A certificate for {subject} may exist: {error}", subject=order.subject.text, error=str(error)
+                )
+                raise
             reason = error.public if isinstance(error, PikachuError) else "the signer failed unexpectedly"
             log.error("Certificate {serial} was not issued: {error}", serial=serial, error=reason)
             try:
@@ -250,9 +280,14 @@ class CertificateAuthority:
                 # The intent stays, to be abandoned on repetition or restart; the client gets the first error.
                 log.error("The failure of {serial} was not stored: {error}", serial=serial, error=second.public)
             raise
-        record = await self._store.complete(
-            request_id, certificate, method, event("create"), self.now(), order.infrastructure
-        )
+        try:
+            record = await self._store.complete(
+                request_id, certificate, method, event("create"), self.now(), order.infrastructure
+            )
+        except PikachuError:
+            if is_built:
+                self.uncertain.add(request_id)
+            raise
         log.info(
             "Issued {serial} by {issuer} to {subject} via {method} for {actor}",
             serial=serial,
@@ -262,6 +297,36 @@ class CertificateAuthority:
             actor=request.principal,
         )
         return record
+
+    async def adopt(self, request_id: int, certificate: bytes, tbs: bytes, issuer: IssuingCA) -> int:
+        """Check a certificate that the issuer's engine has built, and record it as the intent; return its serial.
+
+        A certificate that is not as intended is revoked in the engine.
+
+        :param tbs: the TBSCertificate of the intent.
+        :raises IssuanceFailed: when it is not as intended, or belongs to another request.
+        :raises Conflict: when the serial number of the intent was revoked.
+        :raises StoreUnavailable: when it is not recorded.
+        """
+        built = check_built(certificate, tbs, issuer)
+        if built is None:
+            await self._disown(certificate, issuer)
+            raise IssuanceFailed("what was signed is not what was intended; the certificate was not handed out")
+        if built.tbs != tbs:
+            try:
+                await self._store.record_signed(request_id, built.serial, built.tbs, built.not_before)
+            except Conflict:
+                await self._disown(certificate, issuer)
+                raise
+        return built.serial
+
+    @staticmethod
+    async def _disown(certificate: bytes, issuer: IssuingCA) -> None:
+        try:
+            if issuer.engine is not None and await issuer.engine.revoke(certificate):
+                log.warn("A certificate that was not handed out is revoked in the engine of {name}", name=issuer.name)
+        except PikachuError as error:
+            log.error("A certificate that was not handed out is not revoked: {error}", error=str(error))
 
     def issue_approved(
         self, request: RequestRecord, issuance: IssuanceRequest, approver: Principal, details: Mapping[str, object]
@@ -336,11 +401,19 @@ class CertificateAuthority:
         await self._store.abandon(request.id, event, self.now())
 
     async def give_up_orphans(self) -> list[RequestRecord]:
-        """At start: the intents of nodes that live no more, and old ones of commands."""
-        orphans = await self._store.orphans(self.process, self.now() - ABANDONED_AFTER)
-        for request in orphans:
-            await self.abandon(request)
-        return orphans
+        """At start: the intents of nodes that live no more, and old ones of commands, except those of engines."""
+        given_up = []
+        for request in await self._store.orphans(self.process, self.now() - ABANDONED_AFTER):
+            if self._engine_of(request) is None:
+                await self.abandon(request)
+                given_up.append(request)
+        return given_up
+
+    async def find_uncertain(self) -> None:
+        """Add to the uncertain requests those that others have left, whose certificates an engine may have built."""
+        for request in await self._store.orphans(self.process, self.now() - ABANDONED_AFTER):
+            if self._engine_of(request) is not None:
+                self.uncertain.add(request.id)
 
     # --- revoking -----------------------------------------------------------------------
 
@@ -385,6 +458,30 @@ class CertificateAuthority:
 def _certificate_event(actor: Principal, type_: str, serial: int, **details: object) -> Event:
     """Return an event about a certificate; the store adds its subject and its owner."""
     return event_by(actor, type_, "certificate", format_serial(serial), None, **details)
+
+
+def _may_exist(error: Exception) -> bool:
+    """Return whether an engine may have built a certificate that is not recorded."""
+    return isinstance(error, StoreUnavailable) or (isinstance(error, SignerUnavailable) and error.may_have_signed)
+
+
+def check_built(certificate: bytes, tbs: bytes, issuer: IssuingCA) -> Certificate | None:
+    """Return the certificate of an engine, or None, which is logged, when it is not as intended.
+
+    :param tbs: the TBSCertificate of the intent.
+    """
+    try:
+        built, intended = intended_like(certificate, tbs)
+        wrong = [] if built.tbs == tbs else differences(built, intended)
+        verify_signature(issuer.key, built.signature_algorithm_der, built.signature, built.tbs)
+    except PikachuError as error:
+        wrong = [error.public]
+    else:
+        if not wrong and built.not_after <= issuer.path.ends_at and built.not_before >= issuer.certificate.not_before:
+            return built
+        wrong = wrong or ["it would be valid when its CA is not"]
+    log.error("The engine of {name} made another certificate: {wrong}", name=issuer.name, wrong="; ".join(wrong))
+    return None
 
 
 def check_issued(certificate: bytes, to_be_signed: ToBeSigned, issuer: IssuingCA) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from twisted.logger import Logger
 
+from pikachu.core.engine_interfaces import ICertificateEngine
 from pikachu.core.errors import (
     IssuerRevoked,
     NotFound,
@@ -29,15 +30,23 @@ class IssuingCA:
     """One generation of an issuing CA: its key, its certificate and its row in the database.
 
     :param decrypter: decrypts messages for its certificate; ``None`` if its key can't (SCEP-2).
+    :param engine: what builds the certificates that its signer gives; ``None`` when they are built here.
     :ivar name: ``ec``, ``rsa`` or ``mldsa``.
     :ivar rollover: DER certificates by which this generation's key and the previous one certify each other.
     :ivar revoked_at: when its certificate was revoked, as far as this process knows; the database decides.
     """
 
-    def __init__(self, record: IssuerRecord, signer: ISigner, decrypter: IDecrypter | None = None) -> None:
+    def __init__(
+        self,
+        record: IssuerRecord,
+        signer: ISigner,
+        decrypter: IDecrypter | None = None,
+        engine: ICertificateEngine | None = None,
+    ) -> None:
         self.record = record
         self.signer = signer
         self.decrypter = decrypter
+        self.engine = engine
         self.rollover: tuple[bytes, ...] = ()
         self.revoked_at: datetime | None = None
         self._chain = signer.chain

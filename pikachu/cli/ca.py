@@ -134,6 +134,11 @@ def rotate_ca(arguments: Namespace) -> int:
     config = configuration(arguments)
     with opened(config) as app:
         files = _rotation_files(app, arguments.name)
+        if app.issuers.named(arguments.name).engine is not None:
+            raise ConfigError(
+                f"the CA {arguments.name} is in Vault's PKI engine, which can't take the next key from here; set "
+                "[VAULT] signer = transit, rotate, and import the next CA into the engine where you can"
+            )
         now = app.authority.now()
         switch_at = now if arguments.now else _date(arguments.at) if arguments.at else now + timedelta(days=30)
         rotation = Rotation(files, app.ca_keys, now, warn)

@@ -57,9 +57,9 @@ def _raw(section: str, *, alone: bool) -> Callable[[Configuration], str | None]:
     return requested
 
 
-def _pki_engine(configuration: Configuration) -> str | None:
+def _pki_fallback(configuration: Configuration) -> str | None:
     vault = configuration.vault
-    return "signer" if vault.enabled and vault.signer is VaultSigner.PKI else None
+    return "fallback" if vault.enabled and vault.signer is VaultSigner.PKI and vault.fallback else None
 
 
 def _token(configuration: Configuration) -> str | None:
@@ -76,7 +76,12 @@ def _postgresql(configuration: Configuration) -> str | None:
 
 
 FEATURES: Final[tuple[Feature, ...]] = (
-    Feature("VAULT", _pki_engine, "Vault's PKI engine; transit keys sign", "Set signer = transit, or enabled = false."),
+    Feature(
+        "VAULT",
+        _pki_fallback,
+        "key files in the place of Vault's PKI engine",
+        "Set fallback = false, or signer = transit.",
+    ),
     Feature(
         "LDAP",
         _enabled("ldap"),

@@ -231,8 +231,8 @@ class VaultSection(Section):
     fallback: bool = _key(
         BOOLEAN, "false", "Whether the key files of [CA], where they exist, sign while Vault can't be reached."
     )
-    pki_rsa_path: str = _key(TEXT, "pki_rsa", "The mount of the PKI engine with the RSA issuing CA.")
-    pki_ec_path: str = _key(TEXT, "pki_ec", "The mount of the PKI engine with the EC issuing CA.")
+    pki_rsa_path: str = _key(TEXT, "pki_rsa", "The mount of the PKI engine with the RSA issuing CA, or none.")
+    pki_ec_path: str = _key(TEXT, "pki_ec", "The mount of the PKI engine with the EC issuing CA, or none.")
     transit_path: str = _key(TEXT, "transit", "The mount of the transit engine.")
     transit_key_rsa: str = _key(
         TEXT, "pikachu-rsa", "The transit key of the RSA issuing CA; none: its key stays in its file."
@@ -262,14 +262,22 @@ class VaultSection(Section):
 
     @property
     def transit_keys(self) -> dict[str, str]:
-        """The transit keys of the issuing CAs by their names; none unless transit signs."""
-        return self.named_transit_keys if self.enabled and self.signer is VaultSigner.TRANSIT else {}
+        """The transit keys of the issuing CAs by their names; with the PKI engine they sign CRLs and OCSP answers."""
+        return self.named_transit_keys if self.enabled else {}
 
     @property
     def named_transit_keys(self) -> dict[str, str]:
         """The transit keys that are named, whether they are in use or not."""
         names = {"rsa": self.transit_key_rsa, "ec": self.transit_key_ec}
         return {issuer: name for issuer, name in names.items() if name != NO_TRANSIT_KEY}
+
+    @property
+    def pki_mounts(self) -> dict[str, str]:
+        """The mounts of the PKI engine by the names of issuing CAs; none unless it makes certificates."""
+        if not self.enabled or self.signer is not VaultSigner.PKI:
+            return {}
+        mounts = {"rsa": self.pki_rsa_path.strip("/"), "ec": self.pki_ec_path.strip("/")}
+        return {issuer: mount for issuer, mount in mounts.items() if mount != NO_TRANSIT_KEY}
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,12 @@ class StoreUnavailable(Unavailable):
 
 
 class SignerUnavailable(Unavailable):
-    """The issuing key can't be used now."""
+    """The issuing key can't be used now.
+
+    :ivar may_have_signed: whether what was to be signed may have been signed all the same.
+    """
+
+    may_have_signed = False
 
 
 class DirectoryUnavailable(Unavailable):

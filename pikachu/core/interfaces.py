@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 
 from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.backfill_interfaces import IBackfillStore
+from pikachu.core.engine_interfaces import IEngineStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
 from pikachu.core.model.account_objects import (
     AccountCertificate,
@@ -93,13 +94,14 @@ class IWorkerPool(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ToBeSigned:
-    """A certificate to sign: its TBSCertificate, and the fields for signers that build certificates themselves."""
+    """A certificate to sign: its TBSCertificate, and the fields for engines that build certificates themselves."""
 
     tbs: bytes
     serial: int
     not_before: datetime
     not_after: datetime
     csr: bytes
+    method: Method = Method.CA
 
 
 class ISigner(Protocol):
@@ -576,6 +578,7 @@ class IStore(
     IInfrastructureStore,
     IBackfillStore,
     IRecoveryStore,
+    IEngineStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.
@@ -584,9 +587,7 @@ class IStore(
     """
 
     def subscribe(self, callback: Callable[[list[StatusChange]], None]) -> None:
-        """Call *callback* with the status changes of each commit of this process, before the Deferreds of the writes
-        fire.
-        """
+        """Call *callback* with the status changes of each commit of this process, before its Deferreds fire."""
 
     def watch_events(self, callback: Callable[[int], None]) -> None:
         """Call *callback* with the id of the newest audit event of each commit of this process."""

@@ -18,7 +18,7 @@ from pikachu.core.interfaces import IDelayedCall
 from pikachu.http.capacity import Share
 from pikachu.http.fair_scheduling import WriteSide
 from pikachu.http.peer import peer_address, peer_common_name, required_certificate
-from pikachu.http.responses import HTML, PROBLEM_JSON, SERVER, TEXT, http_date, phrase
+from pikachu.http.responses import PROBLEM_JSON, SERVER, TEXT, http_date, phrase
 from pikachu.http.twisted_private import OpenChannel
 
 if TYPE_CHECKING:
@@ -35,12 +35,6 @@ INPUT_LIMIT: Final = 16 * 1024
 PARSE_LIMIT: Final = 4 * 1024
 # Seconds for which input is read and discarded after a refusal; otherwise the client's system may drop the response.
 LINGER: Final = 2.0
-# Without the frame of other pages: nothing of the request but its head is known.
-_PAGE: Final = (
-    '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title} - Pikachu CA</title>'
-    '<meta name="viewport" content="width=device-width, initial-scale=1"></head>\n'
-    "<body><h1>{title}</h1><p>Error: {line}.</p><p>Go back in your browser, and send less.</p></body></html>\n"
-)
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener)
@@ -281,19 +275,9 @@ class Channel(OpenChannel):
         self._continue()
 
     def refuse(
-        self,
-        status: int,
-        line: str,
-        *,
-        as_problem: bool = False,
-        as_page: bool = False,
-        headers: Sequence[tuple[bytes, bytes]] = (),
+        self, status: int, line: str, *, as_problem: bool = False, headers: Sequence[tuple[bytes, bytes]] = ()
     ) -> None:
-        """Send an error for an invalid request, stop reading and close.
-
-        :param as_problem: as problem details (RFC 9457).
-        :param as_page: as a page for people, who can go back and try again.
-        """
+        """Send an error for an invalid request, stop reading and close."""
         if self._closing or self.is_aborting:
             return
         self._closing = True
@@ -302,8 +286,6 @@ class Channel(OpenChannel):
         if as_problem:
             members = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status), "detail": line}
             kind, body = PROBLEM_JSON, json.dumps(members, separators=(",", ":")) + "\n"
-        elif as_page:
-            kind, body = HTML, _PAGE.format(title=HTTPStatus(status).phrase.capitalize(), line=line)
         fields = (
             (b"Server", SERVER),
             (b"Date", http_date(self.site.clock.seconds())),

@@ -187,11 +187,9 @@ class BoundedRequest(server.Request):
     def _refuse_body(self) -> None:
         if not self._refused:
             self._refused = True
+            problem = self.channel.site.limits.rule(self.channel.target).problems
             self.channel.refuse(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                "the request's body is too long",
-                as_problem=self.channel.site.limits.rule(self.channel.target).problems,
-                as_page=b"text/html" in (self.getHeader(b"Accept") or b""),
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request's body is too long", as_problem=problem
             )
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:

@@ -26,7 +26,6 @@ log = Logger()
 
 SERVER: Final = b"Pikachu"
 TEXT: Final = b"text/plain; charset=utf-8"
-HTML: Final = b"text/html; charset=utf-8"
 PROBLEM_JSON: Final = b"application/problem+json"
 # Bytes from which a body is streamed as the peer reads it, so that slow readers of a CRL don't each hold a copy.
 STREAMED_FROM: Final = 128 * 1024

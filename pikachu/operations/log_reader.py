@@ -12,8 +12,6 @@ _PIECE: Final = 64 * 1024
 _MAXIMUM_READ: Final = 16 * 1024 * 1024
 _MAXIMUM_LINE: Final = 4_000
 _MAXIMUM_FILES: Final = 100
-#: From the least to the most severe.
-LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _LEVEL: Final = re.compile(r"\S+ (TRACE|DEBUG|INFO|WARNING|ERROR|CRITICAL) |\{.{0,80}?\"level\":\"([A-Z]{4,8})\"")
 
 
@@ -29,36 +27,24 @@ class LogLine:
     level: str
 
 
-def last_lines(file: Path, count: int, keyword: str = "", without: str = "", level: str = "") -> list[LogLine]:
+def last_lines(file: Path, count: int, keyword: str = "", without: str = "") -> list[LogLine]:
     """Return the last *count* lines of the log, oldest first, within its last 16 MiB.
 
     :param keyword: only lines that contain it, ignoring case.
     :param without: no lines that contain it.
-    :param level: only lines of this level or a higher one, with their continuations.
     :raises OSError: when the file can't be read.
     """
     wanted = keyword.casefold()
-    levels = frozenset(LEVELS[LEVELS.index(level) :]) if level else None
     lines: list[LogLine] = []
-    # Continuations precede the line whose level they have, since the log is read backwards.
-    continuations: list[LogLine] = []
-    for raw in _backwards(file):
-        text = _shown(raw)
-        found = _LEVEL.match(text)
-        line = LogLine(text, (found[1] or found[2]) if found else "")
-        excluded = (wanted and wanted not in text.casefold()) or (without and without in text)
-        if levels is not None and not line.level:
-            if not excluded and len(continuations) < count:
-                continuations.append(line)
+    for line in _backwards(file):
+        text = _shown(line)
+        if (wanted and wanted not in text.casefold()) or (without and without in text):
             continue
-        if levels is None or line.level in levels:
-            lines += continuations
-            if not excluded:
-                lines.append(line)
-        continuations = []
-        if len(lines) >= count:
+        level = _LEVEL.match(text)
+        lines.append(LogLine(text, (level[1] or level[2]) if level else ""))
+        if len(lines) == count:
             break
-    return lines[:count][::-1]
+    return lines[::-1]
 
 
 def _backwards(file: Path) -> Iterator[bytes]:

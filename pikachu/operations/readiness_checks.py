@@ -13,6 +13,7 @@ from twisted.internet.defer import TimeoutError as TooSlow
 
 from pikachu.ca.issuers import IssuingCA, IssuingCAs
 from pikachu.ca.service_certificates import OCSP, ServiceCertificates
+from pikachu.core.concurrency import start
 from pikachu.core.errors import NotFound, SecretKeyChanged, StoreUnavailable, Unavailable
 from pikachu.core.interfaces import IClock, IWorkerPool, Sealed
 from pikachu.core.model.times import utc
@@ -228,6 +229,17 @@ def key_source_checks(sources: Mapping[str, KeySource]) -> dict[str, Check | Non
         return Check(lambda: source.pool.run(source.check), WRITE_INTERVAL_SECONDS)
 
     return {"pkcs11": None, "vault": None, **{scheme: check(source) for scheme, source in sources.items()}}
+
+
+def engine_checks(issuers: IssuingCAs) -> dict[str, Check | None]:
+    """Return the check of the engines that build certificates; empty without one."""
+    engines = [issuer.engine for issuer in issuers.current.values() if issuer.engine is not None]
+
+    async def check() -> None:
+        for engine in engines:
+            await engine.check()
+
+    return {"pki_engine": Check(lambda: start(check()), WRITE_INTERVAL_SECONDS)} if engines else {}
 
 
 def _nothing() -> None:

@@ -13,7 +13,7 @@ from pikachu.config.sections import SECTIONS
 from pikachu.core.errors import MalformedRequest, NotFound
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.core.model.people import Principal, Scope
-from pikachu.operations.log_reader import LEVELS, LogLine, last_lines
+from pikachu.operations.log_reader import LogLine, last_lines
 
 MAXIMUM_LINES: Final = 2_000
 _MAXIMUM_KEYWORD: Final = 200
@@ -68,13 +68,10 @@ class ServerView:
         file = self._config.logging.log_file
         return None if file is None else str(file)
 
-    async def log(
-        self, actor: Principal, count: int, keyword: str = "", *, without: str = "", level: str = ""
-    ) -> list[LogLine]:
+    async def log(self, actor: Principal, count: int, keyword: str = "", *, without: str = "") -> list[LogLine]:
         """Return the last lines of the log that contain *keyword* and not *without*, oldest first.
 
-        :param level: the least of their levels; empty for all.
-        :raises MalformedRequest: for too many lines, too long a keyword or an unknown level.
+        :raises MalformedRequest: for too many lines or too long a keyword.
         :raises NotFound: without a log file.
         """
         require_scope(actor, Scope.ADMIN)
@@ -83,11 +80,9 @@ class ServerView:
             raise MalformedRequest(f"between 1 and {MAXIMUM_LINES} lines can be asked for")
         if len(keyword) > _MAXIMUM_KEYWORD:
             raise MalformedRequest(f"a keyword has at most {_MAXIMUM_KEYWORD} characters")
-        if level and level not in LEVELS:
-            raise MalformedRequest(f"The level must be one of {', '.join(LEVELS)}.")
         if file is None:
             raise NotFound("[LOGGING] log_file is not set: the log goes to standard output only")
         try:
-            return await self._pool.run(last_lines, file, count, keyword, without, level)
+            return await self._pool.run(last_lines, file, count, keyword, without)
         except OSError as error:
             raise NotFound(f"the log can't be read: {error.strerror or 'it is not there'}") from None

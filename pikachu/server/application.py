@@ -11,6 +11,7 @@ from pikachu.accounts.sessions import Sessions
 from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.directory_accounts import DirectoryAccounts
+from pikachu.ca.engine_recovery import EngineRecovery
 from pikachu.ca.generations import Generations
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
@@ -137,6 +138,7 @@ class Application:
     generations: Generations
     ca_keys: CAKeys
     vault: VaultWatch | None
+    engine_recovery: EngineRecovery
     templates: CertificateTemplates
     statistics: Statistics
     readiness: Readiness

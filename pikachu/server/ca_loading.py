@@ -18,6 +18,7 @@ from pikachu.core.errors import ConfigError
 from pikachu.core.interfaces import IClock, IWorkerPool
 from pikachu.core.model.times import utc
 from pikachu.server.application import Pools
+from pikachu.server.key_sources import pki_engines
 from pikachu.signers.ca_keys import CAKeys
 from pikachu.signers.files import CAFiles, load_certificates
 from pikachu.signers.key import KeySigner
@@ -90,7 +91,8 @@ def load_generations(
     :raises ConfigError: one line for the first thing that is wrong.
     """
     files = {name: ca_files(config, one) for name, one in config.ca.issuers.items()}
-    generations = Generations(files, keys, store, pools.signing, pools.rotation, clock, warn)
+    engines = pki_engines(config, keys.sources)
+    generations = Generations(files, keys, store, pools.signing, pools.rotation, clock, warn, engines=engines)
     found = generations.load()
     mode = config.ca.mode.value.lower()
     if mode not in found:

@@ -21,6 +21,7 @@ from pikachu.accounts.tokens import Tokens
 from pikachu.auth.authenticator import Authenticator
 from pikachu.auth.client_certificate import ClientCertificateAuthenticator
 from pikachu.auth.passwords import Argon2Parameters, PasswordHasher
+from pikachu.ca.engine_recovery import EngineRecovery
 from pikachu.ca.infrastructure import OwnCertificates
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.offline import OfflineCAs
@@ -45,7 +46,7 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
 from pikachu.operations.readiness import Readiness
-from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, key_source_checks
+from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
 from pikachu.operations.rekey import next_file, open_sealed
 from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_view import ServerView
@@ -427,7 +428,7 @@ def _assemble(
         folders=growing_folders(config),
         min_free_bytes=config.default.min_free_space,
     )
-    more_checks = key_source_checks(keys.sources) | directory_check(directory)
+    more_checks = key_source_checks(keys.sources) | engine_checks(issuers) | directory_check(directory)
     readiness = Readiness(clock, {**checks.standing(), **more_checks}, checks.of_issuers)
     guide = Guide()
     stored_keys = Keys(store, sealer, issuers, pools.keys, clock)
@@ -471,6 +472,7 @@ def _assemble(
             store=store, policies=policies, issuers=issuers, clock=clock, public_url=config.ca.public_url
         ),
         generations=generations,
+        engine_recovery=EngineRecovery(authority, store),
         vault=watch_vault(keys, store, clock),
         ca_keys=keys,
         templates=templates,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from pikachu.config.configuration import Configuration
 from pikachu.config.sections import PKCS11Section, VaultSection
-from pikachu.config.setting_choices import VaultSigner
 from pikachu.core.concurrency import TimeLimitedPool
 from pikachu.core.errors import ConfigError, SignerUnavailable
 from pikachu.core.interfaces import IClock, IWorkerPool
@@ -18,6 +18,7 @@ from pikachu.signers.ca_keys import KeySource
 from pikachu.signers.key_files import Warn, check_permissions
 from pikachu.signers.pkcs11.uri import SCHEME as PKCS11
 from pikachu.signers.vault.client import Patience, VaultClient
+from pikachu.signers.vault.pki_engine import PKIEngines, Roles
 from pikachu.signers.vault.source import VaultKeys
 from pikachu.signers.vault.tokens import AppRole, Credentials
 from pikachu.signers.vault.transit_keys import SCHEME as VAULT
@@ -36,7 +37,7 @@ def key_sources(config: Configuration, pools: Pools, clock: IClock, warn: Warn) 
     """
     sources: dict[str, KeySource] = {}
     vault = config.vault
-    if vault.enabled and vault.signer is VaultSigner.TRANSIT:
+    if vault.enabled:
         client = vault_client(vault, approle(vault))
         sources[VAULT] = VaultKeys(client, pools.vault, uses_key_files=vault.fallback)
     if config.pkcs11.module is not None:
@@ -44,6 +45,18 @@ def key_sources(config: Configuration, pools: Pools, clock: IClock, warn: Warn) 
         _check_pin_file(config, warn)
         sources[PKCS11] = _token_keys(config.pkcs11, config.pkcs11.module, pool)
     return sources
+
+
+def pki_engines(config: Configuration, sources: Mapping[str, KeySource]) -> PKIEngines | None:
+    """Return the PKI engines that make certificates, or None when these are made here.
+
+    :param sources: the key sources, of which Vault's has the client.
+    """
+    vault, source = config.vault, sources.get(VAULT)
+    if not vault.pki_mounts or not isinstance(source, VaultKeys):
+        return None
+    roles = Roles(vault.role_scep, vault.role_est, vault.role_default)
+    return PKIEngines(source.client, vault.pki_mounts, roles, source.pool)
 
 
 def approle(vault: VaultSection) -> AppRole:

@@ -17,6 +17,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
 
+from pikachu.ca.engine_recovery import RECOVERY_SECONDS
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.leadership import RENEWAL_SECONDS
 from pikachu.config.configuration import Configuration, Listener
@@ -97,6 +98,9 @@ class PikachuService(Service):
         ]
         if self.app.vault is not None:
             self._loops.append(_Loop("following Vault", self.app.vault.tend, TEND_SECONDS, reactor))
+        if self.app.engine_recovery.is_needed:
+            self._loops.append(_Loop("recovering from the PKI engine", self._recover, RECOVERY_SECONDS, reactor))
+        self._engine_failure = ""
         self._tls: list[TLSContextSource] = []
         self.listeners = [self._listener(one) for one in config.listeners]
         for listener in self.listeners:
@@ -330,6 +334,17 @@ class PikachuService(Service):
         """Renew this node's heartbeat; other checks report a database that does not answer."""
         with suppress(StoreUnavailable):
             await self.app.store.keep_node(self._node, utc(self._clock.seconds()))
+
+    async def _recover(self) -> None:
+        """Bring this CA and its engine into agreement; the same failure is logged once."""
+        failure = ""
+        try:
+            await self.app.engine_recovery.run()
+        except PikachuError as error:
+            failure = str(error)
+            if failure != self._engine_failure and self.running:
+                log.error("The PKI engine is asked again later: {error}", error=failure)
+        self._engine_failure = failure
 
     async def _index(self) -> None:
         """Add the next certificates of an earlier version to the search index."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from pikachu.core.errors import BadPublicKey, ConfigError, MalformedRequest, PikachuError, UnsupportedAlgorithm
 from pikachu.signers.ca_keys import CAKeys
@@ -15,16 +14,12 @@ from pikachu.signers.key_files import Warn, read_file
 from pikachu.signers.references import KeyFile, KeyReference
 from pikachu.x509 import der
 from pikachu.x509.certificate import CRL_SIGN, KEY_CERT_SIGN, Certificate, names_match, parse_certificate
-from pikachu.x509.constraints import read_name_constraints
 from pikachu.x509.keys import PrivateKey, public_key_matches
 from pikachu.x509.loading.certificates import load_tls_certificate
 from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text, labels_in
 from pikachu.x509.signature import verify_signature
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.text.descriptions import name_text
-
-# Bytes, which file names and addresses hold in hexadecimal; the longest digests have 64.
-_MAXIMUM_KEY_IDENTIFIER: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,10 +240,6 @@ def check_ca_certificate(certificate: Certificate, now: datetime, where: str, wa
     usage = certificate.key_usage
     if usage is not None and KEY_CERT_SIGN not in usage:
         raise ConfigError(f"{where}: its keyUsage lacks keyCertSign, so it may not issue certificates")
-    try:
-        read_name_constraints(certificate)
-    except MalformedRequest as error:
-        raise ConfigError(f"{where}: its name constraints can't be read: {error.public}") from None
     if usage is not None and CRL_SIGN not in usage:
         warn(f"{where}: its keyUsage lacks cRLSign, so its CRLs will be refused")
 
@@ -278,11 +269,6 @@ def load_file_ca(files: CAFiles, keys: CAKeys, now: datetime, warn: Warn) -> Fil
     if not public_key_matches(private_key, certificate.spki_der):
         raise ConfigError(f"{key_setting}: {files.key} is not the key of the certificate {files.certificate}")
     check_ca_certificate(certificate, now, f"{certificate_setting}: {files.certificate}", warn)
-    if len(certificate.key_identifier) > _MAXIMUM_KEY_IDENTIFIER:
-        raise ConfigError(
-            f"{certificate_setting}: {files.certificate}: its subjectKeyIdentifier is longer than "
-            f"{_MAXIMUM_KEY_IDENTIFIER} bytes; a CRL's address and file are named by it"
-        )
     chain_file: list[Certificate] = []
     where = f"{certificate_setting}: {files.certificate}"
     if files.chain is not None:

@@ -27,6 +27,7 @@ from pikachu.storage.certificates import CertificateStore
 from pikachu.storage.challenge_passwords import ChallengePasswordStore
 from pikachu.storage.csrs import CSRStore
 from pikachu.storage.database import Batch, Database, Transaction, in_memory, parse_url
+from pikachu.storage.engines import EngineStore
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
 from pikachu.storage.keys import KeyStore
@@ -66,6 +67,7 @@ def _finish(tx: Transaction) -> None:
 class Store(
     CertificateStore,
     IssuanceStore,
+    EngineStore,
     InfrastructureStore,
     NodeStore,
     NotificationStore,

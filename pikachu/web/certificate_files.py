@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,10 +10,6 @@ from pikachu.cms.signed import degenerate
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.certificates import CertificateRecord, format_serial
 from pikachu.x509.pem import certificates_pem
-
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_NAME_LENGTH: Final = 64
-_SERIAL_LENGTH: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +40,4 @@ def certificate_file(record: CertificateRecord, parents: Sequence[bytes], kind: 
     if kind not in _FORMATS:
         raise MalformedRequest(f"format is one of {', '.join(_FORMATS)}")
     content_type, suffix, encode = _FORMATS[kind]
-    return CertificateFile(encode([record.der, *parents]), content_type, _file_name(record) + suffix)
-
-
-def _file_name(record: CertificateRecord) -> str:
-    """Return the name in lists, as far as file names may contain it everywhere, with the begin of the serial number."""
-    serial = format_serial(record.serial)
-    name = _UNSAFE.sub("_", record.name)[:_NAME_LENGTH].strip("._-")
-    return f"{name}-{serial[:_SERIAL_LENGTH]}" if name and name != serial else serial
+    return CertificateFile(encode([record.der, *parents]), content_type, format_serial(record.serial) + suffix)

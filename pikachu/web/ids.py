@@ -13,5 +13,5 @@ def id_of(text: str) -> int:
     """
     number = parse_number(text, MAX_ID)
     if number is None:
-        raise NotFound("there is no such object")
+        raise NotFound("there is nothing of that id")
     return number

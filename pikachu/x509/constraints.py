@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pikachu.core.errors import BadCSR, MalformedRequest, PolicyViolation
+from pikachu.core.errors import MalformedRequest, PolicyViolation
 from pikachu.x509 import der
 from pikachu.x509.certificate import (
     ANY_EXTENDED_KEY_USAGE,
@@ -60,7 +60,7 @@ class NameConstraints:
 def read_name_constraints(certificate: Certificate) -> NameConstraints | None:
     """Return the name constraints of a CA certificate, or ``None``.
 
-    :raises MalformedRequest: they are malformed, or use another minimum than 0 or a maximum, which RFC 5280 forbids.
+    :raises MalformedRequest: they are malformed, or use minimum or maximum, which RFC 5280 forbids.
     """
     extension = certificate.extension(NAME_CONSTRAINTS)
     if extension is None:
@@ -75,16 +75,9 @@ def read_name_constraints(certificate: Certificate) -> NameConstraints | None:
 
 def _base(subtree: der.Element) -> GeneralName:
     parts = subtree.expect(der.SEQUENCE).sub()
-    # The default of minimum is 0: some programs write it, against DER.
-    if not parts or any(part.tag != 0x80 or part.content != b"\x00" for part in parts[1:]):
-        raise MalformedRequest("the name constraints of a CA have no name, or a minimum or maximum")
-    tag, content = parts[0].tag, parts[0].content
-    if tag == _DIRECTORY:
-        try:
-            comparable(content)
-        except BadCSR as error:
-            raise MalformedRequest(error.public) from error
-    return tag, content
+    if len(parts) != 1:
+        raise MalformedRequest("the name constraints of a CA have a minimum or maximum")
+    return parts[0].tag, parts[0].content
 
 
 def check_path_length(chain: Sequence[Certificate], extensions: Iterable[Extension]) -> None:
@@ -236,6 +229,7 @@ class _Subtrees:
 
     @functools.cached_property
     def _directories(self) -> frozenset[Hashable]:
+        # Parsed on demand, so that an unreadable base fails only certificates with a directory name.
         return frozenset(comparable(base) for base in self._directory_bases)
 
     def hold(self, tag: int, content: bytes) -> bool:

@@ -17,7 +17,7 @@ from pikachu.x509 import der
 from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME
 from pikachu.x509.extension import Extension
 from pikachu.x509.names import Name
-from pikachu.x509.pem_blocks import blocks, decode_base64, decode_text, labels_in
+from pikachu.x509.pem_blocks import blocks, decode_base64, decode_text
 from pikachu.x509.request_attributes import (
     CHALLENGE_PASSWORD,
     CHANGE_SUBJECT_NAME,
@@ -138,31 +138,15 @@ def decode_csr_input(data: bytes) -> bytes:
     if b"-----BEGIN " in data:
         pem_blocks = blocks(data, _LABELS)
         if not pem_blocks:
-            raise MalformedRequest(_no_request(data))
+            raise MalformedRequest("no PEM block of a certificate request found")
         if len(pem_blocks) > 1:
             raise MalformedRequest("more than one certificate request found; send one at a time")
         request = pem_blocks[0].der()
     else:
-        try:
-            request = decode_base64(data)
-        except MalformedRequest:
-            raise MalformedRequest(
-                "This is no certificate request, neither PEM nor base64. Send the whole text that begins with "
-                "-----BEGIN CERTIFICATE REQUEST-----."
-            ) from None
+        request = decode_base64(data)
     if not request:
         raise MalformedRequest("there is no certificate request")
     return _bounded(request)
-
-
-def _no_request(data: bytes) -> str:
-    """Return the error for PEM without a CSR, by what it contains instead."""
-    labels = labels_in(data)
-    if any("PRIVATE KEY" in label for label in labels):
-        return "This is a private key. Never send it to anyone: send the certificate request that was made with it."
-    if any("CERTIFICATE" in label for label in labels):
-        return "This is a certificate. Send a certificate request (-----BEGIN CERTIFICATE REQUEST-----)."
-    return "no PEM block of a certificate request found"
 
 
 def _bounded(request: bytes) -> bytes:

@@ -10,7 +10,7 @@ from pikachu.core.errors import MalformedRequest
 from pikachu.x509 import der
 from pikachu.x509.key_encryption import FILE_ITERATIONS, bounded_in_all
 from pikachu.x509.keys import PrivateKey, describe_private_key, load_private_key
-from pikachu.x509.pem_blocks import blocks, certificates_in, decode_base64, decode_text
+from pikachu.x509.pem_blocks import certificates_in, decode_base64, decode_text
 from pikachu.x509.pfx import CERTIFICATE_BAG, KEY_BAGS, WRONG_PASSPHRASE, Bag, check_passphrase, open_content, read_file
 from pikachu.x509.unsupported_files import foreign_name
 
@@ -40,14 +40,9 @@ def read_key_file(data: bytes, passphrase: str | None = None, alias: str = "") -
     data = decode_text(data)
     with bounded_in_all(FILE_ITERATIONS):
         if data[:1] != b"\x30":
-            archives = blocks(data, ("PKCS12",))
-            if len(archives) == 1:
-                # GnuTLS writes PKCS#12 files as PEM.
-                data = archives[0].der()
-            elif b"-----BEGIN " in data:
+            if b"-----BEGIN " in data:
                 return KeyFile(load_private_key(data, passphrase), tuple(certificates_in(data)))
-            else:
-                data = _decode_binary(data)
+            data = _decode_binary(data)
         if _is_pkcs12(data):
             return _read_pkcs12(data, passphrase, alias)
         return KeyFile(load_private_key(data, passphrase), ())
@@ -63,8 +58,7 @@ def _decode_binary(data: bytes) -> bytes:
     except MalformedRequest:
         raise MalformedRequest(_NO_KEY) from None
     if binary[:1] != b"\x30":
-        foreign = foreign_name(binary)
-        raise MalformedRequest(f"this is {foreign}" if foreign else _NO_KEY)
+        raise MalformedRequest(_NO_KEY)
     return binary
 
 

@@ -168,8 +168,8 @@ def parse_name(name_der: bytes) -> Name:
     """Parse and check a DER Name.
 
     :raises MalformedRequest: *name_der* is not a Name.
-    :raises BadCSR: the name is too long or has an attribute twice in one part, or a value is empty, too long, of a
-        wrong string type, or contains NUL or control characters.
+    :raises BadCSR: the name is too long, or a value is empty, too long, of a wrong string type, or contains NUL or
+        control characters.
     """
     return name_from(der.parse(name_der, der.SEQUENCE))
 
@@ -201,26 +201,11 @@ def name_from(element: der.Element, read_attribute: Callable[[der.Element], Name
         attributes = tuple(read(attribute) for attribute in rdn.expect(der.SET).children())
         if not attributes:
             raise MalformedRequest("a relative distinguished name is empty")
-        if len(attributes) > 1 and read is not _unchecked_attribute:
-            _require_distinct(attributes)
         rdns.append(attributes)
         count += len(attributes)
         if count > _MAXIMUM_ATTRIBUTES:
             raise BadCSR(f"a name has more than {_MAXIMUM_ATTRIBUTES} attributes")
     return Name(element.whole, tuple(rdns))
-
-
-def _require_distinct(attributes: tuple[NameAttribute, ...]) -> None:
-    """Require that a relative distinguished name is a set: many programs can't read a name in which it is none.
-
-    :raises BadCSR: an attribute is there twice, perhaps with another string type.
-    """
-    seen = set()
-    for attribute in attributes:
-        known = attribute.oid, attribute.value_der if attribute.value is None else attribute.value
-        if known in seen:
-            raise BadCSR(f"{attribute_name(attribute.oid)} is twice in one part of a name, with the same value")
-        seen.add(known)
 
 
 def type_and_value(element: der.Element) -> tuple[str, der.Element]:

@@ -109,22 +109,10 @@ def certificates_in(data: bytes) -> list[bytes]:
 def decode_text(data: bytes) -> bytes:
     """Return text in UTF-16, or with a byte order mark, as plain UTF-8; other data, such as DER, unchanged.
 
-    Editors and shells of Windows save text as UTF-16, some without a byte order mark.  PEM may be in Base64 as a whole,
-    as it is in the secrets of Kubernetes.
+    Editors and shells of Windows save text as UTF-16, some without a byte order mark.
     """
     if data[:1] == b"\x30":
         return data
-    data = _plain_text(data)
-    if _BEGIN in data:
-        return data
-    try:
-        inner = _plain_text(decode_base64(data))
-    except MalformedRequest:
-        return data
-    return inner if _BEGIN in inner and inner[:1] != b"\x30" else data
-
-
-def _plain_text(data: bytes) -> bytes:
     codec = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else _utf16_codec(data)
     if codec is not None:
         data = data.decode(codec, "replace").encode()

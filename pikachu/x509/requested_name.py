@@ -34,9 +34,8 @@ _UNSTRUCTURED_NAME: Final = "1.2.840.113549.1.9.2"
 # Types of DirectoryString that RFC 5280 section 4.1.2.4 leaves to names from before 2004.
 _OUTDATED: Final = frozenset((der.T61_STRING, der.BMP_STRING, der.UNIVERSAL_STRING, der.GENERAL_STRING))
 _ASCII: Final = frozenset((der.IA5_STRING, der.NUMERIC_STRING, der.VISIBLE_STRING))
-# Types of ASCII characters, and TeletexString, which programs also write UTF-8 or Latin-1 into: OpenSSL writes what a
-# terminal gave into a TeletexString when `string_mask` is `nombstr`.
-_LOOSE_TYPES: Final = _ASCII | {der.PRINTABLE_STRING, der.GENERAL_STRING, der.T61_STRING}
+# Types of ASCII characters, which programs also write UTF-8 or Latin-1 into.
+_ASCII_TYPES: Final = _ASCII | {der.PRINTABLE_STRING, der.GENERAL_STRING}
 
 
 def requested_name(element: der.Element) -> Name:
@@ -62,7 +61,7 @@ def loose_text(element: der.Element) -> str | None:
     :returns: ``None`` for other types.
     :raises BadCSR: the bytes are no characters.
     """
-    if element.tag not in _LOOSE_TYPES:
+    if element.tag not in _ASCII_TYPES:
         return string_value(element)
     content = element.content
     try:

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from pikachu.core.errors import MalformedRequest, PikachuError, ProofOfPossessionFailed, UnsupportedAlgorithm
 from pikachu.x509 import der
-from pikachu.x509.loading.public_keys import RSASSA_PSS
 from pikachu.x509.spki import ED25519, ML_DSA_44, ML_DSA_65, ML_DSA_87, KeyDescription, KeyFamily, PublicKey
 
+RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 _MGF1: Final = "1.2.840.113549.1.1.8"
 
 _HASH_OIDS: Final = {

@@ -223,25 +223,6 @@ def test_refused(tmp_path: Path, title: str) -> None:
         listener_tls(stack.app, "https")
 
 
-@pytest.mark.parametrize("title", odd.REFUSED_AUTHORITIES)
-def test_refused_as_authority(tmp_path: Path, title: str) -> None:
-    """The start says in one line why each issuance would fail, for root and issuing CA."""
-    form, reason = odd.REFUSED_AUTHORITIES[title]
-    for where, setting in (("root", r"\[CA\] CHAIN_FILE_PATH_EC"), ("issuing CA", r"\[CA\] SUBCA_CERT_PATH_EC")):
-        with refused(f"^{setting}: .*: its name constraints can't be read: .*{reason}"):
-            start(tmp_path / where, place(where, form=form), WITHOUT_TLS)
-
-
-def test_a_key_identifier_that_names_no_file(tmp_path: Path) -> None:
-    """The file of a CRL is named by it; a root's may be as long as it likes."""
-    form = Form(extensions={"2.5.29.14": odd.extension("2.5.29.14", der.octet_string(b"x" * 65))})
-    with refused(r"^\[CA\] SUBCA_CERT_PATH_EC: .*ec.crt: its subjectKeyIdentifier is longer than 64 bytes"):
-        start(tmp_path / "sub", place("issuing CA", form=form), WITHOUT_TLS)
-    hierarchy = place("root", form=form)
-    with running(tmp_path / "root", hierarchy, LISTENERS) as stack:
-        check(stack, hierarchy)
-
-
 @pytest.mark.parametrize("title", EQUAL_NAMES)
 def test_equal_names(tmp_path: Path, title: str) -> None:
     """RFC 5280 section 7.1: case, string types and spaces do not matter to a chain."""

@@ -290,7 +290,6 @@ WRONG_TAGS: dict[str, tuple[str, bytes, str]] = {
     "PrintableString in UTF-8": (ORGANIZATION, der.tlv(der.PRINTABLE_STRING, "Müller".encode()), "Müller"),
     "PrintableString in Latin-1": (ORGANIZATION, der.tlv(der.PRINTABLE_STRING, b"M\xfcller"), "Müller"),
     "TeletexString": (CN, der.tlv(der.T61_STRING, b"device"), "device"),
-    "TeletexString in UTF-8": (ORGANIZATION, der.tlv(der.T61_STRING, "Müller".encode()), "Müller"),
     "TeletexString in Latin-1": (ORGANIZATION, der.tlv(der.T61_STRING, b"M\xfcller"), "Müller"),
     "BMPString": (ORGANIZATION, der.tlv(der.BMP_STRING, "Ärzte".encode("utf-16-be")), "Ärzte"),
     "UniversalString": (ORGANIZATION, der.tlv(der.UNIVERSAL_STRING, "Ärzte".encode("utf-32-be")), "Ärzte"),

@@ -143,16 +143,6 @@ _CONSTRAINTS, _USAGE, _SKI, _AKI = "2.5.29.19", "2.5.29.15", "2.5.29.14", "2.5.2
 _CA_VALUE: Final = der.sequence(TRUE)
 _USAGE_VALUE: Final = der.named_bits((0, 5, 6))
 
-_NAME_CONSTRAINTS: Final = "2.5.29.30"
-
-
-def _constrained(*subtrees: bytes) -> Form:
-    """Return a CA with permitted subtrees, each the content of a GeneralSubtree."""
-    permitted = der.explicit(0, b"".join(der.sequence(subtree) for subtree in subtrees))
-    return Form(extensions={_NAME_CONSTRAINTS: extension(_NAME_CONSTRAINTS, der.sequence(permitted), TRUE)})
-
-
-_EVERY_HOST: Final = der.implicit(2, b"")
 #: Forms that must be read.
 FORMS: Final[Mapping[str, Form]] = {
     "plain": Form(),
@@ -184,8 +174,6 @@ FORMS: Final[Mapping[str, Form]] = {
     "version 4": Form(version=b"\xa0\x03\x02\x01\x03"),
     "GeneralizedTime before 2050": Form(not_after=der.tlv(der.GENERALIZED_TIME, b"20490101000000Z")),
     "end of time": Form(not_after=der.tlv(der.GENERALIZED_TIME, b"99991231235959Z")),
-    "name constraints with a minimum of 0": _constrained(_EVERY_HOST + der.implicit(0, b"\x00")),
-    "name constraints of a kind that nobody uses": _constrained(der.explicit(3, der.sequence())),
     "unique identifiers": Form(unique_ids=b"\x81\x02\x00\x01\x82\x02\x00\x02"),
 }
 
@@ -230,18 +218,6 @@ REFUSED_FORMS: Final[Mapping[str, tuple[Form, str]]] = {
         Form(extensions={"1.2.3.4": extension("1.2.3.4", b"\x05\x00") * 2}),
         "twice",
     ),
-}
-
-#: Forms with which no CA can issue, and what the message says.
-REFUSED_AUTHORITIES: Final[Mapping[str, tuple[Form, str]]] = {
-    "name constraints of another type": (
-        Form(extensions={_NAME_CONSTRAINTS: extension(_NAME_CONSTRAINTS, der.null(), TRUE)}),
-        "expected the ASN.1 tag",
-    ),
-    "name constraints with a minimum of 1": (_constrained(_EVERY_HOST + der.implicit(0, b"\x01")), "minimum"),
-    "name constraints with a maximum": (_constrained(_EVERY_HOST + der.implicit(1, b"\x05")), "maximum"),
-    "name constraints without a name": (_constrained(b""), "no name"),
-    "name constraints with a name that is none": (_constrained(der.explicit(4, der.null())), "expected the ASN.1 tag"),
 }
 
 

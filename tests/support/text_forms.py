@@ -32,9 +32,6 @@ TEXT_FORMS: Final[dict[str, Form]] = {
     "UTF-16 BE, no mark, text": lambda label, content: f"CN=x\r\n{pem(label, content)}".encode("utf-16-be"),
     "base64": lambda label, content: base64.b64encode(content),
     "base64 with whitespace": lambda label, content: b" \t\r\n" + base64.encodebytes(content).replace(b"\n", b" \r\n"),
-    "PEM in base64": lambda label, content: base64.b64encode(pem(label, content).encode()),
-    "PEM in base64 with whitespace": lambda label, content: base64.encodebytes(f"x\r\n{pem(label, content)}".encode()),
-    "PEM in UTF-16 in base64": lambda label, content: base64.b64encode(pem(label, content).encode("utf-16")),
     "base64 in UTF-16": lambda label, content: base64.encodebytes(content).decode().encode("utf-16"),
     "base64 in UTF-16 BE, no mark": lambda label, content: base64.b64encode(content).decode().encode("utf-16-be"),
 }

@@ -31,6 +31,18 @@ POLICY: Final = """
 path "transit/sign/*" { capabilities = ["update"] }
 path "transit/keys/*" { capabilities = ["create", "read", "update"] }
 """
+#: What the PKI engine's use needs, of every mount here.
+PKI_POLICY: Final = (
+    POLICY
+    + """
+path "+/sign-verbatim/*" { capabilities = ["update"] }
+path "+/sign-verbatim" { capabilities = ["update"] }
+path "+/certs/*" { capabilities = ["list"] }
+path "+/certs" { capabilities = ["list"] }
+path "+/cert/*" { capabilities = ["read"] }
+path "+/revoke" { capabilities = ["update"] }
+"""
+)
 
 
 @dataclass
@@ -180,6 +192,17 @@ class OpenBao:
     def take(self, name: str, private_key: PrivateKey) -> None:
         """Import a key into transit."""
         Transit(self.operator()).import_key(TransitKey("transit", name), private_key)
+
+    def take_issuer(self, mount: str, issuer: Identity, *roles: str) -> None:
+        """Import an issuing CA into a new mount of the PKI engine.
+
+        :param roles: the roles to create.
+        """
+        self.api("POST", f"sys/mounts/{mount}", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
+        pem = issuer.pem + issuer.key_pem
+        self.api("POST", f"{mount}/issuers/import/bundle", {"pem_bundle": pem.decode("ascii")})
+        for role in roles:
+            self.api("POST", f"{mount}/roles/{role}", {"key_type": "any", "max_ttl": "87600h"})
 
     def settings(self, role: AppRole, *, port: int | None = None, **more: str) -> dict[tuple[str, str], str]:
         """Return the section ``[VAULT]`` for keys in transit.

@@ -168,8 +168,7 @@ class TestDownload:
         path = f"/certificates/{made['id']}/download"
         plain = rest.call("GET", path, who="alice")
         assert plain.body.decode() == made["pem"]
-        begin = f"device.example.com-{made['serial']}"[:27]
-        assert plain.headers["Content-Disposition"] == f'attachment; filename="{begin}.pem"'
+        assert plain.headers["Content-Disposition"] == f'attachment; filename="{made["serial"]}.pem"'
         assert rest.call("GET", f"{path}?format=pem", who="alice").body == plain.body
         assert rest.call("GET", f"{path}?format=chain", who="alice").body.decode() == made["chain_pem"]
         der = rest.call("GET", f"{path}?format=der", who="alice")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -70,40 +69,12 @@ def test_keyword_and_number(pages: Pages) -> None:
     assert "the last one" not in said
     assert 'value="ODD"' in page
     assert 'href="/logs?lines=50&amp;every=5"' in page
-    assert "No lines match" in text_of(root.get("/logs?q=nowhere"))
+    assert "No line has this keyword" in text_of(root.get("/logs?q=nowhere"))
     assert "something" not in text_of(root.get("/logs?lines=1"))
     root.get("/logs?lines=x", status=400)
     root.get("/logs?lines=0", status=400)
     root.get("/logs?lines=5000", status=400)
     root.get(f"/logs?q={'x' * 201}", status=400)
-
-
-def test_level(pages: Pages) -> None:
-    """Lines of a level or a more severe one; an unknown level is an error."""
-    root = pages.visitor("root")
-    assert '<option value="WARNING" selected>Warning and above</option>' in root.get("/logs?level=WARNING")
-    assert "something" not in text_of(root.get("/logs?level=ERROR"))
-    assert "the last one" in text_of(root.get("/logs?level=ERROR&q=last"))
-    assert "No lines match" in text_of(root.get("/logs?level=CRITICAL"))
-    root.get("/logs?level=error", status=400)
-    lines = json.loads(root.request("GET", "/logs/lines?lines=5&q=&level=ERROR").body)["lines"]
-    assert [line["level"] for line in lines] == ["ERROR"]
-
-
-def test_configuration_filters(pages: Pages) -> None:
-    """By name, value and explanation, and to what the file sets."""
-    root = pages.visitor("root", confirmed=True)
-
-    def shown(query: str) -> set[str]:
-        return set(re.findall('<th scope="row"><code>([^<]+)</code>', root.get(f"/config?{query}")))
-
-    every, from_file = shown(""), shown("changed=1")
-    assert shown("q=IDLE_TIME") == {"max_idle_time"}
-    assert shown("q=%5Blogging%5D") > {"log_file"}
-    assert from_file < every
-    assert "log_file" in from_file
-    assert shown("q=log_file&changed=1") == {"log_file"}
-    assert "No settings match" in text_of(root.get("/config?q=no+such+setting"))
 
 
 def test_lines_as_json(pages: Pages) -> None:

@@ -125,13 +125,6 @@ class TestCheck:
         [
             ({"csr": ""}, 400, "paste one, upload a file, or load one"),
             ({"csr": "nonsense!"}, 400, "base64"),
-            (
-                {"csr": "-----BEGIN RSA PRIVATE KEY-----\nAAAA\n-----END RSA PRIVATE KEY-----"},
-                400,
-                "a private key. Never",
-            ),
-            ({"csr": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, 400, "This is a certificate"),
-            ({"csr": "-----BEGIN X-----\nAAAA\n-----END X-----"}, 400, "no PEM block"),
             ({"csr": "<script>alert(1)</script>"}, 400, "base64"),
             ({"days": "soon"}, 400, "whole number of days"),
             ({"days": "99999999999"}, 400, "whole number of days"),
@@ -146,7 +139,7 @@ class TestCheck:
             response = alice.post(path, {"csr": csr_text(), **fields}, page="/ra")
             assert response.status == status
             page = body_of(response)
-            assert re.search(r'role="alert"[^>]*>[^<]*' + says, page)
+            assert re.search(r'role="alert">[^<]*' + says, page)
             assert "<script>alert" not in page
             if "days" in fields:
                 assert value(page, "days") == fields["days"]

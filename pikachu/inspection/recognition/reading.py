@@ -51,9 +51,6 @@ def read(data: bytes) -> list[RecognisedObject]:
         foreign = foreign_name(data)
         known = f"this is {foreign}" if foreign else f"this is neither PEM nor base64 nor DER: {_PLAIN}"
         raise MalformedRequest(known) from None
-    foreign = foreign_name(binary)
-    if foreign:
-        raise MalformedRequest(f"this is {foreign}")
     return [_recognised("base64", binary)]
 
 

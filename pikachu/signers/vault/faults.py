@@ -37,7 +37,7 @@ class VaultUnreachable(VaultFault):
 
     def __init__(self, reason: str, *, was_sent: bool = True, **context: object) -> None:
         super().__init__(reason, **context)
-        self.was_sent = was_sent
+        self.was_sent = self.may_have_signed = was_sent
 
 
 class VaultRefused(VaultFault):

@@ -113,6 +113,11 @@ class VaultKeys:
         return self._pool
 
     @property
+    def client(self) -> VaultClient:
+        """The client of Vault, for its other engines."""
+        return self._client
+
+    @property
     def uses_key_files(self) -> bool:
         """Whether the same keys in files sign while Vault is unreachable."""
         return self._uses_key_files

@@ -56,15 +56,6 @@ const prepare = (within) => {
   }, within);
 };
 prepare(document);
-
-// A text with a wrong line opens at that line.
-each("textarea[data-line]", (area) => {
-  const before = area.value.split("\n").slice(0, Number(area.dataset.line));
-  const end = before.join("\n").length;
-  area.focus({ preventScroll: true });
-  area.setSelectionRange(end - before.at(-1).length, end);
-  area.scrollTop = Math.max(0, (before.length - 3) * area.scrollHeight / area.value.split("\n").length);
-});
 // Elements that another script has inserted.
 document.addEventListener("shown", (event) => prepare(event.target));
 

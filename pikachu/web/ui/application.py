@@ -29,7 +29,7 @@ from pikachu.core.sealing import Sealer
 from pikachu.http.forms import form_fields
 from pikachu.http.redirect import accepts_html
 from pikachu.http.request import BoundedRequest
-from pikachu.http.responses import HTML, TEXT, send
+from pikachu.http.responses import TEXT, send
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.browsers import SESSION, check_origin, read_cookies
 from pikachu.web.dispatch import endpoint, failure_problem, take_whole_path, unrouted_problem
@@ -41,6 +41,7 @@ from pikachu.web.ui.pages import Page, PageRequest, PasswordNeeded
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect
 
+HTML: Final = b"text/html; charset=utf-8"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
 _POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "

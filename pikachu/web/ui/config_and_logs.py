@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.number_parsing import parse_number
-from pikachu.operations.log_reader import LEVELS, LogLine
-from pikachu.operations.server_view import ExplainedSetting, ServerView
+from pikachu.operations.log_reader import LogLine
+from pikachu.operations.server_view import ServerView
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, RawBody
 
@@ -33,17 +33,10 @@ class OperationPages(Pages):
     async def config(self, visit: PageRequest) -> PageReply:
         """Show the configuration with masked secrets, after confirming the password (CFG-11)."""
         visit.require_confirmation()
-        keyword, changed = visit.query.get("q", "").strip()[:200], visit.query.get("changed") == "1"
-        settings = [
-            one
-            for one in self._operation.settings(visit.principal)
-            if _mentions(one, keyword.casefold()) and (one.setting.origin == "file" or not changed)
-        ]
+        settings = self._operation.settings(visit.principal)
         sections = [(name, list(group)) for name, group in groupby(settings, lambda one: one.setting.section)]
         context: dict[str, object] = {
             "sections": sections,
-            "keyword": keyword,
-            "changed": changed,
             "file": self._operation.file(visit.principal),
             "warnings": self._operation.warnings(visit.principal),
         }
@@ -52,23 +45,21 @@ class OperationPages(Pages):
     @page("GET", "/logs", audience=Audience.ADMIN)
     async def logs(self, visit: PageRequest) -> PageReply:
         """Show the end of the log, which the script refreshes and the form reloads (UI-9)."""
-        keyword, level = visit.query.get("q", "").strip(), visit.query.get("level", "")
+        keyword = visit.query.get("q", "").strip()
         size = _number(visit, "lines", _DEFAULT_SIZE)
         interval = max(1, min(_number(visit, "every", _DEFAULT_INTERVAL_SECONDS), _MAX_INTERVAL_SECONDS))
         context: dict[str, object] = {
             "keyword": keyword,
-            "level": level,
-            "levels": [("", "All"), *((name, f"{name.capitalize()} and above") for name in LEVELS[1:])],
             "size": size,
             "sizes": [(one, str(one)) for one in sorted({*_SIZES, size})],
             "every": interval,
             "file": self._operation.log_file(visit.principal),
             "clear": f"/logs?{urlencode({'lines': size, 'every': interval})}",
-            "source": f"{_LINES_PATH}?{urlencode({'lines': size, 'q': keyword, 'level': level})}",
+            "source": f"{_LINES_PATH}?{urlencode({'lines': size, 'q': keyword})}",
             "lines": (),
         }
         try:
-            context["lines"] = await self._lines(visit, size, keyword, level)
+            context["lines"] = await self._lines(visit, size, keyword)
         except NotFound as error:
             # Running without a log file is a valid setting.
             context["error"] = error
@@ -80,19 +71,12 @@ class OperationPages(Pages):
     async def lines(self, visit: PageRequest) -> PageReply:
         """Return the lines as JSON, for the script of the page."""
         keyword = visit.query.get("q", "").strip()
-        level = visit.query.get("level", "")
-        lines = await self._lines(visit, _number(visit, "lines", _DEFAULT_SIZE), keyword, level)
+        lines = await self._lines(visit, _number(visit, "lines", _DEFAULT_SIZE), keyword)
         document = [{"text": line.text, "level": line.level} for line in lines]
         return RawBody(json.dumps({"lines": document}).encode(), b"application/json")
 
-    async def _lines(self, visit: PageRequest, size: int, keyword: str, level: str) -> list[LogLine]:
-        return await self._operation.log(visit.principal, size, keyword, without=_LINES_PATH, level=level)
-
-
-def _mentions(one: ExplainedSetting, keyword: str) -> bool:
-    """Return whether the name, the value or the explanation of a setting contains *keyword*."""
-    setting = one.setting
-    return keyword in f"[{setting.section}] {setting.key} {setting.value} {one.comment}".casefold()
+    async def _lines(self, visit: PageRequest, size: int, keyword: str) -> list[LogLine]:
+        return await self._operation.log(visit.principal, size, keyword, without=_LINES_PATH)
 
 
 def _number(visit: PageRequest, name: str, default: int) -> int:

@@ -62,7 +62,7 @@ _FLAG_LABELS: Final = {
 class Row:
     """A policy as the user sees it.
 
-    :param excerpt: the purposes in its extensions, or else their beginning, without comments and section names.
+    :param excerpt: the beginning of its extensions, without comments and section names.
     :param may_change: whether the user owns it or is an administrator.
     """
 
@@ -70,17 +70,6 @@ class Row:
     owner: str
     excerpt: str
     may_change: bool
-
-    @property
-    def limits(self) -> tuple[str, ...]:
-        """Return what a list shows of its other settings."""
-        policy = self.policy
-        keys = policy.limits.keys
-        shown = (
-            (f"CA {policy.issuer}", policy.issuer is not None),
-            (f"keys {', '.join(keys)}", bool(keys)),
-        )
-        return tuple(text for text, holds in shown if holds)
 
     @property
     def uses(self) -> tuple[str, ...]:
@@ -350,10 +339,9 @@ class PoliciesPages(Pages):
 
 
 def _excerpt(text: str) -> str:
-    """Return the line of the purposes, or else the first significant lines, joined to one."""
-    lines = [line for line in map(str.strip, text.splitlines()) if line and not line.startswith(("#", "["))]
-    purposes = [line for line in lines if line.lower().startswith("extendedkeyusage")]
-    excerpt = "; ".join(purposes or lines)
+    """Return the first significant lines, joined to one."""
+    lines = (line.strip() for line in text.splitlines())
+    excerpt = "; ".join(line for line in lines if line and not line.startswith(("#", "[")))
     return excerpt if len(excerpt) <= _EXCERPT else f"{excerpt[: _EXCERPT - 1]}…"
 
 

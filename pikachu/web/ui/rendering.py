@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,28 +16,6 @@ from pikachu.core.model.times import rfc3339
 from pikachu.web.ui.static import StaticFiles
 
 FOLDER: Final = Path(__file__).parents[2] / "templates" / "html"
-
-
-# More specific ones first: most browsers also name those that they are compatible with.
-_BROWSERS: Final = tuple(
-    (label, re.compile(pattern))
-    for label, pattern in (
-        ("Edge", r"\bEdg[A-Za-z]*/(\d+)"),
-        ("Opera", r"\bOPR/(\d+)"),
-        ("Firefox", r"\b(?:Firefox|FxiOS)/(\d+)"),
-        ("Chrome", r"\b(?:HeadlessChrome|Chrome|CriOS)/(\d+)"),
-        ("Safari", r"\bVersion/(\d+)[\d.]* (?:Mobile/\w+ )?Safari/"),
-    )
-)
-_SYSTEMS: Final = (
-    ("Android", "Android"),
-    ("iOS", "iPhone"),
-    ("iPadOS", "iPad"),
-    ("Windows", "Windows NT"),
-    ("macOS", "Mac OS X"),
-    ("ChromeOS", "CrOS"),
-    ("Linux", "Linux"),
-)
 
 
 class Renderer:
@@ -56,7 +33,7 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters.update(moment=moment, day=day, duration=duration, browser=browser)
+        self._environment.filters.update(moment=moment, day=day, duration=duration)
         self._environment.globals.update(version=__version__, static=static.url, nav_link=_nav_link)
 
     def render(self, template: str, context: Mapping[str, object]) -> bytes:
@@ -90,13 +67,6 @@ def duration(value: timedelta | None) -> str:
         if count:
             units.append(f"{count} {unit}")
     return " ".join(units[:2]) or "0 s"
-
-
-def browser(agent: str) -> str:
-    """Return the browser and the system that a User-Agent names, such as *Chrome 126 on Linux*, or the whole text."""
-    name = next((f"{label} {found[1]}" for label, pattern in _BROWSERS if (found := pattern.search(agent))), "")
-    system = next((label for label, mark in _SYSTEMS if mark in agent), "")
-    return f"{name} on {system}" if name and system else name or agent
 
 
 @pass_context

@@ -21,9 +21,6 @@ from pikachu.web.x509_rendering import JinjaText
 
 # Prefix of fields for variables: a variable may have the name of another field.
 _FIELD: Final = "v-"
-_ABBREVIATIONS: Final = {
-    word.lower(): word for word in ("CA", "CN", "CRL", "DN", "DNS", "EC", "ID", "IP", "OCSP", "URI", "URL", "URLs")
-}
 
 TABLE: Final[Table[X509Template]] = Table(
     "templates",
@@ -97,18 +94,12 @@ class X509TemplatesPages(Pages):
     ) -> dict[str, object]:
         return {
             "file": file,
-            "fields": [(_FIELD + one.name, _label(one.name), one) for one in file.variables],
+            "fields": [(_FIELD + one.name, one.name.replace("_", " "), one) for one in file.variables],
             "values": values,
             "lines": numbered(text, error),
             "text": text,
             "types": PROFILE_TYPES,
         }
-
-
-def _label(name: str) -> str:
-    """Return the label of a template's variable, such as *DNS names* for ``dns_names``."""
-    words = [_ABBREVIATIONS.get(word, word) for word in name.split("_")]
-    return " ".join([words[0][:1].upper() + words[0][1:], *words[1:]])
 
 
 def _page(files: tuple[X509Template, ...], query: ListQuery) -> ListPage[X509Template]:

@@ -23,7 +23,6 @@ from pikachu.x509.loading.public_keys import (
     ML_DSA_65,
     ML_DSA_87,
     RSA_ENCRYPTION,
-    RSASSA_PSS,
     Curve,
     bound_modulus,
     curve_of,
@@ -57,6 +56,7 @@ ML_DSA_KINDS: Final[dict[str, tuple[str, MLDSAKind]]] = {
 # The sizes of expanded keys (FIPS 204 table 2).
 _EXPANDED_SIZES: Final = {ML_DSA_44: 2560, ML_DSA_65: 4032, ML_DSA_87: 4896}
 # Private keys under this OID are ordinary RSA keys.
+_RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 _SEED_SIZE: Final = 32
 _PKCS1_NUMBERS: Final = 9
 _UNREADABLE: Final = "the private key can't be read"
@@ -94,7 +94,7 @@ def _load_pkcs8(parts: list[der.Element]) -> PrivateKey:
     oid = algorithm[0].oid()
     parameters = algorithm[1] if len(algorithm) == 2 else None
     key: PrivateKey
-    if oid in (RSA_ENCRYPTION, RSASSA_PSS):
+    if oid in (RSA_ENCRYPTION, _RSASSA_PSS):
         key = _load_pkcs1(der.parse(content, der.SEQUENCE).sub())
     elif oid == EC_PUBLIC_KEY:
         key = _load_sec1(der.parse(content, der.SEQUENCE).sub(), curve_of(parameters))

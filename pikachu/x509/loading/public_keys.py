@@ -27,7 +27,6 @@ PublicKey: TypeAlias = (
 )
 
 RSA_ENCRYPTION: Final = "1.2.840.113549.1.1.1"
-RSASSA_PSS: Final = "1.2.840.113549.1.1.10"
 EC_PUBLIC_KEY: Final = "1.2.840.10045.2.1"
 ED25519: Final = "1.3.101.112"
 ML_DSA_44: Final = "2.16.840.1.101.3.4.3.17"
@@ -213,10 +212,6 @@ def _read(spki: bytes, bounds: RSABounds) -> PublicKeyFields:
         if len(key) != 1 + size:
             raise BadPublicKey(f"this ML-DSA public key has {size} bytes, not {len(key) - 1} (RFC 9881 section 4)")
         return PublicKeyFields(KeyFamily.ML_DSA, text, size * 8, None, spki, key[1:])
-    if oid == RSASSA_PSS:
-        raise BadPublicKey(
-            "RSA keys for RSASSA-PSS alone are not accepted; use a plain RSA key, which can sign so, too"
-        )
     if oid in _HASH_ML_DSA:
         raise BadPublicKey("HashML-DSA keys do not belong into certificates (RFC 9881); use ML-DSA")
     raise BadPublicKey("this kind of public key is not accepted; use RSA, EC, Ed25519 or ML-DSA", algorithm=oid)

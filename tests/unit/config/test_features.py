@@ -37,7 +37,7 @@ MQTT: Changes = (("MQTT", "host", "broker.example.com"), ("MQTT", "password_file
 CHAT: Changes = (("CHAT", "url", "https://llm.example.com/v1"), ("CHAT", "api_key", "secret"))
 
 LACKING: list[tuple[Changes, str]] = [
-    ((*VAULT, ("VAULT", "enabled", "true")), "[VAULT] signer"),
+    ((*VAULT, ("VAULT", "enabled", "true"), ("VAULT", "fallback", "true")), "[VAULT] fallback"),
     (
         (*TOKEN, ("PKCS11", "key_label_mldsa", "key"), ("CA", "SUBCA_CERT_PATH_MLDSA", "mldsa.crt")),
         "[PKCS11] key_label_mldsa",
@@ -51,7 +51,8 @@ LACKING: list[tuple[Changes, str]] = [
 LOADING: list[Changes] = [
     (),
     (*VAULT, ("VAULT", "enabled", "false")),
-    (*VAULT, ("VAULT", "enabled", "true"), ("VAULT", "signer", "transit")),
+    (*VAULT, ("VAULT", "enabled", "true"), ("VAULT", "signer", "transit"), ("VAULT", "fallback", "true")),
+    (*VAULT, ("VAULT", "enabled", "true")),
     VAULT,
     (*LDAP, ("LDAP", "enabled", "false")),
     LDAP,

@@ -225,17 +225,6 @@ def test_body_at_the_limit(stage: Stage) -> None:
     assert status(stage.connect().send(b"POST /echo/small HTTP/1.1\r\nContent-Length: 10\r\n\r\n1234567890")) == 200
 
 
-@pytest.mark.parametrize(("accept", "kind"), [(b"text/html,*/*;q=0.8", b"text/html"), (b"*/*", b"text/plain")])
-def test_body_over_the_limit_of_a_page(stage: Stage, accept: bytes, kind: bytes) -> None:
-    """A browser gets a page, in plain English, and other clients a line."""
-    head = b"POST /echo/small HTTP/1.1\r\nAccept: " + accept + b"\r\nContent-Length: 11\r\n\r\n"
-    answer = stage.connect().send(head + b"12345678901")
-    assert status(answer) == 413
-    assert b"Content-Type: " + kind + b"; charset=utf-8" in headers(answer)
-    assert (b"<h1>Request entity too large</h1>" in answer) is (kind == b"text/html")
-    assert b"the request's body is too long" in answer
-
-
 @pytest.mark.parametrize(
     "kind", [b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=x", b"multipart/form-data"]
 )

