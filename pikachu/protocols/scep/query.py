@@ -43,15 +43,24 @@ class SCEPQuery:
     def der(self) -> bytes:
         """Return the DER message of a PKIOperation by GET.
 
-        :raises MalformedRequest: when there is none, or it is not base64.
+        :raises MalformedRequest: like :func:`decode_message`.
         """
-        text = (self.message or b"").translate(_BASE64, _LINE_BREAKS).rstrip(b"=")
-        if not text:
-            raise MalformedRequest("the request has no message")
-        try:
-            return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
-        except binascii.Error:
-            raise MalformedRequest("the message is not base64") from None
+        return decode_message(self.message or b"")
+
+
+def decode_message(data: bytes) -> bytes:
+    """Decode a message in base64, of either alphabet, with or without line breaks and padding.
+
+    :raises MalformedRequest: when *data* is empty, or not base64.
+    """
+    # A space at the beginning is no plus sign: no DER is written so.
+    text = data.lstrip(b" ").translate(_BASE64, _LINE_BREAKS).rstrip(b"=")
+    if not text:
+        raise MalformedRequest("the request has no message")
+    try:
+        return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+    except binascii.Error:
+        raise MalformedRequest("the message is not base64") from None
 
 
 def parse_query(raw_uri: bytes) -> SCEPQuery:

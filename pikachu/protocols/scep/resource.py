@@ -23,7 +23,7 @@ from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import NotFoundResource, ProtocolResource
 from pikachu.http.responses import send, text_error
 from pikachu.http.tree import Tree
-from pikachu.protocols.scep.query import Operation, parse_query
+from pikachu.protocols.scep.query import Operation, decode_message, parse_query
 from pikachu.protocols.scep.server import SCEPServer
 
 log = Logger()
@@ -96,12 +96,15 @@ class SCEPResource(ProtocolResource):
             raise MalformedRequest("the request names no operation")
 
     async def answer_post(self, request: BoundedRequest) -> None:
-        """Perform a PKIOperation with the message in the body, whatever its Content-Type."""
+        """Perform a PKIOperation with the message in the body, in DER or base64, whatever its Content-Type."""
         query = parse_query(request.uri)
         if query.operation not in (None, Operation.PKI_OPERATION):
             raise MalformedRequest(f"{query.operation} is asked for with GET")
         assert request.content is not None  # noqa: S101 - twisted.web sets it before rendering
-        await self._operate(request, request.content.read(), label_in(request.uri))
+        body = request.content.read()
+        # Some clients send what they would put into a GET.
+        message = body if body[:1] == b"\x30" else decode_message(body)
+        await self._operate(request, message, label_in(request.uri))
 
     async def _operate(self, request: BoundedRequest, message: bytes, label: str | None) -> None:
         answer = await self._server.operate(message, label, request.address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ def test_get_with_base64url(scep: SCEP, padded: bool) -> None:
     assert b"-" in text or b"_" in text
     response = scep.get_scep("PKIOperation", "/scep", text if padded else text.rstrip(b"="))
     scep.leaf(client.read(response.body, client.recipient))
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes, base64.urlsafe_b64encode])
+def test_post_with_base64(scep: SCEP, encode: Callable[[bytes], bytes]) -> None:
+    """Accepted in a POST, too; whatever else is no message is refused in one line."""
+    client = scep.client()
+    message = client.pkcs_req(csr(client.key, challenge=scep.admin_challenge()))
+    scep.leaf(client.read(scep.post(encode(message)).body, client.recipient))
+    for body, told in ((b"", b"no message"), (b"<xml/>", b"not base64"), (b"MIIB!", b"not base64")):
+        response = scep.post(body)
+        assert response.status == 400
+        assert told in response.body
 
 
 def test_enrollment_through_an_ra(ra: SCEP) -> None:

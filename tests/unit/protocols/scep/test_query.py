@@ -24,6 +24,7 @@ URL_SAFE = base64.urlsafe_b64encode(DATA)
         TEXT.replace(b"+", b"%2b").replace(b"/", b"%2f").replace(b"=", b"%3d"),
         TEXT.replace(b"+", b" "),
         TEXT.replace(b"+", b"%20"),
+        b"%20" + TEXT,
         TEXT.rstrip(b"="),
         b"%0A".join(TEXT[at : at + 64] for at in range(0, len(TEXT), 64)),
         b"%0D%0A".join(TEXT[at : at + 76] for at in range(0, len(TEXT), 76)) + b"%0D%0A",
