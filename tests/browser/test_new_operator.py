@@ -125,7 +125,7 @@ def test_new_operator(browser: Browser, server: Server, tmp_path: Path, size: tu
         expect(one.page.get_by_role("link", name=name).first).to_be_visible()
         one.check()
         one.open(f"/events?q={serial}")
-        table = one.page.get_by_role("region", name="Table")
+        table = one.page.get_by_role("region", name="Events", exact=True)
         for kind in ("create", "revoke", "sign"):
             expect(table).to_contain_text(kind)
         one.check()
