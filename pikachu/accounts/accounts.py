@@ -266,17 +266,19 @@ class Accounts:
                 check_local(account, "e-mail address")
             if changed.role is not account.role and self._settings.directory_assigns_roles:
                 check_local(account, "role")
-            if changed.state is not account.state:
+            if state is not None:
+                # The order of an administrator outlasts what the directory decides, also of an account that it has
+                # suspended already.
                 changed = replace(changed, suspended_by_directory=False)
             changes = {
                 name: {"before": str(getattr(account, name)), "after": str(getattr(changed, name))}
-                for name in ("email", "role", "state")
+                for name in ("email", "role", "state", "suspended_by_directory")
                 if getattr(account, name) != getattr(changed, name)
             }
             if not changes:
                 return account, None
             type_ = "update"
-            if "state" in changes:
+            if not changes.keys().isdisjoint(("state", "suspended_by_directory")):
                 _check_not_oneself(actor, account, changed.state)
                 type_ = _STATE_EVENTS[changed.state]
             elif "role" in changes:

@@ -263,6 +263,28 @@ def test_a_disabled_account_comes_back(slapd: Slapd, site: Open) -> None:
     assert server.refused() == "the account is suspended"
 
 
+@pytest.mark.parametrize("how", ["suspend", "update", "pending"])
+def test_an_administrators_suspension_outlasts_the_directorys(slapd: Slapd, site: Open, how: str) -> None:
+    """An account that the directory has suspended first does not come back by itself; other changes leave that."""
+    server = site(disabled_filter=f"({LOCKED}=*)")
+    account, accounts = server.sign_in(), server.stack.app.accounts
+    slapd.modify(f"dn: {DORA}\nchangetype: modify\nadd: {LOCKED}\n{LOCKED}: 000001010000Z\n")
+    assert server.recheck() == 1
+    result_of(accounts.update(SYSTEM, account.id, role=Role.ADMIN))
+    assert server.account(account).suspended_by_directory
+    if how == "suspend":
+        result_of(accounts.suspend(SYSTEM, account.id))
+    else:
+        state = AccountState.SUSPENDED if how == "update" else AccountState.PENDING
+        result_of(accounts.update(SYSTEM, account.id, state=state))
+    slapd.modify(f"dn: {DORA}\nchangetype: modify\ndelete: {LOCKED}\n")
+    assert server.recheck() == 0
+    assert server.refused().startswith("the account is ")
+    assert len(server.events("suspend")) == (1 if how == "pending" else 2)
+    result_of(accounts.update(SYSTEM, account.id, state=AccountState.ACTIVE))
+    assert server.sign_in().state is AccountState.ACTIVE
+
+
 def test_a_demoted_administrator_loses_sessions_and_tokens(slapd: Slapd, site: Open) -> None:
     slapd.add_group(ADMIN_GROUP, DORA, EMIL)
     server = site(admin_group=ADMIN_GROUP)
