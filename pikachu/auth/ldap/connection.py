@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ldap3 import BASE, NONE, SIMPLE, SUBTREE, Connection, Server, Tls
+from ldap3 import BASE, DEREF_NEVER, NONE, SIMPLE, SUBTREE, Connection, Server, Tls
 from ldap3.core.exceptions import LDAPExceptionError
 
 from pikachu.auth.ldap.abort import Abort
@@ -230,6 +230,8 @@ class DirectoryConnection:
                     base,
                     condition,
                     SUBTREE if subtree else BASE,
+                    # An alias would let in accounts from elsewhere.
+                    DEREF_NEVER,
                     attributes=list(attributes),
                     size_limit=limit,
                 )

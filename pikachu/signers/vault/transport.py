@@ -14,12 +14,12 @@ from typing import Any, Final
 import hvac.adapters
 import hvac.exceptions
 import requests
-import requests.adapters
 import requests.exceptions
 import urllib3
 import urllib3.exceptions
 
 from pikachu.core.errors import ConfigError
+from pikachu.signers.vault.deadline import TimedAdapter
 from pikachu.signers.vault.faults import VaultFault, VaultRefused, VaultUnreachable
 
 # Bytes; a PKI engine's CRL is the longest answer.
@@ -83,7 +83,7 @@ class Transport:
         session.verify = trust
         session.headers["Accept-Encoding"] = "identity"
         for scheme in ("https://", "http://"):
-            session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+            session.mount(scheme, TimedAdapter(pool_maxsize=_CONNECTIONS))
         # hvac.Client would look for a token, a client certificate and trust anchors in the environment.
         self._adapter: Any = hvac.adapters.JSONAdapter(
             base_uri=address.url, verify=trust, session=session, allow_redirects=False
@@ -100,7 +100,7 @@ class Transport:
 
         :param path: without ``/v1/``.
         :param token: empty for none.
-        :param timeout: seconds for the whole request.
+        :param timeout: seconds to connect, and again for the whole answer.
         :raises VaultUnreachable: when there is no answer, or none of Vault.
         :raises VaultRefused: when Vault refuses.
         """
