@@ -35,6 +35,7 @@ class TestList:
         admins = pages.visitor("root").get("/certificates")
         assert ">User<" in admins
         assert '<td class="short">alice</td>' in admins
+        assert re.search(r'<select id="filter-infrastructure"[^>]*><option value="">Left out<', admins)
 
     def test_ones_own(self, pages: Pages, alice: Visitor) -> None:
         """CRT-7: users see their own, admins all; a certificate without an owner shows N/A."""

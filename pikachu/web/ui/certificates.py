@@ -69,6 +69,7 @@ INFRASTRUCTURE: Final = Filter(
     "The CA's own",
     ((InfrastructureFilter.INCLUDE.value, "Included"), (InfrastructureFilter.ONLY.value, "Nothing else")),
     admins=True,
+    unset="Left out",
 )
 INFRASTRUCTURE_LABELS: Final = {
     Infrastructure.ROOT: "Root CA",

@@ -67,14 +67,16 @@ class Column:
 class Filter:
     """A filter of the list.
 
-    :param choices: (value, label) of each; the empty value, for all, is added.  None: free text.
+    :param choices: (value, label) of each; the empty value is added.  None: free text.
     :param admins: whether only administrators have it.
+    :param unset: the label of the empty value.
     """
 
     name: str
     label: str
     choices: tuple[tuple[str, str], ...] = ()
     admins: bool = False
+    unset: str = "All"
 
 
 @dataclass(frozen=True, slots=True)
