@@ -105,7 +105,7 @@ def set_up(arguments: Namespace) -> int:
     setup.mount(config.vault.transit_path.strip("/"))
     for name, key in keys.items():
         path = config.ca.issuers[name].key
-        if path is not None and path.exists() and read_reference(path) is None:
+        if path is not None and path.exists() and read_reference(path, f"[CA] SUBCA_KEY_PATH_{name.upper()}") is None:
             report("left", f"the key file {path}; `pikachu vault import {name}` moves it into Vault")
         else:
             setup.key(key, algorithms[name])
@@ -143,7 +143,7 @@ def import_key(arguments: Namespace) -> int:
         raise ConfigError(
             f"[CA] SUBCA_KEY_PATH_{upper}, SUBCA_CERT_PATH_{upper} and [VAULT] transit_key_{name}: not all are set"
         )
-    if read_reference(files.key) is not None:
+    if read_reference(files.key, f"[CA] SUBCA_KEY_PATH_{upper}") is not None:
         raise ConfigError(f"{files.key} names a key that is kept elsewhere; there is nothing to import")
     certificate = load_certificates(files.certificate, f"[CA] SUBCA_CERT_PATH_{upper}")[0]
     secret = passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE_{upper}")

@@ -105,7 +105,7 @@ class CAKeys:
 
     def _substitute(self, file: KeyFile, spki: bytes, warn: Warn) -> PrivateKey | None:
         """Return the key of a key file beside the reference that settings give, if it is the same key."""
-        if not file.path.exists() or read_reference(file.path) is not None:
+        if not file.path.exists() or read_reference(file.path, file.setting) is not None:
             return None
         private_key = load_key(file.path, file.setting, file.passphrase, self.permissions, warn)
         if public_key_matches(private_key, spki):
@@ -142,7 +142,7 @@ class CAKeys:
         :param write: as for :meth:`create`.
         :raises ConfigError: the file is a key file.
         """
-        if file.reference is None or read_reference(file.path) is not None:
+        if file.reference is None or read_reference(file.path, file.setting) is not None:
             return
         if file.path.exists():
             raise ConfigError(

@@ -53,9 +53,10 @@ def reference_in(content: bytes) -> KeyReference | None:
     return parse_reference(lines[0]) if len(lines) == 1 else None
 
 
-def read_reference(path: Path) -> KeyReference | None:
+def read_reference(path: Path, setting: str) -> KeyReference | None:
     """Return the reference in a file, or None when the file is missing or no reference file.
 
+    :param setting: the setting that names the file, for messages.
     :raises ConfigError: when the file can't be read.
     """
     try:
@@ -63,7 +64,7 @@ def read_reference(path: Path) -> KeyReference | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error.strerror}; mend its owner or mode") from None
+        raise ConfigError(f"{setting}: {path} can't be read: {error.strerror}; mend its owner or mode") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +90,4 @@ class KeyFile:
 
         :raises ConfigError: when the file can't be read.
         """
-        return read_reference(self.path) or self.reference
+        return read_reference(self.path, self.setting) or self.reference

@@ -65,7 +65,7 @@ def test_clients(server: RotatedServer, tmp_path: Path) -> None:
     second = by_curl(server, tmp_path)
     assert server.ocsp_status(second, server.current()) == "good"
     assert server.ocsp_status(first, former) == "good"
-    references = [read_reference(path) for path in sorted(server.server.folder.glob("rsa.key*"))]
+    references = [read_reference(path, "the setting") for path in sorted(server.server.folder.glob("rsa.key*"))]
     assert [str(one).partition("-rsa")[0] for one in references] == ["pkcs11:token=pikachu;object=pikachu"] * 2
     assert server.server.ask("http", "/readyz").text.count('"pkcs11":"ok"') == 1
 
@@ -121,7 +121,9 @@ def test_the_document(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkey
                 do(site, line, monkeypatch)
             forget_tokens(module)
     assert "PRIVATE" not in "".join(path.read_text() for path in site.path("var/pki").glob("*ca_*.key*"))
-    assert str(read_reference(site.path("var/pki/root.key"))) == "pkcs11:token=pikachu;object=pikachu-root"
+    assert (
+        str(read_reference(site.path("var/pki/root.key"), "the setting")) == "pkcs11:token=pikachu;object=pikachu-root"
+    )
     assert [row[1] for row in site.rows("ca", "list") if row[0] == "ec"] == ["former", "current"]
     assert len(site.rows("crl")) == 4
 

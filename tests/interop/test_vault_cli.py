@@ -81,7 +81,7 @@ def test_the_document_from_nothing(site: Site, bao: OpenBao, monkeypatch: pytest
     assert "PRIVATE KEY" not in "".join(path.read_text() for path in site.path("var/pki").glob("subca_*"))
     site.do("crl")
     follow(site, bao, ["Rotation", "Credentials"], monkeypatch)
-    assert str(read_reference(site.path("var/pki/subca_ec.key"))) == "vault:transit/pikachu-ec?version=2"
+    assert str(read_reference(site.path("var/pki/subca_ec.key"), "the setting")) == "vault:transit/pikachu-ec?version=2"
     assert [row[:2] for row in site.rows("ca", "list") if row[0] == "ec"] == [["ec", "former"], ["ec", "current"]]
     # Both generations sign their CRLs.
     assert len([row for row in site.rows("crl") if row[0] == "ec"]) == 2
@@ -112,7 +112,9 @@ def test_the_document_for_a_ca_that_exists(founded: Site, bao: OpenBao, monkeypa
     assert founded.do("vault", "status").splitlines()[1:] == ["ec\tvault:transit/pikachu-ec\tok"]
     founded.do("crl")
     founded.do("ca", "rotate", "ec", "--now")
-    assert str(read_reference(founded.path("var/pki/subca_ec.key"))) == "vault:transit/pikachu-ec?version=2"
+    assert (
+        str(read_reference(founded.path("var/pki/subca_ec.key"), "the setting")) == "vault:transit/pikachu-ec?version=2"
+    )
 
 
 def test_setup_twice_changes_nothing(site: Site, bao: OpenBao, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,9 +135,9 @@ def test_rotation(elsewhere: Elsewhere) -> None:
     assert (new.key_identifier, set(elsewhere.source.keys)) == (identifier, {"ec", "ec-2"})
     check_chain(new.certificate.der, [stack.files.root.der])
     files = elsewhere.files
-    assert read_reference(files.ca.key) == KeyReference(SCHEME, "ec-2")
+    assert read_reference(files.ca.key, "the setting") == KeyReference(SCHEME, "ec-2")
     (former,) = files.former()
-    assert read_reference(former.key) == KeyReference(SCHEME, "ec")
+    assert read_reference(former.key, "the setting") == KeyReference(SCHEME, "ec")
     assert len(new.rollover) == 2
     # Both generations sign after a restart, and the next rotation follows the newest.
     elsewhere.stack = again = open_stack(stack.files, stack.clock, sources={SCHEME: elsewhere.source})
@@ -159,7 +159,7 @@ def test_killed_before_the_key_was_made(elsewhere: Elsewhere) -> None:
     elsewhere.source.failure = AWAY
     with pytest.raises(SignerUnavailable):
         elsewhere.rotation().key()
-    assert read_reference(elsewhere.files.next.key) == KeyReference(SCHEME, "ec-2")
+    assert read_reference(elsewhere.files.next.key, "the setting") == KeyReference(SCHEME, "ec-2")
     elsewhere.source.failure = None
     first = elsewhere.rotation().request().read_bytes()
     assert set(elsewhere.source.keys) == {"ec", "ec-2"}
@@ -178,8 +178,8 @@ def test_named_by_another_setting(tmp_path: Path) -> None:
         ca = RotationFiles(replace(held.ca, reference=KeyReference(SCHEME, "ec")))
         rotation = Rotation(ca, stack.app.ca_keys, stack.app.authority.now(), print)
         rotation.certify(RootFiles(files.folder / "root.key", files.folder / "root.crt"), None, None)
-        assert read_reference(ca.ca.key) == KeyReference(SCHEME, "ec")
-        assert read_reference(ca.next.key) == KeyReference(SCHEME, "ec-2")
+        assert read_reference(ca.ca.key, "the setting") == KeyReference(SCHEME, "ec")
+        assert read_reference(ca.next.key, "the setting") == KeyReference(SCHEME, "ec-2")
     finally:
         stack.close()
 

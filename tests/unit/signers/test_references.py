@@ -46,8 +46,8 @@ def test_keys_are_no_references(key_type: str) -> None:
 def test_files(tmp_path: Path) -> None:
     """A missing file is no reference; one that can't be read is an error."""
     path = tmp_path / "ec.key"
-    assert read_reference(path) is None
+    assert read_reference(path, "the setting") is None
     path.write_bytes(EC.content())
-    assert read_reference(path) == EC
+    assert read_reference(path, "the setting") == EC
     with pytest.raises(ConfigError, match="can't be read"):
-        read_reference(tmp_path)
+        read_reference(tmp_path, "the setting")
