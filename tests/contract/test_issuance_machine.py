@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, StoreUnavailable
+from pikachu.core.errors import AuthenticationFailed, Conflict, NotAuthorized, RateLimited, StoreUnavailable
 from pikachu.core.model.certificates import CertificateStatus, RevocationReason
 from pikachu.core.model.events import Event
 from pikachu.core.model.people import SYSTEM, AccountState, Credentials, Role
@@ -186,7 +186,8 @@ class Issuance(RuleBasedStateMachine):
         """CHP-2: never again."""
         challenge = data.draw(st.sampled_from(list(self.consumed)))
         _, csr = make_csr(subject="thief", challenge=challenge)
-        failure_of(self.send(Enrollment(csr, challenge, manual=False)), AuthenticationFailed)
+        # After several in a row, the address has to wait.
+        failure_of(self.send(Enrollment(csr, challenge, manual=False)), AuthenticationFailed, RateLimited)
 
     @precondition(lambda self: self.issued)
     @rule(data=st.data())

@@ -33,14 +33,14 @@ def error_of(deferred: Deferred[Any]) -> PikachuError:
     raise AssertionError(f"succeeded with {result!r}")
 
 
-def failure_of(deferred: Deferred[Any], kind: type[E]) -> E:
-    """The exception of exactly *kind* with which *deferred* has failed."""
+def failure_of(deferred: Deferred[Any], *kinds: type[E]) -> E:
+    """The exception of exactly one of *kinds* with which *deferred* has failed."""
     results: list[object] = []
     deferred.addBoth(results.append)
     assert results, "the Deferred has not fired"
     failure = results[0]
     assert isinstance(failure, Failure), f"succeeded with {failure!r}"
-    if type(failure.value) is not kind:
+    if type(failure.value) not in kinds:
         failure.raiseException()
-    assert isinstance(failure.value, kind)
+    assert isinstance(failure.value, kinds)
     return failure.value

@@ -38,7 +38,7 @@ def test_pages_find_any_script(pages: Pages, alice: Visitor, q: str) -> None:
     assert "other.example.com" not in page
     assert "indexed" not in text_of(page)
     csv = alice.get(f"/certificates?format=csv&q={quote(q)}")
-    assert f'Ärzte 北京,"DNS:xn--bcher-kva.example, IP:10.1.2.3",{wanted.serial:x},' in csv
+    assert f'Ärzte 北京,"DNS:xn--bcher-kva.example, IP:10.1.2.3",CN=Ärzte 北京,{wanted.serial:x},' in csv
     assert "other.example.com" not in csv
 
 

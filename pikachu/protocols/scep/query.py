@@ -14,6 +14,7 @@ _MAX_PARAMETERS: Final = 16
 # Clients break lines in base64 or use the URL alphabet, and intermediaries turn "+" into a space.
 _BASE64: Final = bytes.maketrans(b" -_", b"++/")
 _LINE_BREAKS: Final = b"\r\n\t"
+_SEQUENCE: Final = b"\x30"
 
 
 class Operation(StrEnum):
@@ -61,6 +62,18 @@ def decode_message(data: bytes) -> bytes:
         return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
     except binascii.Error:
         raise MalformedRequest("the message is not base64") from None
+
+
+def message_in(body: bytes) -> bytes:
+    """Return the message in the body of a POST: DER, or base64 from clients that send what they would put into a GET.
+
+    :raises MalformedRequest: when *body* is empty, or neither.
+    """
+    if body[:1] == _SEQUENCE:
+        return body
+    decoded = decode_message(body)
+    # Letters of garbage may happen to be base64.
+    return decoded if decoded[:1] == _SEQUENCE else body
 
 
 def parse_query(raw_uri: bytes) -> SCEPQuery:

@@ -23,7 +23,7 @@ from pikachu.http.request import BoundedRequest
 from pikachu.http.resources import NotFoundResource, ProtocolResource
 from pikachu.http.responses import send, text_error
 from pikachu.http.tree import Tree
-from pikachu.protocols.scep.query import Operation, decode_message, parse_query
+from pikachu.protocols.scep.query import Operation, message_in, parse_query
 from pikachu.protocols.scep.server import SCEPServer
 
 log = Logger()
@@ -101,10 +101,7 @@ class SCEPResource(ProtocolResource):
         if query.operation not in (None, Operation.PKI_OPERATION):
             raise MalformedRequest(f"{query.operation} is asked for with GET")
         assert request.content is not None  # noqa: S101 - twisted.web sets it before rendering
-        body = request.content.read()
-        # Some clients send what they would put into a GET.
-        message = body if body[:1] == b"\x30" else decode_message(body)
-        await self._operate(request, message, label_in(request.uri))
+        await self._operate(request, message_in(request.content.read()), label_in(request.uri))
 
     async def _operate(self, request: BoundedRequest, message: bytes, label: str | None) -> None:
         answer = await self._server.operate(message, label, request.address)
