@@ -187,6 +187,8 @@ def test_a_revoked_service_certificate_is_replaced(
     assert kept.signer.certificate == other.signer.certificate
     former = result_of(credentials.former(stack.issuer("ec"), purpose))
     assert [one.signer.certificate for one in former] == [second.signer.certificate]
+    if restart:
+        stack.close()
 
 
 def test_the_root_is_not_revoked(stack: Stack) -> None:

@@ -395,7 +395,7 @@ def rsa_key_with_a_composite_factor() -> rsa.RSAPrivateKey:
         small = rsa.generate_private_key(65537, 1024).private_numbers()
         q = rsa.generate_private_key(65537, 2048).private_numbers().q
         p, e = small.p * small.q, 65537
-        if math.gcd(e, (p - 1) * (q - 1)) == 1:
+        if math.gcd(e, (p - 1) * (q - 1)) == 1 and (p * q).bit_length() == 2048:
             d = pow(e, -1, math.lcm(p - 1, q - 1))
             public = rsa.RSAPublicNumbers(e, p * q)
             numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
