@@ -113,8 +113,7 @@ class SCEP(EST):
 
     def restart(self) -> SCEP:
         """The same database, files and time in a new process."""
-        stack = self.stack.restart()
-        return SCEP(stack, scep_site(stack))
+        return _served(self.stack.restart())
 
 
 def _is_ca(certificate: bytes) -> bool:
@@ -122,11 +121,19 @@ def _is_ca(certificate: bytes) -> bool:
     return constraints.value.ca
 
 
+def _served(stack: Stack) -> SCEP:
+    """A server over *stack*, which is closed when there can be none."""
+    try:
+        return SCEP(stack, scep_site(stack))
+    except BaseException:
+        stack.close()
+        raise
+
+
 @contextmanager
 def scep_server_in(folder: Path, key_types: tuple[str, ...] = ("rsa2048",), **settings: Any) -> Iterator[SCEP]:
     """A server; *settings* as ``tests.support.stack.build_core`` takes them."""
-    stack = build_core(folder, key_types=key_types, **settings)
-    server = SCEP(stack, scep_site(stack))
+    server = _served(build_core(folder, key_types=key_types, **settings))
     try:
         yield server
     finally:
@@ -136,5 +143,4 @@ def scep_server_in(folder: Path, key_types: tuple[str, ...] = ("rsa2048",), **se
 
 def reopened(files: Files, clock: Clock) -> SCEP:
     """A server over files that are there."""
-    stack = open_stack(files, clock)
-    return SCEP(stack, scep_site(stack))
+    return _served(open_stack(files, clock))
