@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from pikachu.core.audit_interfaces import AuditKeyOrigin
 from pikachu.core.concurrency import ImmediatePool, IThreadCaller, WorkerPool, uncancelled
@@ -125,6 +126,8 @@ class Store(
         self._subscribers: list[Callable[[list[StatusChange]], None]] = []
         self._watchers: list[Callable[[int], None]] = []
         self._closed: StoreUnavailable | None = None
+        # The newest write that failed since the last check.
+        self._failed_write: StoreUnavailable | None = None
         self._pools = (reader, writer)
         self._thread_caller = thread_caller
         self._receiver: NotificationReceiver | None = None
@@ -194,8 +197,14 @@ class Store(
         return fail(self._closed) if self._closed else self._reader.run(self.database.check)
 
     def check_write(self) -> Deferred[None]:
-        """Fail with StoreUnavailable when nothing can be written and committed."""
-        return self._write("check_write", prove_writable)
+        """Fail with StoreUnavailable when nothing can be written and committed, or a write failed since the last check.
+
+        On a full disk the check's own row may fit into space that an earlier one left, while certificates don't fit.
+        """
+        failed, self._failed_write = self._failed_write, None
+        if failed is not None:
+            return fail(failed)
+        return fail(self._closed) if self._closed else self._writer.write(self._timed("check_write", prove_writable))
 
     def sealed_samples(self) -> Deferred[list[Sealed]]:
         """Return the newest sealed value of each kind."""
@@ -239,7 +248,14 @@ class Store(
         return fail(self._closed) if self._closed else self._reader.run(self.database.read, self._timed(name, work))
 
     def _write(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
-        return fail(self._closed) if self._closed else self._writer.write(self._timed(name, work))
+        if self._closed:
+            return fail(self._closed)
+        return self._writer.write(self._timed(name, work)).addErrback(self._remember)
+
+    def _remember(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, StoreUnavailable):
+            self._failed_write = failure.value
+        return failure
 
     def _timed(self, name: str, work: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
         """Wrap *work* to log its name, without values, when it is slow."""

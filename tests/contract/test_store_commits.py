@@ -250,6 +250,38 @@ def test_full_disk_is_unavailable(tmp_path: Path) -> None:
         assert db.get(db.store.requests(ListQuery())).items == ()
 
 
+def test_write_that_failed_is_told(tmp_path: Path) -> None:
+    """RUN-8: the check's own small row may fit where a certificate doesn't; what failed is told once."""
+    with opened(f"sqlite:///{tmp_path / 'pikachu.db'}") as db:
+        db.get(db.store.check_write())
+        with db.store.database.writer.connect() as connection:
+            pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        db.get(db.store.check_write())
+        request = db.request(csr=bytes(1 << 20))
+        with pytest.raises(StoreUnavailable):
+            db.get(db.store.begin(request, db.intent(request), NOW))
+        with pytest.raises(StoreUnavailable):
+            db.get(db.store.check_write())
+        db.get(db.store.check_write())
+
+
+def test_probe_takes_new_pages(new_postgresql: Callable[[], str]) -> None:
+    """RUN-8: what the check writes is stored at its size; compressed, it would fit into any page."""
+    with opened(new_postgresql()) as db:
+
+        def written() -> int:
+            with db.store.database.reader.connect() as connection:
+                size: int = connection.exec_driver_sql(
+                    "SELECT pg_table_size('service_credentials') - pg_relation_size('service_credentials')"
+                ).scalar_one()
+                return size
+
+        before = written()
+        db.get(db.store.check_write())
+        assert written() - before >= 1 << 14
+
+
 def test_lost_connection_is_made_anew(new_postgresql: Callable[[], str]) -> None:
     """PostgreSQL restarted or the network was away: one failure, then all is well."""
     with opened(new_postgresql()) as db:
