@@ -64,7 +64,9 @@ def crls(stack: Stack) -> list[x509.CertificateRevocationList]:
         der, pem = stack.app.publisher.paths(issuer)
         found.append(x509.load_der_x509_crl(der.read_bytes()))
         found.append(x509.load_pem_x509_crl(pem.read_bytes()))
-    found += [x509.load_pem_x509_crl(path.read_bytes()) for path in (stack.files.folder / "crl").glob("ca[!0-9a-f]*crl")]
+    # Named ca.crl and ca-NAME.crl; the others' names begin with any hexadecimal digits.
+    copies = (stack.files.folder / "crl").glob("ca[.-]*crl")
+    found += [x509.load_pem_x509_crl(path.read_bytes()) for path in copies]
     return found
 
 
