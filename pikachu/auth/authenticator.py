@@ -77,10 +77,13 @@ def challenge_lookup(sealer: Sealer, normalised: str) -> bytes:
     return sealer.digest("challenge", normalised.encode())
 
 
-def account_principal(account: Account, address: str, scopes: frozenset[Scope] | None = None) -> Principal:
+def account_principal(
+    account: Account, address: str, scopes: frozenset[Scope] | None = None, *, job_id: int | None = None
+) -> Principal:
     """Return the principal of an authenticated *account*.
 
     :param scopes: the scopes of a token, reduced to those of the role; ``None`` grants all scopes of the role.
+    :param job_id: the job that acts for the account.
     """
     allowed = ROLE_SCOPES[account.role]
     return Principal(
@@ -90,6 +93,7 @@ def account_principal(account: Account, address: str, scopes: frozenset[Scope] |
         role=account.role,
         scopes=allowed if scopes is None else allowed & scopes,
         address=address,
+        job_id=job_id,
     )
 
 

@@ -72,6 +72,23 @@ class NotEmpty:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """The bounds of a list's length, both inclusive; the maximum replaces the one of all other lists."""
+
+    minimum: int
+    maximum: int
+
+    def check(self, value: Sequence[object], where: str) -> None:
+        """Check the length."""
+        if not self.minimum <= len(value) <= self.maximum:
+            raise MalformedRequest(f"{where} is a list of {self.minimum} to {self.maximum:,} entries")
+
+    def describe(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Add ``minItems`` and ``maxItems``."""
+        return {**schema, "minItems": self.minimum, "maxItems": self.maximum}
+
+
+@dataclass(frozen=True, slots=True)
 class OneOf:
     """The only permitted values of a text or number."""
 

@@ -16,6 +16,7 @@ from pikachu.core.audit_interfaces import IAuditStore
 from pikachu.core.backfill_interfaces import IBackfillStore
 from pikachu.core.engine_interfaces import IEngineStore
 from pikachu.core.infrastructure_interfaces import IInfrastructureStore
+from pikachu.core.job_interfaces import IJobStore
 from pikachu.core.model.account_objects import (
     AccountCertificate,
     CertificateTemplate,
@@ -219,9 +220,7 @@ class IIssuanceStore(Protocol):
         """Approve a pending request: store its intent (→ issuing).  Fails with NotFound, Conflict."""
 
     def reject(self, request_id: int, actor: str, reason: str, event: Event, now: datetime) -> Deferred[RequestRecord]:
-        """Reject a pending request, release its challenge password, and mark the submitted stored CSR.  Fails with
-        NotFound, Conflict.
-        """
+        """Reject a pending request, release its challenge password, mark its stored CSR; NotFound, Conflict."""
 
     def complete(
         self,
@@ -579,6 +578,7 @@ class IStore(
     IBackfillStore,
     IRecoveryStore,
     IEngineStore,
+    IJobStore,
     Protocol,
 ):
     """The whole database.  Methods that add an object fail with QuotaExceeded when its owner has reached the quota.

@@ -41,6 +41,7 @@ class Topic(StrEnum):
     STATUS = "status"
     CRL = "crl"
     GUESS = "guess"
+    JOB = "job"
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,7 @@ class RegistrationAuthority:
 
         async def work() -> StoredCSR:
             require_scope(approver, Scope.ADMIN)
-            text = _checked_reason(reason)
+            text = checked_reason(reason)
             csr = await self._store.csr(csr_id)
             event = event_by(approver, "reject", "CSR", csr.name, csr.owner_id, subject=csr.subject, reason=text)
             return await self._store.reject_csr(csr_id, event, self._authority.now())
@@ -229,7 +229,7 @@ class RegistrationAuthority:
 
         async def work() -> RequestRecord:
             require_scope(approver, Scope.ADMIN)
-            text = _checked_reason(reason)
+            text = checked_reason(reason)
             request = await self._store.request(request_id)
             event = event_by(
                 approver,
@@ -255,7 +255,11 @@ class RegistrationAuthority:
         return replace(policy, issuer=request.issuer)
 
 
-def _checked_reason(reason: str) -> str:
+def checked_reason(reason: str) -> str:
+    """Return the reason for a rejection, without spaces around it.
+
+    :raises MalformedRequest: when it is too long, or not printable.
+    """
     text = reason.strip()
     if len(text) > MAXIMUM_REASON or not text.isprintable():
         raise MalformedRequest(f"reason is at most {MAXIMUM_REASON} printable characters")

@@ -31,6 +31,9 @@ from pikachu.inventory.keys import Keys
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
+from pikachu.operations.job_actions import JobActions
+from pikachu.operations.job_runner import JobRunner
+from pikachu.operations.jobs import Jobs
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.search_indexing import SearchIndexing
 from pikachu.operations.server_view import ServerView
@@ -152,6 +155,9 @@ class Application:
     assistant: Assistant
     inspection: Inspection
     operation: ServerView
+    jobs: Jobs
+    job_actions: JobActions
+    job_runner: JobRunner
     search_indexing: SearchIndexing
     own_certificates: OwnCertificates
     offline: OfflineCAs

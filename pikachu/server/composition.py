@@ -45,6 +45,7 @@ from pikachu.inventory.keys import Keys
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
+from pikachu.operations.job_actions import JobActions
 from pikachu.operations.readiness import Readiness
 from pikachu.operations.readiness_checks import DatabaseProbes, ServerChecks, engine_checks, key_source_checks
 from pikachu.operations.rekey import next_file, open_sealed
@@ -61,6 +62,7 @@ from pikachu.ra.scep import SCEPRegistration
 from pikachu.server.application import Application, Pools
 from pikachu.server.ca_loading import load_generations, load_offline_cas, load_root, load_root_certificate
 from pikachu.server.directory import build_directory, directory_check
+from pikachu.server.jobs import build_jobs
 from pikachu.server.key_sources import key_sources
 from pikachu.server.nodes import build_node_parts
 from pikachu.server.vault_watch import VaultWatch
@@ -433,6 +435,21 @@ def _assemble(
     guide = Guide()
     stored_keys = Keys(store, sealer, issuers, pools.keys, clock)
     templates = CertificateTemplates(store, clock, pools.files)
+    inventory = CertificateQueries(store, authority)
+    requests = CertificateRequests(store, stored_keys, templates, pools.keys, clock)
+    challenge_passwords = ChallengePasswords(
+        store=store, sealer=sealer, clock=clock, validity=timedelta(seconds=config.scep.challenge_password_validity)
+    )
+    job_actions = JobActions(
+        inventory=inventory,
+        registration=registration.accounts,
+        keys=stored_keys,
+        requests=requests,
+        templates=templates,
+        challenge_passwords=challenge_passwords,
+        accounts=accounts,
+    )
+    jobs, job_runner = build_jobs(store, clock, nodes.is_leader, job_actions)
     return Application(
         config=config,
         clock=clock,
@@ -445,9 +462,7 @@ def _assemble(
         authenticator=authenticator,
         accounts=accounts,
         tokens=Tokens(store=store, clock=clock),
-        challenge_passwords=ChallengePasswords(
-            store=store, sealer=sealer, clock=clock, validity=timedelta(seconds=config.scep.challenge_password_validity)
-        ),
+        challenge_passwords=challenge_passwords,
         holdings=holdings,
         sessions=Sessions(
             store=store,
@@ -479,7 +494,7 @@ def _assemble(
         statistics=statistics,
         readiness=readiness,
         event_feed=EventFeed(store, statistics, clock),
-        inventory=CertificateQueries(store, authority),
+        inventory=inventory,
         ca_directory=CADirectory(
             store=store,
             issuers=issuers,
@@ -492,12 +507,15 @@ def _assemble(
             scep_ca=issuers.current.get("rsa", issuers.default).name if config.scep.enabled else None,
         ),
         keys=stored_keys,
-        requests=CertificateRequests(store, stored_keys, templates, pools.keys, clock),
+        requests=requests,
         verification=AuditVerification(store, clock),
         guide=guide,
         assistant=Assistant(guide, statistics, readiness, issuers),
         inspection=Inspection(clock, store, pools.inspection, OpenSSL()),
         operation=ServerView(config, pools.files),
+        jobs=jobs,
+        job_actions=job_actions,
+        job_runner=job_runner,
         search_indexing=SearchIndexing(store, pools.indexing),
         own_certificates=own_certificates,
         offline=offline,

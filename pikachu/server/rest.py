@@ -13,6 +13,7 @@ from pikachu.web.api.crls import CRLsAPI
 from pikachu.web.api.csrs import CSRsAPI
 from pikachu.web.api.inspection import InspectionAPI
 from pikachu.web.api.issuing_cas import AuthorityAPI, EventsAPI
+from pikachu.web.api.jobs import JobsAPI
 from pikachu.web.api.keys import KeysAPI
 from pikachu.web.api.openapi import OpenAPI
 from pikachu.web.api.policies import PoliciesAPI
@@ -46,6 +47,7 @@ def api_routes(app: Application) -> list[Route]:
         AccountCertificatesAPI(sessions=app.sessions, inventory=inventory),
         AuthorityAPI(ca_directory=app.ca_directory, statuses=app.statuses),
         CRLsAPI(ca_directory=app.ca_directory),
+        JobsAPI(jobs=app.jobs),
         RecoveredRevocationsAPI(recovery=app.recovery, issuers=app.issuers),
         EventsAPI(inventory=inventory),
         StatisticsAPI(statistics=app.statistics),

@@ -51,6 +51,8 @@ RENEWAL_CHECK_SECONDS = 3600
 HEARTBEAT_SECONDS = 15
 # The rest after each batch of certificates that enters the search index, which leaves the database to issuance.
 INDEXING_SECONDS = 0.1
+# How often jobs are looked for that another node has created, or that were interrupted.
+JOBS_SECONDS = 5
 # How often a recheck of the directory's accounts is tried again that failed.
 RECHECK_RETRY_SECONDS = 60
 
@@ -94,6 +96,7 @@ class PikachuService(Service):
             _Loop("renewals", self._renew, RENEWAL_CHECK_SECONDS, reactor),
             _Loop("heartbeats", self._keep_node, HEARTBEAT_SECONDS, reactor),
             _Loop("indexing for search", self._index, INDEXING_SECONDS, reactor),
+            _Loop("looking for jobs", self._run_jobs, JOBS_SECONDS, reactor),
             _Loop("rechecking the directory's accounts", self._recheck, RECHECK_RETRY_SECONDS, reactor),
         ]
         if self.app.vault is not None:
@@ -261,6 +264,7 @@ class PikachuService(Service):
             for loop in self._loops:
                 await _step(f"the end of {loop.what}", loop.stop)
             await _step("the end of revoking what accounts held", self.app.holdings.stop)
+            await _step("the end of rows of jobs", self.app.job_runner.stop)
             await _step("stopping the CRL publisher", self.app.publisher.stop)
             await _step("the last CRL", self.app.publisher.idle)
             if self.app.nodes.leadership is not None:
@@ -308,6 +312,8 @@ class PikachuService(Service):
         """Look at once for what another node has changed, or may have changed while its notifications were lost."""
         if notification is None or notification.topic in (Topic.STATUS, Topic.CRL):
             self._looking.run_soon()
+        if notification is None or notification.topic is Topic.JOB:
+            self.app.job_runner.wake()
         elif notification.topic is Topic.GUESS:
             self.app.nodes.guess_limits.count_shared(notification.text)
 
@@ -350,6 +356,10 @@ class PikachuService(Service):
         """Add the next certificates of an earlier version to the search index."""
         if not self.app.search_indexing.is_complete:
             await self.app.search_indexing.step()
+
+    async def _run_jobs(self) -> None:
+        """Wake the runner of jobs, which holds up nothing here."""
+        self.app.job_runner.wake()
 
     async def _recheck(self) -> None:
         """Look the directory's accounts up again, when the last complete look is old enough."""

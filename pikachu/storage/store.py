@@ -31,6 +31,7 @@ from pikachu.storage.database import Batch, Database, Transaction, in_memory, pa
 from pikachu.storage.engines import EngineStore
 from pikachu.storage.infrastructure import InfrastructureStore, has_all_own, register_own, revoked_cas
 from pikachu.storage.issuance import IssuanceStore
+from pikachu.storage.jobs import JobStore
 from pikachu.storage.keys import KeyStore
 from pikachu.storage.leases import LeaseStore
 from pikachu.storage.migrate import SchemaState, create, describe, find_search, migrate, schema_state
@@ -87,6 +88,7 @@ class Store(
     AuditStore,
     StatisticsStore,
     BackfillStore,
+    JobStore,
 ):
     """One database with its readers and its writer; see :func:`open_store`.
 

@@ -134,6 +134,12 @@ TABLE: dict[str, Statuses] = {
     "POST /api/v1/recovered-revocations/<id>/decision": admins(),
     "POST /api/v1/recovered-revocations/decision": admins(),
     "GET /api/v1/status/<serial>": anyone(),
+    # The action's own scope, too.
+    "POST /api/v1/jobs": (401, 401, 202, 202, 202, 403, 403, 403, 403),
+    "GET /api/v1/jobs": each(Scope.READ),
+    "GET /api/v1/jobs/<id>": own(Scope.READ),
+    "GET /api/v1/jobs/<id>/results": own(Scope.READ),
+    "DELETE /api/v1/jobs/<id>": OWN_POLICY(200),
     "GET /api/v1/events": each(Scope.READ),
     "GET /api/v1/events/<id>": own(Scope.READ),
     "GET /api/v1/statistics": each(Scope.READ),
@@ -203,6 +209,12 @@ class World:
             new = self.made("/templates", self.body("POST /api/v1/templates"))
         elif path.startswith("/challenge-passwords/<id>"):
             new = self.made("/challenge-passwords", {})
+        elif path.startswith("/jobs/"):
+            # One that is cancelled has more rows than are done at once; the others end.
+            rows = 100 if route.startswith("DELETE") else 1
+            job = {"action": "delete", "resource": "keys", "ids": list(range(90_000, 90_000 + rows))}
+            new = rest.good("POST", "/jobs", job, who="alice", status=202)["id"]
+            rest.clock.pump([1.0] * 3)
         elif path.startswith("/recovered-revocations/<id>"):
             new = recover(rest.stack.app, rest.clock, 0x7000 + number)[-1]
         elif path.startswith("/tokens/"):
@@ -245,6 +257,7 @@ class World:
         bodies: dict[str, object] = {
             "POST /api/v1/recovered-revocations/<id>/decision": {"decision": "keep"},
             "POST /api/v1/recovered-revocations/decision": {"decision": "keep", "count": waiting},
+            "POST /api/v1/jobs": {"action": "delete", "resource": "keys", "ids": [90_000]},
             "POST /api/v1/templates": template,
             "POST /api/v1/templates/validation": {"content": DEFAULT_EXTENSIONS},
             "PUT /api/v1/templates/<id>": template,

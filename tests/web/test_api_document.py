@@ -21,7 +21,7 @@ from tests.support.stack import DEFAULT_EXTENSIONS, Stack, build_core
 #: Members whose values the server judges by more than their schema.
 JUDGED_FURTHER: Final = (
     *("csr", "pem", "pkcs12", "crl", "data", "extensions", "content", "template", "email", "name", "limits"),
-    *("issuer", "revoke", "serial"),
+    *("issuer", "revoke", "serial", "action", "resource", "filter", "arguments"),
 )
 #: Statuses of a refusal for the content of a request, and of one for the state of the objects that it names.
 MALFORMED: Final = (400, 422)
@@ -104,6 +104,14 @@ def recovered(rest: REST) -> str:
     return f"{recover(rest.stack.app, rest.clock, 0x7000 + next(rest.count))[-1]}"
 
 
+def job(rest: REST) -> str:
+    """Create a job."""
+    body = {"action": "delete", "resource": "keys", "ids": [90_000]}
+    new = rest.good("POST", "/jobs", body, who="root", status=202)
+    rest.clock.pump([1.0] * 3)
+    return f"{new['id']}"
+
+
 def constant(value: str) -> Callable[[REST], str]:
     """Return a path segment that needs no object."""
     return lambda rest: value
@@ -147,6 +155,7 @@ BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /account-certificates": nothing,
     "POST /crls/{ca}": constant("ec"),
     "POST /inspect": nothing,
+    "POST /jobs": nothing,
     "POST /recovered-revocations/{id}/decision": recovered,
     "POST /recovered-revocations/decision": nothing,
 }
@@ -159,6 +168,7 @@ QUERIES: Final[dict[str, Callable[[REST], str]]] = {
     "PATCH /policies/{id}": policy,
     "DELETE /policies/{id}": policy,
     "DELETE /sessions/{id}": constant("1"),
+    "GET /jobs/{id}/results": job,
 }
 #: A value of a parameter that the server takes together with another one only.
 TOGETHER: Final = {
@@ -305,7 +315,8 @@ def sample(name: str, schema: Json, variant: Json) -> object:
     if "const" in variant["properties"][name]:
         return variant["properties"][name]["const"]
     member = merged(schema["properties"][name], {})
-    return member["enum"][0] if "enum" in member else {"string": "text", "integer": 1}[member["type"]]
+    values = {"string": "text", "integer": 1, "array": [1], "object": {}}
+    return member["enum"][0] if "enum" in member else values[member["type"]]
 
 
 @pytest.mark.parametrize("name", BODIES)

@@ -75,6 +75,7 @@ class Principal:
         *owner_id*, or ``None``.
     :param role: the role of the account, or ``None`` without an account.
     :param scopes: the permitted scopes; those of the role unless a token restricts them.
+    :param job_id: the job that acts for the account, or ``None``.
     """
 
     kind: PrincipalKind
@@ -86,6 +87,7 @@ class Principal:
     challenge_id: int | None = None
     address: str = ""
     authenticated_id: int | None = None
+    job_id: int | None = None
 
     @property
     def is_admin(self) -> bool:

@@ -1,9 +1,9 @@
 """JSON bodies ↔ dataclasses: a route accepts and returns only what it declares.
 
 A field may be ``str``, ``int``, ``bool``, an enum of strings, ``datetime`` (answers only), a tuple of these, another
-dataclass or a free mapping (answers only); ``X | None`` accepts null too.  Fields without a default are required.
-``Annotated`` adds constraints (:mod:`pikachu.core.constraints`), and ``VARIANTS`` of the dataclass the permitted
-combinations of fields; its ``EXAMPLE`` is the body that the OpenAPI document shows.
+dataclass, a mapping of texts or (answers only) any other mapping; ``X | None`` accepts null too.  Fields without a
+default are required.  ``Annotated`` adds constraints (:mod:`pikachu.core.constraints`), and ``VARIANTS`` of the
+dataclass the permitted combinations of fields; its ``EXAMPLE`` is the body that the OpenAPI document shows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pikachu.core.constraints import Range
+from pikachu.core.constraints import Members, Range
 from pikachu.core.errors import MalformedRequest
 from pikachu.core.model.times import rfc3339
 
@@ -152,7 +152,8 @@ def _object(kind: type[T], members: Mapping[str, object], where: str) -> T:
 def _value(kind: Any, value: object, where: str) -> object:
     if get_origin(kind) is Annotated:
         base, *constraints = get_args(kind)
-        decoded = _value(base, value, where)
+        maximum = next((one.maximum for one in constraints if isinstance(one, Members)), MAXIMUM_MEMBERS)
+        decoded = _list(base, value, where, maximum) if get_origin(base) is tuple else _value(base, value, where)
         for constraint in constraints:
             constraint.check(decoded, where)
         return decoded
@@ -161,16 +162,30 @@ def _value(kind: Any, value: object, where: str) -> object:
             return None
         return _value(next(one for one in get_args(kind) if one is not type(None)), value, where)
     if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise MalformedRequest(f"{where} is a list")
-        if len(value) > MAXIMUM_MEMBERS:
-            raise MalformedRequest(f"{where} has at most {MAXIMUM_MEMBERS} members")
-        return tuple(_value(get_args(kind)[0], one, f"{where}[{index}]") for index, one in enumerate(value))
+        return _list(kind, value, where, MAXIMUM_MEMBERS)
+    if get_origin(kind) is Mapping:
+        return _texts(value, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise MalformedRequest(f"{where} is an object")
         return _object(kind, value, f"{where}.")  # type: ignore[arg-type]  # it is the class, not one of its objects
     return _SCALARS[StrEnum if issubclass(kind, StrEnum) else kind](kind, value, where)
+
+
+def _list(kind: Any, value: object, where: str, maximum: int) -> tuple[object, ...]:
+    if not isinstance(value, list):
+        raise MalformedRequest(f"{where} is a list")
+    if len(value) > maximum:
+        raise MalformedRequest(f"{where} has at most {maximum} members")
+    return tuple(_value(get_args(kind)[0], one, f"{where}[{index}]") for index, one in enumerate(value))
+
+
+def _texts(value: object, where: str) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise MalformedRequest(f"{where} is an object")
+    if len(value) > MAXIMUM_MEMBERS:
+        raise MalformedRequest(f"{where} has at most {MAXIMUM_MEMBERS} members")
+    return {name: _text(str, text, f"{where}.{name[:_MAX_NAME_LENGTH]}") for name, text in value.items()}
 
 
 def _text(_: Any, value: object, where: str) -> str:

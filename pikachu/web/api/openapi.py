@@ -232,7 +232,8 @@ def _schema(kind: Any, schemas: dict[str, Schema], *, strict: bool) -> Schema:
     if dataclasses.is_dataclass(kind):
         return _reference(kind, schemas, strict=strict)  # type: ignore[arg-type]  # the class, not one of its objects
     if origin is not None:
-        return {"type": "object"}
+        texts = get_args(kind)[1] is str
+        return {"type": "object"} | ({"additionalProperties": {"type": "string"}} if texts else {})
     if issubclass(kind, StrEnum):
         return {"type": "string", "enum": [str(one) for one in kind]}
     return NUMBERS.describe(_SCALARS[kind]) if strict and kind is int else dict(_SCALARS[kind])

@@ -1,0 +1,191 @@
+"""The actions of jobs: each row is the action on a single object, with its rules and its audit event (JOB-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pikachu.accounts.accounts import Accounts
+from pikachu.accounts.challenge_passwords import ChallengePasswords
+from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.jobs import JobAction, JobArguments, JobResource
+from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.core.model.people import AccountState, Principal, Scope
+from pikachu.inventory.certificates import CertificateQueries
+from pikachu.inventory.csrs import CertificateRequests
+from pikachu.inventory.keys import Keys
+from pikachu.inventory.templates import CertificateTemplates
+from pikachu.ra.registration_authority import RegistrationAuthority, checked_reason
+
+Perform: TypeAlias = Callable[[Principal, int, JobArguments], Awaitable[object]]
+#: Returns a page of the list, with the objects that the actor may see.
+List: TypeAlias = Callable[[Principal, ListQuery], Awaitable[Page[Any]]]
+#: Returns the name of an object that the actor may see.
+Name: TypeAlias = Callable[[Principal, int], Awaitable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowAction:
+    """An action on one object.
+
+    :param scope: required of the requester, beside what *perform* requires for each object.
+    :param takes: names of the arguments that it takes.
+    """
+
+    scope: Scope
+    perform: Perform
+    takes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    list: List
+    name: Name
+    actions: Mapping[JobAction, RowAction]
+
+
+class JobActions:
+    """The actions by kind of object."""
+
+    def __init__(
+        self,
+        *,
+        inventory: CertificateQueries,
+        registration: RegistrationAuthority,
+        keys: Keys,
+        requests: CertificateRequests,
+        templates: CertificateTemplates,
+        challenge_passwords: ChallengePasswords,
+        accounts: Accounts,
+    ) -> None:
+        self._inventory = inventory
+        self._registration = registration
+        self._accounts = accounts
+
+        async def certificate_name(actor: Principal, identity: int) -> str:
+            return (await inventory.certificate(actor, identity)).name
+
+        async def subject(actor: Principal, identity: int) -> str:
+            return (await inventory.approval(actor, identity)).subject
+
+        async def key_name(actor: Principal, identity: int) -> str:
+            return (await keys.get(actor, identity)).name
+
+        async def csr_name(actor: Principal, identity: int) -> str:
+            return (await requests.get(actor, identity)).name
+
+        async def template_name(actor: Principal, identity: int) -> str:
+            return (await templates.get(actor, identity)).name
+
+        async def prefix(actor: Principal, identity: int) -> str:
+            return (await challenge_passwords.get(actor, identity)).prefix
+
+        async def username(actor: Principal, identity: int) -> str:
+            return (await accounts.account(actor, identity)).username
+
+        delete = JobAction.DELETE
+        self._kinds: Mapping[JobResource, _Kind] = {
+            JobResource.CERTIFICATES: _Kind(
+                inventory.certificates,
+                certificate_name,
+                {
+                    JobAction.REVOKE: RowAction(Scope.REVOKE, self._revoke, frozenset({"reason"})),
+                    delete: RowAction(Scope.REVOKE, self._delete_certificate, frozenset({"revoke"})),
+                },
+            ),
+            JobResource.APPROVALS: _Kind(
+                inventory.approvals,
+                subject,
+                {
+                    JobAction.APPROVE: RowAction(Scope.ADMIN, self._approve),
+                    JobAction.REJECT: RowAction(Scope.ADMIN, self._reject, frozenset({"reason"})),
+                },
+            ),
+            JobResource.KEYS: _Kind(keys.list, key_name, {delete: _deletion(keys.delete)}),
+            JobResource.CSRS: _Kind(requests.list, csr_name, {delete: _deletion(requests.delete)}),
+            JobResource.TEMPLATES: _Kind(templates.list, template_name, {delete: _deletion(templates.delete)}),
+            JobResource.CHALLENGE_PASSWORDS: _Kind(
+                challenge_passwords.list, prefix, {delete: _deletion(challenge_passwords.delete)}
+            ),
+            JobResource.USERS: _Kind(
+                accounts.list_accounts,
+                username,
+                {
+                    JobAction.ACTIVATE: RowAction(Scope.ADMIN, self._activate),
+                    JobAction.SUSPEND: RowAction(Scope.ADMIN, self._suspend, frozenset({"revoke"})),
+                },
+            ),
+        }
+
+    def of(self, resource: JobResource, action: JobAction) -> RowAction:
+        """Return the action on one object.
+
+        :raises MalformedRequest: when there is no such action on those objects.
+        """
+        actions = self._kinds[resource].actions
+        if action not in actions:
+            raise MalformedRequest(f"Jobs on {resource} can {' or '.join(actions)}, not {action}.")
+        return actions[action]
+
+    def check(self, resource: JobResource, action: JobAction, arguments: JobArguments) -> None:
+        """Check the arguments before a job is created.
+
+        :raises MalformedRequest: for one that the action does not take, or with a wrong value.
+        """
+        takes = self.of(resource, action).takes
+        for name in ("reason", "revoke"):
+            if getattr(arguments, name) is not None and name not in takes:
+                raise MalformedRequest(f"The action {action} on {resource} takes no argument {name!r}. Leave it out.")
+        if action is JobAction.REVOKE:
+            _reason(arguments.reason or "")
+        elif arguments.reason is not None:
+            checked_reason(arguments.reason)
+        _optional_reason(arguments.revoke)
+
+    def list(self, actor: Principal, resource: JobResource, query: ListQuery) -> Awaitable[Page[Any]]:
+        """Return a page of the objects of that kind that *actor* may see."""
+        return self._kinds[resource].list(actor, query)
+
+    def name(self, actor: Principal, resource: JobResource, identity: int) -> Awaitable[str]:
+        """Return the name of an object.  Fails with NotFound, and with NotAuthorized without the scope to read it."""
+        return self._kinds[resource].name(actor, identity)
+
+    async def _revoke(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+        await self._inventory.revoke(actor, identity, _reason(arguments.reason or ""))
+
+    async def _delete_certificate(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+        await self._inventory.delete(actor, identity, _optional_reason(arguments.revoke))
+
+    async def _approve(self, actor: Principal, identity: int, _: JobArguments) -> None:
+        await self._registration.approve(actor, identity)
+
+    async def _reject(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+        await self._registration.reject(actor, identity, arguments.reason or "")
+
+    async def _activate(self, actor: Principal, identity: int, _: JobArguments) -> None:
+        """Approve a pending account, or activate a suspended one."""
+        account = await self._accounts.account(actor, identity)
+        if account.state is AccountState.PENDING:
+            await self._accounts.approve(actor, identity)
+        else:
+            await self._accounts.activate(actor, identity)
+
+    async def _suspend(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+        await self._accounts.suspend(actor, identity, _optional_reason(arguments.revoke))
+
+
+def _deletion(delete: Callable[[Principal, int], Awaitable[None]]) -> RowAction:
+    async def perform(actor: Principal, identity: int, _: JobArguments) -> None:
+        await delete(actor, identity)
+
+    return RowAction(Scope.ENROLL, perform)
+
+
+def _reason(name: str) -> RevocationReason:
+    return RevocationReason.from_name(name) if name else RevocationReason.UNSPECIFIED
+
+
+def _optional_reason(name: str | None) -> RevocationReason | None:
+    return None if name is None else _reason(name)

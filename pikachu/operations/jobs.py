@@ -1,0 +1,166 @@
+"""Jobs of accounts: created, listed, cancelled (JOB-1).  :mod:`pikachu.operations.job_runner` carries them out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from twisted.python.failure import Failure
+
+from pikachu.auth.permissions import get_visible, require_scope, scope_to_owner
+from pikachu.core.audit import event_by
+from pikachu.core.concurrency import Turns, uncancelled
+from pikachu.core.errors import Conflict, MalformedRequest, NotAuthorized, PikachuError
+from pikachu.core.interfaces import IClock, IStore
+from pikachu.core.model.events import Event
+from pikachu.core.model.jobs import (
+    MAX_ROWS,
+    Job,
+    JobAction,
+    JobArguments,
+    JobResource,
+    JobRow,
+    JobSelection,
+    JobState,
+    NewJob,
+)
+from pikachu.core.model.list_queries import ListQuery, Page
+from pikachu.core.model.people import Principal, Scope
+from pikachu.core.model.times import utc
+from pikachu.core.node_interfaces import Notification, Topic
+from pikachu.operations.job_actions import JobActions
+
+_KIND: Final = "job"
+# Objects that are read at a time.
+_BATCH: Final = 1000
+
+
+class Jobs:
+    """The jobs of accounts.
+
+    All methods fail with AuthenticationFailed for an anonymous *actor*, with NotAuthorized without the scope, and with
+    StoreUnavailable.  They run to their end even when their Deferred is cancelled.
+
+    :param wake: starts the runner, which may sleep.
+    """
+
+    def __init__(self, *, store: IStore, actions: JobActions, clock: IClock, wake: Callable[[], None]) -> None:
+        self._store = store
+        self._actions = actions
+        self._clock = clock
+        self._wake = wake
+        # Ten thousand objects are read for a job, which takes a second.
+        self._turns = Turns(1, 20, 2, "Too many jobs are being created. Try again in a few seconds.")
+
+    @uncancelled
+    async def create(
+        self,
+        actor: Principal,
+        resource: JobResource,
+        action: JobAction,
+        selection: JobSelection,
+        arguments: JobArguments,
+    ) -> Job:
+        """Create a job of *actor*, which begins at once.  The objects are those of now, and no later ones.
+
+        Fails with MalformedRequest, with QuotaExceeded, with Overloaded, and with Conflict when the selection has
+        another number of objects than expected.
+        """
+        self._actions.check(resource, action, arguments)
+        require_scope(actor, self._actions.of(resource, action).scope)
+        if actor.owner_id is None:
+            raise NotAuthorized("Only an account can have jobs.")
+        ids = await self._turns.run(actor.owner_id, lambda: self._ids(actor, resource, selection))
+        if not ids:
+            raise MalformedRequest("Select at least one object.")
+        job = await self._store.add_job(
+            NewJob(action, resource, arguments, ids, actor.name, actor.owner_id, actor.scopes, actor.address),
+            lambda job: _event(actor, "create", job, **_given(arguments)),
+            self._now(),
+        )
+        # Only one node runs jobs, and it may be another one; without this it would look a little later.
+        self._store.notify_nodes(Notification(Topic.JOB)).addErrback(_ignored)
+        self._wake()
+        return job
+
+    async def _ids(self, actor: Principal, resource: JobResource, selection: JobSelection) -> tuple[int, ...]:
+        """Return the ids of the selected objects, each once."""
+        ids = list(dict.fromkeys(selection.ids))
+        query = selection.query
+        if query is not None:
+            query = replace(query, limit=_BATCH, cursor=None, sort="id", count=False)
+        while query is not None:
+            page = await self._actions.list(actor, resource, query)
+            ids += [item.id for item in page.items]
+            query = None
+            if page.next_cursor is not None and len(ids) <= MAX_ROWS:
+                query = replace(selection.query or ListQuery(), limit=_BATCH, cursor=page.next_cursor, sort="id")
+        if len(ids) > MAX_ROWS:
+            raise MalformedRequest(f"A job has at most {MAX_ROWS:,} objects. Narrow the filter.")
+        if selection.expected is not None and len(ids) != selection.expected:
+            raise Conflict(
+                f"The selection has {len(ids):,} objects now, not {selection.expected:,}. Look at the list again."
+            )
+        return tuple(ids)
+
+    @uncancelled
+    async def get(self, actor: Principal, job_id: int) -> Job:
+        """Return one of one's own jobs, or any for admins.  Fails with NotFound."""
+        require_scope(actor, Scope.READ)
+        return await get_visible(actor, self._store.job(job_id), _KIND)
+
+    @uncancelled
+    async def list(self, actor: Principal, query: ListQuery) -> Page[Job]:
+        """List one's own jobs; for admins those of ``query.owner_id``, or all."""
+        return await self._store.jobs(scope_to_owner(actor, query))
+
+    @uncancelled
+    async def rows(self, actor: Principal, job_id: int, query: ListQuery) -> Page[JobRow]:
+        """List the rows of a job with their outcomes.  Fails with NotFound."""
+        require_scope(actor, Scope.READ)
+        await get_visible(actor, self._store.job(job_id), _KIND)
+        return await self._store.job_rows(job_id, query)
+
+    @uncancelled
+    async def cancel(self, actor: Principal, job_id: int) -> Job:
+        """Cancel a job: rows in progress are completed, and no further ones begin.
+
+        Fails with NotFound, and with Conflict when the job has ended.
+        """
+        require_scope(actor, Scope.READ)
+        job = await get_visible(actor, self._store.job(job_id), _KIND)
+        require_scope(actor, self._actions.of(job.resource, job.action).scope)
+        return await self._store.end_job(
+            job.id, JobState.CANCELLED, "", lambda ended: _event(actor, "cancel", ended), self._now()
+        )
+
+    def _now(self) -> datetime:
+        return utc(self._clock.seconds())
+
+
+def job_event(type_: str, job: Job) -> Event:
+    """Return the event for the end of a job, in the name of its account."""
+    return _with_counts(Event(type_, _KIND, str(job.id), job.actor, actor_id=job.owner_id), job)
+
+
+def _event(actor: Principal, type_: str, job: Job, **details: object) -> Event:
+    return _with_counts(event_by(actor, type_, _KIND, str(job.id), job.owner_id, **details), job)
+
+
+def _with_counts(event: Event, job: Job) -> Event:
+    details: dict[str, object] = {"action": job.action.value, "resource": job.resource.value, "total": job.total}
+    if job.state is not JobState.RUNNING:
+        details |= {"done": job.done, "failed": job.failed}
+    if job.message:
+        details["message"] = job.message
+    return replace(event, owner_id=job.owner_id, details={**event.details, **details})
+
+
+def _given(arguments: JobArguments) -> dict[str, object]:
+    return {name: text for name in ("reason", "revoke") if (text := getattr(arguments, name)) is not None}
+
+
+def _ignored(failure: Failure) -> None:
+    failure.trap(PikachuError)
