@@ -112,6 +112,7 @@ def test_sorts(ten: REST, sort: str) -> None:
         "q=%ff",
         "&".join(f"a{number}=1" for number in range(50)),
         "owner_id=x",
+        "owner_id=",
     ],
 )
 def test_bad_queries(rest: REST, query: str) -> None:
@@ -130,6 +131,13 @@ def test_events(ten: REST) -> None:
     assert {one["resource_type"] for one in of_users} == {"user"}
     assert {one["owner"] for one in ten.good("GET", "/events?limit=1000", who="bob")["items"]} == {"bob"}
     ten.bad(400, "GET", "/events?about_account=maybe", who="root")
+
+
+@pytest.mark.parametrize("path", ["/sessions", "/account-certificates"])
+def test_whose(rest: REST, path: str) -> None:
+    """API-2: an id that is none, such as a script's unset variable, never stands for the caller's own account."""
+    for value in ("", "x", "-1", "1.0", "%20"):
+        rest.bad(400, "GET", f"{path}?user_id={value}", who="alice")
 
 
 def test_an_order_has_a_name(rest: REST) -> None:

@@ -60,7 +60,7 @@ def whole_number(text: str, name: str) -> int:
 
 
 def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: str | None = None) -> ListQuery:
-    """Return the list query; a filter without a value is ignored, but a sort order needs a name.
+    """Return the list query; a filter without a value is ignored, but a sort order needs a name, and an owner an id.
 
     :param filters: name in the query → name in the store.
     :param owner: name of the query parameter with an owner's id.
@@ -69,12 +69,11 @@ def list_query(query: Mapping[str, str], filters: Mapping[str, str], *, owner: s
     limit = whole_number(query["limit"], "limit") if "limit" in query else ListQuery().limit
     if not 1 <= limit <= MAXIMUM_LIMIT:
         raise MalformedRequest(f"limit is a number from 1 to {MAXIMUM_LIMIT}")
-    owner_text = query.get(owner, "") if owner is not None else ""
     return ListQuery(
         limit=limit,
         cursor=query.get("cursor") or None,
         q=query.get("q") or None,
         sort=query.get("sort", ListQuery().sort),
-        owner_id=whole_number(owner_text, owner or "") if owner_text else None,
+        owner_id=None if owner is None or owner not in query else whole_number(query[owner], owner),
         filters={stored_name: query[name] for name, stored_name in filters.items() if query.get(name)},
     )

@@ -158,8 +158,8 @@ class AccountCertificatesAPI(Routes):
 
 
 def _account(call: Call) -> int:
-    text = call.query.get("user_id")
-    return whole_number(text, "user_id") if text else call.principal.owner_id or 0
+    # An empty one, such as a script's unset variable, is a mistake: it must not mean the caller's own account.
+    return whole_number(call.query["user_id"], "user_id") if "user_id" in call.query else call.principal.owner_id or 0
 
 
 def _session(session: Session) -> SessionSummary:
