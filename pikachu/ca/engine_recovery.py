@@ -6,7 +6,7 @@ nobody here.  It is found among the engine's certificates that no row has, by ke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from twisted.logger import Logger
@@ -44,48 +44,59 @@ class EngineRecovery:
         self._foreign: BoundedCache[tuple[str, int], bool] = BoundedCache(_FOREIGN)
         self._revoked: dict[str, frozenset[int]] = {}
         self._passed_on = 0
+        self._is_checked = False
 
     @property
     def is_needed(self) -> bool:
         """Whether an issuing CA has an engine."""
-        return any(True for _ in self._engines())
+        return bool(self._authority.issuers.engines())
 
-    def _engines(self) -> Iterator[tuple[IssuingCA, ICertificateEngine]]:
-        for issuer in self._authority.issuers.current.values():
+    def _generations(self) -> dict[str, list[IssuingCA]]:
+        """Return the generations of each issuing CA that have an engine, the current one first; they share it."""
+        generations: dict[str, list[IssuingCA]] = {}
+        for issuer in self._authority.issuers.all():
             if issuer.engine is not None:
-                yield issuer, issuer.engine
+                generations.setdefault(issuer.name, []).append(issuer)
+        return generations
 
     async def run(self) -> None:
-        """Find the certificates of uncertain intents, then pass on revocations.
+        """Find the certificates of uncertain intents, then pass on revocations; at first, check the engines too.
 
-        :raises PikachuError: the engine or the database does not answer; the next run goes on.
+        :raises PikachuError: the engine or the database does not answer, or the engine can't be used as it is; the next
+            run goes on.
         """
         await self._authority.find_uncertain()
-        for issuer, engine in self._engines():
-            await self._recover(issuer, engine)
+        for name, generations in self._generations().items():
+            await self._recover(name, generations)
         await self._pass_on()
+        if not self._is_checked:
+            for engine in self._authority.issuers.engines():
+                await engine.check()
+            self._is_checked = True
 
     # --- certificates -------------------------------------------------------------------
 
-    async def _recover(self, issuer: IssuingCA, engine: ICertificateEngine) -> None:
-        requests = await self._uncertain(issuer)
-        if not requests:
+    async def _recover(self, name: str, generations: list[IssuingCA]) -> None:
+        requests = await self._uncertain(name)
+        engine = generations[0].engine
+        if not requests or engine is None:
             return
         began = self._authority.now()
         intended = dict(await self._store.intended(list(requests)))
         after: int | None = None
         while intended and (page := await engine.serials(after)):
-            for serial in await self._unknown(issuer, page):
+            for serial in await self._unknown(name, page):
                 certificate = await engine.certificate(serial)
-                request_id = None if certificate is None else _intent_of(certificate, intended, issuer)
-                if certificate is None or request_id is None:
-                    self._foreign.put((issuer.name, serial), True)
+                found = None if certificate is None else _intent_of(certificate, intended, generations)
+                if certificate is None or found is None:
+                    self._foreign.put((name, serial), True)
                     continue
+                request_id, issuer = found
                 try:
                     await self._complete(requests[request_id], certificate, intended[request_id], issuer)
                 except (Conflict, IssuanceFailed) as error:
                     log.error("A certificate of the engine is not stored: {error}", error=error.public)
-                    self._foreign.put((issuer.name, serial), True)
+                    self._foreign.put((name, serial), True)
                 else:
                     del intended[request_id]
             after = page[-1]
@@ -97,7 +108,7 @@ class EngineRecovery:
                 await self._authority.abandon(request)
                 self._authority.uncertain.discard(request_id)
 
-    async def _uncertain(self, issuer: IssuingCA) -> dict[int, RequestRecord]:
+    async def _uncertain(self, name: str) -> dict[int, RequestRecord]:
         found = {}
         for request_id in sorted(self._authority.uncertain):
             try:
@@ -106,12 +117,12 @@ class EngineRecovery:
                 request = None
             if request is None or request.state is not RequestState.ISSUING:
                 self._authority.uncertain.discard(request_id)
-            elif request.issuer == issuer.name and not self._authority.is_signing(request_id):
+            elif request.issuer == name and not self._authority.is_signing(request_id):
                 found[request_id] = request
         return found
 
-    async def _unknown(self, issuer: IssuingCA, page: Sequence[int]) -> list[int]:
-        unread = [serial for serial in page if not self._foreign.get((issuer.name, serial))]
+    async def _unknown(self, name: str, page: Sequence[int]) -> list[int]:
+        unread = [serial for serial in page if not self._foreign.get((name, serial))]
         unknown: list[int] = []
         for start in range(0, len(unread), _COMPARED):
             some = unread[start : start + _COMPARED]
@@ -136,7 +147,12 @@ class EngineRecovery:
 
     async def _pass_on(self) -> None:
         """Revoke in the engines what is revoked here for good; holds are this CA's only."""
-        engines = {issuer.id: (issuer.name, engine) for issuer, engine in self._engines()}
+        engines = {
+            issuer.id: (name, issuer.engine)
+            for name, generations in self._generations().items()
+            for issuer in generations
+            if issuer.engine is not None
+        }
         while engines and (changes := await self._store.changes_since(self._passed_on)):
             for change in changes:
                 if change.issuer_id in engines:
@@ -159,13 +175,19 @@ class EngineRecovery:
             log.error("The engine of {name} does not revoke {serial}", name=name, serial=format_serial(serial))
 
 
-def _intent_of(certificate: bytes, intended: dict[int, bytes], issuer: IssuingCA) -> int | None:
-    """Return the request for which a certificate was made, or None."""
+def _intent_of(
+    certificate: bytes, intended: dict[int, bytes], generations: list[IssuingCA]
+) -> tuple[int, IssuingCA] | None:
+    """Return the request for which a certificate was made, and the generation that has issued it, or None."""
     for request_id, tbs in intended.items():
         try:
             built, wanted = intended_like(certificate, tbs)
         except PikachuError:
             return None
-        if is_of_intent(built, wanted) and check_built(certificate, tbs, issuer) is not None:
-            return request_id
+        if not is_of_intent(built, wanted):
+            continue
+        # A switch may have followed.
+        issuer = next((one for one in generations if one.key_identifier == wanted.authority_key_identifier), None)
+        if issuer is not None and check_built(certificate, tbs, issuer) is not None:
+            return request_id, issuer
     return None

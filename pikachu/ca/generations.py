@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from pikachu.ca.bootstrap import PUBLIC_FILE, write_new
@@ -275,6 +275,18 @@ class Generations:
         if following not in (issuers.next(name), promoted):
             issuers.add_next(following)
             log.info("The generation {ski} of {name} is announced", ski=scan.next.hex(), name=name)
+
+    # --- engines ------------------------------------------------------------------------
+
+    def install(self, name: str, ca: FileCA, public_url: str | None) -> Deferred[bool]:
+        """Bring one generation into the engine that is to build its certificates, if there is one.
+
+        :param public_url: the base of the addresses in its certificates; ``None`` leaves the engine's own.
+        """
+        if self._engines is None:
+            return succeed(False)
+        addresses = Addresses.under(public_url, ca.certificate)
+        return self._engines.install(name, ca.private_key, [one.der for one in ca.chain], addresses)
 
     # --- roll-over certificates ---------------------------------------------------------
 

@@ -141,6 +141,11 @@ class IssuingCAs:
         """Return every generation in service; all answer OCSP requests and publish a CRL."""
         return [*self._current.values(), *self._next.values(), *self._others]
 
+    def engines(self) -> list[ICertificateEngine]:
+        """Return the engines that build certificates now, or after an announced switch."""
+        issuing = (*self._current.values(), *self._next.values())
+        return [issuer.engine for issuer in issuing if issuer.engine is not None]
+
     def generations(self, name: str, now: datetime) -> list[IssuingCA]:
         """Return the unexpired generations of that name, newest first; empty for an unknown name.
 

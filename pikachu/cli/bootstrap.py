@@ -32,7 +32,6 @@ from pikachu.config.configuration import Configuration
 from pikachu.config.editing import set_key
 from pikachu.config.features import require_features
 from pikachu.config.sections import IssuerFiles
-from pikachu.config.setting_choices import VaultSigner
 from pikachu.config.setting_types import URL
 from pikachu.core.errors import ConfigError, NotFound, PikachuError
 from pikachu.core.model.list_queries import ListQuery
@@ -44,7 +43,7 @@ from pikachu.server.ca_loading import ca_files, root_files
 from pikachu.server.composition import database_url, immediate_pools
 from pikachu.server.key_sources import key_sources
 from pikachu.signers.ca_keys import CAKeys
-from pikachu.signers.files import CAFiles
+from pikachu.signers.files import CAFiles, load_file_ca
 from pikachu.storage.migrate import SchemaState, migrate_unserved
 from pikachu.web.x509_rendering import JinjaText
 from pikachu.x509.pem import certificates_pem
@@ -87,12 +86,12 @@ class Initialization:
         with _exclusive(config.path):
             if isinstance(config.secret_key_source, Path):
                 self._bootstrap.secret_key(config.secret_key_source)
-            if not config.vault.enabled or config.vault.signer is VaultSigner.TRANSIT:
-                self._authorities()
+            self._authorities()
             self._bootstrap.default_policy(config.paths.server_ext_cfg, config.paths.validity_conf)
             self._folders()
             self._database()
             with opened(config) as app:
+                self._engines(app)
                 self._https(app, names)
                 self._templates(app)
                 self._admin(app, password)
@@ -149,6 +148,15 @@ class Initialization:
         for name, files in issuers.items():
             plan = self._plan(getattr(arguments, f"{name}_name"), algorithms[name], arguments.sub_days)
             self._bootstrap.issuing_ca(files, plan, root, config.ca.public_url)
+
+    def _engines(self, app: Application) -> None:
+        """Bring the issuing CAs into the engines that build their certificates."""
+        for name, mount in self._config.vault.pki_mounts.items():
+            if name in self._config.ca.issuers:
+                files = ca_files(self._config, self._config.ca.issuers[name])
+                ca = load_file_ca(files, app.ca_keys, utc(self._clock.seconds()), warn)
+                is_new = done(app.generations.install(name, ca, self._config.ca.public_url))
+                self._report_name("made" if is_new else "left", f"the issuer {name} in {mount}/ of Vault")
 
     def _plan(self, common_name: str, algorithm: str, days: int) -> CAPlan:
         subject = ca_subject(common_name, self._arguments.organization, self._arguments.country)

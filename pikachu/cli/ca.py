@@ -135,10 +135,12 @@ def rotate_ca(arguments: Namespace) -> int:
     with opened(config) as app:
         files = _rotation_files(app, arguments.name)
         if app.issuers.named(arguments.name).engine is not None:
-            raise ConfigError(
-                f"the CA {arguments.name} is in Vault's PKI engine, which can't take the next key from here; set "
-                "[VAULT] signer = transit, rotate, and import the next CA into the engine where you can"
-            )
+            _require_key_for_engine(files)
+            if config.ca.public_url is None:
+                warn(
+                    "[CA] public_url is not set, so the certificates of the next generation get the addresses of the "
+                    "mount in Vault, which are those of one generation; set public_url first"
+                )
         now = app.authority.now()
         switch_at = now if arguments.now else _date(arguments.at) if arguments.at else now + timedelta(days=30)
         rotation = Rotation(files, app.ca_keys, now, warn)
@@ -152,6 +154,7 @@ def rotate_ca(arguments: Namespace) -> int:
                 raise ConfigError("[CA] ROOT_CERT_PATH: not set; name the root's certificate")
             rotation.certify(root_files(config, config.ca.root_cert_path), arguments.days, config.ca.public_url)
         coming = rotation.load()
+        done(app.generations.install(arguments.name, coming, config.ca.public_url))
         app.own_certificates.register()
         done(app.generations.link(app.authority, arguments.name, coming, config.ca.public_url))
         identifier = coming.certificate.key_identifier.hex()
@@ -223,7 +226,7 @@ def reissue_ca(arguments: Namespace) -> int:
     from pikachu.core.errors import ConfigError
     from pikachu.core.model.certificates import format_serial
     from pikachu.server.ca_loading import root_files
-    from pikachu.signers.files import load_certificates
+    from pikachu.signers.files import load_certificates, load_file_ca
     from pikachu.x509.profile import Addresses
 
     config = configuration(arguments)
@@ -246,6 +249,8 @@ def reissue_ca(arguments: Namespace) -> int:
             if addresses is None:
                 raise ConfigError("[CA] public_url: not set; name the base of the addresses in the certificate")
             certificate = reissue.certify(addresses, arguments.days)
+        loaded = load_file_ca(files.ca, app.ca_keys, app.authority.now(), warn)
+        done(app.generations.install(arguments.name, loaded, config.ca.public_url))
         app.own_certificates.register()
         serial = format_serial(certificate.serial)
         event = event_by(operator(), "reissue", "issuer", arguments.name, None, serial=serial)
@@ -277,6 +282,22 @@ def _rotation_files(app: Application, name: str) -> RotationFiles:
         known = ", ".join(sorted(app.issuers.current))
         raise NotFound(f"there is no issuing CA named {name!r} with its key in a file; there are {known}")
     return files
+
+
+def _require_key_for_engine(files: RotationFiles) -> None:
+    """Require that the next key can be where the current one is, and in Vault's PKI engine too.
+
+    :raises ConfigError: it can't.
+    """
+    from pikachu.core.errors import ConfigError
+    from pikachu.signers.vault.transit_keys import SCHEME
+
+    reference = files.ca.key_file.find_reference()
+    if reference is not None and reference.scheme != SCHEME:
+        raise ConfigError(
+            f"the key of the CA {files.ca.name} is {reference}, which gives no copy of the next one to Vault's PKI "
+            f"engine; set [VAULT] pki_{files.ca.name}_path = none, with which the key signs everything, and rotate"
+        )
 
 
 def _date(text: str) -> datetime:

@@ -22,12 +22,12 @@ The operator's token is read from the environment variable VAULT_TOKEN or BAO_TO
 rights of an administrator of Vault and is not stored."""
 _ABOUT_SETUP = f"""\
 Prepares the Vault or OpenBao that [VAULT] address names: the transit engine, the keys of the issuing CAs that have no
-key file, a policy, an AppRole. What exists is left as it is. Prints the settings for config.ini, with the secret id
-when it is new. {_OPERATOR}"""
+key file, a policy, an AppRole; with signer = pki, the mounts and roles of the PKI engine too. What exists is left as it
+is. Prints the settings for config.ini, with the secret id when it is new. {_OPERATOR}"""
 _ABOUT_IMPORT = f"""\
 Copies the key file of an issuing CA into the transit engine, wrapped for Vault, from where it can't be exported again.
 A signature made in Vault is verified with the CA's certificate before the command says that the file may be deleted.
-{_OPERATOR}"""
+With signer = pki, key and certificate become an issuer of the PKI engine too. {_OPERATOR}"""
 _CURVES = ("prime256v1", "secp384r1", "secp521r1")
 
 
@@ -51,8 +51,8 @@ def add_commands(commands: Commands) -> None:
     status = vault.add_parser(
         "status",
         help="whether Vault signs",
-        description="Prints, with tabs between, a line for Vault and for each issuing CA whose key is there: ok, or "
-        "what is wrong. Ends with 1 when anything is.",
+        description="Prints, with tabs between, a line for Vault, for each issuing CA whose key is there, and for each "
+        "mount of the PKI engine in use: ok, or what is wrong. Ends with 1 when anything is.",
     )
     status.set_defaults(run=print_status)
 
@@ -91,6 +91,7 @@ def _transit_keys(config: Configuration) -> dict[str, TransitKey]:
 def set_up(arguments: Namespace) -> int:
     """Prepare Vault, and print what was done and what to set."""
     from pikachu.cli.session import configuration
+    from pikachu.server.key_sources import pki_roles
     from pikachu.signers.references import read_reference
     from pikachu.signers.vault.setup import VaultSetup, policy_of
 
@@ -103,15 +104,22 @@ def set_up(arguments: Namespace) -> int:
     keys = _transit_keys(config)
     algorithms = {"ec": arguments.ec_algorithm, "rsa": f"rsa{arguments.rsa_bits}"}
     setup.mount(config.vault.transit_path.strip("/"))
+    mounts = {ca: mount for ca, mount in config.vault.named_pki_mounts.items() if ca in config.ca.issuers}
+    roles = pki_roles(config.vault).names()
+    for mount in dict.fromkeys(mounts.values()):
+        setup.pki_mount(mount)
+        for role in roles:
+            setup.role(mount, role)
     for name, key in keys.items():
         path = config.ca.issuers[name].key
         if path is not None and path.exists() and read_reference(path, f"[CA] SUBCA_KEY_PATH_{name.upper()}") is None:
             report("left", f"the key file {path}; `pikachu vault import {name}` moves it into Vault")
         else:
-            setup.key(key, algorithms[name])
-    setup.policy(policy_of(keys.values()))
+            setup.key(key, algorithms[name], mounts.get(name))
+    setup.policy(policy_of(keys, mounts, roles))
     credentials = setup.approle(new_secret=arguments.new_secret_id)
-    print(f"\nIn {config.path}:\n[VAULT]\nenabled = true\nsigner = transit\nrole_id = {credentials.role_id}")
+    print(f"\nIn {config.path}:\n[VAULT]\nenabled = true\nsigner = {config.vault.signer.value}")
+    print(f"role_id = {credentials.role_id}")
     if credentials.secret_id is None:
         print("# secret_id stays as it is; --new-secret-id makes another one")
     else:
@@ -125,16 +133,23 @@ def set_up(arguments: Namespace) -> int:
 
 def import_key(arguments: Namespace) -> int:
     """Move a key file into Vault, and prove that Vault signs with it."""
+    import time
+    from dataclasses import replace
+
     from pikachu.cli.session import configuration, warn
     from pikachu.core.errors import ConfigError
-    from pikachu.server.ca_loading import passphrase
+    from pikachu.core.model.times import utc
+    from pikachu.server.ca_loading import ca_files, passphrase
     from pikachu.server.composition import immediate_pools
     from pikachu.signers.ca_keys import CAKeys
-    from pikachu.signers.files import load_certificates
+    from pikachu.signers.files import load_certificates, load_file_ca
     from pikachu.signers.references import KeyFile, read_reference
+    from pikachu.signers.vault.pki_engine import install_issuer
+    from pikachu.signers.vault.pki_mount import PKIMount
     from pikachu.signers.vault.source import VaultKeys
     from pikachu.signers.vault.transit_keys import Transit
     from pikachu.x509.keys import public_key_matches
+    from pikachu.x509.profile import Addresses
 
     config = configuration(arguments)
     name, upper = arguments.name, arguments.name.upper()
@@ -148,7 +163,8 @@ def import_key(arguments: Namespace) -> int:
     certificate = load_certificates(files.certificate, f"[CA] SUBCA_CERT_PATH_{upper}")[0]
     secret = passphrase(files.passphrase_file, f"[CA] SUBCA_KEY_PASSPHRASE_FILE_{upper}")
     key_file = KeyFile(files.key, f"[CA] SUBCA_KEY_PATH_{upper}", secret)
-    private_key = CAKeys(config.ca.key_permissions.value).load(key_file, warn)
+    keys = CAKeys(config.ca.key_permissions.value)
+    private_key = keys.load(key_file, warn)
     if not public_key_matches(private_key, certificate.spki_der):
         raise ConfigError(f"{files.key} is not the key of the certificate {files.certificate}")
     client = _operator_client(config, arguments)
@@ -158,11 +174,18 @@ def import_key(arguments: Namespace) -> int:
     else:
         transit.import_key(key, private_key)
         print(f"made  the transit key {key}")
+    mount = config.vault.named_pki_mounts.get(name)
+    if mount is not None:
+        ca = load_file_ca(replace(ca_files(config, files), reference=None), keys, utc(time.time()), warn)
+        addresses = Addresses.under(config.ca.public_url, certificate)
+        is_new = install_issuer(PKIMount(client, mount), private_key, [one.der for one in ca.chain], addresses)
+        print(f"{'made' if is_new else 'left'}  the issuer {certificate.key_identifier.hex()} in {mount}/")
     VaultKeys(client, immediate_pools().vault).prove(key.reference(), certificate.spki_der)
     print(
         f"A signature of {key} verifies with the certificate {files.certificate}.\n"
-        f"Set [VAULT] enabled = true and signer = transit, and restart the server. Then delete {files.key} and its "
-        "copies; with fallback = true the file stays, and signs while Vault is unreachable."
+        f"Set [VAULT] enabled = true and signer = {config.vault.signer.value}, and restart the server. Then delete "
+        f"{files.key} and its copies"
+        + ("." if mount is not None else "; with fallback = true the file stays, and signs while Vault is unreachable.")
     )
     return 0
 
@@ -171,12 +194,13 @@ def print_status(arguments: Namespace) -> int:
     """Print the state of Vault and of the keys there."""
     from functools import partial
 
-    from pikachu.cli.session import configuration, table
+    from pikachu.cli.session import configuration, done, table
     from pikachu.core.errors import ConfigError, PikachuError
     from pikachu.server.ca_loading import ca_files
     from pikachu.server.composition import immediate_pools
-    from pikachu.server.key_sources import approle, vault_client
+    from pikachu.server.key_sources import approle, pki_roles, vault_client
     from pikachu.signers.files import load_certificates
+    from pikachu.signers.vault.pki_engine import PKIEngines
     from pikachu.signers.vault.source import VaultKeys
     from pikachu.signers.vault.transit_keys import SCHEME
 
@@ -194,11 +218,20 @@ def print_status(arguments: Namespace) -> int:
     def prove(reference: KeyReference, files: CAFiles) -> None:
         source.prove(reference, load_certificates(files.certificate, files.setting("CERT"))[0].spki_der)
 
+    engines = PKIEngines(client, config.vault.pki_mounts, pki_roles(config.vault), source.pool)
+
+    def check_engine(files: CAFiles) -> None:
+        engine = engines.engine(files.name, load_certificates(files.certificate, files.setting("CERT"))[0].der)
+        if engine is not None:
+            done(engine.check())
+
     rows = [("vault", config.vault.address, outcome(client.probe))]
     for name, issuer in config.ca.issuers.items():
         files = ca_files(config, issuer)
         reference = files.key_file.find_reference()
         if reference is not None and reference.scheme == SCHEME:
             rows.append((name, str(reference), outcome(partial(prove, reference, files))))
+        if name in engines.mounts:
+            rows.append((name, engines.mounts[name], outcome(partial(check_engine, files))))
     table(rows)
     return 0 if all(row[2] == "ok" for row in rows) else 1

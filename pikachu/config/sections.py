@@ -274,7 +274,12 @@ class VaultSection(Section):
     @property
     def pki_mounts(self) -> dict[str, str]:
         """The mounts of the PKI engine by the names of issuing CAs; none unless it makes certificates."""
-        if not self.enabled or self.signer is not VaultSigner.PKI:
+        return self.named_pki_mounts if self.enabled else {}
+
+    @property
+    def named_pki_mounts(self) -> dict[str, str]:
+        """The mounts of the PKI engine that are named, whether they are in use or not; none with another signer."""
+        if self.signer is not VaultSigner.PKI:
             return {}
         mounts = {"rsa": self.pki_rsa_path.strip("/"), "ec": self.pki_ec_path.strip("/")}
         return {issuer: mount for issuer, mount in mounts.items() if mount != NO_TRANSIT_KEY}

@@ -233,13 +233,12 @@ def key_source_checks(sources: Mapping[str, KeySource]) -> dict[str, Check | Non
 
 def engine_checks(issuers: IssuingCAs) -> dict[str, Check | None]:
     """Return the check of the engines that build certificates; empty without one."""
-    engines = [issuer.engine for issuer in issuers.current.values() if issuer.engine is not None]
 
     async def check() -> None:
-        for engine in engines:
+        for engine in issuers.engines():
             await engine.check()
 
-    return {"pki_engine": Check(lambda: start(check()), WRITE_INTERVAL_SECONDS)} if engines else {}
+    return {"pki_engine": Check(lambda: start(check()), WRITE_INTERVAL_SECONDS)} if issuers.engines() else {}
 
 
 def _nothing() -> None:

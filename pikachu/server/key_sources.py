@@ -22,6 +22,7 @@ from pikachu.signers.vault.pki_engine import PKIEngines, Roles
 from pikachu.signers.vault.source import VaultKeys
 from pikachu.signers.vault.tokens import AppRole, Credentials
 from pikachu.signers.vault.transit_keys import SCHEME as VAULT
+from pikachu.signers.vault.transit_keys import TransitKey
 from pikachu.signers.vault.transport import VaultAddress
 
 # Longer than a network HSM takes to fail over, shorter than clients wait.
@@ -39,12 +40,22 @@ def key_sources(config: Configuration, pools: Pools, clock: IClock, warn: Warn) 
     vault = config.vault
     if vault.enabled:
         client = vault_client(vault, approle(vault))
-        sources[VAULT] = VaultKeys(client, pools.vault, uses_key_files=vault.fallback)
+        sources[VAULT] = VaultKeys(client, pools.vault, uses_key_files=vault.fallback, sharing=_sharing(config))
     if config.pkcs11.module is not None:
         pool = TimeLimitedPool(pools.token, clock, _TOKEN_SECONDS, "The token")
         _check_pin_file(config, warn)
         sources[PKCS11] = _token_keys(config.pkcs11, config.pkcs11.module, pool)
     return sources
+
+
+def _sharing(config: Configuration) -> dict[str, str]:
+    """Return the mounts of the PKI engine by the transit keys that they share.
+
+    :raises ConfigError: when the name of a transit key has a wrong form.
+    """
+    vault, names = config.vault, config.vault.transit_keys
+    keys = {ca: TransitKey.of(vault.transit_path, names[ca]) for ca in vault.pki_mounts if ca in names}
+    return {f"{key.mount}/{key.name}": vault.pki_mounts[ca] for ca, key in keys.items()}
 
 
 def pki_engines(config: Configuration, sources: Mapping[str, KeySource]) -> PKIEngines | None:
@@ -55,8 +66,12 @@ def pki_engines(config: Configuration, sources: Mapping[str, KeySource]) -> PKIE
     vault, source = config.vault, sources.get(VAULT)
     if not vault.pki_mounts or not isinstance(source, VaultKeys):
         return None
-    roles = Roles(vault.role_scep, vault.role_est, vault.role_default)
-    return PKIEngines(source.client, vault.pki_mounts, roles, source.pool)
+    return PKIEngines(source.client, vault.pki_mounts, pki_roles(vault), source.pool)
+
+
+def pki_roles(vault: VaultSection) -> Roles:
+    """Return the configured roles of the PKI engine."""
+    return Roles(vault.role_scep, vault.role_est, vault.role_default)
 
 
 def approle(vault: VaultSection) -> AppRole:

@@ -41,9 +41,11 @@ def founded(tmp_path: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory
     return founded_site(tmp_path, capsys, tmp_path_factory)
 
 
-def follow(site: Site, bao: OpenBao, headings: list[str], environment: pytest.MonkeyPatch) -> None:
+def follow(
+    site: Site, bao: OpenBao, headings: list[str], environment: pytest.MonkeyPatch, document: Path = DOCUMENT
+) -> None:
     """Do what sections of the document say, with the address of the test's server and a small RSA key."""
-    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", DOCUMENT.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+    sections = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", document.read_text("utf-8"), re.MULTILINE | re.DOTALL))
     for heading in headings:
         for kind, text in BLOCK.findall(sections[heading]):
             if kind == "ini":

@@ -35,8 +35,14 @@ path "transit/keys/*" { capabilities = ["create", "read", "update"] }
 PKI_POLICY: Final = (
     POLICY
     + """
-path "+/sign-verbatim/*" { capabilities = ["update"] }
-path "+/sign-verbatim" { capabilities = ["update"] }
+path "transit/wrapping_key" { capabilities = ["read"] }
+path "+/issuer/+/sign-verbatim" { capabilities = ["update"] }
+path "+/issuer/+/sign-verbatim/*" { capabilities = ["update"] }
+path "+/roles/*" { capabilities = ["read"] }
+path "+/issuers" { capabilities = ["list"] }
+path "+/issuers/import/cert" { capabilities = ["update"] }
+path "+/issuer/+" { capabilities = ["read", "update"] }
+path "+/keys/import" { capabilities = ["update"] }
 path "+/certs/*" { capabilities = ["list"] }
 path "+/certs" { capabilities = ["list"] }
 path "+/cert/*" { capabilities = ["read"] }

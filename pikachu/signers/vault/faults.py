@@ -43,7 +43,7 @@ class VaultUnreachable(VaultFault):
 class VaultRefused(VaultFault):
     """Vault answers, and refuses: credentials, a policy, a mount or a key has to be fixed.
 
-    :ivar status: the HTTP status of the refusal; 0 when the answer itself is not acceptable.
+    :ivar status: the HTTP status of the refusal; 0 when the answer itself is not acceptable, or nothing is mounted.
     """
 
     def __init__(self, reason: str, *, status: int = 0, **context: object) -> None:

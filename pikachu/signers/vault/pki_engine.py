@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 from pikachu.core.errors import PikachuError, PolicyViolation, SignerUnavailable
 from pikachu.core.interfaces import IWorkerPool, ToBeSigned
 from pikachu.core.model.certificates import Method
 from pikachu.signers.key import KeySigner
+from pikachu.signers.remote_keys import RemoteKey
 from pikachu.signers.vault.client import VaultClient
 from pikachu.signers.vault.faults import VaultFault, VaultRefused, VaultUnreachable
-from pikachu.signers.vault.pki_mount import PKIMount
+from pikachu.signers.vault.pki_mount import MountIssuer, PKIMount
 from pikachu.x509.built import CHOSEN, extension_differences, parse_intended
 from pikachu.x509.certificate import EXTENDED_KEY_USAGE, KEY_USAGE, Certificate, names_match, parse_certificate
 from pikachu.x509.csr import CertificationRequest, parse_csr
 from pikachu.x509.keys import PrivateKey
 from pikachu.x509.pem import pem
+from pikachu.x509.profile import Addresses
 from pikachu.x509.signature import signature_algorithm
 from pikachu.x509.spki import describe_spki
 
@@ -58,12 +60,16 @@ class Roles:
         own = {Method.SCEP: self.scep, Method.EST: self.est}.get(method, "")
         return own or self.others
 
+    def names(self) -> list[str]:
+        """Return the roles in use, each once."""
+        return sorted({self.scep, self.est, self.others} - {""})
+
 
 class PKIEngine:
     """See :class:`pikachu.core.engine_interfaces.ICertificateEngine`.
 
     :param path: the mount.
-    :param certificate: the DER certificate of the issuing CA, which has to be the mount's default issuer.
+    :param certificate: the DER certificate of one generation of the issuing CA, which has to be an issuer of the mount.
     :param pool: the threads in which Vault is called.
     """
 
@@ -73,7 +79,7 @@ class PKIEngine:
         self._certificate = parse_certificate(certificate)
         self._algorithm = signature_algorithm(describe_spki(self._certificate.spki_der)).der
         self._pool = pool
-        self._is_checked = False
+        self._issuer: str | None = None
 
     def builds(self, to_be_signed: ToBeSigned) -> bool:
         """Return whether there is a CSR by the key to certify."""
@@ -104,31 +110,36 @@ class PKIEngine:
         return self._pool.run(self._mount.revoke, certificate)
 
     def check(self) -> Deferred[None]:
-        """Compare the default issuer of the mount with the issuing CA."""
+        """Make sure that the mount has the issuing CA, and that the roles lose no certificate."""
         return self._pool.run(self._check)
 
     # --- in the pool --------------------------------------------------------------------
 
     def _check(self) -> None:
         try:
-            self._compare()
+            self._find_issuer()
         except VaultFault as fault:
             raise SignerUnavailable(fault.reason) from None
 
-    def _compare(self) -> None:
-        """Compare the default issuer of the mount with the issuing CA.
+    def _find_issuer(self) -> str:
+        """Return the issuer of the mount that is the issuing CA, with roles that lose no certificate.
 
-        :raises SignerUnavailable: they differ, or there is no answer.
+        :raises VaultFault: there is none, or there is no answer.
         """
-        self._is_checked = False
-        issuer = parse_certificate(self._mount.chain()[0])
-        ours = self._certificate
-        if issuer.spki_der != ours.spki_der or not names_match(issuer.subject_der, ours.subject_der):
+        self._issuer = None
+        issuer = find_issuer(self._mount, self._certificate)
+        if issuer is None or not issuer.has_key:
             raise VaultRefused(
-                f"The default issuer of the mount {self._mount.path} is not the issuing CA of [CA] SUBCA_CERT_PATH. "
-                "Import that CA into the mount and make it the default issuer, or name another mount."
+                f"The mount {self._mount.path} has {'no key' if issuer else 'no issuer'} for the certificate of the "
+                f"issuing CA {self._certificate.key_identifier.hex()}. Import that CA into the mount with `pikachu "
+                "vault import`, or name another mount."
             )
-        self._is_checked = True
+        for role in self._roles.names():
+            fault = self._mount.role_fault(role)
+            if fault is not None:
+                raise VaultRefused(fault)
+        self._issuer = issuer.id
+        return issuer.id
 
     def _issue(self, to_be_signed: ToBeSigned) -> bytes:
         csr, intended = parse_csr(to_be_signed.csr), self._intended(to_be_signed)
@@ -137,17 +148,18 @@ class PKIEngine:
             "not_after": _moment(intended.not_after),
             **_usages(csr, intended),
         }
-        if not self._is_checked:
+        issuer = self._issuer
+        if issuer is None:
             try:
-                self._compare()
+                issuer = self._find_issuer()
             except VaultUnreachable as fault:
                 fault.may_have_signed = False
                 raise
         try:
-            return self._mount.sign_verbatim(self._roles.of(to_be_signed.method), body)
-        except VaultRefused:
-            # The mount may have been replaced.
-            self._is_checked = False
+            return self._mount.sign_verbatim(issuer, self._roles.of(to_be_signed.method), body)
+        except VaultFault:
+            # The mount or the issuer may have been replaced; Vault answers 500 for an issuer that it does not have.
+            self._issuer = None
             raise
 
     def _intended(self, to_be_signed: ToBeSigned) -> Certificate:
@@ -172,6 +184,63 @@ class PKIEngines:
         if mount is None:
             return None
         return PKIEngine(self.client, mount, roles=self.roles, certificate=certificate, pool=self.pool)
+
+    def install(
+        self, name: str, private_key: PrivateKey, chain: Sequence[bytes], addresses: Addresses | None
+    ) -> Deferred[bool]:
+        """Make one generation of an issuing CA an issuer of its mount; return whether something was changed.
+
+        :param private_key: goes into the mount too, unless it is kept elsewhere.
+        :param chain: DER certificates, that of the issuing CA first.
+        :param addresses: the URLs in its certificates; ``None`` leaves those of the mount.
+        """
+        mount = self.mounts.get(name)
+        if mount is None:
+            return succeed(False)
+        return self.pool.run(install_issuer, PKIMount(self.client, mount), private_key, chain, addresses)
+
+
+def find_issuer(mount: PKIMount, certificate: Certificate) -> MountIssuer | None:
+    """Return the issuer with the key and name of a CA; the one with the same certificate where there are several.
+
+    :raises VaultFault: there is no answer.
+    """
+    alike = []
+    for issuer in mount.issuers():
+        try:
+            other = parse_certificate(issuer.certificate)
+        except PikachuError:
+            # It is no CA of ours.
+            continue
+        if other.spki_der == certificate.spki_der and names_match(other.subject_der, certificate.subject_der):
+            alike.append(issuer)
+    return max(alike, key=lambda one: (one.certificate == certificate.der, one.has_key), default=None)
+
+
+def install_issuer(
+    mount: PKIMount, private_key: PrivateKey, chain: Sequence[bytes], addresses: Addresses | None
+) -> bool:
+    """Make a CA an issuer of a mount; see :meth:`PKIEngines.install`.
+
+    :raises VaultFault: there is no answer, or the mount does not have the key.
+    """
+    certificate = parse_certificate(chain[0])
+    present = find_issuer(mount, certificate)
+    is_there = present is not None and present.has_key and present.certificate == certificate.der
+    if present is not None and is_there and (addresses is None or present.has_addresses):
+        return False
+    if not isinstance(private_key, RemoteKey):
+        mount.import_key(private_key)
+    mount.import_certificates(chain)
+    issuer = find_issuer(mount, certificate)
+    if issuer is None or not issuer.has_key:
+        raise VaultRefused(
+            f"The mount {mount.path} does not have the key of the certificate {certificate.key_identifier.hex()}. Only "
+            "keys that both engines have can be used; delete the files whose names end in .next, and rotate again."
+        )
+    if addresses is not None and not issuer.has_addresses:
+        mount.set_addresses(issuer.id, addresses)
+    return True
 
 
 class PKISigner(KeySigner):

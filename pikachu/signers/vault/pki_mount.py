@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -10,12 +12,41 @@ from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import format_serial
 from pikachu.signers.vault.client import VaultClient, data_of
 from pikachu.signers.vault.faults import VaultRefused, VaultUnreachable
+from pikachu.x509.built import CLOCK_TOLERANCE
+from pikachu.x509.keys import PrivateKey, private_key_pem
 from pikachu.x509.pem import certificates_pem
 from pikachu.x509.pem_blocks import certificates_in
+from pikachu.x509.profile import Addresses
 
 # Serial numbers in one answer of OpenBao; Vault always lists all.
 _PAGE: Final = 1000
 _BUILDING_SECONDS: Final = 10.0
+# What an issuer has beside its addresses.
+_KEPT: Final = (
+    "issuer_name",
+    "leaf_not_after_behavior",
+    "manual_chain",
+    "usage",
+    "revocation_signature_algorithm",
+    "delta_crl_distribution_points",
+)
+#: The longest validity of what a mount issues, which it needs in its settings and in those of its roles.
+MAXIMUM_TTL: Final = "87600h"
+
+
+@dataclass(frozen=True, slots=True)
+class MountIssuer:
+    """An issuer of a mount.
+
+    :param id: its id, which is part of paths.
+    :param has_key: whether the mount has its private key.
+    :param has_addresses: whether its certificates have URLs of its own, instead of those of the mount.
+    """
+
+    id: str
+    certificate: bytes
+    has_key: bool
+    has_addresses: bool
 
 
 class PKIMount:
@@ -30,26 +61,83 @@ class PKIMount:
         self._page = page
         self.path = path
 
-    def sign_verbatim(self, role: str, body: Mapping[str, object]) -> bytes:
+    def sign_verbatim(self, issuer: str, role: str, body: Mapping[str, object]) -> bytes:
         """Return the certificate for a CSR; the request is repeated only when Vault has certainly not received it.
 
+        :param issuer: the id of the issuer, which need not be the default one.
         :param role: empty: none.
         :param body: ``csr`` and further fields.
         """
-        path = f"{self.path}/sign-verbatim/{quote(role, safe='')}" if role else f"{self.path}/sign-verbatim"
+        path = f"{self.path}/issuer/{quote(issuer, safe='')}/sign-verbatim"
+        if role:
+            path += f"/{quote(role, safe='')}"
         answer = self._client.write(path, body, repeatable=False, patience=_BUILDING_SECONDS)
         certificates = self._certificates(data_of(answer).get("certificate"))
         if not certificates:
             raise self._no_answer()
         return certificates[0]
 
-    def chain(self) -> list[bytes]:
-        """Return the certificates of the default issuer and of the CAs above it, as far as Vault has them."""
-        data = data_of(self._client.read(f"{self.path}/cert/ca_chain"))
-        certificates = self._certificates(data.get("ca_chain") or data.get("certificate"))
+    # --- issuers and roles --------------------------------------------------------------
+
+    def issuers(self) -> list[MountIssuer]:
+        """Return the issuers."""
+        return [self.issuer(name) for name in self._client.list(f"{self.path}/issuers")]
+
+    def issuer(self, name: str) -> MountIssuer:
+        """Return one issuer."""
+        data = self._issuer_data(name)
+        certificates = self._certificates(data.get("certificate"))
         if not certificates:
-            raise VaultRefused(f"The mount {self.path} has no issuer. Import the issuing CA into it.", status=404)
-        return certificates
+            raise self._no_answer()
+        has_addresses = any(data.get(key) for key in ("crl_distribution_points", "ocsp_servers"))
+        return MountIssuer(name, certificates[0], bool(data.get("key_id")), has_addresses)
+
+    def _issuer_data(self, name: str) -> dict[str, Any]:
+        return data_of(self._client.read(f"{self.path}/issuer/{quote(name, safe='')}"))
+
+    def import_key(self, private_key: PrivateKey) -> None:
+        """Put a private key of this machine into the mount; one that is there stays as it is."""
+        self._client.write(f"{self.path}/keys/import", {"pem_bundle": private_key_pem(private_key)})
+
+    def import_certificates(self, certificates: Sequence[bytes]) -> None:
+        """Make issuers of CA certificates; those that are there stay as they are."""
+        self._client.write(f"{self.path}/issuers/import/cert", {"pem_bundle": certificates_pem(certificates)})
+
+    def set_addresses(self, issuer: str, addresses: Addresses) -> None:
+        """Set the URLs in the certificates of one issuer, instead of those of the mount."""
+        # A value that is left out would become Vault's default.
+        present = self._issuer_data(issuer)
+        body = {
+            **{key: present[key] for key in _KEPT if present.get(key)},
+            "issuing_certificates": [addresses.ca_issuers],
+            "crl_distribution_points": [addresses.crl],
+            "ocsp_servers": [addresses.ocsp],
+        }
+        self._client.write(f"{self.path}/issuer/{quote(issuer, safe='')}", body)
+
+    def role_fault(self, role: str) -> str | None:
+        """Return why nothing can be issued by a role, or None."""
+        name = f"{self.path}/roles/{quote(role, safe='')}"
+        data = data_of(self._client.read(name))
+        if data.get("no_store"):
+            return (
+                f"The role {name} has no_store = true, so a certificate whose answer is lost could not be found again. "
+                "Set it to false."
+            )
+        if data.get("generate_lease"):
+            return (
+                f"The role {name} has generate_lease = true, so Vault would revoke certificates when the token of "
+                "Pikachu's AppRole ends. Set it to false."
+            )
+        backdate = data.get("not_before_duration")
+        if isinstance(backdate, int) and timedelta(seconds=backdate) > CLOCK_TOLERANCE:
+            return (
+                f"The role {name} has not_before_duration = {backdate}s; certificates that begin more than "
+                f"{CLOCK_TOLERANCE.seconds // 60} minutes ago are not handed out. Set it to 30s."
+            )
+        return None
+
+    # --- certificates -------------------------------------------------------------------
 
     def serials(self, after: int | None) -> Sequence[int]:
         """Return the next serial numbers after one, in the order of their texts."""

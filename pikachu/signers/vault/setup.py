@@ -1,10 +1,11 @@
-"""Prepares an empty Vault for Pikachu CA, with an operator's token: engine, keys, policy, AppRole.
+"""Prepares an empty Vault for Pikachu CA, with an operator's token: engines, keys, roles, policy, AppRole.
 
 Each step leaves alone what is there, except the policy, which is brought up to date.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,6 +13,8 @@ from typing import Any, Final
 from pikachu.core.errors import ConfigError
 from pikachu.signers.vault.client import VaultClient, data_of
 from pikachu.signers.vault.faults import VaultRefused
+from pikachu.signers.vault.pki_mount import MAXIMUM_TTL, PKIMount
+from pikachu.signers.vault.shared_keys import create_shared
 from pikachu.signers.vault.transit_keys import Transit, TransitKey
 
 #: Of the policy and of the AppRole.
@@ -34,14 +37,43 @@ class NewCredentials:
     secret_id: str | None = field(repr=False)
 
 
-def policy_of(keys: Iterable[TransitKey]) -> str:
-    """Return the policy under which Pikachu CA signs with these keys, and makes their next versions."""
-    rules = {"auth/token/lookup-self": "read", "auth/token/renew-self": "update"}
-    for key in keys:
-        rules[f"{key.mount}/sign/{key.name}/*"] = "update"
-        rules[key.path] = "read"
-        rules[f"{key.path}/rotate"] = "update"
-    return "".join(f'path "{path}" {{\n  capabilities = ["{rule}"]\n}}\n' for path, rule in rules.items())
+def policy_of(keys: Mapping[str, TransitKey], mounts: Mapping[str, str], roles: Iterable[str]) -> str:
+    """Return the policy under which Pikachu CA signs, and makes the next generations.
+
+    :param keys: the transit keys by the names of issuing CAs.
+    :param mounts: the mounts of the PKI engine likewise.
+    :param roles: those of the PKI engine; without one, sign-verbatim has none.
+    """
+    rules = {"auth/token/lookup-self": ["read"], "auth/token/renew-self": ["update"]}
+    for name, key in keys.items():
+        rules[f"{key.mount}/sign/{key.name}/*"] = ["update"]
+        rules[key.path] = ["read"]
+        if name in mounts:
+            rules[f"{key.mount}/wrapping_key"] = ["read"]
+            rules[f"{key.path}/import_version"] = ["update"]
+        else:
+            rules[f"{key.path}/rotate"] = ["update"]
+    for mount in dict.fromkeys(mounts.values()):
+        rules |= _mount_rules(mount, roles)
+    return "".join(f'path "{path}" {{\n  capabilities = {json.dumps(rule)}\n}}\n' for path, rule in rules.items())
+
+
+def _mount_rules(mount: str, roles: Iterable[str]) -> dict[str, list[str]]:
+    """Return the capabilities by paths of a mount of the PKI engine."""
+    signing = f"{mount}/issuer/+/sign-verbatim"
+    return {
+        **{f"{signing}/{role}": ["update"] for role in roles},
+        **{f"{mount}/roles/{role}": ["read"] for role in roles},
+        signing: ["update"],
+        f"{mount}/issuers": ["list"],
+        f"{mount}/issuer/+": ["read", "update"],
+        f"{mount}/issuers/import/cert": ["update"],
+        f"{mount}/keys/import": ["update"],
+        f"{mount}/cert/*": ["read"],
+        f"{mount}/certs": ["list"],
+        f"{mount}/certs/*": ["list"],
+        f"{mount}/revoke": ["update"],
+    }
 
 
 class VaultSetup:
@@ -62,23 +94,46 @@ class VaultSetup:
         """
         self._enable("sys/mounts", path, "transit", "the secrets engine transit")
 
-    def _enable(self, kind_path: str, path: str, kind: str, what: str) -> None:
+    def pki_mount(self, path: str) -> None:
+        """Enable the PKI engine at *path*.
+
+        :raises ConfigError: when another engine is there.
+        """
+        self._enable("sys/mounts", path, "pki", "the secrets engine pki", config={"max_lease_ttl": MAXIMUM_TTL})
+
+    def role(self, mount: str, name: str) -> None:
+        """Create a role of the PKI engine; report why one that exists can't be used."""
+        path = f"{mount}/roles/{name}"
+        if self._read(path) is None:
+            self._client.write(path, {"key_type": "any", "max_ttl": MAXIMUM_TTL, "no_store": False})
+            self._report("made", f"the role {path}")
+            return
+        self._report("left", PKIMount(self._client, mount).role_fault(name) or f"the role {path}")
+
+    def _enable(self, kind_path: str, path: str, kind: str, what: str, **settings: object) -> None:
         present = data_of(self._client.read(kind_path)).get(f"{path}/")
         if present is None:
-            self._client.write(f"{kind_path}/{path}", {"type": kind})
+            self._client.write(f"{kind_path}/{path}", {"type": kind, **settings})
             self._report("made", f"{what} at {path}/")
         elif not isinstance(present, dict) or present.get("type") != kind:
             raise ConfigError(f"at {path}/ of Vault is something else than {what}; choose another path")
         else:
             self._report("left", f"{what} at {path}/")
 
-    def key(self, key: TransitKey, algorithm: str) -> None:
-        """Create a transit key."""
+    def key(self, key: TransitKey, algorithm: str, mount: str | None = None) -> None:
+        """Create a transit key.
+
+        :param mount: of the PKI engine, which is to have the same key.
+        """
         if self._transit.exists(key):
             self._report("left", f"the transit key {key}")
             return
-        self._transit.create(key, algorithm)
-        self._report("made", f"the transit key {key} ({algorithm})")
+        if mount is None:
+            self._transit.create(key, algorithm)
+        else:
+            create_shared(self._transit, PKIMount(self._client, mount), key, algorithm)
+        also = "" if mount is None else f", in {mount}/ too"
+        self._report("made", f"the transit key {key} ({algorithm}){also}")
 
     def policy(self, text: str) -> None:
         """Write the policy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
@@ -15,6 +16,8 @@ from pikachu.signers.remote_keys import remote_key
 from pikachu.signers.vault.availability import Availability
 from pikachu.signers.vault.client import VaultClient
 from pikachu.signers.vault.faults import VaultFault, VaultRefused, VaultUnreachable
+from pikachu.signers.vault.pki_mount import PKIMount
+from pikachu.signers.vault.shared_keys import create_shared
 from pikachu.signers.vault.transit_keys import Transit, TransitKey
 from pikachu.x509.keys import KeyFamily, PrivateKey, describe_spki
 from pikachu.x509.signature import request_algorithm, verify_signature
@@ -98,13 +101,22 @@ class VaultKeys:
 
     :param pool: the threads in which Vault is called.
     :param uses_key_files: whether the same keys in files sign while Vault is unreachable.
+    :param sharing: the mounts of the PKI engine that have the same keys, by ``MOUNT/NAME`` of the transit keys.
     """
 
-    def __init__(self, client: VaultClient, pool: IWorkerPool, *, uses_key_files: bool = False) -> None:
+    def __init__(
+        self,
+        client: VaultClient,
+        pool: IWorkerPool,
+        *,
+        uses_key_files: bool = False,
+        sharing: Mapping[str, str] | None = None,
+    ) -> None:
         self._client = client
         self._transit = Transit(client)
         self._pool = pool
         self._uses_key_files = uses_key_files
+        self._sharing = dict(sharing or {})
         self._signers: weakref.WeakSet[_Signer] = weakref.WeakSet()
 
     @property
@@ -149,7 +161,12 @@ class VaultKeys:
 
     def generate(self, reference: KeyReference, algorithm: str) -> None:
         """Create the key, and its versions up to the one that is named."""
-        self._transit.create(TransitKey.parse(reference), algorithm)
+        key = TransitKey.parse(reference)
+        mount = self._sharing.get(f"{key.mount}/{key.name}")
+        if mount is None:
+            self._transit.create(key, algorithm)
+        else:
+            create_shared(self._transit, PKIMount(self._client, mount), key, algorithm)
 
     def successor(self, reference: KeyReference) -> KeyReference:
         """Return the next version of the key."""

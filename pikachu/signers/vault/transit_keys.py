@@ -182,6 +182,23 @@ class Transit:
         kind = TYPES.get(f"rsa{detail}" if family == "RSA" else detail)
         if kind is None:
             raise ConfigError(f"a key of type {described.text} can't be kept in Vault; use one of {', '.join(TYPES)}")
+        body = {**self._wrap(key, private_key), "type": kind, "exportable": False, "allow_rotation": True}
+        self._client.write(f"{key.path}/import", body, repeatable=False)
+
+    def import_version(self, key: TransitKey, private_key: PrivateKey) -> None:
+        """Put a private key of this machine into Vault as the next version of a key of the same type.
+
+        :raises VaultRefused: when a version of the key was made in Vault.
+        """
+        if not data_of(self._client.read(key.path)).get("imported_key"):
+            raise VaultRefused(
+                f"The transit key {key.mount}/{key.name} has a version that was made in Vault, so it takes no key from "
+                "here. Set [VAULT] signer = transit, and rotate."
+            )
+        self._client.write(f"{key.path}/import_version", self._wrap(key, private_key), repeatable=False)
+
+    def _wrap(self, key: TransitKey, private_key: PrivateKey) -> dict[str, object]:
+        """Return the fields of an import: the key, encrypted for Vault."""
         wrapping = data_of(self._client.read(f"{key.mount}/wrapping_key")).get("public_key")
         public_key = describe_spki(_spki(wrapping)).public_key
         if not isinstance(public_key, rsa.RSAPublicKey):
@@ -190,14 +207,7 @@ class Transit:
         oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
         wrapped = public_key.encrypt(ephemeral, oaep)
         wrapped += keywrap.aes_key_wrap_with_padding(ephemeral, private_key_info(private_key))
-        body = {
-            "ciphertext": base64.b64encode(wrapped).decode("ascii"),
-            "hash_function": "SHA256",
-            "type": kind,
-            "exportable": False,
-            "allow_rotation": True,
-        }
-        self._client.write(f"{key.path}/import", body, repeatable=False)
+        return {"ciphertext": base64.b64encode(wrapped).decode("ascii"), "hash_function": "SHA256"}
 
 
 def _versions(key: TransitKey, data: dict[str, Any]) -> dict[int, bytes]:

@@ -176,7 +176,8 @@ def _refusal(path: str, error: Any) -> VaultFault:
             f"Vault denies access to {path}. Permit it in the policy of Pikachu's AppRole.", status=status
         )
     if status == 404 and "no handler" in text:
-        return VaultRefused(f"Nothing is mounted in Vault at {path}. Enable the secrets engine there.", status=status)
+        # Nothing can be said about what would be there, so this is no 404.
+        return VaultRefused(f"Nothing is mounted in Vault at {path}. Enable the secrets engine there.")
     if status == 404:
         return VaultRefused(f"Vault has no {path}. Check the name in [VAULT].", status=status)
     return VaultRefused(f"Vault refuses {path}: {text or 'no reason given'}.", status=status)
