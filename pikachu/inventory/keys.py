@@ -126,8 +126,36 @@ class Keys:
         """
         require_scope(actor, Scope.ENROLL)
         name = checked_name(name, "a key's name")
-        private_key = await self._run(actor, lambda: generate_private_key(kind))
-        return await self._add(actor, name, private_key, actor.owner_id)
+        return await self.add_generated(actor, name, await self.generate_unstored(actor, kind), actor.owner_id)
+
+    @uncancelled
+    async def generate_unstored(self, actor: Principal, kind: str) -> PrivateKey:
+        """Generate a key that :meth:`add_generated` stores once its certificate is granted.
+
+        :param kind: a result of :func:`key_name`.
+
+        Fails with UnsupportedAlgorithm, Overloaded.
+        """
+        require_scope(actor, Scope.ENROLL)
+        return await self._run(actor, lambda: generate_private_key(kind))
+
+    @uncancelled
+    async def add_generated(
+        self, actor: Principal, name: str, private_key: PrivateKey, owner_id: int | None
+    ) -> StoredKey:
+        """Store a key generated for the account *owner_id*.  Fails with QuotaExceeded."""
+        return await self._add(actor, name, private_key, owner_id)
+
+    @uncancelled
+    async def withdraw(self, actor: Principal, key: StoredKey) -> None:
+        """Delete a new key whose certificate was not issued.  Fails with Conflict when something uses it."""
+
+        def decide(stored: StoredKey, use: KeyUse) -> Event:
+            if use.certificates or use.requests or use.unissued:
+                raise Conflict("this key is in use")
+            return event_by(actor, "delete", "key", stored.name, stored.owner_id, key=stored.key_type, unused=True)
+
+        await self._store.delete_key(key.id, decide, self._now())
 
     @uncancelled
     async def import_key(
@@ -314,12 +342,17 @@ class Keys:
         await self._store.add_event(event, self._now())
         return pkcs12
 
-    async def _key_of(self, actor: Principal, record: CertificateRecord) -> StoredKey | None:
-        require_scope(actor, Scope.READ)
-        for key in await self._store.keys_of_public(record.key_id):
+    @uncancelled
+    async def of_public(self, actor: Principal, public: bytes) -> StoredKey | None:
+        """Return the visible key whose SubjectPublicKeyInfo has that SHA-256, or None."""
+        for key in await self._store.keys_of_public(public):
             if can_view(actor, key.owner_id):
                 return key
         return None
+
+    async def _key_of(self, actor: Principal, record: CertificateRecord) -> StoredKey | None:
+        require_scope(actor, Scope.READ)
+        return await self.of_public(actor, record.key_id)
 
     # --- stored keys -------------------------------------------------------------------
 

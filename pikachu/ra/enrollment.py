@@ -118,16 +118,20 @@ class AuthorizedRequest:
     """A verified request of an authenticated principal, with the policy that applies to it.
 
     :param repetition: ``None``: each copy is a new request.
+    :param on_behalf_of: the future owner of the certificate, when an administrator requests it for another account.
     """
 
     verified: VerifiedRequest
     principal: Principal
     policy: Policy
     repetition: Repetition | None = None
+    on_behalf_of: int | None = None
 
     @property
     def owner_id(self) -> int | None:
         """The future owner of the certificate: that of the stored CSR, also when an administrator submits it."""
+        if self.on_behalf_of is not None:
+            return self.on_behalf_of
         return certificate_owner(self.principal, self.verified.received.stored)
 
 

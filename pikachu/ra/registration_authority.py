@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -42,6 +42,36 @@ KEYED_REPEAT_SECONDS = 86400
 MAXIMUM_REASON: Final = 500
 
 
+@dataclass(frozen=True, slots=True)
+class UnsignedCSR:
+    """A CSR for a preview, whose key signs it only when the certificate is issued.
+
+    :param der: a CSR with an empty signature.
+    :param owner_id: the owner of the certificate.
+    """
+
+    der: bytes
+    owner_id: int | None
+
+
+class ICSRSource(Protocol):
+    """Creates a CSR while its request is processed, so that a repeated request creates none."""
+
+    @property
+    def identity(self) -> bytes:
+        """A value that is equal for all copies of the request."""
+
+    @property
+    def owner_id(self) -> int | None:
+        """The owner of the certificate."""
+
+    async def create(self) -> bytes:
+        """Return the signed CSR; nothing is stored yet."""
+
+    async def accept(self) -> None:
+        """Store what the certificate needs: the policy accepts the CSR, and its certificate is issued next."""
+
+
 class RegistrationAuthority:
     """The registration authority for accounts."""
 
@@ -58,7 +88,7 @@ class RegistrationAuthority:
     def sign(
         self,
         principal: Principal,
-        csr: bytes | int,
+        csr: bytes | int | ICSRSource,
         method: Method,
         *,
         policy: str | None = None,
@@ -68,7 +98,8 @@ class RegistrationAuthority:
     ) -> Deferred[Issued | Pending]:
         """Sign a CSR for an account; its challengePassword is ignored.
 
-        :param csr: DER, or the id of a stored CSR: its owner will own the certificate, and it is marked as signed.
+        :param csr: DER; or the id of a stored CSR: its owner will own the certificate, and it is marked as signed; or
+            what creates the CSR.
         :param policy: the name of a policy; ``System`` (the default) and ``None`` are built in.
         :param days: ``None``: the validity of the policy.
         :param issuer: the name of the issuing CA; ``None``: that of policy and configuration.
@@ -79,20 +110,32 @@ class RegistrationAuthority:
 
         async def work() -> Issued | Pending:
             require_scope(principal, Scope.ENROLL)
-            stored, der = await self._submitted(principal, csr)
+            source = None if isinstance(csr, bytes | int) else csr
+            if isinstance(csr, bytes | int):
+                stored, identity = await self._submitted(principal, csr)
+            else:
+                stored, identity = None, csr.identity
 
             async def authorize(repetition: Repetition | None = None) -> AuthorizedRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
-                verified = ReceivedRequest(method, parse_csr(der), days=days, stored=stored).verify()
                 chosen = await self._choose(principal, method, policy, issuer)
-                return AuthorizedRequest(verified, principal, chosen, repetition)
+                der = identity if source is None else await source.create()
+                verified = ReceivedRequest(method, parse_csr(der), days=days, stored=stored).verify()
+                if source is None:
+                    return AuthorizedRequest(verified, principal, chosen, repetition)
+                request = AuthorizedRequest(verified, principal, chosen, repetition, source.owner_id)
+                await self._service.prepare(chosen, method)
+                # What the policy refuses leaves nothing behind.
+                self._service.decide(request)
+                await source.accept()
+                return request
 
             if idempotency_key is None:
                 return await self._service.enroll(await authorize())
             stored_id = None if stored is None else stored.id
             fields = [principal.owner_id, method.value, idempotency_key, policy, days, issuer, stored_id]
-            digest = hashlib.sha256(b"key " + json.dumps(fields).encode() + der).digest()
+            digest = hashlib.sha256(b"key " + json.dumps(fields).encode() + identity).digest()
             repetition = Repetition(digest, KEYED_REPEAT_SECONDS)
             return await self._service.enroll_once(digest, lambda: authorize(repetition))
 
@@ -101,7 +144,7 @@ class RegistrationAuthority:
     def preview(
         self,
         principal: Principal,
-        csr: bytes | int,
+        csr: bytes | int | UnsignedCSR,
         method: Method,
         *,
         policy: str | None = None,
@@ -116,17 +159,27 @@ class RegistrationAuthority:
 
         async def work() -> Preview:
             require_scope(principal, Scope.ENROLL)
-            stored, der = await self._submitted(principal, csr)
+            unsigned = csr if isinstance(csr, UnsignedCSR) else None
+            if isinstance(csr, UnsignedCSR):
+                stored, der = None, csr.der
+            else:
+                stored, der = await self._submitted(principal, csr)
             received = ReceivedRequest(method, parse_csr(der), days=days, stored=stored)
             chosen = await self._choose(principal, method, policy, issuer)
             await self._service.prepare(chosen, method)
+            owner_id = certificate_owner(principal, stored) if unsigned is None else unsigned.owner_id
 
             def decide() -> IssuanceRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
-                return self._service.decide(AuthorizedRequest(received.verify(), principal, chosen))
+                verified = (
+                    received.verify()
+                    if unsigned is None
+                    else VerifiedRequest(received, describe_spki(received.csr.spki_der))
+                )
+                return self._service.decide(AuthorizedRequest(verified, principal, chosen))
 
-            return await self._preview(received.csr, decide, certificate_owner(principal, stored))
+            return await self._preview(received.csr, decide, owner_id)
 
         return Deferred.fromCoroutine(work())
 

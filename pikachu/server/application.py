@@ -28,6 +28,7 @@ from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
+from pikachu.inventory.new_certificates import NewCertificates
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
@@ -150,6 +151,7 @@ class Application:
     ca_directory: CADirectory
     keys: Keys
     requests: CertificateRequests
+    new_certificates: NewCertificates
     verification: AuditVerification
     guide: Guide
     assistant: Assistant

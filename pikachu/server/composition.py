@@ -42,6 +42,7 @@ from pikachu.inspection.service import Inspection
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
+from pikachu.inventory.new_certificates import NewCertificates
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
@@ -508,6 +509,9 @@ def _assemble(
         ),
         keys=stored_keys,
         requests=requests,
+        new_certificates=NewCertificates(
+            registration=registration.accounts, keys=stored_keys, store=store, pool=pools.keys
+        ),
         verification=AuditVerification(store, clock),
         guide=guide,
         assistant=Assistant(guide, statistics, readiness, issuers),

@@ -30,7 +30,12 @@ def api_routes(app: Application) -> list[Route]:
     inventory = app.inventory
     parts: list[Routes] = [
         CertificatesAPI(
-            registration=app.registration, issuers=app.issuers, authority=app.authority, inventory=inventory
+            registration=app.registration,
+            new_certificates=app.new_certificates,
+            keys=app.keys,
+            issuers=app.issuers,
+            authority=app.authority,
+            inventory=inventory,
         ),
         ApprovalsAPI(registration=app.registration, inventory=inventory),
         CSRsAPI(registration=app.registration, requests=app.requests, inventory=inventory),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, literal_column, or_, select, update
 
 from pikachu.core.errors import NotFound
 from pikachu.core.model.account_objects import KeyUse, NewKey, StoredKey
@@ -15,7 +15,8 @@ from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
 from pikachu.storage.pagination import ListSource, checked, matching, one_of, owner_name, page, table_columns
-from pikachu.storage.schema import certificates, csrs, keys
+from pikachu.storage.request_rows import UNISSUED
+from pikachu.storage.schema import certificates, csrs, keys, requests
 from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
@@ -38,6 +39,11 @@ _csr_count: Final = select(func.count()).where(csrs.c.key_id == bindparam("b_id"
 _certificate_count: Final = select(func.count()).where(
     certificates.c.key_id == bindparam("b_key"), certificates.c.deleted_at.is_(None)
 )
+_unissued_count: Final = select(func.count()).where(
+    requests.c.key_id == bindparam("b_key"),
+    UNISSUED,
+    requests.c.state.in_([literal_column("'pending'"), literal_column("'issuing'")]),
+)
 
 
 def _record(row: Row) -> StoredKey:
@@ -54,9 +60,10 @@ def _find(tx: Transaction, key_id: int) -> StoredKey:
 
 def _use(tx: Transaction, key_id: int) -> KeyUse:
     key = _find(tx, key_id)
-    requests = tx.row(_csr_count, {"b_id": key.id}) or (0,)
+    stored = tx.row(_csr_count, {"b_id": key.id}) or (0,)
     issued = tx.row(_certificate_count, {"b_key": key.key_id}) or (0,)
-    return KeyUse(requests[0], issued[0])
+    unissued = tx.row(_unissued_count, {"b_key": key.key_id}) or (0,)
+    return KeyUse(stored[0], issued[0], unissued[0])
 
 
 class KeyStore(StoreSection):

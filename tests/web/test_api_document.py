@@ -306,15 +306,18 @@ def mutations(example: Json, schema: Json, schemas: Json) -> Iterator[Json]:
     rest = {name: value for name, value in example.items() if name not in dependent}
     for one in variants:
         for other in variants:
-            both = {name: sample(name, schema, one) for name in one["required"]}
-            yield {**rest, **both, **{name: sample(name, schema, other) for name in other["required"]}}
+            both = {name: sample(name, schema, one, schemas) for name in one["required"]}
+            yield {**rest, **both, **{name: sample(name, schema, other, schemas) for name in other["required"]}}
 
 
-def sample(name: str, schema: Json, variant: Json) -> object:
+def sample(name: str, schema: Json, variant: Json, schemas: Json) -> object:
     """Return a value for a member of a variant."""
     if "const" in variant["properties"][name]:
         return variant["properties"][name]["const"]
-    member = merged(schema["properties"][name], {})
+    member = merged(schema["properties"][name], schemas)
+    if member["type"] == "object" and "allOf" in member:
+        first = member["allOf"][0]["oneOf"][0]
+        return {name: sample(name, member, first, schemas) for name in first["required"]}
     values = {"string": "text", "integer": 1, "array": [1], "object": {}}
     return member["enum"][0] if "enum" in member else values[member["type"]]
 

@@ -154,10 +154,12 @@ class KeyUse:
 
     :param requests: stored CSRs created with it.
     :param certificates: certificates for it that were not deleted.
+    :param unissued: enrollment requests for it that are pending or being issued.
     """
 
     requests: int
     certificates: int
+    unissued: int = 0
 
 
 @dataclass(frozen=True, slots=True)

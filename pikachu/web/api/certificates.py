@@ -10,7 +10,6 @@ from typing import Annotated, Any, ClassVar, Final
 
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.ca.issuers import IssuingCAs
-from pikachu.core.constraints import Variant, Variants
 from pikachu.core.model.certificates import (
     REASON_NAMES,
     CertificateRecord,
@@ -23,13 +22,14 @@ from pikachu.core.model.certificates import (
     parse_serial,
 )
 from pikachu.core.model.people import Principal, Scope
-from pikachu.core.model.policies import DAYS
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
+from pikachu.inventory.keys import Keys
+from pikachu.inventory.new_certificates import NewCertificates, OrderedCertificate
 from pikachu.ra.enrollment import Pending
 from pikachu.ra.registration_authority import RegistrationAuthority
-from pikachu.web.api.approvals import Approval, approval_document
+from pikachu.web.api.approvals import approval_document
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.examples import CSR
+from pikachu.web.api.certificate_requests import PendingCertificate, SignRequest
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import (
     BASE,
@@ -44,7 +44,6 @@ from pikachu.web.api.routes import (
     created,
 )
 from pikachu.web.certificate_files import CERTIFICATE_FORMATS, certificate_file
-from pikachu.x509.csr import decode_csr_input
 from pikachu.x509.pem import certificates_pem
 
 _CERTIFICATE_FILTERS: Final = {
@@ -53,23 +52,6 @@ _CERTIFICATE_FILTERS: Final = {
     "issuer": "issuer",
     "infrastructure": "infrastructure",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class SignRequest:
-    """The CSR to sign: PEM, Base64 of DER, or ``csr_id`` of a stored one; the policy (``System`` and ``None`` are built
-    in)
-    and the issuing CA by their names.
-    """
-
-    VARIANTS: ClassVar = Variants((Variant(("csr",)), Variant(("csr_id",))))
-    EXAMPLE: ClassVar[dict[str, Any]] = {"csr": CSR}
-
-    csr: str | None = None
-    csr_id: int | None = None
-    policy: str | None = None
-    validity_days: Annotated[int, DAYS] | None = None
-    issuer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +79,14 @@ class CertificateSummary:
 
 @dataclass(frozen=True, slots=True)
 class CertificateDocument(CertificateSummary):
-    """A certificate; ``chain_pem`` begins with itself and ends with the root."""
+    """A certificate; ``chain_pem`` begins with itself and ends with the root.
+
+    ``key_id`` is the id of its private key, when that is stored here.
+    """
 
     pem: str
     chain_pem: str
+    key_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +115,14 @@ class CertificatesAPI(Routes):
         self,
         *,
         registration: RegistrationAuthority,
+        new_certificates: NewCertificates,
+        keys: Keys,
         issuers: IssuingCAs,
         authority: CertificateAuthority,
         inventory: CertificateQueries,
     ) -> None:
+        self._new_certificates = new_certificates
+        self._keys = keys
         self._registration: RegistrationAuthority = registration
         self._issuers: IssuingCAs = issuers
         self._now: Callable[[], datetime] = authority.now
@@ -142,25 +132,20 @@ class CertificatesAPI(Routes):
         "POST",
         "/certificates",
         scope=Scope.ENROLL,
-        summary="Sign a certificate request; 202 when a person has to approve it first",
+        summary="Issue a certificate for a CSR, or for names and a key; 202 when it needs approval first",
         body=SignRequest,
         answer=CertificateDocument,
-        pending=Approval,
+        pending=PendingCertificate,
         statuses=(201, 202),
         durable=True,
     )
     async def create(self, call: Call) -> Answer:
-        """Issue a certificate; a repetition with the same Idempotency-Key returns the same one for 24 hours."""
-        body = call.take(SignRequest)
-        result = await self._registration.sign(
-            call.principal,
-            _submitted_csr(body),
-            Method.API,
-            policy=body.policy,
-            days=body.validity_days,
-            issuer=body.issuer,
-            idempotency_key=call.idempotency_key,
-        )
+        """Issue a certificate; a repetition with the same Idempotency-Key returns the same one for 24 hours.
+
+        A new key is stored, and its id returned; the private key never is.
+        """
+        ordered = await self._ordered(call, call.take(SignRequest))
+        result, key_id = ordered.result, None if ordered.key is None else ordered.key.id
         if isinstance(result, Pending):
             approval = await self._inventory.approval(call.principal, result.request_id, Scope.ENROLL)
             names = await self._inventory.owner_names(call.principal, [approval.owner_id])
@@ -168,14 +153,15 @@ class CertificatesAPI(Routes):
                 b"Location": f"{BASE}/approvals/{approval.id}".encode(),
                 b"Retry-After": b"%d" % result.retry_after,
             }
-            return Answer(HTTPStatus.ACCEPTED, approval_document(approval, names), headers=headers)
+            pending = extended(PendingCertificate, approval_document(approval, names), key_id=key_id)
+            return Answer(HTTPStatus.ACCEPTED, pending, headers=headers)
         return created(f"/certificates/{result.record.id}", await self._document(call.principal, result.record))
 
     @Operation(
         "POST",
         "/certificates/preview",
         scope=Scope.ENROLL,
-        summary="What a certificate request asks for, and what signing it would give; nothing is signed or stored",
+        summary="What a CSR, or names and a key, would get; nothing is signed, generated or stored",
         body=SignRequest,
         answer=PreviewDocument,
     )
@@ -184,9 +170,14 @@ class CertificatesAPI(Routes):
         ``refusal``.
         """
         body = call.take(SignRequest)
+        order = body.order
+        if order is not None:
+            return Answer(
+                200, preview_document(await self._new_certificates.preview(call.principal, order, Method.API))
+            )
         preview = await self._registration.preview(
             call.principal,
-            _submitted_csr(body),
+            body.submitted_csr,
             Method.API,
             policy=body.policy,
             days=body.validity_days,
@@ -308,6 +299,22 @@ class CertificatesAPI(Routes):
         name = f'attachment; filename="{file.name}"'
         return Answer(200, file.body, file.content_type, {b"Content-Disposition": name.encode("ascii")})
 
+    async def _ordered(self, call: Call, body: SignRequest) -> OrderedCertificate:
+        """Issue the certificate of a body, with its stored key if there is one."""
+        order = body.order
+        if order is not None:
+            return await self._new_certificates.issue(call.principal, order, Method.API, call.idempotency_key)
+        result = await self._registration.sign(
+            call.principal,
+            body.submitted_csr,
+            Method.API,
+            policy=body.policy,
+            days=body.validity_days,
+            issuer=body.issuer,
+            idempotency_key=call.idempotency_key,
+        )
+        return await self._new_certificates.with_key(call.principal, result)
+
     def _chain(self, record: CertificateRecord) -> tuple[bytes, ...]:
         issuer = self._issuers.by_id(record.issuer_id)
         return () if issuer is None else issuer.chain
@@ -315,11 +322,13 @@ class CertificatesAPI(Routes):
     async def _document(self, principal: Principal, record: CertificateRecord) -> CertificateDocument:
         names = await self._inventory.owner_names(principal, [record.owner_id])
         issuer = self._issuers.by_id(record.issuer_id)
+        key = await self._keys.of_public(principal, record.key_id)
         return extended(
             CertificateDocument,
             _summary(record, self._now(), None if issuer is None else issuer.name, names),
             pem=certificates_pem([record.der]),
             chain_pem=certificates_pem([record.der, *self._chain(record)]),
+            key_id=None if key is None else key.id,
         )
 
 
@@ -331,20 +340,6 @@ def _revocation(text: str) -> RevocationReason | None:
     if text == "false":
         return None
     return RevocationReason.UNSPECIFIED if text == "true" else RevocationReason.from_name(text)
-
-
-def _submitted_csr(body: SignRequest) -> bytes | int:
-    """Return the submitted CSR as DER, or the id of a stored one."""
-    return csr_der(body.csr or "") if body.csr_id is None else body.csr_id
-
-
-def csr_der(text: str) -> bytes:
-    """Return the DER of a CSR in a JSON string: PEM, or Base64 of DER.
-
-    :raises MalformedRequest: it is neither.
-    :raises TooLarge: it exceeds the maximum size of a CSR.
-    """
-    return decode_csr_input(text.encode())
 
 
 def _summary(record: CertificateRecord, now: datetime, issuer: str | None, names: OwnerNames) -> CertificateSummary:

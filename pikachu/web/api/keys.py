@@ -7,22 +7,19 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
 
-from pikachu.core.constraints import Length, OneOf, Variant, Variants
+from pikachu.core.constraints import Length, Variant, Variants
 from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.keys import CHOICES, MAXIMUM_NAME, Keys, key_name, parts_of_type
 from pikachu.web.api.bodies import extended
+from pikachu.web.api.certificate_requests import KEY_ALGORITHM, KEY_CURVE, KEY_FAMILY, KEY_SIZE
 from pikachu.web.api.routes import NO_CONTENT, Access, Answer, Call, Operation, Routes, created, listed
 from pikachu.x509.keys import MAXIMUM_PASSPHRASE
 from pikachu.x509.pem import pem
 from pikachu.x509.pem_blocks import decode_base64
 
-_FAMILY: Final = OneOf(tuple(CHOICES))
-_SIZE: Final = OneOf(tuple(int(size) for size in CHOICES["RSA"]))
-_CURVE: Final = OneOf(CHOICES["EC"])
-_ALGORITHM: Final = OneOf(CHOICES["PQC"])
 _PASSPHRASE: Final = Length(1, MAXIMUM_PASSPHRASE)
 
 
@@ -52,10 +49,10 @@ class NewKey:
     EXAMPLE: ClassVar[dict[str, Any]] = {"name": "pump-001", "type": "EC", "curve": "prime256v1"}
 
     name: Annotated[str, Length(1, MAXIMUM_NAME)]
-    type: Annotated[str, _FAMILY] | None = None
-    size: Annotated[int, _SIZE] | None = None
-    curve: Annotated[str, _CURVE] | None = None
-    algorithm: Annotated[str, _ALGORITHM] | None = None
+    type: Annotated[str, KEY_FAMILY] | None = None
+    size: Annotated[int, KEY_SIZE] | None = None
+    curve: Annotated[str, KEY_CURVE] | None = None
+    algorithm: Annotated[str, KEY_ALGORITHM] | None = None
     pem: str | None = None
     pkcs12: str | None = None
     passphrase: str | None = None
@@ -76,10 +73,10 @@ class KeySummary:
     id: int
     name: str
     key: str
-    type: Annotated[str, _FAMILY]
+    type: Annotated[str, KEY_FAMILY]
     size: int | None
-    curve: Annotated[str, _CURVE] | None
-    algorithm: Annotated[str, _ALGORITHM] | None
+    curve: Annotated[str, KEY_CURVE] | None
+    algorithm: Annotated[str, KEY_ALGORITHM] | None
     owner: str | None
     created_at: datetime
 

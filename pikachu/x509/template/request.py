@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pikachu.core.errors import BadTemplate
-from pikachu.x509 import der
-from pikachu.x509.extension import Extension, encode_extensions
+from pikachu.x509.extension import Extension
+from pikachu.x509.request_attributes import EXTENSION_REQUEST
+from pikachu.x509.request_info import request_info
 from pikachu.x509.template.configuration import Configuration, Field, Section, quoted, suggestion
 from pikachu.x509.template.context import ExtensionContext
 from pikachu.x509.template.distinguished_name import (
@@ -23,7 +24,6 @@ from pikachu.x509.template.distinguished_name import (
 from pikachu.x509.template.extensions import Compiled, compile_extension
 from pikachu.x509.template.values import Location, Source, integer
 
-EXTENSION_REQUEST: Final = "1.2.840.113549.1.9.14"
 _CHALLENGE_PASSWORD: Final = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID
 _SUFFIXES: Final = ("_min", "_max", "_default", "_value")
 _DIGESTS: Final = ("sha224", "sha256", "sha384", "sha512", "sha3-224", "sha3-256", "sha3-384", "sha3-512")
@@ -71,17 +71,8 @@ def certification_request_info(template: RequestTemplate, spki_der: bytes) -> by
 
     :raises MalformedRequest: *spki_der* is malformed.
     """
-    attributes = [der.sequence(der.oid(oid), der.set_of((value,))) for oid, value in template.attributes]
-    extensions = template.extensions(spki_der)
-    if extensions:
-        attributes.append(der.sequence(der.oid(EXTENSION_REQUEST), der.set_of((encode_extensions(extensions),))))
     subject = without_email_addresses(template.subject_der) if template.moves_email else template.subject_der
-    return der.sequence(
-        der.integer(0),
-        subject,
-        der.parse(spki_der, der.SEQUENCE).whole,
-        der.explicit(0, b"".join(sorted(attributes))),
-    )
+    return request_info(subject, spki_der, template.extensions(spki_der), template.attributes)
 
 
 def compile_request(configuration: Configuration, section: Section) -> RequestTemplate:
