@@ -51,7 +51,12 @@ class CertificateNames:
         :raises MalformedRequest: there are no names, or one is wrong; with a message for each wrong one of *sans*.
         :raises BadCSR: no certificate may have that subject.
         """
-        names = cls(name_from_text(subject.strip()), parse_names(sans))
+        return cls.of_subject(name_from_text(subject.strip()), sans)
+
+    @classmethod
+    def of_subject(cls, subject_der: bytes, sans: Sequence[str] = ()) -> CertificateNames:
+        """Return the names for a DER Name and names such as ``DNS:a.example.com``; raises like :meth:`of`."""
+        names = cls(subject_der, parse_names(sans))
         if not names.label:
             raise MalformedRequest("Enter a subject or at least one subject alternative name.")
         return names

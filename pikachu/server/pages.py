@@ -18,8 +18,10 @@ from pikachu.web.ui.dashboard import DashboardPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.help import ChatPages, HelpPages
 from pikachu.web.ui.inspection import InspectionPages
+from pikachu.web.ui.issuance_choices import IssuanceChoices
 from pikachu.web.ui.issuing_cas import AuthorityPages, RevocationPages
 from pikachu.web.ui.keys import KeysPages
+from pikachu.web.ui.new_certificate import NewCertificatePages
 from pikachu.web.ui.pages import Pages
 from pikachu.web.ui.policies import PoliciesPages
 from pikachu.web.ui.ra import RAPages
@@ -49,6 +51,9 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         files_pool=app.pools.files,
         config=app.config,
     )
+    choices = IssuanceChoices(
+        policy_administration=app.policy_administration, issuers=app.issuers, inventory=app.inventory
+    )
     parts: list[Pages] = [
         SignInPages(sessions=app.sessions),
         KeysPages(keys=app.keys, inventory=app.inventory),
@@ -60,9 +65,13 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             registration=app.registration,
             requests=app.requests,
             policy_administration=app.policy_administration,
+            choices=choices,
             issuers=app.issuers,
             inventory=app.inventory,
             authority=app.authority,
+        ),
+        NewCertificatePages(
+            new_certificates=app.new_certificates, registration=app.registration, keys=app.keys, choices=choices
         ),
         ApprovalsPages(registration=app.registration, inventory=app.inventory),
         DashboardPages(

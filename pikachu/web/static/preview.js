@@ -11,10 +11,13 @@ document.querySelectorAll("form[data-preview]").forEach((form) => {
       const answer = await fetch(form.dataset.preview, {
         method: "POST",
         credentials: "same-origin",
-        body: new URLSearchParams(new FormData(form)),
+        body: form.enctype === "multipart/form-data" ? new FormData(form) : new URLSearchParams(new FormData(form)),
       });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (answer.ok && !answer.redirected && sequence === last) target.replaceChildren(...page.body.childNodes);
+      if (!answer.ok || answer.redirected || sequence !== last) return;
+      form.dispatchEvent(new CustomEvent("previewed", { detail: page.body }));
+      target.replaceChildren(...page.body.childNodes);
+      target.dispatchEvent(new Event("shown", { bubbles: true }));
     } catch { /* the server is unreachable: keep the last preview */ }
   };
 

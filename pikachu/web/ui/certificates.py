@@ -255,7 +255,7 @@ class CertificatesPages(Pages):
                 "issuer_name": read_name(certificate.issuer_der).text,
                 "signature_algorithm": algorithm,
                 "text": text,
-                "key_is_here": await self._keys.has_key(visit.principal, record),
+                "key": await self._keys.of_public(visit.principal, record.key_id),
                 "pem": certificates_pem([record.der]),
             },
         )

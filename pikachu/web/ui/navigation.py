@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 _GROUPS: Final = (
-    ("", (("/", "Dashboard", False),)),
+    ("", (("/certificates/new", "New certificate", False), ("/", "Dashboard", False))),
     (
         "Issue",
         (

@@ -15,28 +15,25 @@ from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.list_queries import Page as ListPage
 from pikachu.core.model.people import Principal
-from pikachu.core.model.policies import Approval, Policy
 from pikachu.core.model.requests import StoredCSR
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.enrollment import Pending
-from pikachu.ra.policies import NO_EXTENSIONS_POLICY
 from pikachu.ra.policy_administration import PolicyAdministration
 from pikachu.ra.preview import Preview
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.ui.certificates import CertificateRows, Row
 from pikachu.web.ui.forms import Form
+from pikachu.web.ui.issuance_choices import IssuanceChoices
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import decode_csr_input
-from pikachu.x509.names import read_name
 from pikachu.x509.pem import pem
 
 _MAXIMUM_PENDING: Final = 100
-_MAXIMUM_POLICIES: Final = 1000
 _PLACEHOLDER: Final = "-----BEGIN CERTIFICATE REQUEST-----\n…"
 
 
@@ -56,18 +53,6 @@ ISSUED: Final[Table[Row]] = Table(
     empty="Nothing was signed on this page yet.",
     search="Filter what was issued here",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A policy to select extensions from.
-
-    :param days: its validity.
-    """
-
-    name: str
-    label: str
-    days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +98,7 @@ class RAPages(Pages):
         registration: RegistrationAuthority,
         requests: CertificateRequests,
         policy_administration: PolicyAdministration,
+        choices: IssuanceChoices,
         issuers: IssuingCAs,
         inventory: CertificateQueries,
         authority: CertificateAuthority,
@@ -120,7 +106,7 @@ class RAPages(Pages):
         self._registration: RegistrationAuthority = registration
         self._requests: CertificateRequests = requests
         self._policies: PolicyAdministration = policy_administration
-        self._issuers: IssuingCAs = issuers
+        self._choices = choices
         self._rows = CertificateRows(inventory=inventory, issuers=issuers, authority=authority)
         self._inventory = inventory
 
@@ -164,7 +150,7 @@ class RAPages(Pages):
                 await self._submitted_csr(visit.principal, draft),
                 Method.UI,
                 policy=draft.policy,
-                days=await self._days(visit.principal, draft),
+                days=await self._choices.days(visit.principal, draft.policy, draft.days),
                 issuer=draft.issuer or None,
                 idempotency_key=draft.once,
             )
@@ -219,8 +205,8 @@ class RAPages(Pages):
             "keeper": next(iter(names.values()), "nobody") if foreign else "",
             "preview": preview,
             "pending": await self._pending(actor, stored),
-            "sources": await self._sources(actor),
-            "issuers": self._issuer_choices(),
+            "sources": await self._choices.policies(actor),
+            "issuers": self._choices.issuers(),
             "default_policy": self._policies.default(actor),
             "waiting": await self._inventory.waiting(actor),
             "placeholder": _PLACEHOLDER,
@@ -255,34 +241,6 @@ class RAPages(Pages):
 
         return [(str(one.id), f"{one.name} ({one.key_type}{owner(one)}), {one.created_at:%Y-%m-%d}") for one in pending]
 
-    async def _sources(self, actor: Principal) -> list[tuple[str, list[Source]]]:
-        """Return (heading, policies) of each group to select from."""
-        default = self._policies.default(actor)
-        policies = (await self._policies.list(actor, ListQuery(limit=_MAXIMUM_POLICIES, sort="name"))).items
-        names = await self._inventory.owner_names(actor, [policy.owner_id for policy in policies])
-        system = [_source(policy) for policy in policies if policy.system]
-        own = [_source(policy) for policy in policies if not policy.system and policy.owner_id == actor.owner_id]
-        others = [
-            _source(policy, names.get(policy.owner_id, NOBODY))
-            for policy in policies
-            if not policy.system and policy.owner_id != actor.owner_id
-        ]
-        built_in = [
-            Source(default.name, f"{default.name} ({default.days} days)", default.days),
-            Source(NO_EXTENSIONS_POLICY, f"{NO_EXTENSIONS_POLICY} (no extensions)", default.days),
-        ]
-        groups = [("Built in", built_in), ("System policies", system), ("My own", own), ("Other users'", others)]
-        return [group for group in groups if group[1]]
-
-    def _issuer_choices(self) -> list[tuple[str, str]]:
-        current = self._issuers.current
-        choices = [("", f"As the policy says, else {self._issuers.default.name}")]
-        for name, issuer in current.items():
-            subject = read_name(issuer.certificate.subject_der)
-            until = f"{issuer.certificate.not_after:%Y-%m-%d}"
-            choices.append((name, f"{name}: {subject.common_name or subject.text} ({issuer.key.text}, until {until})"))
-        return choices
-
     # --- submitted forms ------------------------------------------------------------------
 
     async def _checked(self, visit: PageRequest, draft: Draft) -> tuple[Preview, Draft]:
@@ -294,7 +252,7 @@ class RAPages(Pages):
             csr,
             Method.UI,
             policy=draft.policy,
-            days=await self._days(actor, draft),
+            days=await self._choices.days(actor, draft.policy, draft.days),
             issuer=draft.issuer or None,
         )
         text = pem("CERTIFICATE REQUEST", decode_csr_input(draft.csr.encode()))
@@ -315,31 +273,6 @@ class RAPages(Pages):
             return await self._requests.get(actor, _number(csr_id))
         except NotFound:
             return None
-
-    async def _days(self, actor: Principal, draft: Draft) -> int | None:
-        """Return the requested validity in days, or None.
-
-        The prefilled default may be shortened to the CA's end; a number the user typed is refused if too long.
-        """
-        if not draft.days:
-            return None
-        days = parse_number(draft.days)
-        if days is None:
-            raise MalformedRequest("validity is a whole number of days")
-        if draft.policy in (DEFAULT_POLICY_NAME, NO_EXTENSIONS_POLICY):
-            return None if days == self._policies.default(actor).days else days
-        return None if days == (await self._policies.find(actor, draft.policy)).days else days
-
-
-def _source(policy: Policy, owner: str = "") -> Source:
-    details = [f"{policy.days} days"]
-    if policy.issuer is not None:
-        details.append(f"signed by {policy.issuer}")
-    if policy.approval is Approval.MANUAL:
-        details.append("waits for approval")
-    if owner:
-        details.append(f"of {owner}")
-    return Source(policy.name, f"{policy.name}: {', '.join(details)}", policy.days)
 
 
 def _submitted_draft(form: Form) -> Draft:

@@ -147,7 +147,7 @@ def test_a_refusal_leaves_no_key(place: Place) -> None:
 
 
 def test_a_failure_deletes_the_key(place: Place) -> None:
-    """What fails after the key was stored deletes it again; the audit log has both."""
+    """A failure after the key was stored deletes it again; the audit log has both."""
     place.store.failing["begin"] = 1
     failure_of(place.issue(CertificateOrder(NAMES, ED25519)), StoreUnavailable)
     assert (place.stored_keys(), place.events("key")) == ([], ["create", "delete"])
