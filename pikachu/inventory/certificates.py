@@ -63,9 +63,9 @@ class CertificateQueries:
         return await self._store.certificates(scope_to_owner(actor, query), self._authority.now())
 
     @uncancelled
-    async def certificate(self, actor: Principal, certificate_id: int) -> CertificateRecord:
-        """Return a visible certificate.  Fails with NotFound."""
-        return await self._visible(actor, certificate_id, Scope.READ)
+    async def certificate(self, actor: Principal, certificate_id: int, scope: Scope = Scope.READ) -> CertificateRecord:
+        """Return a visible certificate, for an operation that needs *scope*.  Fails with NotFound."""
+        return await self._visible(actor, certificate_id, scope)
 
     @uncancelled
     async def revoke(self, actor: Principal, certificate_id: int, reason: RevocationReason) -> CertificateRecord:

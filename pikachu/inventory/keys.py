@@ -7,7 +7,7 @@ restricted token, and each access is recorded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -345,10 +345,12 @@ class Keys:
     @uncancelled
     async def of_public(self, actor: Principal, public: bytes) -> StoredKey | None:
         """Return the visible key whose SubjectPublicKeyInfo has that SHA-256, or None."""
-        for key in await self._store.keys_of_public(public):
-            if can_view(actor, key.owner_id):
-                return key
-        return None
+        return next(iter(await self.all_of_public(actor, public)), None)
+
+    @uncancelled
+    async def all_of_public(self, actor: Principal, public: bytes) -> Sequence[StoredKey]:
+        """Return the visible keys whose SubjectPublicKeyInfo has that SHA-256, each of another account."""
+        return [key for key in await self._store.keys_of_public(public) if can_view(actor, key.owner_id)]
 
     async def _key_of(self, actor: Principal, record: CertificateRecord) -> StoredKey | None:
         require_scope(actor, Scope.READ)

@@ -90,6 +90,8 @@ class CertificateOrder:
     :param issuer: name of the issuing CA; ``None``: that of policy and configuration.
     :param owner_id: the account that gets certificate and key, when an administrator renews for it; ``None``: the
         requester.
+    :param renews: the serial number of the certificate that is renewed; empty: none is.
+    :param reuses_key: whether that certificate is renewed with its key.
     """
 
     names: CertificateNames
@@ -98,6 +100,8 @@ class CertificateOrder:
     days: int | None = None
     issuer: str | None = None
     owner_id: int | None = None
+    renews: str = ""
+    reuses_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,7 @@ class NewCertificates:
         unsigned = assemble(info, request_algorithm(describe_spki(spki), None).der, b"")
         preview = await self._registration.preview(
             actor,
-            UnsignedCSR(unsigned, _owner_id(actor, order)),
+            UnsignedCSR(unsigned, _owner_id(actor, order), order.reuses_key),
             method,
             policy=order.policy,
             days=order.days,
@@ -206,10 +210,18 @@ class _Source:
         return _owner_id(self._actor, self._order)
 
     @property
+    def renews(self) -> str:
+        return self._order.renews
+
+    @property
+    def reuses_key(self) -> bool:
+        return self._order.reuses_key
+
+    @property
     def identity(self) -> bytes:
         names, key = self._order.names, self._order.key
         fields = [key] if isinstance(key, int) else [key.kind, key.name]
-        parts = [self.owner_id, names.subject_der.hex(), [name.der.hex() for name in names.sans], fields]
+        parts = [self.owner_id, names.subject_der.hex(), [name.der.hex() for name in names.sans], fields, self.renews]
         return hashlib.sha256(b"new certificate " + json.dumps(parts).encode()).digest()
 
     async def create(self) -> bytes:

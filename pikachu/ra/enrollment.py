@@ -119,6 +119,7 @@ class AuthorizedRequest:
 
     :param repetition: ``None``: each copy is a new request.
     :param on_behalf_of: the future owner of the certificate, when an administrator requests it for another account.
+    :param renews: the serial number of the certificate that it renews; empty: none.
     """
 
     verified: VerifiedRequest
@@ -126,6 +127,7 @@ class AuthorizedRequest:
     policy: Policy
     repetition: Repetition | None = None
     on_behalf_of: int | None = None
+    renews: str = ""
 
     @property
     def owner_id(self) -> int | None:
@@ -449,6 +451,8 @@ def _audit_details(request: AuthorizedRequest) -> dict[str, object]:
     }
     if received.label is not None:
         details["label"] = received.label
+    if request.renews:
+        details["renews"] = request.renews
     if principal.kind is PrincipalKind.CLIENT_CERTIFICATE and principal.certificate is not None:
         details["client_certificate"] = f"{principal.certificate.serial:x}"
     return details

@@ -17,7 +17,7 @@ from pikachu.auth.permissions import can_view, require_scope
 from pikachu.ca.issuance import CertificateAuthority, IssuanceRequest
 from pikachu.core.audit import event_by
 from pikachu.core.concurrency import start
-from pikachu.core.errors import Conflict, MalformedRequest, NotFound, RequestError
+from pikachu.core.errors import Conflict, MalformedRequest, NotFound, PolicyViolation, RequestError
 from pikachu.core.interfaces import IStore
 from pikachu.core.model.certificates import CertificateRecord, Method
 from pikachu.core.model.people import Principal, Scope
@@ -48,10 +48,12 @@ class UnsignedCSR:
 
     :param der: a CSR with an empty signature.
     :param owner_id: the owner of the certificate.
+    :param reuses_key: whether a certificate is renewed with its key.
     """
 
     der: bytes
     owner_id: int | None
+    reuses_key: bool = False
 
 
 class ICSRSource(Protocol):
@@ -64,6 +66,14 @@ class ICSRSource(Protocol):
     @property
     def owner_id(self) -> int | None:
         """The owner of the certificate."""
+
+    @property
+    def renews(self) -> str:
+        """The serial number of the certificate that is renewed; empty: none is."""
+
+    @property
+    def reuses_key(self) -> bool:
+        """Whether that certificate is renewed with its key."""
 
     async def create(self) -> bytes:
         """Return the signed CSR; nothing is stored yet."""
@@ -120,11 +130,13 @@ class RegistrationAuthority:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
                 chosen = await self._choose(principal, method, policy, issuer)
+                if source is not None:
+                    _check_key_reuse(chosen, source.reuses_key)
                 der = identity if source is None else await source.create()
                 verified = ReceivedRequest(method, parse_csr(der), days=days, stored=stored).verify()
                 if source is None:
                     return AuthorizedRequest(verified, principal, chosen, repetition)
-                request = AuthorizedRequest(verified, principal, chosen, repetition, source.owner_id)
+                request = AuthorizedRequest(verified, principal, chosen, repetition, source.owner_id, source.renews)
                 await self._service.prepare(chosen, method)
                 # What the policy refuses leaves nothing behind.
                 self._service.decide(request)
@@ -172,6 +184,7 @@ class RegistrationAuthority:
             def decide() -> IssuanceRequest:
                 if stored is not None and stored.state == "rejected":
                     raise Conflict("this certificate signing request was rejected")
+                _check_key_reuse(chosen, unsigned is not None and unsigned.reuses_key)
                 verified = (
                     received.verify()
                     if unsigned is None
@@ -306,6 +319,11 @@ class RegistrationAuthority:
         if policy is None or not (policy.system or policy.owner_id == request.owner_id):
             raise NotFound(f"the policy {request.policy!r} of this request was deleted; reject it")
         return replace(policy, issuer=request.issuer)
+
+
+def _check_key_reuse(policy: Policy, reuses_key: bool) -> None:
+    if reuses_key and not policy.limits.same_key:
+        raise PolicyViolation("The policy does not allow key reuse on renewal. Renew with a new key.")
 
 
 def checked_reason(reason: str) -> str:

@@ -29,6 +29,7 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates
+from pikachu.inventory.renewals import Renewals
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
@@ -152,6 +153,7 @@ class Application:
     keys: Keys
     requests: CertificateRequests
     new_certificates: NewCertificates
+    renewals: Renewals
     verification: AuditVerification
     guide: Guide
     assistant: Assistant

@@ -43,6 +43,7 @@ from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates
+from pikachu.inventory.renewals import Renewals
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.operations.audit_verification import AuditVerification
 from pikachu.operations.event_feed import EventFeed
@@ -451,6 +452,9 @@ def _assemble(
         accounts=accounts,
     )
     jobs, job_runner = build_jobs(store, clock, nodes.is_leader, job_actions)
+    new_certificates = NewCertificates(
+        registration=registration.accounts, keys=stored_keys, store=store, pool=pools.keys
+    )
     return Application(
         config=config,
         clock=clock,
@@ -509,9 +513,8 @@ def _assemble(
         ),
         keys=stored_keys,
         requests=requests,
-        new_certificates=NewCertificates(
-            registration=registration.accounts, keys=stored_keys, store=store, pool=pools.keys
-        ),
+        new_certificates=new_certificates,
+        renewals=Renewals(new_certificates=new_certificates, inventory=inventory, keys=stored_keys, issuers=issuers),
         verification=AuditVerification(store, clock),
         guide=guide,
         assistant=Assistant(guide, statistics, readiness, issuers),

@@ -28,6 +28,7 @@ from pikachu.web.ui.ra import RAPages
 from pikachu.web.ui.recovered_revocations import RecoveredRevocationsPages
 from pikachu.web.ui.register import RegisterPages
 from pikachu.web.ui.rendering import Renderer
+from pikachu.web.ui.renewals import RenewalPages
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.templates import TemplatesPages
@@ -73,6 +74,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         NewCertificatePages(
             new_certificates=app.new_certificates, registration=app.registration, keys=app.keys, choices=choices
         ),
+        RenewalPages(renewals=app.renewals, inventory=app.inventory),
         ApprovalsPages(registration=app.registration, inventory=app.inventory),
         DashboardPages(
             statistics=app.statistics,

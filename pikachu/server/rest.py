@@ -32,6 +32,7 @@ def api_routes(app: Application) -> list[Route]:
         CertificatesAPI(
             registration=app.registration,
             new_certificates=app.new_certificates,
+            renewals=app.renewals,
             keys=app.keys,
             issuers=app.issuers,
             authority=app.authority,

@@ -61,6 +61,7 @@ TABLE: dict[str, Statuses] = {
     "GET /api/v1/certificates": each(Scope.READ),
     "GET /api/v1/certificates/<id>": own(Scope.READ),
     "DELETE /api/v1/certificates/<id>": own(Scope.REVOKE, 204),
+    "POST /api/v1/certificates/<id>/renewal": own(Scope.ENROLL, 201),
     "POST /api/v1/certificates/<id>/revocation": own(Scope.REVOKE),
     "DELETE /api/v1/certificates/<id>/revocation": own(Scope.REVOKE),
     "POST /api/v1/revocations": own(Scope.REVOKE),

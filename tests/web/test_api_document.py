@@ -126,6 +126,7 @@ def nothing(rest: REST) -> str:
 BODIES: Final[dict[str, Callable[[REST], str]]] = {
     "POST /certificates": nothing,
     "POST /certificates/preview": nothing,
+    "POST /certificates/{id}/renewal": certificate,
     "POST /certificates/{id}/revocation": certificate,
     "POST /certificates/{id}/pfx": certificate_with_key,
     "POST /revocations": nothing,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final
 
 from pikachu.core.constraints import Length, OneOf, Variant, Variants
@@ -94,6 +95,25 @@ class SignRequest:
         :raises TooLarge: it exceeds the maximum size of a CSR.
         """
         return decode_csr_input((self.csr or "").encode()) if self.csr_id is None else self.csr_id
+
+
+class RenewedKey(StrEnum):
+    """``new`` creates a key of the same type, ``same`` uses the certificate's own key, which must be stored here."""
+
+    NEW = "new"
+    SAME = "same"
+
+
+@dataclass(frozen=True, slots=True)
+class RenewalRequest:
+    """Names and policy are those of the certificate.  ``key`` is ``new``, or ``same`` for the key of the certificate,
+    when that is stored here and the policy allows it.
+    """
+
+    EXAMPLE: ClassVar[dict[str, Any]] = {"key": "new"}
+
+    key: RenewedKey = RenewedKey.NEW
+    validity_days: Annotated[int, DAYS] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,17 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
 from pikachu.inventory.keys import Keys
 from pikachu.inventory.new_certificates import NewCertificates, OrderedCertificate
+from pikachu.inventory.renewals import Renewal, Renewals
 from pikachu.ra.enrollment import Pending
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.api.approvals import approval_document
 from pikachu.web.api.bodies import extended
-from pikachu.web.api.certificate_requests import PendingCertificate, SignRequest
+from pikachu.web.api.certificate_requests import (
+    PendingCertificate,
+    RenewalRequest,
+    RenewedKey,
+    SignRequest,
+)
 from pikachu.web.api.previews import PreviewDocument, preview_document
 from pikachu.web.api.routes import (
     BASE,
@@ -116,12 +122,14 @@ class CertificatesAPI(Routes):
         *,
         registration: RegistrationAuthority,
         new_certificates: NewCertificates,
+        renewals: Renewals,
         keys: Keys,
         issuers: IssuingCAs,
         authority: CertificateAuthority,
         inventory: CertificateQueries,
     ) -> None:
         self._new_certificates = new_certificates
+        self._renewals = renewals
         self._keys = keys
         self._registration: RegistrationAuthority = registration
         self._issuers: IssuingCAs = issuers
@@ -144,7 +152,29 @@ class CertificatesAPI(Routes):
 
         A new key is stored, and its id returned; the private key never is.
         """
-        ordered = await self._ordered(call, call.take(SignRequest))
+        return await self._issued(call, await self._ordered(call, call.take(SignRequest)))
+
+    @Operation(
+        "POST",
+        "/certificates/<id>/renewal",
+        scope=Scope.ENROLL,
+        summary="Issue a certificate with the same names and policy; 202 when it needs approval first",
+        body=RenewalRequest,
+        answer=CertificateDocument,
+        pending=PendingCertificate,
+        statuses=(201, 202),
+        durable=True,
+    )
+    async def renew(self, call: Call) -> Answer:
+        """Renew the certificate, which stays valid; its owner gets the new one (ISS-2)."""
+        body = call.take(RenewalRequest)
+        renewal = Renewal(call.id, body.key is RenewedKey.SAME, body.validity_days)
+        return await self._issued(
+            call, await self._renewals.renew(call.principal, renewal, Method.API, call.idempotency_key)
+        )
+
+    async def _issued(self, call: Call, ordered: OrderedCertificate) -> Answer:
+        """Return 201 with the certificate, or 202 with what waits for approval."""
         result, key_id = ordered.result, None if ordered.key is None else ordered.key.id
         if isinstance(result, Pending):
             approval = await self._inventory.approval(call.principal, result.request_id, Scope.ENROLL)
