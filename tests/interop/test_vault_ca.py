@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
@@ -24,7 +24,7 @@ from tests.support.relay import Fault, Relay
 from tests.support.scep import SCEP, scep_site
 from tests.support.server import wait_until
 from tests.support.stack import Stack, ask, make_files, open_stack
-from tests.support.vault import OpenBao, openbao
+from tests.support.vault import PKI_POLICY, POLICY, OpenBao, openbao
 from tests.support.visitor import make_pages
 
 pytestmark = pytest.mark.interop
@@ -42,11 +42,17 @@ class VaultCA:
     """A CA whose key is in Vault, behind a relay.
 
     :ivar warnings: those of the start.
+    :ivar mount: of the PKI engine; empty without one.
+    :ivar checks: the states at ``/readyz`` when it was read last.
+    :ivar messages: the messages there.
     """
 
     stack: Stack
     relay: Relay
     warnings: list[str]
+    mount: str = ""
+    checks: dict[str, str] = field(default_factory=dict)
+    messages: dict[str, str] = field(default_factory=dict)
 
     @property
     def est(self) -> EST:
@@ -66,36 +72,47 @@ class VaultCA:
             tree.putChild(name, resource)
         answer = ask(self.stack.site(tree), self.stack.clock, f"/readyz{query}")
         document = json.loads(answer.body)
-        return answer.status, document["checks"].get("vault", ""), document.get("messages", {}).get("vault", "")
+        self.checks, self.messages = document["checks"], document.get("messages", {})
+        return answer.status, self.checks.get("vault", ""), self.messages.get("vault", "")
 
     def tend(self) -> None:
         """Follow Vault as a running server does every two seconds."""
         assert self.stack.app.vault is not None
         result_of(Deferred.fromCoroutine(self.stack.app.vault.tend()))
 
+    def recover(self) -> None:
+        """Agree with the PKI engine as a running server does every ten seconds, and a minute later again."""
+        for _ in range(2):
+            result_of(Deferred.fromCoroutine(self.stack.app.engine_recovery.run()))
+            self.stack.clock.advance(61)
+
 
 @contextmanager
 def vault_ca(
     bao: OpenBao, folder: Path, *, key_type: str = "p256", keeps_file: bool = False, **settings: str
 ) -> Iterator[VaultCA]:
-    """Run a CA in memory whose key was imported."""
-    role = bao.approle()
+    """Run a CA in memory whose key was imported; with ``signer="pki"`` into the PKI engine, too."""
+    mount = f"pki-{folder.name}" if settings.get("signer") == "pki" else ""
+    role = bao.approle(PKI_POLICY if mount else POLICY)
     with Relay(bao.port) as relay:
         more = {
             "retry_attempts": "1",
             "transit_key_ec": f"ec-{folder.name}",
             "transit_key_rsa": f"rsa-{folder.name}",
+            **({"pki_ec_path": mount, "pki_rsa_path": mount, "role_default": "all"} if mount else {}),
             **settings,
         }
         files = make_files(folder / "ca", (key_type,), changes=bao.settings(role, port=relay.port, **more))
         for name, issuer in files.issuers.items():
             bao.take(f"{name}-{folder.name}", issuer.key)
+            if mount:
+                bao.take_issuer(mount, issuer, "all")
             if not keeps_file:
                 (files.folder / f"{name}.key").unlink()
         warnings: list[str] = []
         stack = open_stack(files, warn=warnings.append)
         stack.app.publisher.begin()
-        ca = VaultCA(stack, relay, warnings)
+        ca = VaultCA(stack, relay, warnings, mount)
         ca.est.account("carol")
         try:
             yield ca

@@ -24,6 +24,7 @@ class Fault(enum.Enum):
     GARBAGE = "answers with what is not HTTP"
     PAGE = "answers with a page of HTML"
     CUT = "passes requests on, and hangs up instead of answering"
+    MIDWAY = "passes the next request of each open connection on, and hangs up instead of answering"
     BLACK_HOLE = "keeps connections open, and passes nothing on any more"
     REDIRECT = "sends clients to another address"
 
@@ -59,9 +60,9 @@ class Relay:
         self.become(Fault.REFUSED)
 
     def become(self, fault: Fault) -> None:
-        """Behave otherwise from now on; the connections so far are closed, except by a black hole."""
+        """Behave otherwise from now on; the connections so far are closed, except by what is about them."""
         self._fault = fault
-        if fault is Fault.BLACK_HOLE:
+        if fault in (Fault.BLACK_HOLE, Fault.MIDWAY):
             return
         with self._lock:
             connections, self._open = self._open, set()
@@ -109,12 +110,12 @@ class Relay:
                 while connection.recv(_CHUNK):
                     pass
             else:
-                self._pass_on(connection, cut=fault is Fault.CUT)
+                self._pass_on(connection)
         with self._lock:
             self._open.discard(connection)
         _hang_up(connection)
 
-    def _pass_on(self, connection: socket.socket, *, cut: bool) -> None:
+    def _pass_on(self, connection: socket.socket) -> None:
         with socket.create_connection(("127.0.0.1", self._target)) as server, selectors.DefaultSelector() as ready:
             self._track(server)
             ready.register(connection, selectors.EVENT_READ, server)
@@ -124,7 +125,7 @@ class Relay:
                     source, destination = key.fileobj, key.data
                     assert isinstance(source, socket.socket)
                     data = source.recv(_CHUNK)
-                    if not data or (cut and source is server):
+                    if not data or (source is server and self._fault in (Fault.CUT, Fault.MIDWAY)):
                         return
                     if self._fault is not Fault.BLACK_HOLE:
                         destination.sendall(data)

@@ -60,9 +60,13 @@ class Roles:
         own = {Method.SCEP: self.scep, Method.EST: self.est}.get(method, "")
         return own or self.others
 
+    def used(self) -> list[str]:
+        """Return the roles in use, each once; an empty one where something is issued without a role."""
+        return sorted({self.scep or self.others, self.est or self.others, self.others})
+
     def names(self) -> list[str]:
-        """Return the roles in use, each once."""
-        return sorted({self.scep, self.est, self.others} - {""})
+        """Return the roles that Vault has to have."""
+        return [role for role in self.used() if role]
 
 
 class PKIEngine:
@@ -138,6 +142,7 @@ class PKIEngine:
             fault = self._mount.role_fault(role)
             if fault is not None:
                 raise VaultRefused(fault)
+        self._mount.require_permission(issuer.id, self._roles.used())
         self._issuer = issuer.id
         return issuer.id
 

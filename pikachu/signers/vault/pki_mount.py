@@ -68,14 +68,31 @@ class PKIMount:
         :param role: empty: none.
         :param body: ``csr`` and further fields.
         """
-        path = f"{self.path}/issuer/{quote(issuer, safe='')}/sign-verbatim"
-        if role:
-            path += f"/{quote(role, safe='')}"
+        path = self._signing_path(issuer, role)
         answer = self._client.write(path, body, repeatable=False, patience=_BUILDING_SECONDS)
         certificates = self._certificates(data_of(answer).get("certificate"))
         if not certificates:
             raise self._no_answer()
         return certificates[0]
+
+    def require_permission(self, issuer: str, roles: Sequence[str]) -> None:
+        """Require that the token may sign with an issuer; nothing is said where it may not ask for that.
+
+        :raises VaultRefused: it may not.
+        """
+        paths = [self._signing_path(issuer, role) for role in roles]
+        try:
+            permitted = data_of(self._client.write("sys/capabilities-self", {"paths": paths}))
+        except VaultRefused:
+            return
+        for path in paths:
+            capabilities = permitted.get(path)
+            if isinstance(capabilities, list) and not {"update", "root"} & set(capabilities):
+                raise VaultRefused(f"Vault denies access to {path}. Permit it in the policy of Pikachu's AppRole.")
+
+    def _signing_path(self, issuer: str, role: str) -> str:
+        path = f"{self.path}/issuer/{quote(issuer, safe='')}/sign-verbatim"
+        return f"{path}/{quote(role, safe='')}" if role else path
 
     # --- issuers and roles --------------------------------------------------------------
 
