@@ -22,7 +22,7 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.signers.vault.pki_mount import PKIMount
 from pikachu.storage.store import Store
 from tests.protocols.ocsp.server import OCSPServer
-from tests.support import ocsp
+from tests.support import ocsp, scep_client
 from tests.support.deferreds import result_of
 from tests.support.est import EST, est_site
 from tests.support.faults import FaultySigner, FaultyStore
@@ -202,6 +202,27 @@ def test_a_cut_connection_loses_nothing(bao: OpenBao, tmp_path: Path) -> None:
         assert ca.serials() - ca.foreign == {signed}
         (event,) = [one for one in ca.est.events("create") if one.event.details.get("recovered")]
         assert event.event.details["serial"] == signed
+
+
+def test_scep_after_a_cut_connection(bao: OpenBao, tmp_path: Path) -> None:
+    """Clients are told when to ask again; the same message gets the certificate that the engine has signed."""
+    with engine_ca(bao, tmp_path, key_type="rsa2048") as ca:
+        scep = SCEP(ca.stack, scep_site(ca.stack))
+        scep.enroll_scep(scep.client(), challenge=scep.admin_challenge())
+        ca.foreign = ca.serials()
+        client = scep.client(slot=2)
+        message = client.pkcs_req(scep_client.csr(client.key, challenge=scep.admin_challenge()))
+        ca.relay.become(Fault.MIDWAY)
+        answer = scep.post(message)
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+        ca.relay.become(Fault.NONE)
+        again = scep.post(message)
+        assert (again.status, again.headers["Retry-After"]) == (503, "5")
+        (signed,) = ca.serials() - ca.foreign
+        ca.recover()
+        certificate = x509.load_der_x509_certificate(scep.leaf(scep.ask_scep(client, message)))
+        assert format_serial(certificate.serial_number) == signed
+        assert ca.serials() - ca.foreign == {signed}
 
 
 def test_an_intent_that_was_never_signed_is_given_up(bao: OpenBao, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A real server whose issuing keys are in OpenBao: real clients, and outages under requests (VLT-1, VLT-2, VLT-3)."""
+"""A real server whose issuing keys are in OpenBao: real clients, rotation, outages under requests (VLT-1 to VLT-4)."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from tests.support.est_live import LiveEST
 from tests.support.interop import require
 from tests.support.pki import make_csr
 from tests.support.relay import Fault, Relay
+from tests.support.rotation import authority_key_of, key_identifier_of
 from tests.support.scep_live import challenge, rsa_key_file, run, strongswan, verify
-from tests.support.server import Answer, end, make_server, wait_until
-from tests.support.vault import OpenBao, openbao
+from tests.support.server import Answer, Server, end, make_server, wait_until
+from tests.support.vault import PKI_POLICY, POLICY, OpenBao, openbao
 
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
@@ -38,12 +39,18 @@ def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
 def live(
     bao: OpenBao, relay: Relay, folder: Path, key_types: tuple[str, ...], *, keeps_files: bool = False, **settings: str
 ) -> Iterator[LiveEST]:
-    """Run a server whose keys are in Vault."""
+    """Run a server whose keys are in Vault; with ``signer="pki"`` in the PKI engine, too."""
     names = {f"transit_key_{name}": f"{name}-{folder.name}" for name in ("ec", "rsa")}
-    role = bao.approle()
+    is_engine = settings.get("signer") == "pki"
+    if is_engine:
+        names |= {f"pki_{name}_path": f"pki-{name}-{folder.name}" for name in ("ec", "rsa")}
+        names |= {"role_est": "est", "role_default": "all"}
+    role = bao.approle(PKI_POLICY if is_engine else POLICY)
     server = make_server(folder / "server", key_types, changes=bao.settings(role, port=relay.port, **names, **settings))
     for name, issuer in server.files.issuers.items():
         bao.take(names[f"transit_key_{name}"], issuer.key)
+        if is_engine:
+            bao.take_issuer(names[f"pki_{name}_path"], issuer, "est", "all")
         if not keeps_files:
             (server.folder / f"{name}.key").unlink()
     try:
@@ -55,10 +62,14 @@ def live(
         end(server)
 
 
-def test_real_clients(bao: OpenBao, tmp_path: Path) -> None:
-    """strongSwan enrolls by EST and SCEP, OpenSSL verifies OCSP and CRL; the CA's keys are nowhere here."""
+@pytest.mark.parametrize("signer", ["transit", "pki"])
+def test_real_clients(bao: OpenBao, tmp_path: Path, signer: str) -> None:
+    """strongSwan enrolls by EST and SCEP, OpenSSL verifies OCSP and CRL; the CA's keys are nowhere here.
+
+    After a rotation, the former generation answers OCSP.
+    """
     require("pki", "openssl")
-    with Relay(bao.port) as relay, live(bao, relay, tmp_path, ("p256", "rsa2048")) as est:
+    with Relay(bao.port) as relay, live(bao, relay, tmp_path, ("p256", "rsa2048"), signer=signer) as est:
         server, folder = est.server, tmp_path / "client"
         folder.mkdir()
         _, csr = make_csr()
@@ -68,31 +79,62 @@ def test_real_clients(bao: OpenBao, tmp_path: Path) -> None:
         by_scep = strongswan(
             server, folder, "scep.pem", "--password", challenge(server), "--cipher", "aes", "--digest", "sha256"
         )
-        verify(server, by_scep, "rsa")
+        verified = verify(server, by_scep, "rsa")
+        if signer == "pki":
+            for name, one in (("ec", certificate), ("rsa", verified)):
+                assert _engine_has(bao, f"pki-{name}-{tmp_path.name}", one)
         (folder / "leaf.pem").write_bytes(certificate.public_bytes(Encoding.PEM))
+        # A rotation moves the server's own files.
+        for name in ("ec.crt", "ec-chain.crt"):
+            (folder / name).write_bytes((server.folder / name).read_bytes())
         ask = (
-            *("openssl", "ocsp", "-issuer", str(server.folder / "ec.crt"), "-cert", "leaf.pem"),
-            *("-CAfile", str(server.folder / "ec-chain.crt")),
+            *("openssl", "ocsp", "-issuer", "ec.crt", "-cert", "leaf.pem", "-CAfile", "ec-chain.crt"),
             *("-url", f"http://127.0.0.1:{server.ports['http']}/ocsp"),
         )
+        text = run(folder, *ask)
+        assert "Response verify OK" in text
+        assert "leaf.pem: good" in text
+        _rotate(est)
+        csr = make_csr(subject="after the rotation")[1]
+        later = Client(folder, est).enroll(csr, "--userpass", "alice:correct horse")
+        assert authority_key_of(later) == key_identifier_of(_current(server))
+        assert authority_key_of(certificate) != key_identifier_of(_current(server))
         text = run(folder, *ask)
         assert "Response verify OK" in text
         assert "leaf.pem: good" in text
         est.revoke(certificate.serial_number)
 
         def listed() -> bool:
-            found = server.ask("http", "/crl/ec.crl")
+            found = server.ask("http", f"/crl/{authority_key_of(certificate)}.crl")
             if found.status != 200:
                 return False
             crl = x509.load_der_x509_crl(found.body)
             return crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None
 
         wait_until(listed, "the CRL has the certificate")
-        (folder / "crl.pem").write_bytes(server.ask("http", "/crl/ec-chain.pem").body)
-        trust = ("-CAfile", str(server.folder / "root.crt"), "-untrusted", str(server.folder / "ec.crt"))
+        crls = (f"/crl/{authority_key_of(certificate)}.pem", "/crl/ec-chain.pem")
+        (folder / "crl.pem").write_bytes(b"".join(server.ask("http", path).body for path in crls))
+        trust = ("-CAfile", str(server.folder / "root.crt"), "-untrusted", "ec.crt")
         checked = run(folder, "openssl", "verify", "-crl_check", "-CRLfile", "crl.pem", *trust, "leaf.pem", codes=(2,))
         assert "certificate revoked" in checked
         assert "leaf.pem: revoked" in run(folder, *ask)
+
+
+def _engine_has(bao: OpenBao, mount: str, certificate: x509.Certificate) -> bool:
+    """Whether the PKI engine has made a certificate."""
+    serials = {int(one.replace(":", ""), 16) for one in bao.operator().list(f"{mount}/certs")}
+    return certificate.serial_number in serials
+
+
+def _current(server: Server) -> x509.Certificate:
+    return x509.load_der_x509_certificate(server.ask("http", "/ca/ec.cer").body)
+
+
+def _rotate(est: LiveEST) -> None:
+    """Have another process switch to the next generation, and wait until the server signs with it."""
+    before = _current(est.server)
+    est.server.run("ca", "rotate", "ec", "--now")
+    wait_until(lambda: _current(est.server) != before, "the next generation signs")
 
 
 @pytest.mark.soak
