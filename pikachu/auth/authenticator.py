@@ -18,7 +18,7 @@ from pikachu.auth.directory_accounts import DirectoryAccounts
 from pikachu.auth.passwords import PasswordHasher
 from pikachu.auth.rate_limit import GuessLimits
 from pikachu.core.concurrency import uncancelled
-from pikachu.core.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError
+from pikachu.core.errors import AuthenticationFailed, InactiveOwner, NotAuthorized, PikachuError, RequestError
 from pikachu.core.interfaces import IClock, IStore
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.directory_people import Person, normalised_name
@@ -37,6 +37,8 @@ from pikachu.core.model.people import (
 from pikachu.core.model.times import utc
 from pikachu.core.owners import may_act, require_active
 from pikachu.core.sealing import Sealer
+from pikachu.x509.bound_names import names_to_add
+from pikachu.x509.csr import CertificationRequest
 
 TOKEN_PREFIX: Final = "pik_"  # noqa: S105 - the prefix of every token
 ROLE_SCOPES: Final = MappingProxyType(
@@ -333,15 +335,25 @@ class Authenticator:
         )
 
     @uncancelled
-    async def challenge(self, text: str, address: str) -> Principal:
+    async def challenge(self, text: str, address: str, csr: CertificationRequest) -> Principal:
         """Authenticate by challenge password; it must not be used, reserved or expired, and its owner must be active.
+
+        One that is bound to names authenticates CSRs for them only.
 
         Nothing is consumed here: the store reserves it together with the request.  The lookup uses a keyed digest, so
         no comparison depends on how much of a guess is right.
-        Fails with AuthenticationFailed and StoreUnavailable, and with RateLimited only for one that is not available.
+        Fails with AuthenticationFailed and StoreUnavailable, for another name with NotAuthorized or like
+        ``requested_names``, and with RateLimited only for one that is not available or for another name.
         """
         challenge = await self._challenge(text)
         reason = "no such challenge password" if challenge is None else await self._unusable(challenge)
+        refusal: RequestError = AuthenticationFailed(_WRONG_CHALLENGE, reason=reason, address=address)
+        added_names = b""
+        if challenge is not None and reason is None and challenge.names is not None:
+            try:
+                added_names = names_to_add(csr, challenge.names)
+            except RequestError as error:
+                reason, refusal = "the request is for other names than it is bound to", error
         if challenge is not None and reason is None:
             return Principal(
                 PrincipalKind.CHALLENGE,
@@ -350,23 +362,32 @@ class Authenticator:
                 scopes=_ENROLL_ONLY,
                 challenge_id=challenge.id,
                 address=address,
+                challenge_label=challenge.label,
+                added_names=added_names,
             )
         known = None if challenge is None else f"challenge password {challenge.id}"
         self._limits.check_secret(address, known)
         self._limits.secret_failed(address, known)
         normalised = _normalise(text)
+        details: dict[str, object] = {"ip": address, "reason": reason}
+        if challenge is not None and challenge.label:
+            details["label"] = challenge.label
+        if challenge is not None and challenge.names is not None:
+            details["bound_to"] = challenge.names.subject
+        if "names" in refusal.context:
+            details["requested"] = refusal.context["names"]
         await self._store.add_event(
             Event(
                 "failed login",
                 "challenge password",
                 normalised[:8] if normalised else "unknown",
                 "anonymous",
-                {"ip": address, "reason": reason},
+                details,
                 owner_id=challenge.owner_id if challenge else None,
             ),
             self._now(),
         )
-        raise AuthenticationFailed(_WRONG_CHALLENGE, reason=reason, address=address)
+        raise refusal
 
     @uncancelled
     async def challenge_id(self, text: str) -> int | None:

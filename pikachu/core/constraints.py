@@ -173,7 +173,9 @@ class Variant:
 
     def __str__(self) -> str:
         required = [f"{name} {self.values[name]}" if name in self.values else name for name in self.required]
-        return " with ".join([" and ".join(required), *([" or ".join(self.optional)] if self.optional else [])])
+        return " with ".join(
+            [" and ".join(required) or "neither", *([" or ".join(self.optional)] if self.optional else [])]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -367,7 +367,7 @@ class IAccountStore(Protocol):
     def challenge(self, challenge_id: int) -> Deferred[ChallengePassword]: ...
     def challenge_by_lookup(self, lookup: bytes) -> Deferred[ChallengePassword | None]: ...
     def challenges(self, query: ListQuery, now: datetime) -> Deferred[Page[ChallengePassword]]:
-        """List challenge passwords; filter ``status``: available, consumed, expired."""
+        """List challenge passwords; filters ``label`` and ``status``: available, consumed, expired."""
 
     def delete_challenge(
         self, challenge_id: int, decide: Callable[[ChallengePassword], Event], now: datetime

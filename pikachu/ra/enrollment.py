@@ -211,11 +211,13 @@ class EnrollmentService:
             and not names_equal(certificate.subject_der, request.verified.csr.subject_der)
         ):
             raise NotAuthorized("the policy lets a client certificate enroll its own subject only")
-        return self.issuance(request.verified, request.policy)
+        return self.issuance(request.verified, request.policy, request.principal.added_names)
 
-    def issuance(self, request: VerifiedRequest, policy: Policy) -> IssuanceRequest:
+    def issuance(self, request: VerifiedRequest, policy: Policy, added_names: bytes = b"") -> IssuanceRequest:
         """Return the certificate that a policy grants to a request.
 
+        :param added_names: subject alternative names beside those of the CSR, as DER GeneralNames; the policy decides
+            about them as about those.
         :raises PolicyViolation: when the request is outside of the policy's limits.
         """
         csr, days = request.csr, request.received.days
@@ -223,7 +225,9 @@ class EnrollmentService:
         issuer.require_unrevoked()
         limits = policy.limits
         copies_names = self.copies_names(policy, request.received.method)
-        names = csr.requested_names(limits.other_names) if copies_names else RequestedNames()
+        names = RequestedNames()
+        if copies_names:
+            names = csr.requested_names(limits.other_names).with_added(added_names)
         check_limits(policy, request.key, csr.subject, [name.text for name in names.copied])
         check_name_encoding(limits, csr, names)
         validity = _validity(policy, days)
@@ -328,6 +332,7 @@ class EnrollmentService:
             validity_days=received.days,
             csr_id=None if stored is None else stored.id,
             actor_ids=frozenset(actor for actor in actors if actor is not None),
+            added_names=principal.added_names,
         )
 
     async def _wait_for_approval(self, request: NewRequest) -> Issued | Pending:
@@ -453,6 +458,8 @@ def _audit_details(request: AuthorizedRequest) -> dict[str, object]:
         details["label"] = received.label
     if request.renews:
         details["renews"] = request.renews
+    if principal.challenge_label:
+        details["challenge_password_label"] = principal.challenge_label
     if principal.kind is PrincipalKind.CLIENT_CERTIFICATE and principal.certificate is not None:
         details["client_certificate"] = f"{principal.certificate.serial:x}"
     return details

@@ -228,7 +228,7 @@ class ESTRegistration:
                 raise AuthenticationFailed(_NO_CREDENTIALS)
             return principal
         try:
-            challenged = await self._authenticator.challenge(text, request.enrollment.credentials.address)
+            challenged = await self._authenticator.challenge(text, request.enrollment.credentials.address, request.csr)
         except (AuthenticationFailed, RateLimited):
             if principal.kind is PrincipalKind.ANONYMOUS:
                 raise
@@ -240,6 +240,8 @@ class ESTRegistration:
         return replace(
             principal,
             challenge_id=challenged.challenge_id,
+            challenge_label=challenged.challenge_label,
+            added_names=challenged.added_names,
             owner_id=challenged.owner_id,
             authenticated_id=principal.owner_id,
         )

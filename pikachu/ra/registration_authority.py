@@ -288,7 +288,8 @@ class RegistrationAuthority:
     def _issuance(self, request: RequestRecord, csr: CertificationRequest, policy: Policy) -> IssuanceRequest:
         received = ReceivedRequest(request.method, csr, request.label, request.validity_days)
         # The signature was verified on receipt, when SCEP may have allowed a legacy digest.
-        return self._service.issuance(VerifiedRequest(received, describe_spki(csr.spki_der)), policy)
+        verified = VerifiedRequest(received, describe_spki(csr.spki_der))
+        return self._service.issuance(verified, policy, request.added_names)
 
     def reject(self, approver: Principal, request_id: int, reason: str) -> Deferred[RequestRecord]:
         """Reject a request and release its challenge password.  Fails with NotAuthorized, NotFound, Conflict."""

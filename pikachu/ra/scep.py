@@ -33,7 +33,7 @@ from pikachu.ra.enrollment import (
     VerifiedRequest,
 )
 from pikachu.ra.policies import PolicyResolver
-from pikachu.x509.csr import parse_csr
+from pikachu.x509.csr import CertificationRequest, parse_csr
 from pikachu.x509.names import names_equal
 
 
@@ -136,16 +136,17 @@ class SCEPRegistration:
             raise BadCSR("the message and the request in it are not signed with the same key")
         if verified.csr.challenge_error is not None and self._require_challenge:
             raise AuthenticationFailed(verified.csr.challenge_error)
-        return await self._challenge(verified.csr.challenge_password, enrollment.address)
+        return await self._challenge(verified.csr, enrollment.address)
 
-    async def _challenge(self, text: str | None, address: str) -> Principal:
+    async def _challenge(self, csr: CertificationRequest, address: str) -> Principal:
         """Authenticate by challenge password; where none is required, an invalid one is ignored and not counted."""
+        text = csr.challenge_password
         if text is None:
             return ANONYMOUS
         if not self._require_challenge and await self._authenticator.challenge_id(text) is None:
             return ANONYMOUS
         try:
-            return await self._authenticator.challenge(text, address)
+            return await self._authenticator.challenge(text, address, csr)
         except (AuthenticationFailed, RateLimited):
             if self._require_challenge:
                 raise

@@ -14,11 +14,11 @@ from sqlalchemy import ColumnElement, bindparam, delete, null, or_, select, text
 from pikachu.core.errors import Conflict, NotFound
 from pikachu.core.model.events import Event
 from pikachu.core.model.list_queries import ListQuery, Page
-from pikachu.core.model.people import ChallengePassword, NewChallengePassword
+from pikachu.core.model.people import BoundNames, ChallengePassword, NewChallengePassword
 from pikachu.storage.accounts import require_active_owner
 from pikachu.storage.audit import write_event
 from pikachu.storage.database import Row, Transaction
-from pikachu.storage.pagination import ListSource, begins_with, checked, one_of, page
+from pikachu.storage.pagination import ListSource, begins_with, checked, matching, one_of, page
 from pikachu.storage.schema import challenges
 from pikachu.storage.transactions import (
     StoreSection,
@@ -37,7 +37,21 @@ _UNUSED: Final = text("consumed_at IS NULL")
 
 _by_id: Final = select(*_COLUMNS).where(_ch.id == bindparam("b_id"))
 _by_lookup: Final = select(*_COLUMNS).where(_ch.lookup == bindparam("b_lookup"))
-_insert: Final = insert_into(challenges, "lookup", "prefix", "sealed", "owner_id", "created_at", "expires_at")
+_insert: Final = insert_into(
+    challenges,
+    "lookup",
+    "prefix",
+    "sealed",
+    "owner_id",
+    "created_at",
+    "expires_at",
+    "label",
+    "subject",
+    "sans",
+    "subject_der",
+    "san_der",
+)
+_SEARCHED: Final = (_ch.id, _ch.label, _ch.subject, _ch.sans)
 _set_sealed: Final = update(challenges).where(_ch.id == bindparam("b_id")).values(sealed=bindparam("v_sealed"))
 _delete: Final = delete(challenges).where(_ch.id == bindparam("b_id"))
 # A reserved challenge password belongs to a request that may still be issued.
@@ -75,7 +89,11 @@ _release: Final = (
 
 
 def _record(row: Row) -> ChallengePassword:
-    identity, prefix, sealed, owner_id, created_at, expires_at, reserved_by, consumed_at, serial = row
+    identity, prefix, sealed, owner_id, created_at, expires_at, reserved_by, consumed_at, serial, *bound = row
+    label, subject, sans, subject_der, san_der = bound
+    names = None
+    if subject_der is not None:
+        names = BoundNames(subject, tuple(sans.splitlines()), bytes(subject_der), bytes(san_der))
     return ChallengePassword(
         identity,
         prefix,
@@ -86,6 +104,8 @@ def _record(row: Row) -> ChallengePassword:
         reserved_by,
         maybe_moment(consumed_at),
         None if serial is None else int(serial, 16),
+        label,
+        names,
     )
 
 
@@ -129,6 +149,7 @@ class ChallengePasswordStore(StoreSection):
         """Create a challenge password; InactiveOwner, QuotaExceeded."""
         self._require_quota(tx, "challenge_passwords", challenge.owner_id)
         require_active_owner(tx, challenge.owner_id)
+        names = challenge.names
         values = {
             "lookup": challenge.lookup,
             "prefix": challenge.prefix,
@@ -136,6 +157,11 @@ class ChallengePasswordStore(StoreSection):
             "owner_id": challenge.owner_id,
             "created_at": int(now.timestamp()),
             "expires_at": int(challenge.expires_at.timestamp()),
+            "label": challenge.label,
+            "subject": None if names is None else names.subject,
+            "sans": None if names is None else "\n".join(names.sans),
+            "subject_der": None if names is None else names.subject_der,
+            "san_der": None if names is None else names.san_der,
         }
         identity = tx.insert(_insert, values)
         tx.write(_set_sealed, {"b_id": identity, "v_sealed": challenge.seal(identity)})
@@ -155,12 +181,15 @@ class ChallengePasswordStore(StoreSection):
 
     @read_transaction
     def challenges(self, tx: Transaction, query: ListQuery, now: datetime) -> Page[ChallengePassword]:
-        """List challenge passwords; filter ``status`` (reserved ones count as consumed); *q* is a prefix."""
-        checked(query, ("status",))
+        """List challenge passwords; filters ``status`` (reserved ones count as consumed) and ``label``.
+
+        *q* is a prefix of the digits, or words of label and names.
+        """
+        checked(query, ("status", "label"))
         conditions: list[ColumnElement[bool]] = []
-        prefix = (query.q or "").strip().upper()
-        if prefix:
-            conditions.append(begins_with(_ch.prefix, prefix[:8]))
+        label = query.filters.get("label")
+        if label is not None:
+            conditions.append(_ch.label == label)
         if query.owner_id is not None:
             conditions.append(_ch.owner_id == query.owner_id)
         status = one_of(query, "status", ("available", "consumed", "expired"))
@@ -171,7 +200,12 @@ class ChallengePasswordStore(StoreSection):
         elif status is not None:
             conditions += [_UNUSED, _ch.reserved_by.is_(None)]  # type: ignore[list-item]  # as the partial index says it
             conditions.append(_ch.expires_at > end if status == "available" else _ch.expires_at <= end)
-        sorts = {"id": _ch.id, "created_at": _ch.id, "expires_at": _ch.expires_at}
+        prefix = (query.q or "").strip().upper()
+        if prefix:
+            conditions.append(
+                or_(begins_with(_ch.prefix, prefix[:8]), *matching(tx, query, _SEARCHED, tuple(conditions)))
+            )
+        sorts = {"id": _ch.id, "created_at": _ch.id, "expires_at": _ch.expires_at, "label": _ch.label}
         return page(tx, query, ListSource(_COLUMNS, sorts, _record), conditions)
 
     @write_transaction

@@ -76,6 +76,7 @@ _REQUEST_FIELDS: Final = (
     "label",
     "validity_days",
     "details",
+    "added_names",
 )
 _INTENT_FIELDS: Final = (
     "serial",
@@ -306,6 +307,7 @@ class IssuanceStore(StoreSection):
             "label": request.label,
             "validity_days": request.validity_days,
             "details": to_json(request.details) if request.details else None,
+            "added_names": request.added_names or None,
         }
         values |= _NO_INTENT if intent is None else _intent_values(intent, request.subject)
         try:

@@ -40,6 +40,7 @@ REQUEST_COLUMNS: Final = [
     _r.address,
     _r.label,
     _r.csr_id,
+    _r.added_names,
 ]
 # Free text is searched in this many of the newest requests, and in those without a certificate.
 _RECENT: Final = 5000
@@ -90,6 +91,7 @@ def request_record(row: Row) -> RequestRecord:
         row[21],
         row[22],
         row[23],
+        b"" if row[24] is None else bytes(row[24]),
     )
 
 

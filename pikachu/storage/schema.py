@@ -158,6 +158,8 @@ requests: Final = Table(
     Column("label", Text),
     Column("validity_days", BigInteger),
     Column("details", Text),
+    # The subject alternative names that the challenge password adds, or NULL.
+    Column("added_names", LargeBinary),
     # The intent; NULL before approval.
     Column("serial", _Key),
     Column("issuer_id", _Id),
@@ -380,6 +382,12 @@ challenges: Final = Table(
     Column("reserved_by", _Id),
     Column("consumed_at", BigInteger),
     Column("consumed_serial", _Key),
+    Column("label", _Key, nullable=False, server_default=""),
+    # The names that it is bound to; NULL where it is bound to none.
+    Column("subject", Text),
+    Column("sans", Text),
+    Column("subject_der", LargeBinary),
+    Column("san_der", LargeBinary),
     sqlite_autoincrement=True,
 )
 _unused: Final = text("consumed_at IS NULL")
@@ -387,6 +395,8 @@ Index("challenges_end", challenges.c.expires_at, challenges.c.id)
 Index("challenges_unused", challenges.c.id, sqlite_where=_unused, postgresql_where=_unused)
 Index("challenges_unused_owner", challenges.c.owner_id, sqlite_where=_unused, postgresql_where=_unused)
 Index("challenges_prefix", challenges.c.prefix)
+Index("challenges_label", challenges.c.label, challenges.c.id)
+Index("challenges_owner_label", challenges.c.owner_id, challenges.c.label, challenges.c.id)
 Index("challenges_owner", challenges.c.owner_id, challenges.c.id, sqlite_where=_owned, postgresql_where=_owned)
 
 csrs: Final = Table(

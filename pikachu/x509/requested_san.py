@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sized
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pikachu.core.errors import BadCSR, MalformedRequest, PikachuError
@@ -59,6 +59,19 @@ class RequestedNames:
     directories: tuple[Name, ...] = ()
     is_exact: bool = True
 
+    def with_added(self, value: bytes) -> RequestedNames:
+        """Return these names, followed by checked ones.
+
+        :param value: DER GeneralNames; empty for none.
+        :raises BadCSR: there are too many names then.
+        """
+        if not value:
+            return self
+        copied = (*self.copied, *map(parse_general_name, der.parse(value, der.SEQUENCE).sub()))
+        _check_number(copied)
+        check_a_labels(b" ".join(name.der for name in copied))
+        return replace(self, copied=copied)
+
 
 def requested_names(value: bytes, other_names: Collection[str] = ()) -> RequestedNames:
     """Read and check the value of a requested subjectAltName extension.
@@ -79,8 +92,7 @@ def requested_names(value: bytes, other_names: Collection[str] = ()) -> Requeste
         if not _is_copied(child, other_names):
             ignored.append(_text(child) if len(ignored) < _MAXIMUM_SHOWN else "")
             continue
-        if len(copied) >= DEFAULT_LIMIT:
-            raise BadCSR(f"more than {DEFAULT_LIMIT} subject alternative names")
+        _check_number(copied, more=1)
         if child.tag == NameKind.DIRECTORY.value:
             size += child.end - child.start
             check_directory_names(size)
@@ -97,6 +109,11 @@ def requested_names(value: bytes, other_names: Collection[str] = ()) -> Requeste
     if len(ignored) > _MAXIMUM_SHOWN:
         shown = (*shown, f"and {len(ignored) - _MAXIMUM_SHOWN} more")
     return RequestedNames(tuple(copied), shown, tuple(directories), is_exact)
+
+
+def _check_number(names: Sized, more: int = 0) -> None:
+    if len(names) + more > DEFAULT_LIMIT:
+        raise BadCSR(f"more than {DEFAULT_LIMIT} subject alternative names")
 
 
 def _is_copied(name: der.Element, other_names: Collection[str]) -> bool:

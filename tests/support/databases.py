@@ -35,8 +35,18 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 #: Under whose key the stores of tests seal what tests write.
 SEALER = Sealer(b"a SECRET_KEY of tests")
 
-#: Statements that make a database of this version one of version 0013: no leases, no shared CRLs.
+#: Statements that make a database of this version one of version 0014: no jobs, no names of challenge passwords.
+AS_0014: Final = (
+    *(f"DROP INDEX challenges_{name}" for name in ("label", "owner_label")),
+    *(f"ALTER TABLE challenges DROP COLUMN {name}" for name in ("label", "subject", "sans", "subject_der", "san_der")),
+    "ALTER TABLE requests DROP COLUMN added_names",
+    "DROP TABLE job_rows",
+    "DROP TABLE jobs",
+    "UPDATE pikachu_schema SET version_num = '0014'",
+)
+#: And one of version 0013: no leases, no shared CRLs.
 AS_0013: Final = (
+    *AS_0014,
     "DROP TABLE leases",
     "DROP TABLE published_crls",
     "UPDATE pikachu_schema SET version_num = '0013'",

@@ -38,13 +38,16 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.signers.key import KeySigner
 from pikachu.storage.store import Store, open_store
 from pikachu.x509.certificate import Certificate, parse_certificate
+from pikachu.x509.csr import parse_csr
 from tests.support.deferreds import result_of
-from tests.support.pki import DAY, Identity, make_ca, make_leaf
+from tests.support.pki import DAY, Identity, make_ca, make_csr, make_leaf
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 ADDRESS = "192.0.2.7"
+#: A CSR with which challenge passwords are verified that are bound to no names.
+ANY_CSR = parse_csr(make_csr()[1])
 PASSWORD = "correct horse"
 CHEAP = Argon2Parameters(time_cost=1, memory_cost=8, parallelism=1)
 

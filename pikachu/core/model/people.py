@@ -66,6 +66,22 @@ class PresentedCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundNames:
+    """The names that a challenge password is bound to.
+
+    :param subject: RFC 4514; empty for an empty subject.
+    :param sans: the subject alternative names, such as ``DNS:a.example.com``.
+    :param subject_der: the subject as a DER Name.
+    :param san_der: the subject alternative names as DER GeneralNames; empty without any.
+    """
+
+    subject: str
+    sans: tuple[str, ...]
+    subject_der: bytes = field(repr=False)
+    san_der: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Principal:
     """The requester of an operation.  Anonymous is a principal, never ``None``.
 
@@ -76,6 +92,9 @@ class Principal:
     :param role: the role of the account, or ``None`` without an account.
     :param scopes: the permitted scopes; those of the role unless a token restricts them.
     :param job_id: the job that acts for the account, or ``None``.
+    :param challenge_label: the label of the challenge password; empty without one.
+    :param added_names: the subject alternative names that the challenge password adds to those of the CSR, as DER
+        GeneralNames; empty without any.
     """
 
     kind: PrincipalKind
@@ -88,6 +107,8 @@ class Principal:
     address: str = ""
     authenticated_id: int | None = None
     job_id: int | None = None
+    challenge_label: str = ""
+    added_names: bytes = b""
 
     @property
     def is_admin(self) -> bool:
@@ -200,6 +221,8 @@ class ChallengePassword:
 
     :param prefix: the first 8 digits, the only ones in events.
     :param sealed: the encrypted plaintext.
+    :param label: chosen by its owner; empty without one.
+    :param names: the only names that can be enrolled with it; ``None``: any.
     """
 
     id: int
@@ -211,6 +234,8 @@ class ChallengePassword:
     reserved_by: int | None = None
     consumed_at: datetime | None = None
     consumed_serial: int | None = None
+    label: str = ""
+    names: BoundNames | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +245,7 @@ class NewChallengePassword:
     :param lookup: the HMAC by which it is found.
     :param prefix: the first 8 digits.
     :param seal: seals the plaintext for its row.
+    :param label: as in :class:`ChallengePassword`, like *names*.
     """
 
     lookup: bytes = field(repr=False)
@@ -227,3 +253,5 @@ class NewChallengePassword:
     seal: SealFor = field(repr=False)
     owner_id: int | None
     expires_at: datetime
+    label: str = ""
+    names: BoundNames | None = None

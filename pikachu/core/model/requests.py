@@ -53,6 +53,7 @@ class NewRequest:
     :param actor_id: the account of *principal*, for the audit log.
     :param csr_id: the id of the submitted stored CSR, on which the result is recorded, or ``None``.
     :param actor_ids: accounts whose credentials vouch for it; they and the owner must be active when it is recorded.
+    :param added_names: the subject alternative names that its challenge password adds, as DER GeneralNames.
     """
 
     method: Method
@@ -77,6 +78,7 @@ class NewRequest:
     details: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
     csr_id: int | None = None
     actor_ids: frozenset[int] = frozenset()
+    added_names: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class RequestRecord:
     :param address: the requester's address.
     :param label: the label in the EST or SCEP path.
     :param csr_id: the id of the submitted stored CSR, or ``None``.
+    :param added_names: the subject alternative names that its challenge password adds, as DER GeneralNames.
     """
 
     id: int
@@ -113,6 +116,7 @@ class RequestRecord:
     address: str = ""
     label: str | None = None
     csr_id: int | None = None
+    added_names: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import ANONYMOUS, SYSTEM, Principal, PrincipalKind, Role, Scope
 from pikachu.core.model.requests import NewRequest
 from tests.support.deferreds import failure_of, result_of
-from tests.support.people import ADDRESS, World, make_world
+from tests.support.people import ADDRESS, ANY_CSR, World, make_world
 from tests.support.pki import make_csr
 
 
@@ -319,4 +319,4 @@ def test_one_that_a_request_holds_ends_with_its_owner(people: People) -> None:
     result_of(world.accounts.delete(people.root, own(people.alice)))
     event = Event("reject", "request", "1", "root")
     result_of(world.store.reject(begun.request_id, "root", "her account is gone", event, world.now))
-    failure_of(world.authenticator.challenge(text, "192.0.2.1"), AuthenticationFailed)
+    failure_of(world.authenticator.challenge(text, "192.0.2.1", ANY_CSR), AuthenticationFailed)

@@ -34,7 +34,7 @@ from pikachu.core.model.people import (
     Scope,
 )
 from tests.support.deferreds import failure_of, result_of
-from tests.support.people import ADDRESS, CHEAP, PASSWORD, HeldPool, World, certificate_of, make_world
+from tests.support.people import ADDRESS, ANY_CSR, CHEAP, PASSWORD, HeldPool, World, certificate_of, make_world
 from tests.support.pki import DAY, make_ca, make_leaf
 
 EVENT = Event("x", "x", "x", "test")
@@ -237,7 +237,7 @@ def test_thirty_failures_lock_an_address_over_all_names(world: World) -> None:
         refused(world, f"nobody{number}")
     failure_of(basic(world, "alice", PASSWORD), RateLimited)
     failure_of(world.authenticator.token("pik_x", ADDRESS), RateLimited)
-    failure_of(world.authenticator.challenge("x", ADDRESS), RateLimited)
+    failure_of(world.authenticator.challenge("x", ADDRESS, ANY_CSR), RateLimited)
     result_of(basic(world, "alice", PASSWORD, "198.51.100.9"))
 
 
@@ -461,7 +461,7 @@ def test_a_secret_that_was_valid_once_locks_itself_only(world: World) -> None:
     for number in range(40):
         expected = AuthenticationFailed if number < 10 else RateLimited
         failure_of(world.authenticator.token(token, ADDRESS), expected)
-        failure_of(world.authenticator.challenge(text, ADDRESS), expected)
+        failure_of(world.authenticator.challenge(text, ADDRESS, ANY_CSR), expected)
     assert len(world.events("failed login")) == 20
     world.add("bob")
     failure_of(world.authenticator.token("pik_x", ADDRESS), AuthenticationFailed)
@@ -471,7 +471,7 @@ def test_a_secret_that_was_valid_once_locks_itself_only(world: World) -> None:
 @given(st.text(max_size=80))
 def test_any_text_authenticates_nobody(shared: World, text: str) -> None:
     address = "2001:db8::1"
-    failure_of(shared.authenticator.challenge(text, address), AuthenticationFailed)
+    failure_of(shared.authenticator.challenge(text, address, ANY_CSR), AuthenticationFailed)
     failure_of(shared.authenticator.token(text, address), AuthenticationFailed)
     failure_of(shared.authenticator.basic(text, text, address), AuthenticationFailed)
 
@@ -494,11 +494,11 @@ def test_no_secret_is_logged(world: World) -> None:
         token, token_text = result_of(world.tokens.create(SYSTEM, alice.id, "ci"))
         challenge, challenge_text = result_of(world.challenge_passwords.create(SYSTEM))
         wrong = refused(world, "alice", "wrong-secret")
-        used = failure_of(world.authenticator.challenge(challenge_text[::-1], ADDRESS), AuthenticationFailed)
+        used = failure_of(world.authenticator.challenge(challenge_text[::-1], ADDRESS, ANY_CSR), AuthenticationFailed)
         principals = [
             result_of(basic(world, "alice", PASSWORD)),
             result_of(world.authenticator.token(token_text, ADDRESS)),
-            result_of(world.authenticator.challenge(challenge_text, ADDRESS)),
+            result_of(world.authenticator.challenge(challenge_text, ADDRESS, ANY_CSR)),
         ]
     finally:
         globalLogPublisher.removeObserver(observer)
@@ -519,6 +519,6 @@ def test_a_challenge_of_a_clock_that_was_ahead(world: World, ahead: int, usable:
     _, text = result_of(world.challenge_passwords.create(SYSTEM))
     world.clock.rightNow -= ahead
     if usable:
-        result_of(world.authenticator.challenge(text, ADDRESS))
+        result_of(world.authenticator.challenge(text, ADDRESS, ANY_CSR))
     else:
-        failure_of(world.authenticator.challenge(text, ADDRESS), AuthenticationFailed)
+        failure_of(world.authenticator.challenge(text, ADDRESS, ANY_CSR), AuthenticationFailed)
