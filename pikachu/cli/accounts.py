@@ -76,11 +76,26 @@ def _add_challenge_commands(challenges: Commands) -> None:
         metavar="TIME",
         help="2m, 60m, 4d; a bare number is minutes (default: as config.ini says)",
     )
+    create.add_argument("--label", default="", metavar="TEXT", help="by which it is listed")
+    create.add_argument(
+        "--subject",
+        metavar="NAME",
+        help="the only subject that can be enrolled with it, such as CN=pump-001,O=Example; / is an empty one",
+    )
+    create.add_argument(
+        "--san",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="DNS:, IP:, email: or URI: and a value; with --subject, the certificate gets these, and no other can be "
+        "requested; may be repeated",
+    )
     create.set_defaults(run=create_challenge)
     listing = challenges.add_parser(
-        "list", help="print id, user, first digits, state and expiry of each, with tabs between"
+        "list", help="print id, user, first digits, state, expiry, label and subject of each, with tabs between"
     )
     listing.add_argument("--user", metavar="NAME", help="this user's only")
+    listing.add_argument("--label", metavar="TEXT", help="those with this label only")
     listing.set_defaults(run=list_challenges)
 
 
@@ -176,12 +191,14 @@ def revoke_token(arguments: Namespace) -> int:
 
 def create_challenge(arguments: Namespace) -> int:
     """Create a challenge password and print it."""
+    from pikachu.accounts.challenge_passwords import Purpose
     from pikachu.cli.session import configuration, done, opened, operator
 
     actor = operator()
+    purpose = Purpose(arguments.label, arguments.subject, tuple(arguments.san))
     with opened(configuration(arguments)) as app:
         account = done(app.accounts.find(actor, arguments.user))
-        _, text = done(app.challenge_passwords.create(actor, account.id, arguments.validity))
+        _, text = done(app.challenge_passwords.create(actor, account.id, arguments.validity, purpose))
     print(text)
     return 0
 
@@ -194,8 +211,9 @@ def list_challenges(arguments: Namespace) -> int:
     from pikachu.core.model.list_queries import ListQuery
     from pikachu.core.model.times import rfc3339, utc
 
+    filters = {} if arguments.label is None else {"label": arguments.label}
     with opened(configuration(arguments)) as app:
-        query = ListQuery(sort="id", owner_id=owner_id(app, arguments.user))
+        query = ListQuery(sort="id", owner_id=owner_id(app, arguments.user), filters=filters)
         now = utc(app.clock.seconds())
         table(
             (
@@ -208,6 +226,8 @@ def list_challenges(arguments: Namespace) -> int:
                 if one.expires_at <= now
                 else "available",
                 rfc3339(one.expires_at),
+                one.label,
+                None if one.names is None else one.names.subject,
             )
             for one, owner in every_owned(
                 app, partial(app.challenge_passwords.list, operator()), query, lambda one: one.owner_id

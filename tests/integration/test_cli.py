@@ -151,6 +151,12 @@ def test_challenges(alice: Site) -> None:
     (row,) = alice.rows("challenge", "list", "--user", "alice")
     assert row[1:4] == ["alice", password[:8], "available"]
     assert alice.run("challenge", "create", "--user", "alice", "--validity", "soon") == 2
+    names = ("--label", "pump 1", "--subject", "CN=pump-001,O=Example", "--san", "pump-001.example.com")
+    password = alice.do("challenge", "create", "--user", "alice", *names)
+    (row,) = alice.rows("challenge", "list", "--label", "pump 1")
+    assert row[2] == password[:8]
+    assert row[5:] == ["pump 1", "CN=pump-001,O=Example"]
+    alice.refused("challenge", "create", "--user", "alice", "--san", "a.example.com")
     alice.refused("challenge", "create", "--user", "nobody")
 
 

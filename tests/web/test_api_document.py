@@ -22,6 +22,7 @@ from tests.support.stack import DEFAULT_EXTENSIONS, Stack, build_core
 JUDGED_FURTHER: Final = (
     *("csr", "pem", "pkcs12", "crl", "data", "extensions", "content", "template", "email", "name", "limits"),
     *("issuer", "revoke", "serial", "action", "resource", "filter", "arguments"),
+    *("subject", "sans", "label"),
 )
 #: Statuses of a refusal for the content of a request, and of one for the state of the objects that it names.
 MALFORMED: Final = (400, 422)

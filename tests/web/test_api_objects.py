@@ -148,6 +148,38 @@ class TestChallengePasswords:
         for seconds in (0, -5, 2**31 - 1):
             rest.bad(400, "POST", "/challenge-passwords", {"validity_seconds": seconds}, who="bob")
 
+    def test_names(self, rest: REST) -> None:
+        """ENR-1: label, subject and alternative names; lists filter, sort and search them."""
+        names = {"label": " pump 1 ", "subject": "C=DE, O=Example, CN=pump", "sans": ["DNS:A.example.com", "IP:::1"]}
+        made = rest.good("POST", "/challenge-passwords", names, who="alice", status=201)
+        assert made["label"] == "pump 1"
+        assert made["subject"] == "CN=pump,O=Example,C=DE"
+        assert made["sans"] == ["DNS:A.example.com", "IP:::1"]
+        plain = rest.good("POST", "/challenge-passwords", {"label": "a"}, who="alice", status=201)
+        assert (plain["subject"], plain["sans"]) == (None, None)
+        empty = {"subject": "", "sans": ["a.example.com", "A.EXAMPLE.com"]}
+        assert rest.good("POST", "/challenge-passwords", empty, who="alice", status=201)["sans"] == [
+            "DNS:a.example.com"
+        ]
+        for query, ids in (
+            ("label=pump+1", [made["id"]]),
+            ("label=pump", []),
+            ("q=o%3Dexample", [made["id"]]),
+            ("sort=-label&limit=2", [made["id"], plain["id"]]),
+        ):
+            items = rest.good("GET", f"/challenge-passwords?{query}", who="alice")["items"]
+            assert [one["id"] for one in items] == ids
+        for wrong in (
+            {"sans": ["DNS:a"]},
+            {"subject": ""},
+            {"subject": "x"},
+            {"subject": "CN="},
+            {"subject": "CN=a", "sans": ["DNS:a b"]},
+            {"subject": "CN=a", "sans": [f"DNS:n{number}" for number in range(101)]},
+            {"label": "a\nb"},
+        ):
+            assert rest.call("POST", "/challenge-passwords", wrong, who="alice").status in (400, 422), wrong
+
 
 class TestCSRs:
     @pytest.mark.parametrize("key_type", ["p256", "mldsa65"])

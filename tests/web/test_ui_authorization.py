@@ -187,7 +187,9 @@ TABLE: dict[str, Expected] = {
     "GET /policies/<id>/edit": OWN,
     "GET /policies/<id>/delete": OWN,
     "GET /challenge-passwords": USERS,
+    "GET /challenge-passwords/new": USERS,
     "GET /challenge-passwords/<id>": OWN,
+    "GET /challenge-passwords/<id>/text": (302, 200, 404, 404),
     "GET /challenge-passwords/<id>/delete": OWN,
     "GET /challenge-passwords/delete-expired": USERS,
     "GET /challenge-passwords/delete-expired-system": ADMINS,
@@ -308,6 +310,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /policies/<id>/edit": policies("/edit"),
     "GET /policies/<id>/delete": policies("/delete"),
     "GET /challenge-passwords/<id>": made("/challenge-passwords", {}),
+    "GET /challenge-passwords/<id>/text": made("/challenge-passwords", {}, "/text"),
     "GET /challenge-passwords/<id>/delete": made("/challenge-passwords", {}, "/delete"),
 }
 

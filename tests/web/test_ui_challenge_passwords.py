@@ -38,16 +38,76 @@ def test_generate(pages: Pages, alice: Visitor) -> None:
     text = password(page)
     assert re.fullmatch("[0-9A-F]{32}", text)
     assert f'<button class="plain copy" type="button" data-copy="{text}"' in page
-    assert "A challenge password was generated." in text_of(page)
+    assert "Challenge password created." in text_of(page)
     assert password(alice.get(path)) == text
     assert viewed(pages) == []
     listed = alice.get("/challenge-passwords")
     assert text not in listed
-    assert f"{text[:8]}\u2026 Available alice 20" in text_of(listed)
+    assert f"{text[:8]}\u2026 \u2013 Any name Available alice 20" in text_of(listed)
     assert "1 h" in text_of(listed)
     assert text not in alice.get("/challenge-passwords?format=csv")
     assert text not in path
     assert "no-store" in alice.request("GET", path).headers["Cache-Control"]
+
+
+def test_bound_to_names(pages: Pages, alice: Visitor) -> None:
+    """ENR-1: label and names in form, page, list and CSV; "Create another" begins with the same."""
+    fields = {
+        "label": "pump 1",
+        "subject": "CN=pump-001",
+        "sans": "pump-001.example.com\r\n\r\nIP:2001:DB8::1",
+        "validity": "4d",
+    }
+    response = alice.post("/challenge-passwords", fields)
+    assert response.status == 303, response.body
+    path = response.headers["Location"]
+    page = alice.get(path)
+    shown = text_of(page)
+    assert "Label pump 1 Subject CN=pump-001 Subject alternative names" in shown
+    assert "DNS:pump-001.example.com IP:2001:db8::1" in shown
+    assert "Validity 4 d" in shown
+    again = alice.get(re.search(r'href="([^"]+copy=\d+)"', page)[1])  # type: ignore[index]
+    for value in ("pump 1", "CN=pump-001", "DNS:pump-001.example.com\nIP:2001:db8::1", "4d"):
+        assert value in again
+    generate(alice)
+    for query in ("q=pump", "q=PUMP-001.example", "q=2001:db8", "label=pump+1", "sort=-label"):
+        listed = text_of(alice.get(f"/challenge-passwords?{query}&limit=10"))
+        assert "pump 1 CN=pump-001" in listed
+        assert ("Any name" in listed) is (query == "sort=-label")
+    assert "Nothing matches" in alice.get("/challenge-passwords?label=pump")
+    csv = alice.get("/challenge-passwords?format=csv")
+    assert 'pump 1,CN=pump-001,"DNS:pump-001.example.com, IP:2001:db8::1"' in csv
+    assert password(page) not in csv
+
+
+def test_names_that_are_not_acceptable(alice: Visitor) -> None:
+    """The form is shown again, and says what is wrong with each."""
+    for fields, message in (
+        ({"sans": "a.example.com"}, "Enter the subject as well"),
+        ({"subject": "/"}, "Enter at least one subject alternative name"),
+        ({"subject": "pump"}, "type=value pairs"),
+        ({"subject": "CN=a", "sans": "a b\n192.0.2"}, "\u201cDNS:a b\u201d: "),
+        ({"label": "x" * 101}, "Enter a label"),
+        ({"validity": "soon"}, "Enter a validity"),
+        ({"validity": "367d"}, "Enter a validity"),
+    ):
+        response = alice.post("/challenge-passwords", fields)
+        assert response.status == 400, fields
+        page = response.body.decode()
+        assert message in text_of(page)
+        assert all(value.splitlines()[-1] in page for value in fields.values())
+
+
+def test_copied_from_the_list(pages: Pages, alice: Visitor, root: Visitor) -> None:
+    """M20: one's own text without another page; others, administrators too, get it by the recorded way only."""
+    path = generate(alice)
+    listed = alice.get("/challenge-passwords")
+    assert f'data-copy-from="{path}/text"' in listed
+    assert f"{path}/text" not in root.get("/challenge-passwords")
+    answer = alice.request("GET", f"{path}/text")
+    assert answer.body.decode() == password(alice.get(path))
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert viewed(pages) == []
 
 
 def test_others(pages: Pages, alice: Visitor, root: Visitor) -> None:
@@ -96,7 +156,7 @@ def test_statuses(pages: Pages, alice: Visitor) -> None:
 def test_delete(alice: Visitor) -> None:
     """CHP-1: one of one's own, with the word typed."""
     path = generate(alice)
-    assert "Nothing can be enrolled with it any more." in alice.get(f"{path}/delete")
+    assert "It can no longer be used to enroll." in alice.get(f"{path}/delete")
     assert asks_again(alice.post(f"{path}/delete", {"confirm": "x"}))
     alice.get(path)
     assert "was deleted" in alice.follow(alice.post(f"{path}/delete", {"confirm": "delete"}))

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, ClassVar, Final
 
-from pikachu.accounts.challenge_passwords import MAX_VALIDITY, ChallengePasswords
+from pikachu.accounts.challenge_passwords import MAX_VALIDITY, ChallengePasswords, Purpose
 from pikachu.ca.issuance import CertificateAuthority
-from pikachu.core.constraints import OneOf, Range
+from pikachu.core.constraints import OneOf, Range, Variant, Variants
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword, Scope
 from pikachu.inventory.certificates import CertificateQueries, OwnerNames
@@ -21,17 +21,33 @@ _STATUS: Final = OneOf(("available", "consumed", "expired"))
 
 @dataclass(frozen=True, slots=True)
 class NewChallengePassword:
-    """The owner (the caller by default; other accounts for administrators) and the lifetime."""
+    """The owner (the caller by default; other accounts for administrators), the lifetime, a label, and the names.
 
-    EXAMPLE: ClassVar[dict[str, Any]] = {"validity_seconds": 86400}
+    With a ``subject`` (RFC 4514; empty for an empty one) only CSRs enroll whose subject is equal and whose subject
+    alternative names are among ``sans`` (``DNS:``, ``IP:``, ``email:``, ``URI:``); the certificate gets all of these.
+    """
+
+    VARIANTS: ClassVar = Variants((Variant(("subject",), ("sans",)), Variant(())))
+    EXAMPLE: ClassVar[dict[str, Any]] = {
+        "validity_seconds": 86400,
+        "label": "pump 1",
+        "subject": "CN=pump-001",
+        "sans": ["DNS:pump-001.example.com"],
+    }
 
     user_id: int | None = None
     validity_seconds: Annotated[int, Range(1, int(MAX_VALIDITY.total_seconds()))] | None = None
+    label: str | None = None
+    subject: str | None = None
+    sans: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChallengePasswordSummary:
-    """A challenge password without its text; ``status`` is available, consumed or expired."""
+    """A challenge password without its text; ``status`` is available, consumed or expired.
+
+    ``subject`` and ``sans`` are the names that it is bound to, or null.
+    """
 
     id: int
     prefix: str
@@ -41,6 +57,9 @@ class ChallengePasswordSummary:
     expires_at: datetime
     consumed_at: datetime | None
     consumed_by_serial: str | None
+    label: str
+    subject: str | None
+    sans: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +120,8 @@ class ChallengePasswordsAPI(Routes):
         """Create a challenge password; ``…/{id}/password`` returns its text again."""
         body = call.take(NewChallengePassword)
         validity = None if body.validity_seconds is None else timedelta(seconds=body.validity_seconds)
-        challenge, text = await self._challenge_passwords.create(call.principal, body.user_id, validity)
+        purpose = Purpose(body.label or "", body.subject, body.sans or ())
+        challenge, text = await self._challenge_passwords.create(call.principal, body.user_id, validity, purpose)
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id])
         document = extended(NewChallengePasswordDocument, _summary(challenge, self._now(), names), password=text)
         return created(f"/challenge-passwords/{challenge.id}", document, secret=True)
@@ -113,13 +133,13 @@ class ChallengePasswordsAPI(Routes):
         summary="Challenge passwords without their text: one's own, or for admins all",
         answer=ChallengePasswordSummary,
         listed=True,
-        filters={"status": "status"},
+        filters={"status": "status", "label": "label"},
         choices={"status": _STATUS.choices},
         owner="owner_id",
-        sorts=("id", "created_at", "expires_at"),
+        sorts=("id", "created_at", "expires_at", "label"),
     )
     async def list(self, call: Call) -> Answer:
-        """List challenge passwords; ``q`` is a prefix of the first 8 digits."""
+        """List challenge passwords; ``q`` is a prefix of the first 8 digits, or words of label and names."""
         page = await self._challenge_passwords.list(call.principal, call.list_query())
         names = await self._inventory.owner_names(call.principal, [challenge.owner_id for challenge in page.items])
         now = self._now()
@@ -190,4 +210,7 @@ def _summary(challenge: ChallengePassword, now: datetime, names: OwnerNames) -> 
         expires_at=challenge.expires_at,
         consumed_at=challenge.consumed_at,
         consumed_by_serial=None if serial is None else format_serial(serial),
+        label=challenge.label,
+        subject=None if challenge.names is None else challenge.names.subject,
+        sans=None if challenge.names is None else challenge.names.sans,
     )

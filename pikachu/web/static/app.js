@@ -47,6 +47,7 @@ const prepare = (within) => {
       element.setAttribute("aria-label", `Copy ${element.dataset.copy}`);
     }
   }, within);
+  each("[data-copy-from]", (button) => { button.hidden = false; }, within);
   // A dangerous action is disabled until the confirmation word is typed.
   each("input[data-typed]", (input) => {
     const button = input.form.querySelector("button:not([type=button])");
@@ -71,9 +72,23 @@ const copy = async (element) => {
   }
   if (element.tagName === "BUTTON") setTimeout(() => { element.textContent = label; }, 1500);
 };
+// A secret that a list does not contain is fetched when it is copied.
+const copyFrom = async (button) => {
+  try {
+    const answer = await fetch(button.dataset.copyFrom, { credentials: "same-origin" });
+    if (!answer.ok || answer.redirected) throw new Error(answer.status);
+    button.dataset.copy = await answer.text();
+    await copy(button);
+    delete button.dataset.copy;
+  } catch {
+    location.assign(button.dataset.copyFrom.replace(/\/text$/, ""));
+  }
+};
 document.addEventListener("click", (event) => {
-  const element = event.target.closest("[data-copy]");
-  if (element) copy(element);
+  const element = event.target.closest("[data-copy], [data-copy-from]");
+  if (!element) return;
+  if (element.dataset.copyFrom) copyFrom(element);
+  else copy(element);
 });
 document.addEventListener("keydown", (event) => {
   if ((event.key === "Enter" || event.key === " ") && event.target.matches("[data-copy]:not(button)")) {

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
-from pikachu.accounts.challenge_passwords import ChallengePasswords
+from pikachu.accounts.challenge_passwords import MAX_VALIDITY, ChallengePasswords, Purpose
 from pikachu.auth.permissions import Audience
 from pikachu.ca.issuance import CertificateAuthority
 from pikachu.config.configuration import Configuration
-from pikachu.core.errors import PikachuError
+from pikachu.config.setting_types import duration
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import format_serial
 from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
+from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.ui.pages import PageRequest, Pages, page
-from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
+
+#: Stands for an empty subject, which a password may be bound to.
+NO_SUBJECT: Final = "/"
+_DURATION: Final = duration("m", maximum=int(MAX_VALIDITY.total_seconds()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +33,24 @@ class Row:
     """A challenge password without its text, with its status at one time.
 
     :param status: ``Available``, ``Consumed`` or ``Expired``; a reserved one counts as consumed.
+    :param is_own: whether it belongs to the user of the page.
     """
 
     challenge: ChallengePassword
     owner: str
     status: str
+    is_own: bool
+
+    @property
+    def subject(self) -> str:
+        """Return the subject that it is bound to; empty where it is bound to none."""
+        names = self.challenge.names
+        return "" if names is None else names.subject or NO_SUBJECT
+
+    @property
+    def sans(self) -> tuple[str, ...]:
+        """Return the subject alternative names that it is bound to."""
+        return () if self.challenge.names is None else self.challenge.names.sans
 
     @property
     def validity(self) -> timedelta:
@@ -48,6 +68,9 @@ TABLE: Final[Table[Row]] = Table(
     "challenge-passwords",
     (
         Column("prefix", "Password", text=lambda row: f"{row.challenge.prefix}…"),
+        Column("label", "Label", sort="label", text=lambda row: row.challenge.label),
+        Column("subject", "For", text=lambda row: row.subject),
+        Column("sans", "Subject alternative names", text=lambda row: ", ".join(row.sans), csv_only=True),
         Column("status", "Status", text=lambda row: row.status),
         Column("user", "User", text=lambda row: row.owner),
         Column("created", "Created (UTC)", sort="created_at", text=lambda row: rfc3339(row.challenge.created_at)),
@@ -57,9 +80,10 @@ TABLE: Final[Table[Row]] = Table(
     ),
     filters=(
         Filter("status", "Status", (("available", "Available"), ("consumed", "Consumed"), ("expired", "Expired"))),
+        Filter("label", "Label"),
     ),
     empty="No challenge passwords yet: a device needs one to enroll by SCEP, or by EST without an account.",
-    search="First digits",
+    search="First digits, label or name",
 )
 
 
@@ -90,25 +114,54 @@ class ChallengePasswordsPages(Pages):
             validity=self._validity,
         )
 
+    @page("GET", "/challenge-passwords/new", audience=Audience.USER)
+    async def new(self, visit: PageRequest) -> PageReply:
+        """Show the form: empty, or with ``?copy=ID`` filled like another one."""
+        values = {"validity": _DURATION.show(int(self._validity.total_seconds()))}
+        challenge_id = parse_number(visit.query.get("copy", ""), MAX_ID)
+        if challenge_id is not None:
+            row = await self._row(visit, challenge_id)
+            values = {
+                "label": row.challenge.label,
+                "subject": row.subject,
+                "sans": "\n".join(row.sans),
+                "validity": _DURATION.show(int(row.validity.total_seconds())),
+            }
+        return HtmlPage.form("challenges/new.html", {"values": values})
+
     @page("POST", "/challenge-passwords", audience=Audience.USER)
-    async def generate(self, visit: PageRequest) -> PageReply:
+    async def create(self, visit: PageRequest) -> PageReply:
         """Create one for the user; the next page shows it, and reloading that page creates no other one."""
-        challenge, _ = await self._challenge_passwords.create(visit.principal)
-        return Redirect(f"/challenge-passwords/{challenge.id}", notice="A challenge password was generated.")
+        form = visit.form
+        try:
+            sans = form.whole_text("sans").splitlines()
+            purpose = Purpose(form.text("label"), form.text("subject") or None, sans)
+            validity = _lifetime(form.text("validity"))
+            challenge, _ = await self._challenge_passwords.create(visit.principal, None, validity, purpose)
+        except PikachuError as error:
+            return HtmlPage.form("challenges/new.html", {"values": form.values}, error)
+        return Redirect(f"/challenge-passwords/{challenge.id}", notice="Challenge password created.")
 
     @page("GET", "/challenge-passwords/<id>", audience=Audience.USER)
     async def view(self, visit: PageRequest) -> PageReply:
         """Show it; the text of another user's one is revealed by a click only, which is recorded."""
-        row = await self._row(visit)
-        own = row.challenge.owner_id == visit.principal.owner_id
-        text = await self._challenge_passwords.reveal(visit.principal, visit.id) if own else ""
+        row = await self._row(visit, visit.id)
+        text = await self._challenge_passwords.reveal(visit.principal, visit.id) if row.is_own else ""
         return HtmlPage("challenges/view.html", {"row": row, "text": text})
+
+    @page("GET", "/challenge-passwords/<id>/text", audience=Audience.USER)
+    async def text(self, visit: PageRequest) -> PageReply:
+        """Return the text of the user's own one, which a script copies from the list."""
+        if not (await self._row(visit, visit.id)).is_own:
+            raise NotFound("there is no such challenge password")
+        text = await self._challenge_passwords.reveal(visit.principal, visit.id)
+        return Download(text.encode("ascii"), b"text/plain; charset=utf-8", "challenge-password.txt")
 
     @page("POST", "/challenge-passwords/<id>/reveal", audience=Audience.USER)
     async def reveal(self, visit: PageRequest) -> PageReply:
         """Reveal the text, for administrators also of other users' ones."""
         text = await self._challenge_passwords.reveal(visit.principal, visit.id)
-        return HtmlPage("challenges/view.html", {"row": await self._row(visit), "text": text})
+        return HtmlPage("challenges/view.html", {"row": await self._row(visit, visit.id), "text": text})
 
     @page("GET", "/challenge-passwords/<id>/delete", audience=Audience.USER)
     async def deletion_form(self, visit: PageRequest) -> PageReply:
@@ -126,7 +179,7 @@ class ChallengePasswordsPages(Pages):
         return Redirect("/challenge-passwords", notice="The challenge password was deleted.")
 
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
-        return HtmlPage.form("challenges/delete.html", {"row": await self._row(visit)}, error)
+        return HtmlPage.form("challenges/delete.html", {"row": await self._row(visit, visit.id)}, error)
 
     @page("GET", "/challenge-passwords/delete-expired", audience=Audience.USER)
     async def expired_deletion_form(self, visit: PageRequest) -> PageReply:
@@ -157,14 +210,36 @@ class ChallengePasswordsPages(Pages):
         noun = "challenge password was" if count == 1 else "challenge passwords were"
         return Redirect("/challenge-passwords", notice=f"{count} expired {noun} deleted.")
 
-    async def _row(self, visit: PageRequest) -> Row:
-        (row,) = await self._rows(visit, [await self._challenge_passwords.get(visit.principal, visit.id)])
+    async def _row(self, visit: PageRequest, challenge_id: int) -> Row:
+        (row,) = await self._rows(visit, [await self._challenge_passwords.get(visit.principal, challenge_id)])
         return row
 
     async def _rows(self, visit: PageRequest, items: Sequence[ChallengePassword]) -> Sequence[Row]:
         names = await self._inventory.owner_names(visit.principal, [one.owner_id for one in items])
         now = self._authority.now()
-        return [Row(one, names.get(one.owner_id, NOBODY), _status(one, now)) for one in items]
+        own = visit.principal.owner_id
+        return [
+            Row(
+                one,
+                names.get(one.owner_id, NOBODY),
+                _status(one, now),
+                one.owner_id is not None and one.owner_id == own,
+            )
+            for one in items
+        ]
+
+
+def _lifetime(text: str) -> timedelta | None:
+    """Return the lifetime that was entered; ``None``: the configured one.
+
+    :raises MalformedRequest: it is none, or too long.
+    """
+    if not text:
+        return None
+    try:
+        return timedelta(seconds=_DURATION.parse(text, Path()))
+    except ValueError:
+        raise MalformedRequest("Enter a validity such as 60m, 10h or 4d, of at most 366 days.") from None
 
 
 def _status(challenge: ChallengePassword, now: datetime) -> str:
