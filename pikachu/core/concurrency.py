@@ -6,12 +6,12 @@ import functools
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Hashable
+from queue import SimpleQueue
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredSemaphore, maybeDeferred
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 
 from pikachu.core.errors import Overloaded, SignerUnavailable
 from pikachu.core.interfaces import IClock, IWorkerPool
@@ -30,6 +30,9 @@ class IThreadCaller(Protocol):
 class WorkerPool(Service):
     """A named, bounded thread pool.
 
+    A call costs the reactor one put into a queue, and its thread one wake-up of the reactor; twisted.python.threadpool
+    has several locks and lists of its own for each, which took a tenth of an enrollment.
+
     :param size: maximum number of threads.
     :param queue: maximum number of waiting calls; further calls fail with Overloaded immediately.
     """
@@ -37,50 +40,63 @@ class WorkerPool(Service):
     def __init__(self, name: str, reactor: IThreadCaller, size: int, queue: int = 1000) -> None:
         self.pool_name = name
         self._reactor = reactor
+        self._size = size
         self._limit = size + queue
         self._outstanding = 0
-        self._pool = ThreadPool(minthreads=0, maxthreads=size, name=f"pikachu-{name}")
-        self._started = False
+        # None ends the thread that takes it.
+        self._calls: SimpleQueue[tuple[Deferred[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._stopped = False
 
     def startService(self) -> None:
-        """Start the pool; threads are created on demand."""
+        """Accept calls; threads are created on demand."""
         Service.startService(self)
-        self._start()
+        self._stopped = False
 
     def stopService(self) -> None:
-        """Finish the queued calls, then stop the threads."""
+        """Finish the queued calls, then stop the threads; later calls fail."""
         Service.stopService(self)
-        if self._started:
-            self._started = False
-            self._pool.stop()
-
-    def _start(self) -> None:
-        if not self._started:
-            self._started = True
-            self._pool.start()
+        self._stopped = True
+        threads, self._threads = self._threads, []
+        for _ in threads:
+            self._calls.put(None)
+        for thread in threads:
+            thread.join()
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Run *work* in a thread; see :class:`pikachu.core.interfaces.IWorkerPool`."""
+        # Cancelling it makes it fail, and the result of the work, which can't be cancelled, is ignored then.
         result: Deferred[T] = Deferred()
-        if self._outstanding >= self._limit:
+        if self._stopped or self._outstanding >= self._limit:
             result.errback(Failure(Overloaded("this server has too much to do; try again soon", pool=self.pool_name)))
             return result
-        self._start()
         self._outstanding += 1
+        if len(self._threads) < min(self._outstanding, self._size):
+            self._add_thread()
+        self._calls.put((result, functools.partial(work, *args, **kwargs)))
+        return result
 
-        def deliver(success: bool, value: Any) -> None:
-            self._outstanding -= 1
-            if success:
-                result.callback(value)
+    def _add_thread(self) -> None:
+        thread = threading.Thread(target=self._take_calls, name=f"pikachu-{self.pool_name}-{len(self._threads)}")
+        self._threads.append(thread)
+        thread.start()
+
+    def _take_calls(self) -> None:
+        while (call := self._calls.get()) is not None:
+            result, work = call
+            try:
+                outcome = work()
+            except BaseException:  # noqa: BLE001 - the caller gets it
+                self._reactor.callFromThread(self._deliver, result.errback, Failure())
             else:
-                result.errback(value)
+                self._reactor.callFromThread(self._deliver, result.callback, outcome)
+            # An idle thread keeps nothing alive.
+            del call, result, work
+            outcome = None
 
-        def finished(success: bool, value: object) -> None:
-            self._reactor.callFromThread(deliver, success, value)
-
-        self._pool.callInThreadWithCallback(finished, functools.partial(work, *args, **kwargs))
-        # A cancelled Deferred must not fire twice; the work itself can't be cancelled.
-        return shield(result)
+    def _deliver(self, fire: Callable[[Any], None], outcome: object) -> None:
+        self._outstanding -= 1
+        fire(outcome)
 
 
 def new_lock() -> threading.Lock:
@@ -136,23 +152,9 @@ def shield(work: Deferred[T]) -> Deferred[T]:
     A client that disconnects cancels its request handler.  Issuance continues nevertheless, or a certificate could be
     signed without being recorded.
     """
-    abandoned = False
-
-    def cancelled(_: Deferred[T]) -> None:
-        nonlocal abandoned
-        abandoned = True
-
-    outer: Deferred[T] = Deferred(cancelled)
-
-    def pass_on(result: T | Failure) -> None:
-        if abandoned:
-            return
-        if isinstance(result, Failure):
-            outer.errback(result)
-        else:
-            outer.callback(result)
-
-    work.addBoth(pass_on)
+    # Without a canceller: cancelling makes it fail, and what comes after that is ignored.
+    outer: Deferred[T] = Deferred()
+    work.addCallbacks(outer.callback, outer.errback)
     return outer
 
 

@@ -14,7 +14,6 @@ from typing import Any, Final, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from pikachu.core.concurrency import shield
 from pikachu.core.errors import Overloaded
 from pikachu.core.interfaces import IWorkerPool
 from pikachu.storage.database import Batch, Database, Transaction, Work
@@ -43,6 +42,7 @@ class GroupCommit:
 
     def write(self, work: Callable[[Transaction], T]) -> Deferred[T]:
         """Run *work* and return its result after the commit.  Cancelling the Deferred does not cancel the write."""
+        # Without a canceller: a result after it was cancelled is ignored.
         result: Deferred[T] = Deferred()
         if len(self._waiting) >= self._limit:
             result.errback(Overloaded("this server has too much to do; try again soon", pool="writes"))
@@ -50,7 +50,7 @@ class GroupCommit:
         self._waiting.append((work, result))
         if not self._busy:
             self._next()
-        return shield(result)
+        return result
 
     def idle(self) -> Deferred[None]:
         """Return a Deferred that fires when no write is waiting."""
