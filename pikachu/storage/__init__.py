@@ -1,5 +1,5 @@
 """The database: the only package that contains SQL.
 
 Begin with ``store``, the whole interface, and ``schema``, the tables; each other module has the statements of one
-subject.  ``writer`` commits writes together, ``migrations`` has the versions of the schema.
+subject.  ``batches`` commits writes together, ``migrations`` has the versions of the schema.
 """

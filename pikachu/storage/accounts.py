@@ -24,6 +24,7 @@ from pikachu.storage.transactions import (
     insert_into,
     maybe_moment,
     moment,
+    point_read,
     read_transaction,
     row_id,
     seconds,
@@ -189,7 +190,7 @@ def _find_token(tx: Transaction, token_id: int) -> Token:
 class AccountStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IAccountStore`."""
 
-    @read_transaction
+    @point_read
     def account(self, tx: Transaction, account_id: int) -> Account:
         """Return the account with that id; NotFound."""
         return find_account(tx, account_id)
@@ -200,7 +201,7 @@ class AccountStore(StoreSection):
         rows = tx.query(select(*_COLUMNS).where(_a.id.in_([row_id(account_id) for account_id in account_ids])))
         return {row[0]: _record(row) for row in rows}
 
-    @read_transaction
+    @point_read
     def account_by_name(self, tx: Transaction, username: str) -> Account | None:
         """Return the account with that name, compared without case."""
         return _named(tx, username)
@@ -331,7 +332,7 @@ class AccountStore(StoreSection):
         """Delete up to *limit* unused challenge passwords of an owner; return their number."""
         return tx.write(_delete_unused, {"b_id": row_id(owner_id), "b_limit": limit})
 
-    @read_transaction
+    @point_read
     def require_active_owner(self, tx: Transaction, owner_id: int | None) -> None:
         """Require that the owning account may act; InactiveOwner."""
         require_active_owner(tx, owner_id)
@@ -356,12 +357,12 @@ class AccountStore(StoreSection):
         write_event(tx, event, now)
         return _find_token(tx, identity)
 
-    @read_transaction
+    @point_read
     def token(self, tx: Transaction, token_id: int) -> Token:
         """Return the token with that id; NotFound."""
         return _find_token(tx, token_id)
 
-    @read_transaction
+    @point_read
     def token_by_digest(self, tx: Transaction, digest: bytes) -> tuple[Token, Account] | None:
         """Return the token with that digest and its account."""
         row = tx.row(_token_by_digest, {"b_digest": digest})

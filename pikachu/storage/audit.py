@@ -39,6 +39,7 @@ from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     moment,
+    point_read,
     read_transaction,
     row_id,
     storable,
@@ -319,7 +320,7 @@ class AuditStore(StoreSection):
         narrow = (lambda statement: statement.with_hint(audit_events, hint, "sqlite")) if hint else None
         return page(tx, query, source, conditions, narrow=narrow, count_narrow=None if text else narrow)
 
-    @read_transaction
+    @point_read
     def event(self, tx: Transaction, event_id: int) -> EventRecord:
         """Return the event with that id; NotFound."""
         row = tx.row(_by_id, {"b_id": row_id(event_id)})

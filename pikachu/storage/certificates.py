@@ -58,7 +58,7 @@ from pikachu.storage.schema import (
     requests,
     status_changes,
 )
-from pikachu.storage.transactions import StoreSection, maybe_moment, moment, read_transaction, row_id
+from pikachu.storage.transactions import StoreSection, maybe_moment, moment, point_read, read_transaction, row_id
 from pikachu.x509.san_text import certificate_sans
 from pikachu.x509.search_text import search_terms
 
@@ -388,12 +388,12 @@ def _hinted(hint: str) -> Callable[[Select[Any]], Select[Any]]:
 class CertificateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ICertificateReader`."""
 
-    @read_transaction
+    @point_read
     def certificate(self, tx: Transaction, certificate_id: int) -> CertificateRecord:
         """Return the certificate with that id; NotFound."""
         return find_certificate(tx, certificate_id)
 
-    @read_transaction
+    @point_read
     def certificate_by_serial(self, tx: Transaction, serial: int, *, deleted: bool = False) -> CertificateRecord:
         """Return the certificate with that serial number; UnknownSerial."""
         try:
@@ -476,7 +476,7 @@ class CertificateStore(StoreSection):
         )
         return [row[0] for row in tx.query(ended)]
 
-    @read_transaction
+    @point_read
     def status(self, tx: Transaction, issuer_id: int, serial: int) -> StatusRecord | None:
         """Return the status of a serial number, or None if the issuer never issued it."""
         row = tx.row(_status, {"b_serial": format_serial(serial), "b_issuer": issuer_id})

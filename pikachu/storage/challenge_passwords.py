@@ -25,6 +25,7 @@ from pikachu.storage.transactions import (
     insert_into,
     maybe_moment,
     moment,
+    point_read,
     read_transaction,
     row_id,
     write_transaction,
@@ -168,12 +169,12 @@ class ChallengePasswordStore(StoreSection):
         write_event(tx, event, now)
         return _find(tx, identity)
 
-    @read_transaction
+    @point_read
     def challenge(self, tx: Transaction, challenge_id: int) -> ChallengePassword:
         """Return the challenge password with that id; NotFound."""
         return _find(tx, challenge_id)
 
-    @read_transaction
+    @point_read
     def challenge_by_lookup(self, tx: Transaction, lookup: bytes) -> ChallengePassword | None:
         """Return the challenge password with that HMAC."""
         row = tx.row(_by_lookup, {"b_lookup": lookup})

@@ -20,6 +20,7 @@ from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     moment,
+    point_read,
     read_transaction,
     row_id,
     storable,
@@ -97,7 +98,7 @@ class CSRStore(StoreSection):
         write_event(tx, event, now)
         return _find(tx, identity)
 
-    @read_transaction
+    @point_read
     def csr(self, tx: Transaction, csr_id: int) -> StoredCSR:
         """Return the stored CSR with that id; NotFound."""
         return _find(tx, csr_id)

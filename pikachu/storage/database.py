@@ -25,7 +25,7 @@ from sqlalchemy.sql.elements import CompilerElement
 from pikachu.core.audit_interfaces import ChainPosition
 from pikachu.core.errors import ConfigError, PikachuError, StoreUnavailable
 from pikachu.core.model.certificates import StatusChange
-from pikachu.storage.driver_errors import defect_of, is_of_driver, outage_of
+from pikachu.storage.driver_errors import DatabaseDefect, defect_of, is_of_driver, outage_of
 from pikachu.storage.settings import DEFAULT_SETTINGS, StoreSettings
 
 T = TypeVar("T")
@@ -244,6 +244,20 @@ class Database:
         with self.translated(), self.reader.connect() as connection, connection.begin():
             return work(Transaction(connection, self._texts, self._settings, self.audit_key, search=self.search))
 
+    def read_batch(self, works: Sequence[Work]) -> Batch:
+        """Run all *works* in one read transaction; if the database rejects a statement, run each in its own.
+
+        A function may therefore run twice.
+        """
+        try:
+            return self.read(lambda transaction: Batch([_outcome(work, transaction) for work in works]))
+        except (StoreUnavailable, DatabaseDefect):
+            failed = (False, _failure())
+            if len(works) == 1 or failed[1].check(StoreUnavailable):
+                # Each of the others would time out, too.
+                return Batch([failed] * len(works))
+        return Batch([outcome for work in works for outcome in self.read_batch([work]).outcomes])
+
     def write(self, work: Callable[[Transaction], T]) -> tuple[T, list[StatusChange]]:
         """Run *work* in its own write transaction and commit it.
 
@@ -343,6 +357,16 @@ class Database:
                 self.reader.dispose()
                 self.writer.dispose()
             raise StoreUnavailable("the database does not answer; try again soon", error=cause) from None
+
+
+def _outcome(work: Work, transaction: Transaction) -> tuple[bool, Any]:
+    """Return the result of a function that reads, or its failure, unless the transaction has failed."""
+    try:
+        return True, work(transaction)
+    except Exception as error:
+        if is_of_driver(error):
+            raise
+        return False, _failure()
 
 
 def _failure() -> Failure:

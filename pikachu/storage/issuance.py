@@ -43,6 +43,7 @@ from pikachu.storage.transactions import (
     insert_into,
     maybe_moment,
     moment,
+    point_read,
     read_transaction,
     row_id,
     storable,
@@ -470,7 +471,7 @@ class IssuanceStore(StoreSection):
         """Give up an orphaned intent (issuing → failed); NotFound, Conflict."""
         _give_up(tx, request_id, "interrupted before the certificate was stored", event, now)
 
-    @read_transaction
+    @point_read
     def repeated(self, tx: Transaction, dedupe: bytes, now: datetime) -> Repeated | None:
         """Return the earlier request that ``begin`` would return for that digest."""
         row = tx.row(_by_dedupe, {"b_dedupe": dedupe})
@@ -478,18 +479,18 @@ class IssuanceStore(StoreSection):
             return None
         return _repeated(tx, request_record(row))
 
-    @read_transaction
+    @point_read
     def request(self, tx: Transaction, request_id: int) -> RequestRecord:
         """Return the request with that id; NotFound."""
         return _find(tx, request_id)
 
-    @read_transaction
+    @point_read
     def request_by_transaction(self, tx: Transaction, transaction: bytes) -> Repeated | None:
         """Return the newest request with that transaction digest."""
         row = tx.row(_by_transaction, {"b_digest": transaction})
         return None if row is None else _repeated(tx, request_record(row))
 
-    @read_transaction
+    @point_read
     def check_key(
         self, tx: Transaction, key_id: bytes, owner_id: int | None, subject: str, request_id: int = 0
     ) -> None:

@@ -21,6 +21,7 @@ from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     moment,
+    point_read,
     read_transaction,
     row_id,
     storable,
@@ -87,7 +88,7 @@ class KeyStore(StoreSection):
         write_event(tx, event, now)
         return _find(tx, identity)
 
-    @read_transaction
+    @point_read
     def key(self, tx: Transaction, key_id: int) -> StoredKey:
         """Return the key with that id; NotFound."""
         return _find(tx, key_id)

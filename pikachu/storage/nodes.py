@@ -22,7 +22,7 @@ from pikachu.core.node_interfaces import NODE_PREFIX, Node
 from pikachu.storage.database import Database, Transaction
 from pikachu.storage.request_rows import REQUEST_COLUMNS, UNISSUED, request_record
 from pikachu.storage.schema import nodes, requests
-from pikachu.storage.transactions import StoreSection, insert_into, moment, read_transaction, storable
+from pikachu.storage.transactions import StoreSection, insert_into, moment, point_read, read_transaction, storable
 
 _FORGOTTEN_AFTER: Final = timedelta(days=30)
 # The first number of the advisory locks; the second one is the node's id.
@@ -166,7 +166,7 @@ class NodeStore(StoreSection):
         """Return the nodes of the last 30 days."""
         return [Node(row[0], row[1], moment(row[2]), moment(row[3])) for row in tx.rows(_all)]
 
-    @read_transaction
+    @point_read
     def is_process_alive(self, tx: Transaction, process: str) -> bool | None:
         """Return whether a process is a live node, or None if unknown."""
         live = live_processes(tx, self._node_lock.node_id)

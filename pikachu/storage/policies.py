@@ -22,6 +22,7 @@ from pikachu.storage.schema import policies
 from pikachu.storage.transactions import (
     StoreSection,
     moment,
+    point_read,
     read_transaction,
     row_id,
     storable,
@@ -261,17 +262,17 @@ def _concurrent() -> Conflict:
 class PolicyStore(StoreSection):
     """See :class:`pikachu.core.interfaces.IPolicyStore`."""
 
-    @read_transaction
+    @point_read
     def policy(self, tx: Transaction, policy_id: int) -> Policy:
         """Return the policy with that id; NotFound."""
         return find_policy(tx, policy_id)
 
-    @read_transaction
+    @point_read
     def policy_by_name(self, tx: Transaction, name: str) -> Policy | None:
         """Return the policy with exactly that name."""
         return _named(tx, name)
 
-    @read_transaction
+    @point_read
     def default_policy(self, tx: Transaction, protocol: Method, owner_id: int | None) -> Policy | None:
         """Return the default policy for EST or SCEP: the owner's, or the system's for None."""
         return _default_policy(tx, protocol, owner_id)

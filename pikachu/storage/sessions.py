@@ -23,6 +23,7 @@ from pikachu.storage.transactions import (
     insert_into,
     maybe_moment,
     moment,
+    point_read,
     read_transaction,
     row_id,
     storable,
@@ -126,7 +127,7 @@ class SessionStore(StoreSection):
         write_event(tx, event, now)
         return _find(tx, identity)
 
-    @read_transaction
+    @point_read
     def session_by_digest(self, tx: Transaction, digest: bytes) -> tuple[Session, Account] | None:
         """Return the session with that digest and its account."""
         row = tx.row(_by_digest, {"b_digest": digest})
@@ -224,7 +225,7 @@ class SessionStore(StoreSection):
         tx.write(_delete_certificate, {"b_id": certificate_id})
         write_event(tx, event, now)
 
-    @read_transaction
+    @point_read
     def account_by_certificate(self, tx: Transaction, fingerprint: bytes) -> Account | None:
         """Return the account of a client certificate."""
         row = tx.row(_by_fingerprint, {"b_fingerprint": fingerprint})

@@ -21,6 +21,7 @@ from pikachu.storage.transactions import (
     StoreSection,
     insert_into,
     moment,
+    point_read,
     read_transaction,
     row_id,
     storable,
@@ -87,7 +88,7 @@ def _find(tx: Transaction, template_id: int) -> CertificateTemplate:
 class TemplateStore(StoreSection):
     """See :class:`pikachu.core.interfaces.ITemplateStore`."""
 
-    @read_transaction
+    @point_read
     def template(self, tx: Transaction, template_id: int) -> CertificateTemplate:
         """Return the template with that id; NotFound."""
         return _find(tx, template_id)

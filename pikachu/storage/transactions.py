@@ -27,6 +27,10 @@ class StoreSection:
         """Run *work* in a read transaction; *name* is for the log."""
         raise NotImplementedError
 
+    def _read_point(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
+        """Run *work*, which reads a few rows, in a read transaction with others; *name* is for the log."""
+        raise NotImplementedError
+
     def _write(self, name: str, work: Callable[[Transaction], T]) -> Deferred[T]:
         """Run *work* in a write transaction, possibly repeatedly; *name* is for the log."""
         raise NotImplementedError
@@ -50,6 +54,22 @@ def read_transaction(
     @functools.wraps(work)
     def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         return self._read(work.__name__, lambda tx: work(self, tx, *args, **kwargs))
+
+    return method
+
+
+def point_read(
+    work: Callable[Concatenate[S, Transaction, P], T],
+) -> Callable[Concatenate[S, P], Deferred[T]]:
+    """Make a store method of a function that reads a few indexed rows, as :func:`read_transaction` does.
+
+    Reads that arrive together share a transaction, so each waits for the others: whatever may take longer than a
+    millisecond is a :func:`read_transaction`.
+    """
+
+    @functools.wraps(work)
+    def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return self._read_point(work.__name__, lambda tx: work(self, tx, *args, **kwargs))
 
     return method
 
