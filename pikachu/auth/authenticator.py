@@ -139,7 +139,8 @@ class Authenticator:
                 credentials.peer_certificate, credentials.address, credentials.peer_intermediates
             )
         if credentials.username is not None:
-            return await self.basic(credentials.username, credentials.password or "", credentials.address)
+            account = await self._account(credentials.username, credentials.password or "", credentials.address)
+            return account_principal(account, credentials.address)
         return Principal(PrincipalKind.ANONYMOUS, "anonymous", address=credentials.address)
 
     @uncancelled

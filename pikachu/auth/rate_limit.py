@@ -266,6 +266,8 @@ def _account_key(username: str) -> str:
     Directories compare compatible characters as equal (RFC 4518 section 2.3), some also those with and without
     accents; otherwise each spelling would be a new set of guesses.  Names that only look alike share a count, too.
     """
+    if username.isascii():
+        return username[:65].lower()
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", username[:65]).casefold())
     return "".join(one for one in folded if unicodedata.category(one) not in _IGNORED_CATEGORIES)
 

@@ -142,14 +142,11 @@ class ESTRegistration:
 
     # --- enrolling ----------------------------------------------------------------------
 
-    def enroll(self, enrollment: ESTEnrollment) -> Deferred[Issued | Pending]:
+    async def enroll(self, enrollment: ESTEnrollment) -> Issued | Pending:
         """Enroll or re-enroll (RFC 7030 section 4.2); the body is parsed only after the other credentials are verified.
 
         Fails with any RequestError, Unavailable, IssuanceFailed.
         """
-        return Deferred.fromCoroutine(self._enroll(enrollment))
-
-    async def _enroll(self, enrollment: ESTEnrollment) -> Issued | Pending:
         request = await self._authenticate(enrollment)
         # Only a copy with a challenge password needs the lookup: the first one consumed it.
         return await self._service.enroll_once(

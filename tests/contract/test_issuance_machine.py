@@ -134,7 +134,7 @@ class Issuance(RuleBasedStateMachine):
         """simpleenroll, from an address of its own: failures are counted by address."""
         number = next(_numbers)
         credentials = Credentials(address=f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
-        return self.stack.app.est.enroll(ESTEnrollment(credentials, enrollment.csr))
+        return Deferred.fromCoroutine(self.stack.app.est.enroll(ESTEnrollment(credentials, enrollment.csr)))
 
     def new_enrollment(self, data: st.DataObject) -> Enrollment:
         """One that takes a free challenge password."""

@@ -29,6 +29,7 @@ ASYMMETRIC_DECRYPT_KEY_IDENTIFIER: Final = "1.2.840.113549.1.9.16.2.54"
 
 _MAXIMUM_AUTHORIZATION: Final = 4096
 _LABEL: Final = re.compile(rb"[A-Za-z0-9._ -]{1,64}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # Base64 has no hyphen, so the boundary can't occur inside a part.
 _BOUNDARY: Final = "pikachu-est-key-and-certificate"
 
@@ -100,7 +101,7 @@ def parse_basic_authorization(value: bytes | None) -> tuple[str, str] | None:
         username, colon, password = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")
     except (binascii.Error, UnicodeDecodeError) as error:
         raise AuthenticationFailed("the credentials can't be read") from error
-    if not colon or any(ord(character) < 32 or ord(character) == 127 for character in username + password):
+    if not colon or _CONTROL.search(username + password):
         raise AuthenticationFailed("the credentials can't be read")
     return username, password
 

@@ -57,7 +57,7 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
 
 def _est(desk: Desk, credentials: Credentials, **how: Any) -> Callable[[], Deferred[Issued | Pending]]:
     body = make_csr(**how)[1]
-    return lambda: desk.registration.est.enroll(ESTEnrollment(credentials, body))
+    return lambda: Deferred.fromCoroutine(desk.registration.est.enroll(ESTEnrollment(credentials, body)))
 
 
 def est_with_password(desk: Desk) -> Callable[[], Deferred[Issued | Pending]]:

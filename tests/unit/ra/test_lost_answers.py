@@ -41,7 +41,7 @@ def test_the_repetition_of_a_request_whose_answer_was_lost(stack: Stack, step: s
     _, body = make_csr(challenge=text)
 
     def enroll() -> Deferred[Issued | Pending]:
-        return est.enroll(ESTEnrollment(Credentials("192.0.2.1"), body))
+        return Deferred.fromCoroutine(est.enroll(ESTEnrollment(Credentials("192.0.2.1"), body)))
 
     store.failing[step] = 1
     store.after = after
@@ -66,7 +66,7 @@ def test_the_repetition_goes_to_another_node(stack: Stack, is_alive: bool) -> No
     def enroll(store: Any, process: str) -> Deferred[Issued | Pending]:
         authority = CertificateAuthority(stack.clock, store, app.issuers, process)
         registration = build_registration(app.config, store, authority, app.policies, app.authenticator)
-        return registration.est.enroll(ESTEnrollment(Credentials("192.0.2.1"), body))
+        return Deferred.fromCoroutine(registration.est.enroll(ESTEnrollment(Credentials("192.0.2.1"), body)))
 
     faulty.failing["complete"] = 1
     failure_of(enroll(faulty, first.process), StoreUnavailable)
