@@ -91,7 +91,8 @@ def vault_client(vault: VaultSection, credentials: Credentials) -> VaultClient:
     """
     if vault.address is None:
         raise ConfigError("[VAULT] address: not set; name Vault's address, such as https://vault.example.org:8200")
-    address = VaultAddress(vault.address, vault.verify_ssl, vault.ca_cert_path)
+    takes_keys = vault.verify_ssl and not vault.sends_plaintext
+    address = VaultAddress(vault.address, vault.verify_ssl, vault.ca_cert_path, takes_keys)
     return VaultClient(address, credentials, patience=Patience(float(vault.timeout), vault.retry_attempts))
 
 

@@ -27,7 +27,7 @@ from tests.support.deferreds import result_of
 from tests.support.key_source import SCHEME, MemoryKeySource
 from tests.support.pki import make_ca
 from tests.support.softhsm import PIN, TOKEN, soft_token
-from tests.support.vault import OpenBao, openbao
+from tests.support.vault import PKI_POLICY, OpenBao, openbao
 
 ALGORITHMS = {
     "prime256v1": "EC/prime256v1",
@@ -67,7 +67,13 @@ INTEROP = pytest.mark.interop
 
 
 @pytest.fixture(
-    params=["file", "memory", pytest.param("softhsm", marks=INTEROP), pytest.param("transit", marks=INTEROP)]
+    params=[
+        "file",
+        "memory",
+        pytest.param("softhsm", marks=INTEROP),
+        pytest.param("transit", marks=INTEROP),
+        pytest.param("pki", marks=INTEROP),
+    ]
 )
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyPlace]:
     """Each place."""
@@ -80,17 +86,21 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     elif request.param == "memory":
         keys = CAKeys("refuse", {SCHEME: MemoryKeySource()})
         yield KeyPlace(keys, lambda name: file(name, KeyReference(SCHEME, name)))
-    elif request.param == "transit":
+    elif request.param in ("transit", "pki"):
         vault: OpenBao = request.getfixturevalue("bao")
-        keys = CAKeys("refuse", {VAULT: VaultKeys(vault.client(vault.approle()), ImmediatePool())})
+        shared = {f"transit/{tmp_path.name}-{name}": "pki" for name in ("ec", "other")}
+        if "pki/" not in vault.api("GET", "sys/mounts")["data"]:
+            vault.api("POST", "sys/mounts/pki", {"type": "pki"})
+        client = vault.client(vault.approle(PKI_POLICY))
+        source = VaultKeys(client, ImmediatePool(), sharing=shared if request.param == "pki" else None)
+        keys = CAKeys("refuse", {VAULT: source})
         yield KeyPlace(keys, lambda name: file(name, TransitKey("transit", f"{tmp_path.name}-{name}").reference()))
     else:
         token = soft_token(tmp_path / "token", monkeypatch)
         from pikachu.signers.pkcs11.source import TokenKeys
         from pikachu.signers.pkcs11.uri import token_key
 
-        source = TokenKeys(token.module, TOKEN, lambda: PIN, ImmediatePool())
-        keys = CAKeys("refuse", {"pkcs11": source})
+        keys = CAKeys("refuse", {"pkcs11": TokenKeys(token.module, TOKEN, lambda: PIN, ImmediatePool())})
         yield KeyPlace(keys, lambda name: file(name, token_key(TOKEN, name)))
 
 

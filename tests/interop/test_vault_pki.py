@@ -91,10 +91,14 @@ def engine_ca(
     folder: Path,
     *,
     key_type: str = "p256",
+    keeps_file: bool = False,
     wrap_store: Callable[[Store], Any] | None = None,
     **settings: str,
 ) -> Iterator[EngineCA]:
-    """Run a CA in memory whose key is in the PKI engine and in transit."""
+    """Run a CA in memory whose key is in the PKI engine and in transit.
+
+    :param keeps_file: its key is in a file instead of transit.
+    """
     mount = f"pki-{folder.name}"
     role = bao.approle(PKI_POLICY)
     with Relay(bao.port) as relay:
@@ -104,15 +108,16 @@ def engine_ca(
             "pki_ec_path": mount,
             "pki_rsa_path": mount,
             "role_default": "all",
-            "transit_key_ec": f"ec-{folder.name}",
-            "transit_key_rsa": f"rsa-{folder.name}",
+            "transit_key_ec": "none" if keeps_file else f"ec-{folder.name}",
+            "transit_key_rsa": "none" if keeps_file else f"rsa-{folder.name}",
             **settings,
         }
         files = make_files(folder / "ca", (key_type,), changes=bao.settings(role, port=relay.port, **more))
         ((name, issuer),) = files.issuers.items()
-        bao.take(f"{name}-{folder.name}", issuer.key)
         bao.take_issuer(mount, issuer, "all")
-        (files.folder / f"{name}.key").unlink()
+        if not keeps_file:
+            bao.take(f"{name}-{folder.name}", issuer.key)
+            (files.folder / f"{name}.key").unlink()
         stack = open_stack(files, wrap_store=wrap_store)
         stack.app.publisher.begin()
         ca = EngineCA(stack, relay, bao, mount)
@@ -253,7 +258,7 @@ REFUSALS = [
 @pytest.mark.parametrize(("settings", "policy", "reason"), REFUSALS)
 def test_refusals_of_vault(bao: OpenBao, tmp_path: Path, settings: dict[str, str], policy: str, reason: str) -> None:
     """503 for clients, the reason for operators, and nothing stays in doubt."""
-    with engine_ca(bao, tmp_path, wrap_store=None, **settings) as ca:
+    with engine_ca(bao, tmp_path, keeps_file=False, wrap_store=None, **settings) as ca:
         bao.approle(policy)
         assert ca.est.enroll(make_csr()[1], user="alice").status == 503
         assert not ca.issued()

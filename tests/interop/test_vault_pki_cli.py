@@ -127,6 +127,12 @@ def test_setup_twice_changes_nothing(
     site.configure(PATIENT)
     site.configure(f"[VAULT]\naddress = http://127.0.0.1:{bao.port}\nsigner = pki\nrole_est = est\npki_rsa_path = none")
     monkeypatch.setenv("BAO_TOKEN", bao.token)
+    # Keys are sent neither in the clear nor to who knows whom.
+    site.configure("[VAULT]\nverify_ssl = false")
+    assert "private keys are sent to the PKI engine only where TLS protects them" in site.refused("vault", "setup")
+    site.configure("[VAULT]\nverify_ssl = true")
+    bao.api("DELETE", "sys/mounts/transit")
+    bao.api("DELETE", "sys/mounts/pki_ec")
     first = site.do("vault", "setup", "--rsa-bits", "2048")
     assert re.findall(r"^(made|left|changed)  (.*)$", first, re.MULTILINE) == [
         ("made", "the secrets engine transit at transit/"),
@@ -141,3 +147,19 @@ def test_setup_twice_changes_nothing(
     ]
     assert "signer = pki\n" in first
     assert set(re.findall(r"^(made|left|changed)  ", site.do("vault", "setup"), re.MULTILINE)) == {"left"}
+
+
+def test_a_key_in_a_token_is_not_rotated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The token would give the engine no copy of the next key; one line says what to do, and nothing is asked."""
+    site = founded_site(tmp_path, capsys, tmp_path_factory)
+    site.configure("[PKCS11]\nmodule = config.ini\ntoken = ca\npin = 1234\nkey_label_ec = ec")
+    site.configure("[VAULT]\nenabled = true\nsigner = pki\naddress = http://127.0.0.1:1\nrole_id = r\nsecret_id = s")
+    site.configure("[VAULT]\ntransit_key_ec = none\ntransit_key_rsa = none\npki_rsa_path = none")
+    refusal = site.refused("ca", "rotate", "ec", "--now")
+    assert (
+        "is pkcs11:token=ca;object=ec;type=private, which gives no copy of the next one to Vault's PKI engine"
+        in refusal
+    )
+    assert "pki_ec_path = none" in refusal

@@ -20,7 +20,7 @@ from pikachu.server.downloads import download_tree
 from pikachu.signers.files import load_certificates
 from pikachu.signers.key_files import load_key
 from pikachu.signers.references import read_reference
-from pikachu.signers.vault.faults import VaultRefused
+from pikachu.signers.vault.faults import VaultRefused, VaultUnreachable
 from pikachu.signers.vault.pki_mount import PKIMount
 from pikachu.storage.store import Store
 from pikachu.x509.certificate import parse_certificate
@@ -32,6 +32,7 @@ from tests.support.est import certificates_in
 from tests.support.faults import FaultyStore
 from tests.support.lint import check_certificate, check_chain
 from tests.support.pki import make_csr
+from tests.support.relay import Fault
 from tests.support.stack import ask
 from tests.support.vault import PKI_POLICY, OpenBao, openbao
 
@@ -163,6 +164,27 @@ def test_an_offline_root(bao: OpenBao, tmp_path: Path) -> None:
         switch(ca)
         assert ca.stack.issuer().key_identifier == identifier
         assert ca.est.enroll(make_csr()[1], user="alice").status == 200
+
+
+def test_a_key_in_a_file(bao: OpenBao, tmp_path: Path) -> None:
+    """The next key is made in its file, and imported into the mount; an outage in between is no harm."""
+    with engine_ca(bao, tmp_path, keeps_file=True) as ca:
+        enroll(ca, 2)
+        rotation = rotation_of(ca)
+        rotation.certify(root_of(ca), 100, None)
+        ca.relay.become(Fault.REFUSED)
+        with pytest.raises(VaultUnreachable):
+            announce(ca, rotation)
+        assert files_of(ca).announced() is None
+        ca.relay.become(Fault.NONE)
+        rotation = rotation_of(ca)
+        rotation.certify(root_of(ca), 100, None)
+        identifier = announce(ca, rotation)
+        switch(ca)
+        later = enroll(ca, 3)
+        authority = later.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        assert authority == identifier
+        assert format_serial(later.serial_number) in ca.serials()
 
 
 def test_a_run_that_ends_between_the_engines(bao: OpenBao, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ class VaultClient:
     Paths are without ``/v1/``, such as ``transit/sign/pikachu-ec``.
 
     :param availability: learns of each outcome.
+    :ivar takes_keys: whether private keys may be sent to it as they are.
     :raises ConfigError: when the trust anchors can't be read.
     """
 
@@ -67,6 +68,7 @@ class VaultClient:
         self._patience = patience or Patience()
         self._timing = timing or Timing()
         self.availability = availability or Availability(self._timing.monotonic)
+        self.takes_keys = address.takes_keys
         self._transport = Transport(address, self._timing.monotonic)
         self._tokens = TokenKeeper(self._transport, credentials, self._timing.monotonic)
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
-from pikachu.core.errors import PikachuError
+from pikachu.core.errors import ConfigError, PikachuError
 from pikachu.core.model.certificates import format_serial
 from pikachu.signers.vault.client import VaultClient, data_of
 from pikachu.signers.vault.faults import VaultRefused, VaultUnreachable
@@ -113,7 +113,15 @@ class PKIMount:
         return data_of(self._client.read(f"{self.path}/issuer/{quote(name, safe='')}"))
 
     def import_key(self, private_key: PrivateKey) -> None:
-        """Put a private key of this machine into the mount; one that is there stays as it is."""
+        """Put a private key of this machine into the mount; one that is there stays as it is.
+
+        :raises ConfigError: others could read it on its way, for the engine takes no wrapped keys as transit does.
+        """
+        if not self._client.takes_keys:
+            raise ConfigError(
+                "[VAULT] address: private keys are sent to the PKI engine only where TLS protects them; use https, and "
+                "verify_ssl = true"
+            )
         self._client.write(f"{self.path}/keys/import", {"pem_bundle": private_key_pem(private_key)})
 
     def import_certificates(self, certificates: Sequence[bytes]) -> None:

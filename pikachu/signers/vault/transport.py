@@ -38,11 +38,13 @@ class VaultAddress:
     :param url: such as ``https://vault.example.org:8200``.
     :param verify: whether TLS certificates are verified.
     :param ca_certificates: a PEM file of trust anchors; ``None`` uses the system's.
+    :param takes_keys: whether private keys may be sent there as they are: nobody in between can read them.
     """
 
     url: str
     verify: bool = True
     ca_certificates: Path | None = None
+    takes_keys: bool = True
 
     def trust(self) -> str | bool:
         """Return the trust anchors as requests takes them.
