@@ -17,12 +17,17 @@ from pikachu.core.model.people import Principal, Scope
 from pikachu.core.model.requests import NewCSR, StoredCSR
 from pikachu.core.model.times import utc
 from pikachu.inventory.keys import MAXIMUM_NAME, Keys, checked_name
+from pikachu.inventory.new_certificates import CertificateNames
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.signers.key import sign_request
-from pikachu.x509.certificate import assemble
+from pikachu.x509.certificate import SUBJECT_ALTERNATIVE_NAME, assemble
 from pikachu.x509.csr import CertificationRequest, decode_csr_input, parse_csr, verify_csr
-from pikachu.x509.keys import PrivateKey
+from pikachu.x509.keys import KEY_NAMES, PrivateKey
+from pikachu.x509.names import Name
+from pikachu.x509.placeholder_keys import placeholder_public_key
+from pikachu.x509.request_info import request_for, request_info, with_names
 from pikachu.x509.request_text import RequestView, view_request
+from pikachu.x509.san import GeneralName, parse_san
 from pikachu.x509.signature import request_algorithm
 from pikachu.x509.spki import describe_spki
 from pikachu.x509.template import certification_request_info, parse
@@ -34,16 +39,30 @@ _KIND: Final = "certificate signing request"
 
 @dataclass(frozen=True, slots=True)
 class RequestSource:
-    """The key and the template of a CSR to create.
+    """The key, the template and the names of a CSR to create.
 
     :param key_id: the id of the stored key.
     :param template_id: the id of a stored certificate template of usage ``req``, or ``None`` with *text*.
     :param text: the text of a template.
+    :param names: names in place of those of the template, which may then be missing.
     """
 
     key_id: int
     template_id: int | None = None
     text: str | None = None
+    names: CertificateNames | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateNames:
+    """The names that a template gives to CSRs.
+
+    :param content: the text of the template.
+    """
+
+    subject: Name
+    sans: tuple[GeneralName, ...]
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +101,14 @@ class CertificateRequests:
         require_scope(actor, Scope.READ)
         key = await self._keys.get(actor, source.key_id)
         text, _ = await self._template(actor, source)
-        return await self._pool.run(_preview, text, key.spki)
+        return await self._pool.run(_preview, text, source.names, key.spki)
+
+    @uncancelled
+    async def names_of(self, actor: Principal, template_id: int) -> TemplateNames:
+        """Return the subject and the subject alternative names of a stored certificate template."""
+        require_scope(actor, Scope.READ)
+        stored = await self._templates.get(actor, template_id)
+        return await self._pool.run(_names_of, stored.content)
 
     @uncancelled
     async def generate(self, actor: Principal, name: str, source: RequestSource) -> StoredCSR:
@@ -95,7 +121,7 @@ class CertificateRequests:
         require_scope(actor, Scope.ENROLL)
         text, template = await self._template(actor, source)
         key, private_key = await self._keys.opened(actor, source.key_id)
-        der = await self._pool.run(_sign, text, key.spki, private_key)
+        der = await self._pool.run(_sign, text, source.names, key.spki, private_key)
         csr = parse_csr(der)
         name = _name(name, csr)
         more = {} if template is None else {"template": template}
@@ -159,12 +185,14 @@ class CertificateRequests:
     def _now(self) -> datetime:
         return utc(self._clock.seconds())
 
-    async def _template(self, actor: Principal, source: RequestSource) -> tuple[str, str | None]:
+    async def _template(self, actor: Principal, source: RequestSource) -> tuple[str | None, str | None]:
         """Return (text, name of the stored template)."""
+        if source.template_id is None and source.text is None and source.names is not None:
+            return None, None
         if (source.template_id is None) == (source.text is None):
             raise MalformedRequest("name a certificate template or give its text, one of the two")
         if source.template_id is None:
-            return source.text or "", None
+            return source.text, None
         stored = await self._templates.get(actor, source.template_id)
         return stored.content, stored.name
 
@@ -173,16 +201,35 @@ def _name(name: str, csr: CertificationRequest) -> str:
     return checked_name(name.strip() or csr.common_name[:MAXIMUM_NAME] or _UNNAMED, "a request's name")
 
 
-def _preview(text: str, spki: bytes) -> RequestPreview:
-    template = parse(text).request()
-    algorithm = request_algorithm(describe_spki(spki), template.digest)
-    unsigned = assemble(certification_request_info(template, spki), algorithm.der, b"")
+def _info(text: str | None, names: CertificateNames | None, spki: bytes) -> tuple[bytes, str | None]:
+    """Return the CertificationRequestInfo, and the digest to sign it with."""
+    if text is None and names is not None:
+        return request_for(names.subject_der, names.sans, spki), None
+    template = parse(text or "").request()
+    if names is None:
+        return certification_request_info(template, spki), template.digest
+    extensions = with_names(template.extensions(spki), names.subject_der, names.sans)
+    return request_info(names.subject_der, spki, extensions, template.attributes), template.digest
+
+
+def _names_of(text: str) -> TemplateNames:
+    spki = placeholder_public_key(KEY_NAMES[0])
+    info, _ = _info(text, None, spki)
+    csr = parse_csr(assemble(info, request_algorithm(describe_spki(spki), None).der, b""))
+    extension = csr.extension(SUBJECT_ALTERNATIVE_NAME)
+    sans = () if extension is None else parse_san(extension.value, allow_other_name=True)
+    return TemplateNames(csr.name, sans, text)
+
+
+def _preview(text: str | None, names: CertificateNames | None, spki: bytes) -> RequestPreview:
+    info, digest = _info(text, names, spki)
+    unsigned = assemble(info, request_algorithm(describe_spki(spki), digest).der, b"")
     return RequestPreview(view_request(_checked(unsigned)), csr_text(unsigned).partition("    Signature Value:")[0])
 
 
-def _sign(text: str, spki: bytes, private_key: PrivateKey) -> bytes:
-    template = parse(text).request()
-    der = sign_request(private_key, certification_request_info(template, spki), template.digest)
+def _sign(text: str | None, names: CertificateNames | None, spki: bytes, private_key: PrivateKey) -> bytes:
+    info, digest = _info(text, names, spki)
+    der = sign_request(private_key, info, digest)
     verify_csr(_checked(der))
     return der
 

@@ -33,8 +33,21 @@ def request_info(
     )
 
 
+def with_names(
+    extensions: Sequence[Extension], subject_der: bytes, names: Sequence[GeneralName]
+) -> tuple[Extension, ...]:
+    """Return the extensions with other names in their subjectAltName, which is critical without a subject."""
+    old = next((one for one in extensions if one.oid == SUBJECT_ALTERNATIVE_NAME), None)
+    others = [one for one in extensions if one is not old]
+    if not names:
+        return tuple(others)
+    is_empty = not der.parse(subject_der, der.SEQUENCE).sub()
+    is_critical = is_empty or (old is not None and old.critical)
+    new = Extension(SUBJECT_ALTERNATIVE_NAME, is_critical, encode_san(names))
+    others.insert(len(others) if old is None else extensions.index(old), new)
+    return tuple(others)
+
+
 def request_for(subject_der: bytes, names: Sequence[GeneralName], spki_der: bytes) -> bytes:
     """Return the CertificationRequestInfo for a subject and its subjectAltName, which is critical without a subject."""
-    is_empty = not der.parse(subject_der, der.SEQUENCE).sub()
-    extension = Extension(SUBJECT_ALTERNATIVE_NAME, is_empty, encode_san(names))
-    return request_info(subject_der, spki_der, (extension,) if names else ())
+    return request_info(subject_der, spki_der, with_names((), subject_der, names))

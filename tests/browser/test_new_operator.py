@@ -56,9 +56,11 @@ def make_key(one: Window, name: str) -> None:
 def make_request(one: Window, name: str) -> None:
     """CSR-1: of that key and that template."""
     one.page.get_by_role("link", name="Generate CSR").click()
-    one.page.get_by_label("Name").fill(f"request of {name}")
+    one.page.get_by_label("Name of the CSR").fill(f"request of {name}")
     template = one.page.get_by_label("Certificate template")
     template.select_option(label=template.get_by_role("option").filter(has_text=f"template of {name}").inner_text())
+    expect(one.page.get_by_label("Common name", exact=True)).to_have_value(name)
+    expect(one.page.get_by_role("list", name="Entered names")).to_contain_text(f"DNS:{name}")
     expect(one.page.locator("#preview")).to_contain_text(f"DNS:{name}")
     one.check()
     one.page.get_by_role("button", name="Generate").click()

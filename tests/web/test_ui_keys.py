@@ -61,7 +61,8 @@ def new_key(visitor: Visitor, family: str = "EC", choice: str = "", name: str = 
 
 def new_request(visitor: Visitor, key: str, **fields: str) -> str:
     """The path of a new request."""
-    return made(visitor.post("/csrs/generate", {"key": key.rpartition("/")[2], "text": REQUEST, **fields}))
+    text = {"mode": "text", "text": REQUEST}
+    return made(visitor.post("/csrs/generate", {"key": key.rpartition("/")[2], **text, **fields}))
 
 
 def shown_pem(page: str, label: str) -> str:
@@ -186,8 +187,8 @@ def test_new_request(alice: Visitor, family: str) -> None:
     """CSR-1 to CSR-3, PQC-1: preview, make, see, take, delete."""
     key = new_key(alice, family)
     form = alice.get(f"/csrs/generate?key={key.rpartition('/')[2]}")
-    assert "CN=device.example.com,O=Example" in form
-    fields = {"key": key.rpartition("/")[2], "text": REQUEST, "name": "first"}
+    assert "CN = device.example.com" in form
+    fields = {"key": key.rpartition("/")[2], "mode": "text", "text": REQUEST, "name": "first"}
     for preview in (
         alice.post("/csrs/preview", fields).body.decode(),
         alice.post("/csrs/generate", {**fields, "action": "preview"}).body.decode(),
@@ -227,7 +228,10 @@ def test_request_by_a_stored_template(pages: Pages, alice: Visitor) -> None:
     form = alice.get(f"/csrs/generate?template={mine.id}")
     assert f'<option value="{mine.id}" selected>devices</option>' in form
     assert "server</option>" not in form
-    path = new_request(alice, key, template=str(mine.id), text="")
+    assert 'name="common_name" type="text" value="device.example.com"' in form
+    names = {"common_name": "device.example.com", "organization": "Example", "sans": "DNS:device.example.com"}
+    chosen = {"mode": "fields", "template": str(mine.id), "loaded": str(mine.id), "text": REQUEST}
+    path = new_request(alice, key, **chosen, **names)
     assert "devices" in text_of(alice.get(path))
     alice.post(f"{key}/delete", {"confirm": "delete"})
     assert "of a stored key that was deleted" in text_of(alice.get(path))
@@ -236,7 +240,7 @@ def test_request_by_a_stored_template(pages: Pages, alice: Visitor) -> None:
 def test_wrong_requests_are_shown_again(pages: Pages, alice: Visitor) -> None:
     """TPL-2: the line that is wrong is named, in the preview and when it is to be made."""
     key = new_key(alice).rpartition("/")[2]
-    fields = {"key": key, "text": REQUEST.replace("keyUsage", "keyUse"), "name": "kept"}
+    fields = {"key": key, "mode": "text", "text": REQUEST.replace("keyUsage", "keyUse"), "name": "kept"}
     assert "line 12" in alice.post("/csrs/preview", fields).body.decode()
     response = alice.post("/csrs/generate", fields)
     assert response.status == 422
@@ -246,9 +250,8 @@ def test_wrong_requests_are_shown_again(pages: Pages, alice: Visitor) -> None:
     assert "keyUse =" in page
     # Somebody else's key, and none.
     bob = pages.visitor("bob", confirmed=True)
-    assert bob.post("/csrs/generate", {"key": key, "text": REQUEST}).status == 404
-    assert bob.post("/csrs/generate", {"key": "", "text": REQUEST}).status == 400
-    assert bob.post("/csrs/generate", {"key": "1 or 1", "text": REQUEST}).status == 400
+    for wrong, status in ((key, 404), ("", 400), ("1 or 1", 400)):
+        assert bob.post("/csrs/generate", {"key": wrong, "mode": "text", "text": REQUEST}).status == status
 
 
 def test_upload(alice: Visitor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pikachu.auth.permissions import Audience
@@ -15,16 +15,21 @@ from pikachu.core.model.requests import StoredCSR
 from pikachu.core.model.times import rfc3339
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
-from pikachu.inventory.csrs import CertificateRequests, RequestPreview, RequestSource
+from pikachu.inventory.csrs import CertificateRequests, RequestPreview, RequestSource, TemplateNames
 from pikachu.inventory.keys import Keys
+from pikachu.inventory.new_certificates import CertificateNames
 from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
+from pikachu.web.ui.subject_fields import ATTRIBUTES, SubjectFields
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr
+from pikachu.x509.names import Name
 from pikachu.x509.pem import pem
 from pikachu.x509.request_text import view_request
+from pikachu.x509.san import GeneralName
+from pikachu.x509.san_input import PREFIXES
 from pikachu.x509.text.csr import csr_text
 
 _LABEL: Final = "CERTIFICATE REQUEST"
@@ -79,35 +84,60 @@ TABLE: Final[Table[StoredCSR]] = Table(
 )
 
 
+FIELDS, TEXT = "fields", "text"
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """The state of the form for a new CSR.
 
     :ivar key: id of the stored key; empty: none is selected.
-    :ivar template: id of the stored template; empty: the text is used.
+    :ivar mode: ``fields``: the names are those of the fields, the rest is that of the template; ``text``: the
+        configuration alone is used.
+    :ivar template: id of the selected stored template; empty: none.
+    :ivar loaded: id of the template that fields and configuration were filled from.
     """
 
     name: str = ""
     key: str = ""
+    mode: str = FIELDS
+    names: SubjectFields = field(default_factory=SubjectFields)
     template: str = ""
+    loaded: str = ""
     text: str = EXAMPLE
 
     @classmethod
     def of(cls, form: Form) -> Draft:
         """Read the submitted form."""
-        return cls(form.text("name"), form.text("key"), form.text("template"), form.whole_text("text"))
+        mode = TEXT if form.text("mode") == TEXT else FIELDS
+        key, template, loaded = form.text("key"), form.text("template"), form.text("loaded")
+        return cls(
+            form.text("name"), key, mode, SubjectFields.of(form), template, loaded, form.whole_text("text") or EXAMPLE
+        )
 
-    @property
-    def source(self) -> RequestSource:
-        """Return the key and the template of the CSR.
+    def has_edited(self, text: str) -> bool:
+        """Whether the configuration differs from the *text* that it was filled with."""
+        return self.text.split() != text.split()
 
-        :raises MalformedRequest: no key is selected.
-        """
-        if not self.key:
-            raise MalformedRequest("choose a key")
-        if self.template:
-            return RequestSource(_number(self.key), template_id=_number(self.template))
-        return RequestSource(_number(self.key), text=self.text)
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """The values that a template fills into the form.
+
+    :ivar subject: the template's, whose order of attributes is kept; ``None`` without a template.
+    :ivar others: subject alternative names of kinds that are not edited here, which are kept.
+    """
+
+    names: SubjectFields = field(default_factory=SubjectFields)
+    text: str = EXAMPLE
+    subject: Name | None = None
+    others: tuple[GeneralName, ...] = ()
+
+    @classmethod
+    def of(cls, names: TemplateNames) -> Filling:
+        """Return the values of a template."""
+        others = tuple(san for san in names.sans if san.kind not in PREFIXES.values())
+        return cls(SubjectFields.of_template(names.subject, names.sans), names.content, names.subject, others)
 
 
 class CSRsPages(Pages):
@@ -164,16 +194,23 @@ class CSRsPages(Pages):
     async def new(self, visit: PageRequest) -> PageReply:
         """Show the form for a new CSR; ``?key=ID`` and ``?template=ID`` select these (CSR-1)."""
         draft = Draft(key=visit.query.get("key", ""), template=visit.query.get("template", ""))
+        try:
+            draft, _ = await self._loaded(visit, draft)
+        except PikachuError as error:
+            return await self._form(visit, replace(draft, template=""), error)
         return await self._form(visit, draft)
 
     @page("POST", "/csrs/generate", audience=Audience.USER)
     async def generate(self, visit: PageRequest) -> PageReply:
-        """Create the request, or show the preview when JavaScript is off."""
+        """Create the CSR; fill the form when another template was selected; or show the preview without JavaScript."""
         draft = Draft.of(visit.form)
-        if visit.form.text("action") == "preview":
-            return await self._form(visit, draft)
         try:
-            stored = await self._requests.generate(visit.principal, draft.name, draft.source)
+            if draft.template != draft.loaded:
+                draft, notice = await self._loaded(visit, draft)
+                return await self._form(visit, draft, notice=notice)
+            if visit.form.text("action") == "preview":
+                return await self._form(visit, draft)
+            stored = await self._requests.generate(visit.principal, draft.name, await self._source(visit, draft))
         except PikachuError as error:
             return await self._form(visit, draft, error)
         return Redirect(f"/csrs/{stored.id}", notice="CSR created.")
@@ -181,10 +218,13 @@ class CSRsPages(Pages):
     @page("POST", "/csrs/preview", audience=Audience.USER)
     async def preview(self, visit: PageRequest) -> PageReply:
         """Return the preview alone, for the script of the form."""
-        preview, error = await self._preview(visit, Draft.of(visit.form))
-        return HtmlPage("csrs/preview.html", {"preview": preview, "wrong": error})
+        draft = Draft.of(visit.form)
+        preview, error = await self._preview(visit, draft)
+        return HtmlPage("csrs/preview.html", {"draft": draft, "preview": preview, "wrong": error})
 
-    async def _form(self, visit: PageRequest, draft: Draft, error: PikachuError | None = None) -> PageReply:
+    async def _form(
+        self, visit: PageRequest, draft: Draft, error: PikachuError | None = None, notice: str = ""
+    ) -> PageReply:
         keys = await self._offered_keys(visit, draft)
         if not draft.key and keys:
             draft = replace(draft, key=str(keys[0].id))
@@ -193,12 +233,62 @@ class CSRsPages(Pages):
         preview, preview_error = await self._preview(visit, draft)
         context = {
             "draft": draft,
+            "attributes": ATTRIBUTES,
+            "others": await self._other_names(visit, draft),
             "keys": [(key.id, f"{key.name} ({key.key_type}, ID {key.id}, {key.created_at:%Y-%m-%d})") for key in keys],
-            "templates": [("", "The text below"), *((one.id, one.name) for one in templates)],
+            "templates": [("", "None"), *((one.id, one.name) for one in templates)],
             "preview": preview,
+            "filled": notice,
             "wrong": None if error is not None else preview_error,
         }
         return HtmlPage.form("csrs/generate.html", context, error)
+
+    async def _loaded(self, visit: PageRequest, draft: Draft) -> tuple[Draft, str]:
+        """Return the draft filled from the selected template, without what was edited, and a notice."""
+        before, after = await self._filling(visit, draft.loaded), await self._filling(visit, draft.template)
+        is_edited = draft.has_edited(before.text)
+        filled = replace(
+            draft,
+            names=draft.names.merged(before.names, after.names),
+            loaded=draft.template,
+            text=draft.text if is_edited else after.text,
+        )
+        notice = "The fields are filled from the template; what you had edited is kept. Check them, then generate."
+        if is_edited:
+            notice = "Your configuration is kept: it was edited, so that of the template was not loaded."
+        return filled, notice
+
+    async def _filling(self, visit: PageRequest, template: str) -> Filling:
+        if not template:
+            return Filling()
+        return Filling.of(await self._requests.names_of(visit.principal, _number(template)))
+
+    async def _other_names(self, visit: PageRequest, draft: Draft) -> Sequence[GeneralName]:
+        try:
+            return (await self._filling(visit, draft.loaded)).others
+        except PikachuError:
+            # The preview shows the error.
+            return ()
+
+    async def _source(self, visit: PageRequest, draft: Draft) -> RequestSource:
+        """Return the key, the template and the names of the CSR.
+
+        :raises MalformedRequest: no key is selected, or the configuration was edited but is not selected.
+        """
+        if not draft.key:
+            raise MalformedRequest("Choose a key.")
+        key_id = _number(draft.key)
+        if draft.mode == TEXT:
+            return RequestSource(key_id, text=draft.text)
+        filling = await self._filling(visit, draft.loaded)
+        if draft.has_edited(filling.text):
+            raise MalformedRequest(
+                "You edited the configuration, but the fields are selected. Select “Configuration” to use it, or undo "
+                "your changes to it."
+            )
+        names = CertificateNames.of_subject(draft.names.subject_like(filling.subject), draft.names.texts)
+        names = replace(names, sans=(*names.sans, *filling.others))
+        return RequestSource(key_id, _number(draft.loaded) if draft.loaded else None, None, names)
 
     async def _offered_keys(self, visit: PageRequest, draft: Draft) -> Sequence[StoredKey]:
         """Return the newest keys, with the selected one."""
@@ -210,10 +300,10 @@ class CSRsPages(Pages):
         return keys
 
     async def _preview(self, visit: PageRequest, draft: Draft) -> tuple[RequestPreview | None, PikachuError | None]:
-        if not draft.key:
+        if not draft.key or (draft.mode == FIELDS and draft.names.is_empty):
             return None, None
         try:
-            return await self._requests.preview(visit.principal, draft.source), None
+            return await self._requests.preview(visit.principal, await self._source(visit, draft)), None
         except PikachuError as error:
             return None, error
 
