@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from pikachu import __version__
 from pikachu.cli import accounts as people
-from pikachu.cli import ca, certificates, diagnostics, init, keys, ldap, policies, recovered, rekey, vault
+from pikachu.cli import ca, certificates, diagnostics, init, issue, keys, ldap, policies, recovered, rekey, vault
 from pikachu.cli.arguments import DEFAULT_CONFIG, Parser
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _GROUPS: tuple[Callable[[Commands], None], ...] = (
     init.add_commands,
     people.add_commands,
     policies.add_commands,
+    issue.add_commands,
     certificates.add_commands,
     keys.add_commands,
     ca.add_commands,

@@ -261,6 +261,21 @@ def test_signing_and_revoking(site: Site) -> None:
     site.refused("release", "77")
 
 
+def test_issuing_for_names(alice: Site) -> None:
+    """ISS-1: issue prints the certificate, and the id of its key, which a second one may use again."""
+    names = ("--subject", "CN=pump.example.com,O=Example", "--san", "DNS:pump.example.com", "--san", "IP:192.0.2.1")
+    pem = alice.do("issue", *names, "--user", "alice", "--key-type", "ed25519", "--days", "5")
+    (certificate,) = x509.load_pem_x509_certificates(f"{pem}\n".encode())
+    assert certificate.subject.rfc4514_string() == "CN=pump.example.com,O=Example"
+    key_id = alice.err.removeprefix("key ").strip()
+    again = alice.do("issue", *names, "--user", "alice", "--key-id", key_id)
+    (other,) = x509.load_pem_x509_certificates(f"{again}\n".encode())
+    assert other.public_key() == certificate.public_key()
+    assert "another user" in alice.refused("issue", *names, "--key-id", key_id)
+    assert "Remove the underscore" in alice.refused("issue", "--san", "DNS:a_b")
+    assert "Enter a subject" in alice.refused("issue")
+
+
 def test_sign_refuses(site: Site) -> None:
     name = csr(site)
     site.write("not.csr", "hello")
