@@ -34,7 +34,7 @@ def test_reference(browser: Browser, server: Server, size: tuple[int, int]) -> N
     with window(browser, server, size, "dark") as one:
         one.sign_in("root", "password of root")
         one.open("/apis/reference")
-        one.page.get_by_text("Sign a certificate request").first.click()
+        one.page.get_by_text("Issue a certificate for a CSR").first.click()
         link = one.page.get_by_role("link", name="SignRequest").first
         expect(link).to_be_visible()
         one.check()

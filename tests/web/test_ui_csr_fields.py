@@ -97,7 +97,7 @@ def test_fields(form: Form) -> None:
 
 
 def test_a_template_fills_the_fields(form: Form) -> None:
-    """What is in the fields is used, in the template's order; its other extensions and names are kept."""
+    """The fields are used as they are, in the template's order; its other extensions and names are kept."""
     page = form.send(template=form.server).body.decode()
     assert "The fields are filled from the template" in page
     assert "dirName:CN=a directory" in page
