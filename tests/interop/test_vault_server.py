@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -137,6 +138,27 @@ def _rotate(est: LiveEST) -> None:
     wait_until(lambda: _current(est.server) != before, "the next generation signs")
 
 
+@functools.cache
+def _csr(number: int) -> bytes:
+    """The CSR of a device: a repeated request has the same bytes."""
+    return make_csr("p256", f"device{number}.example.com")[1]
+
+
+def _enroll(est: LiveEST, number: int) -> Answer:
+    return est.server.ask("https", est.path("simpleenroll"), "POST", _csr(number), {**PKCS10, **basic("alice")})
+
+
+def _answers_meanwhile(est: LiveEST, clients: ThreadPoolExecutor) -> list[Answer]:
+    """Return the answers to four enrollments that wait for Vault; other requests are answered meanwhile."""
+    waiting = [clients.submit(_enroll, est, number) for number in range(1, 5)]
+    answered = 0
+    while not any(one.done() for one in waiting):
+        assert est.server.ask("http", "/healthz").status == 200
+        answered += 1
+    assert answered > 3
+    return [one.result() for one in waiting]
+
+
 @pytest.mark.soak
 def test_an_outage_under_requests(bao: OpenBao, tmp_path: Path) -> None:
     """Nobody waits for Vault but enrollments; the key file signs for them, and Vault does again when it answers."""
@@ -148,19 +170,11 @@ def test_an_outage_under_requests(bao: OpenBao, tmp_path: Path) -> None:
         server = est.server
 
         def enroll(number: int) -> Answer:
-            _, csr = make_csr("p256", f"device{number}.example.com")
-            return server.ask("https", est.path("simpleenroll"), "POST", csr, {**PKCS10, **basic("alice")})
+            return _enroll(est, number)
 
         assert enroll(0).status == 200
         relay.become(Fault.SILENT)
-        waiting = [clients.submit(enroll, number) for number in range(1, 5)]
-        # They wait for Vault; other requests are answered meanwhile.
-        answered = 0
-        while not any(one.done() for one in waiting):
-            assert server.ask("http", "/healthz").status == 200
-            answered += 1
-        assert answered > 3
-        answers = [one.result() for one in waiting]
+        answers = _answers_meanwhile(est, clients)
         assert all(one.status == 200 or (one.status == 503 and "Retry-After" in one.headers) for one in answers)
         wait_until(lambda: enroll(9).status == 200, "the key file signs")
 
@@ -177,3 +191,40 @@ def test_an_outage_under_requests(bao: OpenBao, tmp_path: Path) -> None:
         with server.application() as app:
             events = result_of(app.store.events(ListQuery(limit=10, filters={"resource_type": "signer"}))).items
         assert {one.event.type for one in events} == {"fall back", "return"}
+
+
+@pytest.mark.soak
+def test_an_engine_that_is_lost_under_requests(bao: OpenBao, tmp_path: Path) -> None:
+    """It is silent; then the server is killed after a signature whose answer was lost.  No request is signed twice."""
+    with (
+        Relay(bao.port) as relay,
+        live(bao, relay, tmp_path, ("p256",), signer="pki", retry_attempts="1") as est,
+        ThreadPoolExecutor(4) as clients,
+    ):
+        server = est.server
+        assert _enroll(est, 0).status == 200
+
+        def enrolled(number: int) -> bool:
+            return _enroll(est, number).status == 200
+
+        def signed() -> int:
+            return len(bao.operator().list(f"pki-ec-{tmp_path.name}/certs"))
+
+        relay.become(Fault.SILENT)
+        answers = _answers_meanwhile(est, clients)
+        assert all(one.status == 503 and "Retry-After" in one.headers for one in answers)
+        wait_until(lambda: server.ask("http", "/readyz").status == 503, "/readyz says so")
+        relay.become(Fault.NONE)
+        # Vault may have signed them for all that is known here, so they are given up a minute later.
+        for number in range(1, 5):
+            wait_until(functools.partial(enrolled, number), "the request is carried out", seconds=100)
+        assert signed() == 5
+
+        relay.become(Fault.MIDWAY)
+        assert _enroll(est, 5).status == 503
+        assert signed() == 6
+        server.kill()
+        relay.become(Fault.NONE)
+        server.start()
+        wait_until(functools.partial(enrolled, 5), "the lost certificate is found", seconds=100)
+        assert signed() == 6
