@@ -20,6 +20,7 @@ from pikachu.web.ui.help import ChatPages, HelpPages
 from pikachu.web.ui.inspection import InspectionPages
 from pikachu.web.ui.issuance_choices import IssuanceChoices
 from pikachu.web.ui.issuing_cas import AuthorityPages, RevocationPages
+from pikachu.web.ui.jobs import JobsPages
 from pikachu.web.ui.keys import KeysPages
 from pikachu.web.ui.new_certificate import NewCertificatePages
 from pikachu.web.ui.pages import Pages
@@ -86,6 +87,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             recovery=app.recovery,
             clock=app.clock,
         ),
+        JobsPages(jobs=app.jobs),
         EventsPages(inventory=app.inventory, verification=app.verification),
         HelpPages(guide=app.guide),
         ChatPages(assistant=app.assistant),

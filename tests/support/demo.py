@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pikachu.core.model.certificates import Method, RevocationReason
+from pikachu.core.model.jobs import JobAction, JobArguments, JobResource, JobSelection
 from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
 from pikachu.core.model.policies import Approval, Policy
 from pikachu.inventory.csrs import RequestSource
@@ -78,6 +79,9 @@ def fill(app: Application) -> Demo:
     template = TemplateDraft("fleet gateways", "TLS client", DEFAULT_EXTENSIONS)
     demo.ids["templates"] = result_of(app.templates.add(user, template)).id
     _bound_certificate(app, demo, user)
+    selection = JobSelection((demo.ids["keys"] + 1, demo.ids["keys"] + 2))
+    job = app.jobs.create(user, JobResource.KEYS, JobAction.DELETE, selection, JobArguments())
+    demo.ids["jobs"] = result_of(job).id
     demo.names["va"] = {"ca": "ec"}
     demo.names["va/recovered"] = demo.names["va/recovered-all"] = {"name": "release"}
     demo.ids["va/recovered"] = recover(app, app.clock, 0x1234)[0]

@@ -56,6 +56,11 @@ def policies(after: str = "") -> Callable[[Pages, Visitor], str]:
     return made("/policies/new", {"name": "policy NEXT", "days": "9", "extensions": "[ v3_ext ]\n"}, after)
 
 
+def job(after: str = "") -> Callable[[Pages, Visitor], str]:
+    fields = {"resource": "keys", "action": "delete", "rows": "page", "page": "1", "confirm": "1"}
+    return made("/jobs", fields, after)
+
+
 def event_path(pages: Pages, owner: Visitor) -> str:
     """An event about what is alice's."""
     pages.stack.issue("event.example.com", owner_id=pages.accounts["alice"].id)
@@ -154,6 +159,9 @@ TABLE: dict[str, Expected] = {
     "GET /events/verification": ADMINS,
     "GET /users/events": ADMINS,
     "GET /account/events": USERS,
+    "GET /jobs": USERS,
+    "GET /jobs/<id>": OWN,
+    "GET /jobs/<id>/progress": OWN,
     "GET /help": ANYONE,
     "GET /help/<name>": ANYONE,
     "GET /chat": USERS,
@@ -253,6 +261,9 @@ POSTS: dict[str, Audience] = {
     "POST /challenge-passwords/delete-expired": Audience.USER,
     "POST /challenge-passwords/delete-expired-system": Audience.ADMIN,
     "POST /events/verification": Audience.ADMIN,
+    "POST /jobs": Audience.USER,
+    "POST /jobs/new": Audience.USER,
+    "POST /jobs/<id>/cancel": Audience.USER,
     "POST /chat": Audience.USER,
     "POST /certificates/<id>/renew": Audience.USER,
     "POST /certificates/<id>/renew/preview": Audience.USER,
@@ -285,6 +296,8 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     **{f"GET /csrs/<id>{action}": kept_request("/csrs", action) for action in ("", "/download", "/delete")},
     "GET /certificates/<id>/pfx": own_certificate("/pfx"),
     "GET /events/<id>": event_path,
+    "GET /jobs/<id>": job(),
+    "GET /jobs/<id>/progress": job("/progress"),
     "GET /help/<name>": lambda _pages, _owner: "/help/est",
     "GET /account/tokens/<id>/end": token,
     "GET /account/certificates/<id>/unbind": bound_certificate,

@@ -106,6 +106,28 @@ each("form[data-tools]", (form) => form.addEventListener("formdata", (event) => 
   for (const [name, value] of [...event.formData]) if (value === "") event.formData.delete(name);
 }));
 
+// The selection of rows: one box for all of the page, and the number of those that are ticked.
+each("form[data-bulk]", (form) => {
+  const rows = form.elements.rows;
+  const boxes = [...document.querySelectorAll(`input[type=checkbox][form="${form.getAttribute("id")}"]`)];
+  const every = document.querySelector("[data-select-all]");
+  const update = () => {
+    const count = boxes.filter((box) => box.checked).length;
+    rows.options[0].textContent = count === 1 ? "1 selected row" : `${count} selected rows`;
+    every.checked = count === boxes.length;
+    every.indeterminate = count > 0 && !every.checked;
+    rows.setCustomValidity(rows.value === "selected" && !count ? "Select at least one row." : "");
+  };
+  every.hidden = false;
+  every.addEventListener("change", () => {
+    boxes.forEach((box) => { box.checked = every.checked; });
+    update();
+  });
+  boxes.forEach((box) => box.addEventListener("change", () => { rows.value = "selected"; update(); }));
+  rows.addEventListener("change", update);
+  update();
+});
+
 // A linked form opens as a dialog on this page.
 document.addEventListener("click", async (event) => {
   const link = event.target.closest("a[data-dialog]");
@@ -121,12 +143,15 @@ document.addEventListener("click", async (event) => {
     dialog.append(...main.childNodes);
     each("script", (script) => script.remove(), dialog);
     each("form", (form) => { if (!form.getAttribute("action")) form.action = link.href; }, dialog);
-    const cancel = document.createElement("button");
-    cancel.type = "button";
-    cancel.className = "plain";
-    cancel.textContent = "Close";
-    cancel.addEventListener("click", () => dialog.close());
-    dialog.append(cancel);
+    let cancel = dialog.querySelector("[data-cancel]");
+    if (!cancel) {
+      cancel = document.createElement("button");
+      cancel.type = "button";
+      cancel.className = "plain";
+      cancel.textContent = "Close";
+      dialog.append(cancel);
+    }
+    cancel.addEventListener("click", (press) => { press.preventDefault(); dialog.close(); });
     dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
     document.body.append(dialog);
     prepare(dialog);

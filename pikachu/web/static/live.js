@@ -19,6 +19,7 @@ const refresh = async () => {
       const open = [...root.querySelectorAll("details")].map((one) => one.open);
       const focused = root.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       root.replaceChildren(...page.body.childNodes);
+      if (root.querySelector("[data-ended]")) { location.reload(); return; }
       root.querySelectorAll("details").forEach((one, index) => { one.open = open[index] ?? false; });
       if (focused) root.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
       root.dispatchEvent(new Event("shown", { bubbles: true }));

@@ -39,7 +39,7 @@ from pikachu.web.ui.forms import Form
 from pikachu.web.ui.navigation import current, navigation
 from pikachu.web.ui.pages import Page, PageRequest, PasswordNeeded
 from pikachu.web.ui.rendering import Renderer
-from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect
+from pikachu.web.ui.responses import Download, HtmlPage, RawBody, Redirect, own_path
 
 HTML: Final = b"text/html; charset=utf-8"
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST"})
@@ -58,14 +58,7 @@ HEADERS: Final[Mapping[bytes, bytes]] = {
 }
 #: The pages about issuing, where administrators see which setting is missing.
 ADVICE_PATHS: Final = frozenset({"/", "/ra", "/certificates"})
-# A local path: without a second slash or backslash, which browsers read as another host.
-_OWN_PATH: Final = re.compile(r"/(?![/\\])[!-~]{0,1000}")
 _VISITOR_SECRET: Final = re.compile("[A-Za-z0-9_-]{43}")
-
-
-def own_path(text: str, otherwise: str = "/") -> str:
-    """Return *text* when it is a local path, else *otherwise*, which prevents open redirects (UI-5)."""
-    return text if _OWN_PATH.fullmatch(text) and "\\" not in text else otherwise
 
 
 class RenderedPage(Resource):

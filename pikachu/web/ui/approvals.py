@@ -9,11 +9,13 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import PikachuError
 from pikachu.core.model.certificates import Method
+from pikachu.core.model.jobs import JobAction, JobResource
 from pikachu.core.model.requests import RequestRecord, RequestState
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.ra.registration_authority import RegistrationAuthority
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import BulkAction, Selection
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 
@@ -50,6 +52,14 @@ APPROVALS: Final[Table[Row]] = Table(
     empty="No request waits for approval. Those come here whose policy wants a person to look at each of them.",
     empty_link=("/policies", "Enrollment policies"),
     search="Subject or requester",
+    selection=Selection(
+        JobResource.APPROVALS,
+        (
+            BulkAction(JobAction.APPROVE, "Approve", kind="", admins=True),
+            BulkAction(JobAction.REJECT, "Reject", admins=True),
+        ),
+        lambda row: (row.record.id, f"request {row.record.id}"),
+    ),
 )
 
 
@@ -88,7 +98,7 @@ class ApprovalsPages(Pages):
         except PikachuError as error:
             return await self._page(visit, "ra/approve.html", error)
         notice = f"The request was approved: certificate {record.id} was issued."
-        return Redirect(f"/ra/approvals/{visit.id}", notice=notice)
+        return Redirect(visit.back_to("/ra/approvals", f"/ra/approvals/{visit.id}"), notice=notice)
 
     @page("GET", "/ra/approvals/<id>/reject", audience=Audience.ADMIN)
     async def rejection(self, visit: PageRequest) -> PageReply:
@@ -102,7 +112,7 @@ class ApprovalsPages(Pages):
             await self._registration.reject(visit.principal, visit.id, visit.form.text("reason"))
         except PikachuError as error:
             return await self._page(visit, "ra/reject.html", error)
-        return Redirect(f"/ra/approvals/{visit.id}", notice="The request was rejected.")
+        return Redirect(visit.back_to("/ra/approvals", f"/ra/approvals/{visit.id}"), "The request was rejected.")
 
     async def _page(self, visit: PageRequest, template: str, error: PikachuError | None = None) -> PageReply:
         record = await self._inventory.approval(visit.principal, visit.id)

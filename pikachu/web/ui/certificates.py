@@ -22,12 +22,14 @@ from pikachu.core.model.certificates import (
     RevocationReason,
     format_serial,
 )
+from pikachu.core.model.jobs import JobAction, JobResource
 from pikachu.core.model.people import Principal
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import Keys
 from pikachu.web.certificate_files import certificate_file
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import BulkAction, Selection
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509 import der
 from pikachu.x509.certificate import parse_certificate
@@ -227,6 +229,11 @@ class CertificatesPages(Pages):
             empty="No certificates yet.",
             empty_link=("/ra", "Sign a request"),
             search="Name, SAN, serial, key or user",
+            selection=Selection(
+                JobResource.CERTIFICATES,
+                (BulkAction(JobAction.REVOKE, "Revoke"), BulkAction(JobAction.DELETE, "Delete")),
+                lambda row: (row.record.id, row.name),
+            ),
         )
 
     @page("GET", "/certificates", audience=Audience.USER)
@@ -291,7 +298,7 @@ class CertificatesPages(Pages):
             return _revoke_form(row, selected, error)
         done = "put on hold" if reason is HOLD else "revoked"
         notice = f"The certificate {row.name} was {done}. OCSP and the CRL say so from now on."
-        return Redirect(f"/certificates/{row.record.id}", notice)
+        return Redirect(visit.back_to("/certificates", f"/certificates/{row.record.id}"), notice)
 
     @page("GET", "/certificates/<id>/release", audience=Audience.USER)
     async def release_form(self, visit: PageRequest) -> PageReply:
@@ -306,7 +313,8 @@ class CertificatesPages(Pages):
             await self._inventory.release(visit.principal, row.record.id)
         except PikachuError as error:
             return _form("release", row, error)
-        return Redirect(f"/certificates/{row.record.id}", f"The certificate {row.name} was released from hold.")
+        notice = f"The certificate {row.name} was released from hold."
+        return Redirect(visit.back_to("/certificates", f"/certificates/{row.record.id}"), notice)
 
     # --- deleting -------------------------------------------------------------------------
 
@@ -327,7 +335,7 @@ class CertificatesPages(Pages):
         except PikachuError as error:
             return _delete_form(row, selected, error)
         done = "revoked and deleted" if selected and row.revocable else "deleted"
-        return Redirect("/certificates", f"The certificate {row.name} was {done}.")
+        return Redirect(visit.back_to("/certificates"), f"The certificate {row.name} was {done}.")
 
     # --- shared by pages ------------------------------------------------------------------
 

@@ -15,12 +15,14 @@ from pikachu.config.configuration import Configuration
 from pikachu.config.setting_types import duration
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import format_serial
+from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.people import ChallengePassword
 from pikachu.core.model.times import rfc3339
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import deletion
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 #: Stands for an empty subject, which a password may be bound to.
@@ -84,6 +86,7 @@ TABLE: Final[Table[Row]] = Table(
     ),
     empty="No challenge passwords yet: a device needs one to enroll by SCEP, or by EST without an account.",
     search="First digits, label or name",
+    selection=deletion(JobResource.CHALLENGE_PASSWORDS, lambda row: (row.challenge.id, row.challenge.prefix)),
 )
 
 
@@ -176,7 +179,7 @@ class ChallengePasswordsPages(Pages):
             await self._challenge_passwords.delete(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return Redirect("/challenge-passwords", notice="The challenge password was deleted.")
+        return Redirect(visit.back_to("/challenge-passwords"), notice="The challenge password was deleted.")
 
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         return HtmlPage.form("challenges/delete.html", {"row": await self._row(visit, visit.id)}, error)
@@ -208,7 +211,7 @@ class ChallengePasswordsPages(Pages):
             return HtmlPage.form("challenges/delete_expired.html", {"everybody": everybody}, error)
         count = await self._challenge_passwords.delete_expired(visit.principal, everybody=everybody)
         noun = "challenge password was" if count == 1 else "challenge passwords were"
-        return Redirect("/challenge-passwords", notice=f"{count} expired {noun} deleted.")
+        return Redirect(visit.back_to("/challenge-passwords"), notice=f"{count} expired {noun} deleted.")
 
     async def _row(self, visit: PageRequest, challenge_id: int) -> Row:
         (row,) = await self._rows(visit, [await self._challenge_passwords.get(visit.principal, challenge_id)])

@@ -10,6 +10,7 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.account_objects import StoredKey
+from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.requests import StoredCSR
 from pikachu.core.model.times import rfc3339
@@ -22,6 +23,7 @@ from pikachu.inventory.templates import CertificateTemplates
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import deletion
 from pikachu.web.ui.subject_fields import ATTRIBUTES, SubjectFields
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.csr import parse_csr
@@ -81,6 +83,7 @@ TABLE: Final[Table[StoredCSR]] = Table(
     search="ID, name, key, profile, status or user",
     empty="No certificate requests yet.",
     empty_link=("/csrs/generate", "Generate a CSR"),
+    selection=deletion(JobResource.CSRS, lambda row: (row.csr.id, row.csr.name)),
 )
 
 
@@ -341,7 +344,7 @@ class CSRsPages(Pages):
             await self._requests.delete(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return Redirect("/csrs", notice="The request was deleted.")
+        return Redirect(visit.back_to("/csrs"), notice="The request was deleted.")
 
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         context = {"row": await self._row(visit)}

@@ -26,6 +26,7 @@ RESOURCES: Final = (
     ("template", "Template"),
     ("policy", "Policy"),
     ("challenge password", "Challenge password"),
+    ("job", "Job"),
     ("configuration", "Configuration"),
 )
 # Events of users are a separate list.  The filters name resource types only, where possible: these are indexed, so that
@@ -36,6 +37,7 @@ _OTHER: Final = ",".join((_OBJECTS, *(name for name, _ in RESOURCES)))
 TYPES: Final = (
     *("create", "update", "delete", "view", "revoke", "release", "sign", "approve", "reject"),
     *("fail", "abandon", "upload", "recover", "keep", "drop", "rotate", "fall back", "return", "failed login"),
+    *("complete", "cancel", "stop"),
 )
 USER_TYPES: Final = (
     *("add", "delete", "pending", "activated", "deactivated", "suspend", "login", "failed login", "logout"),
@@ -50,6 +52,7 @@ _LISTS: Final = {
     "template": "/templates",
     "policy": "/policies",
     "challenge password": "/challenge-passwords",
+    "job": "/jobs",
 }
 
 

@@ -10,12 +10,14 @@ from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.account_objects import StoredKey
 from pikachu.core.model.certificates import CertificateRecord
+from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.times import rfc3339
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.keys import CHOICES, Keys, key_name, parts_of_type
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import deletion
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 from pikachu.x509.pem import pem
 
@@ -53,6 +55,7 @@ TABLE: Final[Table[StoredKey]] = Table(
     search="ID, name, type or user",
     empty="No keys yet.",
     empty_link=("/generate", "Generate New Key"),
+    selection=deletion(JobResource.KEYS, lambda row: (row.key.id, row.key.name)),
 )
 
 
@@ -172,7 +175,7 @@ class KeysPages(Pages):
             await self._keys.delete(visit.principal, visit.id)
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return Redirect("/keys", notice="The key was deleted.")
+        return Redirect(visit.back_to("/keys"), notice="The key was deleted.")
 
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         row = await self._row(visit)

@@ -26,7 +26,15 @@ _GROUPS: Final = (
         ),
     ),
     ("Authority", (("/ca", "CA (RSA/EC)", False), ("/va", "VA (CRL)", False))),
-    ("Watch", (("/events", "Events", False), ("/inspect", "Inspect", False), ("/logs", "Logs", True))),
+    (
+        "Watch",
+        (
+            ("/events", "Events", False),
+            ("/jobs", "Jobs", False),
+            ("/inspect", "Inspect", False),
+            ("/logs", "Logs", True),
+        ),
+    ),
     ("Administer", (("/users", "Users", True), ("/config", "Config", True))),
     ("Learn", (("/apis", "APIs", False), ("/help", "Help", False), ("/chat", "ChatPikachu", False))),
 )

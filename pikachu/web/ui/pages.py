@@ -17,7 +17,7 @@ from pikachu.http.request import BoundedRequest
 from pikachu.web.browsers import named_origin
 from pikachu.web.ids import id_of
 from pikachu.web.ui.forms import Form
-from pikachu.web.ui.responses import PageReply
+from pikachu.web.ui.responses import PageReply, own_path
 
 
 class PasswordNeeded(Exception):
@@ -68,6 +68,29 @@ class PageRequest:
     def target(self) -> str:
         """Return the requested path and query."""
         return self.request.uri.decode("ascii", "replace")
+
+    @property
+    def previous(self) -> str:
+        """Return the path and query of the list or object whose page led to this form, or an empty string.
+
+        A submitted form has it in a hidden field, and the first page knows it from the Referer.
+        """
+        if self.request.method == b"POST":
+            text = self.form.text("back")
+        else:
+            referer = urlsplit((self.request.getHeader(b"Referer") or b"").decode("latin-1"))
+            text = f"{referer.path}?{referer.query}" if referer.query else referer.path
+        path = own_path(text, "").partition("?")[0]
+        here = self.request.path.decode("ascii", "replace")
+        return text if path not in ("", "/") and here.startswith(f"{path}/") else ""
+
+    def back_to(self, path: str, otherwise: str = "") -> str:
+        """Return the list at *path* with the filters that it had before this form, if that led here.
+
+        :param otherwise: returned if the form was opened elsewhere; by default *path*.
+        """
+        previous = self.previous
+        return previous if previous.partition("?")[0] == path else otherwise or path
 
     @property
     def id(self) -> int:

@@ -233,7 +233,7 @@ class PoliciesPages(Pages):
             )
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return Redirect("/policies", notice="The policy was deleted.")
+        return Redirect(visit.back_to("/policies"), notice="The policy was deleted.")
 
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         row = await self._row(visit)

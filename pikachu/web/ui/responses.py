@@ -6,12 +6,20 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from twisted.web.resource import Resource
 
 from pikachu.core.errors import PikachuError
 from pikachu.web.errors import outcome_of
+
+# A local path: without a second slash or backslash, which browsers read as another host.
+_OWN_PATH: Final = re.compile(r"/(?![/\\])[!-~]{0,1000}")
+
+
+def own_path(text: str, otherwise: str = "/") -> str:
+    """Return *text* when it is a local path, else *otherwise*, which prevents open redirects (UI-5)."""
+    return text if _OWN_PATH.fullmatch(text) and "\\" not in text else otherwise
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,9 @@ from pikachu.auth.permissions import Audience
 from pikachu.core.errors import NotAuthorized, PikachuError
 from pikachu.http.peer import peer_intermediates, required_certificate
 from pikachu.web.browsers import SESSION
-from pikachu.web.ui.application import own_path
 from pikachu.web.ui.cookies import cookie
 from pikachu.web.ui.pages import PageRequest, Pages, page
-from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect, own_path
 
 
 class SignInPages(Pages):

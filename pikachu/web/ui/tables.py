@@ -29,6 +29,7 @@ from pikachu.core.number_parsing import parse_number
 from pikachu.http.request import BoundedRequest, log_failure
 from pikachu.web.ui.pages import PageRequest
 from pikachu.web.ui.responses import HtmlPage, PageReply
+from pikachu.web.ui.selection import BulkAction, Selection
 
 T = TypeVar("T")
 
@@ -112,6 +113,28 @@ class ListView:
     filtered: bool
     filters: Sequence[Filter]
     unindexed: int
+    actions: Sequence[BulkAction] = ()
+
+    def pick(self, item: object) -> tuple[int, str]:
+        """Return the id and the name of a row that can be selected."""
+        assert self.table.selection is not None  # noqa: S101 - there are actions only with one
+        return self.table.selection.pick(item)
+
+    @property
+    def page_ids(self) -> str:
+        """Return the ids of all rows of the page, with commas between."""
+        return ",".join(str(self.pick(item)[0]) for item in self.items)
+
+    @property
+    def filter_text(self) -> str:
+        """Return what selects the list's rows, as a query string with the store's names."""
+        return urlencode({**({"q": self.query.q} if self.query.q else {}), **self.query.filters})
+
+    @property
+    def selectable(self) -> int:
+        """Return the number of rows that match if all can be selected together, beyond those of the page; else 0."""
+        total = self.total or 0
+        return total if len(self.items) < total <= COUNTED else 0
 
     @property
     def label(self) -> str:
@@ -148,6 +171,7 @@ class Table(Generic[T]):
     :param name: name of the CSV file.
     :param empty: text of an empty list; *empty_link* (address, label) leads on.
     :param search: placeholder of the search field.
+    :param selection: the actions on selected rows; ``None``: rows can't be selected.
     """
 
     name: str
@@ -159,6 +183,7 @@ class Table(Generic[T]):
     search: str = "Search"
     searchable: bool = True
     sizes: tuple[int, ...] = field(default=SIZES)
+    selection: Selection | None = None
 
     def query(self, visit: PageRequest) -> ListQuery:
         """Return the query of the URL; invalid parameters are ignored."""
@@ -241,6 +266,7 @@ class Table(Generic[T]):
             filtered=bool(query.q or query.filters),
             filters=self._filters(visit),
             unindexed=page.unindexed,
+            actions=self._actions(visit),
         )
 
     def _columns(self, visit: PageRequest) -> list[Column]:
@@ -248,6 +274,10 @@ class Table(Generic[T]):
 
     def _filters(self, visit: PageRequest) -> list[Filter]:
         return [one for one in self.filters if visit.principal.is_admin or not one.admins]
+
+    def _actions(self, visit: PageRequest) -> list[BulkAction]:
+        actions = () if self.selection is None else self.selection.actions
+        return [one for one in actions if visit.principal.is_admin or not one.admins]
 
     @staticmethod
     def _heading(column: Column, query: ListQuery, link: Callable[..., str]) -> Heading:

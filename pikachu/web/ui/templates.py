@@ -9,6 +9,7 @@ from typing import Final
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import EditConflict, PikachuError
 from pikachu.core.model.account_objects import CertificateTemplate
+from pikachu.core.model.jobs import JobResource
 from pikachu.core.model.times import rfc3339
 from pikachu.core.number_parsing import MAX_ID, parse_number
 from pikachu.inventory.certificates import CertificateQueries
@@ -16,6 +17,7 @@ from pikachu.inventory.templates import MANUALLY, PROFILE_TYPES, CertificateTemp
 from pikachu.web.ui.numbered_lines import numbered
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import Download, HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import deletion
 from pikachu.web.ui.tables import NOBODY, Column, Filter, Table
 
 _SAMPLE: Final = """\
@@ -73,6 +75,7 @@ TABLE: Final[Table[Row]] = Table(
     default_sort="name",
     empty="No certificate templates yet.",
     empty_link=("/templates/new", "New Certificate Template"),
+    selection=deletion(JobResource.TEMPLATES, lambda row: (row.template.id, row.template.name)),
 )
 
 
@@ -173,7 +176,7 @@ class TemplatesPages(Pages):
             await self._templates.delete(visit.principal, visit.id, expected=visit.form.versions())
         except PikachuError as error:
             return await self._delete_form(visit, error)
-        return Redirect("/templates", notice="The certificate template was deleted.")
+        return Redirect(visit.back_to("/templates"), notice="The certificate template was deleted.")
 
     async def _delete_form(self, visit: PageRequest, error: PikachuError | None = None) -> PageReply:
         return HtmlPage.form("templates/delete.html", {"row": await self._row(visit)}, error)

@@ -15,12 +15,14 @@ from pikachu.auth.permissions import Audience
 from pikachu.config.configuration import Configuration
 from pikachu.core.errors import EditConflict, MalformedRequest, NotFound, PikachuError
 from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.jobs import JobAction, JobResource
 from pikachu.core.model.people import Account, AccountSource, AccountState, Principal, Role
 from pikachu.web.ui.account import AccountPages
 from pikachu.web.ui.certificates import REASON_LABELS
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.rendering import duration
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
+from pikachu.web.ui.selection import BulkAction, Selection
 from pikachu.web.ui.tables import Column, Filter, Table
 
 SOURCES: Final = {AccountSource.LOCAL: "Local", AccountSource.LDAP: "LDAP"}
@@ -65,6 +67,14 @@ USERS: Final[Table[Account]] = Table(
     search="Name, e-mail, role, source or state",
     empty="No users yet.",
     empty_link=("/users/new", "Add User"),
+    selection=Selection(
+        JobResource.USERS,
+        (
+            BulkAction(JobAction.ACTIVATE, "Activate", kind="", admins=True),
+            BulkAction(JobAction.SUSPEND, "Suspend", admins=True),
+        ),
+        lambda row: (row.account.id, row.account.username),
+    ),
 )
 
 
@@ -337,7 +347,9 @@ class UsersPages(Pages):
             await self._accounts.delete(visit.principal, account.id, revoke)
         except PikachuError as error:
             return await self._delete(visit, account, error)
-        return Redirect("/users", notice=f"The user {account.username} is deleted.{_revoked(revoke, valid)}")
+        return Redirect(
+            visit.back_to("/users"), notice=f"The user {account.username} is deleted.{_revoked(revoke, valid)}"
+        )
 
     async def _delete(self, visit: PageRequest, account: Account, error: PikachuError | None = None) -> PageReply:
         return HtmlPage.form(
@@ -374,7 +386,8 @@ class UsersPages(Pages):
             await action.work(self._accounts, self._sessions, visit.principal, account.id, revoke)
         except PikachuError as error:
             return await self._confirmation(visit, account, action, error)
-        return Redirect(f"/users/{account.id}", notice=f"{account.username} {action.done}.{_revoked(revoke, valid)}")
+        notice = f"{account.username} {action.done}.{_revoked(revoke, valid)}"
+        return Redirect(visit.back_to("/users", f"/users/{account.id}"), notice)
 
     async def _confirmation(
         self, visit: PageRequest, account: Account, action: Action, error: PikachuError | None = None

@@ -1,0 +1,364 @@
+"""``/jobs``: one action on many rows of a list: the question, the progress and the outcomes (JOB-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import parse_qsl
+
+from pikachu.auth.permissions import Audience
+from pikachu.core.errors import MalformedRequest, NotFound, PikachuError
+from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.jobs import (
+    Job,
+    JobAction,
+    JobArguments,
+    JobResource,
+    JobRow,
+    JobSelection,
+    JobState,
+    RowState,
+)
+from pikachu.core.model.list_queries import ListQuery
+from pikachu.core.number_parsing import MAX_ID, parse_number
+from pikachu.operations.jobs import Jobs
+from pikachu.web.ui.certificates import HOLD, REASONS, utc_text
+from pikachu.web.ui.forms import Form
+from pikachu.web.ui.pages import PageRequest, Pages, page
+from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect, own_path
+from pikachu.web.ui.tables import Column, Filter, Table
+
+#: Label of an action, as it is asked for and as it was done.
+_ACTIONS: Final = {
+    JobAction.REVOKE: ("Revoke", "revoked"),
+    JobAction.DELETE: ("Delete", "deleted"),
+    JobAction.APPROVE: ("Approve", "approved"),
+    JobAction.REJECT: ("Reject", "rejected"),
+    JobAction.ACTIVATE: ("Activate", "activated"),
+    JobAction.SUSPEND: ("Suspend", "suspended"),
+}
+#: One object, several, and the address of their list.
+_RESOURCES: Final = {
+    JobResource.CERTIFICATES: ("certificate", "certificates", "/certificates"),
+    JobResource.APPROVALS: ("request", "requests", "/ra/approvals"),
+    JobResource.KEYS: ("key", "keys", "/keys"),
+    JobResource.CSRS: ("CSR", "CSRs", "/csrs"),
+    JobResource.TEMPLATES: ("certificate template", "certificate templates", "/templates"),
+    JobResource.CHALLENGE_PASSWORDS: ("challenge password", "challenge passwords", "/challenge-passwords"),
+    JobResource.USERS: ("user", "users", "/users"),
+}
+#: What the question says about the consequences.
+_CONSEQUENCES: Final = {
+    (
+        JobResource.CERTIFICATES,
+        JobAction.REVOKE,
+    ): "Clients that check OCSP or the CRL will reject them immediately. Only “Hold” can be undone.",
+    (
+        JobResource.CERTIFICATES,
+        JobAction.DELETE,
+    ): "They are removed from all lists. Those that are revoked stay revoked.",
+    (JobResource.APPROVALS, JobAction.APPROVE): "The certificates will be issued immediately.",
+    (
+        JobResource.APPROVALS,
+        JobAction.REJECT,
+    ): "No certificates will be issued; the clients are told that their requests were rejected.",
+    (JobResource.KEYS, JobAction.DELETE): "The private keys can't be recovered.",
+    (JobResource.CSRS, JobAction.DELETE): "Their keys and the certificates issued from them are kept.",
+    (JobResource.TEMPLATES, JobAction.DELETE): "CSRs and policies that were created with them are kept.",
+    (JobResource.CHALLENGE_PASSWORDS, JobAction.DELETE): "They can no longer be used to enroll.",
+    (JobResource.USERS, JobAction.ACTIVATE): "They can sign in and enroll.",
+    (JobResource.USERS, JobAction.SUSPEND): "Their sessions and tokens end, and they can neither sign in nor enroll.",
+}
+_KINDS: Final = {
+    JobState.RUNNING: "info",
+    JobState.COMPLETED: "good",
+    JobState.CANCELLED: "warn",
+    JobState.STOPPED: "bad",
+    RowState.WAITING: "mute",
+    RowState.DONE: "good",
+    RowState.FAILED: "bad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job with its labels."""
+
+    job: Job
+
+    @property
+    def title(self) -> str:
+        """Return its action and objects, such as *Revoke 12 certificates*."""
+        return f"{_ACTIONS[self.job.action][0]} {_counted(self.job.resource, self.job.total)}"
+
+    @property
+    def state(self) -> str:
+        """Return the label of its state."""
+        return self.job.state.value.capitalize()
+
+    @property
+    def kind(self) -> str:
+        """Return the colour of its state."""
+        return "warn" if self.job.state is JobState.COMPLETED and self.job.failed else _KINDS[self.job.state]
+
+    @property
+    def running(self) -> bool:
+        """Return whether it has not ended."""
+        return self.job.state is JobState.RUNNING
+
+    @property
+    def list_path(self) -> str:
+        """Return the address of the list of its objects."""
+        return _RESOURCES[self.job.resource][2]
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """One object of a job."""
+
+    row: JobRow
+    path: str
+
+    @property
+    def name(self) -> str:
+        """Return the object's name, or its id."""
+        return self.row.name or f"ID {self.row.object_id}"
+
+    @property
+    def state(self) -> str:
+        """Return the label of its state."""
+        return self.row.state.value.capitalize()
+
+    @property
+    def kind(self) -> str:
+        """Return the colour of its state."""
+        return _KINDS.get(self.row.state, "info")
+
+
+JOBS: Final[Table[JobView]] = Table(
+    "jobs",
+    (
+        Column("id", "ID", sort="id", text=lambda view: str(view.job.id)),
+        Column("job", "Job", text=lambda view: view.title),
+        Column("state", "State", text=lambda view: view.state),
+        Column("total", "Objects", sort="total", text=lambda view: str(view.job.total)),
+        Column("done", "Done", text=lambda view: str(view.job.done)),
+        Column("failed", "Failed", text=lambda view: str(view.job.failed)),
+        Column("created", "Created (UTC)", sort="created_at", text=lambda view: utc_text(view.job.created_at)),
+        Column("ended", "Ended (UTC)", text=lambda view: utc_text(view.job.ended_at)),
+        Column("user", "User", text=lambda view: view.job.actor, admins=True),
+    ),
+    (
+        Filter("state", "State", tuple((one.value, one.value.capitalize()) for one in JobState)),
+        Filter("action", "Action", tuple((one.value, label) for one, (label, _) in _ACTIONS.items())),
+        Filter("resource", "Objects", tuple((one.value, many) for one, (_, many, _) in _RESOURCES.items())),
+    ),
+    empty="No jobs yet. Select rows in a list, and choose what to do with them.",
+    empty_link=("/certificates", "Certificates"),
+    search="ID, action, objects or user",
+)
+ROWS: Final[Table[RowView]] = Table(
+    "job-results",
+    (
+        Column("id", "ID", sort="object_id", text=lambda view: str(view.row.object_id)),
+        Column("name", "Name", text=lambda view: view.row.name),
+        Column("state", "State", text=lambda view: view.state),
+        Column("message", "Message", text=lambda view: view.row.message),
+        Column("ended", "Ended (UTC)", text=lambda view: utc_text(view.row.ended_at)),
+    ),
+    (Filter("state", "State", tuple((one.value, one.value.capitalize()) for one in RowState)),),
+    default_sort="id",
+    search="ID, name or message",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A job that is being asked for.
+
+    :param ids: the selected objects; none: those that *filter* selects.
+    :param filter: text and filters of the list, as a query string.
+    """
+
+    resource: JobResource
+    action: JobAction
+    ids: tuple[int, ...]
+    filter: str
+    count: int
+    back: str
+
+    @classmethod
+    def of(cls, form: Form) -> _Draft:
+        """Read a form: the one above a list, or the question.
+
+        :raises MalformedRequest: when it names no action or no rows.
+        """
+        try:
+            resource, action = JobResource(form.text("resource")), JobAction(form.text("action"))
+        except ValueError:
+            raise MalformedRequest("Choose an action above the list.") from None
+        rows, text, ids = form.text("rows", "selected"), "", form.texts("id")
+        expected = form.number("expected", 0)
+        if rows == "all":
+            ids, text = (), form.text("filter")
+        elif rows == "page":
+            ids = tuple(form.text("page").split(","))
+        numbers = dict.fromkeys(number for one in ids if (number := parse_number(one, MAX_ID)) is not None)
+        count = expected if rows == "all" else len(numbers)
+        if not count:
+            raise MalformedRequest("Select at least one row, all rows on the page, or all that match.")
+        return cls(resource, action, tuple(numbers), text, count, own_path(form.text("back"), _RESOURCES[resource][2]))
+
+    @property
+    def rows(self) -> str:
+        """Return which rows are meant, for the form."""
+        return "page" if self.ids else "all"
+
+    @property
+    def page_ids(self) -> str:
+        """Return the ids with commas between."""
+        return ",".join(map(str, self.ids))
+
+    @property
+    def title(self) -> str:
+        """Return the question's heading."""
+        return f"{_ACTIONS[self.action][0]} {_counted(self.resource, self.count)}"
+
+    @property
+    def label(self) -> str:
+        """Return the label of the button."""
+        return _ACTIONS[self.action][0]
+
+    @property
+    def consequence(self) -> str:
+        """Return what the action leads to."""
+        return _CONSEQUENCES.get((self.resource, self.action), "")
+
+    @property
+    def selection(self) -> JobSelection:
+        """Return the selected objects."""
+        if self.ids:
+            return JobSelection(self.ids, expected=self.count)
+        filters = dict(parse_qsl(self.filter))
+        q = filters.pop("q", None)
+        return JobSelection(query=ListQuery(q=q, filters=filters), expected=self.count)
+
+    @property
+    def reasons(self) -> list[tuple[str, str]]:
+        """Return the reasons for revoking, where the action can revoke."""
+        if (self.resource, self.action) == (JobResource.CERTIFICATES, JobAction.REVOKE):
+            return [(reason.wire_name, f"{label} ({reason.wire_name})") for reason, label, _ in REASONS]
+        if (self.resource, self.action) in _REVOKES:
+            named = [(reason.wire_name, f"Revoke: {label.lower()}") for reason, label, _ in REASONS if reason != HOLD]
+            return [*named, ("", "Do not revoke")]
+        return []
+
+    @property
+    def argument(self) -> str:
+        """Return the name of the action's argument, or an empty string."""
+        if self.action in (JobAction.REVOKE, JobAction.REJECT):
+            return "reason"
+        return "revoke" if self.reasons else ""
+
+    @property
+    def chosen(self) -> str:
+        """Return the reason that is selected at first."""
+        revocation = self.resource is JobResource.CERTIFICATES
+        return RevocationReason.UNSPECIFIED.wire_name if revocation else ""
+
+    def arguments(self, form: Form) -> JobArguments:
+        """Return the arguments of the submitted question."""
+        if self.argument == "reason":
+            return JobArguments(reason=form.text("reason"))
+        return JobArguments(revoke=form.text("revoke") or None if self.argument else None)
+
+
+_REVOKES: Final = {(JobResource.CERTIFICATES, JobAction.DELETE), (JobResource.USERS, JobAction.SUSPEND)}
+
+
+class JobsPages(Pages):
+    """Jobs."""
+
+    def __init__(self, *, jobs: Jobs) -> None:
+        self._jobs = jobs
+
+    @page("GET", "/jobs", audience=Audience.USER)
+    async def list(self, visit: PageRequest) -> PageReply:
+        """List one's own jobs; for administrators all."""
+
+        async def views(items: Sequence[Job]) -> Sequence[JobView]:
+            return [JobView(job) for job in items]
+
+        return await JOBS.reply(
+            visit, lambda query: self._jobs.list(visit.principal, query), "jobs/list.html", prepare=views
+        )
+
+    @page("POST", "/jobs/new", audience=Audience.USER)
+    async def question(self, visit: PageRequest) -> PageReply:
+        """Show the consequences of an action on the selected rows, its arguments, and the number to type."""
+        return _question(visit, _Draft.of(visit.form))
+
+    @page("POST", "/jobs", audience=Audience.USER)
+    async def create(self, visit: PageRequest) -> PageReply:
+        """Create the job."""
+        draft = _Draft.of(visit.form)
+        try:
+            visit.form.require_confirmation(str(draft.count))
+            job = await self._jobs.create(
+                visit.principal, draft.resource, draft.action, draft.selection, draft.arguments(visit.form)
+            )
+        except PikachuError as error:
+            return _question(visit, draft, error)
+        return Redirect(f"/jobs/{job.id}")
+
+    @page("GET", "/jobs/<id>", audience=Audience.USER)
+    async def view(self, visit: PageRequest) -> PageReply:
+        """Show the progress of a job, and the outcome for each object."""
+        job = await self._jobs.get(visit.principal, visit.id)
+        path = _RESOURCES[job.resource][2]
+
+        async def views(items: Sequence[JobRow]) -> Sequence[RowView]:
+            return [RowView(row, _path(job, path, row)) for row in items]
+
+        return await ROWS.reply(
+            visit,
+            lambda query: self._jobs.rows(visit.principal, job.id, query),
+            "jobs/view.html",
+            prepare=views,
+            view=JobView(job),
+            updated=False,
+        )
+
+    @page("GET", "/jobs/<id>/progress", audience=Audience.USER, background=True)
+    async def progress(self, visit: PageRequest) -> PageReply:
+        """Return the progress for the page's script."""
+        view = JobView(await self._jobs.get(visit.principal, visit.id))
+        return HtmlPage("jobs/progress.html", {"view": view, "updated": True})
+
+    @page("POST", "/jobs/<id>/cancel", audience=Audience.USER)
+    async def cancel(self, visit: PageRequest) -> PageReply:
+        """Cancel a job."""
+        path = f"/jobs/{visit.id}"
+        try:
+            job = await self._jobs.cancel(visit.principal, visit.id)
+        except NotFound:
+            raise
+        except PikachuError as error:
+            return Redirect(path, error.public)
+        return Redirect(path, f"The job was cancelled. {_counted(job.resource, job.left)} were left as they are.")
+
+
+def _question(visit: PageRequest, draft: _Draft, error: PikachuError | None = None) -> HtmlPage:
+    return HtmlPage.form("jobs/new.html", {"draft": draft, "form": visit.form}, error)
+
+
+def _path(job: Job, list_path: str, row: JobRow) -> str:
+    """Return the address of a row's object; empty where there is none any more."""
+    gone = job.action is JobAction.DELETE and row.state is RowState.DONE
+    return "" if gone else f"{list_path}/{row.object_id}"
+
+
+def _counted(resource: JobResource, count: int) -> str:
+    one, many, _ = _RESOURCES[resource]
+    return f"{count:,} {one if count == 1 else many}"

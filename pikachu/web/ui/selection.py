@@ -1,0 +1,41 @@
+"""The selection of rows of a list, and the actions that a job can do on them (JOB-1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pikachu.core.model.jobs import JobAction, JobResource
+
+
+@dataclass(frozen=True, slots=True)
+class BulkAction:
+    """An action on the selected rows.
+
+    :param label: of its button.
+    :param kind: of the button: ``danger``, or empty.
+    :param admins: only administrators have it.
+    """
+
+    action: JobAction
+    label: str
+    kind: str = "danger"
+    admins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What can be done with rows of a list.
+
+    :param pick: returns the id and the name of a row's object.
+    """
+
+    resource: JobResource
+    actions: tuple[BulkAction, ...]
+    pick: Callable[[Any], tuple[int, str]]
+
+
+def deletion(resource: JobResource, pick: Callable[[Any], tuple[int, str]]) -> Selection:
+    """Return the selection of a list whose rows can only be deleted together."""
+    return Selection(resource, (BulkAction(JobAction.DELETE, "Delete"),), pick)
