@@ -26,7 +26,7 @@ class BulkAction:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What can be done with rows of a list.
+    """The objects of a list's rows, and the actions on them.
 
     :param pick: returns the id and the name of a row's object.
     """
