@@ -15,6 +15,7 @@ from pikachu.web.ui.challenge_passwords import ChallengePasswordsPages
 from pikachu.web.ui.config_and_logs import OperationPages
 from pikachu.web.ui.csrs import CSRsPages
 from pikachu.web.ui.dashboard import DashboardPages
+from pikachu.web.ui.device_enrollment import DeviceEnrollmentPages
 from pikachu.web.ui.events import EventsPages
 from pikachu.web.ui.help import ChatPages, HelpPages
 from pikachu.web.ui.inspection import InspectionPages
@@ -30,6 +31,7 @@ from pikachu.web.ui.recovered_revocations import RecoveredRevocationsPages
 from pikachu.web.ui.register import RegisterPages
 from pikachu.web.ui.rendering import Renderer
 from pikachu.web.ui.renewals import RenewalPages
+from pikachu.web.ui.server_location import ServerLocations
 from pikachu.web.ui.sign_in import SignInPages
 from pikachu.web.ui.static import StaticFiles
 from pikachu.web.ui.templates import TemplatesPages
@@ -56,6 +58,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
     choices = IssuanceChoices(
         policy_administration=app.policy_administration, issuers=app.issuers, inventory=app.inventory
     )
+    locations = ServerLocations(config=app.config, issuers=app.issuers, manufacturers=app.manufacturers)
     parts: list[Pages] = [
         SignInPages(sessions=app.sessions),
         KeysPages(keys=app.keys, inventory=app.inventory),
@@ -73,8 +76,13 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
             authority=app.authority,
         ),
         NewCertificatePages(
-            new_certificates=app.new_certificates, registration=app.registration, keys=app.keys, choices=choices
+            new_certificates=app.new_certificates,
+            registration=app.registration,
+            keys=app.keys,
+            choices=choices,
+            challenge_passwords=app.challenge_passwords,
         ),
+        DeviceEnrollmentPages(challenge_passwords=app.challenge_passwords, choices=choices, locations=locations),
         RenewalPages(renewals=app.renewals, inventory=app.inventory),
         ApprovalsPages(registration=app.registration, inventory=app.inventory),
         DashboardPages(
@@ -123,9 +131,7 @@ def ui_tree(app: Application, routes: Sequence[Route]) -> tuple[UIResource, Stat
         ),
         InspectionPages(inspection=app.inspection),
         APIsPages(
-            config=app.config,
-            issuers=app.issuers,
-            manufacturers=app.manufacturers,
+            locations=locations,
             policy_administration=app.policy_administration,
             routes=routes,
         ),

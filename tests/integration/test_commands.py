@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from cryptography import x509
 
 from pikachu.auth.authenticator import account_principal
 from pikachu.core.model.people import SYSTEM, AccountState, Role
@@ -140,3 +141,32 @@ def test_every_command(server: Server, folder: Path) -> None:
         check=False,
     )
     assert said.returncode == 0, said.stderr
+
+
+def test_commands_for_a_device(server: Server, folder: Path, tmp_path: Path) -> None:
+    """ISS-1: from the form to a certificate on the device; each way with a challenge password of its own."""
+    require("curl", "openssl", "pki", "bash")
+    fields = {"source": "device", "common_name": "pump.example.com", "adds_name": "1", "sans": "192.0.2.1"}
+    with server.client() as client:
+        browser = Browser(client, f"localhost:{server.ports['https']}")
+        browser.sign_in("alice")
+        for way in ("curl", "pki-est", "pki-scep"):
+            found = re.search(r'name="csrf" value="([^"]*)"', browser.ask("/certificates/new"))
+            assert found
+            browser.ask("/certificates/new", {**fields, "csrf": html.unescape(found[1])})
+            newest = re.search(r'href="(/challenge-passwords/\d+)"', browser.ask("/challenge-passwords"))
+            assert newest
+            page = browser.ask(f"{newest[1]}/commands")
+            place = tmp_path / way
+            place.mkdir()
+            for name in ("trust", way):
+                section = page.partition(f'<h2 id="{name}">')[2].partition("</section>")[0]
+                for _, text in commands(section):
+                    result = subprocess.run(
+                        ["bash", "-o", "pipefail", "-ec", text], cwd=place, capture_output=True, timeout=60, check=False
+                    )
+                    assert result.returncode == 0, (text, result.stdout[-500:], result.stderr[-2000:])
+            certificate = x509.load_pem_x509_certificate((place / "device.crt").read_bytes())
+            assert certificate.subject.rfc4514_string() == "CN=pump.example.com"
+            sans = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+            assert [str(name.value) for name in sans] == ["pump.example.com", "192.0.2.1"]

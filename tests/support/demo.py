@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pikachu.accounts.challenge_passwords import ANY_PURPOSE, Purpose
 from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.jobs import JobAction, JobArguments, JobResource, JobSelection
 from pikachu.core.model.people import SYSTEM, Account, AccountState, Principal, Role
@@ -56,8 +57,9 @@ def fill(app: Application) -> Demo:
     user = demo.principal(app, "fleet_operator")
     _policies(app, demo, admin, user)
     _certificates(app, demo, admin, user)
-    for _ in range(3):
-        challenge, _ = result_of(app.challenge_passwords.create(user))
+    bound = Purpose("pump 9", "CN=pump-9.example.com", ["DNS:pump-9.example.com"])
+    for purpose in (ANY_PURPOSE, ANY_PURPOSE, bound):
+        challenge, _ = result_of(app.challenge_passwords.create(user, purpose=purpose))
         demo.ids["challenge-passwords"] = challenge.id
     csr = make_csr("p256", "sensor-77.example.com", ["DNS:sensor-77.example.com"], slot=99)[1]
     demo.ids["csrs"] = result_of(app.requests.store(user, "sensor 77", csr)).id

@@ -199,6 +199,7 @@ TABLE: dict[str, Expected] = {
     "GET /challenge-passwords/<id>": OWN,
     "GET /challenge-passwords/<id>/text": (302, 200, 404, 404),
     "GET /challenge-passwords/<id>/delete": OWN,
+    "GET /challenge-passwords/<id>/commands": (302, 200, 404, 404),
     "GET /challenge-passwords/delete-expired": USERS,
     "GET /challenge-passwords/delete-expired-system": ADMINS,
     "GET /inspect": USERS,
@@ -325,6 +326,7 @@ MAKERS: dict[str, Callable[[Pages, Visitor], str]] = {
     "GET /challenge-passwords/<id>": made("/challenge-passwords", {}),
     "GET /challenge-passwords/<id>/text": made("/challenge-passwords", {}, "/text"),
     "GET /challenge-passwords/<id>/delete": made("/challenge-passwords", {}, "/delete"),
+    "GET /challenge-passwords/<id>/commands": made("/challenge-passwords", {"subject": "CN=a"}, "/commands"),
 }
 
 

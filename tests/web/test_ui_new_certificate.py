@@ -46,6 +46,11 @@ def sans(record: CertificateRecord) -> list[str]:
     return list(record.sans)
 
 
+def certificate_count(pages: Pages) -> int:
+    app = pages.stack.app
+    return len(result_of(app.store.certificates(ListQuery(limit=100), app.authority.now())).items)
+
+
 def key_count(pages: Pages) -> int:
     return len(result_of(pages.stack.app.store.keys(ListQuery(limit=100))).items)
 
@@ -101,14 +106,14 @@ def test_the_common_name_is_no_san_unless_wanted(pages: Pages, alice: Visitor) -
 
 def test_preview(pages: Pages, alice: Visitor) -> None:
     """The button Preview and the script's request show the same; nothing is issued, and no key is created."""
-    before, keys = newest(pages), key_count(pages)
+    before, keys = certificate_count(pages), key_count(pages)
     fields = {"common_name": "seen.example.com", "adds_name": "1", "days": "30", "action": "preview"}
     for after in ("", "/preview"):
         response = send(alice, fields, after=after)
         assert response.status == 200
         for said in ("CN=seen.example.com", "DNS:seen.example.com", "Ed25519", "30 days", "of the new key"):
             assert said in response.body.decode(), said
-    assert (newest(pages), key_count(pages)) == (before, keys)
+    assert (certificate_count(pages), key_count(pages)) == (before, keys)
 
 
 def test_wrong_names(pages: Pages, alice: Visitor) -> None:
@@ -176,3 +181,43 @@ def test_approval(pages: Pages, alice: Visitor) -> None:
     assert response.status == 303
     assert response.headers["Location"].startswith("/ra/approvals/")
     assert "as soon as an administrator approves it" in alice.follow(response)
+
+
+def test_on_the_device(pages: Pages, alice: Visitor, root: Visitor) -> None:
+    """A challenge password that is bound to the names, with commands that have them; no certificate, and no key yet."""
+    before, keys = certificate_count(pages), key_count(pages)
+    fields = {"source": "device", "common_name": "far.example.com", "adds_name": "1", "sans": "192.0.2.9"}
+    assert "The device chooses its key" in send(alice, {**fields, "action": "preview"}).body.decode()
+    response = send(alice, fields)
+    assert response.status == 303, response.body
+    path = response.headers["Location"]
+    page = text_of(alice.follow(response))
+    for said in (
+        "CN=far.example.com",
+        "IP:192.0.2.9",
+        "challengePassword = ",
+        "simpleenroll",
+        "estclient",
+        "powershell",
+    ):
+        assert said in page, said
+    assert (certificate_count(pages), key_count(pages)) == (before, keys)
+    (challenge,) = result_of(
+        pages.stack.app.store.challenges(ListQuery(limit=1), pages.stack.app.authority.now())
+    ).items
+    assert challenge.names is not None
+    assert challenge.names.sans == ("DNS:far.example.com", "IP:192.0.2.9")
+    assert challenge.label == "far.example.com"
+    # The password of another account is not shown to an administrator without a record.
+    root.get(path, status=404)
+
+
+def test_a_policy_that_devices_cannot_use(pages: Pages, alice: Visitor) -> None:
+    """The message says what to do; with a label the commands use it."""
+    fields = {"source": "device", "common_name": "far.example.com"}
+    assert "enable it for EST or SCEP" in text_of(send(alice, {**fields, "policy": "servers"}).body.decode())
+    policy = Policy(0, "for devices", 30, DEFAULT_EXTENSIONS, system=True, use_for_est=True)
+    result_of(pages.stack.app.policy_administration.add(SYSTEM, policy))
+    page = alice.follow(send(alice, {**fields, "policy": "for devices"}))
+    assert "/.well-known/est/for%20devices/simpleenroll" in page
+    assert "sscep" not in page

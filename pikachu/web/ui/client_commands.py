@@ -12,8 +12,9 @@ from typing import Final
 from urllib.parse import quote
 
 _EST: Final = "/.well-known/est"
-_PKCS10: Final = "--header 'Content-Type: application/pkcs10'"
-_PKCS7: Final = "openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs"
+#: Options of curl for a CSR, and the command that turns the answer into PEM.
+PKCS10: Final = "--header 'Content-Type: application/pkcs10'"
+PKCS7: Final = "openssl base64 -d -A | openssl pkcs7 -inform DER -print_certs"
 _BEARER: Final = "--header @token"
 
 
@@ -82,12 +83,20 @@ class Section:
     endpoints: tuple[Endpoint, ...]
 
 
-def _curl(text: str) -> Command:
+def curl(text: str) -> Command:
+    """Return a call of curl that fails for an answer that is an error."""
     return Command("curl", f"curl --fail --silent --show-error {text}")
 
 
-def _openssl(text: str) -> Command:
+def openssl(text: str) -> Command:
+    """Return a call of openssl."""
     return Command("openssl", f"openssl {text}")
+
+
+def server_of(url: str) -> str:
+    """Return host and port of an HTTPS URL."""
+    server = url.removeprefix("https://")
+    return server if server.rpartition(":")[2].isdecimal() else f"{server}:443"
 
 
 def sections(location: Location) -> Sequence[Section]:
@@ -137,8 +146,8 @@ def _trust(location: Location) -> Iterator[Endpoint]:
         "/ca/root.crt",
         "The root's certificate, PEM",
         (
-            _curl(f"{insecure}--output root.crt {base}/ca/root.crt"),
-            _openssl("x509 -in root.crt -noout -subject -fingerprint -sha256"),
+            curl(f"{insecure}--output root.crt {base}/ca/root.crt"),
+            openssl("x509 -in root.crt -noout -subject -fingerprint -sha256"),
         ),
     )
     for name in location.issuers:
@@ -147,43 +156,42 @@ def _trust(location: Location) -> Iterator[Endpoint]:
             f"/ca/{name}.crt",
             f"The issuing CA {name}, PEM; /ca/{name}.cer is DER",
             (
-                _curl(f"{insecure}--output {name}.crt {base}/ca/{name}.crt"),
-                _curl(f"{insecure}--output {name}.cer {base}/ca/{name}.cer"),
-                _openssl(f"verify -CAfile root.crt {name}.crt"),
+                curl(f"{insecure}--output {name}.crt {base}/ca/{name}.crt"),
+                curl(f"{insecure}--output {name}.cer {base}/ca/{name}.cer"),
+                openssl(f"verify -CAfile root.crt {name}.crt"),
             ),
         )
         yield Endpoint(
             "GET",
             f"/ca/{name}/chain.pem",
             f"{name} and all above it, PEM",
-            (_curl(f"{insecure}--output {name}-chain.pem {base}/ca/{name}/chain.pem"),),
+            (curl(f"{insecure}--output {name}-chain.pem {base}/ca/{name}/chain.pem"),),
         )
     yield Endpoint(
         "GET",
         "/downloads/chain",
         "The chain of the default issuing CA, PEM",
-        (_curl(f"{insecure}--output chain.pem {base}/downloads/chain"),),
+        (curl(f"{insecure}--output chain.pem {base}/downloads/chain"),),
     )
     if location.manufacturers:
         yield Endpoint(
             "GET",
             "/downloads/manufacturers",
             "Further CAs whose client certificates are trusted, PEM",
-            (_curl(f"{insecure}--output manufacturers.pem {base}/downloads/manufacturers"),),
+            (curl(f"{insecure}--output manufacturers.pem {base}/downloads/manufacturers"),),
         )
 
 
 def _est(location: Location) -> Iterator[Endpoint]:
     url, user = f"{location.https}{_EST}", f"--user {shlex.quote(location.account)}"
-    server = location.https.removeprefix("https://")
-    server = server if server.rpartition(":")[2].isdecimal() else f"{server}:443"
+    server = server_of(location.https)
     trust = f"--cacert root.crt --cacert {location.issuer}.crt"
     yield Endpoint(
         "GET",
         f"{_EST}/cacerts",
         "The CA certificates, as PKCS#7",
         (
-            Command("curl", f"{_curl(f'--cacert root.crt {url}/cacerts').text} | {_PKCS7} -out cacerts.pem"),
+            Command("curl", f"{curl(f'--cacert root.crt {url}/cacerts').text} | {PKCS7} -out cacerts.pem"),
             Command("pki", f"pki --estca --url {location.https} {trust} --caout estca.pem --outform pem --force"),
             Command("estclient", f"estclient cacerts -server {server} -explicit root.crt -out cacerts.pem"),
         ),
@@ -192,21 +200,21 @@ def _est(location: Location) -> Iterator[Endpoint]:
         "GET",
         f"{_EST}/csrattrs",
         "What a request should hold; 204 where nothing is demanded",
-        (_curl(f"--cacert root.crt {user} --output csrattrs {url}/csrattrs"),),
+        (curl(f"--cacert root.crt {user} --output csrattrs {url}/csrattrs"),),
     )
-    body = f"{_PKCS10} --data-binary @device.csr"
+    body = f"{PKCS10} --data-binary @device.csr"
     yield Endpoint(
         "POST",
         f"{_EST}/simpleenroll",
         "A first certificate; the request comes in PEM, base64 or DER",
         (
-            _openssl(
+            openssl(
                 "req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout device.key "
                 "-subj /CN=device-1 -out device.csr"
             ),
             Command(
                 "curl",
-                f"{_curl(f'--cacert root.crt {user} {body} {url}/simpleenroll').text} | {_PKCS7} -out device.crt",
+                f"{curl(f'--cacert root.crt {user} {body} {url}/simpleenroll').text} | {PKCS7} -out device.crt",
             ),
             Command(
                 "pki",
@@ -229,8 +237,8 @@ def _est(location: Location) -> Iterator[Endpoint]:
         (
             Command(
                 "curl",
-                f"{_curl(f'--cacert root.crt --cert device.crt --key device.key {body}').text} "
-                f"{renewal}{_EST}/simplereenroll | {_PKCS7} -out renewed.crt",
+                f"{curl(f'--cacert root.crt --cert device.crt --key device.key {body}').text} "
+                f"{renewal}{_EST}/simplereenroll | {PKCS7} -out renewed.crt",
             ),
         ),
     )
@@ -238,7 +246,7 @@ def _est(location: Location) -> Iterator[Endpoint]:
         "POST",
         f"{_EST}/serverkeygen",
         "A key made by the server, and its certificate: multipart, key (PKCS#8) first",
-        (_curl(f"--cacert root.crt {user} {body} --output serverkeygen {url}/serverkeygen"),),
+        (curl(f"--cacert root.crt {user} {body} --output serverkeygen {url}/serverkeygen"),),
     )
     for label in location.est_labels:
         path = f"{quote(label, safe='')}/simpleenroll"
@@ -246,7 +254,7 @@ def _est(location: Location) -> Iterator[Endpoint]:
             "POST",
             f"{_EST}/{path}",
             f"A certificate under the policy {label}",
-            (_curl(f"--cacert root.crt {user} {body} --output device.p7 {url}/{path}"),),
+            (curl(f"--cacert root.crt {user} {body} --output device.p7 {url}/{path}"),),
         )
 
 
@@ -257,14 +265,14 @@ def _scep(location: Location) -> Iterator[Endpoint]:
         "GET",
         "/scep?operation=GetCACaps",
         "What this server can do",
-        (_curl(f"{insecure}'{url}?operation=GetCACaps'"),),
+        (curl(f"{insecure}'{url}?operation=GetCACaps'"),),
     )
     yield Endpoint(
         "GET",
         "/scep?operation=GetCACert",
         "The certificate to encrypt for: DER of the CA, or PKCS#7 of its RA and chain",
         (
-            _curl(f"{insecure}--output scepca '{url}?operation=GetCACert'"),
+            curl(f"{insecure}--output scepca '{url}?operation=GetCACert'"),
             Command("sscep", f"sscep getca -u {url} -c sscep-ca.pem"),
         ),
     )
@@ -284,7 +292,7 @@ def _scep(location: Location) -> Iterator[Endpoint]:
                 f'--password "$(cat challenge)" --cacert-enc {ca_certificate} --cacert-sig {ca_certificate} '
                 f"--cacert root.crt{f' --cacert {issuer}.crt' if location.scep_ra else ''} --outform pem >scep.crt",
             ),
-            _openssl(_with_challenge()),
+            openssl(_with_challenge()),
             Command(
                 "sscep",
                 f"sscep enroll -u {url} -c sscep-ca.pem -k sscep.key -r sscep.csr -l sscep.crt -E aes256 -S sha256",
@@ -297,7 +305,7 @@ def _scep(location: Location) -> Iterator[Endpoint]:
             "GET",
             f"/scep/{path}?operation=GetCACert",
             f"Certificates under the policy {label}: the certificate to encrypt for",
-            (_curl(f"{insecure}--output scepca '{url}/{path}?operation=GetCACert'"),),
+            (curl(f"{insecure}--output scepca '{url}/{path}?operation=GetCACert'"),),
         )
 
 
@@ -317,7 +325,7 @@ def _ocsp(location: Location) -> Iterator[Endpoint]:
         "POST",
         "/ocsp",
         "Ask about a certificate; the answer is verified",
-        (_openssl(f"ocsp {question} -CAfile {location.issuer}-chain.pem -url {base}/ocsp"),),
+        (openssl(f"ocsp {question} -CAfile {location.issuer}-chain.pem -url {base}/ocsp"),),
     )
     trust = "" if location.http else "--cacert root.crt "
     yield Endpoint(
@@ -330,7 +338,7 @@ def _ocsp(location: Location) -> Iterator[Endpoint]:
                 f"""curl --fail --silent --show-error {trust}--output answer.der {base}/ocsp/"$(openssl ocsp \
 {question} -no_nonce -reqout - | openssl base64 -A | sed 's/+/%2B/g; s,/,%2F,g')\"""",
             ),
-            _openssl("ocsp -respin answer.der -noverify -resp_text"),
+            openssl("ocsp -respin answer.der -noverify -resp_text"),
         ),
     )
 
@@ -342,7 +350,7 @@ def _crl(location: Location) -> Iterator[Endpoint]:
         "GET",
         "/downloads/crl",
         "The default issuing CA's CRL, PEM",
-        (_curl(f"{trust}--output crl.pem {base}/downloads/crl"),),
+        (curl(f"{trust}--output crl.pem {base}/downloads/crl"),),
     )
     for name in location.issuers:
         yield Endpoint(
@@ -350,15 +358,15 @@ def _crl(location: Location) -> Iterator[Endpoint]:
             f"/crl/{name}.crl",
             f"The CRL of {name}, DER; /crl/{name}.pem is PEM",
             (
-                _curl(f"{trust}--output {name}.crl {base}/crl/{name}.crl"),
-                _openssl(f"crl -inform DER -in {name}.crl -noout -text"),
+                curl(f"{trust}--output {name}.crl {base}/crl/{name}.crl"),
+                openssl(f"crl -inform DER -in {name}.crl -noout -text"),
             ),
         )
         yield Endpoint(
             "GET",
             f"/crl/{name}-chain.pem",
             f"The CRLs of {name} and of all above it, PEM, as brokers want them",
-            (_curl(f"{trust}--output {name}-crls.pem {base}/crl/{name}-chain.pem"),),
+            (curl(f"{trust}--output {name}-crls.pem {base}/crl/{name}-chain.pem"),),
         )
 
 
@@ -375,7 +383,7 @@ def _rest(location: Location) -> Iterator[Endpoint]:
             Command(
                 "curl",
                 f"""printf '{{"csr": "%s"}}' {pem} |\n"""
-                f"    {_curl(f'{json} --data-binary @- --output issued.json {url}/certificates').text}",
+                f"    {curl(f'{json} --data-binary @- --output issued.json {url}/certificates').text}",
             ),
         ),
     )
@@ -383,25 +391,25 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         "GET",
         "/api/v1/certificates",
         "Issued certificates, by page, filter and order",
-        (_curl(f"{trust} '{url}/certificates?limit=25&status=valid&sort=-id'"),),
+        (curl(f"{trust} '{url}/certificates?limit=25&status=valid&sort=-id'"),),
     )
     yield Endpoint(
         "GET",
         "/api/v1/certificates/ID",
         "One of them; /download?format=pem|der|p7b|chain gives a file",
-        (_curl(f"{trust} {url}/certificates/ID"), _curl(f"{trust} '{url}/certificates/ID/download?format=chain'")),
+        (curl(f"{trust} {url}/certificates/ID"), curl(f"{trust} '{url}/certificates/ID/download?format=chain'")),
     )
     yield Endpoint(
         "POST",
         "/api/v1/certificates/ID/revocation",
         "Revoke it",
-        (_curl(f"""{json} --data '{{"reason": "superseded"}}' {url}/certificates/ID/revocation"""),),
+        (curl(f"""{json} --data '{{"reason": "superseded"}}' {url}/certificates/ID/revocation"""),),
     )
     yield Endpoint(
         "POST",
         "/api/v1/challenge-passwords",
         "A challenge password for one enrollment",
-        (_curl(f"{json} --data '{{}}' {url}/challenge-passwords"),),
+        (curl(f"{json} --data '{{}}' {url}/challenge-passwords"),),
     )
     yield Endpoint(
         "POST",
@@ -410,7 +418,7 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         (
             Command(
                 "curl",
-                f"""printf '{{"data": "%s"}}' {pem} |\n    {_curl(f"{json} --data-binary @- {url}/inspect").text}""",
+                f"""printf '{{"data": "%s"}}' {pem} |\n    {curl(f"{json} --data-binary @- {url}/inspect").text}""",
             ),
         ),
     )
@@ -418,13 +426,13 @@ def _rest(location: Location) -> Iterator[Endpoint]:
         "GET",
         "/api/v1/events",
         "The audit log",
-        (_curl(f"{trust} '{url}/events?limit=25'"),),
+        (curl(f"{trust} '{url}/events?limit=25'"),),
     )
     yield Endpoint(
         "GET",
         "/api/v1/openapi.json",
         "The description of all operations, for anyone",
-        (_curl(f"--cacert root.crt --output openapi.json {url}/openapi.json"),),
+        (curl(f"--cacert root.crt --output openapi.json {url}/openapi.json"),),
     )
 
 
@@ -434,15 +442,15 @@ def _status(location: Location) -> Iterator[Endpoint]:
         "GET",
         "/status/SERIAL",
         "valid, revoked, expired or not found; the serial number in hexadecimal digits",
-        (_curl(f'--cacert root.crt "{location.https}/status/{serial}"'),),
+        (curl(f'--cacert root.crt "{location.https}/status/{serial}"'),),
     )
     yield Endpoint(
         "GET",
         "/expired",
         "Ids of expired certificates",
-        (_curl(f"--cacert root.crt '{location.https}/expired?after=0&limit=1000'"),),
+        (curl(f"--cacert root.crt '{location.https}/expired?after=0&limit=1000'"),),
     )
     base = location.http or location.https
     trust = "" if location.http else "--cacert root.crt "
-    yield Endpoint("GET", "/healthz", "Alive", (_curl(f"{trust}{base}/healthz"),))
-    yield Endpoint("GET", "/readyz", "Whether it can work, and what can't", (_curl(f"{trust}{base}/readyz"),))
+    yield Endpoint("GET", "/healthz", "Alive", (curl(f"{trust}{base}/healthz"),))
+    yield Endpoint("GET", "/readyz", "Whether it can work, and what can't", (curl(f"{trust}{base}/readyz"),))

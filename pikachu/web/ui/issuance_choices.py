@@ -7,6 +7,7 @@ from typing import Final
 
 from pikachu.ca.issuers import IssuingCAs
 from pikachu.core.errors import MalformedRequest
+from pikachu.core.model.certificates import Method
 from pikachu.core.model.list_queries import ListQuery
 from pikachu.core.model.people import Principal
 from pikachu.core.model.policies import Approval, Policy
@@ -74,6 +75,26 @@ class IssuanceChoices:
             until = f"{issuer.certificate.not_after:%Y-%m-%d}"
             choices.append((name, f"{name}: {subject.common_name or subject.text} ({issuer.key.text}, until {until})"))
         return choices
+
+    async def labels(self, actor: Principal, policy: str) -> tuple[str | None, str | None]:
+        """Return the labels of a policy in EST and in SCEP paths; ``None``: it is not enabled for that protocol.
+
+        The default policy has an empty label: that of the protocol applies.
+
+        :raises MalformedRequest: it is enabled for neither.
+        """
+        if policy == DEFAULT_POLICY_NAME:
+            return "", ""
+        labels = [
+            policy if any(one.name == policy for one in await self._policies.labels(actor, protocol)) else None
+            for protocol in (Method.EST, Method.SCEP)
+        ]
+        if labels == [None, None]:
+            raise MalformedRequest(
+                f"Devices can't enroll under the policy {policy}: enable it for EST or SCEP on the page Enrollment, or "
+                "choose another one."
+            )
+        return labels[0], labels[1]
 
     async def days(self, actor: Principal, policy: str, text: str) -> int | None:
         """Return the requested validity in days, or None for that of the policy.

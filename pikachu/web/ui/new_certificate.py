@@ -6,7 +6,9 @@ import contextlib
 import secrets
 from dataclasses import dataclass, field, replace
 from typing import Final
+from urllib.parse import quote
 
+from pikachu.accounts.challenge_passwords import MAX_LABEL, ChallengePasswords, Purpose
 from pikachu.auth.permissions import Audience
 from pikachu.core.errors import MalformedRequest, PikachuError
 from pikachu.core.model.account_objects import StoredKey
@@ -20,17 +22,19 @@ from pikachu.ra.default_policy import DEFAULT_POLICY_NAME
 from pikachu.ra.enrollment import Issued, Pending
 from pikachu.ra.preview import Preview
 from pikachu.ra.registration_authority import RegistrationAuthority
+from pikachu.web.ui.challenge_passwords import NO_SUBJECT
 from pikachu.web.ui.forms import Form
 from pikachu.web.ui.issuance_choices import IssuanceChoices
 from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect
 from pikachu.web.ui.subject_fields import ATTRIBUTES, SubjectFields
 from pikachu.x509.csr import decode_csr_input
+from pikachu.x509.names import read_name
 from pikachu.x509.pem import pem
 
 _MAX_KEYS: Final = 200
 _PLACEHOLDER: Final = "-----BEGIN CERTIFICATE REQUEST-----\n…"
-NEW, STORED, CSR = "new", "stored", "csr"
+NEW, STORED, CSR, DEVICE = "new", "stored", "csr", "device"
 #: (name in :func:`pikachu.inventory.keys.key_name`, label) of the keys that can be created, the recommended one first.
 KINDS: Final = tuple(
     (f"rsa{choice}" if family == "RSA" else choice or family.lower(), f"{family}/{choice}" if choice else family)
@@ -43,7 +47,8 @@ KINDS: Final = tuple(
 class Draft:
     """The state of the form.
 
-    :ivar source: ``new``: a key is created; ``stored``: one of the user's keys; ``csr``: names and key of a CSR.
+    :ivar source: ``new``: a key is created; ``stored``: one of the user's keys; ``csr``: names and key of a CSR;
+        ``device``: the device creates its key, and enrolls with a challenge password.
     :ivar kind: a key of :data:`KINDS`.
     :ivar key: id of a stored key.
     :ivar csr: PEM, or the text as typed.
@@ -68,7 +73,7 @@ class Draft:
         source, kind = values.get("source", NEW), values.get("kind", "")
         return cls(
             names=SubjectFields.of(form),
-            source=source if source in (NEW, STORED, CSR) else NEW,
+            source=source if source in (NEW, STORED, CSR, DEVICE) else NEW,
             kind=kind if kind in dict(KINDS) else KINDS[0][0],
             key=values.get("key", ""),
             csr=values.get("csr", "").replace("\r\n", "\n"),
@@ -91,6 +96,9 @@ class Draft:
 
         :raises MalformedRequest: no key is selected.
         """
+        if self.source == DEVICE:
+            # Its kind is the device's choice; this one is shown.
+            return GeneratedKey(KINDS[0][0])
         if self.source == NEW:
             return GeneratedKey(self.kind)
         key_id = parse_number(self.key, MAX_ID)
@@ -114,7 +122,9 @@ class NewCertificatePages(Pages):
         registration: RegistrationAuthority,
         keys: Keys,
         choices: IssuanceChoices,
+        challenge_passwords: ChallengePasswords,
     ) -> None:
+        self._challenge_passwords = challenge_passwords
         self._new_certificates = new_certificates
         self._registration: RegistrationAuthority = registration
         self._keys = keys
@@ -135,6 +145,8 @@ class NewCertificatePages(Pages):
             draft = draft.with_upload(visit.form.data("file"))
             if visit.form.text("action") == "preview":
                 return await self._page(visit, draft)
+            if draft.source == DEVICE:
+                return await self._bind(visit.principal, draft)
             result = await self._issue(visit.principal, draft)
         except PikachuError as error:
             return await self._page(visit, draft, error)
@@ -205,10 +217,25 @@ class NewCertificatePages(Pages):
             idempotency_key=draft.once,
         )
 
+    async def _bind(self, actor: Principal, draft: Draft) -> PageReply:
+        """Create a challenge password that is bound to the names, and lead to the commands for the device."""
+        names = CertificateNames.of_subject(draft.names.subject_der, draft.names.texts)
+        await self._choices.labels(actor, draft.policy)
+        subject = read_name(names.subject_der).text or NO_SUBJECT
+        label = "".join(one for one in names.label[:MAX_LABEL] if one.isprintable())
+        purpose = Purpose(label, subject, [name.text for name in names.sans])
+        challenge, _ = await self._challenge_passwords.create(actor, purpose=purpose)
+        location = f"/challenge-passwords/{challenge.id}/commands?policy={quote(draft.policy, safe='')}"
+        return Redirect(location, notice="Challenge password created. Run the commands on the device.")
+
     async def _preview(self, actor: Principal, draft: Draft) -> tuple[Preview | None, PikachuError | None]:
         if draft.is_empty:
             return None, None
         try:
+            if draft.source == DEVICE:
+                await self._choices.labels(actor, draft.policy)
+                order = replace(await self._order(actor, draft), days=None, issuer=None)
+                return await self._new_certificates.preview(actor, order, Method.EST), None
             if draft.source != CSR:
                 order = await self._order(actor, draft)
                 return await self._new_certificates.preview(actor, order, Method.UI), None
