@@ -9,17 +9,20 @@ from typing import Any, TypeAlias
 from pikachu.accounts.accounts import Accounts
 from pikachu.accounts.challenge_passwords import ChallengePasswords
 from pikachu.core.errors import MalformedRequest
-from pikachu.core.model.certificates import RevocationReason
+from pikachu.core.model.certificates import Method, RevocationReason
 from pikachu.core.model.jobs import JobAction, JobArguments, JobResource
 from pikachu.core.model.list_queries import ListQuery, Page
 from pikachu.core.model.people import AccountState, Principal, Scope
 from pikachu.inventory.certificates import CertificateQueries
 from pikachu.inventory.csrs import CertificateRequests
 from pikachu.inventory.keys import Keys
+from pikachu.inventory.renewals import Renewal, Renewals
 from pikachu.inventory.templates import CertificateTemplates
+from pikachu.ra.enrollment import Pending
 from pikachu.ra.registration_authority import RegistrationAuthority, checked_reason
 
-Perform: TypeAlias = Callable[[Principal, int, JobArguments], Awaitable[object]]
+#: Returns a message for the results, or an empty string.
+Perform: TypeAlias = Callable[[Principal, int, JobArguments], Awaitable[str]]
 #: Returns a page of the list, with the objects that the actor may see.
 List: TypeAlias = Callable[[Principal, ListQuery], Awaitable[Page[Any]]]
 #: Returns the name of an object that the actor may see.
@@ -32,11 +35,13 @@ class RowAction:
 
     :param scope: required of the requester, beside what *perform* requires for each object.
     :param takes: names of the arguments that it takes.
+    :param alone: not concurrently with other rows.
     """
 
     scope: Scope
     perform: Perform
     takes: frozenset[str] = frozenset()
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class JobActions:
         self,
         *,
         inventory: CertificateQueries,
+        renewals: Renewals,
         registration: RegistrationAuthority,
         keys: Keys,
         requests: CertificateRequests,
@@ -61,6 +67,7 @@ class JobActions:
         accounts: Accounts,
     ) -> None:
         self._inventory = inventory
+        self._renewals = renewals
         self._registration = registration
         self._accounts = accounts
 
@@ -92,6 +99,8 @@ class JobActions:
                 certificate_name,
                 {
                     JobAction.REVOKE: RowAction(Scope.REVOKE, self._revoke, frozenset({"reason"})),
+                    # An account may have few keys created at a time.
+                    JobAction.RENEW: RowAction(Scope.ENROLL, self._renew, alone=True),
                     delete: RowAction(Scope.REVOKE, self._delete_certificate, frozenset({"revoke"})),
                 },
             ),
@@ -152,33 +161,48 @@ class JobActions:
         """Return the name of an object.  Fails with NotFound, and with NotAuthorized without the scope to read it."""
         return self._kinds[resource].name(actor, identity)
 
-    async def _revoke(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+    async def _revoke(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
         await self._inventory.revoke(actor, identity, _reason(arguments.reason or ""))
+        return ""
 
-    async def _delete_certificate(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+    async def _renew(self, actor: Principal, identity: int, _: JobArguments) -> str:
+        """Issue a certificate with a new key; a repetition for the same job gives the same one."""
+        key = f"job {actor.job_id}, certificate {identity}"
+        result = (await self._renewals.renew(actor, Renewal(identity), Method.API, key)).result
+        if isinstance(result, Pending):
+            return f"Request {result.request_id} awaits approval."
+        return f"Certificate {result.record.id} was issued."
+
+    async def _delete_certificate(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
         await self._inventory.delete(actor, identity, _optional_reason(arguments.revoke))
+        return ""
 
-    async def _approve(self, actor: Principal, identity: int, _: JobArguments) -> None:
-        await self._registration.approve(actor, identity)
+    async def _approve(self, actor: Principal, identity: int, _: JobArguments) -> str:
+        record = await self._registration.approve(actor, identity)
+        return f"Certificate {record.id} was issued."
 
-    async def _reject(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+    async def _reject(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
         await self._registration.reject(actor, identity, arguments.reason or "")
+        return ""
 
-    async def _activate(self, actor: Principal, identity: int, _: JobArguments) -> None:
+    async def _activate(self, actor: Principal, identity: int, _: JobArguments) -> str:
         """Approve a pending account, or activate a suspended one."""
         account = await self._accounts.account(actor, identity)
         if account.state is AccountState.PENDING:
             await self._accounts.approve(actor, identity)
         else:
             await self._accounts.activate(actor, identity)
+        return ""
 
-    async def _suspend(self, actor: Principal, identity: int, arguments: JobArguments) -> None:
+    async def _suspend(self, actor: Principal, identity: int, arguments: JobArguments) -> str:
         await self._accounts.suspend(actor, identity, _optional_reason(arguments.revoke))
+        return ""
 
 
 def _deletion(delete: Callable[[Principal, int], Awaitable[None]]) -> RowAction:
-    async def perform(actor: Principal, identity: int, _: JobArguments) -> None:
+    async def perform(actor: Principal, identity: int, _: JobArguments) -> str:
         await delete(actor, identity)
+        return ""
 
     return RowAction(Scope.ENROLL, perform)
 

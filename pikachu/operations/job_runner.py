@@ -30,7 +30,7 @@ from pikachu.core.model.jobs import Job, JobRow, JobState, RowOutcome, RowState
 from pikachu.core.model.people import Principal
 from pikachu.core.model.times import utc
 from pikachu.core.owners import require_active
-from pikachu.operations.job_actions import JobActions
+from pikachu.operations.job_actions import JobActions, RowAction
 from pikachu.operations.jobs import job_event
 
 log = Logger()
@@ -108,13 +108,14 @@ class JobRunner:
 
     async def _advance(self, job: Job) -> None:
         """Carry out the next rows of a job, or end it after the last one."""
-        rows = await self._store.begin_rows(job.id, self._group)
+        act = self._actions.of(job.resource, job.action)
+        rows = await self._store.begin_rows(job.id, 1 if act.alone else self._group)
         if rows is None:
             return
         if not rows:
             await self._end(job, JobState.COMPLETED, "complete")
             return
-        ended = await DeferredList([start(self._row(job, row)) for row in rows], consumeErrors=True)
+        ended = await DeferredList([start(self._row(job, act, row)) for row in rows], consumeErrors=True)
         results: list[RowOutcome | Failure] = [result for _, result in ended]
         outcomes = [result for result in results if isinstance(result, RowOutcome)]
         if outcomes:
@@ -142,7 +143,7 @@ class JobRunner:
         )
         await self._store.forget_jobs(now - KEPT, _FORGOTTEN)
 
-    async def _row(self, job: Job, row: JobRow) -> RowOutcome:
+    async def _row(self, job: Job, act: RowAction, row: JobRow) -> RowOutcome:
         """Carry out one row.
 
         Fails with InactiveOwner when the account may not act any more, and with StoreUnavailable or Overloaded when the
@@ -152,7 +153,7 @@ class JobRunner:
         name = ""
         try:
             name = await self._name(actor, job, row)
-            await self._actions.of(job.resource, job.action).perform(actor, row.object_id, job.arguments)
+            message = await act.perform(actor, row.object_id, job.arguments)
         except (StoreUnavailable, Overloaded):
             raise
         except (NotFound, Conflict) as error:
@@ -164,7 +165,7 @@ class JobRunner:
         except Exception:  # noqa: BLE001 - a defect in one row is not the others'
             log.failure("Row {object} of job {job} failed", object=row.object_id, job=job.id)
             return RowOutcome(row.id, name, RowState.FAILED, _INTERNAL)
-        return RowOutcome(row.id, name, RowState.DONE)
+        return RowOutcome(row.id, name, RowState.DONE, message)
 
     async def _actor(self, job: Job) -> Principal:
         """Return the account's principal, with the rights that it has now."""

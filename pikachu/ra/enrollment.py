@@ -458,6 +458,8 @@ def _audit_details(request: AuthorizedRequest) -> dict[str, object]:
         details["label"] = received.label
     if request.renews:
         details["renews"] = request.renews
+    if request.principal.job_id is not None:
+        details["job"] = request.principal.job_id
     if principal.challenge_label:
         details["challenge_password_label"] = principal.challenge_label
     if principal.kind is PrincipalKind.CLIENT_CERTIFICATE and principal.certificate is not None:

@@ -442,8 +442,13 @@ def _assemble(
     challenge_passwords = ChallengePasswords(
         store=store, sealer=sealer, clock=clock, validity=timedelta(seconds=config.scep.challenge_password_validity)
     )
+    new_certificates = NewCertificates(
+        registration=registration.accounts, keys=stored_keys, store=store, pool=pools.keys
+    )
+    renewals = Renewals(new_certificates=new_certificates, inventory=inventory, keys=stored_keys, issuers=issuers)
     job_actions = JobActions(
         inventory=inventory,
+        renewals=renewals,
         registration=registration.accounts,
         keys=stored_keys,
         requests=requests,
@@ -452,9 +457,6 @@ def _assemble(
         accounts=accounts,
     )
     jobs, job_runner = build_jobs(store, clock, nodes.is_leader, job_actions)
-    new_certificates = NewCertificates(
-        registration=registration.accounts, keys=stored_keys, store=store, pool=pools.keys
-    )
     return Application(
         config=config,
         clock=clock,
@@ -514,7 +516,7 @@ def _assemble(
         keys=stored_keys,
         requests=requests,
         new_certificates=new_certificates,
-        renewals=Renewals(new_certificates=new_certificates, inventory=inventory, keys=stored_keys, issuers=issuers),
+        renewals=renewals,
         verification=AuditVerification(store, clock),
         guide=guide,
         assistant=Assistant(guide, statistics, readiness, issuers),

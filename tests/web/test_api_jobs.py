@@ -340,9 +340,33 @@ def test_approvals(rest: REST) -> None:
     job = create(rest, "root", action="approve", resource="approvals", filter={}, expected=2)
     again = create(rest, "root", action="approve", resource="approvals", ids=ids)
     finish(rest)
-    assert results(rest, job, "root") == dict.fromkeys(ids[1:], ("done", ""))
+    issued = [rest.good("GET", f"/approvals/{one}", who="root")["certificate_id"] for one in ids[1:]]
+    assert results(rest, job, "root") == {
+        one: ("done", f"Certificate {new} was issued.") for one, new in zip(ids[1:], issued, strict=True)
+    }
     assert {state for state, _ in results(rest, again, "root").values()} == {"failed"}
     assert all(details.get("job") == job["id"] for details in events(rest.stack, "approve"))
+
+
+def test_renewal(rest: REST) -> None:
+    """Certificates are renewed one after the other, each once, and the outcome names the new one."""
+    policy = {"name": "servers", "validity_days": 9, "extensions": "[ v3_ext ]\n", "system": True}
+    rest.good("POST", "/policies", policy, who="root", status=201)
+    body = {"subject": "CN=pump.example.com", "sans": [], "key": {"type": "Ed25519"}, "policy": "servers"}
+    old = [rest.good("POST", "/certificates", body, who="alice", status=201) for _ in range(3)]
+    ids = [one["id"] for one in old]
+    rest.good("POST", f"/certificates/{ids[1]}/revocation", {}, who="alice")
+    job = create(rest, action="renew", ids=ids)
+    finish(rest)
+    outcomes = results(rest, job)
+    assert [outcomes[one][0] for one in ids] == ["done", "failed", "done"]
+    new = {int(text.split()[1]) for state, text in outcomes.values() if state == "done"}
+    issued = rest.good("GET", "/certificates?sort=-id&limit=100", who="alice")["items"]
+    assert {one["id"] for one in issued} == {*ids, *new}
+    assert len(new) == 2
+    renewed = [details for details in events(rest.stack, "create") if "renews" in details]
+    assert {details["renews"] for details in renewed} == {old[0]["serial"], old[2]["serial"]}
+    assert {details["job"] for details in renewed} == {job["id"]}
 
 
 def test_old_jobs_are_forgotten(rest: REST, mine: list[CertificateRecord]) -> None:

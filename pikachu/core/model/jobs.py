@@ -20,6 +20,7 @@ class JobAction(StrEnum):
     """The action of a job; each one is also an action on a single object."""
 
     REVOKE = "revoke"
+    RENEW = "renew"
     DELETE = "delete"
     APPROVE = "approve"
     REJECT = "reject"
@@ -138,7 +139,7 @@ class JobRow:
 
     :param id: its position among the rows of all jobs.
     :param name: of the object; empty until the row has ended, and where the actor may not see the object.
-    :param message: why it failed, or empty.
+    :param message: why it failed, or what was created, or empty.
     """
 
     id: int
@@ -151,7 +152,10 @@ class JobRow:
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """The outcome of a row: done, or failed with a message."""
+    """The outcome of a row: done, or failed.
+
+    :param message: why it failed, or what was created.
+    """
 
     row_id: int
     name: str

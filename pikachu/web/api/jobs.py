@@ -101,7 +101,7 @@ class JobDocument:
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """The outcome for one object; ``object_id`` is its id, and ``message`` why it failed."""
+    """The outcome for one object; ``object_id`` is its id, ``message`` why it failed or what was issued."""
 
     id: int
     object_id: int
@@ -127,7 +127,7 @@ class JobsAPI(Routes):
         statuses=(202,),
     )
     async def create(self, call: Call) -> Answer:
-        """Create a job.  Actions: revoke and delete ``certificates``; approve and reject ``approvals``; delete
+        """Create a job.  Actions: revoke, renew and delete ``certificates``; approve and reject ``approvals``; delete
         ``keys``, ``csrs``, ``templates`` and ``challenge-passwords``; activate and suspend ``users``.
         """
         body = call.take(NewJobDocument)

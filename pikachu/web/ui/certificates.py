@@ -231,7 +231,11 @@ class CertificatesPages(Pages):
             search="Name, SAN, serial, key or user",
             selection=Selection(
                 JobResource.CERTIFICATES,
-                (BulkAction(JobAction.REVOKE, "Revoke"), BulkAction(JobAction.DELETE, "Delete")),
+                (
+                    BulkAction(JobAction.RENEW, "Renew", kind=""),
+                    BulkAction(JobAction.REVOKE, "Revoke"),
+                    BulkAction(JobAction.DELETE, "Delete"),
+                ),
                 lambda row: (row.record.id, row.name),
             ),
         )

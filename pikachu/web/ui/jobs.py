@@ -29,15 +29,7 @@ from pikachu.web.ui.pages import PageRequest, Pages, page
 from pikachu.web.ui.responses import HtmlPage, PageReply, Redirect, own_path
 from pikachu.web.ui.tables import Column, Filter, Table
 
-#: Label of an action, as it is asked for and as it was done.
-_ACTIONS: Final = {
-    JobAction.REVOKE: ("Revoke", "revoked"),
-    JobAction.DELETE: ("Delete", "deleted"),
-    JobAction.APPROVE: ("Approve", "approved"),
-    JobAction.REJECT: ("Reject", "rejected"),
-    JobAction.ACTIVATE: ("Activate", "activated"),
-    JobAction.SUSPEND: ("Suspend", "suspended"),
-}
+_ACTIONS: Final = {one: one.value.capitalize() for one in JobAction}
 #: One object, several, and the address of their list.
 _RESOURCES: Final = {
     JobResource.CERTIFICATES: ("certificate", "certificates", "/certificates"),
@@ -58,6 +50,11 @@ _CONSEQUENCES: Final = {
         JobResource.CERTIFICATES,
         JobAction.DELETE,
     ): "They are removed from all lists. Those that are revoked stay revoked.",
+    (
+        JobResource.CERTIFICATES,
+        JobAction.RENEW,
+    ): "Certificates with the same names and policies, and with new keys that are stored here, will be issued. "
+    "The present ones stay valid.",
     (JobResource.APPROVALS, JobAction.APPROVE): "The certificates will be issued immediately.",
     (
         JobResource.APPROVALS,
@@ -90,7 +87,7 @@ class JobView:
     @property
     def title(self) -> str:
         """Return its action and objects, such as *Revoke 12 certificates*."""
-        return f"{_ACTIONS[self.job.action][0]} {_counted(self.job.resource, self.job.total)}"
+        return f"{_ACTIONS[self.job.action]} {_counted(self.job.resource, self.job.total)}"
 
     @property
     def state(self) -> str:
@@ -151,7 +148,7 @@ JOBS: Final[Table[JobView]] = Table(
     ),
     (
         Filter("state", "State", tuple((one.value, one.value.capitalize()) for one in JobState)),
-        Filter("action", "Action", tuple((one.value, label) for one, (label, _) in _ACTIONS.items())),
+        Filter("action", "Action", tuple((one.value, label) for one, label in _ACTIONS.items())),
         Filter("resource", "Objects", tuple((one.value, many) for one, (_, many, _) in _RESOURCES.items())),
     ),
     empty="No jobs yet. Select rows in a list, and choose what to do with them.",
@@ -223,12 +220,12 @@ class _Draft:
     @property
     def title(self) -> str:
         """Return the question's heading."""
-        return f"{_ACTIONS[self.action][0]} {_counted(self.resource, self.count)}"
+        return f"{_ACTIONS[self.action]} {_counted(self.resource, self.count)}"
 
     @property
     def label(self) -> str:
         """Return the label of the button."""
-        return _ACTIONS[self.action][0]
+        return _ACTIONS[self.action]
 
     @property
     def consequence(self) -> str:
